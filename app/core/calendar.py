@@ -1,0 +1,153 @@
+"""When something is due.
+
+The law of this file: a length of time is elapsed seconds in UTC; a calendar only says which of those seconds count, and
+which days are business days.  Every answer is an instant in UTC, so daylight saving moves wall clocks, never deadlines.
+
+A wall clock time that does not exist (the hour skipped in spring) means the first instant after the gap; one that exists
+twice (the hour repeated in autumn) means the first of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from app.core.policy import Calendar, Target
+
+AROUND_THE_CLOCK = Calendar(opens=time(0), closes=time(0), days=frozenset(range(7)))
+"""Always open.  A calendar whose `closes` is not after its `opens` closes on the next day."""
+
+BUSINESS = "business"
+"""The calendar whose days a target in business days counts when it names no calendar of its own."""
+
+HORIZON = 10_000
+"""Days that a search looks ahead before it gives up.  The policy reader refuses what would reach half as far."""
+
+_DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
+_ZERO = timedelta()
+
+
+def due(start: datetime, target: Target, calendars: Mapping[str, Calendar]) -> datetime:
+    """The instant at which `target`, counted from `start`, is over.
+
+    Without a calendar every second counts.  With one, only open hours count, and "at once" is the next opening.  Business
+    days lead to the same moment of the working day so many business days on; a start outside hours counts from the next
+    opening.  Raises ValueError for a calendar that does not open often enough to ever get there.
+    """
+    within = target.within
+    if within.business_days:
+        return _after_days(_utc(start), within.business_days, calendars[target.calendar or BUSINESS])
+    if target.calendar is None:
+        return _utc(start) + within.elapsed
+    return _after_hours(_utc(start), within.elapsed, calendars[target.calendar])
+
+
+def next_opening(calendar: Calendar, at: datetime) -> datetime:
+    """`at` itself when the calendar is open then, otherwise the instant at which it next opens."""
+    at = _utc(at)
+    _, opens, _ = next(_openings(calendar, at))
+    return max(at, opens)
+
+
+def open_time_between(calendar: Calendar, a: datetime, b: datetime) -> timedelta:
+    """How much of the time from `a` to `b` the calendar is open; zero when `b` is not after `a`."""
+    a, b = _utc(a), _utc(b)
+    total = _ZERO
+    if a < b:
+        day, last = _first_day(calendar, a), b.astimezone(ZoneInfo(calendar.zone)).date()
+        while day <= last:
+            window = _window(calendar, day)
+            if window is not None:
+                total += max(_ZERO, min(b, window[1]) - max(a, window[0]))
+            day += _DAY
+    return total
+
+
+@lru_cache(maxsize=4096)
+def _after_hours(start: datetime, amount: timedelta, calendar: Calendar) -> datetime:
+    for _, opens, closes in _openings(calendar, start):
+        begin = max(start, opens)
+        if begin + amount <= closes:
+            return begin + amount
+        amount -= closes - begin
+    raise AssertionError("openings end with ValueError, never quietly")
+
+
+@lru_cache(maxsize=4096)
+def _after_days(start: datetime, days: int, calendar: Calendar) -> datetime:
+    openings = _openings(calendar, start)
+    first, opens, _ = next(openings)
+    into = _wall(max(start, opens), calendar.zone) - datetime.combine(first, time())
+    for _ in range(days - 1):
+        next(openings)
+    day, opens, closes = next(openings)
+    moment = _instant(datetime.combine(day, time()) + into, calendar.zone)
+    return min(max(moment, opens), closes)
+
+
+def _openings(calendar: Calendar, at: datetime) -> Iterator[tuple[date, datetime, datetime]]:
+    """The working days that are not over at `at`, each with the instants at which it opens and closes."""
+    day = _first_day(calendar, at)
+    for _ in range(HORIZON):
+        window = _window(calendar, day)
+        if window is not None and at < window[1]:
+            yield day, *window
+        day += _DAY
+    raise ValueError(f"the calendar does not open often enough in the {HORIZON} days after {at:%Y-%m-%d}")
+
+
+def _first_day(calendar: Calendar, at: datetime) -> date:
+    """The first day whose hours can reach `at`: yesterday's may, when it closes after midnight."""
+    return at.astimezone(ZoneInfo(calendar.zone)).date() - _DAY
+
+
+@lru_cache(maxsize=16384)
+def _window(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
+    """When that day opens and closes, or None on a day off, or on one that daylight saving leaves no second of."""
+    if day.weekday() not in calendar.days or day in calendar.holidays:
+        return None
+    last = day if calendar.opens < calendar.closes else day + _DAY
+    opens = _instant(datetime.combine(day, calendar.opens), calendar.zone)
+    closes = _instant(datetime.combine(last, calendar.closes), calendar.zone)
+    return (opens, closes) if opens < closes else None
+
+
+def _instant(wall: datetime, zone: str) -> datetime:
+    """The first instant at which the clocks of `zone` show `wall`, or have just jumped over it."""
+    tz = ZoneInfo(zone)
+    instant = wall.replace(tzinfo=tz, fold=0).astimezone(UTC)
+    if instant.astimezone(tz).replace(tzinfo=None) == wall:
+        return instant
+    return _switch(wall.replace(tzinfo=tz, fold=1).astimezone(UTC), instant, tz)
+
+
+def _wall(instant: datetime, zone: str) -> datetime:
+    """What the clocks of `zone` show, held still while an hour is repeated, so that it never runs backwards."""
+    tz = ZoneInfo(zone)
+    local = instant.astimezone(tz)
+    if local.fold:
+        first_pass = local.replace(fold=0).astimezone(UTC)
+        local = _switch(first_pass, instant, tz) + _offset(first_pass, tz)
+    return local.replace(tzinfo=None, fold=0)
+
+
+def _switch(before: datetime, after: datetime, tz: ZoneInfo) -> datetime:
+    """The instant between the two at which the clocks were changed; they are, on a whole second."""
+    old, before, after = _offset(before, tz), before.replace(microsecond=0), after.replace(microsecond=0)
+    while (seconds := (after - before) // _SECOND) > 1:
+        middle = before + seconds // 2 * _SECOND
+        before, after = (middle, after) if _offset(middle, tz) == old else (before, middle)
+    return after
+
+
+def _offset(instant: datetime, tz: ZoneInfo) -> timedelta:
+    return instant.astimezone(tz).utcoffset() or _ZERO
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError(f"{at.isoformat()} has no zone")
+    return at.astimezone(UTC)

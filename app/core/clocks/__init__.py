@@ -1,0 +1,43 @@
+"""The shelf of clocks: one file each, one line here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.core.clocks import acknowledge, escalate, resolve, respond, update
+from app.core.clocks.clock import Clock, Deadline
+from app.core.events import Alarm
+from app.core.incident import Incident
+from app.core.policy import Policy
+
+CLOCKS: dict[str, Clock] = {
+    clock.name: clock
+    for clock in (
+        acknowledge.CLOCK,
+        respond.CLOCK,
+        update.CLOCK,
+        resolve.CLOCK,
+        escalate.CLOCK,
+    )
+}
+
+
+def alarms(incident: Incident, policy: Policy) -> tuple[Alarm, ...]:
+    """The alarms that should exist now, the earliest first, and together due in the order of the shelf.  Whoever keeps alarms makes theirs equal to these.
+
+    None is due before the grade, reopening or return that made it: what is late by then rings at that moment (B11).
+    """
+    if incident.left:
+        return ()
+    earliest = incident.reckoned_at
+    found = [alarm for clock in CLOCKS.values() for alarm in clock.alarms(incident, policy)]
+    clipped = [replace(alarm, due=earliest) if alarm.due < earliest else alarm for alarm in found]
+    return tuple(sorted(clipped, key=lambda alarm: alarm.due))
+
+
+def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+    """The promises of this incident, in the order of the shelf."""
+    return tuple(found for clock in CLOCKS.values() if (found := clock.deadline(incident, policy)))
+
+
+__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines"]

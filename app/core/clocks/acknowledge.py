@@ -1,0 +1,32 @@
+"""The person on call answers a page within five minutes (B5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.policy import Policy, Targets
+
+NAME = "acknowledge"
+
+
+def due(incident: Incident, policy: Policy) -> Deadline | None:
+    target = policy.targets.get(incident.severity, Targets()).acknowledge
+    if target is None:
+        return None
+    return deadline(NAME, incident.armed_at, target, policy, met_at=None if incident.paging else incident.answered_at)
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if incident.paging and (guarded := due(incident, policy)):
+        yield from breach(guarded, incident)
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Only the record: the paging itself goes on by the ladder."""
+    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), "nobody acknowledged in time"), ()
+
+
+CLOCK = Clock(NAME, "Acknowledge", due, alarms, ring)

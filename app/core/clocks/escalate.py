@@ -1,0 +1,112 @@
+"""The ladder: pages until somebody acknowledges, management until it is resolved, and pages again after a long silence (E1 to E3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from app.core.calendar import due as due_by
+from app.core.clocks.clock import Answer, Clock, Deadline, stamp
+from app.core.effects import Escalate, Page
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.ladder import ON_CALL, Reached, Rung, length, management, paging_steps, reached, responsible, waiting
+from app.core.lifecycle import Status
+from app.core.policy import Policy, Step, Targets
+
+NAME = "escalate"
+
+
+def due(incident: Incident, policy: Policy) -> Deadline | None:
+    """The ladder promises nothing; it has steps, not a deadline."""
+    return None
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if not incident.status.open:
+        return
+    if incident.paging:
+        for index, step in enumerate(paging_steps(incident, policy)):
+            yield from _next_page(incident, index, step, policy)
+    else:
+        yield from _silence(incident, policy)
+    for rung in waiting(incident, policy):
+        if rung.due is not None:
+            yield Alarm(rung.due, NAME, rung.key.removeprefix(f"{NAME}/"))
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    for rung in management(incident, policy):
+        if rung.key == alarm.key:
+            return _climb(incident, alarm, rung, policy)
+    if alarm.mark.startswith("silence@"):
+        since = incident.spoken_at or incident.declared_at
+        words = f"paging again: nothing was heard since {since:%H:%M} UTC"
+        return replace(incident, armed_at=alarm.due).noted(alarm.due, Rang(alarm=alarm, key=alarm.key), words), ()
+    return _page(incident, alarm, policy)
+
+
+def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
+    since = stamp(incident.armed_at)
+    times = 1
+    while f"{NAME}/page{index}.{times}@{since}" in incident.rung:
+        times += 1
+    if times == 1 or step.repeat is not None:
+        pause = length(step.repeat) if step.repeat else timedelta()
+        at = incident.armed_at + length(step.after) + (times - 1) * pause
+        yield Alarm(at, NAME, f"page{index}.{times}@{since}")
+
+
+def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    cadence = policy.targets.get(incident.severity, Targets()).update
+    if cadence is None or incident.spoken_at is None or not policy.silence:
+        return
+    at = incident.spoken_at
+    for _ in range(policy.silence):
+        at = due_by(at, cadence, policy.calendars)
+    alarm = Alarm(at, NAME, f"silence@{stamp(incident.spoken_at)}")
+    if alarm.key not in incident.rung:
+        yield alarm
+
+
+def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    index, _, times = alarm.mark.partition("@")[0].removeprefix("page").partition(".")
+    step = paging_steps(incident, policy)[int(index)]
+    asked = reached(incident, policy, step.to or (ON_CALL,))
+    # Each page asks one more of the people on call: the primary alone first, then the secondary beside them.
+    # After a silence, whoever has it comes first.
+    people = asked.people[: int(times)] if not asked.missing else asked.people
+    if incident.commander and incident.status is not Status.TRIGGERED:
+        people = tuple(dict.fromkeys((incident.commander, *people)))
+    notice = Page(key=alarm.key, to=people, missing=asked.missing, at=alarm.due, times=int(times))
+    return incident.noted(
+        alarm.due,
+        Rang(alarm=alarm, key=alarm.key),
+        f"paged {named(people)}" + (f", {times} times now" if int(times) > 1 else ""),
+    ), (notice,)
+
+
+def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answer:
+    asked: Reached = reached(incident, policy, rung.contacts) if rung.contacts else responsible(incident, policy)
+    because = f"{rung.after} have passed since the {'reopening' if incident.reopened else 'declaration'}"
+    notice = Escalate(
+        key=alarm.key,
+        to=asked.people,
+        missing=asked.missing,
+        at=alarm.due,
+        contacts=rung.contacts,
+        because=because,
+        do=rung.do,
+    )
+    told = f"escalated to {', '.join(rung.contacts)}" if rung.contacts else "asked for it by the ladder"
+    return incident.noted(
+        alarm.due, Rang(alarm=alarm, key=alarm.key), told + (f": {rung.do}" if rung.do else f": {because}")
+    ), (notice,)
+
+
+def named(people: tuple[str, ...]) -> str:
+    return ", ".join(people) or "nobody"
+
+
+CLOCK = Clock(NAME, "Escalate", due, alarms, ring)

@@ -1,0 +1,44 @@
+"""The service is restored in time (B1 to B3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, judged, warnings
+from app.core.effects import Remind
+from app.core.events import Alarm
+from app.core.incident import Incident
+from app.core.ladder import responsible
+from app.core.policy import Policy, Targets
+
+NAME = "resolve"
+
+
+def due(incident: Incident, policy: Policy) -> Deadline | None:
+    target = policy.targets.get(incident.severity, Targets()).resolve
+    if target is None:
+        return None
+    met_at = incident.resolved_at or incident.closed_at
+    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, rested=incident.rested)
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if incident.status.open and (guarded := due(incident, policy)):
+        yield from warnings(guarded, incident, policy)
+        yield from breach(guarded, incident)
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    guarded = due(incident, policy)
+    if guarded is None:
+        return incident, ()
+    incident, tell = judged(incident, alarm, guarded, policy, "the resolution target was missed")
+    if not tell:
+        return incident, ()
+    asked = responsible(incident, policy)
+    return incident, (
+        Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=guarded.due),
+    )
+
+
+CLOCK = Clock(NAME, "Resolve", due, alarms, ring)

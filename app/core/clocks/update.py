@@ -1,0 +1,42 @@
+"""Those who wait hear something new in time (B6).  Runs from the acknowledgement to the resolution.
+
+It counts from the last update, or from the last page that was answered.  A grade changes the cadence, not the start: a
+lower severity does not put off an update for longer than its own cadence, and a higher one may find it due at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline
+from app.core.effects import Remind
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.ladder import responsible
+from app.core.policy import Policy, Targets
+
+NAME = "update"
+
+
+def due(incident: Incident, policy: Policy) -> Deadline | None:
+    target = policy.targets.get(incident.severity, Targets()).update
+    if target is None or incident.answered_at is None or not incident.status.open:
+        return None
+    start = max(incident.answered_at, incident.updated_at) if incident.updated_at else incident.answered_at
+    return deadline(NAME, start, target, policy)
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if guarded := due(incident, policy):
+        yield from breach(guarded, incident)
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    asked = responsible(incident, policy)
+    incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), "an update was due")
+    return incident, (
+        Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=alarm.due),
+    )
+
+
+CLOCK = Clock(NAME, "Next update", due, alarms, ring)

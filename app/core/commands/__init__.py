@@ -1,0 +1,23 @@
+"""The shelf of slash commands: one file each, one line here."""
+
+from __future__ import annotations
+
+from app.core.commands import ack, escalate, postmortem, resolve, severity, status, update
+from app.core.commands import help as help_
+from app.core.commands.command import Answer, Call, Command
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        ack.COMMAND,
+        update.COMMAND,
+        status.COMMAND,
+        severity.COMMAND,
+        escalate.COMMAND,
+        resolve.COMMAND,
+        postmortem.COMMAND,
+        help_.COMMAND,
+    )
+}
+
+__all__ = ["COMMANDS", "Answer", "Call", "Command"]

@@ -1,0 +1,29 @@
+"""`/ack`: take the incident."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.core.commands.command import Answer, Call, Command, moved, taken
+from app.core.effects import Assign
+from app.core.events import RESPONDER
+from app.core.incident import Incident
+from app.core.lifecycle import Status
+from app.core.refusal import Refused
+
+
+def ack(incident: Incident, call: Call) -> Answer:
+    """The first answer takes a triggered incident; the answer after a silence takes over one that somebody had."""
+    if incident.status.open and not incident.paging:
+        raise Refused(
+            f"{incident.id} is already {incident.status}; {incident.commander} has it. To tell the others how it goes: /update."
+        )
+    if incident.paging and incident.status is not Status.TRIGGERED:
+        incident = replace(taken(incident, call), commander=call.by)
+    else:
+        incident = moved(incident, call, "acknowledge")
+    acknowledged = incident.noted(call.at, call.event, "acknowledged the incident")
+    return acknowledged, (Assign(login=call.by, key=f"assign/{call.key}"),)
+
+
+COMMAND = Command("ack", "/ack", "Take the incident and stop the paging.", RESPONDER, ack)

@@ -1,0 +1,35 @@
+"""`/escalate`: tell the next rung now.  Its twin is the label `escalate`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.core.commands.command import Answer, Call, Command, spoken
+from app.core.effects import Escalate
+from app.core.events import RESPONDER
+from app.core.incident import Incident
+from app.core.ladder import next_rung, reached
+from app.core.refusal import Refused
+
+
+def escalate(incident: Incident, call: Call) -> Answer:
+    if not incident.status.open:
+        raise Refused(f"{incident.id} is {incident.status}. Reopen the issue if it goes on, then /escalate reason.")
+    rung = next_rung(incident, call.policy)
+    because = f"{call.by} asked for it" + (f": {call.argument}" if call.argument else "")
+    incident = replace(spoken(incident, call), rung=incident.rung | {rung.key})
+    asked = reached(incident, call.policy, rung.contacts)
+    notice = Escalate(
+        key=f"escalate/{call.key}",
+        to=asked.people,
+        missing=asked.missing,
+        at=call.at,
+        contacts=rung.contacts,
+        because=because,
+        do=rung.do,
+    )
+    told = f"escalated to {', '.join(rung.contacts)}" + (f": {call.argument}" if call.argument else "")
+    return incident.noted(call.at, call.event, told), (notice,)
+
+
+COMMAND = Command("escalate", "/escalate reason", "Tell the next rung of the ladder now.", RESPONDER, escalate)

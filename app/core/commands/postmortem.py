@@ -1,0 +1,28 @@
+"""`/postmortem`: open the postmortem pull request without waiting for the issue to close."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.core.commands.command import Answer, Call, Command
+from app.core.effects import OpenPostmortem
+from app.core.events import RESPONDER
+from app.core.incident import Incident
+from app.core.refusal import Refused
+
+
+def postmortem(incident: Incident, call: Call) -> Answer:
+    if incident.postmortem is not None:
+        raise Refused(f"The postmortem of {incident.id} is {incident.postmortem.state}: {incident.postmortem.url}")
+    if incident.postmortem_wanted:
+        raise Refused(f"The postmortem of {incident.id} is being opened; its link will stand on the board.")
+    incident = replace(incident, postmortem_wanted=True)
+    return incident.noted(call.at, call.event, "asked for a postmortem"), (wanted(),)
+
+
+def wanted() -> OpenPostmortem:
+    """The order to open the postmortem: one key, so one pull request an incident."""
+    return OpenPostmortem(key="postmortem")
+
+
+COMMAND = Command("postmortem", "/postmortem", "Open the postmortem pull request.", RESPONDER, postmortem)

@@ -1,0 +1,39 @@
+"""`/status`: say how far the work has come."""
+
+from __future__ import annotations
+
+from app.core.commands.command import Answer, Call, Command, moved
+from app.core.events import RESPONDER
+from app.core.incident import Incident
+from app.core.refusal import Refused
+
+ACTIONS = {
+    "acknowledged": "acknowledge",
+    "investigating": "investigate",
+    "identified": "identify",
+    "mitigated": "mitigate",
+    "contained": "mitigate",
+    "resolved": "resolve",
+    "verified": "verify",
+}
+"""The statuses people name, and how each is reached.  `contained` is 002's word for mitigated (D2)."""
+
+
+def status(incident: Incident, call: Call) -> Answer:
+    name = call.argument.split(" ", 1)[0].lower()
+    if name not in ACTIONS:
+        found = f"'{name}' is not a status that can be set here." if name else f"{incident.id} is {incident.status}."
+        raise Refused(f"{found} /status takes one of {', '.join(ACTIONS)}.")
+    if name == incident.status.value:
+        raise Refused(f"{incident.id} is {name} already.")
+    incident = moved(incident, call, ACTIONS[name])
+    return incident.noted(call.at, call.event, f"set the status to {incident.status}"), ()
+
+
+COMMAND = Command(
+    "status",
+    "/status identified",
+    "Say how far it is: investigating, identified, mitigated, resolved, verified.",
+    RESPONDER,
+    status,
+)

@@ -1,0 +1,28 @@
+"""`/update`: tell everybody how it goes, and promise when they hear next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.core.commands.command import Answer, Call, Command, taken
+from app.core.events import RESPONDER
+from app.core.incident import Incident
+from app.core.lifecycle import Status, after
+from app.core.refusal import Refused
+
+
+def update(incident: Incident, call: Call) -> Answer:
+    if not call.argument:
+        raise Refused(
+            "/update needs a sentence for those who wait, such as /update The database is back, we watch the queue."
+        )
+    if incident.status is Status.CLOSED:
+        raise Refused(f"{incident.id} is closed. Reopen the issue if it goes on.")
+    status = after(incident.status, "acknowledge") if incident.status is Status.TRIGGERED else incident.status
+    incident = replace(taken(incident, call), status=status, updated_at=call.at)
+    return incident.noted(call.at, call.event, f"update: {call.argument}"), ()
+
+
+COMMAND = Command(
+    "update", "/update text", "Tell how it goes; the next update is due one cadence later.", RESPONDER, update
+)

@@ -1,0 +1,333 @@
+"""What happened goes in, what to do comes out.
+
+    decide(incident, event, policy, now) -> Decision(incident, effects)
+
+`now` is when it happened, not when somebody got to it.  Nothing here touches the world: the floors above bring events
+in and carry effects out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any
+
+from app.core.clocks import CLOCKS, alarms
+from app.core.commands import COMMANDS, Answer, Call
+from app.core.commands.ack import ack
+from app.core.commands.escalate import escalate
+from app.core.commands.postmortem import wanted as postmortem_wanted
+from app.core.commands.resolve import resolve
+from app.core.commands.severity import graded
+from app.core.commands.status import status as set_status
+from app.core.effects import Ask, Effect, OpenPostmortem, React, Reply, SetLabels, ShowBoard
+from app.core.events import (
+    RESPONDER,
+    Closed,
+    Edited,
+    Event,
+    Labeled,
+    Left,
+    Opened,
+    PostmortemDropped,
+    PostmortemMerged,
+    PostmortemOpened,
+    Rang,
+    Reopened,
+    Returned,
+    Said,
+    Unlabeled,
+)
+from app.core.grading import grade
+from app.core.incident import Ground, Incident, PostmortemPull
+from app.core.labels import managed, wanted
+from app.core.ladder import ON_CALL, raised, reached, regraded
+from app.core.lifecycle import Status, after
+from app.core.policy import Policy
+from app.core.refusal import Refused
+from app.core.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The incident as it is now (None: there is none), and what is to be done about it."""
+
+    incident: Incident | None
+    effects: tuple[Effect, ...] = ()
+
+
+def decide(incident: Incident | None, event: Event, policy: Policy, now: datetime) -> Decision:
+    """What `event`, which happened at `now`, makes of the incident, and what is to be done."""
+    if incident is None:
+        if not isinstance(event, Opened):
+            return Decision(None)
+        new, effects = _opened(event, policy, now)
+        return Decision(new, (*effects, SetLabels(labels=wanted(new, policy)), ShowBoard()))
+    rule = _RULES.get(type(event))
+    if rule is None:
+        return Decision(incident)
+    changed, effects = rule(incident, event, policy, now)
+    return Decision(changed, _shown(incident, changed, effects, policy))
+
+
+def _shown(before: Incident, now: Incident, effects: tuple[Effect, ...], policy: Policy) -> tuple[Effect, ...]:
+    """The effects, and after them the labels and the board where they are not what they were.
+
+    Nothing is said on an issue that is out of reach; the postmortem does not stand there.
+    """
+    if now is before:
+        return () if now.left else effects
+    if now.left:
+        return tuple(effect for effect in effects if isinstance(effect, OpenPostmortem))
+    labels = wanted(now, policy)
+    if labels != wanted(before, policy) and not any(isinstance(effect, SetLabels) for effect in effects):
+        effects = (*effects, SetLabels(labels=labels))
+    return (*effects, ShowBoard())
+
+
+def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
+    found = grade(event.report, policy, event.labels)
+    incident = Incident(
+        id=event.id,
+        repo=event.repo,
+        number=event.number,
+        url=event.url,
+        title=event.title,
+        opened_by=event.by,
+        declared_at=now,
+        report=event.report,
+        grade=found,
+        graded_at=now,
+        armed_at=now,
+        laddered_at=now,
+        opened_with=frozenset(label for label in event.labels if policy.labels.severity(label)),
+        grounds=(_ground(event, event.report, now),),
+    )
+    declared = "declared the incident by its label" if event.adopted else "reported the incident"
+    incident = incident.noted(now, event, f"{declared}; graded {found.severity.said(policy.scale)}")
+    if not found.unsure:
+        return incident, ()
+    asked = reached(incident, policy, (ON_CALL,))
+    doubts = event.report.doubts or found.reasons
+    return incident, (Ask(key="question", to=asked.people, missing=asked.missing, at=now, doubts=doubts),)
+
+
+def _ground(event: Event, report: Report, now: datetime) -> Ground:
+    return Ground(
+        at=now,
+        by=event.by,
+        key=event.key,
+        url=event.url,
+        severity=report.severity,
+        impact=report.impact,
+        urgency=report.urgency,
+        kind=report.kind,
+        personal_data=report.personal_data,
+        doubts=report.doubts,
+    )
+
+
+def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) -> Answer:
+    """The words follow the issue.  The grade follows its report until a responder has graded by hand."""
+    if (event.title, event.report) == (incident.title, incident.report):
+        return incident, ()
+    ground = _ground(event, event.report, now)
+    weighed = ground.answers != incident.grounds[-1].answers
+    incident = replace(incident, title=event.title, report=event.report)
+    if not weighed:
+        return incident, ()
+    incident = replace(incident, grounds=(*incident.grounds, ground))
+    if incident.grade.by:
+        return incident.noted(now, event, "changed the report; the severity stands as graded by hand"), ()
+    if not incident.status.open:
+        return incident.noted(now, event, f"changed the report; the severity stands, it is {incident.status}"), ()
+    was = incident.severity
+    found = grade(event.report, policy, incident.opened_with)
+    if found.severity is was:
+        incident = replace(incident, grade=found)
+        return incident.noted(now, event, "changed the report; the severity stays"), ()
+    incident = regraded(incident, found, policy, now)
+    told = raised(incident, was, policy, now, by=event.by, key=event.key)
+    change = f"{was.said(policy.scale)} became {found.severity.said(policy.scale)}"
+    return incident.noted(now, event, f"changed the report: {change}"), told
+
+
+def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
+    """Each command in its order.  What is refused is answered once; what was obeyed gets a reaction."""
+    known = any(spoken.name in COMMANDS for spoken in event.spoken)
+    if event.role < RESPONDER:
+        return _not_allowed(incident, event, now) if known else (incident, ())
+    if known:
+        incident = incident.heard(now, event)
+    effects: list[Effect] = []
+    refusals: list[str] = []
+    obeyed = False
+    for nth, spoken in enumerate(event.spoken):
+        call = Call(event.by, now, spoken.argument.strip(), event, policy, nth)
+        try:
+            incident, ordered = _obey(incident, spoken.name, call)
+        except Refused as refusal:
+            refusals.append(str(refusal))
+        else:
+            effects += ordered
+            obeyed |= spoken.name in COMMANDS and spoken.name != "help"
+    if obeyed:
+        effects.append(React(key=f"react/{event.key}", comment=event.comment))
+    if refusals:
+        effects.append(Reply(key=f"reply/{event.key}", to=event.by, text=" ".join(refusals)))
+    return incident, tuple(dict.fromkeys(effects))
+
+
+def _obey(incident: Incident, name: str, call: Call) -> Answer:
+    """Slash commands of other tools are none of our business, but a slip of the pen gets a hint."""
+    command = COMMANDS.get(name)
+    if command is None:
+        if near := get_close_matches(name, COMMANDS, n=1, cutoff=0.65):
+            raise Refused(f"/{name} is not a command here. Did you mean /{near[0]}? /help lists them all.")
+        return incident, ()
+    if command.role > call.event.role:
+        raise Refused(f"/{command.name} needs the {command.role.name.lower()} role in this repository.")
+    return command.run(incident, call)
+
+
+def _not_allowed(incident: Incident, event: Said, now: datetime) -> Answer:
+    """One answer a person and an incident, however often they try."""
+    told = any(known.login == event.by and known.role < RESPONDER for known in incident.authorities)
+    incident = incident.heard(now, event)
+    if told:
+        return incident, ()
+    text = (
+        f"Commands on {incident.id} are for people with at least the triage role in this repository; "
+        f"yours is {event.role.name.lower()}. Your comment stays for everybody to read."
+    )
+    return incident, (Reply(key=f"reply/rights/{event.by}", to=event.by, text=text),)
+
+
+def _labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) -> Answer:
+    """A label is the twin of a command (product page, section 4), by whoever set it."""
+    if event.label not in managed(policy.labels):
+        return incident, ()
+    twin = _twin(incident, event, policy)
+    restored = SetLabels(labels=wanted(incident, policy))
+    if twin is None:
+        return incident, () if event.label in restored.labels else (restored,)
+    incident = incident.heard(now, event)
+    if event.role < RESPONDER:
+        return incident, (restored,)
+    try:
+        changed, effects = twin(incident, Call(event.by, now, "", event, policy))
+    except Refused:
+        return incident, (restored,)
+    return changed, (*effects, SetLabels(labels=wanted(changed, policy)))
+
+
+def _twin(incident: Incident, event: Labeled, policy: Policy) -> Callable[[Incident, Call], Answer] | None:
+    """The command that the label stands for, or None where it changes nothing."""
+    names = policy.labels
+    if severity := names.severity(event.label):
+        if (severity is incident.severity and not incident.grade.unsure) or not incident.status.open:
+            return None
+        return lambda incident, call: graded(incident, call, severity, "")
+    if event.label in wanted(incident, policy):
+        return None
+    if event.label == names.mitigated:
+        return lambda incident, call: set_status(incident, replace(call, argument="mitigated"))
+    return {names.escalate: escalate, names.acknowledged: ack, names.resolved: resolve}.get(event.label)
+
+
+def _unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: datetime) -> Answer:
+    labels = wanted(incident, policy)
+    return incident, (SetLabels(labels=labels),) if event.label in labels else ()
+
+
+def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) -> Answer:
+    """Closing ends the clocks, and asks for the postmortem where the severity demands one (P1, P3)."""
+    if incident.status is Status.CLOSED:
+        return incident, ()
+    incident = replace(
+        incident,
+        status=after(incident.status, "close"),
+        closed_at=now,
+        resolved_at=incident.resolved_at or now,
+        mitigated_at=incident.mitigated_at or now,
+        answered_at=now if incident.paging else incident.answered_at,
+        responded_at=incident.responded_at or now,
+    ).noted(now, event, "closed the issue")
+    if incident.postmortem_wanted or incident.severity not in policy.postmortem.required:
+        return incident, ()
+    return replace(incident, postmortem_wanted=True), (postmortem_wanted(),)
+
+
+def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime) -> Answer:
+    """It goes on: somebody is paged again and the ladder begins anew; the time it was resolved does not count."""
+    if incident.status is not Status.CLOSED:
+        return incident, ()
+    return replace(
+        incident,
+        status=after(incident.status, "reopen"),
+        rested=incident.rested + (now - incident.resolved_at if incident.resolved_at else timedelta()),
+        answered_at=None,
+        mitigated_at=None,
+        resolved_at=None,
+        closed_at=None,
+        armed_at=now,
+        laddered_at=now,
+        reopened=incident.reopened + 1,
+    ).noted(now, event, "reopened the issue"), ()
+
+
+def _left(incident: Incident, event: Left, policy: Policy, now: datetime) -> Answer:
+    if incident.left == event.how:
+        return incident, ()
+    return replace(incident, left=event.how).noted(now, event, f"the issue was {event.how}"), ()
+
+
+def _returned(incident: Incident, event: Returned, policy: Policy, now: datetime) -> Answer:
+    if not incident.left:
+        return incident, ()
+    incident = replace(incident, left="", returned_at=now, armed_at=now if incident.paging else incident.armed_at)
+    return incident.noted(now, event, "the issue came back"), (SetLabels(labels=wanted(incident, policy)),)
+
+
+def _postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
+    if incident.postmortem is not None and incident.postmortem.number == event.pull:
+        return incident, ()
+    pull = PostmortemPull(event.pull, event.url)
+    return replace(incident, postmortem=pull, postmortem_wanted=True).noted(now, event, "opened the postmortem"), ()
+
+
+def _postmortem_ended(
+    incident: Incident, event: PostmortemMerged | PostmortemDropped, policy: Policy, now: datetime
+) -> Answer:
+    state = "merged" if isinstance(event, PostmortemMerged) else "dropped"
+    pull = incident.postmortem or PostmortemPull(event.pull, event.url)
+    if pull.number != event.pull or pull.state == state:
+        return incident, ()
+    said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
+    return replace(incident, postmortem=replace(pull, state=state)).noted(now, event, said), ()
+
+
+def _rang(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:
+    """Only an alarm that should still exist: the store may ring one that has just been overtaken."""
+    alarm = next((waiting for waiting in alarms(incident, policy) if waiting.key == event.alarm.key), None)
+    if alarm is None or alarm.due > now:
+        return incident, ()
+    return CLOCKS[alarm.clock].ring(replace(incident, rung=incident.rung | {alarm.key}), alarm, policy)
+
+
+_RULES: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]] = {
+    Edited: _edited,
+    Said: _said,
+    Labeled: _labeled,
+    Unlabeled: _unlabeled,
+    Closed: _closed,
+    Reopened: _reopened,
+    Left: _left,
+    Returned: _returned,
+    PostmortemOpened: _postmortem_opened,
+    PostmortemMerged: _postmortem_ended,
+    PostmortemDropped: _postmortem_ended,
+    Rang: _rang,
+}

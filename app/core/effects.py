@@ -1,0 +1,105 @@
+"""What is to be done, as orders.
+
+*Say once, show latest.*  An effect with a `key` is said once: never lost, never doubled, known again by its key.  The
+others show a state, and only the newest of a kind counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """The common part.  `key` empty: shows a state, so a newer one replaces it."""
+
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice(Effect):
+    """Somebody must act.  Notices that wait together for one incident become one comment.
+
+    `to` are the logins that are mentioned.  `missing` are the contacts that the policy names nobody for, which is why
+    the next ones were asked: "nobody reachable" is itself an escalation (E8).
+    """
+
+    to: tuple[str, ...]
+    at: datetime
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Notice):
+    """Ask whoever is on call to take the incident.  `times` counts the pages since paging began, from 1."""
+
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalate(Notice):
+    """Tell the next rung.  `contacts` is whom the policy names there, `do` what it asks for, `because` why now."""
+
+    contacts: tuple[str, ...]
+    because: str
+    do: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remind(Notice):
+    """A promise is near its end or past it.  `clock` names it, `due` is when it ends."""
+
+    clock: str
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask(Notice):
+    """The report could not be graded: ask for what is missing.  `doubts` say what was found."""
+
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Effect):
+    """Answer one person below their comment."""
+
+    to: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Help(Effect):
+    """Answer one person with the list of commands."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class React(Effect):
+    """Show below a comment that its commands were obeyed."""
+
+    comment: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assign(Effect):
+    login: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPostmortem(Effect):
+    """Open the pull request with the postmortem: once an incident, whatever happens in between."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLabels(Effect):
+    """Make Muster's own labels on the issue these, and leave all others alone."""
+
+    labels: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowBoard(Effect):
+    """Show the incident as it is now."""

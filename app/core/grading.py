@@ -1,0 +1,61 @@
+"""How severe a report is: the highest of the reporter's choice, the matrix and the floors, with the reasons (A3 to A5)."""
+
+from __future__ import annotations
+
+from app.core.incident import Grade
+from app.core.policy import Policy
+from app.core.report import Report
+from app.core.severity import Scale, Severity
+
+
+def grade(report: Report, policy: Policy, labels: frozenset[str] = frozenset()) -> Grade:
+    """The grade of a report.  `labels` are those the issue was opened with; a form may set a severity label.
+
+    When unsure, the higher severity (A4).  A report that gives no ground at all gets the default of the policy and is
+    marked unsure.
+    """
+    scale = policy.scale
+    found = [*_chosen(report, scale), *_labelled(policy, labels), *_weighed(report, policy), *_floors(report, policy)]
+    if not found:
+        severity = policy.intake.default
+        return Grade(
+            severity,
+            (f"nothing in the report says how severe it is, so {severity.said(scale)} until somebody grades it",),
+            unsure=True,
+        )
+    worst = min(severity for severity, _ in found)
+    ordered = sorted(found, key=lambda ground: ground[0])
+    return Grade(worst, tuple(reason for _, reason in ordered), unsure=_misread(report))
+
+
+def _misread(report: Report) -> bool:
+    """A severity was chosen, but in words that could not be understood; it may have been a higher one."""
+    return report.severity is None and any(doubt.lower().startswith("severity") for doubt in report.doubts)
+
+
+def _chosen(report: Report, scale: Scale) -> list[tuple[Severity, str]]:
+    return [] if report.severity is None else [(report.severity, f"the reporter chose {report.severity.said(scale)}")]
+
+
+def _labelled(policy: Policy, labels: frozenset[str]) -> list[tuple[Severity, str]]:
+    found = sorted(severity for label in labels if (severity := policy.labels.severity(label)))
+    return [(severity, f"the issue was opened with the label {policy.labels.of(severity)}") for severity in found[:1]]
+
+
+def _weighed(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
+    if report.impact is None or report.urgency is None:
+        return []
+    severity = policy.matrix[report.urgency][report.impact]
+    words = f"{report.impact.value} impact and {report.urgency.value} urgency make {severity.said(policy.scale)}"
+    return [(severity, words)]
+
+
+def _floors(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
+    return [
+        (floor.at_least, f"{floor.because} is at least {floor.at_least.said(policy.scale)}")
+        for floor in policy.floors
+        if (floor.kind is None or floor.kind is report.kind)
+        and (floor.impact is None or floor.impact is report.impact)
+        and (floor.personal_data is None or floor.personal_data is report.personal_data)
+        and (floor.kind, floor.impact, floor.personal_data) != (None, None, None)
+    ]

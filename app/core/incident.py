@@ -1,0 +1,145 @@
+"""An incident as the core knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.core.events import Event, Role
+from app.core.lifecycle import Status
+from app.core.report import Exposure, Kind, Level, Report
+from app.core.severity import Severity
+from app.core.timeline import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """How severe, and why: one sentence for each ground that was weighed, the deciding ones first."""
+
+    severity: Severity
+    reasons: tuple[str, ...] = ()
+    by: str = ""
+    """Who graded by hand; empty: graded from the report."""
+    unsure: bool = False
+    """The report did not say enough; the default of the policy stands until somebody grades it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The answers that a grade from the report rested on, from `at` on.
+
+    GitHub keeps only the newest text of an issue, so these are kept beside the board, where a rebuild finds them.
+    """
+
+    at: datetime
+    by: str
+    key: str
+    url: str
+    severity: Severity | None
+    impact: Level | None
+    urgency: Level | None
+    kind: Kind | None
+    personal_data: Exposure | None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[object, ...]:
+        """What was answered, apart from when and by whom."""
+        return self.severity, self.impact, self.urgency, self.kind, self.personal_data, self.doubts
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """What somebody was allowed to do when they acted, from `at` on.  GitHub knows only what they may do today."""
+
+    at: datetime
+    login: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class PostmortemPull:
+    """The pull request that holds the postmortem; `state` is `open`, `merged` or `dropped`."""
+
+    number: int
+    url: str
+    state: str = "open"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Everything known of one incident.  Times are UTC; None means not yet.
+
+    `acknowledged_at` and `responded_at` are the first acknowledgement and the first response ever; `answered_at` is when
+    the last page was answered, which taking or closing the incident does too; `spoken_at` when a responder last did anything, and `updated_at` when they last gave an
+    update.  `mitigated_at`, `resolved_at` and `closed_at` belong to the run that goes on since the last reopening.
+    `graded_at` is when the severity last changed, or was set by hand.
+    `armed_at` is when paging last began: the declaration, a grade that pages otherwise, a reopening, or a silence that
+    lasted too long.
+    `laddered_at` is what the ladder counts from: the declaration or the last reopening.  `rested` is the time that a
+    reopened incident spent resolved, which its resolution target does not count.
+    `rung` are the keys of the alarms that have rung, and so what has been warned of, breached and told.
+    `opened_with` are the severity labels the issue came with.  `left` says how the issue went out of reach: while it is
+    not empty nothing rings and nothing is said.  `returned_at` is when it last came back.
+    """
+
+    id: str
+    repo: str
+    number: int
+    url: str
+    title: str
+    opened_by: str
+    declared_at: datetime
+    report: Report
+    grade: Grade
+    graded_at: datetime
+    armed_at: datetime
+    laddered_at: datetime
+    opened_with: frozenset[str] = frozenset()
+    status: Status = Status.TRIGGERED
+    commander: str = ""
+    acknowledged_at: datetime | None = None
+    answered_at: datetime | None = None
+    responded_at: datetime | None = None
+    spoken_at: datetime | None = None
+    updated_at: datetime | None = None
+    mitigated_at: datetime | None = None
+    resolved_at: datetime | None = None
+    closed_at: datetime | None = None
+    reopened: int = 0
+    rested: timedelta = timedelta()
+    rung: frozenset[str] = frozenset()
+    postmortem_wanted: bool = False
+    postmortem: PostmortemPull | None = None
+    left: str = ""
+    returned_at: datetime | None = None
+    timeline: tuple[Entry, ...] = ()
+    grounds: tuple[Ground, ...] = ()
+    authorities: tuple[Authority, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        return self.grade.severity
+
+    @property
+    def paging(self) -> bool:
+        """Nobody has answered yet: not the first page, or not the page after a long silence (E3)."""
+        return self.status.open and (self.answered_at is None or self.answered_at < self.armed_at)
+
+    @property
+    def reckoned_at(self) -> datetime:
+        """When the alarms were last made anew: by a grade, a reopening or a return.  None is due before that (B11)."""
+        since = max(self.graded_at, self.laddered_at)
+        return max(since, self.returned_at) if self.returned_at else since
+
+    def noted(self, at: datetime, event: Event, text: str) -> Incident:
+        """The same incident with one more row in its timeline."""
+        entry = Entry(at=at, by=event.by, text=text, key=event.key, url=event.url)
+        return replace(self, timeline=(*self.timeline, entry))
+
+    def heard(self, at: datetime, event: Event) -> Incident:
+        """The same incident, remembering what the actor of `event` was allowed to do."""
+        last = next((a.role for a in reversed(self.authorities) if a.login == event.by), None)
+        if last == event.role:
+            return self
+        return replace(self, authorities=(*self.authorities, Authority(at, event.by, event.role)))

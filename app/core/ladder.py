@@ -1,0 +1,156 @@
+"""Who is told next: the escalation ladder of an incident (E1 to E3, E8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.core.effects import Escalate
+from app.core.incident import Grade, Incident
+from app.core.policy import Duration, Policy, Step, Until
+from app.core.severity import Severity
+
+ON_CALL = "on-call"
+"""The contact that every policy is expected to name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One management step.  `due` None: it stands on the ladder of a higher severity and is reached on demand only."""
+
+    key: str
+    contacts: tuple[str, ...]
+    do: str = ""
+    due: datetime | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Who is asked in the end, and which contacts turned out to be nobody."""
+
+    people: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+
+def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+    """The steps that run until the incident is resolved, in order; without any, those of the next higher severity."""
+    steps = _until_resolved(policy, incident.severity)
+    if steps:
+        return tuple(_rung(incident, step, timed=True) for step in steps)
+    for severity in reversed([s for s in Severity if s < incident.severity]):
+        if steps := _until_resolved(policy, severity):
+            return tuple(_rung(incident, step, timed=False) for step in steps)
+    return ()
+
+
+def paging_steps(incident: Incident, policy: Policy) -> tuple[Step, ...]:
+    """The steps that page until somebody acknowledges."""
+    return tuple(step for step in policy.ladders.get(incident.severity, ()) if step.until is Until.ACK)
+
+
+def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...]) -> Reached:
+    """The people behind `contacts`, or else of the next rung up that has any, or down, or else whoever opened the issue."""
+    if people := policy.people_of(contacts):
+        return Reached(people)
+    rungs = [rung.contacts for rung in management(incident, policy)]
+    above = max((n for n, rung in enumerate(rungs, 1) if rung == contacts), default=0)
+    missing = list(contacts)
+    for instead in (*rungs[above:], *reversed(rungs[:above])):
+        if people := policy.people_of(instead):
+            return Reached(people, tuple(dict.fromkeys(missing)))
+        missing += instead
+    return Reached((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(missing)))
+
+
+def responsible(incident: Incident, policy: Policy) -> Reached:
+    """Who has to act now: the commander, or whoever is on call."""
+    return Reached((incident.commander,)) if incident.commander else reached(incident, policy, (ON_CALL,))
+
+
+def waiting(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+    """The rungs that are still to be told.
+
+    A grade may find rungs of its ladder in the past.  They are told then, but not to those who were told already.
+    """
+    return tuple(
+        rung
+        for rung in management(incident, policy)
+        if rung.key not in incident.rung and not (_overdue(incident, rung) and not rung.do and _told(incident, rung))
+    )
+
+
+def next_rung(incident: Incident, policy: Policy) -> Rung:
+    """Whom somebody who asks for help is brought to: the first rung that hears of it for the first time, else the highest."""
+    rungs = [rung for rung in management(incident, policy) if rung.contacts] or [
+        Rung(f"escalate/{ON_CALL}", (ON_CALL,))
+    ]
+    return next((rung for rung in rungs if not _told(incident, rung)), rungs[-1])
+
+
+def regraded(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> Incident:
+    """The incident with another grade.  Where that pages otherwise than before, paging begins anew.
+
+    Whoever took an incident that paged nobody has answered the page of its higher severity beforehand.
+    """
+    changed = replace(incident, grade=grade, graded_at=at)
+    before = paging_steps(incident, policy)
+    if before == paging_steps(changed, policy):
+        return changed
+    if incident.paging:
+        return replace(changed, armed_at=at)
+    return changed if before else replace(changed, armed_at=at, answered_at=at)
+
+
+def raised(
+    incident: Incident, was: Severity, policy: Policy, at: datetime, *, by: str, key: str
+) -> tuple[Escalate, ...]:
+    """The notice to those on call, and to whoever has it, that the severity is higher than it `was` (E5)."""
+    if incident.severity >= was:
+        return ()
+    asked = reached(incident, policy, (ON_CALL,))
+    holder = (incident.commander,) if incident.commander and incident.commander != by else ()
+    return (
+        Escalate(
+            key=f"raised/{key}",
+            to=tuple(dict.fromkeys((*holder, *asked.people))),
+            missing=asked.missing,
+            at=at,
+            contacts=(ON_CALL,),
+            because=f"{by} raised the severity from {was.said(policy.scale)} to {incident.severity.said(policy.scale)}",
+        ),
+    )
+
+
+def length(duration: Duration) -> timedelta:
+    """How long a step of a ladder waits: a business day counts as 24 hours, for nights do not wait."""
+    return duration.elapsed + timedelta(days=duration.business_days)
+
+
+def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
+    return tuple(step for step in policy.ladders.get(severity, ()) if step.until is Until.RESOLVED)
+
+
+def _rung(incident: Incident, step: Step, *, timed: bool) -> Rung:
+    due = incident.laddered_at + length(step.after) if timed else None
+    key = f"{_name(step.to)}{step.after}{_run(incident)}"
+    return Rung(key, step.to, step.do, due, str(step.after))
+
+
+def _name(contacts: tuple[str, ...]) -> str:
+    return f"escalate/{'+'.join(contacts) or 'do'}@"
+
+
+def _run(incident: Incident) -> str:
+    """What tells the rungs after each reopening apart."""
+    return f"#{incident.reopened}" if incident.reopened else ""
+
+
+def _overdue(incident: Incident, rung: Rung) -> bool:
+    return rung.due is not None and rung.due < incident.graded_at
+
+
+def _told(incident: Incident, rung: Rung) -> bool:
+    """Whether these contacts have been told since the declaration, or since the reopening."""
+    name, run = _name(rung.contacts), _run(incident)
+    return any(key.startswith(name) and "".join(key[len(name) :].partition("#")[1:]) == run for key in incident.rung)

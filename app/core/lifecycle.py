@@ -1,0 +1,63 @@
+"""Where an incident can go from where it is.
+
+The law of this file: every change of status is a row of `TABLE`, and nothing else changes a status.
+Acting on an incident takes it, so every action but `reopen` may start from `triggered`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from app.core.refusal import Refused
+
+
+class Status(Enum):
+    """The way of an incident, in order (D2)."""
+
+    TRIGGERED = "triggered"
+    ACKNOWLEDGED = "acknowledged"
+    INVESTIGATING = "investigating"
+    IDENTIFIED = "identified"
+    MITIGATED = "mitigated"
+    RESOLVED = "resolved"
+    VERIFIED = "verified"
+    CLOSED = "closed"
+
+    @property
+    def open(self) -> bool:
+        """Somebody still has to restore the service."""
+        return self not in _DONE
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_DONE = frozenset({Status.RESOLVED, Status.VERIFIED, Status.CLOSED})
+_T, _A, _INV, _ID, _M, _R, _V, _C = Status
+
+TABLE: dict[str, dict[Status, Status]] = {
+    "acknowledge": {_T: _A},
+    "investigate": {_T: _INV, _A: _INV, _ID: _INV, _M: _INV},
+    "identify": {_T: _ID, _A: _ID, _INV: _ID, _M: _ID},
+    "mitigate": {_T: _M, _A: _M, _INV: _M, _ID: _M},
+    "resolve": {_T: _R, _A: _R, _INV: _R, _ID: _R, _M: _R},
+    "verify": {_R: _V},
+    "close": {_T: _C, _A: _C, _INV: _C, _ID: _C, _M: _C, _R: _C, _V: _C},
+    "reopen": {_R: _T, _V: _T, _C: _T},
+}
+"""Action, then where it may start, then where it leads."""
+
+
+def after(status: Status, action: str) -> Status:
+    """Where `action` leads from `status`.  Raises Refused, naming what can be done instead."""
+    found = TABLE[action].get(status)
+    if found is None:
+        raise Refused(
+            f"You cannot {action} an incident that is {status}. From here you can: {', '.join(ways(status))}."
+        )
+    return found
+
+
+def ways(status: Status) -> tuple[str, ...]:
+    """The actions that may start from `status`."""
+    return tuple(action for action, rows in TABLE.items() if status in rows)

@@ -1,0 +1,1 @@
+"""GitHub: signatures, deliveries, issue forms, and everything we say to its API."""

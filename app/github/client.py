@@ -1,0 +1,199 @@
+"""Calls to GitHub's API, and what their failures mean."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import certifi
+import httpx
+from githubkit import GitHub, TokenAuthStrategy
+from githubkit.exception import RequestError, RequestFailed, RequestTimeout
+from prometheus_client import Counter
+
+from app.github.auth import AppKey, InstallationTokens
+from app.ports import DeliveryFailed, Gone
+
+CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
+
+_TIMEOUT = 15.0
+"""Seconds (reliability, section 2)."""
+_PAGES = 50
+"""At most so many pages of a list, 100 rows each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What GitHub said.  `body` is plain JSON; `unchanged` is its 304."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def unchanged(self) -> bool:
+        return self.status == 304
+
+
+class _Kept(httpx.BaseTransport):
+    """One pool of connections for every client: githubkit opens and closes a client for each call."""
+
+    def __init__(self) -> None:
+        context = ssl.create_default_context(cafile=certifi.where())
+        self._inner = httpx.HTTPTransport(verify=context, retries=0, limits=httpx.Limits(max_keepalive_connections=20))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        """The pool outlives the client."""
+
+    def end(self) -> None:
+        self._inner.close()
+
+
+class Client:
+    """GitHub's API as this App sees it.  `clock` tells the time that tokens are made with.
+
+    Raises DeliveryFailed, and nothing else.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        key: AppKey,
+        clock: Callable[[], datetime],
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._api_url = api_url.rstrip("/")
+        self._key = key
+        self._clock = clock
+        self._pool = None if transport else _Kept()
+        self._transport = transport or self._pool
+        self._tokens = InstallationTokens(self._new_token)
+
+    def close(self) -> None:
+        """End the connections that were kept."""
+        if self._pool is not None:
+            self._pool.end()
+
+    @property
+    def app_id(self) -> int:
+        return self._key.app_id
+
+    def call(
+        self,
+        installation: int,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, str | int] | None = None,
+        etag: str = "",
+    ) -> Answer:
+        """One call as that installation.  A token that GitHub no longer takes is renewed once."""
+        token = self._tokens.of(installation, self._clock())
+        try:
+            return self._send(token, method, path, json, params, etag)
+        except _Unauthorized:
+            self._tokens.forget(installation, token)
+            token = self._tokens.of(installation, self._clock())
+            return self._send(token, method, path, json, params, etag)
+
+    def pages(
+        self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
+    ) -> Iterator[Any]:
+        """The rows of a list, page after page; `key` names them where the answer is an object."""
+        for page in range(1, _PAGES + 1):
+            answer = self.call(installation, "GET", path, params={**(params or {}), "per_page": 100, "page": page})
+            yield from answer.body[key] if key else answer.body
+            if 'rel="next"' not in answer.headers.get("link", ""):
+                return
+
+    def as_app(self, method: str, path: str, *, json: Mapping[str, Any] | None = None) -> Answer:
+        """One call as the App itself."""
+        return self._send(self._key.token(self._clock()), method, path, json, None, "")
+
+    def _new_token(self, installation: int) -> tuple[str, datetime]:
+        answer = self.as_app("POST", f"/app/installations/{installation}/access_tokens")
+        expires = datetime.fromisoformat(answer.body["expires_at"].replace("Z", "+00:00"))
+        return answer.body["token"], expires.astimezone(UTC)
+
+    def _send(
+        self,
+        token: str,
+        method: str,
+        path: str,
+        json: Mapping[str, Any] | None,
+        params: Mapping[str, str | int] | None,
+        etag: str,
+    ) -> Answer:
+        github = GitHub(
+            TokenAuthStrategy(token),
+            base_url=self._api_url,
+            transport=self._transport,
+            timeout=_TIMEOUT,
+            http_cache=False,
+            auto_retry=False,
+            follow_redirects=False,
+            user_agent="muster",
+        )
+        headers = {"If-None-Match": etag} if etag else None
+        try:
+            response = github.request(method, path, json=json, params=params, headers=headers)
+        except RequestFailed as failed:
+            CALLS.labels(method, failed.response.status_code).inc()
+            if failed.response.status_code == 304:
+                return Answer(304, None, dict(failed.response.headers))
+            raise _meaning(method, path, failed.response, self._clock()) from None
+        except (RequestTimeout, RequestError) as failed:
+            CALLS.labels(method, "none").inc()
+            # Nobody knows whether a write arrived, so it is looked for before it is tried again.
+            what = "timed out" if isinstance(failed, RequestTimeout) else "did not get through"
+            raise DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=method != "GET") from None
+        CALLS.labels(method, response.status_code).inc()
+        if response.status_code in (301, 302, 307, 308):
+            raise Gone(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
+        body = None if response.status_code in (204, 304) else response.json()
+        return Answer(response.status_code, body, dict(response.headers))
+
+
+class _Unauthorized(DeliveryFailed):
+    """GitHub does not take this token any more."""
+
+
+def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFailed:
+    status = response.status_code
+    text = f"{method} {path}: GitHub answered {status}: {_message(response)}"
+    if status == 401:
+        return _Unauthorized(text, retry_after=60)
+    if wait := _limit(response, now):
+        return DeliveryFailed(text, retry_after=wait)
+    if status in (404, 410):
+        return Gone(text)
+    if status >= 500:
+        return DeliveryFailed(text, retry_after=5, uncertain=method != "GET")
+    return DeliveryFailed(text, retry_after=None)
+
+
+def _limit(response: Any, now: datetime) -> float | None:
+    """Seconds to wait when a rate limit was met: Retry-After, else the reset, else a minute (product page, section 3)."""
+    if response.status_code not in (403, 429):
+        return None
+    headers = response.headers
+    if (after := headers.get("retry-after", "")).isdigit():
+        return float(after)
+    if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdigit():
+        return max(1.0, float(headers["x-ratelimit-reset"]) - now.timestamp())
+    return 60.0 if response.status_code == 429 or "secondary rate limit" in _message(response).lower() else None
+
+
+def _message(response: Any) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        return ""
+    return str(body.get("message", ""))[:200] if isinstance(body, dict) else ""

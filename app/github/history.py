@@ -1,0 +1,135 @@
+"""From an issue's own timeline back to what happened: GitHub is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from app.core.events import (
+    Closed,
+    Event,
+    Labeled,
+    Left,
+    PostmortemDropped,
+    PostmortemMerged,
+    PostmortemOpened,
+    Reopened,
+    Returned,
+    Unlabeled,
+)
+from app.core.policy import Policy
+from app.github.inbound import OPENING, Happened, is_bot, key, login_of, opened, pull_key, said
+from app.github.text import cleaned
+from app.github.tracker import moment
+from app.ports import Pull
+
+Json = Mapping[str, Any]
+
+
+def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[Happened]:
+    """Everything in an issue's timeline that changes an incident, the opening first.
+
+    The report is the newest one, and nobody's rights are in it: the board remembers both.
+    """
+    yield _opening(issue, timeline, repo, policy)
+    created, author = moment(issue["created_at"]), login_of(issue.get("user"))
+    for row in timeline:
+        found = _event(row, str(issue.get("html_url") or ""))
+        if found is None:
+            continue
+        echo = isinstance(found.event, Labeled) and found.at - created <= OPENING and found.event.by == author
+        declares = isinstance(found.event, Labeled) and found.event.label == policy.labels.incident
+        if not echo and not declares:
+            yield found
+
+
+def pull_events(pull: Pull) -> Iterator[Happened]:
+    """What became of the postmortem's pull request."""
+    yield Happened(
+        pull.created_at,
+        PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number),
+    )
+    if pull.state != "open" and pull.ended_at is not None:
+        kind = PostmortemMerged if pull.state == "merged" else PostmortemDropped
+        yield Happened(
+            pull.ended_at, kind(by=pull.ended_by, key=pull_key(pull.number, pull.state), url=pull.url, pull=pull.number)
+        )
+
+
+def event_links(timeline: Sequence[Json], url: str) -> dict[str, str]:
+    """Where each event of a timeline can be seen on the page `url` of the issue, by its key."""
+    found: dict[str, str] = {}
+    for row in timeline:
+        happened = _event(row, "")
+        if happened is not None and isinstance(row.get("id"), int) and not happened.event.key.startswith("comment/"):
+            found[happened.event.key] = f"{url}#event-{row['id']}"
+    return found
+
+
+def _opening(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Happened:
+    created, author = moment(issue["created_at"]), login_of(issue.get("user"))
+    declared = [
+        row
+        for row in timeline
+        if row.get("event") == "labeled" and _label(row) == policy.labels.incident and not is_bot(row.get("actor"))
+    ]
+    first = min(declared, key=lambda row: str(row["created_at"]), default=None)
+    adopted = first is not None and not _at_opening(first, created, author)
+    at = moment(first["created_at"]) if adopted and first is not None else created
+    by = login_of(first.get("actor")) if adopted and first is not None else author
+    labels = _labels_at(timeline, at if adopted else created + OPENING)
+    shown = {**issue, "labels": [{"name": label} for label in sorted(labels)]}
+    return Happened(at, opened(shown, repo, policy, at, by=by, adopted=adopted))
+
+
+def _labels_at(timeline: Sequence[Json], at: datetime) -> set[str]:
+    """The labels that people had put on the issue up to then."""
+    labels: set[str] = set()
+    for row in timeline:
+        if (
+            row.get("event") in ("labeled", "unlabeled")
+            and moment(row["created_at"]) <= at
+            and not is_bot(row.get("actor"))
+        ):
+            (labels.add if row["event"] == "labeled" else labels.discard)(_label(row))
+    return labels
+
+
+def _at_opening(row: Json, created: datetime, author: str) -> bool:
+    return moment(row["created_at"]) - created <= OPENING and login_of(row.get("actor")) == author
+
+
+def _label(row: Json) -> str:
+    return cleaned(str((row.get("label") or {}).get("name") or ""))
+
+
+def _event(row: Json, url: str) -> Happened | None:
+    kind = row.get("event")
+    if kind == "commented":
+        comment = {**row, "user": row.get("user") or row.get("actor")}
+        event = said(comment)
+        return Happened(moment(row["created_at"]), event) if event else None
+    if kind not in _KINDS or not row.get("created_at"):
+        return None
+    actor, at = row.get("actor"), moment(row["created_at"])
+    return (
+        None
+        if is_bot(actor) and kind in ("labeled", "unlabeled")
+        else Happened(at, _plain(kind, row, login_of(actor), at, url))
+    )
+
+
+_KINDS = ("labeled", "unlabeled", "closed", "reopened", "locked", "unlocked", "transferred")
+
+
+def _plain(kind: str, row: Json, by: str, at: datetime, url: str) -> Event:
+    label = _label(row)
+    events: dict[str, Event] = {
+        "labeled": Labeled(by=by, key=key(f"labeled/{label}", at), url=url, label=label),
+        "unlabeled": Unlabeled(by=by, key=key(f"unlabeled/{label}", at), url=url, label=label),
+        "closed": Closed(by=by, key=key("closed", at), url=url),
+        "reopened": Reopened(by=by, key=key("reopened", at), url=url),
+        "unlocked": Returned(by=by, key=key("returned", at), url=url),
+    }
+    return events.get(kind) or Left(by=by, key=key(f"left/{kind}", at), url=url, how=kind)

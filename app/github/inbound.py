@@ -1,0 +1,357 @@
+"""From what GitHub sends to what happened: JSON in, an event or nothing out.
+
+Real payloads do not fit the generated models, so they are read as plain data, tolerantly, and only what is needed.
+Who may do what is not in them: `asks_for_authority` says when GitHub's permission endpoint has to be asked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.core.commands import COMMANDS
+from app.core.events import (
+    Closed,
+    Edited,
+    Event,
+    Labeled,
+    Left,
+    Opened,
+    PostmortemDropped,
+    PostmortemMerged,
+    PostmortemOpened,
+    Reopened,
+    Returned,
+    Said,
+    Unlabeled,
+)
+from app.core.policy import Labels, Policy
+from app.github.intake import read_report, shipped_form
+from app.github.issue_form import blocks
+from app.github.spoken import spoken
+from app.github.text import cleaned
+from app.github.tracker import POLICY_PATH, moment
+from app.ports import Lane, Repository
+
+OPENING = timedelta(seconds=5)
+"""Labels that the author's form sets arrive as deliveries of their own in this time; they are part of the opening."""
+_FUTURE = timedelta(minutes=5)
+_ENOUGH = 5
+"""So many of the shipped form's headings make a body an Incident Report."""
+_BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
+
+Json = Mapping[str, Any]
+
+
+class Unreadable(Exception):
+    """The body is not what GitHub sends.  It is parked, not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event, and when it happened."""
+
+    at: datetime
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Somebody deleted or edited a comment of ours; the board is shown anew where it was the board."""
+
+    comment: int
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Which labels the issue carried at that moment."""
+
+    at: datetime
+    labels: frozenset[str]
+
+
+def payload_of(body: bytes) -> Json:
+    """The payload of a delivery.  Raises Unreadable for what is no JSON object, or says one thing twice."""
+    try:
+        found = json.loads(body, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as problem:
+        raise Unreadable(f"not a payload: {str(problem)[:200]}") from None
+    if not isinstance(found, dict):
+        raise Unreadable(f"a payload is an object, this is a {type(found).__name__}")
+    return found
+
+
+def repository_of(payload: Json) -> Repository | None:
+    """The repository a payload is about, and the installation that sent it."""
+    found, installation = payload.get("repository"), payload.get("installation")
+    if not isinstance(found, dict) or not isinstance(installation, dict):
+        return None
+    try:
+        return Repository(
+            int(found["id"]),
+            cleaned(str(found["full_name"])),
+            int(installation["id"]),
+            str(found.get("default_branch") or "main"),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def lane_of(name: str, payload: Json) -> Lane | None:
+    """The issue a delivery belongs to; None: it belongs to none that could be an incident.  Raises Unreadable."""
+    repository = repository_of(payload)
+    if repository is None:
+        return None
+    if name in ("issues", "issue_comment"):
+        issue = _issue(payload)
+        return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
+    if name == "pull_request":
+        number = _postmortem_of(payload, repository)
+        return Lane(repository.id, number) if number else None
+    return None
+
+
+def changes_policy(name: str, payload: Json) -> bool:
+    """Whether a push to the default branch touched the policy file."""
+    if name != "push":
+        return False
+    branch = (payload.get("repository") or {}).get("default_branch") or "main"
+    if payload.get("ref") != f"refs/heads/{branch}":
+        return False
+    commits = payload.get("commits") or []
+    touched = {
+        path for commit in commits for kind in ("added", "modified", "removed") for path in commit.get(kind) or ()
+    }
+    # A push with many commits lists only the first twenty: then look anyway.
+    return POLICY_PATH in touched or len(commits) >= 20
+
+
+def seen(payload: Json) -> Seen | None:
+    """The labels that an issue payload shows."""
+    issue = payload.get("issue")
+    if not isinstance(issue, dict) or issue.get("pull_request") or not issue.get("updated_at"):
+        return None
+    try:
+        return Seen(moment(issue["updated_at"]), labels_of(issue))
+    except (TypeError, ValueError):
+        return None
+
+
+def read(name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
+    """What a delivery says has happened.  Raises Unreadable."""
+    action = payload.get("action")
+    if name == "issues":
+        return _read_issue(str(action), payload, policy, received_at)
+    if name == "issue_comment":
+        return _read_comment(str(action), payload, received_at)
+    if name == "pull_request":
+        return _read_pull(str(action), payload, received_at)
+    return None
+
+
+def asks_for_authority(event: Event, labels: Labels) -> bool:
+    """Whether what `event` says counts only by the right of who did it."""
+    if isinstance(event, Said):
+        return bool(event.spoken)
+    return isinstance(event, Labeled) and event.label in (
+        *labels.severities,
+        labels.escalate,
+        labels.acknowledged,
+        labels.mitigated,
+        labels.resolved,
+    )
+
+
+def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
+    """The opening of an incident, from an issue as GitHub shows it."""
+    title = cleaned(str(issue.get("title") or ""))
+    return Opened(
+        by=by,
+        key="opened",
+        url=str(issue.get("html_url") or ""),
+        id="",
+        repo=repo,
+        number=int(issue["number"]),
+        title=title,
+        report=read_report(cleaned(issue.get("body") or ""), title=title, opened_at=at, policy=policy),
+        labels=labels_of(issue),
+        adopted=adopted,
+    )
+
+
+def said(comment: Json) -> Said | None:
+    """What a person commanded in a comment; None for bots, and where there is no command in it."""
+    user = comment.get("user") or {}
+    if user.get("type") == "Bot" or comment.get("performed_via_github_app"):
+        return None
+    words = spoken(cleaned(comment.get("body") or ""))
+    if not words:
+        return None
+    return Said(
+        by=login_of(user),
+        key=f"comment/{int(comment['id'])}",
+        url=str(comment.get("html_url") or ""),
+        comment=int(comment["id"]),
+        spoken=words,
+    )
+
+
+def is_incident_report(body: str) -> bool:
+    """Whether a body comes from the shipped form: GitHub drops the form's label where the repository has none such."""
+    headings = {block.heading for block in blocks(body)}
+    labels = [field.label for field in shipped_form().fields if field.label]
+    return sum(label in headings for label in labels) >= _ENOUGH
+
+
+def labels_of(issue: Json) -> frozenset[str]:
+    return frozenset(
+        cleaned(str(label.get("name") or "")) for label in issue.get("labels") or () if isinstance(label, dict)
+    )
+
+
+def login_of(user: Json | None) -> str:
+    return cleaned(str((user or {}).get("login") or "ghost"))
+
+
+def is_bot(user: Json | None) -> bool:
+    return (user or {}).get("type") == "Bot"
+
+
+def key(what: str, at: datetime) -> str:
+    """The name of an event that GitHub gives no id: what, and when to the second."""
+    return f"{what}/{at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+
+
+def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | None:
+    issue = _issue(payload)
+    if issue.get("pull_request"):
+        return None
+    created = _when(issue.get("created_at"), received_at)
+    changed = _when(issue.get("updated_at"), received_at)
+    sender = payload.get("sender") or issue.get("user")
+    by, url = login_of(sender), str(issue.get("html_url") or "")
+    if action == "opened":
+        declared = policy.labels.incident in labels_of(issue) or is_incident_report(cleaned(issue.get("body") or ""))
+        return _opening(payload, policy, created) if declared else None
+    if action == "labeled":
+        label = cleaned(str((payload.get("label") or {}).get("name") or ""))
+        return _labeled(payload, label, policy, created, changed)
+    if action == "unlabeled":
+        label = cleaned(str((payload.get("label") or {}).get("name") or ""))
+        if is_bot(sender):
+            return None
+        return Happened(changed, Unlabeled(by=by, key=key(f"unlabeled/{label}", changed), url=url, label=label))
+    if action == "edited":
+        report = opened(issue, "", policy, created, by=by, adopted=False)
+        return Happened(
+            changed, Edited(by=by, key=key("edited", changed), url=url, title=report.title, report=report.report)
+        )
+    plain = _plain(action, by, url, changed, _when(issue.get("closed_at"), changed))
+    return plain
+
+
+def _plain(action: str, by: str, url: str, changed: datetime, closed: datetime) -> Happened | None:
+    if action == "closed":
+        return Happened(closed, Closed(by=by, key=key("closed", closed), url=url))
+    if action == "reopened":
+        return Happened(changed, Reopened(by=by, key=key("reopened", changed), url=url))
+    if action in ("deleted", "transferred", "locked"):
+        return Happened(changed, Left(by=by, key=key(f"left/{action}", changed), url=url, how=action))
+    if action == "unlocked":
+        return Happened(changed, Returned(by=by, key=key("returned", changed), url=url))
+    return None
+
+
+def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
+    issue = _issue(payload)
+    repo = str((payload.get("repository") or {}).get("full_name") or "")
+    by = login_of(payload.get("sender") if adopted else issue.get("user"))
+    return Happened(at, opened(issue, repo, policy, at, by=by, adopted=adopted))
+
+
+def _labeled(payload: Json, label: str, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
+    issue, sender = _issue(payload), payload.get("sender")
+    at_opening = changed - created <= OPENING and login_of(sender) == login_of(issue.get("user"))
+    if label == policy.labels.incident:
+        return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
+    if at_opening or is_bot(sender):
+        return None
+    url = str(issue.get("html_url") or "")
+    return Happened(changed, Labeled(by=login_of(sender), key=key(f"labeled/{label}", changed), url=url, label=label))
+
+
+def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened | Touched | None:
+    """Only a new comment commands; an edited one never does (M27)."""
+    comment = payload.get("comment")
+    if not isinstance(comment, dict) or not isinstance(comment.get("id"), int):
+        raise Unreadable("an issue_comment without a comment")
+    if action in ("edited", "deleted") and comment.get("performed_via_github_app"):
+        own = is_bot(payload.get("sender")) and action == "edited"
+        return None if own else Touched(comment["id"], deleted=action == "deleted")
+    if action != "created":
+        return None
+    event = said(comment)
+    return Happened(_when(comment.get("created_at"), received_at), event) if event else None
+
+
+def _read_pull(action: str, payload: Json, received_at: datetime) -> Happened | None:
+    pull = payload["pull_request"]
+    by, number, url = login_of(payload.get("sender")), int(pull["number"]), str(pull.get("html_url") or "")
+    if action in ("opened", "reopened"):
+        at = _when(pull.get("created_at") if action == "opened" else pull.get("updated_at"), received_at)
+        return Happened(at, PostmortemOpened(by=by, key=pull_key(number, action), url=url, pull=number))
+    if action == "closed":
+        merged = bool(pull.get("merged_at") or pull.get("merged"))
+        at = _when(pull.get("merged_at") or pull.get("closed_at"), received_at)
+        kind = PostmortemMerged if merged else PostmortemDropped
+        return Happened(at, kind(by=by, key=pull_key(number, "merged" if merged else "dropped"), url=url, pull=number))
+    return None
+
+
+def pull_key(number: int, what: str) -> str:
+    return f"pull/{number}/{what}"
+
+
+def _postmortem_of(payload: Json, repository: Repository) -> int | None:
+    """The issue whose postmortem a pull request of ours holds; a fork's branch of that name is not ours."""
+    pull = payload.get("pull_request")
+    if not isinstance(pull, dict) or not isinstance(pull.get("number"), int):
+        raise Unreadable("a pull_request without a number")
+    head = pull.get("head") or {}
+    found = _BRANCH.fullmatch(str(head.get("ref") or ""))
+    return int(found[1]) if found and (head.get("repo") or {}).get("id") == repository.id else None
+
+
+def _issue(payload: Json) -> Json:
+    issue = payload.get("issue")
+    if not isinstance(issue, dict):
+        raise Unreadable("no issue in it")
+    number = issue.get("number")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**31:
+        raise Unreadable("the issue has no number")
+    return issue
+
+
+def _when(text: object, received_at: datetime) -> datetime:
+    """A time of GitHub's; the time of receipt where there is none, or one that cannot be (M38)."""
+    try:
+        found = moment(str(text))
+    except ValueError:
+        return received_at
+    return received_at if found > received_at + _FUTURE or found.year < 2008 else found
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

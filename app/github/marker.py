@@ -1,0 +1,55 @@
+"""What a comment of ours carries for us alone: a signed last line that says what it stands for.
+
+A marker counts only in a comment that our own App wrote, as its very last line, and with a signature over the
+repository, the issue and its content.  So a marker that somebody copies, quotes or makes up is only text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.ports import Comment, Lane
+
+_OPEN, _CLOSE = "<!-- muster:1 ", " -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Makes and reads markers.  The first secret signs; all are accepted, for secrets rotate.  `app_id` is our App."""
+
+    secrets: Sequence[str]
+    app_id: int
+
+    def marker(self, lane: Lane, content: Mapping[str, Any]) -> str:
+        """The line that says `content`."""
+        data = base64.urlsafe_b64encode(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).decode()
+        return f"{_OPEN}{data} {_mac(self.secrets[0], lane, data)}{_CLOSE}"
+
+    def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
+        """What the marker of that comment says; None where there is none that counts."""
+        if not comment.bot or comment.app_id != self.app_id:
+            return None
+        last = comment.body.rstrip().rpartition("\n")[2]
+        if not (last.startswith(_OPEN) and last.endswith(_CLOSE)):
+            return None
+        data, _, mac = last[len(_OPEN) : -len(_CLOSE)].partition(" ")
+        expected = [hmac.compare_digest(_mac(secret, lane, data), mac) for secret in self.secrets if mac.isascii()]
+        if not any(expected):
+            return None
+        try:
+            content = json.loads(base64.urlsafe_b64decode(data))
+        except (binascii.Error, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+
+def _mac(secret: str, lane: Lane, data: str) -> str:
+    key = hashlib.sha256(b"muster marker " + secret.encode()).digest()
+    return hmac.new(key, f"{lane} {data}".encode(), hashlib.sha256).hexdigest()[:40]

@@ -1,0 +1,206 @@
+"""One repository on GitHub, in the words of the desk."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from app.core.events import Role
+from app.github.client import Client
+from app.github.text import cleaned
+from app.ports import Comment, DeliveryFailed, Gone, NewFile, PolicyText, Pull, Repository
+
+POLICY_PATH = ".github/incidents.yml"
+_LARGEST_POLICY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubTracker:
+    """Implements `app.ports.Tracker` over GitHub's REST API."""
+
+    client: Client
+    repository: Repository
+
+    def issue(self, number: int) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._call("GET", f"/issues/{number}")
+        return found
+
+    def timeline(self, number: int) -> list[Mapping[str, Any]]:
+        return list(self._pages(f"/issues/{number}/timeline"))
+
+    def comments(self, number: int, since: datetime | None = None) -> list[Comment]:
+        params = {"since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if since else {}
+        return [comment_from(row) for row in self._pages(f"/issues/{number}/comments", params)]
+
+    def incidents(self, label: str) -> list[int]:
+        rows = self._pages("/issues", {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
+        return [row["number"] for row in rows if "pull_request" not in row]
+
+    def permission(self, login: str) -> Role:
+        """What that person may do here; nobody that GitHub does not know may do anything."""
+        try:
+            found = self._call("GET", f"/collaborators/{quote(login, safe='')}/permission")
+        except Gone:
+            return Role.NONE
+        name = str(found.get("role_name") or found.get("permission") or "none")
+        return _ROLES.get(name) or _ROLES.get(str(found.get("permission")), Role.NONE)
+
+    def policy(self, etag: str) -> PolicyText:
+        try:
+            answer = self.client.call(
+                self.repository.installation, "GET", self._path(f"/contents/{POLICY_PATH}"), etag=etag
+            )
+        except Gone:
+            return PolicyText(None, "")
+        if answer.unchanged:
+            return PolicyText(None, etag, unchanged=True)
+        return PolicyText(_file_text(answer.body), answer.headers.get("etag", ""))
+
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> None:
+        if add:
+            self._call("POST", f"/issues/{number}/labels", {"labels": sorted(add)})
+        for label in sorted(remove):
+            try:
+                self._call("DELETE", f"/issues/{number}/labels/{quote(label, safe='')}")
+            except Gone:
+                self.issue(number)  # the label is gone already, or the issue is: then this raises
+
+    def comment(self, number: int, body: str) -> Comment:
+        return comment_from(self._call("POST", f"/issues/{number}/comments", {"body": body}))
+
+    def edit_comment(self, comment: int, body: str) -> None:
+        self._call("PATCH", f"/issues/comments/{comment}", {"body": body})
+
+    def react(self, comment: int) -> None:
+        self._call("POST", f"/issues/comments/{comment}/reactions", {"content": "+1"})
+
+    def assign(self, number: int, login: str) -> None:
+        self._call("POST", f"/issues/{number}/assignees", {"assignees": [login]})
+
+    def pull_of(self, branch: str) -> Pull | None:
+        owner = self.repository.name.partition("/")[0]
+        rows = list(self._pages("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
+        return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
+
+    def propose(self, file: NewFile, reviewers: tuple[str, ...]) -> Pull:
+        base = self.repository.default_branch
+        head = self._call("GET", f"/git/ref/heads/{quote(base, safe='/')}")["object"]["sha"]
+        self._branch(file.branch, head)
+        self._write(file)
+        pull = self._open_pull(file, base)
+        if reviewers:
+            self._ask_review(pull.number, reviewers)
+        return pull
+
+    def _branch(self, branch: str, sha: str) -> None:
+        try:
+            self._call("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
+        except DeliveryFailed as failed:
+            if "already exists" not in str(failed):
+                raise
+
+    def _write(self, file: NewFile) -> None:
+        content = base64.b64encode(file.text.encode()).decode()
+        try:
+            self._call(
+                "PUT",
+                f"/contents/{quote(file.path)}",
+                {"message": file.message, "content": content, "branch": file.branch},
+            )
+        except DeliveryFailed as failed:
+            # Without the sha of what is there GitHub refuses to overwrite: an earlier attempt has written it.
+            if "sha" not in str(failed):
+                raise
+
+    def _open_pull(self, file: NewFile, base: str) -> Pull:
+        try:
+            return pull_from(
+                self._call(
+                    "POST", "/pulls", {"title": file.title, "body": file.body, "head": file.branch, "base": base}
+                )
+            )
+        except DeliveryFailed as failed:
+            there = self.pull_of(file.branch) if failed.retry_after is None else None
+            if there is None:
+                raise
+            return there
+
+    def _ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
+        """GitHub refuses the whole list for one who cannot review, so each is asked alone then; none is owed."""
+        try:
+            self._call("POST", f"/pulls/{pull}/requested_reviewers", {"reviewers": list(reviewers)})
+        except DeliveryFailed as failed:
+            if failed.retry_after is not None or len(reviewers) == 1:
+                return
+            for reviewer in reviewers:
+                self._ask_review(pull, (reviewer,))
+
+    def _path(self, path: str) -> str:
+        return f"/repos/{self.repository.name}{path}"
+
+    def _call(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> Any:
+        return self.client.call(self.repository.installation, method, self._path(path), json=json).body
+
+    def _pages(self, path: str, params: Mapping[str, str | int] | None = None) -> list[Any]:
+        return list(self.client.pages(self.repository.installation, self._path(path), params))
+
+
+_ROLES = {
+    "read": Role.READ,
+    "triage": Role.TRIAGE,
+    "write": Role.WRITE,
+    "maintain": Role.MAINTAIN,
+    "admin": Role.ADMIN,
+    "none": Role.NONE,
+}
+
+
+def comment_from(row: Mapping[str, Any]) -> Comment:
+    user = row.get("user") or {}
+    app = row.get("performed_via_github_app") or {}
+    reactions = row.get("reactions") or {}
+    return Comment(
+        id=row["id"],
+        url=row.get("html_url") or "",
+        author=str(user.get("login") or "ghost"),
+        bot=user.get("type") == "Bot",
+        app_id=app.get("id"),
+        body=cleaned(row.get("body") or ""),
+        created_at=moment(row["created_at"]),
+        reactions=int(reactions.get("+1") or 0),
+    )
+
+
+def pull_from(row: Mapping[str, Any]) -> Pull:
+    merged = row.get("merged_at")
+    state = "merged" if merged else "open" if row["state"] == "open" else "dropped"
+    ended = merged or row.get("closed_at")
+    return Pull(
+        number=row["number"],
+        url=row.get("html_url") or "",
+        state=state,
+        created_at=moment(row["created_at"]),
+        by=str((row.get("user") or {}).get("login") or ""),
+        ended_at=moment(ended) if ended else None,
+        ended_by=str((row.get("merged_by") or {}).get("login") or ""),
+    )
+
+
+def moment(text: str) -> datetime:
+    """A time as GitHub writes it, as aware UTC.  Raises ValueError for what is none."""
+    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if found.tzinfo is None:
+        raise ValueError(f"'{text[:40]}' has no zone")
+    return found.astimezone(UTC)
+
+
+def _file_text(body: Any) -> str | None:
+    """The text of a file; None for what is none (a folder, a link).  Too large a file is cut, and refused by its reader."""
+    if not isinstance(body, dict) or body.get("type") != "file" or body.get("encoding") != "base64":
+        return None
+    raw = base64.b64decode(body.get("content") or "")
+    return raw[: _LARGEST_POLICY + 1].decode("utf-8", "replace")

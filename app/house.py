@@ -1,0 +1,159 @@
+"""How the parts are put together into something that runs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from app.failpoint import Failpoints
+from app.github.auth import AppKey
+from app.github.client import Client
+from app.github.marker import Signer
+from app.github.tracker import GitHubTracker
+from app.serving import Served
+from app.settings import Settings, complete
+from app.store import embedded
+from app.store.database import Database, migrate
+from app.web.application import application
+from app.web.webhook import LARGEST
+from app.worker.desk import Desk
+from app.worker.queue import Queue
+
+Clock = Callable[[], datetime]
+
+_SILENT = timedelta(seconds=30)
+"""A worker that has not been heard for so long is not working (reliability, G1)."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class House:
+    """Everything one process needs: the desk, the client, and the secrets of the door."""
+
+    settings: Settings
+    desk: Desk
+    client: Client
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The database of these settings, migrated and open: theirs, or the embedded one."""
+    own = None if settings.database_url else embedded.start(settings.home)
+    url = own.url if own else settings.database_url
+    try:
+        migrate(url)
+        opened = Database(url).open()
+        try:
+            yield opened
+        finally:
+            opened.close()
+    finally:
+        if own:
+            own.stop()
+
+
+@contextmanager
+def house(settings: Settings, clock: Clock) -> Iterator[House]:
+    """The parts of a GitHub App with these settings.  Raises SettingsFault before anything is started."""
+    complete(settings)
+    with database(settings) as opened:
+        built = furnished(settings, opened, clock)
+        try:
+            yield built
+        finally:
+            built.client.close()
+
+
+def furnished(settings: Settings, opened: Database, clock: Clock) -> House:
+    """The parts over an open database."""
+    client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock)
+    desk = Desk(
+        database=opened,
+        tracker=lambda repository: GitHubTracker(client, repository),
+        signer=Signer(settings.webhook_secrets, settings.app_id),
+        clock=clock,
+        failpoints=Failpoints(settings.failpoint),
+    )
+    return House(settings, desk, client)
+
+
+def serve(built: House, *, web: bool, work: bool) -> None:
+    """Serve until a signal: the door, the workers, or both."""
+    queue = Queue(built.desk).open()
+    stopped = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise SystemExit(128 + number)
+        stopped.set()
+        queue.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    served = door(built, queue) if web else None
+    if served is not None:
+        log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
+    try:
+        if work:
+            queue.run()
+        else:
+            stopped.wait()
+    finally:
+        if served is not None:
+            served.stop()
+        queue.close()
+
+
+def door(built: House, queue: Queue) -> Served:
+    """The HTTP side, answering."""
+    settings, desk = built.settings, built.desk
+    flask = application(
+        desk.database,
+        settings.webhook_secrets,
+        desk.clock,
+        delivered=queue.delivered,
+        ready=lambda: unready(desk),
+        failpoints=desk.failpoints,
+    )
+    # A little more than the largest delivery, so that the door itself can say 413.
+    return Served(flask, settings.host, settings.port, name="muster", largest=LARGEST + 65536)
+
+
+def unready(desk: Desk) -> str:
+    """Why no work is done, in words; empty: a worker has been heard lately."""
+    with desk.database.transaction() as db:
+        row = db.execute("SELECT max(last_heartbeat) AS heard FROM procrastinate_workers").fetchone()
+    if row is None or row["heard"] is None or desk.clock() - row["heard"] > _SILENT:
+        return "no worker has been heard for 30 seconds"
+    return ""
+
+
+def logging_to_stderr(how: str) -> None:
+    """Logs for people or for machines, on stderr; colour on terminals only."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    render = (
+        structlog.processors.JSONRenderer()
+        if how == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+

@@ -1,0 +1,165 @@
+"""The wiring and the command line.  The only file that knows a real clock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# Everything else is imported where it is used: `muster --help` should answer at once.
+
+
+class Fault(Exception):
+    """Something that the user can mend, said in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.  Returns 0 for good, 1 for a fault the user can mend, 2 for wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    from app.settings import SettingsFault
+
+    try:
+        return run(options)
+    except SettingsFault as fault:
+        print(f"muster: {fault}", file=sys.stderr)
+        return 2
+    except (Fault, OSError) as fault:
+        print(f"muster: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="muster", description="GitHub Issues as an incident desk.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, says: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
+        added.set_defaults(run=run)
+        return added
+
+    command("serve", "serve everything in one process", _serve)
+    command("web", "receive deliveries only", _web)
+    command("worker", "work only", _worker)
+    demo = command("demo", "play one incident from the report to the merged postmortem", _demo)
+    demo.add_argument("--stay", action="store_true", help="keep serving the pages afterwards")
+    demo.add_argument("--json", action="store_true", help="print what happened as JSON")
+    parse = command("parse-form", "read the body of an issue by its form", _parse_form)
+    parse.add_argument("--form", required=True, type=Path, metavar="FORM.yml")
+    parse.add_argument("body", type=Path, metavar="BODY.md")
+    policy = command("policy", "look at a policy file", _usage(parser))
+    policies = policy.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = policies.add_parser("check", help="name every fault of a policy file, with its line")
+    check.add_argument("file", type=Path)
+    check.add_argument("--json", action="store_true")
+    check.set_defaults(run=_policy_check)
+    rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
+    rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
+    rebuild.add_argument("--issue", type=int, metavar="N", help="only this issue (with --repo)")
+    state = command("state", "look into the store", _usage(parser))
+    states = state.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    dump = states.add_parser("dump", help="print incidents, alarms and effects as JSON")
+    dump.add_argument("--canonical", action="store_true", help="sorted, without row ids and receive times (the default)")
+    dump.set_defaults(run=_state_dump)
+    database = command("db", "look after the schema", _usage(parser))
+    databases = database.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    migrate = databases.add_parser("migrate", help="bring the schema up to date")
+    migrate.set_defaults(run=_db_migrate)
+    status = databases.add_parser("status", help="say which steps the schema has had")
+    status.set_defaults(run=_db_status)
+    return parser
+
+
+def _usage(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        parser.print_usage(sys.stderr)
+        return 2
+
+    return run
+
+
+def _parse_form(options: argparse.Namespace) -> int:
+    from app.github.issue_form import FormFault, parse_body, read_form
+
+    try:
+        form = read_form(_text(options.form))
+    except FormFault as fault:
+        raise Fault(f"{options.form}: {fault}") from None
+    print(json.dumps(parse_body(form, _text(options.body)), ensure_ascii=False, indent=2))
+    return 0
+
+
+def _policy_check(options: argparse.Namespace) -> int:
+    from app.policy_file import PolicyFaults, read
+
+    try:
+        read(_text(options.file), name=str(options.file))
+    except PolicyFaults as faults:
+        for fault in faults.faults:
+            print(fault)
+        return 1
+    return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError as problem:
+        raise Fault(f"{path}: {problem.strerror}") from None
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from app import house
+
+    return house.serve(web=True, work=True)
+
+
+def _web(options: argparse.Namespace) -> int:
+    from app import house
+
+    return house.serve(web=True, work=False)
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from app import house
+
+    return house.serve(web=False, work=True)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from app.demo import demo
+
+    return demo(stay=options.stay)
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from app import house
+
+    if options.issue and not options.repo:
+        raise Fault("--issue needs --repo: the number of an issue says nothing without its repository.")
+    return house.rebuild(options.repo, options.issue)
+
+
+def _state_dump(options: argparse.Namespace) -> int:
+    from app import house
+
+    return house.state_dump()
+
+
+def _db_migrate(options: argparse.Namespace) -> int:
+    from app import house
+
+    return house.db_migrate()
+
+
+def _db_status(options: argparse.Namespace) -> int:
+    from app import house
+
+    return house.db_status()

@@ -1,0 +1,122 @@
+"""What floor 1 offers to the floors above, and how it may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from app.core.events import Role
+
+
+class DeliveryFailed(Exception):
+    """The other side did not take it.  `retry_after` is in seconds; None means never: a person has to look.
+
+    `uncertain` is True when the other side may have taken it all the same: nothing may be said again before a look.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None, uncertain: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.uncertain = uncertain
+
+
+class Gone(DeliveryFailed):
+    """What was asked for is not there (any more): deleted, transferred, or out of our reach."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Which incident something belongs to.  The key is GitHub's id of the repository, for names change."""
+
+    repo_id: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.repo_id}#{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as the last delivery described it, and the installation that lets us in."""
+
+    id: int
+    name: str
+    installation: int
+    default_branch: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment as GitHub has it.  `app_id` is the GitHub App that wrote it; None: a person did."""
+
+    id: int
+    url: str
+    author: str
+    bot: bool
+    app_id: int | None
+    body: str
+    created_at: datetime
+    reactions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    number: int
+    url: str
+    state: str
+    """`open`, `merged` or `dropped`."""
+    created_at: datetime
+    by: str = ""
+    ended_at: datetime | None = None
+    ended_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """The policy file of a repository; `text` None: there is none.  `unchanged`: the etag still stands."""
+
+    text: str | None
+    etag: str
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that is to be proposed in a pull request of its own."""
+
+    branch: str
+    path: str
+    text: str
+    message: str
+    title: str
+    body: str
+
+
+class Tracker(Protocol):
+    """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
+
+    def issue(self, number: int) -> Mapping[str, Any]: ...
+    def timeline(self, number: int) -> list[Mapping[str, Any]]: ...
+    def comments(self, number: int, since: datetime | None = None) -> list[Comment]: ...
+    def incidents(self, label: str) -> list[int]:
+        """The numbers of all issues with the incident label, open or closed."""
+
+    def permission(self, login: str) -> Role: ...
+    def policy(self, etag: str) -> PolicyText: ...
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> None: ...
+    def comment(self, number: int, body: str) -> Comment: ...
+    def edit_comment(self, comment: int, body: str) -> None:
+        """Raises Gone when the comment was deleted."""
+
+    def react(self, comment: int) -> None: ...
+    def assign(self, number: int, login: str) -> None: ...
+    def pull_of(self, branch: str) -> Pull | None:
+        """The newest pull request from that branch, in any state."""
+
+    def propose(self, file: NewFile, reviewers: tuple[str, ...]) -> Pull:
+        """Branch, file, pull request and reviewers: each step looks first, so doing it again does nothing twice."""

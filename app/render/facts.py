@@ -1,0 +1,171 @@
+"""What the board, the notices and the postmortem all say about an incident, each in one phrase."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+
+from app.core.clocks import CLOCKS, Deadline, alarms
+from app.core.events import Alarm
+from app.core.incident import Incident
+from app.core.ladder import ON_CALL, management, paging_steps
+from app.core.lifecycle import Status
+from app.core.policy import Policy
+from app.core.timeline import Entry
+from app.render.markdown import Markdown, code, joined, link, listed, md, people, person, safe, said
+from app.render.words import moment, span, utc
+
+POLICY_FILE = ".github/incidents.yml"
+_TIMES = re.compile(r", [0-9]+ times now$")
+_UPDATE = "update: "
+_ESCALATED = "escalated to "
+
+
+def severity(incident: Incident, policy: Policy) -> Markdown:
+    return safe(incident.severity.on(policy.scale))
+
+
+def open_for(incident: Incident, now: datetime) -> timedelta:
+    """How long somebody has had, or had, to restore the service; the time it rested between two failures is left out."""
+    return max((incident.resolved_at or now) - incident.declared_at - incident.rested, timedelta())
+
+
+def holder(incident: Incident) -> Markdown:
+    """Who has it, and what to write where somebody has to answer."""
+    if incident.status is Status.TRIGGERED:
+        before = md(" ({} had it before)", person(incident.commander)) if incident.commander else md("")
+        return md("nobody yet{}: {} takes it", before, code("/ack"))
+    if not incident.commander:
+        return md("nobody took it")
+    if incident.paging:
+        return md("{} has it, but is silent: {} stops the paging", person(incident.commander), code(answer(incident)))
+    return md("{} has it" if incident.status.open else "{} had it", person(incident.commander))
+
+
+def answer(incident: Incident) -> str:
+    """The command that answers a page."""
+    return "/ack" if incident.status is Status.TRIGGERED else "/update text"
+
+
+def judged(deadline: Deadline, incident: Incident, now: datetime) -> Markdown:
+    """How a promise stands at `now`."""
+    met = deadline.met_at
+    if met is None:
+        late = now - deadline.due
+        return md("❌ **missed by {}**" if late > timedelta() else "⏳ **{} left**", span(abs(late)))
+    if met > deadline.due:
+        return md("❌ missed by {}", span(met - deadline.due))
+    took = met - deadline.start - (incident.rested if deadline.clock == "resolve" else timedelta())
+    if took < timedelta():  # answered before it was asked for again
+        return md("❌ missed") if deadline.broken(incident) else md("✅ met")
+    return md("✅ met after {}", span(took))
+
+
+def title_of(clock: str) -> Markdown:
+    return safe(CLOCKS[clock].title)
+
+
+def updates(incident: Incident) -> list[tuple[Entry, Markdown]]:
+    """What was told, the latest last."""
+    return [(entry, said(entry.text.removeprefix(_UPDATE), 1000)) for entry in incident.timeline if _told(entry)]
+
+
+def progress(incident: Incident) -> list[Entry]:
+    """What people did about it: everything but the report and the escalations."""
+    return [
+        entry
+        for entry in incident.timeline
+        if entry.by and not entry.text.startswith((_ESCALATED, "reported the incident", "declared the incident"))
+    ]
+
+
+def escalated(incident: Incident, links: Mapping[str, str], day: date) -> list[Markdown]:
+    """The pages, in one phrase, and the escalations so far, in order.  `day` is taken for granted."""
+    pages = [entry for entry in incident.timeline if entry.key.startswith("escalate/page")]
+    steps = [entry for entry in incident.timeline if entry.text.startswith(_ESCALATED)]
+    told = [_stepped(entry, links, day) for entry in steps]
+    return [_paged(pages, links, day), *told] if pages else told
+
+
+def coming(incident: Incident, policy: Policy, now: datetime) -> list[Markdown]:
+    """What happens next if nothing happens, the earliest first."""
+    waiting = [alarm for alarm in alarms(incident, policy) if alarm.clock == "escalate"]
+    return [phrase for alarm in waiting if (phrase := _step(alarm, incident, policy, now))]
+
+
+def link_of(text: object, entry: Entry, links: Mapping[str, str]) -> Markdown:
+    """The text, linked to where that row of the timeline can be seen."""
+    return link(text, entry.url or links.get(entry.key))
+
+
+def author(entry: Entry) -> Markdown:
+    return person(entry.by) if entry.by else md("Muster")
+
+
+def contact(names: tuple[str, ...], policy: Policy) -> Markdown:
+    """Contacts of the policy, and who holds them."""
+    held = policy.people_of(names)
+    who = people(held) if held else md("nobody is named")
+    return md("{} ({})", listed((said(name, 40) for name in names), 5), who)
+
+
+def unnamed(missing: tuple[str, ...], asked: tuple[str, ...]) -> Markdown:
+    """That the policy names nobody, whom that leaves, and where to mend it."""
+    names = listed((md("**{}**", said(name, 40)) for name in missing), 8)
+    instead = (
+        md("{} is asked instead" if len(asked) == 1 else "{} are asked instead", people(asked))
+        if asked
+        else md("nobody could be asked")
+    )
+    return md(
+        "The policy names nobody for {}, so {}. Mend it under `contacts` in {}.", names, instead, code(POLICY_FILE)
+    )
+
+
+def _paged(pages: Sequence[Entry], links: Mapping[str, str], day: date) -> Markdown:
+    last = pages[-1]
+    who = said(_TIMES.sub("", last.text.removeprefix("paged ")), 120)
+    at = link_of(utc(last.at, day=day), last, links)
+    return md("{} paged {} times, at last {}", at, len(pages), who) if len(pages) > 1 else md("{} paged {}", at, who)
+
+
+def _stepped(entry: Entry, links: Mapping[str, str], day: date) -> Markdown:
+    return md("{} {}", link_of(utc(entry.at, day=day), entry, links), said(entry.text.removeprefix(_ESCALATED), 240))
+
+
+def _told(entry: Entry) -> bool:
+    return bool(entry.by) and entry.text.startswith(_UPDATE)
+
+
+def _step(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Markdown | None:
+    left = alarm.due - now
+    when = md(
+        "{}, {}",
+        moment(alarm.due, policy.zone, day=now.date()),
+        f"in {span(left)}" if left > timedelta() else "due now",
+    )
+    kind = alarm.mark.partition("@")[0].partition(".")[0]
+    if kind == "silence":
+        return md("{}: paging begins again if nothing is heard", when)
+    if kind.startswith("page"):
+        contacts = paging_steps(incident, policy)[int(kind.removeprefix("page"))].to or (ON_CALL,)
+        return md("{}: page {}", when, contact(contacts, policy))
+    rung = next((rung for rung in management(incident, policy) if rung.key == alarm.key), None)
+    if rung is None:
+        return None
+    do = md(", {}", said(rung.do, 160)) if rung.do else md("")
+    return md("{}: {}{}", when, contact(rung.contacts, policy) if rung.contacts else md("whoever has it"), do)
+
+
+def impact(incident: Incident) -> Iterator[Markdown]:
+    """Each known fact about the impact."""
+    report = incident.report
+    levels = (("impact", report.impact), ("urgency", report.urgency))
+    if words := joined(md("{} {}", level.value, name) for name, level in levels if level):
+        yield words
+    for name, text in (("affected", report.affected), ("revenue", report.revenue), ("workaround", report.workaround)):
+        if text.strip():
+            yield md("{}: {}", name, said(text, 400))
+    if report.personal_data:
+        yield md("personal data exposed: **{}**", report.personal_data.value)

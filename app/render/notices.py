@@ -1,0 +1,240 @@
+"""What interrupts people: one comment for all notices that wait together.
+
+The first line is what a lock screen shows, so it names the worst that happened, what is asked, and who is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from app.core.clocks import Deadline, deadlines
+from app.core.effects import Ask, Escalate, Notice, Page, Remind
+from app.core.incident import Incident
+from app.core.ladder import management
+from app.core.lifecycle import Status
+from app.core.policy import Policy
+from app.core.severity import Severity
+from app.render import facts
+from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
+from app.render.words import moment, span, utc
+
+_LEVELS: tuple[type[Notice], ...] = (Ask, Remind, Page, Escalate)
+"""From the quietest to the loudest."""
+
+_MENTIONED = 40
+"""GitHub notifies 50 people a comment at most."""
+
+_ANSWERS = {
+    "respond": ("first response", "/ack"),
+    "acknowledge": ("acknowledgement", "/ack"),
+    "update": ("update for those who wait", "/update text"),
+    "resolve": ("resolution", "/resolve text"),
+}
+"""What is promised by each clock, and the command that keeps the promise."""
+
+
+def notice(
+    notices: Sequence[Notice],
+    incident: Incident,
+    policy: Policy,
+    now: datetime,
+    *,
+    links: Mapping[str, str],
+    footer: str,
+) -> str:
+    """One comment for all of `notices`, of which there is at least one.  `links` and `footer` are as for the board.
+
+    Its link `board`, where there is one, leads to the board.
+    """
+    ordered = sorted(notices, key=lambda each: _loudness(each, incident, policy), reverse=True)
+    loudest, called = ordered[0], list(dict.fromkeys(login for each in ordered for login in each.to))
+    missing = {each.missing: each.to for each in ordered if each.missing}
+    body = rendered(
+        "notice",
+        headline=_headline(loudest, incident, policy, now),
+        called=joined(map(mention, called[:_MENTIONED]), " "),
+        asks=list(_asks(ordered, incident, policy, now)),
+        context=list(_context(incident, policy, now)) if isinstance(loudest, Escalate) else [],
+        tried=list(_tried(incident, links, now)) if isinstance(loudest, Escalate) else [],
+        missing=[facts.unnamed(names, asked) for names, asked in missing.items()],
+        board=link(md("{}, as it stands", incident.id), links.get("board") or incident.url),
+    )
+    return signed(body, footer)
+
+
+def _loudness(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, int, datetime]:
+    rungs = [rung.contacts for rung in management(incident, policy)]
+    highest = -1
+    if isinstance(notice, Escalate) and notice.contacts in rungs:
+        highest = len(rungs) - rungs[::-1].index(notice.contacts)
+    return _LEVELS.index(type(notice)), highest, notice.at
+
+
+def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    """Most important first, for about a hundred characters are seen; the title has what room is left."""
+    name, title = facts.severity(incident, policy), said(incident.title, 40)
+    if isinstance(notice, Escalate):
+        to = listed((said(contact, 24) for contact in notice.contacts), 2) or md("whoever has it")
+        return md("🔺 **{} escalated to {}: {}** · {}", name, to, title, _in_hand(incident, now))
+    if isinstance(notice, Page):
+        again = md(", page {}", notice.times) if notice.times > 1 else md("")
+        return md("🚨 **{}{}: {}** · {}", name, again, title, _wanted(incident, policy, now))
+    if isinstance(notice, Remind):
+        what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
+        asked = md("answered since") if _answered(notice, incident, policy) else code(command)
+        return md("⏰ **{} {}: {} {}** · {}", name, title, what.partition(" for ")[0], _ended(notice.due, now), asked)
+    return md("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example(policy))
+
+
+def _in_hand(incident: Incident, now: datetime) -> Markdown:
+    if not incident.status.open:
+        return md("{} by now", incident.status.value)
+    taken = incident.commander and incident.status is not Status.TRIGGERED
+    length = span(facts.open_for(incident, now))
+    return md("open {}, {} has it", length, person(incident.commander) if taken else md("nobody"))
+
+
+def _wanted(incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    """What a page asks for, as long as nobody has answered it."""
+    if not incident.paging:
+        return facts.holder(incident)
+    due = _answer_due(incident, policy, now)
+    return md(
+        "answer {}{}", code(facts.answer(incident)), md(" by {}", utc(due.due, day=now.date())) if due else md("")
+    )
+
+
+def _answered(notice: Remind, incident: Incident, policy: Policy) -> bool:
+    """The promise was kept, or begun anew, before the reminder could be written."""
+    found = next((each for each in deadlines(incident, policy) if each.clock == notice.clock), None)
+    return found is None or found.met_at is not None or found.due > notice.due
+
+
+def _answer_due(incident: Incident, policy: Policy, now: datetime) -> Deadline | None:
+    """By when a page wants an answer: the deadline that has not passed yet, the acknowledgement before the response."""
+    found = {each.clock: each for each in deadlines(incident, policy) if each.met_at is None and each.due > now}
+    return found.get("acknowledge") or found.get("respond")
+
+
+def _ended(due: datetime, now: datetime) -> Markdown:
+    left = due - now
+    if abs(left.total_seconds()) < 60:
+        return md("due now")
+    return md("due in {}", span(left)) if due > now else md("{} overdue", span(-left))
+
+
+def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
+    """What is asked of the reader, a paragraph for each notice; of several pages the last one counts."""
+    if not incident.status.open:
+        yield md("It is **{}** by now: nothing is asked of you any more.", incident.status.value)
+    paged = False
+    for each in notices[:12]:
+        if isinstance(each, Escalate):
+            yield from _escalation(each, incident, policy, now)
+        elif isinstance(each, Page) and not paged and incident.status.open:
+            paged = True
+            yield _page(incident, policy, now)
+        elif isinstance(each, Remind):
+            yield _reminder(each, incident, policy, now)
+        elif isinstance(each, Ask) and incident.grade.unsure:
+            yield from _question(each, incident, policy)
+
+
+def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
+    if incident.status.open:
+        to = facts.contact(notice.contacts, policy) if notice.contacts else md("whoever has it")
+        yield md("**Asked of {}:** {}", to, _request(notice, incident))
+    at = moment(notice.at, policy.zone, day=now.date())
+    yield md("**Why now**, at {}: {}", at, said(notice.because, 600))
+
+
+def _request(notice: Escalate, incident: Incident) -> Markdown:
+    if notice.do:
+        return md("**{}**", said(notice.do, 300))
+    if incident.status is Status.TRIGGERED or not incident.commander:
+        return md("find somebody to take it, or take it yourself with `/ack`.")
+    who = person(incident.commander)
+    return md("ask {} what is missing, and clear the way: people, access, a vendor, a decision.", who)
+
+
+def _page(incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    if not incident.paging:
+        return md("The page was answered: {}.", facts.holder(incident))
+    command = code(facts.answer(incident))
+    if incident.status is not Status.TRIGGERED:
+        heard = moment(incident.spoken_at or incident.declared_at, policy.zone, day=now.date())
+        return md("Nothing was heard since {}. If you have it, say how it goes: {}.", heard, command)
+    due = _answer_due(incident, policy, now)
+    by = md(" by {}", moment(due.due, policy.zone, day=now.date())) if due else md("")
+    return md("Nobody has it yet. Take it{}: write {} in a comment here.", by, command)
+
+
+def _reminder(notice: Remind, incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
+    at, left = moment(notice.due, policy.zone, day=now.date()), notice.due - now
+    if _answered(notice, incident, policy):
+        return md("The **{}** was due at {}, and has come since.", what, at)
+    when = md("is due at {}, in {}", at, span(left)) if left > timedelta() else md("was due at {}", at)
+    other = md(" If that cannot be met: `/escalate reason`.") if notice.clock == "resolve" else md("")
+    return md("The **{}** {}. Answer with {}.{}", what, when, code(command), other)
+
+
+def _question(notice: Ask, incident: Incident, policy: Policy) -> Iterator[Markdown]:
+    thanks = "Thank you for the report, {}. How severe it is could not be read from it, so it counts as **{}** for now."
+    yield md(thanks, person(incident.opened_by), facts.severity(incident, policy))
+    if notice.doubts:
+        yield joined((md("- {}", said(doubt, 300)) for doubt in notice.doubts[:8]), "\n")
+    names = listed((code(name.on(policy.scale).lower()) for name in Severity), 4)
+    yield md("What works: comment `/severity {} reason` ({}), or edit the form above.", _example(policy), names)
+
+
+def _example(policy: Policy) -> Markdown:
+    return safe(Severity.SEV2.on(policy.scale).lower())
+
+
+def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
+    """What somebody needs who hears of it for the first time (E6)."""
+    report, day = incident.report, now.date()
+    what = joined(filter(None, (said(incident.title), said(report.summary, 400))), ". ")
+    yield "What", md("{}: {}", facts.severity(incident, policy), what)
+    since = report.started_at or report.detected_at or incident.declared_at
+    reported = moment(incident.declared_at, policy.zone, day=day)
+    yield (
+        "Since",
+        md(
+            "{}, {} ago; reported {} by {}",
+            moment(since, policy.zone, day=day),
+            span(now - since),
+            reported,
+            person(incident.opened_by),
+        ),
+    )
+    if report.services:
+        yield "Services", listed((said(service, 80) for service in report.services), 12)
+    if impact := joined(facts.impact(incident), "; "):
+        yield "Impact", impact
+    yield "Now", md("{}; {}", incident.status.value, facts.holder(incident))
+    open_ = [promise for promise in deadlines(incident, policy) if promise.met_at is None]
+    if open_:
+        yield (
+            "Deadlines",
+            joined(
+                (
+                    md(
+                        "{} {}, {}",
+                        facts.title_of(p.clock),
+                        moment(p.due, policy.zone, day=day),
+                        facts.judged(p, incident, now),
+                    )
+                    for p in open_
+                ),
+                "; ",
+            ),
+        )
+
+
+def _tried(incident: Incident, links: Mapping[str, str], now: datetime) -> Iterator[Markdown]:
+    for entry in facts.progress(incident)[-8:]:
+        at = facts.link_of(utc(entry.at, day=now.date()), entry, links)
+        yield md("{} {}: {}", at, person(entry.by), said(entry.text))

@@ -1,0 +1,240 @@
+"""The postmortem as a pull request: everything that is known filled in, everything else asked for.
+
+Blocks between `muster:begin` and `muster:end` are printed from the record; all else belongs to its authors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from app.core.calendar import due as due_by
+from app.core.clocks import Deadline, deadlines
+from app.core.incident import Incident
+from app.core.metrics import durations
+from app.core.policy import Duration, Policy, Target
+from app.core.timeline import Entry
+from app.render import facts
+from app.render.markdown import (
+    Markdown,
+    joined,
+    link,
+    listed,
+    md,
+    person,
+    rendered,
+    safe,
+    said,
+    said_block,
+    said_lines,
+)
+from app.render.words import count, length, moment, span, target, utc
+from app.text import plain
+
+_ID = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
+_CLASSES = ("preventive", "process", "tool", "training")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file to propose.  `text` is the file; path, branch and commit hold nothing that a person wrote but a defused title."""
+
+    path: str
+    branch: str
+    title: str
+    commit_message: str
+    text: str
+    pull_title: str
+    pull_body: str
+
+
+def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> Document:
+    """The postmortem of `incident` as it is known at `now`.  `links` are as for the board."""
+    found = _ID.fullmatch(incident.id)
+    if found is None:
+        raise ValueError(f"{incident.id!r} is not the id of an incident")
+    short = plain(incident.title, 60)
+    title = f"Postmortem of {incident.id}: {short}" if short else f"Postmortem of {incident.id}"
+    return Document(
+        path=f"docs/incidents/postmortems/{found['year']}/{incident.id}.md",
+        branch=f"muster/postmortem-{incident.number}",
+        title=title,
+        commit_message=f"{title}\n\nRefs #{incident.number}\n",
+        text=_text(incident, policy, links, now) + "\n",
+        pull_title=title,
+        pull_body=_pull_body(incident, policy, links, now),
+    )
+
+
+def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> Markdown:
+    report, day = incident.report, incident.declared_at.date()
+    return rendered(
+        "postmortem",
+        day=day.isoformat(),
+        id=incident.id,
+        title=said(incident.title),
+        head=list(_head(incident, policy, now)),
+        summary=said_lines(report.summary, 2000),
+        severity=facts.severity(incident, policy),
+        reasons=[said(reason) for reason in incident.grade.reasons],
+        impact=list(_impact(incident, now)),
+        symptoms=said_block(report.symptoms, 4000),
+        workaround=said_lines(report.workaround, 2000),
+        updates=[
+            (facts.link_of(utc(entry.at, day=day), entry, links), person(entry.by), text)
+            for entry, text in facts.updates(incident)
+        ],
+        metrics=list(_metrics(incident)),
+        promises=[_promise(promise, incident, policy, now) for promise in deadlines(incident, policy)],
+        breaches=list(_breaches(incident, day)),
+        escalations=facts.escalated(incident, links, day),
+        timeline=[
+            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.text, 600)) for e in incident.timeline
+        ],
+        roles=list(_roles(incident, day)),
+        contributors=list(_contributors(incident)),
+        links=list(_links(incident, links)),
+        classes=", ".join(_CLASSES),
+    )
+
+
+def _pull_body(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> str:
+    return rendered(
+        "pull",
+        id=incident.id,
+        title=said(incident.title),
+        number=incident.number,
+        issue=link(incident.id, incident.url),
+        severity=facts.severity(incident, policy),
+        commander=person(incident.commander) if incident.commander else md("nobody yet"),
+        reviewers=facts.contact(policy.postmortem.reviewers, policy)
+        if policy.postmortem.reviewers
+        else md("nobody is named"),
+        document=_by(incident.resolved_at, policy.postmortem.document, "the resolution", policy),
+        review=_by(incident.resolved_at, policy.postmortem.review, "the resolution", policy),
+        overdue=_by(incident.closed_at, policy.postmortem.overdue, "closing", policy),
+        classes=", ".join(_CLASSES),
+    )
+
+
+def _by(start: datetime | None, within: Duration, what: str, policy: Policy) -> Markdown:
+    """A deadline of the postmortem, or its length while what it counts from has not happened."""
+    if start is None:
+        return md("{} after {}", length(within), what)
+    at = due_by(start, Target(within), policy.calendars)
+    return md("{}, {} after {}", moment(at, policy.zone), length(within), what)
+
+
+def _head(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
+    report = incident.report
+    yield "Severity", facts.severity(incident, policy)
+    if report.kind:
+        yield "Type", safe(report.kind.value)
+    if report.services:
+        yield "Services", listed((said(service, 80) for service in report.services), 20)
+    yield "Commander", person(incident.commander) if incident.commander else md("nobody took it")
+    for name, at in (
+        ("Started", report.started_at),
+        ("Detected", report.detected_at),
+        ("Declared", incident.declared_at),
+        ("Acknowledged", incident.acknowledged_at),
+        ("Mitigated", incident.mitigated_at),
+        ("Resolved", incident.resolved_at),
+        ("Closed", incident.closed_at),
+    ):
+        if at:
+            yield name, safe(moment(at, policy.zone))
+    yield "Document due", _by(incident.resolved_at, policy.postmortem.document, "the resolution", policy)
+    yield "Review due", _by(incident.resolved_at, policy.postmortem.review, "the resolution", policy)
+
+
+def _impact(incident: Incident, now: datetime) -> Iterator[tuple[str, Markdown]]:
+    report = incident.report
+    if levels := joined(
+        (
+            md("{} {}", level.value, name)
+            for name, level in (("impact", report.impact), ("urgency", report.urgency))
+            if level
+        )
+    ):
+        yield "Level", levels
+    if report.affected.strip():
+        yield "Users and business", said(report.affected, 1000)
+    if report.revenue.strip():
+        yield "Revenue", said(report.revenue, 600)
+    if report.personal_data:
+        yield "Personal data exposed", safe(report.personal_data.value)
+    start = report.started_at or report.detected_at or incident.declared_at
+    end = incident.resolved_at
+    lasted = md("{} so far, not resolved yet", span(now - start)) if end is None else safe(span(end - start))
+    yield "Duration", lasted
+    if incident.reopened:
+        yield "Reopened", md("{}; in between it rested {}", count(incident.reopened, "time"), span(incident.rested))
+
+
+def _metrics(incident: Incident) -> Iterator[tuple[str, Markdown]]:
+    """The measures by their full names, with the aim of the product page (M1); MTTR is always to resolve."""
+    took = durations(incident)
+    for name, value in (
+        ("Time to detect (MTTD; aim: under 5 min)", took.to_detect),
+        ("Time to acknowledge (MTTA)", took.to_acknowledge),
+        ("Time to mitigate", took.to_mitigate),
+        ("Time to resolve (MTTR, to resolve)", took.to_resolve),
+    ):
+        yield name, md("not known") if value is None else safe(span(value))
+
+
+def _promise(
+    promise: Deadline, incident: Incident, policy: Policy, now: datetime
+) -> tuple[Markdown, str, str, Markdown]:
+    return (
+        facts.title_of(promise.clock),
+        target(promise.target),
+        moment(promise.due, policy.zone),
+        facts.judged(promise, incident, now),
+    )
+
+
+def _breaches(incident: Incident, day: date) -> Iterator[Markdown]:
+    """Every breach that rang, also of deadlines that a later grade moved."""
+    for entry in incident.timeline:
+        if not entry.by and "/breach@" in entry.key:
+            yield md("{}: {}", utc(entry.at, day=day), said(entry.text))
+
+
+def _roles(incident: Incident, day: date) -> Iterator[tuple[str, Markdown]]:
+    yield "Reporter", person(incident.opened_by)
+    if first := _first_responder(incident):
+        yield "First responder", md("{} at {}", person(first.by), utc(first.at, day=day))
+    yield "Commander", person(incident.commander) if incident.commander else md("nobody")
+    if incident.grade.by:
+        yield "Graded by", person(incident.grade.by)
+
+
+def _first_responder(incident: Incident) -> Entry | None:
+    return next((e for e in incident.timeline if e.by and e.at == incident.responded_at), None)
+
+
+def _contributors(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
+    """Everybody in the record with what they did, in the order in which they came."""
+    deeds: dict[str, dict[str, int]] = {}
+    for entry in incident.timeline:
+        if entry.by:
+            did = deeds.setdefault(entry.by, {})
+            what = entry.text.partition(":")[0].partition(";")[0]
+            did[what] = did.get(what, 0) + 1
+    for login, did in deeds.items():
+        words = (
+            md("{} ({} times)", said(what, 80), times) if times > 1 else said(what, 80) for what, times in did.items()
+        )
+        yield person(login), joined(words, "; ") if len(did) <= 12 else listed(words, 12)
+
+
+def _links(incident: Incident, links: Mapping[str, str]) -> Iterator[Markdown]:
+    yield md("Issue: {}", link(md("{} in {}", incident.id, incident.repo), incident.url))
+    if board := links.get("board"):
+        yield md("Board: {}", link("the state at a glance", board))
+    if incident.postmortem:
+        yield md("Pull request: {}", link(md("number {}", incident.postmortem.number), incident.postmortem.url))

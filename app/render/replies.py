@@ -1,0 +1,29 @@
+"""Answers to one person, below their comment."""
+
+from __future__ import annotations
+
+from app.core.commands import COMMANDS
+from app.core.effects import Help, Reply
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.render import facts
+from app.render.markdown import code, md, mention, rendered, said, signed
+
+
+def reply(effect: Reply, footer: str) -> str:
+    """The answer to a person.  `footer` is the end of the text, unchanged."""
+    return signed(md("{} {}", mention(effect.to), said(effect.text, 4000)), footer)
+
+
+def help_reply(effect: Help, incident: Incident, policy: Policy, footer: str) -> str:
+    """The commands, and who may use them."""
+    body = rendered(
+        "help",
+        to=mention(effect.to),
+        id=incident.id,
+        severity=facts.severity(incident, policy),
+        status=incident.status.value,
+        holder=facts.holder(incident),
+        commands=[(code(each.usage), each.summary, each.role.name.lower()) for each in COMMANDS.values()],
+    )
+    return signed(body, footer)

@@ -1,0 +1,67 @@
+"""Times and lengths of time in words.  No time is written without its zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from app.core.policy import Duration, Target
+
+
+def moment(at: datetime, zone: str, *, day: date | None = None) -> str:
+    """A moment in UTC and, where it differs, on the team's clocks: `09:15 UTC (10:15 CET)`.
+
+    `day` is the UTC day that the reader takes for granted, and so is not written; None: the date is always written.
+    """
+    utc = at.astimezone(UTC)
+    here = at.astimezone(ZoneInfo(zone))
+    dated = "" if utc.date() == day else f"{utc:%Y-%m-%d} "
+    words = f"{dated}{utc:%H:%M} UTC"
+    name = here.tzname() or ""
+    if name == "UTC":
+        return words
+    if not name[:1].isalpha():  # zones without an abbreviation call themselves `-03`
+        name = f"UTC{name}"
+    elsewhere = f"{here:%Y-%m-%d} " if here.date() != utc.date() else ""
+    return f"{words} ({elsewhere}{here:%H:%M} {name})"
+
+
+def utc(at: datetime, *, day: date | None = None) -> str:
+    """A moment in UTC alone: `09:15 UTC`, with the date unless it is that `day`."""
+    return moment(at, "UTC", day=day)
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its two largest units, rounded down: `12 min`, `1 h 05 min`, `3 d 4 h`."""
+    minutes = int(length.total_seconds()) // 60
+    if minutes < 1:
+        return "under 1 min"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
+    return f"{minutes} min"
+
+
+def length(duration: Duration) -> str:
+    """A length of time of a policy in words: `15 min`, `48 h`, `2 business days`, `at once`."""
+    if duration.business_days:
+        return f"{duration.business_days} business day" + ("s" if duration.business_days > 1 else "")
+    hours, rest = divmod(duration.seconds, 3600)
+    if 24 < hours <= 72 and not rest:  # the deadlines of a postmortem are known as 48 h and 72 h
+        return f"{hours} h"
+    return "at once" if duration.at_once else span(duration.elapsed)
+
+
+def target(wanted: Target) -> str:
+    """A target in words: `4 h`, or `4 h of support hours` where a calendar says which hours count."""
+    if wanted.calendar is None:
+        return length(wanted.within)
+    return f"{length(wanted.within)} of {wanted.calendar} hours"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 page`, `3 pages`."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"

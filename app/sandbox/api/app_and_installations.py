@@ -1,0 +1,183 @@
+"""The app itself, its installations, tokens and deliveries."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from flask import Blueprint
+
+from app.sandbox.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.auth import LEVELS
+from app.sandbox.declined import Declined, not_found
+from app.sandbox.hooks import Delivery
+from app.sandbox.place_shapes import maybe, stamp
+from app.sandbox.world import Installation
+
+
+def blueprint(door: Door) -> Blueprint:
+    part = Blueprint("app", __name__, url_prefix=PREFIX)
+    door.route(part, "GET", "/app", app, "app")
+    door.route(part, "GET", "/app/hook/config", hook_config, "app")
+    door.route(part, "GET", "/app/hook/deliveries", list_deliveries, "app")
+    door.route(part, "GET", "/app/hook/deliveries/<int:delivery_id>", get_delivery, "app")
+    door.route(part, "POST", "/app/hook/deliveries/<int:delivery_id>/attempts", redeliver, "app")
+    door.route(part, "GET", "/app/installations", list_installations, "app")
+    door.route(part, "GET", "/app/installations/<int:installation_id>", get_installation, "app")
+    door.route(part, "POST", "/app/installations/<int:installation_id>/access_tokens", create_token, "app")
+    door.route(part, "POST", "/app-manifests/<code>/conversions", convert_manifest)
+    door.route(part, "GET", "/installation/repositories", installation_repositories)
+    door.route(part, "GET", "/repos/<owner>/<repo>/installation", repository_installation, "app")
+    return part
+
+
+def app(call: Call) -> Reply:
+    installed = [i for i in call.world.installations.values() if not i.removed]
+    return Reply({**call.shapes.app(), "installations_count": len(installed)})
+
+
+def hook_config(call: Call) -> Reply:
+    url = call.changes.hooks.url
+    config = {"content_type": "json", "insecure_ssl": "0", "secret": "********"}
+    return Reply({**config, "url": url} if url else config)
+
+
+def list_deliveries(call: Call) -> Reply:
+    size = min(100, max(1, call.number("per_page", 30)))
+    cursor = call.request.args.get("cursor")
+    before = None
+    if cursor:
+        digits = cursor.removeprefix("v1_")
+        if not (digits.isascii() and digits.isdigit()):
+            raise Declined(400, "Invalid cursor")
+        before = int(digits)
+    found = call.changes.hooks.deliveries(before)
+    wanted = call.request.args.get("status")
+    if wanted in ("success", "failure"):
+        found = (delivery for delivery in found if delivery.ok == (wanted == "success"))
+    page = list(itertools.islice(found, size + 1))
+    headers = {}
+    if len(page) > size:
+        following = call.address(cursor=f"v1_{page[size - 1].id}")
+        headers["Link"] = f'<{following}>; rel="next"'
+    return Reply([_delivery(delivery) for delivery in page[:size]], headers=headers)
+
+
+def get_delivery(call: Call) -> Reply:
+    delivery = _find(call)
+    answered = delivery.response_headers or None
+    return Reply(
+        {
+            **_delivery(delivery),
+            "url": call.changes.hooks.url or "",
+            "request": {"headers": delivery.headers, "payload": delivery.payload},
+            "response": {"headers": answered, "payload": delivery.response_body},
+        }
+    )
+
+
+def redeliver(call: Call) -> Reply:
+    call.changes.hooks.redeliver(_find(call))
+    return Reply(status=202)
+
+
+def list_installations(call: Call) -> Reply:
+    present = [i for i in call.world.installations.values() if not i.removed]
+    return call.page(present, call.shapes.installation)
+
+
+def get_installation(call: Call) -> Reply:
+    return Reply(call.shapes.installation(_installation(call)))
+
+
+def create_token(call: Call) -> Reply:
+    installation = _installation(call)
+    if installation.suspended_at is not None:
+        raise Declined(403, "This installation has been suspended")
+    only = _narrowed(call, installation)
+    asked: dict[str, Any] = call.take("permissions", dict, {})
+    for name, level in asked.items():
+        if level not in LEVELS or LEVELS[level] > LEVELS.get(installation.permissions.get(name, ""), 0):
+            raise Declined(422, "The permissions requested are not granted to this installation.")
+    permissions = {**asked, "metadata": "read"} if asked else dict(installation.permissions)
+    token = call.door.auth.issue(installation, only, permissions)
+    body: dict[str, Any] = {
+        "token": token.token,
+        "expires_at": stamp(token.expires_at),
+        "permissions": permissions,
+        "repository_selection": "selected",
+    }
+    if only is not None:
+        body["repositories"] = [call.shapes.repository(installation.repositories[number]) for number in sorted(only)]
+    return Reply(body, 201)
+
+
+def convert_manifest(call: Call) -> Reply:
+    """Every code is good, and gives the one app there is."""
+    app = call.door.app
+    secrets = {"client_secret": "0" * 40, "webhook_secret": app.webhook_secret, "pem": app.private_key_pem}
+    return Reply({**call.shapes.app(), "client_id": app.client_id, **secrets}, 201)
+
+
+def installation_repositories(call: Call) -> Reply:
+    installation = call.caller.installation
+    if installation is None:
+        raise Declined(403, "You must authenticate with an installation access token in order to list repositories for an installation.")  # fmt: skip
+    covered = [repository for repository in installation.repositories.values() if call.caller.covers(repository)]
+    reply = call.page(covered, call.shapes.repository, "repositories")
+    reply.body["repository_selection"] = "selected"
+    return reply
+
+
+def repository_installation(call: Call) -> Reply:
+    # An app sees where it is installed, whatever the repository's visibility.
+    repository = call.world.repository(call.path["owner"], call.path["repo"])
+    if repository.installation is None:
+        raise not_found()
+    return Reply(call.shapes.installation(repository.installation))
+
+
+def _installation(call: Call) -> Installation:
+    found = call.world.installations.get(call.path["installation_id"])
+    if found is None or found.removed:
+        raise not_found()
+    return found
+
+
+def _narrowed(call: Call, installation: Installation) -> frozenset[int] | None:
+    names = call.take("repositories", list, [])
+    numbers = call.take("repository_ids", list, [])
+    if not names and not numbers:
+        return None
+    by_name = {repository.name.lower(): repository.id for repository in installation.repositories.values()}
+    chosen = set()
+    for name in names:
+        chosen.add(by_name.get(str(name).lower(), 0))
+    chosen.update(number for number in numbers if isinstance(number, int))
+    if not chosen <= installation.repositories.keys():
+        raise Declined(422, "There is at least one repository that does not exist or is not accessible to the parent installation.")  # fmt: skip
+    return frozenset(chosen)
+
+
+def _find(call: Call) -> Delivery:
+    delivery = call.changes.hooks.delivery(call.path["delivery_id"])
+    if delivery is None:
+        raise not_found()
+    return delivery
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "guid": delivery.guid,
+        "delivered_at": maybe(delivery.delivered_at),
+        "redelivery": delivery.redelivery,
+        "duration": delivery.duration,
+        "status": delivery.status,
+        "status_code": delivery.status_code,
+        "event": delivery.event,
+        "action": delivery.action,
+        "installation_id": delivery.installation_id,
+        "repository_id": delivery.repository_id,
+        "throttled_at": None,
+    }

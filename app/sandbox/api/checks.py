@@ -1,0 +1,96 @@
+"""Check runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+
+from app.sandbox.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.declined import Declined, invalid, not_found
+from app.sandbox.place_shapes import stamp
+from app.sandbox.world import CheckRun
+
+STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
+CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
+
+
+def blueprint(door: Door) -> Blueprint:
+    part = Blueprint("checks", __name__, url_prefix=PREFIX)
+    repo = "/repos/<owner>/<repo>"
+    door.route(part, "POST", f"{repo}/check-runs", create, "checks:write")
+    door.route(part, "PATCH", f"{repo}/check-runs/<int:check_run_id>", update, "checks:write")
+    door.route(part, "GET", f"{repo}/commits/<path:ref>/check-runs", list_for_ref, "checks:read")
+    return part
+
+
+def create(call: Call) -> Reply:
+    if call.caller.installation is None:
+        raise Declined(403, "You must authenticate via a GitHub App.")
+    run = CheckRun(
+        id=call.world.new_id(),
+        name=call.required("name", "CheckRun"),
+        head_sha=call.required("head_sha", "CheckRun"),
+        status="queued",
+        conclusion=None,
+        started_at=stamp(call.changes.now()),
+        completed_at=None,
+        details_url=None,
+        external_id=None,
+        output={},
+    )
+    _fill(call, run)
+    call.changes.save_check_run(call.repository, call.actor, run, _action(run))
+    return Reply(call.shapes.check_run(call.repository, run), 201)
+
+
+def update(call: Call) -> Reply:
+    if call.caller.installation is None:
+        raise Declined(403, "You must authenticate via a GitHub App.")
+    run = call.repository.check_runs.get(call.path["check_run_id"])
+    if run is None:
+        raise not_found()
+    run.name = call.take("name", str, run.name)
+    _fill(call, run)
+    call.changes.save_check_run(call.repository, call.actor, run, _action(run))
+    return Reply(call.shapes.check_run(call.repository, run))
+
+
+def list_for_ref(call: Call) -> Reply:
+    repository = call.repository
+    commit = repository.git.resolve(call.path["ref"])
+    if commit is None:
+        raise Declined(422, f"No commit found for SHA: {call.path['ref']}")
+    runs = repository.checks_by_sha.get(commit.sha, [])
+    name = call.request.args.get("check_name")
+    found = [run for run in runs if name in (None, run.name)]
+    return call.page(found, lambda run: call.shapes.check_run(repository, run), "check_runs")
+
+
+def _action(run: CheckRun) -> str:
+    return "completed" if run.status == "completed" else "created"
+
+
+def _fill(call: Call, run: CheckRun) -> None:
+    status, conclusion = call.take("status", str, ""), call.take("conclusion", str, "")
+    if status and status not in STATUSES:
+        raise invalid("CheckRun", "status")
+    if conclusion and conclusion not in CONCLUSIONS:
+        raise invalid("CheckRun", "conclusion")
+    if status == "completed" and not conclusion and run.conclusion is None:
+        raise invalid("CheckRun", "conclusion", "missing_field")
+    output: dict[str, Any] = call.take("output", dict, {})
+    if output and not (isinstance(output.get("title"), str) and isinstance(output.get("summary"), str)):
+        raise invalid("CheckRun", "output", "missing_field")
+    if any(isinstance(text, str) and len(text) > 65_535 for text in output.values()):
+        raise invalid("CheckRun", "output", "custom", "Only 65535 characters are allowed.")
+    run.output = {**run.output, **output}
+    run.details_url = call.take("details_url", str, run.details_url or "") or None
+    run.external_id = call.take("external_id", str, run.external_id or "") or None
+    run.started_at = call.take("started_at", str, run.started_at or "") or None
+    if conclusion:
+        # A conclusion completes the run, whatever status was named.
+        run.conclusion, run.status = conclusion, "completed"
+        run.completed_at = call.take("completed_at", str, "") or stamp(call.changes.now())
+    elif status:
+        run.status = status

@@ -1,0 +1,304 @@
+"""The door of the API: who calls, what it may, how much is left, and how an answer or a refusal looks.
+
+A view takes a `Call` and gives a `Reply`; everything that all operations share happens here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode
+
+from flask import Blueprint, Request, Response, request
+
+from app.sandbox.auth import Auth, Caller
+from app.sandbox.code_changes import Changes
+from app.sandbox.code_shapes import CodeShapes
+from app.sandbox.declined import Declined, invalid, not_found
+from app.sandbox.faults import Faults
+from app.sandbox.limits import Meter
+from app.sandbox.registration import AppRegistration
+from app.sandbox.world import Actor, Issue, Repository, World, live
+
+T = TypeVar("T")
+
+PREFIX = "/api/v3"
+DOCS = "https://docs.github.com/rest"
+CALLS_KEPT = 100_000
+
+
+class CallRecord(NamedTuple):
+    """One call as it was answered."""
+
+    method: str
+    path: str
+    status: int
+    caller: str
+    at: datetime
+
+
+@dataclass
+class Reply:
+    """A view's answer; `text` replaces the JSON body where an operation answers something else."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    text: bytes | None = None
+    content_type: str = "application/json; charset=utf-8"
+
+
+View = Callable[["Call"], Reply]
+
+
+@dataclass
+class Call:
+    """One request, understood."""
+
+    door: Door
+    caller: Caller
+    request: Request
+    path: dict[str, Any]
+
+    @property
+    def world(self) -> World:
+        return self.door.world
+
+    @property
+    def changes(self) -> Changes:
+        return self.door.changes
+
+    @property
+    def shapes(self) -> CodeShapes:
+        return self.door.changes.shapes
+
+    @property
+    def actor(self) -> Actor:
+        return self.caller.actor
+
+    @property
+    def repository(self) -> Repository:
+        """The repository of the address.  Raises Declined 301 after a rename, 404 where the caller cannot see it."""
+        owner, name = self.path["owner"], self.path["repo"]
+        former = self.world.former_names.get(f"{owner}/{name}".lower())
+        if former is not None and self.caller.covers(former):
+            old = f"{PREFIX}/repos/{owner}/{name}"
+            raise moved(self.shapes.repo_url(former) + self.request.full_path.rstrip("?").removeprefix(old))
+        repository = self.world.repository(owner, name)
+        if not self.caller.covers(repository):
+            raise not_found()
+        return repository
+
+    @property
+    def issue(self) -> Issue:
+        """The issue of the address.  Raises Declined 301, 404 or 410."""
+        repository = self.repository
+        number = self.path["number"]
+        issue = live(repository.issues.get(number))
+        if issue.moved_to is not None:
+            target = issue.moved_to
+            if not self.caller.covers(target.repository):
+                raise not_found()
+            own = f"{PREFIX}/repos/{self.path['owner']}/{self.path['repo']}/issues/{number}"
+            rest = self.request.full_path.rstrip("?").removeprefix(own)
+            raise moved(f"{self.shapes.repo_url(target.repository)}/issues/{target.number}{rest}")
+        return issue
+
+    def check(self, permission: str, level: str) -> None:
+        """What a route asks for: to be the app itself, or a permission on the repository, or nothing."""
+        if permission == "app" and not self.caller.is_app:
+            raise Declined(401, "A JSON web token could not be decoded")
+        if level:
+            self.need(permission, level)
+
+    def need(self, permission: str, level: str) -> None:
+        """Raises Declined 403 where the caller has not this right on the repository."""
+        repository = self.repository if "owner" in self.path else None
+        if self.caller.may(permission, level, repository):
+            return
+        if self.caller.account is None:
+            raise Declined(401, "Requires authentication")
+        whose = "integration" if self.caller.installation else "personal access token"
+        raise Declined(
+            403,
+            f"Resource not accessible by {whose}",
+            headers={"X-Accepted-GitHub-Permissions": f"{permission}={level}"},
+        )
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object sent; none is an empty one.  Raises Declined 400 or 422."""
+        given = self.json
+        if given is None:
+            return {}
+        if not isinstance(given, dict):
+            raise Declined(422, "Invalid request.\n\nFor 'links/0/schema', input is not an object.")
+        return given
+
+    @property
+    def json(self) -> Any:
+        raw = self.request.get_data()
+        if not raw:
+            return None
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise Declined(400, "Problems parsing JSON") from None
+
+    def take(self, name: str, kind: type[T], default: T) -> T:
+        """A field of the body with its type checked; null counts as absent."""
+        value = self.body.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise Declined(422, f"Invalid request.\n\nFor 'properties/{name}', {value!r:.80} is not of the right type.")
+        return value
+
+    def required(self, name: str, resource: str) -> str:
+        """A text field that must be there."""
+        if self.body.get(name) is None:
+            raise invalid(resource, name, "missing_field")
+        return self.take(name, str, "")
+
+    def names(self, value: Any, key: str = "name") -> list[str]:
+        """A list of names, as text or as objects with a name."""
+        if not isinstance(value, list):
+            raise Declined(422, "Invalid request.\n\nAn array was expected.")
+        names: list[str] = []
+        for item in value:
+            name = item.get(key) if isinstance(item, dict) else item
+            if not isinstance(name, str):
+                raise Declined(422, "Invalid request.\n\nA string was expected.")
+            names.append(name)
+        return names
+
+    def page(self, items: Iterable[T], shape: Callable[[T], Any], wrap: str | None = None) -> Reply:
+        """One page of a list with its Link header; `wrap` names the list in an object with a count."""
+        every: Sequence[T] = items if isinstance(items, list) else list(items)
+        size = min(100, max(1, self.number("per_page", 30)))
+        page = max(1, self.number("page", 1))
+        shown = [shape(item) for item in every[(page - 1) * size : page * size]]
+        last = max(1, -(-len(every) // size))
+        links = []
+        if page < last:
+            links += [("next", page + 1), ("last", last)]
+        if page > 1:
+            links += [("first", 1), ("prev", min(page - 1, last))]
+        headers = {"Link": ", ".join(f'<{self.address(page=to)}>; rel="{rel}"' for rel, to in links)} if links else {}
+        return Reply({"total_count": len(every), wrap: shown} if wrap else shown, headers=headers)
+
+    def number(self, name: str, default: int) -> int:
+        """A whole number of the query; nonsense counts as absent."""
+        text = self.request.args.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
+
+    def address(self, **changed: Any) -> str:
+        """The address asked for, with other query parameters."""
+        query = {**self.request.args.to_dict(), **changed}
+        return f"{self.shapes.url}{self.request.path}?{urlencode(query)}"
+
+
+def moved(url: str) -> Declined:
+    return Declined(301, "Moved Permanently", headers={"Location": url}, url=url)
+
+
+class Door:
+    """Authenticates, meters, answers and writes down every call."""
+
+    def __init__(
+        self,
+        app: AppRegistration,
+        changes: Changes,
+        auth: Auth,
+        meter: Meter,
+        faults: Faults,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.app = app
+        self.changes = changes
+        self.world = changes.world
+        self.auth = auth
+        self.meter = meter
+        self.faults = faults
+        self.clock = clock
+        self.calls: deque[CallRecord] = deque(maxlen=CALLS_KEPT)
+        self.calls_made = 0
+
+    def route(self, blueprint: Blueprint, method: str, rule: str, view: View, needs: str | None = None) -> None:
+        """Puts a view at an address; `needs` is a permission and a level, such as `issues:write`."""
+        permission, _, level = (needs or "").partition(":")
+
+        def endpoint(**path: Any) -> Response:
+            def answer() -> Response:
+                return self._answer(view, permission, level, path)
+
+            return self.faults.around(request, answer)
+
+        blueprint.add_url_rule(rule, f"{method} {rule}".replace(".", "_"), endpoint, methods=[method])
+
+    def _answer(self, view: View, permission: str, level: str, path: dict[str, Any]) -> Response:
+        # Asking what is left costs nothing.
+        needs_meter = permission != "free"
+        with self.world.lock:
+            caller = Caller("nobody")
+            try:
+                caller = self.auth.caller(request.headers.get("Authorization"))
+                if needs_meter:
+                    self.meter.charge(caller.name, request.method)
+                call = Call(self, caller, request, path)
+                call.check(permission, level)
+                reply = view(call)
+            except Declined as no:
+                reply = refusal(no)
+            response = self._respond(reply)
+            if response.status_code == 304 and needs_meter:
+                self.meter.refund(caller.name)
+            response.headers.update(self.meter.headers(caller.name))
+            self._write_down(caller.name, response.status_code)
+            return response
+
+    def _respond(self, reply: Reply) -> Response:
+        if reply.status in (204, 202) and reply.body is None:
+            raw = b"" if reply.status == 204 else b"{}"
+        elif reply.text is not None:
+            raw = reply.text
+        else:
+            raw = json.dumps(reply.body, separators=(",", ":")).encode()
+        headers = {
+            "X-GitHub-Media-Type": "github.v3; format=json",
+            "X-Content-Type-Options": "nosniff",
+            **reply.headers,
+        }
+        if request.method == "GET" and reply.status == 200:
+            etag = f'W/"{hashlib.blake2b(raw, digest_size=20).hexdigest()}"'
+            headers |= {"ETag": etag, "Cache-Control": "private, max-age=60, s-maxage=60"}
+            asked = request.headers.get("If-None-Match")
+            if asked and etag.removeprefix("W/") in [part.strip().removeprefix("W/") for part in asked.split(",")]:
+                return Response(status=304, headers=headers)
+        return Response(raw, reply.status, headers, content_type=reply.content_type)
+
+    def refuse(self, no: Declined) -> Response:
+        """A refusal where there is no view to reach."""
+
+        def refusing(call: Call) -> Reply:
+            raise no
+
+        return self._answer(refusing, "", "", {})
+
+    def _write_down(self, caller: str, status: int) -> None:
+        self.calls.append(CallRecord(request.method, request.path, status, caller, self.clock()))
+        self.calls_made += 1
+
+
+def refusal(no: Declined) -> Reply:
+    """GitHub's error object."""
+    body: dict[str, Any] = {"message": no.message}
+    if no.errors is not None:
+        body["errors"] = no.errors
+    body |= {"documentation_url": DOCS, "status": str(no.status), **no.more}
+    return Reply(body, no.status, no.headers)

@@ -1,0 +1,244 @@
+"""Files, refs, blobs, trees and commits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint
+
+from app.sandbox.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.declined import Declined, invalid, not_found
+from app.sandbox.git import EMPTY_TREE, FOLDER, Commit, Entry, Signature
+from app.sandbox.place_shapes import Json
+from app.sandbox.world import Repository
+
+READ, WRITE = "contents:read", "contents:write"
+
+
+def blueprint(door: Door) -> Blueprint:
+    part = Blueprint("git", __name__, url_prefix=PREFIX)
+    repo = "/repos/<owner>/<repo>"
+    door.route(part, "GET", f"{repo}/contents/", get_contents, READ)
+    door.route(part, "GET", f"{repo}/contents/<path:path>", get_contents, READ)
+    door.route(part, "PUT", f"{repo}/contents/<path:path>", put_contents, WRITE)
+    door.route(part, "GET", f"{repo}/git/ref/<path:ref>", get_ref, READ)
+    door.route(part, "POST", f"{repo}/git/refs", create_ref, WRITE)
+    door.route(part, "PATCH", f"{repo}/git/refs/<path:ref>", update_ref, WRITE)
+    door.route(part, "DELETE", f"{repo}/git/refs/<path:ref>", delete_ref, WRITE)
+    door.route(part, "POST", f"{repo}/git/blobs", create_blob, WRITE)
+    door.route(part, "POST", f"{repo}/git/trees", create_tree, WRITE)
+    door.route(part, "POST", f"{repo}/git/commits", create_commit, WRITE)
+    door.route(part, "GET", f"{repo}/git/commits/<sha>", get_git_commit, READ)
+    door.route(part, "GET", f"{repo}/commits", list_commits, READ)
+    return part
+
+
+def get_contents(call: Call) -> Reply:
+    repository, path = call.repository, call.path.get("path", "").strip("/")
+    git, ref = repository.git, call.request.args.get("ref") or repository.default_branch
+    commit = git.resolve(ref)
+    if commit is None:
+        raise not_found() if not git.refs else Declined(404, f"No commit found for the ref {ref}")
+    entry = git.find(commit.tree, path)
+    if entry is None:
+        raise not_found()
+    accept = call.request.headers.get("Accept", "")
+    if entry.is_folder:
+        lines = [
+            call.shapes.content(repository, f"{path}/{name}".lstrip("/"), below, ref, full=False)
+            for name, below in git.trees[entry.sha].items()
+        ]
+        if "object" in accept:
+            return Reply({**call.shapes.content(repository, path, entry, ref), "entries": lines})
+        return Reply(lines)
+    if "raw" in accept:
+        kind = "application/vnd.github.raw+json; charset=utf-8"
+        return Reply(text=git.blobs[entry.sha], content_type=kind)
+    return Reply(call.shapes.content(repository, path, entry, ref))
+
+
+def put_contents(call: Call) -> Reply:
+    repository, path = call.repository, call.path["path"]
+    if any(name in ("", ".", "..", ".git") for name in path.split("/")):
+        raise Declined(422, "path contains a malformed path component")
+    message = call.required("message", "Commit")
+    content = _from_base64(call.required("content", "Commit"))
+    branch, sha = call.take("branch", str, "") or None, call.take("sha", str, "") or None
+    git = repository.git
+    head = git.refs.get(f"refs/heads/{branch or repository.default_branch}")
+    if head is None and git.refs:
+        raise Declined(404, f"Branch {branch} not found")
+    old = git.find(git.commits[head].tree, path) if head else None
+    if old is not None and sha is None:
+        raise Declined(422, 'Invalid request.\n\n"sha" wasn\'t supplied.')
+    if sha is not None and (old is None or old.sha != sha):
+        raise Declined(409, f"{path} does not match {sha}")
+    author = _signature(call, "author") or _signature(call, "committer")
+    commit = call.changes.commit_file(
+        repository, call.actor, path, content, message, branch, author, _signature(call, "committer")
+    )
+    entry = git.find(commit.tree, path)
+    ref = branch or repository.default_branch
+    shape = call.shapes.content(repository, path, entry, ref, full=False) if entry else None
+    return Reply(
+        {"content": shape, "commit": call.shapes.git_commit(repository, commit)}, 200 if old is not None else 201
+    )
+
+
+def get_ref(call: Call) -> Reply:
+    return Reply(call.shapes.ref(call.repository, _ref(call)))
+
+
+def create_ref(call: Call) -> Reply:
+    ref, sha = call.required("ref", "Reference"), call.required("sha", "Reference")
+    call.changes.create_ref(call.repository, call.actor, ref, sha)
+    shape = call.shapes.ref(call.repository, ref)
+    return Reply(shape, 201, {"Location": shape["url"]})
+
+
+def update_ref(call: Call) -> Reply:
+    ref, sha = f"refs/{call.path['ref']}", call.required("sha", "Reference")
+    call.changes.update_ref(call.repository, call.actor, ref, sha, call.take("force", bool, False))
+    return Reply(call.shapes.ref(call.repository, ref))
+
+
+def delete_ref(call: Call) -> Reply:
+    repository, ref = call.repository, f"refs/{call.path['ref']}"
+    if ref not in repository.git.refs:
+        raise Declined(422, "Reference does not exist")
+    if ref == f"refs/heads/{repository.default_branch}":
+        raise Declined(422, "Cannot delete the default branch")
+    call.changes.move_ref(repository, call.actor, ref, None)
+    return Reply(status=204)
+
+
+def create_blob(call: Call) -> Reply:
+    repository, text = _not_empty(call.repository), call.required("content", "Blob")
+    base64ed = call.take("encoding", str, "utf-8") == "base64"
+    sha = repository.git.add_blob(_from_base64(text) if base64ed else text.encode("utf-8", "replace"))
+    return Reply({"sha": sha, "url": f"{call.shapes.repo_url(repository)}/git/blobs/{sha}"}, 201)
+
+
+def create_tree(call: Call) -> Reply:
+    repository = _not_empty(call.repository)
+    git = repository.git
+    base = call.take("base_tree", str, "") or EMPTY_TREE
+    if base in git.commits:
+        base = git.commits[base].tree
+    if base not in git.trees:
+        raise Declined(422, "base_tree is not a valid tree sha")
+    for line in call.take("tree", list, []):
+        if not isinstance(line, dict) or not isinstance(line.get("path"), str) or not line["path"].strip("/"):
+            raise Declined(422, "tree.path is missing")
+        base = git.write(base, line["path"].strip("/"), _tree_entry(repository, line))
+    return Reply(call.shapes.tree(repository, base), 201)
+
+
+def create_commit(call: Call) -> Reply:
+    repository = _not_empty(call.repository)
+    git = repository.git
+    message, tree = call.required("message", "Commit"), call.required("tree", "Commit")
+    parents = call.names(call.take("parents", list, []))
+    if tree not in git.trees:
+        raise Declined(422, "Tree SHA does not exist")
+    if not all(parent in git.commits for parent in parents):
+        raise Declined(422, "Parent SHA does not exist or is not a commit object")
+    author = _signature(call, "author") or call.changes.signature(call.actor.account)
+    committer = _signature(call, "committer") or author
+    login = call.actor.account.login
+    commit = git.add_commit(tree, tuple(parents), message, author, committer, login)
+    return Reply(call.shapes.git_commit(repository, commit), 201)
+
+
+def get_git_commit(call: Call) -> Reply:
+    commit = call.repository.git.commits.get(call.path["sha"])
+    if commit is None:
+        raise not_found()
+    return Reply(call.shapes.git_commit(call.repository, commit))
+
+
+def list_commits(call: Call) -> Reply:
+    repository, args = call.repository, call.request.args
+    git = _not_empty(repository).git
+    start = git.resolve(args.get("sha") or repository.default_branch)
+    if start is None:
+        raise not_found()
+    path = args.get("path", "").strip("/")
+    found = [commit for commit in git.history(start.sha) if not path or _touches(repository, commit, path)]
+    for name, keep in (("since", 1), ("until", -1)):
+        if args.get(name):
+            try:
+                bound = datetime.fromisoformat(args[name])
+            except ValueError:
+                raise invalid("Commit", name) from None
+            if bound.tzinfo:
+                found = [c for c in found if (c.committer.at - bound).total_seconds() * keep >= 0]
+    return call.page(found, lambda commit: call.shapes.commit(repository, commit, _account(call, commit)))
+
+
+def _touches(repository: Repository, commit: Commit, path: str) -> bool:
+    git = repository.git
+    before = git.commits[commit.parents[0]].tree if commit.parents else EMPTY_TREE
+    return git.find(before, path) != git.find(commit.tree, path)
+
+
+def _account(call: Call, commit: Commit) -> Json | None:
+    account = call.world.accounts.get((commit.account or "").lower())
+    return call.shapes.account(account) if account else None
+
+
+def _ref(call: Call) -> str:
+    ref = f"refs/{call.path['ref']}"
+    if ref not in _not_empty(call.repository).git.refs:
+        raise not_found()
+    return ref
+
+
+def _not_empty(repository: Repository) -> Repository:
+    if not repository.git.refs:
+        raise Declined(409, "Git Repository is empty.")
+    return repository
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise Declined(422, "content is not valid Base64") from None
+
+
+def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
+    """The entry a line asks for; None takes the path away."""
+    git, mode = repository.git, line.get("mode", "100644")
+    if mode not in ("100644", "100755", "040000", "160000", "120000"):
+        raise Declined(422, f"tree.mode {mode} is not valid")
+    if isinstance(line.get("content"), str):
+        return Entry(mode, git.add_blob(line["content"].encode("utf-8", "replace")))
+    sha = line.get("sha")
+    if sha is None:
+        return None
+    if mode == "040000" and sha in git.trees:
+        return Entry(FOLDER, sha)
+    if sha not in git.blobs:
+        raise Declined(422, f"tree.sha {sha} is not a valid blob")
+    return Entry(mode, sha)
+
+
+def _signature(call: Call, name: str) -> Signature | None:
+    given: dict[str, Any] = call.take(name, dict, {})
+    if not given:
+        return None
+    if not isinstance(given.get("name"), str) or not isinstance(given.get("email"), str):
+        raise Declined(422, f"Invalid request.\n\n{name} needs a name and an email.")
+    at = call.changes.now()
+    if given.get("date"):
+        try:
+            at = datetime.fromisoformat(str(given["date"]))
+        except ValueError:
+            raise invalid("Commit", f"{name}.date") from None
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=call.changes.now().tzinfo)
+    return Signature(given["name"], given["email"], at)

@@ -1,0 +1,234 @@
+"""Issues, their labels, assignees, lock, timeline and sub-issues."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint
+
+from app.sandbox.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.declined import Declined, invalid
+from app.sandbox.issue_changes import UNCHANGED
+from app.sandbox.world import Issue, Milestone
+
+READ, WRITE = "issues|pull_requests:read", "issues|pull_requests:write"
+LOCK_REASONS = ("off-topic", "too heated", "resolved", "spam")
+NOT_EVENTS = ("commented", "cross-referenced")
+
+
+def blueprint(door: Door) -> Blueprint:
+    part = Blueprint("issues", __name__, url_prefix=PREFIX)
+    many = "/repos/<owner>/<repo>/issues"
+    one = f"{many}/<int:number>"
+    door.route(part, "GET", many, list_issues, READ)
+    # A person needs no more than to see the repository in order to report something.
+    door.route(part, "POST", many, create_issue)
+    door.route(part, "GET", one, get_issue, READ)
+    door.route(part, "PATCH", one, update_issue)
+    door.route(part, "POST", f"{one}/assignees", add_assignees, WRITE)
+    door.route(part, "DELETE", f"{one}/assignees", remove_assignees, WRITE)
+    door.route(part, "GET", f"{one}/labels", list_labels, READ)
+    door.route(part, "POST", f"{one}/labels", add_labels, WRITE)
+    door.route(part, "PUT", f"{one}/labels", set_labels, WRITE)
+    door.route(part, "DELETE", f"{one}/labels/<path:name>", remove_label, WRITE)
+    door.route(part, "PUT", f"{one}/lock", lock, WRITE)
+    door.route(part, "DELETE", f"{one}/lock", unlock, WRITE)
+    door.route(part, "GET", f"{one}/timeline", timeline, READ)
+    door.route(part, "GET", f"{one}/events", events, READ)
+    door.route(part, "GET", f"{one}/sub_issues", list_sub_issues, READ)
+    door.route(part, "POST", f"{one}/sub_issues", add_sub_issue, WRITE)
+    return part
+
+
+def since(call: Call) -> datetime | None:
+    """The `since` parameter.  Raises Declined 422 for what is no time."""
+    text = call.request.args.get("since")
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid("Issue", "since") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def list_issues(call: Call) -> Reply:
+    args, repository = call.request.args, call.repository
+    state = args.get("state", "open")
+    if state not in ("open", "closed", "all"):
+        raise invalid("Issue", "state")
+    wanted = {name.strip().lower() for name in args.get("labels", "").split(",") if name.strip()}
+    after, creator, assignee = since(call), args.get("creator", "").lower(), args.get("assignee", "").lower()
+    found = [
+        issue
+        for issue in reversed(repository.issues.values())
+        if not issue.deleted
+        and issue.moved_to is None
+        and state in ("all", issue.state)
+        and (not wanted or wanted <= {name.lower() for name in issue.labels})
+        and (after is None or issue.updated_at.replace(microsecond=0) >= after)
+        and (not creator or issue.author.login.lower() == creator)
+        and (assignee in ("", "*") or assignee in [account.login.lower() for account in issue.assignees])
+    ]
+    by = {"updated": "updated_at", "comments": "comments"}.get(args.get("sort", ""))
+    if by == "updated_at":
+        found.sort(key=lambda issue: issue.updated_at, reverse=True)
+    elif by == "comments":
+        found.sort(key=lambda issue: len(issue.comments_by_id), reverse=True)
+    if args.get("direction") == "asc":
+        found.reverse()
+    return call.page(found, call.shapes.issue)
+
+
+def create_issue(call: Call) -> Reply:
+    repository, caller = call.repository, call.caller
+    if caller.installation is not None:
+        call.need("issues", "write")
+    title = call.body.get("title")
+    if title is None:
+        raise invalid("Issue", "title", "missing_field")
+    body = call.take("body", str, "")
+    labels = call.names(call.take("labels", list, []))
+    assignees = [*call.take("assignees", list, []), *filter(None, [call.body.get("assignee")])]
+    milestone = _milestone(call) if call.body.get("milestone") is not None else None
+    if not caller.may("issues", "write", repository):
+        # Without push access these are dropped in silence.
+        labels, assignees, milestone = [], [], None
+    issue = call.changes.open_issue(
+        repository, call.actor, str(title), body or None, labels, call.names(assignees, "login"), milestone
+    )
+    return Reply(
+        call.shapes.issue_in_full(issue), 201, {"Location": f"{call.shapes.repo_url(repository)}/issues/{issue.number}"}
+    )
+
+
+def get_issue(call: Call) -> Reply:
+    return Reply(call.shapes.issue_in_full(call.issue))
+
+
+def update_issue(call: Call) -> Reply:
+    issue, actor, changes, body = call.issue, call.actor, call.changes, call.body
+    if call.caller.account is not issue.author or call.caller.installation is not None:
+        call.need("issues|pull_requests", "write")
+    state = call.take("state", str, "")
+    if state not in ("", "open", "closed"):
+        raise invalid("Issue", "state")
+    reason = body.get("state_reason")
+    if reason not in (None, "completed", "not_planned", "duplicate", "reopened"):
+        raise invalid("Issue", "state_reason")
+    title = str(body["title"]) if body.get("title") is not None else None
+    text: Any = UNCHANGED
+    if "body" in body:
+        text = call.take("body", str, "") or None
+    milestone: Any = UNCHANGED
+    if "milestone" in body:
+        milestone = _milestone(call) if body["milestone"] is not None else None
+    labels = call.names(body["labels"]) if body.get("labels") is not None else None
+    changes.edit_issue(issue, actor, title=title, body=text, milestone=milestone)
+    if labels is not None:
+        changes.set_labels(issue, actor, labels)
+    if body.get("assignees") is not None or "assignee" in body:
+        given = body["assignees"] if body.get("assignees") is not None else [body["assignee"]]
+        wanted = call.names([login for login in given if login], "login")
+        gone = [account.login for account in issue.assignees if account.login.lower() not in map(str.lower, wanted)]
+        changes.unassign(issue, actor, gone)
+        changes.assign(issue, actor, wanted, strict=True)
+    if state == "closed":
+        changes.close(issue, actor, reason)
+    elif state == "open":
+        changes.reopen(issue, actor)
+    return Reply(call.shapes.issue_in_full(issue))
+
+
+def add_assignees(call: Call) -> Reply:
+    call.changes.assign(call.issue, call.actor, call.names(call.take("assignees", list, []), "login"))
+    return Reply(call.shapes.issue(call.issue), 201)
+
+
+def remove_assignees(call: Call) -> Reply:
+    call.changes.unassign(call.issue, call.actor, call.names(call.take("assignees", list, []), "login"))
+    return Reply(call.shapes.issue(call.issue))
+
+
+def list_labels(call: Call) -> Reply:
+    issue = call.issue
+    return call.page(issue.label_list, lambda label: call.shapes.label(issue.repository, label))
+
+
+def add_labels(call: Call) -> Reply:
+    call.changes.add_labels(call.issue, call.actor, _label_names(call))
+    return _all_labels(call)
+
+
+def set_labels(call: Call) -> Reply:
+    call.changes.set_labels(call.issue, call.actor, _label_names(call))
+    return _all_labels(call)
+
+
+def remove_label(call: Call) -> Reply:
+    call.changes.remove_label(call.issue, call.actor, call.path["name"])
+    return _all_labels(call)
+
+
+def lock(call: Call) -> Reply:
+    reason = call.take("lock_reason", str, "") or None
+    if reason is not None and reason not in LOCK_REASONS:
+        raise invalid("Issue", "lock_reason")
+    call.changes.lock(call.issue, call.actor, reason)
+    return Reply(status=204)
+
+
+def unlock(call: Call) -> Reply:
+    call.changes.unlock(call.issue, call.actor)
+    return Reply(status=204)
+
+
+def timeline(call: Call) -> Reply:
+    issue = call.issue
+    return call.page(issue.timeline, lambda entry: call.shapes.event(issue, entry))
+
+
+def events(call: Call) -> Reply:
+    issue = call.issue
+    found = [entry for entry in issue.timeline if entry.event not in NOT_EVENTS]
+    return call.page(found, lambda entry: call.shapes.event(issue, entry))
+
+
+def list_sub_issues(call: Call) -> Reply:
+    return call.page([sub for sub in call.issue.sub_issues if not sub.deleted], call.shapes.issue)
+
+
+def add_sub_issue(call: Call) -> Reply:
+    issue, wanted = call.issue, call.take("sub_issue_id", int, 0)
+    owner = issue.repository.owner
+    repositories = [r for r in call.world.repositories.values() if r.owner is owner and call.caller.covers(r)]
+    child: Issue | None = next((i for r in repositories for i in r.issues.values() if i.id == wanted), None)
+    if child is None or child.deleted or child.moved_to:
+        raise Declined(404, "The provided sub-issue does not exist")
+    call.changes.add_sub_issue(issue, call.actor, child, call.take("replace_parent", bool, False))
+    return Reply(call.shapes.issue(issue), 201)
+
+
+def _all_labels(call: Call) -> Reply:
+    issue = call.issue
+    return Reply([call.shapes.label(issue.repository, label) for label in issue.label_list])
+
+
+def _label_names(call: Call) -> list[str]:
+    given = call.json
+    if isinstance(given, dict):
+        given = given.get("labels", [])
+    if isinstance(given, str):
+        given = [given]
+    return call.names([] if given is None else given)
+
+
+def _milestone(call: Call) -> Milestone:
+    number = call.body["milestone"]
+    found = (
+        call.repository.milestones.get(int(number)) if isinstance(number, int | str) and str(number).isdigit() else None
+    )
+    if found is None:
+        raise invalid("Issue", "milestone")
+    return found

@@ -1,0 +1,169 @@
+"""Repositories, people's rights, labels, milestones, and what belongs to no repository."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Blueprint
+
+from app.sandbox.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.api.search import search_issues
+from app.sandbox.declined import Declined, invalid, not_found
+from app.sandbox.issue_changes import UNCHANGED
+from app.sandbox.markdown import render
+from app.sandbox.world import ROLES, Label
+
+COARSE = {"triage": "read", "maintain": "write"}
+COLOR = re.compile(r"[0-9a-fA-F]{6}")
+
+
+def blueprint(door: Door) -> Blueprint:
+    part = Blueprint("repository", __name__, url_prefix=PREFIX)
+    repo = "/repos/<owner>/<repo>"
+    door.route(part, "GET", "/rate_limit", rate_limit, "free")
+    door.route(part, "GET", "/meta", meta)
+    door.route(part, "GET", "/user", user)
+    door.route(part, "GET", "/users/<username>", get_user)
+    door.route(part, "POST", "/markdown", markdown)
+    door.route(part, "GET", "/search/issues", search_issues)
+    door.route(part, "GET", "/orgs/<org>/teams/<team>/members", team_members)
+    door.route(part, "GET", repo, get_repository, "metadata:read")
+    door.route(part, "GET", f"{repo}/collaborators/<username>/permission", permission, "metadata:read")
+    door.route(part, "GET", f"{repo}/labels", list_labels, "issues|pull_requests:read")
+    door.route(part, "POST", f"{repo}/labels", create_label, "issues|pull_requests:write")
+    door.route(part, "GET", f"{repo}/labels/<path:name>", get_label, "issues|pull_requests:read")
+    door.route(part, "PATCH", f"{repo}/labels/<path:name>", update_label, "issues|pull_requests:write")
+    door.route(part, "GET", f"{repo}/milestones", list_milestones, "issues|pull_requests:read")
+    door.route(part, "POST", f"{repo}/milestones", create_milestone, "issues|pull_requests:write")
+    door.route(part, "GET", f"{repo}/deployments", list_deployments, "deployments:read")
+    return part
+
+
+def rate_limit(call: Call) -> Reply:
+    core = {**call.door.meter.status(call.caller.name), "resource": "core"}
+    search = {**core, "limit": 30, "used": 0, "remaining": 30, "resource": "search"}
+    return Reply({"resources": {"core": core, "search": search}, "rate": core})
+
+
+def meta(call: Call) -> Reply:
+    return Reply({"verifiable_password_authentication": False, "installed_version": "3.20.0"})
+
+
+def user(call: Call) -> Reply:
+    if call.caller.installation is not None:
+        raise Declined(403, "Resource not accessible by integration")
+    return Reply(call.shapes.profile(call.actor.account))
+
+
+def get_user(call: Call) -> Reply:
+    return Reply(call.shapes.profile(call.world.account(call.path["username"])))
+
+
+def markdown(call: Call) -> Reply:
+    context = call.take("context", str, "")
+    html = render(call.required("text", "Markdown"), call.shapes.url, context or None)
+    return Reply(text=html.encode("utf-8", "replace"), content_type="text/html;charset=utf-8")
+
+
+def team_members(call: Call) -> Reply:
+    if call.caller.account is None or (not call.caller.may("members", "read", None) and call.caller.installation):
+        raise not_found()
+    team = call.world.teams.get((call.path["org"].lower(), call.path["team"].lower()))
+    if team is None:
+        raise not_found()
+    return call.page(team.members, call.shapes.account)
+
+
+def get_repository(call: Call) -> Reply:
+    repository = call.repository
+    shape = {**call.shapes.repository(repository), "network_count": 0, "subscribers_count": 0}
+    if repository.owner.kind == "Organization":
+        shape["organization"] = call.shapes.account(repository.owner)
+    return Reply(shape)
+
+
+def permission(call: Call) -> Reply:
+    repository = call.repository
+    account = call.world.account(call.path["username"])
+    if account.kind != "User":
+        raise Declined(404, f"{account.login} is not a user")
+    role = repository.role(account)
+    rank = ROLES.index(role)
+    rights = {
+        "admin": rank >= ROLES.index("admin"),
+        "maintain": rank >= ROLES.index("maintain"),
+        "push": rank >= ROLES.index("write"),
+        "triage": rank >= ROLES.index("triage"),
+        "pull": rank >= ROLES.index("read"),
+    }
+    person = {**call.shapes.account(account), "permissions": rights, "role_name": role}
+    return Reply({"permission": COARSE.get(role, role), "role_name": role, "user": person})
+
+
+def list_labels(call: Call) -> Reply:
+    repository = call.repository
+    return call.page(repository.labels.values(), lambda label: call.shapes.label(repository, label))
+
+
+def create_label(call: Call) -> Reply:
+    name, color = call.required("name", "Label"), _color(call)
+    description = _description(call)
+    label = call.changes.add_label(call.repository, call.actor, name, color or "ededed", description)
+    return Reply(call.shapes.label(call.repository, label), 201)
+
+
+def get_label(call: Call) -> Reply:
+    return Reply(call.shapes.label(call.repository, _label(call)))
+
+
+def update_label(call: Call) -> Reply:
+    label = _label(call)
+    description = _description(call) if "description" in call.body else UNCHANGED
+    new_name = call.take("new_name", str, "") or None
+    call.changes.edit_label(call.repository, call.actor, label, new_name, _color(call), description)
+    return Reply(call.shapes.label(call.repository, label))
+
+
+def list_milestones(call: Call) -> Reply:
+    repository, state = call.repository, call.request.args.get("state", "open")
+    found = [m for m in repository.milestones.values() if state in ("all", m.state)]
+    return call.page(found, lambda milestone: call.shapes.milestone(repository, milestone))
+
+
+def create_milestone(call: Call) -> Reply:
+    title = call.required("title", "Milestone")
+    description = call.take("description", str, "") or None
+    due = call.take("due_on", str, "") or None
+    closed = call.body.get("state") == "closed"
+    milestone = call.changes.add_milestone(
+        call.repository, call.actor, title, description, "closed" if closed else "open", due
+    )
+    return Reply(call.shapes.milestone(call.repository, milestone), 201)
+
+
+def list_deployments(call: Call) -> Reply:
+    """There are none."""
+    nothing: list[Any] = []
+    return call.page(nothing, lambda item: item)
+
+
+def _label(call: Call) -> Label:
+    label = call.repository.labels.get(call.path["name"].lower())
+    if label is None:
+        raise not_found()
+    return label
+
+
+def _color(call: Call) -> str | None:
+    color = call.take("color", str, "")
+    if color and not COLOR.fullmatch(color):
+        raise invalid("Label", "color")
+    return color or None
+
+
+def _description(call: Call) -> str | None:
+    text = call.take("description", str, "")
+    if len(text) > 100:
+        raise invalid("Label", "description", "custom", "description is too long (maximum is 100 characters)")
+    return text or None

@@ -1,0 +1,105 @@
+"""A small search: qualifiers and words, as far as scripts use them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from app.sandbox.api.door import Call, Reply
+from app.sandbox.declined import Declined, invalid
+from app.sandbox.place_shapes import stamp
+from app.sandbox.world import Issue, Repository
+
+TERM = re.compile(r'(-?)(?:(\w+):)?("[^"]*"|\S+)')
+BOUND = re.compile(r"(>=|<=|>|<)?(.+)")
+
+Test = Callable[[Issue], bool]
+
+
+def search_issues(call: Call) -> Reply:
+    query = call.request.args.get("q", "")
+    if not query.strip():
+        raise invalid("Search", "q", "missing")
+    repositories = [r for r in call.world.repositories.values() if call.caller.covers(r)]
+    tests: list[Test] = []
+    scopes: list[Repository] = []
+    asked_for_scope = False
+    for minus, key, raw in TERM.findall(query):
+        value = raw.strip('"')
+        if key in ("repo", "org", "user"):
+            asked_for_scope = True
+            wanted = value.lower()
+            scopes += [r for r in repositories if wanted in (r.full_name.lower(), r.owner.login.lower())]
+            continue
+        test = _test(key, value)
+        tests.append(_not(test) if minus else test)
+    if asked_for_scope and not scopes:
+        raise Declined(422, "Validation Failed", [{"resource": "Search", "field": "q", "code": "invalid", "message": "The listed users and repositories cannot be searched either because the resources do not exist or you do not have permission to view them."}])  # fmt: skip
+    found = [
+        issue
+        for repository in (scopes if asked_for_scope else repositories)
+        for issue in repository.issues.values()
+        if not issue.deleted and issue.moved_to is None and all(test(issue) for test in tests)
+    ]
+    by = "updated_at" if call.request.args.get("sort") == "updated" else "created_at"
+    rising = call.request.args.get("order") == "asc"
+    found.sort(key=lambda issue: (getattr(issue, by), issue.id), reverse=not rising)
+    # Search shows a thousand at most.
+    reply = call.page(found[:1000], lambda issue: {**call.shapes.issue(issue), "score": 1.0}, "items")
+    reply.body |= {"total_count": len(found), "incomplete_results": False, "search_type": "lexical"}
+    return reply
+
+
+def _always(_: Issue) -> bool:
+    return True
+
+
+def _not(test: Test) -> Test:
+    return lambda issue: not test(issue)
+
+
+def _test(key: str, value: str) -> Test:
+    low = value.lower()
+    simple: dict[str, Test] = {
+        "label": lambda issue: low in [name.lower() for name in issue.labels],
+        "author": lambda issue: issue.author.login.lower() == low,
+        "assignee": lambda issue: low in [account.login.lower() for account in issue.assignees],
+        "commenter": lambda issue: low in [comment.login.lower() for comment in issue.comments_by_id.values()],
+        "state": lambda issue: issue.state == low,
+        "type": lambda issue: bool(issue.pull) == (low == "pr"),
+        "head": lambda issue: issue.pull is not None and issue.pull.head == value,
+        "in": _always,
+        "created": lambda issue: _within(stamp(issue.created_at), value),
+        "updated": lambda issue: _within(stamp(issue.updated_at), value),
+        "closed": lambda issue: issue.closed_at is not None and _within(stamp(issue.closed_at), value),
+    }
+    if key == "is":
+        states: dict[str, Test] = {
+            "issue": lambda issue: issue.pull is None,
+            "pr": lambda issue: issue.pull is not None,
+            "open": lambda issue: issue.state == "open",
+            "closed": lambda issue: issue.state == "closed",
+            "merged": lambda issue: issue.merged,
+            "locked": lambda issue: issue.locked,
+        }
+        return states.get(low, _always)
+    if key in simple:
+        return simple[key]
+    text = f"{key}:{low}" if key else low
+    return lambda issue: (
+        text in f"{issue.title}\n{issue.body or ''}".lower()
+        or any(text in comment.body.lower() for comment in issue.comments_by_id.values())
+    )
+
+
+def _within(at: str, bound: str) -> bool:
+    """Dates compare as text, cut to what was given."""
+    if ".." in bound:
+        first, last = bound.split("..", 1)
+        return (first == "*" or at[: len(first)] >= first) and (last == "*" or at[: len(last)] <= last)
+    matched = BOUND.fullmatch(bound)
+    sign, date = matched.groups() if matched else (None, bound)
+    cut = at[: len(date)]
+    outcome: dict[Any, bool] = {">": cut > date, ">=": cut >= date, "<": cut < date, "<=": cut <= date}
+    return outcome.get(sign, cut == date)

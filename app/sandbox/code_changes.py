@@ -1,0 +1,256 @@
+"""Every change to refs, files, pull requests and checks, with its webhook."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+from app.sandbox.declined import Declined, invalid, not_found
+from app.sandbox.git import EMPTY_TREE, FILE, NO_COMMIT, Commit, Entry, Signature, is_ref_name
+from app.sandbox.issue_changes import IssueChanges
+from app.sandbox.scene import check_body, check_title
+from app.sandbox.world import Account, Actor, CheckRun, Issue, Pull, Repository
+
+CLOSING = re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+#(\d{1,9})\b", re.IGNORECASE)
+PUSH_LIMIT = 20
+
+
+class Changes(IssueChanges):
+    """All that can be done to the world: what `IssueChanges` has, and the code."""
+
+    def signature(self, account: Account) -> Signature:
+        """How GitHub signs a commit made on its site."""
+        email = f"{account.id}+{account.login}@users.noreply.github.com"
+        return Signature(account.name or account.login, email, self.now())
+
+    def commit_file(
+        self,
+        repository: Repository,
+        actor: Actor,
+        path: str,
+        content: bytes | None,
+        message: str,
+        branch: str | None = None,
+        author: Signature | None = None,
+        committer: Signature | None = None,
+    ) -> Commit:
+        """One commit that writes one file, or removes it when `content` is None; in an empty repository the first."""
+        git = repository.git
+        ref = f"refs/heads/{branch or repository.default_branch}"
+        parent = git.refs.get(ref)
+        if parent is None and git.refs:
+            raise Declined(404, f"Branch {branch} not found")
+        entry = None if content is None else Entry(FILE, git.add_blob(content))
+        tree = git.write(git.commits[parent].tree if parent else EMPTY_TREE, path, entry)
+        commit = git.add_commit(
+            tree,
+            (parent,) if parent else (),
+            message,
+            author or self.signature(actor.account),
+            committer or author,
+            actor.account.login,
+        )
+        self.move_ref(repository, actor, ref, commit.sha)
+        return commit
+
+    def move_ref(self, repository: Repository, actor: Actor, ref: str, sha: str | None) -> None:
+        """Creates, moves or (None) deletes a ref; tells `push` and brings open pull requests up to date."""
+        git = repository.git
+        before = git.refs.get(ref)
+        if before == sha:
+            return
+        if sha is None:
+            del git.refs[ref]
+        else:
+            git.refs[ref] = sha
+        repository.pushed_at = self.now()
+        self._tell_push(repository, actor, ref, before, sha)
+        branch = ref.removeprefix("refs/heads/")
+        for issue in list(repository.open_pulls.values()):
+            pull = issue.pull
+            if pull is None or branch not in (pull.head, pull.base):
+                continue
+            if sha is None:
+                self.close(issue, actor)
+            elif pull.head == branch:
+                old, pull.head_sha = pull.head_sha, sha
+                issue.updated_at = self.now()
+                self.tell_issue(issue, "synchronize", actor, before=old, after=sha)
+            else:
+                pull.base_sha = sha
+
+    def create_ref(self, repository: Repository, actor: Actor, ref: str, sha: str) -> None:
+        if not repository.git.refs:
+            raise Declined(409, "Git Repository is empty.")
+        if not ref.startswith("refs/") or ref.count("/") < 2:
+            raise Declined(422, "Reference name must start with 'refs/' and contain at least two slashes.")
+        if not is_ref_name(ref):
+            raise Declined(422, f"{ref} is not a valid ref name.")
+        if ref in repository.git.refs:
+            raise Declined(422, "Reference already exists")
+        if any(known.startswith(f"{ref}/") or ref.startswith(f"{known}/") for known in repository.git.refs):
+            raise Declined(422, "Reference update failed")
+        if sha not in repository.git.commits:
+            raise Declined(422, "Object does not exist")
+        self.move_ref(repository, actor, ref, sha)
+
+    def update_ref(self, repository: Repository, actor: Actor, ref: str, sha: str, force: bool) -> None:
+        git = repository.git
+        if ref not in git.refs:
+            raise Declined(422, "Reference does not exist")
+        if sha not in git.commits:
+            raise Declined(422, "Object does not exist")
+        if not force and not git.is_ancestor(git.refs[ref], sha):
+            raise Declined(422, "Update is not a fast forward")
+        self.move_ref(repository, actor, ref, sha)
+
+    def open_pull(
+        self,
+        repository: Repository,
+        actor: Actor,
+        title: str,
+        head: str,
+        base: str,
+        body: str | None = None,
+        draft: bool = False,
+        maintainer_can_modify: bool = False,
+    ) -> Issue:
+        """`head` is a branch of the same repository, bare or as owner:branch."""
+        check_title(title, "PullRequest")
+        check_body(body, "PullRequest")
+        owner, _, branch = head.rpartition(":")
+        refs, git = repository.git.refs, repository.git
+        if (owner and owner.lower() != repository.owner.login.lower()) or f"refs/heads/{branch}" not in refs:
+            raise invalid("PullRequest", "head")
+        if f"refs/heads/{base}" not in refs:
+            raise invalid("PullRequest", "base")
+        head_sha, base_sha = refs[f"refs/heads/{branch}"], refs[f"refs/heads/{base}"]
+        for other in repository.open_pulls.values():
+            if other.pull and (other.pull.head, other.pull.base) == (branch, base):
+                label = f"{repository.owner.login}:{branch}"
+                raise _custom(f"A pull request already exists for {label}.")
+        if git.is_ancestor(head_sha, base_sha):
+            raise _custom(f"No commits between {base} and {branch}")
+        issue = self._new_issue(repository, actor, title, body)
+        issue.pull = Pull(branch, head_sha, base, base_sha, draft=draft, maintainer_can_modify=maintainer_can_modify)
+        repository.pulls_by_number[issue.number] = issue
+        repository.open_pulls[issue.number] = issue
+        self.tell_issue(issue, "opened", actor)
+        self.cross_reference(issue, body, actor)
+        return issue
+
+    def retarget(self, issue: Issue, actor: Actor, base: str) -> None:
+        """Aims a pull request at another branch."""
+        pull, refs = _pull(issue), issue.repository.git.refs
+        if f"refs/heads/{base}" not in refs:
+            raise invalid("PullRequest", "base")
+        if base != pull.base:
+            changes = {"base": {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}}
+            pull.base, pull.base_sha = base, refs[f"refs/heads/{base}"]
+            self.note(issue, "base_ref_changed", actor)
+            self.tell_issue(issue, "edited", actor, changes=changes)
+
+    def request_reviewers(self, issue: Issue, actor: Actor, logins: list[str], teams: list[str]) -> None:
+        pull, repository = _pull(issue), issue.repository
+        found = [self.world.accounts.get(login.lower()) for login in logins]
+        for account in found:
+            if account is None or not self._assignable(repository, [account.login]):
+                where = repository.full_name
+                raise Declined(422, f"Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the {where} repository.")  # fmt: skip
+            if account is issue.author:
+                raise Declined(422, "Review cannot be requested from pull request author.")
+        named = [self.world.teams.get((repository.owner.login.lower(), slug.lower())) for slug in teams]
+        for team in named:
+            if team is None:
+                raise Declined(422, "Could not resolve to a node with the global id of the team.")
+            if team not in pull.team_reviewers:
+                pull.team_reviewers.append(team)
+        for account in found:
+            if account is not None and account not in pull.reviewers:
+                pull.reviewers.append(account)
+                self.note(issue, "review_requested", actor, reviewer=account)
+                shape = self.shapes.account(account)
+                self.tell_issue(issue, "review_requested", actor, requested_reviewer=shape)
+
+    def merge(self, issue: Issue, actor: Actor) -> str:
+        """Merges with a merge commit and closes what the description says it closes; gives the commit's sha."""
+        pull, repository = _pull(issue), issue.repository
+        git = repository.git
+        if issue.state != "open" or pull.draft:
+            raise Declined(405, "Pull Request is not mergeable")
+        base_sha = git.refs[f"refs/heads/{pull.base}"]
+        common = git.merge_base(base_sha, pull.head_sha)
+        tree = git.commits[base_sha].tree
+        for path, how, entry in git.compare(
+            git.commits[common].tree if common else EMPTY_TREE, git.commits[pull.head_sha].tree
+        ):
+            tree = git.write(tree, path, None if how == "removed" else entry)
+        message = f"Merge pull request #{issue.number} from {repository.owner.login}/{pull.head}\n\n{issue.title}"
+        who = self.signature(actor.account)
+        commit = git.add_commit(tree, (base_sha, pull.head_sha), message, who, account=actor.account.login)
+        pull.merged_at, pull.merged_by, pull.merge_sha = self.now(), actor.account, commit.sha
+        # Off the list first: the push below must not take it for an open one.
+        repository.open_pulls.pop(issue.number, None)
+        self.note(issue, "merged", actor, commit=commit.sha)
+        self.move_ref(repository, actor, f"refs/heads/{pull.base}", commit.sha)
+        pull.base_sha = base_sha
+        self.close(issue, actor)
+        if pull.base == repository.default_branch:
+            for number in dict.fromkeys(CLOSING.findall(issue.body or "")):
+                target = repository.issues.get(int(number))
+                if target and not target.pull and not target.deleted and not target.moved_to:
+                    self.close(target, actor, commit=commit.sha)
+        return commit.sha
+
+    def save_check_run(self, repository: Repository, actor: Actor, run: CheckRun, action: str) -> None:
+        if run.head_sha not in repository.git.commits:
+            raise Declined(422, f"No commit found for SHA: {run.head_sha}")
+        if run.id not in repository.check_runs:
+            repository.check_runs[run.id] = run
+            repository.checks_by_sha.setdefault(run.head_sha, []).append(run)
+        self.tell(repository, "check_run", actor, action=action, check_run=self.shapes.check_run(repository, run))
+
+    def _tell_push(self, repository: Repository, actor: Actor, ref: str, before: str | None, after: str | None) -> None:
+        if repository.installation is None or "push" not in repository.installation.events:
+            return
+        git, page = repository.git, self.shapes.repo_page(repository)
+        new: list[Commit] = []
+        if after is not None:
+            # A new branch is compared with the default one.
+            since = before or git.refs.get(f"refs/heads/{repository.default_branch}")
+            new = list(itertools.islice(git.between(since, after), PUSH_LIMIT))
+        commits: list[dict[str, Any]] = [self.shapes.push_commit(repository, commit) for commit in reversed(new)]
+        head = self.shapes.push_commit(repository, git.commits[after]) if after else None
+        shape = self.shapes.repository(repository)
+        # GitHub gives these two as seconds here, and nowhere else.
+        shape["created_at"] = int(repository.created_at.timestamp())
+        shape["pushed_at"] = int(self.now().timestamp())
+        span = f"{(before or NO_COMMIT)[:12]}...{(after or NO_COMMIT)[:12]}"
+        self.tell(
+            repository,
+            "push",
+            actor,
+            ref=ref,
+            before=before or NO_COMMIT,
+            after=after or NO_COMMIT,
+            repository=shape,
+            pusher={"name": actor.account.login, "email": self.signature(actor.account).email},
+            created=before is None,
+            deleted=after is None,
+            forced=bool(before and after and not git.is_ancestor(before, after)),
+            base_ref=None,
+            compare=f"{page}/compare/{span}",
+            commits=commits,
+            head_commit=head,
+        )
+
+
+def _custom(message: str) -> Declined:
+    return Declined(422, "Validation Failed", [{"resource": "PullRequest", "code": "custom", "message": message}])
+
+
+def _pull(issue: Issue) -> Pull:
+    if issue.pull is None:
+        raise not_found()
+    return issue.pull

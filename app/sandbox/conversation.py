@@ -1,0 +1,78 @@
+"""An issue's timeline as a person reads it: comments as boxes, small events as lines, label changes gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from app.sandbox.world import Comment, Event, Issue, Label
+
+# Label changes of one hand within this time are one line.
+TOGETHER = timedelta(seconds=60)
+
+WORDS = {
+    "assigned": ("person", "assigned"),
+    "unassigned": ("person", "removed the assignment of"),
+    "renamed": ("pencil", "changed the title"),
+    "closed": ("closed", "closed this"),
+    "reopened": ("open", "reopened this"),
+    "locked": ("lock", "locked this conversation"),
+    "unlocked": ("lock", "unlocked this conversation"),
+    "milestoned": ("flag", "added this to the milestone"),
+    "demilestoned": ("flag", "removed this from the milestone"),
+    "cross-referenced": ("link", "mentioned this in"),
+    "merged": ("merged", "merged commit"),
+    "review_requested": ("eye", "requested a review from"),
+    "transferred": ("link", "transferred this here"),
+    "comment_deleted": ("trash", "deleted a comment"),
+    "sub_issue_added": ("link", "added a sub-issue"),
+    "parent_issue_added": ("link", "added a parent issue"),
+    "base_ref_changed": ("branch", "changed the base branch"),
+}
+
+
+@dataclass
+class Item:
+    """One line or box of the page."""
+
+    event: Event
+    icon: str
+    words: str
+    comment: Comment | None = None
+    added: list[Label] = field(default_factory=list)
+    removed: list[Label] = field(default_factory=list)
+
+
+def conversation(issue: Issue) -> list[Item]:
+    return list(_items(issue))
+
+
+def _items(issue: Issue) -> Iterator[Item]:
+    labels: Item | None = None
+    for event in issue.timeline:
+        if event.label is not None:
+            if labels is None or not _same_breath(labels.event, event):
+                if labels is not None:
+                    yield labels
+                labels = Item(event, "tag", "labels")
+            (labels.added if event.event == "labeled" else labels.removed).append(event.label)
+            continue
+        if labels is not None:
+            yield labels
+            labels = None
+        if event.comment is not None:
+            yield Item(event, "comment", "commented", comment=event.comment)
+        else:
+            icon, words = WORDS.get(event.event, ("dot", event.event.replace("_", " ")))
+            if event.event == "closed" and event.state_reason == "not_planned":
+                icon, words = "skipped", "closed this as not planned"
+            elif event.event == "closed" and not issue.pull:
+                words = "closed this as completed"
+            yield Item(event, icon, words)
+    if labels is not None:
+        yield labels
+
+
+def _same_breath(first: Event, second: Event) -> bool:
+    return first.actor is second.actor and second.at - first.at <= TOGETHER

@@ -1,0 +1,36 @@
+"""The body that GitHub writes when somebody sends an issue form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.github.issue_form import Answer, Field, Form
+
+
+def filled(form: Form, answers: Mapping[str, Answer]) -> str:
+    """The body for those answers, under the form's keys and shaped as `parse_body` gives them; a missing one is empty.
+
+    Fields without a label are headings without words.  A fence stays three backticks long, whatever is inside.
+    """
+    pairs = zip(form.keys(), form.fields, strict=True)
+    return "\n\n".join(f"### {asked.label}".rstrip() + f"\n\n{_value(asked, answers.get(key))}" for key, asked in pairs)
+
+
+def _value(asked: Field, answer: Answer) -> str:
+    if asked.kind == "checkboxes":
+        return "\n".join(f"- [{'x' if checked else ' '}] {label}" for label, checked in _boxes(asked, answer))
+    if asked.render:
+        return f"```{asked.render}\n{answer or ''}\n```"
+    if isinstance(answer, list):
+        return ", ".join(str(chosen) for chosen in answer) or _untouched(asked)
+    return answer if answer and answer.strip() else _untouched(asked)
+
+
+def _untouched(asked: Field) -> str:
+    return "None" if asked.kind == "dropdown" and not asked.required else "_No response_"
+
+
+def _boxes(asked: Field, answer: Answer) -> list[tuple[str, bool]]:
+    ticks = [tick for tick in answer if isinstance(tick, dict)] if isinstance(answer, list) else []
+    checked = {str(tick["label"]) for tick in ticks if tick["checked"]}
+    return [(label, label in checked) for label in asked.options]

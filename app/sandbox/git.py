@@ -1,0 +1,211 @@
+"""Git objects and refs of one repository, with the shas real git would give.
+
+Trees are kept nested as git keeps them, so that a change touches only the folders above it and a comparison skips
+the folders that are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+FILE = "100644"
+FOLDER = "40000"
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+NO_COMMIT = "0" * 40
+
+Change = Literal["added", "modified", "removed"]
+
+
+class Entry(NamedTuple):
+    """One line of a tree; a folder's sha names another tree."""
+
+    mode: str
+    sha: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.mode == FOLDER
+
+
+class Signature(NamedTuple):
+    """Who wrote or recorded a commit, and when."""
+
+    name: str
+    email: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit; `account` is the login GitHub would link, if any."""
+
+    sha: str
+    tree: str
+    parents: tuple[str, ...]
+    message: str
+    author: Signature
+    committer: Signature
+    account: str | None
+
+
+class Git:
+    """The object store and the refs.  Full ref names are keys: `refs/heads/main`."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.trees: dict[str, dict[str, Entry]] = {EMPTY_TREE: {}}
+        self.commits: dict[str, Commit] = {}
+        self.refs: dict[str, str] = {}
+        self._merge_bases: dict[tuple[str, str], str | None] = {}
+
+    def add_blob(self, content: bytes) -> str:
+        sha = _sha("blob", content)
+        self.blobs[sha] = content
+        return sha
+
+    def add_tree(self, entries: Mapping[str, Entry]) -> str:
+        # Git sorts folders as though their names ended in a slash.
+        ordered = sorted(entries.items(), key=lambda item: item[0] + "/" if item[1].is_folder else item[0])
+        raw = b"".join(
+            f"{entry.mode} {name}".encode("utf-8", "replace") + b"\0" + bytes.fromhex(entry.sha)
+            for name, entry in ordered
+        )
+        sha = _sha("tree", raw)
+        self.trees[sha] = dict(ordered)
+        return sha
+
+    def add_commit(
+        self,
+        tree: str,
+        parents: tuple[str, ...],
+        message: str,
+        author: Signature,
+        committer: Signature | None = None,
+        account: str | None = None,
+    ) -> Commit:
+        committer = committer or author
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+        lines += [f"author {_stamp(author)}", f"committer {_stamp(committer)}", "", message]
+        sha = _sha("commit", "\n".join(lines).encode("utf-8", "replace"))
+        commit = Commit(sha, tree, parents, message, author, committer, account)
+        self.commits[sha] = commit
+        return commit
+
+    def resolve(self, ref: str) -> Commit | None:
+        """The commit a branch, tag, full ref name or sha stands for."""
+        for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}"):
+            if name in self.refs:
+                return self.commits.get(self.refs[name])
+        return self.commits.get(ref)
+
+    def find(self, tree: str, path: str) -> Entry | None:
+        """What stands at `path`; the empty path is the tree itself."""
+        entry = Entry(FOLDER, tree)
+        for name in filter(None, path.split("/")):
+            if not entry.is_folder:
+                return None
+            below = self.trees[entry.sha].get(name)
+            if below is None:
+                return None
+            entry = below
+        return entry
+
+    def write(self, tree: str, path: str, entry: Entry | None) -> str:
+        """The tree with `entry` at `path`, or without it when `entry` is None.  Folders left empty vanish."""
+        name, _, rest = path.partition("/")
+        entries = dict(self.trees[tree])
+        if rest:
+            below = entries.get(name)
+            inner = self.write(below.sha if below and below.is_folder else EMPTY_TREE, rest, entry)
+            entry = Entry(FOLDER, inner) if inner != EMPTY_TREE else None
+        if entry is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = entry
+        return self.add_tree(entries)
+
+    def files(self, tree: str, under: str = "") -> Iterator[tuple[str, Entry]]:
+        """Every file below a tree with its full path."""
+        for name, entry in self.trees[tree].items():
+            if entry.is_folder:
+                yield from self.files(entry.sha, f"{under}{name}/")
+            else:
+                yield under + name, entry
+
+    def compare(self, before: str, after: str, under: str = "") -> Iterator[tuple[str, Change, Entry]]:
+        """The files that differ between two trees; a removed file comes with its old entry."""
+        if before == after:
+            return
+        old, new = self.trees[before], self.trees[after]
+        for name in sorted(old.keys() | new.keys()):
+            was, now = old.get(name), new.get(name)
+            if was == now:
+                continue
+            was_folder = was is not None and was.is_folder
+            now_folder = now is not None and now.is_folder
+            if was_folder or now_folder:
+                yield from self.compare(
+                    was.sha if was and was_folder else EMPTY_TREE,
+                    now.sha if now and now_folder else EMPTY_TREE,
+                    f"{under}{name}/",
+                )
+            if was is not None and not was_folder and (now is None or now_folder):
+                yield under + name, "removed", was
+            elif now is not None and not now_folder:
+                yield under + name, "added" if was is None or was_folder else "modified", now
+
+    def history(self, sha: str) -> Iterator[Commit]:
+        """The commit and all before it, newest first."""
+        seen = {sha}
+        waiting = [self.commits[sha]]
+        while waiting:
+            waiting.sort(key=lambda commit: commit.committer.at)
+            commit = waiting.pop()
+            yield commit
+            for parent in commit.parents:
+                if parent not in seen and parent in self.commits:
+                    seen.add(parent)
+                    waiting.append(self.commits[parent])
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return any(commit.sha == older for commit in self.history(newer))
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit both have."""
+        if (one, other) not in self._merge_bases:
+            reached = {commit.sha for commit in self.history(one)}
+            found = (commit.sha for commit in self.history(other) if commit.sha in reached)
+            self._merge_bases[one, other] = next(found, None)
+        return self._merge_bases[one, other]
+
+    def between(self, before: str | None, after: str) -> Iterator[Commit]:
+        """The commits that `after` has and `before` has not, newest first."""
+        if before is not None and self.commits[after].parents == (before,):
+            yield self.commits[after]
+            return
+        reached = {commit.sha for commit in self.history(before)} if before is not None else set()
+        yield from (commit for commit in self.history(after) if commit.sha not in reached)
+
+
+def is_ref_name(name: str) -> bool:
+    """Git's rules for a ref name, as `git check-ref-format` has them."""
+    parts = name.split("/")
+    return (
+        len(parts) >= 2
+        and not re.search(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{", name)
+        and not name.endswith(".")
+        and all(part and not part.startswith(".") and not part.endswith(".lock") for part in parts)
+    )
+
+
+def _sha(kind: str, content: bytes) -> str:
+    return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+
+
+def _stamp(who: Signature) -> str:
+    return f"{who.name} <{who.email}> {int(who.at.timestamp())} +0000"

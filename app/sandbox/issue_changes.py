@@ -1,0 +1,376 @@
+"""Every change to issues, comments and labels: the state, the timeline and the webhook, in GitHub's order.
+
+Rights are the caller's business; what is checked here holds for everybody.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from app.sandbox.declined import Declined, invalid
+from app.sandbox.scene import Scene, check_body, check_label, check_title
+from app.sandbox.shapes import REACTIONS
+from app.sandbox.world import Account, Actor, Comment, Issue, Label, Milestone, Reaction, Repository
+
+UNCHANGED: Any = object()
+ASSIGNEE_LIMIT = 10
+
+
+class IssueChanges(Scene):
+    """What can be done to an issue or to the conversation of a pull request."""
+
+    def open_issue(
+        self,
+        repository: Repository,
+        actor: Actor,
+        title: str,
+        body: str | None = None,
+        labels: Iterable[str] = (),
+        assignees: Iterable[str] = (),
+        milestone: Milestone | None = None,
+    ) -> Issue:
+        """Tells `opened` with all labels on it, then `labeled` for each, as GitHub does."""
+        check_title(title)
+        check_body(body)
+        issue = self._new_issue(repository, actor, title, body)
+        issue.label_list = self._labels(repository, labels)
+        issue.assignees = self._assignable(repository, assignees)
+        issue.milestone = milestone
+        self.tell_issue(issue, "opened", actor)
+        for label in issue.label_list:
+            self._labelled(issue, label, actor)
+        for account in issue.assignees:
+            self.note(issue, "assigned", actor, assignee=account)
+            self.tell_issue(issue, "assigned", actor, assignee=self.shapes.account(account))
+        if milestone is not None:
+            self._milestoned(issue, milestone, actor)
+        self.cross_reference(issue, body, actor)
+        return issue
+
+    def edit_issue(
+        self,
+        issue: Issue,
+        actor: Actor,
+        *,
+        title: str | None = None,
+        body: str | None = UNCHANGED,
+        milestone: Milestone | None = UNCHANGED,
+    ) -> None:
+        """A new title, body or milestone; what is not given stays."""
+        changes: dict[str, Any] = {}
+        if title is not None and title != issue.title:
+            check_title(title, "PullRequest" if issue.pull else "Issue")
+            changes["title"] = {"from": issue.title}
+        if body is not UNCHANGED and body != issue.body:
+            check_body(body)
+            changes["body"] = {"from": issue.body or ""}
+        if "title" in changes and title is not None:
+            self.note(issue, "renamed", actor, renamed=(issue.title, title))
+            issue.title = title
+        if "body" in changes:
+            issue.body = body
+            issue.updated_at = self.now()
+            self.cross_reference(issue, body, actor)
+        if changes:
+            self.tell_issue(issue, "edited", actor, changes=changes)
+        if milestone is not UNCHANGED and milestone is not issue.milestone:
+            if issue.milestone is not None:
+                self.note(issue, "demilestoned", actor, milestone=issue.milestone.title)
+                self.tell_issue(issue, "demilestoned", actor)
+            issue.milestone = milestone
+            if milestone is not None:
+                self._milestoned(issue, milestone, actor)
+
+    def close(self, issue: Issue, actor: Actor, reason: str | None = None, commit: str | None = None) -> None:
+        """Closes it; closing again changes only the reason."""
+        if issue.state == "closed":
+            issue.state_reason = reason or issue.state_reason
+            return
+        issue.state = "closed"
+        issue.state_reason = None if issue.pull else (reason or "completed")
+        issue.closed_at, issue.closed_by = self.now(), actor.account
+        issue.repository.open_count -= 1
+        issue.repository.open_pulls.pop(issue.number, None)
+        self.note(issue, "closed", actor, state_reason=issue.state_reason, commit=commit)
+        self.tell_issue(issue, "closed", actor)
+
+    def reopen(self, issue: Issue, actor: Actor) -> None:
+        if issue.state == "open":
+            return
+        if issue.merged:
+            raise invalid("PullRequest", "state", "custom", "A merged pull request cannot be reopened.")
+        issue.state = "open"
+        issue.state_reason = None if issue.pull else "reopened"
+        issue.closed_at = issue.closed_by = None
+        issue.repository.open_count += 1
+        if issue.pull:
+            issue.repository.open_pulls[issue.number] = issue
+        self.note(issue, "reopened", actor)
+        self.tell_issue(issue, "reopened", actor)
+
+    def add_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
+        for label in self._labels(issue.repository, names):
+            if label not in issue.label_list:
+                issue.label_list.append(label)
+                self._labelled(issue, label, actor)
+
+    def remove_label(self, issue: Issue, actor: Actor, name: str) -> None:
+        """Raises Declined 404 where the issue does not carry it."""
+        label = next((label for label in issue.label_list if label.name.lower() == name.lower()), None)
+        if label is None:
+            raise Declined(404, "Label does not exist")
+        issue.label_list.remove(label)
+        self.note(issue, "unlabeled", actor, label=copy.copy(label))
+        self.tell_issue(issue, "unlabeled", actor, label=self.shapes.label(issue.repository, label))
+
+    def set_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
+        """Only the difference is made and told."""
+        wanted = self._labels(issue.repository, names)
+        for label in [label for label in issue.label_list if label not in wanted]:
+            self.remove_label(issue, actor, label.name)
+        self.add_labels(issue, actor, [label.name for label in wanted])
+
+    def assign(self, issue: Issue, actor: Actor, logins: Iterable[str], strict: bool = False) -> None:
+        """Those who cannot be assigned are passed over in silence, as GitHub does, unless `strict`."""
+        for account in self._assignable(issue.repository, logins, strict):
+            if account not in issue.assignees and len(issue.assignees) < ASSIGNEE_LIMIT:
+                issue.assignees.append(account)
+                self.note(issue, "assigned", actor, assignee=account)
+                self.tell_issue(issue, "assigned", actor, assignee=self.shapes.account(account))
+
+    def unassign(self, issue: Issue, actor: Actor, logins: Iterable[str]) -> None:
+        names = {login.lower() for login in logins}
+        for account in [account for account in issue.assignees if account.login.lower() in names]:
+            issue.assignees.remove(account)
+            self.note(issue, "unassigned", actor, assignee=account)
+            self.tell_issue(issue, "unassigned", actor, assignee=self.shapes.account(account))
+
+    def lock(self, issue: Issue, actor: Actor, reason: str | None = None) -> None:
+        if not issue.locked:
+            issue.locked, issue.lock_reason = True, reason
+            self.note(issue, "locked", actor, lock_reason=reason)
+            self.tell_issue(issue, "locked", actor)
+
+    def unlock(self, issue: Issue, actor: Actor) -> None:
+        if issue.locked:
+            issue.locked, issue.lock_reason = False, None
+            self.note(issue, "unlocked", actor)
+            self.tell_issue(issue, "unlocked", actor)
+
+    def comment(self, issue: Issue, actor: Actor, body: str) -> Comment:
+        check_body(body, "IssueComment", required=True)
+        now = self.now()
+        comment = Comment(self.world.new_id(), actor.account, body, now, now, actor.via_app)
+        issue.comments_by_id[comment.id] = comment
+        issue.repository.comments[comment.id] = (issue, comment)
+        self.note_comment(issue, comment)
+        self._tell_comment(issue, comment, "created", actor)
+        self.cross_reference(issue, body, actor)
+        return comment
+
+    def edit_comment(self, issue: Issue, comment: Comment, actor: Actor, body: str) -> None:
+        check_body(body, "IssueComment", required=True)
+        if body == comment.body:
+            return
+        before, comment.body = comment.body, body
+        comment.updated_at = issue.updated_at = self.now()
+        self._tell_comment(issue, comment, "edited", actor, changes={"body": {"from": before}})
+
+    def delete_comment(self, issue: Issue, comment: Comment, actor: Actor) -> None:
+        del issue.comments_by_id[comment.id]
+        del issue.repository.comments[comment.id]
+        issue.timeline = [entry for entry in issue.timeline if entry.comment is not comment]
+        self.note(issue, "comment_deleted", actor)
+        self._tell_comment(issue, comment, "deleted", actor)
+
+    def react(self, to: Issue | Comment, actor: Actor, content: str) -> tuple[Reaction, bool]:
+        """The reaction and whether it is new."""
+        if content not in REACTIONS:
+            raise invalid("Reaction", "content")
+        for reaction in to.reactions:
+            if reaction.account is actor.account and reaction.content == content:
+                return reaction, False
+        reaction = Reaction(self.world.new_id(), actor.account, content, self.now())
+        to.reactions.append(reaction)
+        return reaction, True
+
+    def add_sub_issue(self, parent: Issue, actor: Actor, child: Issue, replace_parent: bool = False) -> None:
+        above: Issue | None = parent
+        while above is not None:
+            if above is child:
+                raise Declined(422, "Sub issue may not create a circular dependency")
+            above = above.parent
+        if child.parent is not None:
+            if not replace_parent:
+                raise Declined(422, "Issue may not contain duplicate sub-issues and Sub issue may only have one parent")
+            child.parent.sub_issues.remove(child)
+        child.parent = parent
+        parent.sub_issues.append(child)
+        self.note(parent, "sub_issue_added", actor)
+        self.note(child, "parent_issue_added", actor)
+
+    def transfer(self, issue: Issue, actor: Actor, target: Repository) -> Issue:
+        """Moves it to another repository; labels go along where the target knows them."""
+        if issue.pull:
+            raise Declined(422, "Pull requests cannot be transferred")
+        moved = self._new_issue(target, Actor(issue.author, issue.via_app), issue.title, issue.body)
+        for name in ("created_at", "state", "state_reason", "closed_at", "closed_by", "locked", "lock_reason"):
+            setattr(moved, name, getattr(issue, name))
+        moved.label_list = [target.labels[name.lower()] for name in issue.labels if name.lower() in target.labels]
+        moved.assignees = list(issue.assignees)
+        moved.comments_by_id = dict(issue.comments_by_id)
+        moved.timeline = list(issue.timeline)
+        moved.reactions = list(issue.reactions)
+        for comment in issue.comments:
+            del issue.repository.comments[comment.id]
+            target.comments[comment.id] = (moved, comment)
+        if issue.state == "closed":
+            target.open_count -= 1
+        else:
+            issue.repository.open_count -= 1
+        self.note(moved, "transferred", actor)
+        issue.moved_to = moved
+        there = {"new_issue": self.shapes.issue(moved), "new_repository": self.shapes.repository(target)}
+        self.tell_issue(issue, "transferred", actor, changes=there)
+        here = {"old_issue": self.shapes.issue(issue), "old_repository": self.shapes.repository(issue.repository)}
+        self.tell_issue(moved, "opened", actor, changes=here)
+        return moved
+
+    def delete_issue(self, issue: Issue, actor: Actor) -> None:
+        issue.deleted = True
+        if issue.state == "open":
+            issue.repository.open_count -= 1
+        for comment in issue.comments_by_id:
+            del issue.repository.comments[comment]
+        self.tell_issue(issue, "deleted", actor)
+
+    def add_label(
+        self,
+        repository: Repository,
+        actor: Actor,
+        name: str,
+        color: str = "ededed",
+        description: str | None = None,
+    ) -> Label:
+        """A new label of the repository."""
+        check_label(name)
+        if name.lower() in repository.labels:
+            raise invalid("Label", "name", "already_exists")
+        label = Label(self.world.new_id(), name, color.lower(), description)
+        repository.labels[name.lower()] = label
+        self.tell(repository, "label", actor, action="created", label=self.shapes.label(repository, label))
+        return label
+
+    def edit_label(
+        self, repository: Repository, actor: Actor, label: Label, name: str | None, color: str | None, description: Any
+    ) -> None:
+        changes: dict[str, Any] = {}
+        if name is not None and name != label.name:
+            check_label(name)
+            if repository.labels.get(name.lower(), label) is not label:
+                raise invalid("Label", "name", "already_exists")
+            changes["name"] = {"from": label.name}
+            del repository.labels[label.name.lower()]
+            repository.labels[name.lower()] = label
+            label.name = name
+        if color is not None and color.lower() != label.color:
+            changes["color"] = {"from": label.color}
+            label.color = color.lower()
+        if description is not UNCHANGED and description != label.description:
+            changes["description"] = {"from": label.description or ""}
+            label.description = description
+        if changes:
+            shape = self.shapes.label(repository, label)
+            self.tell(repository, "label", actor, action="edited", label=shape, changes=changes)
+
+    def add_milestone(
+        self,
+        repository: Repository,
+        actor: Actor,
+        title: str,
+        description: str | None = None,
+        state: Literal["open", "closed"] = "open",
+        due_on: str | None = None,
+    ) -> Milestone:
+        if any(milestone.title == title for milestone in repository.milestones.values()):
+            raise invalid("Milestone", "title", "already_exists")
+        number = len(repository.milestones) + 1
+        milestone = Milestone(self.world.new_id(), number, title, description, state, actor.account, self.now(), due_on)
+        repository.milestones[number] = milestone
+        shape = self.shapes.milestone(repository, milestone)
+        self.tell(repository, "milestone", actor, action="created", milestone=shape)
+        return milestone
+
+    def tell_issue(self, issue: Issue, action: str, actor: Actor, **parts: Any) -> None:
+        """An `issues` event, or `pull_request` where it is one."""
+        if issue.pull:
+            shape = self.shapes.pull(issue)
+            self.tell(
+                issue.repository,
+                "pull_request",
+                actor,
+                action=action,
+                number=issue.number,
+                pull_request=shape,
+                **parts,
+            )
+        else:
+            self.tell(issue.repository, "issues", actor, action=action, issue=self.shapes.issue(issue), **parts)
+
+    def _tell_comment(self, issue: Issue, comment: Comment, action: str, actor: Actor, **parts: Any) -> None:
+        self.tell(
+            issue.repository,
+            "issue_comment",
+            actor,
+            action=action,
+            issue=self.shapes.issue(issue),
+            comment=self.shapes.comment(issue, comment),
+            **parts,
+        )
+
+    def _new_issue(self, repository: Repository, actor: Actor, title: str, body: str | None) -> Issue:
+        now = self.now()
+        repository.last_number += 1
+        issue = Issue(
+            self.world.new_id(),
+            repository.last_number,
+            repository,
+            title,
+            body,
+            actor.account,
+            now,
+            now,
+            actor.via_app,
+        )
+        repository.issues[issue.number] = issue
+        repository.open_count += 1
+        return issue
+
+    def _labels(self, repository: Repository, names: Iterable[str]) -> list[Label]:
+        names = list(dict.fromkeys(names))
+        # All names are checked before the first label is made.
+        for name in names:
+            check_label(name)
+        return list(dict.fromkeys(self.label_named(repository, name) for name in names))
+
+    def _assignable(self, repository: Repository, logins: Iterable[str], strict: bool = False) -> list[Account]:
+        found: list[Account] = []
+        for login in logins:
+            account = self.world.accounts.get(login.lower())
+            own = repository.roles.get(login.lower(), "none") != "none"
+            if account and (own or account is repository.owner or login.lower() in repository.owner.members):
+                found.append(account)
+            elif strict:
+                raise invalid("Issue", "assignees")
+        return found[:ASSIGNEE_LIMIT]
+
+    def _labelled(self, issue: Issue, label: Label, actor: Actor) -> None:
+        self.note(issue, "labeled", actor, label=copy.copy(label))
+        self.tell_issue(issue, "labeled", actor, label=self.shapes.label(issue.repository, label))
+
+    def _milestoned(self, issue: Issue, milestone: Milestone, actor: Actor) -> None:
+        self.note(issue, "milestoned", actor, milestone=milestone.title)
+        shape = self.shapes.milestone(issue.repository, milestone)
+        self.tell_issue(issue, "milestoned", actor, milestone=shape)

@@ -1,0 +1,109 @@
+"""GitHub's rate limits, counted for each caller by the given clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from app.sandbox.declined import Declined
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one caller may do.  None switches a secondary limit off."""
+
+    per_hour: int = 5000
+    points_per_minute: int | None = None
+    creations_per_minute: int | None = None
+    creations_per_hour: int | None = None
+
+    @classmethod
+    def strict(cls, per_hour: int = 5000) -> Limits:
+        """The published secondary limits as well: 900 points and 80 creations a minute, 500 creations an hour."""
+        return cls(per_hour, 900, 80, 500)
+
+
+@dataclass
+class _Account:
+    began: datetime
+    used: int = 0
+    points: deque[tuple[datetime, int]] = field(default_factory=deque)
+    points_sum: int = 0
+    creations: deque[datetime] = field(default_factory=deque)
+
+
+class Meter:
+    """Counts calls and refuses those over the limit."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], datetime]) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    def charge(self, caller: str, method: str) -> None:
+        """Counts one call.  Raises Declined 403 when it is one too many."""
+        now = self._clock()
+        account = self._account(caller, now)
+        if account.used >= self.limits.per_hour:
+            raise Declined(403, f"API rate limit exceeded for {caller}.", headers=self.headers(caller))
+        creation = method == "POST" and not caller.startswith("app ")
+        if self.limits.points_per_minute is not None or self.limits.creations_per_minute is not None:
+            self._check_secondary(account, now, 1 if method in READS else 5, creation)
+        account.used += 1
+
+    def refund(self, caller: str) -> None:
+        """A 304 is free."""
+        account = self._account(caller, self._clock())
+        account.used = max(0, account.used - 1)
+
+    def status(self, caller: str) -> dict[str, int]:
+        account = self._account(caller, self._clock())
+        return {
+            "limit": self.limits.per_hour,
+            "used": account.used,
+            "remaining": max(0, self.limits.per_hour - account.used),
+            "reset": int((account.began + HOUR).timestamp()),
+        }
+
+    def headers(self, caller: str) -> dict[str, str]:
+        named = {f"X-RateLimit-{name.capitalize()}": str(value) for name, value in self.status(caller).items()}
+        return {**named, "X-RateLimit-Resource": "core"}
+
+    def _account(self, caller: str, now: datetime) -> _Account:
+        account = self._accounts.get(caller)
+        if account is None:
+            account = self._accounts[caller] = _Account(now)
+        elif not timedelta(0) <= now - account.began < HOUR:
+            account.began, account.used = now, 0
+        return account
+
+    def _check_secondary(self, account: _Account, now: datetime, points: int, creation: bool) -> None:
+        limits = self.limits
+        while account.points and account.points[0][0] <= now - MINUTE:
+            account.points_sum -= account.points.popleft()[1]
+        while account.creations and account.creations[0] <= now - HOUR:
+            account.creations.popleft()
+        wait: timedelta | None = None
+        if limits.points_per_minute is not None and account.points_sum + points > limits.points_per_minute:
+            wait = account.points[0][0] + MINUTE - now
+        if creation:
+            for most, span in ((limits.creations_per_minute, MINUTE), (limits.creations_per_hour, HOUR)):
+                if most is not None and len(account.creations) >= most and account.creations[-most] > now - span:
+                    wait = account.creations[-most] + span - now
+        if wait is not None:
+            seconds = str(max(1, round(wait.total_seconds())))
+            raise Declined(
+                403,
+                "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+                headers={"Retry-After": seconds},
+            )
+        account.points.append((now, points))
+        account.points_sum += points
+        if creation:
+            account.creations.append(now)

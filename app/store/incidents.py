@@ -1,0 +1,209 @@
+"""Incidents, the log each is folded from, and its alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+
+from psycopg.sql import SQL, Identifier
+
+from app.core.events import Alarm, Event
+from app.core.incident import Incident
+from app.ports import Lane, Repository
+from app.store.codec import event_from, event_json, incident_from, incident_json, kind_of
+from app.store.database import Db, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One incident as stored.
+
+    `lived_until`: the alarms due up to then have rung, so an event from before needs a fold from the beginning.
+    `board_id` None: no board has been posted.
+    """
+
+    incident: Incident
+    lived_until: datetime
+    board_id: int | None = None
+    board_url: str = ""
+
+
+def load(db: Db, lane: Lane) -> Stored | None:
+    """The incident of that lane, locked until the transaction ends."""
+    row = db.execute(
+        "SELECT state, lived_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s FOR UPDATE",
+        (lane.repo_id, lane.number),
+    ).fetchone()
+    return _stored(row) if row else None
+
+
+def save(db: Db, lane: Lane, stored: Stored) -> None:
+    db.execute(
+        "INSERT INTO incident (repo_id, number, state, lived_until) VALUES (%s, %s, %s::jsonb, %s)"
+        " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, lived_until = excluded.lived_until",
+        (lane.repo_id, lane.number, incident_json(stored.incident), stored.lived_until),
+    )
+
+
+def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
+    """Remember which labels the issue carried at that time, unless something newer is known."""
+    db.execute(
+        "UPDATE incident SET labels = %s, labels_at = %s WHERE repo_id = %s AND number = %s"
+        " AND (labels_at IS NULL OR labels_at <= %s)",
+        (sorted(labels), at, lane.repo_id, lane.number, at),
+    )
+
+
+def labels(db: Db, lane: Lane) -> frozenset[str]:
+    """The labels last seen on the issue."""
+    row = db.execute(
+        "SELECT labels FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+    ).fetchone()
+    return frozenset(row["labels"]) if row else frozenset()
+
+
+def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
+    """Remember where the board is; None: it was deleted."""
+    db.execute(
+        "UPDATE incident SET board_id = %s, board_url = %s WHERE repo_id = %s AND number = %s",
+        (comment, url, lane.repo_id, lane.number),
+    )
+
+
+def every(db: Db) -> list[tuple[Lane, Stored]]:
+    """All incidents, in one order."""
+    rows = db.execute("SELECT * FROM incident ORDER BY repo_id, number").fetchall()
+    return [(Lane(row["repo_id"], row["number"]), _stored(row)) for row in rows]
+
+
+def forget(db: Db, lane: Lane) -> None:
+    """Drop everything stored of that incident; a rebuild writes it anew."""
+    for table in ("outbox", "alarm", "event", "incident"):
+        db.execute(
+            SQL("DELETE FROM {} WHERE repo_id = %s AND number = %s").format(Identifier(table)), (lane.repo_id, lane.number)
+        )
+
+
+def append(db: Db, lane: Lane, at: datetime, event: Event) -> bool:
+    """Write what happened into the log; False when it stands there already."""
+    stored = db.execute(
+        "INSERT INTO event (repo_id, number, key, at, kind, data) VALUES (%s, %s, %s, %s, %s, %s::jsonb)"
+        " ON CONFLICT DO NOTHING",
+        (lane.repo_id, lane.number, event.key, at, kind_of(event), event_json(event)),
+    )
+    return stored.rowcount > 0
+
+
+def log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
+    """Everything that happened to that incident."""
+    rows = db.execute(
+        "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s ORDER BY at, key",
+        (lane.repo_id, lane.number),
+    ).fetchall()
+    return [(row["at"], event_from(row["kind"], row["data"])) for row in rows]
+
+
+def last_event(db: Db, lane: Lane) -> datetime | None:
+    """When the newest event of the log happened."""
+    row = db.execute(
+        "SELECT max(at) AS at FROM event WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+    ).fetchone()
+    at: datetime | None = row["at"] if row else None
+    return at
+
+
+def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> None:
+    """Make the stored alarms of that incident equal to these."""
+    wanted = {alarm.key: alarm.due for alarm in alarms}
+    there = {
+        row["key"]: row["due"]
+        for row in db.execute(
+            "SELECT key, due FROM alarm WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+        )
+    }
+    if gone := [key for key in there if key not in wanted]:
+        db.execute(
+            "DELETE FROM alarm WHERE repo_id = %s AND number = %s AND key = ANY(%s)", (lane.repo_id, lane.number, gone)
+        )
+    for key, due in wanted.items():
+        if there.get(key) != due:
+            db.execute(
+                "INSERT INTO alarm (repo_id, number, key, due) VALUES (%s, %s, %s, %s)"
+                " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
+                (lane.repo_id, lane.number, key, due),
+            )
+
+
+def lanes_due(db: Db, now: datetime) -> list[Lane]:
+    """The incidents with an alarm due by `now`, the longest overdue first."""
+    rows = db.execute(
+        "SELECT repo_id, number, min(due) AS due FROM alarm WHERE due <= %s GROUP BY repo_id, number ORDER BY min(due) LIMIT 500",
+        (now,),
+    ).fetchall()
+    return [Lane(row["repo_id"], row["number"]) for row in rows]
+
+
+def most_overdue(db: Db, now: datetime) -> timedelta:
+    """How long the most overdue alarm has been waiting; zero when none is."""
+    row = db.execute("SELECT min(due) AS due FROM alarm WHERE due < %s", (now,)).fetchone()
+    return now - row["due"] if row and row["due"] else timedelta()
+
+
+def alarms_of(db: Db) -> list[tuple[Lane, str, datetime]]:
+    rows = db.execute("SELECT repo_id, number, key, due FROM alarm ORDER BY repo_id, number, due, key").fetchall()
+    return [(Lane(row["repo_id"], row["number"]), row["key"], row["due"]) for row in rows]
+
+
+def next_id(db: Db, repo_id: int, day: date) -> str:
+    """A new incident id, `INC-2026-0314-001`: unique in the repository and never given again (A8)."""
+    row = db.execute(
+        "INSERT INTO incident_number AS n (repo_id, day, last) VALUES (%s, %s, 1)"
+        " ON CONFLICT (repo_id, day) DO UPDATE SET last = n.last + 1 RETURNING last",
+        (repo_id, day),
+    ).fetchone()
+    assert row is not None
+    return f"INC-{day:%Y}-{day:%m%d}-{row['last']:03d}"
+
+
+def reserve_id(db: Db, repo_id: int, incident_id: str) -> None:
+    """Never give that id again: a rebuild found it in use."""
+    _, year, month_day, number = incident_id.split("-")
+    day = date(int(year), int(month_day[:2]), int(month_day[2:]))
+    db.execute(
+        "INSERT INTO incident_number AS n (repo_id, day, last) VALUES (%s, %s, %s)"
+        " ON CONFLICT (repo_id, day) DO UPDATE SET last = greatest(n.last, excluded.last)",
+        (repo_id, day, int(number)),
+    )
+
+
+def remember_repository(db: Db, repository: Repository) -> None:
+    db.execute(
+        "INSERT INTO repository (repo_id, name, installation, default_branch) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (repo_id) DO UPDATE SET name = excluded.name, installation = excluded.installation,"
+        " default_branch = excluded.default_branch"
+        " WHERE (repository.name, repository.installation, repository.default_branch)"
+        " IS DISTINCT FROM (excluded.name, excluded.installation, excluded.default_branch)",
+        (repository.id, repository.name, repository.installation, repository.default_branch),
+    )
+
+
+def repository(db: Db, repo_id: int) -> Repository | None:
+    row = db.execute("SELECT * FROM repository WHERE repo_id = %s", (repo_id,)).fetchone()
+    return Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) if row else None
+
+
+def repositories(db: Db) -> list[Repository]:
+    rows = db.execute("SELECT * FROM repository ORDER BY name").fetchall()
+    return [Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) for row in rows]
+
+
+def open_lanes(db: Db, repo_id: int) -> list[Lane]:
+    """The incidents of a repository whose clocks may run."""
+    rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()
+    return [Lane(repo_id, row["number"]) for row in rows]
+
+
+def _stored(row: Row) -> Stored:
+    return Stored(incident_from(row["state"]), row["lived_until"], row["board_id"], row["board_url"] or "")

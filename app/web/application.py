@@ -1,0 +1,28 @@
+"""The Flask application and the server it stands behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from flask import Flask
+
+from app.failpoint import Failpoints
+from app.store.database import Database
+from app.web.health import health
+from app.web.webhook import webhook
+
+def application(
+    database: Database,
+    secrets: Sequence[str],
+    clock: Callable[[], datetime],
+    *,
+    delivered: Callable[[], None] = lambda: None,
+    ready: Callable[[], str] = lambda: "",
+    failpoints: Failpoints | None = None,
+) -> Flask:
+    """Everything that answers over HTTP."""
+    flask = Flask("muster", static_folder=None)
+    flask.register_blueprint(webhook(database, secrets, clock, delivered, failpoints or Failpoints()))
+    flask.register_blueprint(health(database, ready))
+    return flask

@@ -1,0 +1,27 @@
+"""What every step needs at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.failpoint import Failpoints
+from app.github.marker import Signer
+from app.ports import Repository, Tracker
+from app.store.database import Database
+from app.worker.authority import Authorities
+from app.worker.policies import Policies
+
+
+@dataclass(frozen=True)
+class Desk:
+    """`clock` is the only time there is; `tracker` opens one repository on GitHub."""
+
+    database: Database
+    tracker: Callable[[Repository], Tracker]
+    signer: Signer
+    clock: Callable[[], datetime]
+    policies: Policies = field(default_factory=lambda: Policies())
+    authorities: Authorities = field(default_factory=lambda: Authorities())
+    failpoints: Failpoints = field(default_factory=Failpoints)

@@ -1,0 +1,137 @@
+"""Who is woken when: Procrastinate spreads the wake-ups, and the rows are the work.
+
+A wake-up that is lost, doubled or tried again does no harm: the beat finds every row that nobody woke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+
+import procrastinate
+import structlog
+from procrastinate.exceptions import AlreadyEnqueued
+from prometheus_client import Counter, Gauge
+
+from app.ports import Lane
+from app.store import inbox, incidents, outbox
+from app.worker.desk import Desk
+from app.worker.perform import perform
+from app.worker.sort import sort
+from app.worker.take import take
+
+log = structlog.get_logger()
+
+PARKED = Counter("muster_jobs_failed", "Wake-ups that ended with a bug of ours", ["task"])
+LATE = Gauge("muster_oldest_alarm_seconds", "How long the most overdue alarm has been waiting")
+
+
+class Queue:
+    """Wakes incidents and works them off."""
+
+    def __init__(self, desk: Desk, *, beat: float = 1.0, concurrency: int = 4) -> None:
+        """`beat`: seconds of the wall clock between two looks for rows that nobody woke."""
+        self.desk = desk
+        self._beat = beat
+        self._concurrency = concurrency
+        connector = procrastinate.PsycopgConnector(conninfo=desk.database.url, min_size=1, max_size=4)
+        self._app = procrastinate.App(connector=connector)
+        self._sort = self._app.task(name="sort", queue="muster", lock="sort", queueing_lock="sort")(self._sort_now)
+        self._wake = self._app.task(name="wake", queue="muster")(self._wake_now)
+        self._stop = threading.Event()
+
+    def open(self) -> Queue:
+        """Ready to wake from any thread."""
+        self._app.open()
+        return self
+
+    def close(self) -> None:
+        self._app.close()
+
+    def delivered(self) -> None:
+        """A delivery has been stored: somebody should sort it."""
+        try:
+            self._sort.defer()
+        except AlreadyEnqueued:
+            return
+
+    def wake(self, lanes: Iterable[Lane]) -> None:
+        """Wake these incidents.  At most one wake-up waits for each, and one runs."""
+        for lane in lanes:
+            lock = f"incident {lane}"
+            try:
+                self._wake.configure(lock=lock, queueing_lock=lock).defer(repo_id=lane.repo_id, number=lane.number)
+            except AlreadyEnqueued:
+                continue
+
+    def look(self) -> None:
+        """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
+        now = self.desk.clock()
+        with self.desk.database.transaction() as db:
+            new = inbox.any_new(db)
+            lanes = dict.fromkeys(
+                (*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *outbox.lanes_waiting(db, now))
+            )
+            LATE.set(incidents.most_overdue(db, now).total_seconds())
+        if new:
+            self.delivered()
+        self.wake(lanes)
+
+    def idle(self) -> bool:
+        """Nothing is due and nobody is at work."""
+        now = self.desk.clock()
+        with self.desk.database.transaction() as db:
+            busy = db.execute("SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1").fetchone()
+            rows = (
+                inbox.any_new(db)
+                or inbox.waiting_lanes(db)
+                or incidents.lanes_due(db, now)
+                or outbox.lanes_waiting(db, now)
+            )
+        return busy is None and not rows
+
+    def run(self) -> None:
+        """Work until `stop`, or a signal where this is the main thread."""
+        beat = threading.Thread(target=self._keep_beat, name="beat", daemon=True)
+        beat.start()
+        try:
+            asyncio.run(self._work())
+        finally:
+            self._stop.set()
+            beat.join(timeout=5)
+
+    def stop(self) -> None:
+        """Finish what is being done, and return from `run`."""
+        self._stop.set()
+
+    async def _work(self) -> None:
+        async with self._app.open_async():
+            working = asyncio.ensure_future(
+                self._app.run_worker_async(
+                    queues=["muster"],
+                    concurrency=self._concurrency,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                    fetch_job_polling_interval=1.0,
+                    shutdown_graceful_timeout=25,
+                )
+            )
+            await asyncio.to_thread(self._stop.wait)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    def _keep_beat(self) -> None:
+        while not self._stop.wait(self._beat):
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - the beat must outlive a database that is away for a while
+                log.exception("the beat stumbled")
+
+    def _sort_now(self) -> None:
+        self.wake(sort(self.desk))
+
+    def _wake_now(self, repo_id: int, number: int) -> None:
+        lane = Lane(repo_id, number)
+        take(self.desk, lane)
+        perform(self.desk, lane)

@@ -1,0 +1,137 @@
+"""The store again, from GitHub alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from app.core.events import Edited, Event, Opened, Role, Said
+from app.core.policy import Policy
+from app.github.client import Client
+from app.github.history import history, pull_events
+from app.github.inbound import Happened, asks_for_authority, labels_of
+from app.ports import Comment, Lane, Pull, Repository, Tracker
+from app.store import incidents, outbox
+from app.store.database import Db
+from app.worker import memory
+from app.worker.desk import Desk
+from app.worker.memory import Memory
+from app.worker.take import advance
+
+
+def rebuild(desk: Desk, repository: Repository, number: int) -> str:
+    """Restore one incident, and return its id.
+
+    What was said on GitHub counts as said; what was not is put in the outbox again.  Raises DeliveryFailed, and Gone
+    when the issue is out of reach; then nothing is changed.
+    """
+    lane, tracker, now = Lane(repository.id, number), desk.tracker(repository), desk.clock()
+    force = desk.policies.of(desk.database, tracker, repository, now)
+    issue, timeline, comments = tracker.issue(number), tracker.timeline(number), tracker.comments(number)
+    pull = tracker.pull_of(f"muster/postmortem-{number}")
+    ours = [(comment, found) for comment in comments if (found := desk.signer.read(lane, comment))]
+    board, recalled = _board(ours)
+    happened = list(history(issue, timeline, repository.name, force.policy))
+    happened = [*_with_grounds(happened, recalled), *(pull_events(pull) if pull else ())]
+    happened = list(_with_authority(desk, tracker, repository, happened, recalled, force.policy))
+    with desk.database.transaction() as db:
+        incidents.remember_repository(db, repository)
+        incidents.forget(db, lane)
+        if recalled is not None:
+            incidents.reserve_id(db, lane.repo_id, recalled.id)
+        stored = advance(db, lane, None, _with_id(db, lane, happened, recalled), force, now)
+        if stored is None:
+            return ""
+        incidents.saw_labels(db, lane, labels_of(issue), now)
+        if board is not None:
+            incidents.posted_board(db, lane, board.id, board.url)
+            outbox.said(db, lane, "show/board", board.url)
+        _already_said(db, lane, ours, comments, happened, issue, pull)
+        return stored.incident.id
+
+
+def repositories(client: Client) -> Iterator[Repository]:
+    """Every repository in which this App is installed."""
+    for installation in client.as_app("GET", "/app/installations").body:
+        rows = client.pages(installation["id"], "/installation/repositories", key="repositories")
+        for row in rows:
+            yield Repository(row["id"], row["full_name"], installation["id"], row.get("default_branch") or "main")
+
+
+def _board(ours: Sequence[tuple[Comment, Mapping[str, Any]]]) -> tuple[Comment | None, Memory | None]:
+    """The newest comment that is the board, and what it remembers."""
+    for comment, found in reversed(ours):
+        if recalled := memory.recalled(found):
+            return comment, recalled
+    return None, None
+
+
+def _with_grounds(happened: Sequence[Happened], recalled: Memory | None) -> Iterator[Happened]:
+    """The opening with the answers it was graded by, and each later edit that changed them."""
+    for one in happened:
+        event = one.event
+        if recalled is None or not recalled.grounds or not isinstance(event, Opened):
+            yield one
+            continue
+        first, *later = recalled.grounds
+        yield Happened(one.at, replace(event, report=memory.as_graded(event.report, first)))
+        for ground in later:
+            report = memory.as_graded(event.report, ground)
+            yield Happened(ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report))
+
+
+def _with_authority(
+    desk: Desk,
+    tracker: Tracker,
+    repository: Repository,
+    happened: Sequence[Happened],
+    recalled: Memory | None,
+    policy: Policy,
+) -> Iterator[Happened]:
+    """What each might do when they acted; whoever the board has not heard is asked for today."""
+    for one in happened:
+        if not asks_for_authority(one.event, policy.labels):
+            yield one
+            continue
+        role = _remembered(recalled, one.event, one.at)
+        if role is None:
+            role = desk.authorities.of(tracker, repository.id, one.event.by, desk.clock())
+        yield Happened(one.at, replace(one.event, role=role))
+
+
+def _remembered(recalled: Memory | None, event: Event, at: datetime) -> Role | None:
+    known = [a for a in (recalled.authorities if recalled else ()) if a.login == event.by and a.at <= at]
+    return known[-1].role if known else None
+
+
+def _with_id(db: Db, lane: Lane, happened: Sequence[Happened], recalled: Memory | None) -> Iterator[Happened]:
+    for one in happened:
+        if recalled is not None and recalled.id and isinstance(one.event, Opened):
+            yield Happened(one.at, replace(one.event, id=recalled.id))
+        else:
+            yield one
+
+
+def _already_said(
+    db: Db,
+    lane: Lane,
+    ours: Sequence[tuple[Comment, Mapping[str, Any]]],
+    comments: Sequence[Comment],
+    happened: Sequence[Happened],
+    issue: Mapping[str, Any],
+    pull: Pull | None,
+) -> None:
+    for comment, found in ours:
+        for key in found.get("keys", ()):
+            outbox.said(db, lane, str(key), comment.url)
+    reacted = {comment.id for comment in comments if comment.reactions}
+    assigned = {str(user.get("login")) for user in issue.get("assignees") or ()}
+    for one in happened:
+        if isinstance(one.event, Said) and one.event.comment in reacted:
+            outbox.said(db, lane, f"react/{one.event.key}", "")
+        if one.event.by in assigned:
+            outbox.said(db, lane, f"assign/{one.event.key}", "")
+    if pull is not None:
+        outbox.said(db, lane, "postmortem", pull.url)

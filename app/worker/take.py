@@ -1,0 +1,196 @@
+"""From deliveries to decisions: one transaction an incident, and nothing is sent in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from app.core.clocks import alarms
+from app.core.effects import Effect, SetLabels, ShowBoard
+from app.core.events import Opened, Role
+from app.core.incident import Incident
+from app.core.labels import managed, wanted
+from app.core.policy import Policy
+from app.core.replay import order, replay
+from app.github import inbound
+from app.github.inbound import Happened, Seen, Touched, Unreadable
+from app.ports import DeliveryFailed, Lane, Repository, Tracker
+from app.store import inbox, incidents, outbox
+from app.store.database import Db
+from app.store.inbox import Delivery
+from app.store.incidents import Stored
+from app.worker.desk import Desk
+from app.worker.policies import InForce
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One delivery, read.  `note` says why nothing came of it."""
+
+    delivery: Delivery
+    found: Happened | Touched | None = None
+    seen: Seen | None = None
+    state: str = "taken"
+    note: str = ""
+
+
+def take(desk: Desk, lane: Lane) -> None:
+    """Take in what waits for this incident, let its alarms ring up to now, and write down what is to be done."""
+    now = desk.clock()
+    with desk.database.transaction() as db:
+        repository = incidents.repository(db, lane.repo_id)
+        waiting = inbox.of_lane(db, lane)
+        known = incidents.load(db, lane) is not None
+    if repository is None or not (waiting or known):
+        return
+    tracker = desk.tracker(repository)
+    force = desk.policies.of(desk.database, tracker, repository, now)
+    readings = list(_read(desk, tracker, repository, waiting, force.policy, now))
+    with desk.database.transaction() as db:
+        stored = incidents.load(db, lane)
+        stored = _advance(db, lane, stored, readings, force, now)
+        for reading in readings:
+            inbox.settle(db, reading.delivery, reading.state, reading.note)
+        desk.failpoints.reach("before_commit")
+    desk.failpoints.reach("after_commit")
+
+
+def happened(desk: Desk, lane: Lane, what: Iterable[Happened]) -> None:
+    """Take in what we ourselves know to have happened, such as a pull request that we opened."""
+    now = desk.clock()
+    with desk.database.transaction() as db:
+        repository = incidents.repository(db, lane.repo_id)
+    if repository is None:
+        return
+    force = desk.policies.of(desk.database, desk.tracker(repository), repository, now)
+    with desk.database.transaction() as db:
+        advance(db, lane, incidents.load(db, lane), what, force, now)
+
+
+def _read(
+    desk: Desk, tracker: Tracker, repository: Repository, waiting: list[Delivery], policy: Policy, now: datetime
+) -> Iterable[_Reading]:
+    """Each delivery in the order of arrival, up to the first whose author's rights cannot be asked for now."""
+    for delivery in waiting:
+        try:
+            payload = inbound.payload_of(delivery.body)
+            found = inbound.read(delivery.event, payload, policy, delivery.received_at)
+            seen = inbound.seen(payload)
+        except (Unreadable, KeyError, TypeError, ValueError, AttributeError) as problem:
+            log.warning("delivery parked", guid=delivery.guid, event=delivery.event, reason=repr(problem)[:200])
+            yield _Reading(delivery, state="parked", note=repr(problem))
+            continue
+        try:
+            found = _with_authority(desk, tracker, repository, found, policy, now)
+        except DeliveryFailed as failed:
+            log.warning("rights not known yet", guid=delivery.guid, reason=str(failed))
+            return
+        yield _Reading(delivery, found, seen)
+
+
+def _with_authority(
+    desk: Desk,
+    tracker: Tracker,
+    repository: Repository,
+    found: Happened | Touched | None,
+    policy: Policy,
+    now: datetime,
+) -> Happened | Touched | None:
+    if not isinstance(found, Happened) or not inbound.asks_for_authority(found.event, policy.labels):
+        return found
+    role: Role = desk.authorities.of(tracker, repository.id, found.event.by, now)
+    return replace(found, event=replace(found.event, role=role))
+
+
+def _advance(
+    db: Db, lane: Lane, stored: Stored | None, readings: list[_Reading], force: InForce, now: datetime
+) -> Stored | None:
+    known = stored is not None or any(_opens(reading) for reading in readings)
+    if not known and not any(_of_incident(reading, force.policy) for reading in readings):
+        return None
+    touched = [reading.found for reading in readings if isinstance(reading.found, Touched)]
+    if stored is not None and any(touch.comment == stored.board_id for touch in touched):
+        if any(touch.deleted and touch.comment == stored.board_id for touch in touched):
+            incidents.posted_board(db, lane, None, "")
+            stored = replace(stored, board_id=None, board_url="")
+        outbox.put(db, lane, (ShowBoard(),), now)
+    stored = advance(
+        db, lane, stored, (reading.found for reading in readings if isinstance(reading.found, Happened)), force, now
+    )
+    newest = max((reading.seen for reading in readings if reading.seen), key=lambda seen: seen.at, default=None)
+    if stored is not None:
+        _compare_labels(db, lane, stored, newest, force.policy, now)
+    return stored
+
+
+def advance(
+    db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened], force: InForce, now: datetime
+) -> Stored | None:
+    """Fold what happened into the incident, save it, make its alarms equal, and put what is to be done in the outbox.
+
+    In order, it goes on from what is stored; late, or before alarms that have rung, it is folded anew from the log.
+    """
+    fresh = sorted(_append(db, lane, stored, what), key=lambda one: order(one.at, one.event))
+    until = max([now, *(one.at for one in fresh)])
+    if stored is not None and (not fresh or fresh[0].at > stored.lived_until):
+        decision = replay([(one.at, one.event) for one in fresh], force.policy, until, since=stored.incident)
+    else:
+        decision = replay(incidents.log(db, lane), force.policy, until)
+    if decision.incident is None:
+        return None
+    new = _saved(db, lane, stored, decision.incident, fresh, until)
+    effects: tuple[Effect, ...] = decision.effects
+    outbox.put(db, lane, effects, now)
+    incidents.set_alarms(db, lane, alarms(new.incident, force.policy))
+    return new
+
+
+def _saved(
+    db: Db, lane: Lane, stored: Stored | None, incident: Incident, fresh: list[Happened], until: datetime
+) -> Stored:
+    rang = stored is None or incident.rung != stored.incident.rung
+    last = max((one.at for one in fresh), default=None)
+    before = stored.lived_until if stored else incident.declared_at
+    lived_until = until if rang else max(filter(None, (before, last)))
+    new = replace(stored, incident=incident, lived_until=lived_until) if stored else Stored(incident, lived_until)
+    if stored is None or new != stored:
+        incidents.save(db, lane, new)
+    return new
+
+
+def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened]) -> Iterable[Happened]:
+    """Write each into the log once.  An opening gets its incident id here, where it is given only once."""
+    for one in what:
+        event = one.event
+        if isinstance(event, Opened):
+            if stored is not None:
+                continue
+            event = replace(event, id=incidents.next_id(db, lane.repo_id, one.at.date()))
+        if incidents.append(db, lane, one.at, event):
+            yield Happened(one.at, event)
+
+
+def _compare_labels(db: Db, lane: Lane, stored: Stored, newest: Seen | None, policy: Policy, now: datetime) -> None:
+    """What the issue carries against what it should: a difference is sent, whatever caused it."""
+    if newest is not None:
+        incidents.saw_labels(db, lane, newest.labels, newest.at)
+    if stored.incident.left:
+        return
+    carried = incidents.labels(db, lane)
+    should = wanted(stored.incident, policy)
+    if carried & managed(policy.labels) != should:
+        outbox.put(db, lane, (SetLabels(labels=should),), now)
+
+
+def _opens(reading: _Reading) -> bool:
+    return isinstance(reading.found, Happened) and isinstance(reading.found.event, Opened)
+
+
+def _of_incident(reading: _Reading, policy: Policy) -> bool:
+    """Whether the issue carries the incident label: then its opening is still on the way, and this is kept for it."""
+    return reading.seen is not None and policy.labels.incident in reading.seen.labels

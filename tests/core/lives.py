@@ -1,0 +1,116 @@
+"""Lives of an incident, made up: any order of anything that can happen, often within one second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from app.core.events import (
+    Closed,
+    Edited,
+    Event,
+    Labeled,
+    Left,
+    Opened,
+    PostmortemDropped,
+    PostmortemMerged,
+    PostmortemOpened,
+    Reopened,
+    Returned,
+    Role,
+    Said,
+    Unlabeled,
+)
+from app.core.policy import Policy
+from app.core.report import Exposure, Kind, Level, Report
+from app.core.severity import Severity
+from app.core.spoken import Spoken
+from app.policy_file import PROFILES, shipped
+
+DECLARED = datetime(2026, 3, 13, 15, 59, 58, tzinfo=UTC)
+LINES = (
+    "ack",
+    "update We look.",
+    "update",
+    "status investigating",
+    "status mitigated",
+    "status resolved",
+    "status verified",
+    "severity sev1 worse",
+    "severity sev2",
+    "severity sev4",
+    "severity P0",
+    "escalate help",
+    "resolve done",
+    "postmortem",
+    "help",
+    "akc",
+    "lgtm",
+)
+LABELS = (
+    *("sev1", "sev2", "sev3", "sev4", "incident", "acknowledged", "mitigated", "resolved", "escalate"),
+    *("needs-triage", "sla-breached", "postmortem-due", "bug"),
+)
+PAUSES = (0, 0, 0, 1, 1, 59, 60, 300, 899, 900, 3_600, 14_400, 90_000, 400_000)
+"""Seconds between two events, the ends of targets and one before among them."""
+
+Log = list[tuple[datetime, Event]]
+
+reports = st.builds(
+    Report,
+    severity=st.sampled_from((None, *Severity)),
+    impact=st.sampled_from((None, *Level)),
+    urgency=st.sampled_from((None, *Level)),
+    kind=st.sampled_from((None, *Kind)),
+    personal_data=st.sampled_from((None, *Exposure)),
+    doubts=st.sampled_from(((), ("severity: 'kaputt' is none of sev1 to sev4",))),
+)
+
+
+def manned(profile: str) -> Policy:
+    """A profile with people: two on call, one for each other contact, and nobody who is CTO."""
+    policy = shipped(profile)
+    held = {name: (name,) for name in policy.contacts if name != "cto"}
+    return replace(policy, contacts={**held, "on-call": ("mona", "hubot")})
+
+
+policies = st.sampled_from([manned(profile) for profile in PROFILES])
+_who: dict[str, st.SearchStrategy[Any]] = {
+    "by": st.sampled_from(("mona", "hubot", "octocat")),
+    "role": st.sampled_from((Role.WRITE, Role.WRITE, Role.TRIAGE, Role.READ)),
+}
+_spoken = st.lists(
+    st.sampled_from(LINES).map(lambda line: Spoken(*line.split(" ", 1))), min_size=1, max_size=3
+).map(tuple)
+_events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(Said, comment=st.just(1), spoken=_spoken, **_who),
+    st.builds(Said, comment=st.just(1), spoken=_spoken, **_who),
+    st.builds(Labeled, label=st.sampled_from(LABELS), **_who),
+    st.builds(Unlabeled, label=st.sampled_from(LABELS), **_who),
+    st.builds(Edited, title=st.sampled_from(("down", "up")), report=reports, **_who),
+    st.builds(Closed, **_who),
+    st.builds(Reopened, **_who),
+    st.builds(Left, how=st.just("locked"), **_who),
+    st.builds(Returned, **_who),
+    st.builds(PostmortemOpened, pull=st.just(8)),
+    st.builds(PostmortemMerged, pull=st.just(8)),
+    st.builds(PostmortemDropped, pull=st.just(8)),
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn, most: int = 25) -> Log:
+    """A log in its order: the opening, and what happened after."""
+    opened = Opened(
+        id="INC-2026-0313-001", repo="acme/shop", number=7, title="down", by="ada", key="issue/7", report=draw(reports)
+    )
+    log: Log = [(DECLARED, opened)]
+    for number, (event, pause) in enumerate(
+        draw(st.lists(st.tuples(_events, st.sampled_from(PAUSES)), max_size=most)), start=98
+    ):
+        kind = "comment" if isinstance(event, Said) else "event"
+        log.append((log[-1][0] + timedelta(seconds=pause), replace(event, key=f"{kind}/{number}")))
+    return log

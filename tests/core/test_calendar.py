@@ -1,0 +1,282 @@
+"""When something is due: the cases of daylight saving and leap years by the second, and what must hold for all others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.core.calendar import AROUND_THE_CLOCK, due, next_opening, open_time_between
+from app.core.policy import Calendar, Duration, Target
+
+ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
+NEW_YORK = Calendar(zone="America/New_York")
+NIGHTS = Calendar(zone="Europe/Berlin", opens=time(22), closes=time(6))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def in_zone(text: str, zone: str, fold: int = 0) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold).astimezone(UTC)
+
+
+def within(text: str, calendar: str | None = None) -> Target:
+    return Target(Duration.parse(text), calendar)
+
+
+def due_in(calendar: Calendar, start: datetime, text: str) -> datetime:
+    return due(start, within(text, "business"), {"business": calendar})
+
+
+# Group D of the reliability list.
+
+
+@pytest.mark.parametrize(
+    ("set_at", "opens"),
+    [("2026-03-07T12:00", "2026-03-09T13:00"), ("2026-10-31T12:00", "2026-11-02T14:00")],
+    ids=["into summer time", "out of summer time"],
+)
+def test_next_business_day_at_nine(set_at: str, opens: str) -> None:
+    start = in_zone(set_at, "America/New_York")
+    assert next_opening(NEW_YORK, start) == utc(opens)
+    assert due_in(NEW_YORK, start, "0m") == utc(opens), "at once, on a calendar, is when it opens"
+
+
+def test_an_opening_time_that_does_not_exist_is_the_first_instant_after_the_gap() -> None:
+    calendar = Calendar("America/New_York", time(2, 30), time(10), frozenset(range(7)))
+    assert next_opening(calendar, utc("2026-03-08T05:00")) == utc("2026-03-08T07:00")
+
+
+def test_an_opening_time_that_exists_twice_is_the_first_of_the_two_and_opens_once() -> None:
+    calendar = Calendar("America/New_York", time(1, 30), time(10), frozenset(range(7)))
+    assert next_opening(calendar, utc("2026-11-01T04:00")) == utc("2026-11-01T05:30")
+    assert next_opening(calendar, utc("2026-11-01T06:10")) == utc("2026-11-01T06:10"), "open since the first"
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "end"),
+    [
+        ("2026-03-08T06:00", "4h", "2026-03-08T10:00"),
+        ("2028-02-28T23:30", "24h", "2028-02-29T23:30"),
+        ("2028-02-28T23:30", "1d", "2028-02-29T23:30"),
+        ("2028-02-29T00:00", "365d", "2029-02-28T00:00"),
+        ("2026-03-14T10:00", "0m", "2026-03-14T10:00"),
+    ],
+)
+def test_a_duration_is_elapsed_seconds(start: str, length: str, end: str) -> None:
+    assert due(utc(start), within(length), {}) == utc(end)
+
+
+def test_the_repeated_hour_counts_twice() -> None:
+    start = in_zone("2026-11-01T01:30", "America/New_York")
+    end = in_zone("2026-11-01T03:30", "America/New_York")
+    assert due(start, within("3h"), {}) == end
+    night = Calendar("America/New_York", time(0), time(12), frozenset(range(7)))
+    assert open_time_between(night, start, end) == timedelta(hours=3)
+    assert due_in(night, start, "3h") == end
+
+
+def test_a_start_in_another_zone_is_an_instant_like_any_other() -> None:
+    start = datetime(2026, 3, 8, 1, 30, tzinfo=ZoneInfo("America/New_York"))
+    assert due(start, within("4h"), {}) == utc("2026-03-08T10:30")
+
+
+def test_a_start_without_a_zone_is_our_mistake() -> None:
+    with pytest.raises(ValueError, match="has no zone"):
+        due(datetime(2026, 3, 8), within("4h"), {})  # noqa: DTZ001
+
+
+# Open hours and business days, read as a person would.
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "end"),
+    [
+        ("2026-03-06T16:40", "1h", "2026-03-09T09:40"),  # Friday afternoon runs into Monday
+        ("2026-03-06T09:00", "8h", "2026-03-06T17:00"),  # the last second of the day is still that day
+        ("2026-03-06T17:00", "1m", "2026-03-09T09:01"),
+        ("2026-03-07T12:00", "4h", "2026-03-09T13:00"),
+        ("2026-03-04T11:00", "1bd", "2026-03-05T11:00"),
+        ("2026-03-06T11:00", "1bd", "2026-03-09T11:00"),
+        ("2026-03-06T11:00", "5bd", "2026-03-13T11:00"),
+        ("2026-03-07T12:00", "1bd", "2026-03-10T09:00"),  # Saturday counts from Monday 09:00
+        ("2026-03-04T20:00", "1bd", "2026-03-06T09:00"),  # an evening counts from the next morning
+        ("2026-03-04T05:00", "1bd", "2026-03-05T09:00"),
+    ],
+)
+def test_a_working_week_in_new_york(start: str, length: str, end: str) -> None:
+    begins = in_zone(start, "America/New_York")
+    assert due_in(NEW_YORK, begins, length) == in_zone(end, "America/New_York")
+
+
+def test_holidays_are_days_off() -> None:
+    calendar = Calendar("Europe/Berlin", holidays=frozenset({date(2026, 12, 24), date(2026, 12, 25)}))
+    start = in_zone("2026-12-23T16:00", "Europe/Berlin")
+    assert due_in(calendar, start, "2h") == in_zone("2026-12-28T10:00", "Europe/Berlin")
+    assert due_in(calendar, start, "1bd") == in_zone("2026-12-28T16:00", "Europe/Berlin")
+
+
+def test_business_days_without_a_calendar_use_the_business_one() -> None:
+    start = in_zone("2026-03-06T11:00", "America/New_York")
+    assert due(start, within("1bd"), {"business": NEW_YORK}) == in_zone("2026-03-09T11:00", "America/New_York")
+
+
+def test_hours_that_end_on_the_next_day() -> None:
+    assert next_opening(NIGHTS, in_zone("2026-03-04T12:00", "Europe/Berlin")) == in_zone(
+        "2026-03-04T22:00", "Europe/Berlin"
+    )
+    small_hours = in_zone("2026-03-05T03:00", "Europe/Berlin")
+    assert next_opening(NIGHTS, small_hours) == small_hours
+    assert due_in(NIGHTS, small_hours, "4h") == in_zone("2026-03-05T23:00", "Europe/Berlin")
+    assert due_in(NIGHTS, small_hours, "1bd") == in_zone("2026-03-06T03:00", "Europe/Berlin")
+
+
+def test_a_business_day_from_the_repeated_hour_is_never_due_earlier_than_one_from_before() -> None:
+    always = Calendar("America/New_York", time(0), time(0), frozenset(range(7)))
+    first, second = (
+        in_zone(f"2026-11-01T01:{minute}", "America/New_York", fold) for minute, fold in ((50, 0), (10, 1))
+    )
+    assert first < second
+    assert due_in(always, first, "1bd") == in_zone("2026-11-02T01:50", "America/New_York")
+    assert due_in(always, second, "1bd") == in_zone("2026-11-02T02:00", "America/New_York")
+
+
+def test_midnight_that_daylight_saving_skips() -> None:
+    calendar = Calendar("America/Sao_Paulo", time(0), time(0), frozenset(range(7)))
+    assert open_time_between(calendar, utc("2018-11-03T03:00"), utc("2018-11-05T02:00")) == timedelta(hours=47)
+    assert due_in(calendar, in_zone("2018-11-03T00:00", "America/Sao_Paulo"), "1bd") == utc("2018-11-04T03:00")
+
+
+def test_a_day_that_was_skipped_altogether_is_no_business_day() -> None:
+    apia = Calendar("Pacific/Apia", days=frozenset(range(7)))
+    assert due_in(apia, in_zone("2011-12-29T10:00", "Pacific/Apia"), "1bd") == in_zone(
+        "2011-12-31T10:00", "Pacific/Apia"
+    )
+
+
+def test_a_calendar_that_never_opens_ends_in_an_error_not_in_a_loop() -> None:
+    never = Calendar(days=frozenset())
+    for question in (
+        lambda: next_opening(never, utc("2026-01-01T00:00")),
+        lambda: due_in(never, utc("2026-01-01T00:00"), "1bd"),
+    ):
+        with pytest.raises(ValueError, match="does not open often enough"):
+            question()
+
+
+def test_open_time_backwards_is_none() -> None:
+    assert open_time_between(NEW_YORK, utc("2026-03-06T18:00"), utc("2026-03-06T15:00")) == timedelta()
+
+
+# What holds for every calendar.
+
+calendars = st.builds(
+    Calendar,
+    zone=st.sampled_from(ZONES),
+    opens=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
+    closes=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
+    days=st.frozensets(st.integers(0, 6), min_size=1),
+    holidays=st.frozensets(st.dates(date(2026, 1, 1), date(2027, 1, 31)), max_size=8),
+)
+around_switches = st.sampled_from(
+    [
+        utc(text)
+        for text in (
+            "2026-03-08T07:00",
+            "2026-11-01T06:00",
+            "2026-03-29T01:00",
+            "2026-10-25T01:00",
+            "2026-04-04T16:00",
+            "2026-10-03T16:00",
+        )
+    ]
+)
+instants = st.one_of(
+    st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.builds(lambda switch, seconds: switch + timedelta(seconds=seconds), around_switches, st.integers(-90000, 90000)),
+)
+seconds = st.integers(60, 40 * 3600)
+checked = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def after(calendar: Calendar, start: datetime, amount: int) -> datetime:
+    return due(start, Target(Duration(seconds=amount), "c"), {"c": calendar})
+
+
+def days_after(calendar: Calendar, start: datetime, days: int) -> datetime:
+    return due(start, Target(Duration(business_days=days), "c"), {"c": calendar})
+
+
+def is_open_until(calendar: Calendar, at: datetime) -> bool:
+    """Whether the calendar is open at that instant, or has just closed."""
+    just_before = at - timedelta(microseconds=1)
+    return next_opening(calendar, at) == at or next_opening(calendar, just_before) == just_before
+
+
+@checked
+@given(calendars, instants, seconds)
+def test_exactly_the_target_is_open_before_it_is_due(calendar: Calendar, start: datetime, amount: int) -> None:
+    assert open_time_between(calendar, start, after(calendar, start, amount)) == timedelta(seconds=amount)
+
+
+@checked
+@given(calendars, instants, seconds, st.integers(1, 30))
+def test_a_deadline_never_lies_outside_open_hours(calendar: Calendar, start: datetime, amount: int, days: int) -> None:
+    assert is_open_until(calendar, after(calendar, start, amount))
+    assert is_open_until(calendar, days_after(calendar, start, days))
+
+
+@checked
+@given(calendars, instants, st.integers(0, 200_000), seconds, st.integers(0, 100_000), st.integers(1, 20))
+def test_later_or_longer_is_never_due_earlier(
+    calendar: Calendar, start: datetime, later: int, amount: int, longer: int, days: int
+) -> None:
+    moved = start + timedelta(seconds=later)
+    assert after(calendar, start, amount) <= after(calendar, moved, amount)
+    assert after(calendar, start, amount) <= after(calendar, start, amount + longer)
+    assert days_after(calendar, start, days) <= days_after(calendar, moved, days)
+    assert (
+        days_after(calendar, start, days) < days_after(calendar, start, days + 1) or calendar.opens == calendar.closes
+    )
+
+
+@checked
+@given(calendars, instants, seconds, seconds)
+def test_two_parts_are_due_when_their_sum_is(calendar: Calendar, start: datetime, first: int, second: int) -> None:
+    assert after(calendar, after(calendar, start, first), second) == after(calendar, start, first + second)
+
+
+@checked
+@given(calendars, instants, st.integers(0, 500_000), st.integers(0, 500_000))
+def test_open_time_adds_up(calendar: Calendar, a: datetime, first: int, second: int) -> None:
+    b = a + timedelta(seconds=first)
+    c = b + timedelta(seconds=second)
+    assert open_time_between(calendar, a, b) + open_time_between(calendar, b, c) == open_time_between(calendar, a, c)
+    assert timedelta() <= open_time_between(calendar, a, b) <= b - a
+
+
+@checked
+@given(instants, seconds, st.sampled_from(ZONES))
+def test_around_the_clock_every_second_counts(start: datetime, amount: int, zone: str) -> None:
+    always = Calendar(zone, AROUND_THE_CLOCK.opens, AROUND_THE_CLOCK.closes, AROUND_THE_CLOCK.days)
+    assert after(always, start, amount) == start + timedelta(seconds=amount)
+
+
+@checked
+@given(calendars, st.integers(5, 11), st.integers(12, 23), instants, st.floats(0, 0.99), st.integers(1, 20))
+def test_business_days_keep_the_moment_of_the_day(
+    calendar: Calendar, opens: int, closes: int, at: datetime, into: float, days: int
+) -> None:
+    office, zone = replace(calendar, opens=time(opens), closes=time(closes)), ZoneInfo(calendar.zone)
+    first = next_opening(office, next_opening(office, at).astimezone(zone).replace(hour=closes, minute=0, second=0))
+    start = first + into * timedelta(hours=closes - opens)
+    local, end = start.astimezone(zone), days_after(office, start, days).astimezone(zone)
+    assert end.time() == local.time()
+    passed = [local.date() + timedelta(days=n + 1) for n in range((end.date() - local.date()).days)]
+    assert sum(day.weekday() in office.days and day not in office.holidays for day in passed) == days

@@ -1,0 +1,160 @@
+"""What holds for every life of an incident, whatever happens in it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core.clocks import alarms
+from app.core.decide import decide
+from app.core.effects import Effect, SetLabels
+from app.core.events import Event, Labeled, Opened, Rang, Said
+from app.core.incident import Incident
+from app.core.labels import wanted
+from app.core.lifecycle import Status
+from app.core.policy import Policy
+from app.core.replay import lived, ordered, replay
+
+from .lives import DECLARED, Log, logs, manned, policies
+
+TICK = timedelta(microseconds=1)
+LATER = timedelta(days=9)
+some = settings(max_examples=150, deadline=None)
+
+
+def steps(log: Log, policy: Policy, until: datetime) -> list[tuple[Incident, Event, datetime, Incident, tuple[Effect, ...]]]:
+    """Every decision on the way: before, event, when, after, effects."""
+    told = []
+    incident = None
+    for at, event in [*ordered(log), (until + TICK, Rang(alarm=None))]:  # type: ignore[arg-type]
+        while incident and (waiting := alarms(incident, policy)) and waiting[0].due < at:
+            rang = Rang(alarm=waiting[0], key=waiting[0].key)
+            decision = decide(incident, rang, policy, waiting[0].due)
+            told.append((incident, rang, waiting[0].due, decision.incident, decision.effects))
+            incident = decision.incident
+        if at <= until:
+            decision = decide(incident, event, policy, at)
+            told.append((incident, event, at, decision.incident, decision.effects))
+            incident = decision.incident
+    return told
+
+
+@some
+@given(log=logs(), policy=policies, random=st.randoms(use_true_random=False))
+def test_any_order_with_doubles_is_the_same_incident(log: Log, policy: Policy, random) -> None:
+    shuffled = [*log, *random.sample(log, len(log) // 2)]
+    random.shuffle(shuffled)
+    until = log[-1][0] + LATER
+    assert replay(shuffled, policy, until) == replay(log, policy, until)
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_one_go_is_the_same_as_step_by_step(log: Log, policy: Policy) -> None:
+    until = log[-1][0] + LATER
+    incident, effects = None, []
+    for at, event in ordered(log):
+        if incident is not None:
+            rest = lived(incident, policy, at - TICK)
+            incident, effects = rest.incident, [*effects, *rest.effects]
+        decision = decide(incident, event, policy, at)
+        incident, effects = decision.incident, [*effects, *decision.effects]
+    rest = lived(incident, policy, until)
+    assert replay(log, policy, until) == type(rest)(rest.incident, (*effects, *rest.effects))
+
+
+@some
+@given(log=logs(), policy=policies, cut=st.integers(0, 25))
+def test_the_fold_goes_on_from_any_moment(log: Log, policy: Policy, cut: int) -> None:
+    until = log[-1][0] + LATER
+    middle = log[min(cut, len(log) - 1)][0]
+    first = replay([row for row in log if row[0] <= middle], policy, middle)
+    rest = replay([row for row in log if row[0] > middle], policy, until, since=first.incident)
+    assert replay(log, policy, until) == type(rest)(rest.incident, (*first.effects, *rest.effects))
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_nothing_is_said_twice(log: Log, policy: Policy) -> None:
+    keys = [effect.key for effect in replay(log, policy, log[-1][0] + LATER).effects if effect.key]
+    assert len(keys) == len(set(keys))
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_alarms_have_not_rung_and_are_not_in_the_past(log: Log, policy: Policy) -> None:
+    for _, _, at, incident, _ in steps(log, policy, log[-1][0] + LATER):
+        waiting = alarms(incident, policy)
+        keys = [alarm.key for alarm in waiting]
+        assert len(keys) == len(set(keys))
+        assert not incident.rung.intersection(keys)
+        assert all(alarm.due >= at for alarm in waiting)
+        assert all(before.due <= after.due for before, after in pairwise(waiting))
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_every_alarm_that_rings_has_its_effect_on_the_incident(log: Log, policy: Policy) -> None:
+    for before, event, _, after, _ in steps(log, policy, log[-1][0] + LATER):
+        if isinstance(event, Rang):
+            assert after.rung == before.rung | {event.alarm.key}
+            assert decide(after, event, policy, event.alarm.due).incident is after
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_what_is_over_or_out_of_reach_is_quiet(log: Log, policy: Policy) -> None:
+    for _, _, _, incident, _ in steps(log, policy, log[-1][0] + LATER):
+        if incident.left or not incident.status.open:
+            assert alarms(incident, policy) == ()
+            assert not incident.paging
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_there_is_always_exactly_one_severity_label(log: Log, policy: Policy) -> None:
+    """Also on the issue, when every order is carried out before the next thing happens."""
+    on_issue: set[str] = set()
+    for before, event, _, incident, effects in steps(log, policy, log[-1][0] + LATER):
+        assert len(wanted(incident, policy).intersection(policy.labels.severities)) == 1
+        if before is not None and isinstance(event, Labeled):
+            on_issue.add(event.label)
+        on_issue = set().union(*[e.labels for e in effects if isinstance(e, SetLabels)][-1:]) or on_issue
+        if not incident.left:
+            assert len(on_issue.intersection(policy.labels.severities)) == 1 or not on_issue
+
+
+@some
+@given(log=logs(), policy=policies)
+def test_the_times_of_an_incident_make_sense(log: Log, policy: Policy) -> None:
+    for _, _, at, incident, _ in steps(log, policy, log[-1][0] + LATER):
+        assert incident.status.open == (incident.resolved_at is None)
+        assert (incident.status is Status.CLOSED) == (incident.closed_at is not None)
+        assert incident.status is not Status.TRIGGERED or incident.answered_at is None
+        assert [entry.at for entry in incident.timeline] == sorted(entry.at for entry in incident.timeline)
+        known = (incident.acknowledged_at, incident.answered_at, incident.responded_at, incident.spoken_at)
+        assert all(incident.declared_at <= known_at <= at for known_at in known if known_at)
+
+
+def test_comments_of_one_second_count_by_number() -> None:
+    def said(number: int) -> tuple[datetime, Event]:
+        return DECLARED, Said(comment=number, key=f"comment/{number}")
+
+    opened = (DECLARED, Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/77777"))
+    log = [said(100), said(9), opened, said(99)]
+    assert [event.key for _, event in ordered(log)] == ["issue/77777", "comment/9", "comment/99", "comment/100"]
+
+
+def test_an_event_with_two_times_counts_at_the_first() -> None:
+    early, late = (DECLARED, Labeled(label="sev1", key="event/1")), (DECLARED + TICK, Labeled(label="sev1", key="event/1"))
+    assert ordered([late, early]) == ordered([early, late]) == [early]
+
+
+def test_what_happens_after_the_end_is_left_out() -> None:
+    policy = manned("guide")
+    opened = Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/7", by="ada")
+    assert replay([(DECLARED, opened)], policy, DECLARED - TICK).incident is None
+    assert replay([], policy, DECLARED).incident is None

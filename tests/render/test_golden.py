@@ -1,0 +1,100 @@
+"""What people read, kept as files: `MUSTER_UPDATE_GOLDEN=1 pytest tests/render` writes them, and you read the diff."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.core.effects import Help, Notice, Reply
+from app.render import board, help_reply, notice, postmortem, reply
+
+from .scenes import FOOTER, LINKS, POLICY, Scene, answered, over, unanswered, unsure
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def shown(scene: Scene, after: float) -> str:
+    incident, now = scene.at(after)
+    return board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
+
+
+def told(scene: Scene, after: float, pick: Callable[[list[Notice]], list[Notice]]) -> str:
+    incident, now = scene.at(after)
+    return notice(pick(scene.notices(after)), incident, scene.policy, now, links=LINKS, footer=FOOTER)
+
+
+def last(notices: list[Notice]) -> list[Notice]:
+    return notices[-1:]
+
+
+def every(notices: list[Notice]) -> list[Notice]:
+    return notices
+
+
+def silent() -> Scene:
+    return Scene().said(2, "hubot", "ack")
+
+
+def nobody() -> Scene:
+    return Scene(policy=replace(POLICY, contacts={"cto": ("chief",)}))
+
+
+def again() -> Scene:
+    return over().reopened(150, "mona")
+
+
+def drafted(part: str) -> str:
+    scene = over()
+    incident, now = scene.at(125)
+    return str(getattr(postmortem(incident, scene.policy, links=LINKS, now=now), part))
+
+
+def helped() -> str:
+    scene = answered()
+    return help_reply(Help(to="hubot"), scene.at(27)[0], scene.policy, FOOTER)
+
+
+REFUSED = "You cannot acknowledge an incident that is resolved. From here you can: verify, close, reopen."
+
+TEXTS: dict[str, Callable[[], str]] = {
+    "board-new": lambda: shown(unanswered(), 0),
+    "board-nobody-answers": lambda: shown(unanswered(), 33),
+    "board-at-work": lambda: shown(answered(), 27),
+    "board-silent": lambda: shown(silent(), 40),
+    "board-over": lambda: shown(over(), 125),
+    "board-again": lambda: shown(again(), 152),
+    "board-unsure": lambda: shown(unsure(), 3),
+    "board-nobody-named": lambda: shown(nobody(), 0),
+    "page": lambda: told(unanswered(), 0, last),
+    "page-third": lambda: told(unanswered(), 10, last),
+    "page-after-silence": lambda: told(silent(), 32, last),
+    "page-answered-meanwhile": lambda: told(answered(), 8, every),
+    "page-nobody-named": lambda: told(nobody(), 0, last),
+    "escalate": lambda: told(answered(), 27, last),
+    "escalate-after-an-outage": lambda: told(unanswered(), 61, every),
+    "escalate-too-late": lambda: told(over(), 125, every),
+    "remind": lambda: told(answered(), 36, last),
+    "ask": lambda: told(unsure(), 0, last),
+    "reply": lambda: reply(Reply(to="hubot", text=REFUSED), FOOTER),
+    "help": helped,
+    "postmortem": lambda: drafted("text"),
+    "postmortem-pull": lambda: drafted("pull_body"),
+    "postmortem-commit": lambda: drafted("commit_message"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_reads_as_it_was_approved(name: str) -> None:
+    text, file = TEXTS[name](), GOLDEN / f"{name}.md"
+    if os.environ.get("MUSTER_UPDATE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_says_the_same_twice(name: str) -> None:
+    assert TEXTS[name]() == TEXTS[name]()

@@ -1,0 +1,228 @@
+"""Nobody's words do anything in what we write (M15, M16, M18, M19, M39)."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from app.text import length
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from app.core.effects import Ask, Escalate, Help, Notice, Page, Remind, Reply
+from app.core.incident import Incident
+from app.core.timeline import Entry
+from app.render import board, help_reply, notice, postmortem, reply
+
+from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over
+
+WORDS = (
+    "@org/team", "&#64;org/team", "&commat;org/team", "<b>@</b>org", "`@t", "@a@b@c", "text@org/team", "GH-1", "#12",
+    "0123456789abcdef0123456789abcdef01234567", "x\n```\n@everyone broke out", "```````\n@a", "~~~\n@a",
+    "</details></summary><h1>x", "<!-- ", "-->", "<!-- x:eff=1:esc2 -->", "<!-- muster:end timeline -->",
+    "Fixes octo/other#1", "closes: #3", "Resolves https://github.com/o/r/issues/1", "fixes",
+    "x\n\nCo-authored-by: a <a@b>", 'x"\nlayout: evil\n---\n{% include secrets %}', "{{ 7*7 }}", "{# x #}", "<Script/>",
+    "[skip ci]", "[no ci]", "***NO_CI***", "=1+1", "-1", "+1", "| a | b |", "\n| --- | --- |\n", "\n# h\n", "\n- x\n",
+    "\n> q\n", "\n    code\n", "[x](javascript:1)", "![x](https://x.y/z.png)", "https://x.y", "www.x.y", "[x]: https://x.y",
+    "<https://x.y>", "a  \nb", "\\", "*", "_", "**", "``", "$x$", ":tada:", "\u202e", "\u2028", "\r", "\x00", "\ud800", "👨‍👩‍👧‍👦",
+)  # fmt: skip
+
+HOSTILE = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=12)), min_size=1, max_size=6).map(
+    lambda parts: "x" + " ".join(parts)
+) | st.sampled_from(WORDS)
+
+Text = Callable[[Incident, str], str]
+NOW = START.replace(hour=12)
+
+
+def poisoned(text: str) -> Incident:
+    """An incident in which everything that a person can write is `text`."""
+    report = replace(
+        REPORT, summary=text, services=(text, text), symptoms=text, affected=text, revenue=text, workaround=text
+    )
+    incident, _ = over().at(125)
+    timeline = tuple(replace(entry, text=_spiked(entry, text)) for entry in incident.timeline)
+    who = Entry(START, text, "acknowledged the incident", "k", text)
+    return replace(
+        incident,
+        title=text,
+        opened_by=text,
+        report=report,
+        grade=replace(incident.grade, reasons=(text, text), by=text),
+        commander=text,
+        timeline=(*timeline, who),
+    )
+
+
+def _spiked(entry: Entry, text: str) -> str:
+    head, colon, _ = entry.text.partition(": ")
+    return f"{head}: {text}" if colon else entry.text
+
+
+def triggered(incident: Incident) -> Incident:
+    opened, _ = Scene().at(31)
+    return replace(
+        opened,
+        title=incident.title,
+        opened_by=incident.opened_by,
+        report=incident.report,
+        grade=incident.grade,
+        timeline=incident.timeline,
+    )
+
+
+def all_notices(text: str) -> list[Notice]:
+    return [
+        Page(to=(text, "hubot"), at=START, times=2, missing=(text,)),
+        Escalate(to=("hubot",), at=START, contacts=(text, "cto"), because=text, do=text),
+        Remind(to=("hubot",), at=START, clock="resolve", due=NOW),
+        Ask(to=("hubot",), at=START, doubts=(text, text)),
+    ]
+
+
+def each_notice(incident: Incident, text: str, n: int) -> str:
+    return notice(all_notices(text)[n : n + 1], incident, POLICY, NOW, links=LINKS, footer=FOOTER)
+
+
+TEXTS: dict[str, Text] = {
+    "board": lambda i, t: board(triggered(i), POLICY, NOW, links={"k": t}, footer=FOOTER),
+    "board of the end": lambda i, t: board(i, POLICY, NOW, links={"k": t}, footer=FOOTER),
+    "all notices": lambda i, t: notice(all_notices(t), triggered(i), POLICY, NOW, links=LINKS, footer=FOOTER),
+    "page": lambda i, t: each_notice(triggered(i), t, 0),
+    "escalate": lambda i, t: each_notice(triggered(i), t, 1),
+    "remind": lambda i, t: each_notice(triggered(i), t, 2),
+    "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, unsure=True)), t, 3),
+    "reply": lambda i, t: reply(Reply(to=t, text=t), FOOTER),
+    "help": lambda i, t: help_reply(Help(to=t), i, POLICY, FOOTER),
+    "postmortem": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).text,
+    "pull request": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).pull_body,
+}
+
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def skeleton(text: str) -> list[tuple[str, str, str]]:
+    """The blocks of a text with its HTML, and without what stands in quotations and fences."""
+    found: list[tuple[str, str, str]] = []
+    depth = 0
+    for token in PARSER.parse(text):
+        depth -= token.type == "blockquote_close"
+        if not depth:
+            found.append((token.type, token.tag, token.content if token.type == "html_block" else ""))
+            found += [("html", "", child.content) for child in token.children or () if child.type == "html_inline"]
+        depth += token.type == "blockquote_open"
+    return found
+
+
+def addresses(tokens: list[Token]) -> Iterator[str]:
+    for token in tokens:
+        yield from (str(url) for name in ("href", "src") if (url := token.attrGet(name)))
+        yield from addresses(token.children or [])
+
+
+LIVE = (
+    re.compile(r"@(?=[A-Za-z0-9])(?!hubot|octocat|boss|chief)"),
+    re.compile(r"(?<!Refs )#(?=[0-9])"),
+    re.compile(r"\bgh-(?=[0-9])", re.IGNORECASE),
+    re.compile(r"\b[0-9a-f]{40}\b"),
+    re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+(?:\S*#|gh-|https?://)", re.IGNORECASE),
+    re.compile(r"\[(?:skip[ -]ci|ci[ -]skip|no[ -]ci)\]|\*{3}NO_CI", re.IGNORECASE),
+    re.compile(r"\{[{%#]"),
+    re.compile(r"^(?:---|[a-z-]+-by:)", re.IGNORECASE | re.MULTILINE),
+)
+
+
+def lively(text: str) -> list[str]:
+    """What GitHub or a site generator would obey, in the text as it stands and with its entities read."""
+    plain = re.sub(r"\]\([^)]*\)", "]", text)
+    return [found[0] for form in (plain, html.unescape(plain)) for live in LIVE for found in live.finditer(form)]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@settings(max_examples=40, deadline=None)
+@given(text=HOSTILE)
+def test_words_of_others_do_nothing(name: str, text: str) -> None:
+    written = TEXTS[name](poisoned(text), text)
+    assert lively(written) == []
+    assert skeleton(written) == skeleton(TEXTS[name](poisoned("harmless words"), "harmless words"))
+    assert {url.partition("#")[0] for url in addresses(PARSER.parse(written))} <= {
+        "https://github.com/octo/shop/issues/12",
+        "https://github.com/octo/shop/pull/13",
+    }
+    if name not in {"postmortem", "pull request"}:
+        assert written.endswith(f"\n\n{FOOTER}")
+    assert not re.search("[\x00\ud800-\udfff]", written)
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_each_known_attack_alone(text: str) -> None:
+    for name, write in TEXTS.items():
+        written = write(poisoned(text), text)
+        assert lively(written) == [], name
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "../../.github/workflows/x.yml",
+        "/etc/passwd",
+        "CON",
+        "@{u}",
+        "a..b",
+        "refs/heads/main",
+        "%2e%2e%2f",
+        "x" * 300,
+        *WORDS,
+    ],
+)
+def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
+    document = postmortem(replace(over().at(125)[0], title=title), POLICY, links=LINKS, now=NOW)
+    assert document.path == "docs/incidents/postmortems/2026/INC-2026-0314-001.md"
+    assert document.branch == "muster/postmortem-12"
+    assert document.commit_message == f"{document.pull_title}\n\nRefs #12\n"
+    assert "\n" not in document.pull_title
+    assert length(document.pull_title) <= 120
+    assert lively(document.commit_message) == []
+
+
+def test_an_id_that_is_none_reaches_no_path() -> None:
+    with pytest.raises(ValueError, match="is not the id"):
+        postmortem(replace(over().at(125)[0], id="../x"), POLICY, links=LINKS, now=NOW)
+
+
+HUGE = ("a" * 65_536, "👨‍👩‍👧‍👦" * 10_000, "*|<&" * 20_000, "\n" * 70_000 + "x", "`" * 65_536, "@" * 65_536)
+
+
+@pytest.mark.parametrize("text", HUGE, ids=range(len(HUGE)))
+@pytest.mark.parametrize(
+    "footer", [FOOTER, f"<!-- {'f' * 40_000} -->", f"<!-- {'f' * 65_000}\nand more -->"], ids=range(3)
+)
+def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
+    incident = poisoned(text)
+    rows = tuple(replace(entry, text=f"update: {text}") for entry in incident.timeline) * 60
+    for each in (replace(incident, timeline=rows), replace(triggered(incident), timeline=rows)):
+        for written in (
+            board(each, POLICY, NOW, links=LINKS, footer=footer),
+            notice(all_notices(text) * 30, each, POLICY, NOW, links=LINKS, footer=footer),
+            reply(Reply(to=text, text=text), footer),
+            help_reply(Help(to=text), each, POLICY, footer),
+        ):
+            assert length(written) <= 65_536
+            assert written.endswith(f"\n\n{footer}")
+            assert written.count("<details>") == written.count("</details>")
+    assert length(postmortem(replace(incident, timeline=rows), POLICY, links=LINKS, now=NOW).pull_body) <= 65_536
+
+
+def test_the_timeline_yields_first() -> None:
+    incident, now = answered().at(27)
+    long = replace(incident, timeline=tuple(replace(e, text="update: " + "word " * 200) for e in incident.timeline) * 9)
+    footer = f"<!-- {'f' * 58_000} -->"
+    written = board(long, POLICY, now, links=LINKS, footer=footer)
+    assert "Timeline, the newest 30 of 72 entries" in board(long, POLICY, now, links=LINKS, footer=FOOTER)
+    assert "Timeline, the newest 5 of 72 entries" in written
+    assert "As of 2026-03-14 09:27 UTC" in written

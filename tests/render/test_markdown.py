@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
+
+from app.render.markdown import _TEMPLATES, Markdown, code, joined, link, md, mention, person, safe
+
+
+def filled(source: str, **values: object) -> str:
+    env: Environment = _TEMPLATES.overlay(loader=DictLoader({"t": source}))
+    return env.get_template("t").render(values)
+
+
+@pytest.mark.parametrize("source", ["{{ x }}", "{{ x ~ '' }}", "{{ [x]|join }}", "{{ x|upper|lower }}", "{{ x|safe }}"])
+def test_a_template_cannot_forget_to_quote(source: str) -> None:
+    assert filled(source, x="@mona") == "@\u200bmona"
+
+
+def test_our_own_markdown_stays() -> None:
+    assert filled("{{ x }} {{ n }}", x=md("**{}**", "a*b"), n=3) == "**a\\*b** 3"
+
+
+def test_what_was_added_to_markdown_is_quoted_again() -> None:
+    assert safe(mention("mona") + "@hubot") == "@\u200bmona@\u200bhubot"
+
+
+@pytest.mark.parametrize("wrong", [None, True, 1.5, ["a"], b"a"])
+def test_only_text_and_whole_numbers_can_be_shown(wrong: object) -> None:
+    with pytest.raises(TypeError):
+        filled("{{ x }}", x=wrong)
+
+
+def test_a_missing_value_is_a_mistake() -> None:
+    assert _TEMPLATES.undefined is StrictUndefined
+    with pytest.raises(UndefinedError):
+        filled("{{ nothing }}")
+
+
+@pytest.mark.parametrize(
+    ("login", "shown", "called"),
+    [
+        ("mona", "`mona`", "@mona"),
+        ("mona-lisa_corp", "`mona-lisa_corp`", "@mona-lisa_corp"),
+        ("dependabot[bot]", "`dependabot[bot]`", "dependabot\\[bot\\]"),
+        ("", "somebody", ""),
+        ("org/team", "org/team", "org/team"),
+        ("@mona", "@\u200bmona", "@\u200bmona"),
+        ("a`b", "a\\`b", "a\\`b"),
+    ],
+)
+def test_people_are_named_or_called(login: str, shown: str, called: str) -> None:
+    assert person(login) == shown
+    assert mention(login) == called
+
+
+@pytest.mark.parametrize(
+    "url", [None, "", "javascript:alert(1)", "https://x.y/a b", "https://x.y/)(", "https://x.y/" + "a" * 600]
+)
+def test_only_plain_addresses_are_linked(url: str | None) -> None:
+    assert link("a]b", url) == "a\\]b"
+
+
+def test_a_link() -> None:
+    assert link("a]b", "https://github.com/o/r/issues/1#issuecomment-2") == (
+        "[a\\]b](https://github.com/o/r/issues/1#issuecomment-2)"
+    )
+
+
+def test_code_of_ours() -> None:
+    assert code("/ack") == "`/ack`"
+    assert code("a`b|c") == "a\\`b\\|c"
+    assert isinstance(joined(["a", code("b")]), Markdown)

@@ -1,0 +1,171 @@
+"""A pretend GitHub for each test, with a clock moved by hand and an ear for its webhooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from app.sandbox import AppRegistration, PretendGitHub
+from app.sandbox.people import Person
+from app.sandbox.world import Repository
+
+# Loopback is plain HTTP: an empty context saves loading the machine's certificates for each client.
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@dataclass
+class HandClock:
+    """Stands still until it is moved."""
+
+    now: datetime = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+@dataclass
+class Ear:
+    """Receives webhooks and remembers them."""
+
+    url: str = ""
+    status: int = 202
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[str]:
+        """What was told, as `issues.opened`."""
+        return [
+            f"{head['X-GitHub-Event']}.{json.loads(body).get('action', '')}".rstrip(".") for head, body in self.heard
+        ]
+
+    def payload(self, name: str) -> dict[str, Any]:
+        """The newest payload of an event such as `issues.opened`."""
+        at = max(place for place, told in enumerate(self.told) if told == name)
+        found: dict[str, Any] = json.loads(self.heard[at][1])
+        return found
+
+    def forget(self) -> None:
+        self.heard.clear()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Where GitHub's own API description is: MUSTER_SHARED_DATA, or `../shared/data` beside the project."""
+    named = os.environ.get("MUSTER_SHARED_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2].parent / "shared" / "data"
+    if not (folder / "github-openapi.json").is_file():
+        pytest.skip(f"github-openapi.json is not in {folder}; set MUSTER_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def registration() -> AppRegistration:
+    """Making a key pair takes a moment, so one serves all tests."""
+    return AppRegistration.fresh(webhook_secret="It's a Secret to Everybody")
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def github(clock: HandClock, registration: AppRegistration) -> Iterator[PretendGitHub]:
+    with PretendGitHub(clock=clock, app=registration) as pretend:
+        yield pretend
+
+
+@pytest.fixture
+def ear(github: PretendGitHub) -> Iterator[Ear]:
+    """A receiver that the hooks point to."""
+    heard = Ear()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            heard.heard.append((dict(self.headers), body))
+            self.send_response(heard.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    heard.url = github.hooks.url = f"http://127.0.0.1:{server.server_port}/webhook"
+    try:
+        yield heard
+    finally:
+        github.hooks.stop()
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+@pytest.fixture
+def shop(github: PretendGitHub) -> Repository:
+    return github.add_repository(
+        "octo/shop", files={".github/incidents.yml": "profile: guide\n", "README.md": "# shop\n"}
+    )
+
+
+@pytest.fixture
+def mona(github: PretendGitHub, shop: Repository) -> Person:
+    person = github.add_person("mona", name="Mona Lisa")
+    shop.permit("mona", "write")
+    return person
+
+
+def app_jwt(github: PretendGitHub, **changed: Any) -> str:
+    """An App JWT as GitHub wants it, or with other claims."""
+    now = int(github.clock().timestamp())
+    claims = {"iat": now - 60, "exp": now + 300, "iss": str(github.app.app_id), **changed}
+    return jwt.encode(
+        {name: value for name, value in claims.items() if value is not None}, github.app.private_key_pem, "RS256"
+    )
+
+
+def as_app(github: PretendGitHub, **changed: Any) -> httpx.Client:
+    """A client that calls as the app itself."""
+    headers = {"Authorization": f"Bearer {app_jwt(github, **changed)}"}
+    return httpx.Client(base_url=github.api_url, headers=headers, trust_env=False, verify=PLAIN)
+
+
+def new_token(github: PretendGitHub, repository: Repository, **narrowed: Any) -> str:
+    """An installation token for a repository's owner."""
+    assert repository.installation is not None
+    with as_app(github) as client:
+        answer = client.post(f"/app/installations/{repository.installation.id}/access_tokens", json=narrowed)
+    assert answer.status_code == 201, answer.text
+    token: str = answer.json()["token"]
+    return token
+
+
+def with_token(github: PretendGitHub, token: str) -> httpx.Client:
+    return httpx.Client(
+        base_url=github.api_url, headers={"Authorization": f"token {token}"}, trust_env=False, verify=PLAIN
+    )
+
+
+@pytest.fixture
+def api(github: PretendGitHub, shop: Repository) -> Iterator[httpx.Client]:
+    """A client that calls as the app's installation."""
+    with with_token(github, new_token(github, shop)) as client:
+        yield client

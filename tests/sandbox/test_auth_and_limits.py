@@ -1,0 +1,190 @@
+"""Tokens, rights, rate limits, conditional requests: all by a clock that a test moves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from app.sandbox import AppRegistration, Limits, PretendGitHub
+from app.sandbox.people import Person
+from app.sandbox.world import Repository
+
+from .conftest import PLAIN, HandClock, as_app, new_token, with_token
+
+NOW = int(datetime(2026, 3, 14, 9, 0, tzinfo=UTC).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({}, 200),
+        ({"iat": NOW, "exp": NOW + 600}, 200),
+        ({"exp": NOW + 601}, 401),
+        ({"iat": NOW + 1}, 401),
+        ({"exp": NOW}, 401),
+        ({"iss": "9"}, 401),
+        ({"exp": None}, 401),
+        ({"iat": None}, 401),
+    ],
+)
+def test_an_app_jwt_is_checked_by_the_given_clock(github: PretendGitHub, claims: dict[str, Any], status: int) -> None:
+    with as_app(github, **claims) as client:
+        assert client.get("/app").status_code == status
+
+
+def test_a_jwt_of_another_key_is_refused(github: PretendGitHub) -> None:
+    stranger = AppRegistration.fresh()
+    text = jwt.encode({"iat": NOW, "exp": NOW + 60, "iss": "1001"}, stranger.private_key_pem, "RS256")
+    answer = httpx.get(
+        f"{github.api_url}/app", headers={"Authorization": f"Bearer {text}"}, trust_env=False, verify=PLAIN
+    )
+    assert answer.status_code == 401
+
+
+def test_a_token_lives_an_hour(github: PretendGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
+    clock.move(minutes=59, seconds=59)
+    assert api.get("/repos/octo/shop").status_code == 200
+    clock.move(seconds=1)
+    answer = api.get("/repos/octo/shop")
+    assert (answer.status_code, answer.json()["message"]) == (401, "Bad credentials")
+
+
+def test_a_token_reaches_its_repositories_only(github: PretendGitHub, shop: Repository) -> None:
+    blog = github.add_repository("octo/blog", private=True)
+    github.add_repository("acme/site")
+    github.add_repository("octo/closed", private=True, install=False)
+    with with_token(github, new_token(github, shop, repositories=["shop"])) as narrow:
+        seen = {name: narrow.get(f"/repos/{name}").status_code for name in ("octo/shop", "octo/blog", "acme/site")}
+    assert seen == {"octo/shop": 200, "octo/blog": 404, "acme/site": 404}
+    with with_token(github, new_token(github, shop, repository_ids=[blog.id])) as narrow:
+        assert [r["full_name"] for r in narrow.get("/installation/repositories").json()["repositories"]] == [
+            "octo/blog"
+        ]
+    with with_token(github, new_token(github, shop)) as wide:
+        assert wide.get("/repos/octo/closed").status_code == 404
+
+
+def test_a_token_may_what_it_was_narrowed_to(github: PretendGitHub, shop: Repository, mona: Person) -> None:
+    number = mona.opens(shop, "down")
+    with with_token(github, new_token(github, shop, permissions={"issues": "read"})) as reader:
+        assert reader.get(f"/repos/octo/shop/issues/{number}").status_code == 200
+        for answer in (
+            reader.post(f"/repos/octo/shop/issues/{number}/comments", json={"body": "hi"}),
+            reader.get("/repos/octo/shop/contents/README.md"),
+        ):
+            assert (answer.status_code, answer.json()["message"]) == (403, "Resource not accessible by integration")
+    with as_app(github) as app:
+        assert shop.installation is not None
+        where = f"/app/installations/{shop.installation.id}/access_tokens"
+        assert app.post(where, json={"permissions": {"administration": "write"}}).status_code == 422
+        assert app.post(where, json={"repositories": ["nowhere"]}).status_code == 422
+        assert app.post("/app/installations/5/access_tokens").status_code == 404
+
+
+def test_suspension_and_removal_end_tokens(github: PretendGitHub, shop: Repository, api: httpx.Client) -> None:
+    github.suspend("octo")
+    assert api.get("/repos/octo/shop").status_code == 403
+    github.unsuspend("octo")
+    assert api.get("/repos/octo/shop").status_code == 200
+    github.uninstall("octo")
+    assert api.get("/repos/octo/shop").status_code == 401
+
+
+def test_a_person_has_a_token_too(github: PretendGitHub, shop: Repository, mona: Person) -> None:
+    github.add_person("eve")
+    with with_token(github, github.token_for("eve")) as eve:
+        opened = eve.post("/repos/octo/shop/issues", json={"title": "hm", "labels": ["sev1"]})
+        # Labels of somebody without rights are dropped in silence.
+        assert (opened.status_code, opened.json()["labels"]) == (201, [])
+        assert eve.post("/repos/octo/shop/issues/1/labels", json=["sev1"]).status_code == 403
+        assert eve.post("/repos/octo/shop/issues/1/comments", json={"body": "hi"}).status_code == 201
+        assert eve.get("/user").json()["login"] == "eve"
+
+
+@pytest.mark.parametrize(
+    ("role", "permission", "role_name"),
+    [
+        ("none", "read", "read"),
+        ("read", "read", "read"),
+        ("triage", "read", "triage"),
+        ("write", "write", "write"),
+        ("maintain", "write", "maintain"),
+        ("admin", "admin", "admin"),
+    ],
+)
+def test_permission_of_a_collaborator(
+    github: PretendGitHub, shop: Repository, api: httpx.Client, role: Any, permission: str, role_name: str
+) -> None:
+    github.add_person("ada")
+    shop.permit("ada", role)
+    answer = api.get("/repos/octo/shop/collaborators/ada/permission").json()
+    assert (answer["permission"], answer["role_name"], answer["user"]["login"]) == (permission, role_name, "ada")
+
+
+def test_permission_of_strangers(github: PretendGitHub, api: httpx.Client) -> None:
+    secret = github.add_repository("octo/secret", private=True)
+    github.add_person("eve")
+    assert secret.installation is not None
+    where = "/repos/octo/secret/collaborators"
+    with with_token(github, new_token(github, secret)) as client:
+        assert client.get(f"{where}/eve/permission").json()["permission"] == "none"
+        assert client.get(f"{where}/nobody/permission").status_code == 404
+        assert client.get(f"{where}/muster[bot]/permission").status_code == 404
+
+
+def test_the_hourly_limit(clock: HandClock, registration: AppRegistration) -> None:
+    with PretendGitHub(clock=clock, app=registration, limits=Limits(per_hour=3)) as github:
+        shop = github.add_repository("octo/shop")
+        with with_token(github, new_token(github, shop)) as client:
+            left = [client.get("/repos/octo/shop").headers["X-RateLimit-Remaining"] for _ in range(3)]
+            refused = client.get("/repos/octo/shop")
+            assert client.get("/rate_limit").json()["rate"]["remaining"] == 0
+            clock.move(minutes=59)
+            still = client.get("/repos/octo/shop")
+            assert left == ["2", "1", "0"]
+            assert (refused.status_code, still.status_code) == (403, 403)
+            assert int(refused.headers["X-RateLimit-Reset"]) == NOW + 3600
+            assert "rate limit exceeded" in refused.json()["message"]
+        clock.move(minutes=1)
+        with with_token(github, new_token(github, shop)) as client:
+            assert client.get("/repos/octo/shop").status_code == 200
+
+
+def test_the_secondary_limit(clock: HandClock, registration: AppRegistration) -> None:
+    with PretendGitHub(clock=clock, app=registration, limits=Limits.strict()) as github:
+        shop = github.add_repository("octo/shop")
+        with with_token(github, new_token(github, shop)) as client:
+            made = [client.post("/repos/octo/shop/issues", json={"title": "x"}) for _ in range(81)]
+            assert [answer.status_code for answer in made] == [201] * 80 + [403]
+            assert made[-1].headers["Retry-After"] == "60"
+            assert "secondary rate limit" in made[-1].json()["message"]
+            clock.move(seconds=60)
+            assert client.post("/repos/octo/shop/issues", json={"title": "x"}).status_code == 201
+
+
+def test_what_did_not_change_is_free(shop: Repository, mona: Person, api: httpx.Client) -> None:
+    number = mona.opens(shop, "down")
+    where = f"/repos/octo/shop/issues/{number}"
+    first = api.get(where)
+    again = api.get(where, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["X-RateLimit-Remaining"] == first.headers["X-RateLimit-Remaining"]
+    mona.comments(shop, number, "news")
+    assert api.get(where, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_calls_are_written_down(github: PretendGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
+    mark = github.mark()
+    api.get("/repos/octo/shop")
+    api.get("/repos/octo/nowhere")
+    calls = github.calls_since(mark)
+    assert [(call.method, call.path, call.status) for call in calls] == [
+        ("GET", "/api/v3/repos/octo/shop", 200),
+        ("GET", "/api/v3/repos/octo/nowhere", 404),
+    ]
+    assert shop.installation is not None
+    assert {(call.caller, call.at) for call in calls} == {(f"installation {shop.installation.id}", clock.now)}

@@ -1,0 +1,69 @@
+"""Our webhook payloads have every field that published examples of the same event have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.sandbox import PretendGitHub
+from app.sandbox.people import Person
+from app.sandbox.world import Repository
+
+from .conftest import Ear
+
+# Fields that only some examples have, from older or other editions of GitHub.
+OTHER_EDITIONS = frozenset({"custom_properties", "requester", "name", "email", "stargazers", "master_branch"})
+# These hold what an app has or what was changed.
+FREE = frozenset({"changes", "permissions"})
+
+
+@pytest.fixture
+def examples(shared_data: Path) -> dict[str, list[dict[str, Any]]]:
+    """Published payloads by event and action."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in json.loads((shared_data / "webhook-examples.json").read_text()):
+        for payload in event["examples"]:
+            found.setdefault(f"{event['name']}.{payload.get('action', '')}".rstrip("."), []).append(payload)
+    return found
+
+
+def test_payloads_have_what_githubs_have(
+    github: PretendGitHub, ear: Ear, shop: Repository, mona: Person, examples: dict[str, list[dict[str, Any]]]
+) -> None:
+    number = mona.opens(shop, "down", "body", labels=["incident"], assignees=["mona"])
+    comment = mona.comments(shop, number, "/ack")
+    mona.edits_comment(shop, comment, "/ack now")
+    mona.deletes_comment(shop, comment)
+    mona.unlabels(shop, number, "incident")
+    mona.unassigns(shop, number, "mona")
+    mona.edits_issue(shop, number, title="still down")
+    mona.locks(shop, number)
+    mona.unlocks(shop, number)
+    mona.closes(shop, number)
+    mona.reopens(shop, number)
+    mona.pushes(shop, "a.txt", "a", branch="a")
+    pull = mona.opens_pull(shop, "a", "A", "a")
+    mona.pushes(shop, "a.txt", "b", branch="a")
+    mona.merges(shop, pull)
+    github.add_repository("octo/blog")
+    shop.permit("mona", "admin")
+    mona.deletes_issue(shop, number)
+    github.hooks.settle()
+    told = set(ear.told) & set(examples)
+    assert {"issues.opened", "issue_comment.created", "push", "pull_request.opened", "installation.created"} <= told
+    missing = {name: sorted(lacking) for name in told if (lacking := set(_lacking(ear.payload(name), examples[name])))}
+    assert missing == {}
+
+
+def _lacking(ours: dict[str, Any], theirs: list[dict[str, Any]]) -> Iterator[str]:
+    """Fields that each of their examples has and ours has not."""
+    common = set.intersection(*(set(each) for each in theirs))
+    yield from (name for name in common if name not in ours and name not in OTHER_EDITIONS)
+    for name in common & set(ours):
+        inner = [each[name] for each in theirs]
+        if isinstance(ours[name], dict) and all(isinstance(each, dict) and each for each in inner) and name not in FREE:
+            yield from (f"{name}.{below}" for below in _lacking(ours[name], inner))

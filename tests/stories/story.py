@@ -1,0 +1,320 @@
+"""A story: a readable text of what happened, with what the core made of it.
+
+    Nobody answers a sev1, then the second person takes it
+
+    policy: guide
+
+    09:00 mona opens sev1 checkout is down
+          -> page mona
+    09:05 (clock escalate)
+          -> page mona, hubot
+    09:07 hubot says /ack
+          -> assign hubot
+
+The first line is the title.  Then come headers:
+
+    policy: guide           a shipped profile; guide when there is none
+    starts: 2026-03-14      the day of the story; this one, a Saturday, when there is none
+    zone: Europe/Berlin     in which the story tells the time; UTC when there is none
+    on-call: mona, hubot    who holds a contact, or `nobody`; the cast below when there is none
+    | warnings: [50]        a line of the policy file
+
+Then each line at the left edge is something that happened: a time (`09:00`, `09:00:30`, `+1d 09:00`), a person (with
+their role in brackets where it is not that of the cast), a verb, the rest.  `(until)` lets the clocks run, `(deadlines)`
+asks what is promised.  Arrows, lines of clocks and the end are written by `pytest --update-stories`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from app.core import effects as orders
+from app.core import events as happened
+from app.core.clocks import alarms, deadlines
+from app.core.decide import decide
+from app.core.effects import Effect
+from app.core.events import Event, Rang, Role
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.core.replay import replay
+from app.core.report import Exposure, Kind, Level, Report
+from app.core.spoken import Spoken
+from app.policy_file import read
+
+CAST = {
+    "on-call": ("mona", "hubot"),
+    "it-manager": ("ada",),
+    "cto": ("grace",),
+    "ceo": ("linus",),
+    "board": ("board-chair",),
+    "engineering-manager": ("erin",),
+    "vp-engineering": ("vera",),
+    "executives": ("grace", "linus"),
+}
+"""Who holds which contact.  They may write in the repository; anybody else may only read."""
+
+STARTS = date(2026, 3, 14)
+INDENT = " " * 6
+
+_LINE = re.compile(r"(?:\+(\d+)d )?(\d\d):(\d\d)(?::(\d\d))? (.*)")
+_ACT = re.compile(r"([\w-]+)(?: \((\w+)\))? (\w+)(?: (.*))?")
+_HEADER = re.compile(r"([a-z-]+): (.*)")
+_ANSWERS = re.compile(r"(severity|impact|urgency|type|personal data|label|unclear) (.*)")
+
+
+@dataclass
+class Story:
+    """What a file says at its left edge."""
+
+    title: str
+    head: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    policy_file: list[str] = field(default_factory=list)
+    edge: list[str] = field(default_factory=list)
+
+
+def parse(text: str) -> Story:
+    title, *lines = text.splitlines()
+    story = Story(title)
+    for line in lines:
+        if not line.strip() or line.startswith((INDENT, "=")) or "(clock " in line:
+            continue
+        if _LINE.fullmatch(line):
+            story.edge.append(line)
+            continue
+        story.head.append(line)
+        if line.startswith("| "):
+            story.policy_file.append(line[2:])
+        elif header := _HEADER.fullmatch(line):
+            story.headers[header[1]] = header[2]
+        else:
+            raise ValueError(f"{title}: '{line}' is neither a header nor something that happened")
+    return story
+
+
+def tell(story: Story) -> str:
+    """The story with its arrows, as the core tells it now."""
+    played = _Play(story)
+    body = [line for edge in story.edge for line in played.happens(edge)]
+    head = [*story.head, ""] if story.head else []
+    return "\n".join([story.title, "", *head, *body, *played.ends(), ""])
+
+
+def policy_of(story: Story) -> Policy:
+    lines = [f"extends: {story.headers.get('policy', 'guide')}", *story.policy_file]
+    policy = read("\n".join(lines))
+    held = {name: CAST.get(name, ()) for name in policy.contacts}
+    for name, value in story.headers.items():
+        if name in held:
+            held[name] = () if value == "nobody" else tuple(value.split(", "))
+    return replace(policy, contacts=held)
+
+
+class _Play:
+    """One story on its way: the incident so far, and the log that brought it there."""
+
+    def __init__(self, story: Story) -> None:
+        self.policy = policy_of(story)
+        self.zone = ZoneInfo(story.headers.get("zone", "UTC"))
+        self.starts = date.fromisoformat(story.headers.get("starts", STARTS.isoformat()))
+        self.incident: Incident | None = None
+        self.report = Report()
+        self.title = ""
+        self.log: list[tuple[datetime, Event]] = []
+        self.effects: list[Effect] = []
+        self.now = datetime.combine(self.starts, time(), UTC)
+
+    def happens(self, line: str) -> Iterator[str]:
+        """The line with its arrows, after the clocks that rang before it."""
+        found = _LINE.fullmatch(line)
+        assert found
+        days, hours, minutes, seconds, act = found.groups()
+        wall = datetime.combine(self.starts, time(int(hours), int(minutes), int(seconds or 0)), self.zone)
+        at = (wall + timedelta(days=int(days or 0))).astimezone(UTC)
+        assert at >= self.now, f"'{line}' goes back in time"
+        yield from self.rings(at, itself=act == "(until)")
+        self.now = at
+        yield line
+        if act == "(deadlines)":
+            yield from (f"{INDENT}-> {promise}" for promise in self.promises())
+        elif act != "(until)":
+            event = self.event(act)
+            self.log.append((at, event))
+            yield from self.decides(event, at)
+
+    def rings(self, until: datetime, *, itself: bool) -> Iterator[str]:
+        while self.incident and (waiting := alarms(self.incident, self.policy)):
+            alarm = waiting[0]
+            if alarm.due > until or (alarm.due == until and not itself):
+                break
+            what = alarm.mark.partition("@")[0]
+            what = {"escalate": "", "update": ""}.get(alarm.clock, f", {what}{'%' if what.isdigit() else ''}")
+            yield f"{self.clock(alarm.due)} (clock {alarm.clock}{', silence' if 'silence@' in alarm.mark else what})"
+            yield from self.decides(Rang(alarm=alarm, key=alarm.key), alarm.due)
+
+    def decides(self, event: Event, at: datetime) -> Iterator[str]:
+        decision = decide(self.incident, event, self.policy, at)
+        self.incident = decision.incident
+        self.effects += decision.effects
+        shown = [line for effect in decision.effects if (line := self.arrow(effect))]
+        if not shown and decision.effects:
+            shown = ["board"]
+        yield from (f"{INDENT}-> {line}" for line in shown)
+
+    def ends(self) -> Iterator[str]:
+        """How it stands at the end.  What was decided step by step is what a replay of the log decides."""
+        again = replay(self.log, self.policy, self.now)
+        due = [alarm for alarm in alarms(self.incident, self.policy) if alarm.due <= self.now] if self.incident else []
+        assert due or (again.incident, list(again.effects)) == (self.incident, self.effects)
+        keys = [effect.key for effect in self.effects if effect.key]
+        assert len(keys) == len(set(keys)), "something was said twice"
+        yield "="
+        if self.incident is None:
+            yield "= no incident"
+            return
+        found = self.incident
+        parts = [f"{found.severity} {found.status}"]
+        parts += [f"{found.commander} has it"] if found.commander else []
+        parts += [f"graded by {found.grade.by}"] if found.grade.by else []
+        parts += ["reopened"] * found.reopened
+        parts += [f"the issue is {found.left}"] if found.left else []
+        yield f"= {', '.join(parts)}"
+        yield from (f"= because {reason}" for reason in found.grade.reasons)
+        yield from (f"= {promise}" for promise in self.promises())
+
+    def promises(self) -> Iterator[str]:
+        assert self.incident
+        for promise in deadlines(self.incident, self.policy):
+            judged = f", met {self.clock(promise.met_at)}" if promise.met_at else ""
+            missed = ", missed" if promise.broken(self.incident) else ""
+            yield f"{promise.clock} by {self.clock(promise.due)}{judged}{missed}"
+
+    def clock(self, at: datetime) -> str:
+        local = at.astimezone(self.zone)
+        days = (local.date() - self.starts).days
+        return (f"+{days}d " if days else "") + local.strftime("%H:%M:%S").removesuffix(":00")
+
+    # From words to events.
+
+    def event(self, act: str) -> Event:
+        found = _ACT.fullmatch(act)
+        assert found, f"'{act}' is not something that can happen"
+        by, role, verb, rest = found.groups()
+        cast = {login for held in CAST.values() for login in held}
+        known = Role[role.upper()] if role else Role.WRITE if by in cast else Role.READ
+        number = len(self.log) + 1
+        common = {"by": by, "role": known, "key": f"event/{number}"}
+        if verb == "says":
+            spoken = tuple(Spoken(*line.removeprefix("/").split(" ", 1)) for line in rest.split(" | "))
+            return happened.Said(**{**common, "key": f"comment/{number}"}, comment=number, spoken=spoken)
+        return _VERBS[verb](self, rest or "", common)
+
+    def opened(self, rest: str, common: dict[str, Any], *, adopted: bool = False) -> Event:
+        first, _, others = rest.partition(" ")
+        severity = self.policy.scale.read(first)
+        self.title, _, answers = (others if severity else rest).partition(": ")
+        self.report = Report(severity=severity)
+        labels = self.answers(answers)
+        number = f"INC-{self.starts:%Y-%m%d}-001"
+        return happened.Opened(
+            **common,
+            id=number,
+            repo="acme/shop",
+            number=7,
+            title=self.title,
+            report=self.report,
+            labels=labels,
+            adopted=adopted,
+        )
+
+    def edited(self, rest: str, common: dict[str, Any]) -> Event:
+        if rest.startswith("title "):
+            self.title = rest.removeprefix("title ")
+        else:
+            self.answers(rest)
+        return happened.Edited(**common, title=self.title, report=self.report)
+
+    def answers(self, text: str) -> frozenset[str]:
+        """Puts the answers into the report, and gives the labels among them."""
+        labels = set()
+        for answer in filter(None, text.split(", ")):
+            found = _ANSWERS.fullmatch(answer)
+            assert found, f"'{answer}' is not an answer"
+            match found.groups():
+                case "severity", value:
+                    severity = None if value == "none" else self.policy.scale.read(value)
+                    self.report = replace(self.report, severity=severity, doubts=())
+                case ("impact" | "urgency") as name, value:
+                    self.report = replace(self.report, **{name: Level(value)})
+                case "type", value:
+                    self.report = replace(self.report, kind=Kind(value))
+                case "personal data", value:
+                    self.report = replace(self.report, personal_data=Exposure(value))
+                case "label", value:
+                    labels.add(value)
+                case _, value:
+                    self.report = replace(self.report, doubts=(*self.report.doubts, value))
+        return frozenset(labels)
+
+    def arrow(self, effect: Effect) -> str:
+        """The effect in words, or nothing for the board, which follows every change."""
+        words = _WORDS.get(type(effect))
+        return words(self, effect) if words else ""
+
+
+def _escalation(play: _Play, notice: orders.Escalate) -> str:
+    if not notice.contacts:
+        return f"ask {_people(notice)}: {notice.do} ({notice.because})"
+    do = f", {notice.do}" if notice.do else ""
+    return f"escalate {', '.join(notice.contacts)}: {_people(notice)}{do} ({notice.because})"
+
+
+def _people(notice: orders.Notice) -> str:
+    missing = f" [nobody is {', '.join(notice.missing)}]" if notice.missing else ""
+    return (", ".join(notice.to) or "nobody") + missing
+
+
+def _plain(kind: type[Event], **more: Any) -> Callable[[_Play, str, dict[str, Any]], Event]:
+    return lambda play, rest, common: kind(**common, **more)
+
+
+_POSTMORTEM = {
+    "opened": happened.PostmortemOpened,
+    "merged": happened.PostmortemMerged,
+    "dropped": happened.PostmortemDropped,
+}
+
+_VERBS: dict[str, Callable[[_Play, str, dict[str, Any]], Event]] = {
+    "opens": _Play.opened,
+    "adopts": lambda play, rest, common: play.opened(rest, common, adopted=True),
+    "edits": _Play.edited,
+    "labels": lambda play, rest, common: happened.Labeled(**common, label=rest),
+    "unlabels": lambda play, rest, common: happened.Unlabeled(**common, label=rest),
+    "closes": _plain(happened.Closed),
+    "reopens": _plain(happened.Reopened),
+    "locks": _plain(happened.Left, how="locked"),
+    "deletes": _plain(happened.Left, how="deleted"),
+    "transfers": _plain(happened.Left, how="transferred"),
+    "unlocks": _plain(happened.Returned),
+    "postmortem": lambda play, rest, common: _POSTMORTEM[rest](
+        **{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8
+    ),
+}
+
+_WORDS: dict[type[Effect], Callable[[_Play, Any], str]] = {
+    orders.Page: lambda play, page: f"page {_people(page)}",
+    orders.Escalate: _escalation,
+    orders.Remind: lambda play, notice: f"remind {notice.clock} {_people(notice)}, due {play.clock(notice.due)}",
+    orders.Ask: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
+    orders.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
+    orders.Help: lambda play, answer: f"help {answer.to}",
+    orders.React: lambda play, reaction: "react",
+    orders.Assign: lambda play, assign: f"assign {assign.login}",
+    orders.OpenPostmortem: lambda play, order: "postmortem",
+    orders.SetLabels: lambda play, order: f"labels {' '.join(sorted(order.labels))}",
+}

@@ -1,0 +1,27 @@
+"""Every story beside this file, told again and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .story import parse, tell
+
+HERE = Path(__file__).parent
+STORIES = sorted(HERE.rglob("*.txt"))
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.relative_to(HERE).with_suffix("").as_posix())
+def test_story(path: Path, request: pytest.FixtureRequest) -> None:
+    written = path.read_text("utf-8")
+    told = tell(parse(written))
+    if request.config.getoption("--update-stories"):
+        path.write_text(told, "utf-8")
+    else:
+        assert written == told
+
+
+def test_titles_tell_stories_apart() -> None:
+    titles = [parse(path.read_text("utf-8")).title for path in STORIES]
+    assert len(set(titles)) == len(titles) >= 45

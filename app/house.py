@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -26,11 +27,16 @@ from app.web.application import application
 from app.web.webhook import LARGEST
 from app.worker.desk import Desk
 from app.worker.queue import Queue
+from app.worker.rebuild import rebuild as rebuild_one
+from app.worker.rebuild import repositories
 
 Clock = Callable[[], datetime]
 
 _SILENT = timedelta(seconds=30)
 """A worker that has not been heard for so long is not working (reliability, G1)."""
+
+_MODEST = 5
+"""How far a worker of its own steps back behind the web process."""
 
 log = structlog.get_logger()
 
@@ -45,20 +51,26 @@ class House:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[Database]:
-    """The database of these settings, migrated and open: theirs, or the embedded one."""
+def server(settings: Settings) -> Iterator[str]:
+    """The URL of the PostgreSQL of these settings: theirs, or the embedded one, which runs meanwhile."""
     own = None if settings.database_url else embedded.start(settings.home)
-    url = own.url if own else settings.database_url
     try:
+        yield own.url if own else settings.database_url
+    finally:
+        if own:
+            own.stop()
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The database of these settings, migrated and open."""
+    with server(settings) as url:
         migrate(url)
         opened = Database(url).open()
         try:
             yield opened
         finally:
             opened.close()
-    finally:
-        if own:
-            own.stop()
 
 
 @contextmanager
@@ -103,6 +115,8 @@ def serve(built: House, *, web: bool, work: bool) -> None:
     if served is not None:
         log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
     try:
+        if work and not web and hasattr(os, "nice"):
+            os.nice(_MODEST)  # on one machine, GitHub's ten seconds go before our own work
         if work:
             queue.run()
         else:
@@ -126,6 +140,17 @@ def door(built: House, queue: Queue) -> Served:
     )
     # A little more than the largest delivery, so that the door itself can say 413.
     return Served(flask, settings.host, settings.port, name="muster", largest=LARGEST + 65536)
+
+
+def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
+    """Restore incidents from GitHub, all or those named, and say each in a line.  Raises DeliveryFailed."""
+    for repository in repositories(built.client):
+        if repo is not None and repository.name.lower() != repo.lower():
+            continue
+        policy = built.desk.policies.of(built.desk.database, built.desk.tracker(repository), repository, built.desk.clock())
+        numbers = [issue] if issue else built.desk.tracker(repository).incidents(policy.policy.labels.incident)
+        for number in numbers:
+            yield f"{repository.name}#{number} {rebuild_one(built.desk, repository, number) or 'is no incident'}"
 
 
 def unready(desk: Desk) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 # Everything else is imported where it is used: `muster --help` should answer at once.
@@ -115,51 +116,90 @@ def _text(path: Path) -> str:
         raise Fault(f"{path}: {problem.strerror}") from None
 
 
-def _serve(options: argparse.Namespace) -> int:
-    from app import house
+def _now() -> datetime:
+    """The real clock: the only one there is outside the tests and the demo."""
+    return datetime.now(UTC)
 
-    return house.serve(web=True, work=True)
+
+def _serve(options: argparse.Namespace) -> int:
+    return _open_house(web=True, work=True)
 
 
 def _web(options: argparse.Namespace) -> int:
-    from app import house
-
-    return house.serve(web=True, work=False)
+    return _open_house(web=True, work=False)
 
 
 def _worker(options: argparse.Namespace) -> int:
-    from app import house
+    return _open_house(web=False, work=True)
 
-    return house.serve(web=False, work=True)
+
+def _open_house(*, web: bool, work: bool) -> int:
+    from app import house, settings
+
+    found = settings.read()
+    house.logging_to_stderr(found.log)
+    if web and work and not found.credentials:
+        from app.beside import beside
+
+        with beside(found, _now) as built:
+            house.serve(built, web=True, work=True)
+        return 0
+    with house.house(found, _now) as built:
+        house.serve(built, web=web, work=work)
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from app.demo import demo
+    from app.demo.terminal import demo
 
-    return demo(stay=options.stay)
+    return demo(stay=options.stay, as_json=options.json)
 
 
 def _rebuild(options: argparse.Namespace) -> int:
-    from app import house
+    from app import house, settings
+    from app.ports import DeliveryFailed
 
     if options.issue and not options.repo:
         raise Fault("--issue needs --repo: the number of an issue says nothing without its repository.")
-    return house.rebuild(options.repo, options.issue)
+    found = settings.read()
+    house.logging_to_stderr(found.log)
+    try:
+        with house.house(found, _now) as built:
+            for line in house.rebuild(built, options.repo, options.issue):
+                print(line)
+    except DeliveryFailed as failed:
+        raise Fault(str(failed)) from None
+    return 0
 
 
 def _state_dump(options: argparse.Namespace) -> int:
-    from app import house
+    from app import house, settings
+    from app.store.codec import canonical
+    from app.worker.dump import dump
 
-    return house.state_dump()
+    with house.database(settings.read()) as opened:
+        print(canonical(dump(opened)))
+    return 0
 
 
 def _db_migrate(options: argparse.Namespace) -> int:
-    from app import house
+    from app import house, settings
 
-    return house.db_migrate()
+    with house.server(settings.read()) as url:
+        from app.store.database import migrate
+
+        for step in migrate(url) or ["the schema is up to date"]:
+            print(step)
+    return 0
 
 
 def _db_status(options: argparse.Namespace) -> int:
-    from app import house
+    from app import house, settings
 
-    return house.db_status()
+    with house.server(settings.read()) as url:
+        from app.store.database import migrations, version
+
+        done = version(url)
+        for number, name, _ in migrations():
+            print(f"{'done   ' if number <= done else 'missing'} {name}")
+    return 0

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any
 
 import waitress
 from waitress import wasyncore
+
+
+def free_port() -> int:
+    """A port on loopback that was free a moment ago."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
 
 
 class Served:

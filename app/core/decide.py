@@ -8,13 +8,14 @@ in and carry effects out.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
-from app.core.clocks import CLOCKS, alarms
+from app.core.clocks import CLOCKS, still
 from app.core.commands import COMMANDS, Answer, Call
 from app.core.commands.ack import ack
 from app.core.commands.escalate import escalate
@@ -41,8 +42,8 @@ from app.core.events import (
     Unlabeled,
 )
 from app.core.grading import grade
-from app.core.incident import Ground, Incident, PostmortemPull
-from app.core.labels import managed, wanted
+from app.core.incident import Ground, Incident, PostmortemPull, replace
+from app.core.labels import grounds, managed, wanted
 from app.core.ladder import ON_CALL, raised, reached, regraded
 from app.core.lifecycle import Status, after
 from app.core.policy import Policy
@@ -81,9 +82,10 @@ def _shown(before: Incident, now: Incident, effects: tuple[Effect, ...], policy:
         return () if now.left else effects
     if now.left:
         return tuple(effect for effect in effects if isinstance(effect, OpenPostmortem))
-    labels = wanted(now, policy)
-    if labels != wanted(before, policy) and not any(isinstance(effect, SetLabels) for effect in effects):
-        effects = (*effects, SetLabels(labels=labels))
+    if grounds(now) != grounds(before) and not any(isinstance(effect, SetLabels) for effect in effects):
+        labels = wanted(now, policy)
+        if labels != wanted(before, policy):
+            effects = (*effects, SetLabels(labels=labels))
     return (*effects, ShowBoard())
 
 
@@ -233,7 +235,7 @@ def _twin(incident: Incident, event: Labeled, policy: Policy) -> Callable[[Incid
     if event.label in wanted(incident, policy):
         return None
     if event.label == names.mitigated:
-        return lambda incident, call: set_status(incident, replace(call, argument="mitigated"))
+        return lambda incident, call: set_status(incident, dataclasses.replace(call, argument="mitigated"))
     return {names.escalate: escalate, names.acknowledged: ack, names.resolved: resolve}.get(event.label)
 
 
@@ -306,12 +308,12 @@ def _postmortem_ended(
     if pull.number != event.pull or pull.state == state:
         return incident, ()
     said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
-    return replace(incident, postmortem=replace(pull, state=state)).noted(now, event, said), ()
+    return replace(incident, postmortem=dataclasses.replace(pull, state=state)).noted(now, event, said), ()
 
 
 def _rang(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:
     """Only an alarm that should still exist: the store may ring one that has just been overtaken."""
-    alarm = next((waiting for waiting in alarms(incident, policy) if waiting.key == event.alarm.key), None)
+    alarm = still(event.alarm, incident, policy)
     if alarm is None or alarm.due > now:
         return incident, ()
     return CLOCKS[alarm.clock].ring(replace(incident, rung=incident.rung | {alarm.key}), alarm, policy)

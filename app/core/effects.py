@@ -62,6 +62,13 @@ class Ask(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mend(Notice):
+    """The policy file cannot be obeyed; the last good one stays in force.  `faults` say where, and what would work."""
+
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Effect):
     """Answer one person below their comment."""
 

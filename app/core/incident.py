@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from app.core.events import Event, Role
 from app.core.lifecycle import Status
 from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Severity
 from app.core.timeline import Entry
+
+if TYPE_CHECKING:
+    from dataclasses import replace
+else:
+
+    def replace(incident: Incident, **changes: Any) -> Incident:
+        """What `dataclasses.replace` gives, whose types are checked, without asking every field: every event copies one."""
+        copy = object.__new__(Incident)
+        copy.__dict__.update(incident.__dict__, **changes)
+        return copy
+
+
+__all__ = ["Authority", "Grade", "Ground", "Incident", "PostmortemPull", "replace"]
 
 
 @dataclass(frozen=True, slots=True)

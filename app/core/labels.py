@@ -26,6 +26,20 @@ def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
     return frozenset(labels)
 
 
+def grounds(incident: Incident) -> tuple[object, ...]:
+    """What the labels are derived from: as long as these are the same, so are the labels."""
+    return (
+        incident.grade,
+        incident.status,
+        incident.rung,
+        incident.responded_at,
+        incident.resolved_at,
+        incident.rested,
+        incident.postmortem_wanted,
+        incident.postmortem,
+    )
+
+
 def managed(names: Labels) -> frozenset[str]:
     """Every label that Muster adds and takes away.  `paused` and `confidential` are left to people."""
     return frozenset(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from app.core.effects import Escalate
-from app.core.incident import Grade, Incident
+from app.core.incident import Grade, Incident, replace
 from app.core.policy import Duration, Policy, Step, Until
 from app.core.severity import Severity
 
@@ -122,6 +123,7 @@ def raised(
     )
 
 
+@lru_cache(maxsize=256)
 def length(duration: Duration) -> timedelta:
     """How long a step of a ladder waits: a business day counts as 24 hours, for nights do not wait."""
     return duration.elapsed + timedelta(days=duration.business_days)

@@ -20,9 +20,9 @@ from app.core.events import (
 )
 from app.core.policy import Policy
 from app.github.inbound import OPENING, Happened, is_bot, key, login_of, opened, pull_key, said
-from app.github.text import cleaned
 from app.github.tracker import moment
 from app.ports import Pull
+from app.text import cleaned
 
 Json = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) ->
     yield _opening(issue, timeline, repo, policy)
     created, author = moment(issue["created_at"]), login_of(issue.get("user"))
     for row in timeline:
-        found = _event(row, str(issue.get("html_url") or ""))
+        found = _event(row)
         if found is None:
             continue
         echo = isinstance(found.event, Labeled) and found.at - created <= OPENING and found.event.by == author
@@ -61,7 +61,7 @@ def event_links(timeline: Sequence[Json], url: str) -> dict[str, str]:
     """Where each event of a timeline can be seen on the page `url` of the issue, by its key."""
     found: dict[str, str] = {}
     for row in timeline:
-        happened = _event(row, "")
+        happened = _event(row)
         if happened is not None and isinstance(row.get("id"), int) and not happened.event.key.startswith("comment/"):
             found[happened.event.key] = f"{url}#event-{row['id']}"
     return found
@@ -104,7 +104,7 @@ def _label(row: Json) -> str:
     return cleaned(str((row.get("label") or {}).get("name") or ""))
 
 
-def _event(row: Json, url: str) -> Happened | None:
+def _event(row: Json) -> Happened | None:
     kind = row.get("event")
     if kind == "commented":
         comment = {**row, "user": row.get("user") or row.get("actor")}
@@ -116,20 +116,20 @@ def _event(row: Json, url: str) -> Happened | None:
     return (
         None
         if is_bot(actor) and kind in ("labeled", "unlabeled")
-        else Happened(at, _plain(kind, row, login_of(actor), at, url))
+        else Happened(at, _plain(kind, row, login_of(actor), at))
     )
 
 
 _KINDS = ("labeled", "unlabeled", "closed", "reopened", "locked", "unlocked", "transferred")
 
 
-def _plain(kind: str, row: Json, by: str, at: datetime, url: str) -> Event:
+def _plain(kind: str, row: Json, by: str, at: datetime) -> Event:
     label = _label(row)
     events: dict[str, Event] = {
-        "labeled": Labeled(by=by, key=key(f"labeled/{label}", at), url=url, label=label),
-        "unlabeled": Unlabeled(by=by, key=key(f"unlabeled/{label}", at), url=url, label=label),
-        "closed": Closed(by=by, key=key("closed", at), url=url),
-        "reopened": Reopened(by=by, key=key("reopened", at), url=url),
-        "unlocked": Returned(by=by, key=key("returned", at), url=url),
+        "labeled": Labeled(by=by, key=key(f"labeled/{label}", at), label=label),
+        "unlabeled": Unlabeled(by=by, key=key(f"unlabeled/{label}", at), label=label),
+        "closed": Closed(by=by, key=key("closed", at)),
+        "reopened": Reopened(by=by, key=key("reopened", at)),
+        "unlocked": Returned(by=by, key=key("returned", at)),
     }
-    return events.get(kind) or Left(by=by, key=key(f"left/{kind}", at), url=url, how=kind)
+    return events.get(kind) or Left(by=by, key=key(f"left/{kind}", at), how=kind)

@@ -33,9 +33,9 @@ from app.core.policy import Labels, Policy
 from app.github.intake import read_report, shipped_form
 from app.github.issue_form import blocks
 from app.github.spoken import spoken
-from app.github.text import cleaned
 from app.github.tracker import POLICY_PATH, moment
 from app.ports import Lane, Repository
+from app.text import cleaned
 
 OPENING = timedelta(seconds=5)
 """Labels that the author's form sets arrive as deliveries of their own in this time; they are part of the opening."""
@@ -169,7 +169,7 @@ def asks_for_authority(event: Event, labels: Labels) -> bool:
 
 def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
     """The opening of an incident, from an issue as GitHub shows it."""
-    title = cleaned(str(issue.get("title") or ""))
+    title = title_of(issue)
     return Opened(
         by=by,
         key="opened",
@@ -182,6 +182,14 @@ def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, ado
         labels=labels_of(issue),
         adopted=adopted,
     )
+
+
+def title_of(issue: Json) -> str:
+    """The title without the `[Incident]: ` that a form puts before it: everything here is an incident."""
+    title = cleaned(str(issue.get("title") or ""))
+    mark, bracket, rest = title.partition("]")
+    rest = rest.lstrip(": ")
+    return rest if bracket and rest and mark.strip().lower() == "[incident" else title
 
 
 def said(comment: Json) -> Said | None:
@@ -234,7 +242,7 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
     created = _when(issue.get("created_at"), received_at)
     changed = _when(issue.get("updated_at"), received_at)
     sender = payload.get("sender") or issue.get("user")
-    by, url = login_of(sender), str(issue.get("html_url") or "")
+    by = login_of(sender)
     if action == "opened":
         declared = policy.labels.incident in labels_of(issue) or is_incident_report(cleaned(issue.get("body") or ""))
         return _opening(payload, policy, created) if declared else None
@@ -245,25 +253,25 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
         label = cleaned(str((payload.get("label") or {}).get("name") or ""))
         if is_bot(sender):
             return None
-        return Happened(changed, Unlabeled(by=by, key=key(f"unlabeled/{label}", changed), url=url, label=label))
+        return Happened(changed, Unlabeled(by=by, key=key(f"unlabeled/{label}", changed), label=label))
     if action == "edited":
         report = opened(issue, "", policy, created, by=by, adopted=False)
         return Happened(
-            changed, Edited(by=by, key=key("edited", changed), url=url, title=report.title, report=report.report)
+            changed, Edited(by=by, key=key("edited", changed), title=report.title, report=report.report)
         )
-    plain = _plain(action, by, url, changed, _when(issue.get("closed_at"), changed))
-    return plain
+    return _plain(action, by, changed, _when(issue.get("closed_at"), changed))
 
 
-def _plain(action: str, by: str, url: str, changed: datetime, closed: datetime) -> Happened | None:
+def _plain(action: str, by: str, changed: datetime, closed: datetime) -> Happened | None:
+    """What GitHub has no page for but a line of the timeline: its link is found where that is read."""
     if action == "closed":
-        return Happened(closed, Closed(by=by, key=key("closed", closed), url=url))
+        return Happened(closed, Closed(by=by, key=key("closed", closed)))
     if action == "reopened":
-        return Happened(changed, Reopened(by=by, key=key("reopened", changed), url=url))
+        return Happened(changed, Reopened(by=by, key=key("reopened", changed)))
     if action in ("deleted", "transferred", "locked"):
-        return Happened(changed, Left(by=by, key=key(f"left/{action}", changed), url=url, how=action))
+        return Happened(changed, Left(by=by, key=key(f"left/{action}", changed), how=action))
     if action == "unlocked":
-        return Happened(changed, Returned(by=by, key=key("returned", changed), url=url))
+        return Happened(changed, Returned(by=by, key=key("returned", changed)))
     return None
 
 
@@ -281,8 +289,7 @@ def _labeled(payload: Json, label: str, policy: Policy, created: datetime, chang
         return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
     if at_opening or is_bot(sender):
         return None
-    url = str(issue.get("html_url") or "")
-    return Happened(changed, Labeled(by=login_of(sender), key=key(f"labeled/{label}", changed), url=url, label=label))
+    return Happened(changed, Labeled(by=login_of(sender), key=key(f"labeled/{label}", changed), label=label))
 
 
 def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened | Touched | None:

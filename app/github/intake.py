@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from functools import cache
@@ -21,8 +21,8 @@ from dateutil import parser as dates
 from app.core.policy import Policy
 from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Scale, Severity
-from app.github.issue_form import Answer, Block, Form, blocks, fits, parse_body, read_form
-from app.github.text import cleaned, visible
+from app.github.issue_form import Answer, Form, blocks, fits, parse_body, read_form
+from app.text import cleaned, visible
 
 LOOKED_AT = 200  # characters of a choice or a time that are looked at
 _SLACK = timedelta(minutes=5)
@@ -190,12 +190,6 @@ def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -
     return report if report.summary else replace(report, summary=title)
 
 
-def is_incident_report(body: str) -> bool:
-    """Whether at least half of the shipped form's headings stand in the body, whoever opened it and however labelled."""
-    asked = {asked.label.casefold() for asked in shipped_form().fields}
-    return 2 * len(asked & {block.heading.casefold() for block in blocks(body)}) >= len(asked)
-
-
 @dataclass(frozen=True, slots=True)
 class _Given:
     """One answer under one heading."""
@@ -233,30 +227,12 @@ def _answers(body: str, policy: Policy) -> dict[str, list[_Given]]:
     wanted = {
         " ".join(words.casefold().split()): _FIELDS.get(name, name) for words, name in policy.intake.fields.items()
     }
-    for block in _known(blocks(body), wanted):
+    for block in blocks(body, lambda words: _meaning(words, wanted) is not None):
         meaning = _meaning(block.heading, wanted)
         if meaning is not None:
             value = _without_comments(block.text)
             found.setdefault(meaning, []).extend([_Given(block.heading, value)] if _is_answer(value) else [])
     return found
-
-
-def _known(cut: Sequence[Block], wanted: Mapping[str, str]) -> list[Block]:
-    """Bold lines whose words are no known heading are part of the answer they stand in."""
-    joined: list[tuple[Block, list[str]]] = []
-    for block in cut:
-        if joined and block.line.lstrip()[:1] != "#" and _meaning(block.heading, wanted) is None:
-            inline = block.line if block.line.rstrip().endswith(("**", "__")) else ""
-            joined[-1][1].append(f"{inline}\n{block.text}" if inline else _inline(block))
-        else:
-            joined.append((block, [block.text]))
-    return [replace(block, text="\n".join(parts).strip()) for block, parts in joined]
-
-
-def _inline(block: Block) -> str:
-    """The source of a `**Heading:** text` block: its text begins in the line of the heading."""
-    _, _, below = block.text.partition("\n")
-    return f"{block.line}\n{below}"
 
 
 def _meaning(heading: str, wanted: Mapping[str, str]) -> str | None:
@@ -492,7 +468,7 @@ def _without_comments(text: str) -> str:
     while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start + 2)) >= 0:
         parts.append(text[at:start])
         at = end + 3
-    return "".join([*parts, text[at:]]).strip()
+    return "".join([*parts, text[at:]]).strip(" \r\n")
 
 
 def _first_line(text: str) -> str:
@@ -741,12 +717,12 @@ def _plain_words(text: str) -> str:
     words = re.sub(r"([0-9]{4})[年] *([0-9]{1,2})[月] *([0-9]{1,2})[日号]?", r"\1-\2-\3 ", words)
     words = re.sub(r"([0-9]{1,2})[時时点] *([0-9]{1,2})分?", r"\1:\2", words)
     if not _AGO_SIGN.search(words):
+        words = re.sub(r"([0-9]) (?:uhr|hrs|hours|o'clock)\b", r"\1", words)
         words = re.sub(r"([0-9]{1,2}) ?h ?([0-9]{2})?(?= |$)", lambda m: f"{m[1]}:{m[2] or '00'}", words)
-    words = re.sub(r"([0-9]) (?:uhr|hrs|hours|o'clock)\b", r"\1", words)
     words = re.sub(r"(?<=[0-9:])-[0-9]{1,2}:[0-9]{2}(?=$| utc| gmt)(?<![03]0)(?<!45)", "", words)
     words = re.sub(r"(?<=\d) - .*?\d{1,2}:\d\d(?::\d\d)?", "", words)
-    words = re.sub(r"\((utc|gmt|[a-z]{2,5})\)", r"\1", words)
-    words = re.sub(r" ?\([^()]*\)$", "", words)
+    words = re.sub(r" ?\((?:about|approx|ca|circa|estimated|ungefähr|environ)[^()]*\)$", "", words)
+    words = re.sub(r"\(([a-z]{2,5}|(?:utc|gmt)? ?[-+][0-9:]+)\)", r"\1", words)
     words = re.sub(
         r"\b(?:utc|gmt) ?([+-]) ?([0-9]{1,2})(?::?([0-9]{2}))?(?![0-9])",
         lambda m: f"{m[1]}{int(m[2]):02d}:{m[3] or '00'}",

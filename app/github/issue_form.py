@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -92,7 +92,7 @@ def read_form(text: str) -> Form:
     if len(text) > FORM_LIMIT:
         raise FormFault(f"The form is longer than {FORM_LIMIT // 1024} KiB.")
     root, trouble = _tree(text)
-    if isinstance(root, list):
+    if isinstance(root, list) and any(isinstance(item, dict) for item in root):
         root = {"body": root}
     if not isinstance(root, dict) or not {"name", "description", "title", "body"} & root.keys():
         wanted = "A form begins with 'name:' and has its questions in a list below 'body:'."
@@ -254,16 +254,19 @@ def fits(form: Form, body: str) -> bool:
     return _read(form, body)[1]
 
 
-def blocks(body: str) -> tuple[Block, ...]:
+def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
     """The body cut at its headings, for a form nobody knows: `#` to `######`, and lines that are `**bold**` as a whole.
 
     Headings in fences and HTML comments are text.  `**Severity:** SEV1` is a heading and its text in one line.
+    People also write bold for other reasons: with `known`, bold words count only where it says so.
     """
     lines = _lines(body)
     hidden = _hidden(_markers(lines))
     found: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines):
-        if line and line[0] in _HEADS and (heading := _heading(line)) is not None and not _within(hidden, number):
+        if not line or line[0] not in _HEADS or (heading := _heading(line)) is None or _within(hidden, number):
+            continue
+        if known is None or line.lstrip(" ").startswith("#") or known(heading[0]):
             found.append((number, *heading))
     marks = [(-1, "", ""), *found]
     ends = [number for number, _, _ in found] + [len(lines)]
@@ -357,6 +360,7 @@ class _Page:
             exact.setdefault(first.strip(), []).append(number)
             for name in {_alike(first)} if first else {"", "none", "null", _alike(asked.id or "")}:
                 alike.setdefault(name, []).append(number)
+        fields_of: dict[str, list[int]] = {}
         found: list[_Place] = []
         for line in self.solid:
             heading = self.lines[line]
@@ -365,7 +369,9 @@ class _Page:
             words = heading[3:].strip()
             if len(words) > 4000:
                 continue
-            for number in alike.get(_alike(words), ()):
+            if words not in fields_of:
+                fields_of[words] = alike.get(_alike(words), [])
+            for number in fields_of[words]:
                 more = [part.strip() for part in self.fields[number].label.split("\n")[1:]]
                 below = line + 1 + len(more)
                 if more and [part.strip() for part in self.lines[line + 1 : below]] != more:
@@ -549,13 +555,13 @@ def _wraps(head: str, foot: str) -> bool:
 
 def _answer(asked: Field, lines: list[str]) -> Answer:
     text = _trimmed(lines)
-    if not text or text == _NO_RESPONSE:
+    if not text.strip() or text == _NO_RESPONSE:
         return None
     match asked.kind:
         case "checkboxes":
             return _ticks(text) or text
         case "dropdown":
-            return _choice(asked, text.strip())
+            return _choice(asked, text.strip(" "))
         case "input":
             return text.strip()
         case _:
@@ -573,8 +579,8 @@ def _choice(asked: Field, text: str) -> Answer:
 
 def _trimmed(lines: Sequence[str]) -> str:
     """Without the blank lines around it and the spaces behind it; an indented first line keeps its indent."""
-    text = "\n".join(lines).rstrip()
-    first = len(text) - len(text.lstrip())
+    text = "\n".join(lines).rstrip(" \n")  # and nothing else: a no-break space can be meant to deceive
+    first = len(text) - len(text.lstrip(" \n"))
     return text[text.rfind("\n", 0, first) + 1 :]
 
 

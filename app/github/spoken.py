@@ -18,6 +18,7 @@ MOST_COMMANDS = 10
 
 _COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]{0,39})(?:[ \t]+(.*))?")
 _MAYBE = re.compile(r"^[ \t]*/[A-Za-z]", re.MULTILINE)
+_BLANK = re.compile(r"\n(?:[ \t]*\n){2,}")
 _TICKS = re.compile(r"`+")
 _SPECIAL = re.compile(r"`+|<!--|\\")
 _MARKDOWN = MarkdownIt("commonmark")
@@ -28,6 +29,7 @@ def spoken(body: str) -> tuple[Spoken, ...]:
     body = body.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
     if not _MAYBE.search(body):
         return ()
+    body = _BLANK.sub("\n\n", body)
     found: list[Spoken] = []
     for paragraph in _paragraphs(body):
         for line in _said(paragraph):

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from app.core.events import Role
 from app.github.client import Client
-from app.github.text import cleaned
 from app.ports import Comment, DeliveryFailed, Gone, NewFile, PolicyText, Pull, Repository
+from app.text import cleaned
 
 POLICY_PATH = ".github/incidents.yml"
 _LARGEST_POLICY = 64 * 1024
@@ -66,8 +66,9 @@ class GitHubTracker:
         for label in sorted(remove):
             try:
                 self._call("DELETE", f"/issues/{number}/labels/{quote(label, safe='')}")
-            except Gone:
-                self.issue(number)  # the label is gone already, or the issue is: then this raises
+            except Gone as gone:
+                if "label does not exist" not in str(gone).lower():
+                    raise
 
     def comment(self, number: int, body: str) -> Comment:
         return comment_from(self._call("POST", f"/issues/{number}/comments", {"body": body}))

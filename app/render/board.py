@@ -136,12 +136,11 @@ def _on_call(incident: Incident, policy: Policy) -> Markdown:
 
 
 def _ladder(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
-    steps = facts.escalated(incident, links, now.date())
+    steps = facts.escalated(incident, links, now.date(), 8)
     if incident.status.open:
         yield "On call", [_on_call(incident, policy)]
     if steps or incident.status.open:
-        left_out = [md("{} more, in the timeline", len(steps) - 8)] if len(steps) > 8 else []
-        yield "Escalated so far", [*left_out, *steps[-8:]] or [md("nobody yet")]
+        yield "Escalated so far", steps or [md("nobody yet")]
     if incident.left or not incident.status.open:
         return
     following = facts.coming(incident, policy, now)
@@ -156,12 +155,12 @@ def _reasons(incident: Incident) -> Markdown:
 def _latest_update(
     incident: Incident, policy: Policy, links: Mapping[str, str], day: date
 ) -> tuple[Markdown, Markdown] | None:
-    told = facts.updates(incident)
-    if not told:
+    updates = facts.updates(incident)
+    if not updates:
         return None
-    entry, text = told[-1]
-    when = facts.link_of(moment(entry.at, policy.zone, day=day), entry, links)
-    return md("{} by {}", when, person(entry.by)), text
+    last = updates[-1]
+    when = facts.link_of(moment(last.at, policy.zone, day=day), last, links)
+    return md("{} by {}", when, person(last.by)), facts.told(last)
 
 
 def _timeline_title(entries: int, shown: int) -> Markdown:

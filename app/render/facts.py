@@ -66,9 +66,14 @@ def title_of(clock: str) -> Markdown:
     return safe(CLOCKS[clock].title)
 
 
-def updates(incident: Incident) -> list[tuple[Entry, Markdown]]:
-    """What was told, the latest last."""
-    return [(entry, said(entry.text.removeprefix(_UPDATE), 1000)) for entry in incident.timeline if _told(entry)]
+def updates(incident: Incident) -> list[Entry]:
+    """The rows that tell how it goes, the latest last."""
+    return [entry for entry in incident.timeline if entry.by and entry.text.startswith(_UPDATE)]
+
+
+def told(update: Entry) -> Markdown:
+    """What such a row tells."""
+    return said(update.text.removeprefix(_UPDATE), 1000)
 
 
 def progress(incident: Incident) -> list[Entry]:
@@ -80,12 +85,13 @@ def progress(incident: Incident) -> list[Entry]:
     ]
 
 
-def escalated(incident: Incident, links: Mapping[str, str], day: date) -> list[Markdown]:
-    """The pages, in one phrase, and the escalations so far, in order.  `day` is taken for granted."""
+def escalated(incident: Incident, links: Mapping[str, str], day: date, most: int) -> list[Markdown]:
+    """The pages, in one phrase, and the last escalations, in order.  `day` is taken for granted."""
     pages = [entry for entry in incident.timeline if entry.key.startswith("escalate/page")]
     steps = [entry for entry in incident.timeline if entry.text.startswith(_ESCALATED)]
-    told = [_stepped(entry, links, day) for entry in steps]
-    return [_paged(pages, links, day), *told] if pages else told
+    paged = [_paged(pages, links, day)] if pages else []
+    earlier = [md("{} more, in the timeline", len(steps) - most)] if len(steps) > most else []
+    return [*paged, *earlier, *(_stepped(entry, links, day) for entry in steps[-most:])]
 
 
 def coming(incident: Incident, policy: Policy, now: datetime) -> list[Markdown]:
@@ -132,10 +138,6 @@ def _paged(pages: Sequence[Entry], links: Mapping[str, str], day: date) -> Markd
 
 def _stepped(entry: Entry, links: Mapping[str, str], day: date) -> Markdown:
     return md("{} {}", link_of(utc(entry.at, day=day), entry, links), said(entry.text.removeprefix(_ESCALATED), 240))
-
-
-def _told(entry: Entry) -> bool:
-    return bool(entry.by) and entry.text.startswith(_UPDATE)
 
 
 def _step(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Markdown | None:

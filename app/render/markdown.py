@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from app.text import fenced, length, quoted, quoted_lines
 
@@ -57,6 +57,8 @@ def safe(value: object) -> Markdown:
         return said(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return Markdown(value)
+    if isinstance(value, Undefined):
+        str(value)  # raises, and names what is missing
     raise TypeError(f"{type(value).__name__} cannot be shown in Markdown")
 
 

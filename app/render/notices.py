@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines
-from app.core.effects import Ask, Escalate, Notice, Page, Remind
+from app.core.effects import Ask, Escalate, Mend, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.ladder import management
 from app.core.lifecycle import Status
@@ -19,11 +19,14 @@ from app.render import facts
 from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
 from app.render.words import moment, span, utc
 
-_LEVELS: tuple[type[Notice], ...] = (Ask, Remind, Page, Escalate)
+_LEVELS: tuple[type[Notice], ...] = (Mend, Ask, Remind, Page, Escalate)
 """From the quietest to the loudest."""
 
 _MENTIONED = 40
 """GitHub notifies 50 people a comment at most."""
+
+_FAULTS = 20
+"""So many faults of a policy file are shown; mending a few often mends more."""
 
 _ANSWERS = {
     "respond": ("first response", "/ack"),
@@ -83,7 +86,10 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
     if isinstance(notice, Remind):
         what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
         asked = md("answered since") if _answered(notice, incident, policy) else code(command)
+        asked = asked if incident.status.open else _in_hand(incident, now)
         return md("⏰ **{} {}: {} {}** · {}", name, title, what.partition(" for ")[0], _ended(notice.due, now), asked)
+    if isinstance(notice, Mend):
+        return md("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", said(notice.faults[0], 120))
     return md("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example(policy))
 
 
@@ -139,6 +145,8 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
             yield _reminder(each, incident, policy, now)
         elif isinstance(each, Ask) and incident.grade.unsure:
             yield from _question(each, incident, policy)
+        elif isinstance(each, Mend):
+            yield _mending(each)
 
 
 def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
@@ -147,6 +155,16 @@ def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datet
         yield md("**Asked of {}:** {}", to, _request(notice, incident))
     at = moment(notice.at, policy.zone, day=now.date())
     yield md("**Why now**, at {}: {}", at, said(notice.because, 600))
+
+
+def _mending(notice: Mend) -> Markdown:
+    shown = joined((md("- {}", said(fault, 400)) for fault in notice.faults[:_FAULTS]), "\n")
+    more = md("\n- and {} more", len(notice.faults) - _FAULTS) if len(notice.faults) > _FAULTS else md("")
+    return md(
+        "The policy file has a fault, so the last good one stays in force and every clock keeps running. To mend:\n\n{}{}",
+        shown,
+        more,
+    )
 
 
 def _request(notice: Escalate, incident: Incident) -> Markdown:
@@ -173,6 +191,8 @@ def _page(incident: Incident, policy: Policy, now: datetime) -> Markdown:
 def _reminder(notice: Remind, incident: Incident, policy: Policy, now: datetime) -> Markdown:
     what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
     at, left = moment(notice.due, policy.zone, day=now.date()), notice.due - now
+    if not incident.status.open:
+        return md("The **{}** was due at {}.", what, at)
     if _answered(notice, incident, policy):
         return md("The **{}** was due at {}, and has come since.", what, at)
     when = md("is due at {}, in {}", at, span(left)) if left > timedelta() else md("was due at {}", at)

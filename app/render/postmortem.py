@@ -83,13 +83,13 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
         symptoms=said_block(report.symptoms, 4000),
         workaround=said_lines(report.workaround, 2000),
         updates=[
-            (facts.link_of(utc(entry.at, day=day), entry, links), person(entry.by), text)
-            for entry, text in facts.updates(incident)
+            (facts.link_of(utc(entry.at, day=day), entry, links), person(entry.by), facts.told(entry))
+            for entry in facts.updates(incident)
         ],
         metrics=list(_metrics(incident)),
         promises=[_promise(promise, incident, policy, now) for promise in deadlines(incident, policy)],
         breaches=list(_breaches(incident, day)),
-        escalations=facts.escalated(incident, links, day),
+        escalations=facts.escalated(incident, links, day, 100),
         timeline=[
             (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.text, 600)) for e in incident.timeline
         ],

@@ -65,12 +65,12 @@ def sort_into(db: Db, delivery: Delivery, lane: Lane) -> None:
     )
 
 
-def of_lane(db: Db, lane: Lane) -> list[Delivery]:
-    """The deliveries that wait for this incident, in the order of their arrival."""
+def of_lane(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
+    """The oldest deliveries that wait for this incident, in the order of their arrival."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery"
-        " WHERE state = 'sorted' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT 500",
-        (lane.repo_id, lane.number),
+        " WHERE state = 'sorted' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
+        (lane.repo_id, lane.number, most),
     ).fetchall()
     return [_delivery(row) for row in rows]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-
 from psycopg.sql import SQL, Identifier
 
 from app.core.events import Alarm, Event

@@ -12,6 +12,7 @@ from app.store.database import Database
 from app.web.health import health
 from app.web.webhook import webhook
 
+
 def application(
     database: Database,
     secrets: Sequence[str],

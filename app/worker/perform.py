@@ -22,12 +22,12 @@ from app.core.effects import (
     SetLabels,
     ShowBoard,
 )
+from app.core.events import Left, PostmortemOpened
 from app.core.incident import Incident
 from app.core.labels import managed
 from app.core.policy import Policy
 from app.github.history import event_links
 from app.github.inbound import Happened, pull_key
-from app.core.events import Left, PostmortemOpened
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, Tracker
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
@@ -55,10 +55,12 @@ class _Work:
     incident: Incident
     policy: Policy
     board_id: int | None
+    board_url: str
 
     def links(self) -> dict[str, str]:
+        """Where things that were said can be seen, by their keys; the board by the name `board`."""
         with self.desk.database.transaction() as db:
-            return outbox.links(db, self.lane)
+            return {**outbox.links(db, self.lane), "board": self.board_url}
 
     def marker(self, content: Mapping[str, Any]) -> str:
         return self.desk.signer.marker(self.lane, content)
@@ -101,7 +103,7 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
         outbox.trying(db, orders)
     tracker = desk.tracker(repository)
     policy = desk.policies.of(desk.database, tracker, repository, desk.clock()).policy
-    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id)
+    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url)
     desk.failpoints.reach("before_post")
     try:
         url = _carry_out(work, orders)
@@ -168,7 +170,8 @@ def _set_labels(work: _Work, order: Order) -> str:
     should, own = order.effect.labels, managed(work.policy.labels)
     work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
     with work.desk.database.transaction() as db:
-        incidents.saw_labels(db, work.lane, (carried - own) | should, work.desk.clock())
+        # What GitHub tells of our own change, in the same second, is older than what we know.
+        incidents.saw_labels(db, work.lane, (carried - own) | should, work.desk.clock() + timedelta(seconds=1))
     return ""
 
 
@@ -212,7 +215,8 @@ def _assign(work: _Work, order: Order) -> str:
 
 def _open_postmortem(work: _Work, order: Order) -> str:
     """The pull request, wherever an earlier attempt got stuck."""
-    links = {**event_links(work.tracker.timeline(work.lane.number), work.incident.url), **work.links()}
+    anywhere = {entry.key: work.incident.url for entry in work.incident.timeline}
+    links = {**anywhere, **event_links(work.tracker.timeline(work.lane.number), work.incident.url), **work.links()}
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:

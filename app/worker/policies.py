@@ -1,6 +1,6 @@
 """Which policy is in force in a repository.
 
-The file is read when it is first needed, when a push touched it, and every few minutes beside.  A file with a fault
+The file is read when it is first needed, when a push touched it, and every few hours beside.  A file with a fault
 changes nothing: the last good one stays in force, and the fault is told once.
 """
 
@@ -19,7 +19,7 @@ from app.ports import DeliveryFailed, PolicyText, Repository, Tracker
 from app.store import policies
 from app.store.database import Database
 
-_FRESH = timedelta(minutes=30)
+_FRESH = timedelta(hours=2)
 """A push says when the file changed; this is for a push that was lost."""
 _SHIPPED = "guide"
 

@@ -27,6 +27,11 @@ PARKED = Counter("muster_jobs_failed", "Wake-ups that ended with a bug of ours",
 LATE = Gauge("muster_oldest_alarm_seconds", "How long the most overdue alarm has been waiting")
 
 
+_QUEUE = "muster"
+_POLL = 0.25
+"""Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
+
+
 class Queue:
     """Wakes incidents and works them off."""
 
@@ -35,35 +40,30 @@ class Queue:
         self.desk = desk
         self._beat = beat
         self._concurrency = concurrency
-        connector = procrastinate.PsycopgConnector(conninfo=desk.database.url, min_size=1, max_size=4)
-        self._app = procrastinate.App(connector=connector)
-        self._sort = self._app.task(name="sort", queue="muster", lock="sort", queueing_lock="sort")(self._sort_now)
-        self._wake = self._app.task(name="wake", queue="muster")(self._wake_now)
+        # Two sides of one queue: waking is done from any thread, working in an event loop of its own.
+        self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=desk.database.url, max_size=4))
+        self._working = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=desk.database.url, max_size=4))
+        self._working.task(name="sort")(self._sort_now)
+        self._working.task(name="wake")(self._wake_now)
         self._stop = threading.Event()
 
     def open(self) -> Queue:
         """Ready to wake from any thread."""
-        self._app.open()
+        self._waking.open()
         return self
 
     def close(self) -> None:
-        self._app.close()
+        self._waking.close()
 
     def delivered(self) -> None:
         """A delivery has been stored: somebody should sort it."""
-        try:
-            self._sort.defer()
-        except AlreadyEnqueued:
-            return
+        self._put("sort", "sort")
 
     def wake(self, lanes: Iterable[Lane]) -> None:
         """Wake these incidents.  At most one wake-up waits for each, and one runs."""
         for lane in lanes:
             lock = f"incident {lane}"
-            try:
-                self._wake.configure(lock=lock, queueing_lock=lock).defer(repo_id=lane.repo_id, number=lane.number)
-            except AlreadyEnqueued:
-                continue
+            self._put("wake", lock, lock=lock, repo_id=lane.repo_id, number=lane.number)
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
@@ -105,15 +105,22 @@ class Queue:
         """Finish what is being done, and return from `run`."""
         self._stop.set()
 
+    def _put(self, task: str, waits: str, *, lock: str | None = None, **arguments: int) -> None:
+        """One job; none where one of that name waits already."""
+        try:
+            self._waking.configure_task(task, queue=_QUEUE, lock=lock, queueing_lock=waits).defer(**arguments)
+        except AlreadyEnqueued:
+            return
+
     async def _work(self) -> None:
-        async with self._app.open_async():
+        async with self._working.open_async():
             working = asyncio.ensure_future(
-                self._app.run_worker_async(
-                    queues=["muster"],
+                self._working.run_worker_async(
+                    queues=[_QUEUE],
                     concurrency=self._concurrency,
                     delete_jobs="successful",
                     install_signal_handlers=False,
-                    fetch_job_polling_interval=1.0,
+                    fetch_job_polling_interval=_POLL,
                     shutdown_graceful_timeout=25,
                 )
             )
@@ -133,5 +140,9 @@ class Queue:
 
     def _wake_now(self, repo_id: int, number: int) -> None:
         lane = Lane(repo_id, number)
-        take(self.desk, lane)
-        perform(self.desk, lane)
+        while True:
+            take(self.desk, lane)
+            perform(self.desk, lane)
+            with self.desk.database.transaction() as db:
+                if not inbox.of_lane(db, lane, most=1):
+                    return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -70,6 +71,7 @@ reports = st.builds(
 )
 
 
+@cache
 def manned(profile: str) -> Policy:
     """A profile with people: two on call, one for each other contact, and nobody who is CTO."""
     policy = shipped(profile)
@@ -77,14 +79,14 @@ def manned(profile: str) -> Policy:
     return replace(policy, contacts={**held, "on-call": ("mona", "hubot")})
 
 
-policies = st.sampled_from([manned(profile) for profile in PROFILES])
+profiles = st.sampled_from(PROFILES)
 _who: dict[str, st.SearchStrategy[Any]] = {
     "by": st.sampled_from(("mona", "hubot", "octocat")),
     "role": st.sampled_from((Role.WRITE, Role.WRITE, Role.TRIAGE, Role.READ)),
 }
-_spoken = st.lists(
-    st.sampled_from(LINES).map(lambda line: Spoken(*line.split(" ", 1))), min_size=1, max_size=3
-).map(tuple)
+_spoken = st.lists(st.sampled_from(LINES).map(lambda line: Spoken(*line.split(" ", 1))), min_size=1, max_size=3).map(
+    tuple
+)
 _events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Said, comment=st.just(1), spoken=_spoken, **_who),
     st.builds(Said, comment=st.just(1), spoken=_spoken, **_who),

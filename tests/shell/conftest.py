@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.shell.night import Night, night
 
 from app.store import embedded
 from app.store.database import Database, migrate
+from tests.shell.night import Night, night
 
 _TEMPLATE = "muster_template"
 

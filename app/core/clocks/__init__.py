@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from app.core.clocks import acknowledge, escalate, resolve, respond, update
@@ -27,12 +28,21 @@ def alarms(incident: Incident, policy: Policy) -> tuple[Alarm, ...]:
 
     None is due before the grade, reopening or return that made it: what is late by then rings at that moment (B11).
     """
-    if incident.left:
-        return ()
-    earliest = incident.reckoned_at
-    found = [alarm for clock in CLOCKS.values() for alarm in clock.alarms(incident, policy)]
-    clipped = [replace(alarm, due=earliest) if alarm.due < earliest else alarm for alarm in found]
-    return tuple(sorted(clipped, key=lambda alarm: alarm.due))
+    found = [alarm for clock in CLOCKS.values() for alarm in _of(clock, incident, policy)]
+    return tuple(sorted(found, key=lambda alarm: alarm.due))
+
+
+def still(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None:
+    """The alarm of that key as it should be now, or None where it should not be any more."""
+    clock = CLOCKS.get(alarm.clock)
+    return next((found for found in _of(clock, incident, policy) if found.mark == alarm.mark), None) if clock else None
+
+
+def _of(clock: Clock, incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if not incident.left:
+        earliest = incident.reckoned_at
+        for alarm in clock.alarms(incident, policy):
+            yield replace(alarm, due=earliest) if alarm.due < earliest else alarm
 
 
 def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
@@ -40,4 +50,4 @@ def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     return tuple(found for clock in CLOCKS.values() if (found := clock.deadline(incident, policy)))
 
 
-__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines"]
+__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines", "still"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from app.core.calendar import due as due_by
 from app.core.calendar import next_opening
@@ -31,6 +32,7 @@ class Deadline:
     rested: timedelta = timedelta()
 
     def mark(self, what: str) -> str:
+        """What the alarms of this promise are marked with: `breach`, or the per cent of a warning, and when it ends."""
         return f"{what}@{stamp(self.due)}"
 
     def broken(self, incident: Incident) -> bool:
@@ -44,7 +46,8 @@ class Deadline:
         """A warning has rung and neither the promise nor the deadline has been reached."""
         if self.met_at is not None or self.broken(incident):
             return False
-        return any(f"{self.clock}/{self.mark(str(percent))}" in incident.rung for percent in policy.warnings)
+        end = stamp(self.due)
+        return any(f"{self.clock}/{percent}@{end}" in incident.rung for percent in policy.warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,11 @@ def deadline(
 def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """The warnings before a breach (B11).  One that was past when the alarms were made anew is not given any more."""
     for percent in policy.warnings:
-        at = _part_of(deadline, percent, policy)
-        alarm = Alarm(at, deadline.clock, deadline.mark(str(percent)))
-        if incident.reckoned_at <= at < deadline.due and alarm.key not in incident.rung:
-            yield alarm
+        mark = deadline.mark(str(percent))
+        if f"{deadline.clock}/{mark}" not in incident.rung:
+            at = _part_of(deadline, percent, policy)
+            if incident.reckoned_at <= at < deadline.due:
+                yield Alarm(at, deadline.clock, mark)
 
 
 def breach(deadline: Deadline, incident: Incident) -> Iterator[Alarm]:
@@ -102,6 +106,7 @@ def judged(incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, 
     return incident, bool(policy.warnings) and alarm.mark == guarded.mark(str(policy.warnings[-1]))
 
 
+@lru_cache(maxsize=4096)
 def stamp(at: datetime) -> str:
     """A moment as it stands in keys: UTC, to the second."""
     return f"{at.isoformat()[:19]}Z"

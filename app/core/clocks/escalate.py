@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 
 from app.core.calendar import due as due_by
 from app.core.clocks.clock import Answer, Clock, Deadline, stamp
 from app.core.effects import Escalate, Page
 from app.core.events import Alarm, Rang
-from app.core.incident import Incident
+from app.core.incident import Incident, replace
 from app.core.ladder import ON_CALL, Reached, Rung, length, management, paging_steps, reached, responsible, waiting
 from app.core.lifecycle import Status
 from app.core.policy import Policy, Step, Targets
@@ -49,9 +49,15 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
 
 def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
     since = stamp(incident.armed_at)
-    times = 1
-    while f"{NAME}/page{index}.{times}@{since}" in incident.rung:
-        times += 1
+
+    def waits(times: int) -> bool:
+        return f"{NAME}/page{index}.{times}@{since}" not in incident.rung
+
+    # Found by halving: where nobody answers for days, there are thousands.
+    most = 1
+    while not waits(most):
+        most *= 2
+    times = 1 + bisect_left(range(1, most + 1), True, key=waits)
     if times == 1 or step.repeat is not None:
         pause = length(step.repeat) if step.repeat else timedelta()
         at = incident.armed_at + length(step.after) + (times - 1) * pause

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from app.core.effects import Effect
 from app.core.events import Event, Role
-from app.core.incident import Incident
+from app.core.incident import Incident, replace
 from app.core.lifecycle import Status, after
 from app.core.policy import Policy
 

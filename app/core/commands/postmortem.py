@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from app.core.commands.command import Answer, Call, Command
 from app.core.effects import OpenPostmortem
 from app.core.events import RESPONDER
-from app.core.incident import Incident
+from app.core.incident import Incident, replace
 from app.core.refusal import Refused
 
 

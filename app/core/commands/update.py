@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from app.core.commands.command import Answer, Call, Command, taken
 from app.core.events import RESPONDER
-from app.core.incident import Incident
+from app.core.incident import Incident, replace
 from app.core.lifecycle import Status, after
 from app.core.refusal import Refused
 

@@ -1,0 +1,5 @@
+"""One incident, played from the report to the merged postmortem."""
+
+from app.demo.play import Played, play
+
+__all__ = ["Played", "play"]

@@ -1,0 +1,113 @@
+"""The stage: the whole of Muster beside a pretend GitHub, on a clock that jumps."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from app import house, ports
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.sandbox import PretendGitHub
+from app.sandbox.world import Repository
+from app.settings import Settings
+from app.store import incidents
+from app.worker.queue import Queue
+
+_PATIENCE = 60.0
+"""Seconds of the wall clock in which everything that is due must have happened."""
+
+
+@dataclass
+class Clock:
+    """The injected clock: it stands still until the play moves it on, so an hour takes no longer than a second."""
+
+    at: datetime
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class Stage:
+    """What the play is played on."""
+
+    clock: Clock
+    github: PretendGitHub
+    built: house.House
+    queue: Queue
+    shop: Repository
+
+    def goes_on(self, until: datetime) -> None:
+        """Time passes until then; every alarm on the way rings at its time, one after the other."""
+        while True:
+            with self.built.desk.database.transaction() as db:
+                due = min((due for _, _, due in incidents.alarms_of(db) if due <= until), default=until)
+            self.clock.at = max(self.clock.at, due)
+            self.settles()
+            if due >= until:
+                return
+
+    def settles(self) -> None:
+        """Everything that is due has happened: deliveries sent and taken, alarms rung, effects carried out."""
+        end = time.monotonic() + _PATIENCE
+        quiet = 0
+        self.queue.look()
+        while quiet < 2:
+            self.github.hooks.settle(_PATIENCE)
+            quiet = quiet + 1 if self.queue.idle() else 0
+            if time.monotonic() > end:
+                raise TimeoutError("the workers did not get done; their log says why")
+            time.sleep(0.01)
+
+    def incident(self, number: int) -> Incident | None:
+        with self.built.desk.database.transaction() as db:
+            stored = incidents.load(db, ports.Lane(self.shop.id, number))
+        return stored.incident if stored else None
+
+    def policy(self) -> Policy:
+        desk, repository = self.built.desk, self._repository()
+        return desk.policies.of(desk.database, desk.tracker(repository), repository, self.clock()).policy
+
+    def _repository(self) -> ports.Repository:
+        with self.built.desk.database.transaction() as db:
+            found = incidents.repository(db, self.shop.id)
+        assert found is not None
+        return found
+
+
+@contextmanager
+def stage(at: datetime, *, name: str, files: dict[str, str], refresh: int | None) -> Iterator[Stage]:
+    """A stage with one repository, in a folder that is gone afterwards; the database is the embedded one."""
+    clock = Clock(at)
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True)))
+        github = PretendGitHub(clock, refresh=refresh)
+        github.start()
+        stack.callback(github.stop)
+        shop = github.add_repository(name, files=files)
+        settings = Settings(
+            home=home,
+            port=0,
+            api_url=github.api_url,
+            app_id=github.app.app_id,
+            private_key=github.app.private_key_pem,
+            webhook_secrets=(github.app.webhook_secret,),
+        )
+        built = stack.enter_context(house.house(settings, clock))
+        queue = Queue(built.desk, beat=0.2).open()
+        stack.callback(queue.close)
+        served = house.door(built, queue)
+        stack.callback(served.stop)
+        github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
+        working = threading.Thread(target=queue.run, name="workers")
+        working.start()
+        stack.callback(working.join)
+        stack.callback(queue.stop)
+        yield Stage(clock, github, built, queue, shop)

@@ -1,0 +1,115 @@
+"""Telling the play in the terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from datetime import datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from app.core.clocks import deadlines
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.demo.play import START, Line, Played, play
+from app.demo.stage import Stage
+from app.render.words import span
+
+_BREATH = 0.5
+"""Seconds between two lines, for people who watch; nobody waits where nobody watches."""
+
+
+def demo(*, stay: bool, as_json: bool) -> int:
+    """Play one incident; exit code 0 when it was played to its end."""
+    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    if as_json:
+        played = play(lambda line, on, number: None, lambda on, played: None)
+        print(json.dumps(_facts(played), ensure_ascii=False, indent=2))
+        return 0
+    watched = console.is_terminal
+    console.print(Rule("[bold]Muster: one incident, from the report to the merged postmortem"))
+    console.print("Starting PostgreSQL, the app and a pretend GitHub on this machine …\n")
+    started = time.monotonic()
+    with Live(console=console, refresh_per_second=8, transient=True) if watched else nullcontext() as live:
+
+        def tell(line: Line, on: Stage, number: int) -> None:
+            console.print(_told(line), soft_wrap=not watched)
+            if live is not None:
+                live.update(_glance(on, number))
+                time.sleep(_BREATH)
+
+        play(tell, lambda on, played: _ending(console, on, played, time.monotonic() - started, live, stay=stay), refresh=3 if stay else None)
+    return 0
+
+
+def _told(line: Line) -> Text:
+    minutes = int((line.at - START).total_seconds() // 60)
+    text = Text(f"{line.at:%H:%M} UTC  +{minutes:>2} min  ", style="dim")
+    text.append(f"{line.who or 'Muster':<7}", style="bold cyan" if line.who else "bold magenta")
+    text.append(" " + line.text)
+    return text
+
+
+def _glance(on: Stage, number: int) -> Panel | Text:
+    incident = on.incident(number)
+    return Panel(_board(incident, on.policy(), on.clock()), title=f"{incident.id} as the board shows it") if incident else Text()
+
+
+def _board(incident: Incident, policy: Policy, now: datetime) -> Group:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("promise", "due", "left"):
+        table.add_column(heading)
+    for promise in deadlines(incident, policy):
+        left = "kept" if promise.met_at else span(promise.due - now) if promise.due > now else "missed"
+        table.add_row(promise.clock, f"{promise.due:%H:%M} UTC", left)
+    head = f"[bold]{incident.severity}[/] · {incident.status} · {incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
+    return Group(Text.from_markup(head), table)
+
+
+def _ending(console: Console, on: Stage, played: Played, seconds: float, live: Live | None, *, stay: bool) -> None:
+    if live is not None:
+        live.stop()
+    console.print()
+    console.print(Rule("The board, as it stands on the issue"))
+    _show(console, played.board)
+    console.print(Rule("The postmortem, as it was merged"))
+    _show(console, played.postmortem)
+    console.print(Rule())
+    console.print(
+        f"{int(played.took.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(played.notices)} comments beside the board"
+        f" · {played.calls} API calls, {played.calls_to_board} from the report to the board"
+    )
+    if stay:
+        console.print(f"The issue:        {played.issue_url}\nThe pull request: {played.pull_url}\nServing until Ctrl-C …")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            console.print("Good night.")
+    else:
+        console.print("To look at the issue and the pull request in a browser: make demo STAY=1")
+
+
+def _show(console: Console, text: str) -> None:
+    """Markdown rendered for a terminal, and as it is for a file; our signed last line is for machines."""
+    shown = "\n".join(line for line in text.splitlines() if not line.startswith("<!-- muster:"))
+    if console.is_terminal:
+        console.print(Markdown(shown))
+    else:
+        console.print(shown, markup=False, soft_wrap=True)
+
+
+def _facts(played: Played) -> dict[str, object]:
+    return {
+        "incident": {"issue": played.number, "board": played.board, "notices": played.notices, "postmortem": played.postmortem},
+        "lines": [{"at": line.at.isoformat(), "who": line.who or "muster", "text": line.text} for line in played.lines],
+        "api_calls": {"to_board": played.calls_to_board, "whole_life": played.calls},
+        "minutes": int(played.took.total_seconds() // 60),
+    }

@@ -1,0 +1,60 @@
+"""`make bench`: every figure that was asked for, beside what was measured here and now.
+
+Times on a shared machine are noisy: these are figures to look at, not tests.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from app.demo import play
+from bench import core, shell
+
+
+def main() -> None:
+    console = Console(highlight=False)
+    table = Table("figure", "asked", "measured", title="Muster, measured")
+    quick = "--quick" in sys.argv
+
+    def row(what: str, asked: str, measured: str) -> None:
+        console.print(f"  {what}: {measured} (asked: {asked})")
+        table.add_row(what, asked, measured)
+
+    console.print("the core …")
+    row("decide, one core", "at least 20,000 events/s", f"{core.decide_rate():,.0f} events/s")
+    row("replay of a 500-event incident", "at most 50 ms", f"{core.replay_ms():.1f} ms")
+    row("muster --help", "at most 300 ms", f"{_help():.0f} ms")
+    console.print("the life of the demo's sev1 …")
+    played = play(lambda line, on, number: None, lambda on, played: None)
+    row("API calls from the report to the board", "at most 6", str(played.calls_to_board))
+    row("API calls of the whole life", "at most 35", str(played.calls))
+    seconds = 5 if quick else 30
+    console.print(f"{shell.RATE} deliveries a second for {seconds} s, with a worker at work …")
+    found = shell.measure(seconds)
+    row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{found.to_label:.0f} ms")
+    row("webhook p50", "at most 20 ms", f"{found.p50:.1f} ms")
+    row("webhook p99", "at most 250 ms", f"{found.p99:.1f} ms")
+    row("webhook slowest", "-", f"{found.longest:.0f} ms")
+    row("deliveries lost", "none", f"{found.sent - found.stored} of {found.sent} ({found.accepted} answered 202)")
+    row("worked off after the last one", "-", f"{found.drained:.0f} s")
+    row("memory of the web process", "at most 150 MB", f"{found.web_memory:.0f} MB")
+    row("memory of the worker process", "at most 150 MB", f"{found.worker_memory:.0f} MB")
+    console.print(table)
+
+
+def _help() -> float:
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "app", "--help"], check=True, stdout=subprocess.DEVNULL)
+        times.append((time.perf_counter() - start) * 1000)
+    return sorted(times)[len(times) // 2]
+
+
+if __name__ == "__main__":
+    main()

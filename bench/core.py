@@ -1,0 +1,119 @@
+"""How fast the core decides.  Prints; asserts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import perf_counter, process_time
+
+from app.core.clocks import alarms
+from app.core.decide import decide
+from app.core.events import Closed, Edited, Event, Labeled, Opened, Rang, Reopened, Role, Said, Unlabeled
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.core.replay import replay
+from app.core.report import Kind, Level, Report
+from app.core.severity import Severity
+from app.core.spoken import Spoken
+from app.policy_file import shipped
+
+DECLARED = datetime(2026, 3, 14, 9, tzinfo=UTC)
+Row = tuple[datetime, Event]
+
+
+def policy() -> Policy:
+    found = shipped("guide")
+    return replace(found, contacts={name: (f"{name}-1", f"{name}-2") for name in found.contacts})
+
+
+def life() -> list[Row]:
+    """A sev1 as it happens: filed, answered late, graded twice, told of, resolved, closed, reopened, closed again."""
+    report = Report(
+        severity=Severity.SEV2, impact=Level.HIGH, urgency=Level.HIGH, kind=Kind.OUTAGE, services=("checkout",)
+    )
+    opened = Opened(
+        id="INC-2026-0314-001",
+        repo="acme/shop",
+        number=7,
+        title="Checkout is down",
+        report=report,
+        by="ada",
+        key="issue/7",
+    )
+    who = {"by": "mona", "role": Role.WRITE, "url": "https://github.com/acme/shop/issues/7"}
+    happened: list[tuple[int, Event]] = [
+        (0, opened),
+        (11, Said(comment=1, spoken=(Spoken("ack"),), **who)),
+        (12, Edited(title="Checkout is down for all", report=report, **who)),
+        (15, Said(comment=1, spoken=(Spoken("update", "The database does not answer."),), **who)),
+        (16, Labeled(label="sev2", **who)),
+        (16, Unlabeled(label="sev1", **who)),
+        (20, Said(comment=1, spoken=(Spoken("status", "identified"), Spoken("escalate", "vendor")), **who)),
+        (40, Said(comment=1, spoken=(Spoken("severity", "sev1 it spreads"),), **who)),
+        (50, Said(comment=1, spoken=(Spoken("update", "The replica takes over."),), **who)),
+        (64, Said(comment=1, spoken=(Spoken("update", "Half of it is back."),), **who)),
+        (66, Labeled(label="bug", **who)),
+        (70, Labeled(label="mitigated", **who)),
+        (80, Said(comment=1, spoken=(Spoken("resolve", "all back"),), **who)),
+        (85, Closed(**who)),
+        (100, Reopened(**who)),
+        (102, Said(comment=1, spoken=(Spoken("ack"),), **who)),
+        (110, Said(comment=1, spoken=(Spoken("update", "It was the disk."), Spoken("resolve", "larger disk")), **who)),
+        (112, Closed(**who)),
+    ]
+    return [
+        (DECLARED + timedelta(minutes=minutes), replace(event, key=event.key or f"event/{number}"))
+        for number, (minutes, event) in enumerate(happened)
+    ]
+
+
+def decide_rate() -> float:
+    """Events a second on one core: the decisions of whole lives, alarms that rang among them."""
+    force = policy()
+    asked = list(_asked(life(), force))
+    decided, began = 0, process_time()
+    while (took := process_time() - began) < 1.0:
+        for incident, event, now in asked:
+            decide(incident, event, force, now)
+        decided += len(asked)
+    return decided / took
+
+
+def replay_ms(events: int = 500) -> float:
+    """Milliseconds to fold an incident of so many events, with the alarms in between; the best of five."""
+    force = policy()
+    opened, *rest = life()[:13]
+    log = [opened]
+    talk = [event for _, event in rest if isinstance(event, Said | Edited | Labeled | Unlabeled)][:-2]
+    for number in range(1, events):
+        event = replace(talk[number % len(talk)], key=f"event/{number}")
+        log.append((DECLARED + timedelta(minutes=3 * number), event))
+    until = log[-1][0] + timedelta(hours=1)
+    times = []
+    for _ in range(5):
+        began = perf_counter()
+        replay(log, force, until)
+        times.append(perf_counter() - began)
+    return min(times) * 1000
+
+
+def _asked(log: list[Row], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
+    """Each question that `decide` is asked in that life."""
+    incident: Incident | None = None
+    for at, event in log:
+        while incident and (waiting := alarms(incident, force)) and waiting[0].due < at:
+            rang, due = Rang(alarm=waiting[0], key=waiting[0].key), waiting[0].due
+            yield incident, rang, due
+            incident = decide(incident, rang, force, due).incident
+        yield incident, event, at
+        incident = decide(incident, event, force, at).incident
+
+
+def main() -> None:
+    print(f"decide: {decide_rate():,.0f} events/s (at least 20,000)")
+    print(f"replay: {replay_ms():.1f} ms for 500 events (at most 50)")
+
+
+if __name__ == "__main__":
+    main()

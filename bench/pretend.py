@@ -1,0 +1,82 @@
+"""The pretend GitHub in a process of its own, with six hundred incidents and the deliveries that tell of them.
+
+Prints one line of JSON for the load: where it listens, who the app is, and the file with the deliveries.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.demo.play import POLICY
+from app.github.intake import shipped_form
+from app.sandbox import Limits, PretendGitHub
+from app.sandbox.form_body import filled
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _incident(github: PretendGitHub, number_of: int) -> None:
+    shop, kai = github.repository("octo/shop"), github.person("kai")
+    severity = shipped_form().fields[1].options[number_of % 4]
+    body = filled(shipped_form(), {"summary": f"Something is broken, {number_of}", "severity": severity, "symptoms": "x" * 3000})
+    number = github.person("jonas").opens(shop, f"[Incident]: number {number_of}", body, ["incident"])
+    kai.comments(shop, number, "/ack")
+    kai.comments(shop, number, "/update We look into it.")
+    kai.comments(shop, number, "Just a remark, nothing to obey.")
+    kai.labels(shop, number, "area/checkout")
+    kai.comments(shop, number, "/resolve It is gone.")
+    kai.comments(shop, number, "Thanks, all.")
+    kai.edits_issue(shop, number, title=f"[Incident]: number {number_of}, resolved")
+
+
+def main() -> None:
+    incidents, file = int(sys.argv[1]), Path(sys.argv[2])
+    github = PretendGitHub(_now, limits=Limits(per_hour=10**9))
+    github.start()
+    shop = github.add_repository("octo/shop", files={".github/incidents.yml": POLICY})
+    for login in ("mona", "kai", "ada", "grace"):
+        github.add_person(login)
+        shop.permit(login, "write")
+    github.add_person("jonas")
+    for number in range(incidents):
+        _incident(github, number)
+    github.hooks.settle(60)
+    deliveries = [
+        {"headers": dict(delivery.headers), "body": base64.b64encode(delivery.body).decode()}
+        for delivery in reversed(list(github.hooks.deliveries()))
+    ]
+    file.write_text(json.dumps(deliveries))
+    print(
+        json.dumps(
+            {
+                "api_url": github.api_url,
+                "app_id": github.app.app_id,
+                "private_key": github.app.private_key_pem,
+                "secret": github.app.webhook_secret,
+            }
+        ),
+        flush=True,
+    )
+    for line in sys.stdin:
+        if (url := line.strip()) == "stop":
+            break
+        # From now on deliver there: one new incident, for the time from its delivery to its label.
+        github.hooks.url = url
+        number = github.person("jonas").opens(shop, "[Incident]: at rest", "### Severity\n\nSEV3\n", ["incident"])
+        began = _now()
+        while "sev3" not in shop.issue(number).labels and (_now() - began).total_seconds() < 20:
+            time.sleep(0.001)
+        print(json.dumps({"ms": (_now() - began).total_seconds() * 1000}), flush=True)
+        github.hooks.settle(20)
+    github.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""How fast the shell is: real processes for web, worker and the pretend GitHub, real HTTP between them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from app.serving import free_port
+from app.store import embedded
+from app.store.database import migrate
+
+RATE = 200
+"""Deliveries a second."""
+_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured.  Times in milliseconds, memory in MB."""
+
+    sent: int
+    accepted: int
+    stored: int
+    p50: float
+    p99: float
+    longest: float
+    to_label: float
+    web_memory: float
+    worker_memory: float
+    drained: float
+
+
+def measure(seconds: int = 30) -> Figures:
+    """Send for that long, then wait until all has been worked off."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True)))
+        postgres = embedded.start(folder)
+        stack.callback(postgres.stop)
+        migrate(postgres.url)
+        deliveries = folder / "deliveries.json"
+        incidents = RATE * seconds // 8
+        pretend = stack.enter_context(_child([sys.executable, "-m", "bench.pretend", str(incidents), str(deliveries)], {}))
+        said = json.loads(_line(pretend))
+        port = free_port()
+        environment = {
+            "DATABASE_URL": postgres.url,
+            "GITHUB_API_URL": said["api_url"],
+            "GITHUB_APP_ID": str(said["app_id"]),
+            "GITHUB_APP_PRIVATE_KEY": said["private_key"],
+            "GITHUB_WEBHOOK_SECRET": said["secret"],
+            "PORT": str(port),
+            "MUSTER_HOME": str(folder),
+        }
+        web = stack.enter_context(_child([sys.executable, "-m", "app", "web"], environment))
+        worker = stack.enter_context(_child([sys.executable, "-m", "app", "worker"], environment))
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(f"{url}/readyz")
+        to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(15))
+        load = json.loads(deliveries.read_text())[: RATE * seconds]
+        taken = asyncio.run(_send(port, load))
+        times = sorted(ms for ms, _ in taken)
+        before = time.monotonic()
+        stored = _drain(postgres.url, [delivery["headers"]["X-GitHub-Delivery"] for delivery in load])
+        return Figures(
+            sent=len(load),
+            accepted=sum(status == 202 for _, status in taken),
+            stored=stored,
+            p50=times[len(times) // 2],
+            p99=times[len(times) * 99 // 100],
+            longest=times[-1],
+            to_label=to_label,
+            web_memory=_megabytes(web),
+            worker_memory=_megabytes(worker),
+            drained=time.monotonic() - before,
+        )
+
+
+
+
+async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float, int]]:
+    """Each delivery at its moment, whatever became of those before; the time counts from that moment."""
+    waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+    results: list[tuple[float, int]] = []
+
+    async def sender() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (job := await waiting.get()) is not None:
+            due, request = job
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+            await reader.readexactly(length)
+            results.append(((time.perf_counter() - due) * 1000, int(head.split(b" ")[1])))
+        writer.close()
+
+    requests = [_request(delivery) for delivery in deliveries]
+    senders = [asyncio.create_task(sender()) for _ in range(_CONNECTIONS)]
+    start = time.perf_counter() + 0.2
+    for number, request in enumerate(requests):
+        due = start + number / RATE
+        if (pause := due - time.perf_counter()) > 0:
+            await asyncio.sleep(pause)
+        waiting.put_nowait((due, request))
+    for _ in senders:
+        waiting.put_nowait(None)
+    await asyncio.gather(*senders)
+    return results
+
+
+def _request(delivery: dict[str, Any]) -> bytes:
+    body = base64.b64decode(delivery["body"])
+    headers = {**delivery["headers"], "Host": "127.0.0.1", "Content-Length": str(len(body))}
+    head = "POST /webhook HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+    return head.encode() + body
+
+
+def _at_rest(pretend: subprocess.Popen[str], url: str) -> float:
+    """Milliseconds from a delivery to the label, with nothing else going on."""
+    assert pretend.stdin is not None
+    pretend.stdin.write(url + "\n")
+    pretend.stdin.flush()
+    ms = float(json.loads(_line(pretend))["ms"])
+    time.sleep(0.4)
+    return ms
+
+
+def _drain(url: str, sent: list[str]) -> int:
+    """Wait until every delivery has been taken; how many of those sent are there."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(2400):
+            waits = connection.execute("SELECT 1 FROM delivery WHERE state IN ('new', 'sorted') LIMIT 1").fetchone()
+            if waits is None:
+                break
+            time.sleep(0.25)
+        row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (sent,)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def _megabytes(process: subprocess.Popen[str]) -> float:
+    return float(psutil.Process(process.pid).memory_info().rss / 2**20)
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own child on loopback
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} does not get ready")
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@contextmanager
+def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -1,0 +1,339 @@
+"""Reports: the shipped form, other forms by their wording, the older template, free text."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core.policy import Intake, Policy
+from app.core.report import Exposure, Kind, Level, Report, Source
+from app.core.severity import Scale, Severity
+from app.github.intake import read_report, shipped_form
+from app.github.issue_form import Answer, read_form
+from app.sandbox.form_body import filled
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
+FILES = sorted(path for path in SHARED.glob("*.y*ml")) if SHARED.is_dir() else []
+OPENED = datetime(2026, 3, 14, 9, 40, tzinfo=UTC)  # a Saturday
+WHOLE: dict[str, Answer] = {
+    "summary": "Checkout is down",
+    "severity": "SEV1 — everything is down, data is lost or leaking, or there is a security breach",
+    "impact": "High — all or most users, or a critical business function",
+    "urgency": "Medium — today",
+    "type": "Data privacy incident",
+    "services": "checkout, `payments`",
+    "detection": "Third-party notice",
+    "started_at": "30 minutes ago",
+    "detected_at": "2026-03-14 10:15 +01:00",
+    "symptoms": "### Severity\n\nSEV4 — small, cosmetic, or a question\n\n### Summary",
+    "affected": "2,000 customers",
+    "revenue": "none",
+    "workaround": "invoice",
+    "personal_data": "Possibly",
+}
+
+
+def report(body: str, policy: Policy | None = None, title: str = "[Incident]: It broke") -> Report:
+    return read_report(body, title=title, opened_at=OPENED, policy=policy or Policy())
+
+
+def graded(value: str, scale: Scale = Scale.SEV, heading: str = "Severity") -> tuple[Severity | None, str]:
+    read = report(f"### {heading}\n\n{value}\n\n### Other\n\nx", Policy(scale=scale))
+    return read.severity, "; ".join(read.doubts)
+
+
+def started(text: str, zone: str = "UTC") -> tuple[str | None, str]:
+    read = report(f"### Started at\n\n{text}", Policy(zone=zone))
+    return (f"{read.started_at:%Y-%m-%d %H:%M}" if read.started_at else None), "; ".join(read.doubts)
+
+
+def test_the_shipped_form() -> None:
+    assert report(filled(shipped_form(), WHOLE)) == Report(
+        summary="Checkout is down",
+        severity=Severity.SEV1,
+        impact=Level.HIGH,
+        urgency=Level.MEDIUM,
+        kind=Kind.PRIVACY,
+        services=("checkout", "payments"),
+        source=Source.THIRD_PARTY,
+        started_at=OPENED - timedelta(minutes=30),
+        detected_at=datetime(2026, 3, 14, 9, 15, tzinfo=UTC),
+        symptoms="### Severity\n\nSEV4 — small, cosmetic, or a question\n\n### Summary",
+        affected="2,000 customers",
+        revenue="none",
+        workaround="invoice",
+        personal_data=Exposure.POSSIBLY,
+    )
+
+
+def test_the_shipped_form_is_the_one_people_copy() -> None:
+    copied = (ROOT / "issue-templates" / "incident-report.yml").read_bytes()
+    assert copied == (ROOT / "app" / "github" / "data" / "incident-report.yml").read_bytes()
+
+
+def test_every_choice_of_the_shipped_form_is_understood() -> None:
+    for number, asked in enumerate(shipped_form().fields):
+        for option in asked.options:
+            read = report(filled(shipped_form(), {shipped_form().keys()[number]: option}))
+            assert read.doubts == (), option
+            values = (read.severity, read.impact, read.urgency, read.kind, read.source, read.personal_data)
+            assert sum(value is not None for value in values) == (option != "Not sure"), option
+
+
+def test_an_empty_form_is_structured_and_takes_its_summary_from_the_title() -> None:
+    assert report(filled(shipped_form(), {})) == Report(summary="It broke")
+
+
+def test_the_older_template_has_the_same_headings() -> None:
+    text = (ROOT / "issue-templates" / "incident_report.md").read_text("utf-8").split("---", 2)[2]
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [asked.label for asked in shipped_form().fields]
+    assert report(text) == Report(summary="It broke")
+    written = text.replace("## Impact\n", "## Impact\n\nhigh\n").replace("## Severity\n", "## Severity\n\nsev2\n")
+    assert (report(written).severity, report(written).impact) == (Severity.SEV2, Level.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("title", "body", "summary"),
+    [
+        ("[Incident]: Checkout", "help\nus", "Checkout"),
+        ("", "all is\ndown\n\nreally", "all is"),
+        ("  ", "", ""),
+        ("[Incident]: ", "### What to do\n\nx", "### What to do"),
+    ],
+)
+def test_free_text_is_not_structured(title: str, body: str, summary: str) -> None:
+    assert report(body, title=title) == Report(summary=summary, symptoms=body.strip(), structured=False)
+
+
+SEV1, SEV2, SEV3, SEV4 = Severity
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [
+        ("SEV1", SEV1), ("sev1", SEV1), ("SEV-1", SEV1), ("Sev 2", SEV2), ("SEV1\r\n", SEV1), ("SEV1 — full outage", SEV1),
+        ("SEV2: slow", SEV2), ("SEV-3 — Limited", SEV3), ("Critical", SEV1), ("high", SEV2), ("High - major", SEV2),
+        ("Moderate", SEV3), ("Medium (some)", SEV3), ("Low", SEV4), ("Kritisch", SEV1), ("élevée", SEV2), ("Média", SEV3),
+        ("高", SEV2), ("低", SEV4), ("Niski", SEV4), ("- [ ] SEV1\n- [x] SEV2", SEV2),
+        ("Not sure", None), ("Not sure — you decide", None), ("Unknown", None), ("_No response_", None), ("None", None),
+        ("不明", None), ("", None), ("<!-- SEV1 -->", None), ("- [ ] SEV1\n- [ ] SEV2", None),
+    ],
+)  # fmt: skip
+def test_a_severity_that_is_understood(value: str, severity: Severity | None) -> None:
+    assert graded(value) == (severity, "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "**SEV1**", "SEV1, SEV2", "sev01", "SEV1 SEV2", "SEV1 - SEV2", "SEV1 (or sev 2)", "SEV1-2", "SEV0", "SEV5", "1", "SEV1.",
+        "🔴 SEV1", "`SEV1`", "Near-miss — nothing", "quite bad", "SEV1  — x", "\tSEV1", "SEV1\u00a0", "- [x] SEV1\n- [x] SEV2",
+    ],
+)  # fmt: skip
+def test_a_severity_that_is_not_understood_is_a_doubt(value: str) -> None:
+    severity, doubt = graded(value)
+    assert severity is None
+    assert doubt.startswith("Severity: '")
+    assert doubt.endswith("' is not one of SEV1, SEV2, SEV3, SEV4 or Not sure")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\u0405EV1", r"\u0405EV1"), ("SEV1\u202e", r"SEV1\u202e"), ("sev1\u200b", r"sev1\u200b"), ("SEV1\ufe0f", r"SEV1\ufe0f"),
+        ("sev1\u0301", r"sev1\u0301"), ("\uff33EV1", r"\uff33EV1"), ("\u017fev1", r"\u017fev1"), ("SEV1\x00", r"SEV1\ufffd"),
+    ],
+)  # fmt: skip
+def test_look_alikes_are_no_severity_and_are_spelled_out(value: str, shown: str) -> None:
+    severity, doubt = graded(value)
+    assert severity is None
+    if "\ufffd" not in value.replace("\x00", "\ufffd"):
+        assert f"'{shown}'" in doubt
+
+
+@pytest.mark.parametrize(
+    ("value", "on_sev", "on_p"),
+    [
+        ("P1", None, SEV2), ("P0 (止血最優先)", None, SEV1), ("P1 (critical - full outage, data loss)", None, SEV2),
+        ("p-3", None, SEV4), ("Priority 1", None, SEV2), ("P4 (low)", None, None), ("SEV-1", SEV1, SEV1), ("S1", SEV1, None),
+    ],
+)  # fmt: skip
+def test_a_bare_p1_follows_the_active_scale(value: str, on_sev: Severity | None, on_p: Severity | None) -> None:
+    assert graded(value)[0] == on_sev
+    assert graded(value, Scale.P)[0] == on_p
+    if on_sev is None:
+        assert graded(value)[1]
+
+
+def test_the_two_meanings_of_p1_are_explained() -> None:
+    assert graded("P1")[1] == (
+        "Severity: 'P1' is sev1 where levels begin with 1, sev2 where they begin with P0. "
+        "Please choose one of SEV1, SEV2, SEV3, SEV4 or Not sure"
+    )
+
+
+def test_two_severities_are_a_question() -> None:
+    body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4\n\n### What happened\n\nx"
+    read = report(body)
+    assert read.severity is None
+    assert read.doubts == ("Severity is answered more than once, with 'SEV1' and 'SEV4'. Which one is right?",)
+    assert report(body.replace("SEV4", "sev1")).severity == SEV1
+
+
+def test_a_priority_counts_where_no_severity_is_asked_for() -> None:
+    assert graded("High", heading="Priority") == (SEV2, "")
+    assert report("### Priority\n\nLow\n\n### Severity\n\nCritical").severity == SEV1
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "value"),
+    [
+        ("### Impact\n\nM", "impact", Level.MEDIUM),
+        ("### Urgency\n\nHigh — now", "urgency", Level.HIGH),
+        ("### 緊急度\n\n低", "urgency", Level.LOW),
+        ("### Impact\n\nEU users get errors", "affected", "EU users get errors"),
+        ("### Incident Type\n\nData Breach", "kind", Kind.SECURITY),
+        ("### Incident Type\n\nOther", "kind", None),
+        ("### Art\n\nDatenverlust", "kind", Kind.DATA_LOSS),
+        ("### Detection\n\nGrafana alert", "source", Source.MONITORING),
+        ("### Detection\n\na customer called", "source", Source.USER),
+        ("### Affected products\n\n- [x] panel\n- [ ] balancer\n- [X] api", "services", ("panel", "api")),
+        ("### Systems involved\n\n- api-content\n- RDS primary", "services", ("api-content", "RDS primary")),
+        ("### 症状 (Symptom)\n\nダウン", "symptoms", "ダウン"),
+        ("### Mitigation / Immediate Workaround\n\nrestart", "workaround", "restart"),
+        ("### Symptoms\n\nsee\n\n**Loud**\n\nend", "symptoms", "see\n\n**Loud**\n\nend"),
+        ("**Severity:** SEV2\n**Impact:** low", "severity", SEV2),
+        ("- **Severity**: SEV2\n- **Impact**: low", "impact", Level.LOW),
+        ("### Symptoms\n\nsee\n**Note:** this\n**Loud**\nend", "symptoms", "see\n**Note:** this\n**Loud**\nend"),
+        (
+            "### Volet RGPD\n\n- [x] Des données sont potentiellement concernées\n- [ ] DPO",
+            "personal_data",
+            Exposure.POSSIBLY,
+        ),
+        ("### Personal data\n\nNo", "personal_data", Exposure.NO),
+        ("### Personal data\n\nyes, names", "personal_data", Exposure.YES),
+    ],
+)
+def test_other_wordings(body: str, field: str, value: object) -> None:
+    read = report(body)
+    assert getattr(read, field) == value
+    assert read.doubts == ()
+    assert read.structured
+
+
+def test_the_policy_may_name_any_heading() -> None:
+    policy = Policy(intake=Intake(fields={"Wie schlimm?": "severity", "Severity": "symptoms", "Sorte": "kind"}))
+    read = report("### WIE SCHLIMM?\n\nhoch\n\n### Severity\n\nit smokes\n\n### Sorte\n\nSecurity", policy)
+    assert (read.severity, read.symptoms, read.kind) == (SEV2, "it smokes", Kind.SECURITY)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("just now", "2026-03-14 09:40"), ("30 minutes ago", "2026-03-14 09:10"), ("~2h ago", "2026-03-14 07:40"), ("2 hours ago", "2026-03-14 07:40"), ("02:10 (UTC+1)", "2026-03-14 01:10"),
+        ("an hour ago", "2026-03-14 08:40"), ("half an hour ago", "2026-03-14 09:10"),
+        ("1 hour and 20 minutes ago", "2026-03-14 08:20"), ("vor 30 Minuten", "2026-03-14 09:10"),
+        ("il y a 2 heures", "2026-03-14 07:40"), ("hace 2 horas", "2026-03-14 07:40"), ("30分前", "2026-03-14 09:10"),
+        ("09:20 today", "2026-03-14 09:20"), ("yesterday 14:00", "2026-03-13 14:00"), ("gestern 14:00 Uhr", "2026-03-13 14:00"),
+        ("23:50", "2026-03-13 23:50"), ("Friday 14:05", "2026-03-13 14:05"), ("March 14 02:10", "2026-03-14 02:10"),
+        ("2026-03-14 02:10 UTC", "2026-03-14 02:10"), ("2026-03-14T02:10:00+02:00", "2026-03-14 00:10"),
+        ("2026-03-14 02:10 UTC+3", "2026-03-13 23:10"), ("14/03/2026 02:10 UTC−03:00", "2026-03-14 05:10"),
+        ("2026-03-14 02:10 CET", "2026-03-14 01:10"), ("2026-03-14 02:10 (Europe/Berlin)", "2026-03-14 01:10"),
+        ("14.03.2026 02:10", "2026-03-14 02:10"), ("12.03.2026 02:10", "2026-03-12 02:10"), ("13/03/2026 08:30", "2026-03-13 08:30"),
+        ("14. März 2026 02:10 Uhr", "2026-03-14 02:10"), ("14 mars 2026 à 02h10", "2026-03-14 02:10"),
+        ("14 de março de 2026 02:10", "2026-03-14 02:10"), ("2026年3月14日 02時10分", "2026-03-14 02:10"),
+        ("2026-03-14 02:10 - 02:40 UTC", "2026-03-14 02:10"), ("about 2:10 am", "2026-03-14 02:10"),
+        ("2026-03-14 09:44 UTC", "2026-03-14 09:44"),
+    ],
+)  # fmt: skip
+def test_a_time(text: str, at: str) -> None:
+    assert started(text) == (at, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "at"),
+    [
+        ("11/03/2026 08:30", "Europe/Berlin", "2026-03-11 07:30"),
+        ("03/11/2026 08:30", "America/New_York", "2026-03-11 12:30"),
+        ("11/03/2026 08:30", "America/Sao_Paulo", "2026-03-11 11:30"),
+        ("03/11/2026 08:30", "UTC", "2026-03-11 08:30"),
+        ("2026-03-04 08:30", "Europe/Berlin", "2026-03-04 07:30"),
+        ("2026-03-14 02:10 CST", "America/Chicago", "2026-03-14 08:10"),
+        ("2026-03-14 02:10 CST", "Asia/Shanghai", "2026-03-13 18:10"),
+        ("today 08:00", "Asia/Tokyo", "2026-03-13 23:00"),
+        ("02:10", "No/Such", "2026-03-14 02:10"),
+    ],
+)
+def test_a_time_in_the_zone_of_the_team(text: str, zone: str, at: str) -> None:
+    assert started(text, zone) == (at, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2026-03-14 12:00 UTC", "is in the future (2026-03-14 12:00 UTC)"), ("18:00", "is in the future"),
+        ("09:50 today", "is in the future"), ("2026-03-14", "has no time of day"), ("2026-02-30 10:00", "is not a time I can read"),
+        ("2016-12-31T23:59:60Z", "is not a time I can read"), ("9" * 40, "is not a time I can read"), ("this morning", "is not a time"),
+        ("02:10 (Lima time)", "is not a time"), ("2026-03-14 02:10 XYZ", "is not a time I can read"), ("2026-03-14 02:10 Mars/Base", "names a time zone I do not know"),
+        ("05/06/2026 08:30", "may mean two days"), ("1970-01-01T00:00:00Z", "more than ten years ago"),
+        ("9999 hours ago", "longer ago than a year"),
+    ],
+)  # fmt: skip
+def test_a_time_that_is_not_understood_is_a_doubt(text: str, why: str) -> None:
+    at, doubt = started(text)
+    assert at is None
+    assert doubt.startswith("Started: '")
+    assert why in doubt
+
+
+@pytest.mark.parametrize("text", ["unknown", "TBD", "_No response_", "-", "Not sure"])
+def test_no_time_is_no_doubt(text: str) -> None:
+    assert started(text) == (None, "")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(max_size=80) | st.text(alphabet="0123456789:/-.+ TZutcamphvorago前年月日", max_size=60),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
+)
+def test_no_text_breaks_the_reading(text: str, zone: str) -> None:
+    heads = ("Started at", "Severity", "Impact", "Urgency", "Type", "Services", "Detection", "Personal data")
+    read = report("\n\n".join(f"### {head}\n\n{text}" for head in heads), Policy(zone=zone), title=text)
+    assert read.started_at is None or read.started_at <= OPENED + timedelta(minutes=5)
+    assert all(len(doubt) < 400 for doubt in read.doubts)
+
+
+@pytest.mark.skipif(not FILES, reason="the folder with real issue forms is not here")
+def test_severities_of_real_forms() -> None:
+    seen = {}
+    for path in FILES:
+        form = read_form(path.read_text("utf-8"))
+        first = {
+            key: (asked.options[0] if asked.kind == "dropdown" and not asked.multiple else None)
+            for key, asked in zip(form.keys(), form.fields, strict=True)
+        }
+        read = report(filled(form, first))
+        seen[path.name.split("__")[0]] = (read.structured, read.severity and str(read.severity))
+    assert seen == {
+        "AreaSong": (True, None),
+        "GB-News-Ltd": (True, "sev1"),
+        "Helix-Stax-Gitops": (True, None),
+        "LCV-Ideas-Software": (True, None),
+        "MBI-NETWORK": (True, None),
+        "My5t3r10us": (True, None),
+        "RetryYN": (True, None),
+        "Vateron-Media": (True, "sev1"),
+        "akn101": (True, None),
+        "bijualappatt": (True, "sev4"),
+        "microsoft": (True, None),
+        "portefaix": (True, None),
+        "singnet": (False, None),
+        "tuna-os": (True, None),
+    }

@@ -1,0 +1,224 @@
+"""`app.yml` is a manifest that GitHub takes, and asks for what Muster uses: no less, and no more."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.github import inbound
+from app.github.client import Answer
+from app.github.tracker import POLICY_PATH, GitHubTracker
+from app.ports import Gone, NewFile, Repository, Tracker
+
+FILE = Path(__file__).parent.parent / "app.yml"
+MANIFEST = yaml.safe_load(FILE.read_text("utf-8"))
+PERMISSIONS: dict[str, str] = MANIFEST["default_permissions"]
+EVENTS: list[str] = MANIFEST["default_events"]
+
+READ, WRITE = "read", "write"
+LEVELS = {READ: 1, WRITE: 2}
+
+# The names of GitHub's API for App permissions on repositories, and the most that each can be.
+KNOWN = dict.fromkeys(
+    [
+        "actions",
+        "administration",
+        "checks",
+        "codespaces",
+        "contents",
+        "dependabot_secrets",
+        "deployments",
+        "environments",
+        "issues",
+        "packages",
+        "pages",
+        "pull_requests",
+        "repository_custom_properties",
+        "repository_hooks",
+        "repository_projects",
+        "secret_scanning_alerts",
+        "secrets",
+        "security_events",
+        "single_file",
+        "statuses",
+        "vulnerability_alerts",
+        "workflows",
+    ],
+    WRITE,
+) | {"metadata": READ}
+
+# What an App has to hold so that GitHub offers it an event.  `installation` and its like come to every App unasked.
+HOLDS = {
+    "check_run": {"checks"},
+    "check_suite": {"checks"},
+    "commit_comment": {"contents"},
+    "create": {"contents"},
+    "delete": {"contents"},
+    "deployment": {"deployments"},
+    "deployment_status": {"deployments"},
+    "fork": {"contents"},
+    "issue_comment": {"issues", "pull_requests"},
+    "issues": {"issues"},
+    "label": {"metadata"},
+    "milestone": {"issues", "pull_requests"},
+    "pull_request": {"pull_requests"},
+    "pull_request_review": {"pull_requests"},
+    "pull_request_review_comment": {"pull_requests"},
+    "push": {"contents"},
+    "release": {"contents"},
+    "repository": {"metadata"},
+    "status": {"statuses"},
+    "sub_issues": {"issues"},
+    "workflow_run": {"actions"},
+}
+
+# What GitHub asks for each call.
+NEEDS = (
+    ("GET", r"/collaborators/[^/]+/permission", "metadata", READ),
+    ("GET", r"/issues(/\d+(/timeline|/comments)?)?", "issues", READ),
+    ("POST", r"/issues/\d+/(labels|comments|assignees)", "issues", WRITE),
+    ("DELETE", r"/issues/\d+/labels/[^/]+", "issues", WRITE),
+    ("PATCH", r"/issues/comments/\d+", "issues", WRITE),
+    ("POST", r"/issues/comments/\d+/reactions", "issues", WRITE),
+    ("GET", r"/pulls", "pull_requests", READ),
+    ("POST", r"/pulls(/\d+/requested_reviewers)?", "pull_requests", WRITE),
+    ("GET", r"/contents/.+", "contents", READ),
+    ("GET", r"/git/ref/heads/.+", "contents", READ),
+    ("POST", r"/git/refs", "contents", WRITE),
+    ("PUT", r"/contents/.+", "contents", WRITE),
+)
+
+REPOSITORY = Repository(id=1, name="octo-org/shop", installation=2)
+NOW = "2026-03-14T09:00:00Z"
+COMMENT = {"id": 5, "created_at": NOW}
+PULL = {"number": 9, "state": "open", "created_at": NOW}
+
+
+class Overheard:
+    """Answers the calls of a tracker, and remembers them."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def call(self, installation: int, method: str, path: str, **rest: Any) -> Answer:
+        path = path.removeprefix(f"/repos/{REPOSITORY.name}")
+        self.calls.append((method, path))
+        if method == "DELETE":
+            raise Gone("the label is gone already")
+        return Answer(200, self._body(path), {})
+
+    def pages(self, installation: int, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        self.call(installation, "GET", path)
+        return iter(())
+
+    def _body(self, path: str) -> Mapping[str, Any]:
+        if path.startswith("/contents/"):
+            return {"type": "file", "encoding": "base64", "content": base64.b64encode(b"scale: sev").decode()}
+        if path.startswith("/git/ref/"):
+            return {"object": {"sha": "0" * 40}}
+        return PULL if path.startswith("/pulls") else COMMENT
+
+
+ARGUMENTS: dict[str, Any] = {
+    "number": 7,
+    "since": None,
+    "label": "incident",
+    "login": "mona",
+    "etag": "",
+    "add": frozenset({"sev1"}),
+    "remove": frozenset({"sev2"}),
+    "body": "text",
+    "comment": 5,
+    "branch": "muster/postmortem-7",
+    "file": NewFile("muster/postmortem-7", "docs/p.md", "text", "message", "title", "body"),
+    "reviewers": ("mona",),
+}
+
+
+def overheard() -> list[tuple[str, str]]:
+    """Every call that a tracker makes, in whatever it can be asked for."""
+    client = Overheard()
+    tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
+    for name in (name for name in vars(Tracker) if not name.startswith("_")):
+        ask = getattr(tracker, name)
+        ask(*(ARGUMENTS[parameter] for parameter in signature(ask).parameters))
+    return client.calls
+
+
+def needed(method: str, path: str) -> tuple[str, str]:
+    found = [(name, level) for verb, pattern, name, level in NEEDS if verb == method and re.fullmatch(pattern, path)]
+    assert found, f"say in NEEDS which permission {method} {path} asks for"
+    return found[0]
+
+
+def test_it_has_the_fields_of_a_manifest() -> None:
+    assert set(MANIFEST) == {
+        "name",
+        "description",
+        "url",
+        "redirect_url",
+        "public",
+        "hook_attributes",
+        "default_permissions",
+        "default_events",
+    }
+    assert MANIFEST["public"] is False
+    assert MANIFEST["hook_attributes"] == {"url": f"{MANIFEST['url']}/webhook", "active": True}
+    assert all(MANIFEST[field].startswith("https://") for field in ("url", "redirect_url"))
+    assert len(MANIFEST["name"]) <= 34
+
+
+@pytest.mark.parametrize(("name", "level"), PERMISSIONS.items())
+def test_a_permission_exists_at_that_level(name: str, level: str) -> None:
+    assert LEVELS[level] <= LEVELS[KNOWN[name]]
+
+
+def test_the_permissions_are_what_the_calls_need() -> None:
+    uses: dict[str, str] = {"metadata": READ}  # GitHub gives no App less
+    for method, path in overheard():
+        name, level = needed(method, path)
+        uses[name] = max(uses.get(name, READ), level, key=LEVELS.__getitem__)
+    assert uses == PERMISSIONS
+
+
+def test_the_policy_file_is_reached_by_contents() -> None:
+    assert ("GET", f"/contents/{POLICY_PATH}") in overheard()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_event_is_one_that_the_permissions_offer(event: str) -> None:
+    assert HOLDS[event] & set(PERMISSIONS)
+
+
+def test_the_events_are_those_that_are_read() -> None:
+    assert len(EVENTS) == len(set(EVENTS))
+    assert {event for event in HOLDS if is_read(event)} == set(EVENTS)
+
+
+def is_read(event: str) -> bool:
+    """Whether a delivery of that name, with everything in it that any might have, leads to anything."""
+    payload = {
+        "action": "opened",
+        "repository": {"id": 1, "full_name": REPOSITORY.name, "default_branch": "main"},
+        "installation": {"id": 2},
+        "issue": {"number": 7},
+        "pull_request": {"number": 9, "head": {"ref": "muster/postmortem-7", "repo": {"id": 1}}},
+        "ref": "refs/heads/main",
+        "commits": [{"modified": [POLICY_PATH]}],
+    }
+    return inbound.lane_of(event, payload) is not None or inbound.changes_policy(event, payload)
+
+
+@pytest.mark.parametrize("name", [*PERMISSIONS, *EVENTS])
+def test_each_line_says_what_it_is_for(name: str) -> None:
+    line = next(
+        line for line in FILE.read_text("utf-8").splitlines() if re.match(rf"  (- )?{re.escape(name)}\b(?!_)", line)
+    )
+    assert re.search(r"  # \w+", line), line

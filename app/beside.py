@@ -10,7 +10,8 @@ import structlog
 
 from app import house
 from app.github.intake import shipped_form_text
-from app.sandbox import PretendGitHub
+from app.github.manifest import EVENTS, PERMISSIONS
+from app.sandbox import AppRegistration, PretendGitHub
 from app.settings import Settings
 
 _POLICY = """\
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 @contextmanager
 def beside(settings: Settings, clock: house.Clock) -> Iterator[house.House]:
     """A house whose GitHub is the pretend one on this machine; what happens there is gone with the process."""
-    github = PretendGitHub(clock, refresh=5)
+    github = PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS), refresh=5)
     with github:
         files = {
             "README.md": "# shop\n",

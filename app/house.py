@@ -147,7 +147,9 @@ def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
     for repository in repositories(built.client):
         if repo is not None and repository.name.lower() != repo.lower():
             continue
-        policy = built.desk.policies.of(built.desk.database, built.desk.tracker(repository), repository, built.desk.clock())
+        policy = built.desk.policies.of(
+            built.desk.database, built.desk.tracker(repository), repository, built.desk.clock()
+        )
         numbers = [issue] if issue else built.desk.tracker(repository).incidents(policy.policy.labels.incident)
         for number in numbers:
             yield f"{repository.name}#{number} {rebuild_one(built.desk, repository, number) or 'is no incident'}"
@@ -181,4 +183,3 @@ def logging_to_stderr(how: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-

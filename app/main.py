@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     state = command("state", "look into the store", _usage(parser))
     states = state.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dump = states.add_parser("dump", help="print incidents, alarms and effects as JSON")
-    dump.add_argument("--canonical", action="store_true", help="sorted, without row ids and receive times (the default)")
+    dump.add_argument(
+        "--canonical", action="store_true", help="sorted, without row ids and receive times (the default)"
+    )
     dump.set_defaults(run=_state_dump)
     database = command("db", "look after the schema", _usage(parser))
     databases = database.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import perf_counter, process_time
+from typing import Any
 
 from app.core.clocks import alarms
 from app.core.decide import decide
@@ -41,7 +42,7 @@ def life() -> list[Row]:
         by="ada",
         key="issue/7",
     )
-    who = {"by": "mona", "role": Role.WRITE, "url": "https://github.com/acme/shop/issues/7"}
+    who: dict[str, Any] = {"by": "mona", "role": Role.WRITE, "url": "https://github.com/acme/shop/issues/7"}
     happened: list[tuple[int, Event]] = [
         (0, opened),
         (11, Said(comment=1, spoken=(Spoken("ack"),), **who)),
@@ -69,15 +70,18 @@ def life() -> list[Row]:
 
 
 def decide_rate() -> float:
-    """Events a second on one core: the decisions of whole lives, alarms that rang among them."""
+    """Events a second on one core: the decisions of whole lives, alarms that rang among them; the best of five."""
     force = policy()
     asked = list(_asked(life(), force))
-    decided, began = 0, process_time()
-    while (took := process_time() - began) < 1.0:
-        for incident, event, now in asked:
-            decide(incident, event, force, now)
-        decided += len(asked)
-    return decided / took
+    rates = []
+    for _ in range(5):
+        decided, began = 0, process_time()
+        while (took := process_time() - began) < 0.5:
+            for incident, event, now in asked:
+                decide(incident, event, force, now)
+            decided += len(asked)
+        rates.append(decided / took)
+    return max(rates)
 
 
 def replay_ms(events: int = 500) -> float:

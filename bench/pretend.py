@@ -25,7 +25,9 @@ def _now() -> datetime:
 def _incident(github: PretendGitHub, number_of: int) -> None:
     shop, kai = github.repository("octo/shop"), github.person("kai")
     severity = shipped_form().fields[1].options[number_of % 4]
-    body = filled(shipped_form(), {"summary": f"Something is broken, {number_of}", "severity": severity, "symptoms": "x" * 3000})
+    body = filled(
+        shipped_form(), {"summary": f"Something is broken, {number_of}", "severity": severity, "symptoms": "x" * 3000}
+    )
     number = github.person("jonas").opens(shop, f"[Incident]: number {number_of}", body, ["incident"])
     kai.comments(shop, number, "/ack")
     kai.comments(shop, number, "/update We look into it.")

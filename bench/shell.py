@@ -49,13 +49,17 @@ class Figures:
 def measure(seconds: int = 30) -> Figures:
     """Send for that long, then wait until all has been worked off."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True))
+        )
         postgres = embedded.start(folder)
         stack.callback(postgres.stop)
         migrate(postgres.url)
         deliveries = folder / "deliveries.json"
         incidents = RATE * seconds // 8
-        pretend = stack.enter_context(_child([sys.executable, "-m", "bench.pretend", str(incidents), str(deliveries)], {}))
+        pretend = stack.enter_context(
+            _child([sys.executable, "-m", "bench.pretend", str(incidents), str(deliveries)], {})
+        )
         said = json.loads(_line(pretend))
         port = free_port()
         environment = {
@@ -91,8 +95,6 @@ def measure(seconds: int = 30) -> Figures:
         )
 
 
-
-
 async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float, int]]:
     """Each delivery at its moment, whatever became of those before; the time counts from that moment."""
     waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
@@ -104,7 +106,9 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
             due, request = job
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+            length = next(
+                int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+            )
             await reader.readexactly(length)
             results.append(((time.perf_counter() - due) * 1000, int(head.split(b" ")[1])))
         writer.close()

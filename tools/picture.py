@@ -15,11 +15,19 @@ from app.demo.play import Line
 from app.demo.stage import Stage
 
 _PICTURE = Path("docs/images/issue.png")
+_WIDTH, _TOP, _HEIGHT, _PART = 1180, 1504, 1096, 900
+"""Pixels: the page, where the report ends, and the part that is shown."""
 _MOMENT = "the paging stops"
 _FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-    " --disable-sync --hide-scrollbars"
-).split()
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
 
 
 def _take(url: str, path: Path, size: str) -> None:
@@ -32,12 +40,23 @@ def _take(url: str, path: Path, size: str) -> None:
         )
 
 
+def _take_part(url: str, path: Path) -> None:
+    """The part of the page below the report: the whole page first, then a page that shows a part of that picture."""
+    with tempfile.TemporaryDirectory() as name:
+        whole, frame = Path(name) / "whole.png", Path(name) / "frame.html"
+        _take(url, whole, f"{_WIDTH},{_TOP + _HEIGHT}")
+        style = f"margin:0;width:{_WIDTH}px;height:{_HEIGHT}px;background:url(whole.png) 0 -{_TOP}px"
+        frame.write_text(f'<body style="{style}"></body>')
+        _take(frame.as_uri(), path, f"{_PART},{_HEIGHT}")
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
     def tell(line: Line, on: Stage, number: int) -> None:
         if line.text.startswith(_MOMENT):
-            _take(f"{on.github.url}/{on.shop.full_name}/issues/{number}", folder / "acked.png" if folder else _PICTURE, "1180,1500")
+            issue = f"{on.github.url}/{on.shop.full_name}/issues/{number}"
+            _take_part(issue, folder / "acked.png" if folder else _PICTURE)
 
     def then(on: Stage, played: Played) -> None:
         if folder:

@@ -43,7 +43,7 @@ from app.core.events import (
 )
 from app.core.grading import grade
 from app.core.incident import Ground, Incident, PostmortemPull, replace
-from app.core.labels import grounds, managed, wanted
+from app.core.labels import managed, same, wanted
 from app.core.ladder import ON_CALL, raised, reached, regraded
 from app.core.lifecycle import Status, after
 from app.core.policy import Policy
@@ -70,10 +70,12 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
     if rule is None:
         return Decision(incident)
     changed, effects = rule(incident, event, policy, now)
-    return Decision(changed, _shown(incident, changed, effects, policy))
+    return Decision(changed, _shown(incident, changed, event, effects, policy))
 
 
-def _shown(before: Incident, now: Incident, effects: tuple[Effect, ...], policy: Policy) -> tuple[Effect, ...]:
+def _shown(
+    before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy
+) -> tuple[Effect, ...]:
     """The effects, and after them the labels and the board where they are not what they were.
 
     Nothing is said on an issue that is out of reach; the postmortem does not stand there.
@@ -82,7 +84,7 @@ def _shown(before: Incident, now: Incident, effects: tuple[Effect, ...], policy:
         return () if now.left else effects
     if now.left:
         return tuple(effect for effect in effects if isinstance(effect, OpenPostmortem))
-    if grounds(now) != grounds(before) and not any(isinstance(effect, SetLabels) for effect in effects):
+    if not same(before, now, event) and not any(isinstance(effect, SetLabels) for effect in effects):
         labels = wanted(now, policy)
         if labels != wanted(before, policy):
             effects = (*effects, SetLabels(labels=labels))
@@ -173,13 +175,13 @@ def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Ans
         except Refused as refusal:
             refusals.append(str(refusal))
         else:
-            effects += ordered
+            effects += [effect for effect in ordered if effect not in effects]
             obeyed |= spoken.name in COMMANDS and spoken.name != "help"
     if obeyed:
         effects.append(React(key=f"react/{event.key}", comment=event.comment))
     if refusals:
         effects.append(Reply(key=f"reply/{event.key}", to=event.by, text=" ".join(refusals)))
-    return incident, tuple(dict.fromkeys(effects))
+    return incident, tuple(effects)
 
 
 def _obey(incident: Incident, name: str, call: Call) -> Answer:
@@ -211,32 +213,30 @@ def _labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) 
     """A label is the twin of a command (product page, section 4), by whoever set it."""
     if event.label not in managed(policy.labels):
         return incident, ()
-    twin = _twin(incident, event, policy)
-    restored = SetLabels(labels=wanted(incident, policy))
+    labels = wanted(incident, policy)
+    restored = () if event.label in labels else (SetLabels(labels=labels),)
+    confirms = incident.grade.unsure and event.label in policy.labels.severities
+    twin = _twin(incident, event.label, policy) if restored or confirms else None
     if twin is None:
-        return incident, () if event.label in restored.labels else (restored,)
+        return incident, restored
     incident = incident.heard(now, event)
     if event.role < RESPONDER:
-        return incident, (restored,)
+        return incident, restored
     try:
         changed, effects = twin(incident, Call(event.by, now, "", event, policy))
     except Refused:
-        return incident, (restored,)
+        return incident, restored
     return changed, (*effects, SetLabels(labels=wanted(changed, policy)))
 
 
-def _twin(incident: Incident, event: Labeled, policy: Policy) -> Callable[[Incident, Call], Answer] | None:
-    """The command that the label stands for, or None where it changes nothing."""
+def _twin(incident: Incident, label: str, policy: Policy) -> Callable[[Incident, Call], Answer] | None:
+    """The command that a label stands for, or None where it stands for none."""
     names = policy.labels
-    if severity := names.severity(event.label):
-        if (severity is incident.severity and not incident.grade.unsure) or not incident.status.open:
-            return None
-        return lambda incident, call: graded(incident, call, severity, "")
-    if event.label in wanted(incident, policy):
-        return None
-    if event.label == names.mitigated:
+    if severity := names.severity(label):
+        return (lambda incident, call: graded(incident, call, severity, "")) if incident.status.open else None
+    if label == names.mitigated:
         return lambda incident, call: set_status(incident, dataclasses.replace(call, argument="mitigated"))
-    return {names.escalate: escalate, names.acknowledged: ack, names.resolved: resolve}.get(event.label)
+    return {names.escalate: escalate, names.acknowledged: ack, names.resolved: resolve}.get(label)
 
 
 def _unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: datetime) -> Answer:

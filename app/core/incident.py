@@ -19,7 +19,7 @@ else:
     def replace(incident: Incident, **changes: Any) -> Incident:
         """What `dataclasses.replace` gives, whose types are checked, without asking every field: every event copies one."""
         copy = object.__new__(Incident)
-        copy.__dict__.update(incident.__dict__, **changes)
+        object.__setattr__(copy, "__dict__", {**incident.__dict__, **changes})
         return copy
 
 

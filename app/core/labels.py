@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from app.core.clocks import resolve, respond
+from app.core.events import Event, Rang
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
+
+PROMISES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
+"""The clocks whose warnings and breaches are labels."""
 
 
 def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
@@ -16,22 +20,24 @@ def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
         labels.add(status)
     if incident.grade.unsure and incident.status.open:
         labels.add(names.needs_triage)
-    promises = [found for clock in (respond, resolve) if (found := clock.due(incident, policy))]
-    if any(promise.broken(incident) for promise in promises):
-        labels.add(names.breached)
-    elif incident.status.open and any(promise.at_risk(incident, policy) for promise in promises):
-        labels.add(names.at_risk)
+    if risk := _risk(incident, policy):
+        labels.add(risk)
     if incident.postmortem_wanted and (incident.postmortem is None or incident.postmortem.state != "merged"):
         labels.add(names.postmortem_due)
     return frozenset(labels)
 
 
-def grounds(incident: Incident) -> tuple[object, ...]:
-    """What the labels are derived from: as long as these are the same, so are the labels."""
+def same(before: Incident, now: Incident, event: Event) -> bool:
+    """Whether the labels are surely the same after `event`: nothing that they are derived from has changed."""
+    if isinstance(event, Rang):
+        return event.alarm.clock not in PROMISES
+    return _grounds(before) == _grounds(now)
+
+
+def _grounds(incident: Incident) -> tuple[object, ...]:
     return (
         incident.grade,
         incident.status,
-        incident.rung,
         incident.responded_at,
         incident.resolved_at,
         incident.rested,
@@ -56,6 +62,20 @@ def managed(names: Labels) -> frozenset[str]:
             names.postmortem_due,
         }
     )
+
+
+def _risk(incident: Incident, policy: Policy) -> str | None:
+    """Whether any promise is broken, or else in danger."""
+    found = None
+    for promised in PROMISES.values():
+        promise = promised(incident, policy)
+        if promise is None:
+            continue
+        if promise.broken(incident):
+            return policy.labels.breached
+        if incident.status.open and promise.at_risk(incident, policy):
+            found = policy.labels.at_risk
+    return found
 
 
 def _status(status: Status, names: Labels) -> str | None:

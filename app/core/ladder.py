@@ -38,10 +38,10 @@ def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """The steps that run until the incident is resolved, in order; without any, those of the next higher severity."""
     steps = _until_resolved(policy, incident.severity)
     if steps:
-        return tuple(_rung(incident, step, timed=True) for step in steps)
+        return tuple(_rung(step, incident.laddered_at, incident.reopened) for step in steps)
     for severity in reversed([s for s in Severity if s < incident.severity]):
         if steps := _until_resolved(policy, severity):
-            return tuple(_rung(incident, step, timed=False) for step in steps)
+            return tuple(_rung(step, None, incident.reopened) for step in steps)
     return ()
 
 
@@ -133,19 +133,19 @@ def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
     return tuple(step for step in policy.ladders.get(severity, ()) if step.until is Until.RESOLVED)
 
 
-def _rung(incident: Incident, step: Step, *, timed: bool) -> Rung:
-    due = incident.laddered_at + length(step.after) if timed else None
-    key = f"{_name(step.to)}{step.after}{_run(incident)}"
-    return Rung(key, step.to, step.do, due, str(step.after))
+@lru_cache(maxsize=4096)
+def _rung(step: Step, since: datetime | None, reopened: int) -> Rung:
+    due = since + length(step.after) if since is not None else None
+    return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, str(step.after))
 
 
 def _name(contacts: tuple[str, ...]) -> str:
     return f"escalate/{'+'.join(contacts) or 'do'}@"
 
 
-def _run(incident: Incident) -> str:
+def _run(reopened: int) -> str:
     """What tells the rungs after each reopening apart."""
-    return f"#{incident.reopened}" if incident.reopened else ""
+    return f"#{reopened}" if reopened else ""
 
 
 def _overdue(incident: Incident, rung: Rung) -> bool:
@@ -154,5 +154,5 @@ def _overdue(incident: Incident, rung: Rung) -> bool:
 
 def _told(incident: Incident, rung: Rung) -> bool:
     """Whether these contacts have been told since the declaration, or since the reopening."""
-    name, run = _name(rung.contacts), _run(incident)
+    name, run = _name(rung.contacts), _run(incident.reopened)
     return any(key.startswith(name) and "".join(key[len(name) :].partition("#")[1:]) == run for key in incident.rung)

@@ -23,16 +23,14 @@ class Status(Enum):
     VERIFIED = "verified"
     CLOSED = "closed"
 
-    @property
-    def open(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.open = value not in {"resolved", "verified", "closed"}
         """Somebody still has to restore the service."""
-        return self not in _DONE
 
     def __str__(self) -> str:
         return self.value
 
 
-_DONE = frozenset({Status.RESOLVED, Status.VERIFIED, Status.CLOSED})
 _T, _A, _INV, _ID, _M, _R, _V, _C = Status
 
 TABLE: dict[str, dict[Status, Status]] = {

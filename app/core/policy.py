@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from app.core.report import Exposure, Kind, Level
 from app.core.severity import Scale, Severity
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})(s|m|h|d|w|bd)")
 _UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@lru_cache(maxsize=1024)
+def _span(seconds: int) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +53,7 @@ class Duration:
     @property
     def elapsed(self) -> timedelta:
         """The plain length; zero for business days."""
-        return timedelta(seconds=self.seconds)
+        return _span(self.seconds)
 
     @property
     def at_once(self) -> bool:
@@ -92,6 +98,9 @@ class Targets:
     respond: Target | None = None
     update: Target | None = None
     resolve: Target | None = None
+
+
+_NO_TARGETS = Targets()
 
 
 class Until(Enum):
@@ -220,6 +229,10 @@ class Policy:
     labels: Labels = field(default_factory=Labels)
     intake: Intake = field(default_factory=Intake)
     postmortem: Postmortem = field(default_factory=Postmortem)
+
+    def targets_of(self, severity: Severity) -> Targets:
+        """The clocks of that severity; none run where the policy names none."""
+        return self.targets.get(severity, _NO_TARGETS)
 
     def people_of(self, contacts: tuple[str, ...]) -> tuple[str, ...]:
         """The logins behind those contacts, each once, in order.  A contact nobody holds adds nobody."""

@@ -16,6 +16,16 @@ from app.sandbox.form_body import filled
 from app.sandbox.world import Comment, Issue
 
 START = datetime(2026, 3, 14, 2, 7, tzinfo=UTC)
+_TEAM = {"mona": "Mona Lisa", "kai": "Kai Sato", "ada": "Ada Lovelace", "grace": "Grace Hopper"}
+_LABELS = {
+    "incident": "b60205",
+    "sev1": "d93f0b",
+    "sev2": "e99695",
+    "acknowledged": "1d76db",
+    "resolved": "0e8a16",
+    "postmortem-due": "fbca04",
+}
+"""The labels that this repository had before, with their colours."""
 REPOSITORY = "octo/shop"
 POLICY = """\
 # How this team wants to be woken.  Everything that is not said here comes from the profile `guide`.
@@ -82,6 +92,8 @@ class Played:
     issue_url: str = ""
     pull_url: str = ""
     number: int = 0
+    pull_number: int = 0
+    incident_id: str = ""
     board: str = ""
     notices: list[str] = field(default_factory=list)
     postmortem: str = ""
@@ -126,90 +138,129 @@ class _Play:
         return "labels now: " + ", ".join(self.issue.labels)
 
 
-def play(tell: Callable[[Line, Stage, int], None], then: Callable[[Stage, Played], None], *, refresh: int | None = None) -> Played:
+def _silent(line: Line, on: Stage, number: int) -> None:
+    """Nobody listens."""
+
+
+def _nothing(on: Stage, played: Played) -> None:
+    """Nobody looks."""
+
+
+def play(
+    tell: Callable[[Line, Stage, int], None] = _silent,
+    then: Callable[[Stage, Played], None] = _nothing,
+    *,
+    refresh: int | None = None,
+) -> Played:
     """Play it; `tell` hears every line as it happens, `then` has the stage before it is taken down."""
     files = {"README.md": "# shop\n", ".github/incidents.yml": POLICY}
-    with stage(START - timedelta(minutes=10), name=REPOSITORY, files=files, refresh=refresh) as on:
-        for login, name in (("mona", "Mona Lisa"), ("kai", "Kai Sato"), ("ada", "Ada Lovelace"), ("grace", "Grace Hopper")):
+    with stage(START - timedelta(minutes=10), name=REPOSITORY, files=files, labels=_LABELS, refresh=refresh) as on:
+        for login, name in _TEAM.items():
             on.github.add_person(login, name)
             on.shop.permit(login, "write")
         on.github.add_person("jonas", "Jonas from support")
         on.settles()
         on.clock.at = START
-        played = Played()
-        _acts(_Play(on, tell, played))
-        played.took = on.clock() - START
-        then(on, played)
-        return played
+        play_ = _Play(on, tell, Played())
+        mark = on.github.mark()
+        for act in (_reported, _answered, _regraded, _resolved, _written_up):
+            act(play_)
+        _looked_at(play_, mark)
+        then(on, play_.played)
+        return play_.played
 
 
-def _acts(play: _Play) -> None:
+def _reported(play: _Play) -> None:
     on, played, shop = play.stage, play.played, play.stage.shop
-    jonas, kai, ada = (on.github.person(login) for login in ("jonas", "kai", "ada"))
     mark = on.github.mark()
-
     body = filled(shipped_form(), dict(_ANSWERS))
-    played.number = jonas.opens(shop, "[Incident]: Checkout answers 502 to every customer", body, ["incident"])
+    title = f"[Incident]: {_ANSWERS['summary']}"
+    played.number = on.github.person("jonas").opens(shop, title, body, ["incident"])
     played.issue_url = f"{on.github.url}/{shop.full_name}/issues/{played.number}"
     play.says("jonas", "files the Incident Report: checkout answers 502 to every customer, SEV1")
     on.settles()
     played.calls_to_board = len(on.github.calls_since(mark))
     incident = on.incident(played.number)
     assert incident is not None
-    play.says("", f"graded {incident.severity} as {incident.id}; {play.labels()}; the board is up ({played.calls_to_board} API calls)")
+    played.incident_id = incident.id
+    graded = f"graded {incident.severity} as {incident.id}; {play.labels()}"
+    play.says("", f"{graded}; the board is up ({played.calls_to_board} API calls)")
     play.report()
 
+
+def _answered(play: _Play) -> None:
+    on, shop, number = play.stage, play.stage.shop, play.played.number
+    kai = on.github.person("kai")
     play.minute(7)
-    kai.comments(shop, played.number, "/ack")
+    kai.comments(shop, number, "/ack")
     play.says("kai", "wakes up and writes /ack")
     on.settles()
     play.says("", f"the paging stops; {play.labels()}")
-
     play.minute(14)
     kai.comments(
         shop,
-        played.number,
-        "/status identified\n/update A job that ran wild holds every connection of the orders database. We stop it now.",
+        number,
+        "/status identified\n"
+        "/update A job that ran wild holds every connection of the orders database. We stop it now.",
     )
     play.says("kai", "writes /status identified and an /update; the next one is promised within 15 minutes")
     on.settles()
 
+
+def _regraded(play: _Play) -> None:
     play.minute(20)
-    ada.labels(shop, played.number, "sev2")
+    play.stage.github.person("ada").labels(play.stage.shop, play.played.number, "sev2")
     play.says("ada", "sees orders coming in again and re-grades with the label sev2")
-    on.settles()
+    play.stage.settles()
     play.says("", f"deadlines follow from the original start; {play.labels()}")
 
+
+def _resolved(play: _Play) -> None:
+    on, played, shop = play.stage, play.played, play.stage.shop
     play.minute(26)
-    kai.comments(shop, played.number, "/resolve The job is stopped and the pool has a limit of its own now.")
+    on.github.person("kai").comments(
+        shop, played.number, "/resolve The job is stopped and the pool has a limit of its own now."
+    )
     play.says("kai", "writes /resolve")
     on.settles()
     play.says("", f"the clocks stand still; {play.labels()}")
-
     play.minute(29)
-    ada.closes(shop, played.number)
+    on.github.person("ada").closes(shop, played.number)
     play.says("ada", "closes the issue")
     on.settles()
     pull = shop.pulls[-1]
+    played.pull_number = pull.number
     played.pull_url = f"{on.github.url}/{shop.full_name}/pull/{pull.number}"
     play.says("", f"opens the postmortem as pull request #{pull.number}; {play.labels()}")
 
+
+def _written_up(play: _Play) -> None:
+    on, played, shop = play.stage, play.played, play.stage.shop
+    ada = on.github.person("ada")
     play.minute(46)
-    path = f"docs/incidents/postmortems/2026/{incident.id}.md"
-    branch = f"muster/postmortem-{played.number}"
+    path, branch = _path(played), f"muster/postmortem-{played.number}"
     ada.pushes(shop, path, _filled_in(shop.file(path, ref=branch)), "Say why it happened", branch=branch)
-    play.says("ada", "reads the postmortem and fills in what no record can know: the root cause, and what went well")
+    play.says("ada", "fills in what no record can know: the root cause, and what went well")
     on.settles()
     play.minute(48)
-    ada.merges(shop, pull.number)
-    play.says("ada", "merges it")
+    ada.merges(shop, played.pull_number)
+    play.says("ada", "merges the postmortem")
     on.settles()
     play.says("", f"the incident is complete; {play.labels()}")
 
-    played.calls = len(on.github.calls_since(mark))
-    played.board = next(comment.body for comment in play.issue.comments if comment.via_app and comment.body.startswith("## "))
-    played.notices = [comment.body for comment in play.issue.comments if comment.via_app and not comment.body.startswith("## ")]
-    played.postmortem = shop.file(f"docs/incidents/postmortems/2026/{incident.id}.md")
+
+def _looked_at(play: _Play, mark: int) -> None:
+    """What is left when the night is over."""
+    played, ours = play.played, [comment.body for comment in play.issue.comments if comment.via_app]
+    played.calls = len(play.stage.github.calls_since(mark))
+    played.board = next(body for body in ours if body.startswith("## "))
+    played.notices = [body for body in ours if not body.startswith("## ")]
+    played.postmortem = play.stage.shop.file(_path(played))
+    played.took = play.stage.clock() - START
+
+
+def _path(played: Played) -> str:
+    return f"docs/incidents/postmortems/{START:%Y}/{played.incident_id}.md"
 
 
 def _filled_in(text: str) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from app import house, ports
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.sandbox import PretendGitHub
+from app.github.manifest import EVENTS, PERMISSIONS
+from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
 from app.settings import Settings
 from app.store import incidents
@@ -83,15 +84,17 @@ class Stage:
 
 
 @contextmanager
-def stage(at: datetime, *, name: str, files: dict[str, str], refresh: int | None) -> Iterator[Stage]:
+def stage(
+    at: datetime, *, name: str, files: dict[str, str], labels: dict[str, str], refresh: int | None
+) -> Iterator[Stage]:
     """A stage with one repository, in a folder that is gone afterwards; the database is the embedded one."""
     clock = Clock(at)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True)))
-        github = PretendGitHub(clock, refresh=refresh)
+        github = PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS), refresh=refresh)
         github.start()
         stack.callback(github.stop)
-        shop = github.add_repository(name, files=files)
+        shop = github.add_repository(name, files=files, labels=labels)
         settings = Settings(
             home=home,
             port=0,

@@ -30,7 +30,7 @@ def demo(*, stay: bool, as_json: bool) -> int:
     """Play one incident; exit code 0 when it was played to its end."""
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     if as_json:
-        played = play(lambda line, on, number: None, lambda on, played: None)
+        played = play()
         print(json.dumps(_facts(played), ensure_ascii=False, indent=2))
         return 0
     watched = console.is_terminal
@@ -45,7 +45,11 @@ def demo(*, stay: bool, as_json: bool) -> int:
                 live.update(_glance(on, number))
                 time.sleep(_BREATH)
 
-        play(tell, lambda on, played: _ending(console, on, played, time.monotonic() - started, live, stay=stay), refresh=3 if stay else None)
+        play(
+            tell,
+            lambda on, played: _ending(console, on, played, time.monotonic() - started, live, stay=stay),
+            refresh=3 if stay else None,
+        )
     return 0
 
 
@@ -59,7 +63,11 @@ def _told(line: Line) -> Text:
 
 def _glance(on: Stage, number: int) -> Panel | Text:
     incident = on.incident(number)
-    return Panel(_board(incident, on.policy(), on.clock()), title=f"{incident.id} as the board shows it") if incident else Text()
+    return (
+        Panel(_board(incident, on.policy(), on.clock()), title=f"{incident.id} as the board shows it")
+        if incident
+        else Text()
+    )
 
 
 def _board(incident: Incident, policy: Policy, now: datetime) -> Group:
@@ -87,7 +95,9 @@ def _ending(console: Console, on: Stage, played: Played, seconds: float, live: L
         f" · {played.calls} API calls, {played.calls_to_board} from the report to the board"
     )
     if stay:
-        console.print(f"The issue:        {played.issue_url}\nThe pull request: {played.pull_url}\nServing until Ctrl-C …")
+        console.print(
+            f"The issue:        {played.issue_url}\nThe pull request: {played.pull_url}\nServing until Ctrl-C …"
+        )
         try:
             while True:
                 time.sleep(3600)
@@ -108,7 +118,12 @@ def _show(console: Console, text: str) -> None:
 
 def _facts(played: Played) -> dict[str, object]:
     return {
-        "incident": {"issue": played.number, "board": played.board, "notices": played.notices, "postmortem": played.postmortem},
+        "incident": {
+            "issue": played.number,
+            "board": played.board,
+            "notices": played.notices,
+            "postmortem": played.postmortem,
+        },
         "lines": [{"at": line.at.isoformat(), "who": line.who or "muster", "text": line.text} for line in played.lines],
         "api_calls": {"to_board": played.calls_to_board, "whole_life": played.calls},
         "minutes": int(played.took.total_seconds() // 60),

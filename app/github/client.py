@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import certifi
@@ -21,6 +21,8 @@ CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "stat
 
 _TIMEOUT = 15.0
 """Seconds (reliability, section 2)."""
+_SUSPENDED = 900.0
+"""Seconds until we look again whether an installation lets us in again."""
 _PAGES = 50
 """At most so many pages of a list, 100 rows each."""
 
@@ -74,6 +76,7 @@ class Client:
         self._pool = None if transport else _Kept()
         self._transport = transport or self._pool
         self._tokens = InstallationTokens(self._new_token)
+        self._quiet_until: dict[int, datetime] = {}
 
     def close(self) -> None:
         """End the connections that were kept."""
@@ -94,7 +97,11 @@ class Client:
         params: Mapping[str, str | int] | None = None,
         etag: str = "",
     ) -> Answer:
-        """One call as that installation.  A token that GitHub no longer takes is renewed once."""
+        """One call as that installation; none while GitHub has asked it for quiet.
+
+        A token that GitHub no longer takes is renewed once.
+        """
+        self._keep_quiet(installation, method, path)
         token = self._tokens.of(installation, self._clock())
         try:
             return self._send(token, method, path, json, params, etag)
@@ -102,6 +109,9 @@ class Client:
             self._tokens.forget(installation, token)
             token = self._tokens.of(installation, self._clock())
             return self._send(token, method, path, json, params, etag)
+        except _Limited as limited:
+            self._quiet_until[installation] = self._clock() + timedelta(seconds=limited.retry_after or 0)
+            raise
 
     def pages(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
@@ -113,13 +123,32 @@ class Client:
             if 'rel="next"' not in answer.headers.get("link", ""):
                 return
 
-    def as_app(self, method: str, path: str, *, json: Mapping[str, Any] | None = None) -> Answer:
+    def as_app(self, method: str, path: str, *, params: Mapping[str, str | int] | None = None) -> Answer:
         """One call as the App itself."""
-        return self._send(self._key.token(self._clock()), method, path, json, None, "")
+        return self._send(self._key.token(self._clock()), method, path, None, params, "")
+
+    def installations(self) -> Iterator[int]:
+        """The installations that let this App in; a suspended one does not."""
+        for page in range(1, _PAGES + 1):
+            answer = self.as_app("GET", "/app/installations", params={"per_page": 100, "page": page})
+            yield from (row["id"] for row in answer.body if not row.get("suspended_at"))
+            if 'rel="next"' not in answer.headers.get("link", ""):
+                return
+
+    def _keep_quiet(self, installation: int, method: str, path: str) -> None:
+        until = self._quiet_until.get(installation)
+        if until is None:
+            return
+        left = (until - self._clock()).total_seconds()
+        if left > 0:
+            raise DeliveryFailed(
+                f"{method} {path}: GitHub asked for quiet until {until:%H:%M:%S} UTC", retry_after=left
+            )
+        self._quiet_until.pop(installation, None)
 
     def _new_token(self, installation: int) -> tuple[str, datetime]:
         answer = self.as_app("POST", f"/app/installations/{installation}/access_tokens")
-        expires = datetime.fromisoformat(answer.body["expires_at"].replace("Z", "+00:00"))
+        expires = datetime.fromisoformat(answer.body["expires_at"])
         return answer.body["token"], expires.astimezone(UTC)
 
     def _send(
@@ -146,8 +175,6 @@ class Client:
             response = github.request(method, path, json=json, params=params, headers=headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()
-            if failed.response.status_code == 304:
-                return Answer(304, None, dict(failed.response.headers))
             raise _meaning(method, path, failed.response, self._clock()) from None
         except (RequestTimeout, RequestError) as failed:
             CALLS.labels(method, "none").inc()
@@ -156,13 +183,32 @@ class Client:
             raise DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=method != "GET") from None
         CALLS.labels(method, response.status_code).inc()
         if response.status_code in (301, 302, 307, 308):
-            raise Gone(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
-        body = None if response.status_code in (204, 304) else response.json()
-        return Answer(response.status_code, body, dict(response.headers))
+            raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
+        return Answer(response.status_code, _body(method, path, response), dict(response.headers))
+
+
+class Moved(Gone):
+    """It answers under another address now: the issue was transferred, or the repository renamed."""
 
 
 class _Unauthorized(DeliveryFailed):
     """GitHub does not take this token any more."""
+
+
+class _Limited(DeliveryFailed):
+    """A rate limit was met: nothing more may be asked by that installation for a while."""
+
+
+def _body(method: str, path: str, response: Any) -> Any:
+    if response.status_code in (204, 304):
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        # Something between GitHub and us answered in its place.
+        raise DeliveryFailed(
+            f"{method} {path}: the answer is not JSON", retry_after=5, uncertain=method != "GET"
+        ) from None
 
 
 def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFailed:
@@ -171,7 +217,9 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
     if status == 401:
         return _Unauthorized(text, retry_after=60)
     if wait := _limit(response, now):
-        return DeliveryFailed(text, retry_after=wait)
+        return _Limited(text, retry_after=wait)
+    if status == 403 and "suspended" in text:
+        return DeliveryFailed(text, retry_after=_SUSPENDED)
     if status in (404, 410):
         return Gone(text)
     if status >= 500:

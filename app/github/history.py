@@ -44,17 +44,25 @@ def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) ->
             yield found
 
 
-def pull_events(pull: Pull) -> Iterator[Happened]:
-    """What became of the postmortem's pull request."""
-    yield Happened(
-        pull.created_at,
-        PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number),
-    )
-    if pull.state != "open" and pull.ended_at is not None:
-        kind = PostmortemMerged if pull.state == "merged" else PostmortemDropped
-        yield Happened(
-            pull.ended_at, kind(by=pull.ended_by, key=pull_key(pull.number, pull.state), url=pull.url, pull=pull.number)
-        )
+def pull_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
+    """What became of the postmortem's pull request, by its own timeline."""
+    number, url = pull.number, pull.url
+    yield Happened(pull.created_at, PostmortemOpened(by=pull.by, key=pull_key(number, "opened"), url=url, pull=number))
+    merged = {row["created_at"] for row in timeline if row.get("event") == "merged"}
+    for row in timeline:
+        what, by = row.get("event"), login_of(row.get("actor"))
+        if what == "merged":
+            event: Event = PostmortemMerged(by=by, key=pull_key(number, "merged"), url=url, pull=number)
+        elif what == "closed" and row["created_at"] not in merged:
+            event = PostmortemDropped(by=by, key=pull_key(number, "dropped"), url=url, pull=number)
+        else:
+            continue
+        yield Happened(moment(row["created_at"]), event)
+
+
+def assigned(timeline: Sequence[Json]) -> frozenset[str]:
+    """Everybody who has ever been assigned."""
+    return frozenset(login_of(row.get("assignee")) for row in timeline if row.get("event") == "assigned")
 
 
 def event_links(timeline: Sequence[Json], url: str) -> dict[str, str]:

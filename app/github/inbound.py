@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.core.commands import COMMANDS
 from app.core.events import (
     Closed,
     Edited,
@@ -39,6 +38,7 @@ from app.text import cleaned
 
 OPENING = timedelta(seconds=5)
 """Labels that the author's form sets arrive as deliveries of their own in this time; they are part of the opening."""
+_SECOND = timedelta(seconds=1)
 _FUTURE = timedelta(minutes=5)
 _ENOUGH = 5
 """So many of the shipped form's headings make a body an Incident Report."""
@@ -89,17 +89,10 @@ def payload_of(body: bytes) -> Json:
 def repository_of(payload: Json) -> Repository | None:
     """The repository a payload is about, and the installation that sent it."""
     found, installation = payload.get("repository"), payload.get("installation")
-    if not isinstance(found, dict) or not isinstance(installation, dict):
+    if not isinstance(found, dict) or not isinstance(installation, dict) or "full_name" not in found:
         return None
-    try:
-        return Repository(
-            int(found["id"]),
-            cleaned(str(found["full_name"])),
-            int(installation["id"]),
-            str(found.get("default_branch") or "main"),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+    name, branch = cleaned(str(found["full_name"])), cleaned(str(found.get("default_branch") or "main"))
+    return Repository(_id(found), name, _id(installation), branch)
 
 
 def lane_of(name: str, payload: Json) -> Lane | None:
@@ -137,9 +130,20 @@ def seen(payload: Json) -> Seen | None:
     if not isinstance(issue, dict) or issue.get("pull_request") or not issue.get("updated_at"):
         return None
     try:
-        return Seen(moment(issue["updated_at"]), labels_of(issue))
-    except (TypeError, ValueError):
+        at, created = moment(issue["updated_at"]), moment(issue["created_at"])
+    except (KeyError, TypeError, ValueError):
         return None
+    by_hand = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
+    # GitHub tells times to the second: in the same one, what a person did to the labels is newer than what we did.
+    return Seen(at + _SECOND if by_hand and at - created > OPENING else at, labels_of(issue))
+
+
+def declared(payload: Json, policy: Policy) -> bool:
+    """Whether the issue of a payload is an incident by what it shows: the label, or the shipped form filled in."""
+    issue = payload.get("issue")
+    if not isinstance(issue, dict) or issue.get("pull_request"):
+        return False
+    return policy.labels.incident in labels_of(issue) or is_incident_report(cleaned(issue.get("body") or ""))
 
 
 def read(name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
@@ -173,7 +177,7 @@ def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, ado
     return Opened(
         by=by,
         key="opened",
-        url=str(issue.get("html_url") or ""),
+        url=_url(issue),
         id="",
         repo=repo,
         number=int(issue["number"]),
@@ -202,9 +206,9 @@ def said(comment: Json) -> Said | None:
         return None
     return Said(
         by=login_of(user),
-        key=f"comment/{int(comment['id'])}",
-        url=str(comment.get("html_url") or ""),
-        comment=int(comment["id"]),
+        key=f"comment/{_id(comment)}",
+        url=_url(comment),
+        comment=_id(comment),
         spoken=words,
     )
 
@@ -244,8 +248,7 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
     sender = payload.get("sender") or issue.get("user")
     by = login_of(sender)
     if action == "opened":
-        declared = policy.labels.incident in labels_of(issue) or is_incident_report(cleaned(issue.get("body") or ""))
-        return _opening(payload, policy, created) if declared else None
+        return _opening(payload, policy, created) if declared(payload, policy) else None
     if action == "labeled":
         label = cleaned(str((payload.get("label") or {}).get("name") or ""))
         return _labeled(payload, label, policy, created, changed)
@@ -256,9 +259,7 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
         return Happened(changed, Unlabeled(by=by, key=key(f"unlabeled/{label}", changed), label=label))
     if action == "edited":
         report = opened(issue, "", policy, created, by=by, adopted=False)
-        return Happened(
-            changed, Edited(by=by, key=key("edited", changed), title=report.title, report=report.report)
-        )
+        return Happened(changed, Edited(by=by, key=key("edited", changed), title=report.title, report=report.report))
     return _plain(action, by, changed, _when(issue.get("closed_at"), changed))
 
 
@@ -277,7 +278,7 @@ def _plain(action: str, by: str, changed: datetime, closed: datetime) -> Happene
 
 def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
     issue = _issue(payload)
-    repo = str((payload.get("repository") or {}).get("full_name") or "")
+    repo = cleaned(str((payload.get("repository") or {}).get("full_name") or ""))
     by = login_of(payload.get("sender") if adopted else issue.get("user"))
     return Happened(at, opened(issue, repo, policy, at, by=by, adopted=adopted))
 
@@ -308,7 +309,7 @@ def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened
 
 def _read_pull(action: str, payload: Json, received_at: datetime) -> Happened | None:
     pull = payload["pull_request"]
-    by, number, url = login_of(payload.get("sender")), int(pull["number"]), str(pull.get("html_url") or "")
+    by, number, url = login_of(payload.get("sender")), int(pull["number"]), _url(pull)
     if action in ("opened", "reopened"):
         at = _when(pull.get("created_at") if action == "opened" else pull.get("updated_at"), received_at)
         return Happened(at, PostmortemOpened(by=by, key=pull_key(number, action), url=url, pull=number))
@@ -351,6 +352,18 @@ def _when(text: object, received_at: datetime) -> datetime:
     except ValueError:
         return received_at
     return received_at if found > received_at + _FUTURE or found.year < 2008 else found
+
+
+def _id(row: Json) -> int:
+    """GitHub's number for something.  Raises Unreadable for what PostgreSQL could not keep as one."""
+    found = row.get("id")
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 2**63:
+        raise Unreadable(f"{str(found)[:40]!r} is no id")
+    return found
+
+
+def _url(row: Json) -> str:
+    return cleaned(str(row.get("html_url") or ""))
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.github.client import Client
+from app.github.client import Client, Moved
 from app.ports import Comment, DeliveryFailed, Gone, NewFile, PolicyText, Pull, Repository
 from app.text import cleaned
 
@@ -54,6 +54,8 @@ class GitHubTracker:
             answer = self.client.call(
                 self.repository.installation, "GET", self._path(f"/contents/{POLICY_PATH}"), etag=etag
             )
+        except Moved:
+            return self._renamed().policy(etag)
         except Gone:
             return PolicyText(None, "")
         if answer.unchanged:
@@ -144,10 +146,24 @@ class GitHubTracker:
         return f"/repos/{self.repository.name}{path}"
 
     def _call(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> Any:
-        return self.client.call(self.repository.installation, method, self._path(path), json=json).body
+        try:
+            return self.client.call(self.repository.installation, method, self._path(path), json=json).body
+        except Moved:
+            return self._renamed()._call(method, path, json)
 
     def _pages(self, path: str, params: Mapping[str, str | int] | None = None) -> list[Any]:
-        return list(self.client.pages(self.repository.installation, self._path(path), params))
+        try:
+            return list(self.client.pages(self.repository.installation, self._path(path), params))
+        except Moved:
+            return self._renamed()._pages(path, params)
+
+    def _renamed(self) -> GitHubTracker:
+        """The same repository under the name it has now.  Raises Gone where it was not the repository that moved."""
+        rows = self.client.pages(self.repository.installation, "/installation/repositories", key="repositories")
+        name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
+        if name == self.repository.name:
+            raise Gone(f"{name}: what was asked for has moved to another repository")
+        return replace(self, repository=replace(self.repository, name=name))
 
 
 _ROLES = {
@@ -193,7 +209,7 @@ def pull_from(row: Mapping[str, Any]) -> Pull:
 
 def moment(text: str) -> datetime:
     """A time as GitHub writes it, as aware UTC.  Raises ValueError for what is none."""
-    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError(f"'{text[:40]}' has no zone")
     return found.astimezone(UTC)

@@ -81,7 +81,8 @@ def forget(db: Db, lane: Lane) -> None:
     """Drop everything stored of that incident; a rebuild writes it anew."""
     for table in ("outbox", "alarm", "event", "incident"):
         db.execute(
-            SQL("DELETE FROM {} WHERE repo_id = %s AND number = %s").format(Identifier(table)), (lane.repo_id, lane.number)
+            SQL("DELETE FROM {} WHERE repo_id = %s AND number = %s").format(Identifier(table)),
+            (lane.repo_id, lane.number),
         )
 
 
@@ -113,8 +114,8 @@ def last_event(db: Db, lane: Lane) -> datetime | None:
     return at
 
 
-def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> None:
-    """Make the stored alarms of that incident equal to these."""
+def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
+    """Make the stored alarms of that incident equal to these; whether any of them was another before."""
     wanted = {alarm.key: alarm.due for alarm in alarms}
     there = {
         row["key"]: row["due"]
@@ -133,6 +134,7 @@ def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> None:
                 " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
                 (lane.repo_id, lane.number, key, due),
             )
+    return wanted != there
 
 
 def lanes_due(db: Db, now: datetime) -> list[Lane]:

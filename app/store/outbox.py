@@ -21,7 +21,7 @@ _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/bo
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One row.  `tried` is True when an earlier attempt may have reached the other side."""
+    """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come."""
 
     lane: Lane
     key: str
@@ -29,6 +29,7 @@ class Order:
     tried: bool
     attempts: int
     created_at: datetime
+    due: bool = True
 
 
 def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
@@ -62,12 +63,11 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
 
 
 def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
-    """What can be done now for that incident, in order, the board last: it shows what the others did."""
+    """What is to be done for that incident, in order, the board last: it shows what the others did."""
     rows = db.execute(
-        "SELECT key, kind, data, state, attempts, created_at FROM outbox"
-        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') AND not_before <= %s"
-        " ORDER BY key = 'show/board', position",
-        (lane.repo_id, lane.number, now),
+        "SELECT key, kind, data, state, attempts, created_at, not_before FROM outbox"
+        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') ORDER BY key = 'show/board', position",
+        (lane.repo_id, lane.number),
     ).fetchall()
     return [
         Order(
@@ -77,6 +77,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
             row["state"] == "trying",
             row["attempts"],
             row["created_at"],
+            row["not_before"] <= now,
         )
         for row in rows
     ]

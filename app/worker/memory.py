@@ -28,6 +28,7 @@ class Memory:
     id: str
     grounds: tuple[Ground, ...]
     authorities: tuple[Authority, ...]
+    opened_with: frozenset[str]
 
 
 def content(incident: Incident) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def content(incident: Incident) -> dict[str, Any]:
         "id": incident.id,
         "grounds": json.loads(_GROUNDS.dump_json(incident.grounds)),
         "authorities": json.loads(_AUTHORITIES.dump_json(incident.authorities)),
+        "opened_with": sorted(incident.opened_with),
     }
 
 
@@ -47,9 +49,10 @@ def recalled(found: Mapping[str, Any]) -> Memory | None:
     try:
         grounds = _GROUNDS.validate_python(found["grounds"])
         authorities = _AUTHORITIES.validate_python(found["authorities"])
-    except (KeyError, ValidationError):
+        opened_with = frozenset(map(str, found["opened_with"]))
+    except (KeyError, TypeError, ValidationError):
         return None
-    return Memory(str(found.get("id", "")), grounds, authorities)
+    return Memory(str(found.get("id", "")), grounds, authorities, opened_with)
 
 
 def as_graded(report: Report, ground: Ground) -> Report:

@@ -13,6 +13,7 @@ from app.core.effects import (
     Assign,
     Effect,
     Help,
+    Mend,
     Notice,
     OpenPostmortem,
     Page,
@@ -38,9 +39,11 @@ from app.worker.take import happened
 
 log = structlog.get_logger()
 
-_MOST_TRIES = 8
-_LONGEST_WAIT = 900.0
-"""Seconds between two tries at most; each wait is twice the one before."""
+_TRIES = 8
+_PATIENCE = timedelta(days=1)
+"""What still fails after so many tries and so long is set aside: an outage of GitHub's may last for hours (C1)."""
+_LONGEST_WAIT = 60.0
+"""Seconds between two tries at most, unless GitHub asks for more; each wait is twice the one before."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -56,6 +59,8 @@ class _Work:
     policy: Policy
     board_id: int | None
     board_url: str
+    told_as: str
+    """The key of the notice that tells what is wrong with the policy file as it is now."""
 
     def links(self) -> dict[str, str]:
         """Where things that were said can be seen, by their keys; the board by the name `board`."""
@@ -65,30 +70,37 @@ class _Work:
     def marker(self, content: Mapping[str, Any]) -> str:
         return self.desk.signer.marker(self.lane, content)
 
-    def marked(self, keys: Sequence[str], since: Order) -> Comment | None:
-        """A comment of ours that carries one of those keys already."""
-        for comment in self.tracker.comments(self.lane.number, since.created_at - _CLOCKS_APART):
-            content = self.desk.signer.read(self.lane, comment)
-            if content is not None and set(keys) & set(content.get("keys", ())):
-                return comment
-        return None
+    def marked(self, orders: Sequence[Order], key: str = "") -> dict[str, Comment]:
+        """The comments of ours that carry already what was tried, by their keys; `key` where it is not the order's own."""
+        tried = [order for order in orders if order.tried]
+        if not tried:
+            return {}
+        wanted = {key or order.key for order in tried}
+        since = min(order.created_at for order in tried) - _CLOCKS_APART
+        found: dict[str, Comment] = {}
+        for comment in self.tracker.comments(self.lane.number, since):
+            content = self.desk.signer.read(self.lane, comment) or {}
+            found |= dict.fromkeys(wanted.intersection(content.get("keys", ())), comment)
+        return found
 
 
 def perform(desk: Desk, lane: Lane) -> None:
     """Carry out what waits for this incident.  What fails is tried later, or set aside for a person."""
     while True:
         with desk.database.transaction() as db:
-            orders = outbox.undone(db, lane, desk.clock())
-        if not orders or not _next(desk, lane, _bundle(orders)):
+            orders = _bundle(outbox.undone(db, lane, desk.clock()))
+        if not orders or not _next(desk, lane, orders):
             return
 
 
 def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
-    """What is carried out next: one order, or all notices that wait, which become one comment."""
-    first = orders[0]
-    if not isinstance(first.effect, Notice):
-        return orders[:1]
-    return [order for order in orders if isinstance(order.effect, Notice) and order.tried == first.tried]
+    """What is carried out next: one order, or all notices that wait, due or not, which become one comment."""
+    first = next((order for order in orders if order.due), None)
+    if first is None:
+        return ()
+    return (
+        [order for order in orders if isinstance(order.effect, Notice)] if isinstance(first.effect, Notice) else [first]
+    )
 
 
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
@@ -102,47 +114,61 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
             return True
         outbox.trying(db, orders)
     tracker = desk.tracker(repository)
-    policy = desk.policies.of(desk.database, tracker, repository, desk.clock()).policy
-    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url)
+    force = desk.policies.of(desk.database, tracker, repository, desk.clock())
+    work = _Work(desk, lane, tracker, stored.incident, force.policy, stored.board_id, stored.board_url, force.told_as)
     desk.failpoints.reach("before_post")
     try:
-        url = _carry_out(work, orders)
+        urls = _carry_out(work, orders)
     except DeliveryFailed as failed:
         return _failed(desk, lane, orders, failed)
     desk.failpoints.reach("after_post_before_mark")
     with desk.database.transaction() as db:
         for order in orders:
+            url = urls.get(order.key)
             outbox.done(db, order, url or "", state="moot" if url is None else "done")
     desk.failpoints.reach("after_mark")
     return True
 
 
-def _carry_out(work: _Work, orders: Sequence[Order]) -> str | None:
-    """Do it; the URL of what was said, empty where there is none, None where nothing was left to say."""
+def _carry_out(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
+    """Do it; the URL of what was said by its key, empty where there is none.  What was not worth saying is left out."""
     if isinstance(orders[0].effect, Notice):
         return _notify(work, orders)
-    return _WAYS[type(orders[0].effect)](work, orders[0])
+    return {orders[0].key: _WAYS[type(orders[0].effect)](work, orders[0])}
 
 
-def _notify(work: _Work, orders: Sequence[Order]) -> str | None:
+def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
     """One comment for everybody who has to act now; what has been answered in the meantime is not asked again."""
-    keys = [order.key for order in orders]
-    if orders[0].tried and (there := work.marked(keys, orders[0])):
-        return there.url
-    waiting = [
-        order.effect for order in orders if isinstance(order.effect, Notice) and _stands(order.effect, work.incident)
-    ]
+    said = {key: comment.url for key, comment in work.marked(orders).items()}
+    waiting = {
+        order.key: order.effect
+        for order in orders
+        if order.key not in said
+        and isinstance(order.effect, Notice)
+        and stands(order.effect, work.incident, work.told_as)
+    }
     if not waiting:
-        return None
-    footer = work.marker({"keys": keys})
-    body = notice(waiting, work.incident, work.policy, work.desk.clock(), links=work.links(), footer=footer)
-    return work.tracker.comment(work.lane.number, body).url
+        return said
+    body = notice(
+        list(waiting.values()),
+        work.incident,
+        work.policy,
+        work.desk.clock(),
+        links=work.links(),
+        footer=work.marker({"keys": list(waiting)}),
+    )
+    url = work.tracker.comment(work.lane.number, body).url
+    return {**said, **dict.fromkeys(waiting, url)}
 
 
-def _stands(effect: Notice, incident: Incident) -> bool:
-    """Whether it still has to be asked."""
+def stands(effect: Notice, incident: Incident, told_as: str) -> bool:
+    """Whether it still has to be asked.  `told_as` is the key of the notice about the policy file as it is now."""
+    if isinstance(effect, Mend):
+        return effect.key == told_as
+    if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
+        return False  # from before the issue was reopened, or came back
     if isinstance(effect, Page):
-        return incident.paging
+        return incident.paging and effect.at >= incident.armed_at
     if isinstance(effect, Remind):
         return incident.status.open and not (
             effect.clock == "update" and (incident.updated_at or effect.at) > effect.at
@@ -151,7 +177,7 @@ def _stands(effect: Notice, incident: Incident) -> bool:
 
 
 def _reply(work: _Work, order: Order) -> str:
-    if order.tried and (there := work.marked([order.key], order)):
+    if there := work.marked([order]).get(order.key):
         return there.url
     footer = work.marker({"keys": [order.key]})
     effect = order.effect
@@ -180,9 +206,8 @@ def _show_board(work: _Work, order: Order) -> str:
     footer = work.marker(memory.content(work.incident))
     body = board(work.incident, work.policy, work.desk.clock(), links=work.links(), footer=footer)
     comment = work.board_id
-    if comment is None and order.tried:
-        there = work.marked([memory.BOARD], order)
-        comment = there.id if there else None
+    if comment is None and (there := work.marked([order], memory.BOARD).get(memory.BOARD)):
+        comment = there.id
         _found_board(work, there)
     if comment is not None:
         try:
@@ -239,7 +264,7 @@ def _open_postmortem(work: _Work, order: Order) -> str:
     return pull.url
 
 
-_WAYS: dict[type[Effect], Callable[[_Work, Order], str | None]] = {
+_WAYS: dict[type[Effect], Callable[[_Work, Order], str]] = {
     Reply: _reply,
     Help: _reply,
     SetLabels: _set_labels,
@@ -251,9 +276,10 @@ _WAYS: dict[type[Effect], Callable[[_Work, Order], str | None]] = {
 
 
 def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFailed) -> bool:
-    """Later, or never.  A later one holds back the rest of the incident, so that things are said in their order."""
-    now = desk.clock()
-    never = failed.retry_after is None or orders[0].attempts + 1 >= _MOST_TRIES
+    """Later, or never.  A later one holds back the rest of this wake-up, so that things are said in their order."""
+    now, first = desk.clock(), min(orders, key=lambda order: order.created_at)
+    tried_enough = first.attempts + 1 >= _TRIES and now - first.created_at >= _PATIENCE
+    never = failed.retry_after is None or tried_enough
     log.warning(
         "not delivered", incident=str(lane), keys=[order.key for order in orders], never=never, reason=str(failed)
     )
@@ -262,7 +288,7 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
             if never:
                 outbox.dead(db, order, str(failed))
             else:
-                wait = min(_LONGEST_WAIT, max(failed.retry_after or 0.0, 2.0**order.attempts))
+                wait = max(failed.retry_after or 0.0, min(_LONGEST_WAIT, 2.0 ** min(order.attempts, 16)))
                 outbox.later(
                     db, order, now + timedelta(seconds=wait), str(failed), uncertain=failed.uncertain or order.tried
                 )

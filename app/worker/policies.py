@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -33,6 +33,11 @@ class InForce:
     policy: Policy
     faults: tuple[str, ...] = ()
     version: str = ""
+
+    @property
+    def told_as(self) -> str:
+        """The key of the notice that tells of the faults."""
+        return f"policy/{self.version}"
 
 
 class Policies:
@@ -59,7 +64,7 @@ class Policies:
         self, database: Database, repository: Repository, kept: policies.Kept, found: PolicyText, now: datetime
     ) -> policies.Kept:
         if found.unchanged:
-            new = policies.Kept(kept.text, kept.etag, kept.fault, kept.fault_text, now)
+            new = replace(kept, checked_at=now)
         else:
             text, fault = found.text, ""
             if text is not None:
@@ -68,9 +73,9 @@ class Policies:
                 except PolicyFaults as faults:
                     fault = "\n".join(str(one) for one in faults.faults)
             new = (
-                policies.Kept(kept.text, found.etag, fault, text or "", now)
+                replace(kept, etag=found.etag, fault=fault, fault_text=text or "", checked_at=now)
                 if fault
-                else policies.Kept(text, found.etag, "", "", now)
+                else replace(kept, text=text, etag=found.etag, fault="", fault_text="", checked_at=now)
             )
         with database.transaction() as db:
             policies.keep(db, repository.id, new)
@@ -83,8 +88,17 @@ class Policies:
             if text not in self._read:
                 if len(self._read) > 500:
                     self._read.clear()
-                self._read[text] = read(text)
+                self._read[text] = _obeyed(text)
             return self._read[text]
+
+
+def _obeyed(text: str) -> Policy:
+    """A file that was good when it came into force.  Where a later release cannot read it, the clocks run all the same."""
+    try:
+        return read(text)
+    except PolicyFaults as faults:
+        log.error("the policy in force cannot be read any more", reason=str(faults))
+        return shipped(_SHIPPED)
 
 
 def _version(text: str) -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterable
 
 import procrastinate
 import structlog
 from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.jobs import Status
 from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
@@ -23,13 +25,17 @@ from app.worker.take import take
 
 log = structlog.get_logger()
 
-PARKED = Counter("muster_jobs_failed", "Wake-ups that ended with a bug of ours", ["task"])
+FAILED = Counter("muster_jobs_failed", "Wake-ups that ended with a bug of ours, or without a database", ["task"])
 LATE = Gauge("muster_oldest_alarm_seconds", "How long the most overdue alarm has been waiting")
 
 
 _QUEUE = "muster"
 _POLL = 0.25
 """Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
+_HEARTBEAT, _DEAD = 3.0, 10.0
+"""Seconds: how often a worker says that it lives, and after how much silence it does not."""
+_REST = 10.0
+"""Seconds in which the beat leaves an incident alone after a wake-up that got nowhere."""
 
 
 class Queue:
@@ -41,11 +47,16 @@ class Queue:
         self._beat = beat
         self._concurrency = concurrency
         # Two sides of one queue: waking is done from any thread, working in an event loop of its own.
-        self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=desk.database.url, max_size=4))
-        self._working = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=desk.database.url, max_size=4))
+        self._waking = procrastinate.App(
+            connector=procrastinate.SyncPsycopgConnector(conninfo=desk.database.url, max_size=4)
+        )
+        self._working = procrastinate.App(
+            connector=procrastinate.PsycopgConnector(conninfo=desk.database.url, max_size=4)
+        )
         self._working.task(name="sort")(self._sort_now)
         self._working.task(name="wake")(self._wake_now)
         self._stop = threading.Event()
+        self._resting: dict[Lane, float] = {}
 
     def open(self) -> Queue:
         """Ready to wake from any thread."""
@@ -76,7 +87,7 @@ class Queue:
             LATE.set(incidents.most_overdue(db, now).total_seconds())
         if new:
             self.delivered()
-        self.wake(lanes)
+        self.wake(lane for lane in lanes if not self._rests(lane))
 
     def idle(self) -> bool:
         """Nothing is due and nobody is at work."""
@@ -114,25 +125,48 @@ class Queue:
 
     async def _work(self) -> None:
         async with self._working.open_async():
-            working = asyncio.ensure_future(
-                self._working.run_worker_async(
-                    queues=[_QUEUE],
-                    concurrency=self._concurrency,
-                    delete_jobs="successful",
-                    install_signal_handlers=False,
-                    fetch_job_polling_interval=_POLL,
-                    shutdown_graceful_timeout=25,
-                )
+            stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
+            while not stopped.done():
+                working = asyncio.create_task(self._take_jobs())
+                await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if stopped.done():
+                    working.cancel()
+                (problem,) = await asyncio.gather(working, return_exceptions=True)
+                if not stopped.done():
+                    log.error("the worker stumbled", reason=repr(problem))
+                    await asyncio.wait((stopped,), timeout=1)
+
+    async def _take_jobs(self) -> None:
+        """Work until cancelled.  Ends with the database's error when that is away."""
+        burying = asyncio.create_task(self._bury())
+        try:
+            await self._working.run_worker_async(
+                queues=[_QUEUE],
+                concurrency=self._concurrency,
+                # Also what failed: the rows are the work, and the beat finds them again.
+                delete_jobs="always",
+                install_signal_handlers=False,
+                fetch_job_polling_interval=_POLL,
+                shutdown_graceful_timeout=25,
+                update_heartbeat_interval=_HEARTBEAT,
+                stalled_worker_timeout=_DEAD,
             )
-            await asyncio.to_thread(self._stop.wait)
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+        finally:
+            burying.cancel()
+
+    async def _bury(self) -> None:
+        """Drop the wake-ups that a killed worker held, or their incidents would stay locked; the beat wakes them anew."""
+        while True:
+            for job in await self._working.job_manager.get_stalled_jobs(seconds_since_heartbeat=_DEAD):
+                log.warning("left behind by a worker that died", task=job.task_name, lock=job.lock)
+                await self._working.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+            await asyncio.sleep(_HEARTBEAT)
 
     def _keep_beat(self) -> None:
         while not self._stop.wait(self._beat):
             try:
                 self.look()
-            except Exception:  # noqa: BLE001 - the beat must outlive a database that is away for a while
+            except Exception:
                 log.exception("the beat stumbled")
 
     def _sort_now(self) -> None:
@@ -140,9 +174,22 @@ class Queue:
 
     def _wake_now(self, repo_id: int, number: int) -> None:
         lane = Lane(repo_id, number)
-        while True:
-            take(self.desk, lane)
+        try:
+            while take(self.desk, lane):
+                perform(self.desk, lane)
+                with self.desk.database.transaction() as db:
+                    if not inbox.of_lane(db, lane, most=1):
+                        return
             perform(self.desk, lane)
-            with self.desk.database.transaction() as db:
-                if not inbox.of_lane(db, lane, most=1):
-                    return
+        except Exception:
+            FAILED.labels("wake").inc()
+            self._resting[lane] = time.monotonic() + _REST
+            raise
+        self._resting[lane] = time.monotonic() + _REST
+
+    def _rests(self, lane: Lane) -> bool:
+        """Whether its last wake-up got nowhere, so that trying again every second would help nobody."""
+        until = self._resting.get(lane)
+        if until is not None and until <= time.monotonic():
+            self._resting.pop(lane, None)
+        return until is not None and until > time.monotonic()

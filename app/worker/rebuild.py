@@ -7,17 +7,21 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from app.core.effects import Mend, Notice
 from app.core.events import Edited, Event, Opened, Role, Said
+from app.core.incident import Incident
 from app.core.policy import Policy
 from app.github.client import Client
-from app.github.history import history, pull_events
+from app.github.history import assigned, history, pull_events
 from app.github.inbound import Happened, asks_for_authority, labels_of
 from app.ports import Comment, Lane, Pull, Repository, Tracker
-from app.store import incidents, outbox
+from app.store import incidents, outbox, policies
 from app.store.database import Db
 from app.worker import memory
 from app.worker.desk import Desk
 from app.worker.memory import Memory
+from app.worker.perform import stands
+from app.worker.policies import InForce
 from app.worker.take import advance
 
 
@@ -34,7 +38,9 @@ def rebuild(desk: Desk, repository: Repository, number: int) -> str:
     ours = [(comment, found) for comment in comments if (found := desk.signer.read(lane, comment))]
     board, recalled = _board(ours)
     happened = list(history(issue, timeline, repository.name, force.policy))
-    happened = [*_with_grounds(happened, recalled), *(pull_events(pull) if pull else ())]
+    if pull is not None:
+        happened += pull_events(pull, tracker.timeline(pull.number))
+    happened = list(_with_grounds(happened, recalled))
     happened = list(_with_authority(desk, tracker, repository, happened, recalled, force.policy))
     with desk.database.transaction() as db:
         incidents.remember_repository(db, repository)
@@ -48,16 +54,19 @@ def rebuild(desk: Desk, repository: Repository, number: int) -> str:
         if board is not None:
             incidents.posted_board(db, lane, board.id, board.url)
             outbox.said(db, lane, "show/board", board.url)
-        _already_said(db, lane, ours, comments, happened, issue, pull)
+        for comment, found in ours:
+            _already_said(db, lane, comment, found, force)
+        _already_done(db, lane, comments, happened, assigned(timeline), pull)
+        _not_worth_saying(db, lane, stored.incident, force, now)
         return stored.incident.id
 
 
 def repositories(client: Client) -> Iterator[Repository]:
     """Every repository in which this App is installed."""
-    for installation in client.as_app("GET", "/app/installations").body:
-        rows = client.pages(installation["id"], "/installation/repositories", key="repositories")
+    for installation in client.installations():
+        rows = client.pages(installation, "/installation/repositories", key="repositories")
         for row in rows:
-            yield Repository(row["id"], row["full_name"], installation["id"], row.get("default_branch") or "main")
+            yield Repository(row["id"], row["full_name"], installation, row.get("default_branch") or "main")
 
 
 def _board(ours: Sequence[tuple[Comment, Mapping[str, Any]]]) -> tuple[Comment | None, Memory | None]:
@@ -76,10 +85,19 @@ def _with_grounds(happened: Sequence[Happened], recalled: Memory | None) -> Iter
             yield one
             continue
         first, *later = recalled.grounds
-        yield Happened(one.at, replace(event, report=memory.as_graded(event.report, first)))
+        opening = replace(
+            event,
+            by=first.by,
+            report=memory.as_graded(event.report, first),
+            labels=recalled.opened_with,
+            adopted=event.adopted and first.at == one.at,
+        )
+        yield Happened(first.at, opening)
         for ground in later:
             report = memory.as_graded(event.report, ground)
-            yield Happened(ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report))
+            yield Happened(
+                ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report)
+            )
 
 
 def _with_authority(
@@ -114,24 +132,34 @@ def _with_id(db: Db, lane: Lane, happened: Sequence[Happened], recalled: Memory 
             yield one
 
 
-def _already_said(
+def _already_said(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:
+    for key in map(str, found.get("keys", ())):
+        if key.startswith("policy/"):
+            # No event of the incident's own orders this one.
+            outbox.put(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
+            policies.tell(db, lane.repo_id, force.version if key == force.told_as else "")
+        outbox.said(db, lane, key, comment.url)
+
+
+def _already_done(
     db: Db,
     lane: Lane,
-    ours: Sequence[tuple[Comment, Mapping[str, Any]]],
     comments: Sequence[Comment],
     happened: Sequence[Happened],
-    issue: Mapping[str, Any],
+    assignees: frozenset[str],
     pull: Pull | None,
 ) -> None:
-    for comment, found in ours:
-        for key in found.get("keys", ()):
-            outbox.said(db, lane, str(key), comment.url)
     reacted = {comment.id for comment in comments if comment.reactions}
-    assigned = {str(user.get("login")) for user in issue.get("assignees") or ()}
     for one in happened:
         if isinstance(one.event, Said) and one.event.comment in reacted:
             outbox.said(db, lane, f"react/{one.event.key}", "")
-        if one.event.by in assigned:
+        if one.event.by in assignees:
             outbox.said(db, lane, f"assign/{one.event.key}", "")
     if pull is not None:
         outbox.said(db, lane, "postmortem", pull.url)
+
+
+def _not_worth_saying(db: Db, lane: Lane, incident: Incident, force: InForce, now: datetime) -> None:
+    for order in outbox.undone(db, lane, now):
+        if isinstance(order.effect, Notice) and (incident.left or not stands(order.effect, incident, force.told_as)):
+            outbox.done(db, order, state="moot")

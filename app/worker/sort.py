@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import structlog
+from dataclasses import dataclass
 
 from app.github import inbound
-from app.github.inbound import Unreadable
-from app.ports import Lane
+from app.ports import Lane, Repository
 from app.store import inbox, incidents, policies
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.worker.desk import Desk
+from app.worker.parked import park
 
-log = structlog.get_logger()
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a delivery goes.  `policy`: it may have changed the policy file."""
+
+    repository: Repository | None
+    lane: Lane | None
+    policy: bool
 
 
 def sort(desk: Desk) -> list[Lane]:
@@ -30,20 +37,27 @@ def sort(desk: Desk) -> list[Lane]:
 
 def _sort(db: Db, delivery: Delivery) -> list[Lane]:
     try:
-        payload = inbound.payload_of(delivery.body)
-        lane = inbound.lane_of(delivery.event, payload)
-        repository = inbound.repository_of(payload)
-    except (Unreadable, KeyError, TypeError, ValueError, AttributeError) as problem:
-        log.warning("delivery parked", guid=delivery.guid, event=delivery.event, reason=repr(problem)[:200])
-        inbox.settle(db, delivery, "parked", repr(problem))
+        address = _address(delivery)
+    except Exception as problem:
+        # Whatever it is: one delivery that nobody can read must not hold up the others.
+        park(db, delivery, repr(problem))
         return []
-    if repository is not None:
-        incidents.remember_repository(db, repository)
-    if lane is not None:
-        inbox.sort_into(db, delivery, lane)
-        return [lane]
+    if address.repository is not None:
+        incidents.remember_repository(db, address.repository)
+    if address.lane is not None:
+        inbox.sort_into(db, delivery, address.lane)
+        return [address.lane]
     inbox.settle(db, delivery, "ignored")
-    if repository is not None and inbound.changes_policy(delivery.event, payload):
-        policies.doubt(db, repository.id)
-        return incidents.open_lanes(db, repository.id)
+    if address.repository is not None and address.policy:
+        policies.doubt(db, address.repository.id)
+        return incidents.open_lanes(db, address.repository.id)
     return []
+
+
+def _address(delivery: Delivery) -> _Address:
+    payload = inbound.payload_of(delivery.body)
+    return _Address(
+        inbound.repository_of(payload),
+        inbound.lane_of(delivery.event, payload),
+        inbound.changes_policy(delivery.event, payload),
+    )

@@ -22,8 +22,8 @@ from app.core.replay import lived, ordered, replay
 from .lives import DECLARED, Log, logs, manned, profiles
 
 TICK = timedelta(microseconds=1)
-LATER = timedelta(hours=30)
-some = settings(max_examples=60, deadline=None)
+LATER = timedelta(hours=5)
+some = settings(max_examples=50, deadline=None)
 
 
 def steps(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -36,6 +37,12 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def fresh_url(postgres: str) -> Iterator[str]:
+    with _database(postgres) as url:
+        yield url
+
+
+@contextmanager
+def _database(postgres: str) -> Iterator[str]:
     """A migrated, empty database of the test's own."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres.format("postgres"), autocommit=True) as connection:
@@ -60,3 +67,15 @@ def database(fresh_url: str) -> Iterator[Database]:
 def tonight(database: Database) -> Iterator[Night]:
     with night(database) as found:
         yield found
+
+
+@pytest.fixture
+def elsewhere(postgres: str) -> Iterator[Night]:
+    """A second night of its own, for comparing."""
+    with _database(postgres) as url:
+        opened = Database(url).open()
+        try:
+            with night(opened) as found:
+                yield found
+        finally:
+            opened.close()

@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import unified_diff
 from datetime import UTC, datetime, timedelta
 
 from app.failpoint import Failpoints
-from app.house import House, furnished
-from app.sandbox.server import PretendGitHub
+from app.github.manifest import EVENTS, PERMISSIONS
+from app import ports
+from app.house import House, furnished, rebuild
+from app.ports import Lane
+from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
 from app.serving import Served
 from app.settings import Settings
 from app.store import inbox, incidents, outbox
+from app.store.codec import canonical
 from app.store.database import Database
 from app.web.application import application
+from app.worker.dump import dump
 from app.worker.perform import perform
 from app.worker.sort import sort
 from app.worker.take import take
@@ -56,6 +62,9 @@ High
 """
 
 
+TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy")
+
+
 class HandClock:
     """A clock that stands still until it is moved."""
 
@@ -84,6 +93,8 @@ class Night:
             private_key=self.github.app.private_key_pem,
             webhook_secrets=(self.github.app.webhook_secret,),
         )
+        if hasattr(self, "built"):
+            self.built.client.close()
         self.built = furnished(settings, self.database, self.clock)
         if failpoint:
             object.__setattr__(self.built.desk, "failpoints", Failpoints(failpoint, end))  # type: ignore[arg-type]
@@ -120,6 +131,34 @@ class Night:
             self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
             self.settle()
 
+    def state(self) -> list[str]:
+        """The canonical dump, line by line, without the addresses that only this night has."""
+        return canonical(dump(self.database)).replace(self.github.url, "").splitlines()
+
+    def expect(self, state: list[str]) -> None:
+        """Compare, and show only what differs."""
+        difference = "\n".join(unified_diff(state, self.state(), "expected", "found", lineterm="", n=6))
+        assert not difference, difference
+
+    def lost_and_rebuilt(self) -> None:
+        """The database is lost, and comes back from GitHub alone."""
+        with self.database.transaction() as db:
+            db.execute(f"TRUNCATE {', '.join(TABLES)}")
+        self.move_in()
+        assert list(rebuild(self.built, None, None))
+
+    def said(self, number: int) -> list[str]:
+        """What our comments on that issue carry as said, each as often as it was."""
+        lane = Lane(self.shop.id, number)
+        tracker = self.built.desk.tracker(ports.Repository(self.shop.id, "octo/shop", self.installation))
+        found = (self.built.desk.signer.read(lane, comment) for comment in tracker.comments(number))
+        return sorted(key for content in found if content for key in content["keys"])
+
+    @property
+    def installation(self) -> int:
+        assert self.shop.installation is not None
+        return self.shop.installation.id
+
     def board(self, number: int) -> str:
         """The text of the one board of that issue."""
         boards = [comment.body for comment in self.shop.issue(number).comments if comment.body.startswith("## ")]
@@ -142,7 +181,7 @@ class Night:
 def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
     """A night that begins at 09:00 UTC on Saturday, 14 March 2026."""
     clock = HandClock(datetime(2026, 3, 14, 9, 0, tzinfo=UTC))
-    with PretendGitHub(clock) as github:
+    with PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)) as github:
         for login in ("mona", "hubot", "ada", "grace"):
             github.add_person(login)
         github.add_person("stranger")

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.policy import Policy, Targets
+from app.core.policy import Policy
 
 NAME = "acknowledge"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
-    target = policy.targets.get(incident.severity, Targets()).acknowledge
+    target = policy.targets_of(incident.severity).acknowledge
     if target is None:
         return None
     return deadline(NAME, incident.armed_at, target, policy, met_at=None if incident.paging else incident.answered_at)

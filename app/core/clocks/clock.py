@@ -36,18 +36,17 @@ class Deadline:
         return f"{what}@{stamp(self.due)}"
 
     def broken(self, incident: Incident) -> bool:
-        """Its breach has rung, or it was kept late.  A re-grade moves the deadline, and with it what counts as broken;
+        """It was kept late, or its breach has rung.  A re-grade moves the deadline, and with it what counts as broken;
         history keeps both."""
-        if self.met_at is not None and self.met_at > self.due:
-            return True
-        return f"{self.clock}/{self.mark('breach')}" in incident.rung
+        if self.met_at is not None:
+            return self.met_at > self.due
+        return f"{self.clock}/breach@{stamp(self.due)}" in incident.rung
 
     def at_risk(self, incident: Incident, policy: Policy) -> bool:
         """A warning has rung and neither the promise nor the deadline has been reached."""
         if self.met_at is not None or self.broken(incident):
             return False
-        end = stamp(self.due)
-        return any(f"{self.clock}/{percent}@{end}" in incident.rung for percent in policy.warnings)
+        return not incident.rung.isdisjoint(_warned(self.clock, self.due, policy.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,12 @@ def judged(incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, 
 def stamp(at: datetime) -> str:
     """A moment as it stands in keys: UTC, to the second."""
     return f"{at.isoformat()[:19]}Z"
+
+
+@lru_cache(maxsize=4096)
+def _warned(clock: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
+    """The keys of the warnings of a promise."""
+    return frozenset(f"{clock}/{percent}@{stamp(due)}" for percent in warnings)
 
 
 def _anew(incident: Incident, policy: Policy) -> str:

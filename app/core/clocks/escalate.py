@@ -13,9 +13,11 @@ from app.core.events import Alarm, Rang
 from app.core.incident import Incident, replace
 from app.core.ladder import ON_CALL, Reached, Rung, length, management, paging_steps, reached, responsible, waiting
 from app.core.lifecycle import Status
-from app.core.policy import Policy, Step, Targets
+from app.core.policy import Policy, Step
 
 NAME = "escalate"
+# Marks: a rung is named by its contacts and how long it waits, `it-manager@30m`; a page and a silence by the moment they
+# count from, `page0.2@2026-03-14T09:00:00Z`.  So a contact may be called `silence` without being taken for one.
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
@@ -37,10 +39,11 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    for rung in management(incident, policy):
-        if rung.key == alarm.key:
-            return _climb(incident, alarm, rung, policy)
-    if alarm.mark.startswith("silence@"):
+    kind, _, when = alarm.mark.partition("@")
+    if not when.endswith("Z"):
+        rung = next(rung for rung in management(incident, policy) if rung.key == alarm.key)
+        return _climb(incident, alarm, rung, policy)
+    if kind == "silence":
         since = incident.spoken_at or incident.declared_at
         words = f"paging again: nothing was heard since {since:%H:%M} UTC"
         return replace(incident, armed_at=alarm.due).noted(alarm.due, Rang(alarm=alarm, key=alarm.key), words), ()
@@ -65,7 +68,7 @@ def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> It
 
 
 def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
-    cadence = policy.targets.get(incident.severity, Targets()).update
+    cadence = policy.targets_of(incident.severity).update
     if cadence is None or incident.spoken_at is None or not policy.silence:
         return
     at = incident.spoken_at

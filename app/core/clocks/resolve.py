@@ -9,13 +9,13 @@ from app.core.effects import Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
 from app.core.ladder import responsible
-from app.core.policy import Policy, Targets
+from app.core.policy import Policy
 
 NAME = "resolve"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
-    target = policy.targets.get(incident.severity, Targets()).resolve
+    target = policy.targets_of(incident.severity).resolve
     if target is None:
         return None
     met_at = incident.resolved_at or incident.closed_at

@@ -10,14 +10,14 @@ from app.core.effects import Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
 from app.core.ladder import ON_CALL, paging_steps, reached
-from app.core.policy import Duration, Policy, Target, Targets
+from app.core.policy import Duration, Policy, Target
 
 NAME = "respond"
 _ANSWER = Target(Duration(seconds=300))
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
-    targets = policy.targets.get(incident.severity, Targets())
+    targets = policy.targets_of(incident.severity)
     target = targets.respond
     if target is None:
         return None

@@ -13,13 +13,13 @@ from app.core.effects import Remind
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.ladder import responsible
-from app.core.policy import Policy, Targets
+from app.core.policy import Policy
 
 NAME = "update"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
-    target = policy.targets.get(incident.severity, Targets()).update
+    target = policy.targets_of(incident.severity).update
     if target is None or incident.answered_at is None or not incident.status.open:
         return None
     start = max(incident.answered_at, incident.updated_at) if incident.updated_at else incident.answered_at

@@ -1,0 +1,21 @@
+"""Issue forms: the fields a form file describes, and the answers in the body that GitHub makes of them."""
+
+from app.github.issue_form.form import Answer, Field, FieldKind, Form
+from app.github.issue_form.form_file import FORM_LIMIT, FormFault, read_form
+from app.github.issue_form.headings import Block, blocks
+from app.github.issue_form.matching import fits, parse_body, parse_fitting
+
+__all__ = [
+    "FORM_LIMIT",
+    "Answer",
+    "Block",
+    "Field",
+    "FieldKind",
+    "Form",
+    "FormFault",
+    "blocks",
+    "fits",
+    "parse_body",
+    "parse_fitting",
+    "read_form",
+]

@@ -1,0 +1,138 @@
+"""The answer to one field in the text below its heading."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from app.github.issue_form.form import FALSE, TRUE, Answer, Field
+from app.github.issue_form.lines import trimmed, wraps
+
+NO_RESPONSE = "_No response_"
+BOX = re.compile(r"[-*+] +\[([ xX]?)\](?:[ \t]+(.*))?", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+
+
+def answer_to(asked: Field, lines: list[str]) -> Answer:
+    """What those lines say; None where nothing was answered."""
+    text = trimmed(lines)
+    if not text.strip() or text == NO_RESPONSE:
+        return None
+    match asked.kind:
+        case "checkboxes":
+            return _ticks(text) or text
+        case "dropdown":
+            return _choice(asked, text.strip(" "))
+        case "input":
+            return text.strip()
+        case _:
+            return _unwrapped(text) if asked.render else text
+
+
+def _choice(asked: Field, text: str) -> Answer:
+    if text == "None" and not asked.required:
+        return None
+    if not asked.multiple:
+        return text
+    known = chosen(asked, text)
+    return known if isinstance(known, list) else _pieces(asked, text)
+
+
+def _unwrapped(text: str) -> str | None:
+    head, _, rest = text.partition("\n")
+    content, _, foot = rest.rpartition("\n")
+    if not wraps(head, foot):
+        return text
+    return trimmed(content.split("\n")) or None
+
+
+def _ticks(text: str) -> list[dict[str, str | bool]]:
+    ticks: list[tuple[bool, list[str]]] = []
+    for line in text.split("\n"):
+        found = BOX.fullmatch(line.rstrip())
+        if found:
+            ticks.append((found[1] in ("x", "X"), [found[2] or ""]))
+        elif ticks:
+            ticks[-1][1].append(line)
+        else:
+            return []
+    return [{"label": "\n".join(words).strip(), "checked": checked} for checked, words in ticks]
+
+
+def chosen(asked: Field, text: str) -> str | list[str] | Literal[False]:
+    """What was chosen, False if that text is no choice of the field."""
+    if text == "None":
+        return not asked.required and "None"
+    if not asked.options:
+        return [text] if asked.multiple else text
+    names = _names(asked.options)
+    if not asked.multiple:
+        return text in names and text
+    return _split(text, names) or False
+
+
+@lru_cache(256)
+def _names(options: tuple[str, ...]) -> dict[str, str]:
+    """The ways an option may be written in a body.  YAML reads `yes`, `1.10` as values: GitHub may show what it read."""
+    names = {option: option for option in options}
+    for option in options:
+        if option.lower() in TRUE | FALSE:
+            names.setdefault(str(option.lower() in TRUE).lower(), option)
+            names.setdefault(str(option.lower() in TRUE), option)
+        elif _NUMBER.fullmatch(option):
+            names.setdefault(str(float(option) if "." in option else int(option)), option)
+    return names
+
+
+def _split(text: str, names: dict[str, str]) -> list[str]:
+    """The options that, joined by `, `, are the text; the longest first where there is a choice; empty if there are none.
+
+    Goes from the back and remembers from where the end can be reached, so nothing is tried twice.
+    """
+    sizes = sorted({len(name) for name in names}, reverse=True)
+    if len(text) > 2 * sum(len(name) + 2 for name in names):
+        return []
+    next_at: dict[int, int] = {len(text) + 2: -1}
+    for at in range(len(text) - 1, -1, -1):
+        if at and text[at - 2 : at] != ", ":
+            continue
+        for size in sizes:
+            end = at + size
+            if end + 2 in next_at and (end == len(text) or text[end : end + 2] == ", ") and text[at:end] in names:
+                next_at[at] = end + 2
+                break
+    parts, at = [], 0
+    while 0 <= at < len(text):
+        if at not in next_at:
+            return []
+        parts.append(text[at : next_at[at] - 2])
+        at = next_at[at]
+    return parts
+
+
+def _pieces(asked: Field, text: str) -> list[str]:
+    """The known options in a text that also holds others; what lies between them stays in one piece, commas and all."""
+    names = sorted(_names(asked.options), key=len, reverse=True)
+    parts: list[str] = []
+    unknown = 0
+    at = 0
+    steps = 0
+    while at < len(text) and steps < 2000:
+        steps += 1
+        name = next(
+            (n for n in names if text.startswith(n, at) and text[at + len(n) : at + len(n) + 2] in ("", ", ")), None
+        )
+        if name is not None:
+            if unknown < at:
+                parts.append(text[unknown : at - 2])
+            parts.append(name)
+            at = unknown = at + len(name) + 2
+        else:
+            comma = text.find(", ", at)
+            if comma < 0:
+                break
+            at = comma + 2
+    if unknown < len(text):
+        parts.append(text[unknown:])
+    return parts

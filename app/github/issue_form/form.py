@@ -1,0 +1,51 @@
+"""What an issue form asks, and what an answer to it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+FieldKind: TypeAlias = Literal["input", "textarea", "dropdown", "checkboxes"]
+Answer: TypeAlias = "str | list[str] | list[dict[str, str | bool]] | None"
+TRUE = frozenset({"yes", "on", "true"})
+FALSE = frozenset({"no", "off", "false"})
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One question.  `label` is empty where the file has none; `render` is the language of its fence, or empty."""
+
+    id: str | None
+    label: str
+    kind: FieldKind = "textarea"
+    options: tuple[str, ...] = ()
+    multiple: bool = False
+    render: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What GitHub asks, in order.  `markdown` blocks are left out, as they are in the body."""
+
+    name: str = ""
+    title: str = ""
+    labels: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+
+    def keys(self) -> tuple[str, ...]:
+        """A distinct name for each field: its id, else its label; a second one of the same name is `name (2)`."""
+        taken: list[str] = []
+        for number, asked in enumerate(self.fields, 1):
+            taken.append(free_name(asked.id or asked.label or f"field {number}", taken))
+        return tuple(taken)
+
+
+def free_name(name: str, taken: Sequence[str]) -> str:
+    """The name, or `name (2)` and so on where it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free

@@ -1,0 +1,177 @@
+"""The form that a file of `.github/ISSUE_TEMPLATE` describes.  Such files are full of faults: what is sound in them counts."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TypeAlias
+
+import yaml
+
+from app.github.issue_form.form import TRUE, Field, FieldKind, Form
+
+FORM_LIMIT = 256 * 1024
+_DEEPEST = 32
+_MOST_EVENTS = 60_000
+_MOST_FIELDS = 200
+
+Node: TypeAlias = "str | list[Node] | dict[str, Node] | None"
+
+_KINDS: dict[str, FieldKind] = {"input": "input", "dropdown": "dropdown", "checkboxes": "checkboxes"}
+
+
+class FormFault(Exception):
+    """Nothing at all can be read from a form file.  The message is for the person who wrote it."""
+
+
+def read_form(text: str) -> Form:
+    """The form in a file of `.github/ISSUE_TEMPLATE`.
+
+    Of invalid YAML the longest valid beginning counts.  Scalars are text as written: `label: Yes` is "Yes".
+    Raises FormFault if not even a name or a field can be read.
+    """
+    if len(text) > FORM_LIMIT:
+        raise FormFault(f"The form is longer than {FORM_LIMIT // 1024} KiB.")
+    root, trouble = _tree(text)
+    if isinstance(root, list) and any(isinstance(item, dict) for item in root):
+        root = {"body": root}
+    if not isinstance(root, dict) or not {"name", "description", "title", "body"} & root.keys():
+        wanted = "A form begins with 'name:' and has its questions in a list below 'body:'."
+        raise FormFault(f"No form can be read: {trouble}. {wanted}" if trouble else f"No form can be read. {wanted}")
+    fields = (_field(item) for item in _list(root.get("body"))[:_MOST_FIELDS])
+    labels = root.get("labels")
+    return Form(
+        name=_text(root.get("name")),
+        title=_text(root.get("title")),
+        labels=tuple(part.strip() for part in labels.split(",") if part.strip())
+        if isinstance(labels, str)
+        else tuple(label for label in map(_text, _list(labels)) if label),
+        fields=tuple(asked for asked in fields if asked is not None),
+    )
+
+
+def _tree(text: str) -> tuple[Node, str]:
+    """The first document as plain lists and mappings of text, and what stopped the reading, if anything did.
+
+    The scanner looks ahead, so a fault can take sound lines before it along: the lines before the fault are read anew.
+    """
+    text = yaml.reader.Reader.NON_PRINTABLE.sub("\ufffd", text.removeprefix("\ufeff"))
+    tree = _Tree()
+    try:
+        trouble = tree.grow(text)
+    except yaml.MarkedYAMLError as error:
+        at = error.context_mark or error.problem_mark
+        trouble = f"line {at.line + 1}: {error.problem}" if at else str(error.problem)
+        before = _Tree()
+        with suppress(yaml.YAMLError):
+            before.grow("".join(text.splitlines(keepends=True)[: at.line if at else 0]))
+        tree = max(tree, before, key=_Tree.size)
+    except yaml.YAMLError as error:
+        trouble = str(error)
+    return tree.root, trouble
+
+
+class _Tree:
+    """Lists and mappings of text, grown event by event, so that what came before a fault is there.
+
+    An alias is the very node it names, never a copy of it: a "billion laughs" stays as small as it is written.
+    """
+
+    def __init__(self) -> None:
+        self.root: Node = None
+        self._open: list[list[Node] | dict[str, Node]] = []
+        self._keys: list[str | None] = []  # for each open node the key that waits for its value
+        self._anchors: dict[str, Node] = {}
+
+    def size(self) -> int:
+        """How many questions there are."""
+        body = self.root.get("body") if isinstance(self.root, dict) else self.root
+        return len(body) if isinstance(body, list) else 0
+
+    def grow(self, text: str) -> str:
+        """What stopped it short of the end, or nothing.  Raises YAMLError; what came before is kept."""
+        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            if isinstance(event, yaml.DocumentEndEvent) and self.root:
+                break
+            if count > _MOST_EVENTS or len(self._open) > _DEEPEST:
+                return "it is nested too deeply or has too many parts"
+            self._take(event)
+        return ""
+
+    def _take(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.ScalarEvent():
+                self._put(_scalar(event), event.anchor)
+            case yaml.AliasEvent():
+                self._put(self._anchors.get(str(event.anchor)), None)
+            case yaml.SequenceStartEvent():
+                self._enter([], event.anchor)
+            case yaml.MappingStartEvent():
+                self._enter({}, event.anchor)
+            case yaml.CollectionEndEvent():
+                self._open.pop()
+                self._keys.pop()
+
+    def _enter(self, node: list[Node] | dict[str, Node], anchor: str | None) -> None:
+        self._put(node, anchor)
+        self._open.append(node)
+        self._keys.append(None)
+
+    def _put(self, node: Node, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = node
+        if not self._open:
+            self.root = node
+            return
+        place, key = self._open[-1], self._keys[-1]
+        if isinstance(place, list):
+            place.append(node)
+        elif key is None:
+            self._keys[-1] = node if isinstance(node, str) else ""
+        else:
+            self._keys[-1] = None
+            if key == "<<" and isinstance(node, dict) and len(node) <= 100:
+                place.update({name: value for name, value in node.items() if name not in place})
+            else:
+                place[key] = node
+
+
+def _scalar(event: yaml.ScalarEvent) -> str | None:
+    value = str(event.value)
+    return None if event.style is None and value in {"", "~", "null", "Null", "NULL"} else value
+
+
+def _field(item: Node) -> Field | None:
+    if not isinstance(item, dict):
+        return None
+    kind = _text(item.get("type")).lower()
+    if kind == "markdown":
+        return None
+    attributes = item.get("attributes")
+    says = {**item, **attributes} if isinstance(attributes, dict) else item
+    validations = item.get("validations")
+    asked = Field(
+        id=_text(item.get("id")) or None,
+        label=_text(says.get("label")),
+        kind=_KINDS.get(kind, "textarea"),
+        options=tuple(dict.fromkeys(option for option in map(_option, _list(says.get("options"))) if option)),
+        multiple=_text(says.get("multiple")).lower() in TRUE,
+        render=_text(says.get("render")),
+        required=isinstance(validations, dict) and _text(validations.get("required")).lower() in TRUE,
+    )
+    return asked if asked.id or asked.label else None
+
+
+def _option(node: Node) -> str:
+    if isinstance(node, dict):
+        if "label" in node:
+            return _text(node["label"])
+        return ", ".join(f"{key}: {_text(value)}".strip() for key, value in list(node.items())[:1])
+    return _text(node)
+
+
+def _text(node: Node) -> str:
+    return node.strip() if isinstance(node, str) else ""
+
+
+def _list(node: Node) -> list[Node]:
+    return node if isinstance(node, list) else []

@@ -1,0 +1,71 @@
+"""A body cut at its headings, for a form nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.github.issue_form.lines import hidden_spans, lines_of, markers, trimmed, within
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading and the text below it.  `line` is the heading as written; both are empty for text before the first."""
+
+    heading: str
+    text: str
+    line: str = ""
+
+
+def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
+    """The body cut at its headings, for a form nobody knows: `#` to `######`, and lines that are `**bold**` as a whole.
+
+    Headings in fences and HTML comments are text.  `**Severity:** SEV1` is a heading and its text in one line.
+    People also write bold for other reasons: with `known`, bold words count only where it says so.
+    """
+    lines = lines_of(body)
+    hidden = hidden_spans(markers(lines))
+    found: list[tuple[int, str, str]] = []
+    for number, line in enumerate(lines):
+        if not line or line[0] not in _HEADS or (heading := _heading(line)) is None or within(hidden, number):
+            continue
+        if known is None or line.lstrip(" ").startswith("#") or known(heading[0]):
+            found.append((number, *heading))
+    marks = [(-1, "", ""), *found]
+    ends = [number for number, _, _ in found] + [len(lines)]
+    cut = (
+        Block(
+            heading,
+            trimmed([rest, *lines[at + 1 : end]] if rest else lines[at + 1 : end]),
+            lines[at] if at >= 0 else "",
+        )
+        for (at, heading, rest), end in zip(marks, ends, strict=True)
+    )
+    return tuple(block for block in cut if block.line or block.text)
+
+
+_HEADS = frozenset("# *-_+")
+
+
+def _heading(line: str) -> tuple[str, str] | None:
+    """Its words and what follows in the same line, if the line is a heading."""
+    line = line.strip(" \t")
+    if line[:1] == "#":
+        words = line.lstrip("#")
+        if len(line) - len(words) > 6 or words[:1] not in {"", " ", "\t"}:
+            return None
+        words = words.strip(" \t")
+        closed = words.rstrip("#")
+        return (closed.rstrip(" \t") if not closed or closed[-1] in " \t" else words), ""
+    if line[:2] in {"- ", "* ", "+ "}:
+        line = line[2:].lstrip(" ")
+    for mark in ("**", "__"):
+        if line.startswith(mark):
+            words, closed, rest = line[2:].partition(mark)
+            rest = rest.lstrip(" \t")
+            if not closed or not words.strip() or len(words) > 200:
+                return None
+            if words.rstrip().endswith((":", "：")) or rest[:1] in {":", "："}:
+                return words.strip(" \t:：*"), rest.lstrip(":： \t")
+            return None if rest else (words.strip(" \t*"), "")
+    return None

@@ -1,0 +1,128 @@
+"""The answers in a body, by the form that was filled in.
+
+A body carries labels, never ids, and an answer may hold any text, also a line that looks like a heading.  So headings
+are not looked up one by one.  All lines that could be headings are weighed together, and the reading wins in which
+every field of the form is present, in order, with an answer its kind can have: that is how GitHub writes.  Only when
+there is no such reading (the form has changed, somebody edited the body) are the rules loose.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from app.github.issue_form.answers import answer_to
+from app.github.issue_form.form import Answer, Form, free_name
+from app.github.issue_form.headings import blocks
+from app.github.issue_form.lines import lines_of
+from app.github.issue_form.page import Page, Place
+
+_MOST_EXTRA = 20
+
+
+def parse_body(form: Form, body: str) -> dict[str, Answer]:
+    """The answer to each field, under `form.keys()`; None where there is none.
+
+    Headings that the form does not know, after a field that can hold only a choice or one line, are kept under their
+    own words.
+    """
+    page = Page(form, lines_of(body))
+    taken = _as_written(page)
+    if taken is not None:
+        return _answers(form, page, taken, whole=True)
+    return _answers(form, page, _assign(page, page.loose(), strict=False), whole=False)
+
+
+def parse_fitting(form: Form, body: str) -> dict[str, Answer] | None:
+    """The same if the body is just what GitHub writes for this form: every field, in order, with an answer of its kind.
+
+    None if it is not.
+    """
+    page = Page(form, lines_of(body))
+    taken = _as_written(page)
+    if taken is None or not all(page.suits(place.field, place.below, end) for place, end in _spans(taken, page)):
+        return None
+    return _answers(form, page, taken, whole=True)
+
+
+def fits(form: Form, body: str) -> bool:
+    """Whether the body is just what GitHub writes for this form."""
+    return parse_fitting(form, body) is not None
+
+
+def _as_written(page: Page) -> list[Place] | None:
+    """The headings of all fields, each as GitHub writes it and in the form's order; None if there are not that many."""
+    needed = {number for number, asked in enumerate(page.fields) if asked.label}
+    places = [place for place in page.places if place.sure]
+    if not needed or not needed <= {place.field for place in places}:
+        return None
+    taken = _assign(page, places, strict=True)
+    return taken if needed <= {place.field for place in taken} else None
+
+
+def _answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> dict[str, Answer]:
+    keys = form.keys()
+    answers: dict[str, Answer] = dict.fromkeys(keys)
+    kept: list[tuple[str, str]] = []
+    for place, end in _spans(taken, page):
+        stop = end if whole else page.own(place.field, place.below, end)
+        answers[keys[place.field]] = answer_to(form.fields[place.field], page.lines[place.below : stop])
+        kept.extend((block.heading, block.text) for block in blocks("\n".join(page.lines[stop:end])))
+    if len(kept) > _MOST_EXTRA:
+        rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in kept[_MOST_EXTRA:])
+        kept = [*kept[:_MOST_EXTRA], ("text", rest)]
+    for heading, text in kept:
+        answers[free_name(heading or "text", list(answers))] = text
+    return answers
+
+
+def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]:
+    """The places to take as headings, at most one a field and in the form's order, that make the best sense together.
+
+    What counts, in this order: fields present, answers that suit their field, headings outside of the fences of the
+    answer before, headings just as GitHub writes them, answers without a heading of their own field.
+    """
+    if strict and page.solid:
+        top = page.lines[page.solid[0]]
+        places = places if top.startswith("###") else []
+    lines_of: dict[int, list[int]] = {}
+    for place in places:
+        lines_of.setdefault(place.field, []).append(place.line)
+
+    def worth(place: Place, end: int, ended_by: Place | None) -> int:
+        stop = end if strict else page.own(place.field, place.below, end)
+        again = bisect_left(lines_of[place.field], end) - bisect_left(lines_of[place.field], place.below)
+        seen = ended_by is None or _closes(page, place, end) or not page.hidden_from(place.below, end)
+        sure = ended_by is not None and ended_by.sure
+        suits = page.suits(place.field, place.below, stop)
+        return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
+
+    best: list[tuple[int, int]] = []  # for each place the worth of the best reading up to it, and the place before
+    for number, place in enumerate(places):
+        top_worth, before = place.sure * 10**6 + (page.solid[0] == place.line) * 10**12, -1
+        for earlier in range(number):
+            other = places[earlier]
+            if other.field < place.field and other.below <= place.line:
+                value = best[earlier][0] + worth(other, place.line, place)
+                if value > top_worth:
+                    top_worth, before = value, earlier
+        best.append((top_worth, before))
+    if not best:
+        return []
+    end = len(page.lines)
+    last = max(range(len(best)), key=lambda number: (best[number][0] + worth(places[number], end, None), -number))
+    taken: list[Place] = []
+    while last >= 0:
+        taken.append(places[last])
+        last = best[last][1]
+    return taken[::-1]
+
+
+def _closes(page: Page, place: Place, end: int) -> bool:
+    """Whether the answer is a rendered field's fence as a whole, whatever fences it holds itself."""
+    return bool(page.fields[place.field].render) and page.suits(place.field, place.below, end)
+
+
+def _spans(taken: Sequence[Place], page: Page) -> Iterator[tuple[Place, int]]:
+    ends = [place.line for place in taken[1:]] + [len(page.lines)]
+    return zip(taken, ends, strict=False)

@@ -1,0 +1,135 @@
+"""A body beside a form: where the headings of its fields may stand, and what may be an answer."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from app.github.issue_form.answers import BOX, NO_RESPONSE, chosen
+from app.github.issue_form.form import Form
+from app.github.issue_form.lines import hidden_spans, markers, within, wraps
+
+_MOST_PLACES = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line that could be the heading of a field.  `below` is the line after it, `sure` if GitHub may have written it."""
+
+    line: int
+    below: int
+    field: int
+    sure: bool
+
+
+class Page:
+    """The lines of a body with what is asked about them again and again: which are blank, hidden, a tick box."""
+
+    def __init__(self, form: Form, lines: list[str]) -> None:
+        self.fields = form.fields
+        self.lines = lines
+        self.solid = [number for number, line in enumerate(lines) if line and not line.isspace()]
+        self.boxes = [number for number in self.solid if BOX.match(lines[number])]
+        self.markers = markers(lines)
+        self.places = self._places()
+        self._hidden: dict[int, list[tuple[int, int]]] = {}
+
+    def _places(self) -> list[Place]:
+        exact: dict[str, list[int]] = {}
+        alike: dict[str, list[int]] = {}
+        for number, asked in enumerate(self.fields):
+            first, *_ = asked.label.split("\n")
+            exact.setdefault(first.strip(), []).append(number)
+            for name in {_alike(first)} if first else {"", "none", "null", _alike(asked.id or "")}:
+                alike.setdefault(name, []).append(number)
+        fields_of: dict[str, list[int]] = {}
+        found: list[Place] = []
+        for line in self.solid:
+            heading = self.lines[line]
+            if not heading.startswith("###") or heading[3:4] not in {"", " ", "\t"}:
+                continue
+            words = heading[3:].strip()
+            if len(words) > 4000:
+                continue
+            if words not in fields_of:
+                fields_of[words] = alike.get(_alike(words), [])
+            for number in fields_of[words]:
+                more = [part.strip() for part in self.fields[number].label.split("\n")[1:]]
+                below = line + 1 + len(more)
+                if more and [part.strip() for part in self.lines[line + 1 : below]] != more:
+                    continue
+                sure = number in exact.get(words, ()) and self._alone(line, below)
+                found.append(Place(line, below, number, sure))
+        return self._fewer(found)
+
+    def _alone(self, line: int, below: int) -> bool:
+        """Whether it stands between blank lines, as GitHub writes a heading."""
+        before = line == 0 or not self.lines[line - 1].strip() or bisect_left(self.solid, line) == 0
+        return before and (below >= len(self.lines) or not self.lines[below].strip())
+
+    def _fewer(self, places: list[Place]) -> list[Place]:
+        """Of a body stuffed with headings the first and last few of each field, so that weighing them stays cheap."""
+        if len(places) <= _MOST_PLACES:
+            return places
+        keep = max(1, _MOST_PLACES // (2 * len(self.fields)))
+        each: dict[int, list[Place]] = {}
+        for place in places:
+            each.setdefault(place.field, []).append(place)
+        some = {place for found in each.values() for place in (*found[:keep], *found[-keep:])}
+        return sorted(some, key=lambda place: (place.line, place.field))
+
+    def loose(self) -> list[Place]:
+        """Where a heading may stand if the body is not as GitHub writes it: outside of fences and comments."""
+        # One that is never closed hides nothing.
+        hidden = [span for span in hidden_spans(self.markers) if span[1] < len(self.lines)]
+        return [place for place in self.places if not within(hidden, place.line)]
+
+    def hidden_from(self, start: int, line: int) -> bool:
+        """Whether `line` is in a fence or comment that begins at `start` or later: an answer cannot see further up."""
+        if not self.markers:
+            return False
+        if len(self.markers) * len(self.places) > 40_000:
+            start = 0
+        if start not in self._hidden:
+            first = bisect_left(self.markers, start, key=lambda marker: marker[0])
+            self._hidden[start] = hidden_spans(self.markers[first:])
+        return within(self._hidden[start], line)
+
+    def own(self, field: int, start: int, end: int) -> int:
+        """Where the answer ends if it cannot hold a heading: at the first one below it."""
+        asked = self.fields[field]
+        if asked.kind == "textarea":
+            return end
+        first = bisect_left(self.solid, start)
+        for number in self.solid[first : first + 200]:
+            if number >= end:
+                break
+            if self.lines[number].startswith("### "):
+                return number
+        return end
+
+    def suits(self, field: int, start: int, end: int) -> bool:
+        """Whether the lines from `start` to before `end` can be what GitHub writes for an answer to that field."""
+        asked = self.fields[field]
+        first, last = bisect_left(self.solid, start), bisect_left(self.solid, end)
+        count = last - first
+        if count == 0:
+            return asked.kind == "checkboxes" and not asked.options
+        head, foot = self.lines[self.solid[first]], self.lines[self.solid[last - 1]]
+        if count == 1 and head.strip() == NO_RESPONSE:
+            return True
+        match asked.kind:
+            case "input":
+                return count == 1
+            case "dropdown":
+                return count == 1 and chosen(asked, head.strip()) is not False
+            case "checkboxes":
+                boxes = bisect_left(self.boxes, end) - bisect_left(self.boxes, start)
+                return boxes == count or (boxes > 0 and any("\n" in option for option in asked.options))
+            case _:
+                return not asked.render or (count >= 2 and wraps(head, foot))
+
+
+def _alike(label: str) -> str:
+    """A label as people would compare it: without case, spare spaces and a closing colon."""
+    return " ".join(label.casefold().split()).rstrip(" :：*?.").lstrip("*")

@@ -1,0 +1,6 @@
+"""What Muster asks of GitHub.  `app.yml` says the same to people, and a test holds the two together."""
+
+from __future__ import annotations
+
+PERMISSIONS = {"metadata": "read", "issues": "write", "pull_requests": "write", "contents": "write"}
+EVENTS = ["issues", "issue_comment", "pull_request", "push"]

@@ -1,0 +1,21 @@
+"""What nobody can read is set aside after one try, so that it never holds up what can be read."""
+
+from __future__ import annotations
+
+import structlog
+from prometheus_client import Counter
+
+from app.store import inbox
+from app.store.database import Db
+from app.store.inbox import Delivery
+
+PARKED = Counter("muster_deliveries_parked", "Deliveries set aside because nobody could read them", ["event"])
+
+log = structlog.get_logger()
+
+
+def park(db: Db, delivery: Delivery, problem: str) -> None:
+    """Set this delivery aside for a person to look at; `problem` says why."""
+    log.warning("delivery parked", guid=delivery.guid, event=delivery.event, reason=problem[:200])
+    PARKED.labels(delivery.event).inc()
+    inbox.settle(db, delivery, "parked", problem)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import httpx
 import structlog
 
 from app.failpoint import Failpoints
@@ -85,15 +86,22 @@ def house(settings: Settings, clock: Clock) -> Iterator[House]:
             built.client.close()
 
 
-def furnished(settings: Settings, opened: Database, clock: Clock) -> House:
-    """The parts over an open database."""
-    client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock)
+def furnished(
+    settings: Settings,
+    opened: Database,
+    clock: Clock,
+    *,
+    transport: httpx.BaseTransport | None = None,
+    failpoints: Failpoints | None = None,
+) -> House:
+    """The parts over an open database.  `transport` carries the calls to GitHub; None: the network."""
+    client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport)
     desk = Desk(
         database=opened,
         tracker=lambda repository: GitHubTracker(client, repository),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
-        failpoints=Failpoints(settings.failpoint),
+        failpoints=failpoints or Failpoints(settings.failpoint),
     )
     return House(settings, desk, client)
 

@@ -49,6 +49,7 @@ from app.core.lifecycle import Status, after
 from app.core.policy import Policy
 from app.core.refusal import Refused
 from app.core.report import Report
+from app.core.timeline import Deed
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         grounds=(_ground(event, event.report, now),),
     )
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
-    incident = incident.noted(now, event, f"{declared}; graded {found.severity.said(policy.scale)}")
+    incident = incident.noted(now, event, Deed.REPORTED, f"{declared}; graded {found.severity.said(policy.scale)}")
     if not found.unsure:
         return incident, ()
     asked = reached(incident, policy, (ON_CALL,))
@@ -144,18 +145,22 @@ def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) ->
         return incident, ()
     incident = replace(incident, grounds=(*incident.grounds, ground))
     if incident.grade.by:
-        return incident.noted(now, event, "changed the report; the severity stands as graded by hand"), ()
+        return incident.noted(
+            now, event, Deed.EDITED, "changed the report", "the severity stands as graded by hand"
+        ), ()
     if not incident.status.open:
-        return incident.noted(now, event, f"changed the report; the severity stands, it is {incident.status}"), ()
+        return incident.noted(
+            now, event, Deed.EDITED, "changed the report", f"the severity stands, it is {incident.status}"
+        ), ()
     was = incident.severity
     found = grade(event.report, policy, incident.opened_with)
     if found.severity is was:
         incident = replace(incident, grade=found)
-        return incident.noted(now, event, "changed the report; the severity stays"), ()
+        return incident.noted(now, event, Deed.EDITED, "changed the report", "the severity stays"), ()
     incident = regraded(incident, found, policy, now)
     told = raised(incident, was, policy, now, by=event.by, key=event.key)
     change = f"{was.said(policy.scale)} became {found.severity.said(policy.scale)}"
-    return incident.noted(now, event, f"changed the report: {change}"), told
+    return incident.noted(now, event, Deed.EDITED, "changed the report", change), told
 
 
 def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
@@ -256,7 +261,7 @@ def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) ->
         mitigated_at=incident.mitigated_at or now,
         answered_at=now if incident.paging else incident.answered_at,
         responded_at=incident.responded_at or now,
-    ).noted(now, event, "closed the issue")
+    ).noted(now, event, Deed.CLOSED, "closed the issue")
     if incident.postmortem_wanted or incident.severity not in policy.postmortem.required:
         return incident, ()
     return replace(incident, postmortem_wanted=True), (postmortem_wanted(),)
@@ -277,27 +282,29 @@ def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime
         armed_at=now,
         laddered_at=now,
         reopened=incident.reopened + 1,
-    ).noted(now, event, "reopened the issue"), ()
+    ).noted(now, event, Deed.REOPENED, "reopened the issue"), ()
 
 
 def _left(incident: Incident, event: Left, policy: Policy, now: datetime) -> Answer:
     if incident.left == event.how:
         return incident, ()
-    return replace(incident, left=event.how).noted(now, event, f"the issue was {event.how}"), ()
+    return replace(incident, left=event.how).noted(now, event, Deed.LEFT, f"the issue was {event.how}"), ()
 
 
 def _returned(incident: Incident, event: Returned, policy: Policy, now: datetime) -> Answer:
     if not incident.left:
         return incident, ()
     incident = replace(incident, left="", returned_at=now, armed_at=now if incident.paging else incident.armed_at)
-    return incident.noted(now, event, "the issue came back"), (SetLabels(labels=wanted(incident, policy)),)
+    return incident.noted(now, event, Deed.LEFT, "the issue came back"), (SetLabels(labels=wanted(incident, policy)),)
 
 
 def _postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
     if incident.postmortem is not None and incident.postmortem.number == event.pull:
         return incident, ()
     pull = PostmortemPull(event.pull, event.url)
-    return replace(incident, postmortem=pull, postmortem_wanted=True).noted(now, event, "opened the postmortem"), ()
+    return replace(incident, postmortem=pull, postmortem_wanted=True).noted(
+        now, event, Deed.POSTMORTEM, "opened the postmortem"
+    ), ()
 
 
 def _postmortem_ended(
@@ -308,7 +315,9 @@ def _postmortem_ended(
     if pull.number != event.pull or pull.state == state:
         return incident, ()
     said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
-    return replace(incident, postmortem=dataclasses.replace(pull, state=state)).noted(now, event, said), ()
+    return replace(incident, postmortem=dataclasses.replace(pull, state=state)).noted(
+        now, event, Deed.POSTMORTEM, said
+    ), ()
 
 
 def _rang(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:

@@ -10,7 +10,7 @@ from app.core.events import Event, Role
 from app.core.lifecycle import Status
 from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Severity
-from app.core.timeline import Entry
+from app.core.timeline import Deed, Entry
 
 if TYPE_CHECKING:
     from dataclasses import replace
@@ -146,9 +146,9 @@ class Incident:
         since = max(self.graded_at, self.laddered_at)
         return max(since, self.returned_at) if self.returned_at else since
 
-    def noted(self, at: datetime, event: Event, text: str) -> Incident:
+    def noted(self, at: datetime, event: Event, deed: Deed, text: str, words: str = "") -> Incident:
         """The same incident with one more row in its timeline."""
-        entry = Entry(at=at, by=event.by, text=text, key=event.key, url=event.url)
+        entry = Entry(at=at, by=event.by, deed=deed, text=text, words=words, key=event.key, url=event.url)
         return replace(self, timeline=(*self.timeline, entry))
 
     def heard(self, at: datetime, event: Event) -> Incident:

@@ -136,7 +136,7 @@ def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
 @lru_cache(maxsize=4096)
 def _rung(step: Step, since: datetime | None, reopened: int) -> Rung:
     due = since + length(step.after) if since is not None else None
-    return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, str(step.after))
+    return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, step.after.words)
 
 
 def _name(contacts: tuple[str, ...]) -> str:

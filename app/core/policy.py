@@ -13,6 +13,7 @@ from app.core.report import Exposure, Kind, Level
 from app.core.severity import Scale, Severity
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})(s|m|h|d|w|bd)")
+_SPOKEN = {"s": "second", "m": "minute", "h": "hour", "d": "day", "bd": "business day"}
 _UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -58,6 +59,16 @@ class Duration:
     @property
     def at_once(self) -> bool:
         return not self.seconds and not self.business_days
+
+    @property
+    def words(self) -> str:
+        """As people say it: `5 minutes`, `1 hour`, `2 business days`."""
+        if self.at_once:
+            return "at once"
+        text = str(self)
+        amount = text.rstrip("smhdb")
+        unit = _SPOKEN[text.removeprefix(amount)]
+        return f"{amount} {unit}" if amount == "1" else f"{amount} {unit}s"
 
     def __str__(self) -> str:
         if self.business_days:

@@ -67,7 +67,7 @@ def _body(incident: Incident, policy: Policy, now: datetime, links: Mapping[str,
         facts=list(_facts(incident, policy, now, links)),
         update=_latest_update(incident, policy, links, day),
         timeline=[
-            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.text)) for e in reversed(shown)
+            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.sentence)) for e in reversed(shown)
         ],
         timeline_title=_timeline_title(len(incident.timeline), len(shown)),
         commands=[(code(command.usage), command.summary) for command in COMMANDS.values()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
@@ -12,14 +11,11 @@ from app.core.incident import Incident
 from app.core.ladder import ON_CALL, management, paging_steps
 from app.core.lifecycle import Status
 from app.core.policy import Policy
-from app.core.timeline import Entry
+from app.core.timeline import Deed, Entry
 from app.render.markdown import Markdown, code, joined, link, listed, md, people, person, safe, said
 from app.render.words import moment, span, utc
 
 POLICY_FILE = ".github/incidents.yml"
-_TIMES = re.compile(r", [0-9]+ times now$")
-_UPDATE = "update: "
-_ESCALATED = "escalated to "
 
 
 def severity(incident: Incident, policy: Policy) -> Markdown:
@@ -68,27 +64,23 @@ def title_of(clock: str) -> Markdown:
 
 def updates(incident: Incident) -> list[Entry]:
     """The rows that tell how it goes, the latest last."""
-    return [entry for entry in incident.timeline if entry.by and entry.text.startswith(_UPDATE)]
+    return [entry for entry in incident.timeline if entry.deed is Deed.UPDATED]
 
 
 def told(update: Entry) -> Markdown:
     """What such a row tells."""
-    return said(update.text.removeprefix(_UPDATE), 1000)
+    return said(update.words, 1000)
 
 
 def progress(incident: Incident) -> list[Entry]:
     """What people did about it: everything but the report and the escalations."""
-    return [
-        entry
-        for entry in incident.timeline
-        if entry.by and not entry.text.startswith((_ESCALATED, "reported the incident", "declared the incident"))
-    ]
+    return [entry for entry in incident.timeline if entry.by and entry.deed not in (Deed.ESCALATED, Deed.REPORTED)]
 
 
 def escalated(incident: Incident, links: Mapping[str, str], day: date, most: int) -> list[Markdown]:
     """The pages, in one phrase, and the last escalations, in order.  `day` is taken for granted."""
-    pages = [entry for entry in incident.timeline if entry.key.startswith("escalate/page")]
-    steps = [entry for entry in incident.timeline if entry.text.startswith(_ESCALATED)]
+    pages = [entry for entry in incident.timeline if entry.deed is Deed.PAGED]
+    steps = [entry for entry in incident.timeline if entry.deed is Deed.ESCALATED]
     paged = [_paged(pages, links, day)] if pages else []
     earlier = [md("{} more, in the timeline", len(steps) - most)] if len(steps) > most else []
     return [*paged, *earlier, *(_stepped(entry, links, day) for entry in steps[-most:])]
@@ -131,13 +123,15 @@ def unnamed(missing: tuple[str, ...], asked: tuple[str, ...]) -> Markdown:
 
 def _paged(pages: Sequence[Entry], links: Mapping[str, str], day: date) -> Markdown:
     last = pages[-1]
-    who = said(_TIMES.sub("", last.text.removeprefix("paged ")), 120)
+    who = said(last.text.removeprefix("paged "), 120)
     at = link_of(utc(last.at, day=day), last, links)
     return md("{} paged {} times, at last {}", at, len(pages), who) if len(pages) > 1 else md("{} paged {}", at, who)
 
 
 def _stepped(entry: Entry, links: Mapping[str, str], day: date) -> Markdown:
-    return md("{} {}", link_of(utc(entry.at, day=day), entry, links), said(entry.text.removeprefix(_ESCALATED), 240))
+    return md(
+        "{} {}", link_of(utc(entry.at, day=day), entry, links), said(entry.sentence.removeprefix("escalated to "), 240)
+    )
 
 
 def _step(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Markdown | None:

@@ -257,4 +257,4 @@ def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tupl
 def _tried(incident: Incident, links: Mapping[str, str], now: datetime) -> Iterator[Markdown]:
     for entry in facts.progress(incident)[-8:]:
         at = facts.link_of(utc(entry.at, day=now.date()), entry, links)
-        yield md("{} {}: {}", at, person(entry.by), said(entry.text))
+        yield md("{} {}: {}", at, person(entry.by), said(entry.sentence))

@@ -15,7 +15,7 @@ from app.core.clocks import Deadline, deadlines
 from app.core.incident import Incident
 from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
-from app.core.timeline import Entry
+from app.core.timeline import Deed, Entry
 from app.render import facts
 from app.render.markdown import (
     Markdown,
@@ -91,7 +91,8 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
         breaches=list(_breaches(incident, day)),
         escalations=facts.escalated(incident, links, day, 100),
         timeline=[
-            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.text, 600)) for e in incident.timeline
+            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.sentence, 600))
+            for e in incident.timeline
         ],
         roles=list(_roles(incident, day)),
         contributors=list(_contributors(incident)),
@@ -200,8 +201,8 @@ def _promise(
 def _breaches(incident: Incident, day: date) -> Iterator[Markdown]:
     """Every breach that rang, also of deadlines that a later grade moved."""
     for entry in incident.timeline:
-        if not entry.by and "/breach@" in entry.key:
-            yield md("{}: {}", utc(entry.at, day=day), said(entry.text))
+        if entry.deed is Deed.MISSED:
+            yield md("{}: {}", utc(entry.at, day=day), said(entry.sentence))
 
 
 def _roles(incident: Incident, day: date) -> Iterator[tuple[str, Markdown]]:
@@ -223,7 +224,7 @@ def _contributors(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
     for entry in incident.timeline:
         if entry.by:
             did = deeds.setdefault(entry.by, {})
-            what = entry.text.partition(":")[0].partition(";")[0]
+            what = entry.text.partition(";")[0]
             did[what] = did.get(what, 0) + 1
     for login, did in deeds.items():
         words = (

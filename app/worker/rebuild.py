@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from app.core.commands.postmortem import wanted
 from app.core.effects import Mend, Notice
 from app.core.events import Edited, Event, Opened, Role, Said
 from app.core.incident import Incident
@@ -156,6 +157,7 @@ def _already_done(
         if one.event.by in assignees:
             outbox.said(db, lane, f"assign/{one.event.key}", "")
     if pull is not None:
+        outbox.put(db, lane, (wanted(),), pull.created_at)  # in the order of a rebuild, the log may not ask for it
         outbox.said(db, lane, "postmortem", pull.url)
 
 

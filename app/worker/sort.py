@@ -10,7 +10,7 @@ from app.store import inbox, incidents, policies
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.worker.desk import Desk
-from app.worker.parked import park
+from app.worker.parked import UNREADABLE, park
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,7 @@ def sort(desk: Desk) -> list[Lane]:
 def _sort(db: Db, delivery: Delivery) -> list[Lane]:
     try:
         address = _address(delivery)
-    except Exception as problem:
-        # Whatever it is: one delivery that nobody can read must not hold up the others.
+    except UNREADABLE as problem:
         park(db, delivery, repr(problem))
         return []
     if address.repository is not None:

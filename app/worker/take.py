@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import psycopg
 import structlog
 
 from app.core.clocks import alarms
@@ -25,7 +24,7 @@ from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import Stored
 from app.worker.desk import Desk
-from app.worker.parked import park
+from app.worker.parked import UNREADABLE, park
 from app.worker.policies import InForce
 
 log = structlog.get_logger()
@@ -59,10 +58,8 @@ def take(desk: Desk, lane: Lane) -> bool:
     readings = list(_read(desk, tracker, repository, waiting, force.policy, now))
     try:
         _write(desk, lane, readings, force, now)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
-    except Exception:
-        # One of them trips a bug of ours.  Alone, each of the others gets through, and that one is set aside.
+    except UNREADABLE:
+        # One of them is not what it should be.  Alone, each of the others gets through, and that one is set aside.
         log.exception("not taken together", incident=str(lane))
         if not readings:
             raise
@@ -86,9 +83,7 @@ def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now
 def _write_alone(desk: Desk, lane: Lane, reading: _Reading, force: InForce, now: datetime) -> None:
     try:
         _write(desk, lane, [reading], force, now)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
-    except Exception as problem:
+    except UNREADABLE as problem:
         _write(desk, lane, [_Reading(reading.delivery, problem=repr(problem))], force, now)
 
 
@@ -113,7 +108,7 @@ def _read(
             payload = inbound.payload_of(delivery.body)
             found = inbound.read(delivery.event, payload, policy, delivery.received_at)
             seen, declared = inbound.seen(payload), inbound.declared(payload, policy)
-        except Exception as problem:
+        except UNREADABLE as problem:
             yield _Reading(delivery, problem=repr(problem))
             continue
         try:

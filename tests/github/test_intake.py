@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from app.core.policy import Intake, Policy
 from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Scale, Severity
-from app.github.intake import read_report, shipped_form
+from app.github.intake import is_incident_report, read_report, shipped_form, shipped_form_text
 from app.github.issue_form import Answer, read_form
 from app.sandbox.form_body import filled
 
@@ -337,3 +338,35 @@ def test_severities_of_real_forms() -> None:
         "singnet": (False, None),
         "tuna-os": (True, None),
     }
+
+
+def test_an_incident_report_is_known_by_its_headings() -> None:
+    assert is_incident_report(filled(shipped_form(), {}))
+    assert read_form(shipped_form_text()) == shipped_form()
+    headings = [f"### {asked.label}\n\nx" for asked in shipped_form().fields]
+    assert is_incident_report("\n\n".join(headings[3:8]))
+    assert not is_incident_report("\n\n".join(headings[3:7]))
+    assert not is_incident_report("```\n" + "\n\n".join(headings) + "\n```")
+
+
+LABELS = [asked.label for asked in shipped_form().fields]
+HOSTILE = [
+    "#\n", "# \n", "### \n", "-->\n", "__ \n", "**a**\n", "### x\n\n", "### (\n", "# a/\n", "### Severity\n\nSEV1\n\n", "### Summary\n\n```\n",
+    "### Services affected\n\na, b\n\n", "<!-- -->", "- **Severity**: SEV1\n", "### " + "a/" * 50 + "\n",
+    "".join(f"### {label}\n\n```\n```\n" for label in LABELS), "".join(f"### {label}\n\nx\n\n" for label in LABELS),
+    "".join(f"# {number} gravité ({number}/{number})\n" for number in range(3000)),
+    "### Services affected\n\n" + ",".join(f"- ({number})" for number in range(8000)),
+    "".join(f"### Severity\n\n{number}\n\n" for number in range(3000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", HOSTILE)
+def test_no_body_takes_long(part: str) -> None:
+    body = (part * (65_536 // len(part) + 1))[:65_536]
+    best = 1e9
+    for _ in range(3):
+        started_at = time.process_time()
+        report(body)
+        is_incident_report(body)
+        best = min(best, time.process_time() - started_at)
+    assert best < 0.25  # on a quiet machine 0.06

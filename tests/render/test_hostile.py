@@ -16,7 +16,7 @@ from markdown_it.token import Token
 
 from app.core.effects import Ask, Escalate, Help, Notice, Page, Remind, Reply
 from app.core.incident import Incident
-from app.core.timeline import Entry
+from app.core.timeline import Deed, Entry
 from app.render import board, help_reply, notice, postmortem, reply
 from app.text import length
 
@@ -48,8 +48,8 @@ def poisoned(text: str) -> Incident:
         REPORT, summary=text, services=(text, text), symptoms=text, affected=text, revenue=text, workaround=text
     )
     incident = OVER
-    timeline = tuple(replace(entry, text=_spiked(entry, text)) for entry in incident.timeline)
-    who = Entry(START, text, "acknowledged the incident", "k", text)
+    timeline = tuple(replace(entry, words=text if entry.words else "") for entry in incident.timeline)
+    who = Entry(START, text, Deed.ACKNOWLEDGED, "acknowledged the incident", "k", text)
     return replace(
         incident,
         title=text,
@@ -59,11 +59,6 @@ def poisoned(text: str) -> Incident:
         commander=text,
         timeline=(*timeline, who),
     )
-
-
-def _spiked(entry: Entry, text: str) -> str:
-    head, colon, _ = entry.text.partition(": ")
-    return f"{head}: {text}" if colon else entry.text
 
 
 def triggered(incident: Incident) -> Incident:
@@ -234,7 +229,7 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
 
 def test_the_timeline_yields_first() -> None:
     incident, now = answered().at(27)
-    long = replace(incident, timeline=tuple(replace(e, text="update: " + "word " * 200) for e in incident.timeline) * 9)
+    long = replace(incident, timeline=tuple(replace(e, text="update", words="word " * 200) for e in incident.timeline) * 9)
     footer = f"<!-- {'f' * 60_000} -->"
     written = board(long, POLICY, now, links=LINKS, footer=footer)
     assert "Timeline, the newest 30 of 72 entries" in board(long, POLICY, now, links=LINKS, footer=FOOTER)

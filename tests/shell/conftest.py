@@ -72,6 +72,13 @@ def tonight(database: Database) -> Iterator[Night]:
 @pytest.fixture
 def elsewhere(postgres: str) -> Iterator[Night]:
     """A second night of its own, for comparing."""
+    with a_night(postgres) as found:
+        yield found
+
+
+@contextmanager
+def a_night(postgres: str) -> Iterator[Night]:
+    """A night on a database of its own."""
     with _database(postgres) as url:
         opened = Database(url).open()
         try:

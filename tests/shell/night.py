@@ -6,11 +6,15 @@ GitHub is the pretend one over real HTTP, the database is real, the door is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from datetime import UTC, datetime, timedelta
+
+import httpx
 
 from app.failpoint import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
@@ -65,6 +69,26 @@ High
 TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy")
 
 
+class Wire(httpx.BaseTransport):
+    """The wire to the pretend GitHub, open until `end`; those who listen in see each call and its answer."""
+
+    def __init__(self) -> None:
+        # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
+        self._inner = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        response.read()
+        self.heard(request, response)
+        return response
+
+    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        """One call was answered."""
+
+    def end(self) -> None:
+        self._inner.close()
+
+
 class HandClock:
     """A clock that stands still until it is moved."""
 
@@ -83,9 +107,13 @@ class Night:
     github: PretendGitHub
     database: Database
     shop: Repository
+    wire: httpx.BaseTransport | None = None
+    """What carries the calls to GitHub; None: the network."""
+    ends_at: Callable[[], Failpoints] = Failpoints
+    """Where each process that moves in will die."""
     built: House = field(init=False)
 
-    def move_in(self, failpoint: str = "", end: object = None) -> None:
+    def move_in(self) -> None:
         """Put the parts together anew, as after a restart."""
         settings = Settings(
             api_url=self.github.api_url,
@@ -95,9 +123,19 @@ class Night:
         )
         if hasattr(self, "built"):
             self.built.client.close()
-        self.built = furnished(settings, self.database, self.clock)
-        if failpoint:
-            object.__setattr__(self.built.desk, "failpoints", Failpoints(failpoint, end))  # type: ignore[arg-type]
+        self.built = furnished(settings, self.database, self.clock, transport=self.wire, failpoints=self.ends_at())
+
+    @contextmanager
+    def door(self, failpoints: Failpoints) -> Iterator[str]:
+        """The door that GitHub delivers to meanwhile; its URL."""
+        flask = application(self.database, (self.github.app.webhook_secret,), self.clock, failpoints=failpoints)
+        served, before = Served(flask, "127.0.0.1", 0, name="door"), self.github.hooks.url
+        self.github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
+        try:
+            yield self.github.hooks.url
+        finally:
+            self.github.hooks.url = before
+            served.stop()
 
     def later(self, seconds: int = 20) -> None:
         """A moment passes, and everything due happens: GitHub tells times to the second only."""
@@ -132,8 +170,16 @@ class Night:
             self.settle()
 
     def state(self) -> list[str]:
-        """The canonical dump, line by line, without the addresses that only this night has."""
-        return canonical(dump(self.database)).replace(self.github.url, "").splitlines()
+        """The canonical dump, line by line, without the addresses and numbers that only this night has."""
+        return self._plain(canonical(dump(self.database))).splitlines()
+
+    def _plain(self, text: str) -> str:
+        people = itertools.count(1)
+        for issue in self.shop.issues.values():
+            for comment in issue.comments:
+                name = "ours" if comment.author.kind == "Bot" else f"{next(people)}-by-{comment.login}"
+                text = text.replace(str(comment.id), name)
+        return text.replace(self.github.url, "")
 
     def expect(self, state: list[str]) -> None:
         """Compare, and show only what differs."""
@@ -152,7 +198,7 @@ class Night:
         lane = Lane(self.shop.id, number)
         tracker = self.built.desk.tracker(ports.Repository(self.shop.id, "octo/shop", self.installation))
         found = (self.built.desk.signer.read(lane, comment) for comment in tracker.comments(number))
-        return sorted(key for content in found if content for key in content["keys"])
+        return sorted(self._plain(key) for content in found if content for key in content["keys"])
 
     @property
     def installation(self) -> int:
@@ -191,12 +237,8 @@ def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
             shop.permit(login, "write")
         found = Night(clock, github, database, shop)
         found.move_in()
-        secrets = (github.app.webhook_secret,)
-        door = Served(application(database, secrets, clock), "127.0.0.1", 0, name="door")
-        github.hooks.url = f"http://127.0.0.1:{door.port}/webhook"
         try:
-            yield found
+            with found.door(Failpoints()):
+                yield found
         finally:
-            github.hooks.url = None
-            door.stop()
             found.built.client.close()

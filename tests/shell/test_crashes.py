@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
-from tests.shell.night import SEV1, Night
+from tests.shell.conftest import a_night
+from tests.shell.night import SEV1, Night, Wire
 
 from app.failpoint import Failpoints
-from app.ports import Repository, Tracker
 
 GAPS = ("after_claim", "before_commit", "after_commit", "before_post", "after_post_before_mark", "after_mark")
+CALLS = (
+    ("POST", "/labels"),
+    ("POST", "/comments"),
+    ("POST", "/comments"),
+    ("PATCH", "/comments/"),
+    ("DELETE", "/labels/"),
+    ("POST", "/reactions"),
+    ("POST", "/assignees"),
+    ("POST", "/git/refs"),
+    ("PUT", "/contents/"),
+    ("POST", "/pulls"),
+    ("POST", "/requested_reviewers"),
+    ("POST", "/comments"),
+)
 AT_THE_DOOR = ("after_body_read", "after_insert", "before_202")
 
 
@@ -25,26 +40,21 @@ def die() -> None:
     raise Died
 
 
-@dataclass(frozen=True)
-class Mortal:
-    """A tracker whose process dies right after its nth writing call, whatever came of that on GitHub."""
+class Mortal(Wire):
+    """A wire on which the process dies as soon as GitHub has done what it was asked for, before it hears of that.
 
-    inner: Tracker
-    left: list[int]
+    Each of `after` kills once: a method and a part of the path.
+    """
 
-    def __getattr__(self, name: str) -> Any:
-        deed = getattr(self.inner, name)
-        return self._then_maybe_die(deed) if name in ("comment", "edit_comment", "set_labels") else deed
+    def __init__(self, after: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.after = after
 
-    def _then_maybe_die(self, deed: Callable[..., Any]) -> Callable[..., Any]:
-        def done(*given: Any, **named: Any) -> Any:
-            answer = deed(*given, **named)
-            self.left[0] -= 1
-            if self.left[0] == 0:
-                raise Died
-            return answer
-
-        return done
+    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        found = next((one for one in self.after if one[0] == request.method and one[1] in request.url.path), None)
+        if found is not None and response.is_success:
+            self.after.remove(found)
+            raise Died
 
 
 def life(tonight: Night) -> Iterator[None]:
@@ -52,7 +62,6 @@ def life(tonight: Night) -> Iterator[None]:
     shop, mona = tonight.shop, tonight.github.person("mona")
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
     yield
-    tonight.clock.at = tonight.clock.at.replace(minute=6)
     yield
     mona.comments(shop, number, "/ack")
     yield
@@ -65,13 +74,14 @@ def life(tonight: Night) -> Iterator[None]:
 
 
 def live(tonight: Night) -> int:
-    """Live through it, moving in again after each death.  Returns the number of deaths."""
+    """Live through it, at the same times every time, moving in again after each death.  Returns the number of deaths."""
     deaths = 0
     for _ in life(tonight):
-        for step in (tonight.settle, tonight.later, lambda: tonight.passes(minutes=2)):
+        for seconds in (0, 20, 200):
+            tonight.clock.at += timedelta(seconds=seconds)
             while True:
                 try:
-                    step()
+                    tonight.settle()
                 except Died:
                     deaths += 1
                     assert deaths < 50, "it dies again and again"
@@ -100,28 +110,57 @@ def shown(tonight: Night) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(postgres: str) -> tuple[dict[str, Any], list[str]]:
-    from tests.shell.conftest import a_night
-
     with a_night(postgres) as quiet:
         assert live(quiet) == 0
         assert len(quiet.said(1)) == len(set(quiet.said(1)))
         return shown(quiet), quiet.state()
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3])
 @pytest.mark.parametrize("gap", GAPS)
-def test_a_worker_dies_in_a_gap(tonight: Night, undisturbed: Any, gap: str, nth: int) -> None:
-    tonight.move_in(Failpoints(f"{gap}:{nth}", die))
-    assert live(tonight) == 1
-    assert shown(tonight) == undisturbed[0]
-    tonight.expect(undisturbed[1])
-
-
-def test_a_worker_dies_at_every_step(tonight: Night, undisturbed: Any) -> None:
-    """The worst night: each process gets through two gaps and dies in the third."""
-    gaps = iter([*GAPS * 3])
-    tonight.failpoints = lambda: Failpoints(f"{next(gaps)}:2", die) if True else None  # replaced below
+def test_every_process_dies_in_that_gap(tonight: Night, undisturbed: Any, gap: str) -> None:
+    """The first dies the first time it gets there, the next one the second time, and so on."""
+    nth = itertools.count(1)
+    tonight.ends_at = lambda: Failpoints(f"{gap}:{next(nth)}", die)
     tonight.move_in()
-    assert live(tonight) >= len(GAPS)
+    assert live(tonight) >= 3
     assert shown(tonight) == undisturbed[0]
     tonight.expect(undisturbed[1])
+
+
+def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, undisturbed: Any) -> None:
+    wire = Mortal([*CALLS])
+    tonight.wire = wire
+    tonight.move_in()
+    try:
+        assert live(tonight) == len(CALLS)
+    finally:
+        wire.end()
+    assert wire.after == []
+    assert shown(tonight) == undisturbed[0]
+    tonight.expect(undisturbed[1])
+
+
+@pytest.mark.parametrize("gap", AT_THE_DOOR)
+def test_the_door_dies_and_github_is_asked_to_deliver_again(tonight: Night, gap: str) -> None:
+    """What was not answered is delivered again, as somebody asks GitHub to; what had been stored is known."""
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    before = tonight.state()
+    deaths = itertools.count(1)
+
+    def died() -> None:
+        next(deaths)
+        raise ConnectionAbortedError
+
+    with tonight.door(Failpoints(f"{gap}:1", died)):
+        tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+        tonight.github.hooks.settle()
+    assert next(deaths) == 2
+    (lost,) = [delivery for delivery in tonight.github.hooks.deliveries() if not delivery.ok]
+    if gap != "before_202":
+        tonight.settle()
+        tonight.expect(before)
+    tonight.github.hooks.redeliver(lost)
+    tonight.later()
+    assert "acknowledged" in tonight.labels(number)
+    assert len([key for key in tonight.said(number) if key.startswith("reply/")]) == 0

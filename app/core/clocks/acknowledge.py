@@ -8,6 +8,7 @@ from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy
+from app.core.timeline import Deed
 
 NAME = "acknowledge"
 
@@ -26,7 +27,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     """Only the record: the paging itself goes on by the ladder."""
-    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), "nobody acknowledged in time"), ()
+    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"), ()
 
 
 CLOCK = Clock(NAME, "Acknowledge", due, alarms, ring)

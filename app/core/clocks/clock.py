@@ -13,6 +13,7 @@ from app.core.effects import Effect
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy, Target
+from app.core.timeline import Deed
 
 Answer = tuple[Incident, tuple[Effect, ...]]
 
@@ -101,7 +102,7 @@ def judged(incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, 
     """
     if alarm.mark == guarded.mark("breach"):
         late = f"; it was past already when the incident {_anew(incident, policy)}" if alarm.due > guarded.due else ""
-        return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), missed + late), True
+        return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed + late), True
     return incident, bool(policy.warnings) and alarm.mark == guarded.mark(str(policy.warnings[-1]))
 
 

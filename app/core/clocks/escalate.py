@@ -14,6 +14,7 @@ from app.core.incident import Incident, replace
 from app.core.ladder import ON_CALL, Reached, Rung, length, management, paging_steps, reached, responsible, waiting
 from app.core.lifecycle import Status
 from app.core.policy import Policy, Step
+from app.core.timeline import Deed
 
 NAME = "escalate"
 # Marks: a rung is named by its contacts and how long it waits, `it-manager@30m`; a page and a silence by the moment they
@@ -46,7 +47,9 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     if kind == "silence":
         since = incident.spoken_at or incident.declared_at
         words = f"paging again: nothing was heard since {since:%H:%M} UTC"
-        return replace(incident, armed_at=alarm.due).noted(alarm.due, Rang(alarm=alarm, key=alarm.key), words), ()
+        return replace(incident, armed_at=alarm.due).noted(
+            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words
+        ), ()
     return _page(incident, alarm, policy)
 
 
@@ -92,13 +95,15 @@ def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     return incident.noted(
         alarm.due,
         Rang(alarm=alarm, key=alarm.key),
-        f"paged {named(people)}" + (f", {times} times now" if int(times) > 1 else ""),
+        Deed.PAGED,
+        f"paged {named(people)}",
+        f"page {times}" if int(times) > 1 else "",
     ), (notice,)
 
 
 def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answer:
     asked: Reached = reached(incident, policy, rung.contacts) if rung.contacts else responsible(incident, policy)
-    because = f"{rung.after} have passed since the {'reopening' if incident.reopened else 'declaration'}"
+    because = f"{rung.after} after the {'reopening' if incident.reopened else 'declaration'}"
     notice = Escalate(
         key=alarm.key,
         to=asked.people,
@@ -109,9 +114,9 @@ def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answ
         do=rung.do,
     )
     told = f"escalated to {', '.join(rung.contacts)}" if rung.contacts else "asked for it by the ladder"
-    return incident.noted(
-        alarm.due, Rang(alarm=alarm, key=alarm.key), told + (f": {rung.do}" if rung.do else f": {because}")
-    ), (notice,)
+    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, rung.do or because), (
+        notice,
+    )
 
 
 def named(people: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.ladder import responsible
 from app.core.policy import Policy
+from app.core.timeline import Deed
 
 NAME = "update"
 
@@ -33,7 +34,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     asked = responsible(incident, policy)
-    incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), "an update was due")
+    incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
     return incident, (
         Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=alarm.due),
     )

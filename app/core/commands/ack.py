@@ -8,6 +8,7 @@ from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status
 from app.core.refusal import Refused
+from app.core.timeline import Deed
 
 
 def ack(incident: Incident, call: Call) -> Answer:
@@ -20,7 +21,7 @@ def ack(incident: Incident, call: Call) -> Answer:
         incident = replace(taken(incident, call), commander=call.by)
     else:
         incident = moved(incident, call, "acknowledge")
-    acknowledged = incident.noted(call.at, call.event, "acknowledged the incident")
+    acknowledged = incident.noted(call.at, call.event, Deed.ACKNOWLEDGED, "acknowledged the incident")
     return acknowledged, (Assign(login=call.by, key=f"assign/{call.key}"),)
 
 

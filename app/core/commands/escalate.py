@@ -8,6 +8,7 @@ from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.ladder import next_rung, reached
 from app.core.refusal import Refused
+from app.core.timeline import Deed
 
 
 def escalate(incident: Incident, call: Call) -> Answer:
@@ -26,8 +27,8 @@ def escalate(incident: Incident, call: Call) -> Answer:
         because=because,
         do=rung.do,
     )
-    told = f"escalated to {', '.join(rung.contacts)}" + (f": {call.argument}" if call.argument else "")
-    return incident.noted(call.at, call.event, told), (notice,)
+    told = f"escalated to {', '.join(rung.contacts)}"
+    return incident.noted(call.at, call.event, Deed.ESCALATED, told, call.argument), (notice,)
 
 
 COMMAND = Command("escalate", "/escalate reason", "Tell the next rung of the ladder now.", RESPONDER, escalate)

@@ -7,6 +7,7 @@ from app.core.effects import OpenPostmortem
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.refusal import Refused
+from app.core.timeline import Deed
 
 
 def postmortem(incident: Incident, call: Call) -> Answer:
@@ -15,7 +16,7 @@ def postmortem(incident: Incident, call: Call) -> Answer:
     if incident.postmortem_wanted:
         raise Refused(f"The postmortem of {incident.id} is being opened; its link will stand on the board.")
     incident = replace(incident, postmortem_wanted=True)
-    return incident.noted(call.at, call.event, "asked for a postmortem"), (wanted(),)
+    return incident.noted(call.at, call.event, Deed.POSTMORTEM, "asked for a postmortem"), (wanted(),)
 
 
 def wanted() -> OpenPostmortem:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from app.core.commands.command import Answer, Call, Command, moved
 from app.core.events import RESPONDER
 from app.core.incident import Incident
+from app.core.timeline import Deed
 
 
 def resolve(incident: Incident, call: Call) -> Answer:
     incident = moved(incident, call, "resolve")
-    return incident.noted(
-        call.at, call.event, "resolved the incident" + (f": {call.argument}" if call.argument else "")
-    ), ()
+    return incident.noted(call.at, call.event, Deed.MOVED, "resolved the incident", call.argument), ()
 
 
 COMMAND = Command(

@@ -8,6 +8,7 @@ from app.core.incident import Grade, Incident
 from app.core.ladder import raised, regraded
 from app.core.refusal import Refused
 from app.core.severity import Scale, Severity
+from app.core.timeline import Deed
 
 
 def severity(incident: Incident, call: Call) -> Answer:
@@ -33,7 +34,7 @@ def graded(incident: Incident, call: Call, to: Severity, reason: str) -> Answer:
     reported = incident.grade.reasons[1:] if incident.grade.by else incident.grade.reasons
     grade = Grade(to, (words, *reported), by=call.by)
     incident = regraded(spoken(incident, call), grade, call.policy, call.at)
-    incident = incident.noted(call.at, call.event, change + (f": {reason}" if reason else ""))
+    incident = incident.noted(call.at, call.event, Deed.GRADED, change, reason)
     return incident, raised(incident, was, call.policy, call.at, by=call.by, key=call.key)
 
 

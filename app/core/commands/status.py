@@ -6,6 +6,7 @@ from app.core.commands.command import Answer, Call, Command, moved
 from app.core.events import RESPONDER
 from app.core.incident import Incident
 from app.core.refusal import Refused
+from app.core.timeline import Deed
 
 ACTIONS = {
     "acknowledged": "acknowledge",
@@ -27,7 +28,7 @@ def status(incident: Incident, call: Call) -> Answer:
     if name == incident.status.value:
         raise Refused(f"{incident.id} is {name} already.")
     incident = moved(incident, call, ACTIONS[name])
-    return incident.noted(call.at, call.event, f"set the status to {incident.status}"), ()
+    return incident.noted(call.at, call.event, Deed.MOVED, f"set the status to {incident.status}"), ()
 
 
 COMMAND = Command(

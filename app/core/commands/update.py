@@ -7,6 +7,7 @@ from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status, after
 from app.core.refusal import Refused
+from app.core.timeline import Deed
 
 
 def update(incident: Incident, call: Call) -> Answer:
@@ -18,7 +19,7 @@ def update(incident: Incident, call: Call) -> Answer:
         raise Refused(f"{incident.id} is closed. Reopen the issue if it goes on.")
     status = after(incident.status, "acknowledge") if incident.status is Status.TRIGGERED else incident.status
     incident = replace(taken(incident, call), status=status, updated_at=call.at)
-    return incident.noted(call.at, call.event, f"update: {call.argument}"), ()
+    return incident.noted(call.at, call.event, Deed.UPDATED, "update", call.argument), ()
 
 
 COMMAND = Command(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from app.github.issue_form.lines import hidden_spans, lines_of, markers, trimmed, within
 
+_MOST = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -20,7 +22,7 @@ class Block:
 def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
     """The body cut at its headings, for a form nobody knows: `#` to `######`, and lines that are `**bold**` as a whole.
 
-    Headings in fences and HTML comments are text.  `**Severity:** SEV1` is a heading and its text in one line.
+    Headings in fences and HTML comments are text, and so are all after the first thousand.  `**Severity:** SEV1` is a heading and its text in one line.
     People also write bold for other reasons: with `known`, bold words count only where it says so.
     """
     lines = lines_of(body)
@@ -29,6 +31,8 @@ def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block
     for number, line in enumerate(lines):
         if not line or line[0] not in _HEADS or (heading := _heading(line)) is None or within(hidden, number):
             continue
+        if len(found) == _MOST:
+            break
         if known is None or line.lstrip(" ").startswith("#") or known(heading[0]):
             found.append((number, *heading))
     marks = [(-1, "", ""), *found]

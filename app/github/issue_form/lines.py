@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
+_COMMENT = "<!--"
 
 
 def lines_of(body: str) -> list[str]:
@@ -25,13 +26,12 @@ def markers(lines: Sequence[str]) -> list[tuple[int, str]]:
 def hidden_spans(markers: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
     """The spans of lines within fences and HTML comments, first and last included; the last may be open to the end."""
     spans: list[tuple[int, int]] = []
-    start, fence = -1, ""
+    start, opened = -1, ""
     for number, line in markers:
         if start < 0:
             opened = _opened(line)
-            if opened is not None:
-                start, fence = number, opened
-        elif closes(fence, line) if fence else "-->" in line:
+            start = number if opened else -1
+        elif _closes(opened, line):
             spans.append((start, number))
             start = -1
     if start >= 0:
@@ -46,17 +46,24 @@ def within(spans: Sequence[tuple[int, int]], line: int) -> bool:
 
 def wraps(head: str, foot: str) -> bool:
     """Whether two lines are the first and the last of one fence."""
-    fence = _opened(head)
-    return fence is not None and fence != _COMMENT and _closes(fence, foot)
+    opened = _opened(head)
+    return opened not in {"", _COMMENT} and _closes(opened, foot)
 
 
-def _opened(line: str) -> str | None:
-    """The fence that the line opens, `_COMMENT` for a comment that it leaves open; None for all other lines."""
+def _opened(line: str) -> str:
+    """The fence that the line opens, or the beginning of a comment that it leaves open; empty for other lines."""
     found = _FENCE.match(line)
     if found:
-        return found[1] if found[1][0] == "~" or "`" not in found[2] else None
-    before, comment, rest = line.partition("<!-")
-    return _COMMENT if comment and rest[:1] == "-" and before in _MARGINS and "-->" not in rest[:0] else None
+        return "" if found[1][0] == "`" and "`" in found[2] else found[1]
+    at = line.find(_COMMENT)
+    return _COMMENT if 0 <= at <= 3 and not line[:at].strip(" ") and "-->" not in line[at + 2 :] else ""
+
+
+def _closes(opened: str, line: str) -> bool:
+    if opened == _COMMENT:
+        return "-->" in line
+    found = _FENCE.match(line)
+    return found is not None and found[1].startswith(opened) and not found[2].strip()
 
 
 def trimmed(lines: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from app.github.issue_form.answers import BOX, NO_RESPONSE, chosen
 from app.github.issue_form.form import Form
 from app.github.issue_form.lines import hidden_spans, markers, within, wraps
 
-_MOST_PLACES = 120
+_MOST_PLACES = 100
 
 
 @dataclass(frozen=True, slots=True)

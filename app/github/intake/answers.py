@@ -1,0 +1,111 @@
+"""The answers of a body, by what their headings ask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from app.core.policy import Policy
+from app.github.intake.shipped import shipped_form
+from app.github.intake.wording import HEADINGS, INSIDE_HEADINGS
+from app.github.issue_form import Answer, blocks, parse_fitting
+
+LOOKED_AT = 200
+"""So many characters of a choice, a time or a heading are looked at."""
+_FIELDS = {"kind": "type", "source": "detection"}  # a policy may use the names of `Report` too
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One answer under one heading."""
+
+    heading: str
+    value: Answer
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.value, str):
+            return self.value
+        return ", ".join(self.items)
+
+    @property
+    def items(self) -> list[str]:
+        """What was chosen: the parts of a multiple choice, the ticked boxes."""
+        if isinstance(self.value, str):
+            return _ticked(self.value)
+        return [
+            part if isinstance(part, str) else str(part["label"])
+            for part in self.value or []
+            if isinstance(part, str) or part["checked"]
+        ]
+
+    @property
+    def choice(self) -> str:
+        """The beginning of a choice, stripped of ASCII space and line ends only."""
+        return (", ".join(self.items) if self.items else self.text)[:LOOKED_AT].strip(" \r\n")
+
+
+def answers_in(body: str, policy: Policy) -> dict[str, list[Given]]:
+    """The answers by what is asked; an empty answer leaves an empty list, a heading nobody knows leaves nothing."""
+    form = shipped_form()
+    fitting = parse_fitting(form, body)
+    if fitting is not None:
+        return {
+            key: [Given(asked.label, fitting[key])] if fitting[key] is not None else []
+            for key, asked in zip(form.keys(), form.fields, strict=True)
+        }
+    wanted = {
+        " ".join(words.casefold().split()): _FIELDS.get(name, name) for words, name in policy.intake.fields.items()
+    }
+    meaning = cache(lambda heading: _meaning(heading, wanted))
+    found: dict[str, list[Given]] = {}
+    for block in blocks(body, lambda heading: meaning(heading) is not None):
+        asks = meaning(block.heading)
+        if asks is not None:
+            value = _without_comments(block.text)
+            found.setdefault(asks, []).extend([Given(block.heading, value)] if _is_answer(value) else [])
+    return found
+
+
+def _meaning(heading: str, wanted: Mapping[str, str]) -> str | None:
+    whole = " ".join(heading.casefold().split())
+    if whole in wanted:
+        return wanted[whole]
+    whole = whole.strip(" :：?？*_#.!`")
+    if whole in wanted:
+        return wanted[whole]
+    before, opened, inside = whole.partition("(")
+    shown = whole if not opened else before
+    candidates = [whole, before, inside.rstrip(") "), *shown.split("/"), *whole.split("（")]
+    for words in candidates:
+        meaning = HEADINGS.get(re.sub(r"^[^\w]+|[^\w]+$", "", words)) or HEADINGS.get(words.strip())
+        if meaning:
+            return meaning
+    words_inside = set(re.split(r"\W+", whole[:LOOKED_AT]))
+    return next((HEADINGS[word] for word in INSIDE_HEADINGS if word in words_inside), None)
+
+
+def _ticked(text: str) -> list[str]:
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    found = [re.match(r"[-*+] +\[([xX ]?)\] +(.*)", line) for line in lines]
+    return [tick[2] for tick in found if tick and tick[1] in ("x", "X")] if lines and all(found) else []
+
+
+def _is_answer(text: str) -> bool:
+    boxes_only = (
+        text.startswith(("- [", "* ["))
+        and not _ticked(text)
+        and all("[ ]" in line or "[]" in line for line in text.split("\n"))
+    )
+    return bool(text) and text not in {"_No response_", "None"} and not boxes_only
+
+
+def _without_comments(text: str) -> str:
+    parts: list[str] = []
+    at = 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start + 2)) >= 0:
+        parts.append(text[at:start])
+        at = end + 3
+    return "".join([*parts, text[at:]]).strip(" \r\n")

@@ -1,0 +1,173 @@
+"""Assembles the report: each answer as what it means, or a doubt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from app.core.policy import Policy
+from app.core.report import Exposure, Kind, Level, Report, Source
+from app.core.severity import Severity
+from app.github.intake.answers import LOOKED_AT, Given, answers_in
+from app.github.intake.choices import begins, grade, has_word, severity_doubt, unsure
+from app.github.intake.times import SLACK, Clock, NotATime
+from app.github.intake.wording import DAY_FIRST, EXPOSURES, KINDS, OTHER, SEVERITIES, SOURCES
+from app.text import cleaned, visible
+
+_LEVELS = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
+_LOOKED_AT_EACH = 100  # names of services, or severities
+_T = TypeVar("_T", Kind, Source)
+
+
+def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -> Report:
+    """What the body of a new issue says.  `opened_at` is aware: words such as "just now" and the future count from it."""
+    body, title = cleaned(body), _bare(cleaned(title))
+    reading = _Reading(answers_in(body, policy), opened_at, policy)
+    if not reading.answers:
+        paragraph = next((part.strip() for part in body.replace("\r\n", "\n").split("\n\n") if part.strip()), "")
+        return Report(summary=title or _first_line(paragraph), symptoms=body.strip(), structured=False)
+    report = reading.report()
+    return report if report.summary else replace(report, summary=title)
+
+
+class _Reading:
+    """One pass over the answers, collecting doubts."""
+
+    def __init__(self, answers: dict[str, list[Given]], opened_at: datetime, policy: Policy) -> None:
+        self.answers = answers
+        self.opened_at = opened_at.astimezone(UTC)
+        self.policy = policy
+        self.doubts: list[str] = []
+
+    def report(self) -> Report:
+        severity = self.severity()
+        impact = self.level("impact")
+        spread = self.text("affected")
+        if impact is None and len(self.text("impact")) > 0:
+            spread = "\n\n".join(part for part in (spread, self.text("impact")) if part)
+        return Report(
+            summary=_first_line(self.text("summary")),
+            severity=severity,
+            impact=impact,
+            urgency=self.level("urgency"),
+            kind=self.worded("type", "Type", KINDS),
+            services=self.services(),
+            source=self.worded("detection", "Detection", SOURCES),
+            started_at=self.time("started_at", "Started"),
+            detected_at=self.time("detected_at", "Detected"),
+            symptoms=self.text("symptoms"),
+            affected=spread,
+            revenue=self.text("revenue"),
+            workaround=self.text("workaround"),
+            personal_data=self.exposure(),
+            doubts=tuple(self.doubts),
+        )
+
+    def text(self, name: str) -> str:
+        return "\n\n".join(given.text for given in self.answers.get(name, []))
+
+    def choice(self, name: str) -> str:
+        given = self.answers.get(name) or []
+        return given[0].choice if given else ""
+
+    def severity(self) -> Severity | None:
+        """From the severity, or the priority where a form asks for that instead."""
+        name = "severity" if self.answers.get("severity") else "priority"
+        given = self.answers.get(name) or []
+        title = name.capitalize()
+        texts = list(dict.fromkeys(one.choice for one in given))[:_LOOKED_AT_EACH]
+        if len(texts) > 1 and len({grade(text, self.policy.scale) for text in texts}) > 1:
+            shown = " and ".join(f"'{visible(text)}'" for text in texts[:3])
+            self.doubts.append(f"{title} is answered more than once, with {shown}. Which one is right?")
+            return None
+        if not texts or unsure(texts[0]):
+            return None
+        severity = grade(texts[0], self.policy.scale)
+        if severity is None:
+            self.doubts.append(severity_doubt(title, texts[0], self.policy.scale))
+        return severity
+
+    def level(self, name: str) -> Level | None:
+        """High, medium or low.  Many forms ask for the impact in free words: those are a description, not a doubt."""
+        text = self.choice(name)
+        if not text or unsure(text):
+            return None
+        for level, severity in _LEVELS.items():
+            letter = level.value[0]
+            if begins(text, (*SEVERITIES[severity], letter)):
+                return level
+        if begins(text, SEVERITIES[Severity.SEV1]):
+            return Level.HIGH
+        if name != "impact":
+            self.doubts.append(f"{name.capitalize()}: '{visible(text)}' is not one of High, Medium or Low")
+        return None
+
+    def worded(self, name: str, title: str, rows: Mapping[_T, list[str]]) -> _T | None:
+        text = self.choice(name)
+        if not text or unsure(text):
+            return None
+        lower = text.lower()
+        for meaning in rows:
+            if lower == meaning.value:
+                return meaning
+        for meaning, row in rows.items():
+            if any(has_word(lower, word) for word in row):
+                return meaning
+        if not lower.startswith(OTHER):
+            known = ", ".join(meaning.value for meaning in rows)
+            self.doubts.append(f"{title}: '{visible(text)}' is not one of {known}")
+        return None
+
+    def services(self) -> tuple[str, ...]:
+        names: list[str] = []
+        for given in self.answers.get("services", []):
+            if isinstance(given.value, str) and not given.items:
+                lines = (re.sub(r"^(?:[-*+]|[0-9]{1,3}[.)]) +", "", line.strip()) for line in given.text.split("\n"))
+                names.extend(name for line in lines for name in re.split(r"[,;、，]", line))
+            else:
+                names.extend(given.items)
+        stripped = dict.fromkeys(name.strip(" \t`*.") for name in names)
+        kept = dict.fromkeys(name[:100] for name in [*stripped][:_LOOKED_AT_EACH] if name and not unsure(name))
+        return tuple(kept)[:50]
+
+    def exposure(self) -> Exposure | None:
+        text = self.choice("personal_data").lower()
+        if not text:
+            return None
+        for meaning, row in EXPOSURES.items():
+            if any(has_word(text, word) for word in row):
+                return meaning
+        if isinstance(self.answers["personal_data"][0].value, list) or self.answers["personal_data"][0].items:
+            return Exposure.YES  # a ticked box
+        self.doubts.append(f"Personal data: '{visible(text)}' is not one of No, Possibly or Yes")
+        return None
+
+    def time(self, name: str, title: str) -> datetime | None:
+        given = self.answers.get(name) or []
+        text = _first_line(given[0].text)[:LOOKED_AT].strip() if given else ""
+        if not text or unsure(text.strip(" .")):
+            return None
+        asked = given[0].heading.casefold().strip(" :?")
+        try:
+            at = Clock(self.opened_at, self.policy.zone, day_first=asked in DAY_FIRST).read(text)
+        except NotATime as fault:
+            self.doubts.append(f"{title}: '{visible(text)}' {fault}")
+            return None
+        if at > self.opened_at + SLACK:
+            self.doubts.append(
+                f"{title}: '{visible(text)}' is in the future ({at:%Y-%m-%d %H:%M} UTC). Is the time zone right?"
+            )
+            return None
+        return at
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()), "")
+
+
+def _bare(title: str) -> str:
+    """The title without the form's `[Incident]: `."""
+    return re.sub(r"^\[[^\]\[]{1,40}\]:?\s*", "", title.strip()[:1000])

@@ -1,0 +1,51 @@
+"""Times in many languages, rewritten in the words and marks that dateutil knows."""
+
+from __future__ import annotations
+
+import re
+
+from app.github.intake.wording import DAYS, MONTHS
+
+ENGLISH_MONTHS = tuple(dict.fromkeys(MONTHS.values()))
+AGO_SIGN = re.compile(r"\bago\b|^vor |^il y a |^hace |^há |前$| geleden$| fa$| temu$| atrás$")
+"""What shows that a time is counted back from now."""
+
+
+def plain_words(text: str) -> str:
+    """In lower case, with the marks and words of other languages as dateutil knows them."""
+    words = " ".join(
+        text.replace("−", "-").replace("\u2013", "-").replace("：", ":").replace("〜", " ").split()
+    ).lower()
+    words = words.strip("`*_~ .")
+    words = re.sub(
+        r"^(?:~|≈|about|approx(?:imately)?\.?|around|circa|ca\.?|since|at|on|gegen|seit|um|vers|depuis|alrededor de|desde|por volta de|約|约) *",
+        "",
+        words,
+    )
+    words = re.sub(r"([0-9]{4})[年] *([0-9]{1,2})[月] *([0-9]{1,2})[日号]?", r"\1-\2-\3 ", words)
+    words = re.sub(r"([0-9]{1,2})[時时点] *([0-9]{1,2})分?", r"\1:\2", words)
+    if not AGO_SIGN.search(words):
+        words = re.sub(r"([0-9]) (?:uhr|hrs|hours|o'clock)\b", r"\1", words)
+        words = re.sub(r"([0-9]{1,2}) ?h ?([0-9]{2})?(?= |$)", lambda m: f"{m[1]}:{m[2] or '00'}", words)
+    words = re.sub(r"(?<=[0-9:])-[0-9]{1,2}:[0-9]{2}(?=$| utc| gmt)(?<![03]0)(?<!45)", "", words)
+    words = re.sub(r"(?<=\d) - .*?\d{1,2}:\d\d(?::\d\d)?", "", words)
+    words = re.sub(r" ?\((?:about|approx|ca|circa|estimated|ungefähr|environ)[^()]*\)$", "", words)
+    words = re.sub(r"\(([a-z]{2,5}|(?:utc|gmt)? ?[-+][0-9:]+)\)", r"\1", words)
+    words = re.sub(
+        r"\b(?:utc|gmt) ?([+-]) ?([0-9]{1,2})(?::?([0-9]{2}))?(?![0-9])",
+        lambda m: f"{m[1]}{int(m[2]):02d}:{m[3] or '00'}",
+        words,
+    )
+    words = re.sub(r"(?<=\d)\.? (?:de|di) (?=[^\W\d])|(?<=[^\W\d]) (?:de|di) (?=\d)", " ", words)
+    return re.sub(r"[^\W\d_]{3,}", lambda m: MONTHS.get(m[0], m[0]), words).strip()
+
+
+def without_day(words: str) -> tuple[str, int | None]:
+    """The words without `today` or `yesterday`, and how many days back that is."""
+    for back, row in DAYS.items():
+        patterns = [rf"(?<!\w){re.escape(day)}(?!\w)" if day[0].isascii() else re.escape(day) for day in row]
+        if any(re.search(pattern, words) for pattern in patterns):
+            for pattern in patterns:
+                words = re.sub(pattern, " ", words)
+            return words, back
+    return words, None

@@ -1,0 +1,178 @@
+"""Moments as people write them: `30 minutes ago`, `yesterday 14:05 CET`, `14.03.2026 02:10`."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dateutil import parser as dates
+
+from app.github.intake.time_words import AGO_SIGN, ENGLISH_MONTHS, plain_words, without_day
+from app.github.intake.wording import MONTH_FIRST_IN, NOW, ZONES
+
+SLACK = timedelta(minutes=5)
+"""So far ahead a reporter's clock may be."""
+
+
+class NotATime(Exception):
+    """The text names no moment; the message continues "'...' "."""
+
+
+_WHAT_WORKS = "is not a time I can read. What works: 2026-03-14 14:05 UTC, or 30 minutes ago"
+
+_AGO = re.compile(
+    r"(?:vor |il y a |hace |há )?(?P<n>[0-9]{1,4}(?:\.[0-9]{1,2})?|an?|one|half an|a couple of|einer|einem|une|un|una|um|uma) ?"
+    r"(?P<unit>seconds?|secs?|s|minutes?|minuten?|minutos?|minuti|minuut|minut|mins?|m|hours?|hrs?|h|stunden?|heures?|horas?|ore|ora|uur|godzin[aęy]?"
+    r"|days?|d|tage?n?|jours?|días?|dias?|giorni|dagen|dni|秒|分|分钟|時間|小时|日|天)"
+    r"(?![a-zà-ÿ])(?: ago|前| geleden| fa| temu| atrás)?"
+)
+_WEEKDAY = re.compile(r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|satu?r?|sun)(?:day)?\b")
+_DATED = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Reads what people write for a time.  `opened_at` is in UTC; `zone` is where they are if they do not say."""
+
+    opened_at: datetime
+    zone: str
+    day_first: bool = False
+    home: tzinfo = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", _zone(self.zone) or UTC)
+
+    def read(self, text: str) -> datetime:
+        """The moment in UTC.  Raises NotATime."""
+        words = plain_words(text)
+        if words in NOW:
+            return self.opened_at
+        if AGO_SIGN.search(words):
+            return self._ago(words)
+        words, zone = self._named_zone(words)
+        words, back = without_day(words)
+        words = " ".join(re.sub(r" (?:at|um|à|às|a las|alle|om|o|,) ", " ", f" {words} ").split()).strip(" ,")
+        return self._absolute(words, zone, back)
+
+    def _ago(self, words: str) -> datetime:
+        words = re.sub(r"^half an hour ago$", "30 minutes ago", words)
+        total = 0.0
+        rest = words
+        while rest:
+            found = _AGO.match(rest)
+            if not found:
+                raise NotATime(_WHAT_WORKS)
+            total += _amount(found["n"]) * _unit(found["unit"])
+            rest = re.sub(r"^[\s,]*(?:and |und |et |y |e )?", "", rest[found.end() :])
+        if total > 366 * 86400:
+            raise NotATime("is longer ago than a year. Is that right?")
+        return self.opened_at - timedelta(seconds=total)
+
+    def _named_zone(self, words: str) -> tuple[str, tzinfo | None]:
+        """The words without the zone they name, as `Europe/Berlin` or `CET`, and that zone."""
+        found = re.search(r"\(?\b([a-z]{2,20}/[a-z_]{2,30}(?:/[a-z_]{2,30})?)\)?", words)
+        if found:
+            zone = _zone("/".join(part.upper() if part == "utc" else part.title() for part in found[1].split("/")))
+            if zone is None:
+                raise NotATime("names a time zone I do not know. What works: 2026-03-14 14:05 UTC, or Europe/Berlin")
+            return words.replace(found[0], " "), zone
+        known = self._abbreviations()
+        for found in re.finditer(r"(?<![^\W\d])\(?([a-z]{2,5})\)?(?![^\W\d])", words):
+            if found[1] in known and found.start() > 0:
+                zone = timezone(timedelta(seconds=known[found[1]]))
+                return words[: found.start()] + " " + words[found.end() :], zone
+        return words, None
+
+    def _absolute(self, words: str, zone: tzinfo | None, back: int | None) -> datetime:
+        local = self.opened_at.astimezone(zone or self.home)
+        day = local.date() - timedelta(days=back or 0)
+        weekday = back is None and _WEEKDAY.match(words) is not None and not _DATED.search(words)
+        if weekday:
+            day = local.date() - timedelta(days=6)
+        midnight = datetime.combine(day, time())
+        first = self._parse(words, midnight)
+        other = self._parse(words, midnight - timedelta(days=27, hours=25))
+        if first.time() != other.time():
+            raise NotATime("has no time of day, such as 14:05 UTC")
+        dateless = first.date() != other.date()
+        yearless = dateless and (first.month, first.day) == (other.month, other.day)
+        at = self._settled(first, zone)
+        if dateless and back is None and not weekday and at > self.opened_at + SLACK:
+            earlier = self._settled(first.replace(year=first.year - 1) if yearless else first - timedelta(days=1), zone)
+            at = earlier if yearless or self.opened_at - earlier <= timedelta(hours=12) else at
+        if at < self.opened_at - timedelta(days=3660):
+            raise NotATime("is more than ten years ago. Is that right?")
+        return at
+
+    def _parse(self, words: str, default: datetime) -> datetime:
+        day_first = self._day_first(words)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                return dates.parse(words, default=default, dayfirst=day_first)
+            except (ValueError, OverflowError, TypeError, AttributeError, Warning) as fault:
+                raise NotATime(_WHAT_WORKS) from fault
+
+    def _abbreviations(self) -> dict[str, int]:
+        """Seconds east of UTC; what the team's own zone is called wins: CST is Chicago or Shanghai."""
+        known = dict(ZONES)
+        for month in (1, 7):
+            moment = datetime(self.opened_at.year, month, 1, tzinfo=UTC).astimezone(self.home)
+            name, offset = moment.tzname(), moment.utcoffset()
+            if name and name.isalpha() and offset is not None:
+                known[name.lower()] = int(offset.total_seconds())
+        return known
+
+    def _day_first(self, words: str) -> bool:
+        found = re.search(r"(?<![0-9])([0-9]{1,2})([./-])([0-9]{1,2})\2[0-9]{2,4}(?![0-9])", words)
+        if not found or found[2] == ".":
+            return found is not None
+        one, two = int(found[1]), int(found[3])
+        if one > 12 or two > 12 or one == two:
+            return one > 12
+        if self.day_first or (
+            self.zone not in MONTH_FIRST_IN and "/" in self.zone and not self.zone.startswith("Etc/")
+        ):
+            return True
+        if self.zone in MONTH_FIRST_IN:
+            return False
+        recent = []
+        for first in (True, False):
+            month, day = (two, one) if first else (one, two)
+            days = (self.opened_at.date() - self.opened_at.date().replace(month=month, day=min(day, 28))).days
+            recent.append(-1 <= days <= 7)
+        if recent[0] == recent[1]:
+            raise NotATime("may mean two days. What works: 2026-03-14 14:05 UTC")
+        return recent[0]
+
+    def _settled(self, moment: datetime, zone: tzinfo | None) -> datetime:
+        try:
+            return (moment if moment.tzinfo and zone is None else moment.replace(tzinfo=zone or self.home)).astimezone(
+                UTC
+            )
+        except (OverflowError, ValueError) as fault:
+            raise NotATime(_WHAT_WORKS) from fault
+
+
+def _amount(word: str) -> float:
+    if word == "half an":
+        return 0.5
+    return float(word) if word[0].isdigit() else 2.0 if word == "a couple of" else 1.0
+
+
+def _unit(word: str) -> int:
+    if word.startswith(("s", "秒")) and not word.startswith("stund"):
+        return 1
+    if word.startswith(("h", "stund", "or", "uur", "godzin", "時", "小")):
+        return 3600
+    return 86400 if word.startswith(("d", "t", "j", "g", "日", "天")) else 60
+
+
+def _zone(name: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None

@@ -1,0 +1,43 @@
+"""What people call things, as `data/wording.yml` has it.  Words are in lower case; the order of rows matters."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, Final
+
+import yaml
+
+from app.core.report import Exposure, Kind, Source
+from app.core.severity import Severity
+
+_TABLES: Final[dict[str, Any]] = yaml.safe_load(files("app.github").joinpath("data/wording.yml").read_text("utf-8"))
+
+HEADINGS: Final[dict[str, str]] = {
+    words: asked for asked, rows in _TABLES["headings"].items() for row in rows.values() for words in row
+}
+"""What a heading asks for."""
+INSIDE_HEADINGS: Final[list[str]] = _TABLES["inside_headings"]
+DAY_FIRST: Final = frozenset(
+    words for asked in ("started_at", "detected_at") for words in _TABLES["headings"][asked]["others"]
+)
+"""Headings below which 03/11 is the third of November."""
+
+SEVERITIES: Final[dict[Severity, list[str]]] = {
+    Severity[name.upper()]: row for name, row in _TABLES["severities"].items()
+}
+UNSURE: Final[list[str]] = _TABLES["unsure"]
+KINDS: Final[dict[Kind, list[str]]] = {Kind(name): row for name, row in _TABLES["kinds"].items()}
+SOURCES: Final[dict[Source, list[str]]] = {Source(name): row for name, row in _TABLES["sources"].items()}
+EXPOSURES: Final[dict[Exposure, list[str]]] = {Exposure(name): row for name, row in _TABLES["exposures"].items()}
+OTHER: Final[tuple[str, ...]] = tuple(_TABLES["other"])
+
+MONTHS: Final[dict[str, str]] = {words: month for month, row in _TABLES["months"].items() for words in row}
+"""A month in any language as `jan`, `feb`, ..."""
+NOW: Final = frozenset(_TABLES["now"])
+DAYS: Final[dict[int, list[str]]] = {0: _TABLES["today"], 1: _TABLES["yesterday"]}
+"""How many days back."""
+ZONES: Final[dict[str, int]] = {
+    name.lower(): int(float(hours) * 3600) for hours, names in _TABLES["zones"].items() for name in names
+}
+"""Seconds east of UTC."""
+MONTH_FIRST_IN: Final = frozenset(_TABLES["month_first_in"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-
-import structlog
+from pathlib import Path
 
 from app import house
 from app.github.intake import shipped_form_text
@@ -22,32 +22,46 @@ contacts:
   on-call: mona
 """
 
-log = structlog.get_logger()
+_REPOSITORY = "octo/shop"
+_WELCOME = """\
+There are no credentials, so Muster serves beside a pretend GitHub on this machine.  It forgets everything when it ends.
+
+  Watch:   {url}/{repo}/issues
+  Report:  curl -X POST {api}/repos/{repo}/issues -H 'Authorization: Bearer {token}' \\
+             -d '{{"title": "Checkout is down", "body": "### Severity\\n\\nSEV1", "labels": ["incident"]}}'
+  Answer:  curl -X POST {api}/repos/{repo}/issues/1/comments -H 'Authorization: Bearer {token}' \\
+             -d '{{"body": "/ack"}}'
+
+The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .env it is the real thing: docs/install.md
+"""
 
 
 @contextmanager
 def beside(settings: Settings, clock: house.Clock) -> Iterator[house.House]:
-    """A house whose GitHub is the pretend one on this machine; what happens there is gone with the process."""
-    github = PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS), refresh=5)
-    with github:
+    """A house whose GitHub is the pretend one on this machine; all of it is gone with the process."""
+    registration = AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+    with (
+        tempfile.TemporaryDirectory(prefix="muster-pretend-", ignore_cleanup_errors=True) as home,
+        PretendGitHub(clock, registration, refresh=5) as github,
+    ):
         files = {
             "README.md": "# shop\n",
             ".github/incidents.yml": _POLICY,
             ".github/ISSUE_TEMPLATE/incident-report.yml": shipped_form_text(),
         }
-        shop = github.add_repository("octo/shop", files=files)
+        shop = github.add_repository(_REPOSITORY, files=files)
         github.add_person("mona", "Mona Lisa")
         shop.permit("mona", "admin")
         github.hooks.url = f"http://127.0.0.1:{settings.port}/webhook"
         own = replace(
             settings,
-            home=settings.home / "pretend",
+            home=Path(home),
+            database_url="",
             api_url=github.api_url,
             app_id=github.app.app_id,
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
         )
         with house.house(own, clock) as built:
-            log.info("no credentials, so beside a pretend GitHub", pages=github.url, api=github.api_url)
-            log.info("a token of mona's, who may do everything there", token=github.token_for("mona"))
+            print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))
             yield built

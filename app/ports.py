@@ -72,8 +72,6 @@ class Pull:
     """`open`, `merged` or `dropped`."""
     created_at: datetime
     by: str = ""
-    ended_at: datetime | None = None
-    ended_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +116,8 @@ class Tracker(Protocol):
     def pull_of(self, branch: str) -> Pull | None:
         """The newest pull request from that branch, in any state."""
 
-    def propose(self, file: NewFile, reviewers: tuple[str, ...]) -> Pull:
-        """Branch, file, pull request and reviewers: each step looks first, so doing it again does nothing twice."""
+    def propose(self, file: NewFile) -> Pull:
+        """Branch, file and pull request: each step looks first, so doing it again does nothing twice."""
+
+    def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
+        """Ask those of them who can review; nobody is owed an answer, so this never fails."""

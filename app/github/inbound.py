@@ -29,8 +29,7 @@ from app.core.events import (
     Unlabeled,
 )
 from app.core.policy import Labels, Policy
-from app.github.intake import read_report, shipped_form
-from app.github.issue_form import blocks
+from app.github.intake import is_incident_report, read_report
 from app.github.spoken import spoken
 from app.github.tracker import POLICY_PATH, moment
 from app.ports import Lane, Repository
@@ -40,8 +39,6 @@ OPENING = timedelta(seconds=5)
 """Labels that the author's form sets arrive as deliveries of their own in this time; they are part of the opening."""
 _SECOND = timedelta(seconds=1)
 _FUTURE = timedelta(minutes=5)
-_ENOUGH = 5
-"""So many of the shipped form's headings make a body an Incident Report."""
 _BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
 
 Json = Mapping[str, Any]
@@ -211,13 +208,6 @@ def said(comment: Json) -> Said | None:
         comment=_id(comment),
         spoken=words,
     )
-
-
-def is_incident_report(body: str) -> bool:
-    """Whether a body comes from the shipped form: GitHub drops the form's label where the repository has none such."""
-    headings = {block.heading for block in blocks(body)}
-    labels = [field.label for field in shipped_form().fields if field.label]
-    return sum(label in headings for label in labels) >= _ENOUGH
 
 
 def labels_of(issue: Json) -> frozenset[str]:

@@ -102,6 +102,7 @@ class _Place:
         self._hollow = False  # the innermost is an item that has nothing in it yet
 
     def take(self, line: str) -> None:
+        """Go on with one line."""
         kept, rest = self._entered(line.expandtabs(4))
         blank = not rest.strip(" ")
         self._hollow = False
@@ -132,10 +133,12 @@ class _Place:
                 if indent > 3 or text[:1] != ">":
                     return number, rest
                 rest = text[1:].removeprefix(" ")
-            elif indent >= need:
-                rest = rest[need:]
-            elif text or (self._hollow and number == len(self.inside) - 1):
+            elif text and indent < need:
                 return number, rest
+            elif not text and self._hollow and number == len(self.inside) - 1:
+                return number, rest
+            else:
+                rest = rest[need:]
         return len(self.inside), rest
 
     def _opened(self, rest: str, kept: int, *, directly: bool) -> tuple[list[int], str]:

@@ -89,15 +89,24 @@ class GitHubTracker:
         rows = list(self._pages("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
 
-    def propose(self, file: NewFile, reviewers: tuple[str, ...]) -> Pull:
+    def propose(self, file: NewFile) -> Pull:
         base = self.repository.default_branch
         head = self._call("GET", f"/git/ref/heads/{quote(base, safe='/')}")["object"]["sha"]
         self._branch(file.branch, head)
         self._write(file)
-        pull = self._open_pull(file, base)
-        if reviewers:
-            self._ask_review(pull.number, reviewers)
-        return pull
+        return self._open_pull(file, base)
+
+    def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
+        """GitHub refuses the whole list for one who cannot review, so each is asked alone then; none is owed."""
+        if not reviewers:
+            return
+        try:
+            self._call("POST", f"/pulls/{pull}/requested_reviewers", {"reviewers": list(reviewers)})
+        except DeliveryFailed as failed:
+            if failed.retry_after is not None or len(reviewers) == 1:
+                return
+            for reviewer in reviewers:
+                self.ask_review(pull, (reviewer,))
 
     def _branch(self, branch: str, sha: str) -> None:
         try:
@@ -131,16 +140,6 @@ class GitHubTracker:
             if there is None:
                 raise
             return there
-
-    def _ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
-        """GitHub refuses the whole list for one who cannot review, so each is asked alone then; none is owed."""
-        try:
-            self._call("POST", f"/pulls/{pull}/requested_reviewers", {"reviewers": list(reviewers)})
-        except DeliveryFailed as failed:
-            if failed.retry_after is not None or len(reviewers) == 1:
-                return
-            for reviewer in reviewers:
-                self._ask_review(pull, (reviewer,))
 
     def _path(self, path: str) -> str:
         return f"/repos/{self.repository.name}{path}"
@@ -193,17 +192,13 @@ def comment_from(row: Mapping[str, Any]) -> Comment:
 
 
 def pull_from(row: Mapping[str, Any]) -> Pull:
-    merged = row.get("merged_at")
-    state = "merged" if merged else "open" if row["state"] == "open" else "dropped"
-    ended = merged or row.get("closed_at")
+    state = "merged" if row.get("merged_at") else "open" if row["state"] == "open" else "dropped"
     return Pull(
         number=row["number"],
         url=row.get("html_url") or "",
         state=state,
         created_at=moment(row["created_at"]),
         by=str((row.get("user") or {}).get("login") or ""),
-        ended_at=moment(ended) if ended else None,
-        ended_by=str((row.get("merged_by") or {}).get("login") or ""),
     )
 
 

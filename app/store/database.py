@@ -18,23 +18,28 @@ Db = Connection[Row]
 
 
 class Database:
-    """A pool of connections to one PostgreSQL (14 or newer)."""
+    """A pool of connections to one PostgreSQL (14 or newer).  `patience` is how long anybody waits for one, in seconds."""
 
-    def __init__(self, url: str, *, size: int = 8) -> None:
+    def __init__(self, url: str, *, size: int = 8, patience: float = 8) -> None:
         self.url = url
+        self._patience = patience
         self._pool: ConnectionPool[Db] = ConnectionPool(
             url,
             min_size=1,
             max_size=size,
             open=False,
-            timeout=8,
+            timeout=patience,
             kwargs={"row_factory": dict_row, "options": "-c timezone=UTC -c lock_timeout=8s"},
             check=ConnectionPool.check_connection,
         )
 
     def open(self) -> Database:
-        """Raises psycopg.OperationalError when nothing answers there within 8 seconds."""
-        self._pool.open(wait=True, timeout=8)
+        """Raises psycopg.OperationalError when nothing answers there in time."""
+        try:
+            self._pool.open(wait=True, timeout=self._patience)
+        except psycopg.OperationalError:
+            self._pool.close()
+            raise
         return self
 
     def close(self) -> None:

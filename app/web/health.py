@@ -7,7 +7,6 @@ from collections.abc import Callable
 import psycopg
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from psycopg_pool import PoolTimeout
 
 from app.store.database import Database
 
@@ -25,7 +24,7 @@ def health(database: Database, ready: Callable[[], str]) -> Blueprint:
         try:
             with database.transaction() as db:
                 db.execute("SELECT 1")
-        except (psycopg.Error, PoolTimeout):
+        except psycopg.Error:
             return jsonify(status="not ready", reason="the database does not answer"), 503
         reason = ready()
         return (jsonify(status="not ready", reason=reason), 503) if reason else (jsonify(status="ready"), 200)

@@ -9,7 +9,6 @@ import psycopg
 import structlog
 from flask import Blueprint, Response, request
 from prometheus_client import Counter
-from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.failpoint import Failpoints
@@ -58,8 +57,8 @@ def webhook(
             with database.transaction() as db:
                 kept = inbox.keep(db, delivery)
                 failpoints.reach("after_insert")
-        except (psycopg.Error, PoolTimeout) as problem:
-            log.error("delivery not stored", guid=delivery.guid, reason=type(problem).__name__)
+        except psycopg.Error as problem:
+            log.warning("delivery not stored", guid=delivery.guid, reason=type(problem).__name__)
             return _answer(503, "not stored")
         if kept is Kept.REUSED:
             log.warning("delivery id reused with another body", hook=delivery.hook, guid=delivery.guid)

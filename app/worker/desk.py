@@ -22,6 +22,6 @@ class Desk:
     tracker: Callable[[Repository], Tracker]
     signer: Signer
     clock: Callable[[], datetime]
-    policies: Policies = field(default_factory=lambda: Policies())
-    authorities: Authorities = field(default_factory=lambda: Authorities())
+    policies: Policies = field(default_factory=Policies)
+    authorities: Authorities = field(default_factory=Authorities)
     failpoints: Failpoints = field(default_factory=Failpoints)

@@ -245,11 +245,6 @@ def _open_postmortem(work: _Work, order: Order) -> str:
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:
-        reviewers = tuple(
-            dict.fromkeys(
-                (*work.policy.people_of(work.policy.postmortem.reviewers), *filter(None, (work.incident.commander,)))
-            )
-        )
         file = NewFile(
             branch=document.branch,
             path=document.path,
@@ -258,7 +253,10 @@ def _open_postmortem(work: _Work, order: Order) -> str:
             title=document.pull_title,
             body=document.pull_body,
         )
-        pull = work.tracker.propose(file, reviewers)
+        pull = work.tracker.propose(file)
+    if pull.state == "open":
+        named = work.policy.people_of(work.policy.postmortem.reviewers)
+        work.tracker.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (work.incident.commander,))))))
     event = PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number)
     happened(work.desk, work.lane, (Happened(pull.created_at, event),))
     return pull.url

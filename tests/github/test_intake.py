@@ -360,13 +360,14 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+def needed(body: str) -> float:
+    begun = time.process_time()
+    report(body)
+    is_incident_report(body)
+    return time.process_time() - begun
+
+
 @pytest.mark.parametrize("part", HOSTILE)
 def test_no_body_takes_long(part: str) -> None:
     body = (part * (65_536 // len(part) + 1))[:65_536]
-    best = 1e9
-    for _ in range(3):
-        started_at = time.process_time()
-        report(body)
-        is_incident_report(body)
-        best = min(best, time.process_time() - started_at)
-    assert best < 0.25  # on a quiet machine 0.06
+    assert any(needed(body) < 0.25 for _ in range(3))  # on a quiet machine 0.06

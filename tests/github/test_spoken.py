@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -67,6 +67,7 @@ from app.github.spoken import _paragraphs, spoken
         ("> # why\n/ack", ["ack"]),
         (">\n/ack", ["ack"]),
         ("-\n\n  /ack", ["ack"]),
+        ("-\n    \n  /ack", ["ack"]),
         ("10. a\n\n   /ack", ["ack"]),
         ("text\n<br>\n/ack", ["ack"]),
         ("<br>\n/ack\n\n/resolve", ["resolve"]),
@@ -109,7 +110,10 @@ PIECES = [
 def parsed(body: str) -> list[str]:
     """The paragraphs and underlined headings at the outermost level, as a Markdown parser sees them."""
     tokens: list[Token] = []
-    MARKDOWN.block.parse(body, MARKDOWN, {}, tokens)
+    try:
+        MARKDOWN.block.parse(body, MARKDOWN, {}, tokens)
+    except IndexError:  # a fault of the parser's, on HTML in an item at the very end
+        reject()
     return [
         token.content
         for before, token in pairwise(tokens)
@@ -123,10 +127,11 @@ def stripped(paragraphs: list[str]) -> list[list[str]]:
     return [[line.strip(" \t") for line in paragraph.strip(" \t").split("\n")] for paragraph in paragraphs]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=16).map("".join))
 def test_a_markdown_parser_sees_the_same_paragraphs(body: str) -> None:
-    assume(not re.search(r"(?: {4}| {0,3}\t)[ \t]*>", body))  # the parser takes `>` for a quotation even there
+    # The parser looks for blocks also in lines indented by four, below or in a quotation.
+    assume(not (re.search(r"(?m)(?:^|[ \t])>", body) and re.search(r"(?m)(?:^|> ?)(?: {4}| {0,3}\t)", body)))
     assert stripped(list(_paragraphs(body.split("\n")))) == stripped(parsed(body))
 
 
@@ -140,13 +145,14 @@ PARTS = [
 ]  # fmt: skip
 
 
+def needed(body: str) -> float:
+    started = time.process_time()
+    spoken(body)
+    return time.process_time() - started
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_no_comment_takes_long(part: str) -> None:
     long = (part * (65_536 // len(part) + 1))[:65_529]
     for body in (f"{long}\n\n/ack", f"{long}\n/ack", f"/ack\n{long}"):
-        best = 1e9
-        for _ in range(3):
-            started = time.process_time()
-            spoken(body)
-            best = min(best, time.process_time() - started)
-        assert best < 0.15  # on a quiet machine 0.05
+        assert any(needed(body) < 0.15 for _ in range(3))  # on a quiet machine 0.05

@@ -11,14 +11,14 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import unified_diff
 from datetime import UTC, datetime, timedelta
+from difflib import unified_diff
 
 import httpx
 
+from app import ports
 from app.failpoint import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
-from app import ports
 from app.house import House, furnished, rebuild
 from app.ports import Lane
 from app.sandbox import AppRegistration, PretendGitHub
@@ -27,7 +27,8 @@ from app.serving import Served
 from app.settings import Settings
 from app.store import inbox, incidents, outbox
 from app.store.codec import canonical
-from app.store.database import Database
+from app.store.database import Database, Db
+from app.store.inbox import Delivery
 from app.web.application import application
 from app.worker.dump import dump
 from app.worker.perform import perform
@@ -97,6 +98,11 @@ class HandClock:
 
     def __call__(self) -> datetime:
         return self.at
+
+    @classmethod
+    def tonight(cls) -> HandClock:
+        """09:00 UTC on Saturday, 14 March 2026."""
+        return cls(datetime(2026, 3, 14, 9, 0, tzinfo=UTC))
 
 
 @dataclass
@@ -205,6 +211,15 @@ class Night:
         assert self.shop.installation is not None
         return self.shop.installation.id
 
+    def delivered(self, db: Db, guid: str, event: str, body: bytes, hook: str = "other") -> None:
+        """A delivery that has been stored."""
+        inbox.keep(db, Delivery(hook, guid, event, body, self.clock()))
+
+    def deliveries(self) -> dict[str, str]:
+        """What became of each delivery, by its id."""
+        with self.database.transaction() as db:
+            return {row["guid"]: row["state"] for row in db.execute("SELECT guid, state FROM delivery")}
+
     def board(self, number: int) -> str:
         """The text of the one board of that issue."""
         boards = [comment.body for comment in self.shop.issue(number).comments if comment.body.startswith("## ")]
@@ -226,7 +241,7 @@ class Night:
 @contextmanager
 def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
     """A night that begins at 09:00 UTC on Saturday, 14 March 2026."""
-    clock = HandClock(datetime(2026, 3, 14, 9, 0, tzinfo=UTC))
+    clock = HandClock.tonight()
     with PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)) as github:
         for login in ("mona", "hubot", "ada", "grace"):
             github.add_person(login)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from tests.shell.night import SEV1, Night
 
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")

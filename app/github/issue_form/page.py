@@ -88,7 +88,7 @@ class Page:
         """Whether `line` is in a fence or comment that begins at `start` or later: an answer cannot see further up."""
         if not self.markers:
             return False
-        if len(self.markers) * len(self.places) > 40_000:
+        if len(self.markers) * len(self.places) > 15_000:
             start = 0
         if start not in self._hidden:
             first = bisect_left(self.markers, start, key=lambda marker: marker[0])

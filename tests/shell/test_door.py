@@ -1,0 +1,204 @@
+"""The door: who may come in, what is stored, and what everybody else is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from tests.shell.night import HandClock, Night
+
+from app.github.signature import signature
+from app.serving import Served
+from app.store.database import Database
+from app.web.application import application
+from app.web.webhook import LARGEST
+
+SECRET, OLD = "a-secret-that-nobody-could-guess-1", "the-secret-of-the-year-before-that"
+GITHUBS = "It's a Secret to Everybody"
+
+
+@dataclass
+class Door:
+    """The door and somebody who knocks."""
+
+    port: int
+    database: Database
+    client: httpx.Client
+    woken: list[str]
+
+    def knock(self, body: bytes = b"{}", *, given: str | None = None, secret: str = SECRET, **headers: str) -> httpx.Response:
+        """A delivery; `given` replaces the signature, and underscores in `headers` stand for dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        head = {
+            "Content-Type": "application/json",
+            "X-GitHub-Delivery": "guid-1",
+            "X-GitHub-Event": "issues",
+            "X-GitHub-Hook-ID": "7",
+            "X-Hub-Signature-256": signature(secret, body) if given is None else given,
+            **named,
+        }
+        return self.client.post("/webhook", content=body, headers=[(k.encode(), v.encode()) for k, v in head.items() if v])
+
+    def stored(self) -> list[tuple[Any, ...]]:
+        with self.database.transaction() as db:
+            rows = db.execute("SELECT hook, guid, body FROM delivery ORDER BY arrival").fetchall()
+        return [(row["hook"], row["guid"], bytes(row["body"])) for row in rows]
+
+    def counted(self) -> dict[str, float]:
+        """How often each outcome was counted."""
+        lines = self.client.get("/metrics").text.splitlines()
+        rows = (line.rpartition(" ") for line in lines if line.startswith("muster_deliveries_total{"))
+        return {name.partition('outcome="')[2].rstrip('"}'): float(value) for name, _, value in rows}
+
+
+@contextmanager
+def standing(database: Database, secrets: tuple[str, ...], **more: Any) -> Iterator[Door]:
+    woken: list[str] = []
+    clock = HandClock.tonight()
+    flask = application(database, secrets, clock, delivered=lambda: woken.append("woken"), **more)
+    served = Served(flask, "127.0.0.1", 0, name="door", largest=LARGEST + 65536)
+    plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", verify=plain, trust_env=False, timeout=20) as client:
+            yield Door(served.port, database, client, woken)
+    finally:
+        served.stop()
+
+
+@pytest.fixture
+def door(database: Database) -> Iterator[Door]:
+    with standing(database, (SECRET, OLD)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("given", ["", "sha1=da39a3", "sha256=" + "0" * 64, "sha256=é", "sha256=", "sha256=" + "é" * 64])
+def test_m01_without_the_right_signature_nothing_is_read_or_stored(door: Door, given: str) -> None:
+    before = door.counted().get("bad signature", 0)
+    assert door.knock(b"[" * 100_000, given=given).status_code == 401
+    assert door.stored() == []
+    assert door.counted()["bad signature"] == before + 1
+
+
+def test_m02_the_signature_is_over_the_raw_bytes(door: Door) -> None:
+    raw = '{"t":"é 🚀 \\u0041"}'.encode()
+    again = json.dumps(json.loads(raw)).encode()
+    assert door.knock(raw, given=signature(SECRET, again)).status_code == 401
+    assert door.knock(raw).status_code == 202
+    assert door.stored() == [("7", "guid-1", raw)]
+
+
+def test_githubs_own_example() -> None:
+    expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    assert signature(GITHUBS, b"Hello, World!") == expected
+
+
+def test_m03_m04_a_delivery_is_known_by_its_hook_and_id(door: Door) -> None:
+    answers = [door.knock(b'{"a":1}') for _ in range(20)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert [answer.text for answer in answers[:2]] == ["new\n", "known\n"]
+    assert door.knock(b'{"a":2}').text == "reused\n"
+    assert door.stored() == [("7", "guid-1", b'{"a":1}')]
+    assert door.knock(b'{"a":1}', X_GitHub_Hook_ID="8").text == "new\n"
+    assert door.woken == ["woken", "woken"]
+
+
+def test_m05_too_large(door: Door) -> None:
+    """By its length alone, whole, or in chunks that do not tell their length: it is not stored."""
+    body = b"x" * (LARGEST + 1)
+    assert door.knock(body).status_code == 413
+    assert door.knock(b"".join([body]), given="sha256=" + "0" * 64).status_code == 413
+    pieces = (b"x" * 2**20 for _ in range(27))
+    chunked = door.client.post("/webhook", content=pieces, headers={"Content-Type": "application/json"})
+    assert chunked.status_code in (401, 413)
+    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as line:
+        line.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 10737418240\r\n\r\n")
+        assert b" 413 " in line.recv(100)
+    assert door.stored() == []
+    assert door.counted()["too large"] >= 2
+
+
+def test_what_is_compressed_stays_compressed(door: Door) -> None:
+    bomb = gzip.compress(b"0" * 2**24)
+    assert door.knock(bomb, Content_Encoding="gzip").status_code == 202
+    assert door.stored()[0][2] == bomb
+
+
+def test_a_body_that_breaks_off_is_not_stored(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as line:
+        line.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert door.client.get("/healthz").status_code == 200
+    assert door.stored() == []
+
+
+def test_who_knocks_in_another_way_is_told_how(door: Door) -> None:
+    assert door.client.get("/webhook").status_code == 405
+    assert door.client.post("/hook").status_code == 404
+    assert door.knock(Content_Type="application/x-www-form-urlencoded").status_code == 415
+    assert door.knock(Content_Type="").status_code == 415
+    assert door.knock(X_GitHub_Delivery="").status_code == 400
+    assert door.knock(X_GitHub_Event="").status_code == 400
+    assert door.knock(X_GitHub_Delivery="x" * 101).status_code == 400
+    assert door.stored() == []
+
+
+def test_two_secrets_are_good_while_one_replaces_the_other(door: Door) -> None:
+    assert door.knock(b'{"a":1}', secret=OLD).status_code == 202
+    assert door.knock(b'{"a":2}', secret=SECRET, X_GitHub_Delivery="guid-2").status_code == 202
+    assert door.knock(b'{"a":3}', secret=GITHUBS, X_GitHub_Delivery="guid-3").status_code == 401
+
+
+def test_without_a_database_nothing_is_accepted() -> None:
+    away = Database("postgresql://127.0.0.1:9/nowhere", patience=0.2)
+    with standing(away, (SECRET,)) as door:
+        assert door.knock().status_code == 503
+        assert door.woken == []
+        assert door.client.get("/healthz").status_code == 200
+        answer = door.client.get("/readyz")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "the database does not answer")
+
+
+def test_ready_when_somebody_works(database: Database) -> None:
+    with standing(database, (SECRET,), ready=lambda: "no worker has been heard") as door:
+        assert door.client.get("/readyz").json() == {"status": "not ready", "reason": "no worker has been heard"}
+    with standing(database, (SECRET,)) as door:
+        assert door.client.get("/readyz").json() == {"status": "ready"}
+        assert "muster_deliveries_total" in door.client.get("/metrics").text
+
+
+POISON = [
+    b"[" * 100_000,
+    b"9" * 5000,
+    b'{"action":"opened","action":"deleted"}',
+    b"[]",
+    b'"x"',
+    b"NaN",
+    b"\xff\xfe",
+    b'{"issue":{"number":-1},"repository":{"id":1,"full_name":"o/r"},"installation":{"id":1}}',
+    b'{"issue":{"number":1},"repository":{"id":1e400,"full_name":"o/r"},"installation":{"id":1}}',
+    b'{"issue":{"number":1},"repository":{"id":%d,"full_name":"o/r"},"installation":{"id":1}}' % 2**70,
+    b'{"issue":{"number":true},"repository":{"id":1,"full_name":"o/r"},"installation":{"id":1}}',
+    b'{"issue":[],"repository":{"id":1,"full_name":"o/r"},"installation":{"id":1}}',
+    b'{"action":"labeled","issue":{"number":1,"labels":7},"repository":{"id":1,"full_name":"o/r"},"installation":{"id":1}}',
+]
+IGNORED = [b"{}", b'{"action":"brand_new_action"}', b'{"zen":"Keep it logically awesome."}']
+
+
+def test_m06_m07_poison_is_set_aside_once_and_holds_up_nobody(tonight: Night) -> None:
+    """Signed, so stored; but one try is all it gets, and the delivery behind it gets through."""
+    with tonight.database.transaction() as db:
+        for n, body in enumerate([*POISON, *IGNORED]):
+            tonight.delivered(db, f"poison-{n}", "issues", body)
+    number = tonight.github.person("stranger").opens(tonight.shop, "Down", "It is down.", ["incident"])
+    tonight.later()
+    assert "incident" in tonight.labels(number)
+    states = tonight.deliveries()
+    assert [states[f"poison-{n}"] for n in range(len(POISON))] == ["parked"] * len(POISON)
+    assert {states[f"poison-{n}"] for n in range(len(POISON), len(POISON) + len(IGNORED))} == {"ignored"}

@@ -133,9 +133,7 @@ class _Place:
                 if indent > 3 or text[:1] != ">":
                     return number, rest
                 rest = text[1:].removeprefix(" ")
-            elif text and indent < need:
-                return number, rest
-            elif not text and self._hollow and number == len(self.inside) - 1:
+            elif indent < need if text else self._hollow and number == len(self.inside) - 1:
                 return number, rest
             else:
                 rest = rest[need:]

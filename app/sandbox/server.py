@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import islice
@@ -10,8 +9,6 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from flask import Flask, Response, request
-from waitress import create_server, wasyncore
-from waitress.server import BaseWSGIServer
 from werkzeug.exceptions import HTTPException
 
 from app.sandbox import api, pages
@@ -27,6 +24,7 @@ from app.sandbox.limits import Limits, Meter
 from app.sandbox.people import Person
 from app.sandbox.registration import AppRegistration
 from app.sandbox.world import Account, Actor, Installation, Repository, Role, Team, World
+from app.serving import Served
 
 HOST = "127.0.0.1"
 # Enough for a test that opens connections faster than it closes them.
@@ -61,55 +59,26 @@ class PretendGitHub:
         self.meter = Meter(limits or Limits(), clock)
         self._door = Door(self.app, self.changes, self.auth, self.meter, self.faults, clock)
         self._wsgi = self._build(refresh)
-        self._server: BaseWSGIServer | None = None
-        self._sockets: dict[int, Any] = {}
-        self._thread: threading.Thread | None = None
+        self._served: Served | None = None
 
     # Serving.
 
     def start(self, port: int = 0) -> Self:
         """Serves on 127.0.0.1, on a free port by default."""
-        self._sockets = {}
-        self._server = create_server(
-            self._wsgi,
-            map=self._sockets,
-            host=HOST,
-            port=port,
-            threads=8,
-            connection_limit=CONNECTIONS,
-            clear_untrusted_proxy_headers=True,
-            ident="github.com",
-        )
-        self.shapes.url = f"http://{HOST}:{self._server.effective_port}"
-        self._thread = threading.Thread(target=self._server.run, name="pretend-github", daemon=True)
-        self._thread.start()
+        self._served = Served(self._wsgi, HOST, port, name="github.com", connections=CONNECTIONS)
+        self.shapes.url = f"http://{HOST}:{self._served.port}"
         self.hooks.start()
         return self
 
     def stop(self) -> None:
         """Closes every connection and ends the threads.  Stopping twice does no harm."""
         self.hooks.stop()
-        server, self._server = self._server, None
-        if server is None or self._thread is None:
-            return
-        sockets = self._sockets
-
-        def close() -> None:
-            for connection in list(sockets.values()):
-                if connection is not server.trigger:
-                    wasyncore.dispatcher.close(connection)
-            sockets.clear()
-
-        # Closed from within the loop's own thread; without sockets the loop ends.  The trigger goes last, since
-        # pulling it writes to it.
-        server.trigger.pull_trigger(close)
-        self._thread.join(5)
-        server.trigger.close()
-        server.task_dispatcher.shutdown(timeout=5)
-        self._thread = None
+        if self._served is not None:
+            self._served.stop()
+            self._served = None
 
     def __enter__(self) -> Self:
-        if self._server is None:
+        if self._served is None:
             self.start()
         return self
 

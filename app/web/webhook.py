@@ -86,7 +86,4 @@ def _stored(header: str) -> str:
 
 def _answer(status: int, outcome: str) -> Response:
     DELIVERIES.labels(outcome).inc()
-    response = Response(outcome + "\n", status=status, mimetype="text/plain")
-    if status == 413:
-        response.headers["Connection"] = "close"
-    return response
+    return Response(outcome + "\n", status=status, mimetype="text/plain")

@@ -17,6 +17,7 @@ from difflib import unified_diff
 import httpx
 
 from app import ports
+from app.core.incident import Incident
 from app.failpoint import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
 from app.house import House, furnished, rebuild
@@ -219,6 +220,12 @@ class Night:
         """What became of each delivery, by its id."""
         with self.database.transaction() as db:
             return {row["guid"]: row["state"] for row in db.execute("SELECT guid, state FROM delivery")}
+
+    def incident(self, number: int) -> Incident:
+        with self.database.transaction() as db:
+            stored = incidents.load(db, Lane(self.shop.id, number))
+        assert stored is not None
+        return stored.incident
 
     def board(self, number: int) -> str:
         """The text of the one board of that issue."""

@@ -1,0 +1,333 @@
+"""What GitHub sends, however it sends it: real payloads, twice, late, out of order, and with tricks in it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.sandbox.conftest import PLAIN, shared_data
+from tests.shell.conftest import a_night
+from tests.shell.night import SEV1, Night
+
+from app.github.marker import Signer
+from app.github.signature import signature
+from app.ports import Lane
+from app.sandbox.hooks import Delivery
+
+__all__ = ["shared_data"]
+
+
+def opens(tonight: Night, body: str = SEV1, title: str = "Checkout is down") -> int:
+    number = tonight.github.person("stranger").opens(tonight.shop, title, body, ["incident"])
+    tonight.later()
+    return number
+
+
+def test_every_published_payload_is_accepted_and_harms_nobody(tonight: Night, shared_data: Path) -> None:
+    found = json.loads((shared_data / "webhook-examples.json").read_text())
+    payloads = [(entry["name"], payload) for entry in found for payload in entry["examples"]]
+    assert len(payloads) > 300
+    with httpx.Client(verify=PLAIN, trust_env=False) as client:
+        for nth, (name, payload) in enumerate(payloads):
+            assert sends(tonight, client, f"example-{nth}", name, payload) == 202
+    tonight.settle()
+    states = tonight.deliveries()
+    ours = {guid: state for guid, state in states.items() if guid.startswith("example-")}
+    assert len(ours) == len(payloads)
+    assert set(ours.values()) <= {"taken", "ignored"}
+
+
+def sends(tonight: Night, client: httpx.Client, guid: str, name: str, payload: Any) -> int:
+    body = json.dumps(payload).encode()
+    url = tonight.github.hooks.url
+    assert url
+    headers = {
+        "Content-Type": "application/json",
+        "X-GitHub-Delivery": guid,
+        "X-GitHub-Event": name,
+        "X-GitHub-Hook-ID": "examples",
+        "X-Hub-Signature-256": signature(tonight.github.app.webhook_secret, body),
+    }
+    return client.post(url, content=body, headers=headers).status_code
+
+
+def test_the_same_event_by_two_hooks_has_one_effect(tonight: Night) -> None:
+    number = opens(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack\n/escalate now")
+    tonight.later()
+    before, said = tonight.state(), tonight.said(number)
+    with tonight.database.transaction() as db:
+        rows = db.execute("SELECT guid, event, body FROM delivery ORDER BY arrival").fetchall()
+        for row in rows:
+            tonight.delivered(db, row["guid"], row["event"], bytes(row["body"]))
+    tonight.later()
+    tonight.expect(before)
+    assert tonight.said(number) == said
+
+
+def a_life(tonight: Night) -> None:
+    """Everything that people do to one incident, at their times."""
+    shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
+    stranger = tonight.github.person("stranger")
+    number = stranger.opens(shop, "Checkout is down", SEV1, ["incident"])
+    deeds: list[Callable[[], object]] = [
+        lambda: stranger.edits_issue(shop, number, title="Checkout is down for all"),
+        lambda: mona.comments(shop, number, "/ack"),
+        lambda: ada.labels(shop, number, "sev2"),
+        lambda: ada.labels(shop, number, "resolved", "blue"),
+        lambda: ada.unlabels(shop, number, "incident"),
+        lambda: stranger.comments(shop, number, "/severity sev4"),
+        lambda: mona.closes(shop, number),
+        lambda: stranger.reopens(shop, number),
+        lambda: mona.comments(shop, number, "/update all is well again\n/resolve"),
+        lambda: ada.locks(shop, number),
+        lambda: ada.unlocks(shop, number),
+    ]
+    for deed in deeds:
+        tonight.clock.at += timedelta(seconds=50)
+        deed()
+
+
+@pytest.fixture(scope="module")
+def in_order(postgres: str) -> list[str]:
+    with a_night(postgres) as quiet:
+        quiet.github.hooks.hold()
+        a_life(quiet)
+        quiet.github.hooks.release()
+        quiet.later()
+        return quiet.state()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_order_of_the_deliveries_does_not_matter(tonight: Night, in_order: list[str], seed: int) -> None:
+    """Shuffled, some of them twice, and in handfuls that are taken one after the other."""
+    chance = random.Random(seed)
+    tonight.github.hooks.hold()
+    a_life(tonight)
+    held = tonight.github.hooks.held
+    order = [*held, *chance.sample(held, k=len(held) // 3)]
+    chance.shuffle(order)
+    in_handfuls(tonight, order, chance)
+    tonight.later()
+    tonight.expect(in_order)
+
+
+def in_handfuls(tonight: Night, order: list[Delivery], chance: random.Random) -> None:
+    tonight.github.hooks.release([])
+    with httpx.Client(verify=PLAIN, trust_env=False) as client:
+        for delivery in order:
+            assert tonight.github.hooks.url
+            client.post(tonight.github.hooks.url, content=delivery.body, headers=delivery.headers)
+            if chance.random() < 0.3:
+                tonight.settle()
+
+
+def test_an_acknowledgement_that_comes_late_counts_from_when_it_was_given(tonight: Night) -> None:
+    number = opens(tonight)
+    tonight.github.hooks.hold()
+    tonight.passes(minutes=3)
+    given = tonight.clock.at
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.passes(minutes=12)
+    assert len(tonight.notices(number)) == 4, "nobody knew, so somebody was paged again"
+    tonight.github.hooks.release()
+    tonight.later()
+    incident = tonight.incident(number)
+    assert incident.acknowledged_at == given
+    assert "sla-breached" not in tonight.labels(number)
+    tonight.passes(minutes=12)
+    assert len(tonight.notices(number)) == 4
+
+
+def test_m38_a_time_that_cannot_be_is_the_time_of_receipt(tonight: Night) -> None:
+    number = opens(tonight)
+    issue = {"number": number, "created_at": "2026-02-30T00:00:00Z", "updated_at": "2099-01-01T00:00:00Z"}
+    with tonight.database.transaction() as db:
+        row = db.execute("SELECT body FROM delivery WHERE event = 'issues' ORDER BY arrival LIMIT 1").fetchone()
+        assert row is not None
+        payload = json.loads(bytes(row["body"]))
+        payload["action"], payload["issue"] = "closed", {**payload["issue"], **issue, "closed_at": "2016-12-31T23:59:60Z"}
+        tonight.delivered(db, "impossible", "issues", json.dumps(payload).encode())
+    tonight.later()
+    assert tonight.incident(number).closed_at == tonight.clock.at - timedelta(seconds=40)
+
+
+TRICKS = ["a\0b", "x\\u0000y", "lone \ud800 surrogate", "\x1b[31mred", "\u202eevil"]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_m08_m09_what_cannot_be_stored_is_replaced_everywhere(tonight: Night, trick: str) -> None:
+    number = opens(tonight, body=SEV1.replace("502", trick), title=f"Down {trick}")
+    mona = tonight.github.person("mona")
+    mona.comments(tonight.shop, number, f"/ack\n/update {trick}\n/severity {trick}")
+    mona.labels(tonight.shop, number, f"label {trick}")
+    tonight.later()
+    state = "\n".join(tonight.state())
+    for comment in [tonight.board(number), *tonight.notices(number), state]:
+        assert "\0" not in comment
+        comment.encode()
+    assert "acknowledged" in tonight.labels(number)
+    tonight.lost_and_rebuilt()
+    tonight.expect(state.splitlines())
+
+
+COMMANDS: list[tuple[str, str, str, bool]] = [
+    ("nobody", "none", "/resolve", False),
+    ("a reader", "read", "/resolve", False),
+    ("a triager", "triage", "/resolve", True),
+    ("a writer", "write", "/ResoLve", True),
+    ("an administrator who quotes", "admin", "> /resolve", False),
+    ("an administrator who asks", "admin", "please /resolve", False),
+    ("an administrator with code", "admin", "```\n/resolve\n```", False),
+]
+
+
+@pytest.mark.parametrize(("who", "role", "text", "obeyed"), COMMANDS, ids=[row[0] + row[2][:3] for row in COMMANDS])
+def test_m26_authority_is_what_the_permission_endpoint_says(
+    tonight: Night, who: str, role: Any, text: str, obeyed: bool
+) -> None:
+    number = opens(tonight)
+    tonight.github.add_person("somebody")
+    tonight.shop.permit("somebody", role)
+    tonight.github.person("somebody").comments(tonight.shop, number, text)
+    tonight.later()
+    assert ("resolved" in tonight.labels(number)) is obeyed
+
+
+def test_m27_an_edited_comment_commands_nothing(tonight: Night) -> None:
+    number = opens(tonight)
+    mona = tonight.github.person("mona")
+    comment = mona.comments(tonight.shop, number, "I am looking at it")
+    tonight.later()
+    before = tonight.state()
+    mona.edits_comment(tonight.shop, comment, "/resolve")
+    tonight.later()
+    tonight.expect(before)
+
+
+def test_m28_bots_are_not_answered(tonight: Night) -> None:
+    number = opens(tonight)
+    before = len(tonight.notices(number))
+    bot = tonight.github.add_person("other-bot")
+    bot.account.kind = "Bot"
+    tonight.shop.permit("other-bot", "admin")
+    for _ in range(5):
+        bot.comments(tonight.shop, number, "/ack\n/help\n/severity sev4")
+        tonight.later()
+    assert len(tonight.notices(number)) == before
+    assert tonight.labels(number) == {"incident", "sev1"}
+
+
+def test_m29_a_label_that_flickers(tonight: Night) -> None:
+    number = opens(tonight)
+    ada = tonight.github.person("ada")
+    mark, said = tonight.github.mark(), len(tonight.notices(number))
+    for nth in range(40):
+        ada.labels(tonight.shop, number, "sev2" if nth % 2 else "sev3")
+        ada.unlabels(tonight.shop, number, "sev2" if nth % 2 else "sev3")
+        if nth % 10 == 9:
+            tonight.clock.at += timedelta(seconds=1)
+    tonight.later()
+    assert tonight.labels(number) == {"incident", "sev2"}
+    assert len(tonight.notices(number)) - said <= 2
+    assert len(tonight.github.calls_since(mark)) <= 20
+
+
+def test_the_board_is_put_back(tonight: Night) -> None:
+    number = opens(tonight)
+    ada = tonight.github.person("ada")
+    (board,) = [one for one in tonight.shop.issue(number).comments if one.body.startswith("## ")]
+    was = board.body
+    ada.edits_comment(tonight.shop, board, "## Nothing to see here")
+    tonight.later()
+    assert tonight.board(number).splitlines()[0] == was.splitlines()[0]
+    ada.deletes_comment(tonight.shop, board)
+    tonight.later()
+    assert tonight.board(number).splitlines()[0] == was.splitlines()[0]
+
+
+def test_deleted_labels_are_put_back_and_others_left_alone(tonight: Night) -> None:
+    number = opens(tonight)
+    ada = tonight.github.person("ada")
+    ada.labels(tonight.shop, number, "blue")
+    ada.unlabels(tonight.shop, number, "sev1", "incident")
+    tonight.later()
+    assert tonight.labels(number) == {"incident", "sev1", "blue"}
+
+
+def deleted(tonight: Night, number: int) -> None:
+    tonight.shop.permit("ada", "admin")
+    tonight.github.person("ada").deletes_issue(tonight.shop, number)
+
+
+def transferred(tonight: Night, number: int) -> None:
+    other = tonight.github.add_repository("octo/other")
+    other.permit("ada", "write")
+    tonight.github.person("ada").transfers(tonight.shop, number, other)
+
+
+def locked(tonight: Night, number: int) -> None:
+    tonight.github.person("ada").locks(tonight.shop, number)
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize("end", [deleted, transferred, locked], ids=lambda end: end.__name__)
+def test_an_issue_that_goes_away_ends_quietly(
+    tonight: Night, end: Callable[[Night, int], None], heard: bool
+) -> None:
+    """Also when nobody tells us: then the first call that finds nothing there does."""
+    number = opens(tonight)
+    tonight.github.hooks.drop_next(0 if heard else 9)
+    end(tonight, number)
+    tonight.later()
+    mark = tonight.github.mark()
+    tonight.passes(minutes=30)
+    if heard:
+        assert tonight.github.calls_since(mark) == []
+    if heard or end is not locked:
+        assert tonight.incident(number).left
+        assert len(tonight.github.calls_since(mark)) <= 12
+
+
+def test_an_unlocked_issue_comes_back(tonight: Night) -> None:
+    number = opens(tonight)
+    ada = tonight.github.person("ada")
+    ada.locks(tonight.shop, number)
+    tonight.passes(minutes=20)
+    said = len(tonight.notices(number))
+    ada.unlocks(tonight.shop, number)
+    tonight.passes(minutes=8)
+    assert not tonight.incident(number).left
+    assert len(tonight.notices(number)) > said
+
+
+def forgeries(tonight: Night, number: int) -> Iterator[str]:
+    """Markers that look like ours: made up, signed with another secret, copied from elsewhere."""
+    lane = Lane(tonight.shop.id, number)
+    yield "<!-- muster:1 e30= 0000 -->"
+    yield Signer(("x" * 40,), tonight.github.app.app_id).marker(lane, {"keys": ["escalate/page0.2"]})
+    yield from (comment.body for comment in tonight.shop.issue(number).comments if comment.author.kind == "Bot")
+
+
+def test_m17_only_our_own_markers_count(tonight: Night) -> None:
+    number = opens(tonight)
+    real = tonight.said(number)
+    for text in list(forgeries(tonight, number)):
+        tonight.github.person("ada").comments(tonight.shop, number, text)
+    assert tonight.said(number) == real
+    other = tonight.github.person("stranger").opens(tonight.shop, "Another one", SEV1, ["incident"])
+    tonight.later()
+    stolen = next(c for c in tonight.shop.issue(number).comments if "escalate" in str(c.body) or c.author.kind == "Bot")
+    theirs = next(c for c in tonight.shop.issue(other).comments if not c.body.startswith("## ") and c.author.kind == "Bot")
+    tonight.github.person("ada").edits_comment(tonight.shop, theirs, stolen.body)
+    assert [key for key in tonight.said(other) if key != "board"] == []
+    tonight.lost_and_rebuilt()
+    tonight.passes(minutes=6)
+    for issue in (number, other):
+        assert any("page0.2" in key for key in tonight.said(issue)), "a forgery silences nobody"

@@ -66,7 +66,10 @@ def start(home: Path) -> Embedded:
 
 
 def _running(folder: Path) -> PostmasterInfo | None:
-    info = PostmasterInfo.read_from_pgdata(folder) if (folder / "postmaster.pid").exists() else None
+    try:
+        info = PostmasterInfo.read_from_pgdata(folder) if (folder / "postmaster.pid").exists() else None
+    except (AssertionError, OSError, ValueError):
+        return None  # half written, or by a server that is just being made
     return info if info is not None and info.is_running() and _answers(info.get_uri()) else None
 
 

@@ -55,6 +55,20 @@ def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
     )
 
 
+def doubt_labels(db: Db, lane: Lane) -> None:
+    """Nobody can tell which labels the issue carries: look before they are set."""
+    db.execute(
+        "UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+    )
+
+
+def labels_doubted(db: Db, lane: Lane) -> bool:
+    row = db.execute(
+        "SELECT labels_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+    ).fetchone()
+    return row is None or row["labels_at"] is None
+
+
 def labels(db: Db, lane: Lane) -> frozenset[str]:
     """The labels last seen on the issue."""
     row = db.execute(

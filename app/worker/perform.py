@@ -28,7 +28,7 @@ from app.core.incident import Incident
 from app.core.labels import managed
 from app.core.policy import Policy
 from app.github.history import event_links
-from app.github.inbound import Happened, pull_key
+from app.github.inbound import Happened, labels_of, pull_key
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, Tracker
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
@@ -108,7 +108,9 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
     with desk.database.transaction() as db:
         stored = incidents.load(db, lane)
         repository = incidents.repository(db, lane.repo_id)
-        if stored is None or repository is None or stored.incident.left:
+        there = isinstance(orders[0].effect, OpenPostmortem)
+        if stored is None or repository is None or (stored.incident.left and not there):
+            # Out of reach, nothing can be said on the issue; the postmortem does not stand there.
             for order in orders:
                 outbox.done(db, order, state="moot")
             return True
@@ -192,7 +194,9 @@ def _reply(work: _Work, order: Order) -> str:
 def _set_labels(work: _Work, order: Order) -> str:
     assert isinstance(order.effect, SetLabels)
     with work.desk.database.transaction() as db:
-        carried = incidents.labels(db, work.lane)
+        carried, doubted = incidents.labels(db, work.lane), incidents.labels_doubted(db, work.lane)
+    if doubted:
+        carried = labels_of(work.tracker.issue(work.lane.number))
     should, own = order.effect.labels, managed(work.policy.labels)
     work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
     with work.desk.database.transaction() as db:
@@ -241,7 +245,7 @@ def _assign(work: _Work, order: Order) -> str:
 def _open_postmortem(work: _Work, order: Order) -> str:
     """The pull request, wherever an earlier attempt got stuck."""
     anywhere = {entry.key: work.incident.url for entry in work.incident.timeline}
-    links = {**anywhere, **event_links(work.tracker.timeline(work.lane.number), work.incident.url), **work.links()}
+    links = {**anywhere, **event_links(_timeline(work), work.incident.url), **work.links()}
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:
@@ -260,6 +264,13 @@ def _open_postmortem(work: _Work, order: Order) -> str:
     event = PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number)
     happened(work.desk, work.lane, (Happened(pull.created_at, event),))
     return pull.url
+
+
+def _timeline(work: _Work) -> Sequence[Mapping[str, Any]]:
+    try:
+        return work.tracker.timeline(work.lane.number)
+    except Gone:
+        return ()
 
 
 _WAYS: dict[type[Effect], Callable[[_Work, Order], str]] = {

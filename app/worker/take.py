@@ -148,9 +148,8 @@ def _advance(
     stored = advance(
         db, lane, stored, (reading.found for reading in readings if isinstance(reading.found, Happened)), force, now
     )
-    newest = max((reading.seen for reading in readings if reading.seen), key=lambda seen: seen.at, default=None)
     if stored is not None:
-        _compare_labels(db, lane, stored, newest, force.policy, now)
+        _compare_labels(db, lane, stored, [reading.seen for reading in readings if reading.seen], force.policy, now)
         _tell_faults(db, lane, stored.incident, force, now)
     return stored
 
@@ -206,15 +205,23 @@ def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened])
             yield Happened(one.at, event)
 
 
-def _compare_labels(db: Db, lane: Lane, stored: Stored, newest: Seen | None, policy: Policy, now: datetime) -> None:
-    """What the issue carries against what it should: a difference is sent, whatever caused it."""
-    if newest is not None:
-        incidents.saw_labels(db, lane, newest.labels, newest.at)
+def _compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:
+    """What the issue carries against what it should: a difference is sent, whatever caused it.
+
+    GitHub tells times to the second.  Where two of one second differ, only a look at the issue can tell which is newer.
+    """
+    if seen:
+        at = max(one.at for one in seen)
+        newest = {one.labels for one in seen if one.at == at}
+        if len(newest) == 1:
+            incidents.saw_labels(db, lane, newest.pop(), at)
+        else:
+            incidents.doubt_labels(db, lane)
     if stored.incident.left:
         return
     carried = incidents.labels(db, lane)
     should = wanted(stored.incident, policy)
-    if carried & managed(policy.labels) != should:
+    if incidents.labels_doubted(db, lane) or carried & managed(policy.labels) != should:
         outbox.put(db, lane, (SetLabels(labels=should),), now)
 
 

@@ -7,6 +7,7 @@ GitHub is the pretend one over real HTTP, the database is real, the door is the 
 from __future__ import annotations
 
 import itertools
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -188,9 +189,11 @@ class Night:
                 text = text.replace(str(comment.id), name)
         return text.replace(self.github.url, "")
 
-    def expect(self, state: list[str]) -> None:
-        """Compare, and show only what differs."""
-        difference = "\n".join(unified_diff(state, self.state(), "expected", "found", lineterm="", n=6))
+    def expect(self, state: list[str], but: str = "") -> None:
+        """Compare, all `but` one part of it, and show only what differs."""
+        found = [{**json.loads("\n".join(lines)), but: None} for lines in (state, self.state())]
+        before, now = (canonical(each).splitlines() for each in found)
+        difference = "\n".join(unified_diff(before, now, "expected", "found", lineterm="", n=6))
         assert not difference, difference
 
     def lost_and_rebuilt(self) -> None:

@@ -5,9 +5,12 @@ Times on a shared machine are noisy: these are figures to look at, not tests.
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -16,14 +19,19 @@ from app.demo import play
 from bench import core, shell
 
 
+_PAGE = Path("docs/figures.md")
+
+
 def main() -> None:
     console = Console(highlight=False)
+    rows: list[tuple[str, str, str]] = []
     table = Table("figure", "asked", "measured", title="Muster, measured")
     quick = "--quick" in sys.argv
 
     def row(what: str, asked: str, measured: str) -> None:
         console.print(f"  {what}: {measured} (asked: {asked})")
         table.add_row(what, asked, measured)
+        rows.append((what, asked, measured))
 
     console.print("the core …")
     row("decide, one core", "at least 20,000 events/s", f"{core.decide_rate():,.0f} events/s")
@@ -45,6 +53,27 @@ def main() -> None:
     row("memory of the web process", "at most 150 MB", f"{found.web_memory:.0f} MB")
     row("memory of the worker process", "at most 150 MB", f"{found.worker_memory:.0f} MB")
     console.print(table)
+    if "--write" in sys.argv:
+        _PAGE.write_text(_page(rows))
+
+
+def _page(rows: list[tuple[str, str, str]]) -> str:
+    lines = "\n".join(f"| {what} | {asked} | {measured} |" for what, asked, measured in rows)
+    where = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return f"""\
+# Figures
+
+What was asked for, and what `make bench` measured on a shared machine ({where}); its speed
+varies by a factor of two from one second to the next. `python -m bench --write` prints this page.
+
+| Figure | Asked | Measured |
+|:---|:---|:---|
+{lines}
+
+How it is measured: [bench/](../bench). The core is timed alone; the webhook with separate processes for web, worker, load
+and the pretend GitHub, over real HTTP, every delivery timed from the moment it was due to be sent. Deliveries tell of
+incidents that are graded, answered, updated and resolved, so the worker is at work all the time.
+"""
 
 
 def _help() -> float:

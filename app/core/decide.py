@@ -66,30 +66,29 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
         if not isinstance(event, Opened):
             return Decision(None)
         new, effects = _opened(event, policy, now)
-        return Decision(new, (*effects, SetLabels(labels=wanted(new, policy)), ShowBoard()))
+        new = replace(new, labels=wanted(new, policy))
+        return Decision(new, (*effects, SetLabels(labels=new.labels), ShowBoard()))
     rule = _RULES.get(type(event))
     if rule is None:
         return Decision(incident)
     changed, effects = rule(incident, event, policy, now)
-    return Decision(changed, _shown(incident, changed, event, effects, policy))
+    if changed is incident:
+        return Decision(incident, () if incident.left else effects)
+    return _shown(incident, changed, event, effects, policy)
 
 
-def _shown(
-    before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy
-) -> tuple[Effect, ...]:
+def _shown(before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy) -> Decision:
     """The effects, and after them the labels and the board where they are not what they were.
 
     Nothing is said on an issue that is out of reach; the postmortem does not stand there.
     """
-    if now is before:
-        return () if now.left else effects
     if now.left:
-        return tuple(effect for effect in effects if isinstance(effect, OpenPostmortem))
-    if not same(before, now, event) and not any(isinstance(effect, SetLabels) for effect in effects):
-        labels = wanted(now, policy)
-        if labels != wanted(before, policy):
+        return Decision(now, tuple(effect for effect in effects if isinstance(effect, OpenPostmortem)))
+    if not same(before, now, event) and (labels := wanted(now, policy)) != before.labels:
+        now = replace(now, labels=labels)
+        if not any(isinstance(effect, SetLabels) for effect in effects):
             effects = (*effects, SetLabels(labels=labels))
-    return (*effects, ShowBoard())
+    return Decision(now, (*effects, ShowBoard()))
 
 
 def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
@@ -218,8 +217,7 @@ def _labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) 
     """A label is the twin of a command (product page, section 4), by whoever set it."""
     if event.label not in managed(policy.labels):
         return incident, ()
-    labels = wanted(incident, policy)
-    restored = () if event.label in labels else (SetLabels(labels=labels),)
+    restored = () if event.label in incident.labels else (SetLabels(labels=incident.labels),)
     confirms = incident.grade.unsure and event.label in policy.labels.severities
     twin = _twin(incident, event.label, policy) if restored or confirms else None
     if twin is None:
@@ -245,8 +243,7 @@ def _twin(incident: Incident, label: str, policy: Policy) -> Callable[[Incident,
 
 
 def _unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: datetime) -> Answer:
-    labels = wanted(incident, policy)
-    return incident, (SetLabels(labels=labels),) if event.label in labels else ()
+    return incident, (SetLabels(labels=incident.labels),) if event.label in incident.labels else ()
 
 
 def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) -> Answer:

@@ -93,7 +93,7 @@ class Incident:
     `laddered_at` is what the ladder counts from: the declaration or the last reopening.  `rested` is the time that a
     reopened incident spent resolved, which its resolution target does not count.
     `rung` are the keys of the alarms that have rung, and so what has been warned of, breached and told.
-    `opened_with` are the severity labels the issue came with.  `left` says how the issue went out of reach: while it is
+    `opened_with` are the severity labels the issue came with; `labels` are those of ours that it should carry.  `left` says how the issue went out of reach: while it is
     not empty nothing rings and nothing is said.  `returned_at` is when it last came back.
     """
 
@@ -110,6 +110,7 @@ class Incident:
     armed_at: datetime
     laddered_at: datetime
     opened_with: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
     status: Status = Status.TRIGGERED
     commander: str = ""
     acknowledged_at: datetime | None = None

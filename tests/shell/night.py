@@ -151,8 +151,17 @@ class Night:
         self.clock.at += timedelta(seconds=seconds)
         self.settle()
 
+    def wake(self, number: int) -> bool:
+        """One wake-up of one incident; False when some of its deliveries have to wait."""
+        sort(self.built.desk)
+        lane = Lane(self.shop.id, number)
+        everything = take(self.built.desk, lane)
+        perform(self.built.desk, lane)
+        return everything
+
     def settle(self) -> None:
-        """Let everything happen that is due now."""
+        """Let everything happen that is due now, and can."""
+        stuck: set[Lane] = set()
         while True:
             self.github.hooks.settle(10)
             lanes = dict.fromkeys(sort(self.built.desk))
@@ -161,13 +170,14 @@ class Night:
                 lanes.update(dict.fromkeys(inbox.waiting_lanes(db)))
                 lanes.update(dict.fromkeys(incidents.lanes_due(db, now)))
                 lanes.update(dict.fromkeys(outbox.lanes_waiting(db, now)))
-            if not lanes:
+            if not lanes.keys() - stuck:
                 self.github.hooks.settle(10)
                 with self.database.transaction() as db:
                     if not inbox.any_new(db):
                         return
             for lane in lanes:
-                take(self.built.desk, lane)
+                if not take(self.built.desk, lane):
+                    stuck.add(lane)
                 perform(self.built.desk, lane)
 
     def passes(self, **time: float) -> None:

@@ -1,0 +1,70 @@
+"""Every call that we really make, and its answer, against GitHub's own description of its API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from openapi_core import OpenAPI
+from tests.sandbox.conftest import shared_data
+from tests.sandbox.test_contract import Got, Sent, description, openapi
+from tests.shell.night import SEV1, Night, Wire
+
+__all__ = ["description", "openapi", "shared_data"]
+
+
+class Checked(Wire):
+    """A wire on which each call and its answer are held against the description."""
+
+    def __init__(self, openapi: OpenAPI, base: str) -> None:
+        super().__init__()
+        self.openapi, self.base = openapi, base
+        self.calls: list[str] = []
+        self.faults: list[str] = []
+
+    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        self.calls.append(request.method)
+        try:
+            sent = Sent(request, self.base)
+            self.openapi.validate_request(sent)
+            if response.status_code not in (304, 404):
+                self.openapi.validate_response(sent, Got(response))
+        except Exception as fault:  # noqa: BLE001 - each fault is told at the end
+            details: Any = getattr(fault.__cause__, "schema_errors", None) or [fault, fault.__cause__]
+            self.faults.append(f"{request.method} {request.url.path}: {[str(one)[:500] for one in details]}")
+
+
+@pytest.fixture
+def checked(tonight: Night, openapi: OpenAPI) -> Iterator[Checked]:
+    wire = Checked(openapi, tonight.github.api_url)
+    tonight.wire = wire
+    tonight.move_in()
+    try:
+        yield wire
+    finally:
+        wire.end()
+
+
+def test_a_whole_life_and_a_rebuild_are_as_described(tonight: Night, checked: Checked) -> None:
+    shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
+    number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
+    tonight.passes(minutes=6)
+    for text in ("/ack", "/help", "/update we are on it", "/escalate", "/nonsense", "/resolve"):
+        mona.comments(shop, number, text)
+        tonight.later()
+    ada.labels(shop, number, "sev2", "blue")
+    (board,) = [one for one in shop.issue(number).comments if one.body.startswith("## ")]
+    ada.deletes_comment(shop, board)
+    tonight.later()
+    mona.closes(shop, number)
+    tonight.later()
+    (pull,) = [issue.number for issue in shop.issues.values() if issue.pull is not None]
+    ada.merges(shop, pull)
+    tonight.later()
+    before = tonight.state()
+    tonight.lost_and_rebuilt()
+    tonight.expect(before)
+    assert checked.faults == []
+    assert set(checked.calls) == {"GET", "POST", "PATCH", "PUT", "DELETE"}

@@ -1,0 +1,159 @@
+"""Which policy holds: the file of the repository, the last good one, or the guide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from tests.shell.night import POLICY, SEV1, Night, night
+
+from app.ports import DeliveryFailed, PolicyText, Repository
+from app.store.database import Database
+from app.worker.policies import InForce, Policies
+
+FILE = ".github/incidents.yml"
+FAULTY = POLICY.replace("extends: guide", "extends: nothing").replace("mona, hubot", "7")
+SLOWER = POLICY + "severities:\n  sev1: {acknowledge: 30m}\n"
+
+
+@pytest.fixture
+def bare(database: Database) -> Iterator[Night]:
+    """A night in a repository without a policy file."""
+    with night(database, policy=None) as found:
+        yield found
+
+
+def opens(tonight: Night) -> int:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    return number
+
+
+def pushes(tonight: Night, text: str | None) -> None:
+    tonight.github.person("ada").pushes(tonight.shop, FILE, text)
+    tonight.later()
+
+
+def in_force(tonight: Night) -> InForce:
+    desk, repository = tonight.built.desk, Repository(tonight.shop.id, "octo/shop", tonight.installation)
+    return desk.policies.of(desk.database, desk.tracker(repository), repository, tonight.clock())
+
+
+def told(tonight: Night) -> list[str]:
+    return [body for issue in tonight.shop.issues for body in tonight.notices(issue) if FILE in body and "last good" in body]
+
+
+def test_without_a_file_the_guide_holds_and_the_reporter_is_asked(bare: Night) -> None:
+    number = opens(bare)
+    assert "@stranger" in bare.notices(number)[0], "nobody is named, so whoever opened it hears"
+    assert in_force(bare).policy.profile == "guide"
+
+
+def test_a_file_that_is_added_holds_at_once(bare: Night) -> None:
+    number = opens(bare)
+    pushes(bare, POLICY)
+    bare.passes(minutes=5)
+    assert "@hubot" in bare.notices(number)[-1]
+
+
+def test_a_faulty_file_changes_nothing_and_is_told_once(tonight: Night) -> None:
+    number, other = opens(tonight), opens(tonight)
+    pushes(tonight, FAULTY)
+    assert in_force(tonight).policy.people_of(("on-call",)) == ("mona", "hubot")
+    (found,) = told(tonight)
+    assert f"{FILE}:1:10: extends: 'nothing'" in found
+    assert "contacts.on-call" in found
+    tonight.passes(minutes=12)
+    opens(tonight)
+    assert len(told(tonight)) == 1, "once a version and repository, not once an incident"
+    for issue in (number, other):
+        assert any("page0.3" in key for key in tonight.said(issue)), "the clocks run on"
+
+    pushes(tonight, FAULTY + "\nzone: 7\n")
+    assert len(told(tonight)) == 2, "another faulty version is told of once more"
+    tonight.lost_and_rebuilt()
+    tonight.later()
+    assert len(told(tonight)) == 2
+
+
+def test_a_fault_that_is_mended_before_it_could_be_told_is_not_told(tonight: Night) -> None:
+    opens(tonight)
+    tonight.github.faults.add("status", status=502, method="POST", path="/comments", times=1)
+    pushes(tonight, FAULTY)
+    pushes(tonight, POLICY)
+    tonight.passes(minutes=3)
+    assert told(tonight) == []
+
+
+def test_with_no_incident_open_the_fault_waits_for_the_next_one(tonight: Night) -> None:
+    pushes(tonight, FAULTY)
+    number = opens(tonight)
+    assert len(told(tonight)) == 1
+    assert tonight.labels(number) == {"incident", "sev1"}, "a team without a good file has the guide"
+
+
+def test_a_mended_file_is_in_force_at_once_and_the_board_follows(tonight: Night) -> None:
+    number = opens(tonight)
+    pushes(tonight, FAULTY)
+    before = tonight.board(number)
+    pushes(tonight, POLICY.replace("hubot]", "grace]"))
+    tonight.passes(minutes=5)
+    assert "@grace" in tonight.notices(number)[-1]
+    assert tonight.board(number) != before
+
+
+def test_what_is_known_holds_while_github_is_away(tonight: Night) -> None:
+    opens(tonight)
+    tonight.github.person("ada").pushes(tonight.shop, FILE, POLICY.replace("extends: guide", "extends: strict"))
+    tonight.github.faults.add("status", status=503, path="/contents/", times=3)
+    tonight.github.hooks.settle()
+    tonight.settle()
+    assert in_force(tonight).policy.profile == "guide"
+    tonight.github.faults.clear()
+    assert in_force(tonight).policy.profile == "strict"
+
+
+def test_a_lost_push_is_found_after_half_an_hour(tonight: Night) -> None:
+    opens(tonight)
+    tonight.github.hooks.drop_next()
+    pushes(tonight, POLICY.replace("extends: guide", "extends: strict"))
+    assert in_force(tonight).policy.profile == "guide"
+    tonight.clock.at += timedelta(minutes=31)
+    assert in_force(tonight).policy.profile == "strict"
+
+
+def test_an_unchanged_file_costs_nothing(tonight: Night) -> None:
+    opens(tonight)
+    tonight.clock.at += timedelta(minutes=31)
+    mark = tonight.github.mark()
+    for _ in range(3):
+        in_force(tonight)
+    assert [call.status for call in tonight.github.calls_since(mark) if "contents" in call.path] == [304]
+
+
+class PushedWhileRead:
+    """A tracker on which somebody pushes while the file is being read."""
+
+    def __init__(self, night: Night) -> None:
+        self.night = night
+
+    def policy(self, etag: str) -> PolicyText:
+        with self.night.database.transaction() as db:
+            from app.store import policies
+
+            policies.doubt(db, 1)
+        return PolicyText(POLICY, "before the push")
+
+
+class Away:
+    def policy(self, etag: str) -> PolicyText:
+        raise DeliveryFailed("GitHub is away", retry_after=5)
+
+
+def test_a_push_while_the_file_is_read_is_not_overlooked(tonight: Night) -> None:
+    policies, repository = Policies(), Repository(1, "octo/other", 1)
+    read = policies.of(tonight.database, PushedWhileRead(tonight), repository, tonight.clock())  # type: ignore[arg-type]
+    assert read.policy.contacts
+    held = policies.of(tonight.database, Away(), repository, tonight.clock())  # type: ignore[arg-type]
+    assert not held.policy.contacts, "what was read before the push is not kept"

@@ -18,7 +18,6 @@ from rich.table import Table
 from app.demo import play
 from bench import core, shell
 
-
 _PAGE = Path("docs/figures.md")
 
 

@@ -41,6 +41,8 @@ def demo(*, stay: bool, as_json: bool) -> int:
 
         def tell(line: Line, on: Stage, number: int) -> None:
             console.print(_told(line), soft_wrap=not watched)
+            if line.who == "jonas":
+                console.print(f"{'':20}in a browser: {on.github.url}/{on.shop.full_name}/issues/{number}", style="dim")
             if live is not None:
                 live.update(_glance(on, number))
                 time.sleep(_BREATH)
@@ -75,7 +77,8 @@ def _board(incident: Incident, policy: Policy, now: datetime) -> Group:
     for heading in ("promise", "due", "left"):
         table.add_column(heading)
     for promise in deadlines(incident, policy):
-        left = "kept" if promise.met_at else span(promise.due - now) if promise.due > now else "missed"
+        kept = "missed" if promise.broken(incident) else "kept"
+        left = kept if promise.met_at or promise.due <= now else span(promise.due - now)
         table.add_row(promise.clock, f"{promise.due:%H:%M} UTC", left)
     head = f"[bold]{incident.severity}[/] · {incident.status} · {incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
     return Group(Text.from_markup(head), table)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
+import psycopg
 import structlog
 
 from app.failpoint import Failpoints
@@ -53,10 +54,16 @@ class House:
 
 @contextmanager
 def server(settings: Settings) -> Iterator[str]:
-    """The URL of the PostgreSQL of these settings: theirs, or the embedded one, which runs meanwhile."""
+    """The URL of the PostgreSQL of these settings: theirs, or the embedded one, which runs meanwhile.
+
+    Raises ConnectionError, with a line for whoever has to mend it, when nothing answers there.
+    """
     own = None if settings.database_url else embedded.start(settings.home)
     try:
         yield own.url if own else settings.database_url
+    except psycopg.OperationalError as problem:
+        first, *_ = str(problem).splitlines() or [type(problem).__name__]
+        raise ConnectionError(f"the database does not answer: {first}") from problem
     finally:
         if own:
             own.stop()

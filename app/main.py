@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     policies = policy.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = policies.add_parser("check", help="name every fault of a policy file, with its line")
     check.add_argument("file", type=Path)
-    check.add_argument("--json", action="store_true")
+    check.add_argument("--json", action="store_true", help="a list of objects instead of lines")
     check.set_defaults(run=_policy_check)
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
     rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
@@ -104,11 +105,16 @@ def _policy_check(options: argparse.Namespace) -> int:
 
     try:
         read(_text(options.file), name=str(options.file))
-    except PolicyFaults as faults:
-        for fault in faults.faults:
+    except PolicyFaults as found:
+        faults = found.faults
+    else:
+        faults = ()
+    if options.json:
+        print(json.dumps([dataclasses.asdict(fault) for fault in faults], ensure_ascii=False, indent=2))
+    else:
+        for fault in faults:
             print(fault)
-        return 1
-    return 0
+    return 1 if faults else 0
 
 
 def _text(path: Path) -> str:

@@ -46,22 +46,31 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         host=found.get("MUSTER_HOST", "127.0.0.1"),
         port=_number(found, "PORT", 8080, most=65535),
         database_url=found.get("DATABASE_URL", ""),
-        api_url=found.get("GITHUB_API_URL", "https://api.github.com"),
+        api_url=_url(found, "GITHUB_API_URL", "https://api.github.com"),
         app_id=_number(found, "GITHUB_APP_ID", 0),
         private_key=_private_key(found),
         webhook_secrets=_secrets(found),
-        public_url=found.get("MUSTER_PUBLIC_URL", "").rstrip("/"),
+        public_url=_url(found, "MUSTER_PUBLIC_URL", ""),
         log=_one_of(found, "MUSTER_LOG", ("text", "json")),
-        failpoint=found.get("FAILPOINT", ""),
+        failpoint=_failpoint(found),
     )
 
 
 def complete(settings: Settings) -> Settings:
     """The same settings, if a GitHub App can start with them.  Raises SettingsFault."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     if not settings.app_id:
         raise SettingsFault("GITHUB_APP_ID is not set: the number on the settings page of your GitHub App.")
     if not settings.private_key:
         raise SettingsFault("no private key: set GITHUB_APP_PRIVATE_KEY_FILE to the .pem file of your GitHub App.")
+    try:
+        load_pem_private_key(settings.private_key.encode(), password=None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise SettingsFault(
+            "no private key in PEM: the .pem file that GitHub gave you, whole and unencrypted."
+        ) from None
     if not settings.webhook_secrets:
         raise SettingsFault("GITHUB_WEBHOOK_SECRET is not set: without it anybody could send us deliveries.")
     return settings
@@ -85,16 +94,30 @@ def _private_key(found: Mapping[str, str]) -> str:
 
 def _secrets(found: Mapping[str, str]) -> tuple[str, ...]:
     """The secret that signs now, and the old one while it rotates."""
-    secrets = tuple(
-        secret for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if (secret := found.get(name))
-    )
-    for secret in secrets:
+    names = [name for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if found.get(name)]
+    for name in names:
+        secret = found[name]
         if len(secret) < _SHORTEST_SECRET or len(set(secret)) < 8:
             raise SettingsFault(
-                f"GITHUB_WEBHOOK_SECRET: too easy to guess; at least {_SHORTEST_SECRET} characters are needed,"
+                f"{name}: too easy to guess; at least {_SHORTEST_SECRET} characters are needed,"
                 " such as those of: openssl rand -hex 32"
             )
-    return secrets
+    return tuple(found[name] for name in names)
+
+
+def _url(found: Mapping[str, str], name: str, default: str) -> str:
+    text = found.get(name) or default
+    if text and not text.startswith(("https://", "http://")):
+        raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
+    return text.rstrip("/")
+
+
+def _failpoint(found: Mapping[str, str]) -> str:
+    text = found.get("FAILPOINT", "")
+    _, colon, nth = text.partition(":")
+    if colon and not (nth.isascii() and nth.isdigit() and int(nth)):
+        raise SettingsFault(f"FAILPOINT: '{text[:40]}' is not a name and a number, such as after_commit:2.")
+    return text
 
 
 def _number(found: Mapping[str, str], name: str, default: int, most: int = 2**53) -> int:

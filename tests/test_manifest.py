@@ -134,6 +134,7 @@ ARGUMENTS: dict[str, Any] = {
     "remove": frozenset({"sev2"}),
     "body": "text",
     "comment": 5,
+    "pull": 9,
     "branch": "muster/postmortem-7",
     "file": NewFile("muster/postmortem-7", "docs/p.md", "text", "message", "title", "body"),
     "reviewers": ("mona",),

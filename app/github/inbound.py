@@ -240,13 +240,9 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
     if action == "opened":
         return _opening(payload, policy, created) if declared(payload, policy) else None
     if action == "labeled":
-        label = cleaned(str((payload.get("label") or {}).get("name") or ""))
-        return _labeled(payload, label, policy, created, changed)
+        return _labeled(payload, policy, created, changed)
     if action == "unlabeled":
-        label = cleaned(str((payload.get("label") or {}).get("name") or ""))
-        if is_bot(sender):
-            return None
-        return Happened(changed, Unlabeled(by=by, key=key(f"unlabeled/{label}", changed), label=label))
+        return _unlabeled(payload, changed)
     if action == "edited":
         report = opened(issue, "", policy, created, by=by, adopted=False)
         return Happened(changed, Edited(by=by, key=key("edited", changed), title=report.title, report=report.report))
@@ -273,14 +269,25 @@ def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = Fal
     return Happened(at, opened(issue, repo, policy, at, by=by, adopted=adopted))
 
 
-def _labeled(payload: Json, label: str, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
-    issue, sender = _issue(payload), payload.get("sender")
+def _labeled(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
+    issue, sender, label = _issue(payload), payload.get("sender"), _label(payload)
     at_opening = changed - created <= OPENING and login_of(sender) == login_of(issue.get("user"))
     if label == policy.labels.incident:
         return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
     if at_opening or is_bot(sender):
         return None
     return Happened(changed, Labeled(by=login_of(sender), key=key(f"labeled/{label}", changed), label=label))
+
+
+def _unlabeled(payload: Json, changed: datetime) -> Happened | None:
+    sender, label = payload.get("sender"), _label(payload)
+    if is_bot(sender):
+        return None
+    return Happened(changed, Unlabeled(by=login_of(sender), key=key(f"unlabeled/{label}", changed), label=label))
+
+
+def _label(payload: Json) -> str:
+    return cleaned(str((payload.get("label") or {}).get("name") or ""))
 
 
 def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened | Touched | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
 from app.github.client import Client, Moved
 from app.ports import Comment, DeliveryFailed, Gone, NewFile, PolicyText, Pull, Repository
 from app.text import cleaned
+
+_T = TypeVar("_T")
 
 POLICY_PATH = ".github/incidents.yml"
 _LARGEST_POLICY = 64 * 1024
@@ -50,12 +52,11 @@ class GitHubTracker:
         return _ROLES.get(name) or _ROLES.get(str(found.get("permission")), Role.NONE)
 
     def policy(self, etag: str) -> PolicyText:
+        where = f"/contents/{POLICY_PATH}"
         try:
-            answer = self.client.call(
-                self.repository.installation, "GET", self._path(f"/contents/{POLICY_PATH}"), etag=etag
+            answer = self._wherever(
+                lambda found: self.client.call(found.installation, "GET", _path(found, where), etag=etag)
             )
-        except Moved:
-            return self._renamed().policy(etag)
         except Gone:
             return PolicyText(None, "")
         if answer.unchanged:
@@ -141,28 +142,32 @@ class GitHubTracker:
                 raise
             return there
 
-    def _path(self, path: str) -> str:
-        return f"/repos/{self.repository.name}{path}"
-
     def _call(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> Any:
-        try:
-            return self.client.call(self.repository.installation, method, self._path(path), json=json).body
-        except Moved:
-            return self._renamed()._call(method, path, json)
+        return self._wherever(
+            lambda found: self.client.call(found.installation, method, _path(found, path), json=json).body
+        )
 
     def _pages(self, path: str, params: Mapping[str, str | int] | None = None) -> list[Any]:
-        try:
-            return list(self.client.pages(self.repository.installation, self._path(path), params))
-        except Moved:
-            return self._renamed()._pages(path, params)
+        return self._wherever(lambda found: list(self.client.pages(found.installation, _path(found, path), params)))
 
-    def _renamed(self) -> GitHubTracker:
+    def _wherever(self, ask: Callable[[Repository], _T]) -> _T:
+        """What `ask` finds under the name we know, or else under the one that the repository has now."""
+        try:
+            return ask(self.repository)
+        except Moved:
+            return ask(self._renamed())
+
+    def _renamed(self) -> Repository:
         """The same repository under the name it has now.  Raises Gone where it was not the repository that moved."""
         rows = self.client.pages(self.repository.installation, "/installation/repositories", key="repositories")
         name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
         if name == self.repository.name:
             raise Gone(f"{name}: what was asked for has moved to another repository")
-        return replace(self, repository=replace(self.repository, name=name))
+        return replace(self.repository, name=name)
+
+
+def _path(repository: Repository, path: str) -> str:
+    return f"/repos/{repository.name}{path}"
 
 
 _ROLES = {

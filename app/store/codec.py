@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -65,6 +66,5 @@ def canonical(thing: Any) -> str:
 def incident_facts(incident: Incident) -> dict[str, Any]:
     """An incident as plain data in one order, for comparing."""
     facts: dict[str, Any] = json.loads(incident_json(incident))
-    facts["rung"] = sorted(facts["rung"])
-    facts["opened_with"] = sorted(facts["opened_with"])
-    return facts
+    sets = (field.name for field in fields(incident) if isinstance(getattr(incident, field.name), frozenset))
+    return facts | {name: sorted(facts[name]) for name in sets}

@@ -57,9 +57,7 @@ def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
 
 def doubt_labels(db: Db, lane: Lane) -> None:
     """Nobody can tell which labels the issue carries: look before they are set."""
-    db.execute(
-        "UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
-    )
+    db.execute("UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
 
 
 def labels_doubted(db: Db, lane: Lane) -> bool:

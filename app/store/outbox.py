@@ -52,12 +52,18 @@ def _say(db: Db, lane: Lane, effect: Effect, now: datetime) -> int:
 
 
 def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
-    """A board that may have been posted without our knowing stays `trying`, so that it is looked for first."""
+    """A row that waits shows the newer state when its time comes, no sooner: the other side may have asked for patience.
+
+    A board that may have been posted without our knowing stays `trying`, so that it is looked for first.
+    """
     return db.execute(
-        "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
+        "INSERT INTO outbox AS o (repo_id, number, key, kind, data, created_at, not_before)"
         " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s)"
-        " ON CONFLICT (repo_id, number, key) DO UPDATE SET data = excluded.data, not_before = excluded.not_before,"
-        " state = CASE WHEN outbox.state = 'trying' THEN 'trying' ELSE 'waiting' END, attempts = 0",
+        " ON CONFLICT (repo_id, number, key) DO UPDATE SET data = excluded.data,"
+        " (state, attempts, created_at, not_before) ="
+        " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('waiting', 'trying')"
+        " UNION ALL SELECT 'waiting', 0, excluded.created_at, excluded.not_before"
+        " WHERE o.state NOT IN ('waiting', 'trying'))",
         (lane.repo_id, lane.number, slot, kind_of(effect), effect_json(effect), now, now),
     ).rowcount
 

@@ -10,7 +10,7 @@ from flask import Flask
 from app.failpoint import Failpoints
 from app.store.database import Database
 from app.web.health import health
-from app.web.webhook import webhook
+from app.web.webhook import Door, webhook
 
 
 def application(
@@ -24,6 +24,6 @@ def application(
 ) -> Flask:
     """Everything that answers over HTTP."""
     flask = Flask("muster", static_folder=None)
-    flask.register_blueprint(webhook(database, secrets, clock, delivered, failpoints or Failpoints()))
+    flask.register_blueprint(webhook(Door(database, secrets, clock, delivered, failpoints or Failpoints())))
     flask.register_blueprint(health(database, ready))
     return flask

@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.sandbox.conftest import PLAIN, shared_data
-from tests.shell.conftest import a_night
-from tests.shell.night import SEV1, Night
 
 from app.github.marker import Signer
 from app.github.signature import signature
 from app.ports import Lane
 from app.sandbox.hooks import Delivery
+from tests.sandbox.conftest import PLAIN, shared_data
+from tests.shell.conftest import a_night
+from tests.shell.night import SEV1, Night
 
 __all__ = ["shared_data"]
 
@@ -158,7 +158,10 @@ def test_m38_a_time_that_cannot_be_is_the_time_of_receipt(tonight: Night) -> Non
         row = db.execute("SELECT body FROM delivery WHERE event = 'issues' ORDER BY arrival LIMIT 1").fetchone()
         assert row is not None
         payload = json.loads(bytes(row["body"]))
-        payload["action"], payload["issue"] = "closed", {**payload["issue"], **issue, "closed_at": "2016-12-31T23:59:60Z"}
+        payload["action"], payload["issue"] = (
+            "closed",
+            {**payload["issue"], **issue, "closed_at": "2016-12-31T23:59:60Z"},
+        )
         tonight.delivered(db, "impossible", "issues", json.dumps(payload).encode())
     tonight.later()
     assert tonight.incident(number).closed_at == received
@@ -284,9 +287,7 @@ def locked(tonight: Night, number: int) -> None:
 
 @pytest.mark.parametrize("heard", [True, False], ids=["told", "untold"])
 @pytest.mark.parametrize("end", [deleted, transferred, locked], ids=lambda end: end.__name__)
-def test_an_issue_that_goes_away_ends_quietly(
-    tonight: Night, end: Callable[[Night, int], None], heard: bool
-) -> None:
+def test_an_issue_that_goes_away_ends_quietly(tonight: Night, end: Callable[[Night, int], None], heard: bool) -> None:
     """Also when nobody tells us: then the first call that finds nothing there does."""
     number = opens(tonight)
     tonight.github.hooks.drop_next(0 if heard else 9)
@@ -330,7 +331,9 @@ def test_m17_only_our_own_markers_count(tonight: Night) -> None:
     other = tonight.github.person("stranger").opens(tonight.shop, "Another one", SEV1, ["incident"])
     tonight.later()
     stolen = next(c for c in tonight.shop.issue(number).comments if "escalate" in str(c.body) or c.author.kind == "Bot")
-    theirs = next(c for c in tonight.shop.issue(other).comments if not c.body.startswith("## ") and c.author.kind == "Bot")
+    theirs = next(
+        c for c in tonight.shop.issue(other).comments if not c.body.startswith("## ") and c.author.kind == "Bot"
+    )
     tonight.github.person("ada").edits_comment(tonight.shop, theirs, stolen.body)
     assert [key for key in tonight.said(other) if key != "board"] == []
     tonight.lost_and_rebuilt()

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.shell.night import HandClock, Night
 
 from app.github.signature import signature
 from app.serving import Served
 from app.store.database import Database
 from app.web.application import application
 from app.web.webhook import LARGEST
+from tests.shell.night import HandClock, Night
 
 SECRET, OLD = "a-secret-that-nobody-could-guess-1", "the-secret-of-the-year-before-that"
 GITHUBS = "It's a Secret to Everybody"
@@ -34,7 +34,9 @@ class Door:
     client: httpx.Client
     woken: list[str]
 
-    def knock(self, body: bytes = b"{}", *, given: str | None = None, secret: str = SECRET, **headers: str) -> httpx.Response:
+    def knock(
+        self, body: bytes = b"{}", *, given: str | None = None, secret: str = SECRET, **headers: str
+    ) -> httpx.Response:
         """A delivery; `given` replaces the signature, and underscores in `headers` stand for dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         head = {
@@ -45,7 +47,9 @@ class Door:
             "X-Hub-Signature-256": signature(secret, body) if given is None else given,
             **named,
         }
-        return self.client.post("/webhook", content=body, headers=[(k.encode(), v.encode()) for k, v in head.items() if v])
+        return self.client.post(
+            "/webhook", content=body, headers=[(k.encode(), v.encode()) for k, v in head.items() if v]
+        )
 
     def stored(self) -> list[tuple[Any, ...]]:
         with self.database.transaction() as db:
@@ -67,7 +71,9 @@ def standing(database: Database, secrets: tuple[str, ...], **more: Any) -> Itera
     served = Served(flask, "127.0.0.1", 0, name="door", largest=LARGEST + 65536)
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", verify=plain, trust_env=False, timeout=20) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{served.port}", verify=plain, trust_env=False, timeout=20
+        ) as client:
             yield Door(served.port, database, client, woken)
     finally:
         served.stop()
@@ -79,7 +85,9 @@ def door(database: Database) -> Iterator[Door]:
         yield found
 
 
-@pytest.mark.parametrize("given", ["", "sha1=da39a3", "sha256=" + "0" * 64, "sha256=é", "sha256=", "sha256=" + "é" * 64])
+@pytest.mark.parametrize(
+    "given", ["", "sha1=da39a3", "sha256=" + "0" * 64, "sha256=é", "sha256=", "sha256=" + "é" * 64]
+)
 def test_m01_without_the_right_signature_nothing_is_read_or_stored(door: Door, given: str) -> None:
     before = door.counted().get("bad signature", 0)
     assert door.knock(b"[" * 100_000, given=given).status_code == 401

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from openapi_core import OpenAPI
+
 from tests.sandbox.conftest import shared_data
 from tests.sandbox.test_contract import Got, Sent, description, openapi
 from tests.shell.night import SEV1, Night, Wire

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from tests.shell.night import POLICY, SEV1, Night, night
 
 from app.ports import DeliveryFailed, PolicyText, Repository
 from app.store.database import Database
 from app.store.policies import doubt
 from app.worker.policies import InForce, Policies
+from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"
 FAULTY = POLICY.replace("extends: guide", "extends: nothing").replace("mona, hubot", "7")
@@ -42,7 +42,9 @@ def in_force(tonight: Night) -> InForce:
 
 
 def told(tonight: Night) -> list[str]:
-    return [body for issue in tonight.shop.issues for body in tonight.notices(issue) if FILE in body and "last good" in body]
+    return [
+        body for issue in tonight.shop.issues for body in tonight.notices(issue) if FILE in body and "last good" in body
+    ]
 
 
 def test_without_a_file_the_guide_holds_and_the_reporter_is_asked(bare: Night) -> None:

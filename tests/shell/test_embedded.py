@@ -1,0 +1,116 @@
+"""The PostgreSQL that comes along: it starts, is shared, stops, and survives being killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import app
+from app.store import embedded
+from app.store.embedded import Embedded
+
+
+def answers(server: Embedded) -> bool:
+    try:
+        with psycopg.connect(server.url, connect_timeout=3):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def pid_of(home: Path) -> int:
+    return int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def write(server: Embedded) -> None:
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE TABLE kept (word text)")
+        connection.execute("INSERT INTO kept VALUES ('kept')")
+
+
+def kept(server: Embedded) -> bool:
+    with psycopg.connect(server.url) as connection:
+        return connection.execute("SELECT word FROM kept").fetchall() == [("kept",)]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A data folder whose server, if any is left, is ended afterwards."""
+    yield tmp_path
+    if (tmp_path / "postgres" / "postmaster.pid").exists():
+        embedded.start(tmp_path).server.stop()
+
+
+def test_it_starts_is_borrowed_and_stops(home: Path) -> None:
+    server = embedded.start(home)
+    try:
+        write(server)
+        borrowed = embedded.start(home)
+        assert server.ours
+        assert not borrowed.ours
+        assert borrowed.url == server.url
+        borrowed.stop()
+        assert kept(server), "whoever borrows it does not stop it"
+        assert other_process_borrows(home) == server.url
+        assert kept(server), "nor does another process that borrows it and ends"
+    finally:
+        server.stop()
+    assert not answers(server)
+
+
+def other_process_borrows(home: Path) -> str:
+    code = "import sys, pathlib; from app.store import embedded; print(embedded.start(pathlib.Path(sys.argv[1])).url)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(home)], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+def test_it_survives_being_killed_and_a_pid_file_that_names_somebody_else(home: Path) -> None:
+    """After a kill -9 the number of the server may belong to another process, which is left alone."""
+    server = embedded.start(home)
+    write(server)
+    pid_file = home / "postgres" / "postmaster.pid"
+    text = pid_file.read_text().splitlines()
+    os.kill(pid_of(home), signal.SIGKILL)
+    while answers(server):
+        time.sleep(0.05)
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        try:
+            pid_file.write_text("\n".join([str(bystander.pid), *text[1:]]) + "\n")
+            again = embedded.start(home)
+            try:
+                assert again.ours
+                assert kept(again)
+                assert bystander.poll() is None
+            finally:
+                again.stop()
+        finally:
+            bystander.kill()
+
+
+def test_its_folder_may_hold_half_a_pid_file(home: Path) -> None:
+    server = embedded.start(home)
+    write(server)
+    server.stop()
+    (home / "postgres" / "postmaster.pid").write_text("-17\n/nowhere\n")
+    again = embedded.start(home)
+    try:
+        assert kept(again)
+    finally:
+        again.stop()
+
+
+def test_a_folder_that_cannot_be_used_is_said_in_words(home: Path) -> None:
+    (home / "postgres").write_text("a file, not a folder")
+    with pytest.raises((RuntimeError, OSError), match="postgres"):
+        embedded.start(home)

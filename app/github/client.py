@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import certifi
@@ -40,12 +41,19 @@ class Answer:
         return self.status == 304
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom we believe to be GitHub; reading the certificates takes a while."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
 class _Kept(httpx.BaseTransport):
     """One pool of connections for every client: githubkit opens and closes a client for each call."""
 
     def __init__(self) -> None:
-        context = ssl.create_default_context(cafile=certifi.where())
-        self._inner = httpx.HTTPTransport(verify=context, retries=0, limits=httpx.Limits(max_keepalive_connections=20))
+        self._inner = httpx.HTTPTransport(
+            verify=_trusted(), retries=0, limits=httpx.Limits(max_keepalive_connections=20)
+        )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._inner.handle_request(request)

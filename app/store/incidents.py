@@ -117,15 +117,6 @@ def log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
     return [(row["at"], event_from(row["kind"], row["data"])) for row in rows]
 
 
-def last_event(db: Db, lane: Lane) -> datetime | None:
-    """When the newest event of the log happened."""
-    row = db.execute(
-        "SELECT max(at) AS at FROM event WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
-    ).fetchone()
-    at: datetime | None = row["at"] if row else None
-    return at
-
-
 def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
     """Make the stored alarms of that incident equal to these; whether any of them was another before."""
     wanted = {alarm.key: alarm.due for alarm in alarms}

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 
 import procrastinate
 import structlog
@@ -34,6 +35,10 @@ _POLL = 0.25
 """Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
 _HEARTBEAT, _DEAD = 3.0, 10.0
 """Seconds: how often a worker says that it lives, and after how much silence it does not."""
+_REMEMBERED = timedelta(days=8)
+"""How long the id of a finished delivery is known; GitHub delivers again for three days at most (reliability, row 3)."""
+_TIDY = 3600.0
+"""Seconds between two looks for deliveries that can be forgotten."""
 _REST = 10.0
 """Seconds in which the beat leaves an incident alone after a wake-up that got nowhere."""
 
@@ -57,6 +62,7 @@ class Queue:
         self._working.task(name="wake")(self._wake_now)
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
+        self._tidied = 0.0
 
     def open(self) -> Queue:
         """Ready to wake from any thread."""
@@ -85,6 +91,9 @@ class Queue:
                 (*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *outbox.lanes_waiting(db, now))
             )
             LATE.set(incidents.most_overdue(db, now).total_seconds())
+            if not self._tidied or time.monotonic() - self._tidied > _TIDY:
+                inbox.forget_before(db, now - _REMEMBERED)
+                self._tidied = time.monotonic()
         if new:
             self.delivered()
         self.wake(lane for lane in lanes if not self._rests(lane))

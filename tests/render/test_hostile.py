@@ -229,7 +229,9 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
 
 def test_the_timeline_yields_first() -> None:
     incident, now = answered().at(27)
-    long = replace(incident, timeline=tuple(replace(e, text="update", words="word " * 200) for e in incident.timeline) * 9)
+    long = replace(
+        incident, timeline=tuple(replace(e, text="update", words="word " * 200) for e in incident.timeline) * 9
+    )
     footer = f"<!-- {'f' * 57_000} -->"
     written = board(long, POLICY, now, links=LINKS, footer=footer)
     assert "Timeline, the newest 30 of 72 entries" in board(long, POLICY, now, links=LINKS, footer=FOOTER)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import unified_diff
+from functools import cache
 
 import httpx
 
@@ -258,11 +259,17 @@ class Night:
         return set(self.shop.issue(number).labels)
 
 
+@cache
+def registered() -> AppRegistration:
+    """One App for every night, with the rights of our manifest; its key takes a while to make."""
+    return AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+
+
 @contextmanager
 def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
     """A night that begins at 09:00 UTC on Saturday, 14 March 2026."""
     clock = HandClock.tonight()
-    with PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)) as github:
+    with PretendGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace"):
             github.add_person(login)
         github.add_person("stranger")

@@ -145,11 +145,11 @@ def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, u
     tonight.move_in()
     try:
         assert live(tonight) == len(CALLS)
+        assert wire.after == []
+        assert shown(tonight) == undisturbed[0]
+        tonight.expect(undisturbed[1])
     finally:
         wire.end()
-    assert wire.after == []
-    assert shown(tonight) == undisturbed[0]
-    tonight.expect(undisturbed[1])
 
 
 @pytest.mark.parametrize("gap", AT_THE_DOOR)

@@ -127,12 +127,6 @@ def it_was_locked_and_unlocked(tonight: Night) -> None:
     tonight.passes(minutes=4)
 
 
-def the_policy_is_faulty(tonight: Night) -> None:
-    opened(tonight)
-    tonight.github.person("ada").pushes(tonight.shop, ".github/incidents.yml", "extends: nothing\n")
-    tonight.later()
-
-
 NIGHTS = (
     nobody_answers,
     graded_up_and_down,

@@ -296,9 +296,9 @@ def _returned(incident: Incident, event: Returned, policy: Policy, now: datetime
 
 
 def _postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
-    if incident.postmortem is not None and incident.postmortem.number == event.pull:
-        return incident, ()
     pull = PostmortemPull(event.pull, event.url)
+    if incident.postmortem == pull:
+        return incident, ()
     return replace(incident, postmortem=pull, postmortem_wanted=True).noted(
         now, event, Deed.POSTMORTEM, "opened the postmortem"
     ), ()

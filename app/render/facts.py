@@ -64,7 +64,7 @@ def title_of(clock: str) -> Markdown:
 
 def updates(incident: Incident) -> list[Entry]:
     """The rows that tell how it goes, the latest last."""
-    return [entry for entry in incident.timeline if entry.deed is Deed.UPDATED]
+    return [entry for entry in incident.timeline if entry.words and entry.deed in (Deed.UPDATED, Deed.MOVED)]
 
 
 def told(update: Entry) -> Markdown:

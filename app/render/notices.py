@@ -216,7 +216,8 @@ def _example(policy: Policy) -> Markdown:
 def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
     """What somebody needs who hears of it for the first time (E6)."""
     report, day = incident.report, now.date()
-    what = joined(filter(None, (said(incident.title), said(report.summary, 400))), ". ")
+    told = dict.fromkeys((incident.title, report.summary[:400]))  # a summary often is the title once more
+    what = joined((said(text, 400) for text in told if text), ". ")
     yield "What", md("{}: {}", facts.severity(incident, policy), what)
     since = report.started_at or report.detected_at or incident.declared_at
     reported = moment(incident.declared_at, policy.zone, day=day)

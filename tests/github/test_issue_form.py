@@ -326,3 +326,15 @@ def test_twice_the_text_takes_about_twice_the_time(part: str) -> None:
         return best
 
     assert needed(65_536) < 5 * needed(32_768) + 0.1
+
+
+def test_a_question_mark_in_a_flow_mapping_is_part_of_the_label() -> None:
+    form = read_form(
+        "name: Incident\nbody:\n- {type: textarea, id: what, attributes: {label: What happened?}}\n- {type: input, attributes: {label: Who?}}\n"
+    )
+    assert [(field.id, field.label) for field in form.fields] == [("what", "What happened?"), (None, "Who?")]
+
+
+def test_many_brackets_are_not_shown_to_the_parser_that_dies_of_them() -> None:
+    with pytest.raises(FormFault):
+        read_form("[" * 40_000)

@@ -13,6 +13,7 @@ FORM_LIMIT = 256 * 1024
 _DEEPEST = 32
 _MOST_EVENTS = 60_000
 _MOST_FIELDS = 200
+_MOST_BRACKETS = 500
 
 Node: TypeAlias = "str | list[Node] | dict[str, Node] | None"
 
@@ -59,6 +60,8 @@ def _tree(text: str) -> tuple[Node, str]:
     try:
         trouble = tree.grow(text)
     except yaml.MarkedYAMLError as error:
+        if whole := _by_the_other_parser(text):
+            return whole, ""
         at = error.context_mark or error.problem_mark
         trouble = f"line {at.line + 1}: {error.problem}" if at else str(error.problem)
         before = _Tree()
@@ -68,6 +71,20 @@ def _tree(text: str) -> tuple[Node, str]:
     except yaml.YAMLError as error:
         trouble = str(error)
     return tree.root, trouble
+
+
+def _by_the_other_parser(text: str) -> Node:
+    """What libyaml makes of it, or None: PyYAML's own parser stumbles over `{label: What happened?}`, GitHub's does not.
+
+    Only a text with few brackets is shown to it, for it does not survive deep nesting.
+    """
+    if not yaml.__with_libyaml__ or text.count("[") + text.count("{") > _MOST_BRACKETS:
+        return None
+    tree = _Tree()
+    try:
+        return None if tree.grow(text, yaml.CSafeLoader) else tree.root
+    except yaml.YAMLError:
+        return None
 
 
 class _Tree:
@@ -87,9 +104,9 @@ class _Tree:
         body = self.root.get("body") if isinstance(self.root, dict) else self.root
         return len(body) if isinstance(body, list) else 0
 
-    def grow(self, text: str) -> str:
+    def grow(self, text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.SafeLoader) -> str:
         """What stopped it short of the end, or nothing.  Raises YAMLError; what came before is kept."""
-        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        for count, event in enumerate(yaml.parse(text, Loader=loader)):
             if isinstance(event, yaml.DocumentEndEvent) and self.root:
                 break
             if count > _MOST_EVENTS or len(self._open) > _DEEPEST:

@@ -55,6 +55,8 @@ def pull_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
             event: Event = PostmortemMerged(by=by, key=pull_key(number, "merged"), url=url, pull=number)
         elif what == "closed" and row["created_at"] not in merged:
             event = PostmortemDropped(by=by, key=pull_key(number, "dropped"), url=url, pull=number)
+        elif what == "reopened":
+            event = PostmortemOpened(by=by, key=pull_key(number, "reopened"), url=url, pull=number)
         else:
             continue
         yield Happened(moment(row["created_at"]), event)

@@ -14,13 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from app.core.policy import Calendar, Target
+from app.core.policy import BUSINESS, TEAM, Calendar, Target
 
 AROUND_THE_CLOCK = Calendar(opens=time(0), closes=time(0), days=frozenset(range(7)))
 """Always open.  A calendar whose `closes` is not after its `opens` closes on the next day."""
-
-BUSINESS = "business"
-"""The calendar whose days a target in business days counts when it names no calendar of its own."""
 
 HORIZON = 10_000
 """Days that a search looks ahead before it gives up.  The policy reader refuses what would reach half as far."""
@@ -38,11 +35,20 @@ def due(start: datetime, target: Target, calendars: Mapping[str, Calendar]) -> d
     opening.  Raises ValueError for a calendar that does not open often enough to ever get there.
     """
     within = target.within
-    if within.business_days:
-        return _after_days(_utc(start), within.business_days, calendars[target.calendar or BUSINESS])
-    if target.calendar is None:
+    calendar = counted(target, calendars)
+    if calendar is None:
         return _utc(start) + within.elapsed
-    return _after_hours(_utc(start), within.elapsed, calendars[target.calendar])
+    if within.business_days:
+        return _after_days(_utc(start), within.business_days, calendar)
+    return _after_hours(_utc(start), within.elapsed, calendar)
+
+
+def counted(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | None:
+    """The calendar whose hours or days a target counts, or None where every hour does."""
+    if target.calendar is None and not target.within.business_days:
+        return None
+    name = target.calendar or TEAM
+    return calendars[BUSINESS] if name == TEAM and TEAM not in calendars else calendars[name]
 
 
 def next_opening(calendar: Calendar, at: datetime) -> datetime:
@@ -84,7 +90,7 @@ def _after_days(start: datetime, days: int, calendar: Calendar) -> datetime:
     for _ in range(days - 1):
         next(openings)
     day, opens, closes = next(openings)
-    moment = _instant(datetime.combine(day, time()) + into, calendar.zone)
+    moment = instant(datetime.combine(day, time()) + into, calendar.zone)
     return min(max(moment, opens), closes)
 
 
@@ -110,12 +116,12 @@ def _window(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
     if day.weekday() not in calendar.days or day in calendar.holidays:
         return None
     last = day if calendar.opens < calendar.closes else day + _DAY
-    opens = _instant(datetime.combine(day, calendar.opens), calendar.zone)
-    closes = _instant(datetime.combine(last, calendar.closes), calendar.zone)
+    opens = instant(datetime.combine(day, calendar.opens), calendar.zone)
+    closes = instant(datetime.combine(last, calendar.closes), calendar.zone)
     return (opens, closes) if opens < closes else None
 
 
-def _instant(wall: datetime, zone: str) -> datetime:
+def instant(wall: datetime, zone: str) -> datetime:
     """The first instant at which the clocks of `zone` show `wall`, or have just jumped over it."""
     tz = ZoneInfo(zone)
     instant = wall.replace(tzinfo=tz, fold=0).astimezone(UTC)

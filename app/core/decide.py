@@ -44,11 +44,12 @@ from app.core.events import (
 from app.core.grading import grade
 from app.core.incident import Ground, Incident, PostmortemPull, replace
 from app.core.labels import managed, same, wanted
-from app.core.ladder import ON_CALL, raised, reached, regraded
+from app.core.ladder import raised, reached, regraded
 from app.core.lifecycle import Status, after
-from app.core.policy import Policy
+from app.core.policy import ON_CALL, Policy
 from app.core.refusal import Refused
 from app.core.report import Report
+from app.core.rules import affected, rules
 from app.core.timeline import Deed
 
 
@@ -71,7 +72,8 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
     rule = _RULES.get(type(event))
     if rule is None:
         return Decision(incident)
-    changed, effects = rule(incident, event, policy, now)
+    # An edit may bring other rules with it; everything else happens under those that hold.
+    changed, effects = rule(incident, event, policy if isinstance(event, Edited) else rules(policy, incident), now)
     if changed is incident:
         return Decision(incident, () if incident.left else effects)
     return _shown(incident, changed, event, effects, policy)
@@ -107,18 +109,19 @@ def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         armed_at=now,
         laddered_at=now,
         opened_with=frozenset(label for label in event.labels if policy.labels.severity(label)),
-        grounds=(_ground(event, event.report, now),),
+        grounds=(_ground(event, event.report, policy, now),),
     )
+    policy = rules(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
     incident = incident.noted(now, event, Deed.REPORTED, f"{declared}; graded {found.severity.said(policy.scale)}")
     if not found.unsure:
         return incident, ()
-    asked = reached(incident, policy, (ON_CALL,))
+    asked = reached(incident, policy, (ON_CALL,), now)
     doubts = event.report.doubts or found.reasons
     return incident, (Ask(key="question", to=asked.people, missing=asked.missing, at=now, doubts=doubts),)
 
 
-def _ground(event: Event, report: Report, now: datetime) -> Ground:
+def _ground(event: Event, report: Report, policy: Policy, now: datetime) -> Ground:
     return Ground(
         at=now,
         by=event.by,
@@ -130,19 +133,27 @@ def _ground(event: Event, report: Report, now: datetime) -> Ground:
         kind=report.kind,
         personal_data=report.personal_data,
         doubts=report.doubts,
+        services=tuple(affected(policy, report)),
     )
 
 
 def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) -> Answer:
-    """The words follow the issue.  The grade follows its report until a responder has graded by hand."""
+    """The words follow the issue, and the rules its services and type.
+
+    The grade follows its report until a responder has graded by hand.
+    """
     if (event.title, event.report) == (incident.title, incident.report):
         return incident, ()
-    ground = _ground(event, event.report, now)
+    ground = _ground(event, event.report, policy, now)
     weighed = ground.answers != incident.grounds[-1].answers
+    before = rules(policy, incident)
     incident = replace(incident, title=event.title, report=event.report)
     if not weighed:
         return incident, ()
+    policy = rules(policy, incident)
     incident = replace(incident, grounds=(*incident.grounds, ground))
+    if policy is not before:
+        incident = replace(incident, graded_at=now)
     if incident.grade.by:
         return incident.noted(
             now, event, Deed.EDITED, "changed the report", "the severity stands as graded by hand"

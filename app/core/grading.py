@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.core.incident import Grade
 from app.core.policy import Policy
 from app.core.report import Report
+from app.core.rules import affected
 from app.core.severity import Scale, Severity
 
 
@@ -57,5 +58,6 @@ def _floors(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
         if (floor.kind is None or floor.kind is report.kind)
         and (floor.impact is None or floor.impact is report.impact)
         and (floor.personal_data is None or floor.personal_data is report.personal_data)
-        and (floor.kind, floor.impact, floor.personal_data) != (None, None, None)
+        and (floor.service is None or floor.service in affected(policy, report))
+        and (floor.kind, floor.impact, floor.personal_data, floor.service) != (None, None, None, None)
     ]

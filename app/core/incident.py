@@ -55,11 +55,21 @@ class Ground:
     kind: Kind | None
     personal_data: Exposure | None
     doubts: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    """Those that the policy knows, by their names there."""
 
     @property
     def answers(self) -> tuple[object, ...]:
         """What was answered, apart from when and by whom."""
-        return self.severity, self.impact, self.urgency, self.kind, self.personal_data, self.doubts
+        return (
+            self.severity,
+            self.impact,
+            self.urgency,
+            self.kind,
+            self.personal_data,
+            self.doubts,
+            self.services,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,8 @@ class Incident:
     `acknowledged_at` and `responded_at` are the first acknowledgement and the first response ever; `answered_at` is when
     the last page was answered, which taking or closing the incident does too; `spoken_at` when a responder last did anything, and `updated_at` when they last gave an
     update.  `mitigated_at`, `resolved_at` and `closed_at` belong to the run that goes on since the last reopening.
-    `graded_at` is when the severity last changed, or was set by hand.
+    `graded_at` is when the severity last changed, or was set by hand, or other services or another type brought other
+    rules with them.
     `armed_at` is when paging last began: the declaration, a grade that pages otherwise, a reopening, or a silence that
     lasted too long.
     `laddered_at` is what the ladder counts from: the declaration or the last reopening.  `rested` is the time that a

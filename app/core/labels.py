@@ -7,6 +7,7 @@ from app.core.events import Event, Rang
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
+from app.core.rules import rules
 
 PROMISES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
 """The clocks whose warnings and breaches are labels."""
@@ -14,7 +15,7 @@ PROMISES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
 
 def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
     """Muster's own labels on the issue: exactly one severity, at most one status, and what must be seen in a list."""
-    names = policy.labels
+    policy, names = rules(policy, incident), policy.labels
     labels = {names.incident, names.of(incident.severity)}
     if status := _status(incident.status, names):
         labels.add(status)

@@ -8,11 +8,9 @@ from functools import lru_cache
 
 from app.core.effects import Escalate
 from app.core.incident import Grade, Incident, replace
-from app.core.policy import Duration, Policy, Step, Until
+from app.core.policy import ON_CALL, Duration, Policy, Step, Until
+from app.core.rota import people_of
 from app.core.severity import Severity
-
-ON_CALL = "on-call"
-"""The contact that every policy is expected to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +48,23 @@ def paging_steps(incident: Incident, policy: Policy) -> tuple[Step, ...]:
     return tuple(step for step in policy.ladders.get(incident.severity, ()) if step.until is Until.ACK)
 
 
-def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...]) -> Reached:
-    """The people behind `contacts`, or else of the next rung up that has any, or down, or else whoever opened the issue."""
-    if people := policy.people_of(contacts):
+def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Reached:
+    """The people behind `contacts` at `at`, or else of the next rung up that has any, or down, or else whoever opened the issue."""
+    if people := people_of(contacts, policy, at):
         return Reached(people)
     rungs = [rung.contacts for rung in management(incident, policy)]
     above = max((n for n, rung in enumerate(rungs, 1) if rung == contacts), default=0)
     missing = list(contacts)
     for instead in (*rungs[above:], *reversed(rungs[:above])):
-        if people := policy.people_of(instead):
+        if people := people_of(instead, policy, at):
             return Reached(people, tuple(dict.fromkeys(missing)))
         missing += instead
     return Reached((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(missing)))
 
 
-def responsible(incident: Incident, policy: Policy) -> Reached:
-    """Who has to act now: the commander, or whoever is on call."""
-    return Reached((incident.commander,)) if incident.commander else reached(incident, policy, (ON_CALL,))
+def responsible(incident: Incident, policy: Policy, at: datetime) -> Reached:
+    """Who has to act at `at`: the commander, or whoever is on call."""
+    return Reached((incident.commander,)) if incident.commander else reached(incident, policy, (ON_CALL,), at)
 
 
 def waiting(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
@@ -109,7 +107,7 @@ def raised(
     """The notice to those on call, and to whoever has it, that the severity is higher than it `was` (E5)."""
     if incident.severity >= was:
         return ()
-    asked = reached(incident, policy, (ON_CALL,))
+    asked = reached(incident, policy, (ON_CALL,), at)
     holder = (incident.commander,) if incident.commander and incident.commander != by else ()
     return (
         Escalate(

@@ -11,9 +11,11 @@ from datetime import date, datetime
 from app.core.clocks import deadlines
 from app.core.commands import COMMANDS
 from app.core.incident import Incident
-from app.core.ladder import ON_CALL, reached
+from app.core.ladder import reached
 from app.core.lifecycle import Status
-from app.core.policy import Policy, Targets
+from app.core.policy import ON_CALL, Policy, Targets
+from app.core.rota import people_of
+from app.core.rules import rules
 from app.render import facts
 from app.render.markdown import (
     Markdown,
@@ -43,7 +45,7 @@ def board(incident: Incident, policy: Policy, now: datetime, *, links: Mapping[s
     `links` are the addresses of our own comments, by the key of the event or effect that they answer.  `footer` is the
     end of the text, unchanged.
     """
-    body = Markdown()
+    body, policy = Markdown(), rules(policy, incident)
     for rows in _ROWS:
         body = _body(incident, policy, now, links, rows)
         if fits(body, footer):
@@ -126,11 +128,11 @@ def _times(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]:
         yield "Reopened", [safe(count(incident.reopened, "time"))]
 
 
-def _on_call(incident: Incident, policy: Policy) -> Markdown:
+def _on_call(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     """The one person whom the creation of the board notifies, as long as nobody has taken the incident."""
-    named = policy.people_of((ON_CALL,))
+    named = people_of((ON_CALL,), policy, now)
     if not named:
-        return facts.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,)).people)
+        return facts.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
     first = mention(named[0]) if incident.status is Status.TRIGGERED else person(named[0])
     return md("{}, then {}", first, people(named[1:])) if named[1:] else first
 
@@ -138,7 +140,7 @@ def _on_call(incident: Incident, policy: Policy) -> Markdown:
 def _ladder(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
     steps = facts.escalated(incident, links, now.date(), 8)
     if incident.status.open:
-        yield "On call", [_on_call(incident, policy)]
+        yield "On call", [_on_call(incident, policy, now)]
     if steps or incident.status.open:
         yield "Escalated so far", steps or [md("nobody yet")]
     if incident.left or not incident.status.open:

@@ -8,9 +8,10 @@ from datetime import date, datetime, timedelta
 from app.core.clocks import CLOCKS, Deadline, alarms
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import ON_CALL, management, paging_steps
+from app.core.ladder import management, paging_steps
 from app.core.lifecycle import Status
-from app.core.policy import Policy
+from app.core.policy import ON_CALL, Policy
+from app.core.rota import people_of
 from app.core.timeline import Deed, Entry
 from app.render.markdown import Markdown, code, joined, link, listed, md, people, person, safe, said
 from app.render.words import moment, span, utc
@@ -101,9 +102,9 @@ def author(entry: Entry) -> Markdown:
     return person(entry.by) if entry.by else md("Muster")
 
 
-def contact(names: tuple[str, ...], policy: Policy) -> Markdown:
-    """Contacts of the policy, and who holds them."""
-    held = policy.people_of(names)
+def contact(names: tuple[str, ...], policy: Policy, at: datetime) -> Markdown:
+    """Contacts of the policy, and who holds them at `at`."""
+    held = people_of(names, policy, at)
     who = people(held) if held else md("nobody is named")
     return md("{} ({})", listed((said(name, 40) for name in names), 5), who)
 
@@ -146,12 +147,12 @@ def _step(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Ma
         return md("{}: paging begins again if nothing is heard", when)
     if kind.startswith("page"):
         contacts = paging_steps(incident, policy)[int(kind.removeprefix("page"))].to or (ON_CALL,)
-        return md("{}: page {}", when, contact(contacts, policy))
+        return md("{}: page {}", when, contact(contacts, policy, alarm.due))
     rung = next((rung for rung in management(incident, policy) if rung.key == alarm.key), None)
     if rung is None:
         return None
     do = md(", {}", said(rung.do, 160)) if rung.do else md("")
-    return md("{}: {}{}", when, contact(rung.contacts, policy) if rung.contacts else md("whoever has it"), do)
+    return md("{}: {}{}", when, contact(rung.contacts, policy, alarm.due) if rung.contacts else md("whoever has it"), do)
 
 
 def impact(incident: Incident) -> Iterator[Markdown]:

@@ -14,6 +14,7 @@ from app.core.incident import Incident
 from app.core.ladder import management
 from app.core.lifecycle import Status
 from app.core.policy import Policy
+from app.core.rules import rules
 from app.core.severity import Severity
 from app.render import facts
 from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
@@ -50,6 +51,7 @@ def notice(
 
     Its link `board`, where there is one, leads to the board.
     """
+    policy = rules(policy, incident)
     ordered = sorted(notices, key=lambda each: _loudness(each, incident, policy), reverse=True)
     loudest, called = ordered[0], list(dict.fromkeys(login for each in ordered for login in each.to))
     missing = {each.missing: each.to for each in ordered if each.missing}
@@ -151,7 +153,7 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
 
 def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
     if incident.status.open:
-        to = facts.contact(notice.contacts, policy) if notice.contacts else md("whoever has it")
+        to = facts.contact(notice.contacts, policy, notice.at) if notice.contacts else md("whoever has it")
         yield md("**Asked of {}:** {}", to, _request(notice, incident))
     at = moment(notice.at, policy.zone, day=now.date())
     yield md("**Why now**, at {}: {}", at, said(notice.because, 600))

@@ -110,7 +110,7 @@ def _pull_body(incident: Incident, policy: Policy, links: Mapping[str, str], now
         issue=link(incident.id, incident.url),
         severity=facts.severity(incident, policy),
         commander=person(incident.commander) if incident.commander else md("nobody yet"),
-        reviewers=facts.contact(policy.postmortem.reviewers, policy)
+        reviewers=facts.contact(policy.postmortem.reviewers, policy, now)
         if policy.postmortem.reviewers
         else md("nobody is named"),
         document=_by(incident.resolved_at, policy.postmortem.document, "the resolution", policy),

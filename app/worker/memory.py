@@ -55,10 +55,11 @@ def recalled(found: Mapping[str, Any]) -> Memory | None:
     return Memory(str(found.get("id", "")), grounds, authorities, opened_with)
 
 
-def as_graded(report: Report, ground: Ground) -> Report:
-    """The newest report with the answers that it was graded by at the time of `ground`."""
+def as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
+    """The newest report with the answers that it was graded by at the time of `ground`, which may be the newest too."""
     return replace(
         report,
+        services=report.services if newest else ground.services,
         severity=ground.severity,
         impact=ground.impact,
         urgency=ground.urgency,

@@ -27,6 +27,8 @@ from app.core.events import Left, PostmortemOpened
 from app.core.incident import Incident
 from app.core.labels import managed
 from app.core.policy import Policy
+from app.core.rota import people_of
+from app.core.rules import rules
 from app.github.history import event_links
 from app.github.inbound import Happened, labels_of, pull_key
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, Tracker
@@ -117,7 +119,8 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
         outbox.trying(db, orders)
     tracker = desk.tracker(repository)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
-    work = _Work(desk, lane, tracker, stored.incident, force.policy, stored.board_id, stored.board_url, force.told_as)
+    policy = rules(force.policy, stored.incident)
+    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, force.told_as)
     desk.failpoints.reach("before_post")
     try:
         urls = _carry_out(work, orders)
@@ -259,7 +262,7 @@ def _open_postmortem(work: _Work, order: Order) -> str:
         )
         pull = work.tracker.propose(file)
     if pull.state == "open":
-        named = work.policy.people_of(work.policy.postmortem.reviewers)
+        named = people_of(work.policy.postmortem.reviewers, work.policy, work.desk.clock())
         work.tracker.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (work.incident.commander,))))))
     event = PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number)
     happened(work.desk, work.lane, (Happened(pull.created_at, event),))

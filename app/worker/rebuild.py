@@ -89,13 +89,13 @@ def _with_grounds(happened: Sequence[Happened], recalled: Memory | None) -> Iter
         opening = replace(
             event,
             by=first.by,
-            report=memory.as_graded(event.report, first),
+            report=memory.as_graded(event.report, first, newest=not later),
             labels=recalled.opened_with,
             adopted=event.adopted and first.at == one.at,
         )
         yield Happened(first.at, opening)
         for ground in later:
-            report = memory.as_graded(event.report, ground)
+            report = memory.as_graded(event.report, ground, newest=ground is later[-1])
             yield Happened(
                 ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report)
             )

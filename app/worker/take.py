@@ -13,8 +13,8 @@ from app.core.effects import Effect, Mend, SetLabels, ShowBoard
 from app.core.events import Opened, Role
 from app.core.incident import Incident
 from app.core.labels import managed, wanted
-from app.core.ladder import ON_CALL, reached
-from app.core.policy import Policy
+from app.core.ladder import reached
+from app.core.policy import ON_CALL, Policy
 from app.core.replay import order, replay
 from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
@@ -230,7 +230,7 @@ def _tell_faults(db: Db, lane: Lane, incident: Incident, force: InForce, now: da
     if not force.version or incident.left or not incident.status.open:
         return
     if policies.tell(db, lane.repo_id, force.version):
-        asked = reached(incident, force.policy, (ON_CALL,))
+        asked = reached(incident, force.policy, (ON_CALL,), now)
         mend = Mend(key=force.told_as, to=asked.people, missing=asked.missing, at=now, faults=force.faults)
         outbox.put(db, lane, (mend,), now)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from app.core.calendar import counted, next_opening
 from app.core.calendar import due as due_by
-from app.core.calendar import next_opening
 from app.core.effects import Effect
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
@@ -128,6 +128,5 @@ def _anew(incident: Incident, policy: Policy) -> str:
 def _part_of(deadline: Deadline, percent: int, policy: Policy) -> datetime:
     start = deadline.start + deadline.rested
     at = start + (deadline.due - start) * percent / 100
-    target = deadline.target
-    name = target.calendar or ("business" if target.within.business_days else None)
-    return next_opening(policy.calendars[name], at) if name else at
+    calendar = counted(deadline.target, policy.calendars)
+    return next_opening(calendar, at) if calendar else at

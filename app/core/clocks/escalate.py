@@ -11,9 +11,9 @@ from app.core.clocks.clock import Answer, Clock, Deadline, stamp
 from app.core.effects import Escalate, Page
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident, replace
-from app.core.ladder import ON_CALL, Reached, Rung, length, management, paging_steps, reached, responsible, waiting
+from app.core.ladder import Reached, Rung, length, management, paging_steps, reached, responsible, waiting
 from app.core.lifecycle import Status
-from app.core.policy import Policy, Step
+from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import Deed
 
 NAME = "escalate"
@@ -85,7 +85,7 @@ def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     index, _, times = alarm.mark.partition("@")[0].removeprefix("page").partition(".")
     step = paging_steps(incident, policy)[int(index)]
-    asked = reached(incident, policy, step.to or (ON_CALL,))
+    asked = reached(incident, policy, step.to or (ON_CALL,), alarm.due)
     # Each page asks one more of the people on call: the primary alone first, then the secondary beside them.
     # After a silence, whoever has it comes first.
     people = asked.people[: int(times)] if not asked.missing else asked.people
@@ -102,7 +102,11 @@ def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
 
 
 def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answer:
-    asked: Reached = reached(incident, policy, rung.contacts) if rung.contacts else responsible(incident, policy)
+    asked: Reached = (
+        reached(incident, policy, rung.contacts, alarm.due)
+        if rung.contacts
+        else responsible(incident, policy, alarm.due)
+    )
     because = f"{rung.after} after the {'reopening' if incident.reopened else 'declaration'}"
     notice = Escalate(
         key=alarm.key,

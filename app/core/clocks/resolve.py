@@ -35,7 +35,7 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     incident, tell = judged(incident, alarm, guarded, policy, "the resolution target was missed")
     if not tell:
         return incident, ()
-    asked = responsible(incident, policy)
+    asked = responsible(incident, policy, alarm.due)
     return incident, (
         Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=guarded.due),
     )

@@ -9,8 +9,8 @@ from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, jud
 from app.core.effects import Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import ON_CALL, paging_steps, reached
-from app.core.policy import Duration, Policy, Target
+from app.core.ladder import paging_steps, reached
+from app.core.policy import ON_CALL, Duration, Policy, Target
 
 NAME = "respond"
 _ANSWER = Target(Duration(seconds=300))
@@ -45,7 +45,7 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     incident, tell = judged(incident, alarm, guarded, policy, "the response target was missed")
     if not tell or paging_steps(incident, policy):
         return incident, ()
-    asked = reached(incident, policy, (ON_CALL,))
+    asked = reached(incident, policy, (ON_CALL,), alarm.due)
     return incident, (
         Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=guarded.due),
     )

@@ -33,7 +33,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    asked = responsible(incident, policy)
+    asked = responsible(incident, policy, alarm.due)
     incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
     return incident, (
         Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=alarm.due),

@@ -17,7 +17,7 @@ def escalate(incident: Incident, call: Call) -> Answer:
     rung = next_rung(incident, call.policy)
     because = f"{call.by} asked for it" + (f": {call.argument}" if call.argument else "")
     incident = replace(spoken(incident, call), rung=incident.rung | {rung.key})
-    asked = reached(incident, call.policy, rung.contacts)
+    asked = reached(incident, call.policy, rung.contacts, call.at)
     notice = Escalate(
         key=f"escalate/{call.key}",
         to=asked.people,

@@ -13,7 +13,7 @@ from app.core.timeline import Deed
 
 def severity(incident: Incident, call: Call) -> Answer:
     name, _, reason = call.argument.partition(" ")
-    found = call.policy.scale.read(name)
+    found = call.policy.severity(name)
     if found is None:
         raise Refused(_unknown(name, call.policy.scale))
     if not incident.status.open:

@@ -1,0 +1,93 @@
+"""Who there is, and who is on call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+
+from app.core.policy.duration import Duration
+
+ON_CALL = "on-call"
+"""The contact, or rotation, that every policy is expected to name."""
+
+OWNER = "owner"
+"""Stands for the team that owns the service of an incident."""
+
+WEEK = Duration(seconds=7 * 86400)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone who can be mentioned; the key of `Policy.people` is the GitHub login.
+
+    `name` and `mail` are how a calendar feed may call them.
+    """
+
+    name: str = ""
+    mail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People who own services together.  `calendar` None: they work by `business`; `on_call` None: paged as everybody."""
+
+    members: tuple[str, ...] = ()
+    calendar: str | None = None
+    on_call: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Who holds a role in incidents, such as `communications-lead`, and who stands in for them (D1)."""
+
+    holder: tuple[str, ...] = ()
+    backup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Somebody else is on call from `since` to `until`, wall clock times of the rotation's zone.
+
+    `instead_of` None: in the place of whoever is the primary then.
+    """
+
+    since: datetime
+    until: datetime
+    person: str
+    instead_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shift:
+    """Somebody is on call from `since` to `until`, UTC.  Of two at a time, the lower `rank` is the primary."""
+
+    since: datetime
+    until: datetime
+    rank: int
+    person: str
+
+    def holds(self, at: datetime) -> bool:
+        return self.since <= at.astimezone(UTC) < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Who is on call by turns: the first of `people` from the hand-off on `starts`, each for one `turn` (E7).
+
+    A turn in days or weeks is handed over at `hand_off` by the clocks of `zone`, whatever daylight saving does; one in
+    hours or minutes lasts exactly so long.  `secondary` take turns beside them; where it is empty, the next of `people`
+    is the secondary.  `overrides` go before turns, later ones before earlier ones.
+
+    `feed` is where an iCalendar with the shifts stands: a path in the repository, `env:NAME` or an https address.  What
+    was read from it is in `shifts`; while that is empty, the turns hold.
+    """
+
+    people: tuple[str, ...] = ()
+    secondary: tuple[str, ...] = ()
+    turn: Duration = WEEK
+    starts: date = date(2024, 1, 1)
+    hand_off: time = time(9)
+    zone: str = "UTC"
+    overrides: tuple[Cover, ...] = ()
+    feed: str = ""
+    shifts: tuple[Shift, ...] = ()

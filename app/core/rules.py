@@ -1,0 +1,89 @@
+"""Which policy holds for one incident: that of the team, with what the services it affects and its type change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from app.core.incident import Incident
+from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Service, Target, Targets
+from app.core.report import Kind, Report
+
+
+def rules(policy: Policy, incident: Incident) -> Policy:
+    """The policy as it holds for that incident.  Asked again of its own answer, it changes nothing."""
+    if not (policy.services or policy.overrides):
+        return policy
+    return ruled(policy, incident.report)
+
+
+def ruled(policy: Policy, report: Report) -> Policy:
+    """The policy as it holds for an incident with that report."""
+    wanted = (tuple(name.casefold() for name in report.services), report.kind)
+    known = policy.ruled.get(wanted)
+    if known is None:
+        known = _ruled(policy, *wanted)
+        if len(policy.ruled) > 1000:  # names of services come from anybody who can open an issue
+            policy.ruled.clear()
+        policy.ruled[wanted] = known
+    return known
+
+
+def affected(policy: Policy, report: Report) -> dict[str, Service]:
+    """The services of the policy that a report names, by their names in the policy, in the order of the report."""
+    return _affected(policy, tuple(name.casefold() for name in report.services))
+
+
+def _affected(policy: Policy, reported: tuple[str, ...]) -> dict[str, Service]:
+    called = {
+        name.casefold(): service for service, known in policy.services.items() for name in (*known.aliases, service)
+    }
+    return {called[name]: policy.services[called[name]] for name in reported if name in called}
+
+
+def _ruled(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Policy:
+    services = _affected(policy, reported)
+    found = _owned(replace(policy, overrides=()), services)
+    for override in policy.overrides:
+        if _matches(override, services, kind):
+            found = _overridden(found, override)
+    return found
+
+
+def _owned(policy: Policy, services: Mapping[str, Service]) -> Policy:
+    """The policy with the team that owns the first affected service, its hours, and the rotation that is paged for it."""
+    teams = [policy.teams[service.owner] for service in services.values() if service.owner]
+    pagers = [pager for service in services.values() if (pager := _pager(policy, service))]
+    if pagers:
+        policy = replace(policy, rotations={**policy.rotations, ON_CALL: policy.rotations[pagers[0]]})
+    if not teams:
+        return policy
+    hours = policy.calendars[teams[0].calendar or BUSINESS]
+    return replace(policy, teams={**policy.teams, OWNER: teams[0]}, calendars={**policy.calendars, TEAM: hours})
+
+
+def _pager(policy: Policy, service: Service) -> str | None:
+    return service.on_call or (policy.teams[service.owner].on_call if service.owner else None)
+
+
+def _matches(override: Override, services: Mapping[str, Service], kind: Kind | None) -> bool:
+    return (not override.services or any(name in services for name in override.services)) and (
+        not override.kinds or kind in override.kinds
+    )
+
+
+def _overridden(policy: Policy, override: Override) -> Policy:
+    targets = dict(policy.targets)
+    for severity, clocks in override.targets.items():
+        targets[severity] = _timed(targets.get(severity, Targets()), clocks)
+    return replace(
+        policy,
+        targets=targets,
+        ladders={**policy.ladders, **override.ladders},
+        first_notice={**policy.first_notice, **override.first_notice},
+        contacts={**policy.contacts, **override.contacts},
+    )
+
+
+def _timed(targets: Targets, clocks: Mapping[str, Target | None]) -> Targets:
+    return replace(targets, **clocks)

@@ -3,13 +3,17 @@
 The law of this file: a length of time is elapsed seconds in UTC; a calendar only says which of those seconds count, and
 which days are business days.  Every answer is an instant in UTC, so daylight saving moves wall clocks, never deadlines.
 
+A rest is time that a promise does not count.  It moves a deadline by as much counted time as it took: by what elapsed
+where every second counts, otherwise by the open time that was lost, so a rest over a closed night costs nothing.
+
 A wall clock time that does not exist (the hour skipped in spring) means the first instant after the gap; one that exists
 twice (the hour repeated in autumn) means the first of the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -27,20 +31,50 @@ _SECOND = timedelta(seconds=1)
 _ZERO = timedelta()
 
 
-def due(start: datetime, target: Target, calendars: Mapping[str, Calendar]) -> datetime:
-    """The instant at which `target`, counted from `start`, is over.
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Time that does not count, from `since` to `until`."""
+
+    since: datetime
+    until: datetime
+
+
+def due(start: datetime, target: Target, calendars: Mapping[str, Calendar], rests: tuple[Rest, ...] = ()) -> datetime:
+    """The instant at which `target`, counted from `start`, is over, after the `rests` since `start`.
 
     Without a calendar every second counts.  With one, only open hours count, and "at once" is the next opening.  Business
     days lead to the same moment of the working day so many business days on; a start outside hours counts from the next
     opening.  Raises ValueError for a calendar that does not open often enough to ever get there.
     """
-    within = target.within
+    start, within = _utc(start), target.within
     calendar = counted(target, calendars)
     if calendar is None:
-        return _utc(start) + within.elapsed
-    if within.business_days:
-        return _after_days(_utc(start), within.business_days, calendar)
-    return _after_hours(_utc(start), within.elapsed, calendar)
+        over = start + within.elapsed
+    elif within.business_days:
+        over = _after_days(start, within.business_days, calendar)
+    else:
+        over = _after_hours(start, within.elapsed, calendar)
+    lost = rested(rests, start, calendar) if rests else _ZERO
+    return later(over, lost, calendar) if lost else over
+
+
+def later(at: datetime, by: timedelta, calendar: Calendar | None) -> datetime:
+    """The instant at which that much more counted time has gone since `at`; every second counts without a calendar."""
+    return _utc(at) + by if calendar is None else _after_hours(_utc(at), by, calendar)
+
+
+def gone(a: datetime, b: datetime, calendar: Calendar | None) -> timedelta:
+    """How much counted time is between the two; zero when `b` is not after `a`."""
+    return max(b - a, _ZERO) if calendar is None else open_time_between(calendar, a, b)
+
+
+def rested(rests: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
+    """How much counted time the rests took since `start`.  What lies in two of them is counted once."""
+    total, last = _ZERO, start
+    for rest in sorted(rests, key=lambda rest: rest.since):
+        total += gone(max(rest.since, last), rest.until, calendar)
+        last = max(last, rest.until)
+    return total
 
 
 def counted(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | None:
@@ -113,7 +147,7 @@ def _first_day(calendar: Calendar, at: datetime) -> date:
 @lru_cache(maxsize=16384)
 def _window(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
     """When that day opens and closes, or None on a day off, or on one that daylight saving leaves no second of."""
-    if day.weekday() not in calendar.days or day in calendar.holidays:
+    if not _works(calendar, day):
         return None
     last = day if calendar.opens < calendar.closes else day + _DAY
     opens = instant(datetime.combine(day, calendar.opens), calendar.zone)
@@ -121,6 +155,24 @@ def _window(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
     return (opens, closes) if opens < closes else None
 
 
+def _works(calendar: Calendar, day: date) -> bool:
+    if day in calendar.workdays:
+        return True
+    if day.weekday() not in calendar.days or day in calendar.holidays:
+        return False
+    return not calendar.country or day not in _national(calendar.country, calendar.region, day.year)
+
+
+@lru_cache(maxsize=512)
+def _national(country: str, region: str, year: int) -> frozenset[date]:
+    """The days off of that year by law, and those taken for them where they fall on a weekend."""
+    # Imported where it is needed: most policies name no country, and it is slow to load.
+    from holidays import country_holidays  # noqa: PLC0415
+
+    return frozenset(country_holidays(country, subdiv=region or None, years=year))
+
+
+@lru_cache(maxsize=8192)
 def instant(wall: datetime, zone: str) -> datetime:
     """The first instant at which the clocks of `zone` show `wall`, or have just jumped over it."""
     tz = ZoneInfo(zone)
@@ -154,6 +206,8 @@ def _offset(instant: datetime, tz: ZoneInfo) -> timedelta:
 
 
 def _utc(at: datetime) -> datetime:
+    if at.tzinfo is UTC:
+        return at
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no zone")
     return at.astimezone(UTC)

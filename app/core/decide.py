@@ -11,10 +11,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
+from app.core.calendar import Rest
 from app.core.clocks import CLOCKS, still
 from app.core.commands import COMMANDS, Answer, Call
 from app.core.commands.ack import ack
@@ -44,12 +45,12 @@ from app.core.events import (
 from app.core.grading import grade
 from app.core.incident import Ground, Incident, PostmortemPull, replace
 from app.core.labels import managed, same, wanted
-from app.core.ladder import raised, reached, regraded
+from app.core.ladder import announced, channels, raised, reached, rearmed, regraded
 from app.core.lifecycle import Status, after
 from app.core.policy import ON_CALL, Policy
 from app.core.refusal import Refused
 from app.core.report import Report
-from app.core.rules import affected, rules
+from app.core.rules import affected, regulated, rules
 from app.core.timeline import Deed
 
 
@@ -114,11 +115,13 @@ def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
     policy = rules(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
     incident = incident.noted(now, event, Deed.REPORTED, f"{declared}; graded {found.severity.said(policy.scale)}")
+    incident, told = announced(incident, policy, now, f"a {found.severity.said(policy.scale)} was declared")
     if not found.unsure:
-        return incident, ()
+        return incident, told
     asked = reached(incident, policy, (ON_CALL,), now)
-    doubts = event.report.doubts or found.reasons
-    return incident, (Ask(key="question", to=asked.people, missing=asked.missing, at=now, doubts=doubts),)
+    doubts, via = event.report.doubts or found.reasons, channels(incident, policy)
+    question = Ask(key="question", to=asked.people, missing=asked.missing, at=now, via=via, doubts=doubts)
+    return incident, (*told, question)
 
 
 def _ground(event: Event, report: Report, policy: Policy, now: datetime) -> Ground:
@@ -134,6 +137,7 @@ def _ground(event: Event, report: Report, policy: Policy, now: datetime) -> Grou
         personal_data=report.personal_data,
         doubts=report.doubts,
         services=tuple(affected(policy, report)),
+        detected_at=report.detected_at if regulated(policy, report) else None,
     )
 
 
@@ -145,15 +149,16 @@ def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) ->
     if (event.title, event.report) == (incident.title, incident.report):
         return incident, ()
     ground = _ground(event, event.report, policy, now)
-    weighed = ground.answers != incident.grounds[-1].answers
-    before = rules(policy, incident)
+    last = incident.grounds[-1]
+    weighed = ground.answers != last.answers
+    before, owed = rules(policy, incident), regulated(policy, incident.report)
     incident = replace(incident, title=event.title, report=event.report)
     if not weighed:
         return incident, ()
     policy = rules(policy, incident)
     incident = replace(incident, grounds=(*incident.grounds, ground))
-    if policy is not before:
-        incident = replace(incident, graded_at=now)
+    if policy != before or regulated(policy, event.report) != owed or ground.detected_at != last.detected_at:
+        incident = rearmed(replace(incident, graded_at=now), before, policy, now)
     if incident.grade.by:
         return incident.noted(
             now, event, Deed.EDITED, "changed the report", "the severity stands as graded by hand"
@@ -168,7 +173,7 @@ def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) ->
         incident = replace(incident, grade=found)
         return incident.noted(now, event, Deed.EDITED, "changed the report", "the severity stays"), ()
     incident = regraded(incident, found, policy, now)
-    told = raised(incident, was, policy, now, by=event.by, key=event.key)
+    incident, told = raised(incident, was, policy, now, by=event.by, key=event.key)
     change = f"{was.said(policy.scale)} became {found.severity.said(policy.scale)}"
     return incident.noted(now, event, Deed.EDITED, "changed the report", change), told
 
@@ -282,7 +287,7 @@ def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime
     return replace(
         incident,
         status=after(incident.status, "reopen"),
-        rested=incident.rested + (now - incident.resolved_at if incident.resolved_at else timedelta()),
+        rests=(*incident.rests, Rest(incident.resolved_at, now)) if incident.resolved_at else incident.rests,
         answered_at=None,
         mitigated_at=None,
         resolved_at=None,
@@ -323,7 +328,7 @@ def _postmortem_ended(
     if pull.number != event.pull or pull.state == state:
         return incident, ()
     said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
-    return replace(incident, postmortem=dataclasses.replace(pull, state=state)).noted(
+    return replace(incident, postmortem=dataclasses.replace(pull, state=state, ended_at=now)).noted(
         now, event, Deed.POSTMORTEM, said
     ), ()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.core.policy import Via
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
@@ -22,12 +24,14 @@ class Notice(Effect):
     """Somebody must act.  Notices that wait together for one incident become one comment.
 
     `to` are the logins that are mentioned.  `missing` are the contacts that the policy names nobody for, which is why
-    the next ones were asked: "nobody reachable" is itself an escalation (E8).
+    the next ones were asked: "nobody reachable" is itself an escalation (E8).  `via` are the kinds of channel that it
+    goes out by beside the comment; empty: the comment alone.
     """
 
     to: tuple[str, ...]
     at: datetime
     missing: tuple[str, ...] = ()
+    via: tuple[Via, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +51,28 @@ class Escalate(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Announce(Notice):
+    """Tell those who hear of every incident of that severity at once (E4).  Nothing is asked of them.
+
+    `contacts` is whom the policy names there, `because` why now.
+    """
+
+    contacts: tuple[str, ...]
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remind(Notice):
-    """A promise is near its end or past it.  `clock` names it, `due` is when it ends."""
+    """A promise is near its end or past it.  `clock` names it, `due` is when it ends.
+
+    `about` tells the promises of one clock apart, such as the name of an audience or a regulation; `do` is asked for
+    in the words of the policy.
+    """
 
     clock: str
     due: datetime
+    about: str = ""
+    do: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from app.core.calendar import Rest, rested
 from app.core.events import Event, Role
 from app.core.lifecycle import Status
 from app.core.report import Exposure, Kind, Level, Report
@@ -57,6 +58,8 @@ class Ground:
     doubts: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     """Those that the policy knows, by their names there."""
+    detected_at: datetime | None = None
+    """Kept where a regulation counts from it."""
 
     @property
     def answers(self) -> tuple[object, ...]:
@@ -69,6 +72,7 @@ class Ground:
             self.personal_data,
             self.doubts,
             self.services,
+            self.detected_at,
         )
 
 
@@ -83,11 +87,12 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class PostmortemPull:
-    """The pull request that holds the postmortem; `state` is `open`, `merged` or `dropped`."""
+    """The pull request that holds the postmortem; `state` is `open`, `merged` or `dropped`, the last two since `ended_at`."""
 
     number: int
     url: str
     state: str = "open"
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Incident:
     rules with them.
     `armed_at` is when paging last began: the declaration, a grade that pages otherwise, a reopening, or a silence that
     lasted too long.
-    `laddered_at` is what the ladder counts from: the declaration or the last reopening.  `rested` is the time that a
+    `laddered_at` is what the ladder counts from: the declaration or the last reopening.  `rests` are the times that a
     reopened incident spent resolved, which its resolution target does not count.
     `rung` are the keys of the alarms that have rung, and so what has been warned of, breached and told.
     `opened_with` are the severity labels the issue came with; `labels` are those of ours that it should carry.  `left` says how the issue went out of reach: while it is
@@ -133,7 +138,7 @@ class Incident:
     resolved_at: datetime | None = None
     closed_at: datetime | None = None
     reopened: int = 0
-    rested: timedelta = timedelta()
+    rests: tuple[Rest, ...] = ()
     rung: frozenset[str] = frozenset()
     postmortem_wanted: bool = False
     postmortem: PostmortemPull | None = None
@@ -146,6 +151,11 @@ class Incident:
     @property
     def severity(self) -> Severity:
         return self.grade.severity
+
+    @property
+    def rested(self) -> timedelta:
+        """How long it was resolved before it was reopened."""
+        return rested(self.rests, self.declared_at)
 
     @property
     def paging(self) -> bool:

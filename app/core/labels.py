@@ -38,10 +38,11 @@ def same(before: Incident, now: Incident, event: Event) -> bool:
 def _grounds(incident: Incident) -> tuple[object, ...]:
     return (
         incident.grade,
+        incident.graded_at,
         incident.status,
         incident.responded_at,
         incident.resolved_at,
-        incident.rested,
+        incident.rests,
         incident.postmortem_wanted,
         incident.postmortem,
     )

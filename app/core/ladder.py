@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from app.core.effects import Escalate
+from app.core.effects import Announce, Escalate
 from app.core.incident import Grade, Incident, replace
-from app.core.policy import ON_CALL, Duration, Policy, Step, Until
+from app.core.policy import ON_CALL, Duration, Policy, Step, Until, Via
 from app.core.rota import people_of
 from app.core.severity import Severity
 
@@ -22,6 +22,7 @@ class Rung:
     do: str = ""
     due: datetime | None = None
     after: str = ""
+    via: tuple[Via, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,40 @@ def responsible(incident: Incident, policy: Policy, at: datetime) -> Reached:
     return Reached((incident.commander,)) if incident.commander else reached(incident, policy, (ON_CALL,), at)
 
 
+def holders(
+    incident: Incident, policy: Policy, named: tuple[str, ...], at: datetime, *, otherwise: tuple[str, ...] = ()
+) -> Reached:
+    """The people behind `named` at `at`, or behind `otherwise`, or else who has to act then.
+
+    Only what was `named` in vain is missing.
+    """
+    if people := people_of(named, policy, at):
+        return Reached(people)
+    if people := people_of(otherwise, policy, at):
+        return Reached(people, named)
+    asked = responsible(incident, policy, at)
+    return Reached(asked.people, tuple(dict.fromkeys((*named, *asked.missing))))
+
+
+def channels(incident: Incident, policy: Policy, via: tuple[Via, ...] = ()) -> tuple[Via, ...]:
+    """What a notice goes out by: its own `via`, or else that of the first notice of the severity (E4)."""
+    return via or policy.first_notice_of(incident.severity).via
+
+
+def announced(incident: Incident, policy: Policy, at: datetime, because: str) -> tuple[Incident, tuple[Announce, ...]]:
+    """The incident, and the notice to those who hear of its severity at once, unless it was given or nobody holds them.
+
+    Whoever heard of the incident at a severity hears of it again when it is raised, not when it returns to it.
+    """
+    notice = policy.first_notice_of(incident.severity)
+    people = people_of(notice.to, policy, at)
+    key = f"announce/{incident.severity}{_run(incident.reopened)}"
+    if not people or key in incident.rung:
+        return incident, ()
+    told = Announce(key=key, to=people, at=at, via=notice.via, contacts=notice.to, because=because)
+    return replace(incident, rung=incident.rung | {key}), (told,)
+
+
 def waiting(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """The rungs that are still to be told.
 
@@ -101,30 +136,46 @@ def regraded(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> 
     return changed if before else replace(changed, armed_at=at, answered_at=at)
 
 
+def rearmed(incident: Incident, before: Policy, policy: Policy, at: datetime) -> Incident:
+    """The incident under other rules than `before`.  Where those page somebody else, paging begins anew."""
+    if not incident.paging or _pager(incident, before, at) == _pager(incident, policy, at):
+        return incident
+    return replace(incident, armed_at=at)
+
+
 def raised(
     incident: Incident, was: Severity, policy: Policy, at: datetime, *, by: str, key: str
-) -> tuple[Escalate, ...]:
-    """The notice to those on call, and to whoever has it, that the severity is higher than it `was` (E5)."""
+) -> tuple[Incident, tuple[Escalate | Announce, ...]]:
+    """The incident, and the notices that its severity is higher than it `was`: to those on call and whoever has it (E5),
+    and to those who hear of such a severity at once (E4)."""
     if incident.severity >= was:
-        return ()
+        return incident, ()
     asked = reached(incident, policy, (ON_CALL,), at)
     holder = (incident.commander,) if incident.commander and incident.commander != by else ()
-    return (
-        Escalate(
-            key=f"raised/{key}",
-            to=tuple(dict.fromkeys((*holder, *asked.people))),
-            missing=asked.missing,
-            at=at,
-            contacts=(ON_CALL,),
-            because=f"{by} raised the severity from {was.said(policy.scale)} to {incident.severity.said(policy.scale)}",
-        ),
+    because = f"{by} raised the severity from {was.said(policy.scale)} to {incident.severity.said(policy.scale)}"
+    notice = Escalate(
+        key=f"raised/{key}",
+        to=tuple(dict.fromkeys((*holder, *asked.people))),
+        missing=asked.missing,
+        at=at,
+        via=channels(incident, policy),
+        contacts=(ON_CALL,),
+        because=because,
     )
+    incident, told = announced(incident, policy, at, because)
+    return incident, (notice, *told)
 
 
 @lru_cache(maxsize=256)
 def length(duration: Duration) -> timedelta:
     """How long a step of a ladder waits: a business day counts as 24 hours, for nights do not wait."""
     return duration.elapsed + timedelta(days=duration.business_days)
+
+
+def _pager(incident: Incident, policy: Policy, at: datetime) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """What pages an incident, and who is asked first."""
+    steps = paging_steps(incident, policy)
+    return steps, tuple(login for step in steps for login in people_of(step.to or (ON_CALL,), policy, at))
 
 
 def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
@@ -134,7 +185,7 @@ def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
 @lru_cache(maxsize=4096)
 def _rung(step: Step, since: datetime | None, reopened: int) -> Rung:
     due = since + length(step.after) if since is not None else None
-    return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, step.after.words)
+    return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, step.after.words, step.via)
 
 
 def _name(contacts: tuple[str, ...]) -> str:

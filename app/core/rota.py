@@ -6,15 +6,17 @@ of its days, also when daylight saving makes one of them longer.  A turn of hour
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise, takewhile
+from math import lcm
 from zoneinfo import ZoneInfo
 
 from app.core.calendar import instant
-from app.core.policy import Policy, Rotation
+from app.core.policy import Cover, Policy, Rotation
 
 _DAY = 86400
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def people_of(names: Iterable[str], policy: Policy, at: datetime) -> tuple[str, ...]:
@@ -29,21 +31,48 @@ def on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     """Who is on call at `at`: the primary, then the secondary; nobody before the first turn and in a gap of a feed."""
     at = at.astimezone(UTC)
     people = _by_feed(rotation, at) if rotation.shifts else _by_turns(rotation, at)
+    places = [[login] for login in dict.fromkeys(people)]
     for cover in rotation.overrides:
         if instant(cover.since, rotation.zone) <= at < instant(cover.until, rotation.zone):
-            people = _covered(people, cover.instead_of or next(iter(people), ""), cover.person)
-    return tuple(dict.fromkeys(people))
+            _cover(places, cover)
+    return tuple(dict.fromkeys(place[-1] for place in places))
 
 
 def next_hand_off(rotation: Rotation, at: datetime) -> datetime | None:
-    """The next moment at which somebody else may be on call; None: never again."""
+    """When somebody else than at `at` comes on call next, as primary or as secondary; None: never again."""
     at = at.astimezone(UTC)
-    moments = [moment for cover in rotation.overrides for moment in _ends(cover.since, cover.until, rotation.zone)]
+    now = on_call(rotation, at)
+    return next((moment for moment in _moments(rotation, at) if on_call(rotation, moment) != now), None)
+
+
+def _moments(rotation: Rotation, at: datetime) -> Iterator[datetime]:
+    """The moments after `at` at which who is on call may change, in order.
+
+    Between two covers the turns repeat, so after one round of them nothing new comes before the next cover.
+    """
+    edges = [moment for cover in rotation.overrides for moment in _ends(cover, rotation.zone)]
     if rotation.shifts:
-        moments += [moment for shift in rotation.shifts for moment in (shift.since, shift.until)]
-    elif rotation.people:
-        moments.append(_begins(rotation, max(_turn(rotation, at) + 1, 0)))
-    return min((moment for moment in moments if moment > at), default=None)
+        edges += [moment for shift in rotation.shifts for moment in (shift.since, shift.until)]
+    edges = sorted({edge for edge in edges if edge > at})
+    for since, until in pairwise([at, *edges, _NEVER]):
+        if since > at:
+            yield since
+        if not rotation.shifts:
+            yield from takewhile(until.__gt__, _turns_after(rotation, since))
+
+
+def _turns_after(rotation: Rotation, at: datetime) -> Iterator[datetime]:
+    """When the turns of one round after `at` begin; none where they change nothing."""
+    people, seconds = rotation.people, rotation.secondary
+    if not people:
+        return
+    turn = _turn(rotation, at)
+    if turn < 0:
+        yield _begins(rotation, 0)
+    if len({*people}) > 1 or len({*seconds}) > 1:
+        first = max(turn, 0) + 1
+        for turn in range(first, first + lcm(len(people), len(seconds) or 1)):
+            yield _begins(rotation, turn)
 
 
 def _held(name: str, policy: Policy, at: datetime) -> tuple[str, ...]:
@@ -71,11 +100,19 @@ def _by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     return first, seconds[turn % len(seconds)]
 
 
-def _covered(people: tuple[str, ...], instead_of: str, person: str) -> tuple[str, ...]:
-    """The people after one stood in for another; whoever covers is asked in that place only."""
-    if instead_of not in people:
-        return people if people else (person,)
-    return tuple(person if login == instead_of else login for login in people if login != person)
+def _cover(places: list[list[str]], cover: Cover) -> None:
+    """Put somebody in another's place.  Who had it by turn, or by an earlier cover, is remembered: both can be named."""
+    if not places:
+        places.append([cover.person])
+        return
+    if cover.instead_of is None:
+        places[0].append(cover.person)
+        return
+    named = [place for place in places if place[-1] == cover.instead_of] or [
+        place for place in places if cover.instead_of in place
+    ]
+    for place in named[:1]:
+        place.append(cover.person)
 
 
 def _turn(rotation: Rotation, at: datetime) -> int:
@@ -87,24 +124,26 @@ def _turn(rotation: Rotation, at: datetime) -> int:
     # Counted in days of the zone: by the wall clock, then put right where the guess fell on the other side of a change.
     day = at.astimezone(ZoneInfo(rotation.zone)).date()
     turn = (day - rotation.starts).days // (length // _DAY)
-    return turn if _begins(rotation, turn) <= at else turn - 1
+    if _begins(rotation, turn) > at:
+        return turn - 1
+    return turn + 1 if _begins(rotation, turn + 1) <= at else turn
 
 
 def _first(rotation: Rotation) -> datetime:
-    return _hands_off(rotation, rotation.starts)
+    return _hands_off(rotation.starts, rotation.hand_off, rotation.zone)
 
 
 def _begins(rotation: Rotation, turn: int) -> datetime:
     length = rotation.turn.seconds
     if length % _DAY:
         return _first(rotation) + turn * timedelta(seconds=length)
-    return _hands_off(rotation, rotation.starts + timedelta(days=turn * (length // _DAY)))
+    day = rotation.starts + timedelta(days=turn * (length // _DAY))
+    return _hands_off(day, rotation.hand_off, rotation.zone)
 
 
-@lru_cache(maxsize=4096)
-def _hands_off(rotation: Rotation, day: date) -> datetime:
-    return instant(datetime.combine(day, rotation.hand_off), rotation.zone)
+def _hands_off(day: date, hand_off: time, zone: str) -> datetime:
+    return instant(datetime.combine(day, hand_off), zone)
 
 
-def _ends(since: datetime, until: datetime, zone: str) -> tuple[datetime, datetime]:
-    return instant(since, zone), instant(until, zone)
+def _ends(cover: Cover, zone: str) -> tuple[datetime, datetime]:
+    return instant(cover.since, zone), instant(cover.until, zone)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.core.incident import Incident
-from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Service, Target, Targets
+from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Regulation, Service, Target, Targets
 from app.core.report import Kind, Report
 
 
@@ -25,8 +25,19 @@ def ruled(policy: Policy, report: Report) -> Policy:
         known = _ruled(policy, *wanted)
         if len(policy.ruled) > 1000:  # names of services come from anybody who can open an issue
             policy.ruled.clear()
-        policy.ruled[wanted] = known
+        policy.ruled[wanted] = known.ruled[wanted] = known
     return known
+
+
+def regulated(policy: Policy, report: Report) -> dict[str, Regulation]:
+    """The regulations whose clocks run for an incident with that report, by their names (G2)."""
+    return {name: law for name, law in policy.regulations.items() if _bound(law, report)}
+
+
+def _bound(law: Regulation, report: Report) -> bool:
+    if not (law.kinds or law.personal_data):
+        return True
+    return report.kind in law.kinds or report.personal_data in law.personal_data
 
 
 def affected(policy: Policy, report: Report) -> dict[str, Service]:
@@ -79,6 +90,9 @@ def _overridden(policy: Policy, override: Override) -> Policy:
     return replace(
         policy,
         targets=targets,
+        # Whom an override names is asked, also where a rotation or a role has that name.
+        rotations={name: held for name, held in policy.rotations.items() if name not in override.contacts},
+        roles={name: held for name, held in policy.roles.items() if name not in override.contacts},
         ladders={**policy.ladders, **override.ladders},
         first_notice={**policy.first_notice, **override.first_notice},
         contacts={**policy.contacts, **override.contacts},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any
 
@@ -25,7 +25,19 @@ from app.core.events import (
     Said,
     Unlabeled,
 )
-from app.core.policy import Policy
+from app.core.policy import (
+    Calendar,
+    Duration,
+    Duty,
+    Override,
+    Policy,
+    Rotation,
+    Service,
+    Step,
+    Target,
+    Team,
+    Until,
+)
 from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Severity
 from app.core.spoken import Spoken
@@ -66,20 +78,48 @@ reports = st.builds(
     impact=st.sampled_from((None, *Level)),
     urgency=st.sampled_from((None, *Level)),
     kind=st.sampled_from((None, *Kind)),
+    detected_at=st.sampled_from((None, DECLARED - timedelta(hours=71), DECLARED + timedelta(hours=1))),
+    services=st.sampled_from(((), ("Checkout",), ("search", "checkout"), ("unknown",))),
     personal_data=st.sampled_from((None, *Exposure)),
     doubts=st.sampled_from(((), ("severity: 'kaputt' is none of sev1 to sev4",))),
 )
 
 
+HOUSE = "house"
+"""A profile of our own: services, teams, rotations and overrides beside what `strict` says."""
+
+
 @cache
 def manned(profile: str) -> Policy:
     """A profile with people: two on call, one for each other contact, and nobody who is CTO."""
-    policy = shipped(profile)
+    policy = _house() if profile == HOUSE else shipped(profile)
     held = {name: (name,) for name in policy.contacts if name != "cto"}
     return replace(policy, contacts={**held, "on-call": ("mona", "hubot")})
 
 
-profiles = st.sampled_from(PROFILES)
+def _house() -> Policy:
+    """The rotation of `checkout` hands over at 16:00, two seconds after most lives begin."""
+    strict, later = shipped("strict"), Duration(seconds=20 * 60)
+    paged = (Step(Duration(), ("on-call",), until=Until.ACK, repeat=Duration(seconds=300)),)
+    return replace(
+        strict,
+        services={"checkout": Service("payments", "shop-rota", ("shop",)), "search": Service("finders")},
+        teams={"payments": Team(("mona",), "late"), "finders": Team(("octocat",))},
+        calendars={**strict.calendars, "late": Calendar("Europe/Berlin", time(12), time(20), country="DE")},
+        rotations={
+            "shop-rota": Rotation(
+                ("hubot", "octocat"), turn=Duration(seconds=12 * 3600), starts=date(2026, 3, 1), hand_off=time(16)
+            )
+        },
+        roles={"commander": Duty(("ada",), ("grace",)), "communications-lead": Duty(("linus",))},
+        overrides=(
+            Override(("search",), (), {Severity.SEV3: {"respond": Target(later, "team"), "update": None}}),
+            Override((), (Kind.SECURITY,), ladders={Severity.SEV1: paged}, contacts={"on-call": ("vera",)}),
+        ),
+    )
+
+
+profiles = st.sampled_from((*PROFILES, HOUSE))
 _who: dict[str, st.SearchStrategy[Any]] = {
     "by": st.sampled_from(("mona", "hubot", "octocat")),
     "role": st.sampled_from((Role.WRITE, Role.WRITE, Role.TRIAGE, Role.READ)),

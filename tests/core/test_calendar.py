@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.calendar import AROUND_THE_CLOCK, due, next_opening, open_time_between
+from app.core.calendar import AROUND_THE_CLOCK, Rest, due, next_opening, open_time_between, rested
 from app.core.policy import Calendar, Duration, Target
 
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
@@ -42,18 +42,18 @@ def due_in(calendar: Calendar, start: datetime, text: str) -> datetime:
     [("2026-03-07T12:00", "2026-03-09T13:00"), ("2026-10-31T12:00", "2026-11-02T14:00")],
     ids=["into summer time", "out of summer time"],
 )
-def test_next_business_day_at_nine(set_at: str, opens: str) -> None:
+def test_d1_next_business_day_at_nine(set_at: str, opens: str) -> None:
     start = in_zone(set_at, "America/New_York")
     assert next_opening(NEW_YORK, start) == utc(opens)
     assert due_in(NEW_YORK, start, "0m") == utc(opens), "at once, on a calendar, is when it opens"
 
 
-def test_an_opening_time_that_does_not_exist_is_the_first_instant_after_the_gap() -> None:
+def test_d1_an_opening_time_that_does_not_exist_is_the_first_instant_after_the_gap() -> None:
     calendar = Calendar("America/New_York", time(2, 30), time(10), frozenset(range(7)))
     assert next_opening(calendar, utc("2026-03-08T05:00")) == utc("2026-03-08T07:00")
 
 
-def test_an_opening_time_that_exists_twice_is_the_first_of_the_two_and_opens_once() -> None:
+def test_d1_an_opening_time_that_exists_twice_is_the_first_of_the_two_and_opens_once() -> None:
     calendar = Calendar("America/New_York", time(1, 30), time(10), frozenset(range(7)))
     assert next_opening(calendar, utc("2026-11-01T04:00")) == utc("2026-11-01T05:30")
     assert next_opening(calendar, utc("2026-11-01T06:10")) == utc("2026-11-01T06:10"), "open since the first"
@@ -69,11 +69,11 @@ def test_an_opening_time_that_exists_twice_is_the_first_of_the_two_and_opens_onc
         ("2026-03-14T10:00", "0m", "2026-03-14T10:00"),
     ],
 )
-def test_a_duration_is_elapsed_seconds(start: str, length: str, end: str) -> None:
+def test_d2_d3_a_duration_is_elapsed_seconds(start: str, length: str, end: str) -> None:
     assert due(utc(start), within(length), {}) == utc(end)
 
 
-def test_the_repeated_hour_counts_twice() -> None:
+def test_d2_the_repeated_hour_counts_twice() -> None:
     start = in_zone("2026-11-01T01:30", "America/New_York")
     end = in_zone("2026-11-01T03:30", "America/New_York")
     assert due(start, within("3h"), {}) == end
@@ -120,6 +120,84 @@ def test_holidays_are_days_off() -> None:
     start = in_zone("2026-12-23T16:00", "Europe/Berlin")
     assert due_in(calendar, start, "2h") == in_zone("2026-12-28T10:00", "Europe/Berlin")
     assert due_in(calendar, start, "1bd") == in_zone("2026-12-28T16:00", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "day", "off"),
+    [
+        ("DE", "", "2026-10-03", True),  # a Saturday, and German Unity Day
+        ("DE", "", "2026-03-08", False),
+        ("DE", "BE", "2026-03-08", True),  # Women's Day is kept in Berlin
+        ("US", "", "2027-12-24", True),  # Christmas Day of 2027 is a Saturday, so it is taken on the Friday
+        ("US", "", "2027-12-31", True),  # and so is New Year's Day of 2028, in the year before
+        ("AU", "NSW", "2026-01-26", True),
+        ("BR", "SP", "2026-07-09", True),
+        ("IN", "", "2026-08-15", True),
+        ("", "", "2026-12-25", False),
+    ],
+)
+def test_national_holidays_are_days_off(country: str, region: str, day: str, off: bool) -> None:
+    calendar = Calendar(country=country, region=region, days=frozenset(range(7)))
+    noon = utc(f"{day}T12:00")
+    assert (next_opening(calendar, noon) != noon) is off
+
+
+def test_a_target_passes_over_easter() -> None:
+    calendar = Calendar("Europe/Berlin", country="DE", region="BE")
+    thursday = in_zone("2026-04-02T16:00", "Europe/Berlin")  # Good Friday and Easter Monday follow
+    assert due_in(calendar, thursday, "2h") == in_zone("2026-04-07T10:00", "Europe/Berlin")
+    assert due_in(calendar, thursday, "1bd") == in_zone("2026-04-07T16:00", "Europe/Berlin")
+
+
+def test_a_workday_is_never_a_day_off() -> None:
+    day, saturday = date(2026, 12, 25), date(2026, 12, 26)
+    calendar = Calendar(country="DE", holidays=frozenset({day}), workdays=frozenset({day, saturday}))
+    for at in ("2026-12-25T12:00", "2026-12-26T12:00"):
+        assert next_opening(calendar, utc(at)) == utc(at)
+    assert next_opening(calendar, utc("2026-12-27T12:00")) == utc("2026-12-28T09:00")
+
+
+def test_a_country_that_nobody_knows_is_our_mistake() -> None:
+    with pytest.raises(NotImplementedError):
+        next_opening(Calendar(country="XX"), utc("2026-01-05T12:00"))
+
+
+# Rests, read as a person would.
+
+OFFICE = Calendar()
+
+
+@pytest.mark.parametrize(
+    ("length", "calendar", "since", "until", "end"),
+    [
+        ("4h", None, "2026-03-04T11:00", "2026-03-04T12:00", "2026-03-04T15:00"),
+        ("4h", None, "2026-03-04T11:00", "2026-03-06T11:00", "2026-03-06T14:00"),
+        ("4h", None, "2026-03-04T08:00", "2026-03-04T11:00", "2026-03-04T15:00"),  # only what is after the start
+        ("4h", "c", "2026-03-04T11:00", "2026-03-04T12:00", "2026-03-04T15:00"),
+        ("4h", "c", "2026-03-04T11:00", "2026-03-05T11:00", "2026-03-05T14:00"),  # 8 open hours
+        ("8h", "c", "2026-03-04T17:00", "2026-03-05T09:00", "2026-03-05T10:00"),  # a closed night costs nothing
+        ("8h", "c", "2026-03-06T17:30", "2026-03-08T23:00", "2026-03-05T10:00"),  # nor does a weekend
+        ("1bd", "c", "2026-03-04T11:00", "2026-03-04T13:00", "2026-03-05T12:00"),
+        ("1bd", "c", "2026-03-04T17:00", "2026-03-05T08:00", "2026-03-05T10:00"),
+        ("1bd", "c", "2026-03-04T16:00", "2026-03-05T16:00", "2026-03-06T10:00"),  # a day of 8 open hours
+    ],
+)
+def test_a_rest_moves_a_deadline_by_what_it_took(
+    length: str, calendar: str | None, since: str, until: str, end: str
+) -> None:
+    rest = Rest(utc(since), utc(until))
+    start = utc("2026-03-04T10:00")
+    assert due(start, within(length, calendar), {"c": OFFICE}, (rest,)) == utc(end)
+
+
+def test_what_lies_in_two_rests_is_lost_once() -> None:
+    first, second = (
+        Rest(utc("2026-03-04T11:00"), utc("2026-03-04T13:00")),
+        Rest(utc("2026-03-04T12:00"), utc("2026-03-04T14:00")),
+    )
+    inner = Rest(utc("2026-03-04T11:30"), utc("2026-03-04T12:30"))
+    assert rested((second, inner, first), utc("2026-03-04T10:00")) == timedelta(hours=3)
+    assert due(utc("2026-03-04T10:00"), within("4h"), {}, (second, inner, first)) == utc("2026-03-04T17:00")
 
 
 def test_business_days_without_a_calendar_use_the_business_one() -> None:
@@ -182,7 +260,9 @@ calendars = st.builds(
     opens=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
     closes=st.times().map(lambda t: t.replace(second=0, microsecond=0)),
     days=st.frozensets(st.integers(0, 6), min_size=1),
+    country=st.sampled_from(("", "", "DE", "US", "AU", "IN", "BR")),
     holidays=st.frozensets(st.dates(date(2026, 1, 1), date(2027, 1, 31)), max_size=8),
+    workdays=st.frozensets(st.dates(date(2026, 1, 1), date(2027, 1, 31)), max_size=3),
 )
 around_switches = st.sampled_from(
     [
@@ -279,4 +359,72 @@ def test_business_days_keep_the_moment_of_the_day(
     local, end = start.astimezone(zone), days_after(office, start, days).astimezone(zone)
     assert end.time() == local.time()
     passed = [local.date() + timedelta(days=n + 1) for n in range((end.date() - local.date()).days)]
-    assert sum(day.weekday() in office.days and day not in office.holidays for day in passed) == days
+    noons = [datetime.combine(day, time(11, 30), zone).astimezone(UTC) for day in passed]
+    assert sum(next_opening(office, noon) == noon for noon in noons) == days
+
+
+rests = st.lists(
+    st.builds(lambda since, length: Rest(since, since + timedelta(seconds=length)), instants, st.integers(0, 300_000)),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+targets = st.builds(
+    Target,
+    st.one_of(st.builds(Duration, seconds=seconds), st.builds(Duration, business_days=st.integers(1, 9))),
+    st.sampled_from(("c", None)),
+)
+
+
+@checked
+@given(calendars, instants, targets, rests)
+def test_a_rest_shifts_and_never_shrinks(
+    calendar: Calendar, start: datetime, target: Target, rests: tuple[Rest, ...]
+) -> None:
+    kept = {"c": calendar, "business": calendar}
+    before, after_it = due(start, target, kept), due(start, target, kept, rests)
+    counts = calendar if target.calendar or target.within.business_days else AROUND_THE_CLOCK
+    lost = rested(rests, start, counts)
+    assert after_it >= before
+    assert open_time_between(counts, before, after_it) == lost
+    assert after_it == before or is_open_until(counts, after_it)
+
+
+@checked
+@given(calendars, instants, seconds, instants)
+def test_a_rest_is_as_if_the_clock_had_stood_still(
+    calendar: Calendar, start: datetime, amount: int, since: datetime
+) -> None:
+    """What is open before the deadline and outside the rest is the target, where the rest begins before it is over."""
+    rest = Rest(since, since + timedelta(hours=50))
+    moved = due(start, Target(Duration(seconds=amount), "c"), {"c": calendar}, (rest,))
+    if start <= since < after(calendar, start, amount):
+        worked = open_time_between(calendar, start, since) + open_time_between(calendar, rest.until, moved)
+        assert worked == timedelta(seconds=amount)
+
+
+@checked
+@given(calendars, instants, targets, rests, st.integers(0, 200_000))
+def test_a_longer_rest_is_never_due_earlier(
+    calendar: Calendar, start: datetime, target: Target, rests: tuple[Rest, ...], longer: int
+) -> None:
+    kept = {"c": calendar, "business": calendar}
+    *others, last = rests
+    more = (*others, replace(last, until=last.until + timedelta(seconds=longer)))
+    assert due(start, target, kept, rests) <= due(start, target, kept, more)
+
+
+# Mistakes in lengths, and clocks that jump.
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "1e999h", "1h30", "5 minutes", "59s", "5m; drop", "9" * 400 + "d", "-5m", "366d"]
+)
+def test_d6_m23_a_length_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"such as 15m|out of range"):
+        Duration.parse(text)
+
+
+@checked
+@given(calendars, st.integers(1, 365))
+def test_d6_the_longest_target_is_never_out_of_range(calendar: Calendar, days: int) -> None:
+    assert days_after(calendar, utc("2026-01-01T00:00"), days) < utc("2045-01-01T00:00")

@@ -9,7 +9,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.clocks import alarms
+from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
 from app.core.effects import Effect, SetLabels
 from app.core.events import Event, Labeled, Opened, Rang, Said
@@ -18,6 +18,7 @@ from app.core.labels import wanted
 from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.replay import lived, ordered, replay
+from app.core.report import Kind, Report
 
 from .lives import DECLARED, Log, logs, manned, profiles
 
@@ -111,9 +112,12 @@ def test_every_alarm_that_rings_has_its_effect_on_the_incident(log: Log, profile
 @given(log=logs(), profile=profiles)
 def test_what_is_over_or_out_of_reach_is_quiet(log: Log, profile: str) -> None:
     for _, _, _, incident, _ in steps(log, manned(profile), log[-1][0] + LATER):
-        if incident.left or not incident.status.open:
-            assert alarms(incident, manned(profile)) == ()
-            assert incident.status.open or not incident.paging
+        ringing = {alarm.clock for alarm in alarms(incident, manned(profile))}
+        if incident.left:
+            assert not ringing
+        if not incident.status.open:
+            assert ringing <= ({"postmortem"} if incident.closed_at else {"postmortem", "regulatory"})
+            assert not incident.paging
 
 
 @some
@@ -128,6 +132,52 @@ def test_there_is_always_exactly_one_severity_label(log: Log, profile: str) -> N
         on_issue = set().union(*[e.labels for e in effects if isinstance(e, SetLabels)][-1:]) or on_issue
         if not incident.left:
             assert len(on_issue.intersection(manned(profile).labels.severities)) == 1 or not on_issue
+
+
+@some
+@given(log=logs(), profile=profiles)
+def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, profile: str) -> None:
+    """Whoever asks at odd moments, forwards or backwards, hears the same in the same order as one who asks steadily."""
+    policy = manned(profile)
+    incident, effects = None, []
+    for at, event in ordered(log):
+        for jump in (timedelta(hours=-2), timedelta(), timedelta(hours=-2)):
+            if incident is not None:
+                rest = lived(incident, policy, at - TICK + jump)
+                incident, effects = rest.incident, [*effects, *rest.effects]
+        decision = decide(incident, event, policy, at)
+        incident, effects = decision.incident, [*effects, *decision.effects]
+    steady = replay(log, policy, log[-1][0])
+    rest = lived(incident, policy, log[-1][0]) if incident else decision
+    assert (rest.incident, (*effects, *rest.effects)) == (steady.incident, steady.effects)
+
+
+@some
+@given(log=logs(most=6), profile=profiles)
+def test_d7_a_delivery_hours_late_has_the_deadlines_of_a_prompt_one(log: Log, profile: str) -> None:
+    """What happened counts from when it happened; the alarms that were missed are told with their own times."""
+    policy, late = manned(profile), log[-1][0] + timedelta(hours=4, minutes=30)
+    prompt = replay(log, policy, log[-1][0])
+    assert prompt.incident
+    caught_up, steady = replay(log, policy, late), lived(prompt.incident, policy, late)
+    assert caught_up.incident == steady.incident
+    assert caught_up.effects == (*prompt.effects, *steady.effects)
+
+
+def test_m38_a_detection_after_the_declaration_moves_no_deadline() -> None:
+    opened = Opened(
+        id="INC-1",
+        repo="acme/shop",
+        number=7,
+        title="down",
+        key="issue/7",
+        by="ada",
+        report=Report(kind=Kind.PRIVACY, detected_at=DECLARED + timedelta(days=3)),
+    )
+    incident = replay([(DECLARED, opened)], manned("guide"), DECLARED).incident
+    assert incident
+    law = [found for found in deadlines(incident, manned("guide")) if found.clock == "regulatory"]
+    assert [(found.about, found.due) for found in law] == [("gdpr-article-33", DECLARED + timedelta(hours=72))]
 
 
 @some

@@ -17,7 +17,7 @@ The first line is the title.  Then come headers:
     starts: 2026-03-14      the day of the story; this one, a Saturday, when there is none
     zone: Europe/Berlin     in which the story tells the time; UTC when there is none
     on-call: mona, hubot    who holds a contact, or `nobody`; the cast below when there is none
-    | warnings: [50]        a line of the policy file
+    | warnings: [50]        a line of the policy file; a contact that it gives people keeps them
 
 Then each line at the left edge is something that happened: a time (`09:00`, `09:00:30`, `+1d 09:00`), a person (with
 their role in brackets where it is not that of the cast), a verb, the rest.  `(until)` lets the clocks run, `(deadlines)`
@@ -64,7 +64,7 @@ INDENT = " " * 6
 _LINE = re.compile(r"(?:\+(\d+)d )?(\d\d):(\d\d)(?::(\d\d))? (.*)")
 _ACT = re.compile(r"([\w-]+)(?: \((\w+)\))? (\w+)(?: (.*))?")
 _HEADER = re.compile(r"([a-z-]+): (.*)")
-_ANSWERS = re.compile(r"(severity|impact|urgency|type|personal data|label|unclear) (.*)")
+_ANSWERS = re.compile(r"(severity|impact|urgency|type|personal data|services?|detected|label|unclear) (.*)")
 
 
 @dataclass
@@ -108,7 +108,7 @@ def tell(story: Story) -> str:
 def policy_of(story: Story) -> Policy:
     lines = [f"extends: {story.headers.get('policy', 'guide')}", *story.policy_file]
     policy = read("\n".join(lines))
-    held = {name: CAST.get(name, ()) for name in policy.contacts}
+    held = {name: people or CAST.get(name, ()) for name, people in policy.contacts.items()}
     for name, value in story.headers.items():
         if name in held:
             held[name] = () if value == "nobody" else tuple(value.split(", "))
@@ -133,9 +133,7 @@ class _Play:
         """The line with its arrows, after the clocks that rang before it."""
         found = _LINE.fullmatch(line)
         assert found
-        days, hours, minutes, seconds, act = found.groups()
-        wall = datetime.combine(self.starts, time(int(hours), int(minutes), int(seconds or 0)), self.zone)
-        at = (wall + timedelta(days=int(days or 0))).astimezone(UTC)
+        at, act = self.at(line.removesuffix(f" {found[5]}")), found[5]
         assert at >= self.now, f"'{line}' goes back in time"
         yield from self.rings(at, itself=act == "(until)")
         self.now = at
@@ -147,14 +145,23 @@ class _Play:
             self.log.append((at, event))
             yield from self.decides(event, at)
 
+    def at(self, told: str) -> datetime:
+        """The instant of a time as stories tell it."""
+        found = _LINE.fullmatch(f"{told} ")
+        assert found, f"'{told}' is not a time"
+        days, hours, minutes, seconds, _ = found.groups()
+        wall = datetime.combine(self.starts, time(int(hours), int(minutes), int(seconds or 0)), self.zone)
+        return (wall + timedelta(days=int(days or 0))).astimezone(UTC)
+
     def rings(self, until: datetime, *, itself: bool) -> Iterator[str]:
         while self.incident and (waiting := alarms(self.incident, self.policy)):
             alarm = waiting[0]
             if alarm.due > until or (alarm.due == until and not itself):
                 break
-            what = alarm.mark.partition("@")[0]
+            about, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
             what = {"escalate": "", "update": ""}.get(alarm.clock, f", {what}{'%' if what.isdigit() else ''}")
-            yield f"{self.clock(alarm.due)} (clock {alarm.clock}{', silence' if 'silence@' in alarm.mark else what})"
+            what = ", silence" if "silence@" in alarm.mark else what
+            yield f"{self.clock(alarm.due)} (clock {alarm.clock}{f' {about}' if about and what else ''}{what})"
             yield from self.decides(Rang(alarm=alarm, key=alarm.key), alarm.due)
 
     def decides(self, event: Event, at: datetime) -> Iterator[str]:
@@ -192,7 +199,8 @@ class _Play:
         for promise in deadlines(self.incident, self.policy):
             judged = f", met {self.clock(promise.met_at)}" if promise.met_at else ""
             missed = ", missed" if promise.broken(self.incident) else ""
-            yield f"{promise.clock} by {self.clock(promise.due)}{judged}{missed}"
+            about = f" {promise.about}" if promise.about else ""
+            yield f"{promise.clock}{about} by {self.clock(promise.due)}{judged}{missed}"
 
     def clock(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
@@ -246,19 +254,10 @@ class _Play:
             found = _ANSWERS.fullmatch(answer)
             assert found, f"'{answer}' is not an answer"
             match found.groups():
-                case "severity", value:
-                    severity = None if value == "none" else self.policy.scale.read(value)
-                    self.report = replace(self.report, severity=severity, doubts=())
-                case ("impact" | "urgency") as name, value:
-                    self.report = replace(self.report, **{name: Level(value)})
-                case "type", value:
-                    self.report = replace(self.report, kind=Kind(value))
-                case "personal data", value:
-                    self.report = replace(self.report, personal_data=Exposure(value))
                 case "label", value:
                     labels.add(value)
-                case _, value:
-                    self.report = replace(self.report, doubts=(*self.report.doubts, value))
+                case name, value:
+                    self.report = replace(self.report, **_FIELDS[name](self, value))
         return frozenset(labels)
 
     def arrow(self, effect: Effect) -> str:
@@ -272,6 +271,11 @@ def _escalation(play: _Play, notice: orders.Escalate) -> str:
         return f"ask {_people(notice)}: {notice.do} ({notice.because})"
     do = f", {notice.do}" if notice.do else ""
     return f"escalate {', '.join(notice.contacts)}: {_people(notice)}{do} ({notice.because})"
+
+
+def _reminder(play: _Play, notice: orders.Remind) -> str:
+    about = f"{notice.clock} {notice.about}" if notice.about else notice.clock
+    return f"remind {about} {_people(notice)}, due {play.clock(notice.due)}" + (f": {notice.do}" if notice.do else "")
 
 
 def _people(notice: orders.Notice) -> str:
@@ -288,6 +292,22 @@ _POSTMORTEM = {
     "merged": happened.PostmortemMerged,
     "dropped": happened.PostmortemDropped,
 }
+
+_FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
+    "severity": lambda play, value: {
+        "severity": None if value == "none" else play.policy.scale.read(value),
+        "doubts": (),
+    },
+    "impact": lambda play, value: {"impact": Level(value)},
+    "urgency": lambda play, value: {"urgency": Level(value)},
+    "type": lambda play, value: {"kind": Kind(value)},
+    "personal data": lambda play, value: {"personal_data": Exposure(value)},
+    "service": lambda play, value: {"services": (*play.report.services, value)},
+    "services": lambda play, value: {"services": (value,)},
+    "detected": lambda play, value: {"detected_at": play.at(value)},
+    "unclear": lambda play, value: {"doubts": (*play.report.doubts, value)},
+}
+"""What each answer changes in the report.  `service` adds one, `services` names the only one."""
 
 _VERBS: dict[str, Callable[[_Play, str, dict[str, Any]], Event]] = {
     "opens": _Play.opened,
@@ -309,7 +329,10 @@ _VERBS: dict[str, Callable[[_Play, str, dict[str, Any]], Event]] = {
 _WORDS: dict[type[Effect], Callable[[_Play, Any], str]] = {
     orders.Page: lambda play, page: f"page {_people(page)}",
     orders.Escalate: _escalation,
-    orders.Remind: lambda play, notice: f"remind {notice.clock} {_people(notice)}, due {play.clock(notice.due)}",
+    orders.Announce: lambda play, notice: (
+        f"announce to {', '.join(notice.contacts)}: {_people(notice)} ({notice.because})"
+    ),
+    orders.Remind: _reminder,
     orders.Ask: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
     orders.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
     orders.Help: lambda play, answer: f"help {answer.to}",

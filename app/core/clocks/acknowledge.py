@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, one
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy
@@ -30,4 +30,4 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"), ()
 
 
-CLOCK = Clock(NAME, "Acknowledge", due, alarms, ring)
+CLOCK = Clock(NAME, "Acknowledge", one(due), alarms, ring)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from app.core.calendar import counted, next_opening
+from app.core.calendar import Rest, counted, later, next_opening, rested
 from app.core.calendar import due as due_by
 from app.core.effects import Effect
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.policy import Policy, Target
+from app.core.policy import Duration, Policy, Target, Targets
 from app.core.timeline import Deed
+
+_ANSWER = Target(Duration(seconds=300))
 
 Answer = tuple[Incident, tuple[Effect, ...]]
 
@@ -22,7 +24,7 @@ Answer = tuple[Incident, tuple[Effect, ...]]
 class Deadline:
     """One promise: it began at `start` and ends at `due`, both UTC.  `met_at` None: not kept yet.
 
-    `rested` is how much of the time in between does not count.
+    `rests` do not count.  `about` tells the promises of one clock apart, such as the name of an audience.
     """
 
     clock: str
@@ -30,37 +32,43 @@ class Deadline:
     due: datetime
     target: Target
     met_at: datetime | None = None
-    rested: timedelta = timedelta()
+    rests: tuple[Rest, ...] = ()
+    about: str = ""
+
+    @property
+    def rested(self) -> timedelta:
+        """How long it rested, by any clock."""
+        return rested(self.rests, self.start)
 
     def mark(self, what: str) -> str:
         """What the alarms of this promise are marked with: `breach`, or the per cent of a warning, and when it ends."""
-        return f"{what}@{stamp(self.due)}"
+        return f"{self.about}.{what}@{stamp(self.due)}" if self.about else f"{what}@{stamp(self.due)}"
 
     def broken(self, incident: Incident) -> bool:
         """It was kept late, or its breach has rung.  A re-grade moves the deadline, and with it what counts as broken;
         history keeps both."""
         if self.met_at is not None:
             return self.met_at > self.due
-        return f"{self.clock}/breach@{stamp(self.due)}" in incident.rung
+        return f"{self.clock}/{self.mark('breach')}" in incident.rung
 
     def at_risk(self, incident: Incident, policy: Policy) -> bool:
         """A warning has rung and neither the promise nor the deadline has been reached."""
         if self.met_at is not None or self.broken(incident):
             return False
-        return not incident.rung.isdisjoint(_warned(self.clock, self.due, policy.warnings))
+        return not incident.rung.isdisjoint(_warned(self.clock, self.about, self.due, policy.warnings))
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
     """One clock of the shelf.
 
-    `deadline` is None while the clock does not run.  `alarms` are those that have not rung.  `ring` says what one of
-    them changes.
+    `deadlines` are what it promises, none while it does not run.  `alarms` are those that have not rung.  `ring` says
+    what one of them changes.  `title` begins the names of its promises, which end with what each is about.
     """
 
     name: str
     title: str
-    deadline: Callable[[Incident, Policy], Deadline | None]
+    deadlines: Callable[[Incident, Policy], Iterable[Deadline]]
     alarms: Callable[[Incident, Policy], Iterator[Alarm]]
     ring: Callable[[Incident, Alarm, Policy], Answer]
 
@@ -72,10 +80,40 @@ def deadline(
     policy: Policy,
     *,
     met_at: datetime | None = None,
-    rested: timedelta = timedelta(),
+    rests: tuple[Rest, ...] = (),
+    about: str = "",
 ) -> Deadline:
-    """The deadline of a target that began at `start`; the time that `rested` moves it."""
-    return Deadline(clock, start, due_by(start + rested, target, policy.calendars), target, met_at, rested)
+    """The deadline of a target that began at `start`; the `rests` move it."""
+    due = due_by(start, target, policy.calendars, rests)
+    return Deadline(clock, start, due, target, met_at, rests, about)
+
+
+def prompt(target: Target, targets: Targets) -> Target:
+    """The target; "at once" (B4) is as soon as a page can be answered, else every such promise would begin with a breach."""
+    return (targets.acknowledge or _ANSWER) if target.within.at_once else target
+
+
+def one(due: Callable[[Incident, Policy], Deadline | None]) -> Callable[[Incident, Policy], Iterable[Deadline]]:
+    """The promises of a clock that makes one at most."""
+
+    def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+        found = due(incident, policy)
+        return (found,) if found else ()
+
+    return deadlines
+
+
+def fairly(deadline: Deadline, incident: Incident) -> Deadline:
+    """The deadline, moved to when it was kept where that was in time for the severity it then had.
+
+    A raise does not turn what was in time into the past (B11).
+    """
+    if deadline.met_at is None or deadline.met_at <= deadline.due:
+        return deadline
+    name = f"{deadline.clock}/{deadline.about}.breach@" if deadline.about else f"{deadline.clock}/breach@"
+    if any(key.startswith(name) for key in incident.rung):
+        return deadline
+    return replace(deadline, due=deadline.met_at)
 
 
 def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -113,9 +151,10 @@ def stamp(at: datetime) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _warned(clock: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
+def _warned(clock: str, about: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
     """The keys of the warnings of a promise."""
-    return frozenset(f"{clock}/{percent}@{stamp(due)}" for percent in warnings)
+    name = f"{clock}/{about}." if about else f"{clock}/"
+    return frozenset(f"{name}{percent}@{stamp(due)}" for percent in warnings)
 
 
 def _anew(incident: Incident, policy: Policy) -> str:
@@ -126,7 +165,8 @@ def _anew(incident: Incident, policy: Policy) -> str:
 
 
 def _part_of(deadline: Deadline, percent: int, policy: Policy) -> datetime:
-    start = deadline.start + deadline.rested
-    at = start + (deadline.due - start) * percent / 100
-    calendar = counted(deadline.target, policy.calendars)
-    return next_opening(calendar, at) if calendar else at
+    """When that part of the time it has is over: a part of the way to the deadline, in open hours, moved by its rests."""
+    start, calendar = deadline.start, counted(deadline.target, policy.calendars)
+    at = start + (due_by(start, deadline.target, policy.calendars) - start) * percent / 100
+    at = next_opening(calendar, at) if calendar else at
+    return later(at, rested(deadline.rests, start, calendar), calendar) if deadline.rests else at

@@ -11,7 +11,7 @@ from app.core.clocks.clock import Answer, Clock, Deadline, stamp
 from app.core.effects import Escalate, Page
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident, replace
-from app.core.ladder import Reached, Rung, length, management, paging_steps, reached, responsible, waiting
+from app.core.ladder import Reached, Rung, channels, length, management, paging_steps, reached, responsible, waiting
 from app.core.lifecycle import Status
 from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import Deed
@@ -21,9 +21,9 @@ NAME = "escalate"
 # count from, `page0.2@2026-03-14T09:00:00Z`.  So a contact may be called `silence` without being taken for one.
 
 
-def due(incident: Incident, policy: Policy) -> Deadline | None:
+def promises(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """The ladder promises nothing; it has steps, not a deadline."""
-    return None
+    return ()
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -91,7 +91,14 @@ def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     people = asked.people[: int(times)] if not asked.missing else asked.people
     if incident.commander and incident.status is not Status.TRIGGERED:
         people = tuple(dict.fromkeys((incident.commander, *people)))
-    notice = Page(key=alarm.key, to=people, missing=asked.missing, at=alarm.due, times=int(times))
+    notice = Page(
+        key=alarm.key,
+        to=people,
+        missing=asked.missing,
+        at=alarm.due,
+        via=channels(incident, policy, step.via),
+        times=int(times),
+    )
     return incident.noted(
         alarm.due,
         Rang(alarm=alarm, key=alarm.key),
@@ -113,6 +120,7 @@ def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answ
         to=asked.people,
         missing=asked.missing,
         at=alarm.due,
+        via=channels(incident, policy, rung.via),
         contacts=rung.contacts,
         because=because,
         do=rung.do,
@@ -127,4 +135,4 @@ def named(people: tuple[str, ...]) -> str:
     return ", ".join(people) or "nobody"
 
 
-CLOCK = Clock(NAME, "Escalate", due, alarms, ring)
+CLOCK = Clock(NAME, "Escalate", promises, alarms, ring)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, judged, warnings
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, judged, one, warnings
 from app.core.effects import Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import responsible
+from app.core.ladder import channels, responsible
 from app.core.policy import Policy
 
 NAME = "resolve"
@@ -19,7 +19,7 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
     if target is None:
         return None
     met_at = incident.resolved_at or incident.closed_at
-    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, rested=incident.rested)
+    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, rests=incident.rests)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -37,8 +37,16 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
         return incident, ()
     asked = responsible(incident, policy, alarm.due)
     return incident, (
-        Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=guarded.due),
+        Remind(
+            key=alarm.key,
+            to=asked.people,
+            missing=asked.missing,
+            at=alarm.due,
+            via=channels(incident, policy),
+            clock=NAME,
+            due=guarded.due,
+        ),
     )
 
 
-CLOCK = Clock(NAME, "Resolve", due, alarms, ring)
+CLOCK = Clock(NAME, "Resolve", one(due), alarms, ring)

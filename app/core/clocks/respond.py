@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, judged, warnings
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, fairly, judged, one, prompt, warnings
 from app.core.effects import Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import paging_steps, reached
-from app.core.policy import ON_CALL, Duration, Policy, Target
+from app.core.ladder import channels, paging_steps, reached
+from app.core.policy import ON_CALL, Policy
 
 NAME = "respond"
-_ANSWER = Target(Duration(seconds=300))
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
@@ -21,14 +19,8 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
     target = targets.respond
     if target is None:
         return None
-    if target.within.at_once:
-        # "At once" (B4) is as soon as a page can be answered, else every such incident would begin with a breach.
-        target = targets.acknowledge or _ANSWER
-    found = deadline(NAME, incident.declared_at, target, policy, met_at=incident.responded_at)
-    if found.met_at is not None and found.met_at > found.due and not _missed(incident):
-        # It was in time for the severity it then had; a raise does not turn that into the past (B11).
-        return replace(found, due=found.met_at)
-    return found
+    found = deadline(NAME, incident.declared_at, prompt(target, targets), policy, met_at=incident.responded_at)
+    return fairly(found, incident)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -47,12 +39,16 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
         return incident, ()
     asked = reached(incident, policy, (ON_CALL,), alarm.due)
     return incident, (
-        Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=guarded.due),
+        Remind(
+            key=alarm.key,
+            to=asked.people,
+            missing=asked.missing,
+            at=alarm.due,
+            via=channels(incident, policy),
+            clock=NAME,
+            due=guarded.due,
+        ),
     )
 
 
-def _missed(incident: Incident) -> bool:
-    return any(key.startswith(f"{NAME}/breach@") for key in incident.rung)
-
-
-CLOCK = Clock(NAME, "Respond", due, alarms, ring)
+CLOCK = Clock(NAME, "Respond", one(due), alarms, ring)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, one
 from app.core.effects import Remind
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.ladder import responsible
+from app.core.ladder import channels, responsible
 from app.core.policy import Policy
 from app.core.timeline import Deed
 
@@ -36,8 +36,16 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     asked = responsible(incident, policy, alarm.due)
     incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
     return incident, (
-        Remind(key=alarm.key, to=asked.people, missing=asked.missing, at=alarm.due, clock=NAME, due=alarm.due),
+        Remind(
+            key=alarm.key,
+            to=asked.people,
+            missing=asked.missing,
+            at=alarm.due,
+            via=channels(incident, policy),
+            clock=NAME,
+            due=alarm.due,
+        ),
     )
 
 
-CLOCK = Clock(NAME, "Next update", due, alarms, ring)
+CLOCK = Clock(NAME, "Next update", one(due), alarms, ring)

@@ -6,7 +6,7 @@ from app.core.commands.command import Answer, Call, Command, spoken
 from app.core.effects import Escalate
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
-from app.core.ladder import next_rung, reached
+from app.core.ladder import channels, next_rung, reached
 from app.core.refusal import Refused
 from app.core.timeline import Deed
 
@@ -23,6 +23,7 @@ def escalate(incident: Incident, call: Call) -> Answer:
         to=asked.people,
         missing=asked.missing,
         at=call.at,
+        via=channels(incident, call.policy, rung.via),
         contacts=rung.contacts,
         because=because,
         do=rung.do,

@@ -35,7 +35,7 @@ def graded(incident: Incident, call: Call, to: Severity, reason: str) -> Answer:
     grade = Grade(to, (words, *reported), by=call.by)
     incident = regraded(spoken(incident, call), grade, call.policy, call.at)
     incident = incident.noted(call.at, call.event, Deed.GRADED, change, reason)
-    return incident, raised(incident, was, call.policy, call.at, by=call.by, key=call.key)
+    return raised(incident, was, call.policy, call.at, by=call.by, key=call.key)
 
 
 def _unknown(name: str, scale: Scale) -> str:

@@ -11,7 +11,7 @@ from app.core.policy.closing import Closing, Goals, Postmortem, Retention
 from app.core.policy.duration import Duration
 from app.core.policy.grounds import FLOORS, MATRIX, Alert, Floor, Intake
 from app.core.policy.labels import Labels
-from app.core.policy.people import ON_CALL, OWNER, Cover, Duty, Person, Rotation, Shift, Team
+from app.core.policy.people import COMMANDER, COMMUNICATIONS, ON_CALL, OWNER, Cover, Duty, Person, Rotation, Shift, Team
 from app.core.policy.services import Override, Runbook, Service, WarRoom
 from app.core.policy.steps import FirstNotice, Step, Until, Via
 from app.core.report import Kind, Level
@@ -19,6 +19,8 @@ from app.core.severity import Scale, Severity
 
 __all__ = [
     "BUSINESS",
+    "COMMANDER",
+    "COMMUNICATIONS",
     "FLOORS",
     "MATRIX",
     "ON_CALL",

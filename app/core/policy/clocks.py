@@ -83,7 +83,8 @@ class Since(Enum):
 class Regulation:
     """A clock that a law sets (G2).  It counts every hour and cannot be paused.
 
-    It runs for incidents of these `kinds`, or with these answers on `personal_data`.  `to` names who decides.
+    It runs for incidents of these `kinds`, or with these answers on `personal_data`; where it names neither, for all.
+    `to` names who decides, and `do` says what.
     """
 
     within: Duration

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from app.core.policy.duration import Duration
 from app.core.severity import Severity
 
+_FIVE_MINUTES, _A_QUARTER, _FOUR_HOURS = (Duration(seconds=60 * minutes) for minutes in (5, 15, 240))
+_TWO_DAYS, _THREE_DAYS, _A_MONTH = (Duration(seconds=86400 * days) for days in (2, 3, 30))
+_A_WEEK_OF_WORK = Duration(business_days=5)
+_AGENDA = tuple(Duration(seconds=60 * minutes) for minutes in (10, 20, 30, 20, 10))
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -30,10 +35,10 @@ class Postmortem:
 
     required: frozenset[Severity] = frozenset({Severity.SEV1, Severity.SEV2})
     reviewers: tuple[str, ...] = ("it-manager",)
-    document: Duration = Duration(seconds=48 * 3600)
-    review: Duration = Duration(seconds=72 * 3600)
-    overdue: Duration = Duration(business_days=5)
-    agenda: tuple[Duration, ...] = tuple(Duration(seconds=minutes * 60) for minutes in (10, 20, 30, 20, 10))
+    document: Duration = _TWO_DAYS
+    review: Duration = _THREE_DAYS
+    overdue: Duration = _A_WEEK_OF_WORK
+    agenda: tuple[Duration, ...] = _AGENDA
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +48,15 @@ class Retention:
     `deliveries` are the bodies of webhooks that have been worked off, at least a week so that none is taken in twice.
     """
 
-    deliveries: Duration | None = Duration(seconds=30 * 86400)
+    deliveries: Duration | None = _A_MONTH
 
 
 @dataclass(frozen=True, slots=True)
 class Goals:
     """What a team wants to reach over many incidents (M1).  `first_contact` is per cent, `satisfaction` is out of five."""
 
-    detect: Duration = Duration(seconds=5 * 60)
-    respond: Duration = Duration(seconds=15 * 60)
-    resolve: Duration = Duration(seconds=4 * 3600)
+    detect: Duration = _FIVE_MINUTES
+    respond: Duration = _A_QUARTER
+    resolve: Duration = _FOUR_HOURS
     first_contact: int = 80
     satisfaction: str = "4.0"

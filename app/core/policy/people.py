@@ -13,6 +13,12 @@ ON_CALL = "on-call"
 OWNER = "owner"
 """Stands for the team that owns the service of an incident."""
 
+COMMANDER = "commander"
+"""The role of whoever leads an incident."""
+
+COMMUNICATIONS = "communications-lead"
+"""The role of whoever informs those who wait."""
+
 WEEK = Duration(seconds=7 * 86400)
 
 

@@ -7,6 +7,8 @@ from enum import Enum
 
 from app.core.policy.duration import Duration
 
+_A_QUARTER = Duration(seconds=15 * 60)
+
 
 class Until(Enum):
     """What ends a step: `ack` pages the person on call and repeats, `resolved` runs on after an acknowledgement (E3)."""
@@ -48,6 +50,6 @@ class FirstNotice:
     those on the ladder, such as leadership.
     """
 
-    within: Duration = Duration(seconds=15 * 60)
+    within: Duration = _A_QUARTER
     via: tuple[Via, ...] = ()
     to: tuple[str, ...] = ()

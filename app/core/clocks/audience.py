@@ -1,0 +1,95 @@
+"""Those who wait without working on it hear something in time, each audience by its own cadence (B7, D5).
+
+The first word counts from the declaration, or the last reopening; the next ones count from the last update that was
+given, and until there is one from when the first was due.  One update serves all audiences.  Each is asked for once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from app.core.calendar import due as due_by
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, prompt
+from app.core.effects import Remind
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.ladder import channels, holders
+from app.core.policy import COMMUNICATIONS, Audience, Duration, Policy, Target
+from app.core.timeline import Deed
+
+NAME = "audience"
+_ASK = "ask"
+
+
+def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+    """What each audience waits for now: the first word until it came, the next update from then on."""
+    if incident.status.open:
+        for name, audience in policy.audiences.items():
+            yield from _owed(name, audience, incident, policy)[:1]
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if incident.status.open:
+        for name, audience in policy.audiences.items():
+            for owed in _owed(name, audience, incident, policy):
+                if owed.met_at is None:
+                    yield from _asks(owed, incident) if owed.target.within.at_once else breach(owed, incident)
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
+    audience = policy.audiences[name]
+    owed = next(owed for owed in _owed(name, audience, incident, policy) if owed.mark(what) == alarm.mark)
+    asked = holders(incident, policy, audience.to, alarm.due, otherwise=(COMMUNICATIONS,))
+    if what != _ASK:
+        words = f"news for {name} was due"
+        incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words)
+    return incident, (
+        Remind(
+            key=alarm.key,
+            to=asked.people,
+            missing=asked.missing,
+            at=alarm.due,
+            via=channels(incident, policy),
+            clock=NAME,
+            due=owed.due,
+            about=name,
+        ),
+    )
+
+
+def _asks(owed: Deadline, incident: Incident) -> Iterator[Alarm]:
+    """What is due at once is asked for at once; it is late only when a page would have been answered late."""
+    alarm = Alarm(owed.start, NAME, owed.mark(_ASK))
+    if alarm.key not in incident.rung:
+        yield alarm
+
+
+def _owed(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+    """What that audience is still owed, in order, or the first word where that was all and it came."""
+    since, told = incident.laddered_at, _told(incident)
+    first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
+    word = _first(name, first, incident, policy) if first is not None else None
+    if updates is None:
+        return (word,) if word else ()
+    start = told or (due_by(since, Target(first), policy.calendars) if first else since)
+    following = deadline(NAME, start, Target(updates), policy, about=name)
+    return (word, following) if word and told is None else (following,)
+
+
+def _first(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
+    since, told = incident.laddered_at, _told(incident)
+    target = prompt(Target(within), policy.targets_of(incident.severity))
+    found = deadline(NAME, since, target, policy, met_at=told, about=name)
+    return replace(found, target=Target(within))
+
+
+def _told(incident: Incident) -> datetime | None:
+    """When the last update was given since the declaration, or the last reopening."""
+    at = incident.updated_at
+    return at if at is not None and at >= incident.laddered_at else None
+
+
+CLOCK = Clock(NAME, "News for", promises, alarms, ring)

@@ -1,0 +1,46 @@
+"""Somebody leads it in time (B8).  Whoever takes an incident commands it, until they hand it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, fairly, one
+from app.core.effects import Remind
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.ladder import channels, holders
+from app.core.policy import COMMANDER, Policy
+from app.core.timeline import Deed
+
+NAME = "commander"
+
+
+def due(incident: Incident, policy: Policy) -> Deadline | None:
+    """None once it is over without anybody having taken it: there is nothing left to lead."""
+    target, met_at = policy.targets_of(incident.severity).commander, incident.acknowledged_at
+    if target is None or (met_at is None and not incident.status.open):
+        return None
+    return fairly(deadline(NAME, incident.declared_at, target, policy, met_at=met_at), incident)
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if incident.acknowledged_at is None and (guarded := due(incident, policy)):
+        yield from breach(guarded, incident)
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Ask those who hold the role, and who stand in for them, or else whoever is on call."""
+    asked = holders(incident, policy, (), alarm.due, otherwise=(COMMANDER,))
+    notice = Remind(
+        key=alarm.key,
+        to=asked.people,
+        missing=asked.missing,
+        at=alarm.due,
+        via=channels(incident, policy),
+        clock=NAME,
+        due=alarm.due,
+    )
+    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody led it in time"), (notice,)
+
+
+CLOCK = Clock(NAME, "Commander", one(due), alarms, ring)

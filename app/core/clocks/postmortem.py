@@ -1,0 +1,108 @@
+"""What was learned is written down, and talked over, in time (P4).  Runs from the resolution until the postmortem is merged.
+
+The document and the review are asked for once each; what is not there some days after the closing is brought to the
+reviewers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.core.calendar import due as due_by
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, stamp
+from app.core.effects import Escalate, Remind
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.ladder import Reached, channels, reached
+from app.core.lifecycle import Status
+from app.core.policy import Policy, Target
+from app.core.rota import people_of
+from app.core.timeline import Deed
+
+NAME = "postmortem"
+DOCUMENT, REVIEW, OVERDUE = "document", "review", "overdue"
+
+
+def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+    """The document and its review, once the service is restored and a postmortem is wanted."""
+    if incident.resolved_at is None or not _wanted(incident, policy):
+        return
+    rules, since = policy.postmortem, incident.resolved_at
+    met_at = incident.postmortem.ended_at if incident.postmortem and merged(incident) else None
+    yield deadline(NAME, since, Target(rules.document), policy, met_at=met_at, about=DOCUMENT)
+    yield deadline(NAME, since, Target(rules.review), policy, met_at=met_at, about=REVIEW)
+
+
+def merged(incident: Incident) -> bool:
+    return incident.postmortem is not None and incident.postmortem.state == "merged"
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if merged(incident):
+        return
+    for guarded in promises(incident, policy):
+        yield from breach(guarded, incident)
+    if incident.postmortem_wanted and incident.closed_at is not None:
+        at = due_by(incident.closed_at, Target(policy.postmortem.overdue), policy.calendars)
+        alarm = Alarm(at, NAME, f"{OVERDUE}@{stamp(at)}")
+        if alarm.key not in incident.rung:
+            yield alarm
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    what = alarm.mark.partition("@")[0].partition(".")[0]
+    return _overdue(incident, alarm, policy) if what == OVERDUE else _remind(incident, alarm, policy, what)
+
+
+def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> Answer:
+    """The document is asked of whoever had the incident, the review of those who hold it."""
+    asked = _asked(incident, policy, what, alarm)
+    missed = "the postmortem was not merged in time" if what == DOCUMENT else "the postmortem was not reviewed in time"
+    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed), (
+        Remind(
+            key=alarm.key,
+            to=asked.people,
+            missing=asked.missing,
+            at=alarm.due,
+            via=channels(incident, policy),
+            clock=NAME,
+            due=alarm.due,
+            about=what,
+        ),
+    )
+
+
+def _overdue(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    rules = policy.postmortem
+    asked = reached(incident, policy, rules.reviewers, alarm.due)
+    because = f"the postmortem is not merged {rules.overdue.words} after the closing"
+    notice = Escalate(
+        key=alarm.key,
+        to=asked.people,
+        missing=asked.missing,
+        at=alarm.due,
+        via=channels(incident, policy),
+        contacts=rules.reviewers,
+        because=because,
+        do="see to it that the postmortem is written and merged",
+    )
+    told = f"escalated to {', '.join(rules.reviewers)}"
+    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, because), (notice,)
+
+
+def _asked(incident: Incident, policy: Policy, what: str, alarm: Alarm) -> Reached:
+    if what == DOCUMENT and incident.commander:
+        return Reached((incident.commander,))
+    held = people_of(policy.postmortem.reviewers, policy, alarm.due)
+    if not held and incident.commander:
+        return Reached((incident.commander,))
+    return reached(incident, policy, policy.postmortem.reviewers, alarm.due)
+
+
+def _wanted(incident: Incident, policy: Policy) -> bool:
+    """It is asked for at the closing at the latest; before that, the severity tells."""
+    soon = incident.status is not Status.CLOSED and incident.severity in policy.postmortem.required
+    return incident.postmortem_wanted or soon
+
+
+CLOCK = Clock(NAME, "Postmortem", promises, alarms, ring)

@@ -1,0 +1,69 @@
+"""What a law wants to know in time, such as article 33 of the GDPR (G2).
+
+It counts every hour from the awareness, or the declaration; nothing pauses or moves it.  It runs on after the incident
+is resolved, until the issue is closed: the decision is owed, whatever the service does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, warnings
+from app.core.effects import Remind
+from app.core.events import Alarm, Rang
+from app.core.incident import Incident
+from app.core.ladder import channels, holders
+from app.core.lifecycle import Status
+from app.core.policy import Policy, Regulation, Since, Target
+from app.core.rules import regulated
+from app.core.timeline import Deed
+
+NAME = "regulatory"
+
+
+def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+    for name, law in regulated(policy, incident.report).items():
+        yield _due(name, law, incident, policy)
+
+
+def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    if incident.status is Status.CLOSED:
+        return
+    for guarded in promises(incident, policy):
+        yield from warnings(guarded, incident, policy)
+        yield from breach(guarded, incident)
+
+
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Each warning and the breach are told: a law forgives nothing."""
+    name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
+    law = policy.regulations[name]
+    if what == "breach":
+        incident = incident.noted(
+            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, f"the time that {name} gives is over"
+        )
+    asked = holders(incident, policy, law.to, alarm.due)
+    return incident, (
+        Remind(
+            key=alarm.key,
+            to=asked.people,
+            missing=asked.missing,
+            at=alarm.due,
+            via=channels(incident, policy),
+            clock=NAME,
+            due=_due(name, law, incident, policy).due,
+            about=name,
+            do=law.do,
+        ),
+    )
+
+
+def _due(name: str, law: Regulation, incident: Incident, policy: Policy) -> Deadline:
+    """Awareness is at the latest the declaration; what the report says of a later time is a mistake."""
+    since, detected = incident.declared_at, incident.report.detected_at
+    if law.since is Since.AWARENESS and detected is not None:
+        since = min(since, detected)
+    return deadline(NAME, since, Target(law.within), policy, met_at=incident.closed_at, about=name)
+
+
+CLOCK = Clock(NAME, "Regulation", promises, alarms, ring)

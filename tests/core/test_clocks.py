@@ -1,0 +1,291 @@
+"""What the clocks promise and ask for, where a story would be long: channels, what is moot, and the edges of each clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core.clocks import alarms, deadlines, owed
+from app.core.effects import Announce, Effect, Escalate, Notice, Page, Remind
+from app.core.events import (
+    Closed,
+    Event,
+    Opened,
+    PostmortemDropped,
+    PostmortemMerged,
+    PostmortemOpened,
+    Reopened,
+    Role,
+    Said,
+)
+from app.core.incident import Incident
+from app.core.policy import (
+    ON_CALL,
+    Audience,
+    Duration,
+    FirstNotice,
+    Policy,
+    Postmortem,
+    Regulation,
+    Since,
+    Step,
+    Target,
+    Targets,
+    Until,
+    Via,
+)
+from app.core.replay import replay
+from app.core.report import Report
+from app.core.severity import Severity
+from app.core.spoken import Spoken
+
+NOW = datetime(2026, 3, 13, 9, tzinfo=UTC)
+SEV1, SEV3 = Severity.SEV1, Severity.SEV3
+HOUR = Duration(seconds=3600)
+PEOPLE = {ON_CALL: ("mona",), "cto": ("grace",), "leadership": ("linus",), "it-manager": ("ada",)}
+MONA: dict[str, Any] = {"by": "mona", "role": Role.WRITE}
+
+
+def minutes(number: float) -> Duration:
+    return Duration(seconds=int(number * 60))
+
+
+def said(line: str, **who: Any) -> Said:
+    return Said(comment=1, spoken=(Spoken(*line.split(" ", 1)),), **(MONA | who))
+
+
+def life(
+    policy: Policy, *happened: tuple[float, Event], until: float, severity: Severity = SEV1, **report: Any
+) -> tuple[Incident, tuple[Effect, ...]]:
+    """The incident so many minutes after its declaration, and what was to be done on the way."""
+    opened = Opened(
+        id="INC-1",
+        repo="acme/shop",
+        number=7,
+        title="down",
+        by="octocat",
+        key="issue/7",
+        report=Report(severity=severity, **report),
+    )
+    rows = [(NOW + timedelta(minutes=at), replace(event, key=f"event/{n}")) for n, (at, event) in enumerate(happened)]
+    found = replay([(NOW, opened), *rows], policy, NOW + timedelta(minutes=until))
+    assert found.incident
+    return found.incident, found.effects
+
+
+def due(incident: Incident, policy: Policy, clock: str) -> dict[str, float]:
+    """The deadlines of that clock in minutes after the declaration, by what they are about."""
+    return {
+        each.about: (each.due - NOW) / timedelta(minutes=1)
+        for each in deadlines(incident, policy)
+        if each.clock == clock
+    }
+
+
+# Channels (E4).
+
+
+def test_e4_a_notice_goes_out_by_its_step_or_else_by_the_first_notice_of_its_severity() -> None:
+    chat, mail, pager = (Via.CHAT,), (Via.MAIL,), (Via.PAGER,)
+    policy = Policy(
+        contacts=PEOPLE,
+        targets={SEV1: Targets(resolve=Target(minutes(30)))},
+        ladders={
+            SEV1: (
+                Step(Duration(), (ON_CALL,), via=pager, until=Until.ACK),
+                Step(minutes(10), ("cto",)),
+                Step(minutes(20), ("it-manager",), via=mail),
+            )
+        },
+        first_notice={SEV1: FirstNotice(via=chat, to=("leadership",))},
+    )
+    _, effects = life(policy, (25, said("escalate help")), until=40)
+    by = [(type(each), each.to, each.via) for each in effects if isinstance(each, Notice)]
+    assert by == [
+        (Announce, ("linus",), chat),
+        (Page, ("mona",), pager),
+        (Escalate, ("grace",), chat),
+        (Escalate, ("ada",), mail),
+        (Remind, ("mona",), chat),  # 80 % of the resolution
+        (Escalate, ("ada",), mail),  # `/escalate` tells the highest again
+        (Remind, ("mona",), chat),
+    ]
+
+
+# Audiences (B7).
+
+SUPPORT = Policy(
+    contacts=PEOPLE,
+    audiences={
+        "support": Audience(first={SEV1: minutes(30)}, updates={SEV1: minutes(30)}),
+        "partners": Audience(first={SEV1: minutes(30)}),
+        "board": Audience(updates={SEV1: HOUR}),
+        "nobody": Audience(),
+    },
+)
+
+
+def test_b7_what_each_audience_is_owed() -> None:
+    fresh, _ = life(SUPPORT, until=0)
+    assert due(fresh, SUPPORT, "audience") == {"support": 30, "partners": 30, "board": 60}
+    told, _ = life(SUPPORT, (10, said("update we look")), until=10)
+    assert due(told, SUPPORT, "audience") == {"support": 40, "partners": 30, "board": 70}
+    lower, _ = life(SUPPORT, until=0, severity=SEV3)
+    assert due(lower, SUPPORT, "audience") == {}
+
+
+def test_b7_audiences_that_are_due_together_ring_at_one_moment() -> None:
+    _, effects = life(SUPPORT, until=31)
+    asked = [each for each in effects if isinstance(each, Remind)]
+    assert [(each.about, each.at) for each in asked] == [
+        (name, NOW + timedelta(minutes=30)) for name in ("support", "partners")
+    ]
+    told, _ = life(SUPPORT, (35, said("update all of you")), until=35)
+    assert not any(owed(each, told) for each in asked), "one update serves both"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 400), max_size=6, unique=True).map(sorted))
+def test_b7_between_two_updates_each_audience_is_asked_for_twice_at_most(updates: list[int]) -> None:
+    """For the first word and the next one where there is no update at all; otherwise once."""
+    _, effects = life(SUPPORT, *((at, said("update it goes on")) for at in updates), until=600)
+    for name in SUPPORT.audiences:
+        asked = [each.at for each in effects if isinstance(each, Remind) and each.about == name]
+        ends = [0, *updates, 601]
+        for since, until in pairwise(ends):
+            between = [at for at in asked if since <= (at - NOW) / timedelta(minutes=1) < until]
+            assert len(between) <= (2 if since == 0 else 1)
+
+
+# The commander (B8).
+
+
+def test_b8_nobody_has_to_lead_what_was_closed() -> None:
+    policy = Policy(contacts=PEOPLE, targets={SEV1: Targets(commander=Target(minutes(5)))})
+    closed, effects = life(policy, (2, Closed(**MONA)), until=60)
+    assert due(closed, policy, "commander") == {}
+    assert not [each for each in effects if isinstance(each, Remind)]
+    left, effects = life(policy, until=60)
+    assert due(left, policy, "commander") == {"": 5}
+    assert [(each.to, each.clock) for each in effects if isinstance(each, Remind)] == [(("mona",), "commander")]
+
+
+# Regulations (G2).
+
+
+@pytest.mark.parametrize(
+    ("since", "detected", "start"),
+    [
+        (Since.AWARENESS, None, 0),
+        (Since.AWARENESS, -60, -60),
+        (Since.AWARENESS, 60, 0),  # nobody declares what they are not aware of
+        (Since.DECLARATION, -60, 0),
+    ],
+)
+def test_g2_what_a_law_counts_from(since: Since, detected: int | None, start: int) -> None:
+    policy = Policy(regulations={"law": Regulation(HOUR, since)})
+    at = NOW + timedelta(minutes=detected) if detected is not None else None
+    found, _ = life(policy, until=0, detected_at=at)
+    assert due(found, policy, "regulatory") == {"law": start + 60}
+
+
+def test_g2_a_law_ends_with_the_closing_and_goes_on_with_a_reopening() -> None:
+    policy = Policy(contacts=PEOPLE, regulations={"law": Regulation(HOUR, to=("cto",), do="decide")}, warnings=(50,))
+    steps: list[tuple[float, Event]] = [(5, said("resolve done")), (40, Closed(**MONA)), (80, Reopened(**MONA))]
+    closed, effects = life(policy, *steps[:2], until=79)
+    (law,) = (each for each in deadlines(closed, policy) if each.clock == "regulatory")
+    assert (law.met_at, law.broken(closed)) == (NOW + timedelta(minutes=40), False)
+    (warned,) = (each for each in effects if isinstance(each, Remind))
+    assert (warned.to, warned.about, warned.do, warned.at) == (("grace",), "law", "decide", NOW + timedelta(minutes=30))
+    reopened, effects = life(policy, *steps, until=90)
+    late = [each for each in effects if isinstance(each, Remind)][-1]
+    assert (late.at, late.due) == (NOW + timedelta(minutes=80), NOW + timedelta(minutes=60))
+    assert due(reopened, policy, "regulatory") == {"law": 60}, "the time at rest counts"
+
+
+# The postmortem (P4).
+
+WRITTEN = Policy(contacts=PEOPLE, postmortem=Postmortem(document=HOUR, review=minutes(120), overdue=minutes(180)))
+URL = "https://github.com/acme/shop/pull/8"
+OPENED, MERGED, DROPPED = (kind(pull=8, url=URL) for kind in (PostmortemOpened, PostmortemMerged, PostmortemDropped))
+
+
+def asked_for(effects: tuple[Effect, ...]) -> list[str]:
+    return [each.key.partition("@")[0].partition(".")[0] for each in effects if each.key.startswith("postmortem/")]
+
+
+@pytest.mark.parametrize(
+    ("severity", "happened", "asked"),
+    [
+        (SEV1, [(10, Closed(**MONA))], ["document", "review", "overdue"]),
+        (SEV1, [(10, said("resolve done"))], ["document", "review"]),  # never closed, so never overdue
+        (SEV3, [(10, Closed(**MONA))], []),
+        (SEV3, [(5, said("postmortem")), (10, Closed(**MONA))], ["document", "review", "overdue"]),
+        (SEV1, [(10, Closed(**MONA)), (20, OPENED), (60, MERGED)], []),
+        (SEV1, [(10, Closed(**MONA)), (20, OPENED), (100, MERGED)], ["document"]),
+        (SEV1, [(10, Closed(**MONA)), (20, OPENED), (60, DROPPED)], ["document", "review", "overdue"]),
+        (SEV1, [(10, Closed(**MONA)), (60, Reopened(**MONA))], []),
+        (SEV1, [(10, Closed(**MONA)), (60, Reopened(**MONA)), (70, Closed(**MONA))], ["document", "review", "overdue"]),
+    ],
+)
+def test_p4_the_postmortem_is_asked_for(severity: Severity, happened: Any, asked: list[str]) -> None:
+    _, effects = life(WRITTEN, *happened, until=600, severity=severity)
+    assert asked_for(effects) == [f"postmortem/{what}" for what in asked]
+
+
+def test_p4_a_policy_that_wants_it_later_does_not_wake_what_was_closed() -> None:
+    closed, _ = life(WRITTEN, (10, Closed(**MONA)), until=20, severity=SEV3)
+    stricter = replace(WRITTEN, postmortem=replace(WRITTEN.postmortem, required=frozenset(Severity)))
+    assert alarms(closed, stricter) == ()
+    assert deadlines(closed, stricter) == ()
+
+
+def test_p4_the_document_is_asked_of_whoever_had_it_and_the_rest_of_the_reviewers() -> None:
+    _, effects = life(WRITTEN, (5, said("ack", by="hubot")), (10, Closed(**MONA)), until=600)
+    told = [each for each in effects if isinstance(each, Remind | Escalate)]
+    assert [each.to for each in told] == [("hubot",), ("ada",), ("ada",)]
+    nobody = replace(WRITTEN, contacts={**PEOPLE, "it-manager": ()})
+    _, effects = life(nobody, (10, Closed(**MONA)), until=600)
+    told = [each for each in effects if isinstance(each, Remind | Escalate)]
+    assert [(each.to, each.missing) for each in told] == [(("octocat",), ("it-manager",))] * 3
+
+
+# What is moot by the time it could be said.
+
+
+@pytest.mark.parametrize(
+    ("clock", "happened", "stands"),
+    [
+        ("update", [], True),
+        ("update", [(20, said("update it goes on"))], False),
+        ("audience", [(20, said("update it goes on"))], False),
+        ("audience", [(5, said("update it goes on"))], True),
+        ("resolve", [(20, said("resolve done"))], False),
+        ("resolve", [(20, said("update it goes on"))], True),
+        ("regulatory", [(20, said("resolve done"))], True),
+        ("regulatory", [(20, Closed(**MONA))], False),
+        ("postmortem", [(20, Closed(**MONA))], True),
+        ("postmortem", [(20, Closed(**MONA)), (21, Reopened(**MONA))], False),
+        ("postmortem", [(20, Closed(**MONA)), (21, OPENED), (22, MERGED)], False),
+        ("postmortem", [(20, Closed(**MONA)), (21, OPENED), (22, DROPPED)], True),
+    ],
+)
+def test_whether_a_reminder_is_still_worth_saying(clock: str, happened: Any, stands: bool) -> None:
+    found, _ = life(Policy(contacts=PEOPLE), *happened, until=30)
+    at = NOW + timedelta(minutes=10)
+    assert owed(Remind(key=f"{clock}/breach@x", to=(), at=at, clock=clock, due=at), found) is stands
+
+
+def test_an_escalation_is_moot_when_it_is_over_but_not_that_of_a_postmortem() -> None:
+    over, _ = life(Policy(contacts=PEOPLE), (5, Closed(**MONA)), until=10)
+    ladder, late = (
+        Escalate(key=key, to=(), at=NOW, contacts=("cto",), because="")
+        for key in ("escalate/cto@1h", "postmortem/overdue@x")
+    )
+    assert (owed(ladder, over), owed(late, over)) == (False, True)

@@ -1,0 +1,183 @@
+"""Which policy holds for one incident: services by any name, types, owners, and the order of overrides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from app.core.clocks import alarms, deadlines
+from app.core.decide import decide
+from app.core.events import Opened
+from app.core.incident import Incident
+from app.core.policy import (
+    ON_CALL,
+    OWNER,
+    Calendar,
+    Duration,
+    Duty,
+    FirstNotice,
+    Override,
+    Policy,
+    Regulation,
+    Rotation,
+    Service,
+    Target,
+    Targets,
+    Team,
+    Via,
+)
+from app.core.report import Exposure, Kind, Report
+from app.core.rota import people_of
+from app.core.rules import affected, regulated, ruled, rules
+from app.core.severity import Severity
+
+NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)
+SEV1, SEV2 = Severity.SEV1, Severity.SEV2
+ROTATION = Rotation(("rota",), starts=date(2026, 1, 1))
+
+
+def within(minutes: int, calendar: str | None = None) -> Target:
+    return Target(Duration(seconds=60 * minutes), calendar)
+
+
+POLICY = Policy(
+    targets={SEV1: Targets(respond=within(15), update=within(15), resolve=within(240, "team"))},
+    contacts={ON_CALL: ("mona",), "cto": ("grace",)},
+    roles={"scribe": Duty(("ada",))},
+    services={
+        "checkout": Service("payments", aliases=("Shop", "till")),
+        "ledger": Service("payments", "ledger-rota"),
+        "search": Service(),
+    },
+    teams={"payments": Team(("pia", "paul"), "late", "payments-rota")},
+    rotations={"payments-rota": replace(ROTATION, people=("pia",)), "ledger-rota": replace(ROTATION, people=("lena",))},
+    calendars={"business": Calendar(), "late": Calendar("Europe/Berlin")},
+)
+
+
+def incident(report: Report, policy: Policy = POLICY) -> Incident:
+    opened = Opened(id="INC-1", repo="acme/shop", number=7, title="down", by="ada", key="issue/7", report=report)
+    found = decide(None, opened, policy, NOW).incident
+    assert found
+    return found
+
+
+def on_call(policy: Policy, *services: str, kind: Kind | None = None) -> tuple[str, ...]:
+    return people_of((ON_CALL,), ruled(policy, Report(services=services, kind=kind)), NOW)
+
+
+@pytest.mark.parametrize(
+    ("reported", "known"),
+    [
+        (("CHECKOUT",), ["checkout"]),
+        (("shop", "Till"), ["checkout"]),
+        (("search", "nothing we know", "till"), ["search", "checkout"]),
+        ((), []),
+    ],
+)
+def test_a_service_is_known_by_any_of_its_names(reported: tuple[str, ...], known: list[str]) -> None:
+    assert list(affected(POLICY, Report(services=reported))) == known
+
+
+@pytest.mark.parametrize(
+    ("services", "who"),
+    [
+        ((), ("mona",)),
+        (("search",), ("mona",)),
+        (("checkout",), ("pia",)),  # of its team
+        (("ledger",), ("lena",)),  # its own goes before its team's
+        (("search", "ledger", "checkout"), ("lena",)),  # the first that has one
+    ],
+)
+def test_who_is_paged_follows_the_first_service_that_says(services: tuple[str, ...], who: tuple[str, ...]) -> None:
+    assert on_call(POLICY, *services) == who
+
+
+def test_the_owner_is_the_team_of_the_first_service_that_has_one() -> None:
+    assert people_of((OWNER,), ruled(POLICY, Report(services=("search", "till"))), NOW) == ("pia", "paul")
+    assert people_of((OWNER,), ruled(POLICY, Report(services=("search",))), NOW) == ()
+
+
+def test_a_target_in_team_hours_follows_the_owner() -> None:
+    resolve = {}
+    for services in (("checkout",), ("search",)):
+        found = incident(Report(severity=SEV1, services=services))
+        resolve[services] = next(each.due for each in deadlines(found, POLICY) if each.clock == "resolve")
+    monday_berlin, monday_utc = datetime(2026, 3, 16, 12, tzinfo=UTC), datetime(2026, 3, 16, 13, tzinfo=UTC)
+    assert resolve == {("checkout",): monday_berlin, ("search",): monday_utc}
+
+
+@pytest.mark.parametrize(
+    ("services", "kinds", "report", "matches"),
+    [
+        ((), (), Report(), True),
+        (("checkout",), (), Report(services=("till",)), True),
+        (("checkout", "search"), (), Report(services=("x", "search")), True),
+        (("checkout",), (), Report(services=("search",)), False),
+        ((), (Kind.SECURITY, Kind.PRIVACY), Report(kind=Kind.PRIVACY), True),
+        ((), (Kind.SECURITY,), Report(), False),
+        (("checkout",), (Kind.SECURITY,), Report(services=("till",), kind=Kind.SECURITY), True),
+        (("checkout",), (Kind.SECURITY,), Report(services=("till",), kind=Kind.OUTAGE), False),
+        (("checkout",), (Kind.SECURITY,), Report(kind=Kind.SECURITY), False),
+    ],
+)
+def test_an_override_holds_where_all_its_conditions_do(
+    services: tuple[str, ...], kinds: tuple[Kind, ...], report: Report, matches: bool
+) -> None:
+    policy = replace(POLICY, overrides=(Override(services, kinds, contacts={"cto": ("vera",)}),))
+    assert ruled(policy, report).contacts["cto"] == (("vera",) if matches else ("grace",))
+
+
+def test_an_override_changes_single_clocks_and_may_stop_them_and_the_later_goes_first() -> None:
+    overrides = (
+        Override(targets={SEV1: {"respond": within(5), "update": None}, SEV2: {"respond": within(30)}}),
+        Override(targets={SEV1: {"respond": within(2)}}, first_notice={SEV1: FirstNotice(via=(Via.PAGER,))}),
+    )
+    found = ruled(replace(POLICY, overrides=overrides), Report())
+    assert found.targets_of(SEV1) == Targets(respond=within(2), resolve=within(240, "team"))
+    assert found.targets_of(SEV2) == Targets(respond=within(30))
+    assert found.first_notice_of(SEV1).via == (Via.PAGER,)
+
+
+def test_whom_an_override_names_goes_before_rotations_and_roles() -> None:
+    policy = replace(POLICY, overrides=(Override(contacts={ON_CALL: ("vera",), "scribe": ("sven",)}),))
+    found = ruled(policy, Report(services=("ledger",)))
+    assert people_of((ON_CALL, "scribe"), found, NOW) == ("vera", "sven")
+
+
+def test_the_rules_of_the_rules_are_the_same() -> None:
+    policy = replace(
+        POLICY, overrides=(Override(contacts={ON_CALL: ("vera",)}, targets={SEV1: {"respond": within(3)}}),)
+    )
+    found = incident(Report(severity=SEV1, services=("ledger", "checkout")), policy)
+    once = rules(policy, found)
+    assert rules(once, found) is once
+    assert alarms(found, once) == alarms(found, policy)
+    assert rules(POLICY, found) is rules(POLICY, found)
+
+
+def test_many_made_up_services_do_not_fill_the_memory() -> None:
+    policy = replace(POLICY)
+    for number in range(2500):
+        ruled(policy, Report(services=(f"made up {number}",)))
+    assert len(policy.ruled) <= 1001
+
+
+@pytest.mark.parametrize(
+    ("kinds", "answers", "report", "bound"),
+    [
+        ((Kind.PRIVACY,), (Exposure.YES,), Report(kind=Kind.PRIVACY), True),
+        ((Kind.PRIVACY,), (Exposure.YES,), Report(personal_data=Exposure.YES), True),
+        ((Kind.PRIVACY,), (Exposure.YES,), Report(kind=Kind.OUTAGE, personal_data=Exposure.POSSIBLY), False),
+        ((Kind.PRIVACY,), (), Report(), False),
+        ((), (Exposure.YES, Exposure.POSSIBLY), Report(personal_data=Exposure.POSSIBLY), True),
+        ((), (), Report(), True),
+    ],
+)
+def test_a_law_binds_by_type_or_by_personal_data(
+    kinds: tuple[Kind, ...], answers: tuple[Exposure, ...], report: Report, bound: bool
+) -> None:
+    law = Regulation(Duration(seconds=3600), kinds=kinds, personal_data=answers)
+    assert ("law" in regulated(Policy(regulations={"law": law}), report)) is bound

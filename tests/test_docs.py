@@ -1,12 +1,44 @@
-"""The printed pages say what the code does."""
+"""The printed pages say what the code does, and what they show as a policy can be read."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from app.core.policy import Policy
+from app.policy_file import read, schema
+from app.policy_file.json_schema import Schema
+from app.policy_file.spelling import entries
 from tools.docs import ROOT, pages
+from tools.policy_page import TOPICS
+
+_EXAMPLES = re.findall(r"```yaml\n(.*?)```", pages()["docs/policy.md"], re.DOTALL)
 
 
 @pytest.mark.parametrize("path", pages())
 def test_a_printed_page_follows_from_the_code(path: str) -> None:
     assert (ROOT / path).read_text("utf-8") == pages()[path], f"{path} is stale: run `make docs`"
+
+
+@pytest.mark.parametrize("text", _EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
+def test_every_example_of_the_policy_page_is_a_policy(text: str) -> None:
+    read(text)
+
+
+def test_the_page_begins_with_a_short_file_that_an_editor_understands() -> None:
+    first = _EXAMPLES[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert len(first.splitlines()) <= 20
+
+
+def test_every_key_of_the_file_has_its_topic() -> None:
+    keys = [key for topic in TOPICS for key in topic.keys]
+    assert sorted(keys) == sorted(entries(Policy))
+    records = {part.__name__ for topic in TOPICS for _, part in topic.parts}
+    assert records == {name for name, part in _definitions().items() if "properties" in part}
+
+
+def _definitions() -> dict[str, Schema]:
+    found: dict[str, Schema] = schema()["$defs"]
+    return found

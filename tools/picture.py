@@ -15,7 +15,7 @@ from app.demo.play import Line
 from app.demo.stage import Stage
 
 _PICTURE = Path("docs/images/issue.png")
-_WIDTH, _TOP, _HEIGHT, _PART = 1180, 1504, 1096, 900
+_WIDTH, _TOP, _HEIGHT, _PART = 1180, 1504, 1120, 900
 """Pixels: the page, where the report ends, and the part that is shown."""
 _MOMENT = "the paging stops"
 _FLAGS = (

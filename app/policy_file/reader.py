@@ -5,27 +5,26 @@ Maps are merged by key, lists and scalars replace.  A fault is noted and reading
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass, replace
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import Enum
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from functools import cache, lru_cache
+from typing import Any
 
-from app.core.policy import Calendar, Duration, Policy, Targets
+from app.core.policy import Calendar, Policy, Rotation, Targets
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import Fault, PolicyFaults, Wrong, clean, shown
-from app.policy_file.spelling import CHECKS, SHORT, entries
+from app.policy_file.names import MENTIONS, clashes, dangling, folded, known, path_to, unknown
+from app.policy_file.reach import too_far
+from app.policy_file.spelling import CHECKS, ROWS, SHORT, entries, shape_of
 from app.policy_file.tree import Entries, Items, Node, Refused, Spot, Text, parse
-from app.policy_file.words import WORDS, CalendarName, Contact, Name, WeekdayRange, Weekdays, member, nearest, one_of
+from app.policy_file.words import WORDS, WeekdayRange, member, one_of
 
 FAULTS = 100
 """How many faults are told at once; a file with more is not a policy with mistakes."""
 
-REACH = timedelta(days=3650)
-"""How long a target may take when only the open hours of a calendar count."""
-
 EXTENDS = "extends"
+ORG = "org"
 
 
 class _Faulty:
@@ -45,34 +44,43 @@ class Reading:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self.faults: list[Fault] = []
-        self.spots: dict[str, Spot] = {}
-        self.mentions: list[tuple[Any, str, str]] = []
+        self.spots: dict[str, Node] = {}
+        self.mentions: list[tuple[Any, str, str, Spot]] = []
+        self.removed: list[tuple[str, str]] = []
+        self.pinned: frozenset[str] = frozenset()
         self.scale = Scale.SEV
+        self._severities = _severities(self.scale)
         try:
             self.tree, twice = parse(text)
         except Refused as refused:
             self._fault(refused.spot, refused.where, refused.wrong)
-            raise self._end() from None
+            raise self.end() from None
         self._twice = twice
 
     def extends(self, default: str, known: tuple[str, ...]) -> str:
-        """The profile that the file builds on; `default` when it does not say, or says what cannot be."""
+        """The profile that the file builds on, or `org`; `default` when it does not say, or says what cannot be."""
         for key, node in self.tree.pairs:
             if key.value == EXTENDS:
-                if isinstance(node, Text) and node.value in known:
+                if isinstance(node, Text) and node.value in (*known, ORG):
                     return node.value
-                if isinstance(node, Text) and node.value == "org":
-                    wrong = Wrong("'org' cannot be extended yet", f"use one of {', '.join(known)}")
-                elif isinstance(node, Text):
+                if isinstance(node, Text):
                     wrong = one_of(node.value, "a profile", known)
                 else:
                     wrong = Wrong(f"{_what(node)} is not a profile", f"use one of {', '.join(known)}")
                 self._fault(node.spot, EXTENDS, wrong)
         return default
 
-    def policy(self, base: Policy) -> Policy:
-        """What the file makes of `base`.  Raises PolicyFaults."""
+    def cannot_extend(self, wrong: Wrong) -> PolicyFaults:
+        """The faults of a file whose ground is missing: whatever else it says stands on that."""
+        node = next(node for key, node in self.tree.pairs if key.value == EXTENDS)
+        self._fault(node.spot, EXTENDS, wrong)
+        return self.end()
+
+    def policy(self, base: Policy, pinned: frozenset[str] = frozenset()) -> Policy:
+        """What the file makes of `base`, of which those zones, by their paths, stay as they are.  Raises PolicyFaults."""
         self.scale = self._scale(base.scale)
+        self._severities = _severities(self.scale)
+        self.pinned = pinned
         policy = base
         try:
             for repeated in self._twice:
@@ -81,45 +89,49 @@ class Reading:
                 )
                 self._fault(repeated.key.spot, clean(repeated.key.value, 60), wrong)
             policy = self._record(Policy, self.tree, base, "")
-            policy = self._zones_followed(policy, base)
-            self._check_mentions(policy)
+            self.pinned |= {path for path in self.spots if path.endswith(".timezone")}
+            policy = self._zones_followed(policy)
+            self._check_names(policy)
             if not self.faults:
-                self._check_reach(policy)
+                self._check_whole(policy)
         except _Enough:
             pass
         if self.faults:
-            raise self._end()
+            raise self.end()
         return policy
 
     # One reader for each shape of type.
 
     def _read(self, kind: Any, node: Node, base: Any, where: str) -> Any:
         """The value, or FAULTY when there is a fault to tell."""
-        self.spots[where] = node.spot
+        self.spots[where] = node
         try:
-            return self._shape(kind, node, base, where)
+            return self._shaped(kind, node, base, where)
         except Wrong as wrong:
             self._fault(node.spot, where, wrong)
             return FAULTY
 
-    def _shape(self, kind: Any, node: Node, base: Any, where: str) -> Any:
-        origin, args = get_origin(kind), get_args(kind)
+    def _shaped(self, kind: Any, node: Node, base: Any, where: str) -> Any:
+        shape = shape_of(kind)
         value: Any
-        if origin in (Union, UnionType):
-            (kind,) = (arg for arg in args if arg is not NoneType)
-            value = None if _is_off(node) else self._shape(kind, node, base, where)
-        elif origin is tuple:
-            value = self._list(args[0], node, where) if Ellipsis in args else self._row(args, node, base, where)
-        elif origin is frozenset:
-            value = frozenset(self._list(args[0], node, where))
-        elif origin is Mapping:
-            value = self._map(args[0], args[1], node, base, where)
-        elif kind is Weekdays:
-            value = frozenset[int]().union(*self._list(WeekdayRange, node, where))
-        elif is_dataclass(kind) and kind is not Duration:
-            value = self._record(kind, node, base, where)
-        else:
-            value = self._word(kind, node, where)
+        match shape.form:
+            case "word":
+                value = self._word(kind, node, where)
+            case "optional":
+                value = None if _is_off(node) else self._shaped(shape.inner[0], node, base, where)
+            case "list":
+                value = self._list(shape.inner[0], node, where)
+            case "record":
+                value = self._record(kind, node, base, where)
+            case "map":
+                keys, values = shape.inner
+                value = self._map(keys, values, node, base, where, removable=shape.removable)
+            case "row":
+                value = self._row(shape.inner, node, base, where)
+            case "set":
+                value = frozenset(self._list(shape.inner[0], node, where))
+            case _:
+                value = frozenset[int]().union(*self._list(WeekdayRange, node, where))
         return value
 
     def _word(self, kind: Any, node: Node, where: str) -> Any:
@@ -129,11 +141,9 @@ class Reading:
             raise Wrong("nothing is written here", "write a value, or take the key out")
         if kind is Severity:
             return self._severity(node.value)
-        if isinstance(kind, type) and issubclass(kind, Enum):
-            return member(kind, node.value)
-        value = WORDS[kind](node.value)
-        if kind in (Contact, CalendarName):
-            self.mentions.append((kind, value, where))
+        value = _read_word(kind, node.value)
+        if kind in MENTIONS:
+            self.mentions.append((kind, value, where, node.spot))
         return value
 
     def _list(self, kind: Any, node: Node, where: str) -> tuple[Any, ...]:
@@ -146,12 +156,16 @@ class Reading:
             raise Wrong("nothing is written here", "write [] for none")
         if isinstance(node, Text):
             return _sound([self._read(kind, node, None, where)])
-        return _sound([self._read(kind, item, None, f"{where}[{n}]") for n, item in enumerate(node.nodes)])
+        values = [self._read(kind, item, None, f"{where}[{n}]") for n, item in enumerate(node.nodes)]
+        for n, wrong in ROWS[kind](tuple(values)) if kind in ROWS else ():
+            self._fault(node.nodes[n].spot, f"{where}[{n}]", wrong)
+        return _sound(values)
 
     def _row(self, kinds: tuple[Any, ...], node: Node, base: Any, where: str) -> tuple[Any, ...]:
         """One value for each severity: a list of them all, or a map of some."""
         if isinstance(node, Entries):
-            named = self._map(Severity, kinds[0], node, dict(zip(Severity, base, strict=True)), where)
+            before = dict(zip(Severity, base, strict=True))
+            named = self._map(Severity, kinds[0], node, before, where, removable=False)
             values = tuple(named[severity] for severity in Severity)
         elif isinstance(node, Items) and len(node.nodes) == len(kinds):
             values = tuple(
@@ -162,22 +176,38 @@ class Reading:
             raise Wrong(f"{_what(node)} stands here", f"write a list of {len(kinds)}, or a map by severity")
         return base if FAULTY in values else values
 
-    def _map(self, key_kind: Any, kind: Any, node: Node, base: Mapping[Any, Any] | None, where: str) -> dict[Any, Any]:
+    def _map(
+        self,
+        key_kind: Any,
+        kind: Any,
+        node: Node,
+        base: Mapping[Any, Any] | None,
+        where: str,
+        *,
+        removable: bool,
+    ) -> dict[Any, Any]:
         """A map by name.  A name whose value has a fault is kept, so that nothing else complains of its absence."""
         merged: dict[Any, Any] = dict(base or {})
-        inherited = {_folded(key_kind, name): name for name in merged}
+        inherited = {folded(key_kind, name): name for name in merged}
         written: dict[Any, str] = {}
         for key, value_node in self._pairs(node):
-            path = _path(where, key.value)
+            path = path_to(where, key.value)
             try:
                 name = self._word(key_kind, key, path)
-                folded = _folded(key_kind, name)
-                _must_be_new(key.value, written.get(folded))
-                _must_be_spelled(key.value, name, inherited.get(folded, name))
+                same = folded(key_kind, name)
+                _must_be_new(key.value, written.get(same))
+                _must_be_spelled(key.value, name, inherited.get(same, name))
             except Wrong as wrong:
                 self._fault(key.spot, path, wrong)
+                continue
+            written[same] = key.value
+            if key_kind is Severity:
+                path = path_to(where, name.said(self.scale))
+            if removable and _is_off(value_node):
+                self.spots[path] = value_node
+                if merged.pop(name, None) is not None:
+                    self.removed.append((where, name))
             else:
-                written[folded] = key.value
                 merged[name] = self._read(kind, value_node, merged.get(name), path)
         return merged
 
@@ -185,46 +215,60 @@ class Reading:
         """A dataclass.  Its fields are read onto those of `base`, or onto the defaults of the class."""
         if cls is Targets and _is_off(node):
             return Targets()
+        known = entries(cls)
         if cls in SHORT and isinstance(node, Text):
-            (field,) = entries(cls)[SHORT[cls]].fields
-            return cls(**{field: self._shape(entries(cls)[SHORT[cls]].kind, node, None, where)})
+            (field,) = known[SHORT[cls]].fields
+            return cls(**{field: self._shaped(known[SHORT[cls]].kind, node, None, where)})
         faults = len(self.faults)
-        values, spots = self._fields(cls, node, base, where)
-        for entry in entries(cls).values():
-            if base is None and entry.required and entry.key not in spots:
-                self._fault(node.spot, where, Wrong(f"{entry.key} is missing", f"write {entry.key}: with its value"))
-        if len(self.faults) > faults:
+        values, found = self._fields(cls, node, base, where)
+        if base is None:
+            for entry in known.values():
+                if entry.required and entry.key not in found:
+                    wrong = Wrong(f"{entry.key} is missing", f"write {entry.key}: with its value")
+                    self._fault(node.spot, where, wrong)
+        if len(self.faults) > faults and cls is not Policy:
             return FAULTY if base is None else replace(base, **values)
         whole = cls(**values) if base is None else replace(base, **values)
         for keys, wrong in CHECKS[cls](whole) if cls in CHECKS else ():
-            blamed = next((key for key in keys if key in spots), "")
-            self._fault(spots.get(blamed, node.spot), _path(where, blamed), wrong)
+            paths = [path_to(where, key) for key in keys]
+            blamed = next((path for path in paths if path in self.spots), where)
+            self._fault(self.spots[blamed].spot if blamed in self.spots else node.spot, blamed, wrong)
         return whole
 
-    def _fields(self, cls: Any, node: Node, base: Any, where: str) -> tuple[dict[str, Any], dict[str, Spot]]:
-        """The fields that the map fills without a fault, and the spot of each key it has."""
+    def _fields(self, cls: Any, node: Node, base: Any, where: str) -> tuple[dict[str, Any], set[str]]:
+        """The fields that the map fills without a fault, and the keys it has."""
         values: dict[str, Any] = {}
-        spots: dict[str, Spot] = {}
+        found: set[str] = set()
+        known = entries(cls)
         for key, value_node in self._pairs(node):
-            path = _path(where, key.value)
-            entry = entries(cls).get(key.value)
+            path = path_to(where, key.value)
+            entry = known.get(key.value)
             if entry is not None:
-                spots[entry.key] = value_node.spot
+                found.add(entry.key)
                 before = None if base is None else getattr(base, entry.fields[0])
+                if entry.clearable and _is_off(value_node):
+                    self.spots[path] = value_node
+                    values[entry.fields[0]] = ""
+                    continue
                 value = self._read(entry.kind, value_node, before, path)
-                if value is not FAULTY:
-                    values |= zip(entry.fields, value if len(entry.fields) > 1 else (value,), strict=True)
+                if value is FAULTY:
+                    continue
+                if len(entry.fields) == 1:
+                    values[entry.fields[0]] = value
+                else:
+                    values |= zip(entry.fields, value, strict=True)
             elif cls is not Policy or key.value != EXTENDS:
                 extra = (EXTENDS,) if cls is Policy else ()
-                self._fault(key.spot, path, one_of(key.value, "a key here", (*extra, *entries(cls))))
-        return values, spots
+                self._fault(key.spot, path, one_of(key.value, "a key here", (*extra, *known)))
+        return values, found
 
-    def _pairs(self, node: Node) -> Iterator[tuple[Text, Node]]:
+    def _pairs(self, node: Node) -> Iterable[tuple[Text, Node]]:
         """The keys of a map; none where nothing is written, as when all of them are commented out."""
         if isinstance(node, Entries):
-            yield from node.pairs
-        elif not (isinstance(node, Text) and node.plain and not node.value):
-            raise Wrong(f"{_what(node)} stands here", "write a map, such as key: value")
+            return node.pairs
+        if isinstance(node, Text) and node.plain and not node.value:
+            return ()
+        raise Wrong(f"{_what(node)} stands here", "write a map, such as key: value")
 
     # Names that depend on the rest of the file.
 
@@ -236,61 +280,49 @@ class Reading:
         return default
 
     def _severity(self, text: str) -> Severity:
-        names = {str(severity): severity for severity in Severity}
+        severity = self._severities.get(text.lower())
+        if severity is not None:
+            return severity
+        names = [str(severity) for severity in Severity]
         if self.scale is Scale.P:
-            names |= {severity.on(Scale.P): severity for severity in Severity}
-        for name, severity in names.items():
-            if text.lower() == name.lower():
-                return severity
+            names += [severity.on(Scale.P) for severity in Severity]
         if text.lower() in ("p0", "p1", "p2", "p3"):
             raise Wrong(
                 f"{shown(text)} is a name of the other scale", f"use one of {', '.join(names)}, or write scale: p"
             )
         raise one_of(text, "a severity", names)
 
-    def _zones_followed(self, policy: Policy, base: Policy) -> Policy:
-        """A calendar that names no zone of its own keeps the zone of the policy."""
-        followed = {
-            name: replace(calendar, zone=policy.zone)
-            if isinstance(calendar, Calendar)
-            and calendar.zone in ("UTC", base.zone)
-            and f"calendars.{name}.timezone" not in self.spots
-            else calendar
+    def _zones_followed(self, policy: Policy) -> Policy:
+        """A calendar or a rotation that names no zone of its own keeps the zone of the policy."""
+        calendars = {
+            name: replace(calendar, zone=policy.zone) if self._follows("calendars", name, calendar) else calendar
             for name, calendar in policy.calendars.items()
         }
-        return replace(policy, calendars=followed)
+        rotations = {
+            name: replace(rotation, zone=policy.zone) if self._follows("rotations", name, rotation) else rotation
+            for name, rotation in policy.rotations.items()
+        }
+        return replace(policy, calendars=calendars, rotations=rotations)
 
-    def _check_mentions(self, policy: Policy) -> None:
-        for kind, name, where in self.mentions:
-            if kind is Contact and name not in policy.contacts:
-                if name in policy.people:
-                    wrong = Wrong(f"{shown(name)} is a person", "name a contact that this person holds, see contacts:")
-                else:
-                    guess = nearest(name, policy.contacts)
-                    meant = f"did you mean {guess}? " if guess else ""
-                    wrong = Wrong(f"{shown(name)} is not a contact", f"{meant}add it to contacts:")
-                self._fault(self.spots[where], where, wrong)
-            if kind is CalendarName and name not in policy.calendars:
-                self._fault(self.spots[where], where, one_of(name, "a calendar", policy.calendars))
+    def _follows(self, part: str, name: str, one: Any) -> bool:
+        return isinstance(one, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.pinned
 
-    def _check_reach(self, policy: Policy) -> None:
-        """A target that takes decades of a short working week is a slip of the pen."""
-        for severity, targets in policy.targets.items():
-            for entry in entries(Targets).values():
-                target = getattr(targets, entry.fields[0])
-                if target is None or target.calendar is None or target.within.business_days:
-                    continue
-                if _reach(policy.calendars[target.calendar], target.within) > REACH:
-                    where = f"severities.{severity}.{entry.key}"
-                    on_scale = f"severities.{severity.on(self.scale)}.{entry.key}"
-                    spot = next(
-                        (self.spots[p] for p in (where, on_scale, f"calendars.{target.calendar}") if p in self.spots),
-                        Spot(),
-                    )
-                    wrong = Wrong(
-                        f"{target.within} of the open hours of {target.calendar} take over ten years", "such as 4h"
-                    )
-                    self._fault(spot, where, wrong)
+    def _check_names(self, policy: Policy) -> None:
+        for first, second, wrong in clashes(policy):
+            written = [path for path in (first, second) if path in self.spots]
+            self._fault_at(max(written, key=lambda path: self.spots[path].spot, default=first), wrong)
+        names = known(policy)
+        for kind, name, where, spot in self.mentions:
+            if name not in names[kind]:
+                self._fault(spot, where, unknown(kind, name, policy, names[kind]))
+
+    def _check_whole(self, policy: Policy) -> None:
+        """What can be seen only once nothing else is wrong."""
+        for where, wrong in dangling(policy, self.removed):
+            self._fault_at(where, wrong)
+        for where, calendar, wrong in too_far(policy, self.scale):
+            spot = self.spots.get(where) or self.spots.get(calendar)
+            self._fault(spot.spot if spot else Spot(), where, wrong)
 
     # Faults.
 
@@ -299,8 +331,24 @@ class Reading:
         if len(self.faults) >= FAULTS:
             raise _Enough
 
-    def _end(self) -> PolicyFaults:
+    def _fault_at(self, where: str, wrong: Wrong) -> None:
+        self._fault(self.spots[where].spot if where in self.spots else Spot(), where, wrong)
+
+    def end(self) -> PolicyFaults:
         return PolicyFaults(tuple(sorted(self.faults, key=lambda fault: (fault.line, fault.column))))
+
+
+@lru_cache(maxsize=4096)
+def _read_word(kind: Any, text: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return member(kind, text)
+    return WORDS[kind](text)
+
+
+@cache
+def _severities(scale: Scale) -> Mapping[str, Severity]:
+    names = {str(severity): severity for severity in Severity}
+    return names | {severity.on(scale).lower(): severity for severity in Severity}
 
 
 def _is_off(node: Node) -> bool:
@@ -311,17 +359,6 @@ def _what(node: Node) -> str:
     if isinstance(node, Text):
         return shown(node.value)
     return "a list" if isinstance(node, Items) else "a map"
-
-
-def _path(where: str, key: str) -> str:
-    return ".".join(part for part in (where, clean(key, 60)) if part)
-
-
-def _folded(kind: Any, name: Any) -> Any:
-    """What makes a name the same as another: not its case, and where we choose the names, not its separators either."""
-    if kind is Name:
-        return name.casefold().translate({ord(separator): None for separator in " -_."})
-    return name.casefold() if isinstance(name, str) else name
 
 
 def _must_be_new(key: str, before: str | None) -> None:
@@ -337,10 +374,3 @@ def _must_be_spelled(key: str, name: Any, inherited: Any) -> None:
 
 def _sound(values: list[Any]) -> tuple[Any, ...]:
     return tuple(value for value in values if value is not FAULTY)
-
-
-def _reach(calendar: Calendar, within: Duration) -> timedelta:
-    """About how long `within` takes on that calendar."""
-    opens, closes = (timedelta(hours=t.hour, minutes=t.minute) for t in (calendar.opens, calendar.closes))
-    a_day = closes - opens if opens < closes else closes - opens + timedelta(days=1)
-    return timedelta(days=7) * (within.elapsed / (a_day * len(calendar.days)))

@@ -6,53 +6,153 @@ A field is a key of its own name with dashes, read by its type, unless one of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from app.core.policy import Calendar, Floor, Intake, Labels, Person, Policy, Postmortem, Step, Target, Targets
+from app.core.policy import (
+    OWNER,
+    TEAM,
+    Alert,
+    Audience,
+    Calendar,
+    Cover,
+    Duration,
+    Duty,
+    FirstNotice,
+    Floor,
+    Goals,
+    Intake,
+    Labels,
+    Override,
+    Person,
+    Policy,
+    Postmortem,
+    Regulation,
+    Retention,
+    Rotation,
+    Runbook,
+    Service,
+    Step,
+    Target,
+    Targets,
+    Team,
+    Until,
+    WarRoom,
+)
+from app.core.severity import Scale, Severity
 from app.policy_file.fault import Wrong, shown
 from app.policy_file.words import (
     CalendarName,
+    Clock,
+    ClockName,
     Contact,
     Count,
+    Country,
+    Elapsed,
+    Feed,
     Heading,
     Hours,
     LabelName,
+    Link,
     Login,
+    Mail,
+    Moment,
     Name,
+    OwnCalendar,
+    OwnContact,
     Pace,
     Percent,
+    Reading,
+    Region,
     ReportField,
+    RoomLink,
+    RoomName,
+    RotationName,
+    RunbookName,
+    Score,
+    ServiceName,
+    TeamName,
+    Turn,
     Weekdays,
     Zone,
+    one_of,
+    regions,
 )
 
 FINER: Mapping[type, Mapping[str, Any]] = {
     Policy: {
+        "aliases": Mapping[Severity, tuple[Name, ...]],
         "zone": Zone,
         "warnings": tuple[Percent, ...],
         "silence": Count,
+        "audiences": Mapping[Name, Audience],
+        "regulations": Mapping[Name, Regulation],
         "calendars": Mapping[Name, Calendar],
         "people": Mapping[Login, Person],
         "contacts": Mapping[Name, tuple[Login, ...]],
+        "teams": Mapping[Name, Team],
+        "roles": Mapping[Name, Duty],
+        "rotations": Mapping[Name, Rotation],
+        "services": Mapping[Name, Service],
+        "runbooks": Mapping[Name, Runbook],
+        "alerts": Mapping[Name, Alert],
     },
-    Calendar: {"zone": Zone, "days": Weekdays},
+    Calendar: {"zone": Zone, "days": Weekdays, "country": Country, "region": Region},
     Target: {"calendar": CalendarName | None},
+    Audience: {"to": tuple[Contact, ...], "updates": Mapping[Severity, Pace]},
+    Regulation: {"within": Elapsed, "to": tuple[Contact, ...]},
     Step: {"to": tuple[Contact, ...], "repeat": Pace | None},
+    FirstNotice: {"to": tuple[Contact, ...]},
+    Person: {"mail": Mail},
+    Team: {"members": tuple[Login, ...], "calendar": OwnCalendar | None, "on_call": RotationName | None},
+    Duty: {"holder": tuple[Login, ...], "backup": tuple[Login, ...]},
+    Cover: {"since": Moment, "until": Moment, "person": Login, "instead_of": Login | None},
+    Rotation: {
+        "people": tuple[Login, ...],
+        "secondary": tuple[Login, ...],
+        "turn": Turn,
+        "hand_off": Clock,
+        "zone": Zone,
+        "feed": Feed,
+    },
+    Service: {
+        "owner": TeamName | None,
+        "on_call": RotationName | None,
+        "aliases": tuple[Name, ...],
+        "runbooks": tuple[RunbookName, ...],
+    },
+    Runbook: {"link": Link},
+    WarRoom: {"name": RoomName, "link": RoomLink},
+    Override: {
+        "services": tuple[ServiceName, ...],
+        "targets": Mapping[Severity, Mapping[ClockName, Target | None]],
+        "contacts": Mapping[OwnContact, tuple[Login, ...]],
+    },
+    Floor: {"service": ServiceName | None},
     Labels: {
         field.name: tuple[LabelName, LabelName, LabelName, LabelName] if field.name == "severities" else LabelName
         for field in fields(Labels)
     },
     Intake: {"fields": Mapping[Heading, ReportField]},
-    Postmortem: {"reviewers": tuple[Contact, ...]},
+    Alert: {"above": Reading},
+    Postmortem: {"reviewers": tuple[Contact, ...], "agenda": tuple[Elapsed, ...]},
+    Goals: {"detect": Elapsed, "respond": Elapsed, "resolve": Elapsed, "first_contact": Percent, "satisfaction": Score},
+    Retention: {"deliveries": Elapsed | None},
 }
 """What a field holds, where its type alone says too little."""
 
 SPELLED: Mapping[type, Mapping[str, str]] = {
     Policy: {"zone": "timezone", "targets": "severities", "ladders": "escalation"},
     Calendar: {"zone": "timezone"},
+    Rotation: {"zone": "timezone"},
+    Cover: {"since": "from"},
+    Regulation: {"kinds": "types"},
+    Runbook: {"kinds": "types"},
+    Override: {"kinds": "types", "targets": "severities", "ladders": "escalation"},
     Floor: {"kind": "type"},
+    Alert: {"kind": "type"},
 }
 """What a field is called in the file, where that is not its own name."""
 
@@ -62,8 +162,11 @@ JOINED: Mapping[type, Mapping[str, tuple[tuple[str, ...], Any]]] = {Calendar: {"
 SHORT: Mapping[type, str] = {Target: "within"}
 """The field that a scalar stands for, where a map could be written."""
 
-ELSEWHERE: Mapping[type, frozenset[str]] = {Policy: frozenset({"profile"})}
-"""Fields that are no keys: `extends` is read first, and decides the profile."""
+ELSEWHERE: Mapping[type, frozenset[str]] = {Policy: frozenset({"profile"}), Rotation: frozenset({"shifts"})}
+"""Fields that are no keys: `extends` is read first, and decides the profile; shifts are read from the feed."""
+
+STAYS: frozenset[Any] = frozenset({Calendar, Severity, Targets})
+"""What `off` cannot take out of a map of the profile: clocks fall back on calendars, and every severity has a value."""
 
 HOLIDAYS = 400
 """How many days off a calendar may list."""
@@ -71,12 +174,13 @@ HOLIDAYS = 400
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a map: the fields it fills, and what it holds."""
+    """One key of a map: the fields it fills, and what it holds.  A clearable one is a text that `off` makes empty."""
 
     key: str
     fields: tuple[str, ...]
     kind: Any
     required: bool = False
+    clearable: bool = False
 
 
 @cache
@@ -90,12 +194,50 @@ def entries(cls: type) -> Mapping[str, Entry]:
         if field.name not in hidden:
             key = spelled.get(field.name, field.name.replace("_", "-"))
             required = field.default is MISSING and field.default_factory is MISSING
-            found.append(Entry(key, (field.name,), finer.get(field.name, kinds[field.name]), required))
+            found.append(
+                Entry(key, (field.name,), finer.get(field.name, kinds[field.name]), required, field.default == "")
+            )
     return {entry.key: entry for entry in found}
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a type is read: as one of these forms, with the types inside it."""
+
+    form: str
+    inner: tuple[Any, ...] = ()
+    removable: bool = False
+
+
+@cache
+def shape_of(kind: Any) -> Shape:
+    origin, args = get_origin(kind), get_args(kind)
+    shape = Shape("word")
+    if origin in (Union, UnionType):
+        shape = Shape("optional", tuple(arg for arg in args if arg is not NoneType))
+    elif origin is tuple:
+        shape = Shape("list", args[:1]) if Ellipsis in args else Shape("row", args)
+    elif origin is frozenset:
+        shape = Shape("set", args)
+    elif origin is Mapping:
+        shape = Shape("map", args, removable=_removable(args[1]))
+    elif kind is Weekdays:
+        shape = Shape("weekdays")
+    elif is_dataclass(kind) and kind is not Duration:
+        shape = Shape("record")
+    return shape
+
+
+def _removable(kind: Any) -> bool:
+    """Whether `off` takes a name of such a map away.  Where a value can be `off` itself, it means just that."""
+    return get_origin(kind) is None and kind not in STAYS
+
+
 Finding = tuple[tuple[str, ...], Wrong]
-"""What is wrong with a whole, and whose fault it is: the first of these keys that the file has, or else the whole."""
+"""What is wrong with a whole, and whose fault it is: the first of these keys that the file has, or else the whole.
+
+A key may be a path, such as `severities.sev1.update`.
+"""
 
 
 def _targets(targets: Targets) -> Iterator[Finding]:
@@ -106,11 +248,37 @@ def _targets(targets: Targets) -> Iterator[Finding]:
 def _step(step: Step) -> Iterator[Finding]:
     if not step.to and not step.do:
         yield (), Wrong("the step does nothing", "write to: with a contact, or do: with what is asked for")
+    if step.repeat is not None and step.until is not Until.ACK:
+        yield (
+            ("repeat",),
+            Wrong("only a page is repeated, and this step is none", "write until: ack, or take repeat: out"),
+        )
+
+
+def _cover(cover: Cover) -> Iterator[Finding]:
+    if cover.until <= cover.since:
+        yield ("until",), Wrong("it ends before it begins", f"write a time after {cover.since:%Y-%m-%d %H:%M}")
+
+
+def _rotation(rotation: Rotation) -> Iterator[Finding]:
+    if not rotation.people and not rotation.feed:
+        yield (), Wrong("nobody takes a turn", "write people: with their logins, or feed: with an iCalendar")
+
+
+def _override(override: Override) -> Iterator[Finding]:
+    if not (override.targets or override.ladders or override.first_notice or override.contacts):
+        wanted = "write severities:, escalation:, first-notice: or contacts:"
+        yield (), Wrong("the override changes nothing", wanted)
+    for severity, clocks in override.targets.items():
+        update = clocks.get("update")
+        if update is not None and update.within.at_once:
+            paths = tuple(f"severities.{name}.update" for name in _names(severity))
+            yield paths, Wrong("'0m' would repeat without a pause", "such as 15m")
 
 
 def _floor(floor: Floor) -> Iterator[Finding]:
-    if floor.kind is None and floor.impact is None and floor.personal_data is None:
-        yield (), Wrong("the floor is under every incident", "give it a type, an impact or personal-data")
+    if floor.kind is None and floor.impact is None and floor.personal_data is None and floor.service is None:
+        yield (), Wrong("the floor is under every incident", "give it a type, an impact, personal-data or a service")
 
 
 def _calendar(calendar: Calendar) -> Iterator[Finding]:
@@ -118,6 +286,16 @@ def _calendar(calendar: Calendar) -> Iterator[Finding]:
         yield ("days",), Wrong("the calendar has no open day", "such as mon-fri")
     if len(calendar.holidays) > HOLIDAYS:
         yield ("holidays",), Wrong(f"{len(calendar.holidays)} days off", f"at most {HOLIDAYS} are read")
+    if calendar.region and not calendar.country:
+        yield ("region",), Wrong("a region without its country", "write country: beside it, such as DE")
+    elif calendar.region and calendar.region not in regions(calendar.country):
+        what = f"a region of {calendar.country} with holidays of its own"
+        known = regions(calendar.country)
+        wrong = one_of(calendar.region, what, known)
+        yield ("region", "country"), wrong if known else Wrong(wrong.found, "take it out")
+    both = sorted(calendar.holidays & calendar.workdays)
+    if both:
+        yield ("workdays", "holidays"), Wrong(f"{both[0]} is a day off and a day of work", "keep one")
 
 
 def _labels(labels: Labels) -> Iterator[Finding]:
@@ -132,17 +310,82 @@ def _labels(labels: Labels) -> Iterator[Finding]:
             holders[name.lower()] = entry.key
 
 
+def _retention(retention: Retention) -> Iterator[Finding]:
+    kept = retention.deliveries
+    if kept is not None and kept.seconds < 7 * 86400:
+        wrong = Wrong(f"'{kept}' is too short: GitHub may send a delivery again within a week", "from 7d, or off")
+        yield ("deliveries",), wrong
+
+
 def _policy(policy: Policy) -> Iterator[Finding]:
     if any(a >= b for a, b in zip(policy.warnings, policy.warnings[1:], strict=False)):
         yield ("warnings",), Wrong("the warnings do not rise", "such as [50, 80]")
+    yield from _reserved(policy)
+    yield from _severity_aliases(policy)
+    yield from _service_aliases(policy)
 
+
+def _reserved(policy: Policy) -> Iterator[Finding]:
+    words = [("calendars", TEAM, "the calendar of the team that owns a service")]
+    words += [(part, OWNER, "the team that owns a service") for part in REACHED]
+    for part, word, meaning in words:
+        for name in getattr(policy, part):
+            if name.lower() == word:
+                yield (f"{part}.{name}",), Wrong(f"{shown(name)} stands for {meaning}", "give it another name")
+
+
+def _severity_aliases(policy: Policy) -> Iterator[Finding]:
+    holders: dict[str, Severity] = {}
+    for severity, names in policy.aliases.items():
+        for name in names if isinstance(names, tuple) else ():
+            holder = holders.setdefault(name.casefold(), policy.scale.read(name) or severity)
+            if holder is not severity:
+                wrong = Wrong(f"{shown(name)} is {holder.said(policy.scale)} already", "give each its own")
+                yield tuple(f"aliases.{spelled}" for spelled in _names(severity)), wrong
+
+
+def _service_aliases(policy: Policy) -> Iterator[Finding]:
+    holders = {name.casefold(): name for name in policy.services}
+    for name, service in policy.services.items():
+        for alias in service.aliases if isinstance(service, Service) else ():
+            holder = holders.setdefault(alias.casefold(), name)
+            if holder != name:
+                wrong = Wrong(f"{shown(alias)} is used for {holder} and for {name}", "give each its own")
+                yield (f"services.{name}.aliases", f"services.{holder}.aliases", f"services.{holder}"), wrong
+
+
+def _names(severity: Severity) -> tuple[str, ...]:
+    """How a file may have spelled it, on either scale."""
+    spelled = (str(severity), *(severity.on(scale) for scale in Scale))
+    return (*spelled, *(name.lower() for name in spelled[1:]))
+
+
+REACHED = ("contacts", "roles", "teams", "rotations")
+"""Where the names stand that a step can be told to."""
 
 CHECKS: Mapping[type, Callable[[Any], Iterator[Finding]]] = {
     Targets: _targets,
     Step: _step,
+    Cover: _cover,
+    Rotation: _rotation,
+    Override: _override,
     Floor: _floor,
     Calendar: _calendar,
     Labels: _labels,
+    Retention: _retention,
     Policy: _policy,
 }
 """What must hold for a whole after its parts were read."""
+
+
+def _ladder(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
+    first: dict[tuple[Duration, frozenset[str]], int] = {}
+    for n, step in enumerate(steps):
+        if isinstance(step, Step):
+            before = first.setdefault((step.after, frozenset(step.to)), n)
+            if before != n:
+                yield n, Wrong(f"the step is told to the same after the same time as [{before}]", "make one of them")
+
+
+ROWS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _ladder}
+"""What must hold for a list of these: which of them is wrong.  One that has a fault already is no such type."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from datetime import date, time
+from datetime import date, datetime, time
 from difflib import get_close_matches
 from enum import Enum
 from functools import cache, lru_cache
+from heapq import nlargest
 from typing import Any, NewType
 from zoneinfo import available_timezones
 
-from app.core.policy import Duration
+from app.core.policy import Duration, Targets
 from app.core.report import Report
 from app.policy_file.fault import Wrong, shown
 
@@ -24,6 +25,13 @@ Login = NewType("Login", str)
 Name = NewType("Name", str)
 Contact = NewType("Contact", str)
 CalendarName = NewType("CalendarName", str)
+OwnCalendar = NewType("OwnCalendar", str)
+OwnContact = NewType("OwnContact", str)
+TeamName = NewType("TeamName", str)
+RotationName = NewType("RotationName", str)
+RunbookName = NewType("RunbookName", str)
+ServiceName = NewType("ServiceName", str)
+ClockName = NewType("ClockName", str)
 LabelName = NewType("LabelName", str)
 Heading = NewType("Heading", str)
 ReportField = NewType("ReportField", str)
@@ -33,15 +41,41 @@ Count = NewType("Count", int)
 Hours = NewType("Hours", tuple[time, time])
 WeekdayRange = NewType("WeekdayRange", frozenset[int])
 Weekdays = NewType("Weekdays", frozenset[int])
+Elapsed = NewType("Elapsed", Duration)
+Turn = NewType("Turn", Duration)
+Clock = NewType("Clock", time)
+Moment = NewType("Moment", datetime)
+Country = NewType("Country", str)
+Region = NewType("Region", str)
+Mail = NewType("Mail", str)
+Link = NewType("Link", str)
+Feed = NewType("Feed", str)
+RoomName = NewType("RoomName", str)
+RoomLink = NewType("RoomLink", str)
+Reading = NewType("Reading", str)
+Score = NewType("Score", str)
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 REPORT_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("doubts", "structured"))
 
-_LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}(?:_[A-Za-z0-9]{1,8})?")
-_HOURS = re.compile(r"([0-2]?[0-9]):([0-5][0-9])-([0-2]?[0-9]):([0-5][0-9])")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
+LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}(?:_[A-Za-z0-9]{1,8})?")
+HOURS = re.compile(r"([0-2]?[0-9]):([0-5][0-9])-([0-2]?[0-9]):([0-5][0-9])")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
+CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]((?:[01]?[0-9]|2[0-3]):[0-5][0-9])")
+MAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[\w-]{1,63}\.)+[\w-]{2,63}")
+HTTPS = re.compile(r"https://[\w.-]{1,253}(?::[0-9]{1,5})?(?:[/?#][^\s<>\"`\\^{|}]*)?")
+FILE = re.compile(r"[^\s<>\"`\\^{|}:?*/]+(?:/[^\s<>\"`\\^{|}:?*/]+)*")
+VARIABLE = re.compile(r"env:[A-Z][A-Z0-9_]{0,63}")
+_BLANK = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+READING = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?(?: ?[^\W\d][\w/]{0,20}| ?%|/[\w/]{1,20})?")
+SCORE = re.compile(r"[0-4](?:\.[0-9])?|5(?:\.0)?")
 _DURATION_WRONG = re.compile(r"('.*' is [^,:]*)(?:, |: )(.*)", re.DOTALL)
+
+
+LIKELY = 20
+"""How many of the known words, those that share the most letters, are compared letter by letter."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -52,7 +86,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 @lru_cache(maxsize=256)
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     by_lower = {name.lower(): name for name in known}
-    close = [word] if word in by_lower else get_close_matches(word, by_lower, n=1)
+    if word in by_lower:
+        return by_lower[word]
+    letters = set(word)
+    alike = nlargest(LIKELY, by_lower, key=lambda name: len(letters & set(name)) - len(letters ^ set(name)))
+    close = get_close_matches(word, alike, n=1)
     return by_lower[close[0]] if close else None
 
 
@@ -79,9 +117,47 @@ def pace(text: str) -> Duration:
     return length
 
 
+def elapsed(text: str) -> Duration:
+    length = pace(text)
+    if length.business_days:
+        raise Wrong(f"{shown(text)} counts business days", "every hour counts here: such as 72h")
+    return length
+
+
+def turn(text: str) -> Duration:
+    """How long one person is on call: `weekly`, `two-weekly`, or any length from an hour."""
+    spoken = TURNS.get(text.lower())
+    if spoken is not None:
+        return spoken
+    try:
+        length = Duration.parse(text)
+    except ValueError:
+        raise Wrong(f"{shown(text)} is not a turn", "such as weekly, two-weekly, 10d or 12h") from None
+    if length.business_days:
+        raise Wrong(f"{shown(text)} counts business days", "nights have somebody on call too: such as weekly or 10d")
+    if length.seconds < 3600:
+        raise Wrong(f"{shown(text)} is too short for a turn", "from 1h, such as 12h or weekly")
+    return length
+
+
+def clock(text: str) -> time:
+    found = CLOCK.fullmatch(text)
+    if found is None:
+        raise Wrong(f"{shown(text)} is not a time of the day", "such as 09:00")
+    return time(int(found[1]), int(found[2]))
+
+
+def moment(text: str) -> datetime:
+    """A wall clock time; its zone is that of whatever it stands in."""
+    found = MOMENT.fullmatch(text)
+    if found is None:
+        raise Wrong(f"{shown(text)} is not a date with a time", "such as 2026-12-24 18:00")
+    return datetime.combine(day(found[1]), clock(found[2]))
+
+
 def day(text: str) -> date:
     try:
-        if _DATE.fullmatch(text):
+        if DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
         raise Wrong(f"{shown(text)} is not in the calendar", "such as 2026-12-24") from None
@@ -90,7 +166,7 @@ def day(text: str) -> date:
 
 def hours(text: str) -> tuple[time, time]:
     """Wall clock times; 24:00 is midnight at the end, and an earlier second time is on the next day."""
-    found = _HOURS.fullmatch(text)
+    found = HOURS.fullmatch(text)
     if found is None:
         raise Wrong(f"{shown(text)} are not hours", "such as 09:00-17:00")
     opens, closes = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
@@ -132,12 +208,44 @@ def zone(text: str) -> str:
     )
 
 
+def country(text: str) -> str:
+    """A code whose national holidays are known."""
+    known = countries()
+    if text in known:
+        return text
+    guess = text.upper() if text.upper() in known else nearest(text, known)
+    meant = f"did you mean {guess}?" if guess else "such as DE or US"
+    raise Wrong(f"{shown(text)} is not an ISO 3166-1 code of a country whose holidays are known", meant)
+
+
+@cache
+def countries() -> tuple[str, ...]:
+    from holidays.registry import COUNTRIES  # noqa: PLC0415 - only a policy that names a country waits for it
+
+    return tuple(sorted(code for _, *codes in COUNTRIES.values() for code in codes if len(code) == 2))
+
+
+@cache
+def regions(country: str) -> tuple[str, ...]:
+    """The subdivisions of a country, one of `countries`, whose holidays differ."""
+    import holidays  # noqa: PLC0415 - as above
+
+    return tuple(getattr(holidays, country).subdivisions)
+
+
+def region(text: str) -> str:
+    """A code; whether the country has such a region is seen once both are read."""
+    if not re.fullmatch(r"[\w .'-]{1,40}", text):
+        raise Wrong(f"{shown(text)} is not an ISO 3166-2 subdivision", "without the country, such as BE")
+    return text
+
+
 def login(text: str) -> str:
     if "/" in text:
         raise Wrong(f"{shown(text)} is a team", "people, not teams, are mentioned: write the logins of its members")
-    if text.startswith("@") and _LOGIN.fullmatch(text[1:]):
+    if text.startswith("@") and LOGIN.fullmatch(text[1:]):
         raise Wrong(f"{shown(text)} begins with an @", f"write {text[1:]}")
-    if not _LOGIN.fullmatch(text):
+    if not LOGIN.fullmatch(text):
         raise Wrong(f"{shown(text)} is not a GitHub login", "such as mona")
     return text
 
@@ -167,12 +275,95 @@ def line(text: str) -> str:
     return text
 
 
+def mail(text: str) -> str:
+    if len(text) > 254 or not MAIL.fullmatch(text):
+        raise Wrong(f"{shown(text)} is not a mail address", "such as mona@example.com")
+    return text
+
+
+def link(text: str) -> str:
+    """Where something stands: an https address, or a path in the repository that cannot lead out of it."""
+    if text.lower().startswith("https://"):
+        return address(text)
+    if not is_path(text):
+        raise Wrong(
+            f"{shown(text)} is no link", "write an https address, or a path in the repository such as docs/runbook.md"
+        )
+    return text
+
+
+def feed(text: str) -> str:
+    if text.lower().startswith("https://"):
+        return address(text)
+    if VARIABLE.fullmatch(text) or (is_path(text) and text.endswith(".ics")):
+        return text
+    raise Wrong(
+        f"{shown(text)} is no feed", "write an https address, env:NAME, or a path in the repository such as on-call.ics"
+    )
+
+
+def address(text: str) -> str:
+    if len(text) > 500 or not HTTPS.fullmatch(text):
+        raise Wrong(f"{shown(text)} is not an https address", "such as https://example.com/page")
+    return text
+
+
+def is_path(text: str) -> bool:
+    """Whether it is a path inside the repository, from its top."""
+    parts = text.split("/")
+    return len(text) <= 200 and bool(FILE.fullmatch(text)) and "." not in parts and ".." not in parts
+
+
+def room_name(text: str) -> str:
+    return _filled(line(text), ("id", "number", "service"))
+
+
+def room_link(text: str) -> str:
+    """An https address with blanks, none of which can change whose address it is."""
+    _filled(text, ROOM_WORDS)
+    if _BLANK.search(text.removeprefix("https://").partition("/")[0]):
+        raise Wrong(f"{shown(text)} has a blank in the name of its host", "such as https://meet.example.com/{{ room }}")
+    if not HTTPS.fullmatch(_BLANK.sub("x", text)):
+        raise Wrong(f"{shown(text)} is not an https address", "such as https://meet.example.com/{{ room }}")
+    return text
+
+
+def _filled(text: str, known: tuple[str, ...]) -> str:
+    """The text, once each blank in it is one of the known ones."""
+    for blank in _BLANK.findall(text):
+        if blank.strip() not in known:
+            raise one_of(blank.strip(), "filled in here", known)
+    return text
+
+
+def reading(text: str) -> str:
+    if not READING.fullmatch(text):
+        raise Wrong(f"{shown(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min")
+    return text
+
+
+def score(text: str) -> str:
+    if not SCORE.fullmatch(text):
+        raise Wrong(f"{shown(text)} is not a score", "from 0.0 to 5.0, such as 4.0")
+    return text
+
+
+def clock_name(text: str) -> str:
+    if text not in CLOCKS:
+        raise one_of(text, "a clock", CLOCKS)
+    return text
+
+
 def report_field(text: str) -> str:
     attribute = {"type": "kind"}.get(text, text.replace("-", "_"))
     if attribute not in REPORT_FIELDS:
-        spelled = ["type" if known == "kind" else known.replace("_", "-") for known in REPORT_FIELDS]
-        raise one_of(text, "a field of a report", spelled)
+        raise one_of(text, "a field of a report", map(spelled_field, REPORT_FIELDS))
     return attribute
+
+
+def spelled_field(name: str) -> str:
+    """A field of the report as the file spells it."""
+    return "type" if name == "kind" else name.replace("_", "-")
 
 
 def percent(text: str) -> int:
@@ -183,7 +374,7 @@ def percent(text: str) -> int:
 
 
 def count(text: str) -> int:
-    if not _NUMBER.fullmatch(text) or int(text) < 1:
+    if not NUMBER.fullmatch(text) or int(text) < 1:
         raise Wrong(f"{shown(text)} is not a number from 1", "such as 2")
     return int(text)
 
@@ -196,12 +387,19 @@ def member(kind: type[Enum], text: str) -> Enum:
     raise one_of(text, NOUNS.get(kind.__name__, "known here"), (candidate.value for candidate in kind))
 
 
+DAY = 86400
+TURNS = {"weekly": Duration(seconds=7 * DAY), "two-weekly": Duration(seconds=14 * DAY)}
+CLOCKS = tuple(f.name for f in fields(Targets))
+ROOM_WORDS = ("id", "number", "service", "room")
+
 NOUNS = {
     "Scale": "a scale",
     "Until": "an end of a step",
     "Level": "a level",
     "Kind": "a type of incident",
     "Exposure": "an answer here",
+    "Via": "a kind of channel",
+    "Since": "a beginning of that clock",
 }
 
 WORDS: Mapping[Any, Callable[[str], Any]] = {
@@ -213,6 +411,13 @@ WORDS: Mapping[Any, Callable[[str], Any]] = {
     Name: name,
     Contact: name,
     CalendarName: name,
+    OwnCalendar: name,
+    OwnContact: name,
+    TeamName: name,
+    RotationName: name,
+    RunbookName: name,
+    ServiceName: name,
+    ClockName: clock_name,
     LabelName: label,
     Heading: line,
     ReportField: report_field,
@@ -221,4 +426,17 @@ WORDS: Mapping[Any, Callable[[str], Any]] = {
     Count: count,
     Hours: hours,
     WeekdayRange: weekdays,
+    Elapsed: elapsed,
+    Turn: turn,
+    Clock: clock,
+    Moment: moment,
+    Country: country,
+    Region: region,
+    Mail: mail,
+    Link: link,
+    Feed: feed,
+    RoomName: room_name,
+    RoomLink: room_link,
+    Reading: reading,
+    Score: score,
 }

@@ -1,0 +1,283 @@
+"""What holds and why: every value in force, the line that set it, and the document that line goes back to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+from app.core.policy import Policy
+from app.core.severity import Scale, Severity
+from app.policy_file.fault import clean
+from app.policy_file.layers import DEFAULT, PATH, layers, profile, profile_text
+from app.policy_file.reader import EXTENDS, Reading
+from app.policy_file.tree import Entries, Node, Text
+from app.policy_file.writing import written
+
+CHOICE = "choice"
+"""Stands for a document where none says it: it was our choice."""
+
+BUILT_IN = {
+    "aliases": CHOICE,
+    "timezone": CHOICE,
+    "warnings": CHOICE,
+    "silence": CHOICE,
+    "audiences": CHOICE,
+    "regulations": CHOICE,
+    "calendars": CHOICE,
+    "first-notice": "003",
+    "rotations": "004",
+    "war-room": "002, 004",
+    "matrix": "003",
+    "floors": "000, 003, 004",
+    "labels": CHOICE,
+    "intake": CHOICE,
+    "closing": "002",
+    "postmortem.required": "000, 002",
+    "postmortem.reviewers": "003",
+    "postmortem.document": "002",
+    "postmortem.review": "003",
+    "postmortem.overdue": "004",
+    "postmortem.agenda": "002, 003, 004",
+    "goals": "003, 004",
+    "retention": CHOICE,
+}
+"""The documents behind what holds where neither a file nor a profile says anything, by the beginning of a path."""
+
+_ITEM = re.compile(r"\[[0-9]+\]")
+_DOCUMENT = "(?:00[0-4]|external|choice)"
+_COMMENT = re.compile(rf"(?:^|\s)#\s*({_DOCUMENT}(?:, {_DOCUMENT})*)(?![\w-])")
+_PLAIN = re.compile(r"[\w./%+](?:[\w ./%+@-]|:(?! ))*(?<![ :])")
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One value in force.
+
+    `where` and `value` are in the language of the file.  `origin` is a file with a line, a profile or `built in`;
+    `document` names what a profile or a default goes back to, such as `003, 004`, and is empty for a team's own words.
+    """
+
+    where: str
+    value: str
+    origin: str
+    document: str
+
+
+def explained(
+    text: str | None, *, name: str = PATH, org: str | None = None, severity: Severity | None = None
+) -> tuple[Explained, ...]:
+    """Every value that holds under a file, in the order of the policy; None: the repository has no file.
+
+    `org` is the text of the organisation's file.  With `severity`, only what bears on it.  Raises PolicyFaults.
+    """
+    policy, readings = _layers(text, name, org)
+    kept = None if severity is None else _Bearing(policy, severity)
+    spelled = {scale: list(_leaves(written(policy, scale, whole=True))) for scale in Scale}
+    found = []
+    for n, leaf in enumerate(spelled[policy.scale]):
+        layer, node = _origin(readings, {scale: leaves[n] for scale, leaves in spelled.items()})
+        empty = leaf.value in (None, "", [], {})
+        if (layer is None and empty) or (kept is not None and not kept.bears(leaf)):
+            continue
+        value = flow(leaf.value) if empty else _as_written(node) or flow(leaf.value)
+        found.append(Explained(leaf.where, value, *_named(layer, node, leaf.where, readings)))
+    return tuple(found)
+
+
+def _as_written(node: Node | None) -> str:
+    """A single word as its file spells it, such as `72h` for three days; but a severity has the name it has here."""
+    if not isinstance(node, Text) or not node.plain or any(scale.read(node.value) for scale in Scale):
+        return ""
+    return clean(node.value, 200)
+
+
+def _layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple[Reading, ...]]:
+    if text is not None:
+        return layers(text, name=name, org=org)
+    if org is not None:
+        return layers(org, name=f"org: {PATH}")
+    return profile(DEFAULT)
+
+
+# The values one by one.
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    parts: tuple[str, ...]
+    value: Any
+
+    @property
+    def where(self) -> str:
+        return _joined(self.parts)
+
+
+def _joined(parts: tuple[str, ...]) -> str:
+    return "".join(part if _ITEM.fullmatch(part) else f".{clean(part, 60)}" for part in parts).removeprefix(".")
+
+
+def _leaves(value: Any, parts: tuple[str, ...] = ()) -> Iterator[_Leaf]:
+    """Maps are opened, and lists of maps; a map in a list that holds no further maps is one value."""
+    if isinstance(value, dict) and value and not (parts and _ITEM.fullmatch(parts[-1]) and _is_flat(value)):
+        for key, inner in value.items():
+            if parts or key != EXTENDS:
+                yield from _leaves(inner, (*parts, key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for n, item in enumerate(value):
+            yield from _leaves(item, (*parts, f"[{n}]"))
+    else:
+        yield _Leaf(parts, value)
+
+
+def _is_flat(value: dict[str, Any]) -> bool:
+    return not any(isinstance(inner, dict) or _has_maps(inner) for inner in value.values())
+
+
+def _has_maps(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def flow(value: Any) -> str:
+    """A written value on one line, as it may stand in a file."""
+    if value is None:
+        return "off"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        items = [flow(item) for item in value]
+        return items[0] if len(items) == 1 else f"[{', '.join(items)}]"
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text.lower() not in ("off", "null"):
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+# Where they come from.
+
+
+def _origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
+    """The highest layer that says so, and where it does.  A list or an `off` in a layer ends the search below it.
+
+    A layer names severities on its own scale, so the value has a path on each.
+    """
+    for reading in readings:
+        parts = leaves[reading.scale].parts
+        for end in range(len(parts), 0, -1):
+            node = reading.spots.get(_joined(parts[:end]))
+            if node is None:
+                continue
+            if end == len(parts) or not (isinstance(node, Entries) or _is_nothing(node)):
+                return reading, node
+            break
+    parts = leaves[Scale.SEV].parts
+    if parts[0] in ("calendars", "rotations") and parts[-1] == "timezone":
+        follows = next((reading for reading in readings if "timezone" in reading.spots), None)
+        return follows, follows.spots["timezone"] if follows else None
+    return None, None
+
+
+def _is_nothing(node: Node) -> bool:
+    return isinstance(node, Text) and node.plain and not node.value
+
+
+def _named(layer: Reading | None, node: Node | None, where: str, readings: tuple[Reading, ...]) -> tuple[str, str]:
+    """The origin and the document of a value."""
+    if layer is None or node is None:
+        begins = [path for path in BUILT_IN if f"{where}.".replace("[", ".").startswith(f"{path}.")]
+        return "built in", BUILT_IN.get(max(begins, key=len, default=""), CHOICE)
+    if layer is readings[-1]:
+        name = PurePath(layer.file).stem
+        return f"profile {name}", _document(name, node.line)
+    return f"{layer.file if layer.file.startswith('org: ') else PurePath(layer.file).name}:{node.line}", ""
+
+
+@cache
+def _document(name: str, line: int) -> str:
+    """The documents that the comment on that line of a profile names, or on the nearest line above it that it is part of."""
+    lines = profile_text(name).splitlines()
+    indent = len(lines[line - 1])
+    for text in reversed(lines[:line]):
+        begins = len(text) - len(text.lstrip(" "))
+        if not text.strip() or begins > indent:
+            continue
+        if found := _COMMENT.search(text):
+            return found[1]
+        indent = begins
+        if not begins:
+            break
+    return ""
+
+
+# What bears on one severity.
+
+_ENDED_BY = {"closing": "severities", "postmortem": "required", "war-room": "severities"}
+"""Parts that hold for the severities that one of their keys lists."""
+
+_SEVERITY_AT = {"severities": 1, "escalation": 1, "first-notice": 1, "aliases": 1, "audiences": 3, "overrides": 3}
+"""How many keys deep a part names severities."""
+
+_NAMED = frozenset({"contacts", "roles", "teams", "rotations", "calendars", "people"})
+_GENERAL = frozenset({"scale", "timezone", "warnings", "silence", "regulations"})
+
+
+class _Bearing:
+    """Tells the values that matter to incidents of one severity, in order of what names what."""
+
+    def __init__(self, policy: Policy, severity: Severity) -> None:
+        self._own = severity.said(policy.scale)
+        self._others = frozenset(other.said(policy.scale) for other in Severity) - {self._own}
+        everything = list(_leaves(written(policy)))
+        self._touched = {leaf.parts[:2] for leaf in everything if self._severity(leaf) == self._own}
+        self._touched |= {leaf.parts[:2] for leaf in everything if leaf.parts[2:3] == ("contacts",)}
+        self._listed = {leaf.parts[0] for leaf in everything if self._lists(leaf)}
+        self._named: frozenset[str] = frozenset()
+        while (
+            named := frozenset(word for leaf in everything if self.bears(leaf) for word in _words(leaf.value))
+            - self._named
+        ):
+            self._named |= named
+
+    def bears(self, leaf: _Leaf) -> bool:
+        """Whether the value says something of that severity, or of something that such a value names."""
+        first = leaf.parts[0]
+        severity = self._severity(leaf)
+        if severity is not None:
+            found = severity == self._own
+        elif first in _SEVERITY_AT:
+            found = leaf.parts[:2] in self._touched
+        elif first in _ENDED_BY:
+            found = first in self._listed
+        elif first in _NAMED:
+            found = not self._named.isdisjoint(leaf.parts[1:2])
+        elif first == "alerts":
+            found = leaf.parts[:2] in self._touched or self._own in _words(leaf.value)
+        else:
+            found = first in _GENERAL or (first in ("matrix", "floors", "intake") and self._own in _words(leaf.value))
+        return found
+
+    def _severity(self, leaf: _Leaf) -> str | None:
+        """The severity that the value is for, in the way of the parts that have one for each."""
+        if leaf.parts[0] == "alerts" and leaf.parts[-1] == "severity":
+            return str(leaf.value)
+        at = _SEVERITY_AT.get(leaf.parts[0], len(leaf.parts))
+        named = leaf.parts[at] if len(leaf.parts) > at else ""
+        return named if named == self._own or named in self._others else None
+
+    def _lists(self, leaf: _Leaf) -> bool:
+        return len(leaf.parts) == 2 and _ENDED_BY.get(leaf.parts[0]) == leaf.parts[1] and self._own in leaf.value
+
+
+def _words(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
+    elif value is not None:
+        yield str(value)

@@ -1,0 +1,228 @@
+"""The JSON Schema of the file, printed from the types, for editors and for checks that have nothing but a schema.
+
+The law of this file: it refuses nothing that the reader reads.  It sees a file as YAML 1.2 does, so `80` is a number, an
+empty value is null, and `off` is a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date
+from enum import Enum
+from typing import Any
+
+from app.core.policy import Duration, Policy, Targets
+from app.core.severity import Scale, Severity
+from app.policy_file import words
+from app.policy_file.layers import PATH, PROFILES
+from app.policy_file.reader import EXTENDS, ORG
+from app.policy_file.spelling import SHORT, entries, shape_of
+from app.policy_file.telling import EXAMPLES, HOLDS, MEANING, said
+from app.policy_file.words import DAYS, REPORT_FIELDS, TURNS, spelled_field
+
+Schema = dict[str, Any]
+
+_LENGTH = "[1-9][0-9]{0,4}(?:s|m|h|d|w)"
+_DURATION = "0m|[1-9][0-9]{0,4}(?:s|m|h|d|w|bd)"
+_LABEL = r"[^\s,](?:[^,]{0,48}[^\s,])?"
+_NAME = f"(?!@){_LABEL}"
+_LINE = r"\s*\S(?:.{0,198}\S)?\s*"
+_ADDRESS = r"https://[^\s]{1,492}"
+_SEGMENT = r"(?!\.\.?(?:/|$))[^\s<>\"`\\^{|}:?*/]+"
+_PATH = f"{_SEGMENT}(?:/{_SEGMENT})*"
+
+
+def _any_case(*words: str) -> str:
+    """A pattern of these words in upper or lower case."""
+    spelled = ("".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word) for word in words)
+    return f"(?:{'|'.join(spelled)})"
+
+
+_PATTERNS: Mapping[Any, str] = {
+    str: _LINE,
+    Duration: _DURATION,
+    date: words.DATE.pattern,
+    words.Zone: "[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
+    words.Login: words.LOGIN.pattern,
+    words.LabelName: _LABEL,
+    words.Heading: _LINE,
+    words.Pace: _DURATION.removeprefix("0m|"),
+    words.Elapsed: _LENGTH,
+    words.Turn: f"{_any_case(*TURNS)}|{_LENGTH}",
+    words.Clock: words.CLOCK.pattern,
+    words.Moment: words.MOMENT.pattern,
+    words.Percent: "[1-9][0-9]?|100",
+    words.Count: "[1-9][0-9]{0,5}",
+    words.Hours: words.HOURS.pattern,
+    words.WeekdayRange: rf"\s*{_any_case(*DAYS)}\s*(?:-\s*{_any_case(*DAYS)}\s*)?",
+    words.Country: "[A-Z]{2}",
+    words.Region: ".{1,40}",
+    words.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",
+    words.Link: f"{_ADDRESS}|{_PATH}",
+    words.Feed: f"{_ADDRESS}|{words.VARIABLE.pattern}|{_PATH}\\.ics",
+    words.RoomName: _LINE,
+    words.RoomLink: r"https://.{1,492}",
+    words.Reading: "[0-9].{0,40}",
+    words.Score: words.SCORE.pattern,
+}
+"""What a word of each kind looks like; one that is not here is a name."""
+
+_OFF: Schema = {"$ref": "#/$defs/Off"}
+
+
+def schema() -> Schema:
+    """What a policy file may hold, as far as a schema can tell: names that have to exist elsewhere are the reader's to check."""
+    printer = _Printer()
+    whole = printer.record(Policy)
+    whole["properties"] = {
+        EXTENDS: {
+            "description": "what the file builds on: a profile, or the file of the organisation",
+            "enum": [*PROFILES, ORG],
+            "default": PROFILES[0],
+        }
+    } | whole["properties"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Muster policy ({PATH})",
+        **whole,
+        "$defs": dict(sorted(printer.definitions.items())),
+    }
+
+
+class _Printer:
+    """Prints each shape of type; records and enumerations once, under their names."""
+
+    def __init__(self) -> None:
+        in_any_case = {"type": "string", "pattern": _exactly(f"{_any_case('off', 'null')}|~")}
+        self.definitions: dict[str, Schema] = {
+            "Off": {"description": "takes it away"} | _either({"enum": ["off", None]}, in_any_case)
+        }
+
+    def kind(self, kind: Any) -> Schema:
+        shape = shape_of(kind)
+        found: Schema
+        match shape.form:
+            case "word":
+                found = self.word(kind)
+            case "optional":
+                found = _either(self.kind(shape.inner[0]), _OFF)
+            case "record":
+                found = self.named(kind)
+            case "map":
+                keys, values = shape.inner
+                found = self.map(keys, values, removable=shape.removable)
+            case "row":
+                item = self.kind(shape.inner[0])
+                row = {"type": "array", "items": item, "minItems": len(shape.inner), "maxItems": len(shape.inner)}
+                found = _either(row, self.map(Severity, shape.inner[0], removable=False))
+            case "weekdays":
+                found = self.items(words.WeekdayRange)
+            case _:
+                found = self.items(shape.inner[0])
+        return found
+
+    def items(self, kind: Any) -> Schema:
+        item = self.kind(kind)
+        single = [] if is_dataclass(kind) and kind is not Duration else [item]
+        return _either({"type": "array", "items": item}, *single, _OFF)
+
+    def map(self, keys: Any, kind: Any, *, removable: bool) -> Schema:
+        value = self.kind(kind)
+        value = _either(value, _OFF) if removable else value
+        found: Schema = {"type": ["object", "null"], "additionalProperties": False}
+        if keys is Severity:
+            found["properties"] = {name: value for scale in Scale for name in _names(scale)}
+            found["patternProperties"] = {_exactly(f"{_any_case('sev')}[1-4]|{_any_case('p')}[0-3]"): value}
+        elif isinstance(keys, type) and issubclass(keys, Enum):
+            found["properties"] = {member.value: value for member in keys}
+            found["patternProperties"] = {_exactly(_any_case(*(member.value for member in keys))): value}
+        elif keys is words.ClockName:
+            found["properties"] = dict.fromkeys(words.CLOCKS, value)
+        else:
+            found["patternProperties"] = {_exactly(_PATTERNS.get(keys, _NAME)): value}
+        return found
+
+    def named(self, cls: Any) -> Schema:
+        """A record by its name, beside the short forms of it."""
+        name = cls.__name__
+        if name not in self.definitions:
+            self.definitions[name] = {}  # so that a record may hold itself
+            self.definitions[name] = self.record(cls)
+        found: Schema = {"$ref": f"#/$defs/{name}"}
+        if cls in SHORT:
+            found = _either(self.kind(entries(cls)[SHORT[cls]].kind), found)
+        return _either(found, _OFF) if cls is Targets else found
+
+    def record(self, cls: Any) -> Schema:
+        properties: dict[str, Schema] = {}
+        for key, entry in entries(cls).items():
+            held = self.kind(entry.kind)
+            held = _either(held, _OFF) if entry.clearable else held
+            properties[key] = {"description": MEANING[cls][key].replace("`", "")} | _without_description(held)
+            properties[key] |= _default(cls, entry.fields)
+        required = [key for key, entry in entries(cls).items() if entry.required]
+        found: Schema = {
+            "description": said(cls),
+            "type": "object" if required else ["object", "null"],
+            "properties": properties,
+            "additionalProperties": False,
+        }
+        return found | ({"required": required} if required and cls not in SHORT else {})
+
+    def word(self, kind: Any) -> Schema:
+        if kind is Severity:
+            return self.enumeration("Severity", [name for scale in Scale for name in _names(scale)])
+        if kind is words.ReportField:
+            return self.enumeration("ReportField", [spelled_field(name) for name in REPORT_FIELDS])
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return self.enumeration(kind.__name__, [member.value for member in kind])
+        name = "Line" if kind is str else kind.__name__[0].upper() + kind.__name__[1:]
+        self.definitions.setdefault(name, _word(kind))
+        return {"$ref": f"#/$defs/{name}"}
+
+    def enumeration(self, name: str, values: list[str]) -> Schema:
+        in_any_case = {"type": "string", "pattern": _exactly(_any_case(*(value.lower() for value in values)))}
+        self.definitions.setdefault(name, _either({"enum": values}, in_any_case))
+        return {"$ref": f"#/$defs/{name}"}
+
+
+def _word(kind: Any) -> Schema:
+    pattern = _PATTERNS.get(kind, _NAME)
+    found: Schema = {"description": HOLDS[kind].replace("`", ""), "type": "string"}
+    if kind in (words.Percent, words.Count):
+        found |= {"type": ["integer", "string"], "minimum": 1, "maximum": 100 if kind is words.Percent else 999_999}
+    elif kind is words.Score:
+        found |= {"type": ["number", "string"], "minimum": 0, "maximum": 5}
+    elif kind not in (Duration, words.Pace, words.Elapsed, words.Turn):
+        found["type"] = ["string", "number", "boolean"]  # a text, whatever else it looks like
+    found["pattern"] = _exactly(pattern)
+    return found | ({"examples": list(EXAMPLES[kind])} if kind in EXAMPLES else {})
+
+
+def _either(*choices: Schema) -> Schema:
+    """One of these; a choice among choices is opened."""
+    flat: list[Schema] = []
+    for choice in choices:
+        for one in choice["anyOf"] if set(choice) == {"anyOf"} else [choice]:
+            if one not in flat:
+                flat.append(one)
+    return {"anyOf": flat}
+
+
+def _without_description(held: Schema) -> Schema:
+    return {key: value for key, value in held.items() if key != "description"}
+
+
+def _default(cls: Any, names: tuple[str, ...]) -> Schema:
+    """The default where it is a single number; everything else depends on the profile."""
+    field = next(field for field in fields(cls) if field.name == names[0])
+    return {"default": field.default} if isinstance(field.default, int) else {}
+
+
+def _names(scale: Scale) -> list[str]:
+    return [severity.said(scale) for severity in Severity]
+
+
+def _exactly(pattern: str) -> str:
+    return f"^(?:{pattern})$"

@@ -1,0 +1,138 @@
+"""Names that one part of a policy uses for another.
+
+The law of this file: whatever is named is declared, and a name that a step can be told to stands for one thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from app.core.policy import OWNER, TEAM, Duty, Policy, Service
+from app.policy_file.fault import Wrong, clean, shown
+from app.policy_file.spelling import REACHED, entries, shape_of
+from app.policy_file.words import (
+    CalendarName,
+    Contact,
+    Name,
+    OwnCalendar,
+    OwnContact,
+    RotationName,
+    RunbookName,
+    ServiceName,
+    TeamName,
+    nearest,
+    one_of,
+)
+
+MENTIONS = frozenset({Contact, OwnContact, CalendarName, OwnCalendar, TeamName, RotationName, RunbookName, ServiceName})
+"""The kinds of word that are such names."""
+
+_PARTS: Mapping[Any, tuple[str, str]] = {
+    TeamName: ("a team", "teams"),
+    RotationName: ("a rotation", "rotations"),
+    RunbookName: ("a runbook", "runbooks"),
+    ServiceName: ("a service", "services"),
+}
+"""What a name stands for, and where it has to be declared."""
+
+_CALLED = {"contacts": "a contact", "roles": "a role", "teams": "a team", "rotations": "a rotation"}
+_FILLED = frozenset({("contacts", part) for part in REACHED[1:]} | {("roles", "rotations")})
+"""What may be declared empty, and filled by the other: the profiles declare contacts and roles that nobody holds yet."""
+
+_SEPARATORS = {ord(separator): None for separator in " -_."}
+
+
+def path_to(where: str, key: str) -> str:
+    """The path to what stands under that key."""
+    if len(key) > 60 or not key.isprintable():
+        key = clean(key, 60)
+    return f"{where}.{key}" if where and key else where or key
+
+
+def folded(kind: Any, name: Any) -> Any:
+    """What makes a name the same as another: not its case, and where we choose the names, not its separators either."""
+    if kind is Name:
+        return name.casefold().translate(_SEPARATORS)
+    return name.casefold() if isinstance(name, str) else name
+
+
+def known(policy: Policy) -> Mapping[Any, Collection[str]]:
+    """The names that each kind of mention may use."""
+    held = {*policy.contacts, *policy.roles, *policy.rotations}
+    return {
+        Contact: {OWNER, *held, *policy.teams},
+        OwnContact: held - policy.teams.keys(),
+        CalendarName: (*policy.calendars, TEAM),
+        OwnCalendar: tuple(policy.calendars),
+        **{kind: getattr(policy, part) for kind, (_, part) in _PARTS.items()},
+    }
+
+
+def unknown(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wrong:
+    """What to say of a name that is none of the known ones."""
+    if kind in (CalendarName, OwnCalendar):
+        return one_of(name, "a calendar", known)
+    called, part = _PARTS.get(kind, ("a contact", "contacts"))
+    if kind is OwnContact and name in policy.teams:
+        return Wrong(f"{shown(name)} is a team, not a contact", "tell another contact in escalation:")
+    if kind is Contact and name in policy.people:
+        return Wrong(f"{shown(name)} is a person", "name a contact that this person holds, see contacts:")
+    for service, named in policy.services.items() if kind is ServiceName else ():
+        if isinstance(named, Service) and name.casefold() in map(str.casefold, named.aliases):
+            return Wrong(f"{shown(name)} is another name of a service", f"write {service}")
+    guess = nearest(name, sorted(known))
+    meant = f"did you mean {guess}? " if guess else ""
+    return Wrong(f"{shown(name)} is not {called}", f"{meant}add it to {part}:")
+
+
+def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
+    """Names that stand for two things, or for one in two spellings: both paths, and what is wrong with the later one."""
+    holders: dict[Any, tuple[str, str]] = {}
+    for part in REACHED:
+        for name in getattr(policy, part):
+            key = folded(Name, name)
+            if key not in holders:
+                holders[key] = part, name
+                continue
+            before, first = holders[key]
+            wrong = None
+            if first != name:
+                wrong = Wrong(f"{shown(name)} is not written like {shown(first)}", f"write {first}")
+            elif (before, part) in _FILLED and getattr(policy, before)[first] in ((), Duty()):
+                holders[key] = part, name
+            else:
+                wrong = Wrong(
+                    f"{shown(name)} is used for {_CALLED[before]} and for {_CALLED[part]}", "give each its own"
+                )
+            if wrong is not None:
+                yield f"{part}.{name}", f"{before}.{first}", wrong
+
+
+def dangling(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[tuple[str, Wrong]]:
+    """Names that were taken away, by part and name, and are still used by what was inherited: each with its path."""
+    for part, name in removed:
+        for kind, mentioned, where in mentions(Policy, policy, ""):
+            meant = REACHED if kind is Contact else (_PARTS[kind][1],) if kind in _PARTS else ()
+            if mentioned == name and part in meant and not any(name in getattr(policy, other) for other in meant):
+                yield f"{part}.{name}", Wrong(f"{shown(name)} is still named by {where}", "change that too")
+                break
+
+
+def mentions(kind: Any, value: Any, where: str) -> Iterator[tuple[Any, str, str]]:
+    """Every name that a value, read as that kind, holds for something else of the policy: its kind, itself, its path."""
+    shape = shape_of(kind)
+    if kind in MENTIONS:
+        yield kind, value, where
+    elif shape.form == "optional" and value is not None:
+        yield from mentions(shape.inner[0], value, where)
+    elif shape.form == "list":
+        for n, item in enumerate(value):
+            yield from mentions(shape.inner[0], item, f"{where}[{n}]")
+    elif shape.form == "map":
+        for key, item in value.items():
+            yield from mentions(shape.inner[1], item, path_to(where, str(key)))
+    elif shape.form == "record":
+        for entry in entries(kind).values():
+            if len(entry.fields) == 1:
+                yield from mentions(entry.kind, getattr(value, entry.fields[0]), path_to(where, entry.key))

@@ -1,0 +1,51 @@
+"""How far into the future the targets of a policy lead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from app.core.policy import BUSINESS, TEAM, Calendar, Duration, Policy, Target
+from app.core.severity import Scale, Severity
+from app.policy_file.fault import Wrong
+from app.policy_file.words import CLOCKS
+
+REACH = timedelta(days=3650)
+"""How long a target may take when only the open hours of a calendar count."""
+
+
+def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
+    """Targets that take decades of a short working week, a slip of the pen: each with its path and that of the calendar."""
+    for where, target in _targets(policy, scale):
+        hours = target.calendar
+        if hours is None or target.within.business_days:
+            continue
+        teams = {team.calendar for team in policy.teams.values() if team.calendar}
+        for name in sorted({BUSINESS, *teams}) if hours == TEAM else (hours,):
+            if _takes(policy.calendars[name], target.within) > REACH:
+                wrong = Wrong(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
+                yield where, f"calendars.{name}", wrong
+                break
+
+
+def _targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, Target]]:
+    for severity, targets in policy.targets.items():
+        yield from _running("severities", severity, {name: getattr(targets, name) for name in CLOCKS}, scale)
+    for n, override in enumerate(policy.overrides):
+        for severity, clocks in override.targets.items():
+            yield from _running(f"overrides[{n}].severities", severity, clocks, scale)
+
+
+def _running(
+    where: str, severity: Severity, clocks: Mapping[str, Target | None], scale: Scale
+) -> Iterator[tuple[str, Target]]:
+    for clock, target in clocks.items():
+        if target is not None:
+            yield f"{where}.{severity.said(scale)}.{clock}", target
+
+
+def _takes(calendar: Calendar, within: Duration) -> timedelta:
+    """About how long `within` takes on that calendar."""
+    opens, closes = (timedelta(hours=t.hour, minutes=t.minute) for t in (calendar.opens, calendar.closes))
+    a_day = closes - opens if opens < closes else closes - opens + timedelta(days=1)
+    return timedelta(days=7) * (within.elapsed / (a_day * len(calendar.days)))

@@ -1,0 +1,154 @@
+"""The inverse of the reader: a policy in the language of its file.
+
+The law of this file: what is written is read as the same policy again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from datetime import time
+from enum import Enum
+from typing import Any
+
+import yaml
+
+from app.core.policy import Calendar, Policy, Rotation
+from app.core.severity import Scale, Severity
+from app.policy_file.layers import shipped
+from app.policy_file.reader import EXTENDS
+from app.policy_file.spelling import SHORT, Entry, entries, shape_of
+from app.policy_file.words import DAYS, TURNS, Clock, Hours, Moment, ReportField, Turn, spelled_field
+
+Written = dict[str, Any]
+"""Maps, lists and texts; None is `off`."""
+
+_FOLLOWED = {Calendar: "timezone", Rotation: "timezone"}
+"""A key that means something else where it is not written: the zone of the policy."""
+
+
+def written(policy: Policy, scale: Scale | None = None, *, whole: bool = False) -> Written:
+    """The policy as a file on its profile would say it in full; what the profile has and it has not is `off`.
+
+    `scale` is the one to name severities by, without it the policy's own.  `whole` writes the defaults of what is named
+    in a map too, such as those of a rotation.
+    """
+    writer = _Writer(scale or policy.scale, whole=whole)
+    return {EXTENDS: policy.profile} | writer.record(Policy, policy, shipped(policy.profile))
+
+
+def dumped(policy: Policy) -> str:
+    """The text of a file that makes that policy."""
+    text: str = yaml.safe_dump(written(policy), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+class _Writer:
+    """Writes each shape of type, with the names of severities on one scale."""
+
+    def __init__(self, scale: Scale, *, whole: bool) -> None:
+        self.scale = scale
+        self.whole = whole
+
+    def value(self, kind: Any, value: Any, base: Any) -> Any:
+        shape = shape_of(kind)
+        found: Any
+        match shape.form:
+            case "word":
+                found = self.word(kind, value)
+            case "optional":
+                found = None if value is None else self.value(shape.inner[0], value, base)
+            case "record" if kind in SHORT and _is_short(kind, value):
+                short = entries(kind)[SHORT[kind]]
+                found = self.value(short.kind, getattr(value, short.fields[0]), None)
+            case "record":
+                found = self.record(kind, value, base)
+            case "map":
+                keys, values = shape.inner
+                found = self.map(keys, values, value, base or {}, removable=shape.removable)
+            case "weekdays":
+                found = _days(value)
+            case _:
+                item = _Writer(self.scale, whole=False)
+                found = [item.value(shape.inner[0], one, None) for one in _ordered(value)]
+        return found
+
+    def record(self, cls: Any, value: Any, base: Any) -> Written:
+        """All fields where they are laid over those of `base`, else those that are not the defaults."""
+        return {
+            entry.key: self.field(entry, value, base)
+            for entry in entries(cls).values()
+            if base is not None or _FOLLOWED.get(cls) == entry.key or self._counts(cls, entry, value)
+        }
+
+    def _counts(self, cls: Any, entry: Entry, value: Any) -> bool:
+        return not _is_default(cls, entry, value) or (self.whole and any(getattr(value, name) for name in entry.fields))
+
+    def field(self, entry: Entry, value: Any, base: Any) -> Any:
+        if len(entry.fields) > 1:
+            return self.word(entry.kind, tuple(getattr(value, name) for name in entry.fields))
+        found, (name,) = getattr(value, entry.fields[0]), entry.fields
+        if entry.clearable and found == "":
+            return None
+        return self.value(entry.kind, found, None if base is None else getattr(base, name))
+
+    def map(
+        self, key_kind: Any, kind: Any, value: Mapping[Any, Any], base: Mapping[Any, Any], *, removable: bool
+    ) -> Written:
+        found = {self.word(key_kind, key): self.value(kind, one, base.get(key)) for key, one in value.items()}
+        gone = [self.word(key_kind, key) for key in base if key not in value] if removable else []
+        return found | dict.fromkeys(gone)
+
+    def word(self, kind: Any, value: Any) -> str:
+        if isinstance(value, Severity):
+            return value.said(self.scale)
+        if isinstance(value, Enum):
+            return str(value.value)
+        return _SPELLED.get(kind, str)(value)
+
+
+def _is_short(cls: Any, value: Any) -> bool:
+    """Whether all but the short field are as they would be without being written."""
+    return all(_is_default(cls, entry, value) for key, entry in entries(cls).items() if key != SHORT[cls])
+
+
+def _is_default(cls: Any, entry: Entry, value: Any) -> bool:
+    found = {field.name: field for field in fields(cls)}
+    for name in entry.fields:
+        field = found[name]
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if getattr(value, name) != default:
+            return False
+    return True
+
+
+def _ordered(values: Any) -> list[Any]:
+    return sorted(values) if isinstance(values, frozenset) else list(values)
+
+
+def _days(days: frozenset[int]) -> list[str]:
+    """Days of the week in as few ranges as can be."""
+    starts = [day for day in range(7) if day in days and (day == 0 or day - 1 not in days)]
+    ends = [day for day in range(7) if day in days and (day == 6 or day + 1 not in days)]
+    return [
+        DAYS[first] if first == last else f"{DAYS[first]}-{DAYS[last]}"
+        for first, last in zip(starts, ends, strict=True)
+    ]
+
+
+def _hours(hours: tuple[time, time]) -> str:
+    opens, closes = hours
+    return f"{opens:%H:%M}-{'24:00' if closes == time() else f'{closes:%H:%M}'}"
+
+
+def _turn(length: Any) -> str:
+    return next((word for word, known in TURNS.items() if known == length), str(length))
+
+
+_SPELLED: Mapping[Any, Callable[[Any], str]] = {
+    Hours: _hours,
+    Turn: _turn,
+    Clock: lambda clock: f"{clock:%H:%M}",
+    Moment: lambda moment: f"{moment:%Y-%m-%d %H:%M}",
+    ReportField: spelled_field,
+}

@@ -1,0 +1,51 @@
+"""What an editor makes of a file: YAML 1.2, in which `80` is a number and `off` a text, held against the schema."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from app.policy_file import schema
+from app.policy_file.tree import Entries, Items, Node, Text, parse
+
+
+def loaded(text: str) -> Any:
+    tree, _ = parse(text)
+    return _value(tree)
+
+
+def _value(node: Node) -> Any:
+    if isinstance(node, Entries):
+        return {key.value: _value(value) for key, value in node.pairs}
+    if isinstance(node, Items):
+        return [_value(item) for item in node.nodes]
+    return _scalar(node) if node.plain else node.value
+
+
+def _scalar(node: Text) -> Any:
+    if node.value in ("", "~", "null", "Null", "NULL"):
+        return None
+    if node.value in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return node.value.lower() == "true"
+    if re.fullmatch(r"[-+]?[0-9]+", node.value):
+        return int(node.value)
+    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", node.value):
+        return float(node.value)
+    return node.value
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(schema())
+
+
+def refused(text: str) -> list[str]:
+    """What the schema says against a file, each with the path."""
+    return [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(loaded(text))]
+
+
+def valid(text: str) -> bool:
+    return not refused(text)

@@ -1,0 +1,102 @@
+"""Policy files of every kind, made from the types as the schema is: what a strategy says of a key, the reader must read."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from enum import Enum
+from typing import Any
+
+from hypothesis import strategies as st
+
+from app.core.policy import Cover, Duration, Step, Targets
+from app.core.severity import Severity
+from app.policy_file import words
+from app.policy_file.spelling import entries, shape_of
+from app.policy_file.telling import EXAMPLES
+
+ORG = """
+extends: {profile}
+people: {{mona: {{name: Mona Lisa}}, hubot: }}
+contacts: {{it-manager: mona, on-call: hubot}}
+teams: {{payments: {{members: [mona, hubot]}}, search: {{members: mona}}}}
+rotations: {{night: {{people: [mona, hubot]}}, day: {{people: hubot, timezone: Asia/Tokyo}}}}
+runbooks: {{database: {{link: docs/database.md}}}}
+services: {{checkout: {{owner: payments, aliases: shop}}, index: {{}}}}
+calendars: {{late: {{hours: 12:00-20:00}}}}
+audiences: {{partners: {{to: it-manager, first: {{sev1: 1h}}}}}}
+"""
+"""What the files below stand on, so that there is something for names to mean."""
+
+NAMES: dict[Any, tuple[str, ...]] = {
+    words.Name: ("payments", "search", "night", "day", "database", "checkout", "index", "late", "partners", "new one"),
+    words.Contact: ("it-manager", "on-call", "payments", "night", "owner"),
+    words.OwnContact: ("it-manager", "on-call"),
+    words.CalendarName: ("late", "business", "team"),
+    words.OwnCalendar: ("late", "business"),
+    words.TeamName: ("payments", "search"),
+    words.RotationName: ("night", "day"),
+    words.RunbookName: ("database",),
+    words.ServiceName: ("checkout", "index"),
+    words.ClockName: words.CLOCKS,
+    words.ReportField: ("type", "started-at", "urgency"),
+    words.Country: ("DE",),
+    words.Region: ("BE", "BY"),
+    str: ("a text", "off", "null", "5", "a: b, [c] #d", "Grüße", "x" * 200),
+}
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """What a file may have where a value of that kind stands."""
+    shape = shape_of(kind)
+    found: st.SearchStrategy[Any]
+    match shape.form:
+        case "word":
+            found = _words(kind)
+        case "optional":
+            found = st.none() | values(shape.inner[0])
+        case "record":
+            found = _records(kind)
+        case "map":
+            keys, inner = shape.inner
+            held = st.none() | values(inner) if shape.removable else values(inner)
+            found = st.dictionaries(_words(keys), held, max_size=3)
+        case "row":
+            found = st.dictionaries(_words(Severity), values(shape.inner[0]), max_size=2)
+        case "weekdays":
+            found = st.lists(_words(words.WeekdayRange), min_size=1, max_size=3)
+        case _:
+            (inner, *_) = shape.inner
+            many = st.lists(values(inner), max_size=3)
+            found = many if is_dataclass(inner) and inner is not Duration else many | values(inner)
+    return found
+
+
+def _words(kind: Any) -> st.SearchStrategy[str]:
+    if kind is Severity:
+        return st.sampled_from([str(severity) for severity in Severity])
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return st.sampled_from([member.value for member in kind])
+    if kind is words.LabelName:
+        return st.integers(0, 10**6).map("label {}".format)
+    return st.sampled_from(NAMES.get(kind) or EXAMPLES[kind])
+
+
+def _records(cls: Any) -> st.SearchStrategy[Any]:
+    known = entries(cls)
+    held = {
+        key: st.none() | values(entry.kind) if entry.clearable else values(entry.kind) for key, entry in known.items()
+    }
+    needed = {key: held[key] for key, entry in known.items() if entry.required}
+    found: st.SearchStrategy[Any] = st.fixed_dictionaries(
+        needed, optional={key: value for key, value in held.items() if key not in needed}
+    )
+    if cls is Step:
+        found = found.map(_sensible)
+    if cls is Cover:
+        found = found.map(lambda cover: cover | {"until": "2027-01-01 00:00"})
+    return st.none() | found if cls is Targets else found
+
+
+def _sensible(step: dict[str, Any]) -> dict[str, Any]:
+    """A step that does something, and repeats only what is a page."""
+    return step | {"do": "look"} | ({"until": "ack"} if step.get("repeat") else {})

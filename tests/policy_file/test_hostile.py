@@ -1,0 +1,82 @@
+"""Hostile files, each in a process of its own with little memory."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+HOSTILE = {
+    "aliases of aliases": r"""'a: &a [lol,lol]\n' + ''.join(f'{c}: &{c} [{",".join(["*" + p] * 9)}]\n' for p, c in zip('abcdefgh', 'bcdefghi'))""",
+    "merge keys": r"""'a: &a {x: 1}\n' + ''.join(f'b{n}: &b{n}\n  <<: [*a, *a, *a, *a]\n' for n in range(20))""",
+    "open brackets": "'[' * 40000",
+    "open braces": "'{' * 40000",
+    "a list of lists of lists": "'- ' * 30000",
+    "keys of keys": "'? ' * 20000",
+    "an anchor in itself": "'a: &a [*a]'",
+    "a key twice": r"'sla: 5m\nsla: 99d'",
+    "a date that is none": "'a: 2026-02-30'",
+    "a hundred megabytes": "'a' * 100_000_000",
+    "a very long length": "'silence: ' + '9' * 60000",
+    "a very long key": "'k' * 60000 + ': 1'",
+    "very many keys": r"''.join(f'k{n}:\n' for n in range(8000))",
+    "very many zones": r"'calendars:\n' + ''.join(f'  c{n}: {{timezone: Europ/Belrin{n}}}\n' for n in range(400))",
+    "a long directive": r"'%YAML ' + '9' * 5000 + '.1\n---\na: b'",
+    "quotes": "'a: ' + '\"' * 65000",
+    "only dashes": "'-' * 65000",
+    "pipes": "'| a ' * 16000",
+    "line ends": r"'\n' * 65536",
+    "percent signs": "'%' * 65000",
+    "a NUL": r"'extends: guide\n\0'",
+}  # fmt: skip
+
+SLOW = {"very many keys", "very many zones"}
+"""Those that are told a hundred faults, each with the word that was meant."""
+
+CHILD = """
+import resource, sys, time
+resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
+from app.policy_file import PolicyFaults, read, shipped
+shipped("guide")
+text = {text}
+began = time.process_time()
+try:
+    read(text, name="f")
+except PolicyFaults as error:
+    print(str(error).splitlines()[0])
+spent = time.process_time() - began
+assert spent < (0.1 if {quick} else 2), spent
+"""
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_is_answered_at_once(what: str) -> None:
+    program = CHILD.replace("{text}", HOSTILE[what]).replace("{quick}", str(what not in SLOW))
+    child = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
+    assert (child.returncode, child.stderr) == (0, "")
+    assert not child.stdout or re.match(r"f:\d+:\d+: [^\n]+\n$", child.stdout)
+
+
+WITHOUT = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
+from app.policy_file.tree import PARSER, PurePython, Refused, parse
+assert PARSER is not PurePython, "libyaml is installed with the wheels of PyYAML"
+for parser in (PARSER, PurePython):
+    try:
+        parse({text}, parser)
+    except Refused as refused:
+        print(refused.wrong.found)
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["'[' * 40000", "'{a: ' * 13000", "'- ' * 30000", "'\\n'.join('  ' * n + '-' for n in range(200))"]
+)
+def test_neither_parser_goes_deeper_than_it_may(text: str) -> None:
+    program = WITHOUT.replace("{text}", text)
+    child = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
+    assert (child.returncode, child.stderr) == (0, "")
+    assert child.stdout == "the file is nested too deeply\n" * 2

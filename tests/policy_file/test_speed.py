@@ -1,0 +1,46 @@
+"""How long reading takes: a policy as large as can be, within 100 ms."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from app.core.severity import Severity
+from app.policy_file import read
+from app.policy_file.explain import explained
+from app.policy_file.tree import SIZE
+from app.policy_file.words import regions
+
+from .large import large
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    regions("DE")  # loads the library of national holidays, which a process does once
+    return large()
+
+
+def test_the_large_policy_is_large_and_whole(text: str) -> None:
+    policy = read(text)
+    assert 0.98 * SIZE < len(text.encode()) <= SIZE
+    assert (len(policy.people), len(policy.teams), len(policy.rotations), len(policy.overrides)) == (180, 30, 30, 30)
+    assert len(policy.services) > 100
+    assert policy.targets[Severity.SEV1].respond is not None
+
+
+def test_64_kib_are_read_in_100_ms(text: str) -> None:
+    """Of the fastest of a few, each with other words, so that nothing of it was read before."""
+    spent = []
+    for n in range(5):
+        other = text.replace("person-", f"who-{n}-")
+        began = time.process_time()
+        read(other)
+        spent.append(time.process_time() - began)
+    assert min(spent) <= 0.1, spent
+
+
+def test_64_kib_are_explained_in_a_second(text: str) -> None:
+    began = time.process_time()
+    explained(text, severity=Severity.SEV1)
+    assert time.process_time() - began < 1

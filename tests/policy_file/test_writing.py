@@ -1,0 +1,59 @@
+"""What is written is read as the same policy again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from app.core.policy import Policy
+from app.core.severity import Scale, Severity
+from app.policy_file import PROFILES, PolicyFaults, read, schema, shipped
+from app.policy_file.spelling import entries
+from app.policy_file.writing import dumped, written
+
+from .core_yaml import valid
+from .files import ORG, values
+from .test_whole_language import WHOLE
+
+
+@pytest.mark.parametrize("key", entries(Policy))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_is_written_is_read_as_the_same_policy(key: str, data: st.DataObject) -> None:
+    org = ORG.format(profile=data.draw(st.sampled_from(PROFILES)))
+    file: dict[str, Any] = {"extends": "org", key: data.draw(values(entries(Policy)[key].kind))}
+    text = yaml.safe_dump(file, allow_unicode=True)
+    assert valid(text), "the schema refuses nothing that may be read"
+    try:
+        policy = read(text, org=org)
+    except PolicyFaults:
+        assume(False)
+    assert read(dumped(policy)) == policy
+
+
+@pytest.mark.parametrize("text", [*(f"extends: {profile}" for profile in PROFILES), WHOLE], ids=lambda text: text[:20])
+def test_whole_files_are_written_and_read_again(text: str) -> None:
+    policy = read(text)
+    assert read(dumped(policy)) == policy
+    assert valid(text)
+    assert valid(dumped(policy))
+
+
+def test_a_policy_is_written_in_its_own_language() -> None:
+    policy = read(
+        "scale: p\nseverities: {P1: {respond: {within: 30m, calendar: business}, update: off}}\nregulations: {gdpr-article-33: off}"
+    )
+    file = written(policy)
+    assert file["severities"]["P1"]["respond"] == {"within": "30m", "calendar": "business"}
+    assert file["severities"]["P1"]["update"] is None
+    assert file["severities"]["P0"]["respond"] == "15m"
+    assert file["regulations"] == {"gdpr-article-33": None}
+    assert file["calendars"]["business"]["days"] == ["mon-fri"]
+    assert file["postmortem"]["required"] == ["P0", "P1"]
+    assert written(policy, Scale.SEV)["severities"].keys() == {str(severity) for severity in Severity}
+    assert schema()["properties"].keys() >= file.keys()
+    assert written(shipped("guide"))["extends"] == "guide"

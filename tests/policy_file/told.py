@@ -1,0 +1,19 @@
+"""What a file is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.policy_file import PolicyFaults, read
+
+
+def faults(text: str, *, org: str | None = None) -> list[str]:
+    """What the file is told, without its name."""
+    with pytest.raises(PolicyFaults) as caught:
+        read(text, name="f", org=org)
+    return [str(fault).removeprefix("f:") for fault in caught.value.faults]
+
+
+def only(text: str, *, org: str | None = None) -> str:
+    (fault,) = faults(text, org=org)
+    return fault

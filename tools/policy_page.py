@@ -1,0 +1,370 @@
+"""The page of the policy: what the file may say, by topic, printed from the tables of the reader."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import date, time
+from enum import Enum
+from itertools import chain
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+from app.core.policy import (
+    MATRIX,
+    Alert,
+    Audience,
+    Calendar,
+    Closing,
+    Cover,
+    Duration,
+    Duty,
+    FirstNotice,
+    Floor,
+    Goals,
+    Intake,
+    Labels,
+    Override,
+    Person,
+    Policy,
+    Postmortem,
+    Regulation,
+    Retention,
+    Rotation,
+    Runbook,
+    Service,
+    Step,
+    Target,
+    Targets,
+    Team,
+    WarRoom,
+)
+from app.core.report import Level
+from app.core.severity import Severity
+from app.policy_file import DEFAULT, PATH, PROFILES
+from app.policy_file.layers import profile_text
+from app.policy_file.spelling import SHORT, Entry, entries
+from app.policy_file.telling import HOLDS, MEANING, said
+from app.policy_file.words import DAYS, NOUNS, TURNS, Zone
+
+_BEGIN = """\
+# yaml-language-server: $schema=incidents.schema.json
+
+people:
+  mona: {name: Mona Lisa, mail: mona@example.com}
+
+contacts:
+  it-manager: hubot
+  cto: octocat
+
+rotations:
+  on-call:
+    people: [mona, hubot]
+    turn: weekly
+    starts: 2026-01-05
+
+severities:
+  sev2:
+    respond: 30m
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A part of the page: keys of the file, and the parts under them, each with the path it is shown by."""
+
+    title: str
+    lead: str
+    example: str
+    keys: tuple[str, ...]
+    parts: tuple[tuple[str, type], ...]
+
+
+TOPICS = (
+    Topic(
+        "Clocks",
+        "A clock runs where it has a target. `15m` counts every hour, `1bd` is one day of a calendar, and "
+        "`{within: 4h, calendar: business}` counts the open hours only. `off` stops a clock. Clocks of a law cannot be "
+        "paused. National holidays come from the country and region of a calendar.",
+        """\
+timezone: Europe/Berlin
+severities:
+  sev2: {respond: 30m, resolve: {within: 8h, calendar: business}}
+  sev3: {respond: {within: 4h, calendar: team}}
+calendars:
+  business: {hours: 08:30-17:30, days: mon-fri, country: DE, region: BE}
+audiences:
+  executives: {to: cto, first: {sev1: 15m}, updates: {sev1: 2h}}
+""",
+        ("timezone", "severities", "warnings", "silence", "calendars", "audiences", "regulations"),
+        (
+            ("severities.sev1", Targets),
+            ("A target", Target),
+            ("calendars.<name>", Calendar),
+            ("audiences.<name>", Audience),
+            ("regulations.<name>", Regulation),
+        ),
+    ),
+    Topic(
+        "Escalation",
+        "A ladder counts from the declaration. A step with `until: ack` pages, repeats, and ends with an "
+        "acknowledgement; any other runs on until the incident is resolved. `to` names contacts, roles, teams or "
+        "rotations, never logins; `owner` is the team that owns the affected service.",
+        """\
+escalation:
+  sev1:
+    - {after: 0m, to: on-call, via: [pager, chat], until: ack, repeat: 5m}
+    - {after: 30m, to: [it-manager, owner]}
+    - {after: 1h, do: customer communication required}
+first-notice:
+  sev1: {within: 15m, via: [pager, chat, mail], to: leadership}
+war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
+""",
+        ("escalation", "first-notice", "war-room"),
+        (("escalation.sev1[]", Step), ("first-notice.sev1", FirstNotice), ("war-room", WarRoom)),
+    ),
+    Topic(
+        "People",
+        "People, not teams of GitHub, are mentioned. A profile declares contacts and roles that nobody holds; your file "
+        "says who does. A name stands for one thing: a contact, a role, a team or a rotation, which may fill a contact "
+        "that the profile left empty. A feed that holds a secret address is written as `env:NAME`.",
+        """\
+people:
+  mona: {name: Mona Lisa, mail: mona@example.com}
+contacts:
+  it-manager: hubot
+roles:
+  communications-lead: {holder: hubot, backup: mona}
+rotations:
+  on-call:
+    people: [mona, hubot]
+    secondary: octocat
+    turn: two-weekly
+    starts: 2026-01-05
+    overrides:
+      - {from: 2026-12-24 18:00, until: 2026-12-26 09:00, person: hubot, instead-of: mona}
+  database: {feed: env:DATABASE_ON_CALL}
+teams:
+  payments: {members: [mona, hubot], on-call: database}
+""",
+        ("people", "contacts", "roles", "rotations", "teams"),
+        (
+            ("people.<login>", Person),
+            ("roles.<name>", Duty),
+            ("rotations.<name>", Rotation),
+            ("rotations.<name>.overrides[]", Cover),
+            ("teams.<name>", Team),
+        ),
+    ),
+    Topic(
+        "Services",
+        "A report names services as affected, by their names or aliases. The team that owns the first of them is "
+        "`owner` in a ladder, its hours are the calendar `team`, and its rotation is paged as `on-call`. An override "
+        "changes single clocks, and replaces ladders, first notices and contacts.",
+        """\
+teams:
+  payments: {members: [mona, hubot]}
+services:
+  checkout: {owner: payments, aliases: [shop, basket], runbooks: database}
+runbooks:
+  database: {link: docs/runbooks/database.md, types: service outage}
+overrides:
+  - services: checkout
+    severities: {sev2: {respond: 10m, update: off}}
+    escalation:
+      sev2: [{after: 0m, to: owner, until: ack, repeat: 5m}, {after: 15m, to: cto}]
+""",
+        ("services", "runbooks", "overrides"),
+        (("services.<name>", Service), ("runbooks.<name>", Runbook), ("overrides[]", Override)),
+    ),
+    Topic(
+        "Grading",
+        "Severity by urgency and impact; a floor may raise it, and when two grounds differ the higher severity holds. "
+        "Names of severities are read on the scale of the file; `sev1` to `sev4` work on both.",
+        """\
+aliases: {sev1: [critical, urgent]}
+matrix: {low: {low: sev3}}
+floors:
+  - {because: the shop is down, at-least: sev1, type: service outage, service: checkout}
+services: {checkout: {}}
+labels: {incident: "kind: incident", severities: {sev1: critical}}
+intake: {fields: {Dringlichkeit: urgency}}
+alerts:
+  response time: {above: 5 s, severity: sev2, type: performance degradation}
+""",
+        ("scale", "aliases", "matrix", "floors", "labels", "intake", "alerts"),
+        (("floors[]", Floor), ("labels", Labels), ("intake", Intake), ("alerts.<name>", Alert)),
+    ),
+    Topic(
+        "The end and after",
+        "What the board lists before an incident is closed, when the postmortem is due, what reports measure against, "
+        "and what is kept.",
+        """\
+closing: {severities: [sev1, sev2], verify: [functional, user, monitoring]}
+postmortem: {required: sev1, reviewers: [it-manager, cto], document: 3bd}
+goals: {respond: 10m}
+retention: {deliveries: 14d}
+""",
+        ("closing", "postmortem", "goals", "retention"),
+        (("closing", Closing), ("postmortem", Postmortem), ("goals", Goals), ("retention", Retention)),
+    ),
+)
+
+_SHOWN = {title: part for topic in TOPICS for title, part in topic.parts}
+
+
+def policy_page() -> Iterator[str]:
+    """The lines of the page."""
+    yield "# The policy\n"
+    yield (
+        f"A repository's policy stands in `{PATH}`. Without that file the profile `{DEFAULT}` holds, and a file says "
+        "only what differs. This is all that most teams write:\n"
+    )
+    yield from _yaml(_BEGIN)
+    yield (
+        "The first line gives your editor completion and help: `muster policy schema > .github/incidents.schema.json` "
+        "writes the schema beside the file.\n"
+    )
+    yield "- `muster policy check FILE` names every fault with its line. A file with a fault changes nothing: the last good one stays in force."
+    yield "- `muster policy explain FILE --sev sev1` shows every value with where it comes from."
+    yield "- `muster policy simulate FILE --sev sev1 --at 2026-03-06T16:40:00Z --for 6h` shows who would be told what, and when.\n"
+    yield "## How it is read\n"
+    yield (
+        f"- `extends:` names what the file builds on: a profile ({_either(PROFILES)}; without it, `{DEFAULT}`), or `org`: "
+        f"the file of the organisation, `{PATH}` in its repository `.github`, which builds on a profile itself."
+    )
+    yield "- A map is merged into what it builds on, key by key. A list or a single value replaces it."
+    yield "- Where a list stands, a single value is a list of one."
+    yield "- `off` takes away: a clock, a repetition, a list, a text, or a name of a map such as `regulations: {gdpr-article-33: off}`."
+    yield "- A file is one plain YAML document of up to 64 KiB, without anchors, tags and merge keys.\n"
+    yield f"Topics: {' · '.join(f'[{topic.title}]({_anchor(topic.title)})' for topic in TOPICS)}\n"
+    for topic in TOPICS:
+        yield from _topic(topic)
+    yield "## Durations\n"
+    yield (
+        f"{said(Duration)} `d` is 24 elapsed hours, and `bd` a day of a calendar; `0m` is at once. From 1 minute to 365 "
+        "days, in `s`, `m`, `h`, `d` or `w`, and from `1bd` to `365bd`.\n"
+    )
+    yield f"## The profile `{DEFAULT}`\n"
+    yield "Behind each value stands the document it comes from, or what it goes back to; `choice` is our own.\n"
+    yield from _yaml(profile_text(DEFAULT))
+
+
+def _topic(topic: Topic) -> Iterator[str]:
+    yield f"## {topic.title}\n"
+    yield f"{topic.lead}\n"
+    yield from _yaml(topic.example)
+    known = entries(Policy)
+    yield table(("Key", "Is", "Holds", "Built in"), (_row(Policy, known[key]) for key in topic.keys))
+    if "matrix" in topic.keys:
+        levels = [f"impact {level.value}" for level in Level]
+        rows = ((f"**urgency {u.value}**", *(str(MATRIX[u][i]) for i in Level)) for u in Level)
+        yield "The built-in matrix:\n"
+        yield table(("", *levels), rows)
+    for title, part in topic.parts:
+        yield f"### {_titled(title)}\n"
+        yield f"{said(part)}\n"
+        if short := SHORT.get(part):
+            yield f"A single value stands for `{short}`.\n"
+        yield table(("Key", "Is", "Holds", "Without it"), (_row(part, entry) for entry in entries(part).values()))
+
+
+def _yaml(text: str) -> Iterator[str]:
+    yield f"```yaml\n{text.rstrip()}\n```\n"
+
+
+def _titled(title: str) -> str:
+    return title if title[0].isupper() else f"`{title}`"
+
+
+def _row(part: type, entry: Entry) -> tuple[str, str, str, str]:
+    holds = f"{_holds(entry.kind)}, or `off`" if entry.clearable else _holds(entry.kind)
+    return f"`{entry.key}`", MEANING[part][entry.key], holds, _without(part, entry)
+
+
+def _holds(kind: Any) -> str:
+    """What a key may hold, in words."""
+    args = tuple(arg for arg in get_args(kind) if arg is not NoneType)
+    if get_origin(kind) is Mapping:
+        return f"for each {_noun(args[0])}: {_holds(args[1])}"
+    if get_origin(kind) in (tuple, frozenset):
+        many = Ellipsis in args or len(args) == 1
+        return f"a list, each {_holds(args[0])}" if many else f"for each severity: {_holds(args[0])}"
+    if args:
+        return f"{_holds(args[0])}, or `off`"
+    if kind in HOLDS:
+        return HOLDS[kind]
+    if is_dataclass(kind):
+        return _linked(kind)
+    return _either(member.value for member in kind)
+
+
+def _noun(kind: Any) -> str:
+    return re.sub("^(?:the name of )?an? ", "", NOUNS.get(kind.__name__) or HOLDS[kind])
+
+
+def _linked(part: Any) -> str:
+    title = next(title for title, known in _SHOWN.items() if known is part)
+    return f"[{_titled(title)}]({_anchor(title)})"
+
+
+def _anchor(title: str) -> str:
+    return "#" + re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
+def _without(part: type, entry: Entry) -> str:
+    """The value of a key that is not written, before any profile."""
+    found = {field.name: field for field in fields(part)}[entry.fields[0]]
+    if entry.required:
+        return "must be written"
+    default = found.default if found.default is not MISSING else _made(found.default_factory)
+    if entry.kind is Zone and part is not Policy:
+        return "that of the policy"
+    if len(entry.fields) > 1:
+        return f"`{'-'.join(_short(getattr(part(), name)) for name in entry.fields)}`"
+    if default is MATRIX:
+        return "below"
+    if is_dataclass(default) and not isinstance(default, Duration):
+        return "see there"
+    return _shown(default)
+
+
+def _made(factory: Any) -> Any:
+    return factory() if callable(factory) else None
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ("", (), {}, frozenset()):
+        return "–"
+    if isinstance(value, Mapping):
+        return ", ".join(f"`{_short(key)}`" for key in value)
+    if isinstance(value, frozenset):
+        return ", ".join(f"`{_day(one)}`" for one in sorted(value))
+    if isinstance(value, tuple):
+        return "; ".join(f"{one.because}" if isinstance(one, Floor) else f"`{_short(one)}`" for one in value)
+    return f"`{_short(value)}`"
+
+
+def _day(one: Any) -> str:
+    return DAYS[one] if type(one) is int else _short(one)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Duration):
+        return next((word for word, length in TURNS.items() if length == value), str(value))
+    if isinstance(value, Enum) and not isinstance(value, Severity):
+        return str(value.value)
+    if isinstance(value, time):
+        return f"{value:%H:%M}"
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _either(values: Any) -> str:
+    return " · ".join(f"`{value}`" for value in values)
+
+
+def table(head: Sequence[str], rows: Any) -> str:
+    """A table in Markdown."""
+    lines = chain((head, ["---"] * len(head)), rows)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

@@ -1,0 +1,306 @@
+"""The cookbook is true: each of its policies is read, and each of its nights is what the tool prints.
+
+`MUSTER_UPDATE_GOLDEN=1 pytest tests/test_cookbook.py` prints the nights into the page, and you read the diff.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import NoReturn
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app import policy_commands
+from app.core.calendar import due
+from app.core.policy import Policy
+from app.core.report import Report
+from app.core.rota import on_call, people_of
+from app.core.rules import ruled
+from app.core.severity import Severity
+from app.feeds import meant, occurrences
+from app.policy_file import read
+
+PAGE = Path(__file__).parents[1] / "docs" / "cookbook.md"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+TOLD = frozenset({"page", "announce", "escalate", "remind", "do", "ask", "breach"})
+"""What reaches somebody, beside warnings."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One section of the page.  `files` are its policies, the team's own last; `command` is the line typed, `printed`
+    what stands below it."""
+
+    title: str
+    files: tuple[str, ...]
+    command: str
+    printed: str
+    feed: str = ""
+
+    @property
+    def policy(self) -> Policy:
+        *org, own = self.files
+        return read(own, org=org[0] if org else None)
+
+    def typed(self, folder: Path) -> list[str]:
+        """The command's arguments, with its files in that folder."""
+        places = {".github/incidents.yml": folder / "incidents.yml", "org.yml": folder / "org.yml"}
+        for path, text in zip(places.values(), reversed(self.files), strict=False):
+            path.write_text(text, "utf-8")
+        muster, policy, *arguments = shlex.split(self.command)
+        assert (muster, policy) == ("muster", "policy")
+        return [str(places.get(argument, argument)) for argument in arguments]
+
+
+def recipes() -> Iterator[Recipe]:
+    for section in PAGE.read_text("utf-8").split("\n## ")[1:]:
+        fences = FENCE.findall(section)
+        (console,) = (text for language, text in fences if language == "console")
+        command, _, printed = console.partition("\n")
+        yield Recipe(
+            title=section.partition("\n")[0],
+            files=tuple(text for language, text in fences if language == "yaml"),
+            command=command.removeprefix("$ "),
+            printed=printed,
+            feed="".join(text for language, text in fences if language == "ics"),
+        )
+
+
+def run(*words: str) -> str:
+    """What `muster policy` prints; it touches neither a clock nor GitHub."""
+    out, err = StringIO(), StringIO()
+    outside = policy_commands.Outside(out, err, _nothing, _nothing)
+    assert (policy_commands.main(words, _nothing, outside), err.getvalue()) == (0, "")
+    return out.getvalue()
+
+
+def _nothing(*_: object) -> NoReturn:
+    raise AssertionError("a simulation needs nothing from outside")
+
+
+RECIPES = {recipe.title: recipe for recipe in recipes()}
+FOUR, OFFICE, SUN, ORGANISATION, P_SCALE, CALENDAR = RECIPES.values()
+
+# Who is told when, in the night of each recipe.
+NIGHTS = {
+    FOUR.title: """
+        +0m page mona
+        +5m page mona kai
+        +10m page mona kai
+        +27m remind mona
+        +30m escalate ada
+    """,
+    OFFICE.title: f"""
+        +{(3 * 24 + 17) * 60}m breach jonas lena
+        +{4 * 24 * 60}m breach jonas lena
+    """,
+    SUN.title: """
+        +0m page emre
+        +5m page carlos joan
+        +10m page carlos joan
+        +15m page carlos joan
+    """,
+    ORGANISATION.title: """
+        +0m announce sam vera
+        +0m page mona
+        +30m escalate priya
+        +60m escalate sam
+        +120m breach mona kai
+        +120m escalate vera
+    """
+    + "".join(f"+{minutes}m page mona kai\n" for minutes in range(5, 125, 5)),
+    P_SCALE.title: f"""
+        +0m remind tove priya
+        +0m page mona
+        +5m escalate priya
+        +15m remind tove priya
+        +15m escalate sam
+        +30m escalate sam
+        +60m do mona
+        +{(2 + 48) * 60}m breach mona
+        +{72 * 60}m breach udo
+    """,
+    CALENDAR.title: """
+        +0m page ada
+        +3m page ada grace
+        +6m page ada grace
+        +10m escalate ada grace
+        +20m escalate priya
+    """,
+}
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_the_page_shows_what_is_printed(title: str, tmp_path: Path) -> None:
+    recipe = RECIPES[title]
+    printed = run(*recipe.typed(tmp_path))
+    if os.environ.get("MUSTER_UPDATE_GOLDEN"):
+        text, shown = PAGE.read_text("utf-8"), f"$ {recipe.command}\n{recipe.printed}```"
+        PAGE.write_text(text.replace(shown, f"$ {recipe.command}\n{printed}```"), "utf-8")
+    else:
+        assert printed == recipe.printed
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_who_is_told_when(title: str, tmp_path: Path) -> None:
+    rows = json.loads(run(*RECIPES[title].typed(tmp_path), "--json"))
+    told = [
+        f"+{row['offset_s'] // 60}m {row['kind']} {' '.join(row['to'])}"
+        for row in rows
+        if row["kind"] in TOLD and row["to"]
+    ]
+    assert sorted(told) == sorted(line.strip() for line in NIGHTS[title].splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_each_policy_passes_the_check(title: str, tmp_path: Path) -> None:
+    _, file, *rest = RECIPES[title].typed(tmp_path)
+    org = rest[:2] if "--org" in rest else []
+    assert run("check", file, *org) == ""
+
+
+def test_the_page_has_six_recipes_and_each_has_its_place_in_the_contents() -> None:
+    assert len(RECIPES) == 6
+    assert set(NIGHTS) == set(RECIPES)
+    contents = PAGE.read_text("utf-8").partition("\n## ")[0]
+    for title in RECIPES:
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        assert f"[{title}](#{anchor})" in contents
+
+
+# What the texts say beside the nights.
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def primary(policy: Policy, moment: str) -> str:
+    return on_call(policy.rotations["on-call"], at(moment))[0]
+
+
+def test_a_team_of_four_hands_over_on_monday_at_ten_and_kai_covers_christmas() -> None:
+    policy = FOUR.policy
+    assert primary(policy, "2026-03-02T09:59+01:00") == "ada"
+    assert primary(policy, "2026-03-02T10:00+01:00") == "mona"
+    assert primary(policy, "2026-03-30T10:00+02:00") == "mona", "the clocks went forward the night before"
+    assert primary(policy, "2026-12-24T09:59+01:00") == "grace"
+    assert primary(policy, "2026-12-24T10:00+01:00") == "kai"
+    assert primary(policy, "2026-12-27T10:00+01:00") == "grace"
+
+
+def test_the_office_counts_its_own_hours_and_only_a_sev1_counts_all() -> None:
+    policy = OFFICE.policy
+    friday = at("2027-03-05T16:30+01:00")
+    ends = {
+        severity: due(friday, respond, policy.calendars)
+        for severity, targets in policy.targets.items()
+        if (respond := targets.respond)
+    }
+    assert ends == {
+        Severity.SEV1: at("2027-03-05T16:45+01:00"),
+        Severity.SEV2: at("2027-03-09T09:30+01:00"),
+        Severity.SEV3: at("2027-03-09T12:30+01:00"),
+        Severity.SEV4: at("2027-03-09T16:30+01:00"),
+    }
+    assert [severity for severity, steps in policy.ladders.items() if steps] == [Severity.SEV1]
+
+
+@pytest.mark.parametrize("day", ["2026-01-15", "2026-07-15"])
+def test_the_sun_finds_somebody_awake_at_every_hour(day: str) -> None:
+    rotation = SUN.policy.rotations["on-call"]
+    zones = {"chloe": "Australia/Sydney", "emre": "Europe/Berlin", "carlos": "America/New_York"}
+    beside = {"chloe": "liam", "emre": "nina", "carlos": "joan"}
+    begins = at(f"{day}T00:00+00:00")
+    for hour in range(24):
+        moment = begins + timedelta(hours=hour)
+        first, second = on_call(rotation, moment)
+        assert second == beside[first]
+        assert 6 <= moment.astimezone(ZoneInfo(zones[first])).hour < 19, (moment, first)
+
+
+def test_the_team_keeps_what_the_organisation_says() -> None:
+    org, own = ORGANISATION.files
+    policy = read(own, org=org)
+    assert _clocks(policy, Severity.SEV1) == "5m 15m 15m 2h"
+    assert _clocks(policy, Severity.SEV2) == "5m 30m 30m 8h"
+    assert _clocks(read(org), Severity.SEV2) == "5m 1h 30m 8h"
+    changed = read(own, org=org.replace("cto: sam", "cto: vera"))
+    assert people_of(("cto", "on-call"), changed, at("2026-03-03T02:00+01:00")) == ("vera", "mona", "kai")
+
+
+def _clocks(policy: Policy, severity: Severity) -> str:
+    targets = policy.targets[severity]
+    clocks = (targets.acknowledge, targets.respond, targets.update, targets.resolve)
+    return " ".join(str(target.within) for target in clocks if target)
+
+
+def test_the_clock_of_the_law_rings_at_night_and_after_the_resolution(tmp_path: Path) -> None:
+    printed = json.loads(run(*P_SCALE.typed(tmp_path), "--json"))
+    rows = [row for row in printed if "gdpr-article-33" in row["step"]]
+    assert {tuple(row["to"]) for row in rows} == {("udo",)}
+    assert [(row["kind"], row["offset_s"] / 3600) for row in rows] == [("warn", 36), ("warn", 57.6), ("breach", 72)]
+
+
+def test_the_calendar_says_who_is_on_call_and_the_turns_hold_until_it_is_read() -> None:
+    policy = CALENDAR.policy
+    rotation = policy.rotations["on-call"]
+    since, until = at("2026-02-16T00:00+00:00"), at("2026-05-01T00:00+00:00")
+    found = meant(occurrences(CALENDAR.feed.encode(), since, until), policy.people, rotation.zone, since)
+    assert found.unknown == ()
+    night = at("2026-03-03T03:07+01:00")
+    assert on_call(replace(rotation, shifts=found.shifts), night) == ("kai", "mona")
+    assert set(on_call(rotation, night)) == {"mona", "kai"}
+
+
+def test_the_shop_is_the_payments_teams() -> None:
+    policy = CALENDAR.policy
+    shop = ruled(policy, Report(services=("Shop",)))
+    assert _clocks(shop, Severity.SEV2) == "3m 15m 30m 4h"
+    assert _clocks(ruled(policy, Report(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
+    assert _clocks(shop, Severity.SEV1) == _clocks(policy, Severity.SEV1)
+    night = at("2026-03-03T03:07+01:00")
+    assert people_of(("on-call",), shop, night) == ("ada", "grace")
+    assert people_of(("owner",), shop, night) == ("ada", "grace")
+    assert policy.services["checkout"].runbooks == ("payment provider",)
+
+
+# The README says the same.
+
+README = PAGE.parents[1] / "README.md"
+PAST = """\
+{"incident": "octo/shop#1", "at": "2026-03-03T02:07:00Z", "event": "opened", "by": "jonas", "severity": "sev1"}
+{"incident": "octo/shop#1", "at": "2026-03-03T02:19:00Z", "event": "said", "by": "mona", "text": "/ack"}
+{"incident": "octo/shop#1", "at": "2026-03-03T04:00:00Z", "event": "closed", "by": "mona"}
+"""
+
+
+def test_the_policy_of_the_readme_is_a_whole_one_and_its_commands_are_there(tmp_path: Path) -> None:
+    readme = README.read_text("utf-8")
+    (policy,) = (text for language, text in FENCE.findall(readme) if language == "yaml")
+    for name in ("FILE", "OLD", "NEW"):
+        (tmp_path / name).write_text(policy, "utf-8")
+    (tmp_path / "PAST.jsonl").write_text(PAST, "utf-8")
+    commands = re.findall(r"`muster policy ([^`]+)`", readme)
+    assert [command.split()[0] for command in commands] == ["check", "explain", "simulate", "diff", "replay"]
+    for command in commands:
+        words = shlex.split(command)
+        printed = run(*(str(tmp_path / word) if (tmp_path / word).exists() else word for word in words))
+        assert bool(printed) != (words[0] == "check"), command
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cookbook.md", "docs/install.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    text = (README.parent / page).read_text("utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("https://", "#"))]
+    assert links
+    assert [link for link in links if not ((README.parent / page).parent / link.partition("#")[0]).exists()] == []

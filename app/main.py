@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 # Everything else is imported where it is used: `muster --help` should answer at once.
@@ -19,23 +19,27 @@ class Fault(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.  Returns 0 for good, 1 for a fault the user can mend, 2 for wrong usage."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
+    words = sys.argv[1:] if arguments is None else arguments
+    run: Callable[[], int]
+    if words[:1] == ["policy"]:
+        run = partial(_policy, words[1:])
+    else:
+        options = _parser().parse_args(words)
+        run = partial(options.run, options)
     from app.settings import SettingsFault
 
     try:
-        return run(options)
+        return run()
     except SettingsFault as fault:
         print(f"muster: {fault}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 0
     except (Fault, OSError) as fault:
         print(f"muster: {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,12 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     parse = command("parse-form", "read the body of an issue by its form", _parse_form)
     parse.add_argument("--form", required=True, type=Path, metavar="FORM.yml")
     parse.add_argument("body", type=Path, metavar="BODY.md")
-    policy = command("policy", "look at a policy file", _usage(parser))
-    policies = policy.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check = policies.add_parser("check", help="name every fault of a policy file, with its line")
-    check.add_argument("file", type=Path)
-    check.add_argument("--json", action="store_true", help="a list of objects instead of lines")
-    check.set_defaults(run=_policy_check)
+    command("policy", "check, explain, simulate, compare and replay policy files", _usage(parser))
+    running = command("run", "one run inside GitHub Actions", _usage(parser))
+    runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
+    check_policy.set_defaults(run=_run_check_policy)
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
     rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
     rebuild.add_argument("--issue", type=int, metavar="N", help="only this issue (with --repo)")
@@ -100,21 +103,11 @@ def _parse_form(options: argparse.Namespace) -> int:
     return 0
 
 
-def _policy_check(options: argparse.Namespace) -> int:
-    from app.policy_file import PolicyFaults, read
+def _policy(words: Sequence[str]) -> int:
+    """The commands of `muster policy` have a file, and a parser, of their own."""
+    from app import policy_commands
 
-    try:
-        read(_text(options.file), name=str(options.file))
-    except PolicyFaults as found:
-        faults = found.faults
-    else:
-        faults = ()
-    if options.json:
-        print(json.dumps([dataclasses.asdict(fault) for fault in faults], ensure_ascii=False, indent=2))
-    else:
-        for fault in faults:
-            print(fault)
-    return 1 if faults else 0
+    return policy_commands.main(words, _now)
 
 
 def _text(path: Path) -> str:
@@ -161,6 +154,17 @@ def _demo(options: argparse.Namespace) -> int:
     from app.demo.terminal import demo
 
     return demo(stay=options.stay, as_json=options.json)
+
+
+def _run_check_policy(options: argparse.Namespace) -> int:
+    import os
+
+    from app.runner import Unusable, check_policy
+
+    try:
+        return check_policy(os.environ, print, _now)
+    except Unusable as problem:
+        raise Fault(str(problem)) from None
 
 
 def _rebuild(options: argparse.Namespace) -> int:

@@ -1,0 +1,256 @@
+"""What past incidents would have been under another policy.
+
+Each is folded twice, as it happened, once under each policy, and what the two would have told people is compared.  What
+people did is taken as it was: nobody knows what they would have done had they heard of it sooner.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.core.clocks import deadlines
+from app.core.events import Event
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.core.severity import Severity
+from app.core.simulate import Row, beats, plus, rows_of
+
+_SILENT = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An incident that was: its name, such as `octo/shop#12`, and its log up to `until`.  All of it is data from outside.
+
+    What still rings a week after the last event tells the policies apart no more, and is left out.
+    """
+
+    name: str
+    title: str
+    log: Sequence[tuple[datetime, Event]]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that would have been otherwise: `was` under the old policy, `now` under the new one; None: not at all.
+
+    `kind` is one of `severity`, `told` (when a contact first hears of it), `people` (who that is), `notices` (how often),
+    `breach` and `deadline`; `what` is the contact or the clock.
+    """
+
+    kind: str
+    what: str
+    was: str | None
+    now: str | None
+
+    def __str__(self) -> str:
+        was, now = self.was or "", self.now or ""
+        if self.kind == "told" and self.was and self.now:
+            return f"{self.what} hears of it at {now} instead of {was}"
+        if self.kind == "told":
+            return f"{self.what} hears of it, at {now}" if self.now else f"{self.what} does not hear of it (was {was})"
+        if self.kind == "breach":
+            return f"{self.what} is missed, at {now}" if self.now else f"{self.what} is not missed (was at {was})"
+        whose = {"people": "is asked of", "deadline": "is due", "notices": "is told"}.get(self.kind, "is")
+        what, none = (
+            (self.kind if self.kind == "severity" else self.what),
+            ("nobody" if self.kind == "people" else "never"),
+        )
+        return f"{what} {whose} {now or none} instead of {was or none}"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One incident of which something would have been otherwise; `declared_at` is UTC.
+
+    `later` and `earlier`: somebody on the ladder would have heard of it later, or not at all; earlier, or at all.
+    """
+
+    name: str
+    title: str
+    declared_at: datetime
+    severity: Severity
+    differences: tuple[Difference, ...]
+    later: bool
+    earlier: bool
+
+    @property
+    def regraded(self) -> bool:
+        return any(found.kind == "severity" for found in self.differences)
+
+    @property
+    def breaches(self) -> tuple[int, int]:
+        """How many targets more would have been missed, and how many fewer."""
+        found = [difference for difference in self.differences if difference.kind == "breach"]
+        return sum(each.was is None for each in found), sum(each.now is None for each in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """How many incidents were tried, and those of which something would have been otherwise, in their order.
+
+    `notices` is how many notices there would have been, under the old policy and under the new one.
+    """
+
+    tried: int = 0
+    compared: tuple[Compared, ...] = ()
+    notices: tuple[int, int] = (0, 0)
+
+    @property
+    def summary(self) -> str:
+        """One sentence: `2 of 11 past incidents would have been escalated later, 1 target more missed`."""
+        if not self.tried:
+            return "there is no past incident to try it on"
+        these = f"{self.tried} past incident" + ("s" if self.tried > 1 else "")
+        if not self.compared:
+            return f"none of {these} would have gone otherwise"
+        counts = (
+            ("graded otherwise", sum(each.regraded for each in self.compared)),
+            ("escalated later", sum(each.later for each in self.compared)),
+            ("escalated earlier", sum(each.earlier for each in self.compared)),
+        )
+        parts = [f"{count} would have been {how}" for how, count in counts if count]
+        parts = parts or [f"{len(self.compared)} would have gone otherwise"]
+        parts[0] = parts[0].replace(" would", f" of {these} would", 1)
+        more = sum(each.breaches[0] for each in self.compared)
+        fewer = sum(each.breaches[1] for each in self.compared)
+        missed = [
+            f"{count} breach{'es' if count > 1 else ''} {how}"
+            for count, how in ((more, "more"), (fewer, "fewer"))
+            if count
+        ]
+        return ", ".join((*parts, *missed))
+
+
+def backtest(past: Iterable[Past], old: Policy, new: Policy) -> Backtest:
+    """What would have been otherwise under `new` than under `old`.  A log without an opening is not counted."""
+    tried, before, after = 0, 0, 0
+    found: list[Compared] = []
+    for each in past:
+        was, now = _lived(each, old), _lived(each, new)
+        if was is None or now is None:
+            continue
+        tried += 1
+        before += was.notices
+        after += now.notices
+        if compared := _compared(each, was, now, new):
+            found.append(compared)
+    return Backtest(tried, tuple(found), (before, after))
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """What one policy made of an incident; `first` is the first row that tells a contact."""
+
+    incident: Incident
+    rows: list[Row]
+    first: dict[str, Row]
+    counts: Counter[str]
+    due: dict[str, timedelta]
+
+    @property
+    def notices(self) -> int:
+        return sum(bool(row.to) for row in self.rows)
+
+
+def _lived(past: Past, policy: Policy) -> _Life | None:
+    incident, rows = None, []
+    last = max((at for at, _ in past.log), default=past.until)
+    for beat in beats(past.log, policy, min(past.until, last + _SILENT)):
+        incident = beat.after
+        if beat.effects or beat.before is None or beat.after is not beat.before:
+            rows += [row for row in rows_of(beat, policy) if row.kind not in ("declared", "acknowledge", "resolve")]
+    if incident is None:
+        return None
+    first: dict[str, Row] = {}
+    for row in rows:
+        for contact in row.contacts:
+            first.setdefault(contact, row)
+    counts = Counter(f"{row.kind} {row.step.partition(' after ')[0]}" for row in rows if row.kind in ("page", "remind"))
+    due = {
+        f"{each.clock} {each.about}".strip(): each.due - incident.declared_at for each in deadlines(incident, policy)
+    }
+    return _Life(incident, rows, first, counts, due)
+
+
+def _compared(past: Past, was: _Life, now: _Life, new: Policy) -> Compared | None:
+    differences = (
+        *_graded(was, now, new),
+        *_told(was, now),
+        *_missed(was, now),
+        *_counted(was, now),
+        *_promised(was, now),
+    )
+    if not differences:
+        return None
+    both = was.first.keys() & now.first.keys()
+    return Compared(
+        past.name,
+        past.title,
+        now.incident.declared_at,
+        now.incident.severity,
+        differences,
+        later=bool(was.first.keys() - now.first.keys())
+        or any(now.first[each].at > was.first[each].at for each in both),
+        earlier=bool(now.first.keys() - was.first.keys())
+        or any(now.first[each].at < was.first[each].at for each in both),
+    )
+
+
+def _graded(was: _Life, now: _Life, new: Policy) -> Iterator[Difference]:
+    before, after = was.incident.severity, now.incident.severity
+    if before is not after:
+        yield Difference("severity", "severity", before.said(new.scale), after.said(new.scale))
+
+
+def _told(was: _Life, now: _Life) -> Iterator[Difference]:
+    for contact in {**was.first, **now.first}:
+        before, after = was.first.get(contact), now.first.get(contact)
+        if before is None or after is None or before.at != after.at:
+            yield Difference("told", contact, _plus(before), _plus(after))
+        if before and after and before.to != after.to:
+            yield Difference("people", contact, ", ".join(before.to), ", ".join(after.to))
+
+
+def _missed(was: _Life, now: _Life) -> Iterator[Difference]:
+    """The targets that only one of the two finds missed, each at its first time."""
+    before, after = _breaches(was), _breaches(now)
+    for clock in {**before, **after}:
+        if (clock in before) != (clock in after):
+            yield Difference("breach", clock, _plus(before.get(clock)), _plus(after.get(clock)))
+
+
+def _breaches(life: _Life) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for row in life.rows:
+        if row.kind == "breach":
+            found.setdefault(row.step, row)
+    return found
+
+
+def _counted(was: _Life, now: _Life) -> Iterator[Difference]:
+    for what in {**was.counts, **now.counts}:
+        before, after = was.counts[what], now.counts[what]
+        if before != after:
+            yield Difference("notices", what, _times(before), _times(after))
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once"}.get(number, f"{number} times")
+
+
+def _promised(was: _Life, now: _Life) -> Iterator[Difference]:
+    for clock in {**was.due, **now.due}:
+        before, after = was.due.get(clock), now.due.get(clock)
+        if before != after:
+            yield Difference(
+                "deadline", clock, None if before is None else plus(before), None if after is None else plus(after)
+            )
+
+
+def _plus(row: Row | None) -> str | None:
+    return None if row is None else plus(row.offset)

@@ -1,0 +1,255 @@
+"""What moves when one policy takes the place of another, in the words of the policy file.
+
+A policy is told as facts, each with the place where it stands, and two policies are compared fact by fact.  The places
+are those of the types, so a new field is compared as soon as it is there.  Only ladders are matched otherwise: a step is
+known by whom it tells, not by how many stand before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import date, datetime, time
+from enum import Enum
+from typing import Any
+
+from app.core.policy import Calendar, Cover, Duration, Floor, Override, Policy, Rotation, Step, Target, Until
+from app.core.severity import Scale, Severity
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_SPELLED = {
+    (Policy, "profile"): "extends",
+    (Policy, "targets"): "",
+    (Policy, "ladders"): "",
+    (Override, "targets"): "",
+    (Override, "ladders"): "",
+    (Cover, "since"): "from",
+    (Floor, "kind"): "type",
+}
+"""Where the file says otherwise than the types; empty: the severity alone is the place."""
+_EVERYWHERE = {"zone": "timezone", "kinds": "types", "kind": "type"}
+_ELSEWHERE = {
+    (Rotation, "shifts"),
+    (Override, "services"),
+    (Override, "kinds"),
+    (Calendar, "opens"),
+    (Calendar, "closes"),
+}
+"""What is told with something else, or does not stand in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One thing that moves: `what` it is, `was` and `now`.  None: it was not there, or is not there any more.
+
+    `severity` None: it is not of one severity.  `rung`: it is a step of a ladder, `what` being whom it tells.
+    """
+
+    severity: Severity | None
+    what: str
+    was: str | None
+    now: str | None
+    rung: bool = False
+
+    def __str__(self) -> str:
+        if self.was is None:
+            return f"+ {self.what} {self.now}"
+        return f"- {self.what} {self.was}" if self.now is None else f"{self.what} {self.was} -> {self.now}"
+
+
+_Place = tuple[Severity | None, str, str]
+"""Severity, path, and what tells the entries of a set apart."""
+_Facts = dict[_Place, str | tuple[Step, ...]]
+
+
+def changes(old: Policy, new: Policy) -> tuple[Move, ...]:
+    """Everything that moves, the severities first and the worst of them first; names of severities as in `new`."""
+    was, now = _facts(old, new.scale), _facts(new, new.scale)
+    moves = [move for place in {**was, **now} for move in _moved(place, was.get(place), now.get(place))]
+    return tuple(sorted(moves, key=lambda move: (move.severity is None, move.severity or 0)))
+
+
+def _facts(policy: Policy, scale: Scale) -> _Facts:
+    return dict(_told(policy, None, "", scale))
+
+
+def _moved(place: _Place, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None) -> Iterator[Move]:
+    severity, path, _ = place
+    if isinstance(was, tuple) or isinstance(now, tuple):
+        yield from _climbed(severity, path, _steps(was), _steps(now))
+    elif was != now:
+        yield Move(severity, path, was, now)
+
+
+def _steps(ladder: str | tuple[Step, ...] | None) -> list[Step]:
+    return list(ladder) if isinstance(ladder, tuple) else []
+
+
+def _climbed(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
+    """Steps that stay, then those that tell the same people the same, then the same people; the rest comes or goes."""
+    for step in list(was):
+        if step in now:
+            was.remove(step)
+            now.remove(step)
+    pairs: dict[int, tuple[Step, Step]] = {}
+    for same in (lambda step: (step.to, step.until, step.do), lambda step: (step.to or step.do, step.until)):
+        for step in list(was):
+            if match := next((other for other in now if same(other) == same(step)), None):
+                pairs[id(step)] = (step, match)
+                was.remove(step)
+                now.remove(match)
+    for before, after in pairs.values():
+        yield Move(severity, _under(path, _whom(after)), *_apart(before, after), rung=True)
+    yield from _joined(severity, path, was, now)
+    for step in was:
+        yield Move(severity, _under(path, _whom(step)), _when(step), None, rung=True)
+    for step in now:
+        yield Move(severity, _under(path, _whom(step)), None, _when(step), rung=True)
+
+
+def _joined(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
+    """Steps that tell other people at the same time, some of them being the same."""
+    for step in list(was):
+        kept = (other for other in now if replace(other, to=step.to) == step and set(other.to) & set(step.to))
+        if match := next(kept, None):
+            was.remove(step)
+            now.remove(match)
+            yield Move(severity, _under(path, f"after {step.after}"), ", ".join(step.to), ", ".join(match.to))
+
+
+def _under(path: str, what: str) -> str:
+    return f"{path} {what}".strip()
+
+
+def _whom(step: Step) -> str:
+    names = ", ".join(step.to) or ("on-call" if step.until is Until.ACK else "")
+    if step.until is Until.ACK:
+        return f"page {names}"
+    return names or f"do: {step.do}"
+
+
+def _when(step: Step) -> str:
+    parts = ["at once" if step.after.at_once else str(step.after)]
+    if step.until is Until.ACK:
+        parts.append("until ack")
+    if step.repeat:
+        parts.append(f"every {step.repeat}")
+    if step.via:
+        parts.append(f"via {', '.join(via.value for via in step.via)}")
+    if step.do and step.to:
+        parts.append(f"do: {step.do}")
+    return " ".join(parts)
+
+
+def _apart(before: Step, after: Step) -> tuple[str, str]:
+    """When each tells them; only the wait where nothing else moves."""
+    alike = (before.repeat, before.via, before.do) == (after.repeat, after.via, after.do)
+    return (_wait(before), _wait(after)) if alike else (_when(before), _when(after))
+
+
+def _wait(step: Step) -> str:
+    return "at once" if step.after.at_once else str(step.after)
+
+
+# A policy as facts.
+
+
+def _told(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
+    """Every fact of `value`, which stands at `path`."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if isinstance(key, Severity):
+                yield from _told(each, key, path, scale)
+            elif each is None:
+                yield (severity, _dotted(path, _word(key, scale)), ""), "off"
+            else:
+                yield from _told(each, severity, _dotted(path, _word(key, scale)), scale)
+    elif isinstance(value, tuple) and value and is_dataclass(value[0]) and not isinstance(value[0], Duration):
+        yield from _each(value, severity, path, scale)
+    elif isinstance(value, frozenset) and any(isinstance(each, date) for each in value):
+        for day in sorted(value):
+            yield (severity, path, day.isoformat()), day.isoformat()
+    elif is_dataclass(value) and not isinstance(value, (Duration, Target)):
+        yield from _fields(value, severity, path, scale)
+    elif value is not None and value not in ("", (), frozenset()):
+        yield (severity, path, ""), _word(value, scale)
+
+
+def _fields(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
+    if isinstance(value, Calendar):
+        yield (severity, _dotted(path, "hours"), ""), f"{value.opens:%H:%M}-{value.closes:%H:%M}"
+        yield (severity, _dotted(path, "days"), ""), _weekdays(value.days)
+    for field in fields(value):
+        place = (type(value), field.name)
+        if place in _ELSEWHERE or place == (Calendar, "days"):
+            continue
+        key = _SPELLED.get(place, _EVERYWHERE.get(field.name, field.name)).replace("_", "-")
+        yield from _told(getattr(value, field.name), severity, _dotted(path, key), scale)
+
+
+def _each(values: Sequence[Any], severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
+    """A row of things that have a law of their own: ladders, overrides by what they are for, floors and covers."""
+    if isinstance(values[0], Step):
+        yield (severity, path, "ladder"), values
+        return
+    seen: dict[str, int] = {}
+    for value in values:
+        name = _named(value)
+        seen[name] = seen.get(name, 0) + 1
+        again = f" ({seen[name]})" if seen[name] > 1 else ""
+        if isinstance(value, Override):
+            yield from _fields(value, severity, f"{path}[{name}]{again}", scale)
+        else:
+            yield (severity, path, name + again), _row(value, scale)
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, Override):
+        return ", ".join((*value.services, *(kind.value for kind in value.kinds))) or "all"
+    return value.because if isinstance(value, Floor) else ""
+
+
+def _row(value: Any, scale: Scale) -> str:
+    """A small record in one line: `from 2026-12-24 18:00, until ..., person hubot`."""
+    parts = [_word(value.because, scale)] if isinstance(value, Floor) else []
+    for field in fields(value):
+        content = getattr(value, field.name)
+        if content not in (None, "", ()) and not (isinstance(value, Floor) and field.name == "because"):
+            place = (type(value), field.name)
+            key = _SPELLED.get(place, _EVERYWHERE.get(field.name, field.name)).replace("_", "-")
+            parts.append(f"{key} {_word(content, scale)}")
+    return ", ".join(parts)
+
+
+def _word(value: Any, scale: Scale) -> str:
+    """A value as the file writes it."""
+    if isinstance(value, Severity):
+        return value.said(scale)
+    if isinstance(value, Target):
+        return f"{value.within} of {value.calendar} hours" if value.calendar else str(value.within)
+    if isinstance(value, (tuple, frozenset)):
+        return ", ".join(_word(each, scale) for each in (sorted(value) if isinstance(value, frozenset) else value))
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:%H:%M}" if isinstance(value, time) else str(value)
+
+
+def _weekdays(days: frozenset[int]) -> str:
+    """`mon-fri`, `mon-tue, sat`."""
+    runs: list[list[int]] = []
+    for day in sorted(days):
+        if runs and runs[-1][-1] == day - 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ", ".join(_DAYS[run[0]] if len(run) == 1 else f"{_DAYS[run[0]]}-{_DAYS[run[-1]]}" for run in runs)
+
+
+def _dotted(path: str, key: str) -> str:
+    return ".".join(part for part in (path, key) if part)

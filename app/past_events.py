@@ -1,0 +1,384 @@
+"""Past incidents as JSON Lines: one event a line, in any order of incidents.
+
+    {"incident": "octo/shop#12", "at": "2026-03-06T16:40:00Z", "event": "opened", "by": "mona",
+     "title": "Checkout is down", "severity": "sev1", "type": "service outage", "services": ["checkout"]}
+    {"incident": "octo/shop#12", "at": "2026-03-06T16:52:00Z", "event": "said", "by": "hubot", "text": "/ack"}
+    {"incident": "octo/shop#12", "at": "2026-03-06T18:10:00Z", "event": "closed", "by": "hubot"}
+
+(each on one line).  Every line has `incident`, `at` (a time with a zone) and `event`; `by` is a login and `role` what they
+may do in the repository, `write` when it is left out.  Events, and what they have beside:
+
+- `opened`, `edited`: `title`, `severity`, `impact`, `urgency`, `type`, `services`, `personal-data`, `started`, `detected`,
+  each as the form says it, and `labels` that the issue was opened with.  An edit changes what it names; the rest stays.
+- `said`: `text`, a comment with commands such as `/ack`.
+- `labeled`, `unlabeled`: `label`.
+- `closed`, `reopened`, `locked`, `unlocked`, `deleted`, `transferred`: nothing.
+- `until`: nothing; up to then nothing more happened.  Without it, an incident ends with its last event.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any, TypeVar
+
+from app.core.backtest import Past
+from app.core.events import (
+    Closed,
+    Edited,
+    Event,
+    Labeled,
+    Left,
+    Opened,
+    Reopened,
+    Returned,
+    Role,
+    Said,
+    Unlabeled,
+)
+from app.core.policy import Policy
+from app.core.replay import ordered
+from app.core.report import Exposure, Kind, Level, Report
+from app.core.severity import Scale, Severity
+from app.github.spoken import spoken
+from app.text import cleaned, visible
+
+_E = TypeVar("_E", bound=Enum)
+
+_COMMON = ("incident", "at", "event", "by", "role")
+_REPORT = {
+    "severity": "severity",
+    "impact": "impact",
+    "urgency": "urgency",
+    "type": "kind",
+    "services": "services",
+    "personal-data": "personal_data",
+    "started": "started_at",
+    "detected": "detected_at",
+}
+"""The keys of a report, and the fields they fill."""
+_REPORTING = ("title", "labels", *_REPORT)
+EVENTS: Mapping[str, tuple[str, ...]] = {
+    "opened": _REPORTING,
+    "edited": ("title", *_REPORT),
+    "said": ("text",),
+    "labeled": ("label",),
+    "unlabeled": ("label",),
+    "closed": (),
+    "reopened": (),
+    "locked": (),
+    "unlocked": (),
+    "deleted": (),
+    "transferred": (),
+    "until": (),
+}
+"""Every event, and the keys that its line may have beside the common ones."""
+
+YEARS = range(1970, 2101)
+"""Calendars can be asked about these."""
+FAULTS = 50
+"""So many faulty lines are told; mending a few often mends more."""
+_NAME = re.compile(r"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})#([0-9]{1,9})")
+
+
+class PastFaults(Exception):
+    """Lines that cannot be read: `file:line: what was found: what would have worked`, in order."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class _Wrong(ValueError):
+    """What is wrong with a line, and what would have worked."""
+
+
+@dataclass(slots=True)
+class _Growing:
+    """One incident while its lines are read."""
+
+    title: str = ""
+    report: Report = field(default_factory=Report)
+    log: list[tuple[datetime, Event]] = field(default_factory=list)
+    until: datetime | None = None
+    opened: bool = False
+    line: int = 0
+
+
+def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
+    """The incidents, in the order of their first lines.  Severities are read as `policy` calls them.
+
+    Empty lines are skipped.  Raises PastFaults, and nothing else, whatever the lines.
+    """
+    found: dict[str, _Growing] = {}
+    faults: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            _take(line, number, found, policy)
+        except _Wrong as wrong:
+            faults.append(f"{name}:{number}: {wrong}")
+            if len(faults) == FAULTS:
+                break
+    if not faults:
+        faults = [
+            f'{name}:{each.line}: {visible(incident)} was never opened: begin with an event "opened"'
+            for incident, each in found.items()
+            if not each.opened
+        ]
+    if faults:
+        raise PastFaults(tuple(faults))
+    return tuple(
+        Past(
+            incident,
+            each.title,
+            tuple(each.log),
+            max([at for at, _ in each.log] + [each.until or datetime.min.replace(tzinfo=UTC)]),
+        )
+        for incident, each in found.items()
+    )
+
+
+def written(past: Iterable[Past], scale: Scale) -> Iterator[str]:
+    """The lines of those incidents, which `read` reads again.  What became of a postmortem is left out."""
+    for each in past:
+        last = None
+        for at, event in ordered(each.log):
+            said = _said_of(event, scale)
+            if said is not None:
+                last = at
+                common = {"incident": each.name, "at": _stamp(at), "event": said.pop("event"), "by": event.by}
+                role = {} if event.role is Role.WRITE else {"role": event.role.name.lower()}
+                yield json.dumps(
+                    {key: value for key, value in {**common, **role, **said}.items() if value}, ensure_ascii=False
+                )
+        if last is not None and each.until > last:
+            yield json.dumps({"incident": each.name, "at": _stamp(each.until), "event": "until"}, ensure_ascii=False)
+
+
+# Reading.
+
+
+def _take(line: str, number: int, found: dict[str, _Growing], policy: Policy) -> None:
+    row = _object(line)
+    event = _one_of(row, "event", EVENTS)
+    known = (*_COMMON, *EVENTS[event])
+    for key in row:
+        if key not in known:
+            raise _Wrong(f'{visible(key)}: not a key of "{event}": {_hint(key, known)}')
+    incident, at = _text(row, "incident", needed=True), _time(row, "at", needed=True)
+    assert at is not None
+    growing = found.setdefault(incident, _Growing(line=number))
+    if event == "opened" and growing.opened:
+        raise _Wrong('event: opened once more: an incident is opened once, say "reopened"')
+    happened = _event(row, event, number, growing, policy)
+    growing.opened = growing.opened or event == "opened"
+    if happened is None:
+        growing.until = max(at, growing.until or at)
+    else:
+        growing.log.append((at, happened))
+
+
+def _event(row: Mapping[str, Any], event: str, number: int, growing: _Growing, policy: Policy) -> Event | None:
+    if event == "until":
+        return None
+    who: dict[str, Any] = {"by": _text(row, "by"), "role": _role(row), "key": f"line/{number:09}"}
+    if event in ("opened", "edited"):
+        growing.title = _text(row, "title") or growing.title
+        growing.report = _report(row, growing.report, policy)
+        if event == "edited":
+            return Edited(title=growing.title, report=growing.report, **who)
+        name = _text(row, "incident")
+        place = _NAME.fullmatch(name)
+        repo, issue = (place[1], int(place[2])) if place else (name, 0)
+        labels = frozenset(_texts(row, "labels"))
+        return Opened(
+            id=name, repo=repo, number=issue, title=growing.title, report=growing.report, labels=labels, **who
+        )
+    if event == "said":
+        return Said(comment=number, spoken=spoken(_text(row, "text", needed=True)), **who)
+    if event in ("labeled", "unlabeled"):
+        label = _text(row, "label", needed=True)
+        return Labeled(label=label, **who) if event == "labeled" else Unlabeled(label=label, **who)
+    plain: dict[str, Callable[..., Event]] = {"closed": Closed, "reopened": Reopened, "unlocked": Returned}
+    return plain[event](**who) if event in plain else Left(how=event, **who)
+
+
+def _report(row: Mapping[str, Any], before: Report, policy: Policy) -> Report:
+    readers: dict[str, Callable[[str], Any]] = {
+        "severity": lambda key: _severity(row, key, policy),
+        "impact": lambda key: _member(row, key, Level),
+        "urgency": lambda key: _member(row, key, Level),
+        "type": lambda key: _member(row, key, Kind),
+        "services": lambda key: _texts(row, key),
+        "personal-data": lambda key: _member(row, key, Exposure),
+        "started": lambda key: _time(row, key),
+        "detected": lambda key: _time(row, key),
+    }
+    return replace(before, **{_REPORT[key]: reader(key) for key, reader in readers.items() if key in row})
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as problem:
+        place = f" (column {problem.colno})" if isinstance(problem, json.JSONDecodeError) else ""
+        raise _Wrong(f'not JSON{place}: one object a line, such as {{"incident": "octo/shop#12", ...}}') from None
+    if not isinstance(row, dict):
+        raise _Wrong('not an object: one object a line, such as {"incident": "octo/shop#12", ...}')
+    return row
+
+
+def _text(row: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
+    value = row.get(key)
+    if value is None and not needed:
+        return ""
+    if not isinstance(value, str) or (needed and not value.strip()):
+        found = "is missing" if key not in row else f"{_shown(value)} is not a text"
+        raise _Wrong(f"{key}: {found}: such as {json.dumps(_EXAMPLES[key])}")
+    return cleaned(value)
+
+
+def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = row.get(key) or []
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _Wrong(f"{key}: {_shown(value)} is not a list of texts: such as {json.dumps(_EXAMPLES[key])}")
+    return tuple(cleaned(each) for each in value)
+
+
+def _time(row: Mapping[str, Any], key: str, *, needed: bool = False) -> datetime | None:
+    text = _text(row, key, needed=needed)
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or at.year not in YEARS:
+        raise _Wrong(f'{key}: {_shown(text)} is not a time with its zone: such as "2026-03-06T16:40:00Z"')
+    return at.astimezone(UTC)
+
+
+def _severity(row: Mapping[str, Any], key: str, policy: Policy) -> Severity | None:
+    text = _text(row, key)
+    if not text:
+        return None
+    severity = policy.severity(text)
+    if severity is None:
+        names = ", ".join(each.said(policy.scale) for each in Severity)
+        raise _Wrong(f"{key}: {_shown(text)} is not a severity here: one of {names}")
+    return severity
+
+
+def _member(row: Mapping[str, Any], key: str, kind: type[_E]) -> _E | None:
+    text = _text(row, key)
+    if not text:
+        return None
+    for member in kind:
+        if str(member.value) == text.casefold():
+            return member
+    raise _Wrong(f"{key}: {_shown(text)} is unknown: {_hint(text, [str(member.value) for member in kind])}")
+
+
+def _role(row: Mapping[str, Any]) -> Role:
+    text = _text(row, "role")
+    if not text:
+        return Role.WRITE
+    names = {role.name.lower(): role for role in Role}
+    if text.lower() not in names:
+        raise _Wrong(f"role: {_shown(text)} is unknown: {_hint(text, names)}")
+    return names[text.lower()]
+
+
+def _one_of(row: Mapping[str, Any], key: str, known: Iterable[str]) -> str:
+    text = _text(row, key, needed=True)
+    if text not in known:
+        raise _Wrong(f"{key}: {_shown(text)} is unknown: {_hint(text, known)}")
+    return text
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = get_close_matches(word.casefold()[:60], names, n=1)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
+
+
+def _shown(value: object) -> str:
+    return f"'{visible(str(value), 40)}'"
+
+
+_EXAMPLES: Mapping[str, Any] = {
+    "incident": "octo/shop#12",
+    "at": "2026-03-06T16:40:00Z",
+    "event": "opened",
+    "by": "mona",
+    "role": "write",
+    "title": "Checkout is down",
+    "severity": "sev1",
+    "impact": "high",
+    "urgency": "high",
+    "type": "service outage",
+    "services": ["checkout"],
+    "personal-data": "no",
+    "started": "2026-03-06T16:30:00Z",
+    "detected": "2026-03-06T16:35:00Z",
+    "labels": ["incident"],
+    "label": "sev1",
+    "text": "/ack",
+}
+
+
+# Writing.
+
+
+_PLAIN: Mapping[type[Event], str] = {
+    Labeled: "labeled",
+    Unlabeled: "unlabeled",
+    Closed: "closed",
+    Reopened: "reopened",
+    Returned: "unlocked",
+}
+
+
+def _said_of(event: Event, scale: Scale) -> dict[str, Any] | None:
+    """The keys of an event's line; None: it has no line."""
+    found: dict[str, Any] | None = None
+    if isinstance(event, Opened | Edited):
+        found = {"event": "edited", "title": event.title, **_answers(event.report, scale)}
+        if isinstance(event, Opened):
+            found |= {"event": "opened", "labels": sorted(event.labels)}
+    elif isinstance(event, Said) and event.spoken:
+        lines = (f"/{each.name} {each.argument}".rstrip() for each in event.spoken)
+        found = {"event": "said", "text": "\n".join(lines)}
+    elif isinstance(event, Left):
+        found = {"event": event.how}
+    elif type(event) in _PLAIN:
+        found = {"event": _PLAIN[type(event)]}
+        if isinstance(event, Labeled | Unlabeled):
+            found["label"] = event.label
+    return found
+
+
+def _answers(report: Report, scale: Scale) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, name in _REPORT.items():
+        value = getattr(report, name)
+        if isinstance(value, Severity):
+            value = value.said(scale)
+        elif isinstance(value, Enum):
+            value = value.value
+        elif isinstance(value, datetime):
+            value = _stamp(value)
+        found[key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,209 @@
+"""What a proposed policy would do, for the check on its pull request: what moves, a simulated night, and past incidents.
+
+Everything that comes from the two files and from past incidents is somebody's words, and is quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from app.core.backtest import Backtest, Compared
+from app.core.calendar import instant
+from app.core.changes import Move, changes
+from app.core.policy import Policy
+from app.core.severity import Severity
+from app.core.simulate import Row, Scene, plus, simulate
+from app.render.markdown import Markdown, code, joined, listed, md, people, said, signed
+from app.render.timetable import collapsed
+from app.render.words import count
+from app.text import plain
+
+_TITLE = 240
+_MOVES = 60
+_ROWS = 24
+_INCIDENTS = 20
+_DIFFERENCES = 6
+_FAULTS = 50
+_NIGHT = timedelta(hours=8)
+_SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """`title` is one line of plain text that says the consequence; `summary` is Markdown that fits a check run."""
+
+    title: str
+    summary: str
+
+
+class Faulty(Protocol):
+    """A fault of a policy file, as its reader tells it."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    @property
+    def where(self) -> str: ...
+    @property
+    def found(self) -> str: ...
+    @property
+    def wanted(self) -> str: ...
+
+
+def review(old: Policy, new: Policy, tried: Backtest, now: datetime) -> Review:
+    """What becomes of incidents when `new` takes the place of `old`; `tried` is what past ones would have been."""
+    moves = changes(old, new)
+    if not moves:
+        return Review("Nothing moves: the policy stays what it is", md("Both files mean the same."))
+    body = joined(
+        [*_moves(moves, new), *_nights(old, new, _saturday(new, now)), *_past(tried)],
+        "\n\n",
+    )
+    return Review(_title(moves, tried, new), signed(body, ""))
+
+
+def faulty(faults: Sequence[Faulty]) -> Review:
+    """For a file that cannot be obeyed.  There is at least one fault."""
+    rows = [
+        md(
+            "- line {}, column {}: **{}**: {}, {}",
+            each.line,
+            each.column,
+            said(each.where, 120),
+            said(each.found, 200),
+            said(each.wanted, 200),
+        )
+        for each in faults[:_FAULTS]
+    ]
+    more = [md("- and {} more", len(faults) - _FAULTS)] if len(faults) > _FAULTS else []
+    first = faults[0]
+    title = f"The file cannot be obeyed, {count(len(faults), 'fault')}: line {first.line}: {first.where}: {first.found}"
+    head = md("Merged as it is, this file would not take effect: the last good one stays in force. To mend:")
+    return Review(plain(title, _TITLE), signed(joined([head, joined([*rows, *more], "\n")], "\n\n"), ""))
+
+
+def consequence(move: Move, policy: Policy) -> str:
+    """A move as a sentence, for one line: `sev1: it-manager hears after 20m instead of 30m`."""
+    if not move.rung:
+        return f"{move.severity.said(policy.scale)}: {move}" if move.severity else str(move)
+    who = move.what.removeprefix("page ")
+    paged = move.what.startswith("page ")
+    hears = "is asked" if move.what.startswith("do: ") else "is paged" if paged else "hears"
+    if move.now is None:
+        said_so = f"{who} {hears} no more"
+    else:
+        said_so = f"{who} {hears} {_after(move.now)}" + (f" instead of {move.was}" if move.was else "")
+    return f"{move.severity.said(policy.scale)}: {said_so}" if move.severity else said_so
+
+
+def _after(when: str) -> str:
+    return when if when.startswith("at once") else f"after {when}"
+
+
+def _title(moves: Sequence[Move], tried: Backtest, new: Policy) -> str:
+    """What matters most to whoever merges it: who hears when, then what is promised, then the rest."""
+    first = min(moves, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
+    more = f" and {count(len(moves) - 1, 'more move')}" if len(moves) > 1 else ""
+    past = f"; {tried.summary}" if tried.tried else ""
+    return plain(f"{consequence(first, new)}{more}{past}", _TITLE)
+
+
+def _moves(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
+    yield md("### What moves")
+    rows = [
+        md(
+            "| {} | {} | {} | {} |",
+            move.severity.said(new.scale) if move.severity else md(""),
+            said(move.what, 120),
+            _cell(move.was),
+            _cell(move.now),
+        )
+        for move in moves[:_MOVES]
+    ]
+    head = [md("| severity | what | was | now |"), md("|:---|:---|:---|:---|")]
+    yield joined([*head, *rows], "\n")
+    if len(moves) > _MOVES:
+        yield md("and {} more", len(moves) - _MOVES)
+
+
+def _cell(text: str | None) -> Markdown:
+    return md("–") if text is None else said(text, 140)
+
+
+def _nights(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown]:
+    here = at.astimezone(ZoneInfo(new.zone))
+    yield md("### A night: declared on Saturday, {}, and nobody answers", f"{here:%Y-%m-%d %H:%M} {here.tzname()}")
+    for severity in Severity:
+        scene = Scene(severity=severity, at=at, length=_NIGHT)
+        rows, before = simulate(new, scene), simulate(old, scene)
+        yield _night(severity, rows, before, new)
+
+
+def _night(severity: Severity, rows: Sequence[Row], before: Sequence[Row], new: Policy) -> Markdown:
+    name, woken = (
+        severity.said(new.scale),
+        list(dict.fromkeys(who for row in rows if row.kind == "page" for who in row.to)),
+    )
+    how = md("as before") if _plain(rows) == _plain(before) else md("otherwise than before")
+    who = md("wakes {}", count(len(woken), "person", "people")) if woken else md("wakes nobody")
+    head = md("<details><summary>{}: {}, {}</summary>", name, who, how)
+    known = {_key(row) for row in before}
+    lines = [
+        md(
+            "| {} | {} | {} | {} | {} |",
+            md("") if _key(row) in known else md("🔸"),
+            code(plus(row.offset)),
+            row.kind,
+            people(row.to) if row.to else md(""),
+            said(", ".join(part for part in (row.step, note) if part), 120),
+        )
+        for row, note in collapsed(rows)
+        if row.kind != "declared"
+    ]
+    more = [md("| | | and {} more | | |", len(lines) - _ROWS)] if len(lines) > _ROWS else []
+    table = [md("| | after | | who | |"), md("|:---|---:|:---|:---|:---|"), *lines[:_ROWS], *more]
+    return joined(
+        [
+            head,
+            joined(table, "\n") if lines else md("Nothing happens in {} hours.", _NIGHT // timedelta(hours=1)),
+            md("</details>"),
+        ],
+        "\n\n",
+    )
+
+
+def _past(tried: Backtest) -> Iterator[Markdown]:
+    yield md("### Past incidents")
+    yield md("Folded through both files: {}.", tried.summary)
+    if tried.notices[0] != tried.notices[1]:
+        yield md("Notices to people: {} instead of {}.", tried.notices[1], tried.notices[0])
+    shown = [_compared(each) for each in tried.compared[:_INCIDENTS]]
+    if shown:
+        yield joined(shown, "\n")
+    if len(tried.compared) > _INCIDENTS:
+        yield md("and {} more", len(tried.compared) - _INCIDENTS)
+
+
+def _compared(each: Compared) -> Markdown:
+    differences = listed((said(str(found), 120) for found in each.differences), _DIFFERENCES)
+    return md("- {} {}: {}", said(each.name, 80), said(each.title, 60), differences)
+
+
+def _saturday(policy: Policy, now: datetime) -> datetime:
+    """The next Saturday at 02:00 by the clocks of the policy."""
+    today = now.astimezone(ZoneInfo(policy.zone)).date()
+    day = today + timedelta(days=(_SATURDAY - today.weekday()) % 7 or 7)
+    return instant(datetime.combine(day, time(2)), policy.zone).astimezone(UTC)
+
+
+def _plain(rows: Iterable[Row]) -> list[tuple[object, ...]]:
+    return [_key(row) for row in rows]
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    return row.offset, row.kind, row.to, row.step, row.via

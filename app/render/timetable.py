@@ -1,0 +1,227 @@
+"""A simulated incident as a timetable for the terminal: on the team's clocks and in UTC, at most so many columns wide.
+
+Names come from a policy file that anybody may have written, so whatever a terminal would obey is spelled out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from app.core.calendar import next_opening
+from app.core.policy import BUSINESS, TEAM, Calendar, Policy
+from app.core.report import Report
+from app.core.rules import ruled
+from app.core.simulate import Row, Scene, plus
+from app.text import visible
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_TONES = {
+    "declared": "strong",
+    "page": "strong",
+    "escalate": "warning",
+    "announce": "warning",
+    "breach": "bad",
+    "warn": "quiet",
+    "hand-off": "quiet",
+    "acknowledge": "good",
+    "resolve": "good",
+}
+
+
+class Line(NamedTuple):
+    """One line, and how it may be shown: `strong`, `warning`, `bad`, `good`, `quiet`, or plain where it is empty."""
+
+    text: str
+    tone: str = ""
+
+
+def timetable(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int = 80) -> tuple[Line, ...]:
+    """The rows of `simulate`, with what a reader wants to know beside them, and a summary."""
+    policy = ruled(policy, Report(services=scene.services, kind=scene.kind))
+    head = [part for line in (*_head(rows, policy, scene), Line("")) for part in _wrapped(line, width)]
+    foot = [part for line in (Line(""), *summary(rows, policy)) for part in _wrapped(line, width)]
+    return (*head, *_body(rows, policy, scene, width), *foot)
+
+
+def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    """Each row with its note, where pages that go on to the same people are one row: `and 9 more, every 5m, until +1h`."""
+    pages = [row for row in rows if row.kind == "page"]
+    more: dict[int, str] = {}
+    hidden: set[int] = set()
+    start = 0
+    while start < len(pages):
+        end = start + 1
+        while end < len(pages) and _follows(pages[end - 1], pages[end]):
+            end += 1
+        first, *others = pages[start:end]
+        if len(others) > 1:
+            every, until = plus(others[0].offset - first.offset)[1:], plus(others[-1].offset)
+            more[id(first)] = f"and {len(others)} more, every {every}, until {until}"
+            hidden |= {id(page) for page in others}
+        start = end
+    for row in rows:
+        if id(row) not in hidden:
+            yield row, ", ".join(part for part in (row.note, more.get(id(row), "")) if part)
+
+
+def summary(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
+    """Who was woken and told, which targets were missed, and for whom the policy names nobody."""
+    woken = Counter(name for row in rows if row.kind == "page" for name in row.to)
+    told = dict.fromkeys(
+        name for row in rows if row.kind in ("escalate", "announce", "remind", "ask", "do") for name in row.to
+    )
+    missed = {f"{visible(row.step)} at {plus(row.offset)}": None for row in rows if row.kind == "breach"}
+    missing = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
+    if woken:
+        times = (f"{_person(name, policy)} {_times(count)}" for name, count in woken.items())
+        yield Line(f"Woken: {', '.join(times)}.")
+    else:
+        yield Line("Nobody is woken.")
+    if others := [_person(name, policy) for name in told if name not in woken]:
+        yield Line(f"Told: {', '.join(others)}.")
+    yield Line(f"Missed: {', '.join(missed)}.", "bad") if missed else Line("No target is missed.", "good")
+    if missing:
+        yield Line(f"Nobody is named for {', '.join(map(visible, missing))}: say who under contacts.", "warning")
+
+
+def _head(rows: Sequence[Row], policy: Policy, scene: Scene) -> Iterator[Line]:
+    at = scene.at.astimezone(UTC)
+    here = at.astimezone(ZoneInfo(policy.zone))
+    severity = scene.severity.said(policy.scale)
+    about = [visible(name) for name in scene.services] + ([scene.kind.value] if scene.kind else [])
+    what = f"{severity} ({', '.join(about)})" if about else severity
+    yield Line(f"{what} on {_DAYS[here.weekday()]} {_on_both(here)}, the next {_long(scene.length)}", "strong")
+    acts = [
+        f"acknowledged after {_long(scene.ack)}" if scene.ack is not None else "nobody acknowledges",
+        f"resolved after {_long(scene.resolve)}" if scene.resolve is not None else "nobody resolves",
+    ]
+    unread = [visible(name) for name, rotation in policy.rotations.items() if rotation.feed and not rotation.shifts]
+    hours = "within" if _is_open(_hours(policy), at) else "outside"
+    yield Line(f"{', '.join(acts)}; {hours} business hours", "quiet")
+    if unread:
+        yield Line(f"feeds are not read here, so by turns: {', '.join(unread)}", "warning")
+
+
+def _on_both(here: datetime) -> str:
+    """`2026-03-06 16:40 EST (21:40 UTC)`."""
+    utc = here.astimezone(UTC)
+    if here.utcoffset() == timedelta():
+        return f"{here:%Y-%m-%d %H:%M} UTC"
+    dated = f"{utc:%Y-%m-%d} " if utc.date() != here.date() else ""
+    return f"{here:%Y-%m-%d %H:%M} {_zone(here).partition(' ')[0]} ({dated}{utc:%H:%M} UTC)"
+
+
+def _body(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iterator[Line]:
+    zone, hours = ZoneInfo(policy.zone), _hours(policy)
+    one_clock = all(row.at.astimezone(zone).utcoffset() == timedelta() for row in rows)
+    columns = [_columns(row, zone, one_clock=one_clock) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    before: datetime | None = None
+    was_open = _is_open(hours, scene.at)
+    met: set[str] = set()
+    for row, note in collapsed(rows):
+        here = row.at.astimezone(zone)
+        if before is None or here.date() != before.date():
+            yield Line(_day(here, one_clock=one_clock), "quiet")
+        if before is not None and here.utcoffset() != before.utcoffset():
+            ahead = (here.utcoffset() or timedelta()) > (before.utcoffset() or timedelta())
+            how = "forward" if ahead else "back"
+            yield Line(f"-- the clocks have gone {how}: {_zone(before)} is {_zone(here)} now", "quiet")
+        is_open = _is_open(hours, row.at)
+        if is_open != was_open:
+            yield Line(f"-- business hours have {'begun' if is_open else 'ended'}", "quiet")
+        before, was_open = here, is_open
+        *clocks, offset, kind = _columns(row, zone, one_clock=one_clock)
+        *sizes, offset_size, kind_size = widths
+        cells = [cell.ljust(size) for cell, size in zip(clocks, sizes, strict=True)]
+        head = f" {' '.join(cells)} {offset.rjust(offset_size)} {kind.ljust(kind_size)} "
+        yield from _hanging(head, _told(row, note, policy, met), width, _TONES.get(row.kind, ""))
+
+
+def _columns(row: Row, zone: ZoneInfo, *, one_clock: bool) -> tuple[str, ...]:
+    """What stands before the words: the team's clock, UTC, how long after the declaration, what it is."""
+    here = row.at.astimezone(zone)
+    days = (row.at.date() - here.date()).days
+    utc = f"{row.at:%H:%M}{f'{days:+}d' if days else ''}"
+    clocks = (utc,) if one_clock else (f"{here:%H:%M}", utc)
+    return (*clocks, plus(row.offset), row.kind)
+
+
+def _told(row: Row, note: str, policy: Policy, met: set[str]) -> str:
+    people = ", ".join(_person(name, policy, met) for name in row.to)
+    if row.kind in ("acknowledge", "resolve"):
+        return people
+    bare = not row.missing or not row.to or row.to[0] not in row.missing
+    step = visible(row.step) + {"breach": " missed", "remind": " due"}.get(row.kind, "")
+    if not bare:
+        people = f"{step} (nobody is named)" if step.startswith(people) else f"{people} (nobody is named)"
+        step = "" if step.startswith(visible(row.to[0])) else step
+    via = f"by {', '.join(channel.value for channel in row.via)}" if row.via else ""
+    return " · ".join(part for part in (people, step, via, visible(note, 200)) if part)
+
+
+def _hanging(head: str, words: str, width: int, tone: str) -> Iterator[Line]:
+    """The words behind the head, set in under themselves where they go on."""
+    room = max(width - len(head), 20)
+    pieces = textwrap.wrap(words, room, break_on_hyphens=False) or [""]
+    for number, piece in enumerate(pieces):
+        yield Line((head if number == 0 else " " * len(head)) + piece, tone)
+
+
+def _wrapped(line: Line, width: int) -> Iterator[Line]:
+    if len(line.text) <= width:
+        yield line
+        return
+    for piece in textwrap.wrap(line.text, width, subsequent_indent="  ", break_on_hyphens=False):
+        yield Line(piece, line.tone)
+
+
+def _day(here: datetime, *, one_clock: bool) -> str:
+    day = f"{_DAYS[here.weekday()]} {here:%Y-%m-%d}"
+    return f"{day}, UTC" if one_clock else f"{day}, {_zone(here)} and UTC"
+
+
+def _zone(here: datetime) -> str:
+    offset = f"{here:%z}"
+    name = here.tzname() or ""
+    return f"{name} (UTC{offset[:3]}:{offset[3:]})" if name[:1].isalpha() else f"UTC{offset[:3]}:{offset[3:]}"
+
+
+def _hours(policy: Policy) -> Calendar:
+    return policy.calendars.get(TEAM) or policy.calendars.get(BUSINESS) or Calendar()
+
+
+def _is_open(calendar: Calendar, at: datetime) -> bool:
+    return next_opening(calendar, at) == at
+
+
+def _person(name: str, policy: Policy, met: set[str] | None = None) -> str:
+    """The login, and who that is; once is enough for those who were `met`."""
+    person = policy.people.get(name)
+    if person is None or not person.name or (met is not None and name in met):
+        return visible(name)
+    if met is not None:
+        met.add(name)
+    return f"{visible(name)} ({visible(person.name)})"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _long(length: timedelta) -> str:
+    return plus(length)[1:]
+
+
+def _follows(page: Row, following: Row) -> bool:
+    """Whether a page repeats the one before it, to the same people."""
+    return following.note.startswith("page ") and (page.step, page.via, page.to) == (
+        following.step,
+        following.via,
+        following.to,
+    )

@@ -1,0 +1,75 @@
+"""How fast policies are read, simulated and tried on the past, in seconds of one core.  Prints; asserts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from time import process_time
+
+from app.core.backtest import Past, backtest
+from app.core.policy import Duration, Policy
+from app.core.severity import Severity
+from app.core.simulate import Scene, simulate
+from app.policy_file import read
+from bench.core import DECLARED, life, policy
+from tests.policy_file.large import large
+
+
+def simulate_ms() -> float:
+    """Milliseconds to simulate two days of a sev1 that nobody answers, who are paged 577 times; the best of ten."""
+    scene = Scene(severity=Severity.SEV1, at=DECLARED, length=timedelta(hours=48))
+    force = policy()
+    return _best(lambda: simulate(force, scene), 10) * 1000
+
+
+def replay_seconds(incidents: int = 1000, events: int = 20) -> float:
+    """Seconds to fold so many incidents of so many events each through two policies."""
+    log = life()
+    talk = [log[n] for n in (1, 2, 3, 4, 6, 8, 9)]
+    more = [
+        (DECLARED + timedelta(minutes=65 + number), replace(talk[number % len(talk)][1], key=f"more/{number}"))
+        for number in range(events - len(log))
+    ]
+    row = tuple(sorted([*log, *more], key=lambda happened: happened[0]))
+    past = [Past(f"octo/shop#{number}", "Checkout is down", row, row[-1][0]) for number in range(incidents)]
+    old, new = policy(), _sooner(policy())
+    began = process_time()
+    backtest(past, old, new)
+    return process_time() - began
+
+
+def read_ms() -> float:
+    """Milliseconds to read the largest sensible file, 64 KiB of a company of thirty teams; the best of five."""
+    text = large()
+    return _best(lambda: read(text), 5) * 1000
+
+
+def _sooner(force: Policy) -> Policy:
+    """The same, with every rung ten minutes later, so that every incident differs."""
+    ladders = {
+        severity: tuple(
+            replace(step, after=Duration(step.after.seconds + 600, step.after.business_days)) for step in steps
+        )
+        for severity, steps in force.ladders.items()
+    }
+    return replace(force, ladders=ladders)
+
+
+def _best(run: object, times: int) -> float:
+    assert callable(run)
+    took = []
+    for _ in range(times):
+        began = process_time()
+        run()
+        took.append(process_time() - began)
+    return min(took)
+
+
+def main() -> None:
+    print(f"simulate: {simulate_ms():.0f} ms for 48 h (at most 100)")
+    print(f"replay of 1,000 past incidents: {replay_seconds():.1f} s (at most 10)")
+    print(f"reading a policy of 64 KiB: {read_ms():.0f} ms (at most 100)")
+
+
+if __name__ == "__main__":
+    main()

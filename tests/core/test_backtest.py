@@ -1,0 +1,177 @@
+"""What past incidents would have been: the same log under two policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+
+from app.core.backtest import Backtest, Compared, Difference, Past, backtest
+from app.core.events import Closed, Event, Labeled, Opened, Role, Said
+from app.core.policy import Policy
+from app.core.report import Kind, Report
+from app.core.severity import Severity
+from app.core.spoken import Spoken
+from app.policy_file import read
+
+from .lives import Log, logs, manned, profiles
+
+START = datetime(2026, 3, 6, 9, 0, tzinfo=UTC)
+TEAM = "contacts: {on-call: [mona, hubot], it-manager: [ada], cto: [grace]}\nsilence: 100\n"
+MANAGER = "escalation: {sev2: [{after: 0m, to: on-call, until: ack, repeat: 10m}, {after: %s, to: it-manager}]}\n"
+
+
+def policy(*lines: str) -> Policy:
+    return read(TEAM + "\n".join(lines))
+
+
+def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: Report | None = None) -> Past:
+    """An incident with those comments; the text `closed` closes it, and it ends with the last."""
+    report = report or Report(severity=Severity.SEV2)
+    opened = Opened(id="INC-1", repo="octo/shop", number=12, title="down", report=report, key="issue/12")
+    log: list[tuple[datetime, Event]] = [(START, opened)]
+    for number, (minutes, text) in enumerate(acts):
+        at, who = START + timedelta(minutes=minutes), {"by": "mona", "role": Role.WRITE}
+        spoken = (Spoken(*text.removeprefix("/").split(" ", 1)),)
+        event = (
+            Closed(key="closed", **who)
+            if text == "closed"
+            else Said(comment=number, spoken=spoken, key=f"comment/{number}", **who)
+        )
+        log.append((at, event))
+    return Past(name, "down", log, log[-1][0])
+
+
+def said(found: Backtest) -> list[str]:
+    return [str(difference) for each in found.compared for difference in each.differences]
+
+
+def test_a_rung_is_reached_later() -> None:
+    found = backtest([past((5, "/ack"), (90, "/resolve"))], policy(MANAGER % "30m"), policy(MANAGER % "1h"))
+    (compared,) = found.compared
+    assert said(found) == ["it-manager hears of it at +1h instead of +30m"]
+    assert (compared.later, compared.earlier, compared.name) == (True, False, "octo/shop#12")
+    assert found.summary == "1 of 1 past incident would have been escalated later"
+
+
+def test_a_rung_is_reached_no_more_and_another_for_the_first_time() -> None:
+    new = MANAGER.replace("it-manager", "cto") % "30m"
+    found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(MANAGER % "30m"), policy(new))
+    (compared,) = found.compared
+    assert said(found) == ["it-manager does not hear of it (was +30m)", "cto hears of it, at +30m"]
+    assert (compared.later, compared.earlier) == (True, True)
+
+
+def test_what_was_resolved_before_the_rung_is_the_same() -> None:
+    found = backtest([past((5, "/ack"), (25, "/resolve"))], policy(MANAGER % "30m"), policy(MANAGER % "1h"))
+    assert (found.tried, found.compared) == (1, ())
+    assert found.summary == "none of 1 past incident would have gone otherwise"
+
+
+def test_a_tighter_target_is_missed() -> None:
+    old, new = policy(), policy("severities: {sev2: {respond: 10m}}")
+    found = backtest([past((20, "/ack"), (50, "/resolve"))], old, new)
+    assert said(found) == ["respond is missed, at +10m", "respond is due +10m instead of +1h"]
+    assert found.compared[0].breaches == (1, 0)
+    assert found.summary == "1 of 1 past incident would have gone otherwise, 1 breach more"
+    back = backtest([past((20, "/ack"), (50, "/resolve"))], new, old)
+    assert back.compared[0].breaches == (0, 1)
+    assert said(back)[0] == "respond is not missed (was at +10m)"
+
+
+def test_a_target_that_only_one_of_them_has() -> None:
+    found = backtest([past((2, "/ack"), (5, "/resolve"))], policy("severities: {sev2: {resolve: off}}"), policy())
+    assert said(found) == ["resolve is due +8h instead of never"]
+
+
+def test_other_people_are_asked() -> None:
+    new = read(TEAM.replace("[ada]", "[octocat]"))
+    found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(), new)
+    assert said(found) == ["it-manager is asked of octocat instead of ada"]
+    assert not found.compared[0].later
+
+
+def test_another_grade_is_told_first() -> None:
+    report = Report(severity=Severity.SEV3, kind=Kind.INTEGRATION)
+    floor = "floors: [{because: a partner is cut off, at-least: sev2, type: integration failure}]"
+    found = backtest([past((5, "/ack"), (45, "/resolve"), report=report)], policy(), policy(floor))
+    assert said(found)[0] == "severity is sev2 instead of sev3"
+    assert found.summary.startswith("1 of 1 past incident would have been graded otherwise")
+    assert found.compared[0].severity is Severity.SEV2
+
+
+def test_fewer_pages_are_counted() -> None:
+    new = policy(MANAGER.replace("repeat: 10m", "repeat: 20m") % "30m")
+    found = backtest([past((25, "/ack"), (28, "/resolve"))], policy(MANAGER % "30m"), new)
+    assert said(found) == ["page on-call is told 2 times instead of 3 times"]
+    assert found.notices == (3, 2)
+
+
+def test_each_incident_is_counted_by_its_name() -> None:
+    found = backtest(
+        [
+            past((5, "/ack"), (25, "/resolve"), name="octo/shop#1"),
+            past((5, "/ack"), (90, "/resolve"), name="octo/shop#2"),
+        ],
+        policy(MANAGER % "30m"),
+        policy(MANAGER % "20m"),
+    )
+    assert [each.name for each in found.compared] == ["octo/shop#1", "octo/shop#2"]
+    assert found.summary == "2 of 2 past incidents would have been escalated earlier"
+
+
+def test_a_log_that_never_opens_is_not_counted() -> None:
+    log = [(START, Labeled(label="sev1", key="labeled/1"))]
+    found = backtest(
+        [Past("octo/shop#1", "", log, START), Past("octo/shop#2", "", (), START)], policy(), policy(MANAGER % "1h")
+    )
+    assert found == Backtest()
+    assert found.summary == "there is no past incident to try it on"
+
+
+def test_what_rings_for_weeks_after_the_last_event_is_left_out() -> None:
+    forgotten = Past("octo/shop#1", "down", past().log, START + timedelta(days=3000))
+    rung = "escalation: {sev2: [{after: %s, to: it-manager}]}"
+    found = backtest([forgotten], policy(rung % "6d"), policy(rung % "8d"))
+    assert "it-manager does not hear of it (was +6d)" in said(found)
+
+
+def compared(*differences: Difference, later: bool = False, earlier: bool = False) -> Compared:
+    return Compared("octo/shop#1", "down", START, Severity.SEV1, differences, later, earlier)
+
+
+MISSED = Difference("breach", "respond", None, "+15m")
+KEPT = Difference("breach", "respond", "+15m", None)
+GRADED = Difference("severity", "severity", "sev2", "sev1")
+
+
+@pytest.mark.parametrize(
+    ("tried", "found", "wanted"),
+    [
+        (11, (), "none of 11 past incidents would have gone otherwise"),
+        (
+            11,
+            (compared(MISSED, later=True), compared(later=True)),
+            "2 of 11 past incidents would have been escalated later, 1 breach more",
+        ),
+        (
+            11,
+            (compared(MISSED, earlier=True), compared(KEPT, later=True), compared(MISSED)),
+            "1 of 11 past incidents would have been escalated later, 1 would have been escalated earlier, 2 breaches more, 1 breach fewer",
+        ),
+        (2, (compared(GRADED),), "1 of 2 past incidents would have been graded otherwise"),
+        (2, (compared(KEPT),), "1 of 2 past incidents would have gone otherwise, 1 breach fewer"),
+    ],
+)
+def test_the_sentence(tried: int, found: Sequence[Compared], wanted: str) -> None:
+    assert Backtest(tried, tuple(found)).summary == wanted
+
+
+@settings(max_examples=40, deadline=None)
+@given(log=logs(), profile=profiles)
+def test_the_same_policy_makes_no_difference(log: Log, profile: str) -> None:
+    found = backtest([Past("octo/shop#1", "down", log, log[-1][0])], manned(profile), manned(profile))
+    assert (found.tried, found.compared) == (1, ())
+    assert found.notices[0] == found.notices[1]

@@ -1,0 +1,233 @@
+"""What moves from one policy to another, in the words of the file."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import pytest
+
+from app.core.changes import changes
+from app.core.policy import (
+    Alert,
+    Audience,
+    Calendar,
+    Closing,
+    Cover,
+    Duration,
+    Duty,
+    FirstNotice,
+    Floor,
+    Goals,
+    Intake,
+    Labels,
+    Override,
+    Person,
+    Policy,
+    Postmortem,
+    Regulation,
+    Retention,
+    Rotation,
+    Runbook,
+    Service,
+    Shift,
+    Step,
+    Target,
+    Targets,
+    Team,
+    Until,
+    Via,
+    WarRoom,
+)
+from app.core.report import Kind, Level
+from app.core.severity import Scale, Severity
+from app.policy_file import PROFILES, read, shipped
+
+SEV1 = Severity.SEV1
+HOUR = Duration(seconds=3600)
+
+
+def moves(old: Policy, new: Policy) -> list[str]:
+    return [f"{move.severity.said(new.scale)}: {move}" if move.severity else str(move) for move in changes(old, new)]
+
+
+def ladder(*steps: Step) -> Policy:
+    return Policy(ladders={SEV1: steps})
+
+
+def step(after: int, *to: str, **more: Any) -> Step:
+    return Step(Duration(seconds=after * 60), to, **more)
+
+
+PAGE = step(0, "on-call", until=Until.ACK, repeat=Duration(seconds=300))
+
+LADDERS = [
+    ((step(30, "it-manager"),), (step(20, "it-manager"),), ["sev1: it-manager 30m -> 20m"]),
+    ((), (PAGE,), ["sev1: + page on-call at once until ack every 5m"]),
+    ((PAGE,), (), ["sev1: - page on-call at once until ack every 5m"]),
+    (
+        (PAGE,),
+        (replace(PAGE, repeat=HOUR),),
+        ["sev1: page on-call at once until ack every 5m -> at once until ack every 1h"],
+    ),
+    ((step(30, "it-manager"), step(60, "cto")), (step(60, "cto"), step(30, "it-manager")), []),
+    ((step(60, "cto"),), (step(5, "lead"), step(60, "cto")), ["sev1: + lead 5m"]),
+    (
+        (step(30, "it-manager"), step(60, "it-manager")),
+        (step(60, "it-manager"),),
+        ["sev1: - it-manager 30m"],
+    ),
+    (
+        (step(30, "it-manager"), step(60, "it-manager")),
+        (step(20, "it-manager"), step(60, "it-manager")),
+        ["sev1: it-manager 30m -> 20m"],
+    ),
+    (
+        (step(30, "it-manager"),),
+        (step(30, "it-manager", "ceo"),),
+        ["sev1: after 30m it-manager -> it-manager, ceo"],
+    ),
+    ((step(30, "it-manager"),), (step(30, "ceo"),), ["sev1: - it-manager 30m", "sev1: + ceo 30m"]),
+    ((step(60, do="tell customers"),), (step(90, do="tell customers"),), ["sev1: do: tell customers 1h -> 90m"]),
+    (
+        (step(60, do="tell customers"),),
+        (step(60, do="tell all"),),
+        ["sev1: - do: tell customers 1h", "sev1: + do: tell all 1h"],
+    ),
+    (
+        (step(60, "ceo"),),
+        (step(60, "ceo", do="decide", via=(Via.PAGER, Via.CHAT)),),
+        ["sev1: ceo 1h -> 1h via pager, chat do: decide"],
+    ),
+    # A page and a step that runs on tell the same people otherwise, so one is not the other.
+    ((step(0, "on-call"),), (PAGE,), ["sev1: - on-call at once", "sev1: + page on-call at once until ack every 5m"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "wanted"), LADDERS)
+def test_steps_are_known_by_whom_they_tell(old: tuple[Step, ...], new: tuple[Step, ...], wanted: list[str]) -> None:
+    assert moves(ladder(*old), ladder(*new)) == wanted
+
+
+FILES = [
+    ("severities: {sev1: {respond: 10m}}", ["sev1: respond 15m -> 10m"]),
+    ("severities: {sev1: {respond: off}}", ["sev1: - respond 15m"]),
+    ("severities: {sev1: {respond: {within: 15m, calendar: business}}}", ["sev1: respond 15m -> 15m of business hours"]),
+    ("scale: p\nseverities: {P0: {respond: 10m}}", ["P0: respond 15m -> 10m", "scale sev -> p"]),
+    ("contacts: {on-call: [mona, hubot]}", ["+ contacts.on-call mona, hubot"]),
+    ("timezone: Europe/Berlin", ["timezone UTC -> Europe/Berlin", "calendars.business.timezone UTC -> Europe/Berlin"]),
+    ("calendars: {business: {holidays: [2026-12-24, 2026-12-31]}}", [
+        "+ calendars.business.holidays 2026-12-24",
+        "+ calendars.business.holidays 2026-12-31",
+    ]),
+    ("calendars: {business: {hours: 08:00-18:00, days: [mon-thu, sat]}}", [
+        "calendars.business.hours 09:00-17:00 -> 08:00-18:00",
+        "calendars.business.days mon-fri -> mon-thu, sat",
+    ]),
+    ("postmortem: {document: 24h, required: sev1, agenda: [15m, 15m]}", [
+        "postmortem.required sev1, sev2 -> sev1",
+        "postmortem.document 2d -> 1d",
+        "postmortem.agenda 10m, 20m, 30m, 20m, 10m -> 15m, 15m",
+    ]),
+    ("people: {mona: {name: Mona Lisa}}", ["+ people.mona.name Mona Lisa"]),
+    ("retention: {deliveries: off}", ["- retention.deliveries 30d"]),
+    ("warnings: [75]", ["warnings 50, 80 -> 75"]),
+    ("matrix: {high: {low: sev1}}", ["matrix.high.low sev3 -> sev1"]),
+    ("audiences: {board-members: {first: {sev1: 30m}}}", ["sev1: + audiences.board-members.first 30m"]),
+    ("overrides: [{types: [security breach], severities: {sev1: {respond: 5m, update: off}}, contacts: {cto: [grace]}}]", [
+        "sev1: + overrides[security breach].respond 5m",
+        "sev1: + overrides[security breach].update off",
+        "+ overrides[security breach].contacts.cto grace",
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "wanted"), FILES, ids=[text.partition(":")[0] for text, _ in FILES])
+def test_a_file_against_its_profile(text: str, wanted: list[str]) -> None:
+    assert moves(shipped("guide"), read(text)) == wanted
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_nothing_moves_to_itself(profile: str) -> None:
+    assert changes(shipped(profile), shipped(profile)) == ()
+
+
+@pytest.mark.parametrize("old", PROFILES)
+@pytest.mark.parametrize("new", PROFILES)
+def test_the_way_back_is_the_way_there_turned_round(old: str, new: str) -> None:
+    there = {
+        (move.severity, move.what, move.was is None, move.now is None) for move in changes(shipped(old), shipped(new))
+    }
+    back = {
+        (move.severity, move.what, move.now is None, move.was is None) for move in changes(shipped(new), shipped(old))
+    }
+    assert there == back
+    assert bool(there) is (old != new)
+
+
+MOVED: dict[str, tuple[Any, str]] = {
+    "profile": ("strict", "extends guide -> strict"),
+    "scale": (Scale.P, "scale sev -> p"),
+    "aliases": ({SEV1: ("critical",)}, "sev1: + aliases critical"),
+    "zone": ("Europe/Berlin", "timezone UTC -> Europe/Berlin"),
+    "targets": ({SEV1: Targets(commander=Target(HOUR))}, "sev1: + commander 1h"),
+    "warnings": ((50,), "warnings 50, 80 -> 50"),
+    "silence": (3, "silence 2 -> 3"),
+    "audiences": ({"board": Audience(to=("ceo",), updates={SEV1: HOUR})}, "sev1: + audiences.board.updates 1h"),
+    "regulations": (
+        {"gdpr": Regulation(HOUR, kinds=(Kind.PRIVACY,))},
+        "+ regulations.gdpr.types data privacy incident",
+    ),
+    "calendars": (
+        {"business": Calendar(workdays=frozenset({date(2026, 5, 2)}))},
+        "+ calendars.business.workdays 2026-05-02",
+    ),
+    "ladders": ({SEV1: (step(30, "cto"),)}, "sev1: + cto 30m"),
+    "first_notice": ({SEV1: FirstNotice(via=(Via.MAIL,))}, "sev1: + first-notice.via mail"),
+    "people": ({"mona": Person(mail="m@example.com")}, "+ people.mona.mail m@example.com"),
+    "contacts": ({"cto": ("mona",)}, "+ contacts.cto mona"),
+    "teams": ({"payments": Team(members=("mona",))}, "+ teams.payments.members mona"),
+    "roles": ({"lead": Duty(backup=("mona",))}, "+ roles.lead.backup mona"),
+    "rotations": (
+        {"on-call": Rotation(overrides=(Cover(datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9), "hubot"),))},  # noqa: DTZ001
+        "+ rotations.on-call.overrides from 2026-12-24 18:00, until 2026-12-26 09:00, person hubot",
+    ),
+    "services": ({"checkout": Service(aliases=("shop",))}, "+ services.checkout.aliases shop"),
+    "runbooks": ({"database": Runbook("docs/db.md")}, "+ runbooks.database.link docs/db.md"),
+    "war_room": (WarRoom(link="https://meet.example"), "+ war-room.link https://meet.example"),
+    "overrides": ((Override(contacts={"cto": ("mona",)}),), "+ overrides[all].contacts.cto mona"),
+    "matrix": ({Level.HIGH: {Level.HIGH: Severity.SEV2}}, "matrix.high.high sev1 -> sev2"),
+    "floors": (
+        (Floor("checkout is hit", SEV1, service="checkout"),),
+        "+ floors checkout is hit, at-least sev1, service checkout",
+    ),
+    "labels": (Labels(paused="resting"), "labels.paused paused -> resting"),
+    "intake": (Intake(fields={"Dringlichkeit": "urgency"}), "+ intake.fields.Dringlichkeit urgency"),
+    "alerts": ({"errors": Alert("5 %", SEV1)}, "+ alerts.errors.above 5 %"),
+    "closing": (Closing(checklist=("told",)), "+ closing.checklist told"),
+    "postmortem": (Postmortem(review=HOUR), "postmortem.review 3d -> 1h"),
+    "goals": (Goals(first_contact=90), "goals.first-contact 80 -> 90"),
+    "retention": (Retention(HOUR), "retention.deliveries 30d -> 1h"),
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Policy)])
+def test_every_part_of_a_policy_is_compared(field: str) -> None:
+    value, wanted = MOVED[field]
+    assert wanted in moves(Policy(), replace(Policy(), **{field: value}))
+    assert changes(Policy(), replace(Policy(), **{field: getattr(Policy(), field)})) == ()
+
+
+def test_what_a_feed_said_is_no_move_of_the_file() -> None:
+    shift = Shift(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), 1, "mona")
+    old = Policy(rotations={"on-call": Rotation(feed="on-call.ics", hand_off=time(8))})
+    new = replace(old, rotations={"on-call": replace(old.rotations["on-call"], shifts=(shift,))})
+    assert changes(old, new) == ()
+
+
+def test_two_overrides_for_the_same_are_told_apart() -> None:
+    first, second = (Override(services=("shop",), contacts={"cto": (who,)}) for who in ("mona", "hubot"))
+    assert moves(Policy(overrides=(first,)), Policy(overrides=(first, second))) == [
+        "+ overrides[shop] (2).contacts.cto hubot"
+    ]

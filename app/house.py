@@ -21,6 +21,7 @@ from app.github.auth import AppKey
 from app.github.client import Client
 from app.github.marker import Signer
 from app.github.tracker import GitHubTracker
+from app.outbound import Outbound
 from app.serving import Served
 from app.settings import Settings, complete
 from app.store import embedded
@@ -28,6 +29,8 @@ from app.store.database import Database, migrate
 from app.web.application import application
 from app.web.webhook import LARGEST
 from app.worker.desk import Desk
+from app.worker.feeds import Feeds
+from app.worker.policies import Policies
 from app.worker.queue import Queue
 from app.worker.rebuild import rebuild as rebuild_one
 from app.worker.rebuild import repositories
@@ -99,15 +102,19 @@ def furnished(
     clock: Clock,
     *,
     transport: httpx.BaseTransport | None = None,
+    outbound: Outbound | None = None,
     failpoints: Failpoints | None = None,
 ) -> House:
-    """The parts over an open database.  `transport` carries the calls to GitHub; None: the network."""
+    """The parts over an open database.  `transport` carries the calls to GitHub, `outbound` those to other places; None:
+    the network.
+    """
     client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport)
     desk = Desk(
         database=opened,
         tracker=lambda repository: GitHubTracker(client, repository),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
+        policies=Policies(Feeds(outbound, settings.feeds)),
         failpoints=failpoints or Failpoints(settings.failpoint),
     )
     return House(settings, desk, client)

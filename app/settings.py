@@ -30,6 +30,8 @@ class Settings:
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""
     log: str = "text"
+    feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
     failpoint: str = ""
 
     @property
@@ -52,6 +54,7 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         webhook_secrets=_secrets(found),
         public_url=_url(found, "MUSTER_PUBLIC_URL", ""),
         log=_one_of(found, "MUSTER_LOG", ("text", "json")),
+        feeds=_feeds(found),
         failpoint=_failpoint(found),
     )
 
@@ -110,6 +113,15 @@ def _url(found: Mapping[str, str], name: str, default: str) -> str:
     if text and not text.startswith(("https://", "http://")):
         raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
     return text.rstrip("/")
+
+
+def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that can be a feed.  A policy is written by others: nothing else of the environment is named by it."""
+    return {
+        name: text
+        for name, text in found.items()
+        if text.startswith("https://") or (Path(text).is_absolute() and text.lower().endswith(".ics"))
+    }
 
 
 def _failpoint(found: Mapping[str, str]) -> str:

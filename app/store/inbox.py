@@ -94,12 +94,5 @@ def waiting_lanes(db: Db) -> list[Lane]:
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def forget_before(db: Db, moment: datetime) -> int:
-    """Drop finished deliveries from before then; their ids need to be known for a week (reliability, row 3)."""
-    return db.execute(
-        "DELETE FROM delivery WHERE state IN ('taken', 'ignored') AND received_at < %s", (moment,)
-    ).rowcount
-
-
 def _delivery(row: Row) -> Delivery:
     return Delivery(row["hook"], row["guid"], row["event"], bytes(row["body"]), row["received_at"])

@@ -89,6 +89,16 @@ def every(db: Db) -> list[tuple[Lane, Stored]]:
     return [(Lane(row["repo_id"], row["number"]), _stored(row)) for row in rows]
 
 
+def declared_since(db: Db, repo_id: int, since: datetime, most: int) -> list[tuple[Lane, Stored]]:
+    """The newest incidents of a repository that were declared since then, `most` of them, the oldest first."""
+    rows = db.execute(
+        "SELECT * FROM incident WHERE repo_id = %s AND (state->>'declared_at')::timestamptz >= %s"
+        " ORDER BY number DESC LIMIT %s",
+        (repo_id, since, most),
+    ).fetchall()
+    return [(Lane(row["repo_id"], row["number"]), _stored(row)) for row in reversed(rows)]
+
+
 def forget(db: Db, lane: Lane) -> None:
     """Drop everything stored of that incident; a rebuild writes it anew."""
     for table in ("outbox", "alarm", "event", "incident"):

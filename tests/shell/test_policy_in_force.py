@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from app.core.rota import people_of
 from app.ports import DeliveryFailed, PolicyText, Repository
 from app.store.database import Database
-from app.store.policies import doubt
+from app.store.policies import Place, doubt
 from app.worker.policies import InForce, Policies
 from tests.shell.night import POLICY, SEV1, Night, night
 
@@ -63,7 +64,7 @@ def test_a_file_that_is_added_holds_at_once(bare: Night) -> None:
 def test_a_faulty_file_changes_nothing_and_is_told_once(tonight: Night) -> None:
     number, other = opens(tonight), opens(tonight)
     pushes(tonight, FAULTY)
-    assert in_force(tonight).policy.people_of(("on-call",)) == ("mona", "hubot")
+    assert people_of(("on-call",), in_force(tonight).policy, tonight.clock()) == ("mona", "hubot")
     (found,) = told(tonight)
     assert f"{FILE}:1:10: extends: 'nothing'" in found
     tonight.passes(minutes=12)
@@ -143,13 +144,15 @@ class PushedWhileRead:
 
     def policy(self, etag: str) -> PolicyText:
         with self.night.database.transaction() as db:
-            doubt(db, 1)
+            doubt(db, Place.repository(1))
         return PolicyText(POLICY, "before the push")
 
 
 class Away:
     def policy(self, etag: str) -> PolicyText:
         raise DeliveryFailed("GitHub is away", retry_after=5)
+
+    organisation_policy = policy
 
 
 def test_a_push_while_the_file_is_read_is_not_overlooked(tonight: Night) -> None:

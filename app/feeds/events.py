@@ -1,0 +1,163 @@
+"""From the text of an iCalendar to the events that occur in a span of time.
+
+The text is outlined first: of a calendar with years in it, only what can occur in the span is read by the library, and
+of an event only the properties that say when and who.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import icalendar
+import recurring_ical_events  # type: ignore[import-untyped]
+
+from app.feeds.reading import FeedFault, Occurrence
+
+_EVENTS, _READ, _OCCURRING, _ZONES = 20_000, 1_000, 2_000, 50
+"""At most so many events in a feed, of which so many can occur in the span; so many occurrences; so many zones."""
+_DEPTH = 8
+_LONGEST = 500
+"""Characters of a value that are read, after its lines were joined."""
+_SLACK = timedelta(days=2)
+_WHEN = frozenset({"DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
+_WANTED = _WHEN | {"UID", "SUMMARY", "ATTENDEE", "STATUS", "SEQUENCE"}
+_REPEATS = frozenset({"RRULE", "RDATE", "RECURRENCE-ID", "EXRULE", "DURATION"})
+_NAME = re.compile(r"[A-Za-z0-9-]+")
+_TOO_OFTEN = re.compile(r"FREQ\s*=\s*(SECONDLY|MINUTELY)", re.IGNORECASE)
+_OFTEN = re.compile(r"FREQ\s*=\s*[A-Z]", re.IGNORECASE)
+_DAY = re.compile(r"[^:]*:\s*([0-9]{8})")
+
+
+def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]:
+    """The events that occur between the two, in order.  Raises FeedFault, and whatever the library makes of a bad feed."""
+    calendar = icalendar.Calendar.from_ical(_outlined(_decoded(feed), since, until))
+    for event in calendar.walk("VEVENT"):
+        _check_readable(event)
+    found = recurring_ical_events.of(calendar).between(since, until)
+    if len(found) > _OCCURRING:
+        raise FeedFault(f"it has {len(found)} shifts in {(until - since).days} days; {_OCCURRING} are read at most")
+    shifts = (_occurrence(event) for event in found if str(event.get("STATUS", "")).upper() != "CANCELLED")
+    return sorted((shift for shift in shifts if shift.since < shift.until), key=lambda one: one.since.isoformat())
+
+
+def _decoded(feed: bytes) -> str:
+    """The text: UTF-8 as the standard has it, else as old programs write."""
+    for encoding in ("utf-8-sig", "utf-16" if feed[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"):
+        try:
+            text = feed.decode(encoding)
+        except UnicodeError:
+            continue
+        return text.replace("\x00", "\ufffd")
+    return feed.decode("latin-1").replace("\x00", "\ufffd")
+
+
+def _outlined(text: str, since: datetime, until: datetime) -> str:
+    """The same calendar, with nothing in it but zones and what can occur between the two."""
+    head = ["VERSION:2.0", "PRODID:-//muster//feed//EN"]
+    zones: list[str] = []
+    events: list[str] = []
+    count = 0
+    if "BEGIN:VCALENDAR" not in text[: 64 * 1024].upper():
+        raise FeedFault("it is no iCalendar, which begins with BEGIN:VCALENDAR")
+    for kind, lines in _blocks(text):
+        if kind == "VTIMEZONE" and len(zones) < _ZONES:
+            zones.append("\r\n".join(lines))
+        elif kind == "VCALENDAR":
+            head.extend(line for line in lines if line.upper().startswith("X-WR-TIMEZONE"))
+        elif kind == "VEVENT":
+            count += 1
+            if count > _EVENTS:
+                raise FeedFault(f"it has more than {_EVENTS} events")
+            if _may_occur(lines, since, until):
+                events.append("\r\n".join(lines))
+    if len(events) > _READ:
+        raise FeedFault(f"{len(events)} of its events repeat or lie in {(until - since).days} days; {_READ} are read")
+    return "\r\n".join(("BEGIN:VCALENDAR", *head[:3], *zones, *events, "END:VCALENDAR", ""))
+
+
+def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each zone and event, with the lines that count; what stands in no such block comes last, as VCALENDAR."""
+    plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n ", "").replace("\n\t", "")
+    inside: list[str] = []
+    outside: list[str] = []
+    block: list[str] = []
+    for line in plain.split("\n"):
+        found = _NAME.match(line)
+        name = found[0].upper() if found else ""
+        if name == "BEGIN":
+            inside.append(line[6:].strip().upper())
+            if len(inside) > _DEPTH:
+                raise FeedFault(f"its parts are nested more than {_DEPTH} deep")
+        kind = next((part for part in inside if part in ("VEVENT", "VTIMEZONE")), "")
+        if not kind:
+            outside.append(line[:_LONGEST])
+        elif kind == "VTIMEZONE" or (inside[-1] == kind and name in _WANTED | {"BEGIN", "END"}):
+            block.append(_value(name, line))
+        if name == "END" and inside and inside.pop() == kind and kind not in inside:
+            yield kind, block
+            block = []
+    yield "VCALENDAR", outside
+
+
+def _value(name: str, line: str) -> str:
+    """A line as it is read: texts are cut, what says when is not."""
+    if name == "RRULE":
+        if often := _TOO_OFTEN.search(line):
+            raise FeedFault(f"an event repeats {often[1].lower()}, which no shift does")
+        if not _OFTEN.search(line):
+            raise FeedFault("an event has no RRULE that can be read")
+    return line if name in _WHEN else line[:_LONGEST].rstrip("\\")
+
+
+def _may_occur(lines: list[str], since: datetime, until: datetime) -> bool:
+    """Whether an event can occur between the two; where that is not plain to see, it can."""
+    names = {(_NAME.match(line) or [""])[0].upper(): line for line in lines}
+    if names.keys() & _REPEATS or "DTSTART" not in names:
+        return True
+    begins, ends = _day(names["DTSTART"]), _day(names.get("DTEND", names["DTSTART"]))
+    if begins is None or ends is None:
+        return True
+    return begins <= (until + _SLACK).date() and ends >= (since - _SLACK).date()
+
+
+def _day(line: str) -> date | None:
+    found = _DAY.match(line)
+    try:
+        return datetime.strptime(found[1], "%Y%m%d").date() if found else None  # noqa: DTZ007 -- a day has no zone
+    except ValueError:
+        return None
+
+
+def _check_readable(event: Any) -> None:
+    """Raises FeedFault where it cannot be said when the event is."""
+    wrong = sorted({str(name).upper() for name, _ in event.errors if name} & _WHEN)
+    if "DTSTART" not in event:
+        wrong = wrong or ["DTSTART"]
+    if wrong:
+        raise FeedFault(f"an event has no {wrong[0]} that can be read")
+
+
+def _occurrence(event: Any) -> Occurrence:
+    since, until = event["DTSTART"].dt, event["DTEND"].dt if "DTEND" in event else event["DTSTART"].dt
+    return Occurrence(_moment(since), _moment(until), str(event.get("SUMMARY", "")), tuple(_mails(event)))
+
+
+def _moment(found: date | datetime) -> datetime:
+    """A time with its zone, as UTC; a day, and a time without a zone, stays a wall clock time."""
+    if not isinstance(found, datetime):
+        return datetime.combine(found, time())
+    if found.utcoffset() is None:
+        return found.replace(tzinfo=None)
+    return found.astimezone(UTC)
+
+
+def _mails(event: Any) -> Iterator[str]:
+    """The addresses of those who are invited and have not declined."""
+    found = event.get("ATTENDEE", [])
+    for one in (found if isinstance(found, list) else [found])[:20]:
+        text = str(one)
+        if text[:7].lower() == "mailto:" and str(one.params.get("PARTSTAT", "")).upper() != "DECLINED":
+            yield text[7:]

@@ -1,0 +1,104 @@
+"""Whom the events of a feed mean, and when they are on call."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.core.calendar import instant
+from app.core.policy import Person, Shift
+from app.feeds.reading import Occurrence
+
+_WORD = re.compile(r"[\w@.+-]+")
+_EDGES = "@.+-_"
+_MENTION = re.compile(r"@([A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})")
+_SECOND = frozenset({"secondary", "backup"})
+"""Words that say how somebody is on call."""
+_READ = 200
+"""Characters of a summary in which somebody is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The shifts of a feed.  `unknown` are the summaries of those that mean nobody of the policy, each once."""
+
+    shifts: tuple[Shift, ...]
+    unknown: tuple[str, ...]
+
+
+def meant(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
+    """Who is on call by those events; wall clock times are those of `zone`.
+
+    A person is meant by the mail of an attendee, or else by the summary: their login, with or without @, their name or
+    mail, as whole words in any case, the longest first.  A login that the policy does not know counts where it stands
+    alone and with its @: an event called "Holiday" pages nobody.  Of unknown ones, those that ended before `since` are not worth telling.
+    """
+    calls = _Calls(people)
+    shifts: set[Shift] = set()
+    unknown: dict[str, None] = {}
+    for one in found:
+        begins, ends = _instant(one.since, zone), _instant(one.until, zone)
+        logins, rank = calls.who(one)
+        if not logins and ends >= since:
+            unknown[one.summary] = None
+        if begins < ends:
+            shifts.update(Shift(begins, ends, rank + place, login) for place, login in enumerate(logins))
+    return Meant(tuple(sorted(shifts)), tuple(unknown))
+
+
+class _Calls:
+    """How people are called, word by word, so that a summary is read in one go."""
+
+    def __init__(self, people: Mapping[str, Person]) -> None:
+        self._mails = {person.mail.casefold(): login for login, person in people.items() if person.mail}
+        self._called: dict[tuple[str, ...], str] = {}
+        for login, person in people.items():
+            for name in (person.name, person.mail, login):
+                if words := _words(name):
+                    self._called[words] = login
+        self._lengths = sorted({len(words) for words in self._called})
+        self._known: dict[str, tuple[tuple[str, ...], int]] = {}
+
+    def who(self, one: Occurrence) -> tuple[tuple[str, ...], int]:
+        """The logins that an event means, and the rank of the first of them."""
+        invited = tuple(
+            dict.fromkeys(
+                self._mails[mail.strip().casefold()] for mail in one.mails if mail.strip().casefold() in self._mails
+            )
+        )
+        if one.summary not in self._known:
+            self._known[one.summary] = self._by_summary(one.summary)
+        logins, rank = self._known[one.summary]
+        return invited or logins, rank
+
+    def _by_summary(self, summary: str) -> tuple[tuple[str, ...], int]:
+        words = _words(summary[:_READ])
+        rank = 1 if _SECOND.intersection(words) else 0
+        named = [
+            name
+            for place in range(len(words))
+            for length in self._lengths
+            if (name := words[place : place + length]) in self._called
+        ]
+        if named:
+            return (self._called[max(named, key=_length)],), rank
+        alone = _MENTION.fullmatch(summary.strip())
+        return ((alone[1],) if alone else ()), rank
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a text, folded; what stands around a login or name, such as @ or brackets, is no part of it."""
+    return tuple(
+        filter(None, (word.strip(_EDGES) for word in _WORD.findall(unicodedata.normalize("NFC", text).casefold())))
+    )
+
+
+def _length(words: tuple[str, ...]) -> int:
+    return len(" ".join(words))
+
+
+def _instant(moment: datetime, zone: str) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else instant(moment, zone)

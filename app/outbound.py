@@ -1,0 +1,375 @@
+"""The way out to an address that a user named, such as a calendar feed or a webhook.
+
+The law of this file: a user's word opens no door to what only this machine can reach.  So the address is https on the
+usual ports, its name is resolved once, only addresses of the public Internet are dialled, and the one that was checked
+is the one that is connected to.  Nothing is followed, nothing of the environment is used, and the whole exchange has a
+size and an end.  What comes back is data.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+from app.ports import DeliveryFailed, Gone
+
+Resolver = Callable[[str, int], Sequence[str]]
+"""The IP addresses of a host.  Raises OSError where it has none."""
+
+_PORTS = {"https": (443, 8443), "http": ()}
+_CONNECT = 3.0
+"""Seconds for each attempt to connect."""
+_AGAIN = 60.0
+"""Seconds until what failed for now is tried again, unless the other side says otherwise."""
+_LONGEST_WAIT = 3600.0
+_ANSWER = 4096
+"""Bytes of an answer to something sent that are read."""
+_LONGEST = 2000
+
+# Python's is_global says yes to some of these, depending on its version; and IPv6 is public in one eighth of itself only.
+_PUBLIC6 = IPv6Network("2000::/3")
+_NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = (
+    IPv4Network("0.0.0.0/8"),
+    IPv4Network("100.64.0.0/10"),  # shared by customers of one provider; one cloud's metadata
+    IPv4Network("168.63.129.16/32"),  # one cloud's metadata, in public space
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv4Network("198.18.0.0/15"),
+    IPv4Network("224.0.0.0/3"),  # multicast and reserved
+    IPv6Network("2001::/23"),  # Teredo, among others: an IPv4 address inside
+    IPv6Network("2001:db8::/32"),
+    IPv6Network("2002::/16"),  # 6to4: an IPv4 address inside
+    IPv6Network("3fff::/20"),
+)
+
+_STRANGE = re.compile(r"[^\x21-\x7e]|[\\<>\"`{}|^]|%(?:[01][0-9a-f]|7f)", re.IGNORECASE)
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?")
+_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address that may be asked, if its host turns out to be public."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def shown(self) -> str:
+        """What can be shown of it: paths and queries of such addresses are often secrets."""
+        return f"{self.scheme}://{self.host}/…"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other side said; the names of `headers` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def unchanged(self) -> bool:
+        return self.status == 304
+
+
+def address(text: str, *, loopback: bool = False) -> Address:
+    """That address, taken apart, without a look at the network.  Raises ValueError, with words that can be shown.
+
+    `loopback`: http and any port are good, as in tests.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"an address is at most {_LONGEST} characters long")
+    if _STRANGE.search(text):
+        raise ValueError("the address holds characters that an address does not have")
+    try:
+        parts = urlsplit(text)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise ValueError("the address cannot be read, such as https://example.com/path") from None
+    if parts.scheme != "https" and not (loopback and parts.scheme == "http"):
+        raise ValueError("the address has to begin with https://")
+    if "@" in parts.netloc:
+        raise ValueError("the address holds a name or password before its host, and must not")
+    _check_host(host, bracketed="[" in parts.netloc)
+    if port is None:
+        port = 443 if parts.scheme == "https" else 80
+    if not loopback and port not in _PORTS[parts.scheme]:
+        raise ValueError(f"port {port} is not asked, only 443 and 8443")
+    return Address(text, parts.scheme, host, port)
+
+
+def public(text: str) -> bool:
+    """Whether that IP address is one of the public Internet."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address) and (found.scope_id or found not in _PUBLIC6):
+        return False
+    return found.is_global and not any(found in network for network in _NOT_PUBLIC if network.version == found.version)
+
+
+def resolved(host: str, port: int) -> Sequence[str]:
+    """The addresses that the system knows for a host."""
+    rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(row[4][0]) for row in rows))
+
+
+class Outbound:
+    """Asks addresses that a user named.  Raises DeliveryFailed, with words that can be shown, and nothing else.
+
+    `loopback` lets it reach this machine, by http too: for tests, and an operator who asked for it.  `certificates` is
+    the file of those who vouch for others.
+    """
+
+    def __init__(
+        self, *, resolve: Resolver = resolved, loopback: bool = False, certificates: str | None = None
+    ) -> None:
+        self._resolve = resolve
+        self._loopback = loopback
+        self._certificates = certificates or certifi.where()
+
+    def get(
+        self, url: str, *, headers: Mapping[str, str] | None = None, largest: int = 1024 * 1024, within: float = 10.0
+    ) -> Answer:
+        """What stands there, at most `largest` bytes of it, after at most `within` seconds; a 304 has no body."""
+        return self._exchange("GET", url, None, headers or {}, largest, within)
+
+    def post(self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, within: float = 5.0) -> Answer:
+        """Send `body` there, once.  Of the answer, the first 4 KiB are read."""
+        return self._exchange("POST", url, body, headers or {}, _ANSWER, within)
+
+    def _exchange(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], largest: int, within: float
+    ) -> Answer:
+        until = time.monotonic() + within
+        try:
+            target = address(url, loopback=self._loopback)
+        except ValueError as problem:
+            raise DeliveryFailed(str(problem), retry_after=None) from None
+        line = _Line(target, self._places(target, until), until)
+        sent = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
+        with line.watched(), requests.Session() as session:
+            session.trust_env = False
+            session.mount(f"{target.scheme}://", _Door(line))
+            try:
+                with session.request(
+                    method,
+                    target.url,
+                    data=body,
+                    headers=sent,
+                    timeout=(_CONNECT, within),
+                    allow_redirects=False,
+                    stream=True,
+                    verify=self._certificates,
+                ) as response:
+                    _check_status(target, response)
+                    content = _content(target, response, largest, cut=method == "POST")
+            except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
+                raise line.meaning(method, within, problem) from None
+            if line.over:
+                raise line.late(method, within)
+        received = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, received, content)
+
+    def _places(self, target: Address, until: float) -> Sequence[str]:
+        """The checked IP addresses of the host.  Where one of them is not public, none is."""
+        try:
+            found = _before(until, lambda: self._resolve(target.host, target.port))
+        except TimeoutError:
+            raise DeliveryFailed(f"{target.host}: its name was not resolved in time", retry_after=_AGAIN) from None
+        except (OSError, UnicodeError):
+            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=_AGAIN) from None
+        if not found:
+            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=_AGAIN)
+        if not all(public(place) or (self._loopback and _is_loopback(place)) for place in found):
+            raise DeliveryFailed(f"{target.host} is not on the public Internet, so it is not asked", retry_after=None)
+        return found
+
+
+class _Line:
+    """One connection to a checked address, cut when its time is over, whatever drips through it."""
+
+    def __init__(self, target: Address, places: Sequence[str], until: float) -> None:
+        self.over = False
+        self._target = target
+        self._places = places
+        self._until = until
+        self._connected = False
+        self._twin: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        watch = threading.Timer(max(0.0, self._until - time.monotonic()), self._cut)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with self._lock:
+                if self._twin is not None:
+                    self._twin.close()
+                    self._twin = None
+
+    def dial(self) -> socket.socket:
+        """A socket to the first of the checked addresses that answers."""
+        problem: OSError = TimeoutError("no time left")
+        for place in self._places:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                dialled = socket.create_connection((place, self._target.port), min(_CONNECT, left))
+            except OSError as failed:
+                problem = failed
+                continue
+            with self._lock:
+                self._twin = dialled.dup()  # TLS takes the socket over; both are one connection
+            self._connected = True
+            return dialled
+        raise problem
+
+    def late(self, method: str, within: float) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"{self._target.host} did not finish within {within:g} seconds",
+            retry_after=_AGAIN,
+            uncertain=self._connected and method == "POST",
+        )
+
+    def meaning(self, method: str, within: float, problem: Exception) -> DeliveryFailed:
+        host = self._target.host
+        if self.over or isinstance(problem, requests.Timeout):
+            return self.late(method, within)
+        if isinstance(problem, requests.exceptions.SSLError):
+            return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
+        if not self._connected:
+            return DeliveryFailed(f"{host} does not answer", retry_after=_AGAIN)
+        return DeliveryFailed(f"{host} broke off", retry_after=_AGAIN, uncertain=method == "POST")
+
+    def _cut(self) -> None:
+        with self._lock:
+            self.over = True
+            if self._twin is not None:
+                try:
+                    self._twin.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    return  # the other side has hung up already
+
+
+class _Door(HTTPAdapter):
+    """Connects by one line, whatever name stands in the address; names and certificates are checked as ever."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__(max_retries=0)
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return line.dial()
+
+        class Secure(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return line.dial()
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
+def _content(target: Address, response: requests.Response, largest: int, *, cut: bool) -> bytes:
+    """The body as it was sent, at most `largest` bytes: the rest is cut off, or refused."""
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise DeliveryFailed(f"{target.host} answers compressed, which was not asked for", retry_after=None)
+    content = b""
+    for piece in response.raw.stream(16 * 1024, decode_content=False):
+        content += piece
+        if len(content) > largest:
+            if not cut:
+                raise DeliveryFailed(f"{target.host} answers with more than {largest} bytes", retry_after=None)
+            return content[:largest]
+    return content
+
+
+def _check_status(target: Address, response: requests.Response) -> None:
+    """Raises DeliveryFailed unless they took it, or it is unchanged."""
+    status, host = response.status_code, target.host
+    if 200 <= status < 300 or status == 304:
+        return
+    if 300 <= status < 400:
+        raise DeliveryFailed(f"{host} answered {status}: it points elsewhere, which is not followed", retry_after=None)
+    if status in (404, 410):
+        raise Gone(f"{host} answered {status}: there is nothing under this address")
+    if status >= 500 or status in (408, 425, 429):
+        raise DeliveryFailed(f"{host} answered {status}", retry_after=_wait(response.headers.get("retry-after", "")))
+    raise DeliveryFailed(f"{host} answered {status}", retry_after=None)
+
+
+def _wait(asked: str) -> float:
+    """The seconds that the other side asks for, within reason."""
+    return min(float(asked), _LONGEST_WAIT) if asked.isascii() and asked.isdigit() and len(asked) < 9 else _AGAIN
+
+
+def _check_host(host: str, *, bracketed: bool) -> None:
+    """Raises ValueError unless it is a name in ASCII, or an IP address in its one proper spelling."""
+    try:
+        found = ip_address(host)
+    except ValueError:
+        found = None
+    if (
+        found is not None
+        and "%" not in host
+        and bracketed == isinstance(found, IPv6Address)
+        and (bracketed or str(found) == host)
+    ):
+        return
+    last = host.removesuffix(".").rpartition(".")[2]
+    if bracketed or len(host) > 253 or not _HOST.fullmatch(host) or _NUMBER.fullmatch(last):
+        raise ValueError("the address has no host that can be asked, such as example.com")
+
+
+def _is_loopback(place: str) -> bool:
+    found = ip_address(place)
+    return found.is_loopback and (isinstance(found, IPv4Address) or found == IPv6Address("::1"))
+
+
+def _before(until: float, ask: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """The answer of `ask`, if it comes in time.  Raises TimeoutError, and what `ask` raises: names have no limit of theirs."""
+    answer: queue.Queue[Sequence[str] | BaseException] = queue.Queue()
+
+    def answering() -> None:
+        try:
+            answer.put(ask())
+        except Exception as problem:  # noqa: BLE001 -- carried over to whoever asked
+            answer.put(problem)
+
+    threading.Thread(target=answering, name="resolve", daemon=True).start()
+    try:
+        found = answer.get(timeout=max(0.0, until - time.monotonic()))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, BaseException):
+        raise found
+    return found

@@ -1,0 +1,30 @@
+"""What is kept for a while only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from app.store.database import Db
+
+
+def files(db: Db) -> dict[int, tuple[str | None, str | None]]:
+    """The policy files in force that may speak of retention, by repository: its own and its organisation's."""
+    rows = db.execute(
+        "SELECT id, text, base_text FROM policy WHERE place = 'repository'"
+        " AND strpos(coalesce(text, '') || coalesce(base_text, ''), 'retention') > 0"
+    ).fetchall()
+    return {row["id"]: (row["text"], row["base_text"]) for row in rows}
+
+
+def forget(db: Db, before: datetime, repos: Iterable[int], *, others: bool = False, most: int = 500) -> int:
+    """Drop the oldest finished deliveries of these repositories, or of all `others`, that came before then.
+
+    Returns how many: as long as these are the `most`, there may be more.  What is parked waits for a person.
+    """
+    return db.execute(
+        "DELETE FROM delivery WHERE (hook, guid) IN (SELECT hook, guid FROM delivery"
+        " WHERE state IN ('taken', 'ignored') AND received_at < %s AND coalesce(repo_id = ANY(%s), false) <> %s"
+        " ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)",
+        (before, list(repos), others, most),
+    ).rowcount

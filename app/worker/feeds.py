@@ -1,0 +1,291 @@
+"""Who is on call by the feeds that a policy names.
+
+A feed is fetched when a policy first names it, and then at most every quarter of an hour; what was last read holds
+until something better can be read.  A server that is away for a moment is no fault; one that stays away is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from app.core.policy import Policy, Rotation
+from app.feeds import LARGEST, FeedFault, Meant, Occurrence, as_json, from_json, meant, occurrences
+from app.outbound import Outbound, address
+from app.ports import DeliveryFailed, Repository, Tracker
+from app.store import feeds
+from app.store.database import Database
+from app.store.feeds import Feed, Kept
+from app.text import visible
+
+_FRESH = timedelta(minutes=15)
+_PATIENCE = timedelta(hours=1)
+"""A feed that was read once may be away for so long before anybody is told."""
+_BACK, _AHEAD = timedelta(days=14), timedelta(days=60)
+"""Shifts from so long ago until so far ahead are read."""
+_READ_AGAIN = timedelta(days=1)
+"""What lies ahead moves on, so the same text is read anew after so long."""
+_UNKNOWN = 5
+"""So many unknown people of a feed are told of."""
+_NAMED = "env:"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Something about the feed of that rotation that somebody has to mend.  `shared`: the organisation's file names it.
+
+    `version` is told once; `sentence` can be shown.
+    """
+
+    rotation: str
+    sentence: str
+    version: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A rotation of a policy that has a feed."""
+
+    name: str
+    rotation: Rotation
+    feed: Feed
+
+
+class Feeds:
+    """Fills the rotations of policies.  `environment` is what `env:NAME` may stand for, by the name.
+
+    `patience` is in seconds, for all feeds of a policy together: who waits meanwhile is an incident.
+    """
+
+    def __init__(
+        self,
+        outbound: Outbound | None = None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        patience: float = 10.0,
+    ) -> None:
+        self._outbound = outbound or Outbound()
+        self._environment = environment or {}
+        self._patience = patience
+        self._read: dict[tuple[Feed, str, datetime | None], tuple[Occurrence, ...]] = {}
+        self._filled: dict[tuple[object, ...], tuple[Policy, Policy, tuple[Wrong, ...]]] = {}
+        self._lock = threading.Lock()
+
+    def fill(
+        self,
+        database: Database,
+        tracker: Tracker,
+        repository: Repository,
+        policy: Policy,
+        base: Policy | None,
+        now: datetime,
+    ) -> tuple[Policy, tuple[Wrong, ...]]:
+        """The policy with the shifts of its feeds, and what is wrong with those.
+
+        `base` is the organisation's policy that this one stands on: a path that it names stands in its repository.
+        """
+        named = [
+            Named(name, rotation, _feed(repository, name, rotation, base))
+            for name, rotation in policy.rotations.items()
+            if rotation.feed
+        ]
+        if not named:
+            return policy, ()
+        states = self._looked(database, tracker, tuple(dict.fromkeys(one.feed for one in named)), now)
+        wrong = tuple(_wrong(one, states[one.feed]) for one in named if states[one.feed].fault)
+        filled, unknown = self._with_shifts(database, policy, named, states, now)
+        return filled, wrong + unknown
+
+    def _looked(
+        self, database: Database, tracker: Tracker, wanted: tuple[Feed, ...], now: datetime
+    ) -> dict[Feed, Kept]:
+        """What is known of each feed, after a look at those that have not been looked at of late."""
+        ends = time.monotonic() + self._patience
+        with database.transaction() as db:
+            states = {feed: feeds.kept(db, feed) for feed in wanted}
+        for feed, kept in states.items():
+            left = ends - time.monotonic()
+            if left > 0 and (kept.checked_at is None or now - kept.checked_at >= _FRESH):
+                states[feed] = self._look(database, tracker, feed, kept, now, left)
+            elif kept.read_at is not None and now - kept.read_at >= _READ_AGAIN:
+                states[feed] = self._read_again(database, feed, kept, now)
+        return states
+
+    def _look(self, database: Database, tracker: Tracker, feed: Feed, kept: Kept, now: datetime, left: float) -> Kept:
+        try:
+            found, etag = self._fetched(tracker, feed, kept, left)
+        except DeliveryFailed as failed:
+            log.warning("feed not read", feed=_shown(feed), reason=str(failed))
+            lasting = failed.retry_after is None or not kept.digest
+            new = _failing(kept, str(failed), now, lasting=lasting)
+        else:
+            if found is not None:
+                return self._taken(database, feed, kept, found, etag, now)
+            new = replace(kept, checked_at=now, fault="", failing_since=None)
+            if kept.read_at is not None and now - kept.read_at >= _READ_AGAIN:
+                return self._read_again(database, feed, new, now)
+        with database.transaction() as db:
+            feeds.keep(db, feed, new)
+        return new
+
+    def _taken(self, database: Database, feed: Feed, kept: Kept, found: bytes, etag: str, now: datetime) -> Kept:
+        """Read a text that was fetched; where that fails, the last good one stays."""
+        digest = hashlib.sha256(found).hexdigest()
+        try:
+            read = occurrences(found, now - _BACK, now + _AHEAD)
+        except FeedFault as fault:
+            new = _failing(kept, str(fault), now, lasting=True)
+            with database.transaction() as db:
+                feeds.keep(db, feed, new)
+            return new
+        new = replace(kept, digest=digest, etag=etag, read_at=now, checked_at=now, fault="", failing_since=None)
+        with database.transaction() as db:
+            feeds.keep(db, feed, new, body=found, shifts=as_json(read))
+        return new
+
+    def _read_again(self, database: Database, feed: Feed, kept: Kept, now: datetime) -> Kept:
+        """The same text, for the days that lie ahead now."""
+        with database.transaction() as db:
+            text = feeds.body(db, feed)
+        return self._taken(database, feed, kept, text, kept.etag, now) if text is not None else kept
+
+    def _fetched(self, tracker: Tracker, feed: Feed, kept: Kept, left: float) -> tuple[bytes | None, str]:
+        """The text and its etag; None where it is unchanged.  Raises DeliveryFailed."""
+        if feed.place != "anywhere":
+            file = tracker.feed(feed.source, kept.etag, organisation=feed.place == "organisation")
+            if file.unchanged:
+                return None, kept.etag
+            if file.content is None:
+                raise DeliveryFailed("there is no such file in the repository", retry_after=None)
+            return file.content, file.etag
+        source = feed.source
+        if source.startswith(_NAMED):
+            source = self._environment.get(source.removeprefix(_NAMED), "")
+            if not source:
+                raise DeliveryFailed(
+                    "whoever runs Muster has set no such variable to a https address or the path of an .ics file",
+                    retry_after=None,
+                )
+            if not source.startswith(("https://", "http://")):
+                return _file(Path(source)), ""
+        asked = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": kept.etag} if kept.etag else {})
+        answer = self._outbound.get(source, headers=asked, largest=LARGEST, within=left)
+        return None if answer.unchanged else answer.body, _etag(answer.headers.get("etag", ""))
+
+    def _with_shifts(
+        self, database: Database, policy: Policy, named: list[Named], states: Mapping[Feed, Kept], now: datetime
+    ) -> tuple[Policy, tuple[Wrong, ...]]:
+        """The policy with what was read of each feed, and the people in them that it does not know."""
+        known = (
+            id(policy),
+            *((one.name, one.feed, states[one.feed].digest, states[one.feed].read_at) for one in named),
+        )
+        with self._lock:
+            found = self._filled.get(known)
+        if found is not None:
+            return found[1:]
+        rotations, unknown = dict(policy.rotations), list[Wrong]()
+        for one in named:
+            read = self._occurrences(database, one.feed, states[one.feed])
+            who = meant(read, policy.people, one.rotation.zone, now)
+            rotations[one.name] = replace(one.rotation, shifts=who.shifts)
+            unknown += _unknown(one, who)
+        filled = replace(policy, rotations=rotations)
+        with self._lock:
+            if len(self._filled) > 200:
+                self._filled.clear()
+            # Kept beside what was made of it, so that nothing else is given its id.
+            return self._filled.setdefault(known, (policy, filled, tuple(unknown)))[1:]
+
+    def _occurrences(self, database: Database, feed: Feed, kept: Kept) -> tuple[Occurrence, ...]:
+        wanted = (feed, kept.digest, kept.read_at)
+        with self._lock:
+            if wanted in self._read:
+                return self._read[wanted]
+        with database.transaction() as db:
+            found = from_json(feeds.shifts(db, feed))
+        with self._lock:
+            if len(self._read) > 200:
+                self._read.clear()
+            return self._read.setdefault(wanted, found)
+
+
+def _feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
+    """Where that rotation's feed is found: a path stands beside the file that names it."""
+    source = rotation.feed
+    if source.startswith((_NAMED, "https://", "http://")):
+        return Feed("anywhere", 0, source)
+    above = base.rotations.get(name) if base else None
+    if above is not None and above.feed == source:
+        return Feed("organisation", repository.installation, source)
+    return Feed("repository", repository.id, source)
+
+
+def _failing(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
+    """What did not work this time.  What may pass by itself is no fault yet."""
+    since = kept.failing_since or now
+    return replace(
+        kept, checked_at=now, failing_since=since, fault=fault if lasting or now - since >= _PATIENCE else ""
+    )
+
+
+def _wrong(one: Named, kept: Kept) -> Wrong:
+    holds = "what was last read holds" if kept.digest else "its turns hold, where it has any"
+    since = f"{kept.failing_since:%Y-%m-%d}" if kept.failing_since else ""
+    sentence = f"{_shown(one.feed)} cannot be used, {kept.fault}; {holds}"
+    return Wrong(one.name, sentence, _version(one, since), shared=one.feed.place == "organisation")
+
+
+def _unknown(one: Named, who: Meant) -> list[Wrong]:
+    """A sentence for each of the first few whom the policy does not know."""
+    return [
+        Wrong(
+            one.name,
+            f"{_shown(one.feed)} says '{visible(name)}', which names nobody of `people`",
+            _version(one, name),
+            shared=one.feed.place == "organisation",
+        )
+        for name in who.unknown[:_UNKNOWN]
+    ]
+
+
+def _version(one: Named, what: str) -> str:
+    text = f"{one.name}\0{one.feed.place}\0{one.feed.source}\0{what}"
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _etag(text: str) -> str:
+    """The etag of somebody else's server, if it is one that can be kept and said again."""
+    return text if len(text) <= 200 and text.isascii() and text.isprintable() else ""
+
+
+def _shown(feed: Feed) -> str:
+    """The feed as it can be shown: the path of an address is often a secret."""
+    if feed.place != "anywhere" or feed.source.startswith(_NAMED):
+        return f"'{visible(feed.source)}'"
+    try:
+        return f"'{address(feed.source, loopback=True).shown}'"
+    except ValueError:
+        return "its address"
+
+
+def _file(path: Path) -> bytes:
+    """The text of a file that whoever runs Muster named.  Raises DeliveryFailed."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DeliveryFailed("what the variable names is no file", retry_after=None)
+        with path.open("rb") as file:
+            return file.read(LARGEST + 1)
+    except OSError as problem:
+        raise DeliveryFailed(f"the file cannot be read ({problem.strerror})", retry_after=None) from None

@@ -1,0 +1,49 @@
+"""How long deliveries are kept: each repository's own policy says it, as it was last read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from app.core.policy import Duration, Retention
+from app.policy_file import PolicyFaults, read
+from app.store import retention
+from app.worker.desk import Desk
+
+LEAST = timedelta(days=7)
+"""The id of a delivery is known for so long whatever a policy says, so that none is taken twice (reliability, row 3)."""
+
+_DEFAULT = Retention().deliveries
+
+
+def tidy(desk: Desk, now: datetime, most: int = 500) -> bool:
+    """Drop deliveries that have been kept long enough, `most` for each length of time.  True: there are no more."""
+    with desk.database.transaction() as db:
+        files = retention.files(db)
+    lengths: dict[Duration | None, list[int]] = defaultdict(list)
+    for repo_id, (text, base) in files.items():
+        lengths[_kept(text, base)].append(repo_id)
+    done = [_forget(desk, now, length, repos, most) for length, repos in lengths.items()]
+    done.append(_forget(desk, now, _DEFAULT, list(files), most, others=True))
+    return all(done)
+
+
+def _forget(
+    desk: Desk, now: datetime, length: Duration | None, repos: list[int], most: int, *, others: bool = False
+) -> bool:
+    if length is None:
+        return True
+    before = now - max(length.elapsed, LEAST)
+    with desk.database.transaction() as db:
+        return retention.forget(db, before, repos, others=others, most=most) < most
+
+
+@lru_cache(maxsize=256)
+def _kept(text: str | None, base: str | None) -> Duration | None:
+    """How long a policy keeps deliveries.  One that cannot be read any more may have said "for ever"."""
+    try:
+        policy = read(base or "") if text is None else read(text, org=base)
+    except PolicyFaults:
+        return None
+    return policy.retention.deliveries

@@ -1,0 +1,393 @@
+"""On-call feeds: who is paged by them, and what happens when they cannot be had."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from app import settings
+from app.core.policy import Policy, Rotation
+from app.core.rota import people_of
+from app.outbound import Outbound
+from app.ports import DeliveryFailed, Repository
+from app.sandbox import world
+from app.store.database import Database
+from app.worker.feeds import Feeds
+from app.worker.policies import InForce
+from tests.shell.night import SEV1, Night, night
+
+FILE = ".github/incidents.yml"
+POLICY = """\
+extends: guide
+people:
+  mona: {name: Mona Lisa, mail: mona@example.com}
+  hubot: {name: Hubot}
+contacts: {it-manager: [ada]}
+rotations:
+  on-call:
+    people: [grace]
+    timezone: Europe/Berlin
+    feed: "FEED"
+"""
+
+
+def rota(*shifts: str) -> str:
+    """A calendar of `day summary` lines, each shift a day long; the days are those of March 2026."""
+    events = "".join(
+        f"BEGIN:VEVENT\r\nUID:{number}\r\nDTSTART;VALUE=DATE:202603{shift[:2]}\r\nSUMMARY:{shift[3:]}\r\nEND:VEVENT\r\n"
+        for number, shift in enumerate(shifts)
+    )
+    return f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{events}END:VCALENDAR\r\n"
+
+
+MONA, HUBOT = rota("14 On call: Mona Lisa", "15 hubot"), rota("14 hubot")
+
+
+@pytest.fixture
+def bare(database: Database) -> Iterator[Night]:
+    with night(database, policy=None) as found:
+        yield found
+
+
+def pushes(tonight: Night, path: str, text: str | None, repository: world.Repository | None = None) -> None:
+    tonight.github.person("ada").pushes(repository or tonight.shop, path, text)
+    tonight.later()
+
+
+def with_feed(tonight: Night, feed: str, text: str | None = None) -> None:
+    """The repository names that feed, and holds it where it is a path."""
+    if text is not None:
+        pushes(tonight, feed, text)
+    pushes(tonight, FILE, POLICY.replace("FEED", feed))
+
+
+def opens(tonight: Night) -> int:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    return number
+
+
+def in_force(tonight: Night) -> InForce:
+    desk, repository = tonight.built.desk, Repository(tonight.shop.id, "octo/shop", tonight.installation)
+    return desk.policies.of(desk.database, desk.tracker(repository), repository, tonight.clock())
+
+
+def on_call(tonight: Night) -> tuple[str, ...]:
+    return people_of(("on-call",), in_force(tonight).policy, tonight.clock())
+
+
+def told(tonight: Night) -> list[str]:
+    return [body for issue in tonight.shop.issues for body in tonight.notices(issue) if "feed:" in body]
+
+
+@dataclass
+class Site:
+    """A web server on loopback with one calendar; the requests it had, as their `If-None-Match`."""
+
+    text: str = MONA
+    status: int = 200
+    sleeps: float = 0.0
+    etag: str = ""
+    asked: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def outbound(self) -> Outbound:
+        def here(host: str, port: int) -> Sequence[str]:
+            return ["127.0.0.1"]
+
+        return Outbound(resolve=here, loopback=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://feeds.example:{self.port}/secret/on-call.ics"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    found = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            etag = found.etag or f'"{hash(found.text)}"'
+            found.asked.append(self.headers.get("If-None-Match", ""))
+            time.sleep(found.sleeps)
+            unchanged = found.status == 200 and found.asked[-1] == etag
+            body = b"" if unchanged else found.text.encode()
+            if found.sleeps:
+                return  # whoever asked has left
+            self.send_response(304 if unchanged else found.status)
+            self.send_header("ETag", etag)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- likewise
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_whoever_the_feed_names_is_paged_and_after_a_change_another(bare: Night) -> None:
+    with_feed(bare, "rotas/on-call.ics", MONA)
+    number = opens(bare)
+    assert "@mona" in bare.notices(number)[0]
+    pushes(bare, "rotas/on-call.ics", HUBOT)
+    bare.passes(minutes=6)
+    assert "@hubot" in bare.notices(number)[-1], "a push that touches it is enough"
+    assert in_force(bare).troubles == ()
+
+
+def test_a_day_of_the_feed_ends_by_the_zone_of_the_rotation(bare: Night) -> None:
+    with_feed(bare, "on-call.ics", MONA)
+    bare.clock.at = datetime(2026, 3, 14, 22, 59, tzinfo=UTC)
+    assert on_call(bare) == ("mona",)
+    bare.clock.at += timedelta(minutes=1)
+    assert on_call(bare) == ("hubot",), "midnight in Berlin"
+
+
+def test_before_a_feed_was_read_the_turns_hold(bare: Night) -> None:
+    with_feed(bare, "on-call.ics")
+    assert on_call(bare) == ("grace",)
+    number = opens(bare)
+    assert "@grace" in bare.notices(number)[0]
+    (found,) = told(bare)
+    assert f"{FILE}: rotations.on-call.feed: 'on-call.ics' cannot be used" in found
+    assert "no such file" in found
+
+
+def test_a_feed_that_is_gone_holds_as_it_was_last_and_is_told_once(bare: Night) -> None:
+    with_feed(bare, "on-call.ics", MONA)
+    number = opens(bare)
+    pushes(bare, "on-call.ics", None)
+    assert on_call(bare) == ("mona",)
+    assert len(told(bare)) == 1
+    assert "what was last read holds" in told(bare)[0]
+    bare.passes(minutes=35)
+    opens(bare)
+    assert len(told(bare)) == 1
+    assert any("page0.3" in key for key in bare.said(number)), "the clocks run on"
+    pushes(bare, "on-call.ics", HUBOT)
+    assert (on_call(bare), in_force(bare).troubles) == (("hubot",), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("<html>Sign in</html>", "no iCalendar"),
+        (MONA.replace("SUMMARY:", "RRULE:FREQ=SECONDLY\r\nSUMMARY:"), "repeats secondly"),
+        (MONA.replace("SUMMARY:", "RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30\r\nSUMMARY:"), "too long to read"),
+        ("BEGIN:VCALENDAR\n" * 20, "nested"),
+        ("x" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
+    ],
+)
+def test_a_feed_that_cannot_be_read_changes_nothing(bare: Night, text: str, why: str) -> None:
+    with_feed(bare, "on-call.ics", MONA)
+    opens(bare)
+    pushes(bare, "on-call.ics", text)
+    assert on_call(bare) == ("mona",)
+    (found,) = told(bare)
+    assert why in found
+
+
+def test_people_whom_the_policy_does_not_know_are_told_once_and_skipped(bare: Night) -> None:
+    with_feed(bare, "on-call.ics", rota("14 Linus of Infra", "14 secondary: hubot", "15 @everyone on call"))
+    opens(bare)
+    assert on_call(bare) == ("hubot",)
+    found = "\n".join(told(bare))
+    assert "Linus of Infra" in found
+    assert "@everyone" not in found, "what a feed says mentions nobody"
+    assert "everyone on call" in found
+    count = len(told(bare))
+    pushes(bare, "on-call.ics", rota("14 mona", "16 Linus of Infra"))
+    opens(bare)
+    assert (on_call(bare), len(told(bare))) == (("mona",), count), "the same stranger is not told of again"
+
+
+def test_a_path_in_the_organisation_s_file_stands_in_its_repository(bare: Night) -> None:
+    files = {FILE: POLICY.replace("FEED", "on-call.ics"), "on-call.ics": MONA}
+    above = bare.github.add_repository("octo/.github", files=files)
+    above.permit("ada", "write")
+    bare.github.hooks.settle()
+    number = opens(bare)
+    assert "@mona" in bare.notices(number)[0]
+    pushes(bare, "on-call.ics", HUBOT, above)
+    assert on_call(bare) == ("hubot",)
+    pushes(bare, FILE, "extends: org\n")
+    assert on_call(bare) == ("hubot",), "also where a repository builds on it"
+    pushes(bare, "on-call.ics", None, above)
+    (found,) = told(bare)
+    assert f"octo/.github: {FILE}: rotations.on-call.feed" in found
+
+
+@pytest.mark.parametrize(
+    "path", ["../../other/contents/on-call.ics", "a/../on-call.ics", "/on-call.ics", "a//b.ics", ""]
+)
+def test_a_path_cannot_leave_the_repository(bare: Night, path: str) -> None:
+    tracker = bare.built.desk.tracker(Repository(bare.shop.id, "octo/shop", bare.installation))
+    mark = bare.github.mark()
+    for organisation in (True, False):
+        with pytest.raises(DeliveryFailed, match="not a path in a repository"):
+            tracker.feed(path, "", organisation=organisation)
+    assert bare.github.calls_since(mark) == []
+
+
+def test_a_name_with_odd_letters_is_still_a_name(bare: Night) -> None:
+    with_feed(bare, "rotas/on-call-1+2,Köln.ics", MONA)
+    assert on_call(bare) == ("mona",)
+
+
+def test_an_address_is_asked_every_quarter_of_an_hour_and_gives_its_etag(bare: Night, site: Site) -> None:
+    bare.outbound = site.outbound()
+    bare.feeds = {"ONCALL": site.url}
+    bare.move_in()
+    with_feed(bare, "env:ONCALL")
+    number = opens(bare)
+    assert "@mona" in bare.notices(number)[0]
+    asked = len(site.asked)
+    bare.passes(minutes=13)
+    assert len(site.asked) == asked == 1
+    site.text = HUBOT
+    bare.passes(minutes=5)
+    assert len(site.asked) == 2
+    assert site.asked[0] == ""
+    assert site.asked[1].startswith('"')
+    assert on_call(bare) == ("hubot",)
+    bare.passes(minutes=31)
+    assert len(site.asked) <= 5
+
+
+def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_is(bare: Night, site: Site) -> None:
+    bare.outbound = site.outbound()
+    bare.feeds = {"ONCALL": site.url}
+    bare.move_in()
+    with_feed(bare, "env:ONCALL")
+    opens(bare)
+    site.status = 503
+    bare.passes(minutes=59)
+    assert (on_call(bare), told(bare)) == (("mona",), [])
+    bare.passes(minutes=61)
+    assert on_call(bare) == ("mona",)
+    (found,) = told(bare)
+    assert "'env:ONCALL' cannot be used, feeds.example answered 503" in found
+    assert "secret" not in found
+    bare.passes(minutes=61)
+    assert len(told(bare)) == 1
+    site.status = 200
+    bare.clock.at += timedelta(minutes=16)
+    assert in_force(bare).troubles == ()
+
+
+def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: Site) -> None:
+    bare.outbound = site.outbound()
+    bare.feeds = {"ONCALL": site.url}
+    bare.move_in()
+    with_feed(bare, "env:ONCALL")
+    opens(bare)
+    site.status = 404
+    bare.passes(minutes=16)
+    assert on_call(bare) == ("mona",)
+    assert len(told(bare)) == 1
+
+
+@pytest.mark.parametrize("etag", ['"a\x00b"', '"\xff"', '"' + "a" * 5000 + '"'])
+def test_an_etag_that_is_none_is_not_kept(bare: Night, site: Site, etag: str) -> None:
+    site.etag = etag
+    bare.outbound = site.outbound()
+    bare.feeds = {"ONCALL": site.url}
+    bare.move_in()
+    with_feed(bare, "env:ONCALL")
+    assert on_call(bare) == ("mona",)
+    bare.clock.at += timedelta(minutes=16)
+    assert on_call(bare) == ("mona",)
+    assert site.asked == ["", ""]
+
+
+def test_a_variable_names_a_file_or_nothing(bare: Night, tmp_path: Path) -> None:
+    file = tmp_path / "on-call.ics"
+    file.write_text(MONA)
+    bare.feeds = {"ONCALL": str(file), "FOLDER": str(tmp_path), "MISSING": str(tmp_path / "missing.ics")}
+    bare.move_in()
+    with_feed(bare, "env:ONCALL")
+    assert on_call(bare) == ("mona",)
+    file.write_text(HUBOT)
+    bare.clock.at += timedelta(minutes=16)
+    assert on_call(bare) == ("hubot",)
+    for name, why in (("FOLDER", "is no file"), ("MISSING", "cannot be read"), ("HOME", "no such variable")):
+        with_feed(bare, f"env:{name}")
+        (fault,) = in_force(bare).faults
+        assert f"'env:{name}' cannot be used" in fault
+        assert why in fault
+        assert str(tmp_path) not in fault
+
+
+def test_an_address_inside_is_not_asked(bare: Night, site: Site) -> None:
+    bare.outbound = Outbound(resolve=lambda host, port: ["127.0.0.1"])
+    bare.move_in()
+    with_feed(bare, "https://feeds.example/secret/on-call.ics")
+    found = in_force(bare)
+    assert "'https://feeds.example/…' cannot be used" in found.faults[0]
+    assert "not on the public Internet" in found.faults[0]
+    assert "secret" not in found.faults[0]
+    assert site.asked == []
+
+
+def test_what_lies_ahead_moves_on_while_the_text_stays_the_same(bare: Night) -> None:
+    daily = rota("14 mona").replace("SUMMARY:", "RRULE:FREQ=DAILY\r\nSUMMARY:")
+    with_feed(bare, "on-call.ics", daily)
+    for _ in range(4):
+        assert on_call(bare) == ("mona",)
+        bare.clock.at += timedelta(days=45)
+
+
+def test_only_what_can_be_a_feed_is_taken_from_the_environment() -> None:
+    environment = {
+        "ONCALL": "https://feeds.example/on-call.ics",
+        "ROTA": "/etc/muster/rota.ics",
+        "SECRET": "hunter2",
+        "DATABASE_URL": "postgresql://muster:secret@db/muster",
+        "KEY_FILE": "/etc/muster/key.pem",
+        "RELATIVE": "rota.ics",
+        "PLAIN": "http://feeds.example/on-call.ics",
+    }
+    found = settings.read(environment)
+    assert set(found.feeds) == {"ONCALL", "ROTA"}
+    assert "feeds.example" not in repr(found), "such an address is often a secret"
+
+
+def test_a_rebuild_fetches_the_feed_again(bare: Night) -> None:
+    with_feed(bare, "on-call.ics", MONA)
+    number = opens(bare)
+    before = bare.said(number)
+    bare.lost_and_rebuilt()
+    bare.later()
+    assert on_call(bare) == ("mona",)
+    assert bare.said(number) == before
+
+
+def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: Site) -> None:
+    site.sleeps = 2.0
+    feeds = Feeds(site.outbound(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, patience=0.5)
+    policy = Policy(rotations={f"r{number}": Rotation(people=("ada",), feed=f"env:F{number}") for number in range(5)})
+    repository = Repository(bare.shop.id, "octo/shop", bare.installation)
+    tracker = bare.built.desk.tracker(repository)
+    began = time.monotonic()
+    filled, wrong = feeds.fill(bare.database, tracker, repository, policy, None, bare.clock())
+    assert time.monotonic() - began < 2.5
+    assert [one.rotation for one in wrong] == ["r0"], "the others were not asked, and are the next time"
+    assert people_of(("r0", "r4"), filled, bare.clock()) == ("ada",)

@@ -1,0 +1,283 @@
+"""The organisation's file: for repositories without one of their own, and for those that build on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from app.core.rota import people_of
+from app.policy_file import PolicyFaults
+from app.ports import DeliveryFailed, Repository
+from app.sandbox import world
+from app.store.database import Database, migrate, migrations
+from app.store.policies import Place, kept
+from app.worker.policies import InForce
+from tests.shell.night import POLICY, SEV1, Night, night
+
+FILE = ".github/incidents.yml"
+ORG = """\
+extends: strict
+timezone: America/New_York
+contacts:
+  on-call: [grace]
+  it-manager: [ada]
+"""
+ON_TOP = "extends: org\ncontacts: {on-call: [mona]}\n"
+FAULTY = ORG.replace("America/New_York", "Mars/Base")
+
+
+@pytest.fixture
+def bare(database: Database) -> Iterator[Night]:
+    """A night in a repository without a policy file."""
+    with night(database, policy=None) as found:
+        yield found
+
+
+def organisation(tonight: Night, text: str | None = ORG, *, install: bool = True) -> world.Repository:
+    """The organisation's own repository, with its file."""
+    files = {"README.md": "# octo\n"} | ({FILE: text} if text is not None else {})
+    found = tonight.github.add_repository("octo/.github", files=files, install=install, private=not install)
+    found.permit("ada", "write")
+    tonight.github.hooks.settle()
+    return found
+
+
+def opens(tonight: Night) -> int:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    return number
+
+
+def pushes(tonight: Night, repository: world.Repository, text: str | None) -> None:
+    tonight.github.person("ada").pushes(repository, FILE, text)
+    tonight.later()
+
+
+def in_force(tonight: Night, name: str = "octo/shop") -> InForce:
+    found = tonight.github.repository(name)
+    desk, repository = tonight.built.desk, Repository(found.id, name, tonight.installation)
+    return desk.policies.of(desk.database, desk.tracker(repository), repository, tonight.clock())
+
+
+def on_call(tonight: Night) -> tuple[str, ...]:
+    return people_of(("on-call",), in_force(tonight).policy, tonight.clock())
+
+
+def told(tonight: Night) -> list[str]:
+    return [body for issue in tonight.shop.issues for body in tonight.notices(issue) if "last good" in body]
+
+
+def test_a_repository_without_a_file_has_the_organisation_s(bare: Night) -> None:
+    organisation(bare)
+    number = opens(bare)
+    assert "@grace" in bare.notices(number)[0]
+    found = in_force(bare)
+    assert (found.policy.profile, found.policy.zone, found.troubles) == ("strict", "America/New_York", ())
+
+
+def test_a_repository_with_a_file_of_its_own_does_not_ask_for_the_organisation_s(tonight: Night) -> None:
+    organisation(tonight)
+    mark = tonight.github.mark()
+    number = opens(tonight)
+    assert "@mona" in tonight.notices(number)[0]
+    assert not [call for call in tonight.github.calls_since(mark) if "/octo/.github/contents" in call.path]
+
+
+def test_a_file_that_extends_the_organisation_s_builds_on_it(bare: Night) -> None:
+    organisation(bare)
+    pushes(bare, bare.shop, ON_TOP)
+    number = opens(bare)
+    assert "@mona" in bare.notices(number)[0]
+    found = in_force(bare)
+    assert (found.policy.profile, found.policy.zone, found.troubles) == ("strict", "America/New_York", ())
+    assert people_of(("it-manager",), found.policy, bare.clock()) == ("ada",)
+
+
+@pytest.mark.parametrize("own", [None, ON_TOP])
+def test_a_push_to_the_organisation_s_repository_holds_everywhere_at_once(bare: Night, own: str | None) -> None:
+    above = organisation(bare)
+    if own is not None:
+        pushes(bare, bare.shop, own)
+    number = opens(bare)
+    before = bare.board(number)
+    pushes(bare, above, ORG.replace("America/New_York", "Asia/Tokyo"))
+    assert in_force(bare).policy.zone == "Asia/Tokyo"
+    assert bare.board(number) == before, "a zone moves no deadline"
+    pushes(bare, above, ORG + "severities: {sev1: {resolve: 2h}}\n")
+    assert bare.board(number) != before, "an open incident follows without being touched"
+
+
+def test_a_file_that_the_organisation_adds_or_takes_away(bare: Night) -> None:
+    above = organisation(bare, None)
+    opens(bare)
+    assert in_force(bare).policy.profile == "guide"
+    pushes(bare, above, ORG)
+    assert in_force(bare).policy.profile == "strict"
+    pushes(bare, above, None)
+    assert in_force(bare).policy.profile == "guide"
+
+
+def test_without_such_a_repository_the_guide_holds(bare: Night) -> None:
+    opens(bare)
+    assert (in_force(bare).policy.profile, in_force(bare).troubles) == ("guide", ())
+
+
+@pytest.mark.parametrize("status", [404, 403, 451])
+def test_one_that_we_may_not_read_is_none(bare: Night, status: int) -> None:
+    organisation(bare)
+    bare.github.faults.add("status", status=status, path="/octo/.github/contents/", times=9)
+    opens(bare)
+    assert (in_force(bare).policy.profile, in_force(bare).troubles) == ("guide", ())
+
+
+def test_one_in_which_the_app_is_not_installed_is_none(bare: Night) -> None:
+    organisation(bare, install=False)
+    opens(bare)
+    assert (in_force(bare).policy.profile, in_force(bare).troubles) == ("guide", ())
+
+
+def test_a_faulty_one_changes_nothing_and_is_told_once(bare: Night) -> None:
+    above = organisation(bare)
+    number = opens(bare)
+    pushes(bare, above, FAULTY)
+    assert on_call(bare) == ("grace",)
+    (found,) = told(bare)
+    assert f"octo/.github: {FILE}:2:11: timezone" in found
+    bare.passes(minutes=12)
+    opens(bare)
+    assert len(told(bare)) == 1
+    assert any("page0.3" in key for key in bare.said(number)), "the clocks run on"
+    bare.lost_and_rebuilt()
+    bare.later()
+    assert len(told(bare)) == 1, "also after a rebuild"
+    pushes(bare, above, ORG.replace("grace", "hubot"))
+    assert on_call(bare) == ("hubot",)
+
+
+def test_a_faulty_one_is_told_once_in_the_whole_organisation(bare: Night) -> None:
+    above = organisation(bare)
+    other = bare.github.add_repository("octo/other", files={"README.md": "# other\n"})
+    pushes(bare, above, FAULTY)
+    opens(bare)
+    bare.github.person("stranger").opens(other, "Other is down", SEV1, ["incident"])
+    bare.later()
+    bodies = [comment.body for issue in other.issues.values() for comment in issue.comments]
+    assert bodies, "the other repository is looked after too"
+    assert len(told(bare)) + sum("last good" in body for body in bodies) == 1
+
+
+def test_a_file_that_stood_on_what_the_organisation_took_away_stays_in_force_with_it(bare: Night) -> None:
+    above = organisation(bare, ORG + "teams: {shop: {members: [hubot]}}\n")
+    pushes(bare, bare.shop, ON_TOP + "services: {checkout: {owner: shop}}\n")
+    opens(bare)
+    assert in_force(bare).policy.services["checkout"].owner == "shop"
+    pushes(bare, above, ORG)
+    found = in_force(bare)
+    assert found.policy.services["checkout"].owner == "shop", "both as they were when they were good together"
+    assert found.policy.teams["shop"].members == ("hubot",)
+    (trouble,) = found.troubles
+    assert "services.checkout.owner" in trouble.faults[0]
+    assert len(told(bare)) == 1
+    pushes(bare, above, ORG + "teams: {shop: {members: [mona]}}\n")
+    assert in_force(bare).policy.teams["shop"].members == ("mona",)
+    assert in_force(bare).troubles == ()
+
+
+def test_extending_an_organisation_that_has_no_file_is_a_fault(tonight: Night) -> None:
+    opens(tonight)
+    pushes(tonight, tonight.shop, ON_TOP)
+    assert on_call(tonight) == ("mona", "hubot"), "the last good one"
+    assert len(told(tonight)) == 1
+    organisation(tonight)
+    tonight.clock.at += timedelta(minutes=121)
+    assert (in_force(tonight).policy.profile, on_call(tonight)) == ("strict", ("mona",))
+
+
+def test_the_organisation_s_own_repository_does_not_stand_on_itself(bare: Night) -> None:
+    above = organisation(bare)
+    assert in_force(bare, "octo/.github").policy.profile == "strict"
+    pushes(bare, above, ON_TOP)
+    found = in_force(bare, "octo/.github")
+    assert (found.policy.profile, "extends" in found.faults[0]) == ("strict", True)
+
+
+def test_while_github_is_away_what_is_known_holds(bare: Night) -> None:
+    above = organisation(bare)
+    bare.github.faults.add("status", status=503, path="/octo/.github/contents/", times=99)
+    assert in_force(bare).policy.profile == "guide", "nobody knows yet that there is another"
+    bare.github.faults.clear()
+    assert in_force(bare).policy.profile == "strict", "so it is asked again at once"
+    bare.github.faults.add("status", status=503, path="/octo/.github/contents/", times=99)
+    pushes(bare, above, ORG.replace("strict", "procedure"))
+    assert in_force(bare).policy.profile == "strict"
+    bare.github.faults.clear()
+    assert in_force(bare).policy.profile == "procedure"
+
+
+def test_a_limit_is_no_missing_file(bare: Night) -> None:
+    organisation(bare)
+    in_force(bare)
+    bare.clock.at += timedelta(minutes=121)
+    bare.github.faults.add("status", status=429, path="/octo/.github/contents/", times=9)
+    assert in_force(bare).policy.profile == "strict"
+
+
+def test_unchanged_files_cost_nothing(bare: Night) -> None:
+    organisation(bare)
+    pushes(bare, bare.shop, ON_TOP)
+    in_force(bare)
+    for _ in range(2):
+        bare.clock.at += timedelta(minutes=121)
+        mark = bare.github.mark()
+        for _ in range(3):
+            in_force(bare)
+        assert [call.status for call in bare.github.calls_since(mark) if "contents" in call.path] == [304, 304]
+
+
+def test_a_proposed_file_is_read_on_the_organisation_s(bare: Night) -> None:
+    organisation(bare)
+    desk, repository = bare.built.desk, Repository(bare.shop.id, "octo/shop", bare.installation)
+
+    def proposed(text: str | None) -> str:
+        tracker = desk.tracker(repository)
+        return desk.policies.proposed(desk.database, tracker, repository, text, bare.clock()).profile
+
+    assert (proposed(None), proposed(ON_TOP), proposed("extends: procedure\n")) == ("strict", "strict", "procedure")
+    with bare.database.transaction() as db:
+        db.execute("DELETE FROM policy")
+    bare.github.faults.add("status", status=503, path="/octo/.github/contents/", times=9)
+    with pytest.raises(DeliveryFailed, match="not known now"):
+        proposed(ON_TOP)
+    bare.github.faults.clear()
+    with pytest.raises(PolicyFaults):
+        proposed(ON_TOP + "timezone: Mars/Base\n")
+
+
+def test_rows_from_before_keep_their_policy(postgres: str) -> None:
+    """A database as an earlier release left it is brought up to date with what is in it."""
+    with psycopg.connect(postgres.format("postgres"), autocommit=True) as server:
+        server.execute("CREATE DATABASE before_organisations")
+    url = postgres.format("before_organisations")
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE schema_step (number integer PRIMARY KEY, name text NOT NULL)")
+        for number, name, sql in migrations()[:2]:
+            connection.execute(sql.encode())
+            connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
+        connection.execute(
+            "INSERT INTO policy (repo_id, text, etag, fault, fault_text, told, checked_at)"
+            " VALUES (7, %s, 'e', 'bad', 'extends: nothing', 'v1', now())",
+            (POLICY,),
+        )
+    assert migrate(url)[0] == migrations()[2][1]
+    opened = Database(url).open()
+    try:
+        with opened.transaction() as db:
+            found = kept(db, Place.repository(7))
+            told_as = db.execute("SELECT told FROM policy").fetchone()
+        assert (found.text, found.newest, found.fault, found.etag) == (POLICY, "extends: nothing", "bad", "e")
+        assert told_as == {"told": "v1"}
+    finally:
+        opened.close()

@@ -1,0 +1,142 @@
+"""How long deliveries are kept, on the real database: as each repository's policy says, and never under a week."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+
+import pytest
+
+from app.store import inbox, policies
+from app.store.inbox import Delivery, Kept
+from app.store.policies import Place
+from app.worker.queue import Queue
+from app.worker.retention import tidy
+from tests.shell.night import POLICY, SEV1, Night
+
+AGES = (0, 6, 8, 13, 15, 29, 31, 59, 61, 400)
+"""Days."""
+
+
+def aged(tonight: Night, repo: int | None, state: str = "taken", ages: tuple[float, ...] = AGES) -> None:
+    """Deliveries of that repository, one of each age."""
+    with tonight.database.transaction() as db:
+        for age in ages:
+            guid, received = f"{repo}/{state}/{age}", tonight.clock() - timedelta(days=age)
+            inbox.keep(db, Delivery("hook", guid, "issues", b"body of " + guid.encode(), received))
+            db.execute("UPDATE delivery SET state = %s, repo_id = %s WHERE guid = %s", (state, repo, guid))
+
+
+def left(tonight: Night, repo: int | None, state: str = "taken") -> tuple[float, ...]:
+    """The ages of those that are still there."""
+    found = [guid.rsplit("/", 1) for guid in tonight.deliveries()]
+    return tuple(sorted(float(age) for of, age in found if of == f"{repo}/{state}"))
+
+
+def in_force(tonight: Night, repo: int, text: str | None, base: str | None = None) -> None:
+    with tonight.database.transaction() as db:
+        policies.keep(db, Place.repository(repo), policies.Kept(text=text, base_text=base))
+
+
+def says(length: str) -> str:
+    return POLICY + f"retention: {{deliveries: {length}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "oldest"),
+    [
+        (None, None, 29),
+        (POLICY, None, 29),
+        ("", None, 29),
+        (says("7d"), None, 6),
+        (says("2w"), None, 13),
+        (says("60d"), None, 59),
+        (says("365d"), None, 61),
+        (says("off"), None, 400),
+        ("extends: org\n", says("2w"), 13),
+        (None, says("2w"), 13),
+        ("extends: org\nretention: {deliveries: 60d}\n", says("2w"), 59),
+        (POLICY + "# no retention here\n", None, 29),
+        (says("3d"), None, 400),  # no good file: what it meant is not known
+    ],
+)
+def test_each_repository_keeps_them_as_its_policy_says(
+    tonight: Night, text: str | None, base: str | None, oldest: int
+) -> None:
+    in_force(tonight, 71, text, base)
+    for repo in (71, 72, None):
+        aged(tonight, repo)
+    assert tidy(tonight.built.desk, tonight.clock())
+    assert left(tonight, 71) == tuple(age for age in AGES if age <= oldest)
+    assert left(tonight, 72) == left(tonight, None) == (0, 6, 8, 13, 15, 29), "the neighbours keep theirs"
+
+
+@pytest.mark.parametrize(
+    ("state", "goes"), [("taken", True), ("ignored", True), ("parked", False), ("new", False), ("sorted", False)]
+)
+def test_only_what_is_settled_goes(tonight: Night, state: str, goes: bool) -> None:
+    aged(tonight, 71, state)
+    assert tidy(tonight.built.desk, tonight.clock())
+    assert left(tonight, 71, state) == ((0, 6, 8, 13, 15, 29) if goes else AGES)
+
+
+def test_what_comes_again_within_a_week_is_known(tonight: Night) -> None:
+    in_force(tonight, 71, says("7d"))
+    aged(tonight, 71, ages=(6.99, 7.01))
+    tidy(tonight.built.desk, tonight.clock())
+    with tonight.database.transaction() as db:
+        again = [
+            inbox.keep(
+                db, Delivery("hook", f"71/taken/{age}", "issues", f"body of 71/taken/{age}".encode(), tonight.clock())
+            )
+            for age in (6.99, 7.01)
+        ]
+    assert again == [Kept.KNOWN, Kept.NEW]
+
+
+def test_a_batch_at_a_time_the_oldest_first(tonight: Night) -> None:
+    in_force(tonight, 72, says("2w"))
+    aged(tonight, 71, ages=(31, 32, 33, 34, 35))
+    aged(tonight, 72, ages=(15, 16))
+    steps = []
+    for _ in range(3):
+        done = tidy(tonight.built.desk, tonight.clock(), most=2)
+        steps.append((done, left(tonight, 71), left(tonight, 72)))
+    assert steps == [(False, (31, 32, 33), ()), (False, (31,), ()), (True, (), ())]
+
+
+@contextmanager
+def held(tonight: Night, guid: str) -> Iterator[None]:
+    """Somebody is at work on that row."""
+    with tonight.database.transaction() as db:
+        db.execute("SELECT 1 FROM delivery WHERE guid = %s FOR UPDATE", (guid,))
+        yield
+
+
+def test_it_waits_for_nobody(tonight: Night) -> None:
+    aged(tonight, 71, ages=(31, 32))
+    with held(tonight, "71/taken/32"):
+        assert tidy(tonight.built.desk, tonight.clock())
+        assert left(tonight, 71) == (32,)
+    assert tidy(tonight.built.desk, tonight.clock())
+    assert left(tonight, 71) == ()
+
+
+def test_the_beat_forgets_and_the_incident_stays(tonight: Night) -> None:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    before = [line for line in tonight.state() if "deliver" not in line]
+    taken = {guid for guid, state in tonight.deliveries().items() if state in ("taken", "ignored")}
+    assert taken
+    with closing(Queue(tonight.built.desk).open()) as queue:
+        queue.look()
+        assert taken <= tonight.deliveries().keys()
+        tonight.clock.at += timedelta(days=31)
+        queue.look()
+        assert taken <= tonight.deliveries().keys(), "once an hour is enough"
+    with closing(Queue(tonight.built.desk).open()) as queue:
+        queue.look()
+    assert taken.isdisjoint(tonight.deliveries())
+    assert [line for line in tonight.state() if "deliver" not in line] == before
+    assert tonight.board(number)

@@ -6,17 +6,17 @@ It is read at three in the morning on a phone, so what decides comes first, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
-from app.core.clocks import deadlines
+from app.core.clocks import Deadline, deadlines
 from app.core.commands import COMMANDS
 from app.core.incident import Incident
 from app.core.ladder import reached
 from app.core.lifecycle import Status
 from app.core.policy import ON_CALL, Policy, Targets
-from app.core.rota import people_of
+from app.core.rota import next_hand_off, on_call, people_of
 from app.core.rules import rules
-from app.render import facts
+from app.render import facts, places
 from app.render.markdown import (
     Markdown,
     code,
@@ -38,6 +38,16 @@ from app.render.words import count, moment, span, target, utc
 _ROWS = (30, 20, 10, 5, 0)
 """How many rows of the timeline are tried, until the comment is short enough (M39)."""
 
+_DECIDED = 3
+"""So many deadlines that were kept or missed are shown beside those that still run."""
+
+_DAY = timedelta(days=1)
+_HAND_OFFS = 24
+"""So many moments are looked at for the next hand-off."""
+
+_OWED = 20
+"""So many things are listed that have to be true before the closing."""
+
 
 def board(incident: Incident, policy: Policy, now: datetime, *, links: Mapping[str, str], footer: str) -> str:
     """The text of the board as of `now`, never longer than GitHub takes.
@@ -56,6 +66,7 @@ def board(incident: Incident, policy: Policy, now: datetime, *, links: Mapping[s
 def _body(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str], rows: int) -> Markdown:
     day = now.date()
     shown = incident.timeline[len(incident.timeline) - rows :] if rows < len(incident.timeline) else incident.timeline
+    running, decided = _deadlines(incident, policy, now)
     return rendered(
         "board",
         sign=md("🚨" if incident.status.open else "✅"),
@@ -63,11 +74,14 @@ def _body(incident: Incident, policy: Policy, now: datetime, links: Mapping[str,
         title=said(incident.title),
         glance=_glance(incident, policy, now),
         left=incident.left,
-        deadlines=list(_deadlines(incident, policy, now)),
+        deadlines=running,
+        decided=decided,
+        decided_title=_decided_title(decided),
         now=utc(now, day=day),
         as_of=moment(now, policy.zone),
         facts=list(_facts(incident, policy, now, links)),
         update=_latest_update(incident, policy, links, day),
+        owed=list(_owed(incident, policy)),
         timeline=[
             (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.sentence)) for e in reversed(shown)
         ],
@@ -82,15 +96,47 @@ def _glance(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     return joined((facts.severity(incident, policy), incident.status.value, lasted, facts.holder(incident)), " · ")
 
 
-def _deadlines(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[object, object, object]]:
-    """What is due, when, and how it stands: what still runs first, the earliest first."""
-    promises = deadlines(incident, policy)
-    for promise in sorted(promises, key=lambda promise: (promise.met_at is not None, promise.due)):
-        due = moment(promise.due, policy.zone, day=now.date())
-        yield facts.title_of(promise.clock), due, facts.judged(promise, incident, now)
+Row = tuple[Markdown, Markdown, Markdown]
+"""What is due, when, and how it stands."""
+
+
+def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[Row], list[Row]]:
+    """The rows to show, and those to fold away: what still runs first, the earliest first.
+
+    While somebody still has to act, many promises that are decided would hide those that are not.
+    """
+    promises = sorted(deadlines(incident, policy), key=lambda promise: promise.due)
+    running = [_deadline(each, incident, policy, now) for each in promises if each.met_at is None]
+    decided = [_deadline(each, incident, policy, now) for each in promises if each.met_at is not None]
     cadence = policy.targets.get(incident.severity, Targets()).update
-    if cadence is not None and incident.status is Status.TRIGGERED:
-        yield facts.title_of("update"), md("every {} once somebody has it", target(cadence)), md("–")
+    later = (
+        [(facts.title_of("update"), md("every {} once somebody has it", target(cadence)), md("–"))]
+        if cadence and incident.status is Status.TRIGGERED
+        else []
+    )
+    if incident.status.open and len(decided) > _DECIDED:
+        return [*running, *later], decided
+    return [*running, *decided, *later], []
+
+
+def _deadline(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Row:
+    due = safe(moment(promise.due, policy.zone, day=now.date()))
+    return facts.title_of(promise.clock, promise.about), due, facts.judged(promise, incident, now)
+
+
+def _decided_title(rows: Sequence[Row]) -> Markdown:
+    met = sum(stands.startswith("✅") for _, _, stands in rows)
+    return md("Deadlines that are decided: {} met, {} missed", met, len(rows) - met)
+
+
+def _owed(incident: Incident, policy: Policy) -> Iterator[Markdown]:
+    """What should be true before the issue is closed (D6, D7)."""
+    if incident.severity not in policy.closing.severities:
+        return
+    if incident.status is Status.RESOLVED:
+        yield from (md("recovery verified: {}", said(way, 80)) for way in policy.closing.verify[:_OWED])
+    if incident.status in (Status.RESOLVED, Status.VERIFIED):
+        yield from (said(item, 200) for item in policy.closing.checklist[:_OWED])
 
 
 Fact = tuple[str, Sequence[Markdown]]
@@ -99,13 +145,16 @@ Fact = tuple[str, Sequence[Markdown]]
 
 def _facts(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
     report, day = incident.report, now.date()
+    if incident.status.open:
+        yield "On call", [_on_call(incident, policy, now)]
+        yield from _places(incident, policy)
     yield from _ladder(incident, policy, now, links)
     if report.summary.strip():
         yield "Summary", [said(report.summary, 600)]
     unsure = md(", not sure") if incident.grade.unsure else md("")
     yield "Grade", [md("{}{}: {}", facts.severity(incident, policy), unsure, _reasons(incident))]
     if report.services:
-        yield "Services", [listed((said(service, 80) for service in report.services), 12)]
+        yield "Services", [facts.services(incident, policy)]
     if impact := list(facts.impact(incident)):
         yield "Impact", impact
     yield from _times(incident, policy, day)
@@ -134,13 +183,35 @@ def _on_call(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     if not named:
         return facts.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
     first = mention(named[0]) if incident.status is Status.TRIGGERED else person(named[0])
-    return md("{}, then {}", first, people(named[1:])) if named[1:] else first
+    asked = md("{}, then {}", first, people(named[1:])) if named[1:] else first
+    return md("{}{}", asked, _hand_off(policy, now))
+
+
+def _hand_off(policy: Policy, now: datetime) -> Markdown:
+    """When somebody else will be asked first, as far as that is within a day."""
+    rotation = policy.rotations.get(ON_CALL)
+    if rotation is None:
+        return md("")
+    first, at = on_call(rotation, now)[:1], next_hand_off(rotation, now)
+    for _ in range(_HAND_OFFS):  # one may end a cover and change nothing
+        if at is None or at - now > _DAY:
+            break
+        if (then := on_call(rotation, at)[:1]) != first:
+            return md("; {} takes over at {}", people(then) or md("nobody"), moment(at, policy.zone, day=now.date()))
+        at = next_hand_off(rotation, at)
+    return md("")
+
+
+def _places(incident: Incident, policy: Policy) -> Iterator[Fact]:
+    """Where to meet and where to look."""
+    if room := places.war_room(incident, policy):
+        yield "War room", [room]
+    if books := places.runbooks(incident, policy):
+        yield "Runbooks", [listed(books, 8)]
 
 
 def _ladder(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
     steps = facts.escalated(incident, links, now.date(), 8)
-    if incident.status.open:
-        yield "On call", [_on_call(incident, policy, now)]
     if steps or incident.status.open:
         yield "Escalated so far", steps or [md("nobody yet")]
     if incident.left or not incident.status.open:

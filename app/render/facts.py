@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from app.core.clocks import CLOCKS, Deadline, alarms
@@ -12,6 +13,7 @@ from app.core.ladder import management, paging_steps
 from app.core.lifecycle import Status
 from app.core.policy import ON_CALL, Policy
 from app.core.rota import people_of
+from app.core.rules import affected
 from app.core.timeline import Deed, Entry
 from app.render.markdown import Markdown, code, joined, link, listed, md, people, person, safe, said
 from app.render.words import moment, span, utc
@@ -53,14 +55,15 @@ def judged(deadline: Deadline, incident: Incident, now: datetime) -> Markdown:
         return md("❌ **missed by {}**" if late > timedelta() else "⏳ **{} left**", span(abs(late)))
     if met > deadline.due:
         return md("❌ missed by {}", span(met - deadline.due))
-    took = met - deadline.start - (incident.rested if deadline.clock == "resolve" else timedelta())
+    took = met - deadline.start - deadline.rested
     if took < timedelta():  # answered before it was asked for again
         return md("❌ missed") if deadline.broken(incident) else md("✅ met")
     return md("✅ met after {}", span(took))
 
 
-def title_of(clock: str) -> Markdown:
-    return safe(CLOCKS[clock].title)
+def title_of(clock: str, about: str = "") -> Markdown:
+    """What a promise is called, such as `Resolve` or `News for executives`."""
+    return md("{} {}", CLOCKS[clock].title, said(about, 60)) if about else safe(CLOCKS[clock].title)
 
 
 def updates(incident: Incident) -> list[Entry]:
@@ -152,7 +155,20 @@ def _step(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Ma
     if rung is None:
         return None
     do = md(", {}", said(rung.do, 160)) if rung.do else md("")
-    return md("{}: {}{}", when, contact(rung.contacts, policy, alarm.due) if rung.contacts else md("whoever has it"), do)
+    return md(
+        "{}: {}{}", when, contact(rung.contacts, policy, alarm.due) if rung.contacts else md("whoever has it"), do
+    )
+
+
+def services(incident: Incident, policy: Policy) -> Markdown:
+    """What is affected, each with the team that owns it."""
+    return listed((_service(name, incident, policy) for name in incident.report.services), 12)
+
+
+def _service(name: str, incident: Incident, policy: Policy) -> Markdown:
+    known = affected(policy, replace(incident.report, services=(name,)))
+    owners = [service.owner for service in known.values() if service.owner]
+    return md("{} (team {})", said(name, 80), said(owners[0], 40)) if owners else said(name, 80)
 
 
 def impact(incident: Incident) -> Iterator[Markdown]:

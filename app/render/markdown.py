@@ -71,11 +71,11 @@ def joined(parts: Iterable[object], between: str = ", ") -> Markdown:
     return Markdown(between.join(safe(part) for part in parts))
 
 
-def listed(parts: Iterable[object], most: int) -> Markdown:
+def listed(parts: Iterable[object], most: int, between: str = ", ") -> Markdown:
     """The first `most` of them, and how many more there are."""
     every = list(parts)
     more = [md("and {} more", len(every) - most)] if len(every) > most else []
-    return joined([*every[:most], *more])
+    return joined([*every[:most], *more], between)
 
 
 def code(text: str) -> Markdown:

@@ -8,23 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from app.core.clocks import Deadline, deadlines
-from app.core.effects import Ask, Escalate, Mend, Notice, Page, Remind
+from app.core.clocks import Deadline, deadlines, owed
+from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.ladder import management
 from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.rules import rules
 from app.core.severity import Severity
-from app.render import facts
+from app.render import facts, places
 from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
 from app.render.words import moment, span, utc
 
-_LEVELS: tuple[type[Notice], ...] = (Mend, Ask, Remind, Page, Escalate)
+_LEVELS: tuple[type[Notice], ...] = (Mend, Ask, Remind, Announce, Page, Escalate)
 """From the quietest to the loudest."""
 
 _MENTIONED = 40
 """GitHub notifies 50 people a comment at most."""
+
+_PRESSING = 5
+"""So many deadlines are told, the earliest first."""
 
 _FAULTS = 20
 """So many faults of a policy file are shown; mending a few often mends more."""
@@ -34,6 +37,9 @@ _ANSWERS = {
     "acknowledge": ("acknowledgement", "/ack"),
     "update": ("update for those who wait", "/update text"),
     "resolve": ("resolution", "/resolve text"),
+    "commander": ("commander", "/ack"),
+    "audience": ("news", "/update text"),
+    "postmortem": ("postmortem", ""),
 }
 """What is promised by each clock, and the command that keeps the promise."""
 
@@ -59,7 +65,7 @@ def notice(
         "notice",
         headline=_headline(loudest, incident, policy, now),
         called=joined(map(mention, called[:_MENTIONED]), " "),
-        asks=list(_asks(ordered, incident, policy, now)),
+        asks=list(dict.fromkeys(_asks(ordered, incident, policy, now))),
         context=list(_context(incident, policy, now)) if isinstance(loudest, Escalate) else [],
         tried=list(_tried(incident, links, now)) if isinstance(loudest, Escalate) else [],
         missing=[facts.unnamed(names, asked) for names, asked in missing.items()],
@@ -85,11 +91,13 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
     if isinstance(notice, Page):
         again = md(", page {}", notice.times) if notice.times > 1 else md("")
         return md("🚨 **{}{}: {}** · {}", name, again, title, _wanted(incident, policy, now))
+    if isinstance(notice, Announce):
+        return md("📣 **{}: {}** · {}", name, title, _in_hand(incident, now))
     if isinstance(notice, Remind):
-        what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
-        asked = md("answered since") if _answered(notice, incident, policy) else code(command)
-        asked = asked if incident.status.open else _in_hand(incident, now)
-        return md("⏰ **{} {}: {} {}** · {}", name, title, what.partition(" for ")[0], _ended(notice.due, now), asked)
+        what, answer = _promised(notice, incident)
+        asked = md("answered since") if _answered(notice, incident, policy) else answer
+        asked = asked if incident.status.open or owed(notice, incident) else _in_hand(incident, now)
+        return md("⏰ **{} {}: {} {}** · {}", name, title, what, _ended(notice.due, now), asked)
     if isinstance(notice, Mend):
         return md("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", said(notice.faults[0], 120))
     return md("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example(policy))
@@ -115,7 +123,8 @@ def _wanted(incident: Incident, policy: Policy, now: datetime) -> Markdown:
 
 def _answered(notice: Remind, incident: Incident, policy: Policy) -> bool:
     """The promise was kept, or begun anew, before the reminder could be written."""
-    found = next((each for each in deadlines(incident, policy) if each.clock == notice.clock), None)
+    promises = (each for each in deadlines(incident, policy) if each.clock == notice.clock)
+    found = next((each for each in promises if each.about == notice.about), None)
     return found is None or found.met_at is not None or found.due > notice.due
 
 
@@ -134,7 +143,7 @@ def _ended(due: datetime, now: datetime) -> Markdown:
 
 def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
     """What is asked of the reader, a paragraph for each notice; of several pages the last one counts."""
-    if not incident.status.open:
+    if not incident.status.open and not any(isinstance(n, Escalate | Remind) and owed(n, incident) for n in notices):
         yield md("It is **{}** by now: nothing is asked of you any more.", incident.status.value)
     paged = False
     for each in notices[:12]:
@@ -143,6 +152,8 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
         elif isinstance(each, Page) and not paged and incident.status.open:
             paged = True
             yield _page(incident, policy, now)
+        elif isinstance(each, Announce):
+            yield _announcement(each, policy)
         elif isinstance(each, Remind):
             yield _reminder(each, incident, policy, now)
         elif isinstance(each, Ask) and incident.grade.unsure:
@@ -152,7 +163,7 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
 
 
 def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
-    if incident.status.open:
+    if owed(notice, incident):
         to = facts.contact(notice.contacts, policy, notice.at) if notice.contacts else md("whoever has it")
         yield md("**Asked of {}:** {}", to, _request(notice, incident))
     at = moment(notice.at, policy.zone, day=now.date())
@@ -190,16 +201,40 @@ def _page(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     return md("Nobody has it yet. Take it{}: write {} in a comment here.", by, command)
 
 
-def _reminder(notice: Remind, incident: Incident, policy: Policy, now: datetime) -> Markdown:
+def _announcement(notice: Announce, policy: Policy) -> Markdown:
+    to = facts.contact(notice.contacts, policy, notice.at)
+    return md("**For {} to know:** {}. The board tells how it goes.", to, said(notice.because, 300))
+
+
+def _promised(notice: Remind, incident: Incident, *, whole: bool = False) -> tuple[Markdown, Markdown]:
+    """What is promised, and what keeps the promise; in a headline without its second half."""
+    if notice.clock == "regulatory":
+        return said(notice.about, 60), said(notice.do, 300 if whole else 60) or md("decide and close")
     what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
+    if notice.clock == "postmortem":
+        pull = incident.postmortem
+        merge = md("merge {}", link(f"pull request {pull.number}", pull.url)) if pull else md("write it and merge it")
+        return md("{} {}", what, notice.about), merge
+    if notice.about:
+        return md("{} for {}", what, said(notice.about, 60)), code(command)
+    return safe(what if whole else what.partition(" for ")[0]), code(command)
+
+
+def _reminder(notice: Remind, incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    what, answer = _promised(notice, incident, whole=True)
     at, left = moment(notice.due, policy.zone, day=now.date()), notice.due - now
-    if not incident.status.open:
+    if notice.clock == "regulatory":
+        when = md("gives you until {}, {} from now", at, span(left)) if left > timedelta() else md("gave until {}", at)
+        return md("**{}** {}, whatever the service does: {}. Closing the issue ends this clock.", what, when, answer)
+    if not incident.status.open and not owed(notice, incident):
         return md("The **{}** was due at {}.", what, at)
     if _answered(notice, incident, policy):
         return md("The **{}** was due at {}, and has come since.", what, at)
     when = md("is due at {}, in {}", at, span(left)) if left > timedelta() else md("was due at {}", at)
     other = md(" If that cannot be met: `/escalate reason`.") if notice.clock == "resolve" else md("")
-    return md("The **{}** {}. Answer with {}.{}", what, when, code(command), other)
+    if notice.clock == "postmortem":
+        return md("The **{}** {}. To answer: {}.", what, when, answer)
+    return md("The **{}** {}. Answer with {}.{}", what, when, answer, other)
 
 
 def _question(notice: Ask, incident: Incident, policy: Policy) -> Iterator[Markdown]:
@@ -234,27 +269,21 @@ def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tupl
         ),
     )
     if report.services:
-        yield "Services", listed((said(service, 80) for service in report.services), 12)
+        yield "Services", facts.services(incident, policy)
     if impact := joined(facts.impact(incident), "; "):
         yield "Impact", impact
     yield "Now", md("{}; {}", incident.status.value, facts.holder(incident))
-    open_ = [promise for promise in deadlines(incident, policy) if promise.met_at is None]
-    if open_:
-        yield (
-            "Deadlines",
-            joined(
-                (
-                    md(
-                        "{} {}, {}",
-                        facts.title_of(p.clock),
-                        moment(p.due, policy.zone, day=day),
-                        facts.judged(p, incident, now),
-                    )
-                    for p in open_
-                ),
-                "; ",
-            ),
-        )
+    if incident.status.open and (room := places.war_room(incident, policy)):
+        yield "War room", room
+    running = [each for each in deadlines(incident, policy) if each.met_at is None and each.clock != "postmortem"]
+    if running:
+        soonest = sorted(running, key=lambda promise: promise.due)
+        yield "Deadlines", listed((_running(promise, incident, policy, now) for promise in soonest), _PRESSING, "; ")
+
+
+def _running(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    due = moment(promise.due, policy.zone, day=now.date())
+    return md("{} {}, {}", facts.title_of(promise.clock, promise.about), due, facts.judged(promise, incident, now))
 
 
 def _tried(incident: Incident, links: Mapping[str, str], now: datetime) -> Iterator[Markdown]:

@@ -15,8 +15,9 @@ from app.core.clocks import Deadline, deadlines
 from app.core.incident import Incident
 from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
+from app.core.rules import rules
 from app.core.timeline import Deed, Entry
-from app.render import facts
+from app.render import facts, places
 from app.render.markdown import (
     Markdown,
     joined,
@@ -55,6 +56,7 @@ def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], 
     found = _ID.fullmatch(incident.id)
     if found is None:
         raise ValueError(f"{incident.id!r} is not the id of an incident")
+    policy = rules(policy, incident)
     short = plain(incident.title, 60)
     title = f"Postmortem of {incident.id}: {short}" if short else f"Postmortem of {incident.id}"
     return Document(
@@ -87,7 +89,11 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
             for entry in facts.updates(incident)
         ],
         metrics=list(_metrics(incident)),
-        promises=[_promise(promise, incident, policy, now) for promise in deadlines(incident, policy)],
+        promises=[
+            _promise(promise, incident, policy, now)
+            for promise in deadlines(incident, policy)
+            if promise.clock != "postmortem"
+        ],
         breaches=list(_breaches(incident, day)),
         escalations=facts.escalated(incident, links, day, 100),
         timeline=[
@@ -96,7 +102,7 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
         ],
         roles=list(_roles(incident, day)),
         contributors=list(_contributors(incident)),
-        links=list(_links(incident, links)),
+        links=list(_links(incident, policy, links)),
         classes=", ".join(_CLASSES),
     )
 
@@ -191,7 +197,7 @@ def _promise(
     promise: Deadline, incident: Incident, policy: Policy, now: datetime
 ) -> tuple[Markdown, str, str, Markdown]:
     return (
-        facts.title_of(promise.clock),
+        facts.title_of(promise.clock, promise.about),
         target(promise.target),
         moment(promise.due, policy.zone),
         facts.judged(promise, incident, now),
@@ -233,9 +239,13 @@ def _contributors(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
         yield person(login), joined(words, "; ") if len(did) <= 12 else listed(words, 12)
 
 
-def _links(incident: Incident, links: Mapping[str, str]) -> Iterator[Markdown]:
+def _links(incident: Incident, policy: Policy, links: Mapping[str, str]) -> Iterator[Markdown]:
     yield md("Issue: {}", link(md("{} in {}", incident.id, incident.repo), incident.url))
     if board := links.get("board"):
         yield md("Board: {}", link("the state at a glance", board))
+    if room := places.war_room(incident, policy):
+        yield md("War room: {}", room)
+    if books := places.runbooks(incident, policy):
+        yield md("Runbooks: {}", listed(books, 20))
     if incident.postmortem:
         yield md("Pull request: {}", link(md("number {}", incident.postmortem.number), incident.postmortem.url))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from app.core.policy import Duration, Target
+from app.core.policy import BUSINESS, TEAM, Duration, Target
 
 
 def moment(at: datetime, zone: str, *, day: date | None = None) -> str:
@@ -56,10 +56,13 @@ def length(duration: Duration) -> str:
 
 
 def target(wanted: Target) -> str:
-    """A target in words: `4 h`, or `4 h of support hours` where a calendar says which hours count."""
-    if wanted.calendar is None:
-        return length(wanted.within)
-    return f"{length(wanted.within)} of {wanted.calendar} hours"
+    """A target in words: `4 h`, or `4 h of support hours` where a calendar says which hours or days count."""
+    text, name, days = length(wanted.within), wanted.calendar, wanted.within.business_days
+    if name is None or (days and name == BUSINESS):
+        return text
+    if name == TEAM:
+        return f"{text} of the owning team" if days else f"{text} of the owning team's hours"
+    return f"{text} by {name} hours" if days else f"{text} of {name} hours"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.grading import grade
 from app.core.policy import Intake, Policy
 from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Scale, Severity
 from app.github.intake import is_incident_report, read_report, shipped_form, shipped_form_text
 from app.github.issue_form import Answer, read_form
+from app.policy_file import read as read_policy
 from app.sandbox.form_body import filled
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +182,71 @@ def test_the_two_meanings_of_p1_are_explained() -> None:
     )
 
 
+OURS = Policy(
+    aliases={
+        SEV1: ("Critical", "Sehr Hoch", "S1 - all", "élevée"),
+        SEV2: ("critical-ish", "P1", "major", "hoch"),
+        SEV4: ("p", "low", "緊急でない"),
+    }
+)
+CHOICES = (
+    "SEV1 (Critical, Sehr Hoch, S1 - all), SEV2 (critical-ish, P1, major), SEV3, SEV4 (p, low, 緊急でない) or Not sure"
+)
+
+
+def called(value: str, policy: Policy = OURS) -> tuple[Severity | None, str]:
+    read = report(f"### Severity\n\n{value}", policy)
+    return read.severity, "; ".join(read.doubts)
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [
+        ("critical", SEV1), ("CRITICAL", SEV1), ("Critical — everybody", SEV1), ("critical-ish: some", SEV2), ("Critical-Ish", SEV2),
+        ("critical - ish", SEV1), ("sehr hoch", SEV1), ("Sehr Hoch (alle)", SEV1), ("S1 - all", SEV1), ("S1 - some", SEV1),
+        ("élevée", SEV1), ("Élevée", SEV1), ("ÉLEVÉE", SEV1), ("P1", SEV2), ("p1 (all users)", SEV2), ("MAJOR", SEV2),
+        ("hoch", SEV2), ("p", SEV4), ("Low", SEV4), ("緊急でない", SEV4), ("緊急でない（少数）", SEV4),
+        ("SEV3", SEV3), ("medium", SEV3), ("SEV2 (P1)", SEV2),
+    ],
+)  # fmt: skip
+def test_a_severity_by_a_name_of_the_team(value: str, severity: Severity) -> None:
+    assert called(value) == (severity, "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "criticality", "critical, really", "Majo\u0280", "ma\u0458or", "Сritical", "P12", "P1 - SEV1", "critical (P1)", "SEV3 - P1",
+        "P1-2", "critical major",
+    ],
+)  # fmt: skip
+def test_what_only_resembles_a_name_of_the_team_is_a_doubt(value: str) -> None:
+    severity, doubt = called(value)
+    assert severity is None
+    assert doubt.endswith(f"' is not one of {CHOICES}")
+
+
+def test_a_bare_p2_is_unguessed_beside_an_alias_p1() -> None:
+    severity, doubt = called("P2")
+    assert severity is None
+    assert doubt == (
+        "Severity: 'P2' is sev2 where levels begin with 1, sev3 where they begin with P0. "
+        f"Please choose one of {CHOICES}"
+    )
+    assert called("P1", Policy(aliases={SEV1: ("critical",)}))[0] is None
+    on_p = Policy(scale=Scale.P, aliases={SEV1: ("P1",)})
+    assert called("P1", on_p) == (SEV1, ""), "a name that a team gives goes before its scale"
+    assert called("P2", on_p) == (SEV3, "")
+
+
+def test_two_names_of_one_severity_are_one_answer() -> None:
+    body = "### Severity\n\n{}\n\n### Severity\n\nCritical"
+    assert report(body.format("SEV1"), OURS).severity is SEV1
+    assert report(body.format("SEV2"), OURS).doubts == (
+        "Severity is answered more than once, with 'SEV2' and 'Critical'. Which one is right?",
+    )
+
+
 def test_two_severities_are_a_question() -> None:
     body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4\n\n### What happened\n\nx"
     read = report(body)
@@ -338,6 +405,89 @@ def test_severities_of_real_forms() -> None:
         "singnet": (False, None),
         "tuna-os": (True, None),
     }
+
+
+MAPPED = {
+    "MBI-NETWORK__legisbox-status__incident.yml": """\
+aliases:
+  sev1: [Perte de données possible]
+  sev2: [Service indisponible]
+  sev3: [Dégradation partielle]
+timezone: Europe/Paris
+intake:
+  fields: {Impact estimé: severity, heure de début (utc): started-at, Statut et mises à jour: workaround}
+""",
+    "Helix-Stax-Gitops__helix-stax-infrastructure__incident_report.yml": """\
+aliases: {sev1: [P1], sev2: [P2], sev3: [P3], sev4: [P4]}
+intake: {fields: {Timeline: symptoms, Root Cause: summary}}
+""",
+    "singnet__AISSAE__incident-report.yml": """\
+aliases: {sev2: [Concerning], sev3: [Unexpected], sev4: [mildly odd]}
+intake:
+  fields:
+    How would you characterise this?: severity
+    What did the agent do?: summary
+    Did it happen more than once?: affected
+""",
+    "GB-News-Ltd__.github__incident.yml": """\
+aliases: {sev4: [near-miss]}
+intake: {fields: {Systems involved: services, Audience / business impact: revenue, timeline: workaround}}
+""",
+}
+"""What a team writes to be understood, by the form that it has."""
+
+
+@pytest.mark.parametrize("name", MAPPED)
+@pytest.mark.skipif(not FILES, reason="the folder with real issue forms is not here")
+def test_the_fields_of_a_real_form_in_its_own_words(name: str) -> None:
+    form, policy = read_form((SHARED / name).read_text("utf-8")), read_policy(MAPPED[name])
+    options = {key: asked.options for key, asked in zip(form.keys(), form.fields, strict=True)}
+    graded_by, grades, answers, meant = UNDERSTOOD[name]
+    assert [str(report(filled(form, {graded_by: one}), policy).severity) for one in options[graded_by]] == grades
+    read = report(filled(form, answers), policy)
+    assert {name: getattr(read, name) for name in meant} == meant
+    assert read.doubts == ()
+    assert report(filled(form, answers)) != read, "without the policy it is understood less"
+
+
+UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, Answer], dict[str, object]]] = {
+    "MBI-NETWORK__legisbox-status__incident.yml": (
+        "impact",
+        ["sev3", "sev2", "sev1"],
+        {"service": "API LegisBox", "start_time": "2026-03-14 10:15", "status": "10:20 redémarrage"},
+        {
+            "services": ("API LegisBox",),
+            "started_at": datetime(2026, 3, 14, 9, 15, tzinfo=UTC),
+            "workaround": "10:20 redémarrage",
+        },
+    ),
+    "Helix-Stax-Gitops__helix-stax-infrastructure__incident_report.yml": (
+        "severity",
+        ["sev1", "sev2", "sev3", "sev4"],
+        {"timeline": "09:00 UTC — alert fired", "root_cause": "the disk is full"},
+        {"symptoms": "09:00 UTC — alert fired", "summary": "the disk is full"},
+    ),
+    "singnet__AISSAE__incident-report.yml": (
+        "concern-level",
+        ["sev4", "sev3", "sev2", "None"],
+        {"what-happened": "It wrote to everybody", "reproducible": "Sometimes", "concern-level": "Not sure"},
+        {"summary": "It wrote to everybody", "affected": "Sometimes", "severity": None, "structured": True},
+    ),
+    "GB-News-Ltd__.github__incident.yml": (
+        "sev",
+        ["sev1", "sev2", "sev3", "sev4"],
+        {"systems": "- api-content\n- Cloudflare", "impact": "Live page 5xx", "timeline": "rolled back"},
+        {"services": ("api-content", "Cloudflare"), "revenue": "Live page 5xx", "workaround": "rolled back"},
+    ),
+}
+"""Which field grades, as what each of its options counts, answers, and what they mean."""
+
+
+def test_severity_labels_of_the_team_grade() -> None:
+    policy = read_policy("labels: {severities: [critical, major, minor, trivial]}\n")
+    found = grade(Report(summary="x"), policy, frozenset({"minor", "sev1", "bug"}))
+    assert (found.severity, found.unsure) == (SEV3, False)
+    assert found.reasons == ("the issue was opened with the label minor",)
 
 
 def test_an_incident_report_is_known_by_its_headings() -> None:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 
 from app.core.effects import Effect, Notice
 from app.core.events import Closed, Event, Opened, PostmortemOpened, Reopened, Role, Said
 from app.core.incident import Incident
-from app.core.policy import Duration, Person, Policy, Step, Target, Targets, Until
+from app.core.policy import (
+    Audience,
+    Closing,
+    Duration,
+    Duty,
+    FirstNotice,
+    Person,
+    Policy,
+    Regulation,
+    Rotation,
+    Runbook,
+    Service,
+    Step,
+    Target,
+    Targets,
+    Team,
+    Until,
+    WarRoom,
+)
 from app.core.replay import replay
 from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Severity
@@ -25,16 +44,21 @@ def minutes(n: float) -> Duration:
     return Duration(seconds=int(n * 60))
 
 
+def timed(**clocks: float) -> Targets:
+    """Targets in minutes, by the names of their clocks."""
+    return Targets(**{clock: Target(minutes(n)) for clock, n in clocks.items()})
+
+
 POLICY = Policy(
     zone="Europe/Berlin",
     targets={
-        Severity.SEV1: Targets(Target(minutes(5)), Target(minutes(15)), Target(minutes(15)), Target(minutes(240))),
-        Severity.SEV2: Targets(Target(minutes(5)), Target(minutes(60)), Target(minutes(30)), Target(minutes(480))),
+        Severity.SEV1: timed(acknowledge=5, respond=15, update=15, resolve=240),
+        Severity.SEV2: timed(acknowledge=5, respond=60, update=30, resolve=480),
         Severity.SEV3: Targets(respond=Target(minutes(240)), resolve=Target(Duration(business_days=3))),
     },
     ladders={
         severity: (
-            Step(Duration(), ("on-call",), Until.ACK, minutes(5)),
+            Step(Duration(), ("on-call",), until=Until.ACK, repeat=minutes(5)),
             Step(minutes(30), ("it-manager",)),
             Step(minutes(60), ("cto",), do="decide about telling customers"),
         )
@@ -43,6 +67,56 @@ POLICY = Policy(
     people={"hubot": Person("Hugh Bot")},
     contacts={"on-call": ("hubot", "octocat"), "it-manager": ("boss",), "cto": ("chief",)},
 )
+
+SHOP = replace(
+    POLICY,
+    teams={"payments": Team(members=("hubot", "octocat"), on_call="payments")},
+    rotations={
+        "payments": Rotation(
+            people=("hubot", "octocat", "boss"),
+            starts=date(2026, 3, 1),
+            hand_off=time(18),
+            turn=minutes(24 * 60),
+            zone="Europe/Berlin",
+        )
+    },
+    services={"checkout": Service(owner="payments", aliases=("shop",), runbooks=("database", "card network"))},
+    runbooks={
+        "database": Runbook("docs/runbooks/database.md"),
+        "card network": Runbook("https://wiki.example/runbooks/Card network (EU)"),
+        "service outage": Runbook("./docs/runbooks/outage.md#first minutes", (Kind.OUTAGE,)),
+        "security": Runbook("docs/runbooks/security.md", (Kind.SECURITY,)),
+    },
+    war_room=WarRoom(frozenset({Severity.SEV1}), link="https://meet.example/{{ room }}"),
+    closing=Closing(
+        frozenset({Severity.SEV1, Severity.SEV2}),
+        ("functional", "user", "monitoring"),
+        ("service restored", "root cause found, or a problem issue linked", "users told"),
+    ),
+)
+"""A team that owns a service, with a room to meet in and something to read."""
+
+WATCHED = replace(
+    SHOP,
+    targets={Severity.SEV1: timed(commander=5, acknowledge=5, respond=5, update=15, resolve=240)},
+    contacts={**POLICY.contacts, "dpo": ("dpo",), "leadership": ("boss", "chief")},
+    roles={"communications-lead": Duty(holder=("press",))},
+    audiences={
+        "executives": Audience(first={Severity.SEV1: minutes(10)}, updates={Severity.SEV1: minutes(120)}),
+        "customers": Audience(updates={Severity.SEV1: minutes(30)}),
+        "status page": Audience(first={Severity.SEV1: Duration()}),
+    },
+    regulations={
+        "gdpr-article-33": Regulation(
+            minutes(72 * 60),
+            personal_data=(Exposure.POSSIBLY,),
+            to=("dpo",),
+            do="tell the authority, or record why not",
+        )
+    },
+    first_notice={Severity.SEV1: FirstNotice(to=("leadership",))},
+)
+"""The same team with everybody waiting for something."""
 
 REPORT = Report(
     summary="Nobody can pay: the checkout answers 503.",
@@ -130,6 +204,22 @@ def answered() -> Scene:
         .said(20, "hubot", "update", "The database refuses connections; we are restarting the pool.")
         .said(26, "octocat", "escalate", "we need the vendor on the line")
     )
+
+
+def owned() -> Scene:
+    return Scene(policy=SHOP)
+
+
+def watched() -> Scene:
+    return Scene(report=replace(REPORT, personal_data=Exposure.POSSIBLY), policy=WATCHED)
+
+
+def watched_and_taken() -> Scene:
+    return watched().said(7, "hubot", "ack").said(20, "hubot", "update", "The database refuses connections.")
+
+
+def restored() -> Scene:
+    return owned().said(7, "hubot", "ack").said(50, "hubot", "resolve", "the pool is sized for the new limit")
 
 
 def over() -> Scene:

@@ -12,7 +12,20 @@ import pytest
 from app.core.effects import Help, Notice, Reply
 from app.render import board, help_reply, notice, postmortem, reply
 
-from .scenes import FOOTER, LINKS, POLICY, Scene, answered, over, unanswered, unsure
+from .scenes import (
+    FOOTER,
+    LINKS,
+    POLICY,
+    Scene,
+    answered,
+    over,
+    owned,
+    restored,
+    unanswered,
+    unsure,
+    watched,
+    watched_and_taken,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -33,6 +46,11 @@ def last(notices: list[Notice]) -> list[Notice]:
 
 def every(notices: list[Notice]) -> list[Notice]:
     return notices
+
+
+def begins(key: str) -> Callable[[list[Notice]], list[Notice]]:
+    """The last notice of those whose keys begin so."""
+    return lambda notices: [notice for notice in notices if notice.key.startswith(key)][-1:]
 
 
 def silent() -> Scene:
@@ -69,6 +87,8 @@ TEXTS: dict[str, Callable[[], str]] = {
     "board-again": lambda: shown(again(), 152),
     "board-unsure": lambda: shown(unsure(), 3),
     "board-nobody-named": lambda: shown(nobody(), 0),
+    "board-owned": lambda: shown(owned(), 0),
+    "board-before-closing": lambda: shown(restored(), 51),
     "page": lambda: told(unanswered(), 0, last),
     "page-third": lambda: told(unanswered(), 10, last),
     "page-after-silence": lambda: told(silent(), 32, last),
@@ -76,6 +96,14 @@ TEXTS: dict[str, Callable[[], str]] = {
     "page-nobody-named": lambda: told(nobody(), 0, last),
     "escalate": lambda: told(answered(), 27, last),
     "escalate-after-an-outage": lambda: told(unanswered(), 61, every),
+    "board-watched": lambda: shown(watched_and_taken(), 33),
+    "announce": lambda: told(watched(), 0, begins("announce/")),
+    "remind-commander": lambda: told(watched(), 5, begins("commander/")),
+    "remind-audience": lambda: told(watched_and_taken(), 51, begins("audience/customers")),
+    "remind-regulation": lambda: told(watched_and_taken(), 40 * 60, begins("regulatory/")),
+    "remind-postmortem": lambda: told(over(), 125 + 60 * 60, begins("postmortem/")),
+    "escalate-watched": lambda: told(watched_and_taken(), 61, last),
+    "escalate-owned": lambda: told(owned(), 31, last),
     "escalate-too-late": lambda: told(over(), 125, every),
     "remind": lambda: told(answered(), 36, last),
     "ask": lambda: told(unsure(), 0, last),

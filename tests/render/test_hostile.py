@@ -14,8 +14,23 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from app.core.effects import Ask, Escalate, Help, Notice, Page, Remind, Reply
+from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind, Reply
 from app.core.incident import Incident
+from app.core.lifecycle import Status
+from app.core.policy import (
+    Audience,
+    Closing,
+    Duration,
+    Policy,
+    Regulation,
+    Rotation,
+    Runbook,
+    Service,
+    Team,
+    WarRoom,
+)
+from app.core.report import Kind
+from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
 from app.render import board, help_reply, notice, postmortem, reply
 from app.text import length
@@ -72,9 +87,28 @@ def triggered(incident: Incident) -> Incident:
     )
 
 
+def resolved(incident: Incident) -> Incident:
+    return replace(incident, status=Status.RESOLVED)
+
+
 def team(text: str) -> str:
     """Nobody's login, whatever the text."""
     return f"org/{text}"
+
+
+def poisoned_policy(text: str) -> Policy:
+    """A team whose names and places are all `text`."""
+    return replace(
+        POLICY,
+        teams={text: Team(members=(text,), on_call=text)},
+        rotations={text: Rotation(people=(team(text), "hubot"), turn=Duration(seconds=12 * 3600))},
+        services={text: Service(owner=text, runbooks=(text, f"{text} too"))},
+        runbooks={text: Runbook(text), f"{text} too": Runbook(f"https://wiki.example/{text}", tuple(Kind))},
+        war_room=WarRoom(frozenset(Severity), name=text, link="https://meet.example/{{ room }}"),
+        closing=Closing(frozenset(Severity), (text,), (text, text)),
+        audiences={text: Audience(updates=dict.fromkeys(Severity, Duration(seconds=3600)))},
+        regulations={text: Regulation(Duration(seconds=72 * 3600), kinds=tuple(Kind))},
+    )
 
 
 def all_notices(text: str) -> list[Notice]:
@@ -83,6 +117,10 @@ def all_notices(text: str) -> list[Notice]:
         Escalate(to=("hubot",), at=START, contacts=(text, "cto"), because=text, do=text),
         Remind(to=("hubot",), at=START, clock="resolve", due=NOW),
         Ask(to=("hubot",), at=START, doubts=(text, text)),
+        Announce(to=("hubot",), at=START, contacts=(text,), because=text),
+        Remind(to=("hubot",), at=START, clock="audience", about=text, due=NOW),
+        Remind(to=("hubot",), at=START, clock="regulatory", about=text, do=text, due=NOW),
+        Remind(to=("hubot",), at=START, clock="postmortem", about="review", due=NOW),
     ]
 
 
@@ -98,6 +136,17 @@ TEXTS: dict[str, Text] = {
     "escalate": lambda i, t: each_notice(triggered(i), t, 1),
     "remind": lambda i, t: each_notice(triggered(i), t, 2),
     "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, unsure=True)), t, 3),
+    "board of a team": lambda i, t: board(triggered(i), poisoned_policy(t), NOW, links={}, footer=FOOTER),
+    "board before the closing": lambda i, t: board(resolved(i), poisoned_policy(t), NOW, links={}, footer=FOOTER),
+    "escalate to a team": lambda i, t: notice(
+        all_notices(t)[1:2], triggered(i), poisoned_policy(t), NOW, links=LINKS, footer=FOOTER
+    ),
+    "postmortem of a team": lambda i, t: postmortem(i, poisoned_policy(t), links={}, now=NOW).text,
+    "announce": lambda i, t: each_notice(triggered(i), t, 4),
+    "remind of an audience": lambda i, t: each_notice(triggered(i), t, 5),
+    "remind of a law": lambda i, t: each_notice(triggered(i), t, 6),
+    "remind of a law after the end": lambda i, t: each_notice(resolved(i), t, 6),
+    "remind of a postmortem": lambda i, t: each_notice(i, t, 7),
     "reply": lambda i, t: reply(Reply(to=team(t), text=t), FOOTER),
     "help": lambda i, t: help_reply(Help(to=team(t)), i, POLICY, FOOTER),
     "postmortem": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).text,
@@ -154,6 +203,10 @@ def lively(text: str) -> list[str]:
     return [found[0] for form in (plain, html.unescape(plain)) for live in LIVE for found in live.finditer(form)]
 
 
+OURS = {"https://github.com/octo/shop/issues/12", "https://github.com/octo/shop/pull/13"}
+PLACES = ("https://github.com/octo/shop/blob/HEAD/", "https://wiki.example/", "https://meet.example/")
+
+
 @pytest.mark.parametrize("name", TEXTS)
 @settings(max_examples=6, deadline=None)
 @given(text=HOSTILE)
@@ -161,11 +214,10 @@ def test_words_of_others_do_nothing(name: str, text: str) -> None:
     written = TEXTS[name](poisoned(text), text)
     assert lively(written) == []
     assert skeleton(written) == ours(name)
-    assert {url.partition("#")[0] for url in addresses(PARSER.parse(written))} <= {
-        "https://github.com/octo/shop/issues/12",
-        "https://github.com/octo/shop/pull/13",
-    }
-    if name not in {"postmortem", "pull request"}:
+    for url in addresses(PARSER.parse(written)):
+        assert url.partition("#")[0] in OURS or url.startswith(PLACES)
+        assert ".." not in url.removeprefix(PLACES[0]).split("/")
+    if name not in {"postmortem", "postmortem of a team", "pull request"}:
         assert written.endswith(f"\n\n{FOOTER}")
     assert not re.search("[\x00\ud800-\udfff]", written)
 

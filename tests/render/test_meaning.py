@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import pytest
 
 from app.core.effects import Escalate, Page, Remind
-from app.core.policy import Duration
+from app.core.policy import Cover, Duration, Shift
+from app.core.policy.people import WEEK
 from app.core.severity import Scale
 from app.render import board, notice, postmortem
 
-from .scenes import FOOTER, LINKS, POLICY, Scene, answered, over, unanswered, unsure
+from .scenes import FOOTER, LINKS, POLICY, REPORT, SHOP, START, Scene, answered, over, restored, unanswered, unsure
 
 
 def shown(scene: Scene, after: float) -> str:
@@ -80,6 +83,60 @@ def test_the_other_scale_is_used_everywhere() -> None:
     assert "**P2 · triggered" in board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
     text = notice(scene.notices(0), incident, scene.policy, now, links=LINKS, footer=FOOTER)
     assert "`/severity p1 reason` (`p0`, `p1`, `p2`, `p3`)" in text
+
+
+def taking_turns(**changes: Any) -> str:
+    """Who is on call, as a board of Saturday, 09:00 UTC, says it."""
+    shop = SHOP.rotations["payments"]
+    scene = Scene(policy=replace(SHOP, rotations={"payments": replace(shop, **changes)}))
+    return next(line for line in shown(scene, 0).split("\n") if line.startswith("- **On call:**"))[15:]
+
+
+def wall(day: int, hour: int) -> datetime:
+    return datetime.combine(date(2026, 3, day), time(hour))
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "@hubot, then `octocat`; `octocat` takes over at 17:00 UTC (18:00 CET)"),
+        ({"turn": WEEK}, "@octocat, then `boss`"),  # until Sunday at 18:00
+        ({"turn": WEEK, "starts": date(2026, 3, 7)}, "@hubot, then `octocat`; `octocat` takes over at 17:00 UTC (18:00 CET)"),
+        ({"people": ("hubot",)}, "@hubot"),
+        (
+            {"turn": WEEK, "overrides": (Cover(wall(14, 0), wall(15, 6), "chief"),)},
+            "@chief, then `boss`; `octocat` takes over at 2026-03-15 05:00 UTC (06:00 CET)",
+        ),
+        (
+            {"turn": WEEK, "overrides": (Cover(wall(14, 0), wall(15, 18), "chief"),)},
+            "@chief, then `boss`",
+        ),
+        (
+            {"shifts": (Shift(START - DAY, START + DAY / 2, 0, "chief"),)},
+            "@chief; nobody takes over at 21:00 UTC (22:00 CET)",
+        ),
+    ],
+)  # fmt: skip
+def test_the_board_says_who_takes_over_within_a_day(changes: dict[str, Any], says: str) -> None:
+    assert taking_turns(**changes) == says
+
+
+def test_what_closing_asks_for_is_listed_between_the_resolution_and_the_closing() -> None:
+    scene = restored().said(60, "hubot", "status", "verified").closed(70, "mona")
+    items = {after: re.findall(r"^\* \[ \] (.*)$", shown(scene, after), re.MULTILINE) for after in (49, 51, 61, 71)}
+    checklist = ["service restored", "root cause found, or a problem issue linked", "users told"]
+    verify = [f"recovery verified: {way}" for way in ("functional", "user", "monitoring")]
+    assert items == {49: [], 51: [*verify, *checklist], 61: checklist, 71: []}
+
+
+def test_an_alias_of_a_service_leads_to_its_team() -> None:
+    scene = Scene(report=replace(REPORT, services=("SHOP", "mail")), policy=SHOP)
+    text = shown(scene, 0)
+    assert "- **Services:** SHOP (team payments), mail\n" in text
+    assert "- **War room:** [inc-2026-0314-001-checkout]" in text
 
 
 def test_an_issue_out_of_reach_is_said_to_be() -> None:

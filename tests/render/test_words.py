@@ -64,9 +64,21 @@ def test_a_duration_of_a_policy(text: str, words: str) -> None:
     assert length(Duration.parse(text)) == words
 
 
-def test_a_target_names_its_calendar() -> None:
-    assert target(Target(Duration.parse("4h"), "support")) == "4 h of support hours"
-    assert target(Target(Duration.parse("4h"))) == "4 h"
+@pytest.mark.parametrize(
+    ("text", "calendar", "words"),
+    [
+        ("4h", None, "4 h"),
+        ("4h", "support", "4 h of support hours"),
+        ("4h", "business", "4 h of business hours"),
+        ("4h", "team", "4 h of the owning team's hours"),
+        ("1bd", None, "1 business day"),
+        ("2bd", "business", "2 business days"),
+        ("2bd", "team", "2 business days of the owning team"),
+        ("2bd", "late", "2 business days by late hours"),
+    ],
+)
+def test_a_target_names_its_calendar(text: str, calendar: str | None, words: str) -> None:
+    assert target(Target(Duration.parse(text), calendar)) == words
 
 
 def test_one_page_and_two_pages() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
+from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 from app.github.intake.wording import SEVERITIES, UNSURE
 from app.text import visible
+
+_NAMED = 3
+"""So many aliases of a severity are offered to somebody whose answer was not understood."""
 
 
 def begins(text: str, words: Iterable[str]) -> bool:
@@ -26,32 +31,56 @@ def _may_follow(rest: str) -> bool:
     return not rest or rest.removeprefix(" ")[:1] in tuple("—–-:(：（")
 
 
-def grade(text: str, scale: Scale) -> Severity | None:
-    """The severity that a text begins with, on that scale or in words."""
+def grade(text: str, policy: Policy) -> Severity | None:
+    """The severity that a text begins with: by a name the team gave it, on the team's scale, or in words."""
+    severity, size = max(_by_alias(text, policy), _by_scale(text, policy.scale), key=lambda found: found[1])
+    if severity is not None:
+        rest = text[size:]
+        return severity if _may_follow(rest) and not _other_grades(rest, severity, policy) else None
+    return next((severity for severity, row in SEVERITIES.items() if begins(text, row)), None)
+
+
+def _by_alias(text: str, policy: Policy) -> tuple[Severity | None, int]:
+    """The severity of the longest alias that the text begins with, and how long that is."""
+    found = [(name, severity) for severity, names in policy.aliases.items() for name in names]
+    for name, severity in sorted(found, key=lambda alias: -len(alias[0])):
+        if begins(text, (name, name.lower())):
+            return severity, len(name)
+    return None, 0
+
+
+def _by_scale(text: str, scale: Scale) -> tuple[Severity | None, int]:
+    """The severity of the longest name on that scale that the text begins with, and how long that is."""
     for size in range(min(len(text), 12), 0, -1):
         name = text[:size]
         severity = scale.read(name) or (Scale.SEV.read(name) if name.lower().startswith("sev") else None)
         if severity is not None:
-            return severity if _may_follow(text[size:]) and not _other_grades(text[size:], severity, scale) else None
-    return next((severity for severity, row in SEVERITIES.items() if begins(text, row)), None)
+            return severity, size
+    return None, 0
 
 
-def _other_grades(rest: str, severity: Severity, scale: Scale) -> bool:
+def _other_grades(rest: str, severity: Severity, policy: Policy) -> bool:
     """Whether a remark names another severity: `SEV1 - SEV2` is no choice."""
     names = re.findall(r"(?<![A-Za-z0-9])(?:sev|severity|p|priority)[- ]?[0-9](?![0-9A-Za-z])", rest, re.IGNORECASE)
-    return rest[1:2].isdigit() or any(scale.read(name) not in (severity, None) for name in names)
+    return rest[1:2].isdigit() or any(policy.severity(name) not in (severity, None) for name in names)
 
 
-def severity_doubt(title: str, text: str, scale: Scale) -> str:
+def severity_doubt(title: str, text: str, policy: Policy) -> str:
     """What to tell somebody whose severity was not understood."""
-    names = ", ".join(severity.on(scale) for severity in Severity)
-    other = Scale.P if scale is Scale.SEV else Scale.SEV
+    scale = policy.scale
+    names = ", ".join(_names(severity, policy) for severity in Severity)
     label = re.match(r"(?:p|priority)[- ]?([0-9])(?![0-9A-Za-z])", text, re.IGNORECASE)
-    if scale is Scale.SEV and label and grade(text, other) is not None:
+    if scale is Scale.SEV and label and grade(text, replace(policy, scale=Scale.P)) is not None:
         level = int(label[1])
         first = f"sev{level} where levels begin with 1, " if 1 <= level <= 4 else ""
         return f"{title}: '{visible(text)}' is {first}sev{level + 1} where {'they' if first else 'levels'} begin with P0. Please choose one of {names} or Not sure"
     return f"{title}: '{visible(text)}' is not one of {names} or Not sure"
+
+
+def _names(severity: Severity, policy: Policy) -> str:
+    """What a severity is called here: `SEV1`, or `SEV1 (critical, kritisch)`."""
+    aliases = ", ".join(visible(name, 30) for name in policy.aliases.get(severity, ())[:_NAMED])
+    return f"{severity.on(policy.scale)} ({aliases})" if aliases else severity.on(policy.scale)
 
 
 def unsure(text: str) -> bool:

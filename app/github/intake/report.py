@@ -79,15 +79,15 @@ class _Reading:
         given = self.answers.get(name) or []
         title = name.capitalize()
         texts = list(dict.fromkeys(one.choice for one in given))[:_LOOKED_AT_EACH]
-        if len(texts) > 1 and len({grade(text, self.policy.scale) for text in texts}) > 1:
+        if len(texts) > 1 and len({grade(text, self.policy) for text in texts}) > 1:
             shown = " and ".join(f"'{visible(text)}'" for text in texts[:3])
             self.doubts.append(f"{title} is answered more than once, with {shown}. Which one is right?")
             return None
         if not texts or unsure(texts[0]):
             return None
-        severity = grade(texts[0], self.policy.scale)
+        severity = grade(texts[0], self.policy)
         if severity is None:
-            self.doubts.append(severity_doubt(title, texts[0], self.policy.scale))
+            self.doubts.append(severity_doubt(title, texts[0], self.policy))
         return severity
 
     def level(self, name: str) -> Level | None:

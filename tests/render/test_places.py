@@ -1,0 +1,168 @@
+"""Where people are sent: war rooms by their naming convention, runbooks by service and type (D3, D9, M21)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from app.core.incident import Incident
+from app.core.policy import Runbook, Service, WarRoom
+from app.core.report import Kind
+from app.core.severity import Severity
+from app.render import board, postmortem
+from app.render.places import filled, runbooks, war_room
+
+from .scenes import FOOTER, SHOP, owned, restored
+
+
+def affecting(*services: str) -> Incident:
+    incident = owned().at(0)[0]
+    return replace(incident, report=replace(incident.report, services=services))
+
+
+def room(name: str, link: str, *services: str) -> str | None:
+    policy = replace(SHOP, war_room=WarRoom(frozenset({Severity.SEV1}), name, link))
+    return war_room(affecting(*services), policy)
+
+
+def book(link: str) -> str:
+    policy = replace(SHOP, services={}, runbooks={"database": Runbook(link, (Kind.OUTAGE,))})
+    (found,) = runbooks(owned().at(0)[0], policy)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "services", "shown"),
+    [
+        ("{{ id }}-{{ service }}", ("checkout",), "inc-2026-0314-001-checkout"),
+        ("{{ id }}-{{ service }}", ("Shop", "checkout"), "inc-2026-0314-001-checkout"),
+        ("{{ id }}-{{ service }}", ("mail", "checkout"), "inc-2026-0314-001-checkout"),
+        ("{{ id }}-{{ service }}", ("Card Payments (EU)!",), "inc-2026-0314-001-card-payments-eu"),
+        ("{{ id }}-{{ service }}", (), "inc-2026-0314-001"),
+        ("{{ id }}-{{ service }}", ("支払い",), "inc-2026-0314-001"),
+        ("{{ service }}-{{id}}", (), "inc-2026-0314-001"),
+        ("inc-{{number}}", (), "inc-12"),
+        ("war room", (), "war room"),
+        ("{{ service }}", (), "INC-2026-0314-001"),
+        ("{{ team }} {{ id }}", (), "{{ team }} inc-2026-0314-001"),
+        ("x" * 120, (), "x" * 99 + "…"),
+    ],
+)
+def test_a_room_is_named_by_convention(name: str, services: tuple[str, ...], shown: str) -> None:
+    found = room(name, "", *services)
+    assert found is not None
+    assert found.replace("\u200b", "").replace("\\", "") == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "shown"),
+    [
+        ("{{ id }}", "https://meet.example/{{ room }}", "[inc-2026-0314-001](https://meet.example/inc-2026-0314-001)"),
+        ("war room", "https://meet.example/{{ room }}?n={{ number }}", "[war room](https://meet.example/war%20room?n=12)"),
+        ("a/../b?c", "https://meet.example/{{ room }}", "[a/../b?c](https://meet.example/a%2F..%2Fb%3Fc)"),
+        ("war", "https://meet.example/{{ region }}/{{ room }}", "war ("),
+        ("war", "http://meet.example/{{ room }}", "war ("),
+        ("war", "javascript:alert(1)", "war ("),
+        ("war", "https://github.com@evil.example/", "war ("),
+    ],
+)  # fmt: skip
+def test_a_room_is_linked_where_its_address_is_one(name: str, link: str, shown: str) -> None:
+    found = room(name, link, "checkout")
+    assert found is not None
+    assert found == shown or (shown.endswith("(") and found.startswith(shown) and "](" not in found)
+
+
+def test_only_severities_with_a_room_show_one() -> None:
+    scene = owned().said(3, "hubot", "severity", "sev2 only a few")
+    incident, now = scene.at(5)
+    text = board(incident, scene.policy, now, links={}, footer=FOOTER)
+    assert "War room" not in text
+    assert "**Runbooks:** [database](" in text
+
+
+M21 = (
+    "{{ ''.__class__.__mro__ }}", "{% for a in range(99999) %}x{% endfor %}", "{{ lipsum(n=100000) }}",
+    "{{ ('{0.__class__}'|attr('format'))(i) }}", "{% include '/etc/passwd' %}", "{0.__class__}", "{{", "}}", "{{ }}",
+    "{{ room }}", "{{ ID }}", "{{  id", "{{ id }", "%(id)s", "${id}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", M21)
+def test_a_place_that_nobody_knows_stays_as_it_is(text: str) -> None:
+    assert filled(text, {"id": "x", "service": ""}) == text
+
+
+@pytest.mark.parametrize("part", [*M21, "{{ id }}", "-{{ service }}", "{{" + " " * 100, "-" * 50, "{{ id }}{{"])
+def test_filling_in_is_quick_and_short(part: str) -> None:
+    text = (part * (65_536 // len(part) + 1))[:65_536]
+    begun = time.process_time()
+    found = filled(text, {"id": "y" * 200, "service": ""})
+    assert len(found) <= 4096
+    assert time.process_time() - begun < 0.01
+
+
+HEAD = "https://github.com/octo/shop/blob/HEAD"
+
+
+@pytest.mark.parametrize(
+    ("link", "to"),
+    [
+        ("docs/runbooks/database.md", f"{HEAD}/docs/runbooks/database.md"),
+        ("./docs/db.md", f"{HEAD}/docs/db.md"),
+        ("/docs/db.md#Fail over", f"{HEAD}/docs/db.md#Fail%20over"),
+        ("docs/Datenbank läuft nicht (neu).md", f"{HEAD}/docs/Datenbank%20l%C3%A4uft%20nicht%20%28neu%29.md"),
+        ("javascript:alert(1)", f"{HEAD}/javascript%3Aalert%281%29"),
+        ("//evil.example/x", f"{HEAD}/evil.example/x"),
+        ("docs/%2e%2e/x", f"{HEAD}/docs/%252e%252e/x"),
+        ("https://wiki.example/db", "https://wiki.example/db"),
+        ("https://wiki.example/a b(c)?d=%20#e", "https://wiki.example/a%20b%28c%29?d=%20#e"),
+        ("../../other/secrets", None),
+        ("docs/../../x", None),
+        ("http://wiki.example/db", None),
+        ("ftp://wiki.example/db", None),
+        ("https://bücher.example/db", None),
+        ("https://a.example@b.example/db", None),
+        ("https://", None),
+        ("docs/" + "x" * 600, None),
+        ("", None),
+    ],
+)
+def test_a_runbook_is_linked_to_https_or_into_the_repository(link: str, to: str | None) -> None:
+    found = book(link)
+    if to is None:
+        assert "](" not in found
+        assert found.startswith("database")
+    else:
+        assert found == f"[database]({to})"
+
+
+def test_runbooks_come_by_service_then_by_type_and_each_once() -> None:
+    policy = replace(
+        SHOP,
+        services={"checkout": Service(runbooks=("b", "both")), "mail": Service(runbooks=("c", "b"))},
+        runbooks={
+            "both": Runbook("both.md", (Kind.OUTAGE,)),
+            "a": Runbook("a.md", (Kind.OUTAGE, Kind.SECURITY)),
+            "b": Runbook("b.md"),
+            "c": Runbook("c.md", (Kind.SECURITY,)),
+            "d": Runbook("d.md"),
+        },
+    )
+
+    def names(*services: str) -> list[str]:
+        return [found[1 : found.index("]")] for found in runbooks(affecting(*services), policy)]
+
+    assert names("checkout", "mail") == ["b", "both", "c", "a"]
+    assert names("mail") == ["c", "b", "both", "a"]
+    assert names("unknown") == ["both", "a"]
+    untyped = affecting()
+    assert runbooks(replace(untyped, report=replace(untyped.report, kind=None)), policy) == []
+
+
+def test_the_postmortem_remembers_both() -> None:
+    incident, now = restored().at(60)
+    links = postmortem(incident, SHOP, links={}, now=now).text.partition("## Links")[2]
+    assert "- War room: [inc-2026-0314-001-checkout](https://meet.example/inc-2026-0314-001-checkout)\n" in links
+    assert f"- Runbooks: [database]({HEAD}/docs/runbooks/database.md), [card network](https://wiki.example/" in links

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from app import past_events
 from app.core.backtest import Backtest, Past, backtest
 from app.core.changes import Move, changes
-from app.core.policy import Duration, Policy
+from app.core.policy import Duration, Policy, Shift
 from app.core.report import Exposure, Kind, Report
 from app.core.rules import affected
 from app.core.severity import Severity
@@ -239,6 +239,7 @@ def _schema(options: argparse.Namespace, outside: Outside) -> int:
 def _simulate(options: argparse.Namespace, outside: Outside) -> int:
     policy = _policy(options.file, options)
     scene = _scene(options, policy)
+    policy = _with_feeds(policy, Path(options.file), scene.at)
     rows = simulate(policy, scene)
     if options.json:
         _print_json([_row(row) for row in rows], outside)
@@ -296,6 +297,30 @@ def _policy(name: str | Path, options: argparse.Namespace) -> Policy:
     if str(name) in PROFILES and not Path(name).exists():
         return shipped(str(name))
     return read(_text(Path(name)), name=str(name), org=_org(options))
+
+
+def _with_feeds(policy: Policy, file: Path, at: datetime) -> Policy:
+    """The policy with the shifts of those feeds that stand beside it in the repository.  Others are not asked here."""
+    root = file.parent.parent if file.parent.name == ".github" else file.parent
+    rotations = dict(policy.rotations)
+    for name, rotation in policy.rotations.items():
+        path = root / rotation.feed
+        if rotation.feed and "://" not in rotation.feed and path.is_file():
+            rotations[name] = replace(rotation, shifts=_shifts(path, policy, rotation.zone, at))
+    return replace(policy, rotations=rotations)
+
+
+def _shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift, ...]:
+    from app.feeds import LARGEST, FeedFault, meant, occurrences  # noqa: PLC0415  few policies have feeds
+
+    try:
+        with path.open("rb") as opened:
+            found = occurrences(opened.read(LARGEST + 1), at - LONGEST, at + 2 * LONGEST)
+    except OSError as problem:
+        raise _Fault(f"{path}: {problem.strerror}") from None
+    except FeedFault as fault:
+        raise _Fault(f"{path}: {fault}") from None
+    return meant(found, policy.people, zone, at).shifts
 
 
 def _source(name: str | None) -> tuple[str | None, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app.core.events import Role
 
@@ -83,6 +83,41 @@ class PolicyText:
     unchanged: bool = False
 
 
+Change = Literal["none", "written", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a check has to say of one spot of a file; lines and columns count from 1."""
+
+    path: str
+    line: int
+    column: int
+    title: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check run on a commit.  `summary` is Markdown; every annotation is a failure."""
+
+    name: str
+    sha: str
+    success: bool
+    title: str
+    summary: str
+    annotations: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedFile:
+    """A calendar in a repository; `content` None: there is none.  `unchanged`: the etag still stands."""
+
+    content: bytes | None
+    etag: str
+    unchanged: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class NewFile:
     """A file that is to be proposed in a pull request of its own."""
@@ -104,8 +139,26 @@ class Tracker(Protocol):
     def incidents(self, label: str) -> list[int]:
         """The numbers of all issues with the incident label, open or closed."""
 
+    def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
+        """The issues with the incident label that were updated since then, as GitHub shows them, the newest first."""
+
     def permission(self, login: str) -> Role: ...
     def policy(self, etag: str) -> PolicyText: ...
+    def organisation_policy(self, etag: str) -> PolicyText:
+        """The file in the repository `.github` of the same owner; one that we may not read is none."""
+
+    def feed(self, path: str, etag: str, *, organisation: bool) -> FeedFile:
+        """A calendar in this repository, or in `.github` of the same owner; at most a mebibyte."""
+
+    def file(self, path: str, ref: str) -> str | None:
+        """The text of that file at that commit or branch, in a fork's too; None: there is none."""
+
+    def change(self, pull: int, path: str) -> Change:
+        """What that pull request does to that file; one that is renamed is removed from its old place."""
+
+    def check(self, check: Check) -> None:
+        """Show it on its commit, once: where ours of that name is there already, only what it lacks is added."""
+
     def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> None: ...
     def comment(self, number: int, body: str) -> Comment: ...
     def edit_comment(self, comment: int, body: str) -> None:

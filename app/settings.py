@@ -115,12 +115,17 @@ def _url(found: Mapping[str, str], name: str, default: str) -> str:
     return text.rstrip("/")
 
 
+_OURS = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SMTP_", "PAGERDUTY_")
+"""How the variables begin that hold something else, also where it is an address: no policy may have them called."""
+
+
 def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
     """The variables that can be a feed.  A policy is written by others: nothing else of the environment is named by it."""
     return {
         name: text
         for name, text in found.items()
-        if text.startswith("https://") or (Path(text).is_absolute() and text.lower().endswith(".ics"))
+        if not name.startswith(_OURS)
+        and (text.startswith("https://") or (Path(text).is_absolute() and text.lower().endswith(".ics")))
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from app.github import inbound
 from app.github.client import Answer
 from app.github.tracker import POLICY_PATH, GitHubTracker
-from app.ports import NewFile, Repository, Tracker
+from app.ports import Annotation, Check, NewFile, Repository, Tracker
 
 FILE = Path(__file__).parent.parent / "app.yml"
 MANIFEST = yaml.safe_load(FILE.read_text("utf-8"))
@@ -93,26 +94,35 @@ NEEDS = (
     ("GET", r"/git/ref/heads/.+", "contents", READ),
     ("POST", r"/git/refs", "contents", WRITE),
     ("PUT", r"/contents/.+", "contents", WRITE),
+    ("GET", r"/pulls/\d+/files", "pull_requests", READ),
+    ("GET", r"/commits/[0-9a-f]{40}/check-runs", "checks", READ),
+    ("POST", r"/check-runs", "checks", WRITE),
+    ("PATCH", r"/check-runs/\d+", "checks", WRITE),
 )
 
 REPOSITORY = Repository(id=1, name="octo-org/shop", installation=2)
 NOW = "2026-03-14T09:00:00Z"
 COMMENT = {"id": 5, "created_at": NOW}
+FAULT = Annotation(POLICY_PATH, 1, 10, "extends", "'nothing' is not a profile, use guide")
 PULL = {"number": 9, "state": "open", "created_at": NOW}
 
 
 class Overheard:
     """Answers the calls of a tracker, and remembers them."""
 
+    app_id = 3
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
     def call(self, installation: int, method: str, path: str, **rest: Any) -> Answer:
-        path = path.removeprefix(f"/repos/{REPOSITORY.name}")
+        path = re.sub(r"^/repos/octo-org/(shop|\.github)(?=/)", "", path)
         self.calls.append((method, path))
         return Answer(200, self._body(path), {})
 
-    def pages(self, installation: int, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def pages(
+        self, installation: int, path: str, params: Mapping[str, Any] | None = None, *, key: str = ""
+    ) -> Iterator[Any]:
         self.call(installation, "GET", path)
         return iter(())
 
@@ -138,6 +148,11 @@ ARGUMENTS: dict[str, Any] = {
     "branch": "muster/postmortem-7",
     "file": NewFile("muster/postmortem-7", "docs/p.md", "text", "message", "title", "body"),
     "reviewers": ("mona",),
+    "updated": datetime(2026, 3, 14, tzinfo=UTC),
+    "path": POLICY_PATH,
+    "organisation": True,
+    "ref": "0" * 40,
+    "check": Check("Muster policy", "0" * 40, False, "title", "summary", (FAULT,) * 51),
 }
 
 
@@ -147,7 +162,7 @@ def overheard() -> list[tuple[str, str]]:
     tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
     for name in (name for name in vars(Tracker) if not name.startswith("_")):
         ask = getattr(tracker, name)
-        ask(*(ARGUMENTS[parameter] for parameter in signature(ask).parameters))
+        ask(**{parameter: ARGUMENTS[parameter] for parameter in signature(ask).parameters})
     return client.calls
 
 
@@ -210,6 +225,7 @@ def is_read(event: str) -> bool:
         "issue": {"number": 7},
         "pull_request": {"number": 9, "head": {"ref": "muster/postmortem-7", "repo": {"id": 1}}},
         "ref": "refs/heads/main",
+        "after": "a" * 40,
         "commits": [{"modified": [POLICY_PATH]}],
     }
     return inbound.lane_of(event, payload) is not None or inbound.changes_policy(event, payload)

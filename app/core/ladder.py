@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import cast
 
 from app.core.effects import Announce, Escalate
 from app.core.incident import Grade, Incident, replace
 from app.core.policy import ON_CALL, Duration, Policy, Step, Until, Via
 from app.core.rota import people_of
 from app.core.severity import Severity
+
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,16 @@ class Reached:
 
 def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """The steps that run until the incident is resolved, in order; without any, those of the next higher severity."""
+    key = incident.severity, incident.laddered_at, incident.reopened
+    known = policy.rungs.get(key)
+    if known is None:
+        if len(policy.rungs) > _REMEMBERED:
+            policy.rungs.clear()
+        known = policy.rungs[key] = _management(incident, policy)
+    return cast("tuple[Rung, ...]", known)
+
+
+def _management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     steps = _until_resolved(policy, incident.severity)
     if steps:
         return tuple(_rung(step, incident.laddered_at, incident.reopened) for step in steps)
@@ -46,7 +59,8 @@ def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
 
 def paging_steps(incident: Incident, policy: Policy) -> tuple[Step, ...]:
     """The steps that page until somebody acknowledges."""
-    return tuple(step for step in policy.ladders.get(incident.severity, ()) if step.until is Until.ACK)
+    steps = policy.ladders.get(incident.severity, ())
+    return tuple([step for step in steps if step.until is Until.ACK])
 
 
 def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Reached:
@@ -182,7 +196,6 @@ def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
     return tuple(step for step in policy.ladders.get(severity, ()) if step.until is Until.RESOLVED)
 
 
-@lru_cache(maxsize=4096)
 def _rung(step: Step, since: datetime | None, reopened: int) -> Rung:
     due = since + length(step.after) if since is not None else None
     return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, step.after.words, step.via)

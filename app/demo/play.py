@@ -14,6 +14,7 @@ from app.demo.stage import Stage, stage
 from app.github.intake import shipped_form
 from app.sandbox.form_body import filled
 from app.sandbox.world import Comment, Issue
+from app.worker.review import NAME as CHECK
 
 START = datetime(2026, 3, 14, 2, 7, tzinfo=UTC)
 _TEAM = {"mona": "Mona Lisa", "kai": "Kai Sato", "ada": "Ada Lovelace", "grace": "Grace Hopper"}
@@ -49,6 +50,10 @@ escalation:
     - {after: 5m, to: it-manager, until: resolved}
     - {after: 30m, to: cto, until: resolved}
 """
+_EARLIER = POLICY.replace("after: 5m, to: it-manager", "after: 3m, to: it-manager").replace(
+    "after: 30m, to: cto", "after: 20m, to: cto"
+)
+"""What Mona proposes after the postmortem."""
 _ANSWERS = {
     "summary": "Checkout answers 502 to every customer",
     "severity": "SEV1 — everything is down, data is lost or leaking, or there is a security breach",
@@ -97,6 +102,9 @@ class Played:
     board: str = ""
     notices: list[str] = field(default_factory=list)
     postmortem: str = ""
+    policy_url: str = ""
+    check_title: str = ""
+    check: str = ""
     calls_to_board: int = 0
     calls: int = 0
     took: timedelta = timedelta()
@@ -166,6 +174,7 @@ def play(
         for act in (_reported, _answered, _regraded, _resolved, _written_up):
             act(play_)
         _looked_at(play_, mark)
+        _learned(play_)
         then(on, play_.played)
         return play_.played
 
@@ -257,6 +266,22 @@ def _looked_at(play: _Play, mark: int) -> None:
     played.notices = [body for body in ours if not body.startswith("## ")]
     played.postmortem = play.stage.shop.file(_path(played))
     played.took = play.stage.clock() - START
+
+
+def _learned(play: _Play) -> None:
+    """The last chapter: the policy changes too, and says what that would have done tonight before it is merged."""
+    on, played, shop = play.stage, play.played, play.stage.shop
+    mona = on.github.person("mona")
+    play.minute(53)
+    path, branch = ".github/incidents.yml", "hear-earlier"
+    mona.pushes(shop, path, _EARLIER, "The IT manager and the CTO hear earlier", branch=branch)
+    number = mona.opens_pull(shop, branch, "The IT manager and the CTO hear earlier", f"Learned in #{played.number}.")
+    played.policy_url = f"{on.github.url}/{shop.full_name}/pull/{number}"
+    play.says("mona", f"opens pull request #{number}: for a sev1 the IT manager and the CTO should hear earlier")
+    on.settles()
+    (run,) = (run for run in shop.check_runs.values() if run.name == CHECK)
+    played.check_title, played.check = str(run.output["title"]), str(run.output["summary"])
+    play.says("", f"checks the pull request ({run.conclusion}): {played.check_title}")
 
 
 def _path(played: Played) -> str:

@@ -79,7 +79,7 @@ def _board(incident: Incident, policy: Policy, now: datetime) -> Group:
     for promise in deadlines(incident, policy):
         kept = "missed" if promise.broken(incident) else "kept"
         left = kept if promise.met_at or promise.due <= now else span(promise.due - now)
-        table.add_row(promise.clock, f"{promise.due:%H:%M} UTC", left)
+        table.add_row(f"{promise.clock} {promise.about}".strip(), f"{promise.due:%H:%M} UTC", left)
     head = f"[bold]{incident.severity}[/] · {incident.status} · {incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
     return Group(Text.from_markup(head), table)
 
@@ -92,6 +92,8 @@ def _ending(console: Console, on: Stage, played: Played, seconds: float, live: L
     _show(console, played.board)
     console.print(Rule("The postmortem, as it was merged"))
     _show(console, played.postmortem)
+    console.print(Rule("The check on the pull request that changes the policy"))
+    _show(console, _gist(played.check))
     console.print(Rule())
     console.print(
         f"{int(played.took.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(played.notices)} comments beside the board"
@@ -99,7 +101,8 @@ def _ending(console: Console, on: Stage, played: Played, seconds: float, live: L
     )
     if stay:
         console.print(
-            f"The issue:        {played.issue_url}\nThe pull request: {played.pull_url}\nServing until Ctrl-C …"
+            f"The issue:      {played.issue_url}\nThe postmortem: {played.pull_url}\nThe new policy: {played.policy_url}\n"
+            "Serving until Ctrl-C …"
         )
         try:
             while True:
@@ -107,7 +110,13 @@ def _ending(console: Console, on: Stage, played: Played, seconds: float, live: L
         except KeyboardInterrupt:
             console.print("Good night.")
     else:
-        console.print("To look at the issue and the pull request in a browser: make demo STAY=1")
+        console.print("To look at the issue and the pull requests in a browser: make demo STAY=1")
+
+
+def _gist(summary: str) -> str:
+    """The sections of a check that a terminal can show: what folds open in a browser is left to that."""
+    sections = summary.split("\n### ")
+    return "\n### ".join(section for section in sections if "<details>" not in section)
 
 
 def _show(console: Console, text: str) -> None:
@@ -127,6 +136,7 @@ def _facts(played: Played) -> dict[str, object]:
             "notices": played.notices,
             "postmortem": played.postmortem,
         },
+        "policy_check": {"title": played.check_title, "summary": played.check},
         "lines": [{"at": line.at.isoformat(), "who": line.who or "muster", "text": line.text} for line in played.lines],
         "api_calls": {"to_board": played.calls_to_board, "whole_life": played.calls},
         "minutes": int(played.took.total_seconds() // 60),

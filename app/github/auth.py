@@ -33,6 +33,13 @@ class AppKey:
         return jwt.encode(claims, self.private_key, algorithm="RS256")
 
 
+@dataclass(frozen=True, slots=True)
+class PlainToken:
+    """A token as it is given to us, such as the one of a workflow run: used until GitHub refuses it."""
+
+    text: str = field(repr=False)
+
+
 class InstallationTokens:
     """The tokens of the installations, each asked for once and kept until shortly before its end."""
 

@@ -15,7 +15,7 @@ from githubkit import GitHub, TokenAuthStrategy
 from githubkit.exception import RequestError, RequestFailed, RequestTimeout
 from prometheus_client import Counter
 
-from app.github.auth import AppKey, InstallationTokens
+from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.ports import DeliveryFailed, Gone
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
@@ -66,15 +66,16 @@ class _Kept(httpx.BaseTransport):
 
 
 class Client:
-    """GitHub's API as this App sees it.  `clock` tells the time that tokens are made with.
+    """GitHub's API as this App sees it, or as whoever a plain token stands for.
 
-    Raises DeliveryFailed, and nothing else.
+    `clock` tells the time that tokens are made with.  With a plain token every installation is the same, and what only
+    an App may ask is refused.  Raises DeliveryFailed, and nothing else.
     """
 
     def __init__(
         self,
         api_url: str,
-        key: AppKey,
+        key: AppKey | PlainToken,
         clock: Callable[[], datetime],
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -93,7 +94,8 @@ class Client:
 
     @property
     def app_id(self) -> int:
-        return self._key.app_id
+        """The App that we are; 0 with a plain token, which is nobody's App."""
+        return self._key.app_id if isinstance(self._key, AppKey) else 0
 
     def call(
         self,
@@ -133,6 +135,8 @@ class Client:
 
     def as_app(self, method: str, path: str, *, params: Mapping[str, str | int] | None = None) -> Answer:
         """One call as the App itself."""
+        if isinstance(self._key, PlainToken):
+            raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
         return self._send(self._key.token(self._clock()), method, path, None, params, "")
 
     def installations(self) -> Iterator[int]:
@@ -155,6 +159,8 @@ class Client:
         self._quiet_until.pop(installation, None)
 
     def _new_token(self, installation: int) -> tuple[str, datetime]:
+        if isinstance(self._key, PlainToken):
+            return self._key.text, datetime.max.replace(tzinfo=UTC)
         answer = self.as_app("POST", f"/app/installations/{installation}/access_tokens")
         expires = datetime.fromisoformat(answer.body["expires_at"])
         return answer.body["token"], expires.astimezone(UTC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +39,9 @@ OPENING = timedelta(seconds=5)
 """Labels that the author's form sets arrive as deliveries of their own in this time; they are part of the opening."""
 _SECOND = timedelta(seconds=1)
 _FUTURE = timedelta(minutes=5)
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_BECOMES = ("opened", "reopened", "closed")
+_PROPOSING = ("opened", "synchronize", "reopened", "ready_for_review")
 _BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
 
 Json = Mapping[str, Any]
@@ -72,6 +75,22 @@ class Seen:
     labels: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A pull request that may change the policy file, and its newest commit at that time."""
+
+    at: datetime
+    pull: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The default branch may have another policy file since this commit."""
+
+    head: str
+
+
 def payload_of(body: bytes) -> Json:
     """The payload of a delivery.  Raises Unreadable for what is no JSON object, or says one thing twice."""
     try:
@@ -93,7 +112,10 @@ def repository_of(payload: Json) -> Repository | None:
 
 
 def lane_of(name: str, payload: Json) -> Lane | None:
-    """The issue a delivery belongs to; None: it belongs to none that could be an incident.  Raises Unreadable."""
+    """What a delivery belongs to; None: to nothing that could be an incident or change the policy.  Raises Unreadable.
+
+    An issue or pull request by its number.  Pushes to the default branch are in one lane, which has the number 0.
+    """
     repository = repository_of(payload)
     if repository is None:
         return None
@@ -101,13 +123,24 @@ def lane_of(name: str, payload: Json) -> Lane | None:
         issue = _issue(payload)
         return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
     if name == "pull_request":
-        number = _postmortem_of(payload, repository)
+        number = _pull(payload)["number"] if _proposes(payload) and _head(payload) else 0
+        if payload.get("action") in _BECOMES:
+            number = _postmortem_of(payload, repository) or number
         return Lane(repository.id, number) if number else None
-    return None
+    return Lane(repository.id, 0) if changes_policy(name, payload) and _commit(payload.get("after")) else None
 
 
 def changes_policy(name: str, payload: Json) -> bool:
     """Whether a push to the default branch touched the policy file."""
+    return _touched(name, payload, lambda path: path == POLICY_PATH)
+
+
+def changes_feeds(name: str, payload: Json) -> bool:
+    """Whether a push to the default branch touched a calendar, which the policy may name as a feed."""
+    return _touched(name, payload, lambda path: path.lower().endswith(".ics"))
+
+
+def _touched(name: str, payload: Json, which: Callable[[str], bool]) -> bool:
     if name != "push":
         return False
     branch = (payload.get("repository") or {}).get("default_branch") or "main"
@@ -118,7 +151,16 @@ def changes_policy(name: str, payload: Json) -> bool:
         path for commit in commits for kind in ("added", "modified", "removed") for path in commit.get(kind) or ()
     }
     # A push with many commits lists only the first twenty: then look anyway.
-    return POLICY_PATH in touched or len(commits) >= 20
+    return len(commits) >= 20 or any(map(which, map(str, touched)))
+
+
+def proposed(name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
+    """What a delivery of that lane may do to the policy; None: it is about an incident.  Raises Unreadable."""
+    if name == "push":
+        return Pushed(_commit(payload.get("after")))
+    if name != "pull_request" or (pull := _pull(payload))["number"] != lane.number:
+        return None
+    return Proposed(_when(pull.get("updated_at"), received_at), lane.number, _head(payload))
 
 
 def seen(payload: Json) -> Seen | None:
@@ -324,22 +366,43 @@ def pull_key(number: int, what: str) -> str:
 
 def _postmortem_of(payload: Json, repository: Repository) -> int | None:
     """The issue whose postmortem a pull request of ours holds; a fork's branch of that name is not ours."""
-    pull = payload.get("pull_request")
-    if not isinstance(pull, dict) or not isinstance(pull.get("number"), int):
-        raise Unreadable("a pull_request without a number")
-    head = pull.get("head") or {}
+    head = _pull(payload).get("head") or {}
     found = _BRANCH.fullmatch(str(head.get("ref") or ""))
     return int(found[1]) if found and (head.get("repo") or {}).get("id") == repository.id else None
 
 
+def _proposes(payload: Json) -> bool:
+    """Whether a pull request shows something else than before, to whoever reads what it changes."""
+    action = payload.get("action")
+    return action in _PROPOSING or (action == "edited" and "base" in (payload.get("changes") or {}))
+
+
+def _head(payload: Json) -> str:
+    """The newest commit of a pull request; empty: it names none."""
+    return _commit((_pull(payload).get("head") or {}).get("sha"))
+
+
+def _commit(sha: object) -> str:
+    """The name of a commit; empty for what is none, such as the noughts of a branch that was deleted."""
+    return sha if isinstance(sha, str) and _SHA.fullmatch(sha) and sha.strip("0") else ""
+
+
+def _pull(payload: Json) -> Json:
+    return _numbered(payload, "pull_request")
+
+
 def _issue(payload: Json) -> Json:
-    issue = payload.get("issue")
-    if not isinstance(issue, dict):
-        raise Unreadable("no issue in it")
-    number = issue.get("number")
+    return _numbered(payload, "issue")
+
+
+def _numbered(payload: Json, name: str) -> Json:
+    found = payload.get(name)
+    if not isinstance(found, dict):
+        raise Unreadable(f"no {name} in it")
+    number = found.get("number")
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**31:
-        raise Unreadable("the issue has no number")
-    return issue
+        raise Unreadable(f"the {name} has no number")
+    return found
 
 
 def _when(text: object, received_at: datetime) -> datetime:

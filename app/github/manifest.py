@@ -2,5 +2,11 @@
 
 from __future__ import annotations
 
-PERMISSIONS = {"metadata": "read", "issues": "write", "pull_requests": "write", "contents": "write"}
+PERMISSIONS = {
+    "metadata": "read",
+    "issues": "write",
+    "pull_requests": "write",
+    "contents": "write",
+    "checks": "write",
+}
 EVENTS = ["issues", "issue_comment", "pull_request", "push"]

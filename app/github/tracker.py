@@ -10,14 +10,31 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.github.client import Client, Moved
-from app.ports import Comment, DeliveryFailed, Gone, NewFile, PolicyText, Pull, Repository
+from app.github.client import Answer, Client, Moved
+from app.ports import (
+    Annotation,
+    Change,
+    Check,
+    Comment,
+    DeliveryFailed,
+    FeedFile,
+    Gone,
+    NewFile,
+    PolicyText,
+    Pull,
+    Repository,
+)
 from app.text import cleaned
 
 _T = TypeVar("_T")
 
 POLICY_PATH = ".github/incidents.yml"
 _LARGEST_POLICY = 64 * 1024
+_LARGEST_FEED = 1024 * 1024
+_AT_ONCE = 50
+"""Annotations that GitHub takes in one request."""
+_SUMMARY = 65_535
+"""The longest summary that GitHub takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,11 @@ class GitHubTracker:
         rows = self._pages("/issues", {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
         return [row["number"] for row in rows if "pull_request" not in row]
 
+    def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
+        since = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        asked = {"labels": label, "state": "all", "since": since, "sort": "updated", "direction": "desc"}
+        return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
+
     def permission(self, login: str) -> Role:
         """What that person may do here; nobody that GitHub does not know may do anything."""
         try:
@@ -52,16 +74,84 @@ class GitHubTracker:
         return _ROLES.get(name) or _ROLES.get(str(found.get("permission")), Role.NONE)
 
     def policy(self, etag: str) -> PolicyText:
-        where = f"/contents/{POLICY_PATH}"
+        return self._policy(_own, etag)
+
+    def organisation_policy(self, etag: str) -> PolicyText:
         try:
-            answer = self._wherever(
-                lambda found: self.client.call(found.installation, "GET", _path(found, where), etag=etag)
-            )
+            return self._policy(_organisations, etag)
+        except DeliveryFailed as failed:
+            if failed.retry_after is not None:
+                raise
+            return PolicyText(None, "")
+
+    def feed(self, path: str, etag: str, *, organisation: bool) -> FeedFile:
+        if any(part in ("", ".", "..") for part in path.split("/")):
+            raise DeliveryFailed("it is not a path in a repository, such as rotas/on-call.ics", retry_after=None)
+        where = _organisations if organisation else _own
+        try:
+            answer = self._content(where, path, etag)
+        except Gone:
+            return FeedFile(None, "")
+        if answer.unchanged:
+            return FeedFile(None, etag, unchanged=True)
+        body = answer.body
+        if not isinstance(body, dict) or body.get("type") != "file":
+            return FeedFile(None, "")
+        if body.get("encoding") != "base64" or int(body.get("size") or 0) > _LARGEST_FEED:
+            raise DeliveryFailed(f"it is larger than {_LARGEST_FEED} bytes", retry_after=None)
+        return FeedFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
+
+    def _policy(self, where: Callable[[Repository], str], etag: str) -> PolicyText:
+        try:
+            answer = self._content(where, POLICY_PATH, etag)
         except Gone:
             return PolicyText(None, "")
         if answer.unchanged:
             return PolicyText(None, etag, unchanged=True)
         return PolicyText(_file_text(answer.body), answer.headers.get("etag", ""))
+
+    def _content(self, where: Callable[[Repository], str], path: str, etag: str) -> Answer:
+        """A file of the repository that `where` names, wherever ours is now.  Raises Gone."""
+        return self._wherever(
+            lambda found: self.client.call(
+                found.installation, "GET", f"/repos/{where(found)}/contents/{quote(path)}", etag=etag
+            )
+        )
+
+    def file(self, path: str, ref: str) -> str | None:
+        try:
+            return _file_text(self._call("GET", f"/contents/{quote(path)}", params={"ref": ref}))
+        except Gone:
+            return None
+
+    def change(self, pull: int, path: str) -> Change:
+        rows = self._pages(f"/pulls/{pull}/files")
+        if row := next((row for row in rows if row.get("filename") == path), None):
+            return "removed" if row.get("status") == "removed" else "written"
+        return "removed" if any(row.get("previous_filename") == path for row in rows) else "none"
+
+    def check(self, check: Check) -> None:
+        there = self._own_check(check)
+        if there is not None and there.get("status") == "completed":
+            return
+        shown = [_annotation(one) for one in check.annotations]
+        run, sent = (there["id"], int(there["output"]["annotations_count"])) if there is not None else (None, 0)
+        while True:
+            part, sent = shown[sent : sent + _AT_ONCE], sent + _AT_ONCE
+            body = _check_body(check, part, last=sent >= len(shown))
+            if run is None:
+                run = self._call("POST", "/check-runs", {"name": check.name, "head_sha": check.sha, **body})["id"]
+            else:
+                self._call("PATCH", f"/check-runs/{run}", body)
+            if sent >= len(shown):
+                return
+
+    def _own_check(self, check: Check) -> Mapping[str, Any] | None:
+        """The newest check run of that name that this App has on that commit."""
+        asked: dict[str, str | int] = {"check_name": check.name, "app_id": self.client.app_id, "filter": "all"}
+        rows = self._pages(f"/commits/{check.sha}/check-runs", asked, key="check_runs")
+        ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
+        return max(ours, key=lambda row: int(row["id"]), default=None)
 
     def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> None:
         if add:
@@ -142,13 +232,24 @@ class GitHubTracker:
                 raise
             return there
 
-    def _call(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        json: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Any:
         return self._wherever(
-            lambda found: self.client.call(found.installation, method, _path(found, path), json=json).body
+            lambda found: (
+                self.client.call(found.installation, method, _path(found, path), json=json, params=params).body
+            )
         )
 
-    def _pages(self, path: str, params: Mapping[str, str | int] | None = None) -> list[Any]:
-        return self._wherever(lambda found: list(self.client.pages(found.installation, _path(found, path), params)))
+    def _pages(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
+        return self._wherever(
+            lambda found: list(self.client.pages(found.installation, _path(found, path), params, key=key))
+        )
 
     def _wherever(self, ask: Callable[[Repository], _T]) -> _T:
         """What `ask` finds under the name we know, or else under the one that the repository has now."""
@@ -164,6 +265,15 @@ class GitHubTracker:
         if name == self.repository.name:
             raise Gone(f"{name}: what was asked for has moved to another repository")
         return replace(self.repository, name=name)
+
+
+def _own(repository: Repository) -> str:
+    return repository.name
+
+
+def _organisations(repository: Repository) -> str:
+    """Where an organisation keeps what holds for all its repositories."""
+    return f"{repository.name.partition('/')[0]}/.github"
 
 
 def _path(repository: Repository, path: str) -> str:
@@ -207,6 +317,29 @@ def pull_from(row: Mapping[str, Any]) -> Pull:
     )
 
 
+def _annotation(one: Annotation) -> dict[str, Any]:
+    return {
+        "path": one.path,
+        "start_line": one.line,
+        "end_line": one.line,
+        "start_column": one.column,
+        "end_column": one.column,
+        "annotation_level": "failure",
+        "title": one.title[:255],
+        "message": one.message,
+    }
+
+
+def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
+    """What is sent of a check in one request.  GitHub adds the annotations of each to those it has."""
+    output = {"title": check.title[:255], "summary": check.summary[:_SUMMARY]}
+    conclusion = "success" if check.success else "failure"
+    return {
+        **({"status": "completed", "conclusion": conclusion} if last else {"status": "in_progress"}),
+        "output": {**output, "annotations": annotations} if annotations else output,
+    }
+
+
 def moment(text: str) -> datetime:
     """A time as GitHub writes it, as aware UTC.  Raises ValueError for what is none."""
     found = datetime.fromisoformat(text)
@@ -217,7 +350,11 @@ def moment(text: str) -> datetime:
 
 def _file_text(body: Any) -> str | None:
     """The text of a file; None for what is none (a folder, a link).  Too large a file is cut, and refused by its reader."""
-    if not isinstance(body, dict) or body.get("type") != "file" or body.get("encoding") != "base64":
+    if not isinstance(body, dict) or body.get("type") != "file":
+        return None
+    if body.get("encoding") == "none":  # beyond a megabyte GitHub gives no content
+        return "#" * (_LARGEST_POLICY + 1)
+    if body.get("encoding") != "base64":
         return None
     raw = base64.b64decode(body.get("content") or "")
     return raw[: _LARGEST_POLICY + 1].decode("utf-8", "replace")

@@ -69,12 +69,14 @@ def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
             yield row, ", ".join(part for part in (row.note, more.get(id(row), "")) if part)
 
 
+_OWN = ("declared", "page", "hand-off", "acknowledge", "resolve")
+"""What names people without telling them anything, or wakes them."""
+
+
 def summary(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
     """Who was woken and told, which targets were missed, and for whom the policy names nobody."""
     woken = Counter(name for row in rows if row.kind == "page" for name in row.to)
-    told = dict.fromkeys(
-        name for row in rows if row.kind in ("escalate", "announce", "remind", "ask", "do") for name in row.to
-    )
+    told = dict.fromkeys(name for row in rows if row.kind not in _OWN for name in row.to)
     missed = {f"{visible(row.step)} at {plus(row.offset)}": None for row in rows if row.kind == "breach"}
     missing = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
     if woken:

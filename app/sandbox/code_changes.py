@@ -67,18 +67,24 @@ class Changes(IssueChanges):
         repository.pushed_at = self.now()
         self._tell_push(repository, actor, ref, before, sha)
         branch = ref.removeprefix("refs/heads/")
-        for issue in list(repository.open_pulls.values()):
-            pull = issue.pull
-            if pull is None or branch not in (pull.head, pull.base):
+        for issue in self._open_pulls_at(repository):
+            pull = _pull(issue)
+            is_head = pull.head == branch and (pull.fork or issue.repository) is repository
+            if not is_head and (pull.base != branch or issue.repository is not repository):
                 continue
             if sha is None:
                 self.close(issue, actor)
-            elif pull.head == branch:
+            elif is_head:
                 old, pull.head_sha = pull.head_sha, sha
                 issue.updated_at = self.now()
                 self.tell_issue(issue, "synchronize", actor, before=old, after=sha)
             else:
                 pull.base_sha = sha
+
+    def _open_pulls_at(self, repository: Repository) -> list[Issue]:
+        """The open pull requests of a repository, and those from it to the one that it was forked from."""
+        above = repository.parent.open_pulls.values() if repository.parent else ()
+        return [*repository.open_pulls.values(), *above]
 
     def create_ref(self, repository: Repository, actor: Actor, ref: str, sha: str) -> None:
         if not repository.git.refs:
@@ -116,29 +122,51 @@ class Changes(IssueChanges):
         draft: bool = False,
         maintainer_can_modify: bool = False,
     ) -> Issue:
-        """`head` is a branch of the same repository, bare or as owner:branch."""
+        """`head` is a branch of the same repository, bare or as owner:branch, or of a fork, as owner:branch."""
         check_title(title, "PullRequest")
         check_body(body, "PullRequest")
         owner, _, branch = head.rpartition(":")
+        source = self._head_repository(repository, owner)
         refs, git = repository.git.refs, repository.git
-        if (owner and owner.lower() != repository.owner.login.lower()) or f"refs/heads/{branch}" not in refs:
+        if source is None or f"refs/heads/{branch}" not in source.git.refs:
             raise invalid("PullRequest", "head")
         if f"refs/heads/{base}" not in refs:
             raise invalid("PullRequest", "base")
-        head_sha, base_sha = refs[f"refs/heads/{branch}"], refs[f"refs/heads/{base}"]
+        fork = None if source is repository else source
+        head_sha, base_sha = source.git.refs[f"refs/heads/{branch}"], refs[f"refs/heads/{base}"]
         for other in repository.open_pulls.values():
-            if other.pull and (other.pull.head, other.pull.base) == (branch, base):
-                label = f"{repository.owner.login}:{branch}"
-                raise _custom(f"A pull request already exists for {label}.")
+            if other.pull and (other.pull.fork, other.pull.head, other.pull.base) == (fork, branch, base):
+                raise _custom(f"A pull request already exists for {source.owner.login}:{branch}.")
         if git.is_ancestor(head_sha, base_sha):
             raise _custom(f"No commits between {base} and {branch}")
         issue = self._new_issue(repository, actor, title, body)
-        issue.pull = Pull(branch, head_sha, base, base_sha, draft=draft, maintainer_can_modify=maintainer_can_modify)
+        issue.pull = Pull(
+            branch, head_sha, base, base_sha, draft=draft, maintainer_can_modify=maintainer_can_modify, fork=fork
+        )
         repository.pulls_by_number[issue.number] = issue
         repository.open_pulls[issue.number] = issue
         self.tell_issue(issue, "opened", actor)
         self.cross_reference(issue, body, actor)
         return issue
+
+    def _head_repository(self, repository: Repository, owner: str) -> Repository | None:
+        """The repository that an owner named before the head has in this one's family."""
+        if owner.lower() in ("", repository.owner.login.lower()):
+            return repository
+        forks = (one for one in self.world.repositories.values() if one.parent is repository)
+        return next((fork for fork in forks if fork.owner.login.lower() == owner.lower()), None)
+
+    def fork(self, repository: Repository, actor: Actor) -> Repository:
+        """The repository again under another owner, with the same objects and branches of its own."""
+        key = f"{actor.account.login}/{repository.name}".lower()
+        if key in self.world.repositories:
+            raise Declined(403, "Already forked")
+        fork = Repository(
+            self.world.new_id(), actor.account, repository.name, repository.private, repository.description, self.now()
+        )
+        fork.default_branch, fork.git, fork.parent = repository.default_branch, repository.git.fork(), repository
+        self.world.repositories[key] = fork
+        return fork
 
     def retarget(self, issue: Issue, actor: Actor, base: str) -> None:
         """Aims a pull request at another branch."""
@@ -186,7 +214,8 @@ class Changes(IssueChanges):
             git.commits[common].tree if common else EMPTY_TREE, git.commits[pull.head_sha].tree
         ):
             tree = git.write(tree, path, None if how == "removed" else entry)
-        message = f"Merge pull request #{issue.number} from {repository.owner.login}/{pull.head}\n\n{issue.title}"
+        source = (pull.fork or repository).owner.login
+        message = f"Merge pull request #{issue.number} from {source}/{pull.head}\n\n{issue.title}"
         who = self.signature(actor.account)
         commit = git.add_commit(tree, (base_sha, pull.head_sha), message, who, account=actor.account.login)
         pull.merged_at, pull.merged_by, pull.merge_sha = self.now(), actor.account, commit.sha

@@ -63,6 +63,13 @@ class Git:
         self.refs: dict[str, str] = {}
         self._merge_bases: dict[tuple[str, str], str | None] = {}
 
+    def fork(self) -> Git:
+        """The same objects, for both from now on, and refs of its own: GitHub keeps a repository and its forks together."""
+        fork = Git()
+        fork.blobs, fork.trees, fork.commits = self.blobs, self.trees, self.commits
+        fork.refs = dict(self.refs)
+        return fork
+
     def add_blob(self, content: bytes) -> str:
         sha = _sha("blob", content)
         self.blobs[sha] = content

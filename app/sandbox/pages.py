@@ -68,6 +68,7 @@ def blueprint(changes: Changes, refresh: int | None = None) -> Blueprint:
         "/<owner>/<repo>/pulls": pages.pulls,
         "/<owner>/<repo>/issues/<int:number>": pages.issue,
         "/<owner>/<repo>/pull/<int:number>": pages.issue,
+        "/<owner>/<repo>/runs/<int:number>": pages.check,
         "/<owner>/<repo>/blob/<path:ref_and_path>": pages.blob,
         "/<owner>/<repo>/tree/<path:ref_and_path>": pages.blob,
     }
@@ -133,6 +134,7 @@ class Pages:
         if issue.moved_to or request.path != page.removeprefix(self._changes.shapes.url):
             return Response("", 302, {"Location": page})
         files = self._changes.shapes.pull_files(issue) if issue.pull else []
+        runs = repository.checks_by_sha.get(issue.pull.head_sha, []) if issue.pull else []
         return self._page(
             "issue.html",
             title=f"{issue.title} · #{number}",
@@ -143,8 +145,26 @@ class Pages:
             participants=_participants(issue),
             items=conversation(issue),
             files=files,
+            # The newest of each name: what an update of the branch left behind is on its own page.
+            checks=list({run.name: run for run in runs}.values()),
             labels=_colors(issue),
             association=self._changes.shapes.association,
+            body=lambda text: self._markdown(text, repository),
+        )
+
+    def check(self, owner: str, repo: str, number: int) -> Response:
+        repository = self._find(owner, repo)
+        run = repository.check_runs.get(number)
+        if run is None:
+            raise not_found()
+        return self._page(
+            "check.html",
+            title=run.name,
+            where=_crumbs(repository),
+            tab="pulls",
+            repository=repository,
+            run=run,
+            pulls=[pull for pull in repository.pulls if pull.pull and pull.pull.head_sha == run.head_sha],
             body=lambda text: self._markdown(text, repository),
         )
 
@@ -154,7 +174,7 @@ class Pages:
         # A branch may hold slashes: the shortest beginning that is a ref is the ref.
         for cut in range(1, len(parts) + 1):
             ref, path = "/".join(parts[:cut]), "/".join(parts[cut:])
-            commit = git.resolve(ref)
+            commit = git.resolve(repository.default_branch if ref == "HEAD" else ref)
             if commit is None:
                 continue
             entry = git.find(commit.tree, path)
@@ -224,7 +244,7 @@ class Pages:
 
     def _folder(self, repository: Repository, ref: str, path: str) -> Response:
         git = repository.git
-        commit = git.resolve(ref)
+        commit = git.resolve(repository.default_branch if ref == "HEAD" else ref)
         entry = git.find(commit.tree, path) if commit else None
         lines = sorted(git.trees[entry.sha].items(), key=lambda line: not line[1].is_folder) if entry else []
         readme = next((below for name, below in lines if name.lower() == "readme.md"), None)

@@ -168,10 +168,23 @@ class Person:
     def opens_pull(
         self, repository: Repository, head: str, title: str, body: str | None = None, base: str | None = None
     ) -> int:
-        """A pull request from a branch; its number."""
-        self._needs(repository, "write")
+        """A pull request from a branch, or from owner:branch of a fork; its number."""
+        self._needs(repository, "read" if ":" in head else "write")
         target = base or repository.default_branch
         return self._changes.open_pull(repository, self.actor, title, head, target, body).number
+
+    @_in_one_step
+    def forks(self, repository: Repository) -> Repository:
+        """A fork of one's own.  The app is not installed on it."""
+        self._needs(repository, "read")
+        return self._changes.fork(repository, self.actor)
+
+    @_in_one_step
+    def retargets(self, repository: Repository, number: int, base: str) -> None:
+        """Aims a pull request at another branch."""
+        issue = self._issue(repository, number)
+        self._needs_own(issue)
+        self._changes.retarget(issue, self.actor, base)
 
     @_in_one_step
     def merges(self, repository: Repository, number: int) -> str:

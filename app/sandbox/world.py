@@ -113,7 +113,7 @@ class Event:
 
 @dataclass(eq=False)
 class Pull:
-    """What a pull request has beyond an issue."""
+    """What a pull request has beyond an issue.  `fork` is where its head is; None: in the same repository."""
 
     head: str
     head_sha: str
@@ -126,6 +126,7 @@ class Pull:
     reviewers: list[Account] = field(default_factory=list)
     team_reviewers: list[Team] = field(default_factory=list)
     maintainer_can_modify: bool = False
+    fork: Repository | None = None
 
 
 @dataclass(eq=False)
@@ -176,7 +177,7 @@ class Issue:
 
 @dataclass(eq=False)
 class CheckRun:
-    """A check run on a commit."""
+    """A check run on a commit, by the app.  `output` is what was last sent, `annotations` all that ever was."""
 
     id: int
     name: str
@@ -188,6 +189,7 @@ class CheckRun:
     details_url: str | None
     external_id: str | None
     output: dict[str, Any]
+    annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -216,6 +218,8 @@ class Repository:
     archived: bool = False
     open_count: int = 0
     last_number: int = 0
+    parent: Repository | None = None
+    """What it was forked from."""
 
     @property
     def full_name(self) -> str:

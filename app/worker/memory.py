@@ -60,6 +60,7 @@ def as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
     return replace(
         report,
         services=report.services if newest else ground.services,
+        detected_at=report.detected_at if newest else ground.detected_at,
         severity=ground.severity,
         impact=ground.impact,
         urgency=ground.urgency,

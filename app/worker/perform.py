@@ -9,9 +9,11 @@ from typing import Any
 
 import structlog
 
+from app.core.clocks import owed
 from app.core.effects import (
     Assign,
     Effect,
+    Escalate,
     Help,
     Mend,
     Notice,
@@ -61,8 +63,8 @@ class _Work:
     policy: Policy
     board_id: int | None
     board_url: str
-    told_as: str
-    """The key of the notice that tells what is wrong with the policy file as it is now."""
+    told_as: frozenset[str]
+    """The keys of the notices that tell what is wrong with the policy as it is now."""
 
     def links(self) -> dict[str, str]:
         """Where things that were said can be seen, by their keys; the board by the name `board`."""
@@ -166,18 +168,16 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
     return {**said, **dict.fromkeys(waiting, url)}
 
 
-def stands(effect: Notice, incident: Incident, told_as: str) -> bool:
-    """Whether it still has to be asked.  `told_as` is the key of the notice about the policy file as it is now."""
+def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
+    """Whether it still has to be asked.  `told_as` are the keys of the notices about the policy as it is now."""
     if isinstance(effect, Mend):
-        return effect.key == told_as
+        return effect.key in told_as
     if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
         return False  # from before the issue was reopened, or came back
     if isinstance(effect, Page):
         return incident.paging and effect.at >= incident.armed_at
-    if isinstance(effect, Remind):
-        return incident.status.open and not (
-            effect.clock == "update" and (incident.updated_at or effect.at) > effect.at
-        )
+    if isinstance(effect, Escalate | Remind):
+        return owed(effect, incident)
     return incident.status.open
 
 

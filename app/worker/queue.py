@@ -9,7 +9,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
-from datetime import timedelta
 
 import procrastinate
 import structlog
@@ -21,6 +20,7 @@ from app.ports import Lane
 from app.store import inbox, incidents, outbox
 from app.worker.desk import Desk
 from app.worker.perform import perform
+from app.worker.retention import tidy
 from app.worker.sort import sort
 from app.worker.take import take
 
@@ -35,10 +35,8 @@ _POLL = 0.25
 """Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
 _HEARTBEAT, _DEAD = 3.0, 10.0
 """Seconds: how often a worker says that it lives, and after how much silence it does not."""
-_REMEMBERED = timedelta(days=8)
-"""How long the id of a finished delivery is known; GitHub delivers again for three days at most (reliability, row 3)."""
 _TIDY = 3600.0
-"""Seconds between two looks for deliveries that can be forgotten."""
+"""Seconds between two looks for deliveries that have been kept long enough."""
 _REST = 10.0
 """Seconds in which the beat leaves an incident alone after a wake-up that got nowhere."""
 
@@ -91,12 +89,12 @@ class Queue:
                 (*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *outbox.lanes_waiting(db, now))
             )
             LATE.set(incidents.most_overdue(db, now).total_seconds())
-            if not self._tidied or time.monotonic() - self._tidied > _TIDY:
-                inbox.forget_before(db, now - _REMEMBERED)
-                self._tidied = time.monotonic()
         if new:
             self.delivered()
         self.wake(lane for lane in lanes if not self._rests(lane))
+        # Last, and a batch a beat, so that no alarm waits for it.
+        if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
+            self._tidied = time.monotonic()
 
     def idle(self) -> bool:
         """Nothing is due and nobody is at work."""

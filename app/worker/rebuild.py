@@ -9,14 +9,14 @@ from typing import Any
 
 from app.core.commands.postmortem import wanted
 from app.core.effects import Mend, Notice
-from app.core.events import Edited, Event, Opened, Role, Said
+from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Incident
-from app.core.policy import Policy
 from app.github.client import Client
-from app.github.history import assigned, history, pull_events
-from app.github.inbound import Happened, asks_for_authority, labels_of
-from app.ports import Comment, Lane, Pull, Repository, Tracker
-from app.store import incidents, outbox, policies
+from app.github.history import assigned
+from app.github.inbound import Happened, labels_of
+from app.github.past import told, with_rights
+from app.ports import Comment, Lane, Pull, Repository
+from app.store import incidents, outbox
 from app.store.database import Db
 from app.worker import memory
 from app.worker.desk import Desk
@@ -34,15 +34,16 @@ def rebuild(desk: Desk, repository: Repository, number: int) -> str:
     """
     lane, tracker, now = Lane(repository.id, number), desk.tracker(repository), desk.clock()
     force = desk.policies.of(desk.database, tracker, repository, now)
-    issue, timeline, comments = tracker.issue(number), tracker.timeline(number), tracker.comments(number)
-    pull = tracker.pull_of(f"muster/postmortem-{number}")
-    ours = [(comment, found) for comment in comments if (found := desk.signer.read(lane, comment))]
+    found, comments = told(tracker, tracker.issue(number), repository.name, force.policy), tracker.comments(number)
+    ours = [(comment, marker) for comment in comments if (marker := desk.signer.read(lane, comment))]
     board, recalled = _board(ours)
-    happened = list(history(issue, timeline, repository.name, force.policy))
-    if pull is not None:
-        happened += pull_events(pull, tracker.timeline(pull.number))
-    happened = list(_with_grounds(happened, recalled))
-    happened = list(_with_authority(desk, tracker, repository, happened, recalled, force.policy))
+
+    def role(login: str, at: datetime) -> Role:
+        remembered = _remembered(recalled, login, at)
+        return desk.authorities.of(tracker, repository.id, login, desk.clock()) if remembered is None else remembered
+
+    happened = list(_with_grounds(found.happened, recalled))
+    happened = list(with_rights(happened, force.policy.labels, role))
     with desk.database.transaction() as db:
         incidents.remember_repository(db, repository)
         incidents.forget(db, lane)
@@ -51,13 +52,13 @@ def rebuild(desk: Desk, repository: Repository, number: int) -> str:
         stored = advance(db, lane, None, _with_id(db, lane, happened, recalled), force, now)
         if stored is None:
             return ""
-        incidents.saw_labels(db, lane, labels_of(issue), now)
+        incidents.saw_labels(db, lane, labels_of(found.issue), now)
         if board is not None:
             incidents.posted_board(db, lane, board.id, board.url)
             outbox.said(db, lane, "show/board", board.url)
-        for comment, found in ours:
-            _already_said(db, lane, comment, found, force)
-        _already_done(db, lane, comments, happened, assigned(timeline), pull)
+        for comment, marker in ours:
+            _already_said(db, lane, comment, marker, force)
+        _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
         _not_worth_saying(db, lane, stored.incident, force, now)
         return stored.incident.id
 
@@ -101,27 +102,9 @@ def _with_grounds(happened: Sequence[Happened], recalled: Memory | None) -> Iter
             )
 
 
-def _with_authority(
-    desk: Desk,
-    tracker: Tracker,
-    repository: Repository,
-    happened: Sequence[Happened],
-    recalled: Memory | None,
-    policy: Policy,
-) -> Iterator[Happened]:
-    """What each might do when they acted; whoever the board has not heard is asked for today."""
-    for one in happened:
-        if not asks_for_authority(one.event, policy.labels):
-            yield one
-            continue
-        role = _remembered(recalled, one.event, one.at)
-        if role is None:
-            role = desk.authorities.of(tracker, repository.id, one.event.by, desk.clock())
-        yield Happened(one.at, replace(one.event, role=role))
-
-
-def _remembered(recalled: Memory | None, event: Event, at: datetime) -> Role | None:
-    known = [a for a in (recalled.authorities if recalled else ()) if a.login == event.by and a.at <= at]
+def _remembered(recalled: Memory | None, login: str, at: datetime) -> Role | None:
+    """What the board heard of them at that time; None: nothing."""
+    known = [a for a in (recalled.authorities if recalled else ()) if a.login == login and a.at <= at]
     return known[-1].role if known else None
 
 
@@ -138,7 +121,9 @@ def _already_said(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any]
         if key.startswith("policy/"):
             # No event of the incident's own orders this one.
             outbox.put(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
-            policies.tell(db, lane.repo_id, force.version if key == force.told_as else "")
+            for trouble in force.troubles:
+                if trouble.told_as == key:
+                    trouble.tell(db)
         outbox.said(db, lane, key, comment.url)
 
 

@@ -9,6 +9,7 @@ from app.ports import Lane, Repository
 from app.store import inbox, incidents, policies
 from app.store.database import Db
 from app.store.inbox import Delivery
+from app.store.policies import Place
 from app.worker.desk import Desk
 from app.worker.parked import UNREADABLE, park
 
@@ -41,16 +42,25 @@ def _sort(db: Db, delivery: Delivery) -> list[Lane]:
     except UNREADABLE as problem:
         park(db, delivery, repr(problem))
         return []
+    woken: list[Lane] = []
     if address.repository is not None:
         incidents.remember_repository(db, address.repository)
-    if address.lane is not None:
-        inbox.sort_into(db, delivery, address.lane)
-        return [address.lane]
-    inbox.settle(db, delivery, "ignored")
-    if address.repository is not None and address.policy:
-        policies.doubt(db, address.repository.id)
-        return incidents.open_lanes(db, address.repository.id)
-    return []
+        if address.policy:
+            woken += _doubt(db, address.repository)
+    if address.lane is None:
+        inbox.settle(db, delivery, "ignored")
+        return woken
+    inbox.sort_into(db, delivery, address.lane)
+    return [*woken, address.lane]
+
+
+def _doubt(db: Db, repository: Repository) -> list[Lane]:
+    """Look at the files of a repository before the next use, and wake whoever they may concern."""
+    policies.doubt(db, Place.repository(repository.id))
+    if repository.name.partition("/")[2].lower() != ".github":
+        return incidents.open_lanes(db, repository.id)
+    policies.doubt(db, Place.organisation(repository.installation))
+    return policies.lanes_of_organisation(db, repository.installation)
 
 
 def _address(delivery: Delivery) -> _Address:
@@ -58,5 +68,5 @@ def _address(delivery: Delivery) -> _Address:
     return _Address(
         inbound.repository_of(payload),
         inbound.lane_of(delivery.event, payload),
-        inbound.changes_policy(delivery.event, payload),
+        inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
     )

@@ -19,13 +19,14 @@ from app.core.replay import order, replay
 from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
-from app.store import inbox, incidents, outbox, policies
+from app.store import inbox, incidents, outbox
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import Stored
 from app.worker.desk import Desk
 from app.worker.parked import UNREADABLE, park
 from app.worker.policies import InForce
+from app.worker.review import answer, proposals
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class _Reading:
 def take(desk: Desk, lane: Lane) -> bool:
     """Take in what waits for this incident, let its alarms ring up to now, and write down what is to be done.
 
+    The lane may be a pull request's instead, or that of the pushes: then the policy that comes with it is reviewed.
     False when some of it has to wait, because GitHub does not say now who may do what.
     """
     now = desk.clock()
@@ -53,6 +55,8 @@ def take(desk: Desk, lane: Lane) -> bool:
         known = incidents.load(db, lane) is not None
     if repository is None or not (waiting or known):
         return True
+    if found := proposals(lane, waiting):
+        return answer(desk, repository, found, now)
     tracker = desk.tracker(repository)
     force = desk.policies.of(desk.database, tracker, repository, now)
     readings = list(_read(desk, tracker, repository, waiting, force.policy, now))
@@ -226,13 +230,14 @@ def _compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy
 
 
 def _tell_faults(db: Db, lane: Lane, incident: Incident, force: InForce, now: datetime) -> None:
-    """Say what is wrong with the policy file, once a version and repository, on the first open incident that is taken."""
-    if not force.version or incident.left or not incident.status.open:
+    """Say what is wrong with the policy files, each version once, on the first open incident that is taken."""
+    if not force.troubles or incident.left or not incident.status.open:
         return
-    if policies.tell(db, lane.repo_id, force.version):
-        asked = reached(incident, force.policy, (ON_CALL,), now)
-        mend = Mend(key=force.told_as, to=asked.people, missing=asked.missing, at=now, faults=force.faults)
-        outbox.put(db, lane, (mend,), now)
+    asked = reached(incident, force.policy, (ON_CALL,), now)
+    for trouble in force.troubles:
+        if trouble.tell(db):
+            mend = Mend(key=trouble.told_as, to=asked.people, missing=asked.missing, at=now, faults=trouble.faults)
+            outbox.put(db, lane, (mend,), now)
 
 
 def _opens(reading: _Reading) -> bool:

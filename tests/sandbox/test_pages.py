@@ -143,6 +143,7 @@ def test_pages_carry_text_as_text(github: PretendGitHub, shop: Repository, mona:
         ("/octo/shop/pulls", "Postmortem"),
         ("/octo/shop/pull/2", "+# What happened"),
         ("/octo/shop/blob/main/.github/incidents.yml", "profile: guide"),
+        ("/octo/shop/blob/HEAD/.github/incidents.yml", "profile: guide"),
         ("/octo/shop/blob/muster/postmortem-1/docs/pm.md", "<h1>What happened</h1>"),
         ("/octo/shop/tree/main/.github", "incidents.yml"),
     ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from app.core.incident import Incident
 from app.failpoint import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
 from app.house import House, furnished, rebuild
+from app.outbound import Outbound
 from app.ports import Lane
 from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
@@ -70,7 +71,7 @@ High
 """
 
 
-TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy")
+TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed")
 
 
 class Wire(httpx.BaseTransport):
@@ -120,6 +121,10 @@ class Night:
     """What carries the calls to GitHub; None: the network."""
     ends_at: Callable[[], Failpoints] = Failpoints
     """Where each process that moves in will die."""
+    outbound: Outbound | None = None
+    """The way to other places than GitHub; None: the network."""
+    feeds: Mapping[str, str] = field(default_factory=dict)
+    """What `env:NAME` stands for where a policy names a feed."""
     built: House = field(init=False)
 
     def move_in(self) -> None:
@@ -129,10 +134,18 @@ class Night:
             app_id=self.github.app.app_id,
             private_key=self.github.app.private_key_pem,
             webhook_secrets=(self.github.app.webhook_secret,),
+            feeds=self.feeds,
         )
         if hasattr(self, "built"):
             self.built.client.close()
-        self.built = furnished(settings, self.database, self.clock, transport=self.wire, failpoints=self.ends_at())
+        self.built = furnished(
+            settings,
+            self.database,
+            self.clock,
+            transport=self.wire,
+            outbound=self.outbound,
+            failpoints=self.ends_at(),
+        )
 
     @contextmanager
     def door(self, failpoints: Failpoints) -> Iterator[str]:

@@ -72,12 +72,12 @@ def test_the_same_event_by_two_hooks_has_one_effect(tonight: Night) -> None:
     assert tonight.said(number) == said
 
 
-def test_what_is_done_is_forgotten_after_a_week_and_what_nobody_could_read_is_not(tonight: Night) -> None:
+def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_not(tonight: Night) -> None:
     number = opens(tonight)
     with tonight.database.transaction() as db:
         tonight.delivered(db, "unreadable", "issues", b"[]")
     tonight.later()
-    for days, known in ((7, True), (2, False)):
+    for days, known in ((29, True), (2, False)):
         tonight.clock.at += timedelta(days=days)
         queue = Queue(tonight.built.desk).open()
         try:

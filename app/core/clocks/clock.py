@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from app.core.calendar import Rest, counted, later, next_opening, rested
+from app.core.calendar import Rest, counted, gone, later, rested
 from app.core.calendar import due as due_by
 from app.core.effects import Effect
 from app.core.events import Alarm, Rang
@@ -165,8 +165,7 @@ def _anew(incident: Incident, policy: Policy) -> str:
 
 
 def _part_of(deadline: Deadline, percent: int, policy: Policy) -> datetime:
-    """When that part of the time it has is over: a part of the way to the deadline, in open hours, moved by its rests."""
+    """When that part of the time it has is over, of which only what counts is time; its rests move it."""
     start, calendar = deadline.start, counted(deadline.target, policy.calendars)
-    at = start + (due_by(start, deadline.target, policy.calendars) - start) * percent / 100
-    at = next_opening(calendar, at) if calendar else at
-    return later(at, rested(deadline.rests, start, calendar), calendar) if deadline.rests else at
+    whole = gone(start, due_by(start, deadline.target, policy.calendars), calendar)
+    return later(start, whole * percent / 100 + rested(deadline.rests, start, calendar), calendar)

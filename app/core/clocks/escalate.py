@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -55,15 +54,9 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
 
 def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
     since = stamp(incident.armed_at)
-
-    def waits(times: int) -> bool:
-        return f"{NAME}/page{index}.{times}@{since}" not in incident.rung
-
-    # Found by halving: where nobody answers for days, there are thousands.
-    most = 1
-    while not waits(most):
-        most *= 2
-    times = 1 + bisect_left(range(1, most + 1), True, key=waits)
+    before, after = f"{NAME}/page{index}.", f"@{since}"
+    rung = (key.removesuffix(after) for key in incident.rung if key.startswith(before) and key.endswith(after))
+    times = 1 + max((int(key.removeprefix(before)) for key in rung), default=0)
     if times == 1 or step.repeat is not None:
         pause = length(step.repeat) if step.repeat else timedelta()
         at = incident.armed_at + length(step.after) + (times - 1) * pause
@@ -83,7 +76,10 @@ def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    index, _, times = alarm.mark.partition("@")[0].removeprefix("page").partition(".")
+    kind, _, since = alarm.mark.partition("@")
+    index, _, times = kind.removeprefix("page").partition(".")
+    # The last page says how many there were: where nobody answers for days, there are thousands.
+    incident = replace(incident, rung=incident.rung - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
     step = paging_steps(incident, policy)[int(index)]
     asked = reached(incident, policy, step.to or (ON_CALL,), alarm.due)
     # Each page asks one more of the people on call: the primary alone first, then the secondary beside them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 from app.core.policy.clocks import BUSINESS, TEAM, Audience, Calendar, Regulation, Since, Target, Targets
@@ -117,6 +118,11 @@ class Policy:
             if any(folded == alias.casefold() for alias in names):
                 return severity
         return self.scale.read(name)
+
+    @cached_property
+    def rungs(self) -> dict[tuple[Severity, datetime, int], object]:
+        """What `app.core.ladder` has made of the ladders, by severity, since when they count, and how often reopened."""
+        return {}
 
     @cached_property
     def ruled(self) -> dict[tuple[tuple[str, ...], Kind | None], Policy]:

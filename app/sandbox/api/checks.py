@@ -12,6 +12,8 @@ from app.sandbox.place_shapes import stamp
 from app.sandbox.world import CheckRun
 
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
+ANNOTATIONS = 50
+LEVELS = ("notice", "warning", "failure")
 CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
 
 
@@ -61,10 +63,34 @@ def list_for_ref(call: Call) -> Reply:
     commit = repository.git.resolve(call.path["ref"])
     if commit is None:
         raise Declined(422, f"No commit found for SHA: {call.path['ref']}")
+    args = call.request.args
     runs = repository.checks_by_sha.get(commit.sha, [])
-    name = call.request.args.get("check_name")
-    found = [run for run in runs if name in (None, run.name)]
+    if args.get("app_id") not in (None, str(call.door.app.app_id)):
+        runs = []
+    found = [
+        run for run in runs if args.get("check_name") in (None, run.name) and args.get("status") in (None, run.status)
+    ]
+    if args.get("filter", "latest") == "latest":
+        found = list({run.name: run for run in found}.values())
     return call.page(found, lambda run: call.shapes.check_run(repository, run), "check_runs")
+
+
+def _check_annotations(annotations: Any) -> None:
+    """Raises Declined where GitHub would."""
+    if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+        raise Declined(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
+    if len(annotations) > ANNOTATIONS:
+        raise Declined(422, f"Invalid request.\n\nNo more than {ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
+    for one in annotations:
+        if not (isinstance(one.get("path"), str) and isinstance(one.get("message"), str) and one["message"]):
+            raise invalid("CheckRun", "annotations", "missing_field")
+        lines = one.get("start_line"), one.get("end_line")
+        if not all(type(line) is int and line > 0 for line in lines) or one.get("annotation_level") not in LEVELS:
+            raise invalid("CheckRun", "annotations")
+        if len(one.get("title") or "") > 255:
+            raise invalid("CheckRun", "annotations", "custom", "title is too long (maximum is 255 characters)")
+        if "start_column" in one and lines[0] != lines[1]:
+            raise invalid("CheckRun", "annotations", "custom", "columns are for annotations of one line")
 
 
 def _action(run: CheckRun) -> str:
@@ -84,6 +110,9 @@ def _fill(call: Call, run: CheckRun) -> None:
         raise invalid("CheckRun", "output", "missing_field")
     if any(isinstance(text, str) and len(text) > 65_535 for text in output.values()):
         raise invalid("CheckRun", "output", "custom", "Only 65535 characters are allowed.")
+    annotations = output.pop("annotations", None) or []
+    _check_annotations(annotations)
+    run.annotations += annotations
     run.output = {**run.output, **output}
     run.details_url = call.take("details_url", str, run.details_url or "") or None
     run.external_id = call.take("external_id", str, run.external_id or "") or None

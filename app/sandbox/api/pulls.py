@@ -7,7 +7,7 @@ from flask import Blueprint
 from app.sandbox.api.door import PREFIX, Call, Door, Reply
 from app.sandbox.declined import Declined, invalid, not_found
 from app.sandbox.issue_changes import UNCHANGED
-from app.sandbox.world import Issue, live
+from app.sandbox.world import Issue, Pull, live
 
 READ, WRITE = "pull_requests:read", "pull_requests:write"
 
@@ -29,17 +29,14 @@ def list_pulls(call: Call) -> Reply:
     args, repository = call.request.args, call.repository
     state, head, base = args.get("state", "open"), args.get("head", ""), args.get("base", "")
     owner, _, branch = head.rpartition(":")
-    # A head without its owner is ignored, as GitHub does.
-    wanted = branch if owner.lower() == repository.owner.login.lower() else None
-    if owner and wanted is None:
-        return call.page([], call.shapes.pull_brief)
     among = repository.open_pulls if state == "open" else repository.pulls_by_number
     found = [
         issue
         for issue in reversed(among.values())
         if issue.pull
         and state in ("all", issue.state)
-        and wanted in (None, issue.pull.head)
+        # A head without its owner is ignored, as GitHub does.
+        and (not owner or (owner.lower(), branch) == (_from(issue, issue.pull), issue.pull.head))
         and base in ("", issue.pull.base)
     ]
     if args.get("sort") == "updated":
@@ -99,6 +96,10 @@ def request_reviewers(call: Call) -> Reply:
         raise Declined(422, "At least one reviewer or team reviewer is needed.")
     call.changes.request_reviewers(issue, call.actor, reviewers, teams)
     return Reply(call.shapes.pull_brief(issue), 201)
+
+
+def _from(issue: Issue, pull: Pull) -> str:
+    return (pull.fork or issue.repository).owner.login.lower()
 
 
 def _pull(call: Call) -> Issue:

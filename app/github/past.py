@@ -1,0 +1,81 @@
+"""Incidents that were, read back from GitHub alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.core.backtest import Past
+from app.core.events import Role
+from app.core.policy import Labels, Policy
+from app.github.history import history, pull_events
+from app.github.inbound import Happened, asks_for_authority, title_of
+from app.ports import DeliveryFailed, Pull, Tracker
+
+SINCE = timedelta(days=90)
+"""How far back incidents are tried against another policy."""
+MOST = 200
+"""So many past incidents are read, the newest: each takes two or three calls of the thousand that a run has an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What GitHub tells of one incident: the issue, its timeline, its postmortem, and what happened by all of them.
+
+    Nobody's rights are in it, nor the answers that an edit has replaced.
+    """
+
+    issue: Mapping[str, Any]
+    timeline: Sequence[Mapping[str, Any]]
+    pull: Pull | None
+    happened: tuple[Happened, ...]
+
+
+def told(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) -> Told:
+    """All that can be asked about that issue.  Raises DeliveryFailed, and Gone when it is out of reach."""
+    number = int(issue["number"])
+    timeline = tracker.timeline(number)
+    pull = tracker.pull_of(f"muster/postmortem-{number}")
+    happened = [*history(issue, timeline, repo, policy)]
+    if pull is not None:
+        happened += pull_events(pull, tracker.timeline(pull.number))
+    return Told(issue, timeline, pull, tuple(happened))
+
+
+def with_rights(
+    happened: Sequence[Happened], labels: Labels, role: Callable[[str, datetime], Role]
+) -> Iterator[Happened]:
+    """The same, with what each might do when they acted, which `role` tells by login and time."""
+    for one in happened:
+        if asks_for_authority(one.event, labels):
+            yield Happened(one.at, replace(one.event, role=role(one.event.by, one.at)))
+        else:
+            yield one
+
+
+def past_incidents(
+    tracker: Tracker, label: str, since: datetime, policy: Policy, *, repo: str, now: datetime
+) -> Iterator[Past]:
+    """The incidents that were updated since then, the newest first, MOST of them; each is asked for as it is taken.
+
+    Everybody is taken for what they may do today, and the newest report for the one that was graded: who has no
+    database has no better.  Raises DeliveryFailed.
+    """
+    roles: dict[str, Role] = {}
+
+    def role(login: str, at: datetime) -> Role:
+        if login not in roles:
+            try:
+                roles[login] = tracker.permission(login)
+            except DeliveryFailed as failed:
+                if failed.retry_after is not None:
+                    raise
+                roles[login] = Role.NONE
+        return roles[login]
+
+    for issue in tracker.incidents_since(label, since)[:MOST]:
+        found = told(tracker, issue, repo, policy)
+        log = tuple((one.at, one.event) for one in with_rights(found.happened, policy.labels, role))
+        yield Past(f"{repo}#{issue['number']}", title_of(issue), log, now)

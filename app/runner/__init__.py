@@ -1,0 +1,6 @@
+"""One run inside GitHub Actions: no server, no database, nothing that outlives it."""
+
+from app.runner.check_policy import check_policy
+from app.runner.workflow import Unusable
+
+__all__ = ["Unusable", "check_policy"]

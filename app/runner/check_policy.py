@@ -1,0 +1,206 @@
+"""The check on a policy file inside GitHub Actions, for teams that run no server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from app.core.backtest import Past, backtest
+from app.core.policy import Policy
+from app.github import inbound
+from app.github.auth import PlainToken
+from app.github.client import Client
+from app.github.past import SINCE, past_incidents
+from app.github.tracker import GitHubTracker
+from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, read, shipped
+from app.ports import DeliveryFailed, Repository, Tracker
+from app.render.review import faulty, review
+from app.runner.workflow import Unusable, Workflow
+
+_TITLE = "Muster policy"
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+"""What comes of an issue that is not what it should be: no reason to say nothing of the policy."""
+_PROGRESS = 25
+"""After so many past incidents the log says how far it is: each takes about a second of GitHub's."""
+_PULLS = ("pull_request", "pull_request_target")
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From which commit or branch to which the policy goes; `old` empty: there was nothing before."""
+
+    old: str
+    new: str
+    workspace: bool
+    """Whether the workspace holds what is checked: after `pull_request_target` it holds the base."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The files that count.  None: there is none."""
+
+    old: str | None
+    new: str | None
+    organisation: str | None
+    compared: bool = True
+    """Whether the old one is known."""
+
+
+def check_policy(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None = None,
+) -> int:
+    """Check the policy file that this run is about; 1 when it has faults, 0 otherwise.
+
+    `tell` writes a line to the log of the run.  `transport` carries the calls to GitHub; None: the network.  Raises
+    Unusable outside a workflow.
+    """
+    workflow = Workflow(environment, tell)
+    payload = workflow.payload()
+    repository = workflow.repository(payload)
+    step = _step(workflow, payload, repository)
+    if step is None:
+        return 0
+    client = Client(workflow.api_url, PlainToken(workflow.token), clock, transport)
+    try:
+        tracker = GitHubTracker(client, repository)
+        texts = _texts(workflow, tracker, step)
+        return 0 if texts is None else _judge(workflow, tracker, repository, texts, clock())
+    finally:
+        client.close()
+
+
+def _step(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _Step | None:
+    """What this run is about; None, and said so, when that is nothing."""
+    branch, event = repository.default_branch, workflow.event
+    if event in _PULLS:
+        pull = payload.get("pull_request") or {}
+        if payload.get("action") == "closed" or pull.get("state") == "closed":
+            workflow.say("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
+            return None
+        return _Step(branch, _commit((pull.get("head") or {}).get("sha")), event == "pull_request")
+    if event == "push":
+        if payload.get("deleted"):
+            workflow.say("notice", "The branch was deleted: there is nothing to check.", title=_TITLE)
+            return None
+        before = str(payload.get("before") or "") if payload.get("ref") == f"refs/heads/{branch}" else branch
+        return _Step(before if before.strip("0") else "", _commit(payload.get("after")), workspace=True)
+    return _Step(branch, workflow.environment.get("GITHUB_SHA") or branch, workspace=True)
+
+
+def _commit(sha: object) -> str:
+    """The commit that is checked.  Raises Unusable: without its name GitHub would show us another one."""
+    if not isinstance(sha, str) or not sha:
+        raise Unusable("the event of this run names no commit.")
+    return sha
+
+
+def _texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
+    """The files; None, and said so, when the new one cannot be read.  Without the old one, only faults are told."""
+    checked_out = workflow.checked_out(PATH) if step.workspace else None
+    try:
+        # A pull request is checked out merged with its base: the lines are those of its own commit.
+        new = tracker.file(PATH, step.new) if workflow.event in _PULLS or checked_out is None else None
+        old = tracker.file(PATH, step.old) if step.old else None
+        return _Texts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
+    except DeliveryFailed as failed:
+        if checked_out is None:
+            workflow.say("warning", f"{PATH} could not be read, so it was not checked. {_help(failed)}", title=_TITLE)
+            return None
+        workflow.say("warning", f"The policy in force could not be read to compare. {_help(failed)}", title=_TITLE)
+        return _Texts(None, checked_out, None, compared=False)
+
+
+def _help(failed: DeliveryFailed) -> str:
+    return (
+        f"{failed}. The step needs GITHUB_TOKEN, and its job the permissions"
+        " contents: read, issues: read and pull-requests: read."
+    )
+
+
+def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
+    faults = _faults(texts.new, texts.organisation)
+    workflow.output("valid", "false" if faults else "true")
+    workflow.output("faults", len(faults))
+    if faults:
+        found = faulty(faults)
+        for fault in faults:
+            message = f"{fault.found}, {fault.wanted}"
+            workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
+        if texts.organisation is None and any(_lacks_organisation(fault) for fault in faults):
+            owner = repository.name.partition("/")[0]
+            told = f"The token of a run may not read {owner}/.github where that is private: give the step one that may."
+            workflow.say("notice", told, title=_TITLE)
+        workflow.summarize(f"## {_TITLE}\n\n{found.summary}")
+        return 1
+    if not texts.compared or texts.new == texts.old:
+        told = f"{PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
+        workflow.say("notice", told if texts.new is not None else f"{_instead(texts)} holds: no {PATH}.", title=_TITLE)
+        return 0
+    old, new = _in_force(workflow, texts), _meant(texts.new, texts.organisation)
+    found = review(old, new, backtest(_past(workflow, tracker, repository, old, now), old, new), now)
+    besides = [] if texts.new is not None else [f"`{PATH}` is taken away: {_instead(texts)} would hold instead."]
+    workflow.summarize("\n\n".join([f"## {_TITLE}", *besides, found.summary]))
+    workflow.say("notice", found.title, title=_TITLE)
+    return 0
+
+
+def _faults(text: str | None, organisation: str | None) -> Sequence[Fault]:
+    """What is wrong with a repository's own file; its organisation's is not for this run to mend."""
+    try:
+        if text is not None:
+            read(text, org=organisation)
+    except PolicyFaults as found:
+        return found.faults
+    return ()
+
+
+def _lacks_organisation(fault: Fault) -> bool:
+    return fault.where == "extends" and "organisation" in fault.found
+
+
+def _meant(text: str | None, organisation: str | None) -> Policy:
+    """What holds by that file, or without one.  Raises PolicyFaults."""
+    if text is not None:
+        return read(text, org=organisation)
+    return shipped(DEFAULT) if organisation is None or _faults(organisation, None) else read(organisation)
+
+
+def _in_force(workflow: Workflow, texts: _Texts) -> Policy:
+    try:
+        return _meant(texts.old, texts.organisation)
+    except PolicyFaults:
+        told = f"The file before has faults and is not in force: compared with the profile {DEFAULT} instead."
+        workflow.say("notice", told, title=_TITLE)
+        return shipped(DEFAULT)
+
+
+def _instead(texts: _Texts) -> str:
+    """What holds where a repository has no file."""
+    return f"the profile `{DEFAULT}`" if texts.organisation is None else "the organisation's policy"
+
+
+def _past(
+    workflow: Workflow, tracker: Tracker, repository: Repository, policy: Policy, now: datetime
+) -> Sequence[Past]:
+    """The incidents of the last months, as many as this run may read; the oldest first."""
+    found: list[Past] = []
+    try:
+        label = policy.labels.incident
+        for past in past_incidents(tracker, label, now - SINCE, policy, repo=repository.name, now=now):
+            found.append(past)
+            if len(found) % _PROGRESS == 0:
+                workflow.tell(f"{len(found)} past incidents read")
+    except DeliveryFailed as failed:
+        told = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_help(failed)}"
+        workflow.say("warning", told, title=_TITLE)
+    except _UNREADABLE as problem:
+        told = f"A past incident is not what it should be, so the policy was tried on {len(found)} ({problem!r:.200})."
+        workflow.say("warning", told, title=_TITLE)
+    return found[::-1]

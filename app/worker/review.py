@@ -1,0 +1,166 @@
+"""What a pull request would do to the policy, shown as a check on its newest commit before anybody merges it.
+
+A pull request that leaves the file alone is not spoken to.  A push that brings a faulty file to the default branch gets
+the same check: the file never takes effect, and whoever pushed it should see that where they look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from app.core.backtest import Past, backtest
+from app.core.policy import Policy
+from app.github import inbound
+from app.github.inbound import Proposed, Pushed
+from app.github.past import MOST, SINCE
+from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, shipped
+from app.ports import Annotation, Check, DeliveryFailed, Lane, Repository, Tracker
+from app.render.review import Review, faulty, review
+from app.store import inbox, incidents, policies
+from app.store.inbox import Delivery
+from app.store.policies import Place
+from app.worker.desk import Desk
+from app.worker.parked import UNREADABLE
+
+log = structlog.get_logger()
+
+NAME = "Muster policy"
+_PATIENCE = timedelta(days=1)
+"""What still fails after so long is left: whoever waits for the check pushes again."""
+_LAG = timedelta(minutes=1)
+"""So long GitHub may tell of a commit whose files it does not show yet."""
+_PUSHED = (
+    "This file is on the default branch and never takes effect: the last good one does, until this one is mended. "
+    "Muster says so once, on an open incident."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A delivery that may change the policy, read."""
+
+    delivery: Delivery
+    found: Proposed | Pushed
+
+
+def proposals(lane: Lane, waiting: Sequence[Delivery]) -> list[Proposal]:
+    """Those of the deliveries that wait in a lane which are about the policy and not about an incident."""
+    found = (
+        (delivery, _proposed(lane, delivery)) for delivery in waiting if delivery.event in ("pull_request", "push")
+    )
+    return [Proposal(delivery, what) for delivery, what in found if what is not None]
+
+
+def _proposed(lane: Lane, delivery: Delivery) -> Proposed | Pushed | None:
+    try:
+        return inbound.proposed(delivery.event, inbound.payload_of(delivery.body), lane, delivery.received_at)
+    except UNREADABLE:
+        return None  # whoever reads it next says so
+
+
+def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now: datetime) -> bool:
+    """Show the check for the newest of these; a newer commit supersedes those before it.
+
+    False when it has to wait, because GitHub does not take it now.
+    """
+    *_, newest = sorted(waiting, key=_order)
+    done = "taken", ""
+    try:
+        check = _check(desk, desk.tracker(repository), repository, newest, now)
+        if check is not None:
+            desk.failpoints.reach("before_post")
+            desk.tracker(repository).check(check)
+            desk.failpoints.reach("after_post_before_mark")
+    except DeliveryFailed as failed:
+        never = failed.retry_after is None or now - newest.delivery.received_at >= _PATIENCE
+        log.warning("policy not checked", repository=repository.name, never=never, reason=str(failed))
+        if not never:
+            return False
+        done = "ignored", str(failed)
+    with desk.database.transaction() as db:
+        for proposal in waiting:
+            inbox.settle(db, proposal.delivery, *(done if proposal is newest else ("ignored", "superseded")))
+    return True
+
+
+def _order(proposal: Proposal) -> datetime:
+    """GitHub tells times to the second; within one, deliveries stand in the order of their arrival."""
+    return proposal.found.at if isinstance(proposal.found, Proposed) else proposal.delivery.received_at
+
+
+def _check(desk: Desk, tracker: Tracker, repository: Repository, proposal: Proposal, now: datetime) -> Check | None:
+    """What is to be shown; None: nothing."""
+    found = proposal.found
+    text = tracker.file(PATH, found.head)
+    if isinstance(found, Pushed):
+        return _check_push(desk, tracker, repository, found.head, text, now)
+    force = desk.policies.of(desk.database, tracker, repository, now).policy
+    with desk.database.transaction() as db:
+        kept = policies.kept(db, Place.repository(repository.id))
+    if kept.checked_at is None:
+        raise DeliveryFailed("the policy in force is not known now", retry_after=5)
+    if text == kept.newest or (change := tracker.change(found.pull, PATH)) == "none":
+        return None
+    if text is None and change == "written" and now - proposal.delivery.received_at < _LAG:
+        raise DeliveryFailed("the file cannot be seen yet", retry_after=5)
+    try:
+        new = desk.policies.proposed(desk.database, tracker, repository, text, now)
+    except PolicyFaults as faults:
+        return checked(found.head, faulty(faults.faults), faults.faults)
+    new = with_known_shifts(new, force)
+    shown = review(force, new, backtest(past(desk, repository, now), force, new), now)
+    return checked(found.head, shown, (), "" if text is not None else _taken_away(new))
+
+
+def _check_push(
+    desk: Desk, tracker: Tracker, repository: Repository, head: str, text: str | None, now: datetime
+) -> Check | None:
+    if text is None:
+        return None
+    try:
+        desk.policies.proposed(desk.database, tracker, repository, text, now)
+    except PolicyFaults as faults:
+        return checked(head, faulty(faults.faults), faults.faults, _PUSHED)
+    return None
+
+
+def with_known_shifts(new: Policy, old: Policy) -> Policy:
+    """The new policy with the shifts of those feeds that the old one names too; the others wait until it is merged."""
+    known = {
+        name: replace(rotation, shifts=old.rotations[name].shifts)
+        for name, rotation in new.rotations.items()
+        if rotation.feed and name in old.rotations and old.rotations[name].feed == rotation.feed
+    }
+    return replace(new, rotations={**new.rotations, **known}) if known else new
+
+
+def _taken_away(new: Policy) -> str:
+    below = f"the profile `{DEFAULT}`" if new is shipped(DEFAULT) else "the organisation's policy"
+    return f"`{PATH}` is taken away: {below} would hold instead."
+
+
+def checked(sha: str, found: Review, faults: Sequence[Fault], besides: str = "") -> Check:
+    """The check on that commit; `besides` is said before everything else."""
+    return Check(
+        name=NAME,
+        sha=sha,
+        success=not faults,
+        title=found.title,
+        summary=f"{besides}\n\n{found.summary}" if besides else found.summary,
+        annotations=tuple(
+            Annotation(PATH, one.line, one.column, one.where, f"{one.found}, {one.wanted}") for one in faults
+        ),
+    )
+
+
+def past(desk: Desk, repository: Repository, now: datetime) -> list[Past]:
+    """The incidents of that repository of the last months, as our own log has them."""
+    with desk.database.transaction() as db:
+        return [
+            Past(f"{repository.name}#{lane.number}", stored.incident.title, incidents.log(db, lane), now)
+            for lane, stored in incidents.declared_since(db, repository.id, now - SINCE, MOST)
+        ]

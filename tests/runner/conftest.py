@@ -1,0 +1,135 @@
+"""A repository on the pretend GitHub, and a runner that GitHub Actions would start for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.github.manifest import EVENTS, PERMISSIONS
+from app.runner import check_policy
+from app.sandbox import AppRegistration, PretendGitHub
+from app.sandbox.world import Repository
+from tests.shell.night import POLICY, SEV1, HandClock, Wire
+
+READ = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
+FILE = ".github/incidents.yml"
+
+
+@dataclass
+class Run:
+    """What a run has left behind."""
+
+    code: int
+    log: list[str]
+    summary: str
+    outputs: dict[str, str]
+
+
+@dataclass
+class Runner:
+    """A machine of GitHub's, with one repository to look after."""
+
+    github: PretendGitHub
+    shop: Repository
+    clock: HandClock
+    folder: Path
+    rights: dict[str, str] = field(default_factory=lambda: dict(READ))
+    calls: int = 0
+    wire: Callable[[], Wire] = Wire
+
+    def token(self) -> str:
+        """The token of a run, with the rights that its job asks for."""
+        assert self.shop.installation is not None
+        found = self.github.auth.issue(self.shop.installation, frozenset({self.shop.id}), self.rights)
+        return found.token
+
+    def environment(self, event: str, payload: Any) -> dict[str, str]:
+        (self.folder / "event.json").write_text(json.dumps({"repository": self.repository, **payload}))
+        return {
+            "GITHUB_EVENT_NAME": event,
+            "GITHUB_EVENT_PATH": str(self.folder / "event.json"),
+            "GITHUB_REPOSITORY": "octo/shop",
+            "GITHUB_API_URL": self.github.api_url,
+            "GITHUB_TOKEN": self.token(),
+            "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
+            "GITHUB_OUTPUT": str(self.folder / "output"),
+        }
+
+    @property
+    def repository(self) -> dict[str, Any]:
+        return {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
+
+    def run(self, event: str, payload: Any, **changed: str) -> Run:
+        """One run; `changed` are further names of its environment."""
+        for name in ("summary.md", "output"):
+            (self.folder / name).unlink(missing_ok=True)
+        log: list[str] = []
+        wire, mark = self.wire(), self.github.mark()
+        try:
+            environment = self.environment(event, payload) | changed
+            code = check_policy(environment, log.append, self.clock, wire)
+        finally:
+            wire.end()
+        self.calls = len(self.github.calls_since(mark))
+        summary, output = self.folder / "summary.md", self.folder / "output"
+        lines = output.read_text().splitlines() if output.exists() else []
+        return Run(
+            code,
+            log,
+            summary.read_text() if summary.exists() else "",
+            dict(line.split("=", 1) for line in lines),
+        )
+
+    def proposes(self, text: str | None, branch: str = "other") -> dict[str, Any]:
+        """Ada opens a pull request with that file: the payload of its event."""
+        ada = self.github.person("ada")
+        ada.pushes(self.shop, FILE, text, branch=branch)
+        return self.pull(ada.opens_pull(self.shop, branch, "Another policy"))
+
+    def pull(self, number: int, action: str = "opened") -> dict[str, Any]:
+        return {"action": action, "pull_request": self.github.shapes.pull(self.shop.issue(number))}
+
+    def happened(self, minutes: int = 8) -> int:
+        """An incident that was acknowledged after so many minutes, and resolved and closed within the hour."""
+        mona = self.github.person("mona")
+        number = mona.opens(self.shop, "Checkout is down", SEV1, ["incident"])
+        self.passes(minutes)
+        mona.comments(self.shop, number, "/ack")
+        self.passes(30)
+        mona.comments(self.shop, number, "/resolve the pool is larger now")
+        mona.closes(self.shop, number)
+        self.passes(30)
+        return number
+
+    def passes(self, minutes: float) -> None:
+        self.clock.at = self.clock.at.fromtimestamp(self.clock.at.timestamp() + minutes * 60, self.clock.at.tzinfo)
+
+    def workspace(self, text: str) -> str:
+        """A checkout with that file; its path."""
+        file = self.folder / "checkout" / FILE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return str(self.folder / "checkout")
+
+
+@cache
+def registered() -> AppRegistration:
+    return AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    clock = HandClock.tonight()
+    with PretendGitHub(clock, registered()) as github:
+        for login in ("mona", "hubot", "ada", "grace", "stranger"):
+            github.add_person(login)
+        shop = github.add_repository("octo/shop", files={FILE: POLICY, "README.md": "# shop\n"})
+        for login in ("mona", "hubot", "ada", "grace"):
+            shop.permit(login, "write")
+        yield Runner(github, shop, clock, tmp_path)

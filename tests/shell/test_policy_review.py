@@ -1,0 +1,483 @@
+"""A pull request that changes the policy hears what it would do, on its newest commit, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.core.backtest import backtest
+from app.core.policy import Duration, Policy, Rotation, Shift
+from app.failpoint import Failpoints
+from app.github.client import Answer
+from app.github.past import MOST, SINCE, past_incidents
+from app.github.tracker import GitHubTracker
+from app.policy_file import read
+from app.ports import Annotation, Check, Repository
+from app.sandbox.world import CheckRun
+from app.store import incidents
+from app.worker.review import past, with_known_shifts
+from tests.sandbox.conftest import shared_data
+from tests.sandbox.test_contract import description, openapi
+from tests.shell.night import POLICY, SEV1, Night
+from tests.shell.test_crashes import Died, Mortal, die
+from tests.shell.test_github_contract import Checked, checked
+
+__all__ = ["checked", "description", "openapi", "shared_data"]
+
+FILE = ".github/incidents.yml"
+FASTER = POLICY + "severities:\n  sev1: {acknowledge: 2m}\n"
+FAULTY = POLICY.replace("extends: guide", "extends: nothing").replace("Europe/Berlin", "Atlantis")
+HOPELESS = POLICY + "".join(f"unknown-{number}: 1\n" for number in range(60))
+
+
+def proposes(night: Night, text: str | None, branch: str = "faster", path: str = FILE) -> int:
+    """Ada opens a pull request with that file; its number."""
+    ada = night.github.person("ada")
+    ada.pushes(night.shop, path, text, branch=branch)
+    number = ada.opens_pull(night.shop, branch, "Another policy")
+    night.later()
+    return number
+
+
+def checks(night: Night, sha: str = "") -> list[CheckRun]:
+    """The check runs there are, on that commit or on any."""
+    return [run for run in night.shop.check_runs.values() if sha in ("", run.head_sha)]
+
+
+def head(night: Night, number: int) -> str:
+    pull = night.shop.issue(number).pull
+    assert pull is not None
+    return pull.head_sha
+
+
+def calls_of(night: Night, mark: int) -> list[str]:
+    """What was asked of GitHub since then, without the names of what was asked for."""
+    told = (f"{call.method} {call.path}" for call in night.github.calls_since(mark) if "access_tokens" not in call.path)
+    return [one.replace("/api/v3/repos/octo/shop", "").split("?")[0] for one in told]
+
+
+def reported(night: Night) -> int:
+    number = night.github.person("stranger").opens(night.shop, "Checkout is down", SEV1, ["incident"])
+    night.later()
+    return number
+
+
+def test_a_good_change_is_shown_with_what_it_would_have_done(tonight: Night) -> None:
+    number = reported(tonight)
+    tonight.passes(minutes=3)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.later()
+    pull = proposes(tonight, FASTER)
+    (run,) = checks(tonight)
+    assert (run.name, run.head_sha, run.status, run.conclusion) == (
+        "Muster policy",
+        head(tonight, pull),
+        "completed",
+        "success",
+    )
+    assert run.annotations == []
+    assert "1" in run.output["title"]
+    assert "acknowledge" in run.output["summary"]
+    assert "octo/shop" in run.output["summary"], "the incident that would have gone otherwise is named"
+    assert tonight.shop.issue(pull).comments == [], "nobody is spoken to"
+    tonight.passes(minutes=30)
+    assert len(checks(tonight)) == 1
+
+
+def test_a_fault_stands_at_its_line_until_a_push_mends_it(tonight: Night) -> None:
+    pull = proposes(tonight, FAULTY)
+    first = head(tonight, pull)
+    (run,) = checks(tonight, first)
+    assert run.conclusion == "failure"
+    profile, zone = run.annotations
+    assert profile["path"] == FILE
+    assert (profile["start_line"], profile["end_line"], profile["start_column"]) == (1, 1, 10)
+    assert (profile["annotation_level"], profile["title"]) == ("failure", "extends")
+    assert profile["message"].startswith("'nothing' ")
+    assert (zone["start_line"], zone["title"]) == (2, "timezone")
+
+    tonight.github.person("ada").pushes(tonight.shop, FILE, FASTER, branch="faster")
+    tonight.later()
+    (mended,) = checks(tonight, head(tonight, pull))
+    assert (mended.conclusion, mended.annotations) == ("success", [])
+    assert len(checks(tonight)) == 2
+    assert checks(tonight, first)[0].conclusion == "failure", "what was said of the old commit stays"
+
+
+def test_the_newest_of_several_pushes_is_answered(tonight: Night) -> None:
+    ada = tonight.github.person("ada")
+    ada.pushes(tonight.shop, FILE, FAULTY, branch="faster")
+    pull = ada.opens_pull(tonight.shop, "faster", "Another policy")
+    ada.pushes(tonight.shop, FILE, HOPELESS, branch="faster")
+    ada.pushes(tonight.shop, FILE, FASTER, branch="faster")
+    tonight.later()
+    (run,) = checks(tonight)
+    assert (run.head_sha, run.conclusion) == (head(tonight, pull), "success")
+    assert set(tonight.deliveries().values()) <= {"taken", "ignored"}
+
+
+def test_a_fork_is_read_through_the_repository_that_it_asks(tonight: Night) -> None:
+    stranger = tonight.github.person("stranger")
+    fork = stranger.forks(tonight.shop)
+    stranger.pushes(fork, FILE, FAULTY, branch="better")
+    pull = stranger.opens_pull(tonight.shop, "stranger:better", "I know better")
+    tonight.later()
+    (run,) = checks(tonight, head(tonight, pull))
+    assert run.conclusion == "failure"
+    stranger.pushes(fork, FILE, FASTER, branch="better")
+    tonight.later()
+    assert [run.conclusion for run in checks(tonight, head(tonight, pull))] == ["success"]
+    assert "octo/shop" in {call.path[len("/api/v3/repos/") :][:9] for call in tonight.github.calls_since(0)}
+    assert not any("/repos/stranger" in call.path for call in tonight.github.calls_since(0))
+
+
+def test_a_pull_request_that_leaves_the_policy_alone_costs_one_call(tonight: Night) -> None:
+    reported(tonight)
+    mark = tonight.github.mark()
+    proposes(tonight, "# shop, open all night\n", path="README.md")
+    assert calls_of(tonight, mark) == [f"GET /contents/{FILE}"]
+    assert checks(tonight) == []
+
+
+def test_a_branch_from_before_the_last_change_does_not_change_the_policy(tonight: Night) -> None:
+    ada = tonight.github.person("ada")
+    ada.pushes(tonight.shop, "README.md", "# shop, open all night\n", branch="old")
+    ada.pushes(tonight.shop, FILE, FASTER)
+    reported(tonight)
+    mark = tonight.github.mark()
+    pull = ada.opens_pull(tonight.shop, "old", "A better README")
+    tonight.later()
+    assert calls_of(tonight, mark) == [f"GET /contents/{FILE}", f"GET /pulls/{pull}/files"]
+    assert checks(tonight) == []
+
+
+def test_whoever_aims_at_another_branch_is_answered_then(tonight: Night) -> None:
+    ada = tonight.github.person("ada")
+    ada.pushes(tonight.shop, FILE, FASTER, branch="next")
+    ada.pushes(tonight.shop, "README.md", "# shop\n\nnext\n", branch="next")
+    # The branch `release` has that policy already, so against it only the README changes.
+    git = tonight.shop.git
+    parent = git.commits[git.refs["refs/heads/next"]].parents[0]
+    git.refs["refs/heads/release"] = parent
+    pull = ada.opens_pull(tonight.shop, "next", "README", base="release")
+    tonight.later()
+    assert checks(tonight) == []
+    ada.retargets(tonight.shop, pull, "main")
+    tonight.later()
+    assert [run.conclusion for run in checks(tonight, head(tonight, pull))] == ["success"]
+    ada.edits_issue(tonight.shop, pull, title="Another policy")
+    tonight.later()
+    assert len(checks(tonight)) == 1
+
+
+def test_taking_the_file_away_says_what_would_hold(tonight: Night) -> None:
+    proposes(tonight, None)
+    (run,) = checks(tonight)
+    assert run.conclusion == "success"
+    assert "profile `guide` would hold" in run.output["summary"]
+
+
+def test_a_faulty_policy_that_was_merged_is_shown_on_its_commit(tonight: Night) -> None:
+    number = reported(tonight)
+    pull = proposes(tonight, FAULTY)
+    merged = tonight.github.person("ada").merges(tonight.shop, pull)
+    tonight.later()
+    (run,) = checks(tonight, merged)
+    assert run.conclusion == "failure"
+    assert len(run.annotations) == 2
+    assert "never takes effect: the last good one does" in run.output["summary"]
+    assert len([body for body in tonight.notices(number) if "last good" in body]) == 1
+
+    mended = tonight.github.person("ada").pushes(tonight.shop, FILE, FASTER)
+    tonight.later()
+    assert checks(tonight, mended) == [], "a good one takes effect and needs no words"
+
+
+def test_a_pull_request_that_mends_a_merged_fault_is_answered(tonight: Night) -> None:
+    tonight.github.person("ada").pushes(tonight.shop, FILE, FAULTY)
+    tonight.later()
+    pull = proposes(tonight, FASTER)
+    assert [run.conclusion for run in checks(tonight, head(tonight, pull))] == ["success"]
+
+
+def test_more_faults_than_go_into_one_request(tonight: Night) -> None:
+    mark = tonight.github.mark()
+    proposes(tonight, HOPELESS)
+    (run,) = checks(tonight)
+    assert (run.conclusion, len(run.annotations)) == ("failure", 60)
+    assert len({one["start_line"] for one in run.annotations}) == 60
+    assert [call for call in calls_of(tonight, mark) if "check-run" in call][1:] == [
+        "POST /check-runs",
+        f"PATCH /check-runs/{run.id}",
+    ]
+
+
+@pytest.mark.parametrize("call", [("POST", "/check-runs"), ("PATCH", "/check-runs/")], ids=" ".join)
+@pytest.mark.parametrize("text", [FASTER, HOPELESS], ids=["good", "hopeless"])
+def test_a_death_before_the_answer_is_heard_leaves_one_check(tonight: Night, text: str, call: tuple[str, str]) -> None:
+    wire = Mortal([call])
+    tonight.wire = wire
+    tonight.move_in()
+    try:
+        if text == FASTER and call[0] == "PATCH":
+            proposes(tonight, text)  # a good one is said in one call, and nobody dies
+        else:
+            with pytest.raises(Died):
+                proposes(tonight, text)
+            tonight.move_in()
+            tonight.later()
+        (run,) = checks(tonight)
+        assert (run.status, len(run.annotations)) == ("completed", 0 if text == FASTER else 60)
+    finally:
+        wire.end()
+
+
+@pytest.mark.parametrize("gap", ["after_claim", "before_post", "after_post_before_mark"])
+def test_a_death_in_any_gap_leaves_one_check(tonight: Night, gap: str) -> None:
+    tonight.ends_at = lambda: Failpoints(f"{gap}:1", end=die)
+    tonight.move_in()
+    with pytest.raises(Died):
+        proposes(tonight, FAULTY)
+    tonight.ends_at = Failpoints
+    tonight.move_in()
+    tonight.later()
+    (run,) = checks(tonight)
+    assert (run.status, len(run.annotations)) == ("completed", 2)
+
+
+def test_while_github_is_away_the_check_waits_and_then_comes_once(tonight: Night) -> None:
+    tonight.github.faults.add("status", status=502, method="POST", path="/check-runs", times=2)
+    proposes(tonight, FASTER)
+    assert checks(tonight) == []
+    tonight.later()
+    tonight.later()
+    assert len(checks(tonight)) == 1
+    assert "sorted" not in tonight.deliveries().values()
+
+
+def test_what_github_does_not_take_for_a_day_is_left(tonight: Night) -> None:
+    tonight.github.faults.add("status", status=502, method="POST", path="/check-runs", times=99)
+    proposes(tonight, FASTER)
+    assert "sorted" in tonight.deliveries().values()
+    tonight.clock.at += timedelta(days=1)
+    tonight.settle()
+    assert "sorted" not in tonight.deliveries().values()
+    assert checks(tonight) == []
+
+
+def test_a_commit_whose_files_cannot_be_seen_yet_is_not_taken_for_a_removal(tonight: Night) -> None:
+    tonight.github.faults.add("status", status=404, method="GET", path="/contents/", times=1)
+    ada = tonight.github.person("ada")
+    ada.pushes(tonight.shop, FILE, FASTER, branch="faster")
+    ada.opens_pull(tonight.shop, "faster", "Another policy")
+    tonight.settle()
+    assert checks(tonight) == []
+    tonight.later()
+    (run,) = checks(tonight)
+    assert "acknowledge" in run.output["title"]
+
+
+def test_without_the_permission_it_ends_quietly(tonight: Night) -> None:
+    assert tonight.shop.installation is not None
+    tonight.shop.installation.permissions = {
+        name: level for name, level in tonight.shop.installation.permissions.items() if name != "checks"
+    }
+    mark = tonight.github.mark()
+    proposes(tonight, FASTER)
+    asked = len(tonight.github.calls_since(mark))
+    tonight.passes(minutes=5)
+    assert len(tonight.github.calls_since(mark)) == asked, "it is not asked again"
+    assert checks(tonight) == []
+    assert "sorted" not in tonight.deliveries().values()
+
+
+def test_a_pull_request_that_is_reopened_has_its_answer_already(tonight: Night) -> None:
+    ada, pull = tonight.github.person("ada"), proposes(tonight, FASTER)
+    ada.closes(tonight.shop, pull)
+    ada.reopens(tonight.shop, pull)
+    tonight.later()
+    assert len(checks(tonight)) == 1
+
+
+class Overheard:
+    """GitHub with one check run on the commit, of the App with that id; remembers what is written."""
+
+    app_id = 3
+
+    def __init__(self, app: int, status: str, annotations: int) -> None:
+        output = {"annotations_count": annotations}
+        self.row = {"id": 5, "app": {"id": app}, "status": status, "output": output}
+        self.written: list[tuple[str, str, int]] = []
+
+    def pages(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
+        return iter([self.row])
+
+    def call(self, installation: int, method: str, path: str, *, json: Any, params: Any = None) -> Answer:
+        sent = len(json["output"].get("annotations", ()))
+        self.written.append((method, json["status"], sent))
+        return Answer(201, {"id": 6}, {})
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "there", "written"),
+    [
+        (4, "completed", 120, [("POST", "in_progress", 50), ("PATCH", "in_progress", 50), ("PATCH", "completed", 20)]),
+        (3, "completed", 120, []),
+        (3, "in_progress", 0, [("PATCH", "in_progress", 50), ("PATCH", "in_progress", 50), ("PATCH", "completed", 20)]),
+        (3, "in_progress", 50, [("PATCH", "in_progress", 50), ("PATCH", "completed", 20)]),
+        (3, "in_progress", 100, [("PATCH", "completed", 20)]),
+        (3, "in_progress", 120, [("PATCH", "completed", 0)]),
+    ],
+)
+def test_only_what_lacks_is_sent(app: int, status: str, there: int, written: list[tuple[str, str, int]]) -> None:
+    github = Overheard(app, status, there)
+    faults = tuple(Annotation(FILE, line, 1, "zone", "unknown") for line in range(1, 121))
+    tracker = GitHubTracker(github, Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
+    tracker.check(Check("Muster policy", "a" * 40, False, "120 faults", "All of them", faults))
+    assert github.written == written
+
+
+def test_the_postmortem_may_not_bring_a_policy_in_unseen(tonight: Night) -> None:
+    number = reported(tonight)
+    mona = tonight.github.person("mona")
+    mona.comments(tonight.shop, number, "/resolve the pool is larger now")
+    tonight.later()
+    mona.closes(tonight.shop, number)
+    tonight.later()
+    (pull,) = tonight.shop.pulls
+    assert checks(tonight) == []
+    mona.pushes(tonight.shop, FILE, FAULTY, branch=f"muster/postmortem-{number}")
+    tonight.later()
+    assert [run.conclusion for run in checks(tonight, head(tonight, pull.number))] == ["failure"]
+
+
+def test_the_actions_host_tries_the_same_incidents_and_finds_the_same(tonight: Night) -> None:
+    mona, ada = tonight.github.person("mona"), tonight.github.person("ada")
+    first, second = reported(tonight), reported(tonight)
+    tonight.passes(minutes=6)
+    mona.comments(tonight.shop, first, "/ack")
+    tonight.later()
+    ada.labels(tonight.shop, second, "sev3")
+    tonight.passes(minutes=9)
+    mona.comments(tonight.shop, second, "/ack\n/update we look at it")
+    mona.comments(tonight.shop, first, "/resolve the pool is larger now")
+    tonight.later()
+    mona.closes(tonight.shop, first)
+    tonight.later()
+    ada.merges(tonight.shop, tonight.shop.pulls[0].number)
+    tonight.passes(minutes=20)
+    repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
+    desk, now, old, new = tonight.built.desk, tonight.clock(), read(POLICY), read(FASTER)
+    own = backtest(past(desk, repository, now), old, new)
+    tracker = desk.tracker(repository)
+    asked = [*past_incidents(tracker, "incident", now - SINCE, old, repo="octo/shop", now=now)]
+    assert backtest(sorted(asked, key=lambda one: one.name), old, new) == own
+    assert own.tried == 2
+    assert [one.name for one in own.compared] == ["octo/shop#1"]
+
+
+class Busy:
+    """A repository with more incidents than anybody reads."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def incidents_since(self, label: str, updated: datetime) -> list[dict[str, Any]]:
+        row = {"title": "Down", "body": "", "user": {"login": "mona"}, "created_at": "2026-03-01T09:00:00Z"}
+        return [{**row, "number": number} for number in range(1, 251)]
+
+    def timeline(self, number: int) -> list[Any]:
+        self.asked += 1
+        return []
+
+    def pull_of(self, branch: str) -> None:
+        return None
+
+
+def test_no_more_are_read_than_a_run_may_ask_for() -> None:
+    busy, now = Busy(), datetime(2026, 3, 14, tzinfo=UTC)
+    found = past_incidents(busy, "incident", now - SINCE, read(POLICY), repo="octo/shop", now=now)  # type: ignore[arg-type]
+    next(found)
+    assert busy.asked == 1, "each is asked for as it is taken"
+    assert len(list(found)) == MOST - 1
+    assert busy.asked == MOST
+
+
+def test_what_a_proposal_names_is_not_fetched_before_it_is_merged(tonight: Night) -> None:
+    rota = "rotations:\n  nights: {people: [mona], feed: %s, starts: 2026-01-05}\n"
+    mark = tonight.github.mark()
+    proposes(tonight, POLICY + rota % "rotas/on-call.ics")
+    assert [run.conclusion for run in checks(tonight)] == ["success"]
+    assert not any("rotas" in call for call in calls_of(tonight, mark))
+
+
+def test_the_shifts_that_are_known_count_on_both_sides() -> None:
+    start = datetime(2026, 3, 14, tzinfo=UTC)
+    shifts = (Shift(start, start + timedelta(days=1), 0, "mona"),)
+    known = Rotation(people=("hubot",), feed="a.ics", shifts=shifts)
+    old = Policy(rotations={"on-call": known, "other": known})
+    new = Policy(
+        rotations={
+            "on-call": replace(known, shifts=(), turn=Duration(timedelta(days=1))),
+            "other": replace(known, shifts=(), feed="b.ics"),
+            "new": replace(known, shifts=()),
+        }
+    )
+    filled = with_known_shifts(new, old).rotations
+    assert [filled[name].shifts for name in ("on-call", "other", "new")] == [shifts, (), ()]
+
+
+def test_only_the_incidents_of_the_last_months_are_tried(tonight: Night) -> None:
+    numbers = [reported(tonight)]
+    tonight.clock.at += timedelta(days=60)
+    numbers += [reported(tonight), reported(tonight)]
+
+    def known(days: int, most: int = 200) -> list[int]:
+        since = tonight.clock() - timedelta(days=days)
+        with tonight.database.transaction() as db:
+            return [lane.number for lane, _ in incidents.declared_since(db, tonight.shop.id, since, most)]
+
+    assert known(90) == numbers
+    assert known(30) == numbers[1:]
+    assert known(90, most=2) == numbers[1:], "the newest"
+    assert known(0) == []
+
+
+def test_every_call_is_as_github_describes_it(tonight: Night, checked: Checked) -> None:
+    reported(tonight)
+    proposes(tonight, HOPELESS)
+    proposes(tonight, FASTER, branch="better")
+    assert len(checks(tonight)) == 2
+    assert checked.faults == []
+
+
+class Listing(Overheard):
+    """GitHub with these files in every pull request."""
+
+    def __init__(self, *rows: dict[str, str]) -> None:
+        super().__init__(3, "", 0)
+        self.rows = rows
+
+    def pages(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
+        return iter(self.rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "change"),
+    [
+        ([], "none"),
+        ([{"filename": "README.md", "status": "modified"}], "none"),
+        ([{"filename": FILE, "status": "added"}], "written"),
+        ([{"filename": FILE, "status": "modified"}], "written"),
+        ([{"filename": FILE, "status": "removed"}], "removed"),
+        ([{"filename": "old.yml", "status": "renamed", "previous_filename": FILE}], "removed"),
+        ([{"filename": FILE, "status": "renamed", "previous_filename": "new.yml"}], "written"),
+    ],
+)
+def test_what_a_pull_request_does_to_the_file(rows: list[dict[str, str]], change: str) -> None:
+    tracker = GitHubTracker(Listing(*rows), Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
+    assert tracker.change(9, FILE) == change

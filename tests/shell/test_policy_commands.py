@@ -164,6 +164,45 @@ def test_the_scene_is_taken_as_it_is_written(file: str) -> None:
     assert (rows[0]["step"], rows[0]["note"]) == ("sev1", "a security breach is at least sev1")
 
 
+CALENDAR = """\
+BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//example//on call//EN
+BEGIN:VEVENT
+UID:1@example.com
+DTSTAMP:20260101T000000Z
+DTSTART:20260306T090000Z
+DTEND:20260307T000000Z
+RRULE:FREQ=YEARLY
+SUMMARY:On call: Ada Lovelace
+END:VEVENT
+END:VCALENDAR
+"""
+FED = """\
+people: {ada: {name: Ada Lovelace}, mona: {}}
+rotations: {on-call: {people: [mona], feed: docs/on-call.ics}}
+"""
+
+
+def test_a_calendar_in_the_repository_says_who_is_on_call(tmp_path: Path) -> None:
+    (tmp_path / ".github").mkdir()
+    (tmp_path / "docs").mkdir()
+    file = tmp_path / ".github/incidents.yml"
+    file.write_text(FED, "utf-8")
+
+    def paged() -> list[list[str]]:
+        return [row["to"] for row in json.loads(policy("simulate", str(file), *SIMULATE, "--json").out)][:2]
+
+    assert paged()[1] == ["mona"], "by turns, until there is a calendar"
+    (tmp_path / "docs/on-call.ics").write_text(CALENDAR, "utf-8")
+    assert paged()[1] == ["ada"]
+    (tmp_path / "docs/on-call.ics").write_text("nonsense", "utf-8")
+    ended = policy("simulate", str(file), *SIMULATE)
+    assert ended.code == 1
+    assert ended.err.count("\n") == 1
+    assert "on-call.ics" in ended.err
+
+
 def test_a_file_with_faults_is_not_simulated(tmp_path: Path) -> None:
     (tmp_path / "bad.yml").write_text("silence: many\n")
     done = policy("simulate", str(tmp_path / "bad.yml"), *SIMULATE)

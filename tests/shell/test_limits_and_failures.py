@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.shell.night import SEV1, Night
+from app.github.auth import AppKey
+from app.github.client import Client
+from tests.shell.night import SEV1, Night, Wire
 
 
 def opens(tonight: Night) -> int:
@@ -157,6 +159,23 @@ def test_tokens_are_renewed_before_their_hour_is_over(tonight: Night) -> None:
     calls = tonight.github.calls_since(mark)
     assert not [call for call in calls if call.status == 401]
     assert 2 <= len([call for call in calls if "access_tokens" in call.path]) <= 4
+
+
+@pytest.mark.parametrize("seconds", [240, -240])
+def test_d5_a_clock_that_is_four_minutes_off_is_believed(tonight: Night, seconds: int) -> None:
+    tonight.later()
+    off, wire = timedelta(seconds=seconds), Wire()
+    key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
+    client = Client(tonight.github.api_url, key, lambda: tonight.clock() + off, wire)
+    (installation,) = client.installations()
+    mark = tonight.github.mark()
+    for _ in range(5 * 60):
+        client.call(installation, "GET", f"/repos/{tonight.shop.full_name}")
+        tonight.clock.at += timedelta(minutes=1)
+    wire.end()
+    calls = tonight.github.calls_since(mark)
+    assert {call.status for call in calls} <= {200, 201}, "never a 401"
+    assert len([call for call in calls if "access_tokens" in call.path]) == 6, "one an hour, five minutes early"
 
 
 def test_c6_a_suspended_installation_waits_and_goes_on(tonight: Night) -> None:

@@ -59,9 +59,10 @@ class Reading:
 
     def extends(self, default: str, known: tuple[str, ...]) -> str:
         """The profile that the file builds on, or `org`; `default` when it does not say, or says what cannot be."""
+        known = (*known, ORG)
         for key, node in self.tree.pairs:
             if key.value == EXTENDS:
-                if isinstance(node, Text) and node.value in (*known, ORG):
+                if isinstance(node, Text) and node.value in known:
                     return node.value
                 if isinstance(node, Text):
                     wrong = one_of(node.value, "a profile", known)

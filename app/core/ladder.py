@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import cast
 
 from app.core.effects import Announce, Escalate
 from app.core.incident import Grade, Incident, replace
 from app.core.policy import ON_CALL, Duration, Policy, Step, Until, Via
 from app.core.rota import people_of
 from app.core.severity import Severity
-
-_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +35,8 @@ class Reached:
 
 def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """The steps that run until the incident is resolved, in order; without any, those of the next higher severity."""
-    key = incident.severity, incident.laddered_at, incident.reopened
-    known = policy.rungs.get(key)
-    if known is None:
-        if len(policy.rungs) > _REMEMBERED:
-            policy.rungs.clear()
-        known = policy.rungs[key] = _management(incident, policy)
-    return cast("tuple[Rung, ...]", known)
+    key = "ladder", incident.severity, incident.laddered_at, incident.reopened
+    return policy.once(key, lambda: _management(incident, policy))
 
 
 def _management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:

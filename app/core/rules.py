@@ -20,13 +20,7 @@ def rules(policy: Policy, incident: Incident) -> Policy:
 def ruled(policy: Policy, report: Report) -> Policy:
     """The policy as it holds for an incident with that report."""
     wanted = (tuple(name.casefold() for name in report.services), report.kind)
-    known = policy.ruled.get(wanted)
-    if known is None:
-        known = _ruled(policy, *wanted)
-        if len(policy.ruled) > 1000:  # names of services come from anybody who can open an issue
-            policy.ruled.clear()
-        policy.ruled[wanted] = known.ruled[wanted] = known
-    return known
+    return policy.once(("rules", wanted), lambda: _settled(policy, wanted))
 
 
 def regulated(policy: Policy, report: Report) -> dict[str, Regulation]:
@@ -50,6 +44,12 @@ def _affected(policy: Policy, reported: tuple[str, ...]) -> dict[str, Service]:
         name.casefold(): service for service, known in policy.services.items() for name in (*known.aliases, service)
     }
     return {called[name]: policy.services[called[name]] for name in reported if name in called}
+
+
+def _settled(policy: Policy, wanted: tuple[tuple[str, ...], Kind | None]) -> Policy:
+    """The policy that holds, which is its own answer to the same question."""
+    found = _ruled(policy, *wanted)
+    return found.once(("rules", wanted), lambda: found)
 
 
 def _ruled(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Policy:

@@ -14,6 +14,7 @@ from app.core.incident import Incident
 from app.core.policy import (
     ON_CALL,
     OWNER,
+    REMEMBERED,
     Calendar,
     Duration,
     Duty,
@@ -162,7 +163,7 @@ def test_many_made_up_services_do_not_fill_the_memory() -> None:
     policy = replace(POLICY)
     for number in range(2500):
         ruled(policy, Report(services=(f"made up {number}",)))
-    assert len(policy.ruled) <= 1001
+    assert len(policy.made) <= REMEMBERED
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,11 @@ def _asks(owed: Deadline, incident: Incident) -> Iterator[Alarm]:
 
 def _owed(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """What that audience is still owed, in order, or the first word where that was all and it came."""
+    key = NAME, name, incident.severity, incident.laddered_at, _told(incident)
+    return policy.once(key, lambda: _reckoned(name, audience, incident, policy))
+
+
+def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     since, told = incident.laddered_at, _told(incident)
     first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
     word = _first(name, first, incident, policy) if first is not None else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
+from typing import TypeVar, cast
 
 from app.core.policy.clocks import BUSINESS, TEAM, Audience, Calendar, Regulation, Since, Target, Targets
 from app.core.policy.closing import Closing, Goals, Postmortem, Retention
@@ -15,7 +15,7 @@ from app.core.policy.labels import Labels
 from app.core.policy.people import COMMANDER, COMMUNICATIONS, ON_CALL, OWNER, Cover, Duty, Person, Rotation, Shift, Team
 from app.core.policy.services import Override, Runbook, Service, WarRoom
 from app.core.policy.steps import FirstNotice, Step, Until, Via
-from app.core.report import Kind, Level
+from app.core.report import Level
 from app.core.severity import Scale, Severity
 
 __all__ = [
@@ -58,6 +58,11 @@ __all__ = [
     "Via",
     "WarRoom",
 ]
+
+Made = TypeVar("Made")
+
+REMEMBERED = 1000
+"""How much a policy remembers of what was made of it."""
 
 _NO_TARGETS = Targets()
 _NO_NOTICE = FirstNotice()
@@ -119,12 +124,19 @@ class Policy:
                 return severity
         return self.scale.read(name)
 
-    @cached_property
-    def rungs(self) -> dict[tuple[Severity, datetime, int], object]:
-        """What `app.core.ladder` has made of the ladders, by severity, since when they count, and how often reopened."""
-        return {}
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` makes of this policy, which never changes: worked out once for a key, and remembered for a while.
+
+        A key begins with the name of whoever asks, and holds all that `make` looks at beside the policy.
+        """
+        try:
+            return cast("Made", self.made[key])
+        except KeyError:
+            if len(self.made) >= REMEMBERED:  # names of services come from anybody who can open an issue
+                self.made.clear()
+            return cast("Made", self.made.setdefault(key, make()))
 
     @cached_property
-    def ruled(self) -> dict[tuple[tuple[str, ...], Kind | None], Policy]:
-        """What `app.core.rules` has made of this policy, by the services in lower case and the type of an incident."""
+    def made(self) -> dict[Hashable, object]:
+        """What was made of this policy, by the keys of `once`."""
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,7 +22,7 @@ from app.core.severity import Severity
 from app.github.auth import AppKey
 from app.github.client import Client
 from app.house import House, furnished
-from app.pacing import GITHUB
+from app.pacing import GITHUB, MemoryPace
 from app.ports import DeliveryFailed, Lane, NotYet, Repository
 from app.sandbox import Limits, PretendGitHub
 from app.sandbox.world import Repository as Shop
@@ -69,11 +69,14 @@ def undone(database: Database) -> int:
 
 
 @contextmanager
-def another_process(tonight: Night) -> Iterator[House]:
-    """A house with GitHub's pace in its own connections, on the same clock; when it waits, time passes."""
+def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None) -> Iterator[House]:
+    """A house with GitHub's pace in its own connections, on the same clock; when it waits, time passes, and `meanwhile`
+    happens.
+    """
 
     def wait(seconds: float) -> None:
         tonight.clock.at += timedelta(seconds=seconds)
+        meanwhile()
 
     database = Database(tonight.database.url).open()
     built = furnished(replace(tonight.built.settings, paced=True), database, tonight.clock, wait=wait)
@@ -288,6 +291,81 @@ def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> 
             tonight.clock.at += timedelta(seconds=1)
     assert tonight.clock() - back < timedelta(minutes=16)
     assert [len(tonight.notices(number)) for number in numbers] == [2, 2, 2]
+
+
+def test_c6_an_app_that_was_uninstalled_asks_no_more(tonight: Night) -> None:
+    """What waited there is cancelled or set aside, and nothing rings any more."""
+    like = opened(tonight)
+    number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV2, 3)
+    tonight.github.uninstall("octo")
+    tonight.github.hooks.settle()
+    tonight.move_in()
+    mark = tonight.github.mark()
+    tonight.passes(minutes=50)
+    assert undone(tonight.database) == 0
+    for each in (number, like.incident.number):
+        assert tonight.incident(each).left == "gone"
+    assert len(tonight.github.calls_since(mark)) <= 20, "each effect once, each issue once, each policy once"
+    later = tonight.github.mark()
+    tonight.passes(hours=1)
+    assert tonight.github.calls_since(later) == []
+
+
+def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
+    """A second after the other; where the time does not pass, whoever asks is told to come again instead of waiting on."""
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        tonight.clock.at += timedelta(seconds=seconds)
+
+    key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
+    client = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB), wait=wait)
+    stuck = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB), wait=waited.append)
+    try:
+        for _ in range(3):
+            asks(client, tonight.installation, "/repos/octo/shop/issues", "POST")
+        assert waited == [1.0, 1.0]
+        asks(stuck, tonight.installation, "/repos/octo/shop/issues", "POST")
+        waited.clear()
+        with pytest.raises(NotYet) as refused:
+            asks(stuck, tonight.installation, "/repos/octo/shop/issues", "POST")
+        assert (refused.value.retry_after, waited) == (1.0, [1.0, 1.0, 1.0])
+    finally:
+        client.close()
+        stuck.close()
+
+
+def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
+    """Its worker is at it already when a sev1 comes in: the next turn is the sev1's, and the others come after."""
+    like = opened(tonight)
+    tonight.clock.at += timedelta(hours=1)
+    lesser, worst = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5), list[int]()
+
+    def meanwhile() -> None:
+        if not worst:
+            worst.append(pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 2))
+
+    mark = tonight.github.mark()
+    with another_process(tonight, meanwhile) as built:
+        while undone(tonight.database):
+            beat(built)
+            tonight.clock.at += timedelta(seconds=1)
+    calls = [call for call in tonight.github.calls_since(mark) if call.path.endswith("/comments")]
+    assert [int(call.path.split("/")[-2]) for call in calls] == [lesser, *worst * 2, *[lesser] * 4]
+
+
+def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
+    """A sev1 whose wake-up stumbles again and again: for two minutes the others give way, then they go on."""
+    like = opened(tonight)
+    pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
+    pace = DatabasePace(tonight.database, GITHUB)
+    began = tonight.clock()
+    asked = [
+        pace.ask(tonight.installation, "PATCH", Severity.SEV2, began + timedelta(seconds=seconds))
+        for seconds in (0, 60, 119, 120)
+    ]
+    assert asked == [1, 1, 1, 0]
 
 
 def test_a_row_of_incidents_waits_in_order_of_severity(tonight: Night) -> None:

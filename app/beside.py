@@ -61,6 +61,7 @@ def beside(settings: Settings, clock: house.Clock) -> Iterator[house.House]:
             app_id=github.app.app_id,
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
+            paced=False,
         )
         with house.house(own, clock) as built:
             print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))

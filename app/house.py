@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from app.github.client import Client
 from app.github.marker import Signer
 from app.github.tracker import GitHubTracker
 from app.outbound import Outbound
+from app.pacing import FREE, GITHUB
 from app.serving import Served
 from app.settings import Settings, complete
 from app.store import embedded
 from app.store.database import Database, migrate
+from app.store.pace import DatabasePace
 from app.web.application import application
 from app.web.webhook import LARGEST
 from app.worker.desk import Desk
@@ -42,6 +45,9 @@ _SILENT = timedelta(seconds=30)
 
 _MODEST = 5
 """How far a worker of its own steps back behind the web process."""
+
+_AT_ONCE = 4
+"""So many incidents of an installation are woken for its next turns; all others stay in line."""
 
 log = structlog.get_logger()
 
@@ -104,11 +110,13 @@ def furnished(
     transport: httpx.BaseTransport | None = None,
     outbound: Outbound | None = None,
     failpoints: Failpoints | None = None,
+    wait: Callable[[float], None] = time.sleep,
 ) -> House:
     """The parts over an open database.  `transport` carries the calls to GitHub, `outbound` those to other places; None:
-    the network.
+    the network.  `wait` passes the seconds until a turn that is near.
     """
-    client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport)
+    pace = DatabasePace(opened, GITHUB if settings.paced else FREE)
+    client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, pace, wait)
     desk = Desk(
         database=opened,
         tracker=lambda repository: GitHubTracker(client, repository),
@@ -116,6 +124,7 @@ def furnished(
         clock=clock,
         policies=Policies(Feeds(outbound, settings.feeds)),
         failpoints=failpoints or Failpoints(settings.failpoint),
+        at_once=_AT_ONCE if settings.paced else Desk.at_once,
     )
     return House(settings, desk, client)
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from app.core.events import Role
+from app.core.severity import Severity
+from app.pacing import Budget
 
 
 class DeliveryFailed(Exception):
@@ -27,6 +29,29 @@ class Gone(DeliveryFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after=None)
+
+
+class NotYet(DeliveryFailed):
+    """The other side takes nothing from us until then: nothing was tried, and it counts as no attempt."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class Pace(Protocol):
+    """How fast each installation may call GitHub.  Every method may be called from any thread."""
+
+    def ask(self, installation: int, method: str, severity: Severity | None, now: datetime) -> float:
+        """0: that call may be made now, and is counted.  Else the seconds after which it is worth asking again.
+
+        `severity` is that of the incident it is for; None: of no incident (yet).
+        """
+
+    def told(self, installation: int, budget: Budget) -> None:
+        """What GitHub's last answer says is left."""
+
+    def limited(self, installation: int, told: float | None, now: datetime) -> float:
+        """GitHub wants quiet for so many seconds; None: it did not say.  Returns how many it will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +158,9 @@ class NewFile:
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 
+    def urgent(self, severity: Severity | None) -> Tracker:
+        """The same repository, asked for an incident of that severity: the most severe goes first."""
+
     def issue(self, number: int) -> Mapping[str, Any]: ...
     def timeline(self, number: int) -> list[Mapping[str, Any]]: ...
     def comments(self, number: int, since: datetime | None = None) -> list[Comment]: ...
@@ -173,4 +201,4 @@ class Tracker(Protocol):
         """Branch, file and pull request: each step looks first, so doing it again does nothing twice."""
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
-        """Ask those of them who can review; nobody is owed an answer, so this never fails."""
+        """Ask those of them who can review; nobody is owed an answer, so this raises NotYet and nothing else."""

@@ -30,6 +30,8 @@ class Settings:
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""
     log: str = "text"
+    paced: bool = False
+    """Whether GitHub's published limits are kept before it has to say so; `read` says yes unless told otherwise."""
     feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
     failpoint: str = ""
@@ -54,6 +56,7 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         webhook_secrets=_secrets(found),
         public_url=_url(found, "MUSTER_PUBLIC_URL", ""),
         log=_one_of(found, "MUSTER_LOG", ("text", "json")),
+        paced=_one_of(found, "MUSTER_PACE", ("github", "free")) == "github",
         feeds=_feeds(found),
         failpoint=_failpoint(found),
     )

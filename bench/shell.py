@@ -70,6 +70,7 @@ def measure(seconds: int = 30) -> Figures:
             "GITHUB_WEBHOOK_SECRET": said["secret"],
             "PORT": str(port),
             "MUSTER_HOME": str(folder),
+            "MUSTER_PACE": "free",
         }
         web = stack.enter_context(_child([sys.executable, "-m", "app", "web"], environment))
         worker = stack.enter_context(_child([sys.executable, "-m", "app", "worker"], environment))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -15,8 +17,10 @@ from githubkit import GitHub, TokenAuthStrategy
 from githubkit.exception import RequestError, RequestFailed, RequestTimeout
 from prometheus_client import Counter
 
+from app.core.severity import Severity
 from app.github.auth import AppKey, InstallationTokens, PlainToken
-from app.ports import DeliveryFailed, Gone
+from app.pacing import ITSELF, Budget, Line, MemoryPace
+from app.ports import DeliveryFailed, Gone, NotYet, Pace
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
@@ -24,6 +28,8 @@ _TIMEOUT = 15.0
 """Seconds (reliability, section 2)."""
 _SUSPENDED = 900.0
 """Seconds until we look again whether an installation lets us in again."""
+_PATIENCE = 3.0
+"""Seconds that a call waits in place for its turn; beyond that, its order waits in the outbox."""
 _PAGES = 50
 """At most so many pages of a list, 100 rows each."""
 
@@ -69,7 +75,9 @@ class Client:
     """GitHub's API as this App sees it, or as whoever a plain token stands for.
 
     `clock` tells the time that tokens are made with.  With a plain token every installation is the same, and what only
-    an App may ask is refused.  Raises DeliveryFailed, and nothing else.
+    an App may ask is refused.  `pace` is asked before each call, and `wait` passes the time until a turn that is near;
+    None: as fast as GitHub allows, with quiet when it asks for that.  Raises DeliveryFailed, and nothing else but what
+    the pace raises.
     """
 
     def __init__(
@@ -78,6 +86,8 @@ class Client:
         key: AppKey | PlainToken,
         clock: Callable[[], datetime],
         transport: httpx.BaseTransport | None = None,
+        pace: Pace | None = None,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api_url = api_url.rstrip("/")
         self._key = key
@@ -85,7 +95,10 @@ class Client:
         self._pool = None if transport else _Kept()
         self._transport = transport or self._pool
         self._tokens = InstallationTokens(self._new_token)
-        self._quiet_until: dict[int, datetime] = {}
+        self._pace: Pace = pace or MemoryPace()
+        self._wait = wait
+        self._line = Line()
+        self.severity: Severity | None = None
 
     def close(self) -> None:
         """End the connections that were kept."""
@@ -96,6 +109,12 @@ class Client:
     def app_id(self) -> int:
         """The App that we are; 0 with a plain token, which is nobody's App."""
         return self._key.app_id if isinstance(self._key, AppKey) else 0
+
+    def urgent(self, severity: Severity | None) -> Client:
+        """The same client, calling for an incident of that severity."""
+        found = copy.copy(self)
+        found.severity = severity
+        return found
 
     def call(
         self,
@@ -111,17 +130,19 @@ class Client:
 
         A token that GitHub no longer takes is renewed once.
         """
-        self._keep_quiet(installation, method, path)
-        token = self._tokens.of(installation, self._clock())
+        self._take_turn(installation, method, path)
         try:
-            return self._send(token, method, path, json, params, etag)
-        except _Unauthorized:
-            self._tokens.forget(installation, token)
             token = self._tokens.of(installation, self._clock())
-            return self._send(token, method, path, json, params, etag)
-        except _Limited as limited:
-            self._quiet_until[installation] = self._clock() + timedelta(seconds=limited.retry_after or 0)
-            raise
+            try:
+                return self._send(installation, token, method, path, json, params, etag)
+            except _Unauthorized:
+                self._tokens.forget(installation, token)
+                token = self._tokens.of(installation, self._clock())
+                self._take_turn(installation, method, path)
+                return self._send(installation, token, method, path, json, params, etag)
+        except _Suspended as suspended:
+            wait = self._pace.limited(installation, _SUSPENDED, self._clock())
+            raise NotYet(str(suspended), retry_after=wait) from None
 
     def pages(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
@@ -137,7 +158,8 @@ class Client:
         """One call as the App itself."""
         if isinstance(self._key, PlainToken):
             raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
-        return self._send(self._key.token(self._clock()), method, path, None, params, "")
+        self._take_turn(ITSELF, method, path)
+        return self._send(ITSELF, self._key.token(self._clock()), method, path, None, params, "")
 
     def installations(self) -> Iterator[int]:
         """The installations that let this App in; a suspended one does not."""
@@ -147,16 +169,25 @@ class Client:
             if 'rel="next"' not in answer.headers.get("link", ""):
                 return
 
-    def _keep_quiet(self, installation: int, method: str, path: str) -> None:
-        until = self._quiet_until.get(installation)
-        if until is None:
+    def _take_turn(self, installation: int, method: str, path: str) -> None:
+        """Wait in place where the turn is near.  Raises NotYet where it is not, or where enough others wait already."""
+        if not (wait := self._ask(installation, method)):
             return
-        left = (until - self._clock()).total_seconds()
-        if left > 0:
-            raise DeliveryFailed(
-                f"{method} {path}: GitHub asked for quiet until {until:%H:%M:%S} UTC", retry_after=left
-            )
-        self._quiet_until.pop(installation, None)
+        room = wait <= _PATIENCE and self._line.enter(installation)
+        try:
+            waited = 0.0
+            while wait:
+                if not room or waited + wait > _PATIENCE:
+                    raise NotYet(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
+                self._wait(wait)
+                waited += wait
+                wait = self._ask(installation, method)
+        finally:
+            if room:
+                self._line.leave(installation)
+
+    def _ask(self, installation: int, method: str) -> float:
+        return self._pace.ask(installation, method, self.severity, self._clock())
 
     def _new_token(self, installation: int) -> tuple[str, datetime]:
         if isinstance(self._key, PlainToken):
@@ -167,6 +198,7 @@ class Client:
 
     def _send(
         self,
+        installation: int,
         token: str,
         method: str,
         path: str,
@@ -189,16 +221,24 @@ class Client:
             response = github.request(method, path, json=json, params=params, headers=headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()
-            raise _meaning(method, path, failed.response, self._clock()) from None
+            raise self._heard(installation, _meaning(method, path, failed.response, self._clock())) from None
         except (RequestTimeout, RequestError) as failed:
             CALLS.labels(method, "none").inc()
             # Nobody knows whether a write arrived, so it is looked for before it is tried again.
             what = "timed out" if isinstance(failed, RequestTimeout) else "did not get through"
             raise DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=method != "GET") from None
         CALLS.labels(method, response.status_code).inc()
+        if budget := _budget(response.headers):
+            self._pace.told(installation, budget)
         if response.status_code in (301, 302, 307, 308):
             raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
         return Answer(response.status_code, _body(method, path, response), dict(response.headers))
+
+    def _heard(self, installation: int, failed: DeliveryFailed) -> DeliveryFailed:
+        """What it means, after the pace has heard of a limit that was met."""
+        if isinstance(failed, _Limited):
+            failed.retry_after = self._pace.limited(installation, failed.retry_after, self._clock())
+        return failed
 
 
 class Moved(Gone):
@@ -210,7 +250,11 @@ class _Unauthorized(DeliveryFailed):
 
 
 class _Limited(DeliveryFailed):
-    """A rate limit was met: nothing more may be asked by that installation for a while."""
+    """A rate limit was met: nothing more may be asked by that installation for a while, None: GitHub did not say how long."""
+
+
+class _Suspended(DeliveryFailed):
+    """The installation has been suspended, until somebody there thinks better of it."""
 
 
 def _body(method: str, path: str, response: Any) -> Any:
@@ -230,10 +274,10 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
     text = f"{method} {path}: GitHub answered {status}: {_message(response)}"
     if status == 401:
         return _Unauthorized(text, retry_after=60)
-    if wait := _limit(response, now):
-        return _Limited(text, retry_after=wait)
+    if status in (403, 429) and (_limit(response, now) is not None or _says_nothing_but_limit(response)):
+        return _Limited(text, retry_after=_limit(response, now))
     if status == 403 and "suspended" in text:
-        return DeliveryFailed(text, retry_after=_SUSPENDED)
+        return _Suspended(text, retry_after=_SUSPENDED)
     if status in (404, 410):
         return Gone(text)
     if status >= 500:
@@ -242,15 +286,32 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
 
 
 def _limit(response: Any, now: datetime) -> float | None:
-    """Seconds to wait when a rate limit was met: Retry-After, else the reset, else a minute (product page, section 3)."""
-    if response.status_code not in (403, 429):
-        return None
+    """Seconds to wait as the headers say when a rate limit was met: Retry-After, else the reset."""
     headers = response.headers
-    if (after := headers.get("retry-after", "")).isdigit():
+    if _number(after := headers.get("retry-after", "")):
         return float(after)
-    if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdigit():
+    if headers.get("x-ratelimit-remaining") == "0" and _number(headers.get("x-ratelimit-reset", "")):
         return max(1.0, float(headers["x-ratelimit-reset"]) - now.timestamp())
-    return 60.0 if response.status_code == 429 or "secondary rate limit" in _message(response).lower() else None
+    return None
+
+
+def _says_nothing_but_limit(response: Any) -> bool:
+    return response.status_code == 429 or "secondary rate limit" in _message(response).lower()
+
+
+def _budget(headers: Mapping[str, str]) -> Budget | None:
+    """The hourly budget that an answer tells of; searching, for one, has another."""
+    limit, left, reset = (headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset"))
+    if headers.get("x-ratelimit-resource", "core") != "core":
+        return None
+    if not all(_number(text) for text in (limit, left, reset)):
+        return None
+    return Budget(int(limit), int(left), datetime.fromtimestamp(int(reset), UTC))
+
+
+def _number(text: str) -> bool:
+    """Whether it is a whole number that a count or a time can be."""
+    return text.isascii() and text.isdigit() and len(text) < 11
 
 
 def _message(response: Any) -> str:

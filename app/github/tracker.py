@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
+from app.core.severity import Severity
 from app.github.client import Answer, Client, Moved
 from app.ports import (
     Annotation,
@@ -20,6 +21,7 @@ from app.ports import (
     FeedFile,
     Gone,
     NewFile,
+    NotYet,
     PolicyText,
     Pull,
     Repository,
@@ -43,6 +45,9 @@ class GitHubTracker:
 
     client: Client
     repository: Repository
+
+    def urgent(self, severity: Severity | None) -> GitHubTracker:
+        return replace(self, client=self.client.urgent(severity))
 
     def issue(self, number: int) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._call("GET", f"/issues/{number}")
@@ -193,6 +198,8 @@ class GitHubTracker:
             return
         try:
             self._call("POST", f"/pulls/{pull}/requested_reviewers", {"reviewers": list(reviewers)})
+        except NotYet:
+            raise
         except DeliveryFailed as failed:
             if failed.retry_after is not None or len(reviewers) == 1:
                 return

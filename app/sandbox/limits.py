@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,11 +24,17 @@ class Limits:
     points_per_minute: int | None = None
     creations_per_minute: int | None = None
     creations_per_hour: int | None = None
+    at_once: int | None = None
+    """Requests that are being answered at the same time."""
+    tokens_per_hour: int | None = None
+    """Installation tokens that an App may ask for."""
 
     @classmethod
     def strict(cls, per_hour: int = 5000) -> Limits:
-        """The published secondary limits as well: 900 points and 80 creations a minute, 500 creations an hour."""
-        return cls(per_hour, 900, 80, 500)
+        """The published secondary limits as well: 900 points and 80 creations a minute, 500 creations and 2,000 tokens
+        an hour, 100 requests at once.
+        """
+        return cls(per_hour, 900, 80, 500, 100, 2000)
 
 
 @dataclass
@@ -36,6 +44,7 @@ class _Account:
     points: deque[tuple[datetime, int]] = field(default_factory=deque)
     points_sum: int = 0
     creations: deque[datetime] = field(default_factory=deque)
+    tokens: deque[datetime] = field(default_factory=deque)
 
 
 class Meter:
@@ -45,17 +54,56 @@ class Meter:
         self.limits = limits
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
+        self._inside: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.refused = 0
+        """How many calls met a secondary limit."""
 
-    def charge(self, caller: str, method: str) -> None:
-        """Counts one call.  Raises Declined 403 when it is one too many."""
+    @contextmanager
+    def inside(self, caller: str) -> Iterator[bool]:
+        """A request is being answered meanwhile; whether it is one too many at once."""
+        with self._lock:
+            self._inside[caller] += 1
+            most = self.limits.at_once
+            crowded = most is not None and self._inside[caller] > most
+        try:
+            yield crowded
+        finally:
+            with self._lock:
+                self._inside[caller] -= 1
+
+    def charge(self, caller: str, method: str, *, crowded: bool = False, token: bool = False) -> None:
+        """Counts one call.  `crowded`: too many are being answered at once; `token`: it asks for one.
+
+        Raises Declined 403 when it is one too many.
+        """
         now = self._clock()
         account = self._account(caller, now)
         if account.used >= self.limits.per_hour:
             raise Declined(403, f"API rate limit exceeded for {caller}.", headers=self.headers(caller))
+        if crowded:
+            raise self._secondary(MINUTE)
+        if token and self.limits.tokens_per_hour is not None:
+            self._check_tokens(account, now, self.limits.tokens_per_hour)
         creation = method == "POST" and not caller.startswith("app ")
         if self.limits.points_per_minute is not None or self.limits.creations_per_minute is not None:
             self._check_secondary(account, now, 1 if method in READS else 5, creation)
         account.used += 1
+
+    def _check_tokens(self, account: _Account, now: datetime, most: int) -> None:
+        while account.tokens and account.tokens[0] <= now - HOUR:
+            account.tokens.popleft()
+        if len(account.tokens) >= most:
+            raise self._secondary(account.tokens[0] + HOUR - now)
+        account.tokens.append(now)
+
+    def _secondary(self, wait: timedelta) -> Declined:
+        self.refused += 1
+        return Declined(
+            403,
+            "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+            headers={"Retry-After": str(max(1, round(wait.total_seconds())))},
+        )
 
     def refund(self, caller: str) -> None:
         """A 304 is free."""
@@ -97,12 +145,7 @@ class Meter:
                 if most is not None and len(account.creations) >= most and account.creations[-most] > now - span:
                     wait = account.creations[-most] + span - now
         if wait is not None:
-            seconds = str(max(1, round(wait.total_seconds())))
-            raise Declined(
-                403,
-                "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
-                headers={"Retry-After": seconds},
-            )
+            raise self._secondary(wait)
         account.points.append((now, points))
         account.points_sum += points
         if creation:

@@ -121,6 +121,31 @@ def later(db: Db, order: Order, not_before: datetime, note: str, *, uncertain: b
     )
 
 
+def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool = False) -> None:
+    """It counts as no attempt, and what is due in that incident waits with it, in its order.
+
+    `begun`: of several steps some may have been done, so look first.
+    """
+    db.execute(
+        "UPDATE outbox SET state = %s, attempts = %s, not_before = %s, note = %s"
+        " WHERE repo_id = %s AND number = %s AND key = %s",
+        (
+            "trying" if begun or order.tried else "waiting",
+            order.attempts,
+            not_before,
+            note[:500],
+            order.lane.repo_id,
+            order.lane.number,
+            order.key,
+        ),
+    )
+    db.execute(
+        "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
+        " AND not_before < %s",
+        (not_before, order.lane.repo_id, order.lane.number, not_before),
+    )
+
+
 def dead(db: Db, order: Order, note: str) -> None:
     """The other side says never: set aside for a person to look at."""
     db.execute(

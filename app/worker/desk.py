@@ -25,3 +25,5 @@ class Desk:
     policies: Policies = field(default_factory=Policies)
     authorities: Authorities = field(default_factory=Authorities)
     failpoints: Failpoints = field(default_factory=Failpoints)
+    at_once: int = 500
+    """How many incidents of one installation are woken at once for orders that wait."""

@@ -33,7 +33,7 @@ from app.core.rota import people_of
 from app.core.rules import rules
 from app.github.history import event_links
 from app.github.inbound import Happened, labels_of, pull_key
-from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, Tracker
+from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.outbox import Order
@@ -119,13 +119,15 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
                 outbox.done(db, order, state="moot")
             return True
         outbox.trying(db, orders)
-    tracker = desk.tracker(repository)
+    tracker = desk.tracker(repository).urgent(stored.incident.severity)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
     policy = rules(force.policy, stored.incident)
     work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, force.told_as)
     desk.failpoints.reach("before_post")
     try:
         urls = _carry_out(work, orders)
+    except NotYet as held:
+        return _held(desk, orders, held)
     except DeliveryFailed as failed:
         return _failed(desk, lane, orders, failed)
     desk.failpoints.reach("after_post_before_mark")
@@ -285,6 +287,16 @@ _WAYS: dict[type[Effect], Callable[[_Work, Order], str]] = {
     Assign: _assign,
     OpenPostmortem: _open_postmortem,
 }
+
+
+def _held(desk: Desk, orders: Sequence[Order], held: NotYet) -> bool:
+    """Not yet: its turn comes later, however often it has been held back."""
+    until = desk.clock() + timedelta(seconds=held.retry_after or 0.0)
+    log.debug("held back", incident=str(orders[0].lane), keys=[order.key for order in orders], reason=str(held))
+    with desk.database.transaction() as db:
+        for order in orders:
+            outbox.held(db, order, until, str(held), begun=isinstance(order.effect, OpenPostmortem))
+    return False
 
 
 def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFailed) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from datetime import datetime
 
 import procrastinate
 import structlog
@@ -17,8 +18,10 @@ from procrastinate.jobs import Status
 from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
-from app.store import inbox, incidents, outbox
+from app.store import inbox, incidents, outbox, pace
+from app.store.database import Db
 from app.worker.desk import Desk
+from app.worker.pace import watch_pace
 from app.worker.perform import perform
 from app.worker.retention import tidy
 from app.worker.sort import sort
@@ -85,13 +88,12 @@ class Queue:
         now = self.desk.clock()
         with self.desk.database.transaction() as db:
             new = inbox.any_new(db)
-            lanes = dict.fromkeys(
-                (*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *outbox.lanes_waiting(db, now))
-            )
+            lanes = dict.fromkeys((*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *self._in_line(db, now)))
             LATE.set(incidents.most_overdue(db, now).total_seconds())
         if new:
             self.delivered()
         self.wake(lane for lane in lanes if not self._rests(lane))
+        watch_pace(self.desk, now)
         # Last, and a batch a beat, so that no alarm waits for it.
         if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
             self._tidied = time.monotonic()
@@ -193,6 +195,10 @@ class Queue:
             self._resting[lane] = time.monotonic() + _REST
             raise
         self._resting[lane] = time.monotonic() + _REST
+
+    def _in_line(self, db: Db, now: datetime) -> list[Lane]:
+        resting = [lane for lane in tuple(self._resting) if self._rests(lane)]
+        return pace.first_in_line(db, now, resting, self.desk.at_once)
 
     def _rests(self, lane: Lane) -> bool:
         """Whether its last wake-up got nowhere, so that trying again every second would help nobody."""

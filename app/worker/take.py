@@ -52,12 +52,12 @@ def take(desk: Desk, lane: Lane) -> bool:
     with desk.database.transaction() as db:
         repository = incidents.repository(db, lane.repo_id)
         waiting = inbox.of_lane(db, lane)
-        known = incidents.load(db, lane) is not None
+        known = incidents.load(db, lane)
     if repository is None or not (waiting or known):
         return True
     if found := proposals(lane, waiting):
         return answer(desk, repository, found, now)
-    tracker = desk.tracker(repository)
+    tracker = desk.tracker(repository).urgent(known.incident.severity if known else None)
     force = desk.policies.of(desk.database, tracker, repository, now)
     readings = list(_read(desk, tracker, repository, waiting, force.policy, now))
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -164,6 +166,48 @@ def test_the_secondary_limit(clock: HandClock, registration: AppRegistration) ->
             assert "secondary rate limit" in made[-1].json()["message"]
             clock.move(seconds=60)
             assert client.post("/repos/octo/shop/issues", json={"title": "x"}).status_code == 201
+
+
+def test_the_limit_of_tokens_in_an_hour(clock: HandClock, registration: AppRegistration) -> None:
+    with PretendGitHub(clock=clock, app=registration, limits=Limits(tokens_per_hour=2)) as github:
+        shop = github.add_repository("octo/shop")
+        assert shop.installation is not None
+        where = f"/app/installations/{shop.installation.id}/access_tokens"
+
+        def asked() -> httpx.Response:
+            with as_app(github) as app:
+                return app.post(where)
+
+        first = asked()
+        clock.move(minutes=20)
+        assert (first.status_code, asked().status_code) == (201, 201)
+        refused = asked()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (403, "2400")
+        with as_app(github) as app:
+            assert app.get("/app").status_code == 200, "only tokens are refused"
+        clock.move(minutes=40)
+        assert asked().status_code == 201
+
+
+def test_the_limit_of_requests_at_once(clock: HandClock, registration: AppRegistration) -> None:
+    with PretendGitHub(clock=clock, app=registration, limits=Limits(at_once=3)) as github:
+        shop = github.add_repository("octo/shop")
+        with with_token(github, new_token(github, shop)) as client:
+            github.faults.add("hang", path="/issues", times=3, seconds=1.5)
+            with ThreadPoolExecutor(3) as pool:
+                hanging = [pool.submit(client.get, "/repos/octo/shop/issues") for _ in range(3)]
+                time.sleep(0.5)
+                refused = client.get("/repos/octo/shop")
+                others = httpx.get(f"{github.api_url}/repos/octo/shop", trust_env=False, verify=PLAIN)
+            assert refused.status_code == 403
+            assert "secondary rate limit" in refused.json()["message"]
+            assert others.status_code == 200, "each caller has a hundred of his own"
+            assert all(isinstance(one.exception(), httpx.HTTPError) for one in hanging)
+            assert client.get("/repos/octo/shop").status_code == 200
+
+
+def test_strict_is_all_that_github_publishes() -> None:
+    assert Limits.strict() == Limits(5000, 900, 80, 500, at_once=100, tokens_per_hour=2000)
 
 
 def test_what_did_not_change_is_free(shop: Repository, mona: Person, api: httpx.Client) -> None:

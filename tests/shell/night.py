@@ -71,7 +71,7 @@ High
 """
 
 
-TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed")
+TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed", "pace")
 
 
 class Wire(httpx.BaseTransport):

@@ -218,6 +218,7 @@ def test_real_workers_are_killed_and_another_one_finishes(database: Database, tm
             "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
             "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
             "MUSTER_LOG": "json",
+            "MUSTER_PACE": "free",
         }
 
         def ours(number: int) -> list[str]:

@@ -47,6 +47,7 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"PORT": "65536"}, "PORT: '65536' is not a number"),
     ({"PORT": "８０"}, "PORT: '８０' is not a number"),
     ({"MUSTER_LOG": "loud"}, "MUSTER_LOG: 'loud' is none of text, json"),
+    ({"MUSTER_PACE": "fast"}, "MUSTER_PACE: 'fast' is none of github, free"),
     ({"FAILPOINT": "after_commit:soon"}, "FAILPOINT: 'after_commit:soon'"),
     ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL: 'api.github.com' is no URL"),
 ]

@@ -234,14 +234,25 @@ class Door:
         permission, _, level = (needs or "").partition(":")
 
         def endpoint(**path: Any) -> Response:
-            def answer() -> Response:
-                return self._answer(view, permission, level, path)
+            with self.meter.inside(self._caller_name()) as crowded:
 
-            return self.faults.around(request, answer)
+                def answer() -> Response:
+                    return self._answer(view, permission, level, path, crowded=crowded)
+
+                return self.faults.around(request, answer)
 
         blueprint.add_url_rule(rule, f"{method} {rule}".replace(".", "_"), endpoint, methods=[method])
 
-    def _answer(self, view: View, permission: str, level: str, path: dict[str, Any]) -> Response:
+    def _caller_name(self) -> str:
+        try:
+            with self.world.lock:
+                return self.auth.caller(request.headers.get("Authorization")).name
+        except Declined:
+            return "nobody"
+
+    def _answer(
+        self, view: View, permission: str, level: str, path: dict[str, Any], *, crowded: bool = False
+    ) -> Response:
         # Asking what is left costs nothing.
         needs_meter = permission != "free"
         with self.world.lock:
@@ -249,7 +260,8 @@ class Door:
             try:
                 caller = self.auth.caller(request.headers.get("Authorization"))
                 if needs_meter:
-                    self.meter.charge(caller.name, request.method)
+                    token = request.path.endswith("/access_tokens")
+                    self.meter.charge(caller.name, request.method, crowded=crowded, token=token)
                 call = Call(self, caller, request, path)
                 call.check(permission, level)
                 reply = view(call)

@@ -1,0 +1,174 @@
+"""The pace of each installation, one ledger for all processes, and who is first in line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.core.severity import Severity
+from app.pacing import FREE, READS, Budget, Ledger, Rates, rates_of
+from app.ports import Lane
+from app.store.database import Database, Db, Row
+
+_OVERDUE = timedelta(minutes=2)
+"""An order that nobody got to for so long holds up no other one: its incident may be stuck for reasons of its own."""
+_SOON = 2
+"""A more severe order goes first if it is due within so many turns."""
+_MOST = 30
+"""How many of them are counted."""
+_LONG = 3.0
+"""Seconds of waiting that are worth writing down."""
+
+
+class DatabasePace:
+    """Implements `app.ports.Pace`: whoever asks holds the ledger of that installation while it is read and written.
+
+    Where writes are spaced, a write gives way to more severe orders that wait in the outbox of the same installation.
+    """
+
+    def __init__(self, database: Database, rates: Rates = FREE) -> None:
+        self._database = database
+        self._rates = rates
+
+    def ask(self, installation: int, method: str, severity: Severity | None, now: datetime) -> float:
+        rates = rates_of(installation, self._rates)
+        with self._database.transaction() as db:
+            # A call more or less after a power cut harms nobody, so no disk is waited for; quiet is another matter.
+            db.execute("SET LOCAL synchronous_commit = off")
+            ledger = _ledger(db, installation)
+            wait = ledger.wait(rates, method, severity, now)
+            if not wait and method not in READS and rates.spacing:
+                wait = rates.spacing * _more_severe(db, installation, severity, now, rates.spacing)
+            if not wait:
+                _keep(db, installation, ledger.charged(rates, method, now))
+            elif wait > _LONG:
+                _keep(db, installation, ledger.held(wait, now))
+        return ledger.asks_again(wait, now)
+
+    def told(self, installation: int, budget: Budget) -> None:
+        """Written only where it is news: a hundredth of the budget, or another hour."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s"
+                " WHERE installation = %(installation)s AND (budget_reset IS DISTINCT FROM %(reset)s"
+                " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_left - %(left)s) * 100 > %(limit)s"
+                " OR budget_left > %(left)s)",
+                {"limit": budget.limit, "left": budget.left, "reset": budget.reset, "installation": installation},
+            )
+
+    def limited(self, installation: int, told: float | None, now: datetime) -> float:
+        with self._database.transaction() as db:
+            ledger = _ledger(db, installation).limited(told, now)
+            _keep(db, installation, ledger)
+        assert ledger.quiet_until is not None
+        return (ledger.quiet_until - now).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one installation stands.  `waiting` are orders whose time has come, or that are held back until `until`."""
+
+    installation: int
+    waiting: int
+    until: datetime | None
+    budget: Budget | None
+
+
+def standings(db: Db, now: datetime) -> list[Standing]:
+    """How every installation stands that GitHub has been asked for."""
+    rows = db.execute(
+        "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM pace p LEFT JOIN"
+        " (SELECT r.installation, count(*) AS waiting FROM outbox o JOIN repository r USING (repo_id)"
+        " WHERE o.state IN ('waiting', 'trying') GROUP BY r.installation) w USING (installation) ORDER BY installation"
+    ).fetchall()
+    return [_standing(row, now) for row in rows]
+
+
+def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
+    """The incidents with something to do by `now`, the most severe first: of each installation the first `most`.
+
+    `resting`: those that are to be left alone.
+    """
+    left_alone = list(resting)
+    rows = db.execute(
+        "SELECT repo_id, number FROM (SELECT o.repo_id, o.number, i.severity, min(o.position) AS position,"
+        " row_number() OVER (PARTITION BY r.installation ORDER BY i.severity, min(o.position)) AS place"
+        " FROM outbox o LEFT JOIN repository r USING (repo_id) LEFT JOIN incident i USING (repo_id, number)"
+        " WHERE o.state IN ('waiting', 'trying') AND o.not_before <= %s"
+        " AND (o.repo_id, o.number) NOT IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
+        " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
+        " WHERE place <= %s ORDER BY severity, position LIMIT 500",
+        (now, [lane.repo_id for lane in left_alone], [lane.number for lane in left_alone], most),
+    ).fetchall()
+    return [Lane(row["repo_id"], row["number"]) for row in rows]
+
+
+def _ledger(db: Db, installation: int) -> Ledger:
+    """The ledger of that installation, locked until the transaction ends."""
+    while True:
+        row = db.execute("SELECT * FROM pace WHERE installation = %s FOR UPDATE", (installation,)).fetchone()
+        if row is not None:
+            return Ledger(
+                wrote_at=row["wrote_at"],
+                created=tuple(row["created"]),
+                spent=tuple((second, points) for second, points in row["spent"]),
+                quiet_until=row["quiet_until"],
+                strikes=row["strikes"],
+                held_until=row["held_until"],
+                budget=_budget(row),
+            )
+        db.execute("INSERT INTO pace (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
+
+
+def _keep(db: Db, installation: int, ledger: Ledger) -> None:
+    budget = ledger.budget
+    db.execute(
+        "UPDATE pace SET wrote_at = %s, created = %s, spent = %s::jsonb, quiet_until = %s, strikes = %s, held_until = %s,"
+        " budget_limit = %s, budget_left = %s, budget_reset = %s WHERE installation = %s",
+        (
+            ledger.wrote_at,
+            list(ledger.created),
+            json.dumps(ledger.spent),
+            ledger.quiet_until,
+            ledger.strikes,
+            ledger.held_until,
+            budget.limit if budget else None,
+            budget.left if budget else None,
+            budget.reset if budget else None,
+            installation,
+        ),
+    )
+
+
+def _more_severe(db: Db, installation: int, severity: Severity | None, now: datetime, spacing: float) -> int:
+    """How many orders of more severe incidents of that installation wait for the next turns."""
+    if severity is Severity.SEV1:
+        return 0
+    row = db.execute(
+        "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
+        " JOIN incident i USING (repo_id, number) WHERE r.installation = %s AND o.state IN ('waiting', 'trying')"
+        " AND o.not_before > %s AND o.not_before <= %s AND i.severity < %s LIMIT %s) AS those",
+        (
+            installation,
+            now - _OVERDUE,
+            now + timedelta(seconds=_SOON * spacing),
+            int(severity or max(Severity) + 1),
+            _MOST,
+        ),
+    ).fetchone()
+    return int(row["ahead"]) if row else 0
+
+
+def _budget(row: Row) -> Budget | None:
+    if row["budget_limit"] is None:
+        return None
+    return Budget(row["budget_limit"], row["budget_left"], row["budget_reset"])
+
+
+def _standing(row: Row, now: datetime) -> Standing:
+    later = [at for at in (row["quiet_until"], row["held_until"]) if at is not None and at > now]
+    waiting = row["waiting"]
+    quiet = row["quiet_until"] is not None and row["quiet_until"] > now
+    return Standing(row["installation"], waiting, max(later, default=None) if waiting or quiet else None, _budget(row))

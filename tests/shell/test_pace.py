@@ -1,0 +1,482 @@
+"""GitHub's limits are kept before they are met: by all processes together, over restarts, and the most severe first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+import app
+from app.core.effects import Reply
+from app.core.severity import Severity
+from app.github.auth import AppKey
+from app.github.client import Client
+from app.house import House, furnished
+from app.pacing import GITHUB, MemoryPace
+from app.ports import DeliveryFailed, Lane, NotYet, Repository
+from app.sandbox import Limits, PretendGitHub
+from app.sandbox.world import Repository as Shop
+from app.store import incidents, outbox
+from app.store.database import Database
+from app.store.incidents import Stored
+from app.store.pace import DatabasePace, first_in_line
+from app.worker.pace import watch_pace
+from app.worker.perform import perform
+from app.worker.queue import Queue
+from tests.shell.night import SEV1, HandClock, Night
+from tests.shell.test_crashes import a_worker, comes
+from tests.soak import size
+
+
+def opened(tonight: Night) -> Stored:
+    """An incident that has been opened and told of, to be copied."""
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    with tonight.database.transaction() as db:
+        found = incidents.load(db, Lane(tonight.shop.id, number))
+    assert found is not None
+    return found
+
+
+def pending(github: PretendGitHub, database: Database, shop: Shop, like: Stored, severity: Severity, much: int) -> int:
+    """One more incident of that severity, for which so many comments wait.  Returns its number."""
+    number = github.person("stranger").opens(shop, f"A {severity}", None, [])
+    lane, now = Lane(shop.id, number), github.clock()
+    incident = replace(like.incident, number=number, grade=replace(like.incident.grade, severity=severity))
+    assert shop.installation is not None
+    with database.transaction() as db:
+        incidents.remember_repository(db, Repository(shop.id, shop.full_name, shop.installation.id))
+        incidents.save(db, lane, Stored(incident, now))
+        outbox.put(db, lane, [Reply(key=f"reply/{nth}", to="mona", text=f"No. {nth}") for nth in range(much)], now)
+    return number
+
+
+def undone(database: Database) -> int:
+    with database.transaction() as db:
+        row = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+@contextmanager
+def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None) -> Iterator[House]:
+    """A house with GitHub's pace in its own connections, on the same clock; when it waits, time passes, and `meanwhile`
+    happens.
+    """
+
+    def wait(seconds: float) -> None:
+        tonight.clock.at += timedelta(seconds=seconds)
+        meanwhile()
+
+    database = Database(tonight.database.url).open()
+    built = furnished(replace(tonight.built.settings, paced=True), database, tonight.clock, wait=wait)
+    try:
+        yield built
+    finally:
+        built.client.close()
+        database.close()
+
+
+def beat(built: House) -> None:
+    """What one beat of a queue finds is worked off."""
+    desk = built.desk
+    with desk.database.transaction() as db:
+        lanes = first_in_line(db, desk.clock(), (), desk.at_once)
+    for lane in lanes:
+        perform(desk, lane)
+
+
+def in_any(times: list[datetime], span: timedelta) -> int:
+    """The most that fell into any stretch of that length."""
+    return max(sum(1 for at in times[nth:] if at < first + span) for nth, first in enumerate(times))
+
+
+def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: Night) -> None:
+    """One process after the other takes its turns; a beat a second.  The quick size ends where the hour is not yet full."""
+    like = opened(tonight)
+    tonight.clock.at += timedelta(hours=1)
+    lanes = size({4: 3, 3: 4, 2: 3, 1: 2}, {4: 20, 3: 20, 2: 15, 1: 5})
+    numbers = {
+        pending(tonight.github, tonight.database, tonight.shop, like, Severity(severity), 10): severity
+        for severity, many in lanes.items()
+        for _ in range(many)
+    }
+    total, began = 10 * len(numbers), tonight.clock()
+    tonight.github.hooks.settle()
+    tonight.github.meter.limits = Limits.strict()
+    mark = tonight.github.mark()
+    with another_process(tonight) as one, another_process(tonight) as two:
+        processes = (one, two)
+        while undone(tonight.database):
+            before = tonight.clock()
+            assert before - began < timedelta(seconds=2 * total + 3700), "it does not come to an end"
+            beat(processes[before.second % 2])
+            if tonight.clock() == before:
+                tonight.clock.at += timedelta(seconds=1)
+    said = {
+        number: [one.created_at for one in tonight.shop.issue(number).comments if one.author.kind == "Bot"]
+        for number in numbers
+    }
+    assert {len(times) for times in said.values()} == {10}
+    by_severity = {
+        sev: [at for number, times in said.items() if numbers[number] == sev for at in times] for sev in lanes
+    }
+    writes = [
+        call.at for call in tonight.github.calls_since(mark) if call.method == "POST" and "/comments" in call.path
+    ]
+    assert len(writes) == total
+    assert min(later - earlier for earlier, later in pairwise(writes)) >= timedelta(seconds=1)
+    assert in_any(writes, timedelta(minutes=1)) <= 80
+    assert in_any(writes, timedelta(hours=1)) <= 500
+    assert tonight.github.meter.refused == 0
+    assert max(by_severity[1]) - began <= timedelta(minutes=1), "sev1 in the first minute"
+    for higher, lower in pairwise(sorted(by_severity)):
+        assert max(by_severity[higher]) < min(by_severity[lower])
+    assert writes[-1] - began <= timedelta(seconds=size(total, 3700))
+
+
+def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> None:
+    """Where all others wait for the hour to pass, a hundred comments of a sev1 need a hundred seconds."""
+    like = opened(tonight)
+    tonight.clock.at += timedelta(hours=1)
+    with another_process(tonight) as built:
+        assert tonight.shop.installation is not None
+        pace = DatabasePace(tonight.database, GITHUB)
+        for _ in range(400):
+            assert pace.ask(tonight.installation, "POST", Severity.SEV2, tonight.clock()) == 0
+            tonight.clock.at += timedelta(seconds=1)
+        pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5)
+        worst = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, size(40, 100))
+        began = tonight.clock()
+        while undone(tonight.database) > 5 and tonight.clock() < began + timedelta(seconds=300):
+            before = tonight.clock()
+            beat(built)
+            if tonight.clock() == before:
+                tonight.clock.at += timedelta(seconds=1)
+        times = [one.created_at for one in tonight.shop.issue(worst).comments]
+        assert len(times) == size(40, 100)
+        assert times[-1] - began <= timedelta(seconds=size(40, 100))
+        assert undone(tonight.database) == 5, "they wait for the hour to pass"
+
+        watch_pace(built.desk, tonight.clock())
+        label = {"installation": str(tonight.installation)}
+        assert REGISTRY.get_sample_value("muster_orders_waiting", label) == 5
+        until = REGISTRY.get_sample_value("muster_pace_held_until_seconds", label)
+        assert until is not None
+        assert 3000 < until - began.timestamp() < 3300
+        assert REGISTRY.get_sample_value("muster_budget_limit", label) == 5000
+        left = REGISTRY.get_sample_value("muster_budget_remaining", label)
+        assert left is not None
+        assert 4500 < left < 5000
+        assert all(state["attempts"] == 0 for state in held(tonight.database)), "held back is not tried"
+
+
+def held(database: Database) -> list[dict[str, int]]:
+    with database.transaction() as db:
+        return db.execute("SELECT attempts FROM outbox WHERE state IN ('waiting', 'trying')").fetchall()
+
+
+RESET = int(HandClock.tonight().at.timestamp()) + 1700
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (403, {"Retry-After": "37"}, 37),
+        (429, {"Retry-After": "37"}, 37),
+        (429, {}, 60),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(RESET)}, 1700),
+        (403, {"Retry-After": "9" * 10}, 86400),
+    ],
+)
+def test_c3_that_installation_is_quiet_to_the_second_and_after_a_restart(
+    tonight: Night, status: int, headers: dict[str, str], seconds: int
+) -> None:
+    """Whoever is asked afterwards, in whichever process; everybody else is served as before."""
+    site = tonight.github.add_repository("acme/site")
+    assert site.installation is not None
+    with another_process(tonight) as first:
+        tonight.github.faults.add("status", status=status, headers=headers, path="octo/shop")
+        with pytest.raises(DeliveryFailed) as met:
+            asks(first.client, tonight.installation, "/repos/octo/shop/issues")
+        assert met.value.retry_after == seconds
+    began, mark = tonight.clock(), tonight.github.mark()
+    with another_process(tonight) as second:
+        for passed in (0.0, 1.0, seconds / 2, seconds - 0.001):
+            tonight.clock.at = began + timedelta(seconds=passed)
+            for method in ("GET", "POST"):
+                if seconds - passed > 3:
+                    with pytest.raises(NotYet) as refused:
+                        asks(second.client, tonight.installation, "/repos/octo/shop/issues", method)
+                    assert refused.value.retry_after == pytest.approx(seconds - passed)
+            assert second.client.call(site.installation.id, "GET", "/repos/acme/site").status == 200
+        heard = [call for call in tonight.github.calls_since(mark) if "octo/shop" in call.path]
+        assert heard == []
+        tonight.clock.at = began + timedelta(seconds=seconds - 2)
+        assert second.client.call(tonight.installation, "GET", "/repos/octo/shop").status == 200
+    (call,) = [call for call in tonight.github.calls_since(mark) if "octo/shop" in call.path]
+    assert call.at - began == timedelta(seconds=seconds), "a short rest is waited out in place, to the second"
+
+
+def asks(client: Client, installation: int, path: str, method: str = "GET") -> None:
+    client.call(installation, method, path, json={"title": "x"} if method == "POST" else None)
+
+
+def test_c3_the_app_itself_is_limited_and_asks_for_no_token(tonight: Night) -> None:
+    """Two thousand tokens an hour: what is met there holds for all tokens that are still to come."""
+    with another_process(tonight) as built:
+        tonight.github.meter.limits = Limits(tokens_per_hour=0)
+        tonight.github.faults.add("status", status=403, headers={"Retry-After": "90"}, path="/access_tokens")
+        with pytest.raises(DeliveryFailed) as met:
+            asks(built.client, tonight.installation, "/repos/octo/shop")
+        assert met.value.retry_after == 90
+        mark = tonight.github.mark()
+        tonight.clock.at += timedelta(seconds=80)
+        with pytest.raises(NotYet):
+            asks(built.client, tonight.installation, "/repos/octo/shop")
+        assert tonight.github.calls_since(mark) == []
+        tonight.github.meter.limits = Limits()
+        tonight.clock.at += timedelta(seconds=10)
+        asks(built.client, tonight.installation, "/repos/octo/shop")
+
+
+def test_c6_a_token_that_ends_in_the_middle_of_a_batch_is_renewed_once(tonight: Night) -> None:
+    """Eight threads are refused at once: one of them asks for a new token, and all go on."""
+    key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
+    client = Client(tonight.github.api_url, key, tonight.clock)
+    try:
+        asks(client, tonight.installation, "/repos/octo/shop")
+        tonight.github.auth._tokens.clear()
+        mark = tonight.github.mark()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: asks(client, tonight.installation, "/repos/octo/shop"), range(8)))
+        calls = tonight.github.calls_since(mark)
+        assert len([call for call in calls if "access_tokens" in call.path]) == 1
+        assert len([call for call in calls if call.status == 200]) == 8
+        assert len([call for call in calls if call.status == 401]) >= 1
+    finally:
+        client.close()
+
+
+def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> None:
+    """It is asked four times an hour whether it lets us in again, and what waits is not counted as tried."""
+    like = opened(tonight)
+    numbers = [
+        pending(tonight.github, tonight.database, tonight.shop, like, severity, 2)
+        for severity in (Severity.SEV2, Severity.SEV3, Severity.SEV4)
+    ]
+    tonight.github.suspend("octo")
+    tonight.github.hooks.settle()
+    mark, began, hours = tonight.github.mark(), tonight.clock(), size(26, 72)
+    with another_process(tonight) as built:
+        while tonight.clock() < began + timedelta(hours=hours):
+            beat(built)
+            tonight.clock.at += timedelta(minutes=10)
+        assert undone(tonight.database) == 6
+        assert len(tonight.github.calls_since(mark)) <= hours * 4 + 4
+        tonight.github.unsuspend("octo")
+        back = tonight.clock()
+        while undone(tonight.database) and tonight.clock() < back + timedelta(hours=1):
+            beat(built)
+            tonight.clock.at += timedelta(seconds=1)
+    assert tonight.clock() - back < timedelta(minutes=16)
+    assert [len(tonight.notices(number)) for number in numbers] == [2, 2, 2]
+
+
+def test_c6_an_app_that_was_uninstalled_asks_no_more(tonight: Night) -> None:
+    """What waited there is cancelled or set aside, and nothing rings any more."""
+    like = opened(tonight)
+    number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV2, 3)
+    tonight.github.uninstall("octo")
+    tonight.github.hooks.settle()
+    tonight.move_in()
+    mark = tonight.github.mark()
+    tonight.passes(minutes=50)
+    assert undone(tonight.database) == 0
+    for each in (number, like.incident.number):
+        assert tonight.incident(each).left == "gone"
+    assert len(tonight.github.calls_since(mark)) <= 20, "each effect once, each issue once, each policy once"
+    later = tonight.github.mark()
+    tonight.passes(hours=1)
+    assert tonight.github.calls_since(later) == []
+
+
+def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
+    """A second after the other; where the time does not pass, whoever asks is told to come again instead of waiting on."""
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        tonight.clock.at += timedelta(seconds=seconds)
+
+    key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
+    client = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB), wait=wait)
+    stuck = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB), wait=waited.append)
+    try:
+        for _ in range(3):
+            asks(client, tonight.installation, "/repos/octo/shop/issues", "POST")
+        assert waited == [1.0, 1.0]
+        asks(stuck, tonight.installation, "/repos/octo/shop/issues", "POST")
+        waited.clear()
+        with pytest.raises(NotYet) as refused:
+            asks(stuck, tonight.installation, "/repos/octo/shop/issues", "POST")
+        assert (refused.value.retry_after, waited) == (1.0, [1.0, 1.0, 1.0])
+    finally:
+        client.close()
+        stuck.close()
+
+
+def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
+    """Its worker is at it already when a sev1 comes in: the next turn is the sev1's, and the others come after."""
+    like = opened(tonight)
+    tonight.clock.at += timedelta(hours=1)
+    lesser, worst = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5), list[int]()
+
+    def meanwhile() -> None:
+        if not worst:
+            worst.append(pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 2))
+
+    mark = tonight.github.mark()
+    with another_process(tonight, meanwhile) as built:
+        while undone(tonight.database):
+            beat(built)
+            tonight.clock.at += timedelta(seconds=1)
+    calls = [call for call in tonight.github.calls_since(mark) if call.path.endswith("/comments")]
+    assert [int(call.path.split("/")[-2]) for call in calls] == [lesser, *worst * 2, *[lesser] * 4]
+
+
+def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
+    """A sev1 whose wake-up stumbles again and again: for two minutes the others give way, then they go on."""
+    like = opened(tonight)
+    pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
+    pace = DatabasePace(tonight.database, GITHUB)
+    began = tonight.clock()
+    asked = [
+        pace.ask(tonight.installation, "PATCH", Severity.SEV2, began + timedelta(seconds=seconds))
+        for seconds in (0, 60, 119, 120)
+    ]
+    assert asked == [1, 1, 1, 0]
+
+
+def test_a_row_of_incidents_waits_in_order_of_severity(tonight: Night) -> None:
+    """The queue wakes the first few of each installation, and leaves alone whom it is told to."""
+    like = opened(tonight)
+    many = [
+        pending(tonight.github, tonight.database, tonight.shop, like, severity, 1)
+        for severity in (Severity.SEV4, Severity.SEV2, Severity.SEV1, Severity.SEV2, Severity.SEV3)
+    ]
+    site = tonight.github.add_repository("acme/site")
+    other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
+    lanes = [Lane(tonight.shop.id, number) for number in many]
+    with tonight.database.transaction() as db:
+        line = first_in_line(db, tonight.clock(), (), 3)
+        rested = first_in_line(db, tonight.clock(), (lanes[2],), 3)
+    assert line == [lanes[2], lanes[1], lanes[3], Lane(site.id, other)]
+    assert rested == [lanes[1], lanes[3], lanes[4], Lane(site.id, other)]
+
+
+def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
+    """The workers of a real queue: what one installation has to wait for holds up no other."""
+    like = opened(tonight)
+    site = tonight.github.add_repository("acme/site")
+    for _ in range(12):
+        pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 3)
+    other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
+    clock = Running(tonight.clock())
+    built = furnished(replace(tonight.built.settings, paced=True), tonight.database, clock)
+    with working(Queue(built.desk, beat=0.2)):
+        assert comes(lambda: len(site.issue(other).comments) == 1, 8)
+        assert undone(tonight.database) > 20, "the others have not even begun"
+    built.client.close()
+
+
+class Running:
+    """A clock that begins at some time and runs as fast as the real one."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at, self._began = at, time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._at + timedelta(seconds=time.monotonic() - self._began)
+
+
+@contextmanager
+def working(queue: Queue) -> Iterator[None]:
+    """A queue at work meanwhile, in a thread of its own."""
+    queue.open()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(queue.run)
+        try:
+            yield
+        finally:
+            queue.stop()
+            running.result(30)
+            queue.close()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def writes(github: PretendGitHub, name: str, since: int = 0) -> list[datetime]:
+    return [one.at for one in github.calls_since(since) if one.method == "POST" and f"{name}/issues" in one.path]
+
+
+def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(tonight: Night, tmp_path: Path) -> None:
+    """A write a second from both together; then GitHub asks for quiet, both are killed, and the next ones keep it."""
+    like, seconds = opened(tonight), size(5, 37)
+    with PretendGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
+        github.add_person("stranger")
+        shop, site = github.add_repository("octo/shop"), github.add_repository("acme/site")
+        with tonight.database.transaction() as db:
+            db.execute("TRUNCATE outbox, incident, alarm, repository")
+        for _ in range(6):
+            pending(github, tonight.database, shop, like, Severity.SEV3, size(6, 30))
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(app.__file__).parents[1]),
+            "DATABASE_URL": tonight.database.url,
+            "GITHUB_API_URL": github.api_url,
+            "GITHUB_APP_ID": str(github.app.app_id),
+            "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
+            "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
+        }
+        both = [stack.enter_context(a_worker(environment, tmp_path)) for _ in range(2)]
+        assert comes(lambda: len(writes(github, "octo/shop")) >= size(8, 60), size(30, 120))
+        github.faults.add("status", status=403, headers={"Retry-After": str(seconds)}, path="octo/shop", method="POST")
+        assert comes(lambda: quiet_until(tonight.database) is not None, 10)
+        for process in both:
+            os.kill(process.pid, signal.SIGKILL)
+        until = quiet_until(tonight.database)
+        assert until is not None
+        other = pending(github, tonight.database, site, like, Severity.SEV4, 1)
+        for _ in range(2):
+            stack.enter_context(a_worker(environment, tmp_path))
+        assert comes(lambda: len(site.issue(other).comments) == 1, 20), "the other installation is served"
+        served = now()
+        assert comes(lambda: max(writes(github, "octo/shop")) > until, seconds + 25)
+        heard = [one.at for one in github.calls_since() if "octo/shop" in one.path]
+        rest = until - timedelta(seconds=seconds), until
+        assert [at for at in heard if rest[0] + timedelta(milliseconds=200) < at < rest[1]] == []
+        assert served < until or seconds < 10
+        kept = writes(github, "octo/shop")
+        assert in_any(kept, timedelta(seconds=5)) <= 6
+        gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(kept)]
+        assert min(gaps) > 0.8, "a second from turn to turn, less what the way to GitHub takes"
+        assert github.meter.refused == 0
+
+
+def quiet_until(database: Database) -> datetime | None:
+    with database.transaction() as db:
+        row = db.execute("SELECT max(quiet_until) AS until FROM pace WHERE quiet_until IS NOT NULL").fetchone()
+    return row["until"] if row else None

@@ -1,0 +1,125 @@
+"""The arithmetic of GitHub's limits, second by second."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.severity import Severity
+from app.pacing import FREE, GITHUB, Budget, Ledger, MemoryPace, Rates
+
+NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)
+SEV1, SEV2 = Severity.SEV1, Severity.SEV2
+UNSPACED = Rates(spacing=0.0)
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def spent(times: int, method: str = "POST", rates: Rates = UNSPACED, every: float = 0.0) -> Ledger:
+    """A ledger after so many calls, one `every` so many seconds from NOW on."""
+    ledger = Ledger()
+    for nth in range(times):
+        ledger = ledger.charged(rates, method, after(nth * every))
+    return ledger
+
+
+def test_writes_are_a_second_apart_and_reads_are_not() -> None:
+    ledger = spent(1, rates=GITHUB)
+    assert ledger.wait(GITHUB, "PATCH", SEV1, after(0.25)) == 0.75
+    assert ledger.wait(GITHUB, "PATCH", SEV1, after(1)) == 0
+    assert ledger.wait(GITHUB, "GET", SEV2, after(0)) == 0
+
+
+def test_a_clock_that_was_set_back_holds_nobody_up() -> None:
+    assert spent(1, rates=GITHUB).wait(GITHUB, "PATCH", SEV1, after(-7200)) == 0
+
+
+@pytest.mark.parametrize(("severity", "most"), [(SEV1, 80), (SEV2, 64), (None, 64)])
+def test_creations_of_a_minute_keep_a_part_for_sev1(severity: Severity | None, most: int) -> None:
+    assert spent(most - 1).wait(UNSPACED, "POST", severity, after(30)) == 0
+    assert spent(most).wait(UNSPACED, "POST", severity, after(30)) == 30
+    assert spent(most).wait(UNSPACED, "PATCH", severity, after(30)) == 0, "an edit creates nothing"
+
+
+@pytest.mark.parametrize(("severity", "most"), [(SEV1, 500), (SEV2, 400)])
+def test_creations_of_an_hour_keep_a_part_for_sev1(severity: Severity, most: int) -> None:
+    rates = Rates(spacing=0.0, points_per_minute=None, creations_per_minute=None)
+    assert spent(most - 1, rates=rates).wait(rates, "POST", severity, after(600)) == 0
+    assert spent(most, rates=rates).wait(rates, "POST", severity, after(600)) == 3000
+
+
+def test_what_is_kept_for_sev1_is_given_free_when_it_comes_back_in_time() -> None:
+    """400 were written, one a second.  From 100 s before the first leaves the hour on, a burst of sev1 would fit all the same."""
+    ledger = spent(400, rates=GITHUB, every=1.0)
+    assert ledger.wait(GITHUB, "POST", SEV2, after(1000)) == pytest.approx(2500)
+    assert ledger.wait(GITHUB, "POST", SEV2, after(3500)) == 0
+    at = 3500.0
+    for nth in range(200):
+        assert ledger.wait(GITHUB, "POST", SEV2, after(at + nth)) == 0, nth
+        ledger = ledger.charged(GITHUB, "POST", after(at + nth))
+
+
+@given(st.lists(st.integers(1, 400), max_size=40), st.integers(0, 5000))
+def test_a_burst_of_sev1_always_finds_its_part_of_the_hour(gaps: list[int], late: int) -> None:
+    """However others write: whenever they are let in, a hundred writes of sev1 could follow, a second apart."""
+    ledger, at = Ledger(), 0
+    for gap in gaps * 20:
+        at += gap if at % 7 else 1
+        if not ledger.wait(GITHUB, "POST", SEV2, after(at)):
+            ledger = ledger.charged(GITHUB, "POST", after(at))
+    while ledger.wait(GITHUB, "POST", SEV2, after(at + late)):
+        late += 60
+    at += late
+    ledger = ledger.charged(GITHUB, "POST", after(at))
+    for nth in range(1, 101):
+        assert ledger.wait(GITHUB, "POST", SEV1, after(at + nth)) == 0
+        ledger = ledger.charged(GITHUB, "POST", after(at + nth))
+
+
+@pytest.mark.parametrize(
+    ("method", "severity", "most"),
+    [("GET", SEV1, 900), ("GET", SEV2, 720), ("GET", None, 810), ("PATCH", SEV1, 180), ("PATCH", SEV2, 144)],
+)
+def test_points_of_a_minute(method: str, severity: Severity | None, most: int) -> None:
+    assert spent(most - 1, method).wait(UNSPACED, method, severity, after(30)) == 0
+    # The second they were spent in counts until its end.
+    assert spent(most, method).wait(UNSPACED, method, severity, after(30)) == 31
+
+
+@pytest.mark.parametrize(
+    ("left", "sev1", "sev2", "nobody"), [(5000, 0, 0, 0), (1000, 0, 600, 0), (500, 0, 600, 600), (0, 600, 600, 600)]
+)
+def test_the_hourly_budget_is_what_github_says(left: int, sev1: float, sev2: float, nobody: float) -> None:
+    ledger = Ledger(budget=Budget(5000, left, after(600)))
+    waits = [ledger.wait(FREE, "GET", severity, NOW) for severity in (SEV1, SEV2, None)]
+    assert waits == [sev1, sev2, nobody]
+    assert ledger.wait(FREE, "GET", SEV2, after(600)) == 0, "another hour"
+
+
+def test_quiet_without_a_time_doubles_and_is_forgotten_after_an_hour() -> None:
+    pace, at, heard = MemoryPace(), NOW, []
+    for _ in range(8):
+        heard.append(pace.limited(7, None, at))
+        at += timedelta(seconds=heard[-1] + 10)
+    assert heard == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert pace.limited(7, None, at + timedelta(hours=2)) == 60
+    assert pace.limited(8, None, at) == 60, "another installation"
+
+
+def test_a_shorter_quiet_does_not_end_a_longer_one_and_nonsense_is_not_believed() -> None:
+    pace = MemoryPace()
+    assert pace.limited(7, 600.0, NOW) == 600
+    assert pace.limited(7, 5.0, NOW) == 600
+    assert pace.limited(8, 9_999_999_999.0, NOW) == 86400
+
+
+def test_quiet_is_waited_out_and_other_turns_are_asked_for_again() -> None:
+    quiet = Ledger(quiet_until=after(900))
+    assert quiet.asks_again(quiet.wait(FREE, "GET", SEV1, NOW), NOW) == 900
+    full = spent(400, rates=GITHUB, every=1.0)
+    assert full.asks_again(full.wait(GITHUB, "POST", SEV2, after(1000)), after(1000)) == 60

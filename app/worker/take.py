@@ -74,10 +74,15 @@ def take(desk: Desk, lane: Lane) -> bool:
 
 def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now: datetime) -> None:
     with desk.database.transaction() as db:
-        _advance(db, lane, incidents.load(db, lane), readings, force, now)
+        before = incidents.load(db, lane)
+        after = _advance(db, lane, before, readings, force, now)
+        if before is None and after is not None:
+            inbox.take_again(db, lane)
         for reading in readings:
             if reading.problem:
                 park(db, reading.delivery, reading.problem)
+            elif after is None:
+                inbox.taken_for_nothing(db, reading.delivery)
             else:
                 inbox.settle(db, reading.delivery, "taken")
         desk.failpoints.reach("before_commit")
@@ -153,7 +158,7 @@ def _advance(
         db, lane, stored, (reading.found for reading in readings if isinstance(reading.found, Happened)), force, now
     )
     if stored is not None:
-        _compare_labels(db, lane, stored, [reading.seen for reading in readings if reading.seen], force.policy, now)
+        compare_labels(db, lane, stored, [reading.seen for reading in readings if reading.seen], force.policy, now)
         _tell_faults(db, lane, stored.incident, force, now)
     return stored
 
@@ -209,7 +214,7 @@ def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened])
             yield Happened(one.at, event)
 
 
-def _compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:
+def compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:
     """What the issue carries against what it should: a difference is sent, whatever caused it.
 
     GitHub tells times to the second.  Where two of one second differ, only a look at the issue can tell which is newer.

@@ -188,7 +188,8 @@ class Reconciler:
         if by_hand or self._is_due(marks, "deliveries", now):
             whole = deep or report.absent_since is not None or self._is_due(marks, "deep", now)
             self._look_at_deliveries(marks, now, report, say, whole=whole, repo=repo)
-        if by_hand or self._is_due(marks, "drift", now):
+        # After an absence the issues were compared just now; the rest has until the next beat.
+        if by_hand or (self._is_due(marks, "drift", now) and report.absent_since is None):
             self._drift(begun, now, report, say, repo=repo, deep=deep)
         return report
 

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.labels import managed, wanted
+from app.core.replay import replay
 from app.github.inbound import labels_of
 from app.github.tracker import moment
 from app.ports import Gone, Lane, Repository, Tracker
@@ -28,6 +29,8 @@ from app.worker.policies import InForce
 
 _SAMPLE = 100
 """One of so many open incidents is compared in full each time, at least one of a repository."""
+_FOLDED = 1000
+"""So many are folded again from their logs each time, which asks nobody anything."""
 _SETTLED = timedelta(minutes=2)
 """What changed so lately may be on its way to us."""
 
@@ -90,6 +93,8 @@ class _Comparison:
         for nth, one in enumerate(quiet):
             row = shown.get(one.lane.number)
             kinds = self._suspicions(one, row)
+            if nth < _FOLDED and not kinds and self._misfolded(one):
+                kinds = ["stored"]
             if kinds or nth < sample:
                 self._look(one, row, kinds)
             if nth % 100 == 99:
@@ -108,6 +113,18 @@ class _Comparison:
         if {alarm.key: alarm.due for alarm in alarms(incident, policy)} != one.alarms:
             kinds.append("alarms")
         return kinds
+
+    def _misfolded(self, one: Standing) -> bool:
+        """Whether the log makes something else of it; under another policy it may rightly be graded otherwise."""
+        with self.desk.database.transaction() as db:
+            again = replay(incidents.log(db, one.lane), self.force.policy, one.stored.lived_until).incident
+        was = one.stored.incident
+        return again is not None and (again.status, again.commander, again.acknowledged_at, again.resolved_at) != (
+            was.status,
+            was.commander,
+            was.acknowledged_at,
+            was.resolved_at,
+        )
 
     def _settled(self, row: Mapping[str, Any]) -> bool:
         return moment(row["updated_at"]) <= self.now - _SETTLED
@@ -128,7 +145,7 @@ class _Comparison:
         if row is None and issue.get("state") == "open":
             kinds = ["labels"]  # it is not in the list because it does not carry the label any more
         kinds += ["events"] if looked.events else []
-        kinds += ["stored"] if looked.refolded else []
+        kinds += ["stored"] if looked.refolded and "stored" not in kinds else []
         kinds += ["board"] if board else []
         self._found(lane, kinds)
         with self.desk.database.transaction() as db:

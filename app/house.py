@@ -37,6 +37,7 @@ from app.worker.policies import Policies
 from app.worker.queue import Queue
 from app.worker.rebuild import rebuild as rebuild_one
 from app.worker.rebuild import repositories
+from app.worker.reconcile import Reconciler
 
 Clock = Callable[[], datetime]
 
@@ -131,7 +132,7 @@ def furnished(
 
 def serve(built: House, *, web: bool, work: bool) -> None:
     """Serve until a signal: the door, the workers, or both."""
-    queue = Queue(built.desk).open()
+    queue = Queue(built.desk, reconciler=reconciler(built)).open()
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
@@ -171,6 +172,14 @@ def door(built: House, queue: Queue) -> Served:
     )
     # A little more than the largest delivery, so that the door itself can say 413.
     return Served(flask, settings.host, settings.port, name="muster", largest=LARGEST + 65536)
+
+
+def reconciler(built: House) -> Reconciler:
+    """Whoever finds what came past us; with `MUSTER_PULL` nothing comes in any other way."""
+    settings = built.settings
+    if not settings.pull:
+        return Reconciler(built.desk, built.client)
+    return Reconciler(built.desk, built.client, every=timedelta(seconds=settings.pull_seconds), pull=True)
 
 
 def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:

@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
     rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
     rebuild.add_argument("--issue", type=int, metavar="N", help="only this issue (with --repo)")
+    compare = command("reconcile", "find missed deliveries and drift, and set them right", _reconcile)
+    compare.add_argument("--repo", default="", metavar="OWNER/NAME", help="only this repository")
+    compare.add_argument("--deep", action="store_true", help="all that can be compared, not only what may have changed")
+    compare.add_argument("--json", action="store_true", help="print what was found as JSON")
     state = command("state", "look into the store", _usage(parser))
     states = state.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dump = states.add_parser("dump", help="print incidents, alarms and effects as JSON")
@@ -182,6 +186,20 @@ def _rebuild(options: argparse.Namespace) -> int:
     except DeliveryFailed as failed:
         raise Fault(str(failed)) from None
     return 0
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from app import house, settings
+    from app.ports import DeliveryFailed
+    from app.reconcile_command import reconcile
+
+    found = settings.read()
+    house.logging_to_stderr(found.log)
+    try:
+        with house.house(found, _now) as built:
+            return reconcile(house.reconciler(built), options.repo, deep=options.deep, as_json=options.json)
+    except DeliveryFailed as failed:
+        raise Fault(str(failed)) from None
 
 
 def _state_dump(options: argparse.Namespace) -> int:

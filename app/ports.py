@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -169,6 +169,12 @@ class Tracker(Protocol):
 
     def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
         """The issues with the incident label that were updated since then, as GitHub shows them, the newest first."""
+
+    def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """All issues that were updated since then, pull requests among them, the longest ago first; 100 for each call."""
+
+    def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
+        """The open issues with the incident label, as GitHub shows them; 100 for each call."""
 
     def permission(self, login: str) -> Role: ...
     def policy(self, etag: str) -> PolicyText: ...

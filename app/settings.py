@@ -35,6 +35,9 @@ class Settings:
     feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
     failpoint: str = ""
+    pull: bool = False
+    """Deliveries are fetched from GitHub's list, and none come in at the door."""
+    pull_seconds: int = 5
 
     @property
     def credentials(self) -> bool:
@@ -59,6 +62,8 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         paced=_one_of(found, "MUSTER_PACE", ("github", "free")) == "github",
         feeds=_feeds(found),
         failpoint=_failpoint(found),
+        pull=_one_of(found, "MUSTER_PULL", ("0", "1")) == "1",
+        pull_seconds=max(1, _number(found, "MUSTER_PULL_SECONDS", 5, most=300)),
     )
 
 

@@ -30,7 +30,7 @@ _SUSPENDED = 900.0
 """Seconds until we look again whether an installation lets us in again."""
 _PATIENCE = 3.0
 """Seconds that a call waits in place for its turn; beyond that, its order waits in the outbox."""
-_PAGES = 50
+PAGES = 50
 """At most so many pages of a list, 100 rows each."""
 
 
@@ -148,22 +148,24 @@ class Client:
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
     ) -> Iterator[Any]:
         """The rows of a list, page after page; `key` names them where the answer is an object."""
-        for page in range(1, _PAGES + 1):
+        for page in range(1, PAGES + 1):
             answer = self.call(installation, "GET", path, params={**(params or {}), "per_page": 100, "page": page})
             yield from answer.body[key] if key else answer.body
             if 'rel="next"' not in answer.headers.get("link", ""):
                 return
 
-    def as_app(self, method: str, path: str, *, params: Mapping[str, str | int] | None = None) -> Answer:
+    def as_app(
+        self, method: str, path: str, *, params: Mapping[str, str | int] | None = None, etag: str = ""
+    ) -> Answer:
         """One call as the App itself."""
         if isinstance(self._key, PlainToken):
             raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
         self._take_turn(ITSELF, method, path)
-        return self._send(ITSELF, self._key.token(self._clock()), method, path, None, params, "")
+        return self._send(ITSELF, self._key.token(self._clock()), method, path, None, params, etag)
 
     def installations(self) -> Iterator[int]:
         """The installations that let this App in; a suspended one does not."""
-        for page in range(1, _PAGES + 1):
+        for page in range(1, PAGES + 1):
             answer = self.as_app("GET", "/app/installations", params={"per_page": 100, "page": page})
             yield from (row["id"] for row in answer.body if not row.get("suspended_at"))
             if 'rel="next"' not in answer.headers.get("link", ""):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from app.core.events import Role
 from app.core.severity import Severity
-from app.github.client import Answer, Client, Moved
+from app.github.client import PAGES, Answer, Client, Moved
 from app.ports import (
     Annotation,
     Change,
@@ -68,6 +68,23 @@ class GitHubTracker:
         since = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         asked = {"labels": label, "state": "all", "since": since, "sort": "updated", "direction": "desc"}
         return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
+
+    def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        asked: dict[str, str | int] = {"state": "all", "sort": "updated", "direction": "asc"}
+        seen: set[int] = set()
+        while True:
+            rows = self._pages("/issues", {**asked, "since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+            fresh = [row for row in rows if row["number"] not in seen]
+            seen.update(row["number"] for row in fresh)
+            yield from fresh
+            # A list ends after so many pages, whether or not there is more.
+            if not fresh or len(rows) < PAGES * 100:
+                return
+            since = moment(str(fresh[-1]["updated_at"]))
+
+    def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
+        rows = self._pages("/issues", {"labels": label, "state": "open", "sort": "created", "direction": "asc"})
+        return [row for row in rows if "pull_request" not in row]
 
     def permission(self, login: str) -> Role:
         """What that person may do here; nobody that GitHub does not know may do anything."""

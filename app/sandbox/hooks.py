@@ -24,6 +24,8 @@ from app.sandbox.registration import AppRegistration
 
 KEPT = timedelta(hours=72)
 TIMEOUT_S = 10.0
+_STRIDE, _MODULUS = 7_654_321, 1_000_000_007
+"""Both prime, so that a billion deliveries have ids of their own in no visible order."""
 NAMESPACE = uuid.UUID("6f6e2d63-616c-4c70-8a67-657321010203")
 
 
@@ -51,6 +53,8 @@ class Delivery:
     status_code: int = 0
     response_headers: dict[str, str] = field(default_factory=dict)
     response_body: str = ""
+    listed_from: datetime | None = None
+    """Until then the list does not show it; None: at once."""
 
     @property
     def payload(self) -> Any:
@@ -81,6 +85,8 @@ class Hooks:
         self._log: OrderedDict[int, Delivery] = OrderedDict()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self.scattered_ids = False
+        """Whether the ids of deliveries are in no order."""
 
     # What a test or a demo controls.
 
@@ -120,6 +126,13 @@ class Hooks:
         """The next `count` deliveries fail without being sent."""
         with self._turn:
             self._to_drop += count
+
+    def list_late(self, deliveries: Sequence[Delivery], late: timedelta) -> None:
+        """Those appear in the list only so long after they were made, in the place that is theirs by their time."""
+        with self._turn:
+            for delivery in deliveries:
+                assert delivery.delivered_at is not None
+                delivery.listed_from = delivery.delivered_at + late
 
     # What the world and the API use.
 
@@ -166,11 +179,13 @@ class Hooks:
             return self._log.get(delivery_id)
 
     def deliveries(self, before: int | None = None) -> Iterator[Delivery]:
-        """Newest first, from the last three days; `before` is the cursor."""
+        """Newest first, from the last three days; `before` is the cursor, the id of the last one seen."""
         with self._turn:
             self._forget()
             kept = list(reversed(self._log.values()))
-        return (delivery for delivery in kept if before is None or delivery.id < before)
+        start = 0 if before is None else next((nth + 1 for nth, one in enumerate(kept) if one.id == before), len(kept))
+        now = self._clock()
+        return (one for one in kept[start:] if one.listed_from is None or one.listed_from <= now)
 
     def start(self) -> None:
         self._stopping = False
@@ -253,7 +268,7 @@ class Hooks:
             again = (delivery.installation_id, delivery.repository_id, delivery.redelivery)
             delivery = Delivery(delivery.guid, delivery.event, delivery.action, delivery.body, delivery.headers, *again)
         self._sent += 1
-        delivery.id = 700_000_000_000 + self._sent
+        delivery.id = 700_000_000_000 + (self._sent * _STRIDE % _MODULUS if self.scattered_ids else self._sent)
         delivery.delivered_at = self._clock()
         delivery.duration = round(took, 2)
         delivery.status, delivery.status_code = status, code

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from app.ports import Lane
 from app.store.database import Db, Row
+
+EARLY = "no incident"
+"""The note of a delivery about an issue that is no incident; the index `delivery_early` knows it too."""
 
 
 class Kept(Enum):
@@ -62,6 +66,35 @@ def sort_into(db: Db, delivery: Delivery, lane: Lane) -> None:
     db.execute(
         "UPDATE delivery SET state = 'sorted', repo_id = %s, number = %s WHERE hook = %s AND guid = %s",
         (lane.repo_id, lane.number, delivery.hook, delivery.guid),
+    )
+
+
+def known(db: Db, guids: Iterable[str]) -> set[str]:
+    """Those of these ids under which a delivery has come, by whichever hook."""
+    rows = db.execute("SELECT guid FROM delivery WHERE guid = ANY(%s)", (list(guids),)).fetchall()
+    return {row["guid"] for row in rows}
+
+
+def taken_for_nothing(db: Db, delivery: Delivery) -> None:
+    """The end of a delivery about an issue that is no incident, as far as we know."""
+    settle(db, delivery, "taken", EARLY)
+
+
+def take_again(db: Db, lane: Lane) -> None:
+    """The issue turned out to be an incident: what came before we knew waits for it again."""
+    db.execute(
+        "UPDATE delivery SET state = 'sorted', note = NULL"
+        " WHERE note = 'no incident' AND state = 'taken' AND repo_id = %s AND number = %s",
+        (lane.repo_id, lane.number),
+    )
+
+
+def take_again_since(db: Db, lane: Lane, since: datetime) -> None:
+    """The incident is made anew from what GitHub said at that time: what came since waits for it again."""
+    db.execute(
+        "UPDATE delivery SET state = 'sorted'"
+        " WHERE state = 'taken' AND received_at >= %s AND repo_id = %s AND number = %s",
+        (since, lane.repo_id, lane.number),
     )
 
 

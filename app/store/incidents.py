@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from psycopg.sql import SQL, Identifier
 
-from app.core.events import Alarm, Event
+from app.core.events import Alarm, Event, Opened
 from app.core.incident import Incident
 from app.ports import Lane, Repository
 from app.store.codec import event_from, event_json, incident_from, incident_json, kind_of
@@ -116,6 +116,24 @@ def append(db: Db, lane: Lane, at: datetime, event: Event) -> bool:
         (lane.repo_id, lane.number, event.key, at, kind_of(event), event_json(event)),
     )
     return stored.rowcount > 0
+
+
+def opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
+    """How that incident began, if its log knows."""
+    row = db.execute(
+        "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s AND kind = 'Opened' ORDER BY at LIMIT 1",
+        (lane.repo_id, lane.number),
+    ).fetchone()
+    found = event_from(row["kind"], row["data"]) if row else None
+    return (row["at"], found) if row and isinstance(found, Opened) else None
+
+
+def amend(db: Db, lane: Lane, event: Event) -> None:
+    """Something that is in the log already was known less well until now."""
+    db.execute(
+        "UPDATE event SET data = %s::jsonb WHERE repo_id = %s AND number = %s AND key = %s",
+        (event_json(event), lane.repo_id, lane.number, event.key),
+    )
 
 
 def log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:

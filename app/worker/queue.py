@@ -23,6 +23,7 @@ from app.store.database import Db
 from app.worker.desk import Desk
 from app.worker.pace import watch_pace
 from app.worker.perform import perform
+from app.worker.reconcile import Reconciler
 from app.worker.retention import tidy
 from app.worker.sort import sort
 from app.worker.take import take
@@ -47,9 +48,15 @@ _REST = 10.0
 class Queue:
     """Wakes incidents and works them off."""
 
-    def __init__(self, desk: Desk, *, beat: float = 1.0, concurrency: int = 4) -> None:
-        """`beat`: seconds of the wall clock between two looks for rows that nobody woke."""
+    def __init__(
+        self, desk: Desk, *, beat: float = 1.0, concurrency: int = 4, reconciler: Reconciler | None = None
+    ) -> None:
+        """`beat`: seconds of the wall clock between two looks for rows that nobody woke.
+
+        `reconciler` compares with GitHub now and then; None: nobody does.
+        """
         self.desk = desk
+        self._reconciler = reconciler
         self._beat = beat
         self._concurrency = concurrency
         # Two sides of one queue: waking is done from any thread, working in an event loop of its own.
@@ -97,6 +104,8 @@ class Queue:
         # Last, and a batch a beat, so that no alarm waits for it.
         if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
             self._tidied = time.monotonic()
+        if self._reconciler is not None:
+            self._reconciler.beat()
 
     def idle(self) -> bool:
         """Nothing is due and nobody is at work."""
@@ -113,6 +122,8 @@ class Queue:
 
     def run(self) -> None:
         """Work until `stop`, or a signal where this is the main thread."""
+        if self._reconciler is not None:
+            self._reconciler.first(self._stop.wait)
         beat = threading.Thread(target=self._keep_beat, name="beat", daemon=True)
         beat.start()
         try:
@@ -120,6 +131,8 @@ class Queue:
         finally:
             self._stop.set()
             beat.join(timeout=5)
+            if self._reconciler is not None:
+                self._reconciler.stop()
 
     def stop(self) -> None:
         """Finish what is being done, and return from `run`."""

@@ -16,7 +16,7 @@ from app.github.history import assigned
 from app.github.inbound import Happened, labels_of
 from app.github.past import told, with_rights
 from app.ports import Comment, Lane, Pull, Repository
-from app.store import incidents, outbox
+from app.store import inbox, incidents, outbox
 from app.store.database import Db
 from app.worker import memory
 from app.worker.desk import Desk
@@ -26,8 +26,8 @@ from app.worker.policies import InForce
 from app.worker.take import advance
 
 
-def rebuild(desk: Desk, repository: Repository, number: int) -> str:
-    """Restore one incident, and return its id.
+def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = False) -> str:
+    """Restore one incident, and return its id.  `missing`: only if nothing is stored of it, whoever was faster.
 
     What was said on GitHub counts as said; what was not is put in the outbox again.  Raises DeliveryFailed, and Gone
     when the issue is out of reach; then nothing is changed.
@@ -46,7 +46,11 @@ def rebuild(desk: Desk, repository: Repository, number: int) -> str:
     happened = list(with_rights(happened, force.policy.labels, role))
     with desk.database.transaction() as db:
         incidents.remember_repository(db, repository)
-        incidents.forget(db, lane)
+        if not missing:
+            incidents.forget(db, lane)
+            inbox.take_again_since(db, lane, now)
+        elif (there := incidents.load(db, lane)) is not None:
+            return there.incident.id
         if recalled is not None:
             incidents.reserve_id(db, lane.repo_id, recalled.id)
         stored = advance(db, lane, None, _with_id(db, lane, happened, recalled), force, now)

@@ -33,13 +33,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One delivery, read.  `declared`: its issue is an incident by what it shows.  `problem`: nobody can read it."""
+    """One delivery, read.  `declared`: its issue is an incident by what it shows.  `problem`: nobody can read it.
+
+    `original`: it shows the issue as it was opened.
+    """
 
     delivery: Delivery
     found: Happened | Touched | None = None
     seen: Seen | None = None
     declared: bool = False
     problem: str = ""
+    original: bool = False
 
 
 def take(desk: Desk, lane: Lane) -> bool:
@@ -74,10 +78,15 @@ def take(desk: Desk, lane: Lane) -> bool:
 
 def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now: datetime) -> None:
     with desk.database.transaction() as db:
-        _advance(db, lane, incidents.load(db, lane), readings, force, now)
+        before = incidents.load(db, lane)
+        after = _advance(db, lane, before, readings, force, now)
+        if before is None and after is not None:
+            inbox.take_again(db, lane)
         for reading in readings:
             if reading.problem:
                 park(db, reading.delivery, reading.problem)
+            elif after is None:
+                inbox.taken_for_nothing(db, reading.delivery)
             else:
                 inbox.settle(db, reading.delivery, "taken")
         desk.failpoints.reach("before_commit")
@@ -120,7 +129,8 @@ def _read(
         except DeliveryFailed as failed:
             log.warning("rights not known yet", guid=delivery.guid, reason=str(failed))
             return
-        yield _Reading(delivery, found, seen, declared)
+        original = delivery.event == "issues" and payload.get("action") == "opened"
+        yield _Reading(delivery, found, seen, declared, original=original)
 
 
 def _with_authority(
@@ -149,25 +159,47 @@ def _advance(
             incidents.posted_board(db, lane, None, "")
             stored = replace(stored, board_id=None, board_url="")
         outbox.put(db, lane, (ShowBoard(),), now)
-    stored = advance(
-        db, lane, stored, (reading.found for reading in readings if isinstance(reading.found, Happened)), force, now
-    )
+    anew = stored is not None and any(_as_reported(db, lane, reading) for reading in readings if reading.original)
+    happened = (reading.found for reading in readings if isinstance(reading.found, Happened))
+    stored = advance(db, lane, stored, happened, force, now, anew=anew)
     if stored is not None:
-        _compare_labels(db, lane, stored, [reading.seen for reading in readings if reading.seen], force.policy, now)
+        compare_labels(db, lane, stored, [reading.seen for reading in readings if reading.seen], force.policy, now)
         _tell_faults(db, lane, stored.incident, force, now)
     return stored
 
 
+def _as_reported(db: Db, lane: Lane, reading: _Reading) -> bool:
+    """Whether the log had the opening from a later look at the issue; now it has the report as it was then."""
+    found = reading.found
+    if not isinstance(found, Happened) or not isinstance(found.event, Opened) or found.event.adopted:
+        return False
+    known = incidents.opening(db, lane)
+    if known is None or known[0] != found.at or known[1].adopted:
+        return False
+    true = replace(known[1], title=found.event.title, report=found.event.report)
+    if true != known[1]:
+        incidents.amend(db, lane, true)
+    return true != known[1]
+
+
 def advance(
-    db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened], force: InForce, now: datetime
+    db: Db,
+    lane: Lane,
+    stored: Stored | None,
+    what: Iterable[Happened],
+    force: InForce,
+    now: datetime,
+    *,
+    anew: bool = False,
 ) -> Stored | None:
     """Fold what happened into the incident, save it, make its alarms equal, and put what is to be done in the outbox.
 
-    In order, it goes on from what is stored; late, or before alarms that have rung, it is folded anew from the log.
+    In order, it goes on from what is stored; late, or before alarms that have rung, or with `anew`, it is folded anew from
+    the log.
     """
     fresh = sorted(_append(db, lane, stored, what), key=lambda one: order(one.at, one.event))
     until = max([now, *(one.at for one in fresh)])
-    if stored is not None and (not fresh or fresh[0].at > stored.lived_until):
+    if stored is not None and not anew and (not fresh or fresh[0].at > stored.lived_until):
         decision = replay([(one.at, one.event) for one in fresh], force.policy, until, since=stored.incident)
     else:
         decision = replay(incidents.log(db, lane), force.policy, until)
@@ -209,7 +241,7 @@ def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened])
             yield Happened(one.at, event)
 
 
-def _compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:
+def compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:
     """What the issue carries against what it should: a difference is sent, whatever caused it.
 
     GitHub tells times to the second.  Where two of one second differ, only a look at the issue can tell which is newer.

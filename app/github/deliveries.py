@@ -1,0 +1,116 @@
+"""GitHub's own list of what it delivered to this App: the only place where a missed delivery can be seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from app.github.client import Answer, Client
+from app.github.tracker import moment
+from app.ports import DeliveryFailed, Gone
+
+_PATH = "/app/hook/deliveries"
+_KEPT_BACK = 0.2
+"""The part of the App's calls that catching up leaves for others, such as the tokens everything else needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One attempt to deliver.  Attempts of one delivery share the GUID; ids say nothing about their order."""
+
+    id: int
+    guid: str
+    event: str
+    at: datetime
+    repo_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list.  `following` is the cursor of the next one, empty on the last; `unchanged`: the etag stands."""
+
+    rows: tuple[Listed, ...]
+    following: str
+    etag: str
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was delivered: the hook it went by, and the payload."""
+
+    hook: str
+    body: bytes
+
+
+class Deliveries:
+    """The delivery list of this App.  Every method may raise DeliveryFailed, and nothing else."""
+
+    def __init__(self, client: Client, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._clock = clock
+        self._scarce_until: datetime | None = None
+
+    def page(self, cursor: str = "", etag: str = "") -> Page:
+        """A hundred attempts, the newest first; without a cursor the first page, if it is not the one of that etag."""
+        params: dict[str, str | int] = {"per_page": 100, **({"cursor": cursor} if cursor else {})}
+        answer = self._ask(_PATH, params, etag)
+        if answer.unchanged:
+            return Page((), "", etag, unchanged=True)
+        try:
+            rows = tuple(_listed(row) for row in answer.body)
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            raise DeliveryFailed(f"{_PATH}: not a list of deliveries: {problem!r}", retry_after=60) from None
+        return Page(rows, _following(answer.headers), answer.headers.get("etag", ""))
+
+    def sent(self, listed: Listed) -> Sent:
+        """What that attempt carried.  Raises Gone when GitHub has forgotten it."""
+        answer = self._ask(f"{_PATH}/{listed.id}", {}, "")
+        request = answer.body.get("request") if isinstance(answer.body, dict) else None
+        payload = request.get("payload") if isinstance(request, dict) else None
+        if not isinstance(payload, dict):
+            raise Gone(f"{_PATH}/{listed.id}: its payload is not kept")
+        headers = {str(name).lower(): str(value) for name, value in ((request or {}).get("headers") or {}).items()}
+        # As GitHub writes it: should the door get it after all, it is mostly the same to the byte.
+        return Sent(headers.get("x-github-hook-id", "app"), json.dumps(payload, separators=(",", ":")).encode())
+
+    def spare(self) -> None:
+        """Raises DeliveryFailed until the hour is over, where catching up has used what it may of the App's calls."""
+        left = (self._scarce_until - self._clock()).total_seconds() if self._scarce_until else 0.0
+        if left > 0:
+            raise DeliveryFailed(f"{_PATH}: the rest of this hour's calls is kept for others", retry_after=left)
+
+    def _ask(self, path: str, params: Mapping[str, str | int], etag: str) -> Answer:
+        answer = self._client.as_app("GET", path, params=params, etag=etag)
+        limit, left, until = (_number(answer, name) for name in ("limit", "remaining", "reset"))
+        scarce = limit > 0 and left < limit * _KEPT_BACK
+        self._scarce_until = datetime.fromtimestamp(until, self._clock().tzinfo) if scarce else None
+        return answer
+
+
+def _number(answer: Answer, name: str) -> int:
+    text = answer.headers.get(f"x-ratelimit-{name}", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+
+
+def _listed(row: Mapping[str, Any]) -> Listed:
+    repo_id = row.get("repository_id")
+    return Listed(
+        int(row["id"]),
+        str(row["guid"]).replace("\0", ""),
+        str(row["event"]).replace("\0", ""),
+        moment(str(row["delivered_at"])),
+        int(repo_id) if repo_id is not None else None,
+    )
+
+
+def _following(headers: Mapping[str, str]) -> str:
+    for link in headers.get("link", "").split(","):
+        address, _, relation = link.partition(";")
+        if 'rel="next"' in relation:
+            return next(iter(parse_qs(urlsplit(address.strip(" <>")).query).get("cursor", ())), "")
+    return ""

@@ -1,0 +1,137 @@
+"""How far the comparison with GitHub has come, and who is at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from app.ports import Lane, Repository
+from app.store.codec import incident_from
+from app.store.database import Database, Db
+from app.store.incidents import Stored
+
+_LOCK = 720220
+"""The advisory lock of whoever compares: it is gone with the connection, however its process ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """When a part was last done."""
+
+    at: datetime
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An open incident as it is stored, for the comparison."""
+
+    lane: Lane
+    stored: Stored
+    alarms: dict[str, datetime]
+    busy: bool
+    """Something of it still waits: what it shows on GitHub may rightly be older."""
+
+
+@contextmanager
+def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
+    """Whether we are the only ones who compare; with `wait`, as soon as the others are done."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        if wait:
+            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            yield True
+            return
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        yield bool(row and row[0])
+
+
+def marks(db: Db) -> dict[str, Mark]:
+    """Every part that was ever done, by its name."""
+    rows = db.execute("SELECT part, at, etag FROM reconciled").fetchall()
+    return {row["part"]: Mark(row["at"], row["etag"]) for row in rows}
+
+
+def mark(db: Db, part: str, at: datetime, etag: str = "") -> None:
+    """That part was done then."""
+    db.execute(
+        "INSERT INTO reconciled (part, at, etag) VALUES (%s, %s, %s)"
+        " ON CONFLICT (part) DO UPDATE SET at = excluded.at, etag = excluded.etag",
+        (part, at, etag),
+    )
+
+
+def first_delivery(db: Db) -> datetime | None:
+    """When the oldest delivery came that is still kept."""
+    row = db.execute("SELECT min(received_at) AS at FROM delivery").fetchone()
+    return row["at"] if row else None
+
+
+def last_delivery(db: Db) -> datetime | None:
+    """When the newest delivery came."""
+    row = db.execute("SELECT max(received_at) AS at FROM delivery").fetchone()
+    return row["at"] if row else None
+
+
+def fell_behind(db: Db, since: datetime, repos: Iterable[int]) -> None:
+    """Nobody has heard of these repositories since then."""
+    db.execute(
+        "UPDATE repository SET behind_since = least(behind_since, %s) WHERE repo_id = ANY(%s)", (since, list(repos))
+    )
+
+
+def behind(db: Db) -> list[tuple[Repository, datetime]]:
+    """The repositories that have to be compared, and since when."""
+    rows = db.execute("SELECT * FROM repository WHERE behind_since IS NOT NULL ORDER BY name").fetchall()
+    return [
+        (Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]), row["behind_since"])
+        for row in rows
+    ]
+
+
+def caught_up(db: Db, repo_id: int, since: datetime) -> None:
+    """That repository was compared since then; where it has fallen behind from an earlier time meanwhile, it still is."""
+    db.execute("UPDATE repository SET behind_since = NULL WHERE repo_id = %s AND behind_since >= %s", (repo_id, since))
+
+
+def standing(db: Db, repo_id: int) -> list[Standing]:
+    """The incidents of a repository that are not closed and within reach, those compared longest ago first."""
+    rows = db.execute(
+        "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
+        " AND o.state IN ('waiting', 'trying')) OR EXISTS (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id"
+        " AND d.number = i.number AND d.state = 'sorted')) AS busy,"
+        " (SELECT coalesce(jsonb_object_agg(a.key, a.due), '{}') FROM alarm a"
+        " WHERE a.repo_id = i.repo_id AND a.number = i.number) AS alarms"
+        " FROM incident i WHERE i.repo_id = %s AND i.state->>'closed_at' IS NULL"
+        " AND coalesce(i.state->>'left', '') = '' ORDER BY i.compared_at NULLS FIRST, i.number",
+        (repo_id,),
+    ).fetchall()
+    return [
+        Standing(
+            Lane(row["repo_id"], row["number"]),
+            Stored(incident_from(row["state"]), row["lived_until"], row["board_id"], row["board_url"] or ""),
+            {key: datetime.fromisoformat(due) for key, due in row["alarms"].items()},
+            row["busy"],
+        )
+        for row in rows
+    ]
+
+
+def compared(db: Db, lane: Lane, at: datetime) -> None:
+    """That incident was compared with GitHub in full."""
+    db.execute(
+        "UPDATE incident SET compared_at = %s WHERE repo_id = %s AND number = %s", (at, lane.repo_id, lane.number)
+    )
+
+
+def postmortems(db: Db, repo_id: int) -> dict[int, int]:
+    """The incident of each pull request that holds a postmortem, by the pull request's number."""
+    rows = db.execute(
+        "SELECT number, (state->'postmortem'->>'number')::bigint AS pull FROM incident"
+        " WHERE repo_id = %s AND state->'postmortem'->>'number' IS NOT NULL",
+        (repo_id,),
+    ).fetchall()
+    return {row["pull"]: row["number"] for row in rows}

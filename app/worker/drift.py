@@ -1,0 +1,198 @@
+"""Whether what we believe is what GitHub shows: every hour, and set right where it is not.
+
+The labels and the state of all open incidents cost one call for each 100 of them.  A hundredth of them, those longest
+not looked at, is compared in full: the timeline with the log, the log with what is stored, and whether the board is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from prometheus_client import Counter
+
+from app.core.clocks import alarms
+from app.core.effects import ShowBoard
+from app.core.labels import managed, wanted
+from app.core.replay import replay
+from app.github.inbound import labels_of
+from app.github.tracker import moment
+from app.ports import Gone, Lane, Repository, Tracker
+from app.store import incidents, outbox, reconciled
+from app.store.reconciled import Standing
+from app.worker import late, memory
+from app.worker.desk import Desk
+from app.worker.policies import InForce
+
+_SAMPLE = 100
+"""One of so many open incidents is compared in full each time, at least one of a repository."""
+_FOLDED = 1000
+"""So many are folded again from their logs each time, which asks nobody anything."""
+_SETTLED = timedelta(minutes=2)
+"""What changed so lately may be on its way to us."""
+
+DRIFT = Counter("muster_drift", "Differences between GitHub and the store, which were set right", ["kind"])
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One incident that was not what GitHub shows.  `kind`: labels, state, missing, gone, alarms, events, stored or board."""
+
+    repo: str
+    number: int
+    kind: str
+
+
+@dataclass
+class Compared:
+    """How many open incidents were compared, how many of them in full, and what was set right."""
+
+    open: int = 0
+    in_full: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+def compare(
+    desk: Desk, repository: Repository, begun: datetime, say: Callable[[str], None], *, everything: bool = False
+) -> Compared:
+    """Compare the open incidents of a repository with GitHub, and set right what differs.
+
+    `begun`: an incident that was declared before is not ours to take up.  `everything`: all of them in full.
+    Raises DeliveryFailed when GitHub cannot be asked.
+    """
+    return _Comparison(desk, repository, begun, say, everything).run()
+
+
+@dataclass
+class _Comparison:
+    desk: Desk
+    repository: Repository
+    begun: datetime
+    say: Callable[[str], None]
+    everything: bool
+    result: Compared = field(default_factory=Compared)
+
+    def __post_init__(self) -> None:
+        self.now = self.desk.clock()
+        self.tracker: Tracker = self.desk.tracker(self.repository)
+        self.force: InForce = self.desk.policies.of(self.desk.database, self.tracker, self.repository, self.now)
+
+    def run(self) -> Compared:
+        label = self.force.policy.labels.incident
+        shown = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
+        with self.desk.database.transaction() as db:
+            standing = reconciled.standing(db, self.repository.id)
+        self.result.open = len(standing)
+        quiet = [one for one in standing if not one.busy]
+        sample = len(quiet) if self.everything else -(-len(quiet) // _SAMPLE)
+        for nth, one in enumerate(quiet):
+            row = shown.get(one.lane.number)
+            kinds = self._suspicions(one, row)
+            if nth < _FOLDED and not kinds and self._misfolded(one):
+                kinds = ["stored"]
+            if kinds or nth < sample:
+                self._look(one, row, kinds)
+            if nth % 100 == 99:
+                self.say(f"{self.repository.name}: {nth + 1} of {len(quiet)} open incidents compared")
+        self._missing(shown, {one.lane.number for one in standing})
+        return self.result
+
+    def _suspicions(self, one: Standing, row: Mapping[str, Any] | None) -> list[str]:
+        """What cannot be right, by the list and the tables alone."""
+        incident, policy = one.stored.incident, self.force.policy
+        if row is None:
+            return ["state"]
+        kinds = []
+        if labels_of(row) & managed(policy.labels) != wanted(incident, policy) and self._settled(row):
+            kinds.append("labels")
+        if {alarm.key: alarm.due for alarm in alarms(incident, policy)} != one.alarms:
+            kinds.append("alarms")
+        return kinds
+
+    def _misfolded(self, one: Standing) -> bool:
+        """Whether the log makes something else of it; under another policy it may rightly be graded otherwise."""
+        with self.desk.database.transaction() as db:
+            again = replay(incidents.log(db, one.lane), self.force.policy, one.stored.lived_until).incident
+        was = one.stored.incident
+        return again is not None and (again.status, again.commander, again.acknowledged_at, again.resolved_at) != (
+            was.status,
+            was.commander,
+            was.acknowledged_at,
+            was.resolved_at,
+        )
+
+    def _settled(self, row: Mapping[str, Any]) -> bool:
+        return moment(row["updated_at"]) <= self.now - _SETTLED
+
+    def _look(self, one: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
+        lane = one.lane
+        self.result.in_full += 1
+        try:
+            issue = row if row is not None else self.tracker.issue(lane.number)
+            if not self._settled(issue):
+                return
+            looked = late.look_into(self.desk, self.repository, self.force, issue, self.now, refold=True)
+            board = self._board_is_missing(one)
+        except Gone:
+            late.gone(self.desk, self.repository, self.force, lane)
+            self._found(lane, ["gone"])
+            return
+        if row is None and issue.get("state") == "open":
+            kinds = ["labels"]  # it is not in the list because it does not carry the label any more
+        kinds += ["events"] if looked.events else []
+        kinds += ["stored"] if looked.refolded and "stored" not in kinds else []
+        kinds += ["board"] if board else []
+        self._found(lane, kinds)
+        with self.desk.database.transaction() as db:
+            if kinds and not board:
+                outbox.put(db, lane, (ShowBoard(),), self.now)
+            reconciled.compared(db, lane, self.now)
+
+    def _board_is_missing(self, one: Standing) -> bool:
+        """Whether the board is gone; then it is put up again, or the one found that we had forgotten."""
+        comments = self.tracker.comments(one.lane.number)
+        if any(comment.id == one.stored.board_id for comment in comments):
+            return False
+        ours = ((comment, self.desk.signer.read(one.lane, comment) or {}) for comment in comments)
+        there = [comment for comment, found in ours if memory.BOARD in found.get("keys", ())]
+        board = there[-1] if there else None
+        with self.desk.database.transaction() as db:
+            incidents.posted_board(db, one.lane, board.id if board else None, board.url if board else "")
+            outbox.put(db, one.lane, (ShowBoard(),), self.now)
+        return True
+
+    def _missing(self, shown: Mapping[int, Mapping[str, Any]], known: set[int]) -> None:
+        """Open incidents that we do not have at all."""
+        for number, row in shown.items():
+            lane = Lane(self.repository.id, number)
+            if number in known or not self._settled(row):
+                continue
+            with self.desk.database.transaction() as db:
+                stored = incidents.load(db, lane)
+            if stored is not None:
+                self._shown_otherwise(lane, row)
+            elif late.ours(self.desk, self.repository, self.force, row, self.begun):
+                late.open_anew(self.desk, self.repository, lane)
+                self._found(lane, ["missing"])
+
+    def _shown_otherwise(self, lane: Lane, row: Mapping[str, Any]) -> None:
+        """GitHub shows it open, and we take it for closed or out of reach."""
+        with self.desk.database.transaction() as db:
+            busy = any(True for _ in outbox.undone(db, lane, self.now))
+        if busy or row.get("locked"):
+            return
+        looked = late.look_into(self.desk, self.repository, self.force, row, self.now, refold=True)
+        if looked.events or looked.refolded:
+            self._found(lane, ["state"])
+
+    def _found(self, lane: Lane, kinds: list[str]) -> None:
+        for kind in kinds:
+            DRIFT.labels(kind).inc()
+            self.result.differences.append(Difference(self.repository.name, lane.number, kind))
+            self.say(f"{self.repository.name}#{lane.number}: {kind} differed, set right")
+            log.warning("drift", incident=str(lane), kind=kind)

@@ -1,0 +1,242 @@
+"""What happened on issues while nobody listened, by the issues themselves.
+
+One list of what was updated since then, 100 issues for each call; only those that may differ are looked into.  What is
+found is folded at the time when it happened, so that only what still stands is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from app.core.events import Edited, Event, Left, Role
+from app.core.labels import managed
+from app.core.replay import replay
+from app.github import inbound
+from app.github.history import history, pull_events
+from app.github.inbound import Happened, Seen, labels_of
+from app.github.past import with_rights
+from app.github.tracker import moment
+from app.ports import Gone, Lane, Repository, Tracker
+from app.store import incidents, outbox, policies, reconciled
+from app.store.database import Db
+from app.store.incidents import Stored
+from app.store.policies import Place
+from app.worker.desk import Desk
+from app.worker.missed import MISSED
+from app.worker.policies import InForce
+from app.worker.rebuild import rebuild
+from app.worker.take import advance, compare_labels
+
+_CLOCKS_APART = timedelta(minutes=5)
+"""How far GitHub's clock and ours may differ."""
+_SAME = timedelta(seconds=2)
+"""A timeline and a delivery may tell the time of one event a second apart."""
+
+Issue = Mapping[str, Any]
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Caught:
+    """What a look at the issues of a repository found: how many were listed and looked into, and what was missing."""
+
+    listed: int = 0
+    looked: int = 0
+    opened: int = 0
+    events: int = 0
+
+
+def catch_up(
+    desk: Desk, repository: Repository, since: datetime, begun: datetime, say: Callable[[str], None]
+) -> Caught:
+    """Take in what happened in that repository since then, the open incidents first.
+
+    `begun`: an incident that was declared before is not ours to take up.  Raises DeliveryFailed when GitHub cannot be
+    asked; what was taken in by then stays.
+    """
+    tracker, caught, asked_at = desk.tracker(repository), Caught(), desk.clock()
+    with desk.database.transaction() as db:
+        policies.doubt(db, Place.repository(repository.id))  # a push may have been missed, too
+        pulls = reconciled.postmortems(db, repository.id)
+    force = desk.policies.of(desk.database, tracker, repository, desk.clock())
+    rows = list(tracker.updated_since(since - _CLOCKS_APART))
+    caught.listed = len(rows)
+    open_first = sorted(rows, key=lambda row: (row.get("state") != "open", str(row.get("updated_at"))))
+    for row in open_first:
+        number = pulls.get(int(row["number"])) if "pull_request" in row else int(row["number"])
+        if number is None:
+            continue
+        try:
+            issue = row if number == row["number"] else tracker.issue(number)
+            _take_in(
+                desk, repository, force, issue, _Since(since, begun, asked_at, own=number == row["number"]), caught
+            )
+        except Gone:
+            log.warning("gone while it was looked into", issue=f"{repository.name}#{number}")
+    if caught.opened or caught.events:
+        say(f"{repository.name}: {caught.opened} incidents and {caught.events} events had been missed")
+    return caught
+
+
+@dataclass(frozen=True, slots=True)
+class _Since:
+    """From when on things count: `contact` for what may differ, `begun` for what is ours.  `asked_at` is when GitHub
+    showed the issue; `own`: it is the issue's own row.
+    """
+
+    contact: datetime
+    begun: datetime
+    asked_at: datetime
+    own: bool
+
+
+def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, since: _Since, caught: Caught) -> None:
+    lane = Lane(repository.id, int(issue["number"]))
+    with desk.database.transaction() as db:
+        stored = incidents.load(db, lane)
+        carried = incidents.labels(db, lane)
+    if stored is None:
+        if inbound.declared({"issue": issue}, force.policy) and ours(desk, repository, force, issue, since.begun):
+            caught.looked += 1
+            caught.opened += bool(open_anew(desk, repository, lane))
+        return
+    if since.own and moment(issue["updated_at"]) <= since.contact and not _differs(issue, stored, carried, force):
+        return
+    caught.looked += 1
+    caught.events += look_into(desk, repository, force, issue, since.asked_at).events
+
+
+def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun: datetime) -> bool:
+    """Whether an incident that we do not have was declared since then.  An old issue may have been declared lately."""
+    if moment(issue["created_at"]) >= begun:
+        return True
+    timeline = desk.tracker(repository).timeline(int(issue["number"]))
+    return next(history(issue, timeline, repository.name, force.policy)).at >= begun
+
+
+def open_anew(desk: Desk, repository: Repository, lane: Lane) -> str:
+    """Take in an incident that we do not have, and return its id."""
+    MISSED.labels("issue").inc()
+    return rebuild(desk, repository, lane.number, missing=True)
+
+
+def _differs(issue: Issue, stored: Stored, carried: frozenset[str], force: InForce) -> bool:
+    """Whether an issue shows something else than we know, although nothing seems to have happened to it."""
+    own = managed(force.policy.labels)
+    closed = stored.incident.closed_at is not None
+    return (issue.get("state") == "closed") is not closed or labels_of(issue) & own != carried & own
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How many events were missing, and whether the incident that was stored is not what its log makes of it."""
+
+    events: int
+    refolded: bool
+
+
+def look_into(
+    desk: Desk, repository: Repository, force: InForce, issue: Issue, asked_at: datetime, *, refold: bool = False
+) -> Looked:
+    """Compare an incident with everything that its issue tells, take in what is missing, and set right what differs.
+
+    `asked_at` is when GitHub showed the issue.  `refold`: what is stored is compared with its own log as well.
+
+    Raises DeliveryFailed, and Gone when the issue is out of reach; then nothing is changed.
+    """
+    lane, tracker, now = Lane(repository.id, int(issue["number"])), desk.tracker(repository), desk.clock()
+    with desk.database.transaction() as db:
+        stored, log_of = incidents.load(db, lane), incidents.log(db, lane)
+    if stored is None:
+        return Looked(0, refolded=False)
+    found = [*_told(tracker, issue, repository, force, stored), *_edit(issue, repository, force, stored)]
+    fresh = [one for one in found if not _known(one, log_of) and one.at <= now + _CLOCKS_APART]
+    fresh = _with_roles(desk, tracker, repository, fresh, force)
+    seen = Seen(asked_at, labels_of(issue))
+    with desk.database.transaction() as db:
+        stored = advance(db, lane, incidents.load(db, lane), fresh, force, now)
+        if stored is None:
+            return Looked(0, refolded=False)
+        stored, refolded = _refolded(db, lane, stored, force, now) if refold else (stored, False)
+        compare_labels(db, lane, stored, [seen], force.policy, now)
+    if fresh:
+        MISSED.labels("issue").inc(len(fresh))
+    return Looked(len(fresh), refolded)
+
+
+def gone(desk: Desk, repository: Repository, force: InForce, lane: Lane) -> None:
+    """The issue is not there any more: the incident ends quietly."""
+    now = desk.clock()
+    with desk.database.transaction() as db:
+        left = Happened(now, Left(key="left/gone", how="gone"))
+        advance(db, lane, incidents.load(db, lane), [left], force, now)
+
+
+def _told(tracker: Tracker, issue: Issue, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
+    """What the timeline tells, and that of the postmortem where there may be one; not the opening, which is known."""
+    number, incident = int(issue["number"]), stored.incident
+    _, *found = history(issue, tracker.timeline(number), repository.name, force.policy)
+    if issue.get("state") == "closed" or incident.postmortem_wanted or incident.postmortem is not None:
+        pull = tracker.pull_of(f"muster/postmortem-{number}")
+        if pull is not None:
+            found += pull_events(pull, tracker.timeline(pull.number))
+    return found
+
+
+def _edit(issue: Issue, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
+    """The newest text, where it is another one: GitHub does not tell when it was changed, so that is when we know of it."""
+    at = moment(issue["updated_at"])
+    opening = inbound.opened(issue, repository.name, force.policy, stored.incident.declared_at, by="", adopted=False)
+    if (opening.title, opening.report) == (stored.incident.title, stored.incident.report):
+        return []
+    by = inbound.login_of(issue.get("user"))
+    return [Happened(at, Edited(by=by, key=inbound.key("edited", at), title=opening.title, report=opening.report))]
+
+
+def _known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
+    """Whether the log has it: by its key, or, where the key is a time, a moment apart."""
+    what, slash, _ = one.event.key.rpartition("/")
+    for at, event in log_of:
+        if event.key == one.event.key:
+            return True
+        if (
+            slash
+            and event.key.startswith(f"{what}/20")
+            and abs(at - one.at) <= _SAME
+            and type(event) is type(one.event)
+        ):
+            return True
+    return False
+
+
+def _with_roles(
+    desk: Desk, tracker: Tracker, repository: Repository, fresh: list[Happened], force: InForce
+) -> list[Happened]:
+    def role(login: str, at: datetime) -> Role:
+        return desk.authorities.of(tracker, repository.id, login, desk.clock())
+
+    return list(with_rights(fresh, force.policy.labels, role))
+
+
+def _refolded(db: Db, lane: Lane, stored: Stored, force: InForce, now: datetime) -> tuple[Stored, bool]:
+    """The incident as its log has it, where what is stored does not show what it should: its labels say so."""
+    decision = replay(incidents.log(db, lane), force.policy, now)
+    again = decision.incident
+    if again is None or (again.labels, again.status, again.grade) == (
+        stored.incident.labels,
+        stored.incident.status,
+        stored.incident.grade,
+    ):
+        return stored, False
+    log.warning("what was stored is not what its log makes of it", incident=str(lane))
+    incidents.save(db, lane, Stored(again, now, stored.board_id, stored.board_url))
+    outbox.put(db, lane, decision.effects, now)
+    kept = incidents.load(db, lane)
+    fixed = advance(db, lane, kept, (), force, now)  # its alarms follow
+    return fixed or stored, True

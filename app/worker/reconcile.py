@@ -1,0 +1,308 @@
+"""What came past us is found: deliveries in GitHub's list, issues by their own history, and drift.
+
+Whoever comes back after an absence looks at the issues first, so that the open incidents are right before an alarm rings
+on old evidence; then at the deliveries.  After that the newest page of the delivery list is compared every minute, all of
+it every hour, since GitHub may list a page hours late, and the open incidents every hour.  One process at a time does it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from app.github.client import Client
+from app.github.deliveries import Deliveries
+from app.ports import DeliveryFailed, Repository
+from app.store import incidents, reconciled
+from app.store.database import Db
+from app.store.reconciled import Mark
+from app.worker import drift, late, missed
+from app.worker.desk import Desk
+from app.worker.drift import Compared
+from app.worker.late import Caught
+from app.worker.missed import Look, Search
+from app.worker.rebuild import repositories
+
+EVERY = timedelta(seconds=60)
+"""Between two looks at the newest page of the delivery list, where a door takes deliveries in."""
+_DEEP = timedelta(hours=1)
+_DRIFT = timedelta(hours=1)
+_ABSENT = timedelta(minutes=5)
+"""Who has not compared anything for so long has been away."""
+_PATIENCE = 45.0
+"""Seconds of the wall clock in which alarms wait for the look at the issues after an absence, and no longer: they are
+promised within a minute of a restart."""
+_AGAIN = 60.0
+"""Seconds until the next try after a failure, unless GitHub asks for more."""
+
+FAILED = Counter("muster_reconcile_failed", "Comparisons with GitHub that could not be finished")
+DONE = Gauge("muster_reconciled_timestamp_seconds", "When each comparison was last finished", ["part"])
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Report:
+    """What a comparison found and did."""
+
+    absent_since: datetime | None = None
+    repositories: int = 0
+    issues: Caught = field(default_factory=Caught)
+    deliveries: Look = field(default_factory=Look)
+    drift: Compared = field(default_factory=Compared)
+    failures: list[str] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        look = self.deliveries
+        return {
+            "absent_since": self.absent_since.isoformat() if self.absent_since else None,
+            "repositories": self.repositories,
+            "issues": asdict(self.issues),
+            "deliveries": {
+                "pages": look.pages,
+                "listed": look.listed,
+                "missed": look.missed,
+                "taken": look.taken,
+                "lost": look.lost,
+                "oldest": look.reaches.isoformat() if look.reaches else None,
+            },
+            "drift": {**asdict(self.drift)},
+            "failures": self.failures,
+        }
+
+
+class Reconciler:
+    """Compares with GitHub whatever is due.  `every`: how long the newest deliveries may go unseen; `pull`: nothing comes
+    in at a door, so that there is none to wait for.
+    """
+
+    def __init__(self, desk: Desk, client: Client, *, every: timedelta = EVERY, pull: bool = False) -> None:
+        self.desk = desk
+        self._client = client
+        self._deliveries = Deliveries(client, desk.clock)
+        self._every = every
+        self._pull = pull
+        self._not_before: datetime | None = None
+        self._thread: threading.Thread | None = None
+        self._issues_done = threading.Event()
+        self._stopped = threading.Event()
+
+    # From the worker's beat.
+
+    def beat(self) -> None:
+        """Begin what is due, in a thread of its own: no alarm waits for it."""
+        if (self._thread is not None and self._thread.is_alive()) or self._stopped.is_set() or not self._due():
+            return
+        self._thread = threading.Thread(target=self._turn_safely, name="reconcile", daemon=True)
+        self._thread.start()
+
+    def first(self, stopped: Callable[[float], bool]) -> None:
+        """After an absence, wait until the issues have been looked at, 45 seconds at most.  `stopped` waits and says so."""
+        with self.desk.database.transaction() as db:
+            if _absent_since(reconciled.marks(db), self.desk.clock()) is None:
+                return
+        self.beat()
+        for _ in range(int(_PATIENCE * 10)):
+            if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or stopped(0.1):
+                return
+        log.warning("the issues are still being looked at; alarms go on meanwhile")
+
+    def stop(self) -> None:
+        """Begin nothing new, and give what is being done a moment."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout=3)
+
+    def turn(self) -> Report | None:
+        """Whatever is due now; None: nothing is, or another process is at it.  Raises DeliveryFailed."""
+        if not self._due():
+            return None
+        with reconciled.alone(self.desk.database) as mine:
+            # Another process may have done it while we asked.
+            if not mine or not self._due():
+                return None
+            try:
+                return self._work(_quiet)
+            except DeliveryFailed as failed:
+                wait = failed.retry_after if failed.retry_after is not None else _AGAIN
+                least = self._every.total_seconds() if self._pull else _AGAIN
+                self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
+                raise
+            finally:
+                self._issues_done.set()
+
+    # By hand.
+
+    def run(self, say: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
+        """Compare now, whatever is due.  `repo`: one repository only; `deep`: all that can be compared.
+
+        Waits for another process that is at it.  Raises DeliveryFailed.
+        """
+        with reconciled.alone(self.desk.database, wait=True):
+            return self._work(say, by_hand=True, repo=repo.lower(), deep=deep)
+
+    def _turn_safely(self) -> None:
+        try:
+            self.turn()
+        except DeliveryFailed as failed:
+            FAILED.inc()
+            log.warning("not compared with GitHub", reason=str(failed))
+        except Exception:
+            FAILED.inc()
+            log.exception("the comparison with GitHub stumbled")
+            self._not_before = self.desk.clock() + timedelta(seconds=_AGAIN)
+        finally:
+            self._issues_done.set()
+
+    def _due(self) -> bool:
+        now = self.desk.clock()
+        if self._not_before is not None and now < self._not_before:
+            return False
+        with self.desk.database.transaction() as db:
+            marks, behind = reconciled.marks(db), reconciled.behind(db)
+        return bool(behind) or any(self._is_due(marks, part, now) for part in ("deliveries", "drift"))
+
+    def _is_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
+        each = {"deliveries": self._every, "deep": _DEEP, "drift": _DRIFT}[part]
+        return part not in marks or now - marks[part].at >= each or marks[part].at > now + each
+
+    def _work(self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False) -> Report:
+        now, report = self.desk.clock(), Report()
+        with self.desk.database.transaction() as db:
+            marks = reconciled.marks(db)
+            begun = _begun(db, marks, now)
+            report.absent_since = _absent_since(marks, now) or _never_looked(db, marks)
+        if report.absent_since is not None:
+            self._fell_behind(report.absent_since)
+        if deep:
+            self._fell_behind(max(begun, now - missed.LOOK_BACK), repo)
+        self._issues(begun, report, say, repo)
+        self._issues_done.set()
+        if by_hand or self._is_due(marks, "deliveries", now):
+            whole = deep or report.absent_since is not None or self._is_due(marks, "deep", now)
+            self._look_at_deliveries(marks, now, report, say, whole=whole, repo=repo)
+        # After an absence the issues were compared just now; the rest has until the next beat.
+        if by_hand or (self._is_due(marks, "drift", now) and report.absent_since is None):
+            self._drift(begun, now, report, say, repo=repo, deep=deep)
+        return report
+
+    def _fell_behind(self, since: datetime, repo: str = "") -> None:
+        """Write down what is owed before anything is asked, so that a crash in between forgets nothing."""
+        found = [one for one in repositories(self._client) if repo in ("", one.name.lower())]
+        with self.desk.database.transaction() as db:
+            for one in found:
+                incidents.remember_repository(db, one)
+            reconciled.fell_behind(db, since, [one.id for one in found])
+
+    def _issues(self, begun: datetime, report: Report, say: Callable[[str], None], repo: str) -> None:
+        with self.desk.database.transaction() as db:
+            behind = reconciled.behind(db)
+        for repository, since in self._of(behind, repo):
+            try:
+                caught = late.catch_up(self.desk, repository, since, begun, say)
+            except DeliveryFailed as failed:
+                report.failures.append(f"{repository.name}: {failed}")
+                log.warning("issues not looked at", repository=repository.name, reason=str(failed))
+                if failed.retry_after is not None:
+                    continue
+            else:
+                report.repositories += 1
+                for name in ("listed", "looked", "opened", "events"):
+                    setattr(report.issues, name, getattr(report.issues, name) + getattr(caught, name))
+            with self.desk.database.transaction() as db:
+                reconciled.caught_up(db, repository.id, since)
+        if not report.failures:
+            DONE.labels("issues").set(self.desk.clock().timestamp())
+
+    def _look_at_deliveries(
+        self,
+        marks: dict[str, Mark],
+        now: datetime,
+        report: Report,
+        say: Callable[[str], None],
+        *,
+        whole: bool,
+        repo: str,
+    ) -> None:
+        last, only = marks.get("deliveries"), None
+        if repo:
+            with self.desk.database.transaction() as db:
+                only = next((one.id for one in incidents.repositories(db) if one.name.lower() == repo), None)
+            if only is None:
+                return
+        search = Search(
+            since=None if whole or last is None else last.at,
+            etag="" if whole or last is None else last.etag,
+            patient=not self._pull,
+            repo_id=only,
+        )
+        look = missed.fetch_missed(self.desk, self._deliveries, search, say)
+        report.deliveries = look
+        if repo:
+            return  # the others have not been looked at
+        with self.desk.database.transaction() as db:
+            # What is on its way now has to be looked at the next time.
+            reconciled.mark(db, "deliveries", now, look.etag)
+            if whole:
+                reconciled.mark(db, "deep", now)
+        DONE.labels("deliveries").set(now.timestamp())
+
+    def _drift(
+        self, begun: datetime, now: datetime, report: Report, say: Callable[[str], None], *, repo: str, deep: bool
+    ) -> None:
+        with self.desk.database.transaction() as db:
+            every = [(one, now) for one in incidents.repositories(db)]
+        for repository, _ in self._of(every, repo):
+            try:
+                found = drift.compare(self.desk, repository, begun, say, everything=deep)
+            except DeliveryFailed as failed:
+                report.failures.append(f"{repository.name}: {failed}")
+                log.warning("not compared", repository=repository.name, reason=str(failed))
+                continue
+            report.drift.open += found.open
+            report.drift.in_full += found.in_full
+            report.drift.differences += found.differences
+        if repo:
+            return
+        with self.desk.database.transaction() as db:
+            reconciled.mark(db, "drift", now)
+        DONE.labels("drift").set(now.timestamp())
+
+    def _of(self, every: list[tuple[Repository, datetime]], repo: str) -> Iterator[tuple[Repository, datetime]]:
+        """Those that are asked for, until we are to stop."""
+        for repository, since in every:
+            if self._stopped.is_set():
+                return
+            if repo in ("", repository.name.lower()):
+                yield repository, since
+
+
+def _begun(db: Db, marks: dict[str, Mark], now: datetime) -> datetime:
+    """When we first heard of anything: what was declared before is not ours to take up."""
+    if "begun" in marks:
+        return marks["begun"].at
+    begun = reconciled.first_delivery(db) or now
+    reconciled.mark(db, "begun", begun)
+    return begun
+
+
+def _absent_since(marks: dict[str, Mark], now: datetime) -> datetime | None:
+    """When we last compared anything, if that is long ago."""
+    last = marks.get("deliveries")
+    return last.at if last is not None and now - last.at > _ABSENT else None
+
+
+def _never_looked(db: Db, marks: dict[str, Mark]) -> datetime | None:
+    """The last delivery that came, where nothing was ever compared: an earlier version kept no other trace."""
+    return reconciled.last_delivery(db) if "deliveries" not in marks else None
+
+
+def _quiet(line: str) -> None:
+    """Nobody watches."""

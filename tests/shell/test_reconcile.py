@@ -1,0 +1,557 @@
+"""What came past us is found again: deliveries that failed, an absence of days, drift, and a door that is never open."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app.ports import DeliveryFailed
+from app.sandbox import PretendGitHub
+from app.store import inbox, incidents, reconciled
+from app.store.database import Database
+from app.worker import drift
+from app.worker.reconcile import Reconciler, Report
+from app.worker.sort import sort
+from app.worker.take import take
+from tests.shell.night import SEV1, TABLES, Night
+from tests.shell.test_commands_line import muster
+from tests.shell.test_crashes import a_worker, comes
+from tests.shell.test_crashes import now as real_time
+from tests.soak import size
+
+SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
+
+
+def comparing(tonight: Night) -> Reconciler:
+    """Whoever compares, as after a restart."""
+    return Reconciler(tonight.built.desk, tonight.built.client)
+
+
+def compared(tonight: Night, reconciler: Reconciler | None = None) -> Report:
+    """What is due is compared, and everything that follows from it happens."""
+    report = (reconciler or comparing(tonight)).turn()
+    assert report is not None, "nothing was due"
+    assert report.failures == []
+    tonight.later()
+    return report
+
+
+def opens(tonight: Night, body: str = SEV1, login: str = "stranger") -> int:
+    return tonight.github.person(login).opens(tonight.shop, "Checkout is down", body, ["incident"])
+
+
+def in_touch(tonight: Night) -> None:
+    """Everything so far has come in, and was compared."""
+    tonight.later()
+    compared(tonight)
+    tonight.clock.at += timedelta(minutes=2)
+    compared(tonight)
+
+
+def away(tonight: Night) -> None:
+    tonight.github.hooks.url = None
+
+
+def back(tonight: Night, url: str | None) -> None:
+    tonight.github.hooks.settle(60)
+    tonight.github.hooks.url = url
+    tonight.move_in()
+
+
+def calls(tonight: Night, mark: int, end: str) -> int:
+    return sum(call.path.endswith(end) for call in tonight.github.calls_since(mark))
+
+
+# E2: seventy-one hours.
+
+
+def three_days(tonight: Night, events: int) -> None:
+    """About so many deliveries over 71 hours: incidents that open, change and mostly end."""
+    shop, clock = tonight.shop, tonight.clock
+    stranger, mona, ada = (tonight.github.person(login) for login in ("stranger", "mona", "ada"))
+    deeds: list[Callable[[], object]] = []
+    for nth in range(events // 8):
+        number = opens_at(deeds, tonight, nth)
+        deeds += [
+            lambda number=number: mona.comments(shop, number, "/ack"),
+            lambda number=number: ada.labels(shop, number, "blue", "green"),
+            lambda number=number: stranger.edits_issue(shop, number, body=SEV3.replace("502", "503")),
+            lambda number=number: mona.comments(shop, number, "/update we are on it"),
+        ]
+        if nth % 4:
+            deeds.append(lambda number=number: mona.comments(shop, number, "/resolve"))
+            deeds.append(lambda number=number: mona.closes(shop, number))
+    pause = timedelta(hours=71) / len(deeds)
+    for deed in deeds:
+        clock.at += pause
+        deed()
+
+
+def opens_at(deeds: list[Callable[[], object]], tonight: Night, nth: int) -> int:
+    """The number that the issue will have: they are counted from the ones there are."""
+    first = max(tonight.shop.issues, default=0) + 1
+    deeds.append(lambda: opens(tonight, SEV3))
+    return first + nth
+
+
+def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(tonight: Night, elsewhere: Night) -> None:
+    for night in (tonight, elsewhere):
+        opens(night, SEV3)
+        in_touch(night)
+    events = size(120, 2000)
+    elsewhere.github.hooks.hold()
+    three_days(elsewhere, events)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.github.hooks.scattered_ids = True
+    three_days(tonight, events)
+    tonight.github.hooks.settle(60)
+    everything = list(tonight.github.hooks.deliveries())
+    before = tonight.deliveries()
+    missed = [one for one in everything if one.guid not in before]
+    assert len(missed) >= events * 0.9
+    for one in (late := missed[: min(100, len(missed) // 4)]):  # the newest page comes into the list in two hours only
+        assert one.delivered_at is not None
+        tonight.github.hooks.list_late([one], tonight.clock.at - one.delivered_at + timedelta(hours=2))
+    back(tonight, url)
+
+    # The incidents are right before a single delivery is fetched.
+    tonight.github.faults.add("pre", path="/app/hook/deliveries", status=502, times=1)
+    reconciler, began = comparing(tonight), time.monotonic()
+    with pytest.raises(DeliveryFailed):
+        reconciler.turn()
+    assert time.monotonic() - began < 120, "the incidents are usable within two minutes"
+    statuses = {number: str(tonight.incident(number).status) for number in elsewhere.shop.issues}
+    tonight.clock.at += timedelta(minutes=1)
+    report = reconciler.turn()
+    assert time.monotonic() - began < 600, "2,000 missed deliveries are there within ten minutes"
+    assert report is not None
+    assert report.deliveries.taken == len(missed) - len(late)
+    tonight.settle()
+    assert {one.guid for one in everything} - set(tonight.deliveries()) == {one.guid for one in late}
+
+    # What was listed late is found by a later pass over the whole list, and by no other.
+    tonight.clock.at += timedelta(minutes=50)
+    assert (compared(tonight, reconciler)).deliveries.missed == 0
+    tonight.clock.at += timedelta(minutes=71)
+    found = compared(tonight, reconciler).deliveries
+    assert found.taken == len(late)
+    known = tonight.deliveries()
+    assert {one.guid for one in everything} <= set(known)
+    assert {known[one.guid] for one in everything} <= {"taken", "ignored"}
+    assert statuses == {number: str(tonight.incident(number).status) for number in elsewhere.shop.issues}
+    for number in elsewhere.shop.issues:
+        said = tonight.said(number)
+        assert len(said) == len(set(said)), "each is applied once"
+
+    elsewhere.github.hooks.release()
+    elsewhere.clock.at = tonight.clock.at
+    elsewhere.github.hooks.settle(60)
+    only_taken(elsewhere)
+    assert whole(tonight) == whole(elsewhere), "as if all of them had come in order"
+
+
+def only_taken(night: Night) -> None:
+    """Everything that came is taken in, and nothing is done about it yet."""
+    for lane in sort(night.built.desk):
+        assert take(night.built.desk, lane)
+    with night.database.transaction() as db:
+        lanes = {*inbox.waiting_lanes(db), *incidents.lanes_due(db, night.clock())}
+    for lane in lanes:
+        assert take(night.built.desk, lane)
+
+
+def whole(night: Night) -> dict[str, Any]:
+    """What is known of every incident; their ids are given in the order in which they were heard of."""
+    found = json.loads("\n".join(night.state()))
+    for row in found["incidents"]:
+        row["incident"]["id"] = f"#{row['number']}"
+        del row["board"], row["labels"]  # what was done about it, which in the other night was nothing yet
+    return {"incidents": found["incidents"], "alarms": found["alarms"]}
+
+
+# E3: eighty hours, which is more than GitHub's list remembers.
+
+
+def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: Night) -> None:
+    shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
+    quiet = [opens(tonight, SEV3) for _ in range(size(4, 200))]
+    over, answered, edited, locked = (opens(tonight) for _ in range(4))
+    in_touch(tonight)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.clock.at += timedelta(minutes=3)
+    mona.comments(shop, over, "/ack\n/resolve it was the cable")
+    mona.closes(shop, over)
+    mona.comments(shop, answered, "/ack")
+    ada.labels(shop, answered, "sev2")
+    tonight.github.person("stranger").edits_issue(shop, edited, body=SEV1.replace("502", "503 for some"))
+    ada.locks(shop, locked)
+    came_and_went = opens(tonight)
+    mona.closes(shop, came_and_went)
+    still_there = opens(tonight, SEV3)
+    unlabelled = tonight.github.person("mona").opens(shop, "A question", "How does one log in?")
+    tonight.github.hooks.settle()
+    tonight.clock.at += timedelta(hours=80)
+    back(tonight, url)
+    said = {number: len(tonight.notices(number)) for number in shop.issues}
+    keys = {number: tonight.said(number) for number in shop.issues}
+
+    mark, report = tonight.github.mark(), compared(tonight)
+    assert report.absent_since is not None
+    assert report.deliveries.missed == 0, "the list has forgotten them all"
+    listings = calls(tonight, mark, "/octo/shop/issues")
+    assert listings <= -(-len(shop.issues) // 100)
+    assert str(tonight.incident(over).status) == "closed"
+    assert tonight.incident(over).commander == "mona"
+    assert tonight.incident(answered).acknowledged_at is not None
+    assert "sev2" in tonight.labels(answered)
+    assert "503 for some" in str(tonight.incident(edited).report)
+    assert tonight.incident(locked).left == "locked"
+    assert tonight.incident(came_and_went).closed_at == tonight.incident(over).closed_at
+    assert tonight.incident(still_there).declared_at < tonight.clock.at - timedelta(hours=79)
+    assert stored(tonight, unlabelled) is False
+    assert shop.issue(over).state == shop.issue(came_and_went).state == "closed"
+    for number in (over, came_and_went, locked):
+        new = set(tonight.said(number)) - set(keys[number])
+        assert not [key for key in new if key.startswith("escalate")], "old evidence pages nobody"
+    for number in (*quiet, still_there, answered, edited):
+        assert len(tonight.notices(number)) - said[number] <= 1, "one comment says where it stands"
+
+
+def stored(tonight: Night, number: int) -> bool:
+    return any(row["number"] == number for row in json.loads("\n".join(tonight.state()))["incidents"])
+
+
+def test_e3_where_nothing_differs_the_list_is_all_that_is_asked_for(tonight: Night) -> None:
+    numbers = [opens(tonight, SEV3) for _ in range(size(3, 200))]
+    in_touch(tonight)
+    tonight.clock.at += timedelta(hours=80)
+    mark = tonight.github.mark()
+    report = comparing(tonight).turn()
+    assert report is not None
+    assert report.issues.looked == 0
+    assert calls(tonight, mark, "/octo/shop/issues") <= -(-len(numbers) // 100)
+    assert calls(tonight, mark, "/timeline") == 0
+
+
+def test_an_incident_from_before_we_came_is_not_taken_up(tonight: Night) -> None:
+    tonight.settle()
+    with tonight.database.transaction() as db:
+        db.execute("TRUNCATE delivery")
+    url = tonight.github.hooks.url
+    away(tonight)
+    old = opens(tonight)
+    tonight.github.hooks.settle()
+    tonight.clock.at += timedelta(hours=90)
+    back(tonight, url)
+    known = opens(tonight, SEV3)
+    in_touch(tonight)
+    tonight.clock.at += timedelta(hours=1)
+    away(tonight)
+    tonight.github.person("mona").comments(tonight.shop, old, "is this still so?")
+    tonight.github.hooks.settle()
+    tonight.clock.at += timedelta(hours=80)
+    back(tonight, url)
+    compared(tonight)
+    compared(tonight)
+    assert stored(tonight, known)
+    assert not stored(tonight, old)
+
+
+# E4: drift.
+
+
+def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night) -> None:
+    numbers = [opens(tonight, SEV3) for _ in range(size(6, 100))]
+    in_touch(tonight)
+    wrong, stripped, silent = numbers[-3:]
+    assert sum(report.drift.open > 0 for report in passing(tonight, 16)) == 1, "once an hour"
+    with tonight.database.transaction() as db:
+        db.execute(
+            "UPDATE incident SET state = jsonb_set(state, '{status}', '\"mitigated\"') WHERE number = %s", (wrong,)
+        )
+        db.execute("DELETE FROM alarm WHERE number = %s", (silent,))
+        reconciled.mark(db, "drift", tonight.clock.at - timedelta(minutes=57))
+    tonight.shop.issue(stripped).labels.remove("sev3")
+    told = sum(drift.DRIFT.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
+    tonight.clock.at += timedelta(minutes=3)
+    reports = [compared(tonight)]
+    found = {one.number: one.kind for report in reports for one in report.drift.differences}
+    assert found == {wrong: "stored", stripped: "labels", silent: "alarms"}
+    assert sum(drift.DRIFT.labels(kind)._value.get() for kind in ("stored", "labels", "alarms")) == told + sum(
+        len(report.drift.differences) for report in reports
+    )
+    assert max(report.drift.in_full for report in reports) <= 3 + -(-len(numbers) // 100)
+    assert str(tonight.incident(wrong).status) == "triggered"
+    assert tonight.labels(wrong) >= {"incident", "sev3"}
+    assert "mitigated" not in tonight.labels(wrong)
+    assert "sev3" in tonight.labels(stripped)
+    assert not [one for report in passing(tonight, 16) for one in report.drift.differences], "all is well again"
+
+
+def passing(tonight: Night, times: int) -> list[Report]:
+    """So many times four minutes, in which everything that is due is compared."""
+    reports = []
+    for _ in range(times):
+        tonight.clock.at += timedelta(minutes=4)
+        reports.append(compared(tonight))
+    return reports
+
+
+def test_e4_a_board_that_was_lost_comes_back_and_what_is_gone_ends(tonight: Night) -> None:
+    lost, gone, closed = (opens(tonight, SEV3) for _ in range(3))
+    in_touch(tonight)
+    away(tonight)
+    tonight.shop.permit("ada", "admin")
+    ada = tonight.github.person("ada")
+    (board,) = [one for one in tonight.shop.issue(lost).comments if one.body.startswith("## ")]
+    ada.deletes_comment(tonight.shop, board)
+    ada.deletes_issue(tonight.shop, gone)
+    ada.closes(tonight.shop, closed)
+    forget_deliveries(tonight)
+    tonight.clock.at += timedelta(minutes=10)
+    report = comparing(tonight).run(lambda line: None, deep=True)
+    tonight.later()
+    assert {(one.number, one.kind) for one in report.drift.differences} >= {(lost, "board"), (gone, "gone")}
+    assert tonight.board(lost)
+    assert tonight.incident(gone).left
+    assert str(tonight.incident(closed).status) == "closed"
+
+
+def forget_deliveries(tonight: Night) -> None:
+    """GitHub's list has none of them any more."""
+    tonight.github.hooks.settle(30)
+    everything = list(tonight.github.hooks.deliveries())
+    tonight.github.hooks.list_late(everything, timedelta(days=30))
+
+
+# Row 10: late is as good as prompt.
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "overdue"])
+def test_row10_a_delivery_four_and_a_half_hours_late_gives_the_same_due_times(
+    tonight: Night, elsewhere: Night, answered: bool
+) -> None:
+    body = SEV1 if not answered else SEV3
+    for night in (tonight, elsewhere):
+        opens(night, SEV3)
+        in_touch(night)
+        url = night.github.hooks.url
+        if night is tonight:
+            away(night)
+        number = opens(night, body)
+        night.clock.at += timedelta(minutes=1)
+        if answered:
+            night.github.person("mona").comments(night.shop, number, "/ack")
+        if night is elsewhere:
+            night.settle()
+        night.clock.at += timedelta(hours=4.5)
+        back(night, url)
+        compared(night)
+        night.settle()
+    found, prompt = (whole(night)["alarms"] for night in (tonight, elsewhere))
+    assert found == prompt
+    if not answered:
+        (one,) = tonight.notices(number)
+        assert "ada" in one, "one comment, at the level that is reached by now"
+
+
+def test_a_command_that_came_before_its_opening_counts_once_the_opening_is_found(tonight: Night) -> None:
+    opens(tonight, SEV3)
+    in_touch(tonight)
+    tonight.github.hooks.hold()
+    number = opens(tonight)
+    tonight.clock.at += timedelta(seconds=30)
+    tonight.github.person("ada").unlabels(tonight.shop, number, "incident")
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    held = tonight.github.hooks.held
+    first = [one for one in held if one.event == "issue_comment"]
+    tonight.github.hooks.release(first)  # the others are lost
+    tonight.settle()
+    assert not stored(tonight, number)
+    tonight.clock.at += timedelta(minutes=2)
+    assert compared(tonight).deliveries.taken == len(held) - len(first)
+    assert tonight.incident(number).commander == "mona"
+    assert "acknowledged" in tonight.labels(number)
+
+
+# E1: order.
+
+
+def two_hundred(tonight: Night) -> None:
+    """200 deliveries about 5 issues, each 50 seconds after the other."""
+    shop, people = tonight.shop, [tonight.github.person(login) for login in ("mona", "ada", "hubot")]
+    chance, clock = random.Random(7), tonight.clock
+    numbers = [opens(tonight, body) for body in (SEV1, SEV3, SEV3, SEV1, SEV3)]
+    while len(tonight.github.hooks.held) < 200:
+        clock.at += timedelta(seconds=50)
+        number, who = chance.choice(numbers), chance.choice(people)
+        deeds: list[Callable[[], object]] = [
+            lambda who=who, number=number: who.comments(
+                shop, number, chance.choice(["/ack", "/update on it", "/resolve"])
+            ),
+            lambda who=who, number=number: who.labels(shop, number, chance.choice(["sev2", "sev3", "blue"])),
+            lambda who=who, number=number: (who.closes if shop.issue(number).state == "open" else who.reopens)(
+                shop, number
+            ),
+            lambda who=who, number=number: who.edits_issue(shop, number, body=chance.choice([SEV1, SEV3])),
+        ]
+        chance.choice(deeds)()
+
+
+def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(tonight: Night) -> None:
+    tonight.github.hooks.hold()
+    two_hundred(tonight)
+    held = tonight.github.hooks.held
+    dumps, chance = set(), random.Random(1)
+    for nth in range(size(5, 1000) + 1):
+        order = [*held, *chance.sample(held, k=len(held) // 5)] if nth else held
+        if nth:
+            chance.shuffle(order)
+        with tonight.database.transaction() as db:
+            db.execute(f"TRUNCATE {', '.join(TABLES)}")
+        for one in cut(order, chance if nth % 2 else None):
+            with tonight.database.transaction() as db:
+                for delivery in one:
+                    tonight.delivered(db, delivery.guid, delivery.event, delivery.body)
+            only_taken(tonight)
+        dumps.add(json.dumps(whole(tonight), sort_keys=True))
+    assert len(dumps) == 1
+
+
+def cut(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
+    """All at once, or in two to four parts which are taken in one after the other."""
+    places = sorted(chance.sample(range(1, len(order)), k=chance.randint(1, 3))) if chance else []
+    for start, end in zip([0, *places], [*places, len(order)], strict=True):
+        yield order[start:end]
+
+
+# MUSTER_PULL: nothing comes in at a door.
+
+
+def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Night) -> None:
+    away(tonight)
+    tonight.settle()
+    pulling = Reconciler(tonight.built.desk, tonight.built.client, every=timedelta(seconds=5), pull=True)
+    pulling.turn()
+    number = opens(tonight)
+    for text in ("", "/ack", "/resolve"):
+        if text:
+            tonight.github.person("mona").comments(tonight.shop, number, text)
+        tonight.github.hooks.settle()
+        tonight.clock.at += timedelta(seconds=5)
+        assert pulling.turn() is not None
+        tonight.settle()
+    assert "resolved" in tonight.labels(number)
+    for _ in range(4):  # what we did ourselves is told as well
+        tonight.clock.at += timedelta(seconds=5)
+        pulling.turn()
+        tonight.settle()
+    mark = tonight.github.mark()
+    for _ in range(20):
+        tonight.clock.at += timedelta(seconds=5)
+        assert pulling.turn() is not None
+    made = [call for call in tonight.github.calls_since(mark) if "deliveries" in call.path]
+    assert len(made) == 20
+    assert {call.status for call in made} == {304}, "unchanged, and free"
+    assert pulling.turn() is None, "not more often than every five seconds"
+
+
+def test_who_is_told_to_wait_waits(tonight: Night) -> None:
+    opens(tonight)
+    in_touch(tonight)
+    tonight.github.faults.add("status", path="/app/hook/deliveries", status=429, headers={"retry-after": "137"})
+    reconciler = comparing(tonight)
+    tonight.clock.at += timedelta(minutes=1)
+    with pytest.raises(DeliveryFailed):
+        reconciler.turn()
+    mark = tonight.github.mark()
+    tonight.clock.at += timedelta(seconds=136)
+    assert reconciler.turn() is None
+    assert tonight.github.calls_since(mark) == []
+    tonight.clock.at += timedelta(seconds=2)
+    assert reconciler.turn() is not None
+
+
+def test_only_one_process_compares(tonight: Night) -> None:
+    opens(tonight)
+    tonight.later()
+    with reconciled.alone(tonight.database) as mine:
+        assert mine
+        assert comparing(tonight).turn() is None
+    assert comparing(tonight).turn() is not None
+
+
+def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
+    """The issues of one repository are owed, whatever the next process believes about the absence."""
+    number = opens(tonight)
+    in_touch(tonight)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.clock.at += timedelta(hours=80)
+    back(tonight, url)
+    tonight.github.faults.add("status", path="/octo/shop/issues", status=502, times=1)
+    report = comparing(tonight).turn()
+    assert report is not None
+    assert report.failures
+    assert tonight.incident(number).acknowledged_at is None
+    tonight.clock.at += timedelta(minutes=1)
+    assert compared(tonight).absent_since is None
+    assert tonight.incident(number).acknowledged_at is not None
+
+
+@pytest.fixture
+def outside(database: Database, tmp_path: Path) -> Iterator[tuple[PretendGitHub, dict[str, str]]]:
+    """A GitHub on the real clock, and the environment of a process that may open no port."""
+    with PretendGitHub(real_time) as github:
+        github.add_repository("octo/shop")
+        github.add_person("mona")
+        yield (
+            github,
+            {
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(Path(app.__file__).parents[1]),
+                "DATABASE_URL": database.url,
+                "GITHUB_API_URL": github.api_url,
+                "GITHUB_APP_ID": str(github.app.app_id),
+                "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
+                "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
+                "MUSTER_PULL": "1",
+                "MUSTER_PULL_SECONDS": "1",
+                "MUSTER_LOG": "json",
+            },
+        )
+
+
+def test_a_worker_alone_serves_without_an_open_port(
+    outside: tuple[PretendGitHub, dict[str, str]], tmp_path: Path
+) -> None:
+    github, environment = outside
+    shop = github.world.repository("octo", "shop")
+    first = github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
+    github.hooks.settle()
+    done = muster("reconcile", "--json", folder=tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["deliveries"]["taken"] >= 2
+
+    def ours(number: int) -> int:
+        return sum(one.author.kind == "Bot" for one in shop.issue(number).comments)
+
+    with a_worker(environment, tmp_path):
+        assert comes(lambda: ours(first) == 2), (tmp_path / "worker.log").read_text()
+        second = github.person("mona").opens(shop, "Login is down", SEV1, ["incident"])
+        assert comes(lambda: ours(second) == 2), (tmp_path / "worker.log").read_text()
+        again = muster("reconcile", "--repo", "octo/shop", folder=tmp_path, **environment)
+    assert again.returncode == 0
+    assert "Open incidents: 2" in again.stdout

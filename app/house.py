@@ -28,7 +28,7 @@ from app.store import embedded
 from app.store.database import Database, migrate
 from app.web.application import application
 from app.web.webhook import LARGEST
-from app.worker.desk import Desk
+from app.worker.desk import LEASE, Desk
 from app.worker.feeds import Feeds
 from app.worker.policies import Policies
 from app.worker.queue import Queue
@@ -76,7 +76,7 @@ def server(settings: Settings) -> Iterator[str]:
 def database(settings: Settings) -> Iterator[Database]:
     """The database of these settings, migrated and open."""
     with server(settings) as url:
-        migrate(url)
+        migrate(url, Failpoints(settings.failpoint).reach)
         opened = Database(url).open()
         try:
             yield opened
@@ -104,6 +104,7 @@ def furnished(
     transport: httpx.BaseTransport | None = None,
     outbound: Outbound | None = None,
     failpoints: Failpoints | None = None,
+    lease: timedelta = LEASE,
 ) -> House:
     """The parts over an open database.  `transport` carries the calls to GitHub, `outbound` those to other places; None:
     the network.
@@ -116,6 +117,7 @@ def furnished(
         clock=clock,
         policies=Policies(Feeds(outbound, settings.feeds)),
         failpoints=failpoints or Failpoints(settings.failpoint),
+        lease=lease,
     )
     return House(settings, desk, client)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -132,6 +132,9 @@ class NewFile:
 
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
+
+    def guarded(self, guard: Callable[[], None]) -> Tracker:
+        """The same, asking `guard` immediately before each write, which does not happen when that raises."""
 
     def issue(self, number: int) -> Mapping[str, Any]: ...
     def timeline(self, number: int) -> list[Mapping[str, Any]]: ...

@@ -182,17 +182,21 @@ class Queue:
     def _wake_now(self, repo_id: int, number: int) -> None:
         lane = Lane(repo_id, number)
         try:
-            while take(self.desk, lane):
-                perform(self.desk, lane)
+            while self._going() and take(self.desk, lane):
+                perform(self.desk, lane, self._going)
                 with self.desk.database.transaction() as db:
                     if not inbox.of_lane(db, lane, most=1):
                         return
-            perform(self.desk, lane)
+            perform(self.desk, lane, self._going)
         except Exception:
             FAILED.labels("wake").inc()
             self._resting[lane] = time.monotonic() + _REST
             raise
         self._resting[lane] = time.monotonic() + _REST
+
+    def _going(self) -> bool:
+        """Whether another step may begin."""
+        return not self._stop.is_set()
 
     def _rests(self, lane: Lane) -> bool:
         """Whether its last wake-up got nowhere, so that trying again every second would help nobody."""

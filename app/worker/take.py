@@ -74,7 +74,11 @@ def take(desk: Desk, lane: Lane) -> bool:
 
 def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now: datetime) -> None:
     with desk.database.transaction() as db:
-        _advance(db, lane, incidents.load(db, lane), readings, force, now)
+        before = incidents.load(db, lane)
+        after = _advance(db, lane, before, readings, force, now)
+        desk.failpoints.reach("mid_reduce")
+        if before is not None and after is not None and after.incident.rung != before.incident.rung:
+            desk.failpoints.reach("timer_fired_before_commit")
         for reading in readings:
             if reading.problem:
                 park(db, reading.delivery, reading.problem)

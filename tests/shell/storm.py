@@ -153,7 +153,7 @@ class Storm:
         said, wrong = self.said(), []
         for effect in dump(database)["effects"]:
             place, key, state = effect["repo"], effect["key"], effect["state"]
-            spoken = key.split("/")[0] in ("escalate", "reply", "page", "remind")
+            spoken = key.partition("/")[0] not in ("react", "assign", "postmortem")
             if state not in ("done", "moot") or (spoken and state == "done" and not said[place, key]):
                 wrong.append((place, key, state))
         for shop in self.shops:
@@ -207,7 +207,9 @@ def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
 def _answered(told: Storm, shop: Repository) -> Iterator[None]:
     """A sev4, from the report to its end."""
     person = told.github.person
-    number = person("stranger").opens(shop, "Search is slow", SEV1.replace("SEV1", "SEV4").replace("High", "Low"), ["incident"])
+    number = person("stranger").opens(
+        shop, "Search is slow", SEV1.replace("SEV1", "SEV4").replace("High", "Low"), ["incident"]
+    )
     yield
     steps: list[Callable[[], object]] = [
         lambda: person("mona").comments(shop, number, "/ack"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -31,7 +33,7 @@ from app.store.database import Database, migrate
 from app.store.pace import DatabasePace
 from app.web.application import application
 from app.web.webhook import LARGEST
-from app.worker.desk import Desk
+from app.worker.desk import LEASE, Desk
 from app.worker.feeds import Feeds
 from app.worker.policies import Policies
 from app.worker.queue import Queue
@@ -43,6 +45,12 @@ Clock = Callable[[], datetime]
 
 _SILENT = timedelta(seconds=30)
 """A worker that has not been heard for so long is not working (reliability, G1)."""
+
+_LAST_WORDS = 28.0
+"""Seconds after a signal in which a process is gone (reliability, B8)."""
+
+_M_MMAP_THRESHOLD = -3
+"""The name of that setting in glibc's malloc.h."""
 
 _MODEST = 5
 """How far a worker of its own steps back behind the web process."""
@@ -83,7 +91,7 @@ def server(settings: Settings) -> Iterator[str]:
 def database(settings: Settings) -> Iterator[Database]:
     """The database of these settings, migrated and open."""
     with server(settings) as url:
-        migrate(url)
+        migrate(url, Failpoints(settings.failpoint).reach)
         opened = Database(url).open()
         try:
             yield opened
@@ -112,6 +120,7 @@ def furnished(
     outbound: Outbound | None = None,
     failpoints: Failpoints | None = None,
     wait: Callable[[float], None] = time.sleep,
+    lease: timedelta = LEASE,
 ) -> House:
     """The parts over an open database.  `transport` carries the calls to GitHub, `outbound` those to other places; None:
     the network.  `wait` passes the seconds until a turn that is near.
@@ -126,20 +135,28 @@ def furnished(
         policies=Policies(Feeds(outbound, settings.feeds)),
         failpoints=failpoints or Failpoints(settings.failpoint),
         at_once=_AT_ONCE if settings.paced else Desk.at_once,
+        lease=lease,
     )
     return House(settings, desk, client)
 
 
 def serve(built: House, *, web: bool, work: bool) -> None:
-    """Serve until a signal: the door, the workers, or both."""
+    """Serve until a signal: the door, the workers, or both.
+
+    The first signal lets what is being done be finished, for half a minute at most; a second one ends everything at once.
+    Either way nothing is lost: what was begun is found by whoever comes next.
+    """
     queue = Queue(built.desk, reconciler=reconciler(built)).open()
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
         if stopped.is_set():
-            raise SystemExit(128 + number)
+            os._exit(128 + number)  # threads that wait for GitHub would keep a polite end waiting
         stopped.set()
         queue.stop()
+        last = threading.Timer(_LAST_WORDS, os._exit, (1,))
+        last.daemon = True
+        last.start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -159,8 +176,19 @@ def serve(built: House, *, web: bool, work: bool) -> None:
         queue.close()
 
 
+def give_back_large_blocks() -> None:
+    """Memory of a mebibyte or more goes back to the system when it is freed (reliability, A5).
+
+    glibc raises that limit by itself after the first large delivery, and then keeps several copies of 25 MB in each thread.
+    Elsewhere this does nothing.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+
+
 def door(built: House, queue: Queue) -> Served:
     """The HTTP side, answering."""
+    give_back_large_blocks()
     settings, desk = built.settings, built.desk
     flask = application(
         desk.database,

@@ -214,11 +214,13 @@ def _state_dump(options: argparse.Namespace) -> int:
 
 def _db_migrate(options: argparse.Namespace) -> int:
     from app import house, settings
+    from app.failpoint import Failpoints
 
-    with house.server(settings.read()) as url:
+    found = settings.read()
+    with house.server(found) as url:
         from app.store.database import migrate
 
-        for step in migrate(url) or ["the schema is up to date"]:
+        for step in migrate(url, Failpoints(found.failpoint).reach) or ["the schema is up to date"]:
             print(step)
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -160,6 +160,9 @@ class Tracker(Protocol):
 
     def urgent(self, severity: Severity | None) -> Tracker:
         """The same repository, asked for an incident of that severity: the most severe goes first."""
+
+    def guarded(self, guard: Callable[[], None]) -> Tracker:
+        """The same, asking `guard` immediately before each write, which does not happen when that raises."""
 
     def issue(self, number: int) -> Mapping[str, Any]: ...
     def timeline(self, number: int) -> list[Mapping[str, Any]]: ...

@@ -45,6 +45,10 @@ class GitHubTracker:
 
     client: Client
     repository: Repository
+    guard: Callable[[], None] = lambda: None
+
+    def guarded(self, guard: Callable[[], None]) -> GitHubTracker:
+        return replace(self, guard=guard)
 
     def urgent(self, severity: Severity | None) -> GitHubTracker:
         return replace(self, client=self.client.urgent(severity))
@@ -264,11 +268,12 @@ class GitHubTracker:
         *,
         params: Mapping[str, str | int] | None = None,
     ) -> Any:
-        return self._wherever(
-            lambda found: (
-                self.client.call(found.installation, method, _path(found, path), json=json, params=params).body
-            )
-        )
+        def ask(found: Repository) -> Any:
+            if method != "GET":
+                self.guard()
+            return self.client.call(found.installation, method, _path(found, path), json=json, params=params).body
+
+        return self._wherever(ask)
 
     def _pages(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
         return self._wherever(

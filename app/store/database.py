@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -52,6 +53,7 @@ class Database:
             yield connection
 
 
+@cache
 def migrations() -> list[tuple[int, str, str]]:
     """The steps of our schema, in order: number, name, SQL."""
     folder = files("app.store") / "schema"
@@ -65,20 +67,33 @@ def version(url: str) -> int:
         return _version(connection)
 
 
-def migrate(url: str) -> list[str]:
-    """Bring the schema up to date, and say which steps were taken.  Two who try at once wait for each other."""
+def migrate(
+    url: str,
+    reach: Callable[[str], None] = lambda _: None,
+    steps: Sequence[tuple[int, str, str]] | None = None,
+) -> list[str]:
+    """Bring the schema up to date, all of it or nothing, and say which steps were taken.
+
+    Two who try at once wait for each other.  `reach` is told of the failpoint between two steps; `steps`: others than ours.
+    """
     with psycopg.connect(url, row_factory=dict_row) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(720219)")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
         done = _version(connection)
-        steps = [step for step in migrations() if step[0] > done]
+        missing = [step for step in (migrations() if steps is None else steps) if step[0] > done]
         if done == 0:
             # The queue's schema comes as one script, whose % signs are its own.
             connection.execute(SchemaManager.get_schema().encode(), prepare=False)
-        for number, name, sql in steps:
+        for number, name, sql in missing:
             connection.execute(sql.encode(), prepare=False)
+            reach("mid_migration")
             connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
-        return [name for _, name, _ in steps]
+        return [name for _, name, _ in missing]
+
+
+def fits(db: Db) -> bool:
+    """Whether this program knows every step that the schema has had.  One that does not must leave the rows alone."""
+    return _version(db) <= max(number for number, _, _ in migrations())
 
 
 def _version(connection: Db) -> int:

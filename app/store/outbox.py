@@ -2,14 +2,16 @@
 
 *Say once*: a row with the key of its effect, which is never written twice.  *Show latest*: one row for the labels and
 one for the board of an incident, which a newer state takes over.  A row is `trying` from before the first call until
-its outcome is known, so that a crash in between is seen and looked into before anything is said again.
+its outcome is known, so that a crash in between is seen and looked into before anything is said again.  Every attempt
+has a `token`; what is written down under an older one is not taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import LiteralString
 
 from app.core.effects import Effect, SetLabels, ShowBoard
 from app.ports import Lane
@@ -19,9 +21,16 @@ from app.store.database import Db
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board"}
 
 
+class Overtaken(Exception):
+    """Somebody else carries this out now: nothing more may be done about it here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come."""
+    """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come.
+
+    `held_until`: an attempt may still be under way, so nobody begins another before that; None: there is none.
+    """
 
     lane: Lane
     key: str
@@ -30,6 +39,8 @@ class Order:
     attempts: int
     created_at: datetime
     due: bool = True
+    held_until: datetime | None = None
+    token: int = 0
 
 
 def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
@@ -54,12 +65,13 @@ def _say(db: Db, lane: Lane, effect: Effect, now: datetime) -> int:
 def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
     """A row that waits shows the newer state when its time comes, no sooner: the other side may have asked for patience.
 
-    A board that may have been posted without our knowing stays `trying`, so that it is looked for first.
+    A board that may have been posted without our knowing stays `trying`, so that it is looked for first.  Whoever shows the
+    older state at this moment is overtaken, or the newer one would count as shown.
     """
     return db.execute(
         "INSERT INTO outbox AS o (repo_id, number, key, kind, data, created_at, not_before)"
         " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s)"
-        " ON CONFLICT (repo_id, number, key) DO UPDATE SET data = excluded.data,"
+        " ON CONFLICT (repo_id, number, key) DO UPDATE SET data = excluded.data, token = o.token + 1,"
         " (state, attempts, created_at, not_before) ="
         " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('waiting', 'trying')"
         " UNION ALL SELECT 'waiting', 0, excluded.created_at, excluded.not_before"
@@ -71,9 +83,10 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
 def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     """What is to be done for that incident, in order, the board last: it shows what the others did."""
     rows = db.execute(
-        "SELECT key, kind, data, state, attempts, created_at, not_before FROM outbox"
+        "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
+        " CASE WHEN held_until > %s THEN held_until END AS held FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') ORDER BY key = 'show/board', position",
-        (lane.repo_id, lane.number),
+        (now, lane.repo_id, lane.number),
     ).fetchall()
     return [
         Order(
@@ -83,41 +96,58 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
             row["state"] == "trying",
             row["attempts"],
             row["created_at"],
-            row["not_before"] <= now,
+            row["not_before"] <= now and row["held"] is None,
+            row["held"],
+            row["token"],
         )
         for row in rows
     ]
 
 
-def trying(db: Db, orders: Iterable[Order]) -> None:
-    """Say, before the call, that there will be one."""
+def trying(db: Db, orders: Iterable[Order], until: datetime) -> list[Order]:
+    """Say, before the call, that there will be one; nobody else begins before `until`.  The orders with their new token.
+
+    Raises Overtaken when one of them has been taken up, or changed, since it was read.
+    """
+    return [_taken(db, order, until) for order in orders]
+
+
+def _taken(db: Db, order: Order, until: datetime) -> Order:
+    changed = _change(
+        db,
+        order,
+        "state = 'trying', attempts = attempts + 1, token = token + 1, held_until = %s",
+        until,
+        only="state IN ('waiting', 'trying')",
+    )
+    if not changed:
+        raise Overtaken(order.key)
+    return replace(order, token=order.token + 1)
+
+
+def hold(db: Db, orders: Sequence[Order], until: datetime) -> None:
+    """Keep the right to carry them out until then.  Raises Overtaken when it is not ours any more."""
     for order in orders:
-        db.execute(
-            "UPDATE outbox SET state = 'trying', attempts = attempts + 1 WHERE repo_id = %s AND number = %s AND key = %s",
-            (order.lane.repo_id, order.lane.number, order.key),
-        )
+        if not _change(db, order, "held_until = %s", until, only="state = 'trying'"):
+            raise Overtaken(order.key)
 
 
 def done(db: Db, order: Order, url: str = "", state: str = "done") -> None:
     """The outcome is known: `done`, or `moot` when there was nothing left to say."""
-    db.execute(
-        "UPDATE outbox SET state = %s, url = %s, note = '' WHERE repo_id = %s AND number = %s AND key = %s",
-        (state, url, order.lane.repo_id, order.lane.number, order.key),
-    )
+    _change(db, order, "state = %s, url = %s, note = '', held_until = NULL", state, url)
 
 
-def later(db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool) -> None:
-    """Try again then.  `uncertain`: look first whether it was done after all."""
-    db.execute(
-        "UPDATE outbox SET state = %s, not_before = %s, note = %s WHERE repo_id = %s AND number = %s AND key = %s",
-        (
-            "trying" if uncertain else "waiting",
-            not_before,
-            note[:500],
-            order.lane.repo_id,
-            order.lane.number,
-            order.key,
-        ),
+def later(db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, late: bool = False) -> None:
+    """Try again then.  `uncertain`: look first whether it was done after all; `late`: what was sent may still arrive, so
+    that nobody looks before the time for which it is held."""
+    _change(
+        db,
+        order,
+        "state = %s, not_before = %s, note = %s, held_until = CASE WHEN %s THEN held_until END",
+        "trying" if uncertain else "waiting",
+        not_before,
+        note[:500],
+        late,
     )
 
 
@@ -148,10 +178,17 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
 
 def dead(db: Db, order: Order, note: str) -> None:
     """The other side says never: set aside for a person to look at."""
-    db.execute(
-        "UPDATE outbox SET state = 'dead', note = %s WHERE repo_id = %s AND number = %s AND key = %s",
-        (note[:500], order.lane.repo_id, order.lane.number, order.key),
+    _change(db, order, "state = 'dead', note = %s, held_until = NULL", note[:500])
+
+
+def _change(db: Db, order: Order, what: LiteralString, *values: object, only: LiteralString = "true") -> bool:
+    """Change the row of that order; False when somebody else has taken it up since, or changed it."""
+    changed = db.execute(
+        # Both parts are literals of this file.
+        f"UPDATE outbox SET {what} WHERE repo_id = %s AND number = %s AND key = %s AND token = %s AND {only}",  # noqa: S608
+        (*values, order.lane.repo_id, order.lane.number, order.key, order.token),
     )
+    return changed.rowcount == 1
 
 
 def said(db: Db, lane: Lane, key: str, url: str) -> None:
@@ -173,8 +210,9 @@ def links(db: Db, lane: Lane) -> dict[str, str]:
 def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
     """The incidents with something to do by `now`."""
     rows = db.execute(
-        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND not_before <= %s LIMIT 500",
-        (now,),
+        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND not_before <= %s"
+        " AND (held_until IS NULL OR held_until <= %s) LIMIT 500",
+        (now, now),
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 

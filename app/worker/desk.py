@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.failpoint import Failpoints
 from app.github.marker import Signer
@@ -13,10 +13,17 @@ from app.store.database import Database
 from app.worker.authority import Authorities
 from app.worker.policies import Policies
 
+LEASE = timedelta(seconds=30)
+"""Twice what a call to GitHub may take (reliability, section 2)."""
+
 
 @dataclass(frozen=True)
 class Desk:
-    """`clock` is the only time there is; `tracker` opens one repository on GitHub."""
+    """`clock` is the only time there is; `tracker` opens one repository on GitHub.
+
+    `lease` is how long an attempt keeps others from the same order: longer than a call to GitHub takes, and than what was
+    sent without an answer takes to arrive.
+    """
 
     database: Database
     tracker: Callable[[Repository], Tracker]
@@ -27,3 +34,4 @@ class Desk:
     failpoints: Failpoints = field(default_factory=Failpoints)
     at_once: int = 500
     """How many incidents of one installation are woken at once for orders that wait."""
+    lease: timedelta = LEASE

@@ -36,9 +36,11 @@ from app.github.inbound import Happened, labels_of, pull_key
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
-from app.store.outbox import Order
+from app.store.database import Db
+from app.store.outbox import Order, Overtaken
 from app.worker import memory
 from app.worker.desk import Desk
+from app.worker.fence import Fence
 from app.worker.take import happened
 
 log = structlog.get_logger()
@@ -88,13 +90,17 @@ class _Work:
         return found
 
 
-def perform(desk: Desk, lane: Lane) -> None:
-    """Carry out what waits for this incident.  What fails is tried later, or set aside for a person."""
-    while True:
-        with desk.database.transaction() as db:
-            orders = _bundle(outbox.undone(db, lane, desk.clock()))
-        if not orders or not _next(desk, lane, orders):
-            return
+def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) -> None:
+    """Carry out what waits for this incident, while `going`.  What fails is tried later, or set aside for a person."""
+    try:
+        while going():
+            with desk.database.transaction() as db:
+                orders = _bundle(_behind(db, outbox.undone(db, lane, desk.clock())))
+            if not orders or not _next(desk, lane, orders):
+                return
+    except Overtaken as order:
+        # We were away for longer than our right to it lasted, and somebody else has gone on.
+        log.warning("overtaken", incident=str(lane), key=str(order))
 
 
 def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
@@ -105,6 +111,18 @@ def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
     return (
         [order for order in orders if isinstance(order.effect, Notice)] if isinstance(first.effect, Notice) else [first]
     )
+
+
+def _behind(db: Db, orders: Sequence[Order]) -> Sequence[Order]:
+    """The orders, of which no notice is due while one of them may still be on its way: it waits for that one."""
+    notices = [order for order in orders if isinstance(order.effect, Notice)]
+    until = max((order.held_until for order in notices if order.held_until), default=None)
+    if until is None:
+        return orders
+    for order in notices:
+        if order.due:
+            outbox.later(db, order, until, "another may be on its way", uncertain=order.tried)
+    return [order for order in orders if order not in notices]
 
 
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
@@ -118,8 +136,8 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
             for order in orders:
                 outbox.done(db, order, state="moot")
             return True
-        outbox.trying(db, orders)
-    tracker = desk.tracker(repository).urgent(stored.incident.severity)
+        fence = Fence(desk, db, orders)
+    orders, tracker = fence.orders, desk.tracker(repository).urgent(stored.incident.severity).guarded(fence.check)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
     policy = rules(force.policy, stored.incident)
     work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, force.told_as)
@@ -314,7 +332,12 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
             else:
                 wait = max(failed.retry_after or 0.0, min(_LONGEST_WAIT, 2.0 ** min(order.attempts, 16)))
                 outbox.later(
-                    db, order, now + timedelta(seconds=wait), str(failed), uncertain=failed.uncertain or order.tried
+                    db,
+                    order,
+                    now + timedelta(seconds=wait),
+                    str(failed),
+                    uncertain=failed.uncertain or order.tried,
+                    late=failed.uncertain,
                 )
     if isinstance(failed, Gone) and not isinstance(orders[0].effect, (React, Assign)):
         _look_for_issue(desk, lane)

@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
 from app.store import inbox, incidents, outbox, pace
-from app.store.database import Db
+from app.store.database import Db, fits
 from app.worker.desk import Desk
 from app.worker.pace import watch_pace
 from app.worker.perform import perform
@@ -71,6 +71,7 @@ class Queue:
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
         self._tidied = 0.0
+        self._outdated = False
 
     def open(self) -> Queue:
         """Ready to wake from any thread."""
@@ -92,6 +93,8 @@ class Queue:
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
+        if not self._fits():
+            return
         now = self.desk.clock()
         with self.desk.database.transaction() as db:
             new = inbox.any_new(db)
@@ -192,17 +195,20 @@ class Queue:
                 log.exception("the beat stumbled")
 
     def _sort_now(self) -> None:
-        self.wake(sort(self.desk))
+        if self._fits():
+            self.wake(sort(self.desk))
 
     def _wake_now(self, repo_id: int, number: int) -> None:
+        if not self._fits():
+            return
         lane = Lane(repo_id, number)
         try:
-            while take(self.desk, lane):
-                perform(self.desk, lane)
+            while self._going() and take(self.desk, lane):
+                perform(self.desk, lane, self._going)
                 with self.desk.database.transaction() as db:
                     if not inbox.of_lane(db, lane, most=1):
                         return
-            perform(self.desk, lane)
+            perform(self.desk, lane, self._going)
         except Exception:
             FAILED.labels("wake").inc()
             self._resting[lane] = time.monotonic() + _REST
@@ -212,6 +218,19 @@ class Queue:
     def _in_line(self, db: Db, now: datetime) -> list[Lane]:
         resting = [lane for lane in tuple(self._resting) if self._rests(lane)]
         return pace.first_in_line(db, now, resting, self.desk.at_once)
+
+    def _fits(self) -> bool:
+        """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows."""
+        with self.desk.database.transaction() as db:
+            known = fits(db)
+        if not known and not self._outdated:
+            log.error("the schema is newer than this program: it does nothing until it is replaced")
+        self._outdated = not known
+        return known
+
+    def _going(self) -> bool:
+        """Whether another step may begin."""
+        return not self._stop.is_set()
 
     def _rests(self, lane: Lane) -> bool:
         """Whether its last wake-up got nowhere, so that trying again every second would help nobody."""

@@ -80,6 +80,9 @@ def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now
     with desk.database.transaction() as db:
         before = incidents.load(db, lane)
         after = _advance(db, lane, before, readings, force, now)
+        desk.failpoints.reach("mid_reduce")
+        if after is not None and after.incident.rung != (before.incident.rung if before is not None else frozenset()):
+            desk.failpoints.reach("timer_fired_before_commit")
         if before is None and after is not None:
             inbox.take_again(db, lane)
         for reading in readings:

@@ -123,6 +123,8 @@ class Night:
     """Where each process that moves in will die."""
     outbound: Outbound | None = None
     """The way to other places than GitHub; None: the network."""
+    lease: timedelta = timedelta(seconds=30)
+    """How long an attempt keeps others from the same order."""
     feeds: Mapping[str, str] = field(default_factory=dict)
     """What `env:NAME` stands for where a policy names a feed."""
     built: House = field(init=False)
@@ -145,6 +147,7 @@ class Night:
             transport=self.wire,
             outbound=self.outbound,
             failpoints=self.ends_at(),
+            lease=self.lease,
         )
 
     @contextmanager

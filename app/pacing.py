@@ -130,9 +130,10 @@ class Ledger:
             until = self.quiet_until  # another call was told to wait for longer
         return replace(self, quiet_until=until, strikes=strikes or self.strikes)
 
-    def told(self, budget: Budget) -> Ledger:
-        """With the budget that GitHub's last answer told."""
-        return replace(self, budget=budget)
+    def told(self, method: str, budget: Budget, now: datetime) -> Ledger:
+        """With the budget that GitHub's answer told.  A write counts from its answer: the way there may have taken time."""
+        wrote_at = self.wrote_at if method in READS else max(now, self.wrote_at or now)
+        return replace(self, budget=budget, wrote_at=wrote_at)
 
     def _for_spacing(self, rates: Rates, now: datetime) -> float:
         if self.wrote_at is None or not rates.spacing:
@@ -198,9 +199,9 @@ class MemoryPace:
             self._ledgers[installation] = ledger.charged(rates, method, now)
             return 0.0
 
-    def told(self, installation: int, budget: Budget) -> None:
+    def told(self, installation: int, method: str, budget: Budget, now: datetime) -> None:
         with self._lock:
-            self._ledgers[installation] = self._ledgers.get(installation, Ledger()).told(budget)
+            self._ledgers[installation] = self._ledgers.get(installation, Ledger()).told(method, budget, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         with self._lock:

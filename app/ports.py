@@ -47,8 +47,8 @@ class Pace(Protocol):
         `severity` is that of the incident it is for; None: of no incident (yet).
         """
 
-    def told(self, installation: int, budget: Budget) -> None:
-        """What GitHub's last answer says is left."""
+    def told(self, installation: int, method: str, budget: Budget, now: datetime) -> None:
+        """GitHub has answered that call, and says what is left."""
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         """GitHub wants quiet for so many seconds; None: it did not say.  Returns how many it will be."""

@@ -231,7 +231,7 @@ class Client:
             raise DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=method != "GET") from None
         CALLS.labels(method, response.status_code).inc()
         if budget := _budget(response.headers):
-            self._pace.told(installation, budget)
+            self._pace.told(installation, method, budget, self._clock())
         if response.status_code in (301, 302, 307, 308):
             raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
         return Answer(response.status_code, _body(method, path, response), dict(response.headers))

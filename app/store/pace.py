@@ -47,15 +47,28 @@ class DatabasePace:
                 _keep(db, installation, ledger.held(wait, now))
         return ledger.asks_again(wait, now)
 
-    def told(self, installation: int, budget: Budget) -> None:
-        """Written only where it is news: a hundredth of the budget, or another hour."""
+    def told(self, installation: int, method: str, budget: Budget, now: datetime) -> None:
+        """Written only where it is news: a spaced write, a hundredth of the budget, or another hour.
+
+        A write counts from its answer, since the way there may have taken time.
+        """
+        spaced = method not in READS and rates_of(installation, self._rates).spacing > 0
         with self._database.transaction() as db:
+            db.execute("SET LOCAL synchronous_commit = off")
             db.execute(
-                "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s"
-                " WHERE installation = %(installation)s AND (budget_reset IS DISTINCT FROM %(reset)s"
+                "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s,"
+                " wrote_at = CASE WHEN %(spaced)s THEN greatest(wrote_at, %(now)s) ELSE wrote_at END"
+                " WHERE installation = %(installation)s AND (%(spaced)s OR budget_reset IS DISTINCT FROM %(reset)s"
                 " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_left - %(left)s) * 100 > %(limit)s"
                 " OR budget_left > %(left)s)",
-                {"limit": budget.limit, "left": budget.left, "reset": budget.reset, "installation": installation},
+                {
+                    "limit": budget.limit,
+                    "left": budget.left,
+                    "reset": budget.reset,
+                    "installation": installation,
+                    "spaced": spaced,
+                    "now": now,
+                },
             )
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:

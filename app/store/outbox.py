@@ -3,6 +3,7 @@
 *Say once*: a row with the key of its effect, which is never written twice.  *Show latest*: one row for the labels and
 one for the board of an incident, which a newer state takes over.  A row is `trying` from before the first call until
 its outcome is known, so that a crash in between is seen and looked into before anything is said again.
+Rows with a `channel` are no business of GitHub's: see `messages`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     """What is to be done for that incident, in order, the board last: it shows what the others did."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before FROM outbox"
-        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') ORDER BY key = 'show/board', position",
+        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') AND channel = '' ORDER BY key = 'show/board', position",
         (lane.repo_id, lane.number),
     ).fetchall()
     return [
@@ -87,6 +88,15 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
         )
         for row in rows
     ]
+
+
+def known(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
+    """Those of `keys` that are in the outbox already, done or not."""
+    rows = db.execute(
+        "SELECT key FROM outbox WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+        (lane.repo_id, lane.number, list(keys)),
+    ).fetchall()
+    return {row["key"] for row in rows}
 
 
 def trying(db: Db, orders: Iterable[Order]) -> None:
@@ -148,15 +158,16 @@ def links(db: Db, lane: Lane) -> dict[str, str]:
 def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
     """The incidents with something to do by `now`."""
     rows = db.execute(
-        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND not_before <= %s LIMIT 500",
+        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND channel = ''"
+        " AND not_before <= %s LIMIT 500",
         (now,),
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
 def states(db: Db) -> list[tuple[Lane, str, str]]:
-    """Every effect that is said once, and how far it is."""
+    """Every effect that is said once on GitHub, and how far it is."""
     rows = db.execute(
-        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' ORDER BY repo_id, number, key"
+        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
     ).fetchall()
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]

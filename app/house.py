@@ -16,6 +16,7 @@ import httpx
 import psycopg
 import structlog
 
+from app.channels import Channels
 from app.failpoint import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
@@ -115,6 +116,7 @@ def furnished(
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
         policies=Policies(Feeds(outbound, settings.feeds)),
+        channels=Channels(outbound, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
     )
     return House(settings, desk, client)

@@ -269,7 +269,7 @@ class _Line:
         host = self._target.host
         if self.over or isinstance(problem, requests.Timeout):
             return self.late(method, within)
-        if isinstance(problem, requests.exceptions.SSLError):
+        if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
             return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
         if not self._connected:
             return DeliveryFailed(f"{host} does not answer", retry_after=_AGAIN[method])

@@ -126,7 +126,12 @@ channels:
 war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
 """,
         ("escalation", "first-notice", "channels", "war-room"),
-        (("escalation.sev1[]", Step), ("first-notice.sev1", FirstNotice), ("channels.<name>", Channel), ("war-room", WarRoom)),
+        (
+            ("escalation.sev1[]", Step),
+            ("first-notice.sev1", FirstNotice),
+            ("channels.<name>", Channel),
+            ("war-room", WarRoom),
+        ),
     ),
     Topic(
         "People",

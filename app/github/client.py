@@ -16,6 +16,7 @@ from githubkit.exception import RequestError, RequestFailed, RequestTimeout
 from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
+from app.github.breaker import Breaker
 from app.ports import DeliveryFailed, Gone
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
@@ -82,8 +83,9 @@ class Client:
         self._api_url = api_url.rstrip("/")
         self._key = key
         self._clock = clock
-        self._pool = None if transport else _Kept()
-        self._transport = transport or self._pool
+        wire = transport or _Kept()
+        self._pool = wire if isinstance(wire, _Kept) else None
+        self._transport = Breaker(wire, clock)
         self._tokens = InstallationTokens(self._new_token)
         self._quiet_until: dict[int, datetime] = {}
 

@@ -94,6 +94,8 @@ def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) ->
 
 def _promised(notice: Remind) -> str:
     """What the reminder is about, in a word or two."""
+    if notice.clock == "regulatory":
+        return plain(notice.about, 60)
     what = ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
     return f"{what} for {plain(notice.about, 40)}" if notice.about else what
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines, owed
-from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind
+from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind, Undelivered
 from app.core.incident import Incident
 from app.core.ladder import management
 from app.core.lifecycle import Status
@@ -20,7 +20,7 @@ from app.render import facts, places
 from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
 from app.render.words import moment, span, utc
 
-_LEVELS: tuple[type[Notice], ...] = (Mend, Ask, Remind, Announce, Page, Escalate)
+_LEVELS: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
 """From the quietest to the loudest."""
 
 _MENTIONED = 40
@@ -98,8 +98,15 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
         asked = md("answered since") if _answered(notice, incident, policy) else answer
         asked = asked if incident.status.open or owed(notice, incident) else _in_hand(incident, now)
         return md("⏰ **{} {}: {} {}** · {}", name, title, what, ended(notice.due, now), asked)
+    return _to_mend(notice, name, title, policy)
+
+
+def _to_mend(notice: Notice, name: Markdown, title: Markdown, policy: Policy) -> Markdown:
+    """The headline of what is wrong with the report, the policy or a channel."""
     if isinstance(notice, Mend):
         return md("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", said(notice.faults[0], 120))
+    if isinstance(notice, Undelivered):
+        return md("📡 **{} {}: the channel {} refused a message**", name, title, said(notice.channel, 50))
     return md("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example(policy))
 
 
@@ -161,6 +168,8 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
             yield from _question(each, incident, policy)
         elif isinstance(each, Mend):
             yield _mending(each)
+        elif isinstance(each, Undelivered):
+            yield _undelivered(each)
 
 
 def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
@@ -178,6 +187,17 @@ def _mending(notice: Mend) -> Markdown:
         "The policy file has a fault, so the last good one stays in force and every clock keeps running. To mend:\n\n{}{}",
         shown,
         more,
+    )
+
+
+def _undelivered(notice: Undelivered) -> Markdown:
+    return md(
+        "The channel **{}** will not take a message ({}): {}. It is not tried again, so who it was for is mentioned here. "
+        "Mend `channels` in {}, or whatever receives it.",
+        said(notice.channel, 50),
+        said(notice.what, 20),
+        said(notice.why, 200),
+        code(facts.POLICY_FILE),
     )
 
 

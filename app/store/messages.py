@@ -95,9 +95,7 @@ def claim(
         assert isinstance(notice, Notice)
         message = _MESSAGE.validate_python(row["message"])
         lane = Lane(row["repo_id"], row["number"])
-        found.append(
-            Sending(lane, row["key"], row["channel"], notice, message, row["attempts"], row["created_at"])
-        )
+        found.append(Sending(lane, row["key"], row["channel"], notice, message, row["attempts"], row["created_at"]))
     return found
 
 

@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge
 from app.ports import Lane
 from app.store import inbox, incidents, outbox
 from app.worker.desk import Desk
+from app.worker.messenger import Messenger
 from app.worker.perform import perform
 from app.worker.retention import tidy
 from app.worker.sort import sort
@@ -113,11 +114,14 @@ class Queue:
         """Work until `stop`, or a signal where this is the main thread."""
         beat = threading.Thread(target=self._keep_beat, name="beat", daemon=True)
         beat.start()
+        messenger = threading.Thread(target=Messenger(self.desk).run, args=(self._stop,), name="messenger", daemon=True)
+        messenger.start()
         try:
             asyncio.run(self._work())
         finally:
             self._stop.set()
             beat.join(timeout=5)
+            messenger.join(timeout=10)
 
     def stop(self) -> None:
         """Finish what is being done, and return from `run`."""

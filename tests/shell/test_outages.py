@@ -93,6 +93,7 @@ def waiting(tonight: Night) -> int:
     return found
 
 
+@pytest.mark.timeout(size(300, 3600))
 def test_c1_two_hours_without_github_and_fifty_open_incidents(database: Database, elsewhere: Night) -> None:
     with on_a_line(database) as (tonight, line, ours):
         count = size(8, 50)
@@ -172,6 +173,7 @@ class Flaky(Wire):
         return httpx.Response(502, request=request, text="<html>Bad Gateway</html>")
 
 
+@pytest.mark.timeout(size(300, 3600))
 def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database) -> None:
     with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
         wire = tonight.wire = Flaky(0.3)
@@ -262,6 +264,7 @@ class RunningClock:
         self._at += length
 
 
+@pytest.mark.timeout(size(300, 3600))
 def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(database: Database) -> None:
     count, spread = size((1_000, 5.0), (100_000, 1_800.0))
     with night(database, LADDER) as tonight, sink(tonight.clock) as ours:

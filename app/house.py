@@ -19,6 +19,7 @@ import httpx
 import psycopg
 import structlog
 
+from app.channels import Channels
 from app.failpoint import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
@@ -133,6 +134,7 @@ def furnished(
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
         policies=Policies(Feeds(outbound, settings.feeds)),
+        channels=Channels(outbound, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
         at_once=_AT_ONCE if settings.paced else Desk.at_once,
         lease=lease,

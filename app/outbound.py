@@ -34,8 +34,8 @@ Resolver = Callable[[str, int], Sequence[str]]
 _PORTS = {"https": (443, 8443), "http": ()}
 _CONNECT = 3.0
 """Seconds for each attempt to connect."""
-_AGAIN = 60.0
-"""Seconds until what failed for now is tried again, unless the other side says otherwise."""
+_AGAIN = {"GET": 60.0, "POST": 0.0}
+"""Seconds until what failed for now is asked for again; whoever sends has a rhythm of their own."""
 _LONGEST_WAIT = 3600.0
 _ANSWER = 4096
 """Bytes of an answer to something sent that are read."""
@@ -127,6 +127,15 @@ def public(text: str) -> bool:
     return found.is_global and not any(found in network for network in _NOT_PUBLIC if network.version == found.version)
 
 
+def is_ip(text: str) -> bool:
+    """Whether that is an IP address, not a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def resolved(host: str, port: int) -> Sequence[str]:
     """The addresses that the system knows for a host."""
     rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -165,7 +174,7 @@ class Outbound:
             target = address(url, loopback=self._loopback)
         except ValueError as problem:
             raise DeliveryFailed(str(problem), retry_after=None) from None
-        line = _Line(target, self._places(target, until), until)
+        line = _Line(target, self._places(target, until, _AGAIN[method]), until)
         sent = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
         with line.watched(), requests.Session() as session:
             session.trust_env = False
@@ -181,7 +190,7 @@ class Outbound:
                     stream=True,
                     verify=self._certificates,
                 ) as response:
-                    _check_status(target, response)
+                    _check_status(target, method, response)
                     content = _content(target, response, largest, cut=method == "POST")
             except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
                 raise line.meaning(method, within, problem) from None
@@ -190,16 +199,16 @@ class Outbound:
         received = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, received, content)
 
-    def _places(self, target: Address, until: float) -> Sequence[str]:
+    def _places(self, target: Address, until: float, again: float) -> Sequence[str]:
         """The checked IP addresses of the host.  Where one of them is not public, none is."""
         try:
             found = _before(until, lambda: self._resolve(target.host, target.port))
         except TimeoutError:
-            raise DeliveryFailed(f"{target.host}: its name was not resolved in time", retry_after=_AGAIN) from None
+            raise DeliveryFailed(f"{target.host}: its name was not resolved in time", retry_after=again) from None
         except (OSError, UnicodeError):
-            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=_AGAIN) from None
+            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=again) from None
         if not found:
-            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=_AGAIN)
+            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=again)
         if not all(public(place) or (self._loopback and _is_loopback(place)) for place in found):
             raise DeliveryFailed(f"{target.host} is not on the public Internet, so it is not asked", retry_after=None)
         return found
@@ -252,7 +261,7 @@ class _Line:
     def late(self, method: str, within: float) -> DeliveryFailed:
         return DeliveryFailed(
             f"{self._target.host} did not finish within {within:g} seconds",
-            retry_after=_AGAIN,
+            retry_after=_AGAIN[method],
             uncertain=self._connected and method == "POST",
         )
 
@@ -260,11 +269,11 @@ class _Line:
         host = self._target.host
         if self.over or isinstance(problem, requests.Timeout):
             return self.late(method, within)
-        if isinstance(problem, requests.exceptions.SSLError):
+        if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
             return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
         if not self._connected:
-            return DeliveryFailed(f"{host} does not answer", retry_after=_AGAIN)
-        return DeliveryFailed(f"{host} broke off", retry_after=_AGAIN, uncertain=method == "POST")
+            return DeliveryFailed(f"{host} does not answer", retry_after=_AGAIN[method])
+        return DeliveryFailed(f"{host} broke off", retry_after=_AGAIN[method], uncertain=method == "POST")
 
     def _cut(self) -> None:
         with self._lock:
@@ -313,7 +322,7 @@ def _content(target: Address, response: requests.Response, largest: int, *, cut:
     return content
 
 
-def _check_status(target: Address, response: requests.Response) -> None:
+def _check_status(target: Address, method: str, response: requests.Response) -> None:
     """Raises DeliveryFailed unless they took it, or it is unchanged."""
     status, host = response.status_code, target.host
     if 200 <= status < 300 or status == 304:
@@ -323,13 +332,14 @@ def _check_status(target: Address, response: requests.Response) -> None:
     if status in (404, 410):
         raise Gone(f"{host} answered {status}: there is nothing under this address")
     if status >= 500 or status in (408, 425, 429):
-        raise DeliveryFailed(f"{host} answered {status}", retry_after=_wait(response.headers.get("retry-after", "")))
+        wait = _wait(response.headers.get("retry-after", ""), _AGAIN[method])
+        raise DeliveryFailed(f"{host} answered {status}", retry_after=wait, uncertain=method == "POST")
     raise DeliveryFailed(f"{host} answered {status}", retry_after=None)
 
 
-def _wait(asked: str) -> float:
+def _wait(asked: str, otherwise: float) -> float:
     """The seconds that the other side asks for, within reason."""
-    return min(float(asked), _LONGEST_WAIT) if asked.isascii() and asked.isdigit() and len(asked) < 9 else _AGAIN
+    return min(float(asked), _LONGEST_WAIT) if asked.isascii() and asked.isdigit() and len(asked) < 9 else otherwise
 
 
 def _check_host(host: str, *, bracketed: bool) -> None:

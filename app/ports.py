@@ -155,6 +155,39 @@ class NewFile:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A notice for people who do not look at GitHub: plain text, in which nobody's words do anything.
+
+    `kind` is `page`, `escalate`, `remind`, `announce` or `ask`; `severity` is `sev1` to `sev4`.  `subject` is what a lock
+    screen shows, and the first line of `text`.  `to` are the logins it is for, `at` is when it became due.  `key` is
+    the same on every try, and no other message of ours has it.
+    """
+
+    key: str
+    kind: str
+    severity: str
+    subject: str
+    text: str
+    link: str
+    to: tuple[str, ...]
+    at: datetime
+    incident: str
+    repository: str
+    number: int
+
+
+class Channel(Protocol):
+    """A way out beside GitHub, such as a webhook or a chat."""
+
+    def send(self, address: str, message: Message) -> None:
+        """Deliver it once.
+
+        The receiver is given the key of the message, so that it can refuse a double.  Waits at most 5 seconds.  Raises
+        DeliveryFailed, and nothing else; a `retry_after` of 0 means that nothing was asked for.
+        """
+
+
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 

@@ -34,6 +34,8 @@ class Settings:
     """Whether GitHub's published limits are kept before it has to say so; `read` says yes unless told otherwise."""
     feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
+    channels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What `env:NAME` may stand for where a policy names a channel, by the name: addresses and secrets."""
     failpoint: str = ""
     pull: bool = False
     """Deliveries are fetched from GitHub's list, and none come in at the door."""
@@ -61,6 +63,7 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         log=_one_of(found, "MUSTER_LOG", ("text", "json")),
         paced=_one_of(found, "MUSTER_PACE", ("github", "free")) == "github",
         feeds=_feeds(found),
+        channels=_channels(found),
         failpoint=_failpoint(found),
         pull=_one_of(found, "MUSTER_PULL", ("0", "1")) == "1",
         pull_seconds=max(1, _number(found, "MUSTER_PULL_SECONDS", 5, most=300)),
@@ -134,6 +137,23 @@ def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
         for name, text in found.items()
         if not name.startswith(_OURS)
         and (text.startswith("https://") or (Path(text).is_absolute() and text.lower().endswith(".ics")))
+    }
+
+
+_SIGNS = 16
+"""Characters.  What is shorter could be guessed from one signed message."""
+
+
+def _channels(found: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that can be a channel's address or secret; the names of secrets say that they are, as above."""
+    return {
+        name: text
+        for name, text in found.items()
+        if not name.startswith(_OURS)
+        and (
+            text.startswith("https://")
+            or (len(text) >= _SIGNS and (name.startswith("CHANNEL_") or name.endswith("_SECRET")))
+        )
     }
 
 

@@ -16,6 +16,7 @@ from app.core.policy import (
     Alert,
     Audience,
     Calendar,
+    Channel,
     Closing,
     Cover,
     Duration,
@@ -110,7 +111,8 @@ audiences:
         "Escalation",
         "A ladder counts from the declaration. A step with `until: ack` pages, repeats, and ends with an "
         "acknowledgement; any other runs on until the incident is resolved. `to` names contacts, roles, teams or "
-        "rotations, never logins; `owner` is the team that owns the affected service.",
+        "rotations, never logins; `owner` is the team that owns the affected service. A channel carries the notices whose "
+        "`via` it serves, also while GitHub is away: see [Channels](channels.md).",
         """\
 escalation:
   sev1:
@@ -119,10 +121,17 @@ escalation:
     - {after: 1h, do: customer communication required}
 first-notice:
   sev1: {within: 15m, via: [pager, chat, mail], to: leadership}
+channels:
+  ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [pager, chat]}
 war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
 """,
-        ("escalation", "first-notice", "war-room"),
-        (("escalation.sev1[]", Step), ("first-notice.sev1", FirstNotice), ("war-room", WarRoom)),
+        ("escalation", "first-notice", "channels", "war-room"),
+        (
+            ("escalation.sev1[]", Step),
+            ("first-notice.sev1", FirstNotice),
+            ("channels.<name>", Channel),
+            ("war-room", WarRoom),
+        ),
     ),
     Topic(
         "People",

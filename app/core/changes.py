@@ -13,7 +13,7 @@ from datetime import date, datetime, time
 from enum import Enum
 from typing import Any
 
-from app.core.policy import Calendar, Cover, Duration, Floor, Override, Policy, Rotation, Step, Target, Until
+from app.core.policy import Calendar, Channel, Cover, Duration, Floor, Override, Policy, Rotation, Step, Target, Until
 from app.core.severity import Scale, Severity
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -23,6 +23,8 @@ _SPELLED = {
     (Policy, "ladders"): "",
     (Override, "targets"): "",
     (Override, "ladders"): "",
+    (Channel, "kind"): "kind",
+    (Channel, "serves"): "for",
     (Cover, "since"): "from",
     (Floor, "kind"): "type",
 }

@@ -90,6 +90,18 @@ class Mend(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered(Notice):
+    """A channel will never take a message: those it was for are told here, and somebody has to mend it.
+
+    `what` is the kind of the notice, `why` what the other side said.
+    """
+
+    channel: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Effect):
     """Answer one person below their comment."""
 

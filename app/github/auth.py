@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from jwt.algorithms import RSAAlgorithm
 
 _BACK = timedelta(seconds=300)
 """A host whose clock is five minutes off either way is still believed: GitHub refuses a token from the future."""
@@ -30,7 +33,15 @@ class AppKey:
             "exp": int((now + _AHEAD).timestamp()),
             "iss": str(self.app_id),
         }
-        return jwt.encode(claims, self.private_key, algorithm="RS256")
+        return jwt.encode(claims, _read(self.private_key), algorithm="RS256")
+
+
+@lru_cache(maxsize=8)
+def _read(private_key: str) -> RSAPrivateKey:
+    """The key behind its text.  Reading checks it, which takes 50 ms: too long for every call of an outage."""
+    key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(private_key)
+    assert isinstance(key, RSAPrivateKey), "a public key signs nothing"
+    return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from prometheus_client import Counter
 
 from app.core.severity import Severity
 from app.github.auth import AppKey, InstallationTokens, PlainToken
+from app.github.breaker import Breaker
 from app.pacing import ITSELF, Budget, Line, MemoryPace
 from app.ports import DeliveryFailed, Gone, NotYet, Pace
 
@@ -92,8 +93,9 @@ class Client:
         self._api_url = api_url.rstrip("/")
         self._key = key
         self._clock = clock
-        self._pool = None if transport else _Kept()
-        self._transport = transport or self._pool
+        wire = transport or _Kept()
+        self._pool = wire if isinstance(wire, _Kept) else None
+        self._transport = Breaker(wire, clock)
         self._tokens = InstallationTokens(self._new_token)
         self._pace: Pace = pace or MemoryPace()
         self._wait = wait

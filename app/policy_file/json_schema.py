@@ -61,6 +61,8 @@ _PATTERNS: Mapping[Any, str] = {
     words.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",
     words.Link: f"{_ADDRESS}|{_PATH}",
     words.Feed: f"{_ADDRESS}|{words.VARIABLE.pattern}|{_PATH}\\.ics",
+    words.Sink: f"{_ADDRESS}|{words.VARIABLE.pattern}",
+    words.Variable: words.VARIABLE.pattern,
     words.RoomName: _LINE,
     words.RoomLink: r"https://.{1,492}",
     words.Reading: "[0-9].{0,40}",

@@ -17,6 +17,7 @@ from app.core.policy import (
     Alert,
     Audience,
     Calendar,
+    Channel,
     Cover,
     Duration,
     Duty,
@@ -73,8 +74,10 @@ from app.policy_file.words import (
     RunbookName,
     Score,
     ServiceName,
+    Sink,
     TeamName,
     Turn,
+    Variable,
     Weekdays,
     Zone,
     one_of,
@@ -90,6 +93,7 @@ FINER: Mapping[type, Mapping[str, Any]] = {
         "audiences": Mapping[Name, Audience],
         "regulations": Mapping[Name, Regulation],
         "calendars": Mapping[Name, Calendar],
+        "channels": Mapping[Name, Channel],
         "people": Mapping[Login, Person],
         "contacts": Mapping[Name, tuple[Login, ...]],
         "teams": Mapping[Name, Team],
@@ -105,6 +109,7 @@ FINER: Mapping[type, Mapping[str, Any]] = {
     Regulation: {"within": Elapsed, "to": tuple[Contact, ...]},
     Step: {"to": tuple[Contact, ...], "repeat": Pace | None},
     FirstNotice: {"to": tuple[Contact, ...]},
+    Channel: {"url": Sink, "secret": Variable},
     Person: {"mail": Mail},
     Team: {"members": tuple[Login, ...], "calendar": OwnCalendar | None, "on_call": RotationName | None},
     Duty: {"holder": tuple[Login, ...], "backup": tuple[Login, ...]},
@@ -153,6 +158,7 @@ SPELLED: Mapping[type, Mapping[str, str]] = {
     Override: {"kinds": "types", "targets": "severities", "ladders": "escalation"},
     Floor: {"kind": "type"},
     Alert: {"kind": "type"},
+    Channel: {"serves": "for"},
 }
 """What a field is called in the file, where that is not its own name."""
 
@@ -253,6 +259,11 @@ def _step(step: Step) -> Iterator[Finding]:
             ("repeat",),
             Wrong("only a page is repeated, and this step is none", "write until: ack, or take repeat: out"),
         )
+
+
+def _channel(channel: Channel) -> Iterator[Finding]:
+    if not channel.serves:
+        yield ("for",), Wrong("the channel carries nothing", "such as [pager, chat], or take the channel out")
 
 
 def _cover(cover: Cover) -> Iterator[Finding]:
@@ -366,6 +377,7 @@ REACHED = ("contacts", "roles", "teams", "rotations")
 CHECKS: Mapping[type, Callable[[Any], Iterator[Finding]]] = {
     Targets: _targets,
     Step: _step,
+    Channel: _channel,
     Cover: _cover,
     Rotation: _rotation,
     Override: _override,

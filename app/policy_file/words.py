@@ -50,6 +50,8 @@ Region = NewType("Region", str)
 Mail = NewType("Mail", str)
 Link = NewType("Link", str)
 Feed = NewType("Feed", str)
+Sink = NewType("Sink", str)
+Variable = NewType("Variable", str)
 RoomName = NewType("RoomName", str)
 RoomLink = NewType("RoomLink", str)
 Reading = NewType("Reading", str)
@@ -302,6 +304,34 @@ def feed(text: str) -> str:
     )
 
 
+def sink(text: str) -> str:
+    if VARIABLE.fullmatch(text):
+        return text
+    if not text.lower().startswith("https://"):
+        raise Wrong(f"{shown(text)} is not where a message can go", "write an https address, or env:NAME")
+    return _outside(address(text))
+
+
+def _outside(text: str) -> str:
+    """An address that may be sent to, as far as it shows: its name is looked up anew each time."""
+    from app import outbound  # noqa: PLC0415 - only a policy with such an address waits for it
+
+    try:
+        host = outbound.address(text).host
+    except ValueError as problem:
+        raise Wrong(str(problem), "such as https://hooks.example.com/muster, or env:NAME") from None
+    if host == "localhost" or (outbound.is_ip(host) and not outbound.public(host)):
+        raise Wrong(f"{shown(host)} is not on the public Internet", "such as https://hooks.example.com/muster")
+    return text
+
+
+def variable(text: str) -> str:
+    """The name of a variable, never what it holds: the file is read by many."""
+    if not VARIABLE.fullmatch(text):
+        raise Wrong("a secret stands here", "never write it into the file: env:NAME, such as env:CHANNEL_OPS_SECRET")
+    return text
+
+
 def address(text: str) -> str:
     if len(text) > 500 or not HTTPS.fullmatch(text):
         raise Wrong(f"{shown(text)} is not an https address", "such as https://example.com/page")
@@ -399,6 +429,7 @@ NOUNS = {
     "Kind": "a type of incident",
     "Exposure": "an answer here",
     "Via": "a kind of channel",
+    "ChannelKind": "a kind of receiver",
     "Since": "a beginning of that clock",
 }
 
@@ -435,6 +466,8 @@ WORDS: Mapping[Any, Callable[[str], Any]] = {
     Mail: mail,
     Link: link,
     Feed: feed,
+    Sink: sink,
+    Variable: variable,
     RoomName: room_name,
     RoomLink: room_link,
     Reading: reading,

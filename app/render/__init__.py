@@ -1,10 +1,11 @@
-"""What Muster writes on GitHub: the board, notices, replies and the postmortem, as Markdown."""
+"""What Muster writes: the board, notices, replies and the postmortem as Markdown, and messages as plain text."""
 
 from __future__ import annotations
 
 from app.render.board import board
+from app.render.messages import goes_out, message
 from app.render.notices import notice
 from app.render.postmortem import Document, postmortem
 from app.render.replies import help_reply, reply
 
-__all__ = ["Document", "board", "help_reply", "notice", "postmortem", "reply"]
+__all__ = ["Document", "board", "goes_out", "help_reply", "message", "notice", "postmortem", "reply"]

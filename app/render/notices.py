@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines, owed
-from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind
+from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind, Undelivered
 from app.core.incident import Incident
 from app.core.ladder import management
 from app.core.lifecycle import Status
@@ -20,7 +20,7 @@ from app.render import facts, places
 from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
 from app.render.words import moment, span, utc
 
-_LEVELS: tuple[type[Notice], ...] = (Mend, Ask, Remind, Announce, Page, Escalate)
+_LEVELS: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
 """From the quietest to the loudest."""
 
 _MENTIONED = 40
@@ -32,7 +32,7 @@ _PRESSING = 5
 _FAULTS = 20
 """So many faults of a policy file are shown; mending a few often mends more."""
 
-_ANSWERS = {
+ANSWERS = {
     "respond": ("first response", "/ack"),
     "acknowledge": ("acknowledgement", "/ack"),
     "update": ("update for those who wait", "/update text"),
@@ -41,7 +41,7 @@ _ANSWERS = {
     "audience": ("news", "/update text"),
     "postmortem": ("postmortem", ""),
 }
-"""What is promised by each clock, and the command that keeps the promise."""
+"""What is promised by each clock, in a phrase, and the command that keeps the promise."""
 
 
 def notice(
@@ -97,9 +97,16 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
         what, answer = _promised(notice, incident)
         asked = md("answered since") if _answered(notice, incident, policy) else answer
         asked = asked if incident.status.open or owed(notice, incident) else _in_hand(incident, now)
-        return md("⏰ **{} {}: {} {}** · {}", name, title, what, _ended(notice.due, now), asked)
+        return md("⏰ **{} {}: {} {}** · {}", name, title, what, ended(notice.due, now), asked)
+    return _to_mend(notice, name, title, policy)
+
+
+def _to_mend(notice: Notice, name: Markdown, title: Markdown, policy: Policy) -> Markdown:
+    """The headline of what is wrong with the report, the policy or a channel."""
     if isinstance(notice, Mend):
         return md("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", said(notice.faults[0], 120))
+    if isinstance(notice, Undelivered):
+        return md("📡 **{} {}: the channel {} refused a message**", name, title, said(notice.channel, 50))
     return md("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example(policy))
 
 
@@ -115,7 +122,7 @@ def _wanted(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     """What a page asks for, as long as nobody has answered it."""
     if not incident.paging:
         return facts.holder(incident)
-    due = _answer_due(incident, policy, now)
+    due = answer_due(incident, policy, now)
     return md(
         "answer {}{}", code(facts.answer(incident)), md(" by {}", utc(due.due, day=now.date())) if due else md("")
     )
@@ -128,13 +135,14 @@ def _answered(notice: Remind, incident: Incident, policy: Policy) -> bool:
     return found is None or found.met_at is not None or found.due > notice.due
 
 
-def _answer_due(incident: Incident, policy: Policy, now: datetime) -> Deadline | None:
+def answer_due(incident: Incident, policy: Policy, now: datetime) -> Deadline | None:
     """By when a page wants an answer: the deadline that has not passed yet, the acknowledgement before the response."""
     found = {each.clock: each for each in deadlines(incident, policy) if each.met_at is None and each.due > now}
     return found.get("acknowledge") or found.get("respond")
 
 
-def _ended(due: datetime, now: datetime) -> Markdown:
+def ended(due: datetime, now: datetime) -> Markdown:
+    """How far off the end of a promise is, or how long ago it was."""
     left = due - now
     if abs(left.total_seconds()) < 60:
         return md("due now")
@@ -160,6 +168,8 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
             yield from _question(each, incident, policy)
         elif isinstance(each, Mend):
             yield _mending(each)
+        elif isinstance(each, Undelivered):
+            yield _undelivered(each)
 
 
 def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
@@ -180,6 +190,17 @@ def _mending(notice: Mend) -> Markdown:
     )
 
 
+def _undelivered(notice: Undelivered) -> Markdown:
+    return md(
+        "The channel **{}** will not take a message ({}): {}. It is not tried again, so who it was for is mentioned here. "
+        "Mend `channels` in {}, or whatever receives it.",
+        said(notice.channel, 50),
+        said(notice.what, 20),
+        said(notice.why, 200),
+        code(facts.POLICY_FILE),
+    )
+
+
 def _request(notice: Escalate, incident: Incident) -> Markdown:
     if notice.do:
         return md("**{}**", said(notice.do, 300))
@@ -196,7 +217,7 @@ def _page(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     if incident.status is not Status.TRIGGERED:
         heard = moment(incident.spoken_at or incident.declared_at, policy.zone, day=now.date())
         return md("Nothing was heard since {}. If you have it, say how it goes: {}.", heard, command)
-    due = _answer_due(incident, policy, now)
+    due = answer_due(incident, policy, now)
     by = md(" by {}", moment(due.due, policy.zone, day=now.date())) if due else md("")
     return md("Nobody has it yet. Take it{}: write {} in a comment here.", by, command)
 
@@ -210,7 +231,7 @@ def _promised(notice: Remind, incident: Incident, *, whole: bool = False) -> tup
     """What is promised, and what keeps the promise; in a headline without its second half."""
     if notice.clock == "regulatory":
         return said(notice.about, 60), said(notice.do, 300 if whole else 60) or md("decide and close")
-    what, command = _ANSWERS.get(notice.clock, (notice.clock, "/update text"))
+    what, command = ANSWERS.get(notice.clock, (notice.clock, "/update text"))
     if notice.clock == "postmortem":
         pull = incident.postmortem
         merge = md("merge {}", link(f"pull request {pull.number}", pull.url)) if pull else md("write it and merge it")

@@ -4,6 +4,7 @@
 one for the board of an incident, which a newer state takes over.  A row is `trying` from before the first call until
 its outcome is known, so that a crash in between is seen and looked into before anything is said again.  Every attempt
 has a `token`; what is written down under an older one is not taken.
+Rows with a `channel` are no business of GitHub's: see `messages`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
         " CASE WHEN held_until > %s THEN held_until END AS held FROM outbox"
-        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') ORDER BY key = 'show/board', position",
+        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') AND channel = ''"
+        " ORDER BY key = 'show/board', position",
         (now, lane.repo_id, lane.number),
     ).fetchall()
     return [
@@ -102,6 +104,15 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
         )
         for row in rows
     ]
+
+
+def known(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
+    """Those of `keys` that are in the outbox already, done or not."""
+    rows = db.execute(
+        "SELECT key FROM outbox WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+        (lane.repo_id, lane.number, list(keys)),
+    ).fetchall()
+    return {row["key"] for row in rows}
 
 
 def trying(db: Db, orders: Iterable[Order], until: datetime) -> list[Order]:
@@ -171,7 +182,7 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
     )
     db.execute(
         "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
-        " AND not_before < %s",
+        " AND channel = '' AND not_before < %s",
         (not_before, order.lane.repo_id, order.lane.number, not_before),
     )
 
@@ -210,7 +221,7 @@ def links(db: Db, lane: Lane) -> dict[str, str]:
 def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
     """The incidents with something to do by `now`."""
     rows = db.execute(
-        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND not_before <= %s"
+        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND channel = '' AND not_before <= %s"
         " AND (held_until IS NULL OR held_until <= %s) LIMIT 500",
         (now, now),
     ).fetchall()
@@ -218,8 +229,8 @@ def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
 
 
 def states(db: Db) -> list[tuple[Lane, str, str]]:
-    """Every effect that is said once, and how far it is."""
+    """Every effect that is said once on GitHub, and how far it is."""
     rows = db.execute(
-        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' ORDER BY repo_id, number, key"
+        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
     ).fetchall()
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]

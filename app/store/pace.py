@@ -94,7 +94,7 @@ def standings(db: Db, now: datetime) -> list[Standing]:
     rows = db.execute(
         "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM pace p LEFT JOIN"
         " (SELECT r.installation, count(*) AS waiting FROM outbox o JOIN repository r USING (repo_id)"
-        " WHERE o.state IN ('waiting', 'trying') GROUP BY r.installation) w USING (installation) ORDER BY installation"
+        " WHERE o.state IN ('waiting', 'trying') AND o.channel = '' GROUP BY r.installation) w USING (installation) ORDER BY installation"
     ).fetchall()
     return [_standing(row, now) for row in rows]
 
@@ -109,11 +109,12 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
         "SELECT repo_id, number FROM (SELECT o.repo_id, o.number, i.severity, min(o.position) AS position,"
         " row_number() OVER (PARTITION BY r.installation ORDER BY i.severity, min(o.position)) AS place"
         " FROM outbox o LEFT JOIN repository r USING (repo_id) LEFT JOIN incident i USING (repo_id, number)"
-        " WHERE o.state IN ('waiting', 'trying') AND o.not_before <= %s"
+        " WHERE o.state IN ('waiting', 'trying') AND o.channel = '' AND o.not_before <= %s"
+        " AND (o.held_until IS NULL OR o.held_until <= %s)"
         " AND (o.repo_id, o.number) NOT IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
         " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
         " WHERE place <= %s ORDER BY severity, position LIMIT 500",
-        (now, [lane.repo_id for lane in left_alone], [lane.number for lane in left_alone], most),
+        (now, now, [lane.repo_id for lane in left_alone], [lane.number for lane in left_alone], most),
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
@@ -162,7 +163,7 @@ def _more_severe(db: Db, installation: int, severity: Severity | None, now: date
     row = db.execute(
         "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
         " JOIN incident i USING (repo_id, number) WHERE r.installation = %s AND o.state IN ('waiting', 'trying')"
-        " AND o.not_before > %s AND o.not_before <= %s AND i.severity < %s LIMIT %s) AS those",
+        " AND o.channel = '' AND o.not_before > %s AND o.not_before <= %s AND i.severity < %s LIMIT %s) AS those",
         (
             installation,
             now - _OVERDUE,

@@ -101,7 +101,7 @@ def standing(db: Db, repo_id: int) -> list[Standing]:
     """The incidents of a repository that are not closed and within reach, those compared longest ago first."""
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
-        " AND o.state IN ('waiting', 'trying')) OR EXISTS (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id"
+        " AND o.state IN ('waiting', 'trying') AND o.channel = '') OR EXISTS (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id"
         " AND d.number = i.number AND d.state = 'sorted')) AS busy,"
         " (SELECT coalesce(jsonb_object_agg(a.key, a.due), '{}') FROM alarm a"
         " WHERE a.repo_id = i.repo_id AND a.number = i.number) AS alarms"

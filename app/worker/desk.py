@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from app.channels import Channels
 from app.failpoint import Failpoints
 from app.github.marker import Signer
 from app.ports import Repository, Tracker
@@ -31,6 +32,7 @@ class Desk:
     clock: Callable[[], datetime]
     policies: Policies = field(default_factory=Policies)
     authorities: Authorities = field(default_factory=Authorities)
+    channels: Channels = field(default_factory=Channels)
     failpoints: Failpoints = field(default_factory=Failpoints)
     at_once: int = 500
     """How many incidents of one installation are woken at once for orders that wait."""

@@ -41,15 +41,13 @@ from app.store.outbox import Order, Overtaken
 from app.worker import memory
 from app.worker.desk import Desk
 from app.worker.fence import Fence
+from app.worker.patience import backoff, exhausted
 from app.worker.take import happened
 
 log = structlog.get_logger()
 
-_TRIES = 8
-_PATIENCE = timedelta(days=1)
-"""What still fails after so many tries and so long is set aside: an outage of GitHub's may last for hours (C1)."""
-_LONGEST_WAIT = 60.0
-"""Seconds between two tries at most, unless GitHub asks for more; each wait is twice the one before."""
+_FIRST = 5.0
+"""Seconds until the second try, unless GitHub asks for more."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -320,8 +318,7 @@ def _held(desk: Desk, orders: Sequence[Order], held: NotYet) -> bool:
 def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFailed) -> bool:
     """Later, or never.  A later one holds back the rest of this wake-up, so that things are said in their order."""
     now, first = desk.clock(), min(orders, key=lambda order: order.created_at)
-    tried_enough = first.attempts + 1 >= _TRIES and now - first.created_at >= _PATIENCE
-    never = failed.retry_after is None or tried_enough
+    never = failed.retry_after is None or exhausted(first.attempts + 1, first.created_at, now)
     log.warning(
         "not delivered", incident=str(lane), keys=[order.key for order in orders], never=never, reason=str(failed)
     )
@@ -330,7 +327,7 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
             if never:
                 outbox.dead(db, order, str(failed))
             else:
-                wait = max(failed.retry_after or 0.0, min(_LONGEST_WAIT, 2.0 ** min(order.attempts, 16)))
+                wait = max(failed.retry_after or 0.0, backoff(order.attempts + 1, f"{lane} {order.key}", _FIRST))
                 outbox.later(
                     db,
                     order,

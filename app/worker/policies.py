@@ -98,6 +98,12 @@ class Policies:
         filled, wrong = self._feeds.fill(database, tracker, repository, policy, base, now)
         return InForce(filled, (*troubles, *_feed_troubles(wrong, repository, home, above)))
 
+    def at_hand(self, database: Database, repository: Repository) -> Policy:
+        """The policy as it was last known, for those who must not wait for GitHub or a feed: without shifts."""
+        with database.transaction() as db:
+            known = policies.kept(db, Place.repository(repository.id))
+        return self._policy(known.text, known.base_text)
+
     def proposed(
         self, database: Database, tracker: Tracker, repository: Repository, text: str | None, now: datetime
     ) -> Policy:

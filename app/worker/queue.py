@@ -21,6 +21,7 @@ from app.ports import Lane
 from app.store import inbox, incidents, outbox, pace
 from app.store.database import Db, fits
 from app.worker.desk import Desk
+from app.worker.messenger import Messenger
 from app.worker.pace import watch_pace
 from app.worker.perform import perform
 from app.worker.reconcile import Reconciler
@@ -129,11 +130,14 @@ class Queue:
             self._reconciler.first(self._stop.wait)
         beat = threading.Thread(target=self._keep_beat, name="beat", daemon=True)
         beat.start()
+        messenger = threading.Thread(target=Messenger(self.desk).run, args=(self._stop,), name="messenger", daemon=True)
+        messenger.start()
         try:
             asyncio.run(self._work())
         finally:
             self._stop.set()
             beat.join(timeout=5)
+            messenger.join(timeout=10)
             if self._reconciler is not None:
                 self._reconciler.stop()
 

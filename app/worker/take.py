@@ -23,6 +23,7 @@ from app.store import inbox, incidents, outbox
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import Stored
+from app.worker import messages
 from app.worker.desk import Desk
 from app.worker.parked import UNREADABLE, park
 from app.worker.policies import InForce
@@ -213,6 +214,7 @@ def advance(
     moved = incidents.set_alarms(db, lane, alarms(new.incident, force.policy))
     if moved and not effects and not new.incident.left:
         effects = (ShowBoard(),)  # another policy is in force, and the board shows its deadlines
+    messages.write(db, lane, new.incident, effects, force.policy, now)
     outbox.put(db, lane, effects, now)
     return new
 

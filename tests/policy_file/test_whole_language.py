@@ -8,6 +8,7 @@ from app.core.policy import (
     Alert,
     Audience,
     Calendar,
+    Channel,
     Closing,
     Cover,
     Duration,
@@ -59,6 +60,7 @@ calendars:
 escalation:
   sev1: [{after: 0m, to: on-call, via: [pager, chat], until: ack, repeat: 5m, do: look}, {after: 5m, to: owner}]
 first-notice: {sev1: {within: 10m, via: [pager, webhook], to: [leadership]}}
+channels: {ops: {kind: webhook, url: "https://hooks.example.com/m", secret: env:OPS_SECRET, for: [pager, chat]}}
 people: {mona: {name: Mona Lisa, mail: mona@example.com}}
 contacts: {dpo: mona, leadership: [octocat]}
 teams: {payments: {members: [mona], calendar: late, on-call: night}}
@@ -128,6 +130,9 @@ def test_every_key_is_read() -> None:
         Step(minutes(5), ("owner",)),
     )
     assert policy.first_notice[SEV1] == FirstNotice(minutes(10), (Via.PAGER, Via.WEBHOOK), ("leadership",))
+    assert policy.channels == {
+        "ops": Channel("https://hooks.example.com/m", "env:OPS_SECRET", serves=(Via.PAGER, Via.CHAT))
+    }
     assert policy.people == {"mona": Person("Mona Lisa", "mona@example.com")}
     assert policy.teams == {"payments": Team(("mona",), "late", "night")}
     assert policy.roles["communications-lead"] == Duty(("hubot",), ("mona",))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind, Reply
+from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind, Reply, Undelivered
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import (
@@ -32,7 +32,7 @@ from app.core.policy import (
 from app.core.report import Kind
 from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
-from app.render import board, help_reply, notice, postmortem, reply
+from app.render import board, goes_out, help_reply, message, notice, postmortem, reply
 from app.text import length
 
 from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over
@@ -121,7 +121,14 @@ def all_notices(text: str) -> list[Notice]:
         Remind(to=("hubot",), at=START, clock="audience", about=text, due=NOW),
         Remind(to=("hubot",), at=START, clock="regulatory", about=text, do=text, due=NOW),
         Remind(to=("hubot",), at=START, clock="postmortem", about="review", due=NOW),
+        Undelivered(to=("hubot",), at=START, channel=text, what=text, why=text),
     ]
+
+
+def each_message(incident: Incident, text: str) -> str:
+    """All that goes out by channels, one after the other."""
+    going = [one for one in all_notices(text) if goes_out(one)]
+    return "\n".join(message(one, incident, POLICY, NOW, key="k").text for one in going)
 
 
 def each_notice(incident: Incident, text: str, n: int) -> str:
@@ -147,6 +154,7 @@ TEXTS: dict[str, Text] = {
     "remind of a law": lambda i, t: each_notice(triggered(i), t, 6),
     "remind of a law after the end": lambda i, t: each_notice(resolved(i), t, 6),
     "remind of a postmortem": lambda i, t: each_notice(i, t, 7),
+    "undelivered": lambda i, t: each_notice(i, t, 8),
     "reply": lambda i, t: reply(Reply(to=team(t), text=t), FOOTER),
     "help": lambda i, t: help_reply(Help(to=team(t)), i, POLICY, FOOTER),
     "postmortem": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).text,
@@ -227,6 +235,27 @@ def test_each_known_attack_alone(text: str) -> None:
     for name, write in TEXTS.items():
         written = write(poisoned(text), text)
         assert lively(written) == [], name
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_in_a_message_they_do_nothing_either(text: str) -> None:
+    """Whatever a receiver makes of it: a chat, a mail or a web page."""
+    incident = triggered(poisoned(text))
+    written = each_message(incident, text).replace(incident.url, "")
+    assert lively(written) == []
+    assert not re.search(
+        r"[a-z]://|<[A-Za-z/!?]|[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2028\u2029\ud800-\udfff]", written
+    )
+    harmless = each_message(triggered(poisoned("harmless words")), "harmless words")
+    assert written.count("\n") == harmless.count("\n"), "each stays in its line"
+
+
+@pytest.mark.parametrize("text", ["a" * 65_536, "👨‍👩‍👧‍👦" * 10_000], ids=range(2))
+def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
+    for one in filter(goes_out, all_notices(text)):
+        found = message(one, triggered(poisoned(text)), POLICY, NOW, key="k")
+        assert length(found.subject) <= 200
+        assert length(found.text) <= 1500
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from app.store.database import Database, Db
 from app.store.inbox import Delivery
 from app.web.application import application
 from app.worker.dump import dump
+from app.worker.messenger import send_due
 from app.worker.perform import perform
 from app.worker.sort import sort
 from app.worker.take import take
@@ -127,6 +128,8 @@ class Night:
     """How long an attempt keeps others from the same order."""
     feeds: Mapping[str, str] = field(default_factory=dict)
     """What `env:NAME` stands for where a policy names a feed."""
+    channels: Mapping[str, str] = field(default_factory=dict)
+    """What it stands for where a policy names a channel."""
     built: House = field(init=False)
 
     def move_in(self) -> None:
@@ -137,6 +140,7 @@ class Night:
             private_key=self.github.app.private_key_pem,
             webhook_secrets=(self.github.app.webhook_secret,),
             feeds=self.feeds,
+            channels=self.channels,
         )
         if hasattr(self, "built"):
             self.built.client.close()
@@ -180,6 +184,7 @@ class Night:
         """Let everything happen that is due now, and can."""
         stuck: set[Lane] = set()
         while True:
+            send_due(self.built.desk)
             self.github.hooks.settle(10)
             lanes = dict.fromkeys(sort(self.built.desk))
             now = self.clock()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
 
+from app.core.policy.channels import Channel, ChannelKind
 from app.core.policy.clocks import BUSINESS, TEAM, Audience, Calendar, Regulation, Since, Target, Targets
 from app.core.policy.closing import Closing, Goals, Postmortem, Retention
 from app.core.policy.duration import Duration
@@ -30,6 +31,8 @@ __all__ = [
     "Alert",
     "Audience",
     "Calendar",
+    "Channel",
+    "ChannelKind",
     "Closing",
     "Cover",
     "Duration",
@@ -90,6 +93,7 @@ class Policy:
     calendars: Mapping[str, Calendar] = field(default_factory=lambda: {BUSINESS: Calendar()})
     ladders: Mapping[Severity, tuple[Step, ...]] = field(default_factory=dict)
     first_notice: Mapping[Severity, FirstNotice] = field(default_factory=dict)
+    channels: Mapping[str, Channel] = field(default_factory=dict)
     people: Mapping[str, Person] = field(default_factory=dict)
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     teams: Mapping[str, Team] = field(default_factory=dict)

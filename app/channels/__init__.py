@@ -1,0 +1,41 @@
+"""The ways out beside GitHub, one a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from app.channels.webhook import Webhook
+from app.core.policy import Channel as Wanted
+from app.core.policy import ChannelKind
+from app.outbound import Outbound
+from app.ports import Channel, DeliveryFailed, Message
+
+__all__ = ["SHELF", "Channels", "Webhook"]
+
+SHELF: Mapping[ChannelKind, Callable[[Outbound, str], Channel]] = {ChannelKind.WEBHOOK: Webhook}
+"""What is made of the way out and a secret, by the kind of receiver."""
+
+_NAMED = "env:"
+
+
+class Channels:
+    """Sends by the channels that policies name.  `environment` is what `env:NAME` may stand for, by the name."""
+
+    def __init__(self, outbound: Outbound | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self._outbound = outbound or Outbound()
+        self._environment = environment or {}
+
+    def send(self, channel: Wanted, message: Message) -> None:
+        """Deliver it once.  Raises DeliveryFailed, with words that can be shown, and nothing else."""
+        address, secret = self._meant(channel.url), self._meant(channel.secret)
+        SHELF[channel.kind](self._outbound, secret).send(address, message)
+
+    def _meant(self, text: str) -> str:
+        if not text.startswith(_NAMED):
+            return text
+        found = self._environment.get(text.removeprefix(_NAMED), "")
+        if not found:
+            raise DeliveryFailed(
+                f"{text}: whoever runs Muster has set no such variable for a channel", retry_after=None
+            )
+        return found

@@ -1,0 +1,59 @@
+"""The generic webhook: one signed JSON document a message, as docs/channels.md describes it.
+
+The law of this file: the same message is the same bytes, whenever it is sent, so a receiver may compare them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from datetime import UTC
+
+from app.outbound import Outbound
+from app.ports import Message
+
+VERSION = 1
+"""Of the document.  A field may be added without a new one; none is renamed or taken away."""
+
+_WITHIN = 5.0
+"""Seconds for the whole exchange (reliability, H10)."""
+
+
+class Webhook:
+    """Posts a message to an address, signed with `secret`."""
+
+    def __init__(self, outbound: Outbound, secret: str) -> None:
+        self._outbound = outbound
+        self._secret = secret
+
+    def send(self, address: str, message: Message) -> None:
+        """Deliver it once: 2xx is delivered; 408, 425, 429, 5xx and a broken connection are not yet; others never."""
+        body = document(message)
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": message.key,
+            "X-Muster-Signature-256": signature(self._secret, body),
+        }
+        self._outbound.post(address, body, headers=headers, within=_WITHIN)
+
+
+def document(message: Message) -> bytes:
+    """The message as it is posted: JSON in UTF-8, keys sorted, without blanks."""
+    found = {
+        "version": VERSION,
+        "key": message.key,
+        "kind": message.kind,
+        "severity": message.severity,
+        "subject": message.subject,
+        "text": message.text,
+        "link": message.link,
+        "to": list(message.to),
+        "at": message.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "incident": {"id": message.incident, "repository": message.repository, "number": message.number},
+    }
+    return json.dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def signature(secret: str, body: bytes) -> str:
+    """What stands in `X-Muster-Signature-256`: made as GitHub makes that of its webhooks."""
+    return "sha256=" + hmac.new(secret.encode(), body, "sha256").hexdigest()

@@ -1,0 +1,107 @@
+"""A notice for those who do not look at GitHub: a few lines of plain text, the first of them for a lock screen.
+
+Nobody knows what a receiver makes of it, a chat, a mail or a web page.  So whatever somebody wrote is broken where any of
+them would act: it mentions nobody, links to nothing and opens no tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
+from app.core.incident import Incident
+from app.core.lifecycle import Status
+from app.core.policy import Policy
+from app.core.rules import rules
+from app.core.severity import Severity
+from app.ports import Message
+from app.render import facts
+from app.render.notices import ANSWERS, answer_due, ended
+from app.render.words import moment, span
+from app.text import plain
+
+_TITLE = 80
+_KINDS: dict[type[Notice], str] = {
+    Page: "page",
+    Escalate: "escalate",
+    Remind: "remind",
+    Announce: "announce",
+    Ask: "ask",
+}
+"""What each notice is called in a message; the others are for GitHub alone."""
+
+
+def goes_out(notice: Notice) -> bool:
+    """Whether it is one that channels carry."""
+    return type(notice) in _KINDS
+
+
+def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *, key: str) -> Message:
+    """The notice as a message; it has to be one that goes out."""
+    policy = rules(policy, incident)
+    subject = _subject(notice, incident, policy, now)
+    lines = [subject, *_asked(notice, incident, policy, now), _who(notice), incident.url]
+    return Message(
+        key=key,
+        kind=_KINDS[type(notice)],
+        severity=str(incident.severity),
+        subject=subject,
+        text="\n".join(filter(None, lines)),
+        link=incident.url,
+        to=notice.to,
+        at=notice.at,
+        incident=incident.id,
+        repository=incident.repo,
+        number=incident.number,
+    )
+
+
+def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> str:
+    """Severity first, then what happens, then what it is about: about sixty characters are seen."""
+    name, title = incident.severity.on(policy.scale), plain(incident.title, _TITLE)
+    if isinstance(notice, Escalate):
+        to = ", ".join(plain(contact, 24) for contact in notice.contacts[:3]) or "whoever has it"
+        return f"{name} escalated to {to}: {title}"
+    if isinstance(notice, Page):
+        return f"{name} page {notice.times}: {title}" if notice.times > 1 else f"{name}: {title}"
+    if isinstance(notice, Remind):
+        return f"{name} {_promised(notice)} {ended(notice.due, now)}: {title}"
+    return f"{name}, how severe is it? {title}" if isinstance(notice, Ask) else f"{name}: {title}"
+
+
+def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:
+    """What is asked of the reader, and why."""
+    day, length = now.date(), span(facts.open_for(incident, now))
+    holder = incident.commander and incident.status is not Status.TRIGGERED
+    has_it = f"{plain(incident.commander, 60)} has it" if holder else "nobody has it"
+    if isinstance(notice, Page):
+        due = answer_due(incident, policy, now)
+        by = f" by {moment(due.due, policy.zone, day=day)}" if due else ""
+        yield f"Asked: answer {facts.answer(incident)} on the issue{by}."
+    elif isinstance(notice, Escalate):
+        wanted = plain(notice.do, 300) or ("clear the way for them" if holder else "find somebody to take it, or /ack")
+        yield f"Asked: {wanted}."
+        yield f"Why: {plain(notice.because, 300)}; open {length}, {has_it}."
+    elif isinstance(notice, Announce):
+        yield f"For you to know: {plain(notice.because, 300)}; open {length}, {has_it}."
+    elif isinstance(notice, Remind):
+        wanted = plain(notice.do, 300) or ANSWERS.get(notice.clock, ("", ""))[1]
+        yield f"Asked: {wanted or 'see to it'}, due {moment(notice.due, policy.zone, day=day)}."
+    else:
+        yield f"Asked: /severity {Severity.SEV2.on(policy.scale).lower()} reason, on the issue."
+
+
+def _promised(notice: Remind) -> str:
+    """What the reminder is about, in a word or two."""
+    if notice.clock == "regulatory":
+        return plain(notice.about, 60)
+    what = ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
+    return f"{what} for {plain(notice.about, 40)}" if notice.about else what
+
+
+def _who(notice: Notice) -> str:
+    """Whom it is for; nobody is mentioned, for a login on GitHub may be somebody else elsewhere."""
+    names = [plain(login, 60) for login in notice.to[:10]]
+    more = f" and {len(notice.to) - 10} more" if len(notice.to) > 10 else ""
+    return f"For: {', '.join(names)}{more}" if names else "For: whoever reads this"

@@ -1,0 +1,147 @@
+"""Notices on their way to a channel: rows of the outbox that GitHub has no part in.
+
+Whoever claims a row has it for the length of a lease; should they die, somebody else sends it again, under the same
+key and with the same words, so that a receiver can tell.  What became of it is written by whoever claimed it last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter
+
+from app.core.effects import Notice
+from app.ports import Lane, Message
+from app.store.codec import effect_from, effect_json, kind_of
+from app.store.database import Db
+
+_MESSAGE = TypeAdapter(Message)
+_LOOKED_AT = 500
+"""So many of those that have waited longest are weighed against each other at a time."""
+
+Sink = tuple[int, str]
+"""One channel of one repository, by the repository's id and the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One message that was claimed.  `attempts` counts the tries with this one."""
+
+    lane: Lane
+    key: str
+    channel: str
+    notice: Notice
+    message: Message
+    attempts: int
+    created_at: datetime
+
+    @property
+    def sink(self) -> Sink:
+        return self.lane.repo_id, self.channel
+
+
+def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now: datetime) -> int:
+    """Add a message for that channel, once.  Returns 1 if it is new."""
+    return db.execute(
+        "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
+        " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
+        (
+            lane.repo_id,
+            lane.number,
+            f"{notice.key}>{channel}",
+            kind_of(notice),
+            effect_json(notice),
+            now,
+            now,
+            channel,
+            _MESSAGE.dump_json(message).decode(),
+        ),
+    ).rowcount
+
+
+def claim(
+    db: Db, now: datetime, lease: timedelta, *, most: int, each: int, full: Collection[Sink] = ()
+) -> list[Sending]:
+    """Take up to `most` messages whose time has come, of no sink more than `each`, and none of those that are `full`.
+
+    Every sink has its turn, and in it what was not tried yet goes first, so that one that is slow holds up itself alone.
+    """
+    rows = db.execute(
+        "UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE position IN ("
+        " SELECT position FROM ("
+        "  SELECT position, not_before, row_number() OVER ("
+        "   PARTITION BY repo_id, channel ORDER BY attempts > 0, not_before, position) AS turn"
+        "  FROM (SELECT position, repo_id, channel, attempts, not_before FROM outbox"
+        "   WHERE channel <> '' AND state IN ('waiting', 'trying') AND not_before <= %(now)s"
+        "   AND NOT repo_id || ' ' || channel = ANY(%(full)s)"
+        "   ORDER BY not_before, position LIMIT %(looked_at)s) AS due) AS turns"
+        " WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s)"
+        " AND channel <> '' AND state IN ('waiting', 'trying') AND not_before <= %(now)s"
+        " RETURNING repo_id, number, key, kind, data, channel, message, attempts, created_at",
+        {
+            "now": now,
+            "until": now + lease,
+            "most": most,
+            "each": each,
+            "full": [f"{repo_id} {channel}" for repo_id, channel in full],
+            "looked_at": _LOOKED_AT,
+        },
+    ).fetchall()
+    found = []
+    for row in rows:
+        notice = effect_from(row["kind"], row["data"])
+        assert isinstance(notice, Notice)
+        message = _MESSAGE.validate_python(row["message"])
+        lane = Lane(row["repo_id"], row["number"])
+        found.append(Sending(lane, row["key"], row["channel"], notice, message, row["attempts"], row["created_at"]))
+    return found
+
+
+def settle(db: Db, sending: Sending, state: str, note: str = "") -> bool:
+    """The outcome is known: `done`, `moot` when there was nothing left to say, or `dead`.  False: others have it now."""
+    return _outcome(db, sending, state, note, None)
+
+
+def later(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
+    """Try again then.  False: others have it now."""
+    return _outcome(db, sending, "waiting", note, not_before)
+
+
+def _outcome(db: Db, sending: Sending, state: str, note: str, not_before: datetime | None) -> bool:
+    return bool(
+        db.execute(
+            "UPDATE outbox SET state = %s, note = %s, not_before = coalesce(%s, not_before)"
+            " WHERE repo_id = %s AND number = %s AND key = %s AND attempts = %s AND state = 'trying'",
+            (
+                state,
+                note[:500],
+                not_before,
+                sending.lane.repo_id,
+                sending.lane.number,
+                sending.key,
+                sending.attempts,
+            ),
+        ).rowcount
+    )
+
+
+def told_before(db: Db, lane: Lane) -> None:
+    """A rebuild found what GitHub was told of: their messages went out too, as far as anybody can know."""
+    db.execute(
+        "UPDATE outbox AS message SET state = 'moot' FROM outbox AS notice"
+        " WHERE message.repo_id = %s AND message.number = %s AND message.channel <> ''"
+        " AND message.state IN ('waiting', 'trying')"
+        " AND (notice.repo_id, notice.number) = (message.repo_id, message.number) AND notice.channel = ''"
+        " AND message.key = notice.key || '>' || message.channel AND notice.state NOT IN ('waiting', 'trying')",
+        (lane.repo_id, lane.number),
+    )
+
+
+def waited(db: Db, now: datetime) -> timedelta:
+    """How long the message that is to be sent the longest has been waiting for its end."""
+    row = db.execute(
+        "SELECT min(created_at) AS first FROM outbox WHERE channel <> '' AND state IN ('waiting', 'trying')"
+    ).fetchone()
+    return now - row["first"] if row and row["first"] else timedelta()

@@ -1,0 +1,43 @@
+"""Which notices go out by a channel too: decided with the notice, in its transaction, and said in its words of then."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from app.core.effects import Effect, Notice
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.ports import Lane
+from app.render import goes_out, message
+from app.store import messages, outbox
+from app.store.database import Db
+
+
+def write(db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], policy: Policy, now: datetime) -> None:
+    """A message for each new notice and each channel that serves its `via`.
+
+    It comes before the notices are put in the outbox: one that is there already is not new, so a channel that joins
+    late is not told of the past.
+    """
+    if not policy.channels or incident.left:
+        return
+    notices = [effect for effect in effects if isinstance(effect, Notice) and effect.via and goes_out(effect)]
+    known = outbox.known(db, lane, [notice.key for notice in notices]) if notices else set[str]()
+    for notice in notices:
+        if notice.key in known:
+            continue
+        for name in serving(notice, policy):
+            text = message(notice, incident, policy, now, key=key_of(lane, notice, name))
+            messages.put(db, lane, notice, name, text, now)
+
+
+def serving(notice: Notice, policy: Policy) -> Iterator[str]:
+    """The names of the channels that carry it."""
+    return (name for name, channel in policy.channels.items() if not set(channel.serves).isdisjoint(notice.via))
+
+
+def key_of(lane: Lane, notice: Notice, channel: str) -> str:
+    """What the receiver knows the message by: the same after a rebuild, too."""
+    return hashlib.sha256(f"{lane} {notice.key}>{channel}".encode()).hexdigest()[:40]

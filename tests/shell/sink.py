@@ -1,0 +1,113 @@
+"""A receiver of messages on loopback, which can have a bad day of its own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from app.outbound import Outbound
+from tests.shell.night import Night
+
+SECRET = "a secret of the channel, long enough"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One request, and when it came, by the clock of the night."""
+
+    at: datetime
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def key(self) -> str:
+        return self.headers["idempotency-key"]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+Answer = tuple[int, Mapping[str, str]]
+
+
+@dataclass
+class Sink:
+    """What was heard, and what is answered: a status with headers; 0 hangs up without a word."""
+
+    clock: Callable[[], datetime]
+    answers: Callable[[Heard], Answer] = lambda heard: (204, {})
+    heard: list[Heard] = field(default_factory=list)
+    taken: list[Heard] = field(default_factory=list)
+    """Those that were answered with 2xx."""
+    port: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://hooks.example:{self.port}/muster/secret-path"
+
+    def answering(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        self.answers = lambda heard: (status, headers or {})
+
+    def outbound(self) -> Outbound:
+        """The way out, on which every name is this machine."""
+
+        def here(host: str, port: int) -> Sequence[str]:
+            return ["127.0.0.1"]
+
+        return Outbound(resolve=here, loopback=True)
+
+
+@contextmanager
+def sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
+    found = Sink(clock)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            heard = Heard(found.clock(), {name.lower(): value for name, value in self.headers.items()}, body)
+            with found.lock:
+                found.heard.append(heard)
+            status, headers = found.answers(heard)
+            if not status:
+                return
+            if 200 <= status < 300:
+                with found.lock:
+                    found.taken.append(heard)
+            self.send_response(status)
+            for name, value in {"Content-Length": "0", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- likewise
+            return
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), Handler)
+    found.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def listens(night: Night, sink: Sink) -> None:
+    """The night's `env:OPS_URL` and `env:OPS_SECRET` are that sink's."""
+    night.outbound = sink.outbound()
+    night.channels = {"OPS_URL": sink.url, "OPS_SECRET": SECRET}
+    night.move_in()

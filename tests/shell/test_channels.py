@@ -1,0 +1,313 @@
+"""What goes out beside GitHub: once, signed, and in time whatever becomes of the other side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from app import settings
+from app.failpoint import Failpoints
+from app.outbound import Outbound
+from app.ports import Lane
+from app.store import inbox, messages
+from app.store.database import Database
+from app.worker.messenger import send_due
+from app.worker.take import take
+from tests.shell.night import POLICY, SEV1, Night, night
+from tests.shell.sink import SECRET, Sink, listens, sink
+
+CHANNEL = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+QUIET = POLICY + (
+    "first-notice: {sev1: {via: off, to: off}}\n"
+    "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n    - {after: 15m, to: it-manager, via: chat}\n"
+)
+"""One message and no more: after a quarter of an hour."""
+
+
+@pytest.fixture
+def heard(database: Database) -> Iterator[tuple[Night, Sink]]:
+    """A night whose channel `ops` carries what goes by chat, and its sink."""
+    with night(database, QUIET + CHANNEL) as tonight, sink(tonight.clock) as ours:
+        listens(tonight, ours)
+        yield tonight, ours
+
+
+def opens(tonight: Night) -> int:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down @octo/team", SEV1, ["incident"])
+    tonight.settle()
+    return number
+
+
+def rows(tonight: Night) -> list[dict[str, Any]]:
+    with tonight.database.transaction() as db:
+        return db.execute("SELECT * FROM outbox WHERE channel <> '' ORDER BY position").fetchall()
+
+
+def dead_messages() -> float:
+    return REGISTRY.get_sample_value("muster_messages_total", {"outcome": "dead"}) or 0.0
+
+
+def receiver() -> dict[str, Any]:
+    """What docs/channels.md tells a receiver to do."""
+    (text,) = re.findall(r"```python\n(.*?)```", Path("docs/channels.md").read_text("utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(text, found)  # noqa: S102 -- the page is ours, and has to work as it stands
+    return found
+
+
+def test_an_escalation_is_sent_once_and_can_be_verified_as_the_page_says(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    tonight.passes(minutes=40)
+    (one,) = ours.heard
+    told = one.told
+    assert told["subject"] == "SEV1 escalated to it-manager: Checkout is down @\u200bocto/team"
+    assert told["text"].splitlines() == [
+        told["subject"],
+        "Asked: find somebody to take it, or /ack.",
+        "Why: " + told["text"].splitlines()[2].removeprefix("Why: "),
+        "For: ada",
+        told["link"],
+    ]
+    assert (told["kind"], told["severity"], told["to"]) == ("escalate", "sev1", ["ada"])
+    assert told["at"] == "2026-03-14T09:15:00Z"
+    assert told["link"].endswith("/octo/shop/issues/1")
+    assert told["incident"] == {"id": "INC-2026-0314-001", "repository": "octo/shop", "number": 1}
+    assert told["key"] == one.key
+    receive = receiver()["receive"]
+    headers = {"X-Muster-Signature-256": one.headers["x-muster-signature-256"]}
+    assert receive(headers, one.body, SECRET) == (200, told)
+    assert receive(headers, one.body, SECRET) == (200, None), "the key is known"
+    assert receive(headers, one.body + b" ", SECRET) == (401, None)
+    assert receive(headers, one.body, SECRET + "x") == (401, None)
+    assert receive({}, one.body, SECRET) == (401, None)
+
+
+def test_each_channel_that_serves_it_is_told_and_no_other(database: Database) -> None:
+    policy = QUIET + (
+        "channels:\n  ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager, chat]}\n"
+        "  team: {url: env:OPS_URL, secret: env:OPS_SECRET, for: chat}\n"
+        "  press: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [mail, webhook]}\n"
+    )
+    with night(database, policy) as tonight, sink(tonight.clock) as ours:
+        listens(tonight, ours)
+        opens(tonight)
+        tonight.passes(minutes=20)
+        assert len({one.key for one in ours.heard}) == len(ours.heard) == 2
+        assert [row["channel"] for row in rows(tonight)] == ["ops", "team"]
+
+
+def test_a_channel_that_joins_late_is_not_told_of_the_past(database: Database) -> None:
+    with night(database, QUIET) as tonight, sink(tonight.clock) as ours:
+        listens(tonight, ours)
+        number = opens(tonight)
+        tonight.passes(minutes=20)
+        tonight.github.person("ada").pushes(tonight.shop, ".github/incidents.yml", QUIET + CHANNEL)
+        tonight.later()
+        with tonight.database.transaction() as db:
+            db.execute("UPDATE incident SET lived_until = lived_until + interval '1 hour'")
+        tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
+        tonight.later()  # it seems to come late, so everything is folded anew
+        assert ours.heard == []
+
+
+def test_c6_a_sink_that_fails_for_an_hour_is_told_in_the_end_and_once(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    number = opens(tonight)
+    ours.answering(500)
+    tonight.passes(minutes=15)
+    began = tonight.clock.at
+    while tonight.clock.at < began + timedelta(hours=1):
+        tonight.clock.at += timedelta(seconds=1 if tonight.clock.at < began + timedelta(minutes=4) else 20)
+        tonight.settle()
+    assert any("it-manager" in key for key in tonight.said(number)), "GitHub's comments go on meanwhile"
+    ours.answering(200)
+    tonight.passes(minutes=2)
+    assert len(ours.taken) == 1
+    assert len({one.key for one in ours.heard}) == len({one.body for one in ours.heard}) == 1
+    assert [row["state"] for row in rows(tonight)] == ["done"]
+    waits = [(b.at - a.at).total_seconds() for a, b in pairwise(ours.heard)]
+    assert waits[0] <= 3
+    assert all(b >= 2 * a - 1 for a, b in pairwise(waits[:5])), f"each wait at least twice the one before: {waits}"
+    assert max(waits[:-1]) <= 80, "and no longer than a minute, as the clock was moved in steps of 20 seconds"
+    assert tonight.notices(number)[-1].find("📡") == -1, "nobody is alarmed by what passes"
+
+
+def test_c6_what_a_sink_refuses_is_set_aside_after_one_try_and_told(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    number = opens(tonight)
+    ours.answering(400)
+    before = dead_messages()
+    tonight.passes(minutes=15)
+    tonight.later()
+    assert len(ours.heard) == 1
+    assert [row["state"] for row in rows(tonight)] == ["dead"]
+    assert dead_messages() == before + 1
+    (alarm,) = [body for body in tonight.notices(number) if "will not take a message" in body]
+    assert "hooks.example answered 400" in alarm
+    assert "@ada" in alarm, "whom it was for is told here"
+    assert "secret-path" not in alarm
+    tonight.passes(hours=3)
+    assert len(ours.heard) == 1
+    assert len([body for body in tonight.notices(number) if "will not take a message" in body]) == 1
+
+
+@pytest.mark.parametrize("status", [301, 404, 410, 413, 422])
+def test_what_is_no_for_ever(heard: tuple[Night, Sink], status: int) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    ours.answering(status, {"Location": "http://169.254.169.254/"})
+    tonight.passes(minutes=25)
+    assert len(ours.heard) == 1
+    assert [row["state"] for row in rows(tonight)] == ["dead"]
+
+
+@pytest.mark.parametrize("status", [0, 408, 429, 503])
+def test_what_is_no_for_now(heard: tuple[Night, Sink], status: int) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    ours.answering(status)
+    tonight.passes(minutes=16)
+    assert len(ours.heard) > 1
+    ours.answering(202)
+    tonight.passes(minutes=2)
+    assert (len(ours.taken), len({one.key for one in ours.heard})) == (1, 1)
+
+
+def test_a_sink_that_asks_for_patience_is_given_it(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    ours.answering(429, {"Retry-After": "600"})
+    tonight.passes(minutes=24)
+    assert len(ours.heard) == 1
+    tonight.passes(minutes=2)
+    assert len(ours.heard) == 2
+
+
+def test_what_was_answered_in_the_meantime_is_not_sent(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    number = opens(tonight)
+    ours.answering(500)
+    tonight.passes(minutes=16)
+    count = len(ours.heard)
+    tonight.github.person("mona").comments(tonight.shop, number, "/resolve it was the cache")
+    tonight.settle()
+    tonight.passes(minutes=5)
+    assert len(ours.heard) <= count + 1
+    assert [row["state"] for row in rows(tonight)] == ["moot"]
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+def die() -> None:
+    raise Died
+
+
+@pytest.mark.parametrize("gap", ["before_post", "after_post_before_mark", "after_mark"])
+def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard: tuple[Night, Sink], gap: str) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    tonight.clock.at += timedelta(minutes=14)
+    tonight.settle()
+    tonight.github.faults.add("pre", times=10**6)  # so that only the message passes these gaps
+    tonight.ends_at = lambda: Failpoints(f"{gap}:1", end=die)
+    tonight.move_in()
+    tonight.clock.at += timedelta(minutes=1)
+    desk = tonight.built.desk
+    take(desk, Lane(tonight.shop.id, 1))
+    with pytest.raises(Died):
+        send_due(desk)
+    tonight.ends_at = Failpoints
+    tonight.move_in()
+    assert send_due(tonight.built.desk) == 0, "it belongs to the one who died, for a while"
+    tonight.clock.at += timedelta(seconds=31)
+    send_due(tonight.built.desk)
+    assert [row["state"] for row in rows(tonight)] == ["done"]
+    assert len(ours.heard) == (2 if gap == "after_post_before_mark" else 1)
+    assert len({one.key for one in ours.heard}) == len({one.body for one in ours.heard}) == 1
+
+
+def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    ours.answering(500)
+    tonight.passes(minutes=15)
+    lease = timedelta(seconds=30)
+    tonight.clock.at += timedelta(minutes=2)
+    with tonight.database.transaction() as db:
+        (first,) = messages.claim(db, tonight.clock(), lease, most=8, each=8)
+        assert messages.claim(db, tonight.clock(), lease, most=8, each=8) == []
+        (second,) = messages.claim(db, tonight.clock() + lease, lease, most=8, each=8)
+        assert not messages.later(db, first, tonight.clock(), "too late")
+        assert messages.settle(db, second, "done")
+        assert not messages.settle(db, first, "dead")
+    assert [row["state"] for row in rows(tonight)] == ["done"]
+
+
+def test_a_rebuild_sends_nothing_again(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    opens(tonight)
+    tonight.passes(minutes=20)
+    assert len(ours.heard) == 1
+    tonight.lost_and_rebuilt()
+    tonight.passes(minutes=3)
+    assert len(ours.heard) == 1
+    assert [row["state"] for row in rows(tonight)] == ["moot"]
+
+
+def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    tonight.channels = {"OPS_URL": ours.url}
+    tonight.move_in()
+    number = opens(tonight)
+    tonight.passes(minutes=16)
+    assert ours.heard == []
+    assert any("OPS\\_SECRET: whoever runs Muster has set no such variable" in body for body in tonight.notices(number))
+
+
+def test_m24_an_address_inside_is_not_sent_to(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    tonight.outbound = Outbound(resolve=lambda host, port: ["127.0.0.1"])
+    tonight.channels = {"OPS_URL": "https://hooks.example/", "OPS_SECRET": SECRET}
+    tonight.move_in()
+    opens(tonight)
+    tonight.passes(minutes=16)
+    assert ours.heard == []
+    assert [row["note"] for row in rows(tonight)] == ["hooks.example is not on the public Internet, so it is not asked"]
+
+
+def test_m35_a_secret_stands_nowhere(heard: tuple[Night, Sink], capfd: pytest.CaptureFixture[str]) -> None:
+    tonight, ours = heard
+    ours.answering(400)
+    opens(tonight)
+    tonight.passes(minutes=16)
+    assert rows(tonight)
+    assert SECRET not in str(rows(tonight)) + "".join(capfd.readouterr()) + repr(tonight.built.settings)
+    assert "secret-path" not in str(rows(tonight))
+    with tonight.database.transaction() as db:
+        assert not inbox.any_new(db)
+
+
+def test_only_what_can_be_a_channel_is_taken_from_the_environment() -> None:
+    environment = {
+        "CHANNEL_OPS_URL": "https://hooks.example/muster",
+        "ONCALL_SECRET": "x" * 16,
+        "CHANNEL_OPS_SIGNING": "y" * 32,
+        "SHORT_SECRET": "x" * 15,
+        "AWS_SECRET_ACCESS_KEY": "x" * 40,
+        "GITHUB_CLIENT_SECRET": "x" * 40,
+        "PLAIN": "http://hooks.example/",
+        "PASSWORD": "x" * 40,
+    }
+    found = settings.read(environment)
+    assert set(found.channels) == {"CHANNEL_OPS_URL", "ONCALL_SECRET", "CHANNEL_OPS_SIGNING"}
+    assert "xxxx" not in repr(found)

@@ -1,0 +1,418 @@
+"""GitHub is away for hours, or half there: the clocks run on, messages are in time, and nobody comes back to a storm."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import httpx
+import pytest
+
+from app.core.effects import Escalate
+from app.github.breaker import Breaker
+from app.ports import Lane, Repository
+from app.render import message
+from app.store import messages
+from app.store.database import Database
+from app.worker.messages import key_of
+from app.worker.messenger import Messenger
+from app.worker.patience import LONGEST_WAIT, backoff
+from app.worker.queue import Queue
+from tests.shell.night import POLICY, SEV1, HandClock, Night, Wire, night
+from tests.shell.sink import Answer, Heard, Sink, listens, sink
+from tests.soak import size
+
+LEVELS = 4
+LADDER = (
+    POLICY
+    + "first-notice: {sev1: {via: off, to: off}}\n"
+    + "severities: {sev1: {acknowledge: 10m, commander: off, respond: off, update: off, resolve: 3h}}\n"
+    + "audiences: {executives: off}\n"
+    + "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+    + "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n"
+    + "".join(f"    - {{after: {15 * n}m, to: level-{n}, via: chat}}\n" for n in range(1, LEVELS + 1))
+).replace("  cto: [grace]\n", "  cto: [grace]\n" + "".join(f"  level-{n}: [ada]\n" for n in range(1, LEVELS + 1)))
+"""Four levels, one every quarter of an hour, each of which goes out by chat, and nothing else does."""
+
+
+class Line(Wire):
+    """A wire that can be cut: then connections are refused, truly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cut = False
+        self.asked: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self._nobody = taken.getsockname()[1]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        if self.cut:
+            request.url = request.url.copy_with(port=self._nobody)
+        return super().handle_request(request)
+
+
+@contextmanager
+def on_a_line(database: Database, policy: str = LADDER) -> Iterator[tuple[Night, Line, Sink]]:
+    with night(database, policy) as tonight, sink(tonight.clock) as ours:
+        line = Line()
+        tonight.wire = line
+        listens(tonight, ours)
+        try:
+            yield tonight, line, ours
+        finally:
+            line.end()
+
+
+def opens(tonight: Night, count: int) -> list[int]:
+    person = tonight.github.person("stranger")
+    numbers = [person.opens(tonight.shop, f"Checkout {n} is down", SEV1, ["incident"]) for n in range(count)]
+    tonight.settle()
+    return numbers
+
+
+def alarms(tonight: Night, number: int) -> dict[str, datetime]:
+    with tonight.database.transaction() as db:
+        rows = db.execute("SELECT key, due FROM alarm WHERE number = %s", (number,)).fetchall()
+    return {row["key"]: row["due"] for row in rows}
+
+
+def waiting(tonight: Night) -> int:
+    with tonight.database.transaction() as db:
+        row = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
+    assert row is not None
+    found: int = row["n"]
+    return found
+
+
+@pytest.mark.timeout(size(300, 3600))
+def test_c1_two_hours_without_github_and_fifty_open_incidents(database: Database, elsewhere: Night) -> None:
+    with on_a_line(database) as (tonight, line, ours):
+        count = size(8, 50)
+        numbers = opens(tonight, count)
+        tonight.clock.at += timedelta(seconds=30)
+        tonight.settle()
+        before = {number: len(tonight.shop.issue(number).comments) for number in numbers}
+        mark = tonight.github.mark()
+        line.cut = True
+        declared = HandClock.tonight().at
+        step = size(timedelta(minutes=5), timedelta(minutes=1))
+        tonight.clock.at = declared
+        while tonight.clock.at < declared + timedelta(hours=2):
+            tonight.clock.at += step
+            tonight.settle()
+
+        assert tonight.github.calls_since(mark) == [], "not one call got through, so not one comment"
+        assert len(ours.heard) == count * LEVELS == size(32, 200)
+        assert Counter((one.told["incident"]["number"], one.told["at"]) for one in ours.heard) == {
+            (number, f"{declared + timedelta(minutes=15 * n):%Y-%m-%dT%H:%M:%SZ}"): 1
+            for number in numbers
+            for n in range(1, LEVELS + 1)
+        }
+        assert {one.at - datetime.fromisoformat(one.told["at"]) for one in ours.heard} == {timedelta()}, "all on time"
+
+        line.cut = False
+        back = tonight.clock.at
+        while waiting(tonight) and tonight.clock.at < back + timedelta(minutes=5):
+            tonight.clock.at += timedelta(seconds=10)
+            tonight.settle()
+        assert tonight.clock.at - back <= timedelta(seconds=60), "drained within a minute"
+        for number in numbers:
+            (said,) = tonight.shop.issue(number).comments[before[number] :]
+            assert f"escalated to level-{LEVELS}" in said.body.splitlines()[0], "the level that was reached"
+        assert len(ours.heard) == count * LEVELS, "and nothing is sent again"
+
+        undisturbed = alarms_without_outage(elsewhere, tonight.clock.at)
+        assert undisturbed
+        for number in numbers:
+            assert alarms(tonight, number) == undisturbed
+        nearly = declared + timedelta(minutes=144)  # 80 % of three hours
+        tonight.clock.at = nearly - timedelta(minutes=1)
+        tonight.settle()
+        quiet = len(tonight.notices(numbers[0]))
+        tonight.clock.at = nearly
+        tonight.settle()
+        assert len(tonight.notices(numbers[0])) == quiet + 1, "the next deadline as if nothing had been"
+
+
+def alarms_without_outage(elsewhere: Night, until: datetime) -> dict[str, datetime]:
+    """What lies ahead of the same incident where GitHub was never away."""
+    elsewhere.github.person("ada").pushes(elsewhere.shop, ".github/incidents.yml", LADDER)
+    elsewhere.settle()
+    (number,) = opens(elsewhere, 1)
+    while elsewhere.clock.at < until:
+        elsewhere.clock.at = min(until, elsewhere.clock.at + timedelta(minutes=5))
+        elsewhere.settle()
+    return alarms(elsewhere, number)
+
+
+class Flaky(Wire):
+    """A GitHub that answers 502 to some of its calls; to one in three of those after it did what it was asked for."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.calls = self.failed = 0
+        self._dice = random.Random(20260314)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        if self._dice.random() >= self.share:
+            return super().handle_request(request)
+        self.failed += 1
+        if self._dice.random() < 1 / 3:
+            super().handle_request(request)
+        return httpx.Response(502, request=request, text="<html>Bad Gateway</html>")
+
+
+@pytest.mark.timeout(size(300, 3600))
+def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database) -> None:
+    with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
+        wire = tonight.wire = Flaky(0.3)
+        listens(tonight, ours)
+        mona = tonight.github.person("mona")
+        began, numbers, turn = tonight.clock.at, list[int](), 0
+        says = (
+            "/ack",
+            "/update it is the cache",
+            "/severity sev2 fewer are affected",
+            "/nonsense",
+            "/resolve restarted",
+        )
+        while tonight.clock.at < began + timedelta(hours=1):
+            minute = (tonight.clock.at - began) // timedelta(minutes=1)
+            if len(numbers) < size(8, 30) and minute >= len(numbers):
+                numbers += [tonight.github.person("stranger").opens(tonight.shop, "It is down", SEV1, ["incident"])]
+            elif minute >= 20 + 5 * turn and turn < len(says):
+                for number in numbers:
+                    mona.comments(tonight.shop, number, says[turn])
+                turn += 1
+            tonight.clock.at += timedelta(seconds=10)
+            tonight.settle()
+        assert turn == len(says)
+        assert 0.25 < wire.failed / wire.calls < 0.35
+        wire.share = 0
+        tonight.passes(minutes=2)
+        assert waiting(tonight) == 0
+        with database.transaction() as db:
+            found = db.execute("SELECT key, state, attempts FROM outbox WHERE channel = ''").fetchall()
+        assert {row["state"] for row in found} <= {"done", "moot"}, "all effects done"
+        assert max(row["attempts"] for row in found) <= 8
+        assert sum(row["attempts"] > 1 for row in found) > len(numbers), "it was no easy hour"
+        for number in numbers:
+            tonight.board(number)
+            said = tonight.said(number)
+            assert len(said) == len(set(said)), "and none of them twice"
+            assert {"incident", "sev2", "resolved"} <= tonight.labels(number)
+        assert len({one.key for one in ours.heard}) == len(ours.heard)
+        wire.end()
+
+
+def test_c2_waits_double_and_no_two_are_alike() -> None:
+    keys = [f"1#{n} page/0m.1" for n in range(1000)]
+    firsts = sorted(backoff(1, key, 5.0) for key in keys)
+    assert 5.0 <= firsts[0] < 5.1
+    assert 6.15 < firsts[-1] <= 6.25
+    assert len(set(firsts)) == 1000
+    for key in keys:
+        waits = [backoff(n, key, 5.0) for n in range(1, 30)]
+        assert all(later == 2 * sooner for sooner, later in pairwise(waits[:4]))
+        assert max(waits) <= LONGEST_WAIT
+        assert waits == sorted(waits)
+
+
+def test_c2_each_wait_is_twice_the_one_before(database: Database) -> None:
+    with on_a_line(database) as (tonight, line, _):
+        (number,) = opens(tonight, 1)
+        tonight.later()
+        tonight.github.faults.add("status", status=502, path="/reactions", times=7)
+        tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+        tries = list[datetime]()
+        for _ in range(300):
+            line.asked.clear()
+            tonight.settle()
+            if any("/reactions" in path for path in line.asked):
+                tries.append(tonight.clock.at)
+            tonight.clock.at += timedelta(seconds=1)
+        waits = [(b - a).total_seconds() for a, b in pairwise(tries)]
+        assert len(waits) == 7
+        assert 5 <= waits[0] <= 7
+        assert all(later >= 2 * sooner - 2 for sooner, later in pairwise(waits[:4])), waits  # the clock ticks seconds
+        assert max(waits) <= 61
+        assert waiting(tonight) == 0
+
+
+class RunningClock:
+    """A clock that runs as the wall's does, from a moment on, and can be put forward."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self._began = time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._at + timedelta(seconds=time.monotonic() - self._began)
+
+    def forward(self, length: timedelta) -> None:
+        self._at += length
+
+
+@pytest.mark.timeout(size(300, 3600))
+def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(database: Database) -> None:
+    count, spread = size((1_000, 5.0), (100_000, 1_800.0))
+    with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
+        listens(tonight, ours)
+        numbers = opens(tonight, 5)
+        clock = RunningClock(tonight.clock.at)
+        ours.clock, ours.answers = clock, bad_days(one_in=100)
+        desk = replace(tonight.built.desk, clock=clock)
+        begins = clock() + timedelta(seconds=2)
+        due = notifications(tonight, numbers, count, begins, timedelta(seconds=spread))
+        stopped = threading.Event()
+        working = threading.Thread(target=Messenger(desk).run, args=(stopped,))
+        working.start()
+        ends = begins + timedelta(seconds=spread + 120)
+        while waiting(tonight) and clock() < ends:
+            time.sleep(0.1)
+        stopped.set()
+        working.join()
+
+        first = dict[str, datetime]()
+        for one in ours.heard:
+            first.setdefault(one.key, one.at)
+        late = [(first.get(key, ends) - at).total_seconds() for key, at in due.items()]
+        in_time = sum(seconds <= 60 for seconds in late)
+        print(
+            f"{count} in {spread:g} s: {in_time} in time, median {sorted(late)[count // 2]:.3f} s, max {max(late):.3f} s"
+        )
+        assert min(late) >= 0, "and none before its time"
+        assert in_time >= 0.9999 * count
+        assert {one.key for one in ours.taken} == due.keys(), "in the end, every one"
+        assert len(ours.heard) > count, "something did go wrong"
+        doubled = Counter(one.key for one in ours.taken)
+        assert max(doubled.values()) == 1
+
+
+def bad_days(one_in: int) -> Callable[[Heard], Answer]:
+    """Every hundredth message meets a fault at its first try: an error, a limit, a broken line or one that hangs."""
+    seen, lock = Counter[str](), threading.Lock()
+    faults: list[Answer] = [(500, {}), (429, {"Retry-After": "1"}), (0, {}), (-1, {})]
+
+    def answer(heard: Heard) -> Answer:
+        with lock:
+            new = heard.key not in seen
+            seen[heard.key] += 1
+            bad = new and len(seen) % one_in == 0
+            fault = faults[len(seen) // one_in % len(faults)]
+        if not bad:
+            return 204, {}
+        if fault[0] < 0:
+            time.sleep(6)
+            return 0, {}
+        return fault
+
+    return answer
+
+
+def notifications(
+    tonight: Night, numbers: list[int], count: int, begins: datetime, spread: timedelta
+) -> dict[str, datetime]:
+    """So many messages, evenly spread, and when each is due, by its key."""
+    desk, found = tonight.built.desk, dict[str, datetime]()
+    incidents = {number: tonight.incident(number) for number in numbers}
+    repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
+    policy = desk.policies.at_hand(desk.database, repository)
+    with desk.database.transaction() as db:
+        for n in range(count):
+            at, number = begins + spread * (n / count), numbers[n % len(numbers)]
+            lane = Lane(tonight.shop.id, number)
+            notice = Escalate(
+                key=f"simulated/{n}", to=("ada",), at=at, contacts=("level-1",), because="nobody answered"
+            )
+            key = key_of(lane, notice, "ops")
+            text = message(notice, incidents[number], policy, at, key=key)
+            assert messages.put(db, lane, notice, "ops", text, at)
+            found[key] = at
+    return found
+
+
+class Hangs(Wire):
+    """A GitHub that, from a moment on, takes every call and never answers."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self.hangs = False
+        self.calls = 0
+        self._patience = patience
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.hangs:
+            return super().handle_request(request)
+        self.calls += 1
+        time.sleep(self._patience)
+        raise httpx.ReadTimeout("nothing came", request=request)
+
+
+def test_messages_are_in_time_while_github_hangs(database: Database) -> None:
+    with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
+        wire = tonight.wire = Hangs(patience=3.0)
+        listens(tonight, ours)
+        numbers = opens(tonight, 24)
+        tonight.later()
+        wire.hangs = True
+        clock = RunningClock(tonight.clock.at + timedelta(minutes=14, seconds=38))
+        ours.clock = clock
+        queue = Queue(replace(tonight.built.desk, clock=clock)).open()
+        working = threading.Thread(target=queue.run)
+        working.start()
+        try:
+            patience = time.monotonic() + 30
+            while len(ours.heard) < len(numbers) and time.monotonic() < patience:
+                time.sleep(0.05)
+        finally:
+            queue.stop()
+            working.join()
+            queue.close()
+        assert len(ours.heard) == len(numbers)
+        late = [(one.at - datetime.fromisoformat(one.told["at"])).total_seconds() for one in ours.heard]
+        print(f"24 messages while GitHub hangs for {wire.calls} calls: max {max(late):.2f} s late")
+        assert max(late) < 10, "each of 24 wake-ups would stand 3 seconds before the dead line, four at a time"
+        wire.end()
+
+
+def test_a_github_that_hangs_is_left_alone_and_asked_again() -> None:
+    class Silent(httpx.BaseTransport):
+        def __init__(self) -> None:
+            self.calls, self.silent = 0, True
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            self.calls += 1
+            if self.silent:
+                raise httpx.ReadTimeout("nothing came")
+            return httpx.Response(200)
+
+    clock, inner = HandClock.tonight(), Silent()
+    breaker, request = Breaker(inner, clock), httpx.Request("GET", "https://api.github.example/")
+    for _ in range(3):
+        with pytest.raises(httpx.ReadTimeout):
+            breaker.handle_request(request)
+    for _ in range(10):
+        with pytest.raises(httpx.ConnectError):
+            breaker.handle_request(request)
+    assert inner.calls == 3
+    clock.at += timedelta(seconds=21)
+    with pytest.raises(httpx.ReadTimeout):
+        breaker.handle_request(request)
+    with pytest.raises(httpx.ConnectError):
+        breaker.handle_request(request)
+    assert inner.calls == 4, "one looks, the others do not wait with it"
+    inner.silent = False
+    clock.at += timedelta(seconds=21)
+    assert [breaker.handle_request(request).status_code for _ in range(3)] == [200] * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -19,6 +20,7 @@ from app.sandbox import PretendGitHub
 from app.store import inbox, incidents, reconciled
 from app.store.database import Database
 from app.worker import drift
+from app.worker.queue import Queue
 from app.worker.reconcile import Reconciler, Report
 from app.worker.sort import sort
 from app.worker.take import take
@@ -574,3 +576,32 @@ def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checke
     assert report.issues.events == 1
     assert report.drift.in_full == 1
     assert checked.faults == []
+
+
+def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night) -> None:
+    """A real queue starts after 80 hours, with alarms that are long overdue for an incident that is closed."""
+    number = opens(tonight)
+    in_touch(tonight)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack\n/resolve")
+    tonight.github.person("mona").closes(tonight.shop, number)
+    tonight.github.hooks.settle()
+    tonight.clock.at += timedelta(hours=80)
+    back(tonight, url)
+    said = set(tonight.said(number))
+    queue = Queue(tonight.built.desk, beat=0.1, reconciler=comparing(tonight)).open()
+    working = threading.Thread(target=queue.run)
+    working.start()
+    try:
+        assert comes(lambda: stored_status(tonight, number) == "closed" and "resolved" in tonight.labels(number))
+        assert comes(queue.idle)
+    finally:
+        queue.stop()
+        working.join(30)
+        queue.close()
+    assert not [key for key in set(tonight.said(number)) - said if key.startswith("escalate")]
+
+
+def stored_status(tonight: Night, number: int) -> str:
+    return str(tonight.incident(number).status)

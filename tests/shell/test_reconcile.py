@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import app
@@ -24,7 +25,7 @@ from app.worker.queue import Queue
 from app.worker.reconcile import Reconciler, Report
 from app.worker.sort import sort
 from app.worker.take import take
-from tests.shell.night import SEV1, TABLES, Night
+from tests.shell.night import SEV1, TABLES, Night, Wire
 from tests.shell.test_commands_line import muster
 from tests.shell.test_crashes import a_worker, comes
 from tests.shell.test_crashes import now as real_time
@@ -578,6 +579,14 @@ def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checke
     assert checked.faults == []
 
 
+class Slow(Wire):
+    """A wire on which the list of issues takes its time."""
+
+    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        if request.url.path.endswith("/octo/shop/issues"):
+            time.sleep(2)
+
+
 def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night) -> None:
     """A real queue starts after 80 hours, with alarms that are long overdue for an incident that is closed."""
     number = opens(tonight)
@@ -588,6 +597,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     tonight.github.person("mona").closes(tonight.shop, number)
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(hours=80)
+    wire = tonight.wire = Slow()
     back(tonight, url)
     said = set(tonight.said(number))
     queue = Queue(tonight.built.desk, beat=0.1, reconciler=comparing(tonight)).open()
@@ -600,6 +610,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
         queue.stop()
         working.join(30)
         queue.close()
+        wire.end()
     assert not [key for key in set(tonight.said(number)) - said if key.startswith("escalate")]
 
 

@@ -24,7 +24,7 @@ from app.sandbox.registration import AppRegistration
 
 KEPT = timedelta(hours=72)
 TIMEOUT_S = 10.0
-_STRIDE, _MODULUS = 7_654_321, 1_000_000_007
+_STRIDE, _MODULUS = 618_033_989, 1_000_000_007
 """Both prime, so that a billion deliveries have ids of their own in no visible order."""
 NAMESPACE = uuid.UUID("6f6e2d63-616c-4c70-8a67-657321010203")
 

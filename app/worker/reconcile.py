@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 import structlog
 from prometheus_client import Counter, Gauge
 
@@ -105,10 +106,15 @@ class Reconciler:
 
     def first(self, stopped: Callable[[float], bool]) -> None:
         """After an absence, wait until the issues have been looked at, 45 seconds at most.  `stopped` waits and says so."""
-        with self.desk.database.transaction() as db:
-            if _absent_since(reconciled.marks(db), self.desk.clock()) is None:
+        try:
+            with self.desk.database.transaction() as db:
+                absent = _absent_since(reconciled.marks(db), self.desk.clock()) is not None
+            if not absent:
                 return
-        self.beat()
+            self.beat()
+        except psycopg.Error as problem:
+            log.warning("nobody knows whether we were away", reason=type(problem).__name__)
+            return
         for _ in range(int(_PATIENCE * 10)):
             if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or stopped(0.1):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -216,3 +217,34 @@ def test_ping(github: PretendGitHub, ear: Ear) -> None:
     github.hooks.settle()
     assert ear.told == ["ping"]
     assert ear.payload("ping")["hook_id"] == github.app.hook_id
+
+
+def test_the_delivery_list_is_paged_by_cursor_whatever_the_ids_and_shows_some_late(
+    github: PretendGitHub, shop: Repository, mona: Person, clock: HandClock
+) -> None:
+    github.hooks.settle()
+    github.hooks.scattered_ids = True
+    for nth in range(12):
+        mona.opens(shop, f"down {nth}")
+    github.hooks.settle()
+    late = list(github.hooks.deliveries())[3:6]
+    github.hooks.list_late(late, timedelta(hours=2))
+
+    def listed() -> list[int]:
+        found: list[int] = []
+        address = "/app/hook/deliveries?per_page=5"
+        with as_app(github) as api:
+            while address:
+                answer = api.get(address)
+                found += [row["id"] for row in answer.json()]
+                address = answer.links.get("next", {}).get("url", "")
+        return found
+
+    everything = [one.id for one in github.hooks.deliveries()]
+    assert listed() == everything
+    assert not set(everything) & {one.id for one in late}
+    assert everything != sorted(everything, reverse=True)
+    clock.move(hours=2)
+    assert listed()[3:6] == [one.id for one in late], "in the place that is theirs by their time"
+    clock.move(hours=71)
+    assert listed() == []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import app
@@ -19,14 +21,18 @@ from app.sandbox import PretendGitHub
 from app.store import inbox, incidents, reconciled
 from app.store.database import Database
 from app.worker import drift
+from app.worker.queue import Queue
 from app.worker.reconcile import Reconciler, Report
 from app.worker.sort import sort
 from app.worker.take import take
-from tests.shell.night import SEV1, TABLES, Night
+from tests.shell.night import SEV1, TABLES, Night, Wire
 from tests.shell.test_commands_line import muster
 from tests.shell.test_crashes import a_worker, comes
 from tests.shell.test_crashes import now as real_time
+from tests.shell.test_github_contract import Checked, checked, description, openapi, shared_data
 from tests.soak import size
+
+__all__ = ["checked", "description", "openapi", "shared_data"]
 
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
 
@@ -107,7 +113,7 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(tonight: Night, 
     for night in (tonight, elsewhere):
         opens(night, SEV3)
         in_touch(night)
-    events = size(120, 2000)
+    events = size(100, 2000)
     elsewhere.github.hooks.hold()
     three_days(elsewhere, events)
     url = tonight.github.hooks.url
@@ -282,7 +288,8 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night) -> None:
         )
         db.execute("DELETE FROM alarm WHERE number = %s", (silent,))
         reconciled.mark(db, "drift", tonight.clock.at - timedelta(minutes=57))
-    tonight.shop.issue(stripped).labels.remove("sev3")
+    issue = tonight.shop.issue(stripped)
+    issue.label_list = [label for label in issue.label_list if label.name != "sev3"]
     told = sum(drift.DRIFT.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
     tonight.clock.at += timedelta(minutes=3)
     reports = [compared(tonight)]
@@ -414,7 +421,7 @@ def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(tonight: Night) 
     two_hundred(tonight)
     held = tonight.github.hooks.held
     dumps, chance = set(), random.Random(1)
-    for nth in range(size(5, 1000) + 1):
+    for nth in range(size(3, 1000) + 1):
         order = [*held, *chance.sample(held, k=len(held) // 5)] if nth else held
         if nth:
             chance.shuffle(order)
@@ -555,3 +562,57 @@ def test_a_worker_alone_serves_without_an_open_port(
         again = muster("reconcile", "--repo", "octo/shop", folder=tmp_path, **environment)
     assert again.returncode == 0
     assert "Open incidents: 2" in again.stdout
+
+
+def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checked) -> None:
+    number = opens(tonight)
+    in_touch(tonight)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.clock.at += timedelta(minutes=6)
+    back(tonight, url)
+    report = comparing(tonight).run(lambda line: None, deep=True)
+    assert report.deliveries.taken == 1
+    assert report.issues.events == 1
+    assert report.drift.in_full == 1
+    assert checked.faults == []
+
+
+class Slow(Wire):
+    """A wire on which the list of issues takes its time."""
+
+    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        if request.url.path.endswith("/octo/shop/issues"):
+            time.sleep(2)
+
+
+def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night) -> None:
+    """A real queue starts after 80 hours, with alarms that are long overdue for an incident that is closed."""
+    number = opens(tonight)
+    in_touch(tonight)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack\n/resolve")
+    tonight.github.person("mona").closes(tonight.shop, number)
+    tonight.github.hooks.settle()
+    tonight.clock.at += timedelta(hours=80)
+    wire = tonight.wire = Slow()
+    back(tonight, url)
+    said = set(tonight.said(number))
+    queue = Queue(tonight.built.desk, beat=0.1, reconciler=comparing(tonight)).open()
+    working = threading.Thread(target=queue.run)
+    working.start()
+    try:
+        assert comes(lambda: stored_status(tonight, number) == "closed" and "resolved" in tonight.labels(number))
+        assert comes(queue.idle)
+    finally:
+        queue.stop()
+        working.join(30)
+        queue.close()
+        wire.end()
+    assert not [key for key in set(tonight.said(number)) - said if key.startswith("escalate")]
+
+
+def stored_status(tonight: Night, number: int) -> str:
+    return str(tonight.incident(number).status)

@@ -40,6 +40,9 @@ Clock = Callable[[], datetime]
 _SILENT = timedelta(seconds=30)
 """A worker that has not been heard for so long is not working (reliability, G1)."""
 
+_LAST_WORDS = 28.0
+"""Seconds after a signal in which a process is gone (reliability, B8)."""
+
 _MODEST = 5
 """How far a worker of its own steps back behind the web process."""
 
@@ -123,15 +126,22 @@ def furnished(
 
 
 def serve(built: House, *, web: bool, work: bool) -> None:
-    """Serve until a signal: the door, the workers, or both."""
+    """Serve until a signal: the door, the workers, or both.
+
+    The first signal lets what is being done be finished, for half a minute at most; a second one ends everything at once.
+    Either way nothing is lost: what was begun is found by whoever comes next.
+    """
     queue = Queue(built.desk).open()
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
         if stopped.is_set():
-            raise SystemExit(128 + number)
+            os._exit(128 + number)  # threads that wait for GitHub would keep a polite end waiting
         stopped.set()
         queue.stop()
+        last = threading.Timer(_LAST_WORDS, os._exit, (1,))
+        last.daemon = True
+        last.start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

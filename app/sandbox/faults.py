@@ -41,9 +41,15 @@ class Fault:
 
 
 class Faults:
-    """What goes wrong next.  Faults are taken in the order they were added."""
+    """What goes wrong next.  Faults are taken in the order they were added.
+
+    `weather` says of each call that met none of them whether something goes wrong with it.  `lag`: seconds that a new
+    comment takes until it shows in the list of comments.
+    """
 
     def __init__(self) -> None:
+        self.weather: Callable[[Request], Fault | None] = lambda _: None
+        self.lag = 0.0
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
@@ -77,7 +83,7 @@ class Faults:
 
     def _next(self, request: Request) -> Fault | None:
         if not self._waiting:
-            return None
+            return self.weather(request)
         with self._lock:
             for fault in self._waiting:
                 if fault.matches(request):
@@ -85,7 +91,7 @@ class Faults:
                     if fault.times <= 0:
                         self._waiting.remove(fault)
                     return fault
-        return None
+        return self.weather(request)
 
 
 def _undone(fault: Fault, request: Request) -> Response:

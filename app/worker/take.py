@@ -77,7 +77,7 @@ def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now
         before = incidents.load(db, lane)
         after = _advance(db, lane, before, readings, force, now)
         desk.failpoints.reach("mid_reduce")
-        if before is not None and after is not None and after.incident.rung != before.incident.rung:
+        if after is not None and after.incident.rung != (before.incident.rung if before is not None else frozenset()):
             desk.failpoints.reach("timer_fired_before_commit")
         for reading in readings:
             if reading.problem:

@@ -64,6 +64,13 @@ def database(fresh_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def beside(postgres: str) -> Iterator[Database]:
+    """A second database, for comparing."""
+    with another_database(postgres) as opened:
+        yield opened
+
+
+@pytest.fixture
 def tonight(database: Database) -> Iterator[Night]:
     with night(database) as found:
         yield found
@@ -77,12 +84,18 @@ def elsewhere(postgres: str) -> Iterator[Night]:
 
 
 @contextmanager
-def a_night(postgres: str) -> Iterator[Night]:
-    """A night on a database of its own."""
+def another_database(postgres: str) -> Iterator[Database]:
+    """An empty database beside the test's own, open."""
     with _database(postgres) as url:
         opened = Database(url).open()
         try:
-            with night(opened) as found:
-                yield found
+            yield opened
         finally:
             opened.close()
+
+
+@contextmanager
+def a_night(postgres: str) -> Iterator[Night]:
+    """A night on a database of its own."""
+    with another_database(postgres) as opened, night(opened) as found:
+        yield found

@@ -26,7 +26,15 @@ from app.web.application import application
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night, Wire
 
-GAPS = ("after_claim", "mid_reduce", "before_commit", "after_commit", "before_post", "after_post_before_mark", "after_mark")
+GAPS = (
+    "after_claim",
+    "mid_reduce",
+    "before_commit",
+    "after_commit",
+    "before_post",
+    "after_post_before_mark",
+    "after_mark",
+)
 CALLS = (
     ("POST", "/reactions"),
     ("POST", "/labels"),

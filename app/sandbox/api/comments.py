@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from flask import Blueprint
 
 from app.sandbox.api.door import PREFIX, Call, Door, Reply
@@ -25,7 +27,12 @@ def blueprint(door: Door) -> Blueprint:
 
 def list_comments(call: Call) -> Reply:
     issue, after = call.issue, since(call)
-    found = [c for c in issue.comments if after is None or c.updated_at.replace(microsecond=0) >= after]
+    listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
+    found = [
+        c
+        for c in issue.comments
+        if c.created_at <= listed and (after is None or c.updated_at.replace(microsecond=0) >= after)
+    ]
     return call.page(found, lambda comment: call.shapes.comment(issue, comment))
 
 

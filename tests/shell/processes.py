@@ -1,0 +1,120 @@
+"""Real processes to be killed: the door and the workers.
+
+Run as a program it is a worker as `muster worker` starts it, but for two things that are given: the `LEASE` in seconds,
+and what it does at its failpoint, where `END=stop` makes it stand still instead of die.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+import app
+from app import house, settings
+from app.failpoint import Failpoints
+from app.store.database import Database
+
+ROOT = Path(app.__file__).parents[1]
+Process = subprocess.Popen[bytes]
+
+
+@contextmanager
+def process(words: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[Process]:
+    """A process of our own, gone at the end whatever happens; what it says is in `processes.log`."""
+    everything = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
+    with (folder / "processes.log").open("ab") as log:
+        started = subprocess.Popen([sys.executable, *words], env=everything, cwd=folder, stdout=log, stderr=log)
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait(10)
+
+
+def worker(
+    environment: Mapping[str, str], folder: Path, *, lease: float = 3, at: str = "", end: str = ""
+) -> AbstractContextManager[Process]:
+    """A worker, which dies (or with `end="stop"` stands still) at the failpoint `at`."""
+    more = {"LEASE": str(lease), "FAILPOINT": at, "END": end}
+    return process(["-m", "tests.shell.processes"], {**environment, **more}, folder)
+
+
+@contextmanager
+def door(environment: Mapping[str, str], folder: Path, port: int, *, at: str = "") -> Iterator[Process]:
+    """`muster web` on that port, answering; it dies at the failpoint `at`."""
+    with process(["-m", "app", "web"], {**environment, "PORT": str(port), "FAILPOINT": at}, folder) as started:
+        assert comes(lambda: answers(port)), log_of(folder)
+        yield started
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def comes(true: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether it becomes true in that time."""
+    end = time.monotonic() + seconds
+    while not (found := true()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def log_of(folder: Path) -> str:
+    """The end of what the processes said, for a test that fails."""
+    return (folder / "processes.log").read_text(errors="replace")[-4000:]
+
+
+def count(database: Database, what: str) -> int:
+    """How many rows there are `FROM delivery WHERE ...`."""
+    with database.transaction() as db:
+        row = db.execute(f"SELECT count(*) AS found {what}").fetchone()
+    return int(row["found"]) if row else 0
+
+
+def idle(database: Database) -> bool:
+    """Everything that was delivered has been taken, and everything decided has been done."""
+    return not any(
+        count(database, what)
+        for what in (
+            "FROM delivery WHERE state IN ('new', 'sorted')",
+            "FROM outbox WHERE state IN ('waiting', 'trying')",
+            "FROM procrastinate_jobs",
+        )
+    )
+
+
+def main() -> None:
+    found = settings.read()
+    house.logging_to_stderr(found.log)
+
+    def end() -> None:
+        if os.environ["END"] == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            os._exit(137)
+
+    with house.database(found) as opened:
+        built = house.furnished(
+            found,
+            opened,
+            lambda: datetime.now(UTC),
+            failpoints=Failpoints(found.failpoint, end),
+            lease=timedelta(seconds=float(os.environ["LEASE"])),
+        )
+        house.serve(built, web=False, work=True)
+
+
+if __name__ == "__main__":
+    main()

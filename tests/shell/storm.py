@@ -1,0 +1,236 @@
+"""`D(n, dup, shuffled)`: many incidents at once, told in deliveries that come twice and in any order, and what must
+have come of it in the end (reliability, section 3).
+
+Everything happens on GitHub first, while nobody listens; then it is delivered.  The oracle takes the same deliveries
+once, in their order, into a database of its own, and sends nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Request
+
+from app.github.marker import Signer
+from app.github.tracker import comment_from
+from app.house import furnished
+from app.ports import Lane
+from app.sandbox import Limits, PretendGitHub
+from app.sandbox.faults import Fault, Kind
+from app.sandbox.hooks import Delivery
+from app.sandbox.world import Repository
+from app.settings import Settings
+from app.store import inbox
+from app.store.database import Database
+from app.worker.dump import dump
+from app.worker.sort import sort
+from app.worker.take import take
+from tests.shell.night import POLICY, SEV1, registered
+
+AN_ISSUE = 10
+"""Deliveries that tell of one incident."""
+_AGO = timedelta(minutes=20, seconds=30)
+"""When the incidents began: some pages have gone unanswered since, and no alarm is due for some minutes."""
+_STEP = timedelta(seconds=10)
+_OWNERS = 100
+"""Over how many organisations they are spread at most: GitHub counts its limits for each."""
+
+FAULTS: Mapping[Kind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}
+"""How many of the POSTs go wrong, and how (row 3)."""
+
+
+def now() -> datetime:
+    """The real time: the processes under test know no other."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Watch:
+    """The real time, or earlier."""
+
+    behind: timedelta = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return now() - self.behind
+
+
+@dataclass
+class Storm:
+    """A GitHub on which it has all happened, and the deliveries that tell of it."""
+
+    github: PretendGitHub
+    seed: int
+    shops: list[Repository]
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The settings of a process that is to live through it."""
+        app = self.github.app
+        return {
+            "GITHUB_API_URL": self.github.api_url,
+            "GITHUB_APP_ID": str(app.app_id),
+            "GITHUB_APP_PRIVATE_KEY": app.private_key_pem,
+            "GITHUB_WEBHOOK_SECRET": app.webhook_secret,
+            "MUSTER_LOG": "json",
+            **more,
+        }
+
+    def bad_weather(self, rates: Mapping[Kind, float] = FAULTS) -> None:
+        """From now on so many of the POSTs go wrong."""
+        dice = random.Random(self.seed)
+
+        def weather(request: Request) -> Fault | None:
+            if request.method != "POST" or "access_tokens" in request.path:
+                return None
+            drawn = dice.random()
+            for kind, rate in rates.items():
+                if drawn < rate:
+                    return Fault(kind)
+                drawn -= rate
+            return None
+
+        self.github.faults.weather = weather
+
+    def order(self, duplicates: float = 0.2) -> list[Delivery]:
+        """The deliveries shuffled, with that part of them twice."""
+        dice = random.Random(self.seed)
+        twice = dice.sample(self.deliveries, int(len(self.deliveries) * duplicates))
+        mixed = [*self.deliveries, *twice]
+        dice.shuffle(mixed)
+        return mixed
+
+    def oracle(self, database: Database) -> None:
+        """Make that database what it must be in the end: each delivery taken once, in order, and nothing sent."""
+        app = self.github.app
+        settings = Settings(
+            api_url=self.github.api_url,
+            app_id=app.app_id,
+            private_key=app.private_key_pem,
+            webhook_secrets=(app.webhook_secret,),
+        )
+        built = furnished(settings, database, now)
+        try:
+            for delivery in self.deliveries:
+                with database.transaction() as db:
+                    inbox.keep(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, now()))
+            while lanes := sort(built.desk):
+                for lane in lanes:
+                    assert take(built.desk, lane)
+        finally:
+            built.client.close()
+
+    def lost(self, database: Database) -> int:
+        """How many of the deliveries that were acknowledged nobody has taken."""
+        taken = {d.guid for d in self.github.hooks.deliveries() if d.status_code == 202}
+        with database.transaction() as db:
+            rows = db.execute("SELECT guid FROM delivery WHERE state IN ('taken', 'ignored')").fetchall()
+        return len(taken - {row["guid"] for row in rows})
+
+    def said(self) -> Counter[tuple[str, str]]:
+        """How often each thing was said on GitHub, by the issue and the key that it carries."""
+        signer = Signer((self.github.app.webhook_secret,), self.github.app.app_id)
+        found: Counter[tuple[str, str]] = Counter()
+        for shop in self.shops:
+            for issue in shop.issues.values():
+                for comment in issue.comments:
+                    shape = comment_from(self.github.shapes.comment(issue, comment))
+                    content = signer.read(Lane(shop.id, issue.number), shape) or {}
+                    found.update((shop.full_name, key) for key in content.get("keys", ()))
+        return found
+
+    def doubled(self) -> list[tuple[str, str]]:
+        """What was said more than once."""
+        return [what for what, times in self.said().items() if times > 1]
+
+    def missing(self, database: Database) -> list[tuple[str, str, str]]:
+        """What was decided and has not been done, or counts as said and is not to be seen on GitHub."""
+        said, wrong = self.said(), []
+        for effect in dump(database)["effects"]:
+            place, key, state = effect["repo"], effect["key"], effect["state"]
+            spoken = key.partition("/")[0] not in ("react", "assign", "postmortem")
+            if state not in ("done", "moot") or (spoken and state == "done" and not said[place, key]):
+                wrong.append((place, key, state))
+        for shop in self.shops:
+            boards = sum(times for (place, key), times in said.items() if place == shop.full_name and key == "board")
+            if boards != 1:
+                wrong.append((shop.full_name, "board", str(boards)))
+        return wrong
+
+
+def known(database: Database) -> dict[str, Any]:
+    """The canonical dump of incidents and alarms, without the addresses and labels that sending gives them."""
+    found = dump(database)
+    bare = [{k: v for k, v in one.items() if k not in ("board", "labels")} for one in found["incidents"]]
+    return {"incidents": bare, "alarms": found["alarms"]}
+
+
+def decided(database: Database) -> set[tuple[str, str]]:
+    """Everything that was to be said once, by repository and key."""
+    return {(effect["repo"], effect["key"]) for effect in dump(database)["effects"]}
+
+
+@contextmanager
+def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
+    """`D(deliveries, ...)`, all of it having happened a while ago."""
+    watch = Watch(_AGO)
+    with PretendGitHub(watch, registered(), limits=Limits(per_hour=10**9)) as github:
+        github.hooks.hold()
+        for login in ("mona", "hubot", "ada", "grace", "stranger"):
+            github.add_person(login)
+        found = Storm(github, seed, [])
+        issues = max(1, deliveries // AN_ISSUE)
+        for nth in range(issues):
+            shop = github.add_repository(f"octo-{nth % _OWNERS}/shop-{nth}", files={".github/incidents.yml": POLICY})
+            for login in ("mona", "hubot", "ada"):
+                shop.permit(login, "write")
+            found.shops.append(shop)
+        settled = len(github.hooks.held)
+        lives = [
+            _unanswered(found, shop) if nth % 4 == 0 else _answered(found, shop) for nth, shop in enumerate(found.shops)
+        ]
+        for step in range(AN_ISSUE):
+            watch.behind = _AGO - step * _STEP
+            for life in lives:
+                next(life, None)
+        watch.behind = timedelta(0)
+        found.deliveries = github.hooks.held[settled:]
+        github.hooks.release(github.hooks.held[:settled])
+        yield found
+
+
+def _answered(told: Storm, shop: Repository) -> Iterator[None]:
+    """A sev4, from the report to its end."""
+    person = told.github.person
+    number = person("stranger").opens(
+        shop, "Search is slow", SEV1.replace("SEV1", "SEV4").replace("High", "Low"), ["incident"]
+    )
+    yield
+    steps: list[Callable[[], object]] = [
+        lambda: person("mona").comments(shop, number, "/ack"),
+        lambda: person("stranger").comments(shop, number, "Still slow here."),
+        lambda: person("hubot").comments(shop, number, "/update It is the index."),
+        lambda: person("ada").labels(shop, number, "area/search"),
+        lambda: person("stranger").comments(shop, number, "Thanks for the news."),
+        lambda: person("mona").comments(shop, number, "/help"),
+        lambda: person("mona").comments(shop, number, "/resolve The index is back."),
+        lambda: person("mona").closes(shop, number),
+    ]
+    for step in steps:
+        step()
+        yield
+
+
+def _unanswered(told: Storm, shop: Repository) -> Iterator[None]:
+    """A sev1 about which people talk, and which nobody takes."""
+    person = told.github.person
+    number = person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
+    yield
+    for nth in range(AN_ISSUE - 2):
+        person("stranger").comments(shop, number, f"Down here as well, {nth}.")
+        yield

@@ -1,0 +1,132 @@
+"""What was sent and never answered arrives later, or does not show in a list yet: it is not said again (B4, B5)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+
+from tests.figures import Figures
+from tests.shell.night import SEV1, HandClock, Night, Wire
+from tests.soak import size
+
+LATE = timedelta(seconds=9)
+
+
+class LateWire(Wire):
+    """A wire on which some of the comments are never answered and arrive only `LATE` after they were sent.
+
+    `nth`: one in so many.
+    """
+
+    def __init__(self, clock: HandClock, nth: int) -> None:
+        super().__init__()
+        self.clock, self.late = clock, 0
+        self._nth, self._dice = nth, random.Random(4)
+        self._under_way: list[tuple[datetime, httpx.Request]] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.arrive()
+        if request.method == "POST" and request.url.path.endswith("/comments") and not self._dice.randrange(self._nth):
+            self.late += 1
+            self._under_way.append((self.clock() + LATE, request))
+            raise httpx.ReadTimeout("nobody answers", request=request)
+        return super().handle_request(request)
+
+    def arrive(self) -> None:
+        """What has been under way for long enough is done now."""
+        due = [request for at, request in self._under_way if at <= self.clock()]
+        self._under_way = [one for one in self._under_way if one[0] > self.clock()]
+        for request in due:
+            assert super().handle_request(request).status_code == 201
+
+
+@contextmanager
+def wired(tonight: Night, wire: LateWire, lease: timedelta) -> Iterator[None]:
+    tonight.wire, tonight.lease = wire, lease
+    tonight.move_in()
+    try:
+        yield
+    finally:
+        wire.end()
+
+
+def a_minute_each(tonight: Night, wire: LateWire, incidents: int) -> None:
+    """Incidents with something to say, second by second until all is said."""
+    shop, person = tonight.shop, tonight.github.person
+    for _ in range(incidents):
+        number = person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
+        person("mona").comments(shop, number, "/help")
+        person("mona").comments(shop, number, "/verify")
+    for _ in range(150):
+        wire.arrive()
+        tonight.settle()
+        tonight.clock.at += timedelta(seconds=1)
+
+
+def twice(tonight: Night) -> int:
+    """How many things were said more than once."""
+    count = 0
+    for number in tonight.shop.issues:
+        said: Counter[str] = Counter(tonight.said(number))
+        count += sum(times > 1 for times in said.values())
+    return count
+
+
+@pytest.mark.parametrize(("lease", "safe"), [(30, True), (6, False)])
+def test_b4_a_comment_that_arrives_late_is_not_said_again(
+    tonight: Night, figures: Figures, lease: int, safe: bool
+) -> None:
+    """With a lease that is shorter than the way, the test must see doubles: that is the proof that it can fail."""
+    incidents = size(10, 200)
+    wire = LateWire(tonight.clock, nth=4 if incidents < 100 else 20)
+    with wired(tonight, wire, timedelta(seconds=lease)):
+        a_minute_each(tonight, wire, incidents)
+        found = twice(tonight)
+        assert wire.late >= 5
+        assert (found == 0) is safe
+    figures.record(
+        "B4",
+        size=f"{wire.late} comments of {incidents} incidents arrive {LATE.seconds} s late, lease {lease} s",
+        required="0 twice" if safe else "more than 0 twice: the proof that the test can fail",
+        measured=f"{found} twice",
+    )
+
+
+def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, figures: Figures) -> None:
+    """The answer is lost; people write 350 comments more; ours is found on the last of four pages."""
+    shop, mona = tonight.shop, tonight.github.person("mona")
+    number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    for nth in range(350):
+        mona.comments(shop, number, f"Comment {nth}.")
+    tonight.later()
+    mark = tonight.github.mark()
+    tonight.github.faults.lag = 3.0
+    tonight.github.faults.add("lost", method="POST", path="/comments")
+    mona.comments(shop, number, "/help")
+    tonight.settle()
+    ours = sum(key.startswith("help/") for key in tonight.said(number))
+    assert ours == 0, "it does not show yet"
+    for _ in range(60):
+        tonight.clock.at += timedelta(seconds=1)
+        tonight.settle()
+    assert sum(key.startswith("help/") for key in tonight.said(number)) == 1
+    lists = [
+        call for call in tonight.github.calls_since(mark) if call.method == "GET" and call.path.endswith("/comments")
+    ]
+    posts = [
+        call for call in tonight.github.calls_since(mark) if call.method == "POST" and call.path.endswith("/comments")
+    ]
+    assert len(posts) == 1
+    figures.record(
+        "B5",
+        size="351 comments, the marker on the last page, the list lags 3 s",
+        required="0 twice",
+        measured=f"0 twice; {len(lists)} pages read",
+    )

@@ -1,0 +1,224 @@
+"""Workers and the door are killed while it rains deliveries: nothing is lost, nothing is said twice (B1, B2, B3, B8)."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.serving import free_port
+from app.store.codec import canonical
+from app.store.database import Database
+from tests.figures import Figures
+from tests.shell.processes import Process, comes, count, door, idle, log_of, worker
+from tests.shell.storm import Storm, decided, known, storm
+from tests.soak import size
+
+POINTS = (
+    "after_claim",
+    "mid_reduce",
+    "timer_fired_before_commit",
+    "before_commit",
+    "after_commit",
+    "before_post",
+    "after_post_before_mark",
+    "after_mark",
+)
+AT_THE_DOOR = ("after_body_read", "after_insert", "before_202")
+TAKEN = "FROM delivery WHERE state IN ('taken', 'ignored')"
+
+
+def redelivered(told: Storm) -> None:
+    """Whoever was not answered is asked for again, as the deliveries API lets one do, until all were."""
+    while True:
+        told.github.hooks.settle(120)
+        heard = {d.guid for d in told.github.hooks.deliveries() if d.ok}
+        missed = {d.guid: d for d in told.github.hooks.deliveries() if d.guid not in heard}
+        if not missed:
+            return
+        for delivery in missed.values():
+            told.github.hooks.redeliver(delivery)
+        time.sleep(0.2)
+
+
+def nothing_lost_nothing_twice(told: Storm, database: Database, oracle: Database) -> None:
+    """As the oracle; what came out of order may have been warned of before it was known to be well."""
+    assert told.lost(database) == 0
+    assert told.doubled() == []
+    assert told.missing(database) == []
+    assert canonical(known(database)) == canonical(known(oracle))
+    more = decided(database) - decided(oracle)
+    assert decided(oracle) <= decided(database)
+    assert {key.partition("/")[0] for _, key in more} <= {"update", "acknowledge", "respond", "escalate", "resolve"}, (
+        more
+    )
+
+
+def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(
+    database: Database, beside: Database, tmp_path: Path, figures: Figures
+) -> None:
+    deliveries = size(200, 10_000)
+    with storm(deliveries) as told, ExitStack() as stack:
+        told.oracle(beside)
+        told.bad_weather()
+        environment = told.environment(DATABASE_URL=database.url)
+        port = free_port()
+        receiver = stack.enter_context(door(environment, tmp_path, port))
+        told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
+        workers = [stack.enter_context(worker(environment, tmp_path)) for _ in range(2)]
+        assert comes(lambda: count(database, "FROM procrastinate_workers") == 2), log_of(tmp_path)
+        began = time.monotonic()
+        told.github.hooks.release(told.order())
+        for part in (0.25, 0.5, 0.6, 0.75):
+            assert comes(lambda part=part: count(database, TAKEN) >= part * deliveries, 600), log_of(tmp_path)
+            if part == 0.6:
+                receiver.kill()
+                receiver.wait(10)
+                time.sleep(0.5)  # meanwhile nobody answers at the door
+                receiver = stack.enter_context(door(environment, tmp_path, port))
+                continue
+            workers[0].kill()
+            assert workers.pop(0).wait(10) == -signal.SIGKILL
+            workers.append(stack.enter_context(worker(environment, tmp_path)))
+        redelivered(told)
+        assert comes(lambda: idle(database), 600), log_of(tmp_path)
+        took = time.monotonic() - began
+        nothing_lost_nothing_twice(told, database, beside)
+        figures.record(
+            "B1, B2",
+            size=f"{deliveries} deliveries, 20 % twice, shuffled",
+            required="3 workers and the door killed: 0 lost, 0 missing, 0 twice, as the oracle; 10,000 in 120 s",
+            measured=f"0 lost, 0 missing, 0 twice of {sum(told.said().values())}, as the oracle; {took:.0f} s",
+        )
+
+
+@pytest.mark.parametrize("nth", size((1,), (1, 2, 10)))
+def test_b3_a_process_dies_at_each_failpoint(
+    database: Database, beside: Database, tmp_path: Path, figures: Figures, nth: int
+) -> None:
+    """One after the other, door after door and worker after worker; then one that is left alone finishes.
+
+    The twelfth point, mid_migration, is in test_upgrade.py.
+    """
+    deliveries = 200 if nth == 1 else 100 * nth
+    with storm(deliveries) as told, ExitStack() as stack:
+        told.oracle(beside)
+        told.bad_weather()
+        environment = told.environment(DATABASE_URL=database.url)
+        port = free_port()
+        hooks = told.github.hooks
+        hooks.release(told.order())  # nobody listens yet
+        hooks.settle(60)
+        hooks.url = f"http://127.0.0.1:{port}/webhook"
+        missed = iter([d for d in hooks.deliveries() if d.status_code != 202])
+
+        def dies(process: Process) -> int | None:
+            """What it ends with, while deliveries come in."""
+            for _ in range(1200):
+                if process.poll() is not None:
+                    break
+                if (next_one := next(missed, None)) is not None:
+                    hooks.redeliver(next_one)
+                time.sleep(0.05)
+            hooks.settle(60)
+            return process.poll()
+
+        for point in AT_THE_DOOR:
+            with door(environment, tmp_path, port, at=f"{point}:{nth}") as receiver:
+                assert dies(receiver) == 137, point
+        stack.enter_context(door(environment, tmp_path, port))
+        for point in POINTS:
+            with worker(environment, tmp_path, at=f"{point}:{nth}") as at_work:
+                assert dies(at_work) == 137, (point, log_of(tmp_path))
+        redelivered(told)
+        with worker(environment, tmp_path):
+            assert comes(lambda: idle(database), 120), log_of(tmp_path)
+        nothing_lost_nothing_twice(told, database, beside)
+        figures.record(
+            "B3",
+            size=f"{len(AT_THE_DOOR) + len(POINTS)} failpoints, hit {nth}, {deliveries} deliveries",
+            required="each dies there; 0 lost, 0 missing, 0 twice, as the oracle",
+            measured=f"all died; 0 lost, 0 missing, 0 twice of {sum(told.said().values())}, as the oracle",
+        )
+
+
+def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
+    database: Database, beside: Database, tmp_path: Path, figures: Figures
+) -> None:
+    """In the middle of its work, and while GitHub lets it wait."""
+    with storm(size(80, 400)) as told:
+        told.oracle(beside)
+        environment = told.environment(DATABASE_URL=database.url)
+        with door(environment, tmp_path, port := free_port()):
+            told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
+            told.github.hooks.release(told.order())
+            redelivered(told)
+        with worker(environment, tmp_path) as first:
+            assert comes(lambda: count(database, TAKEN) > 10), log_of(tmp_path)
+            began = time.monotonic()
+            first.terminate()
+            assert first.wait(40) == 0
+            once = time.monotonic() - began
+        told.github.faults.add("hang", times=8, method="POST", path="/comments", seconds=12.0)
+        with worker(environment, tmp_path) as second:
+            assert comes(lambda: count(database, "FROM outbox WHERE state = 'trying'") > 0), log_of(tmp_path)
+            time.sleep(0.5)
+            second.terminate()
+            time.sleep(0.5)
+            began = time.monotonic()
+            second.terminate()
+            assert second.wait(40) == 128 + signal.SIGTERM
+            twice = time.monotonic() - began
+        told.github.faults.clear()
+        with worker(environment, tmp_path):
+            assert comes(lambda: idle(database), 120), log_of(tmp_path)
+        nothing_lost_nothing_twice(told, database, beside)
+        figures.record(
+            "B8",
+            size="two workers under load",
+            required="SIGTERM: gone in 30 s; a second one: at once; 0 lost",
+            measured=f"{once:.1f} s; {twice:.1f} s; 0 lost",
+        )
+        assert once <= 30
+        assert twice <= 2
+
+
+def test_b6_a_worker_that_was_away_does_not_write_any_more(
+    database: Database, tmp_path: Path, figures: Figures
+) -> None:
+    """Stopped on the doorstep of a call; another one buries it and says what was to be said; then it goes on."""
+    away = size(14, 300)
+    with storm(10) as told:
+        environment = told.environment(DATABASE_URL=database.url)
+        with door(environment, tmp_path, port := free_port()):
+            told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
+            told.github.hooks.release()
+            redelivered(told)
+        lease = size(3, 30)
+        with worker(environment, tmp_path, lease=lease, at="before_post:1", end="stop") as first:
+            assert comes(lambda: stopped(first)), log_of(tmp_path)
+            assert sum(told.said().values()) == 0
+            stood = time.monotonic()
+            with worker(environment, tmp_path, lease=lease):
+                assert comes(lambda: idle(database), 90), log_of(tmp_path)
+                said = told.said()
+                time.sleep(max(0.0, away - (time.monotonic() - stood)))
+                first.send_signal(signal.SIGCONT)
+                assert comes(lambda: "overtaken" in log_of(tmp_path), 20), log_of(tmp_path)
+                assert comes(lambda: idle(database), 30)
+        assert told.said() == said
+        assert told.doubled() == []
+        assert told.missing(database) == []
+        figures.record(
+            "B6",
+            size=f"away for {away} s, lease {lease} s",
+            required="its late write is refused: 0 twice",
+            measured="refused, 0 twice",
+        )
+
+
+def stopped(process: Process) -> bool:
+    return "State:\tT" in Path(f"/proc/{process.pid}/status").read_text()

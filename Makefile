@@ -5,7 +5,7 @@
 
 .POSIX:
 .NOTPARALLEL:
-.PHONY: help demo run test lint bench docs lock clean
+.PHONY: help demo run test soak lint bench docs lock clean
 
 # May be given: which Python to build .venv with, what to hand on to the command, whether the demo keeps serving.
 PYTHON ?=
@@ -29,6 +29,9 @@ run: .venv/for-run ## serve: the real thing with GitHub credentials, beside the 
 
 test: .venv/for-dev ## run the tests (ARGS='-k board' runs some of them)
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+soak: .venv/for-dev ## run the checks of reliability at full size, an hour at most, and write docs/reliability.md
+	@exec $(BIN)/python -m tools.reliability --run $(ARGS)
 
 lint: .venv/for-dev ## check style, types, floors, workflows and forms
 	$(BIN)/ruff check .

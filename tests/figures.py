@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests import soak
+
 FILE = "MUSTER_FIGURES"
 """The setting that names the file; without it nothing is written."""
 
@@ -18,6 +20,8 @@ class Figure:
 
     check: str
     size: str
+    run: str
+    """`quick` or `full`."""
     required: str
     measured: str
     at: str
@@ -33,7 +37,7 @@ class Figures:
         """`check` is an id of the reliability page; `size` says how large this run was."""
         if self._file is None:
             return
-        found = Figure(check, size, required, measured, f"{datetime.now(UTC):%Y-%m-%d}")
+        found = Figure(check, size, soak.size("quick", "full"), required, measured, f"{datetime.now(UTC):%Y-%m-%d}")
         with self._file.open("a") as lines:
             lines.write(json.dumps(asdict(found)) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -52,6 +53,7 @@ class Database:
             yield connection
 
 
+@cache
 def migrations() -> list[tuple[int, str, str]]:
     """The steps of our schema, in order: number, name, SQL."""
     folder = files("app.store") / "schema"
@@ -87,6 +89,11 @@ def migrate(
             reach("mid_migration")
             connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
         return [name for _, name, _ in missing]
+
+
+def fits(db: Db) -> bool:
+    """Whether this program knows every step that the schema has had.  One that does not must leave the rows alone."""
+    return _version(db) <= max(number for number, _, _ in migrations())
 
 
 def _version(connection: Db) -> int:

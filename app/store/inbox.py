@@ -35,7 +35,7 @@ def keep(db: Db, delivery: Delivery) -> Kept:
     """Store a delivery once under its hook and id."""
     digest = hashlib.sha256(delivery.body).digest()
     stored = db.execute(
-        "INSERT INTO delivery (hook, guid, event, body, digest, received_at) VALUES (%s, %s, %s, %s, %s, %s)"
+        "INSERT INTO delivery (hook, guid, event, body, digest, received_at) VALUES (%s, %s, %s, %b, %s, %s)"
         " ON CONFLICT (hook, guid) DO NOTHING",
         (delivery.hook, delivery.guid, delivery.event, delivery.body, digest, delivery.received_at),
     )

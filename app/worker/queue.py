@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
 from app.store import inbox, incidents, outbox
+from app.store.database import fits
 from app.worker.desk import Desk
 from app.worker.perform import perform
 from app.worker.retention import tidy
@@ -61,6 +62,7 @@ class Queue:
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
         self._tidied = 0.0
+        self._outdated = False
 
     def open(self) -> Queue:
         """Ready to wake from any thread."""
@@ -82,6 +84,8 @@ class Queue:
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
+        if not self._fits():
+            return
         now = self.desk.clock()
         with self.desk.database.transaction() as db:
             new = inbox.any_new(db)
@@ -177,9 +181,12 @@ class Queue:
                 log.exception("the beat stumbled")
 
     def _sort_now(self) -> None:
-        self.wake(sort(self.desk))
+        if self._fits():
+            self.wake(sort(self.desk))
 
     def _wake_now(self, repo_id: int, number: int) -> None:
+        if not self._fits():
+            return
         lane = Lane(repo_id, number)
         try:
             while self._going() and take(self.desk, lane):
@@ -193,6 +200,15 @@ class Queue:
             self._resting[lane] = time.monotonic() + _REST
             raise
         self._resting[lane] = time.monotonic() + _REST
+
+    def _fits(self) -> bool:
+        """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows."""
+        with self.desk.database.transaction() as db:
+            known = fits(db)
+        if not known and not self._outdated:
+            log.error("the schema is newer than this program: it does nothing until it is replaced")
+        self._outdated = not known
+        return known
 
     def _going(self) -> bool:
         """Whether another step may begin."""

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-import app
 from app.failpoint import Failpoints
-from app.sandbox import PretendGitHub
-from app.serving import Served
-from app.store.database import Database
-from app.web.application import application
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night, Wire
 
@@ -185,80 +173,3 @@ def test_the_door_dies_and_github_is_asked_to_deliver_again(tonight: Night, gap:
     tonight.later()
     assert "acknowledged" in tonight.labels(number)
     assert len([key for key in tonight.said(number) if key.startswith("reply/")]) == 0
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-@contextmanager
-def a_worker(environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process of its own, gone at the end whatever happens."""
-    with (folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "app", "worker"], env=environment, cwd=folder, stderr=log)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait(10)
-
-
-def comes(true: Callable[[], bool], seconds: float = 40) -> bool:
-    """Whether it becomes true in that time."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.1)
-    return true()
-
-
-def test_real_workers_are_killed_and_another_one_finishes(database: Database, tmp_path: Path) -> None:
-    """The first dies between the post and the mark, the second by kill -9 while it works; the third buries them."""
-    with PretendGitHub(now) as github:
-        shop = github.add_repository("octo/shop")
-        github.add_person("mona")
-        served = Served(application(database, (github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
-        github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(app.__file__).parents[1]),
-            "DATABASE_URL": database.url,
-            "GITHUB_API_URL": github.api_url,
-            "GITHUB_APP_ID": str(github.app.app_id),
-            "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
-            "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
-            "MUSTER_LOG": "json",
-        }
-
-        def ours(number: int) -> list[str]:
-            return [one.body for one in shop.issue(number).comments if one.author.kind == "Bot"]
-
-        try:
-            number = github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
-            with a_worker({**environment, "FAILPOINT": "after_post_before_mark:2"}, tmp_path) as first:
-                assert first.wait(30) == 137
-            assert len(ours(number)) == 1
-            github.faults.add("hang", method="PATCH", seconds=1.0)
-            with a_worker(environment, tmp_path) as second:
-                assert comes(lambda: second.poll() is None and at_work(database))
-                os.kill(second.pid, signal.SIGKILL)
-                assert second.wait(10) == -signal.SIGKILL
-            with a_worker(environment, tmp_path) as third:
-                assert comes(lambda: len(ours(number)) == 2 and idle(database)), (tmp_path / "worker.log").read_text()
-                third.terminate()
-                assert third.wait(30) == 0
-        finally:
-            served.stop()
-        assert set(shop.issue(number).labels) == {"incident", "sev1"}
-        assert sorted(body.startswith("## ") for body in ours(number)) == [False, True]
-
-
-def at_work(database: Database) -> bool:
-    with database.transaction() as db:
-        return db.execute("SELECT 1 FROM procrastinate_workers").fetchone() is not None
-
-
-def idle(database: Database) -> bool:
-    with database.transaction() as db:
-        undone = db.execute("SELECT 1 FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
-        jobs = db.execute("SELECT 1 FROM procrastinate_jobs").fetchone()
-    return undone is None and jobs is None

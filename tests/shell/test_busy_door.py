@@ -1,0 +1,100 @@
+"""The door as a process of its own, under those who send too much, too slowly, or nothing at all (A5, A7)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from app.github.signature import signature
+from app.sandbox import AppRegistration
+from app.serving import free_port
+from app.store.database import Database
+from app.web.webhook import LARGEST
+from tests.figures import Figures
+from tests.shell.night import registered
+from tests.shell.processes import Process, door
+from tests.soak import size
+
+
+@pytest.fixture
+def at_home(database: Database, tmp_path: Path) -> Iterator[tuple[Process, int]]:
+    """`muster web`, and its port."""
+    app: AppRegistration = registered()
+    environment = {
+        "DATABASE_URL": database.url,
+        "GITHUB_APP_ID": str(app.app_id),
+        "GITHUB_APP_PRIVATE_KEY": app.private_key_pem,
+        "GITHUB_WEBHOOK_SECRET": app.webhook_secret,
+    }
+    port = free_port()
+    with door(environment, tmp_path, port) as process:
+        yield process, port
+
+
+def knock(port: int, body: bytes, guid: str, given: str = "") -> tuple[int, float]:
+    """The status of a delivery, and the seconds it took."""
+    head = {
+        "Content-Type": "application/json",
+        "X-GitHub-Delivery": guid,
+        "X-GitHub-Event": "ping",
+        "X-Hub-Signature-256": given or signature(registered().webhook_secret, body),
+    }
+    began = time.monotonic()
+    answer = httpx.post(f"http://127.0.0.1:{port}/webhook", content=body, headers=head, trust_env=False, timeout=30)
+    return answer.status_code, time.monotonic() - began
+
+
+def test_a5_large_bodies_do_not_make_it_grow(at_home: tuple[Process, int], figures: Figures) -> None:
+    process, port = at_home
+    itself = psutil.Process(process.pid)
+    assert knock(port, b"{}", "small")[0] == 202
+    before, most = itself.memory_info().rss, 0
+    body = os.urandom(LARGEST - 1)
+    for nth in range(size(4, 40)):
+        assert knock(port, body, f"signed-{nth}")[0] == 202
+        assert knock(port, body, f"forged-{nth}", given="sha256=" + "0" * 64)[0] == 401
+        assert knock(port, body + b"xx", f"larger-{nth}")[0] == 413
+        most = max(most, itself.memory_info().rss)
+    grown = (most - before) / 2**20
+    assert grown <= 100
+    figures.record(
+        "A5",
+        size=f"{size(4, 40)} times 25 MB signed, forged, and one byte too much",
+        required="no growth over 100 MB",
+        measured=f"{grown:.0f} MB",
+    )
+
+
+@pytest.mark.parametrize(
+    ("clients", "says"),
+    [(200, b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"), (size(500, 1900), b"")],
+    ids=["slow", "idle"],
+)
+def test_a7_a_good_delivery_gets_through_under_clients_that_send_nothing(
+    at_home: tuple[Process, int], figures: Figures, clients: int, says: bytes
+) -> None:
+    """Slow ones have begun a body and do not go on; idle ones only hold the line."""
+    _, port = at_home
+    with ExitStack() as stack:
+        for _ in range(clients):
+            line = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            line.sendall(says)
+        time.sleep(0.5)
+        taken = [knock(port, b"{}", f"good-{nth}") for nth in range(10)]
+    assert {status for status, _ in taken} == {202}
+    slowest = max(took for _, took in taken)
+    assert slowest <= 1
+    figures.record(
+        "A7",
+        size=f"{clients} {'slow' if says else 'idle'} clients",
+        required="a good delivery within 1 s",
+        measured=f"{slowest * 1000:.0f} ms at most",
+    )

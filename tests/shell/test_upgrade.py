@@ -1,0 +1,134 @@
+"""The schema takes a step while GitHub goes on delivering (row 14), and the step may die on the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.ports import Lane
+from app.serving import Served
+from app.store.database import Database, fits, migrate, migrations, version
+from app.web.application import application
+from app.worker.queue import Queue
+from tests.figures import Figures
+from tests.shell.night import SEV1, Night
+from tests.shell.processes import ROOT, comes, count, log_of, worker
+from tests.shell.storm import now, storm
+
+NEWEST = max(number for number, _, _ in migrations())
+TOMORROW = (
+    NEWEST + 1,
+    f"{NEWEST + 1:04}_tomorrow.sql",
+    "ALTER TABLE outbox ADD COLUMN tomorrow text NOT NULL DEFAULT ''",
+)
+
+
+@pytest.fixture
+def empty_url(postgres: str) -> Iterator[str]:
+    """A database without any schema."""
+    with psycopg.connect(postgres.format("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS upgraded WITH (FORCE)")
+        connection.execute("CREATE DATABASE upgraded")
+    yield postgres.format("upgraded")
+    with psycopg.connect(postgres.format("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS upgraded WITH (FORCE)")
+
+
+def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(empty_url: str, tmp_path: Path, figures: Figures) -> None:
+    """From the step before the newest one: deliveries come in all the while, and all of them are taken afterwards."""
+    before = [step for step in migrations() if step[0] < NEWEST]
+    migrate(empty_url, steps=before)
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(
+            "INSERT INTO outbox (repo_id, number, key, kind, data, state, created_at, not_before)"
+            " SELECT 1, n, 'reply/' || n, 'Reply', '{}', 'done', '2026-03-14Z', '2026-03-14Z' FROM generate_series(1, 10000) n"
+        )
+    with storm(200) as told, closing(Database(empty_url).open()) as database:
+        environment = told.environment(DATABASE_URL=empty_url)
+        hooks = told.github.hooks
+        served = Served(application(database, (told.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
+        try:
+            hooks.url = f"http://127.0.0.1:{served.port}/webhook"
+            hooks.release(told.order())
+            assert comes(lambda: count(database, "FROM delivery") > 20)
+            began = time.monotonic()
+            assert migrate(empty_url) == [name for number, name, _ in migrations() if number == NEWEST]
+            took = time.monotonic() - began
+            hooks.settle(60)
+        finally:
+            served.stop()
+        accepted = {one.guid for one in hooks.deliveries() if one.status_code == 202}
+        assert {one.guid for one in told.deliveries} <= accepted
+        assert count(database, "FROM outbox WHERE token = 0") == 10_000
+        with worker(environment, tmp_path):
+            assert comes(lambda: not count(database, "FROM delivery WHERE state IN ('new', 'sorted')"), 60), log_of(
+                tmp_path
+            )
+        assert told.lost(database) == 0
+        figures.record(
+            "Row 14",
+            size=f"step {NEWEST} with 10,000 rows, 240 deliveries meanwhile",
+            required="0 lost",
+            measured=f"0 lost, 0 refused; the step took {took * 1000:.0f} ms",
+        )
+
+
+def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
+    tonight: Night, capsys: pytest.CaptureFixture[str], figures: Figures
+) -> None:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.github.hooks.settle()
+    migrate(tonight.database.url, steps=[*migrations(), TOMORROW])
+    with tonight.database.transaction() as db:
+        assert not fits(db)
+    queue = Queue(tonight.built.desk, beat=0.05).open()
+    working = threading.Thread(target=queue.run)
+    working.start()
+    try:
+        time.sleep(1.5)
+        queue.delivered()
+        queue.wake([Lane(tonight.shop.id, number)])
+        assert comes(lambda: not count(tonight.database, "FROM procrastinate_jobs"), 20)
+        assert set(tonight.deliveries().values()) == {"new"}
+        assert tonight.notices(number) == []
+        assert "newer than this program" in capsys.readouterr().out
+        with tonight.database.transaction() as db:
+            db.execute("DELETE FROM schema_step WHERE number = %s", (TOMORROW[0],))  # as if the newer program were here
+        assert comes(lambda: "incident" in tonight.labels(number) and bool(tonight.notices(number)), 20)
+    finally:
+        queue.stop()
+        working.join(30)
+        queue.close()
+    figures.record(
+        "Row 14",
+        size="a worker one step behind, one incident waiting",
+        required="does nothing and says so",
+        measured="nothing done, said in the log",
+    )
+
+
+def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(empty_url: str, figures: Figures) -> None:
+    """The process is gone after each of its steps in turn; the next one starts from nothing."""
+    for nth, _ in enumerate(migrations(), start=1):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": empty_url,
+            "FAILPOINT": f"mid_migration:{nth}",
+        }
+        done = subprocess.run([sys.executable, "-m", "app", "db", "migrate"], env=environment, timeout=60, check=False)
+        assert done.returncode == 137
+        assert version(empty_url) == 0
+    assert len(migrate(empty_url)) == len(migrations())
+    figures.record(
+        "B3", size=f"mid_migration, hits 1 to {len(migrations())}", required="all or nothing", measured="nothing stayed"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -42,6 +44,9 @@ _SILENT = timedelta(seconds=30)
 
 _LAST_WORDS = 28.0
 """Seconds after a signal in which a process is gone (reliability, B8)."""
+
+_M_MMAP_THRESHOLD = -3
+"""The name of that setting in glibc's malloc.h."""
 
 _MODEST = 5
 """How far a worker of its own steps back behind the web process."""
@@ -161,8 +166,19 @@ def serve(built: House, *, web: bool, work: bool) -> None:
         queue.close()
 
 
+def give_back_large_blocks() -> None:
+    """Memory of a mebibyte or more goes back to the system when it is freed (reliability, A5).
+
+    glibc raises that limit by itself after the first large delivery, and then keeps several copies of 25 MB in each thread.
+    Elsewhere this does nothing.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+
+
 def door(built: House, queue: Queue) -> Served:
     """The HTTP side, answering."""
+    give_back_large_blocks()
     settings, desk = built.settings, built.desk
     flask = application(
         desk.database,

@@ -29,7 +29,7 @@ class Overtaken(Exception):
 class Order:
     """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come.
 
-    `held`: an attempt may still be under way, so nobody begins another.
+    `held_until`: an attempt may still be under way, so nobody begins another before that; None: there is none.
     """
 
     lane: Lane
@@ -39,7 +39,7 @@ class Order:
     attempts: int
     created_at: datetime
     due: bool = True
-    held: bool = False
+    held_until: datetime | None = None
     token: int = 0
 
 
@@ -84,7 +84,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     """What is to be done for that incident, in order, the board last: it shows what the others did."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
-        " coalesce(held_until > %s, false) AS held FROM outbox"
+        " CASE WHEN held_until > %s THEN held_until END AS held FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') ORDER BY key = 'show/board', position",
         (now, lane.repo_id, lane.number),
     ).fetchall()
@@ -96,7 +96,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
             row["state"] == "trying",
             row["attempts"],
             row["created_at"],
-            row["not_before"] <= now and not row["held"],
+            row["not_before"] <= now and row["held"] is None,
             row["held"],
             row["token"],
         )

@@ -36,6 +36,7 @@ from app.github.inbound import Happened, labels_of, pull_key
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, Tracker
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
+from app.store.database import Db
 from app.store.outbox import Order, Overtaken
 from app.worker import memory
 from app.worker.desk import Desk
@@ -94,7 +95,7 @@ def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) ->
     try:
         while going():
             with desk.database.transaction() as db:
-                orders = _bundle(outbox.undone(db, lane, desk.clock()))
+                orders = _bundle(_behind(db, outbox.undone(db, lane, desk.clock())))
             if not orders or not _next(desk, lane, orders):
                 return
     except Overtaken as order:
@@ -103,16 +104,25 @@ def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) ->
 
 
 def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
-    """What is carried out next: one order, or all notices that wait, due or not, which become one comment.
-
-    While one of the notices may still be on its way, the others wait for it.
-    """
-    notices = [order for order in orders if isinstance(order.effect, Notice)]
-    on_its_way = any(order.held for order in notices)
-    first = next((order for order in orders if order.due and not (on_its_way and order in notices)), None)
+    """What is carried out next: one order, or all notices that wait, due or not, which become one comment."""
+    first = next((order for order in orders if order.due), None)
     if first is None:
         return ()
-    return notices if first in notices else [first]
+    return (
+        [order for order in orders if isinstance(order.effect, Notice)] if isinstance(first.effect, Notice) else [first]
+    )
+
+
+def _behind(db: Db, orders: Sequence[Order]) -> Sequence[Order]:
+    """The orders, of which no notice is due while one of them may still be on its way: it waits for that one."""
+    notices = [order for order in orders if isinstance(order.effect, Notice)]
+    until = max((order.held_until for order in notices if order.held_until), default=None)
+    if until is None:
+        return orders
+    for order in notices:
+        if order.due:
+            outbox.later(db, order, until, "another may be on its way", uncertain=order.tried)
+    return [order for order in orders if order not in notices]
 
 
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:

@@ -153,6 +153,7 @@ class Machine(RuleBasedStateMachine):
 
     def judge(self) -> None:
         night = self.night
+        night.move_in()  # whoever judges has no broken part
         twice = [key for key, times in Counter(night.said(self.number)).items() if times > 1]
         assert not twice, f"said twice: {twice}"
         with night.database.transaction() as db:

@@ -116,9 +116,13 @@ class Machine(RuleBasedStateMachine):
         self.night.clock.at += timedelta(seconds=seconds)
         self.lives()
 
-    @rule(kind=st.sampled_from(("pre", "lost", "post5", "trunc")), method=st.sampled_from(("POST", "PATCH", "DELETE")))
-    def send_with_a_fault(self, kind: Any, method: str) -> None:
-        self.night.github.faults.add(kind, method=method)
+    @rule(
+        kind=st.sampled_from(("lost", "pre", "post5", "trunc")),
+        call=st.sampled_from((("POST", "/comments"), ("PATCH", ""), ("DELETE", ""), ("POST", ""))),
+    )
+    def send_with_a_fault(self, kind: Any, call: tuple[str, str]) -> None:
+        method, path = call
+        self.night.github.faults.add(kind, method=method, path=path)
 
     @rule(minutes=st.integers(1, 90))
     def outage(self, minutes: int) -> None:

@@ -5,6 +5,7 @@ Three of the six that the reliability page names are here; the others live in pa
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -117,6 +119,7 @@ def found(database: Database, broken: Callable[[Desk], Desk]) -> str:
 
 def main() -> int:
     missed = 0
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = embedded.start(Path(folder))
         try:

@@ -32,6 +32,8 @@ class Settings:
     log: str = "text"
     feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
+    heartbeat_url: str = field(default="", repr=False)
+    """Who is told every minute that all is well: such addresses are secrets.  Empty: nobody."""
     failpoint: str = ""
 
     @property
@@ -55,6 +57,7 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         public_url=_url(found, "MUSTER_PUBLIC_URL", ""),
         log=_one_of(found, "MUSTER_LOG", ("text", "json")),
         feeds=_feeds(found),
+        heartbeat_url=_heartbeat(found),
         failpoint=_failpoint(found),
     )
 
@@ -113,6 +116,13 @@ def _url(found: Mapping[str, str], name: str, default: str) -> str:
     if text and not text.startswith(("https://", "http://")):
         raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
     return text.rstrip("/")
+
+
+def _heartbeat(found: Mapping[str, str]) -> str:
+    text = found.get("MUSTER_HEARTBEAT_URL", "")
+    if text and not text.startswith("https://"):
+        raise SettingsFault("MUSTER_HEARTBEAT_URL: it is no address that begins with https://")
+    return text
 
 
 _OURS = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SMTP_", "PAGERDUTY_")

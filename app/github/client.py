@@ -16,6 +16,7 @@ from githubkit.exception import RequestError, RequestFailed, RequestTimeout
 from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
+from app.github.budget import Budgets
 from app.ports import DeliveryFailed, Gone
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
@@ -86,6 +87,7 @@ class Client:
         self._transport = transport or self._pool
         self._tokens = InstallationTokens(self._new_token)
         self._quiet_until: dict[int, datetime] = {}
+        self.budgets = Budgets()
 
     def close(self) -> None:
         """End the connections that were kept."""
@@ -114,14 +116,16 @@ class Client:
         self._keep_quiet(installation, method, path)
         token = self._tokens.of(installation, self._clock())
         try:
-            return self._send(token, method, path, json, params, etag)
+            answer = self._send(token, method, path, json, params, etag)
         except _Unauthorized:
             self._tokens.forget(installation, token)
             token = self._tokens.of(installation, self._clock())
-            return self._send(token, method, path, json, params, etag)
+            answer = self._send(token, method, path, json, params, etag)
         except _Limited as limited:
             self._quiet_until[installation] = self._clock() + timedelta(seconds=limited.retry_after or 0)
             raise
+        self.budgets.saw(installation, answer.headers)
+        return answer
 
     def pages(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,7 +16,10 @@ from app.worker.policies import Policies
 
 @dataclass(frozen=True)
 class Desk:
-    """`clock` is the only time there is; `tracker` opens one repository on GitHub."""
+    """`clock` is the only time there is; `tracker` opens one repository on GitHub.
+
+    `budgets` says what is left of GitHub's hourly budget, from 0 to 1, by installation, where it is known.
+    """
 
     database: Database
     tracker: Callable[[Repository], Tracker]
@@ -25,3 +28,4 @@ class Desk:
     policies: Policies = field(default_factory=Policies)
     authorities: Authorities = field(default_factory=Authorities)
     failpoints: Failpoints = field(default_factory=Failpoints)
+    budgets: Callable[[datetime], Mapping[int, float]] = field(default=lambda _: {})

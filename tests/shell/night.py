@@ -71,7 +71,10 @@ High
 """
 
 
-TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed")
+TABLES = (
+    *("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed"),
+    *("spoken", "breaker", "stranger", "digest", "concern"),
+)
 
 
 class Wire(httpx.BaseTransport):

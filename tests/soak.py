@@ -1,0 +1,13 @@
+"""How large a check is: quick in every run, full in `make soak`."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+_Size = TypeVar("_Size")
+
+
+def size(quick: _Size, full: _Size) -> _Size:
+    """`full` when MUSTER_SOAK is set, `quick` otherwise."""
+    return full if os.environ.get("MUSTER_SOAK") else quick

@@ -22,7 +22,7 @@ _ORDINARY = ((HOUR, 9), (DAY, 27))
 _BRISK, _SPACE = 12, timedelta(minutes=90)
 """After so many in a day, this long between two that do not press: so the rest lasts until the day is over."""
 
-_PUT_BACK = ((MINUTE, 4),)
+_PUT_BACK = ((MINUTE, 6),)
 """How often the same labels are put back on one issue, whoever takes them off (M29)."""
 
 WINDOW = timedelta(minutes=10)

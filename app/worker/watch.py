@@ -23,6 +23,7 @@ from app.store import incidents, outbox, spoken, watching
 from app.store.watching import Concern, Figures
 from app.worker.concerns import OVERDUE
 from app.worker.desk import Desk
+from app.worker.queue import LATE as OLDEST_ALARM
 
 log = structlog.get_logger()
 
@@ -46,7 +47,6 @@ UNPROCESSED = Gauge(
 PARKED = Gauge("muster_parked_deliveries", "Deliveries that nobody could read and that wait for a person")
 DEAD = Gauge("muster_dead_letters", "Orders that the other side refused and that wait for a person")
 OVERDUE_ALARMS = Gauge("muster_overdue_alarms", "Alarms that are due and have not rung")
-MOST_OVERDUE = Gauge("muster_most_overdue_seconds", "How late the most overdue alarm is")
 BREAKER = Gauge("muster_breaker_open", "Issues on which comments are held back")
 BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
 CONCERN = Gauge("muster_concern", "1 while the audit finds this wrong", ["name"])
@@ -88,7 +88,7 @@ def measure(desk: Desk) -> None:
     PARKED.set(found.parked)
     DEAD.set(found.dead)
     OVERDUE_ALARMS.set(found.overdue)
-    MOST_OVERDUE.set(found.most_overdue.total_seconds())
+    OLDEST_ALARM.set(found.most_overdue.total_seconds())
     BREAKER.set(found.held)
     for name in {*NAMES, *named}:
         CONCERN.labels(name).set(name in named)

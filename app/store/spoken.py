@@ -43,23 +43,26 @@ def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
     )
 
 
-def hold(db: Db, lane: Lane, until: datetime) -> bool:
+def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
     """Comments are held back until then; whether they were not before."""
-    known = db.execute(
-        "SELECT 1 FROM breaker WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
-    ).fetchone()
+    known = held_until(db, lane, now)
     db.execute(
         "INSERT INTO breaker (repo_id, number, until) VALUES (%s, %s, %s)"
-        " ON CONFLICT (repo_id, number) DO UPDATE SET until = greatest(breaker.until, excluded.until)",
+        " ON CONFLICT (repo_id, number) DO UPDATE SET until = excluded.until",
         (lane.repo_id, lane.number, until),
     )
     return known is None
 
 
-def release(db: Db, lane: Lane) -> bool:
-    """Comments are written again; whether they were held back."""
-    gone = db.execute("DELETE FROM breaker WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
-    return gone.rowcount > 0
+def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
+    """A comment was written, and the next may be at `next_at`; whether comments had been held back before."""
+    if next_at > now:
+        changed = db.execute(
+            "UPDATE breaker SET until = %s WHERE repo_id = %s AND number = %s", (next_at, lane.repo_id, lane.number)
+        )
+    else:
+        changed = db.execute("DELETE FROM breaker WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
+    return changed.rowcount > 0
 
 
 def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:

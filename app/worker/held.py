@@ -35,7 +35,7 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
     until = calm.comment_at(said, now, presses=calm.pressing(effects))
     if until > now:
         with desk.database.transaction() as db:
-            if spoken.hold(db, lane, until):
+            if spoken.hold(db, lane, until, now):
                 log.error("comments are held back", incident=str(lane), until=until.isoformat(), of_day=len(said))
                 outbox.put(db, lane, (ShowBoard(),), now)
         raise Held(until, "held back: the issue has had enough comments for now")
@@ -49,7 +49,8 @@ def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
     now = desk.clock()
     with desk.database.transaction() as db:
         spoken.note(db, lane, "comment", posted.id, min(now, posted.created_at))
-        if spoken.release(db, lane):
+        said = spoken.comments(db, lane, now - calm.DAY)
+        if spoken.spoke(db, lane, calm.comment_at(said, now, presses=False), now):
             outbox.put(db, lane, (ShowBoard(),), now)
 
 

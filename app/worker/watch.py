@@ -74,6 +74,7 @@ def unready(desk: Desk) -> list[str]:
 def measure(desk: Desk) -> None:
     """Bring the gauges up to date, for whoever asks: also where no worker is left to do it."""
     now = desk.clock()
+    BUDGET.clear()
     for installation, left in desk.budgets(now).items():
         BUDGET.labels(installation).set(left)
     try:

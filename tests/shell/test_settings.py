@@ -49,6 +49,10 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"MUSTER_LOG": "loud"}, "MUSTER_LOG: 'loud' is none of text, json"),
     ({"FAILPOINT": "after_commit:soon"}, "FAILPOINT: 'after_commit:soon'"),
     ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL: 'api.github.com' is no URL"),
+    (
+        {"MUSTER_HEARTBEAT_URL": "http://monitor.example/x"},
+        "MUSTER_HEARTBEAT_URL: it is no address that begins with https",
+    ),
 ]
 
 

@@ -172,7 +172,8 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
         links=work.links(),
         footer=work.marker({"keys": list(waiting)}),
     )
-    strangers.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
+    if not any(isinstance(effect, Mend) for effect in waiting.values()):  # a fault of the policy is nobody's report
+        strangers.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
     url = _comment(work, body, list(waiting.values())).url
     return {**said, **dict.fromkeys(waiting, url)}
 

@@ -27,7 +27,7 @@ def bare(database: Database) -> Iterator[Night]:
 
 
 def opens(tonight: Night) -> int:
-    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    number = tonight.github.person("ada").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     return number
 

@@ -41,11 +41,9 @@ from app.worker.queue import Queue
 from app.worker.rebuild import rebuild as rebuild_one
 from app.worker.rebuild import repositories
 from app.worker.reconcile import Reconciler
+from app.worker.watch import Watch, measure, unready
 
 Clock = Callable[[], datetime]
-
-_SILENT = timedelta(seconds=30)
-"""A worker that has not been heard for so long is not working (reliability, G1)."""
 
 _LAST_WORDS = 28.0
 """Seconds after a signal in which a process is gone (reliability, B8)."""
@@ -163,16 +161,19 @@ def serve(built: House, *, web: bool, work: bool) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     served = door(built, queue) if web else None
+    watch = Watch(built.desk, wake=queue.wake, url=built.settings.heartbeat_url)
     if served is not None:
         log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
     try:
         if work and not web and hasattr(os, "nice"):
             os.nice(_MODEST)  # on one machine, GitHub's ten seconds go before our own work
         if work:
+            watch.start()
             queue.run()
         else:
             stopped.wait()
     finally:
+        watch.stop()
         if served is not None:
             served.stop()
         queue.close()
@@ -198,6 +199,7 @@ def door(built: House, queue: Queue) -> Served:
         desk.clock,
         delivered=queue.delivered,
         ready=lambda: unready(desk),
+        measure=lambda: measure(desk),
         failpoints=desk.failpoints,
     )
     # A little more than the largest delivery, so that the door itself can say 413.
@@ -223,15 +225,6 @@ def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
         numbers = [issue] if issue else built.desk.tracker(repository).incidents(policy.policy.labels.incident)
         for number in numbers:
             yield f"{repository.name}#{number} {rebuild_one(built.desk, repository, number) or 'is no incident'}"
-
-
-def unready(desk: Desk) -> str:
-    """Why no work is done, in words; empty: a worker has been heard lately."""
-    with desk.database.transaction() as db:
-        row = db.execute("SELECT max(last_heartbeat) AS heard FROM procrastinate_workers").fetchone()
-    if row is None or row["heard"] is None or desk.clock() - row["heard"] > _SILENT:
-        return "no worker has been heard for 30 seconds"
-    return ""
 
 
 def logging_to_stderr(how: str) -> None:

@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[], int]
     if words[:1] == ["policy"]:
         run = partial(_policy, words[1:])
+    elif words[:1] in (["inbox"], ["outbox"]):
+        run = partial(_set_aside, words)
     else:
         options = _parser().parse_args(words)
         run = partial(options.run, options)
@@ -61,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--form", required=True, type=Path, metavar="FORM.yml")
     parse.add_argument("body", type=Path, metavar="BODY.md")
     command("policy", "check, explain, simulate, compare and replay policy files", _usage(parser))
+    command("inbox", "look after deliveries that nobody could read", _usage(parser))
+    command("outbox", "look after orders that were refused for good", _usage(parser))
     running = command("run", "one run inside GitHub Actions", _usage(parser))
     runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
@@ -112,6 +116,15 @@ def _policy(words: Sequence[str]) -> int:
     from app import policy_commands
 
     return policy_commands.main(words, _now)
+
+
+def _set_aside(words: Sequence[str]) -> int:
+    """The commands of `muster inbox` and `muster outbox` have a file, and a parser, of their own."""
+    from app import house, set_aside, settings
+
+    options = set_aside.parsed(words)
+    with house.database(settings.read()) as opened:
+        return set_aside.run(options, set_aside.Outside(opened, _now))
 
 
 def _text(path: Path) -> str:

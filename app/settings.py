@@ -36,6 +36,8 @@ class Settings:
     """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
     channels: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What `env:NAME` may stand for where a policy names a channel, by the name: addresses and secrets."""
+    heartbeat_url: str = field(default="", repr=False)
+    """Who is told every minute that all is well: such addresses are secrets.  Empty: nobody."""
     failpoint: str = ""
     pull: bool = False
     """Deliveries are fetched from GitHub's list, and none come in at the door."""
@@ -64,6 +66,7 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
         paced=_one_of(found, "MUSTER_PACE", ("github", "free")) == "github",
         feeds=_feeds(found),
         channels=_channels(found),
+        heartbeat_url=_heartbeat(found),
         failpoint=_failpoint(found),
         pull=_one_of(found, "MUSTER_PULL", ("0", "1")) == "1",
         pull_seconds=max(1, _number(found, "MUSTER_PULL_SECONDS", 5, most=300)),
@@ -124,6 +127,13 @@ def _url(found: Mapping[str, str], name: str, default: str) -> str:
     if text and not text.startswith(("https://", "http://")):
         raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
     return text.rstrip("/")
+
+
+def _heartbeat(found: Mapping[str, str]) -> str:
+    text = found.get("MUSTER_HEARTBEAT_URL", "")
+    if text and not text.startswith("https://"):
+        raise SettingsFault("MUSTER_HEARTBEAT_URL: it is no address that begins with https://")
+    return text
 
 
 _OURS = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SMTP_", "PAGERDUTY_")

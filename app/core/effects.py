@@ -143,3 +143,8 @@ class SetLabels(Effect):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowBoard(Effect):
     """Show the incident as it is now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowDigest(Effect):
+    """Show, in one comment, the incidents of people without rights that notify nobody themselves for now."""

@@ -49,21 +49,40 @@ _OWED = 20
 """So many things are listed that have to be true before the closing."""
 
 
-def board(incident: Incident, policy: Policy, now: datetime, *, links: Mapping[str, str], footer: str) -> str:
+def board(
+    incident: Incident,
+    policy: Policy,
+    now: datetime,
+    *,
+    links: Mapping[str, str],
+    footer: str,
+    concerns: Sequence[str] = (),
+    quiet: bool = False,
+) -> str:
     """The text of the board as of `now`, never longer than GitHub takes.
 
     `links` are the addresses of our own comments, by the key of the event or effect that they answer.  `footer` is the
-    end of the text, unchanged.
+    end of the text, unchanged.  `concerns` are sentences about what does not work as it should; `quiet`: it notifies
+    nobody.
     """
     body, policy = Markdown(), rules(policy, incident)
     for rows in _ROWS:
-        body = _body(incident, policy, now, links, rows)
+        body = _body(incident, policy, now, links, rows, concerns=concerns, quiet=quiet)
         if fits(body, footer):
             break
     return signed(body, footer)
 
 
-def _body(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str], rows: int) -> Markdown:
+def _body(
+    incident: Incident,
+    policy: Policy,
+    now: datetime,
+    links: Mapping[str, str],
+    rows: int,
+    *,
+    concerns: Sequence[str],
+    quiet: bool,
+) -> Markdown:
     day = now.date()
     shown = incident.timeline[len(incident.timeline) - rows :] if rows < len(incident.timeline) else incident.timeline
     running, decided = _deadlines(incident, policy, now)
@@ -74,12 +93,13 @@ def _body(incident: Incident, policy: Policy, now: datetime, links: Mapping[str,
         title=said(incident.title),
         glance=_glance(incident, policy, now),
         left=incident.left,
+        concerns=[said(concern, 300) for concern in concerns],
         deadlines=running,
         decided=decided,
         decided_title=_decided_title(decided),
         now=utc(now, day=day),
         as_of=moment(now, policy.zone),
-        facts=list(_facts(incident, policy, now, links)),
+        facts=list(_facts(incident, policy, now, links, quiet=quiet)),
         update=_latest_update(incident, policy, links, day),
         owed=list(_owed(incident, policy)),
         timeline=[
@@ -143,10 +163,12 @@ Fact = tuple[str, Sequence[Markdown]]
 """A name and what is known under it; several answers become a list."""
 
 
-def _facts(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
+def _facts(
+    incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str], *, quiet: bool
+) -> Iterator[Fact]:
     report, day = incident.report, now.date()
     if incident.status.open:
-        yield "On call", [_on_call(incident, policy, now)]
+        yield "On call", [_on_call(incident, policy, now, quiet=quiet)]
         yield from _places(incident, policy)
     yield from _ladder(incident, policy, now, links)
     if report.summary.strip():
@@ -177,12 +199,12 @@ def _times(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]:
         yield "Reopened", [safe(count(incident.reopened, "time"))]
 
 
-def _on_call(incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    """The one person whom the creation of the board notifies, as long as nobody has taken the incident."""
+def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) -> Markdown:
+    """The one person whom the creation of the board notifies, unless it is `quiet` or somebody has taken the incident."""
     named = people_of((ON_CALL,), policy, now)
     if not named:
         return facts.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
-    first = mention(named[0]) if incident.status is Status.TRIGGERED else person(named[0])
+    first = mention(named[0]) if incident.status is Status.TRIGGERED and not quiet else person(named[0])
     asked = md("{}, then {}", first, people(named[1:])) if named[1:] else first
     return md("{}{}", asked, _hand_off(policy, now))
 

@@ -111,8 +111,8 @@ def of_lane(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
 def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
     """The end of a delivery: `taken`, `ignored` (nothing for us) or `parked` (nobody can read it)."""
     db.execute(
-        "UPDATE delivery SET state = %s, note = %s WHERE hook = %s AND guid = %s",
-        (state, note[:500], delivery.hook, delivery.guid),
+        "UPDATE delivery SET state = %s, note = %s, tries = tries + %s::boolean::integer WHERE hook = %s AND guid = %s",
+        (state, note[:500], state == "parked", delivery.hook, delivery.guid),
     )
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import LiteralString
 
-from app.core.effects import Effect, SetLabels, ShowBoard
+from app.core.effects import Effect, SetLabels, ShowBoard, ShowDigest
 from app.ports import Lane
 from app.store.codec import effect_from, effect_json, kind_of
 from app.store.database import Db
 
-_SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board"}
+_SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
 
 
 class Overtaken(Exception):
@@ -234,3 +234,19 @@ def states(db: Db) -> list[tuple[Lane, str, str]]:
         "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
     ).fetchall()
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
+
+
+def put_off(db: Db, order: Order, not_before: datetime, note: str) -> None:
+    """It was not tried after all: nothing was sent, and it waits until then."""
+    db.execute(
+        "UPDATE outbox SET state = %s, attempts = attempts - 1, not_before = %s, note = %s"
+        " WHERE repo_id = %s AND number = %s AND key = %s",
+        (
+            "trying" if order.tried else "waiting",
+            not_before,
+            note,
+            order.lane.repo_id,
+            order.lane.number,
+            order.key,
+        ),
+    )

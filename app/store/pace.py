@@ -99,6 +99,12 @@ def standings(db: Db, now: datetime) -> list[Standing]:
     return [_standing(row, now) for row in rows]
 
 
+def left(db: Db, now: datetime) -> dict[int, float]:
+    """The part of GitHub's hourly budget that is left, from 0 to 1, by installation; one whose hour is over is not known."""
+    known = ((one.installation, one.budget) for one in standings(db, now))
+    return {installation: at.left / at.limit for installation, at in known if at and at.limit and now < at.reset}
+
+
 def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
     """The incidents with something to do by `now`, the most severe first: of each installation the first `most`.
 

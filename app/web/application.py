@@ -19,11 +19,12 @@ def application(
     clock: Callable[[], datetime],
     *,
     delivered: Callable[[], None] = lambda: None,
-    ready: Callable[[], str] = lambda: "",
+    ready: Callable[[], Sequence[str]] = lambda: (),
+    measure: Callable[[], None] = lambda: None,
     failpoints: Failpoints | None = None,
 ) -> Flask:
     """Everything that answers over HTTP."""
     flask = Flask("muster", static_folder=None)
     flask.register_blueprint(webhook(Door(database, secrets, clock, delivered, failpoints or Failpoints())))
-    flask.register_blueprint(health(database, ready))
+    flask.register_blueprint(health(database, ready, measure))
     return flask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 from flask import Blueprint, Response, jsonify
@@ -11,8 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app.store.database import Database
 
 
-def health(database: Database, ready: Callable[[], str]) -> Blueprint:
-    """`ready` says in words why no work is done; empty: all is well."""
+def health(database: Database, ready: Callable[[], Sequence[str]], measure: Callable[[], None]) -> Blueprint:
+    """`ready` says in words why no work is done, a sentence each; empty: all is well.  `measure` brings the gauges up to
+    date."""
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
@@ -24,13 +25,16 @@ def health(database: Database, ready: Callable[[], str]) -> Blueprint:
         try:
             with database.transaction() as db:
                 db.execute("SELECT 1")
+            reasons = ready()
         except psycopg.Error:
-            return jsonify(status="not ready", reason="the database does not answer"), 503
-        reason = ready()
-        return (jsonify(status="not ready", reason=reason), 503) if reason else (jsonify(status="ready"), 200)
+            reasons = ["the database does not answer"]
+        if not reasons:
+            return jsonify(status="ready"), 200
+        return jsonify(status="not ready", reason="; ".join(reasons)), 503
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
+        measure()
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
     return blueprint

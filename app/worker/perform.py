@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from app.core.effects import (
     Reply,
     SetLabels,
     ShowBoard,
+    ShowDigest,
 )
 from app.core.events import Left, PostmortemOpened
 from app.core.incident import Incident
@@ -38,9 +39,10 @@ from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.database import Db
 from app.store.outbox import Order, Overtaken
-from app.worker import memory
+from app.worker import concerns, held, memory, strangers
 from app.worker.desk import Desk
 from app.worker.fence import Fence
+from app.worker.held import Held
 from app.worker.patience import backoff, exhausted
 from app.worker.take import happened
 
@@ -84,7 +86,9 @@ class _Work:
         found: dict[str, Comment] = {}
         for comment in self.tracker.comments(self.lane.number, since):
             content = self.desk.signer.read(self.lane, comment) or {}
-            found |= dict.fromkeys(wanted.intersection(content.get("keys", ())), comment)
+            if ours := wanted.intersection(content.get("keys", ())):
+                held.spoke(self.desk, self.lane, comment)
+                found |= dict.fromkeys(ours, comment)
         return found
 
 
@@ -138,12 +142,16 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
     orders, tracker = fence.orders, desk.tracker(repository).urgent(stored.incident.severity).guarded(fence.check)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
     policy = rules(force.policy, stored.incident)
+    strangers.confirm(desk, lane, stored.incident)
     work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, force.told_as)
     desk.failpoints.reach("before_post")
     try:
         urls = _carry_out(work, orders)
-    except NotYet as held:
-        return _held(desk, orders, held)
+    except NotYet as yet:
+        return _in_line(desk, orders, yet)
+    except Held as until:
+        held.put_off(desk, orders, until)
+        return True
     except DeliveryFailed as failed:
         return _failed(desk, lane, orders, failed)
     desk.failpoints.reach("after_post_before_mark")
@@ -182,8 +190,14 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
         links=work.links(),
         footer=work.marker({"keys": list(waiting)}),
     )
-    url = work.tracker.comment(work.lane.number, body).url
+    if not any(isinstance(effect, Mend) for effect in waiting.values()):  # a fault of the policy is nobody's report
+        strangers.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
+    url = _comment(work, body, list(waiting.values())).url
     return {**said, **dict.fromkeys(waiting, url)}
+
+
+def _comment(work: _Work, body: str, effects: Sequence[Effect]) -> Comment:
+    return held.comment(work.desk, work.tracker, work.lane, body, effects)
 
 
 def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
@@ -209,11 +223,12 @@ def _reply(work: _Work, order: Order) -> str:
     else:
         assert isinstance(effect, Reply)
         body = reply(effect, footer=footer)
-    return work.tracker.comment(work.lane.number, body).url
+    return _comment(work, body, [effect]).url
 
 
 def _set_labels(work: _Work, order: Order) -> str:
     assert isinstance(order.effect, SetLabels)
+    held.sets(work.desk, work.lane, order.effect.labels)
     with work.desk.database.transaction() as db:
         carried, doubted = incidents.labels(db, work.lane), incidents.labels_doubted(db, work.lane)
     if doubted:
@@ -228,8 +243,16 @@ def _set_labels(work: _Work, order: Order) -> str:
 
 def _show_board(work: _Work, order: Order) -> str:
     """Edited in place; posted anew only where there is none (any more)."""
-    footer = work.marker(memory.content(work.incident))
-    body = board(work.incident, work.policy, work.desk.clock(), links=work.links(), footer=footer)
+    now = work.desk.clock()
+    body = board(
+        work.incident,
+        work.policy,
+        now,
+        links=work.links(),
+        footer=work.marker(memory.content(work.incident)),
+        concerns=concerns.of_lane(work.desk, work.lane, now),
+        quiet=strangers.waits(work.desk, work.lane),
+    )
     comment = work.board_id
     if comment is None and (there := work.marked([order], memory.BOARD).get(memory.BOARD)):
         comment = there.id
@@ -241,7 +264,7 @@ def _show_board(work: _Work, order: Order) -> str:
             _found_board(work, None)
         else:
             return ""
-    posted = work.tracker.comment(work.lane.number, body)
+    posted = _comment(work, body, [order.effect])
     _found_board(work, posted)
     return posted.url
 
@@ -249,6 +272,20 @@ def _show_board(work: _Work, order: Order) -> str:
 def _found_board(work: _Work, comment: Comment | None) -> None:
     with work.desk.database.transaction() as db:
         incidents.posted_board(db, work.lane, comment.id if comment else None, comment.url if comment else "")
+
+
+def _show_digest(work: _Work, order: Order) -> str:
+    """Posted once a window, and edited after that."""
+    found = strangers.digest_of(work.desk, work.lane)
+    if found is None:
+        return ""  # another issue has it by now
+    key = strangers.key_of(found.began_at)
+    if found.comment is None and (there := work.marked([order], key).get(key)):
+        strangers.found_digest(work.desk, found, there)
+        found = replace(found, comment=there.id)
+    footer = work.marker({"keys": [key]})
+    posted = strangers.show(work.desk, work.tracker, found, work.incident, work.policy, footer)
+    return posted.url if posted else ""
 
 
 def _react(work: _Work, order: Order) -> str:
@@ -299,19 +336,20 @@ _WAYS: dict[type[Effect], Callable[[_Work, Order], str]] = {
     Help: _reply,
     SetLabels: _set_labels,
     ShowBoard: _show_board,
+    ShowDigest: _show_digest,
     React: _react,
     Assign: _assign,
     OpenPostmortem: _open_postmortem,
 }
 
 
-def _held(desk: Desk, orders: Sequence[Order], held: NotYet) -> bool:
+def _in_line(desk: Desk, orders: Sequence[Order], yet: NotYet) -> bool:
     """Not yet: its turn comes later, however often it has been held back."""
-    until = desk.clock() + timedelta(seconds=held.retry_after or 0.0)
-    log.debug("held back", incident=str(orders[0].lane), keys=[order.key for order in orders], reason=str(held))
+    until = desk.clock() + timedelta(seconds=yet.retry_after or 0.0)
+    log.debug("held back", incident=str(orders[0].lane), keys=[order.key for order in orders], reason=str(yet))
     with desk.database.transaction() as db:
         for order in orders:
-            outbox.held(db, order, until, str(held), begun=isinstance(order.effect, OpenPostmortem))
+            outbox.held(db, order, until, str(yet), begun=isinstance(order.effect, OpenPostmortem))
     return False
 
 
@@ -324,8 +362,11 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
     )
     with desk.database.transaction() as db:
         for order in orders:
-            if never:
+            if isinstance(failed, Gone) and isinstance(order.effect, React):
+                outbox.done(db, order, state="moot")  # the comment was deleted, and nobody misses the thumb below it
+            elif never:
                 outbox.dead(db, order, str(failed))
+                log.error("set aside for a person", incident=str(lane), key=order.key, reason=str(failed))
             else:
                 wait = max(failed.retry_after or 0.0, backoff(order.attempts + 1, f"{lane} {order.key}", _FIRST))
                 outbox.later(

@@ -16,7 +16,7 @@ from app.github.history import assigned
 from app.github.inbound import Happened, labels_of
 from app.github.past import told, with_rights
 from app.ports import Comment, Lane, Pull, Repository
-from app.store import inbox, incidents, messages, outbox
+from app.store import inbox, incidents, messages, outbox, spoken
 from app.store.database import Db
 from app.worker import memory
 from app.worker.desk import Desk
@@ -61,6 +61,7 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
             incidents.posted_board(db, lane, board.id, board.url)
             outbox.said(db, lane, "show/board", board.url)
         for comment, marker in ours:
+            spoken.note(db, lane, "comment", comment.id, comment.created_at)
             _already_said(db, lane, comment, marker, force)
         _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
         _not_worth_saying(db, lane, stored.incident, force, now)

@@ -72,7 +72,10 @@ High
 """
 
 
-TABLES = ("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed", "pace")
+TABLES = (
+    *("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed"),
+    *("pace", "reconciled", "spoken", "breaker", "stranger", "digest", "concern"),
+)
 
 
 class Wire(httpx.BaseTransport):

@@ -47,11 +47,33 @@ def muster(*words: str, folder: Path, **environment: str) -> subprocess.Complete
 def test_help_names_every_command(tmp_path: Path) -> None:
     done = muster("--help", folder=tmp_path)
     assert done.returncode == 0
-    for command in ("serve", "web", "worker", "demo", "parse-form", "policy", "rebuild", "state", "db"):
+    for command in (
+        "serve",
+        "web",
+        "worker",
+        "demo",
+        "parse-form",
+        "policy",
+        "inbox",
+        "outbox",
+        "rebuild",
+        "state",
+        "db",
+    ):
         assert f"\n    {command}" in done.stdout
 
 
-WRONG = (["nonsense"], [], ["policy"], ["parse-form"], ["db", "drop"], ["rebuild", "--issue", "x"], ["serve", "--loud"])
+WRONG = (
+    ["nonsense"],
+    [],
+    ["policy"],
+    ["parse-form"],
+    ["db", "drop"],
+    ["rebuild", "--issue", "x"],
+    ["serve", "--loud"],
+    ["inbox"],
+    ["outbox", "retry", "x"],
+)
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)

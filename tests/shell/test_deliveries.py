@@ -346,7 +346,7 @@ def test_m17_only_our_own_markers_count(tonight: Night) -> None:
     for text in list(forgeries(tonight, number)):
         tonight.github.person("ada").comments(tonight.shop, number, text)
     assert tonight.said(number) == real
-    other = tonight.github.person("stranger").opens(tonight.shop, "Another one", SEV1, ["incident"])
+    other = tonight.github.person("mona").opens(tonight.shop, "Another one", SEV1, ["incident"])
     tonight.later()
     stolen = next(c for c in tonight.shop.issue(number).comments if "escalate" in str(c.body) or c.author.kind == "Bot")
     theirs = next(

@@ -174,7 +174,7 @@ def test_without_a_database_nothing_is_accepted() -> None:
 
 
 def test_ready_when_somebody_works(database: Database) -> None:
-    with standing(database, (SECRET,), ready=lambda: "no worker has been heard") as door:
+    with standing(database, (SECRET,), ready=lambda: ["no worker has been heard"]) as door:
         assert door.client.get("/readyz").json() == {"status": "not ready", "reason": "no worker has been heard"}
     with standing(database, (SECRET,)) as door:
         assert door.client.get("/readyz").json() == {"status": "ready"}

@@ -26,8 +26,8 @@ def bare(database: Database) -> Iterator[Night]:
         yield found
 
 
-def opens(tonight: Night) -> int:
-    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+def opens(tonight: Night, by: str = "stranger") -> int:
+    number = tonight.github.person(by).opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     return number
 
@@ -62,7 +62,7 @@ def test_a_file_that_is_added_holds_at_once(bare: Night) -> None:
 
 
 def test_a_faulty_file_changes_nothing_and_is_told_once(tonight: Night) -> None:
-    number, other = opens(tonight), opens(tonight)
+    number, other = opens(tonight, by="ada"), opens(tonight, by="ada")
     pushes(tonight, FAULTY)
     assert people_of(("on-call",), in_force(tonight).policy, tonight.clock()) == ("mona", "hubot")
     (found,) = told(tonight)

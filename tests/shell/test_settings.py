@@ -50,6 +50,10 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"MUSTER_PACE": "fast"}, "MUSTER_PACE: 'fast' is none of github, free"),
     ({"FAILPOINT": "after_commit:soon"}, "FAILPOINT: 'after_commit:soon'"),
     ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL: 'api.github.com' is no URL"),
+    (
+        {"MUSTER_HEARTBEAT_URL": "http://monitor.example/x"},
+        "MUSTER_HEARTBEAT_URL: it is no address that begins with https",
+    ),
 ]
 
 

@@ -1,0 +1,38 @@
+"""One comment for many incidents that notify nobody themselves, because nobody with rights has confirmed them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from app.core.incident import Incident
+from app.core.policy import Policy
+from app.render import facts
+from app.render.markdown import joined, link, md, mention, person, rendered, said, signed
+from app.render.words import count, moment
+
+_LISTED = 60
+_MENTIONED = 40
+
+
+def digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: datetime, *, footer: str) -> str:
+    """The comment for those that wait, which are shown with who reported them; `to` are called by name."""
+    body = rendered(
+        "digest",
+        called=joined(map(mention, to[:_MENTIONED]), " "),
+        count=count(len(waiting), "more report"),
+        people=count(len({each.opened_by for each in waiting}), "person", "people"),
+        rows=[
+            md(
+                "{} {}: {}, by {}",
+                link(md("#{}", each.number), each.url),
+                facts.severity(each, policy),
+                said(each.title, 80),
+                person(each.opened_by),
+            )
+            for each in waiting[:_LISTED]
+        ],
+        more=max(0, len(waiting) - _LISTED),
+        now=moment(now, policy.zone),
+    )
+    return signed(body, footer)

@@ -1,0 +1,79 @@
+"""What was said on an issue of late, and where comments are held back."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from app.ports import Lane
+from app.store.database import Db
+
+What = Literal["comment", "labels"]
+
+_KEPT = timedelta(days=1)
+
+
+def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
+    """When a comment was written after then, the earliest first."""
+    rows = db.execute(
+        "SELECT at FROM spoken WHERE repo_id = %s AND number = %s AND what = 'comment' AND at > %s ORDER BY at",
+        (lane.repo_id, lane.number, since),
+    ).fetchall()
+    return [row["at"] for row in rows]
+
+
+def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
+    """When the same labels were set after then, the earliest first."""
+    rows = db.execute(
+        "SELECT at FROM spoken"
+        " WHERE repo_id = %s AND number = %s AND what = 'labels' AND which = %s AND at > %s ORDER BY at",
+        (lane.repo_id, lane.number, which, since),
+    ).fetchall()
+    return [row["at"] for row in rows]
+
+
+def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
+    """It was said.  `which` is the id of the comment, which counts once, or a digest of the labels."""
+    db.execute(
+        "DELETE FROM spoken WHERE repo_id = %s AND number = %s AND at < %s", (lane.repo_id, lane.number, at - _KEPT)
+    )
+    db.execute(
+        "INSERT INTO spoken (repo_id, number, what, which, at) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (lane.repo_id, lane.number, what, which, at),
+    )
+
+
+def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
+    """Comments are held back until then; whether they were not before."""
+    known = held_until(db, lane, now)
+    db.execute(
+        "INSERT INTO breaker (repo_id, number, until) VALUES (%s, %s, %s)"
+        " ON CONFLICT (repo_id, number) DO UPDATE SET until = excluded.until",
+        (lane.repo_id, lane.number, until),
+    )
+    return known is None
+
+
+def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
+    """A comment was written, and the next may be at `next_at`; whether comments had been held back before."""
+    if next_at > now:
+        changed = db.execute(
+            "UPDATE breaker SET until = %s WHERE repo_id = %s AND number = %s", (next_at, lane.repo_id, lane.number)
+        )
+    else:
+        changed = db.execute("DELETE FROM breaker WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
+    return changed.rowcount > 0
+
+
+def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
+    """Until when comments are held back there; None: they are not."""
+    row = db.execute(
+        "SELECT until FROM breaker WHERE repo_id = %s AND number = %s AND until > %s", (lane.repo_id, lane.number, now)
+    ).fetchone()
+    return row["until"] if row else None
+
+
+def held(db: Db, now: datetime) -> list[Lane]:
+    """The incidents whose comments are held back."""
+    rows = db.execute("SELECT repo_id, number FROM breaker WHERE until > %s ORDER BY 1, 2", (now,)).fetchall()
+    return [Lane(row["repo_id"], row["number"]) for row in rows]

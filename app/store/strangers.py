@@ -1,0 +1,130 @@
+"""Incidents of people without rights that nobody has confirmed: which of them notified people, and which wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.core.calm import Asking
+from app.core.incident import Incident
+from app.ports import Lane
+from app.store.codec import incident_from
+from app.store.database import Db
+
+_WAITS = timedelta(hours=1)
+"""One that waits and has not asked for so long waits no more: it was closed, or went away."""
+
+
+UNCONFIRMED = "waits until somebody with rights has confirmed the incident, or few others wait"
+"""Why an order of theirs is put off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The comment that tells of those that wait, on the issue of `lane`; `comment` None: it is still to be posted."""
+
+    lane: Lane
+    began_at: datetime
+    comment: int | None
+
+
+def lock(db: Db, repo_id: int) -> None:
+    """One at a time, until the transaction ends: two workers must not both be the third."""
+    db.execute("SELECT 1 FROM repository WHERE repo_id = %s FOR UPDATE", (repo_id,))
+
+
+def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]:
+    """Those that asked or notified after `since`, or still wait."""
+    rows = db.execute(
+        "SELECT number, login, said_at FROM stranger"
+        " WHERE repo_id = %s AND (asked_at > %s OR said_at > %s OR (held AND asked_at > %s)) ORDER BY number",
+        (repo_id, since, since, now - _WAITS),
+    ).fetchall()
+    return [Asking(row["number"], row["login"], row["said_at"]) for row in rows]
+
+
+def said_key(db: Db, lane: Lane) -> str:
+    """The notice that it was last let through for; empty: none yet."""
+    row = db.execute(
+        "SELECT said_key FROM stranger WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+    ).fetchone()
+    return row["said_key"] if row else ""
+
+
+def let_through(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None:
+    db.execute(
+        "INSERT INTO stranger (repo_id, number, login, asked_at, said_at, said_key, held)"
+        " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
+        " asked_at = excluded.asked_at, said_at = excluded.said_at, said_key = excluded.said_key, held = false",
+        (lane.repo_id, lane.number, login, now, now, key),
+    )
+
+
+def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
+    """It waits; whether it did not before."""
+    known = held(db, lane)
+    db.execute(
+        "INSERT INTO stranger (repo_id, number, login, asked_at, held) VALUES (%s, %s, %s, %s, true)"
+        " ON CONFLICT (repo_id, number) DO UPDATE SET asked_at = excluded.asked_at, held = true",
+        (lane.repo_id, lane.number, login, now),
+    )
+    return not known
+
+
+def held(db: Db, lane: Lane) -> bool:
+    """Whether that incident waits."""
+    row = db.execute(
+        "SELECT 1 FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number)
+    ).fetchone()
+    return row is not None
+
+
+def unheard(db: Db, lane: Lane) -> bool:
+    """Whether that incident waits, and has not notified anybody before."""
+    row = db.execute(
+        "SELECT 1 FROM stranger WHERE repo_id = %s AND number = %s AND held AND said_at IS NULL",
+        (lane.repo_id, lane.number),
+    ).fetchone()
+    return row is not None
+
+
+def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incident]:
+    """Those that wait and did not notify anybody after `since`, the oldest first."""
+    rows = db.execute(
+        "SELECT i.state FROM stranger s JOIN incident i USING (repo_id, number)"
+        " WHERE s.repo_id = %s AND s.held AND s.asked_at > %s AND coalesce(s.said_at <= %s, true) ORDER BY number",
+        (repo_id, now - _WAITS, since),
+    ).fetchall()
+    return [incident_from(row["state"]) for row in rows]
+
+
+def confirm(db: Db, lane: Lane, now: datetime) -> None:
+    """Somebody with rights has it: what waited may be said at once."""
+    gone = db.execute("DELETE FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number))
+    if gone.rowcount:
+        db.execute(
+            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
+            " AND not_before > %s AND note = %s",
+            (now, lane.repo_id, lane.number, now, UNCONFIRMED),
+        )
+
+
+def digest(db: Db, repo_id: int) -> Digest | None:
+    row = db.execute("SELECT number, began_at, comment FROM digest WHERE repo_id = %s", (repo_id,)).fetchone()
+    return Digest(Lane(repo_id, row["number"]), row["began_at"], row["comment"]) if row else None
+
+
+def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
+    """A new digest, on that issue."""
+    db.execute(
+        "INSERT INTO digest (repo_id, number, began_at) VALUES (%s, %s, %s) ON CONFLICT (repo_id)"
+        " DO UPDATE SET number = excluded.number, began_at = excluded.began_at, comment = NULL",
+        (lane.repo_id, lane.number, now),
+    )
+
+
+def posted_digest(db: Db, lane: Lane, began_at: datetime, comment: int | None) -> None:
+    db.execute(
+        "UPDATE digest SET comment = %s WHERE repo_id = %s AND number = %s AND began_at = %s",
+        (comment, lane.repo_id, lane.number, began_at),
+    )

@@ -1,0 +1,147 @@
+"""How it goes, in numbers, and what the audit found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.core.incident import Incident
+from app.ports import Lane
+from app.store import spoken
+from app.store.codec import incident_from
+from app.store.database import Db, migrations
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`silence` is how long no worker has been heard; None: none was ever heard, or all have left."""
+
+    unprocessed: timedelta
+    overdue: int
+    most_overdue: timedelta
+    parked: int
+    dead: int
+    held: int
+    silence: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something that is wrong; `sentence` can be shown, `about` are the incidents it concerns."""
+
+    name: str
+    sentence: str
+    about: tuple[Lane, ...] = ()
+
+
+def figures(db: Db, now: datetime) -> Figures:
+    row = db.execute(
+        "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('new', 'sorted')) AS oldest,"
+        " (SELECT count(*) FROM delivery WHERE state = 'parked') AS parked,"
+        " (SELECT count(*) FROM alarm WHERE due < %(now)s) AS overdue,"
+        " (SELECT min(due) FROM alarm WHERE due < %(now)s) AS most_overdue,"
+        " (SELECT max(last_heartbeat) FROM procrastinate_workers) AS heard",
+        {"now": now},
+    ).fetchone()
+    assert row is not None
+    return Figures(
+        unprocessed=_since(row["oldest"], now),
+        overdue=row["overdue"],
+        most_overdue=_since(row["most_overdue"], now),
+        parked=row["parked"],
+        dead=len(dead(db)),
+        held=len(spoken.held(db, now)),
+        silence=_since(row["heard"], now) if row["heard"] else None,
+    )
+
+
+def dead(db: Db) -> list[Lane]:
+    """The incident of each order that was set aside; an issue that is out of reach wants nothing any more."""
+    rows = db.execute(
+        "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
+        " WHERE o.state = 'dead' AND coalesce(i.state->>'left', '') = '' ORDER BY o.position"
+    ).fetchall()
+    return [Lane(row["repo_id"], row["number"]) for row in rows]
+
+
+def dead_of(db: Db, lane: Lane) -> int:
+    """How many orders of that incident were set aside."""
+    row = db.execute(
+        "SELECT count(*) AS many FROM outbox WHERE repo_id = %s AND number = %s AND state = 'dead'",
+        (lane.repo_id, lane.number),
+    ).fetchone()
+    return int(row["many"]) if row else 0
+
+
+def newer_than_code(db: Db) -> bool:
+    """Whether a newer version of the code has changed the schema."""
+    row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
+    return row is not None and int(row["number"] or 0) > migrations()[-1][0]
+
+
+def stuck(db: Db, before: datetime) -> list[int]:
+    """The wake-ups that have been waiting or running since before then."""
+    rows = db.execute(
+        "SELECT j.id FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id"
+        " WHERE (j.status, e.type) IN (('todo', 'deferred'), ('doing', 'started')) AND e.at < %s ORDER BY j.id",
+        (before,),
+    ).fetchall()
+    return [row["id"] for row in rows]
+
+
+def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
+    """Every incident that is not closed and within reach."""
+    last = (0, 0)
+    while True:
+        rows = db.execute(
+            "SELECT repo_id, number, state FROM incident WHERE (repo_id, number) > (%s, %s)"
+            " AND state->>'status' <> 'closed' AND state->>'left' = '' ORDER BY repo_id, number LIMIT %s",
+            (*last, _BATCH),
+        ).fetchall()
+        for row in rows:
+            last = (row["repo_id"], row["number"])
+            yield Lane(*last), incident_from(row["state"])
+        if len(rows) < _BATCH:
+            return
+
+
+def concerns(db: Db) -> dict[str, Concern]:
+    """What was wrong when the audit last looked, by name."""
+    rows = db.execute("SELECT name, sentence, about FROM concern").fetchall()
+    return {row["name"]: Concern(row["name"], row["sentence"], tuple(map(_lane, row["about"]))) for row in rows}
+
+
+def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
+    """Make what is stored equal to what was found; the concerns that are new, and those that are over.
+
+    However many look at once, each new one is new for one of them.
+    """
+    db.execute("LOCK TABLE concern IN EXCLUSIVE MODE")
+    known = concerns(db)
+    over = [concern for name, concern in known.items() if name not in found]
+    db.execute("DELETE FROM concern WHERE name = ANY(%s)", ([concern.name for concern in over],))
+    for concern in found.values():
+        db.execute(
+            "INSERT INTO concern (name, sentence, since, about) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET sentence = excluded.sentence, about = excluded.about",
+            (concern.name, concern.sentence, now, [str(lane) for lane in concern.about]),
+        )
+    return [concern for name, concern in found.items() if name not in known], over
+
+
+def about(db: Db, lane: Lane) -> list[str]:
+    """The names of the concerns about that incident."""
+    rows = db.execute("SELECT name FROM concern WHERE %s = ANY(about) ORDER BY name", (str(lane),)).fetchall()
+    return [row["name"] for row in rows]
+
+
+def _lane(text: str) -> Lane:
+    repo_id, _, number = text.partition("#")
+    return Lane(int(repo_id), int(number))
+
+
+def _since(at: datetime | None, now: datetime) -> timedelta:
+    return max(now - at, timedelta()) if at else timedelta()

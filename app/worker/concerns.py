@@ -1,0 +1,40 @@
+"""What does not work as it should on one incident, for its board."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.ports import Lane
+from app.store import spoken, strangers, watching
+from app.worker.desk import Desk
+
+OVERDUE = "overdue"
+
+
+def of_lane(desk: Desk, lane: Lane, now: datetime) -> tuple[str, ...]:
+    """A sentence for each thing that people on that issue should know."""
+    with desk.database.transaction() as db:
+        until, dead = spoken.held_until(db, lane, now), watching.dead_of(db, lane)
+        named, waits = watching.about(db, lane), strangers.unheard(db, lane)
+    return tuple(_sentences(until, dead, late=OVERDUE in named, waits=waits))
+
+
+def _sentences(until: datetime | None, dead: int, *, late: bool, waits: bool) -> list[str]:
+    found = []
+    if until is not None:
+        found.append(
+            f"This issue has had many comments, so further ones are held back until {until:%H:%M} UTC and said together"
+            " then. Escalations go out as long as the limit of the day allows. This board stays up to date."
+        )
+    if waits:
+        found.append(
+            "Nobody is paged for this yet: there are several reports like it. Somebody with rights here can confirm it"
+            " with /ack or /severity."
+        )
+    if dead:
+        found.append(
+            f"{dead} of our messages could not be delivered here. Whoever runs Muster finds them with: muster outbox list"
+        )
+    if late:
+        found.append("An alarm of this incident was late. Whoever runs Muster has been told.")
+    return found

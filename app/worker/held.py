@@ -1,0 +1,76 @@
+"""The breaker: when it is too much, nothing is lost, but it has to wait (reliability, row 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from zlib import crc32
+
+import structlog
+
+from app.core import calm
+from app.core.effects import Effect, Help, Reply, ShowBoard
+from app.ports import Comment, Lane, Tracker
+from app.store import outbox, spoken
+from app.store.outbox import Order
+from app.worker.desk import Desk
+
+log = structlog.get_logger()
+
+
+class Held(Exception):
+    """It may not be said before `until`.  `why` can be shown; empty: nobody needs to hear of it."""
+
+    def __init__(self, until: datetime, why: str = "") -> None:
+        super().__init__(f"held back until {until:%H:%M:%S} UTC")
+        self.until = until
+        self.why = why
+
+
+def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequence[Effect]) -> Comment:
+    """Write one comment for these.  Raises Held while the issue has had enough of ours, and DeliveryFailed."""
+    now = desk.clock()
+    with desk.database.transaction() as db:
+        said = spoken.comments(db, lane, now - calm.DAY)
+    until = calm.comment_at(said, now, presses=calm.pressing(effects))
+    if until > now:
+        with desk.database.transaction() as db:
+            if spoken.hold(db, lane, until, now):
+                log.error("comments are held back", incident=str(lane), until=until.isoformat(), of_day=len(said))
+                outbox.put(db, lane, (ShowBoard(),), now)
+        raise Held(until, "held back: the issue has had enough comments for now")
+    posted = tracker.comment(lane.number, body)
+    spoke(desk, lane, posted)
+    return posted
+
+
+def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
+    """A comment of ours stands there, written now or by an attempt whose outcome nobody had heard."""
+    now = desk.clock()
+    with desk.database.transaction() as db:
+        spoken.note(db, lane, "comment", posted.id, min(now, posted.created_at))
+        said = spoken.comments(db, lane, now - calm.DAY)
+        if spoken.spoke(db, lane, calm.comment_at(said, now, presses=False), now):
+            outbox.put(db, lane, (ShowBoard(),), now)
+
+
+def sets(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
+    """These labels are about to be set.  Raises Held where the same were put back several times in a minute (M29)."""
+    now, which = desk.clock(), crc32("\n".join(sorted(labels)).encode())
+    with desk.database.transaction() as db:
+        until = calm.labels_at(spoken.labels(db, lane, which, now - calm.MINUTE), now)
+        if until <= now:
+            spoken.note(db, lane, "labels", which, now)
+    if until > now:
+        raise Held(until)
+
+
+def put_off(desk: Desk, orders: Sequence[Order], held: Held) -> None:
+    """Say it later, together with what comes until then.  An answer to one person is not worth waiting for."""
+    with desk.database.transaction() as db:
+        for order in orders:
+            if isinstance(order.effect, Reply | Help) and not order.tried:
+                log.warning("reply dropped", incident=str(order.lane), key=order.key)
+                outbox.done(db, order, state="moot")
+            else:
+                outbox.put_off(db, order, held.until, held.why)

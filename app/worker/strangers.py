@@ -1,0 +1,117 @@
+"""Two hundred reports of people without rights must not page two hundred times (M30).
+
+A report alone is believed, whoever wrote it: its page goes out at once.  Where there are many that nobody has confirmed,
+the first ones page and one comment tells of all others.  Rights are what GitHub's permission endpoint says.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from app.core import calm
+from app.core.effects import ShowDigest
+from app.core.events import RESPONDER
+from app.core.incident import Incident
+from app.core.ladder import reached
+from app.core.policy import ON_CALL, Policy
+from app.ports import Comment, DeliveryFailed, Gone, Lane, Tracker
+from app.render import digest
+from app.store import outbox, strangers
+from app.store.database import Db
+from app.worker import held
+from app.worker.desk import Desk
+from app.worker.held import Held
+
+log = structlog.get_logger()
+
+
+def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, key: str) -> None:
+    """Pass, or raise Held where too many that nobody has confirmed notify people.  `key` is that of the first notice.
+
+    Where GitHub does not say who may do what, it passes: an incident more is better than one unheard.
+    """
+    now = desk.clock()
+    if calm.confirmed(incident) or not incident.opened_by:
+        return
+    try:
+        role = desk.authorities.of(tracker, lane.repo_id, incident.opened_by, now)
+    except DeliveryFailed:
+        return
+    if role >= RESPONDER:
+        return
+    with desk.database.transaction() as db:
+        strangers.lock(db, lane.repo_id)
+        if strangers.said_key(db, lane) == key:
+            return  # let through before, and then the post failed
+        recent = strangers.recent(db, lane.repo_id, now - calm.WINDOW, now)
+        until = calm.notify_at(lane.number, incident.opened_by, recent, now)
+        if until <= now:
+            strangers.let_through(db, lane, incident.opened_by, key, now)
+            return
+        if strangers.hold(db, lane, incident.opened_by, now):
+            log.warning("notices wait", incident=str(lane), until=until.isoformat())
+            _show(db, lane, recent, now)
+    raise Held(until, strangers.UNCONFIRMED)
+
+
+def confirm(desk: Desk, lane: Lane, incident: Incident) -> None:
+    """Where somebody with rights has confirmed it, what waited goes out now."""
+    if calm.confirmed(incident):
+        with desk.database.transaction() as db:
+            strangers.confirm(db, lane, desk.clock())
+
+
+def waits(desk: Desk, lane: Lane) -> bool:
+    """Whether this incident notifies nobody for now, and never did."""
+    with desk.database.transaction() as db:
+        return strangers.unheard(db, lane)
+
+
+def key_of(began_at: datetime) -> str:
+    """What the marker of a digest says that it is."""
+    return f"digest/{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def digest_of(desk: Desk, lane: Lane) -> strangers.Digest | None:
+    """The digest that stands, or is to stand, on this issue."""
+    with desk.database.transaction() as db:
+        found = strangers.digest(db, lane.repo_id)
+    return found if found is not None and found.lane == lane else None
+
+
+def show(
+    desk: Desk, tracker: Tracker, found: strangers.Digest, incident: Incident, policy: Policy, footer: str
+) -> Comment | None:
+    """Show the newest list: posted once, which notifies whoever is on call, and edited after that."""
+    now, lane = desk.clock(), found.lane
+    with desk.database.transaction() as db:
+        waiting = strangers.waiting(db, lane.repo_id, found.began_at - calm.WINDOW, now)
+    asked = reached(incident, policy, (ON_CALL,), now)
+    body = digest(waiting, asked.people, policy, now, footer=footer)
+    if found.comment is not None:
+        try:
+            tracker.edit_comment(found.comment, body)
+        except Gone:
+            log.warning("the digest was deleted", incident=str(lane))
+        return None
+    posted = held.comment(desk, tracker, lane, body, (ShowDigest(),))
+    found_digest(desk, found, posted)
+    return posted
+
+
+def found_digest(desk: Desk, found: strangers.Digest, posted: Comment) -> None:
+    """It stands there."""
+    with desk.database.transaction() as db:
+        strangers.posted_digest(db, found.lane, found.began_at, posted.id)
+
+
+def _show(db: Db, lane: Lane, recent: list[calm.Asking], now: datetime) -> None:
+    """Have the digest shown: that of this window, or a new one on the issue that notified people last."""
+    known = strangers.digest(db, lane.repo_id)
+    if known is None or known.began_at <= now - calm.WINDOW:
+        said = [(each.said_at, each.number) for each in recent if each.said_at is not None]
+        known = strangers.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
+        strangers.begin_digest(db, known.lane, now)
+    outbox.put(db, known.lane, (ShowDigest(),), now)

@@ -1,0 +1,243 @@
+"""Muster watches itself: an audit every minute, and a sign of life that is sent only when the audit finds nothing.
+
+Derive, do not instruct: the audit says what is wrong now, what is stored is made equal to it, and what is new is told
+once.  So twenty dead letters are one alarm, and an alarm ends by itself when its reason does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import psycopg
+import structlog
+from prometheus_client import Counter, Gauge
+
+from app.core.clocks import alarms
+from app.core.effects import ShowBoard
+from app.core.policy import Policy
+from app.outbound import Outbound
+from app.ports import DeliveryFailed, Lane
+from app.store import incidents, outbox, pace, spoken, watching
+from app.store.watching import Concern, Figures
+from app.worker.concerns import OVERDUE
+from app.worker.desk import Desk
+from app.worker.queue import LATE as OLDEST_ALARM
+
+log = structlog.get_logger()
+
+SILENT = timedelta(seconds=20)
+"""A worker that has not been heard for so long is not working: it says that it lives every three seconds (G1)."""
+OLD = timedelta(minutes=5)
+"""A delivery, or a wake-up, that has been waiting for so long is not being worked on."""
+LATE = timedelta(seconds=60)
+"""An alarm that is so late should have rung (G3)."""
+LEAST = 0.2
+"""So much of GitHub's hourly budget is kept for what presses."""
+
+_BOARDS = 20
+"""So many boards say what concerns their incident, so that an alarm about many does not write on all of them."""
+
+DATABASE = Gauge("muster_database_up", "1 while the database answers")
+SILENCE = Gauge("muster_worker_silence_seconds", "How long no worker has been heard; -1: none is known")
+UNPROCESSED = Gauge(
+    "muster_oldest_unprocessed_seconds", "How long the oldest delivery has been waiting to be worked off"
+)
+PARKED = Gauge("muster_parked_deliveries", "Deliveries that nobody could read and that wait for a person")
+DEAD = Gauge("muster_dead_letters", "Orders that the other side refused and that wait for a person")
+OVERDUE_ALARMS = Gauge("muster_overdue_alarms", "Alarms that are due and have not rung")
+BREAKER = Gauge("muster_breaker_open", "Issues on which comments are held back")
+BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
+CONCERN = Gauge("muster_concern", "1 while the audit finds this wrong", ["name"])
+ALARMS = Counter("muster_audit_alarms", "How often the audit began to find this wrong", ["name"])
+AUDITED = Gauge("muster_audit_timestamp_seconds", "When the audit was last done")
+HEARTBEATS = Counter("muster_heartbeats", "Signs of life that were sent, withheld or did not get through", ["outcome"])
+
+NAMES = ("workers", "inbox", OVERDUE, "stuck", "dead-letters", "breaker", "budget")
+"""Everything that the audit may find wrong."""
+
+
+def unready(desk: Desk) -> list[str]:
+    """Why work is not done as it should be, a sentence each; empty: all is well.  Raises psycopg.Error."""
+    now = desk.clock()
+    with desk.database.transaction() as db:
+        found, newer = watching.figures(db, now), watching.newer_than_code(db)
+    reasons = [concern.sentence for concern in (*_workers(found), *_inbox(found))]
+    if found.most_overdue > LATE:
+        reasons.append(f"an alarm is {_said(found.most_overdue)} late")
+    if newer:
+        reasons.append("the schema is newer than this code: upgrade it")
+    return reasons
+
+
+def measure(desk: Desk) -> None:
+    """Bring the gauges up to date, for whoever asks: also where no worker is left to do it."""
+    now = desk.clock()
+    BUDGET.clear()
+    try:
+        with desk.database.transaction() as db:
+            found, named, left = watching.figures(db, now), watching.concerns(db), pace.left(db, now)
+    except psycopg.Error:
+        DATABASE.set(0)
+        return
+    DATABASE.set(1)
+    for installation, part in left.items():
+        BUDGET.labels(installation).set(part)
+    SILENCE.set(-1 if found.silence is None else found.silence.total_seconds())
+    UNPROCESSED.set(found.unprocessed.total_seconds())
+    PARKED.set(found.parked)
+    DEAD.set(found.dead)
+    OVERDUE_ALARMS.set(found.overdue)
+    OLDEST_ALARM.set(found.most_overdue.total_seconds())
+    BREAKER.set(found.held)
+    for name in {*NAMES, *named}:
+        CONCERN.labels(name).set(name in named)
+
+
+def audit(desk: Desk) -> list[Concern]:
+    """What is wrong now; what is new is told, and boards that it concerns say it.
+
+    An incident is held against what the core says of it, not against the stored alarms alone: one of those may be lost.
+    """
+    now = desk.clock()
+    found = {concern.name: concern for concern in _found(desk, now)}
+    with desk.database.transaction() as db:
+        new, over = watching.make_equal(db, found, now)
+        for concern in (*new, *over):
+            if concern.name == OVERDUE:
+                for lane in concern.about[:_BOARDS]:
+                    outbox.put(db, lane, (ShowBoard(),), now)
+    for concern in new:
+        ALARMS.labels(concern.name).inc()
+        log.error("alarm", name=concern.name, reason=concern.sentence, about=[str(lane) for lane in concern.about[:20]])
+    for concern in over:
+        log.info("alarm over", name=concern.name)
+    AUDITED.set(now.timestamp())
+    return list(found.values())
+
+
+class Watch:
+    """The audit, over and over, and the sign of life.  `wake` wakes incidents that are late; `url` empty: nobody is told."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        wake: Callable[[Iterable[Lane]], None] = lambda _: None,
+        url: str = "",
+        outbound: Outbound | None = None,
+        every: float = 60.0,
+    ) -> None:
+        self._desk = desk
+        self._wake = wake
+        self._url = url
+        self._outbound = outbound or Outbound()
+        self._every = every
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def once(self) -> bool:
+        """One audit, and the sign of life if it found nothing.  Whether it was sent."""
+        found = audit(self._desk)
+        self._wake(lane for concern in found if concern.name == OVERDUE for lane in concern.about)
+        if found:
+            HEARTBEATS.labels("withheld").inc()
+            return False
+        if not self._url:
+            return False
+        try:
+            self._outbound.post(self._url, b"")
+        except DeliveryFailed as failed:
+            HEARTBEATS.labels("failed").inc()
+            log.warning("no sign of life", reason=str(failed))
+            return False
+        HEARTBEATS.labels("sent").inc()
+        return True
+
+    def _run(self) -> None:
+        """Not at once: after a pause, what fell due meanwhile is still being caught up with."""
+        while not self._stop.wait(self._every):
+            try:
+                self.once()
+            except Exception:
+                log.exception("the audit stumbled")
+
+
+def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
+    with desk.database.transaction() as db:
+        found, stuck = watching.figures(db, now), watching.stuck(db, now - OLD)
+        dead, held, left = watching.dead(db), spoken.held(db, now), pace.left(db, now)
+    yield from _workers(found)
+    yield from _inbox(found)
+    if late := list(_overdue(desk, now)):
+        yield Concern(OVERDUE, f"{_count(len(late), 'incident')} should have rung a minute ago or more", tuple(late))
+    if stuck:
+        yield Concern("stuck", f"{_count(len(stuck), 'wake-up')} waiting or running for more than {_said(OLD)}")
+    if dead:
+        yield Concern(
+            "dead-letters", f"{_count(len(dead), 'order')} refused for good: muster outbox list", _distinct(dead)
+        )
+    if held:
+        yield Concern("breaker", f"comments are held back on {_count(len(held), 'issue')}", tuple(held))
+    if low := [installation for installation, part in left.items() if part < LEAST]:
+        yield Concern(
+            "budget", f"less than {LEAST:.0%} of GitHub's budget is left for {_count(len(low), 'installation')}"
+        )
+
+
+def _workers(found: Figures) -> Iterable[Concern]:
+    if found.silence is None or found.silence > SILENT:
+        yield Concern("workers", f"no worker has been heard for {_said(SILENT)}")
+
+
+def _inbox(found: Figures) -> Iterable[Concern]:
+    if found.unprocessed > OLD:
+        yield Concern("inbox", f"a delivery has been waiting for {_said(found.unprocessed)}")
+
+
+def _overdue(desk: Desk, now: datetime) -> Iterable[Lane]:
+    """The incidents of which an alarm should have rung a minute ago, stored or not."""
+    policies: dict[int, Policy | None] = {}
+    with desk.database.transaction() as db:
+        late = dict.fromkeys(incidents.lanes_due(db, now - LATE))
+        lanes = list(watching.running(db))
+    yield from late
+    for lane, incident in lanes:
+        if lane in late:
+            continue
+        if lane.repo_id not in policies:
+            policies[lane.repo_id] = _policy(desk, lane.repo_id, now)
+        policy = policies[lane.repo_id]
+        if policy is not None and any(alarm.due <= now - LATE for alarm in alarms(incident, policy)[:1]):
+            yield lane
+
+
+def _policy(desk: Desk, repo_id: int, now: datetime) -> Policy | None:
+    with desk.database.transaction() as db:
+        repository = incidents.repository(db, repo_id)
+    if repository is None:
+        return None
+    return desk.policies.of(desk.database, desk.tracker(repository), repository, now).policy
+
+
+def _distinct(lanes: Iterable[Lane]) -> tuple[Lane, ...]:
+    return tuple(dict.fromkeys(lanes))
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
+def _said(time: timedelta) -> str:
+    seconds = int(time.total_seconds())
+    return f"{seconds} seconds" if seconds < 120 else f"{seconds // 60} minutes"

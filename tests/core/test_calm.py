@@ -1,0 +1,86 @@
+"""How much may be said: ceilings that hold in every window, and what is kept for what presses."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from app.core.calm import DAY, HOUR, Asking, comment_at, labels_at, notify_at
+
+NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
+MINUTES = timedelta(minutes=1)
+
+
+def said(wanted: timedelta, length: timedelta, *, presses: bool = False) -> list[datetime]:
+    """What is said by somebody who wants to say something that often, for so long."""
+    times: list[datetime] = []
+    at = NOW
+    while at < NOW + length:
+        if comment_at([time for time in times if time > at - DAY], at, presses=presses) <= at:
+            times.append(at)
+        at += wanted
+    return times
+
+
+def densest(times: list[datetime], span: timedelta) -> int:
+    return max(sum(start <= time < start + span for time in times) for start in times)
+
+
+@pytest.mark.parametrize(("presses", "hour", "day"), [(False, 9, 27), (True, 10, 30)])
+def test_c5_no_window_holds_more_than_the_ceiling(presses: bool, hour: int, day: int) -> None:
+    times = said(timedelta(seconds=48), timedelta(days=2), presses=presses)
+    assert densest(times, HOUR) == hour
+    assert densest(times, DAY) == day
+
+
+def test_c5_whoever_pages_every_five_minutes_is_heard_the_whole_day() -> None:
+    times = said(5 * MINUTES, DAY)
+    assert [time - NOW for time in times[:9]] == [n * 5 * MINUTES for n in range(9)]
+    assert max(later - time for time, later in pairwise(times)) <= 95 * MINUTES
+    assert NOW + DAY - times[-1] <= 95 * MINUTES
+
+
+def test_c5_an_escalation_gets_through_where_a_page_does_not() -> None:
+    full = said(5 * MINUTES, 45 * MINUTES)
+    at = NOW + 45 * MINUTES
+    assert comment_at(full, at, presses=False) > at
+    assert comment_at(full, at, presses=True) == at
+    assert comment_at([*full, at], at + MINUTES, presses=True) == NOW + HOUR
+
+
+def test_c5_pressing_and_ordinary_ones_together_stay_below_the_ceiling() -> None:
+    chance, times, at = random.Random(7), [], NOW
+    for _ in range(4000):
+        at += timedelta(seconds=chance.randrange(1, 90))
+        if comment_at([time for time in times if time > at - DAY], at, presses=chance.random() < 0.3) <= at:
+            times.append(at)
+    assert densest(times, HOUR) <= 10
+    assert densest(times, DAY) <= 30
+
+
+def test_m29_the_same_labels_are_put_back_six_times_a_minute() -> None:
+    times = [NOW + timedelta(seconds=n) for n in range(6)]
+    assert labels_at(times[:5], times[5]) == times[5]
+    assert labels_at(times, NOW + timedelta(seconds=6)) == NOW + MINUTES
+
+
+@pytest.mark.parametrize(
+    ("number", "login", "recent", "minutes"),
+    [
+        pytest.param(1, "mallory", [], 0, id="alone"),
+        pytest.param(1, "mallory", [Asking(1, "mallory", NOW)], 0, id="alone and again"),
+        pytest.param(2, "mallory", [Asking(1, "mallory", NOW - 3 * MINUTES)], 7, id="a second of one author"),
+        pytest.param(1, "mallory", [Asking(1, "mallory", NOW - 3 * MINUTES), Asking(2, "mallory")], 7, id="a repeat"),
+        pytest.param(2, "grace", [Asking(1, "mallory", NOW)], 0, id="another author"),
+        pytest.param(3, "eve", [Asking(n, f"u{n}", NOW) for n in range(2)], 0, id="the third"),
+        pytest.param(9, "eve", [Asking(n, f"u{n}", NOW - n * MINUTES) for n in range(3)], 8, id="the fourth"),
+        pytest.param(
+            9, "eve", [Asking(n, f"u{n}", NOW - n * MINUTES) for n in range(2)] + [Asking(7, "x")], 0, id="room left"
+        ),
+    ],
+)
+def test_m30_who_may_notify_people(number: int, login: str, recent: list[Asking], minutes: int) -> None:
+    assert notify_at(number, login, recent, NOW) == NOW + minutes * MINUTES

@@ -1,0 +1,227 @@
+"""Too much of a good thing: what bots, flickering labels and a flood of reports can make Muster say (C5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import structlog
+
+from app.store import spoken
+from app.worker.watch import audit
+from tests.shell.night import SEV1, Night
+from tests.soak import size
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def ours(tonight: Night, number: int) -> list[datetime]:
+    """When each comment of ours was written, the board too."""
+    return [one.created_at for one in tonight.shop.issue(number).comments if one.author.kind == "Bot"]
+
+
+def densest(times: Iterable[datetime], span: timedelta) -> int:
+    every = list(times)
+    return max(sum(start <= time < start + span for time in every) for start in every)
+
+
+def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(tonight: Night) -> None:
+    """A program that uses a person's account, so that nobody can tell it from one: every round has a slip of the pen."""
+    number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
+    tonight.later()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(size(40, 1000)):
+            tonight.github.person("hubot").comments(tonight.shop, number, "/resolv thank you")
+            tonight.clock.at += timedelta(seconds=48)
+            tonight.settle()
+            audit(tonight.built.desk)
+    times = ours(tonight, number)
+    assert densest(times, HOUR) == 9
+    assert densest(times, DAY) <= 30
+    assert "held back until" in tonight.board(number)
+    assert len([row for row in logs if row["event"] == "alarm" and row["name"] == "breaker"]) == 1
+    with tonight.database.transaction() as db:
+        waiting = db.execute("SELECT 1 FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
+        assert waiting is None, "an answer nobody waits for is dropped, not kept"
+    said = len(times)
+    tonight.clock.at += DAY
+    tonight.github.person("hubot").comments(tonight.shop, number, "/help")
+    tonight.later()
+    assert len(ours(tonight, number)) == said + 1
+    assert "held back until" not in tonight.board(number)
+
+
+def test_c5_m28_bots_get_no_answer_at_all(tonight: Night) -> None:
+    number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
+    tonight.later()
+    bot = tonight.github.add_person("other-bot")
+    bot.account.kind = "Bot"
+    tonight.shop.permit("other-bot", "admin")
+    said = tonight.said(number)
+    for _ in range(size(50, 1000)):
+        bot.comments(tonight.shop, number, "/resolv\n/help")
+        tonight.clock.at += timedelta(seconds=48)
+        tonight.settle()
+    assert tonight.said(number) == said
+
+
+def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
+    """Twelve pages an hour would be too many: they are bundled, nobody is forgotten, and managers hear in time."""
+    number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    began = tonight.clock.at
+    tonight.settle()
+    tonight.passes(hours=size(3, 24))
+    times = ours(tonight, number)
+    assert densest(times, HOUR) <= 10
+    assert densest(times, DAY) <= 30
+    every = [*times, tonight.clock.at]
+    assert max(later - time for time, later in pairwise(every)) <= timedelta(minutes=96)
+    with tonight.database.transaction() as db:
+        rows = db.execute("SELECT state, data->>'at' AS at, url FROM outbox WHERE kind = 'Escalate'").fetchall()
+    written = {str(one.id): one.created_at for one in tonight.shop.issue(number).comments}
+    assert len(rows) >= 3
+    for row in rows:
+        late = written[row["url"].rpartition("-")[2]] - datetime.fromisoformat(row["at"])
+        assert late <= timedelta(minutes=1), "whoever is escalated to hears in time"
+    paged = [body for body in tonight.notices(number) if "escalated to cto" in body]
+    assert len(paged) == 1
+    assert tonight.clock.at - began == timedelta(hours=size(3, 24))
+
+
+def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
+    number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.settle()
+    tonight.passes(minutes=55)
+    said = len(ours(tonight, number))
+    assert said <= 10
+    with tonight.database.transaction() as db:
+        held = spoken.held(db, tonight.clock())
+        waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'waiting'").fetchone()
+    assert [lane.number for lane in held] == [number]
+    assert waiting is not None
+    assert waiting["n"] >= 1
+    tonight.passes(minutes=90)
+    with tonight.database.transaction() as db:
+        rows = db.execute(
+            "SELECT key, state FROM outbox WHERE key LIKE 'escalate/page0.%' AND state = 'done'"
+        ).fetchall()
+    assert len(rows) > said, "of several pages that waited, one comment told"
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.clock.at += timedelta(minutes=100)
+    tonight.settle()
+    with tonight.database.transaction() as db:
+        assert not db.execute("SELECT 1 FROM outbox WHERE state IN ('waiting', 'trying')").fetchall()
+
+
+def test_c5_a_rebuild_remembers_what_was_said(tonight: Night) -> None:
+    number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.settle()
+    tonight.passes(minutes=55)
+    tonight.lost_and_rebuilt()
+    tonight.passes(minutes=60)
+    assert densest(ours(tonight, number), HOUR) <= 10
+
+
+def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(tonight: Night) -> None:
+    number = tonight.github.person("ada").opens(tonight.shop, "Slow", "### Severity\n\nSEV3\n", ["incident"])
+    tonight.later()
+    tonight.passes(minutes=2)
+    ada, mark, said = tonight.github.person("ada"), tonight.github.mark(), len(ours(tonight, number))
+    times = size(120, 500)
+    for second in range(60):
+        for _ in range(times * second // 60, times * (second + 1) // 60):
+            ada.labels(tonight.shop, number, "sev1")
+            ada.unlabels(tonight.shop, number, "sev1")
+        tonight.settle()
+        tonight.clock.at += timedelta(seconds=1)
+    calls = tonight.github.calls_since(mark)
+    print("calls", len(calls), "comments", len(ours(tonight, number)) - said)
+    assert len(calls) <= 20, [(call.method, call.path) for call in calls]
+    assert len(ours(tonight, number)) - said <= 2
+    tonight.passes(minutes=2)
+    assert tonight.labels(number) == {"incident", "sev1"}
+    with tonight.database.transaction() as db:
+        pages = db.execute(
+            "SELECT key FROM alarm WHERE number = %s AND key LIKE 'escalate/page%%'", (number,)
+        ).fetchall()
+    assert len(pages) == 1
+
+
+def floods(tonight: Night, authors: int) -> list[int]:
+    """Two hundred issues in ten minutes, by so many accounts."""
+    many = size(24, 200)
+    for nth in range(authors):
+        tonight.github.add_person(f"account-{nth}")
+    numbers = []
+    for nth in range(many):
+        person = tonight.github.person(f"account-{nth % authors}")
+        numbers.append(person.opens(tonight.shop, f"Checkout is down {nth}", SEV1, ["incident"]))
+        tonight.settle()
+        tonight.clock.at += timedelta(minutes=10) / many
+    return numbers
+
+
+def telling(tonight: Night, numbers: list[int]) -> tuple[list[int], list[str]]:
+    """The issues on which somebody was called by name, and the digests."""
+    called, digests = [], []
+    for number in numbers:
+        for comment in tonight.shop.issue(number).comments:
+            if comment.author.kind == "Bot" and comment.body.startswith("📥"):
+                digests.append(comment.body)
+            elif comment.author.kind == "Bot" and "@mona" in comment.body:
+                called.append(number)
+    return sorted(set(called)), digests
+
+
+def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(tonight: Night) -> None:
+    numbers = floods(tonight, 1)
+    called, digests = telling(tonight, numbers)
+    assert called == numbers[:1]
+    assert len(tonight.notices(numbers[0])) == 2, "its page, and the digest; not even the page after five minutes"
+    assert len(digests) == 1
+    assert f"{len(numbers) - 1} more reports by 1 person" in digests[0]
+    assert f"#{numbers[1]}" in digests[0]
+    assert "Nobody is paged for this yet" in tonight.board(numbers[-1])
+    with tonight.database.transaction() as db:
+        waiting = {row["number"] for row in db.execute("SELECT number FROM outbox WHERE state = 'waiting'").fetchall()}
+    assert waiting >= set(numbers[1:]), "nothing is lost"
+
+    tonight.github.person("ada").comments(tonight.shop, numbers[7], "/severity sev1 this one is real")
+    tonight.settle()
+    called, _ = telling(tonight, numbers)
+    assert numbers[7] in called, "a confirmed one pages at once"
+    assert "Nobody is paged" not in tonight.board(numbers[7])
+
+
+def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night) -> None:
+    numbers = floods(tonight, size(12, 50))
+    called, digests = telling(tonight, numbers)
+    assert called == numbers[:3]
+    assert sum(len(tonight.notices(number)) for number in numbers) == 3 + len(digests)
+    assert len(digests) == 1
+    assert f"{len(numbers) - 3} more reports" in digests[0]
+    tonight.passes(minutes=10)
+    later, digests = telling(tonight, numbers)
+    assert len(later) - 3 <= 3
+    assert len(digests) <= 2
+
+
+def test_c5_m30_people_with_rights_page_as_often_as_they_report(tonight: Night) -> None:
+    numbers = [tonight.github.person("ada").opens(tonight.shop, f"Down {n}", SEV1, ["incident"]) for n in range(6)]
+    tonight.settle()
+    called, digests = telling(tonight, numbers)
+    assert called == numbers
+    assert digests == []
+
+
+def test_c5_m30_a_post_that_fails_does_not_cost_the_page(tonight: Night) -> None:
+    """The one that was let through is let through again, also while others crowd in."""
+    tonight.github.faults.add("status", status=502, method="POST", path="/issues/1/comments", times=1)
+    first = tonight.github.person("stranger").opens(tonight.shop, "Down", SEV1, ["incident"])
+    tonight.settle()
+    for n in range(3):
+        tonight.github.person("stranger").opens(tonight.shop, f"Down {n}", SEV1, ["incident"])
+        tonight.settle()
+    tonight.later()
+    assert telling(tonight, [first])[0] == [first]

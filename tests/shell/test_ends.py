@@ -1,0 +1,127 @@
+"""Every order comes to an end: done, or set aside, in three tries at most and never in a loop (C7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from app.store.database import Database
+from tests.shell.night import POLICY, SEV1, Night, night
+
+LONGEST = 65_536
+FAULT = "The policy file has a fault"
+FAMILY = "\U0001f468‍\U0001f469‍\U0001f467‍\U0001f466"
+
+
+def ended(tonight: Night) -> dict[str, str]:
+    """Every order by its key, once all have come to an end and nothing is asked of GitHub any more."""
+    tonight.later()
+    tonight.passes(minutes=3)
+    with tonight.database.transaction() as db:
+        rows = db.execute("SELECT key, state, attempts FROM outbox").fetchall()
+    assert {row["state"] for row in rows} <= {"done", "moot", "dead"}, rows
+    assert max(row["attempts"] for row in rows) <= 3, rows
+    mark = tonight.github.mark()
+    tonight.clock.at += timedelta(seconds=30)
+    tonight.settle()
+    assert tonight.github.calls_since(mark) == [], "it goes on and on"
+    return {row["key"]: row["state"] for row in rows}
+
+
+def reported(tonight: Night, title: str = "Checkout is down", body: str = SEV1) -> int:
+    number = tonight.github.person("mona").opens(tonight.shop, title, body, ["incident"])
+    tonight.later()
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.later()
+    return number
+
+
+@pytest.mark.parametrize("words", ["a" * LONGEST, FAMILY * 10_000], ids=["letters", "families"])
+def test_c7_m39_a_report_as_long_as_github_allows(tonight: Night, words: str) -> None:
+    body = f"{SEV1}\n### What happened?\n\n{words}"[:LONGEST]
+    number = reported(tonight, words[:250], body)
+    tonight.github.person("hubot").comments(tonight.shop, number, f"/update {words}"[:LONGEST])
+    assert set(ended(tonight).values()) <= {"done", "moot"}
+    for text in [tonight.board(number), *tonight.notices(number)]:
+        assert len(text.encode("utf-16-le")) // 2 <= LONGEST
+        assert "muster:1" in text.splitlines()[-1], "the marker is whole"
+        text.encode()
+
+
+@pytest.mark.parametrize("name", ["a,b", "%2e%2e", 'sev1"><b>', "../../issues", "ü ö?#&"])
+def test_c7_m14_labels_of_any_name(database: Database, name: str) -> None:
+    """It is set, and taken off again, on the issue that it is meant for and nowhere else."""
+    with night(database, POLICY + f"labels: {{acknowledged: '{name}'}}\n") as tonight:
+        number = reported(tonight)
+        assert name in tonight.labels(number) or "," in name
+        assert name in tonight.labels(number) or FAULT in "".join(tonight.notices(number)), "refused, and told so"
+        tonight.github.person("mona").comments(tonight.shop, number, "/resolve it is well again")
+        assert "dead" not in ended(tonight).values()
+        assert tonight.labels(number) == {"incident", "sev1", "resolved"}
+
+
+@pytest.mark.parametrize("name", ["a" * 51, ""], ids=["too long", "empty"])
+def test_c7_m14_a_label_that_github_would_refuse_is_refused_in_the_policy(database: Database, name: str) -> None:
+    with night(database, POLICY + f"labels: {{acknowledged: '{name}'}}\n") as tonight:
+        number = reported(tonight)
+        assert "dead" not in ended(tonight).values()
+        assert any(FAULT in text for text in tonight.notices(number))
+        assert "acknowledged" in tonight.labels(number)
+
+
+def locks(tonight: Night, number: int) -> None:
+    tonight.github.person("ada").locks(tonight.shop, number)
+
+
+def deletes(tonight: Night, number: int) -> None:
+    tonight.shop.permit("ada", "admin")
+    tonight.github.person("ada").deletes_issue(tonight.shop, number)
+
+
+def transfers(tonight: Night, number: int) -> None:
+    other = tonight.github.add_repository("octo/attic")
+    other.permit("ada", "write")
+    tonight.github.person("ada").transfers(tonight.shop, number, other)
+
+
+@pytest.mark.parametrize("deed", [locks, deletes, transfers])
+@pytest.mark.parametrize("heard", [True, False], ids=["and says so", "without a word"])
+def test_c7_an_issue_that_is_out_of_reach(tonight: Night, deed: Callable[[Night, int], None], heard: bool) -> None:
+    number = reported(tonight)
+    if not heard:
+        tonight.github.hooks.drop_next(4)
+    deed(tonight, number)
+    tonight.github.hooks.settle()
+    tonight.later()
+    tonight.passes(hours=2)
+    states = ended(tonight)
+    assert states
+
+
+def test_c7_a_label_that_was_deleted_is_made_again(tonight: Night) -> None:
+    """GitHub takes a deleted label off every issue, and tells of the label only."""
+    number = reported(tonight)
+    tonight.github.hooks.drop_next(2)
+    tonight.github.person("ada").unlabels(tonight.shop, number, "sev1", "acknowledged")
+    tonight.shop.labels.pop("sev1")
+    tonight.github.person("mona").comments(tonight.shop, number, "/resolve it is well again")
+    assert "dead" not in ended(tonight).values()
+    assert {"resolved", "sev1"} <= tonight.labels(number)
+
+
+def test_c7_a_comment_that_was_deleted_gets_no_reaction_and_bothers_nobody(tonight: Night) -> None:
+    number = reported(tonight)
+    comment = tonight.github.person("mona").comments(tonight.shop, number, "/update it goes on")
+    tonight.github.person("mona").deletes_comment(tonight.shop, comment)
+    assert "dead" not in ended(tonight).values()
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 422])
+def test_c7_whatever_github_refuses_ends(tonight: Night, status: int) -> None:
+    for method in ("POST", "PATCH"):
+        tonight.github.faults.add("status", status=status, method=method, path="/repos/", times=10**6)
+    tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    assert "dead" in ended(tonight).values()

@@ -1,0 +1,516 @@
+"""Muster watches itself: what it says of its own state, whom it tells, and what a person can do about it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from prometheus_client import REGISTRY
+
+from app import set_aside
+from app.house import Watch, door, furnished
+from app.outbound import Outbound
+from app.pacing import FREE, Budget
+from app.sandbox import PretendGitHub
+from app.serving import Served
+from app.settings import Settings
+from app.store import incidents, outbox, pace
+from app.store.database import Database
+from app.store.pace import DatabasePace
+from app.web.application import application
+from app.worker.queue import Queue
+from app.worker.watch import NAMES, audit, measure, unready
+from tests.shell.night import SEV1, Night
+from tests.shell.test_crashes import a_worker, comes
+from tests.shell.test_door import IGNORED, POISON
+from tests.soak import size
+
+ROOT = Path(__file__).parents[2]
+
+
+def hear(tonight: Night) -> None:
+    """A worker says that it lives."""
+    with tonight.database.transaction() as db:
+        db.execute("DELETE FROM procrastinate_workers")
+        db.execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (%s)", (tonight.clock(),))
+
+
+def alarms(logs: list[Any]) -> list[str]:
+    return [row["name"] for row in logs if row["event"] == "alarm"]
+
+
+def gauges(url: str) -> dict[str, float]:
+    text = httpx.get(f"{url}/metrics").text
+    return {name: float(value) for name, value in re.findall(r"^(muster_\S+) (\S+)$", text, re.MULTILINE)}
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """Somebody who waits for signs of life; the address, and what came."""
+    heard: list[str] = []
+
+    def listen(environ: dict[str, Any], start: Callable[..., object]) -> list[bytes]:
+        heard.append(environ["REQUEST_METHOD"])
+        start("200 OK", [])
+        return [b"ok"]
+
+    served = Served(listen, "127.0.0.1", 0, name="monitor")
+    try:
+        yield f"http://127.0.0.1:{served.port}/ping/secret", heard
+    finally:
+        served.stop()
+
+
+def opens(tonight: Night) -> int:
+    number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    hear(tonight)
+    return number
+
+
+# What the audit finds.
+
+
+def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(tonight: Night) -> None:
+    """The row that would have rung it is gone: only a look at the incident itself can tell."""
+    number = opens(tonight)
+    assert audit(tonight.built.desk) == []
+    with tonight.database.transaction() as db:
+        db.execute("DELETE FROM alarm")
+    tonight.clock.at += timedelta(minutes=6)
+    hear(tonight)
+    woken: list[int] = []
+    watch = Watch(tonight.built.desk, wake=lambda lanes: woken.extend(lane.number for lane in lanes))
+    with structlog.testing.capture_logs() as logs:
+        assert not watch.once()
+        assert not watch.once()
+    assert alarms(logs) == ["overdue"], "said once, however often it is found"
+    assert woken == [number, number]
+    tonight.wake(number)
+    assert "An alarm of this incident was late" in tonight.board(number)
+    assert "page0.2" in "".join(tonight.said(number)), "the wake-up rings what was lost"
+    with structlog.testing.capture_logs() as logs:
+        watch.once()
+    assert [row["event"] for row in logs if row.get("name") == "overdue"] == ["alarm over"]
+    tonight.later()
+    assert "An alarm of this incident was late" not in tonight.board(number)
+
+
+def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night) -> None:
+    opens(tonight)
+    with tonight.database.transaction() as db:
+        db.execute("UPDATE alarm SET due = due + interval '9 days'")
+    tonight.clock.at += timedelta(minutes=5)
+    hear(tonight)
+    assert audit(tonight.built.desk) == [], "five minutes are not over yet"
+    tonight.clock.at += timedelta(seconds=61)
+    hear(tonight)
+    assert [concern.name for concern in audit(tonight.built.desk)] == ["overdue"]
+
+
+def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night) -> None:
+    number = opens(tonight)
+    tonight.github.faults.add("status", status=422, path="/reactions", times=10**6)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(5):
+            tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
+            tonight.later()
+            hear(tonight)
+            audit(tonight.built.desk)
+        tonight.move_in()
+        audit(tonight.built.desk)
+    assert alarms(logs) == ["dead-letters"]
+    tonight.github.person("mona").comments(tonight.shop, number, "/update more")
+    tonight.later()
+    assert "6 of our messages could not be delivered here" in tonight.board(number)
+
+
+def test_g2_the_breaker_is_one_alarm(tonight: Night) -> None:
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            opens_as_ada(tonight)
+        tonight.settle()
+        tonight.passes(minutes=50)
+        hear(tonight)
+        found = audit(tonight.built.desk)
+        audit(tonight.built.desk)
+    assert [(concern.name, len(concern.about)) for concern in found] == [("breaker", 2)]
+    assert alarms(logs) == ["breaker"]
+
+
+def opens_as_ada(tonight: Night) -> int:
+    return tonight.github.person("ada").opens(tonight.shop, "Down", SEV1, ["incident"])
+
+
+def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night) -> None:
+    number = opens(tonight)
+    told = Budget(5000, 999, tonight.clock() + timedelta(seconds=600))
+    DatabasePace(tonight.database, FREE).told(tonight.installation, "GET", told, tonight.clock())
+    with structlog.testing.capture_logs() as logs:
+        assert [concern.name for concern in audit(tonight.built.desk)] == ["budget"]
+        audit(tonight.built.desk)
+    assert alarms(logs) == ["budget"]
+    tonight.clock.at += timedelta(seconds=601)
+    tonight.settle()
+    hear(tonight)
+    assert audit(tonight.built.desk) == []
+    assert number
+
+
+def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
+    queue = Queue(tonight.built.desk).open()
+    try:
+        queue.wake(incidents_of(tonight))
+        opens(tonight)
+        queue.wake(incidents_of(tonight))
+    finally:
+        queue.close()
+    tonight.clock.at = datetime.now(UTC)  # the queue's own times are those of its database
+    with tonight.database.transaction() as db:
+        assert db.execute("SELECT 1 FROM procrastinate_jobs").fetchone()
+        db.execute("DELETE FROM alarm")
+        db.execute("UPDATE incident SET state = jsonb_set(state, '{status}', '\"closed\"')")
+    hear(tonight)
+    assert audit(tonight.built.desk) == []
+    tonight.clock.at += timedelta(minutes=6)
+    hear(tonight)
+    assert [concern.name for concern in audit(tonight.built.desk)] == ["stuck"]
+
+
+def incidents_of(tonight: Night) -> list[Any]:
+    with tonight.database.transaction() as db:
+        return [lane for lane, _ in incidents.every(db)]
+
+
+# Who is told.
+
+
+def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> None:
+    opens(tonight)
+    with listening() as (url, heard):
+        watch = Watch(tonight.built.desk, url=url, outbound=Outbound(loopback=True))
+        assert watch.once()
+        assert heard == ["POST"]
+        with tonight.database.transaction() as db:
+            db.execute("DELETE FROM alarm")
+        tonight.clock.at += timedelta(minutes=7)
+        hear(tonight)
+        assert not watch.once()
+        assert heard == ["POST"]
+        for number in (1,):
+            tonight.wake(number)
+        hear(tonight)
+        assert watch.once()
+        assert heard == ["POST", "POST"]
+
+
+def test_a_monitor_that_is_away_harms_nobody(tonight: Night) -> None:
+    opens(tonight)
+    watch = Watch(tonight.built.desk, url="http://127.0.0.1:9/ping", outbound=Outbound(loopback=True))
+    with structlog.testing.capture_logs() as logs:
+        assert not watch.once()
+    assert [row["event"] for row in logs] == ["no sign of life"]
+    guarded = Watch(tonight.built.desk, url="https://127.0.0.1/ping", outbound=Outbound())
+    assert not guarded.once(), "the door to other places is the guarded one"
+
+
+def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
+    opens(tonight)
+    with listening() as (url, heard):
+        watch = Watch(tonight.built.desk, url=url, outbound=Outbound(loopback=True), every=0.05)
+        with tonight.database.transaction() as db:
+            db.execute("ALTER TABLE concern RENAME TO elsewhere")
+        watch.start()
+        time.sleep(0.3)
+        assert heard == []
+        with tonight.database.transaction() as db:
+            db.execute("ALTER TABLE elsewhere RENAME TO concern")
+        assert comes(lambda: len(heard) >= 2, 10)
+        watch.stop()
+        count = len(heard)
+        time.sleep(0.2)
+        assert len(heard) == count
+
+
+# What it says when it is asked.
+
+
+def test_readiness_gives_every_reason(tonight: Night) -> None:
+    assert unready(tonight.built.desk) == ["no worker has been heard for 20 seconds"]
+    opens(tonight)
+    assert unready(tonight.built.desk) == []
+    with tonight.database.transaction() as db:
+        tonight.delivered(db, "late", "issues", b"{}")
+        db.execute("INSERT INTO schema_step VALUES (9999, 'of tomorrow')")
+    tonight.clock.at += timedelta(minutes=6)
+    assert unready(tonight.built.desk) == [
+        "no worker has been heard for 20 seconds",
+        "a delivery has been waiting for 6 minutes",
+        "an alarm is 80 seconds late",
+        "the schema is newer than this code: upgrade it",
+    ]
+
+
+def test_readiness_without_a_database(tonight: Night) -> None:
+    """The door of the real house: it says why, and its gauges say it too."""
+    opened = Database(tonight.database.url, patience=0.5).open()
+    built = furnished(
+        Settings(port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem),
+        opened,
+        tonight.clock,
+    )
+    served = door(built, Queue(built.desk))
+    url = f"http://127.0.0.1:{served.port}"
+    try:
+        assert gauges(url)["muster_database_up"] == 1
+        opened.close()
+        answer = httpx.get(f"{url}/readyz", timeout=20)
+        assert (answer.status_code, answer.json()["reason"]) == (503, "the database does not answer")
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert gauges(url)["muster_database_up"] == 0
+    finally:
+        served.stop()
+        built.client.close()
+
+
+def test_g1_all_workers_are_killed(database: Database, tmp_path: Path) -> None:
+    """In half a minute the door says so, no sign of life is sent any more, and what waits is seen to grow old."""
+    with PretendGitHub(lambda: datetime.now(UTC)) as github, listening() as (monitor, heard):
+        shop = github.add_repository("octo/shop")
+        github.add_person("mona")
+        settings = Settings(
+            port=0,
+            api_url=github.api_url,
+            app_id=github.app.app_id,
+            private_key=github.app.private_key_pem,
+            webhook_secrets=(github.app.webhook_secret,),
+        )
+        built = furnished(settings, database, lambda: datetime.now(UTC))
+        queue = Queue(built.desk).open()
+        served = door(built, queue)
+        url = f"http://127.0.0.1:{served.port}"
+        github.hooks.url = f"{url}/webhook"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": database.url,
+            "GITHUB_API_URL": github.api_url,
+            "GITHUB_APP_ID": str(github.app.app_id),
+            "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
+            "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
+        }
+        watch = Watch(built.desk, url=monitor, outbound=Outbound(loopback=True))
+        try:
+            with a_worker(environment, tmp_path) as first, a_worker(environment, tmp_path) as second:
+                assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+                assert watch.once()
+                for each in (first, second):
+                    os.kill(each.pid, signal.SIGKILL)
+            killed = time.monotonic()
+            github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
+            assert httpx.get(f"{url}/readyz").status_code == 200, "not at once: a worker may be slow for a moment"
+            assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 503)
+            assert time.monotonic() - killed <= 30
+            assert httpx.get(f"{url}/readyz").json()["reason"] == "no worker has been heard for 20 seconds"
+            before = gauges(url)["muster_oldest_unprocessed_seconds"]
+            time.sleep(1.1)
+            assert gauges(url)["muster_oldest_unprocessed_seconds"] - before > 1
+            assert not watch.once()
+            assert heard == ["POST"], "the monitor misses the next one"
+        finally:
+            served.stop()
+            queue.close()
+            built.client.close()
+
+
+def test_every_metric_and_reason_is_explained() -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    sources = "".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    names = set(re.findall(r'(?:Gauge|Counter|Histogram)\(\s*"(muster_\w+)"', sources))
+    assert len(names) >= 15
+    assert [name for name in sorted(names) if f"`{name}" not in page] == []
+    assert [name for name in NAMES if f"| `{name}` |" not in page] == []
+
+
+def test_the_gauges_say_what_is_there(tonight: Night) -> None:
+    number = opens(tonight)
+    with tonight.database.transaction() as db:
+        tonight.delivered(db, "poison", "issues", b"[")
+        for lane in incidents_of(tonight):
+            for order in outbox.undone(db, lane, tonight.clock()):
+                outbox.dead(db, order, "never")
+    tonight.settle()
+    tonight.github.faults.add("status", status=422, path="/reactions")
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.later()
+    with tonight.database.transaction() as db:
+        (left,) = pace.left(db, tonight.clock()).values()
+    assert 0 < left < 1
+    measure(tonight.built.desk)
+    assert REGISTRY.get_sample_value("muster_github_budget", {"installation": str(tonight.installation)}) == left
+    tonight.clock.at += timedelta(hours=1)
+    served = Served(tonight_door(tonight), "127.0.0.1", 0, name="metrics")
+    try:
+        found = gauges(f"http://127.0.0.1:{served.port}")
+    finally:
+        served.stop()
+    assert found["muster_parked_deliveries"] == 1
+    assert found["muster_dead_letters"] == 1
+    assert found["muster_overdue_alarms"] >= 1
+    assert found["muster_oldest_alarm_seconds"] > 60
+    assert found["muster_breaker_open"] == 0
+    assert not any(name.startswith("muster_github_budget{") for name in found), "its hour is over: nobody knows"
+
+
+def tonight_door(tonight: Night) -> Any:
+    desk = tonight.built.desk
+    return application(tonight.database, ("s" * 32,), tonight.clock, measure=lambda: measure(desk))
+
+
+# What a person can do.
+
+
+def says(tonight: Night, *words: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = set_aside.run(set_aside.parsed(words), set_aside.Outside(tonight.database, tonight.clock, out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(database: Database, tonight: Night) -> None:
+    """By the real worker, which lives on: as many good deliveries as there is time for, with poison in between."""
+    good = size(60, 9_999)
+    tonight.clock.at = datetime.now(UTC)
+    queue = Queue(tonight.built.desk, beat=0.2).open()
+    with tonight.database.transaction() as db:
+        for n in range(good):
+            tonight.delivered(db, f"good-{n}", "issues", IGNORED[n % len(IGNORED)])
+            if n % 20 == 0:
+                tonight.delivered(db, f"poison-{n}", "issues", POISON[n // 20 % len(POISON)])
+        for n, body in enumerate(POISON):
+            tonight.delivered(db, f"poison-x{n}", "issues", body)
+    number = tonight.github.person("ada").opens(tonight.shop, "Down", SEV1, ["incident"])
+    tonight.github.hooks.settle()
+    pid, works = os.getpid(), threading.Thread(target=queue.run)
+    works.start()
+    try:
+        assert comes(lambda: not set(tonight.deliveries().values()) & {"new", "sorted"}, size(20, 300))
+        assert comes(lambda: bool(tonight.notices(number)), 20)
+    finally:
+        queue.stop()
+        works.join(30)
+        queue.close()
+    assert pid == os.getpid()
+    states = tonight.deliveries()
+    assert {states[guid] for guid in states if guid.startswith("poison")} == {"parked"}
+    assert {states[guid] for guid in states if guid.startswith("good")} == {"ignored"}
+    rows = json.loads(says(tonight, "inbox", "list", "--json")[1])
+    assert {row["tries"] for row in rows} == {1}
+    assert len(rows) == len([guid for guid in states if guid.startswith("poison")])
+
+
+def test_a_parked_delivery_is_listed_shown_put_back_and_dropped(tonight: Night) -> None:
+    evil = b'{"issue": {"number": 1, "title": "\\u001b]0;owned\\u0007\\u202e"}, "repository": 5'
+    twice = b'{"action":"opened","action":"deleted"}'
+    with tonight.database.transaction() as db:
+        tonight.delivered(db, "evil\x1b[2J", "issues", evil + b"\x1b[2J\x9b\xff")
+        tonight.delivered(db, "twice", "issues", twice)
+    tonight.settle()
+    code, out, err = says(tonight, "inbox", "list")
+    assert (code, err) == (0, "2 deliveries wait\n")
+    assert out.isascii()
+    assert "\x1b" not in out
+    assert "twice  2026-03-14 09:00:00 UTC  issues  38 bytes  tried 1 time  " in out
+    code, out, _ = says(tonight, "inbox", "show", "evil\x1b[2J")
+    assert code == 0
+    assert re.fullmatch(r"[\n -~]+", out)
+    assert r"\x1b[2J" in out
+    assert says(tonight, "inbox", "show", "twice")[1].splitlines()[1] == twice.decode()
+    assert json.loads(says(tonight, "inbox", "show", "twice", "--json")[1])[0]["body"] == twice.decode()
+
+    assert says(tonight, "inbox", "retry", "twice")[1] == "twice is put back: a worker takes it within a few seconds\n"
+    assert tonight.deliveries()["twice"] == "new"
+    tonight.settle()
+    assert json.loads(says(tonight, "inbox", "list", "--json")[1])[1]["tries"] == 2
+    assert says(tonight, "inbox", "drop", "twice", "--note", "a test")[:2] == (
+        0,
+        "twice is settled: nothing is done about it\n",
+    )
+    with tonight.database.transaction() as db:
+        row = db.execute("SELECT state, note FROM delivery WHERE guid = 'twice'").fetchone()
+    assert row == {"state": "ignored", "note": "dropped by hand at 2026-03-14 09:00 UTC: a test"}
+    for word in ("show", "retry", "drop"):
+        assert says(tonight, "inbox", word, "twice") == (
+            1,
+            "",
+            "muster: no parked delivery is called twice: muster inbox list\n",
+        )
+
+
+def test_a_long_delivery_is_shown_in_part(tonight: Night) -> None:
+    with tonight.database.transaction() as db:
+        tonight.delivered(db, "long", "issues", b"[" * 100_000)
+    tonight.settle()
+    assert "(80000 more bytes: --all)" in says(tonight, "inbox", "show", "long")[1]
+    assert says(tonight, "inbox", "show", "long", "--all")[1].count("[") == 100_000
+
+
+def test_a_dead_letter_is_carried_out_after_all_and_never_twice(tonight: Night) -> None:
+    """The first was refused; the second had been done, though nobody had heard: it is found, not said again."""
+    number = opens(tonight)
+    tonight.github.faults.add("status", status=422, method="POST", path="/comments")
+    tonight.github.person("mona").comments(tonight.shop, number, "/help")
+    tonight.later()
+    (row,) = json.loads(says(tonight, "outbox", "list", "--json")[1])
+    assert (row["repo"], row["issue"], row["kind"]) == ("octo/shop", number, "Help")
+    assert f"octo/shop#{number}  Help" in says(tonight, "outbox", "list")[1]
+    before = len(tonight.notices(number))
+    code, out, _ = says(tonight, "outbox", "retry", str(row["number"]))
+    assert (code, out) == (
+        0,
+        f"{row['number']} is put back: a worker looks whether it was done, and does it if not\n",
+    )
+    tonight.later()
+    assert len(tonight.notices(number)) == before + 1
+    with tonight.database.transaction() as db:
+        db.execute("UPDATE outbox SET state = 'dead' WHERE position = %s", (row["number"],))
+    assert says(tonight, "outbox", "retry", str(row["number"]))[0] == 0
+    tonight.later()
+    assert len(tonight.notices(number)) == before + 1
+    assert says(tonight, "outbox", "list")[1:] == ("", "no orders wait\n")
+
+
+def test_a_dead_letter_is_dropped(tonight: Night) -> None:
+    number = opens(tonight)
+    tonight.github.faults.add("status", status=422, path="/reactions")
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.later()
+    hear(tonight)
+    assert [concern.name for concern in audit(tonight.built.desk)] == ["dead-letters"]
+    (row,) = json.loads(says(tonight, "outbox", "list", "--json")[1])
+    assert (
+        says(tonight, "outbox", "drop", str(row["number"]))[1] == f"{row['number']} is settled: it is not carried out\n"
+    )
+    assert audit(tonight.built.desk) == []
+    missing = (1, "", f"muster: no dead letter has the number {row['number']}: muster outbox list\n")
+    assert says(tonight, "outbox", "drop", str(row["number"])) == missing
+    assert says(tonight, "outbox", "retry", str(row["number"])) == missing
+
+
+@pytest.mark.parametrize("words", [["inbox"], ["outbox", "retry", "x"], ["inbox", "drop"]], ids=" ".join)
+def test_what_is_written_wrong_is_said_before_a_database_is_started(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        set_aside.parsed(words)
+    assert ended.value.code == 2

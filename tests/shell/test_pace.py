@@ -34,7 +34,7 @@ from app.worker.pace import watch_pace
 from app.worker.perform import perform
 from app.worker.queue import Queue
 from tests.shell.night import SEV1, HandClock, Night
-from tests.shell.test_crashes import a_worker, comes
+from tests.shell.processes import comes, worker
 from tests.soak import size
 
 
@@ -450,8 +450,9 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(t
             "GITHUB_APP_ID": str(github.app.app_id),
             "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
             "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
+            "MUSTER_PACE": "github",
         }
-        both = [stack.enter_context(a_worker(environment, tmp_path)) for _ in range(2)]
+        both = [stack.enter_context(worker(environment, tmp_path)) for _ in range(2)]
         assert comes(lambda: len(writes(github, "octo/shop")) >= size(9, 60), size(30, 120))
         github.faults.add("status", status=403, headers={"Retry-After": str(seconds)}, path="octo/shop", method="POST")
         assert comes(lambda: quiet_until(tonight.database) is not None, 10)
@@ -461,7 +462,7 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(t
         assert until is not None
         other = pending(github, tonight.database, site, like, Severity.SEV4, 1)
         for _ in range(2):
-            stack.enter_context(a_worker(environment, tmp_path))
+            stack.enter_context(worker(environment, tmp_path))
         assert comes(lambda: len(site.issue(other).comments) == 1, 20), "the other installation is served"
         served = now()
         assert comes(lambda: max(writes(github, "octo/shop")) > until, seconds + 25)

@@ -26,8 +26,8 @@ from app.worker.reconcile import Reconciler, Report
 from app.worker.sort import sort
 from app.worker.take import take
 from tests.shell.night import SEV1, TABLES, Night, Wire
+from tests.shell.processes import comes, worker
 from tests.shell.test_commands_line import muster
-from tests.shell.test_crashes import a_worker, comes
 from tests.shell.test_crashes import now as real_time
 from tests.shell.test_github_contract import Checked, checked, description, openapi, shared_data
 from tests.soak import size
@@ -555,7 +555,7 @@ def test_a_worker_alone_serves_without_an_open_port(
     def ours(number: int) -> int:
         return sum(one.author.kind == "Bot" for one in shop.issue(number).comments)
 
-    with a_worker(environment, tmp_path):
+    with worker(environment, tmp_path):
         assert comes(lambda: ours(first) == 2), (tmp_path / "worker.log").read_text()
         second = github.person("mona").opens(shop, "Login is down", SEV1, ["incident"])
         assert comes(lambda: ours(second) == 2), (tmp_path / "worker.log").read_text()

@@ -34,7 +34,7 @@ from app.web.application import application
 from app.worker.queue import Queue
 from app.worker.watch import NAMES, audit, measure, unready
 from tests.shell.night import SEV1, Night
-from tests.shell.test_crashes import a_worker, comes
+from tests.shell.processes import comes, worker
 from tests.shell.test_door import IGNORED, POISON
 from tests.soak import size
 
@@ -314,7 +314,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path) -> None:
         }
         watch = Watch(built.desk, url=monitor, outbound=Outbound(loopback=True))
         try:
-            with a_worker(environment, tmp_path) as first, a_worker(environment, tmp_path) as second:
+            with worker(environment, tmp_path) as first, worker(environment, tmp_path) as second:
                 assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 200)
                 assert watch.once()
                 for each in (first, second):

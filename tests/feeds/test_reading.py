@@ -162,7 +162,7 @@ def test_a_hostile_feed_is_refused_in_words(name: str) -> None:
     else:
         with pytest.raises(FeedFault, match=why):
             occurrences(feed, SINCE, UNTIL)
-    assert time.process_time() - began < 0.5, "the work is done elsewhere"
+    assert time.process_time() - began < 1.5, "the work is done elsewhere"
 
 
 @pytest.mark.parametrize(

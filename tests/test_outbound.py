@@ -313,7 +313,7 @@ def test_the_whole_exchange_has_an_end(says: Says, method: str) -> None:
         ask = partial(local().get, heard.url) if method == "GET" else partial(local().post, heard.url, b"{}")
         with pytest.raises(DeliveryFailed) as found:
             ask(within=0.6)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4.5
     assert "did not finish within 0.6 seconds" in str(found.value)
     assert found.value.retry_after == (60.0 if method == "GET" else 0.0), "whoever sends has a rhythm of their own"
     assert found.value.uncertain == (method == "POST"), "what was sent may have been taken all the same"
@@ -329,7 +329,7 @@ def test_a_name_that_is_not_resolved_in_time_is_left() -> None:
     began = time.monotonic()
     with pytest.raises(DeliveryFailed, match="not resolved in time"):
         Outbound(resolve=slow, loopback=True).get("http://feeds.example/", within=0.3)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 4.5
     asked.set()
 
 

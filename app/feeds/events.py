@@ -59,20 +59,17 @@ def _outlined(text: str, since: datetime, until: datetime) -> str:
     head = ["VERSION:2.0", "PRODID:-//muster//feed//EN"]
     zones: list[str] = []
     events: list[str] = []
-    count = 0
     if "BEGIN:VCALENDAR" not in text[: 64 * 1024].upper():
         raise FeedFault("it is no iCalendar, which begins with BEGIN:VCALENDAR")
+    if text.upper().count("BEGIN:VEVENT") > _EVENTS:
+        raise FeedFault(f"it has more than {_EVENTS} events")
     for kind, lines in _blocks(text):
         if kind == "VTIMEZONE" and len(zones) < _ZONES:
             zones.append("\r\n".join(lines))
         elif kind == "VCALENDAR":
             head.extend(line for line in lines if line.upper().startswith("X-WR-TIMEZONE"))
-        elif kind == "VEVENT":
-            count += 1
-            if count > _EVENTS:
-                raise FeedFault(f"it has more than {_EVENTS} events")
-            if _may_occur(lines, since, until):
-                events.append("\r\n".join(lines))
+        elif kind == "VEVENT" and _may_occur(lines, since, until):
+            events.append("\r\n".join(lines))
     if len(events) > _READ:
         raise FeedFault(f"{len(events)} of its events repeat or lie in {(until - since).days} days; {_READ} are read")
     return "\r\n".join(("BEGIN:VCALENDAR", *head[:3], *zones, *events, "END:VCALENDAR", ""))

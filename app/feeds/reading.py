@@ -1,7 +1,7 @@
 """The bytes of an iCalendar become the occurrences of its events.
 
-The law of this file: a feed is somebody else's text, so it is read in a process of its own, which ends after a second
-of work whatever the text holds (H9).  A rule of repetition can be a line long and take a year.
+The law of this file: a feed is somebody else's text, so it is read in a process of its own, which ends after two
+seconds of work whatever the text holds (H9).  A rule of repetition can be a line long and take a year.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 LARGEST = 1024 * 1024
 """Bytes of a feed."""
 _PATIENCE = 8.0
-"""Seconds of the wall clock, for a machine that is busy; the second of work is counted by the other process."""
+"""Seconds of the wall clock, for a machine that is busy; the work is counted by the other process."""
 _KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONTZPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 """What the other process sees of the environment: no secrets."""
 

@@ -388,6 +388,6 @@ def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: Site) -> None
     tracker = bare.built.desk.tracker(repository)
     began = time.monotonic()
     filled, wrong = feeds.fill(bare.database, tracker, repository, policy, None, bare.clock())
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 6, "one after the other they would take ten"
     assert [one.rotation for one in wrong] == ["r0"], "the others were not asked, and are the next time"
     assert people_of(("r0", "r4"), filled, bare.clock()) == ("ada",)

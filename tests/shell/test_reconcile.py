@@ -26,15 +26,18 @@ from app.worker.reconcile import Reconciler, Report
 from app.worker.sort import sort
 from app.worker.take import take
 from tests.shell.night import SEV1, TABLES, Night, Wire
-from tests.shell.processes import comes, worker
+from tests.shell.processes import comes, log_of, worker
 from tests.shell.test_commands_line import muster
-from tests.shell.test_crashes import now as real_time
 from tests.shell.test_github_contract import Checked, checked, description, openapi, shared_data
 from tests.soak import size
 
 __all__ = ["checked", "description", "openapi", "shared_data"]
 
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
+
+
+def real_time() -> datetime:
+    return datetime.now(UTC)
 
 
 def comparing(tonight: Night) -> Reconciler:
@@ -556,9 +559,9 @@ def test_a_worker_alone_serves_without_an_open_port(
         return sum(one.author.kind == "Bot" for one in shop.issue(number).comments)
 
     with worker(environment, tmp_path):
-        assert comes(lambda: ours(first) == 2), (tmp_path / "worker.log").read_text()
+        assert comes(lambda: ours(first) == 2), log_of(tmp_path)
         second = github.person("mona").opens(shop, "Login is down", SEV1, ["incident"])
-        assert comes(lambda: ours(second) == 2), (tmp_path / "worker.log").read_text()
+        assert comes(lambda: ours(second) == 2), log_of(tmp_path)
         again = muster("reconcile", "--repo", "octo/shop", folder=tmp_path, **environment)
     assert again.returncode == 0
     assert "Open incidents: 2" in again.stdout

@@ -376,8 +376,9 @@ def test_replay_of_a_repository_against_the_policy_in_force_there(tmp_path: Path
     assert again["incidents"] == found["incidents"]
 
 
-def test_a_repository_that_extends_its_organisation(file: str) -> None:
-    found = json.loads(policy("replay", file, *FROM_GITHUB, "--json", repository=on(Shop("extends: org"))).out)
+@pytest.mark.parametrize("own", ["extends: org", None], ids=["extends org", "no file"])
+def test_a_repository_that_stands_on_its_organisation(file: str, own: str | None) -> None:
+    found = json.loads(policy("replay", file, *FROM_GITHUB, "--json", repository=on(Shop(own))).out)
     told = {
         each["what"]: (each["was"], each["now"])
         for each in found["incidents"][0]["differences"]

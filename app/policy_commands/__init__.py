@@ -1,0 +1,158 @@
+"""`muster policy`: look at a policy, try it, and see what another one would change."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from app import past_events
+from app.core.report import Kind
+from app.policy_commands import asked, commands, past
+from app.policy_commands.asked import Outside
+from app.policy_file import PROFILES, PolicyFaults
+from app.ports import DeliveryFailed
+
+__all__ = ["Outside", "main"]
+
+
+def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | None = None) -> int:
+    """Run one command.  Returns 0 for good, 1 for a fault the user can mend, 2 for wrong usage."""
+    outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past.on_github(name, now))
+    options = _parser().parse_args(words)
+    run: Callable[[argparse.Namespace, Outside], int] = options.run
+    try:
+        return run(options, outside)
+    except PolicyFaults as found:
+        for fault in found.faults:
+            print(fault, file=outside.err)
+    except past_events.PastFaults as found:
+        print(found, file=outside.err)
+    except (asked.Fault, DeliveryFailed) as fault:
+        print(f"muster: {fault}", file=outside.err)
+    except asked.Usage as wrong:
+        print(f"muster: {wrong}", file=outside.err)
+        return 2
+    return 1
+
+
+# What can be written on the command line.
+
+_CHECK = """\
+examples:
+  muster policy check .github/incidents.yml
+  muster policy check .github/incidents.yml --org ../.github/.github/incidents.yml
+"""
+_EXPLAIN = """\
+examples:
+  muster policy explain
+  muster policy explain .github/incidents.yml --sev sev1
+"""
+_SIMULATE = """\
+examples:
+  muster policy simulate guide --sev sev1 --at 2026-03-06T16:40:00-05:00 --for 6h
+  muster policy simulate .github/incidents.yml --sev sev1 \\
+      --at 2026-03-28T23:30:00+01:00 --for 6h --ack 12m --resolve 3h
+  muster policy simulate .github/incidents.yml --sev sev2 \\
+      --at 2026-03-06T16:40:00Z --for 1d --service checkout
+  muster policy simulate strict --sev sev3 --type "security breach" \\
+      --at 2026-03-06T16:40:00Z --for 4h --json
+"""
+_DIFF = """\
+examples:
+  muster policy diff guide strict
+  muster policy diff old.yml .github/incidents.yml --json
+"""
+_KEYS = "\n".join(
+    textwrap.fill(f"  {event}: {', '.join(keys) or 'nothing'}", 78, subsequent_indent="    ", break_on_hyphens=False)
+    for event, keys in past_events.EVENTS.items()
+)
+_REPLAY = f"""\
+Events are JSON Lines, one event a line; these three are written on several
+lines here to be read:
+  {{"incident": "octo/shop#12", "at": "2026-03-06T16:40:00Z", "event": "opened",
+   "by": "mona", "title": "Checkout is down", "severity": "sev1",
+   "type": "service outage", "services": ["checkout"]}}
+  {{"incident": "octo/shop#12", "at": "2026-03-06T16:52:00Z", "event": "said",
+   "by": "hubot", "text": "/ack"}}
+  {{"incident": "octo/shop#12", "at": "2026-03-06T18:10:00Z", "event": "closed",
+   "by": "hubot"}}
+
+Every line has incident, at and event, and may have by and role (write when it
+is left out).  Events, and what their lines may have beside:
+{_KEYS}
+
+Without --against, FILE is held against the policy in force in the repository
+(with --repo), or against the profile that it extends (with --events).  A
+profile itself is held against the default one.
+
+examples:
+  muster policy replay .github/incidents.yml --repo octo/shop --save past.jsonl
+  muster policy replay .github/incidents.yml --events past.jsonl --against strict
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="muster policy", description="Look at a policy file, and try it.")
+    shelf = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, says: str, run: Callable[[argparse.Namespace, Outside], int], examples: str = ""
+    ) -> argparse.ArgumentParser:
+        added = shelf.add_parser(
+            name,
+            help=says,
+            description=says[0].upper() + says[1:] + ".",
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    check = command("check", "name every fault of a policy file, with its line", commands.check, _CHECK)
+    check.add_argument("file", type=Path, metavar="FILE")
+    _with(check, "a list of objects instead of lines")
+    explain = command("explain", "say every value of a policy, and where it comes from", commands.explain, _EXPLAIN)
+    explain.add_argument("file", nargs="?", metavar="FILE", help=_WHICH)
+    explain.add_argument("--sev", metavar="SEVERITY", help="only what holds for that severity")
+    _with(explain, "a list of objects instead of a table")
+    schema = command("schema", "print the JSON Schema of a policy file, for editors", commands.schema)
+    schema.set_defaults(json=True)
+    tried = command("simulate", "imagine an incident, and say who is told what and when", commands.simulate, _SIMULATE)
+    tried.add_argument("file", metavar="FILE", help=_WHICH)
+    tried.add_argument("--sev", required=True, metavar="SEVERITY", help="such as sev1, or P0 where the policy says so")
+    tried.add_argument("--at", required=True, metavar="TIME", help="with its zone: 2026-03-06T16:40:00-05:00")
+    tried.add_argument(
+        "--for", required=True, dest="length", metavar="LENGTH", help="how long to look: 6h, at most 14d"
+    )
+    tried.add_argument("--ack", metavar="AFTER", help="somebody acknowledges then; nobody without it")
+    tried.add_argument("--resolve", metavar="AFTER", help="it is resolved then; never without it")
+    tried.add_argument("--service", action="append", default=[], metavar="NAME", help="affected; may be repeated")
+    tried.add_argument("--type", metavar="TYPE", help=", ".join(kind.value for kind in Kind))
+    tried.add_argument("--personal-data", metavar="ANSWER", help="exposed: yes, possibly or no")
+    _with(tried, "a list of objects instead of a timetable")
+    moved = command("diff", "say what moves from one policy to another", commands.diff, _DIFF)
+    moved.add_argument("old", metavar="OLD", help=_WHICH)
+    moved.add_argument("new", metavar="NEW", help=_WHICH)
+    _with(moved, "a list of objects instead of lines")
+    replayed = command("replay", "say what would have been different in past incidents", commands.replay, _REPLAY)
+    replayed.add_argument("file", metavar="FILE", help=_WHICH)
+    source = replayed.add_mutually_exclusive_group(required=True)
+    source.add_argument("--events", metavar="FILE.jsonl", help="past incidents as JSON Lines; - reads them from stdin")
+    source.add_argument("--repo", metavar="OWNER/NAME", help="past incidents of that repository")
+    replayed.add_argument("--since", default="90d", metavar="LENGTH", help="how far back (with --repo): 90d")
+    replayed.add_argument("--against", metavar="OLD", help="the policy to hold it against")
+    replayed.add_argument("--save", type=Path, metavar="FILE.jsonl", help="keep the incidents that were read")
+    _with(replayed, "an object instead of lines")
+    return parser
+
+
+_WHICH = f"a policy file, or one of {', '.join(PROFILES)}"
+
+
+def _with(parser: argparse.ArgumentParser, json_says: str) -> None:
+    parser.add_argument("--org", type=Path, metavar="FILE", help="the organisation's file, for extends: org")
+    parser.add_argument("--json", action="store_true", help=json_says)

@@ -1,0 +1,166 @@
+"""What was written on the command line, read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TextIO
+
+from app import past_events
+from app.core.policy import Duration, Policy, Shift
+from app.core.report import Exposure, Kind, Report
+from app.core.rules import affected
+from app.core.severity import Severity
+from app.core.simulate import Scene
+from app.policy_file import DEFAULT, PROFILES, read, shipped
+from app.ports import Tracker
+from app.text import visible
+
+LONGEST = timedelta(days=14)
+"""A simulation takes no longer: by then everything has rung, and most of it again."""
+
+
+class Fault(Exception):
+    """Something the user can mend, said in one line.  Exit code 1."""
+
+
+class Usage(Exception):
+    """The command was not written as it should be, said in one line.  Exit code 2."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a command may touch: where it prints, the clock, and `repository`, which opens one on GitHub by its name."""
+
+    out: TextIO
+    err: TextIO
+    now: Callable[[], datetime]
+    repository: Callable[[str], AbstractContextManager[Tracker]]
+
+
+def policy(name: str | Path, options: argparse.Namespace) -> Policy:
+    """The policy of a file, or a shipped profile of that name where there is no such file.  Raises PolicyFaults."""
+    if str(name) in PROFILES and not Path(name).exists():
+        return shipped(str(name))
+    return read(text_of(Path(name)), name=str(name), org=organisation(options))
+
+
+def with_feeds(policy: Policy, file: Path, at: datetime) -> Policy:
+    """The policy with the shifts of those feeds that stand beside it in the repository.  Others are not asked here."""
+    root = file.parent.parent if file.parent.name == ".github" else file.parent
+    rotations = dict(policy.rotations)
+    for name, rotation in policy.rotations.items():
+        path = root / rotation.feed
+        if rotation.feed and "://" not in rotation.feed and path.is_file():
+            rotations[name] = replace(rotation, shifts=_shifts(path, policy, rotation.zone, at))
+    return replace(policy, rotations=rotations)
+
+
+def _shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift, ...]:
+    from app.feeds import LARGEST, FeedFault, meant, occurrences  # noqa: PLC0415  few policies have feeds
+
+    try:
+        with path.open("rb") as opened:
+            found = occurrences(opened.read(LARGEST + 1), at - LONGEST, at + 2 * LONGEST)
+    except OSError as problem:
+        raise Fault(f"{path}: {problem.strerror}") from None
+    except FeedFault as fault:
+        raise Fault(f"{path}: {fault}") from None
+    return meant(found, policy.people, zone, at).shifts
+
+
+def source(name: str | None) -> tuple[str | None, str]:
+    """The text of a file, None where it is a profile, and what to call it."""
+    if name is None or (name in PROFILES and not Path(name).exists()):
+        return (f"extends: {name}" if name else None), name or DEFAULT
+    return text_of(Path(name)), name
+
+
+def organisation(options: argparse.Namespace) -> str | None:
+    return text_of(options.org) if options.org else None
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError as problem:
+        raise Fault(f"{path}: {problem.strerror}") from None
+
+
+def severity(name: str, policy: Policy) -> Severity:
+    severity = policy.severity(name)
+    if severity is None:
+        names = ", ".join(each.said(policy.scale) for each in Severity)
+        raise Usage(f"--sev: '{visible(name)}' is not a severity of this policy: one of {names}")
+    return severity
+
+
+def scene(options: argparse.Namespace, policy: Policy) -> Scene:
+    whole = length("--for", options.length)
+    if not timedelta() < whole <= LONGEST:
+        raise Usage(f"--for: '{visible(options.length)}' is out of range: from 1m to {LONGEST.days}d")
+    ack = length("--ack", options.ack) if options.ack else None
+    resolve = length("--resolve", options.resolve) if options.resolve else None
+    if ack is not None and resolve is not None and ack >= resolve:
+        raise Usage(f"--ack: {options.ack} is not before --resolve {options.resolve}")
+    return Scene(
+        severity=severity(options.sev, policy),
+        at=_time("--at", options.at),
+        length=whole,
+        ack=ack,
+        resolve=resolve,
+        services=tuple(_service(name, policy) for name in options.service),
+        kind=_member("--type", options.type, Kind),
+        personal_data=_member("--personal-data", options.personal_data, Exposure),
+    )
+
+
+def length(option: str, text: str) -> timedelta:
+    try:
+        duration = Duration.parse(text)
+    except ValueError as wrong:
+        raise Usage(f"{option}: {visible(str(wrong), 120)}") from None
+    if duration.business_days:
+        raise Usage(f"{option}: '{visible(text)}' has no length of its own: hours or days, such as 6h or 2d")
+    return duration.elapsed
+
+
+def _time(option: str, text: str) -> datetime:
+    example = "such as 2026-03-06T16:40:00-05:00, or Z at its end for UTC"
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Usage(f"{option}: '{visible(text)}' is not a time: {example}") from None
+    if at.tzinfo is None:
+        raise Usage(f"{option}: '{visible(text)}' has no zone: {example}")
+    if at.year not in past_events.YEARS:
+        raise Usage(f"{option}: '{visible(text)}' is too far away: {example}")
+    return at
+
+
+def _service(name: str, policy: Policy) -> str:
+    if affected(policy, Report(services=(name,))):
+        return name
+    if not policy.services:
+        raise Usage(f"--service: '{visible(name)}': the policy names no services")
+    near = get_close_matches(name, policy.services, n=1)
+    hint = f"did you mean {visible(near[0])}?" if near else f"one of {', '.join(map(visible, policy.services))}"
+    raise Usage(f"--service: '{visible(name)}' is no service of the policy: {hint}")
+
+
+def _member(option: str, text: str | None, kind: Any) -> Any:
+    if text is None:
+        return None
+    for member in kind:
+        if member.value == text.casefold():
+            return member
+    values = [member.value for member in kind]
+    near = get_close_matches(text.casefold(), values, n=1)
+    raise Usage(
+        f"{option}: '{visible(text)}' is unknown: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(values)}"
+    )

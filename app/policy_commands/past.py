@@ -1,0 +1,95 @@
+"""The past incidents that a policy is tried on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from app import past_events
+from app.core.backtest import Past
+from app.core.policy import Policy
+from app.policy_commands import asked
+from app.policy_commands.asked import Outside
+from app.policy_file import read
+from app.ports import Tracker
+from app.text import visible
+
+
+def from_file(
+    options: argparse.Namespace, policy: Policy, outside: Outside
+) -> tuple[Sequence[Past], Policy | None, str]:
+    if options.events == "-":
+        return past_events.read(sys.stdin, policy, "stdin"), None, "stdin"
+    text = asked.text_of(Path(options.events))
+    return past_events.read(text.splitlines(), policy, options.events), None, options.events
+
+
+def from_repository(
+    options: argparse.Namespace, policy: Policy, outside: Outside
+) -> tuple[Sequence[Past], Policy | None, str]:
+    from app.github.past import past_incidents  # noqa: PLC0415  the client for GitHub takes long to load
+
+    since, now = asked.length("--since", options.since), outside.now()
+    with outside.repository(options.repo) as tracker:
+        in_force = None
+        if not options.against:
+            text = tracker.policy("").text
+            org = asked.organisation(options) or tracker.organisation_policy("").text
+            own = org if text is None and org is not None else text or ""
+            in_force = read(own, name=f"{options.repo}: .github/incidents.yml", org=None if own is org else org)
+        found = past_incidents(tracker, policy.labels.incident, now - since, policy, repo=options.repo, now=now)
+        past = list(counted(found, outside.err, "read"))
+    return past, in_force, options.repo
+
+
+@contextmanager
+def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
+    """That repository: by the token in GITHUB_TOKEN where there is one, otherwise as the App.  Raises DeliveryFailed."""
+    from app import settings  # noqa: PLC0415
+    from app.github.auth import AppKey, PlainToken  # noqa: PLC0415
+    from app.github.client import Client  # noqa: PLC0415
+    from app.github.tracker import GitHubTracker  # noqa: PLC0415
+    from app.ports import Repository  # noqa: PLC0415
+    from app.worker.rebuild import repositories  # noqa: PLC0415
+
+    found = settings.read()
+    token = os.environ.get("GITHUB_TOKEN", "")
+    if not token:
+        settings.complete(found)
+    client = Client(found.api_url, PlainToken(token) if token else AppKey(found.app_id, found.private_key), now)
+    try:
+        if token:
+            repository = Repository(0, name, 0)
+        else:
+            known = {each.name.lower(): each for each in repositories(client)}
+            if name.lower() not in known:
+                raise asked.Fault(f"--repo: the App is not installed in '{visible(name)}'")
+            repository = known[name.lower()]
+        yield GitHubTracker(client, repository)
+    finally:
+        client.close()
+
+
+def counted(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[Past]:
+    """The same, counted in one line of a terminal on the way."""
+    watched, number = err.isatty(), 0
+    for number, each in enumerate(past, 1):
+        if watched and number % 10 == 0:
+            err.write(f"\r{number} incidents {done} …")
+            err.flush()
+        yield each
+    if watched and number >= 10:
+        err.write("\r\033[K")
+
+
+def save(path: Path, past: Iterable[Past], policy: Policy) -> None:
+    try:
+        path.write_text("".join(f"{line}\n" for line in past_events.written(past, policy.scale)), "utf-8")
+    except OSError as problem:
+        raise asked.Fault(f"{path}: {problem.strerror}") from None

@@ -1,0 +1,90 @@
+"""How the answers are printed: as JSON, and as lines with colour on terminals only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC
+from typing import Any, TextIO
+
+from app.core.backtest import Backtest
+from app.core.changes import Move
+from app.core.policy import Policy
+from app.core.simulate import Row
+from app.policy_commands.asked import Outside
+from app.render.timetable import Line
+from app.text import visible
+
+_COLOURS = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": "2"}
+
+
+def as_row(row: Row) -> dict[str, Any]:
+    return {
+        "at": row.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "offset_s": int(row.offset.total_seconds()),
+        "kind": row.kind,
+        "to": list(row.to),
+        "step": row.step,
+        "via": [via.value for via in row.via],
+        "contacts": list(row.contacts),
+        "missing": list(row.missing),
+        "note": row.note,
+    }
+
+
+def as_move(move: Move, policy: Policy) -> dict[str, Any]:
+    severity = move.severity.said(policy.scale) if move.severity else None
+    return {"severity": severity, "what": move.what, "was": move.was, "now": move.now}
+
+
+def as_tested(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
+    return {
+        "tried": found.tried,
+        "against": against,
+        "summary": found.summary,
+        "notices": {"was": found.notices[0], "now": found.notices[1]},
+        "incidents": [
+            {
+                "incident": each.name,
+                "title": each.title,
+                "declared_at": each.declared_at.isoformat().replace("+00:00", "Z"),
+                "severity": each.severity.said(policy.scale),
+                "later": each.later,
+                "earlier": each.earlier,
+                "differences": [dataclasses.asdict(difference) for difference in each.differences],
+            }
+            for each in found.compared
+        ],
+    }
+
+
+def told(found: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
+    yield Line(f"{visible(file, 200)} against {visible(against, 200)}, incidents of {visible(where, 200)}:", "quiet")
+    yield Line(f"{found.summary[:1].upper()}{found.summary[1:]}.", "strong")
+    if found.notices[0] != found.notices[1]:
+        yield Line(f"Notices to people: {found.notices[1]} instead of {found.notices[0]}.")
+    for each in found.compared:
+        yield Line("")
+        about = f"{each.declared_at:%Y-%m-%d %H:%M} UTC, {each.severity.said(policy.scale)}"
+        named = "  ".join(part for part in (visible(each.name, 80), visible(each.title, 60), f"({about})") if part)
+        yield Line(named, "strong")
+        for difference in each.differences:
+            worse = difference.kind in ("told", "breach") and (difference.now is None) == (difference.kind == "told")
+            yield Line(f"  {visible(str(difference), 200)}", "warning" if worse else "")
+
+
+def show(line: Line, out: TextIO) -> None:
+    """The line; in colour on a terminal, unless somebody wants none."""
+    colour = _COLOURS.get(line.tone) if out.isatty() and not os.environ.get("NO_COLOR") else None
+    print(f"\033[{colour}m{line.text}\033[0m" if colour and line.text else line.text, file=out)
+
+
+def width(out: TextIO) -> int:
+    return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120) if out.isatty() else 80
+
+
+def print_json(value: object, outside: Outside) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=outside.out)

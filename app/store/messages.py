@@ -109,15 +109,23 @@ def later(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
     return _outcome(db, sending, "waiting", note, not_before)
 
 
-def _outcome(db: Db, sending: Sending, state: str, note: str, not_before: datetime | None) -> bool:
+def put_off(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
+    """It was not tried after all, and waits until then.  False: others have it now."""
+    return _outcome(db, sending, "waiting", note, not_before, tries=sending.attempts - 1)
+
+
+def _outcome(
+    db: Db, sending: Sending, state: str, note: str, not_before: datetime | None, *, tries: int | None = None
+) -> bool:
     return bool(
         db.execute(
-            "UPDATE outbox SET state = %s, note = %s, not_before = coalesce(%s, not_before)"
+            "UPDATE outbox SET state = %s, note = %s, not_before = coalesce(%s, not_before), attempts = %s"
             " WHERE repo_id = %s AND number = %s AND key = %s AND attempts = %s AND state = 'trying'",
             (
                 state,
                 note[:500],
                 not_before,
+                sending.attempts if tries is None else tries,
                 sending.lane.repo_id,
                 sending.lane.number,
                 sending.key,

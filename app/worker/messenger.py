@@ -1,6 +1,7 @@
-"""Sends what channels carry, apart from everything that concerns GitHub: it asks GitHub for nothing.
+"""Sends what channels carry, apart from everything that concerns GitHub, and needs GitHub for nothing.
 
-So a night without GitHub is a night with messages, and a receiver that is away holds up nobody but itself.
+So a night without GitHub is a night with messages, and a receiver that is away holds up nobody but itself.  GitHub is
+asked for one thing, who has reported what nobody has confirmed (M30), and where it does not say, the message goes out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from app.core.policy import Channel
 from app.ports import DeliveryFailed
 from app.store import incidents, messages, outbox
 from app.store.messages import Sending, Sink
+from app.worker import strangers
 from app.worker.desk import Desk
+from app.worker.held import Held
 from app.worker.patience import backoff, exhausted
 from app.worker.perform import stands
 
@@ -107,7 +110,12 @@ def send_due(desk: Desk) -> int:
 
 def send(desk: Desk, sending: Sending) -> None:
     """Send one message that was claimed, and write down what became of it."""
-    channel = _worth_sending(desk, sending)
+    try:
+        channel = _worth_sending(desk, sending)
+    except Held as held:
+        with desk.database.transaction() as db:
+            messages.put_off(db, sending, held.until, held.why)
+        return
     if channel is None:
         with desk.database.transaction() as db:
             messages.settle(db, sending, "moot")
@@ -127,7 +135,10 @@ def send(desk: Desk, sending: Sending) -> None:
 
 
 def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
-    """The channel, as the policy has it now; None where it has none, or nobody has to hear of it any more."""
+    """The channel, as the policy has it now; None where it has none, or nobody has to hear of it any more.
+
+    Raises Held where too many reports that nobody has confirmed would notify people.
+    """
     with desk.database.transaction() as db:
         stored = incidents.load(db, sending.lane)
         repository = incidents.repository(db, sending.lane.repo_id)
@@ -135,6 +146,8 @@ def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
         return None
     if not stands(sending.notice, stored.incident, frozenset()):
         return None
+    tracker = desk.tracker(repository).urgent(stored.incident.severity)
+    strangers.let_through(desk, tracker, sending.lane, stored.incident, sending.notice.key)
     return desk.policies.at_hand(desk.database, repository).channels.get(sending.channel)
 
 

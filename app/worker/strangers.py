@@ -36,7 +36,7 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
     if calm.confirmed(incident) or not incident.opened_by:
         return
     try:
-        role = desk.authorities.of(tracker, lane.repo_id, incident.opened_by, now)
+        role = desk.authorities.of(tracker, lane.repo_id, incident.opened_by, now, briefly=True)
     except DeliveryFailed:
         return
     if role >= RESPONDER:

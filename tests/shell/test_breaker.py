@@ -9,8 +9,10 @@ from itertools import pairwise
 import structlog
 
 from app.store import spoken
+from app.store.database import Database
 from app.worker.watch import audit
-from tests.shell.night import SEV1, Night
+from tests.shell.night import POLICY, SEV1, Night, night
+from tests.shell.sink import listens, sink
 from tests.soak import size
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -205,6 +207,31 @@ def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night) -> N
     later, digests = telling(tonight, numbers)
     assert len(later) - 3 <= 3
     assert len(digests) <= 2
+
+
+def test_c5_m30_a_flood_pages_by_a_channel_no_more_often_than_by_a_comment(database: Database) -> None:
+    policy = POLICY + (
+        "first-notice: {sev1: {via: pager}}\n"
+        "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager]}}\n"
+    )
+    with night(database, policy) as tonight, sink(tonight.clock) as pager:
+        listens(tonight, pager)
+        numbers = floods(tonight, 12)
+        assert sorted({one.told["incident"]["number"] for one in pager.heard}) == numbers[:3]
+
+        tonight.github.person("ada").comments(tonight.shop, numbers[7], "/severity sev1 this one is real")
+        tonight.settle()
+        assert numbers[7] in {one.told["incident"]["number"] for one in pager.heard}, "confirmed, so at once"
+
+        outage = tonight.github.faults.add("pre", times=10**6)
+        tonight.clock.at += timedelta(minutes=2)
+        last = tonight.github.person("account-3").opens(tonight.shop, "Down, really", SEV1, ["incident"])
+        tonight.settle()
+        assert last in {one.told["incident"]["number"] for one in pager.heard}, (
+            "who they are is not known: all are heard"
+        )
+        outage.times = 1
+        tonight.github.faults.clear()
 
 
 def test_c5_m30_people_with_rights_page_as_often_as_they_report(tonight: Night) -> None:

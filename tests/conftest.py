@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.figures import Figures
+from tests.figures import Figures, checks_of
 from tests.figures import figures as measured
 
 
@@ -14,6 +14,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the core answers into the stories, to be read as a diff",
     )
+    parser.addoption(
+        "--checks", action="store_true", help="only the checks that docs/reliability.md names, by their ids"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--checks"):
+        others = [item for item in items if not checks_of(item.name)]
+        items[:] = [item for item in items if checks_of(item.name)]
+        config.hook.pytest_deselected(items=others)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome != "passed":
+        measured().ran(report.nodeid, report.outcome, report.duration)
 
 
 @pytest.fixture(scope="session")

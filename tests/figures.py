@@ -1,9 +1,10 @@
-"""What was measured, written down beside what was asked for; `python -m tools.reliability` prints it."""
+"""What was measured, and which checks of reliability were run; `python -m tools.reliability` prints it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,33 +14,56 @@ from tests import soak
 FILE = "MUSTER_FIGURES"
 """The setting that names the file; without it nothing is written."""
 
+_IDS = re.compile(r"test_((?:(?:[a-g]\d|row\d+|m\d\d)_)+)")
+
 
 @dataclass(frozen=True)
 class Figure:
-    """One check as it was last run."""
+    """What one check measured when it was last run."""
 
     check: str
     size: str
-    run: str
-    """`quick` or `full`."""
-    required: str
     measured: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One test, and how it ended.  `full`: at the size of `make soak`; `seconds` of the wall clock."""
+
+    checks: tuple[str, ...]
+    test: str
+    outcome: str
+    seconds: float
+    full: bool
     at: str
 
 
+def checks_of(test: str) -> tuple[str, ...]:
+    """The ids of the reliability page that a test's name begins with: `test_c3_c4_two_workers` has C3 and C4."""
+    found = _IDS.match(test)
+    ids = found[1].rstrip("_").split("_") if found else ()
+    return tuple(f"Row {one[3:]}" if one.startswith("row") else one.upper() for one in ids if one[0] != "m")
+
+
 class Figures:
-    """Where tests put their figures."""
+    """Where tests put their figures, and pytest what became of them."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
-    def record(self, check: str, *, size: str, required: str, measured: str) -> None:
+    def record(self, check: str, *, size: str, measured: str, required: str = "") -> None:
         """`check` is an id of the reliability page; `size` says how large this run was."""
-        if self._file is None:
-            return
-        found = Figure(check, size, soak.size("quick", "full"), required, measured, f"{datetime.now(UTC):%Y-%m-%d}")
-        with self._file.open("a") as lines:
-            lines.write(json.dumps(asdict(found)) + "\n")
+        self._write(Figure(check, size, measured))
+
+    def ran(self, test: str, outcome: str, seconds: float) -> None:
+        if ids := checks_of(test.rpartition("::")[2]):
+            at = f"{datetime.now(UTC):%Y-%m-%d}"
+            self._write(Run(ids, test, outcome, round(seconds, 1), soak.size(False, True), at))
+
+    def _write(self, one: Figure | Run) -> None:
+        if self._file is not None:
+            with self._file.open("a") as lines:
+                lines.write(json.dumps(asdict(one)) + "\n")
 
 
 def figures() -> Figures:

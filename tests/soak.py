@@ -8,6 +8,11 @@ from typing import TypeVar
 _Size = TypeVar("_Size")
 
 
+def soaking() -> bool:
+    """Whether MUSTER_SOAK is set: then times are measured in earnest, too."""
+    return bool(os.environ.get("MUSTER_SOAK"))
+
+
 def size(quick: _Size, full: _Size) -> _Size:
     """`full` when MUSTER_SOAK is set, `quick` otherwise."""
-    return full if os.environ.get("MUSTER_SOAK") else quick
+    return full if soaking() else quick

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,7 +49,7 @@ def keep(db: Db, delivery: Delivery) -> Kept:
     known = db.execute(
         "SELECT digest FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
     ).fetchone()
-    return Kept.KNOWN if known and bytes(known["digest"]) == digest else Kept.REUSED
+    return Kept.KNOWN if known and hmac.compare_digest(bytes(known["digest"]), digest) else Kept.REUSED
 
 
 def unsorted(db: Db, limit: int = 200) -> list[Delivery]:

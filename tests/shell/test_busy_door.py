@@ -1,4 +1,4 @@
-"""The door as a process of its own, under those who send too much, too slowly, or nothing at all (A5, A7)."""
+"""The door as a process of its own, under those who send much, too much, too slowly, or nothing at all (A1, A5, A7)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from app.sandbox import AppRegistration
 from app.serving import free_port
 from app.store.database import Database
 from app.web.webhook import LARGEST
+from bench.shell import RATE, measure
 from tests.figures import Figures
 from tests.shell.night import registered
 from tests.shell.processes import Process, door
-from tests.soak import size
+from tests.soak import size, soaking
 
 
 @pytest.fixture
@@ -50,6 +51,19 @@ def knock(port: int, body: bytes, guid: str, given: str = "") -> tuple[int, floa
     began = time.monotonic()
     answer = httpx.post(f"http://127.0.0.1:{port}/webhook", content=body, headers=head, trust_env=False, timeout=30)
     return answer.status_code, time.monotonic() - began
+
+
+def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
+    seconds = size(2, 60)
+    found = measure(seconds)
+    assert found.sent == found.accepted == found.stored == RATE * seconds
+    if soaking():
+        assert (found.p50 <= 20, found.p99 <= 250, found.longest <= 2000) == (True, True, True), found
+    figures.record(
+        "A1",
+        size=f"{found.sent:,} deliveries",
+        measured=f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms; all stored",
+    )
 
 
 def test_a5_large_bodies_do_not_make_it_grow(at_home: tuple[Process, int], figures: Figures) -> None:

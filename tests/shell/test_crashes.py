@@ -149,6 +149,39 @@ def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, u
         wire.end()
 
 
+@pytest.mark.parametrize(
+    "calls", [CALLS[7:8], CALLS[8:9], CALLS[9:10], CALLS[7:10]], ids=["branch", "file", "PR", "all"]
+)
+def test_b7_who_dies_over_the_postmortem_has_a_successor_who_finds_what_is_there(
+    tonight: Night, calls: tuple[tuple[str, str], ...]
+) -> None:
+    wire = Mortal([*calls])
+    tonight.wire = wire
+    tonight.move_in()
+    mona, number = tonight.github.person("mona"), 1
+    try:
+        tonight.github.person("ada").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+        tonight.later()
+        mona.comments(tonight.shop, number, "/postmortem")
+        for _ in range(8):
+            try:
+                tonight.later(40)  # longer than what was begun belongs to the one who died
+            except Died:
+                tonight.move_in()
+        assert wire.after == [], "every one of them has killed"
+        (pull,) = [issue for issue in tonight.shop.issues.values() if issue.pull is not None]
+        git = tonight.shop.git
+        assert len([ref for ref in git.refs if "postmortem" in ref]) == 1
+        assert len([commit for commit in git.commits.values() if commit.message != "Initial commit"]) == 1
+
+        mona.comments(tonight.shop, number, "/postmortem")
+        tonight.later()
+        assert f"/pull/{pull.number}" in tonight.notices(number)[-1], "the second time, the answer is the link"
+        assert len([issue for issue in tonight.shop.issues.values() if issue.pull is not None]) == 1
+    finally:
+        wire.end()
+
+
 @pytest.mark.parametrize("gap", AT_THE_DOOR)
 def test_the_door_dies_and_github_is_asked_to_deliver_again(tonight: Night, gap: str) -> None:
     """What was not answered is delivered again, as somebody asks GitHub to; what had been stored is known."""

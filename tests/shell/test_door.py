@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
+import math
+import re
 import socket
 import ssl
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +25,9 @@ from app.serving import Served
 from app.store.database import Database
 from app.web.application import application
 from app.web.webhook import LARGEST
-from tests.shell.night import HandClock, Night
+from tests.figures import Figures
+from tests.shell.night import SEV1, HandClock, Night
+from tests.soak import size
 
 SECRET, OLD = "a-secret-that-nobody-could-guess-1", "the-secret-of-the-year-before-that"
 GITHUBS = "It's a Secret to Everybody"
@@ -88,14 +96,14 @@ def door(database: Database) -> Iterator[Door]:
 @pytest.mark.parametrize(
     "given", ["", "sha1=da39a3", "sha256=" + "0" * 64, "sha256=é", "sha256=", "sha256=" + "é" * 64]
 )
-def test_m01_without_the_right_signature_nothing_is_read_or_stored(door: Door, given: str) -> None:
+def test_a2_m01_without_the_right_signature_nothing_is_read_or_stored(door: Door, given: str) -> None:
     before = door.counted().get("bad signature", 0)
     assert door.knock(b"[" * 100_000, given=given).status_code == 401
     assert door.stored() == []
     assert door.counted()["bad signature"] == before + 1
 
 
-def test_m02_the_signature_is_over_the_raw_bytes(door: Door) -> None:
+def test_a2_m02_the_signature_is_over_the_raw_bytes(door: Door) -> None:
     raw = '{"t":"é 🚀 \\u0041"}'.encode()
     again = json.dumps(json.loads(raw)).encode()
     assert door.knock(raw, given=signature(SECRET, again)).status_code == 401
@@ -103,13 +111,13 @@ def test_m02_the_signature_is_over_the_raw_bytes(door: Door) -> None:
     assert door.stored() == [("7", "guid-1", raw)]
 
 
-def test_githubs_own_example() -> None:
+def test_a2_githubs_own_example() -> None:
     expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     assert signature(GITHUBS, b"Hello, World!") == expected
 
 
-def test_m03_m04_a_delivery_is_known_by_its_hook_and_id(door: Door) -> None:
-    answers = [door.knock(b'{"a":1}') for _ in range(20)]
+def test_a4_m03_m04_a_delivery_is_known_by_its_hook_and_id(door: Door) -> None:
+    answers = [door.knock(b'{"a":1}') for _ in range(100)]
     assert {answer.status_code for answer in answers} == {202}
     assert [answer.text for answer in answers[:2]] == ["new\n", "known\n"]
     assert door.knock(b'{"a":2}').text == "reused\n"
@@ -118,7 +126,98 @@ def test_m03_m04_a_delivery_is_known_by_its_hook_and_id(door: Door) -> None:
     assert door.woken == ["woken", "woken"]
 
 
-def test_m05_too_large(door: Door) -> None:
+def test_a4_m04_two_hooks_tell_the_same_and_it_happens_once(tonight: Night) -> None:
+    number = tonight.github.person("ada").opens(tonight.shop, "Down", SEV1, ["incident"])
+    tonight.later()
+    tonight.github.person("mona").comments(tonight.shop, number, "/severity seven")  # refused, and answered
+    tonight.github.hooks.settle()
+    with tonight.database.transaction() as db:
+        twice = db.execute("SELECT guid, event, body FROM delivery WHERE event = 'issue_comment'").fetchall()
+        for row in twice:
+            tonight.delivered(db, row["guid"], row["event"], bytes(row["body"]), hook="the App's")
+    tonight.later()
+    assert len([key for key in tonight.said(number) if key.startswith("reply/")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "body"),
+    [("ping", b'{"zen":"Keep it logically awesome."}'), ("brand_new", b"{}"), ("issues", b'{"action":"brand_new"}')],
+    ids=["ping", "unknown event", "unknown action"],
+)
+def test_a4_what_means_nothing_to_us_is_taken_and_does_nothing(tonight: Night, event: str, body: bytes) -> None:
+    head = {
+        "Content-Type": "application/json",
+        "X-GitHub-Delivery": "guid-1",
+        "X-GitHub-Event": event,
+        "X-Hub-Signature-256": signature(tonight.github.app.webhook_secret, body),
+    }
+    assert httpx.post(tonight.github.hooks.url, content=body, headers=head, trust_env=False).status_code == 202
+    tonight.settle()
+    with tonight.database.transaction() as db:
+        assert db.execute("SELECT 1 FROM incident UNION ALL SELECT 1 FROM outbox").fetchall() == []
+    assert set(tonight.deliveries().values()) <= {"ignored"}
+
+
+def compared(source: str) -> list[int]:
+    """The lines on which a digest is compared by something that stops at the first difference."""
+    digests = re.compile(r"signature|digest|\bmac\b|hmac", re.IGNORECASE)
+    if not digests.search(source):
+        return []
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(each, ast.Eq | ast.NotEq) for each in node.ops)
+        and any(
+            digests.search(ast.unparse(side))
+            for side in (node.left, *node.comparators)
+            if not isinstance(side, ast.Constant)
+        )
+    ]
+
+
+def test_a2_no_digest_is_compared_by_its_first_difference() -> None:
+    assert compared("def good(a, b):\n    return hmac.new(a, b).hexdigest() == b") == [2], "the rule can fail"
+    found = {str(file): compared(file.read_text("utf-8")) for file in Path("app").rglob("*.py")}
+    assert {file: lines for file, lines in found.items() if lines} == {}
+
+
+def test_a2_the_time_tells_nothing_of_the_signature(door: Door, figures: Figures) -> None:
+    """Wrong in the first place or in the last: Welch's t over times that are taken by turns.
+
+    Once in a hundred chance alone looks like a difference, so only the third time in a row is one.
+    """
+    body, many = b"{}", size(200, 5_000)
+    right = signature(SECRET, body)
+    first = "sha256=" + ("0" if right[7] != "0" else "1") + right[8:]
+    last = right[:-1] + ("0" if right[-1] != "0" else "1")
+    for _ in range(3):
+        times: dict[str, list[float]] = {first: [], last: []}
+        for nth in range(many):
+            for given in (first, last) if nth % 2 else (last, first):
+                began = time.perf_counter()
+                assert door.knock(body, given=given).status_code == 401
+                times[given].append(time.perf_counter() - began)
+        p = unlike(times[first], times[last])
+        if p > 0.01:
+            break
+    assert p > 0.01
+    figures.record(
+        "A2",
+        size=f"{2 * many:,} wrong signatures, half of them right up to the last character",
+        measured=f"times cannot be told apart: p = {p:.2f}",
+    )
+
+
+def unlike(some: list[float], others: list[float]) -> float:
+    """How likely such a difference is by chance, without the slowest tenth, which is the machine's doing."""
+    kept = [sorted(times)[: len(times) * 9 // 10] for times in (some, others)]
+    (a, b), (va, vb) = map(statistics.fmean, kept), map(statistics.variance, kept)
+    t = (a - b) / math.sqrt(va / len(kept[0]) + vb / len(kept[1]))
+    return math.erfc(abs(t) / math.sqrt(2))
+
+
+def test_a5_m05_too_large(door: Door) -> None:
     """By its length alone, whole, or in chunks that do not tell their length: it is not stored."""
     body = b"x" * (LARGEST + 1)
     assert door.knock(body).status_code == 413
@@ -133,7 +232,7 @@ def test_m05_too_large(door: Door) -> None:
     assert door.counted()["too large"] >= 2
 
 
-def test_what_is_compressed_stays_compressed(door: Door) -> None:
+def test_a5_m05_what_is_compressed_stays_compressed(door: Door) -> None:
     bomb = gzip.compress(b"0" * 2**24)
     assert door.knock(bomb, Content_Encoding="gzip").status_code == 202
     assert door.stored()[0][2] == bomb
@@ -146,7 +245,7 @@ def test_a_body_that_breaks_off_is_not_stored(door: Door) -> None:
     assert door.stored() == []
 
 
-def test_who_knocks_in_another_way_is_told_how(door: Door) -> None:
+def test_a4_who_knocks_in_another_way_is_told_how(door: Door) -> None:
     assert door.client.get("/webhook").status_code == 405
     assert door.client.post("/hook").status_code == 404
     assert door.knock(Content_Type="application/x-www-form-urlencoded").status_code == 415
@@ -199,7 +298,7 @@ POISON = [
 IGNORED = [b"{}", b'{"action":"brand_new_action"}', b'{"zen":"Keep it logically awesome."}']
 
 
-def test_m06_m07_poison_is_set_aside_once_and_holds_up_nobody(tonight: Night) -> None:
+def test_a6_m06_m07_poison_is_set_aside_once_and_holds_up_nobody(tonight: Night) -> None:
     """Signed, so stored; but one try is all it gets, and the delivery behind it gets through."""
     with tonight.database.transaction() as db:
         for n, body in enumerate([*POISON, *IGNORED]):

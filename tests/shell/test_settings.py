@@ -58,7 +58,7 @@ FAULTS: list[tuple[dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("set_to", "says"), FAULTS, ids=[says[:40] for _, says in FAULTS])
-def test_a_fault_is_one_clear_line_and_exit_code_2(
+def test_a3_a_fault_is_one_clear_line_and_exit_code_2(
     alone: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -78,7 +78,7 @@ def test_a_fault_is_one_clear_line_and_exit_code_2(
     assert list(alone.iterdir()) == [], "nothing was started"
 
 
-def test_a_key_file_that_others_may_read_is_refused(
+def test_a3_a_key_file_that_others_may_read_is_refused(
     alone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     file = alone / "key.pem"

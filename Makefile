@@ -28,7 +28,7 @@ run: .venv/for-run ## serve: the real thing with GitHub credentials, beside the 
 	@exec $(BIN)/muster serve $(ARGS)
 
 test: .venv/for-dev ## run the tests (ARGS='-k board' runs some of them)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 soak: .venv/for-dev ## run the checks of reliability at full size, an hour at most, and write docs/reliability.md
 	@exec $(BIN)/python -m tools.reliability --run $(ARGS)

@@ -509,7 +509,8 @@ def dumps_of(night: Night, orders: list[list[Any]], like: Night) -> set[str]:
     dumps, chance = set(), random.Random(2)
     for nth, order in enumerate(orders):
         with night.database.transaction() as db:
-            db.execute(f"TRUNCATE {', '.join(TABLES)}")
+            for table in TABLES:  # quicker than making all their files anew
+                db.execute(f"DELETE FROM {table}")  # noqa: S608
         for part in cut(order, chance if nth % 2 else None):
             with night.database.transaction() as db:
                 for delivery in part:

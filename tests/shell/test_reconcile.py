@@ -20,6 +20,7 @@ import pytest
 
 import app
 from app.ports import DeliveryFailed
+from app.reconcile_command import lines
 from app.sandbox import Limits, PretendGitHub
 from app.store import inbox, incidents, reconciled
 from app.store.database import Database
@@ -665,6 +666,29 @@ def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checke
     tonight.clock.at += timedelta(minutes=3)
     assert comparing(tonight).run(lambda line: None, deep=True).drift.in_full == 1
     assert checked.faults == []
+
+
+def test_what_was_found_is_told_so_that_a_person_knows_what_to_do(tonight: Night) -> None:
+    number = opens(tonight)
+    in_touch(tonight)
+    url = tonight.github.hooks.url
+    away(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
+    tonight.github.hooks.settle()
+    tonight.clock.at += timedelta(minutes=6)
+    tonight.github.person("mona").comments(tonight.shop, number, "we look into it")
+    back(tonight, url)
+    found = lines(comparing(tonight).run(lambda line: None))
+    assert found[0] == "Nothing was compared since 2026-03-14 09:02 UTC."
+    assert found[1].startswith(
+        "Issues: 1 updated in 1 repository, 1 looked into: 0 incidents and 1 event had been missed"
+    )
+    assert found[2].endswith(" listed, 1 of them missing, 1 fetched.")
+    assert found[3:5] == [
+        "A running `muster serve` or `muster worker` takes them in.",
+        "1 delivery of the last seconds may still come in: left for now.",
+    ]
+    assert found[5].startswith("Open incidents: 1, ")
 
 
 class Slow(Wire):

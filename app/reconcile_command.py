@@ -47,6 +47,10 @@ def lines(report: Report) -> list[str]:
         found.append("A running `muster serve` or `muster worker` takes them in.")
     if look.lost:
         found.append(f"GitHub has forgotten {look.lost} of them.")
+    if look.left:
+        found.append(
+            f"{_many(look.left, 'delivery', 'deliveries')} of the last seconds may still come in: left for now."
+        )
     found.append(
         f"Open incidents: {drift.open}, {drift.in_full} compared in full,"
         f" {_many(len(drift.differences), 'difference')} set right."

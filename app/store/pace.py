@@ -101,8 +101,14 @@ def standings(db: Db, now: datetime) -> list[Standing]:
 
 def left(db: Db, now: datetime) -> dict[int, float]:
     """The part of GitHub's hourly budget that is left, from 0 to 1, by installation; one whose hour is over is not known."""
-    known = ((one.installation, one.budget) for one in standings(db, now))
-    return {installation: at.left / at.limit for installation, at in known if at and at.limit and now < at.reset}
+    known = ((one.installation, part_left(one, now)) for one in standings(db, now))
+    return {installation: part for installation, part in known if part is not None}
+
+
+def part_left(one: Standing, now: datetime) -> float | None:
+    """The part of its hourly budget that is left, from 0 to 1; None: not known, for its hour is over."""
+    at = one.budget
+    return at.left / at.limit if at is not None and at.limit and now < at.reset else None
 
 
 def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:

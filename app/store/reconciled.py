@@ -13,6 +13,7 @@ from app.ports import Lane, Repository
 from app.store.codec import incident_from
 from app.store.database import Database, Db
 from app.store.incidents import Stored
+from app.store.watching import lane_of
 
 _LOCK = 720220
 """The advisory lock of whoever compares: it is gone with the connection, however its process ends."""
@@ -20,10 +21,11 @@ _LOCK = 720220
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """When a part was last done."""
+    """When a part was last done; `about` are the incidents that differed then."""
 
     at: datetime
     etag: str = ""
+    about: tuple[Lane, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,10 @@ class Standing:
     stored: Stored
     alarms: dict[str, datetime]
     busy: bool
-    """Something of it still waits: what it shows on GitHub may rightly be older."""
+    """Something has come in, or its labels or board wait: what it shows on GitHub may rightly be older.
+
+    Comments that wait do not count: where an issue has had too many, they wait for hours.
+    """
 
 
 @contextmanager
@@ -43,24 +48,27 @@ def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
     with psycopg.connect(database.url, autocommit=True) as connection:
         if wait:
             connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-            yield True
-            return
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
-        yield bool(row and row[0])
+        row = connection.execute("SELECT %s OR pg_try_advisory_lock(%s)", (wait, _LOCK)).fetchone()
+        mine = bool(row and row[0])
+        try:
+            yield mine
+        finally:
+            if mine:  # the server notices the end of a connection a moment late
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def marks(db: Db) -> dict[str, Mark]:
     """Every part that was ever done, by its name."""
-    rows = db.execute("SELECT part, at, etag FROM reconciled").fetchall()
-    return {row["part"]: Mark(row["at"], row["etag"]) for row in rows}
+    rows = db.execute("SELECT part, at, etag, about FROM reconciled").fetchall()
+    return {row["part"]: Mark(row["at"], row["etag"], tuple(map(lane_of, row["about"]))) for row in rows}
 
 
-def mark(db: Db, part: str, at: datetime, etag: str = "") -> None:
+def mark(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] = ()) -> None:
     """That part was done then."""
     db.execute(
-        "INSERT INTO reconciled (part, at, etag) VALUES (%s, %s, %s)"
-        " ON CONFLICT (part) DO UPDATE SET at = excluded.at, etag = excluded.etag",
-        (part, at, etag),
+        "INSERT INTO reconciled (part, at, etag, about) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (part) DO UPDATE SET at = excluded.at, etag = excluded.etag, about = excluded.about",
+        (part, at, etag, [str(lane) for lane in about]),
     )
 
 
@@ -101,8 +109,8 @@ def standing(db: Db, repo_id: int) -> list[Standing]:
     """The incidents of a repository that are not closed and within reach, those compared longest ago first."""
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
-        " AND o.state IN ('waiting', 'trying') AND o.channel = '') OR EXISTS (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id"
-        " AND d.number = i.number AND d.state = 'sorted')) AS busy,"
+        " AND o.state IN ('waiting', 'trying') AND o.key IN ('show/labels', 'show/board')) OR EXISTS"
+        " (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id AND d.number = i.number AND d.state = 'sorted')) AS busy,"
         " (SELECT coalesce(jsonb_object_agg(a.key, a.due), '{}') FROM alarm a"
         " WHERE a.repo_id = i.repo_id AND a.number = i.number) AS alarms"
         " FROM incident i WHERE i.repo_id = %s AND i.state->>'closed_at' IS NULL"
@@ -118,6 +126,14 @@ def standing(db: Db, repo_id: int) -> list[Standing]:
         )
         for row in rows
     ]
+
+
+def compared_at(db: Db, lane: Lane) -> datetime | None:
+    """When that incident was last compared with GitHub in full."""
+    row = db.execute(
+        "SELECT compared_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+    ).fetchone()
+    return row["compared_at"] if row else None
 
 
 def compared(db: Db, lane: Lane, at: datetime) -> None:

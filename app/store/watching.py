@@ -111,7 +111,7 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
 def concerns(db: Db) -> dict[str, Concern]:
     """What was wrong when the audit last looked, by name."""
     rows = db.execute("SELECT name, sentence, about FROM concern").fetchall()
-    return {row["name"]: Concern(row["name"], row["sentence"], tuple(map(_lane, row["about"]))) for row in rows}
+    return {row["name"]: Concern(row["name"], row["sentence"], tuple(map(lane_of, row["about"]))) for row in rows}
 
 
 def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
@@ -138,7 +138,8 @@ def about(db: Db, lane: Lane) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def _lane(text: str) -> Lane:
+def lane_of(text: str) -> Lane:
+    """The incident that is written like this."""
     repo_id, _, number = text.partition("#")
     return Lane(int(repo_id), int(number))
 

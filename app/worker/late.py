@@ -100,16 +100,25 @@ def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, s
     lane = Lane(repository.id, int(issue["number"]))
     with desk.database.transaction() as db:
         stored = incidents.load(db, lane)
-        carried = incidents.labels(db, lane)
+        carried, at = incidents.labels(db, lane), reconciled.compared_at(db, lane)
     if stored is None:
         if inbound.declared({"issue": issue}, force.policy) and ours(desk, repository, force, issue, since.begun):
             caught.looked += 1
             caught.opened += bool(open_anew(desk, repository, lane))
+            _compared(desk, lane, since.asked_at)
         return
-    if since.own and moment(issue["updated_at"]) <= since.contact and not _differs(issue, stored, carried, force):
+    # Where an earlier look at the same list did not come to its end, it is not begun anew.
+    known_to = max(since.contact, at - _CLOCKS_APART) if at else since.contact
+    if since.own and moment(issue["updated_at"]) <= known_to and not _differs(issue, stored, carried, force):
         return
     caught.looked += 1
     caught.events += look_into(desk, repository, force, issue, since.asked_at).events
+    _compared(desk, lane, since.asked_at)
+
+
+def _compared(desk: Desk, lane: Lane, at: datetime) -> None:
+    with desk.database.transaction() as db:
+        reconciled.compared(db, lane, at)
 
 
 def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun: datetime) -> bool:

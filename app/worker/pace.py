@@ -16,18 +16,21 @@ UNTIL = Gauge(
     "When the installation may be called again, or its orders have their turn, in seconds since 1970; 0: it is not held",
     ["installation"],
 )
-LEFT = Gauge("muster_budget_remaining", "What GitHub says is left of the hourly budget", ["installation"])
-LIMIT = Gauge("muster_budget_limit", "What GitHub says the hourly budget is", ["installation"])
+BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
 
 
 def watch_pace(desk: Desk, now: datetime) -> None:
-    """Write down how every installation stands.  The App's own calls have the name `app`."""
+    """Write down how every installation stands.  The App's own calls have the name `app`.  Raises psycopg.Error.
+
+    A budget whose hour is over is not known, so nothing is said of it.
+    """
     with desk.database.transaction() as db:
         found = pace.standings(db, now)
+    for gauge in (WAITING, UNTIL, BUDGET):
+        gauge.clear()
     for one in found:
         name = "app" if one.installation == ITSELF else str(one.installation)
         WAITING.labels(name).set(one.waiting)
         UNTIL.labels(name).set(one.until.timestamp() if one.until else 0)
-        if one.budget is not None:
-            LEFT.labels(name).set(one.budget.limit if one.budget.reset <= now else one.budget.left)
-            LIMIT.labels(name).set(one.budget.limit)
+        if (part := pace.part_left(one, now)) is not None:
+            BUDGET.labels(name).set(part)

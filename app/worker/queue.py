@@ -22,7 +22,6 @@ from app.store import inbox, incidents, outbox, pace
 from app.store.database import Db, fits
 from app.worker.desk import Desk
 from app.worker.messenger import Messenger
-from app.worker.pace import watch_pace
 from app.worker.perform import perform
 from app.worker.reconcile import Reconciler
 from app.worker.retention import tidy
@@ -104,7 +103,6 @@ class Queue:
         if new:
             self.delivered()
         self.wake(lane for lane in lanes if not self._rests(lane))
-        watch_pace(self.desk, now)
         # Last, and a batch a beat, so that no alarm waits for it.
         if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
             self._tidied = time.monotonic()

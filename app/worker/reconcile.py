@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 
 from app.github.client import Client
 from app.github.deliveries import Deliveries
-from app.ports import DeliveryFailed, Repository
+from app.ports import DeliveryFailed, Lane, Repository
 from app.store import incidents, reconciled
 from app.store.database import Db
 from app.store.reconciled import Mark
@@ -72,6 +72,7 @@ class Report:
                 "missed": look.missed,
                 "taken": look.taken,
                 "lost": look.lost,
+                "left": look.left,
                 "oldest": look.reaches.isoformat() if look.reaches else None,
             },
             "drift": {**asdict(self.drift)},
@@ -135,14 +136,20 @@ class Reconciler:
             if not mine or not self._due():
                 return None
             try:
-                return self._work(_quiet)
+                report = self._work(_quiet)
             except DeliveryFailed as failed:
-                wait = failed.retry_after if failed.retry_after is not None else _AGAIN
-                least = self._every.total_seconds() if self._pull else _AGAIN
-                self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
+                self._rest(failed.retry_after if failed.retry_after is not None else _AGAIN)
                 raise
             finally:
                 self._issues_done.set()
+            if report.failures:
+                self._rest(0.0)
+            return report
+
+    def _rest(self, wait: float) -> None:
+        """After a failure, ask nothing for so many seconds, and no less than a minute where a door is open."""
+        least = self._every.total_seconds() if self._pull else _AGAIN
+        self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
 
     # By hand.
 
@@ -263,6 +270,7 @@ class Reconciler:
     def _drift(
         self, begun: datetime, now: datetime, report: Report, say: Callable[[str], None], *, repo: str, deep: bool
     ) -> None:
+        about: list[Lane] = []
         with self.desk.database.transaction() as db:
             every = [(one, now) for one in incidents.repositories(db)]
         for repository, _ in self._of(every, repo):
@@ -275,10 +283,11 @@ class Reconciler:
             report.drift.open += found.open
             report.drift.in_full += found.in_full
             report.drift.differences += found.differences
+            about += [Lane(repository.id, one.number) for one in found.differences]
         if repo:
             return
         with self.desk.database.transaction() as db:
-            reconciled.mark(db, "drift", now)
+            reconciled.mark(db, "drift", now, about=dict.fromkeys(about))
         DONE.labels("drift").set(now.timestamp())
 
     def _of(self, every: list[tuple[Repository, datetime]], repo: str) -> Iterator[tuple[Repository, datetime]]:

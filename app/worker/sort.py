@@ -28,15 +28,16 @@ def sort(desk: Desk) -> list[Lane]:
     lanes: dict[Lane, None] = {}
     while True:
         with desk.database.transaction() as db:
-            deliveries = inbox.unsorted(db)
+            deliveries, remembered = inbox.unsorted(db), dict[int, Repository]()
             for delivery in deliveries:
-                lanes.update(dict.fromkeys(_sort(db, delivery)))
+                lanes.update(dict.fromkeys(_sort(db, delivery, remembered)))
             desk.failpoints.reach("after_claim")
         if not deliveries:
             return list(lanes)
 
 
-def _sort(db: Db, delivery: Delivery) -> list[Lane]:
+def _sort(db: Db, delivery: Delivery, remembered: dict[int, Repository]) -> list[Lane]:
+    """The incidents to be woken.  `remembered`: the repositories as this transaction has them already."""
     try:
         address = _address(delivery)
     except UNREADABLE as problem:
@@ -44,7 +45,9 @@ def _sort(db: Db, delivery: Delivery) -> list[Lane]:
         return []
     woken: list[Lane] = []
     if address.repository is not None:
-        incidents.remember_repository(db, address.repository)
+        if remembered.get(address.repository.id) != address.repository:
+            incidents.remember_repository(db, address.repository)
+            remembered[address.repository.id] = address.repository
         if address.policy:
             woken += _doubt(db, address.repository)
     if address.lane is None:

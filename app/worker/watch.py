@@ -7,7 +7,7 @@ once.  So twenty dead letters are one alarm, and an alarm ends by itself when it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 import psycopg
@@ -18,11 +18,13 @@ from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.policy import Policy
 from app.outbound import Outbound
+from app.pacing import ITSELF
 from app.ports import DeliveryFailed, Lane
-from app.store import incidents, outbox, pace, spoken, watching
+from app.store import incidents, outbox, pace, reconciled, spoken, watching
 from app.store.watching import Concern, Figures
 from app.worker.concerns import OVERDUE
 from app.worker.desk import Desk
+from app.worker.pace import watch_pace
 from app.worker.queue import LATE as OLDEST_ALARM
 
 log = structlog.get_logger()
@@ -48,13 +50,12 @@ PARKED = Gauge("muster_parked_deliveries", "Deliveries that nobody could read an
 DEAD = Gauge("muster_dead_letters", "Orders that the other side refused and that wait for a person")
 OVERDUE_ALARMS = Gauge("muster_overdue_alarms", "Alarms that are due and have not rung")
 BREAKER = Gauge("muster_breaker_open", "Issues on which comments are held back")
-BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
 CONCERN = Gauge("muster_concern", "1 while the audit finds this wrong", ["name"])
 ALARMS = Counter("muster_audit_alarms", "How often the audit began to find this wrong", ["name"])
 AUDITED = Gauge("muster_audit_timestamp_seconds", "When the audit was last done")
 HEARTBEATS = Counter("muster_heartbeats", "Signs of life that were sent, withheld or did not get through", ["outcome"])
 
-NAMES = ("workers", "inbox", OVERDUE, "stuck", "dead-letters", "breaker", "budget")
+NAMES = ("workers", "inbox", OVERDUE, "stuck", "dead-letters", "breaker", "drift", "budget")
 """Everything that the audit may find wrong."""
 
 
@@ -62,8 +63,8 @@ def unready(desk: Desk) -> list[str]:
     """Why work is not done as it should be, a sentence each; empty: all is well.  Raises psycopg.Error."""
     now = desk.clock()
     with desk.database.transaction() as db:
-        found, newer = watching.figures(db, now), watching.newer_than_code(db)
-    reasons = [concern.sentence for concern in (*_workers(found), *_inbox(found))]
+        found, newer, left = watching.figures(db, now), watching.newer_than_code(db), pace.left(db, now)
+    reasons = [concern.sentence for concern in (*_workers(found), *_inbox(found), *_budget(left))]
     if found.most_overdue > LATE:
         reasons.append(f"an alarm is {_said(found.most_overdue)} late")
     if newer:
@@ -74,16 +75,14 @@ def unready(desk: Desk) -> list[str]:
 def measure(desk: Desk) -> None:
     """Bring the gauges up to date, for whoever asks: also where no worker is left to do it."""
     now = desk.clock()
-    BUDGET.clear()
     try:
         with desk.database.transaction() as db:
-            found, named, left = watching.figures(db, now), watching.concerns(db), pace.left(db, now)
+            found, named = watching.figures(db, now), watching.concerns(db)
+        watch_pace(desk, now)
     except psycopg.Error:
         DATABASE.set(0)
         return
     DATABASE.set(1)
-    for installation, part in left.items():
-        BUDGET.labels(installation).set(part)
     SILENCE.set(-1 if found.silence is None else found.silence.total_seconds())
     UNPROCESSED.set(found.unprocessed.total_seconds())
     PARKED.set(found.parked)
@@ -177,6 +176,7 @@ def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
     with desk.database.transaction() as db:
         found, stuck = watching.figures(db, now), watching.stuck(db, now - OLD)
         dead, held, left = watching.dead(db), spoken.held(db, now), pace.left(db, now)
+        compared = reconciled.marks(db).get("drift")
     yield from _workers(found)
     yield from _inbox(found)
     if late := list(_overdue(desk, now)):
@@ -189,10 +189,10 @@ def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
         )
     if held:
         yield Concern("breaker", f"comments are held back on {_count(len(held), 'issue')}", tuple(held))
-    if low := [installation for installation, part in left.items() if part < LEAST]:
-        yield Concern(
-            "budget", f"less than {LEAST:.0%} of GitHub's budget is left for {_count(len(low), 'installation')}"
-        )
+    if compared is not None and compared.about:
+        many = "1 incident was" if len(compared.about) == 1 else f"{len(compared.about)} incidents were"
+        yield Concern("drift", f"{many} not what GitHub shows, and set right: something was lost", compared.about)
+    yield from _budget(left)
 
 
 def _workers(found: Figures) -> Iterable[Concern]:
@@ -203,6 +203,18 @@ def _workers(found: Figures) -> Iterable[Concern]:
 def _inbox(found: Figures) -> Iterable[Concern]:
     if found.unprocessed > OLD:
         yield Concern("inbox", f"a delivery has been waiting for {_said(found.unprocessed)}")
+
+
+def _budget(left: Mapping[int, float]) -> Iterable[Concern]:
+    low = [installation for installation, part in left.items() if part < LEAST]
+    if not low:
+        return
+    others = len(low) - (ITSELF in low)
+    whose = " and ".join(["the App itself"] * (ITSELF in low) + [_count(others, "installation")] * bool(others))
+    yield Concern(
+        "budget",
+        f"less than {LEAST:.0%} of GitHub's budget is left for {whose}: all but sev1 may wait for its next hour",
+    )
 
 
 def _overdue(desk: Desk, now: datetime) -> Iterable[Lane]:

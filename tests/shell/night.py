@@ -212,9 +212,12 @@ class Night:
             self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
             self.settle()
 
-    def state(self) -> list[str]:
-        """The canonical dump, line by line, without the addresses and numbers that only this night has."""
-        return self._plain(canonical(dump(self.database))).splitlines()
+    def state(self, like: Night | None = None) -> list[str]:
+        """The canonical dump, line by line, without the addresses and numbers that only this night has.
+
+        `like` is the night in which it was sent, where that is another one.
+        """
+        return (like or self)._plain(canonical(dump(self.database))).splitlines()
 
     def _plain(self, text: str) -> str:
         people = itertools.count(1)

@@ -174,10 +174,9 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         until = REGISTRY.get_sample_value("muster_pace_held_until_seconds", label)
         assert until is not None
         assert 3000 < until - began.timestamp() < 3300
-        assert REGISTRY.get_sample_value("muster_budget_limit", label) == 5000
-        left = REGISTRY.get_sample_value("muster_budget_remaining", label)
+        left = REGISTRY.get_sample_value("muster_github_budget", label)
         assert left is not None
-        assert 4500 < left < 5000
+        assert 0.9 < left < 1
         assert all(state["attempts"] == 0 for state in held(tonight.database)), "held back is not tried"
 
 

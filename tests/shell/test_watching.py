@@ -23,16 +23,18 @@ from prometheus_client import REGISTRY
 from app import set_aside
 from app.house import Watch, door, furnished
 from app.outbound import Outbound
-from app.pacing import FREE, Budget
+from app.pacing import FREE, ITSELF, Budget
 from app.sandbox import PretendGitHub
 from app.serving import Served
 from app.settings import Settings
-from app.store import incidents, outbox, pace
+from app.store import incidents, outbox, pace, reconciled
 from app.store.database import Database
 from app.store.pace import DatabasePace
 from app.web.application import application
 from app.worker.queue import Queue
+from app.worker.reconcile import Reconciler
 from app.worker.watch import NAMES, audit, measure, unready
+from tests.figures import Figures
 from tests.shell.night import SEV1, Night
 from tests.shell.processes import comes, worker
 from tests.shell.test_door import IGNORED, POISON
@@ -109,7 +111,7 @@ def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(toni
     assert "An alarm of this incident was late" not in tonight.board(number)
 
 
-def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night) -> None:
+def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night, figures: Figures) -> None:
     opens(tonight)
     with tonight.database.transaction() as db:
         db.execute("UPDATE alarm SET due = due + interval '9 days'")
@@ -119,9 +121,15 @@ def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night) -> None:
     tonight.clock.at += timedelta(seconds=61)
     hear(tonight)
     assert [concern.name for concern in audit(tonight.built.desk)] == ["overdue"]
+    figures.record(
+        "G3",
+        size="an alarm moved by nine days in the database",
+        required="alarm in <= 5 min",
+        measured="by the first audit after 61 s; there is one a minute",
+    )
 
 
-def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night) -> None:
+def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night, figures: Figures) -> None:
     number = opens(tonight)
     tonight.github.faults.add("status", status=422, path="/reactions", times=10**6)
     with structlog.testing.capture_logs() as logs:
@@ -136,9 +144,10 @@ def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night
     tonight.github.person("mona").comments(tonight.shop, number, "/update more")
     tonight.later()
     assert "6 of our messages could not be delivered here" in tonight.board(number)
+    figures.record("G2 dead letters", size="6 of them", required="1 alarm", measured="1 alarm")
 
 
-def test_g2_the_breaker_is_one_alarm(tonight: Night) -> None:
+def test_g2_the_breaker_is_one_alarm(tonight: Night, figures: Figures) -> None:
     with structlog.testing.capture_logs() as logs:
         for _ in range(2):
             opens_as_ada(tonight)
@@ -149,25 +158,63 @@ def test_g2_the_breaker_is_one_alarm(tonight: Night) -> None:
         audit(tonight.built.desk)
     assert [(concern.name, len(concern.about)) for concern in found] == [("breaker", 2)]
     assert alarms(logs) == ["breaker"]
+    figures.record("G2 breaker", size="2 issues held back", required="1 alarm", measured="1 alarm")
 
 
 def opens_as_ada(tonight: Night) -> int:
     return tonight.github.person("ada").opens(tonight.shop, "Down", SEV1, ["incident"])
 
 
-def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night) -> None:
-    number = opens(tonight)
+def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night, figures: Figures) -> None:
+    opens(tonight)
     told = Budget(5000, 999, tonight.clock() + timedelta(seconds=600))
-    DatabasePace(tonight.database, FREE).told(tonight.installation, "GET", told, tonight.clock())
+    for installation in (tonight.installation, ITSELF):
+        DatabasePace(tonight.database, FREE).told(installation, "GET", told, tonight.clock())
+    said = (
+        "less than 20% of GitHub's budget is left for the App itself and 1 installation:"
+        " all but sev1 may wait for its next hour"
+    )
+    assert unready(tonight.built.desk) == [said]
     with structlog.testing.capture_logs() as logs:
-        assert [concern.name for concern in audit(tonight.built.desk)] == ["budget"]
+        assert [(concern.name, concern.sentence) for concern in audit(tonight.built.desk)] == [("budget", said)]
         audit(tonight.built.desk)
     assert alarms(logs) == ["budget"]
     tonight.clock.at += timedelta(seconds=601)
     tonight.settle()
     hear(tonight)
     assert audit(tonight.built.desk) == []
-    assert number
+    assert unready(tonight.built.desk) == []
+    figures.record("G2 budget", size="2 budgets at 999 of 5000", required="1 alarm", measured="1 alarm, and /readyz")
+
+
+def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, figures: Figures) -> None:
+    """However many incidents were wrong; `muster_drift` counts them."""
+    numbers = [opens_as_ada(tonight) for _ in range(size(4, 40))]
+    tonight.later()
+    reconciler = Reconciler(tonight.built.desk, tonight.built.client)
+    reconciler.turn()
+    hear(tonight)
+    assert audit(tonight.built.desk) == []
+    with tonight.database.transaction() as db:
+        db.execute("DELETE FROM alarm WHERE number <> %s", (numbers[0],))
+    tonight.clock.at += timedelta(minutes=61)
+    with tonight.database.transaction() as db:  # so that it is about drift, and not about being away
+        reconciled.mark(db, "deliveries", tonight.clock())
+    with structlog.testing.capture_logs() as logs:
+        reconciler.turn()
+        tonight.settle()
+        hear(tonight)
+        for _ in range(3):
+            (found,) = [concern for concern in audit(tonight.built.desk) if concern.name == "drift"]
+        assert len(found.about) == len(numbers) - 1
+        assert found.sentence.startswith(f"{len(numbers) - 1} incidents were not what GitHub shows")
+        assert alarms(logs).count("drift") == 1
+        assert sum(row["event"] == "drift" for row in logs) == len(numbers) - 1
+        reconciler.run(lambda _: None)
+        assert "drift" not in [concern.name for concern in audit(tonight.built.desk)]
+    figures.record(
+        "G2 drift", size=f"{len(numbers) - 1} incidents that differ", required="1 alarm", measured="1 alarm, which ends"
+    )
 
 
 def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
@@ -286,7 +333,7 @@ def test_readiness_without_a_database(tonight: Night) -> None:
         built.client.close()
 
 
-def test_g1_all_workers_are_killed(database: Database, tmp_path: Path) -> None:
+def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: Figures) -> None:
     """In half a minute the door says so, no sign of life is sent any more, and what waits is seen to grow old."""
     with PretendGitHub(lambda: datetime.now(UTC)) as github, listening() as (monitor, heard):
         shop = github.add_repository("octo/shop")
@@ -323,13 +370,20 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path) -> None:
             github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
             assert httpx.get(f"{url}/readyz").status_code == 200, "not at once: a worker may be slow for a moment"
             assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 503)
-            assert time.monotonic() - killed <= 30
+            red = time.monotonic() - killed
+            assert red <= 30
             assert httpx.get(f"{url}/readyz").json()["reason"] == "no worker has been heard for 20 seconds"
             before = gauges(url)["muster_oldest_unprocessed_seconds"]
             time.sleep(1.1)
             assert gauges(url)["muster_oldest_unprocessed_seconds"] - before > 1
             assert not watch.once()
             assert heard == ["POST"], "the monitor misses the next one"
+            figures.record(
+                "G1",
+                size="2 of 2 workers killed with -9",
+                required="/readyz red <= 30 s, sign of life missing <= 5 min, the oldest delivery's age rises",
+                measured=f"red in {red:.0f} s, missing from the next minute on, it rises",
+            )
         finally:
             served.stop()
             queue.close()
@@ -357,7 +411,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     with tonight.database.transaction() as db:
-        (left,) = pace.left(db, tonight.clock()).values()
+        left = pace.left(db, tonight.clock())[tonight.installation]
     assert 0 < left < 1
     measure(tonight.built.desk)
     assert REGISTRY.get_sample_value("muster_github_budget", {"installation": str(tonight.installation)}) == left

@@ -313,24 +313,6 @@ def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> 
     assert [len(tonight.notices(number)) for number in numbers] == [2, 2, 2]
 
 
-def test_c6_an_app_that_was_uninstalled_asks_no_more(tonight: Night) -> None:
-    """What waited there is cancelled or set aside, and nothing rings any more."""
-    like = opened(tonight)
-    number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV2, 3)
-    tonight.github.uninstall("octo")
-    tonight.github.hooks.settle()
-    tonight.move_in()
-    mark = tonight.github.mark()
-    tonight.passes(minutes=50)
-    assert undone(tonight.database) == 0
-    for each in (number, like.incident.number):
-        assert tonight.incident(each).left == "gone"
-    assert len(tonight.github.calls_since(mark)) <= 20, "each effect once, each issue once, each policy once"
-    later = tonight.github.mark()
-    tonight.passes(hours=1)
-    assert tonight.github.calls_since(later) == []
-
-
 def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
     """A second after the other; where the time does not pass, whoever asks is told to come again instead of waiting on."""
     waited: list[float] = []

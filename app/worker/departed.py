@@ -18,6 +18,7 @@ from app.worker.rebuild import repositories
 GRACE = timedelta(hours=1)
 """What was on its way has arrived by then, and whoever clicked by mistake has thought better of it."""
 _SOON = timedelta(minutes=10)
+"""Between two questions while GitHub does not answer."""
 _AGAIN = timedelta(hours=6)
 """Between two looks at what came late."""
 _UNASKED = timedelta(hours=20)

@@ -296,8 +296,10 @@ class RunningClock:
 
 
 @pytest.mark.timeout(size(300, 3600))
-def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(database: Database) -> None:
-    count, spread = size((1_000, 5.0), (100_000, 1_800.0))
+def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(
+    database: Database, figures: Figures
+) -> None:
+    count, spread = size((1_000, 5.0), (100_000, 300.0))
     with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
         listens(tonight, ours)
         numbers = opens(tonight, 5)
@@ -329,6 +331,13 @@ def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wron
         assert len(ours.heard) > count, "something did go wrong"
         doubled = Counter(one.key for one in ours.taken)
         assert max(doubled.values()) == 1
+        figures.record(
+            "Row 12",
+            size=f"{count:,} notifications due evenly over {spread:g} s, 1 % of the tries go wrong, real time",
+            required="99.99 % attempted <= 60 s after due, 100 % delivered in the end",
+            measured=f"{100 * in_time / count:.3f} % attempted within 60 s, median {sorted(late)[count // 2]:.3f} s,"
+            f" max {max(late):.1f} s; {len(doubled):,} delivered, none twice",
+        )
 
 
 def bad_days(one_in: int) -> Callable[[Heard], Answer]:

@@ -434,7 +434,9 @@ def writes(github: PretendGitHub, name: str, since: int = 0) -> list[datetime]:
     return [one.at for one in github.calls_since(since) if one.method == "POST" and f"{name}/issues" in one.path]
 
 
-def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(tonight: Night, tmp_path: Path) -> None:
+def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
+    tonight: Night, tmp_path: Path, figures: Figures
+) -> None:
     """A write a second from both together; then GitHub asks for quiet, both are killed, and the next ones keep it."""
     like, seconds = opened(tonight), size(5, 37)
     with PretendGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
@@ -455,7 +457,7 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(t
             "MUSTER_PACE": "github",
         }
         both = [stack.enter_context(worker(environment, tmp_path)) for _ in range(2)]
-        assert comes(lambda: len(writes(github, "octo/shop")) >= size(9, 60), size(30, 120))
+        assert comes(lambda: len(writes(github, "octo/shop")) >= size(6, 60), size(60, 240))
         github.faults.add("status", status=403, headers={"Retry-After": str(seconds)}, path="octo/shop", method="POST")
         assert comes(lambda: quiet_until(tonight.database) is not None, 10)
         for process in both:
@@ -472,10 +474,17 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(t
         rest = until - timedelta(seconds=seconds), until
         assert [at for at in heard if rest[0] + timedelta(milliseconds=200) < at < rest[1]] == []
         assert served < until or seconds < 10
-        first = [at for at in writes(github, "octo/shop") if at < rest[0]]
-        # Turns are a second apart; on a busy machine a call may need up to two more to get to GitHub.
-        assert (first[-1] - first[0]).total_seconds() >= len(first) - 1 - 2
+        every = writes(github, "octo/shop")
+        closest = min((later - earlier).total_seconds() for earlier, later in pairwise(every))
+        assert closest >= 1, "as GitHub sees them, from both together"
         assert github.meter.refused == 0
+        figures.record(
+            "C3",
+            size=f"two real workers killed and followed by two others, {len(every)} writes, 403 with retry-after {seconds}",
+            required=f"0 calls of that installation for {seconds} s, others unaffected; writes >= 1 s apart",
+            measured=f"0 calls until {seconds} s were over, the other served; writes {closest:.3f} s apart or more,"
+            f" {github.meter.refused} secondary limits",
+        )
 
 
 def quiet_until(database: Database) -> datetime | None:

@@ -16,6 +16,8 @@ _CREATES = frozenset({"POST", "PUT"})
 """What counts as creating content: GitHub names no list, so every one of these does."""
 _MINUTE, _HOUR = 60.0, 3600.0
 _MILLISECOND = 0.001
+_UNDER_WAY = 20.0
+"""Seconds after which a write of which nobody has heard since is over: its process died.  No call takes so long."""
 _LOOK_AGAIN = 60.0
 """Seconds after which somebody who is held back asks again: his incident may be a sev1 by then."""
 _QUIET = 60.0
@@ -67,6 +69,7 @@ class Budget:
 class Ledger:
     """What one installation has asked for, and what GitHub has told it.
 
+    `wrote_at` is when the last write ended; while one is under way, when it would be given up, which lies ahead.
     `created` are the times of the last hour, as seconds since 1970; `spent` the points of each second of the last minute.
     `quiet_until` is what GitHub asked for, `strikes` how often in a row without saying how long; `held_until` is when
     somebody who was told to wait for long may expect his turn.
@@ -101,7 +104,7 @@ class Ledger:
         return max(_left(self.quiet_until, now), min(wait, _LOOK_AGAIN))
 
     def charged(self, rates: Rates, method: str, now: datetime) -> Ledger:
-        """With that call written down."""
+        """With that call written down.  A spaced write is under way until it has `ended`."""
         at = now.timestamp()
         new = self
         if rates.points_per_minute is not None:
@@ -109,7 +112,7 @@ class Ledger:
         if self.budget is not None:
             new = replace(new, budget=replace(self.budget, left=max(0, self.budget.left - 1)))
         if method not in READS:
-            new = replace(new, wrote_at=now)
+            new = replace(new, wrote_at=now + timedelta(seconds=_UNDER_WAY) if rates.spacing else now)
         if method in _CREATES and rates.creations_per_hour is not None:
             new = replace(new, created=(*(one for one in self.created if one > at - _HOUR), at))
         return new
@@ -130,17 +133,24 @@ class Ledger:
             until = self.quiet_until  # another call was told to wait for longer
         return replace(self, quiet_until=until, strikes=strikes or self.strikes)
 
-    def told(self, method: str, budget: Budget, now: datetime) -> Ledger:
-        """With the budget that GitHub's answer told.  A write counts from its answer: the way there may have taken time."""
-        wrote_at = self.wrote_at if method in READS else max(now, self.wrote_at or now)
-        return replace(self, budget=budget, wrote_at=wrote_at)
+    def ended(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> Ledger:
+        """With the end of that call.  A write counts from its answer: on the way there it may have taken its time."""
+        new = replace(self, budget=budget or self.budget)
+        if method in READS or not rates.spacing:
+            return new
+        if method in _CREATES and new.created:
+            new = replace(new, created=(*new.created[:-1], max(new.created[-1], now.timestamp())))
+        return replace(new, wrote_at=now)
 
     def _for_spacing(self, rates: Rates, now: datetime) -> float:
+        """One write at a time, and the next one a while after its end."""
         if self.wrote_at is None or not rates.spacing:
             return 0.0
         since = (now - self.wrote_at).total_seconds()
-        # A clock that was set back holds nobody up.
-        return rates.spacing - since if since >= 0 else 0.0
+        if since >= 0:
+            return rates.spacing - since
+        # Under way, or ended after `now` was read.  Further ahead than that, the clock was set back, and nobody waits for it.
+        return rates.spacing if since >= -_UNDER_WAY else 0.0
 
     def _for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         if rates.points_per_minute is None:
@@ -199,9 +209,11 @@ class MemoryPace:
             self._ledgers[installation] = ledger.charged(rates, method, now)
             return 0.0
 
-    def told(self, installation: int, method: str, budget: Budget, now: datetime) -> None:
+    def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+        rates = rates_of(installation, self._rates)
         with self._lock:
-            self._ledgers[installation] = self._ledgers.get(installation, Ledger()).told(method, budget, now)
+            ledger = self._ledgers.get(installation, Ledger())
+            self._ledgers[installation] = ledger.ended(rates, method, budget, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         with self._lock:

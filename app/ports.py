@@ -16,12 +16,14 @@ class DeliveryFailed(Exception):
     """The other side did not take it.  `retry_after` is in seconds; None means never: a person has to look.
 
     `uncertain` is True when the other side may have taken it all the same: nothing may be said again before a look.
+    `late`: there was no answer, so it may even take it later, and a look would be too early.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None, uncertain: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after: float | None, uncertain: bool = False, late: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.uncertain = uncertain
+        self.late = late
 
 
 class Gone(DeliveryFailed):
@@ -38,6 +40,13 @@ class NotYet(DeliveryFailed):
         super().__init__(message, retry_after=retry_after)
 
 
+class Unreached(DeliveryFailed):
+    """There was no connection, so nothing was sent; a try costs little."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
 class Pace(Protocol):
     """How fast each installation may call GitHub.  Every method may be called from any thread."""
 
@@ -47,8 +56,8 @@ class Pace(Protocol):
         `severity` is that of the incident it is for; None: of no incident (yet).
         """
 
-    def told(self, installation: int, method: str, budget: Budget, now: datetime) -> None:
-        """GitHub has answered that call, and says what is left."""
+    def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+        """That call has ended, so that the next one has its turn.  `budget` is what GitHub says is left; None: nothing."""
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         """GitHub wants quiet for so many seconds; None: it did not say.  Returns how many it will be."""

@@ -24,8 +24,13 @@ def spent(times: int, method: str = "POST", rates: Rates = UNSPACED, every: floa
     """A ledger after so many calls, one `every` so many seconds from NOW on."""
     ledger = Ledger()
     for nth in range(times):
-        ledger = ledger.charged(rates, method, after(nth * every))
+        ledger = made(ledger, rates, method, after(nth * every))
     return ledger
+
+
+def made(ledger: Ledger, rates: Rates, method: str, at: datetime) -> Ledger:
+    """With a call that was answered at once."""
+    return ledger.charged(rates, method, at).ended(rates, method, None, at)
 
 
 def test_writes_are_a_second_apart_and_reads_are_not() -> None:
@@ -36,9 +41,26 @@ def test_writes_are_a_second_apart_and_reads_are_not() -> None:
 
 
 def test_a_write_counts_from_its_answer() -> None:
-    ledger = spent(1, rates=GITHUB).told("POST", Budget(5000, 4000, after(600)), after(0.5))
+    asked = Ledger().charged(GITHUB, "POST", NOW)
+    ledger = asked.ended(GITHUB, "POST", Budget(5000, 4000, after(600)), after(0.5))
     assert ledger.wait(GITHUB, "PATCH", SEV1, after(1)) == 0.5
-    assert ledger.told("GET", Budget(5000, 3999, after(600)), after(0.9)).wait(GITHUB, "PATCH", SEV1, after(1.5)) == 0
+    read = ledger.ended(GITHUB, "GET", Budget(5000, 3999, after(600)), after(0.9))
+    assert read.wait(GITHUB, "PATCH", SEV1, after(1.5)) == 0
+    assert ledger.created == (after(0.5).timestamp(),), "and so does what it created"
+
+
+def test_one_write_is_under_way_at_a_time_until_it_must_have_died() -> None:
+    """However slow the way to GitHub: nothing overtakes it, and a process that was killed is not waited for for long."""
+    ledger = Ledger().charged(GITHUB, "POST", NOW)
+    waits = [ledger.wait(GITHUB, "PATCH", SEV1, after(seconds)) for seconds in (0, 0.5, 5, 19, 20.25, 21)]
+    assert waits == [1, 1, 1, 1, 0.75, 0]
+    assert ledger.wait(GITHUB, "GET", SEV2, after(1)) == 0, "reads go on"
+
+
+def test_a_moment_that_was_read_before_the_last_write_ended_is_no_clock_set_back() -> None:
+    """Two ask, and one has to wait for the ledger: what it takes for now is past by then."""
+    ledger = spent(1, rates=GITHUB, every=0)
+    assert ledger.wait(GITHUB, "POST", SEV1, after(-0.01)) == 1
 
 
 def test_a_clock_that_was_set_back_holds_nobody_up() -> None:
@@ -67,7 +89,7 @@ def test_what_is_kept_for_sev1_is_given_free_when_it_comes_back_in_time() -> Non
     at = 3500.0
     for nth in range(200):
         assert ledger.wait(GITHUB, "POST", SEV2, after(at + nth)) == 0, nth
-        ledger = ledger.charged(GITHUB, "POST", after(at + nth))
+        ledger = made(ledger, GITHUB, "POST", after(at + nth))
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,14 +100,14 @@ def test_a_burst_of_sev1_always_finds_its_part_of_the_hour(gaps: list[int], late
     for gap in gaps * 20:
         at += gap if at % 7 else 1
         if not ledger.wait(GITHUB, "POST", SEV2, after(at)):
-            ledger = ledger.charged(GITHUB, "POST", after(at))
+            ledger = made(ledger, GITHUB, "POST", after(at))
     while ledger.wait(GITHUB, "POST", SEV2, after(at + late)):
         late += 60
     at += late
-    ledger = ledger.charged(GITHUB, "POST", after(at))
+    ledger = made(ledger, GITHUB, "POST", after(at))
     for nth in range(1, 101):
         assert ledger.wait(GITHUB, "POST", SEV1, after(at + nth)) == 0
-        ledger = ledger.charged(GITHUB, "POST", after(at + nth))
+        ledger = made(ledger, GITHUB, "POST", after(at + nth))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from prometheus_client import Counter
 from app.core.severity import Severity
 from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.github.breaker import Breaker
-from app.pacing import ITSELF, Budget, Line, MemoryPace
-from app.ports import DeliveryFailed, Gone, NotYet, Pace
+from app.pacing import ITSELF, READS, Budget, Line, MemoryPace
+from app.ports import DeliveryFailed, Gone, NotYet, Pace, Unreached
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
@@ -31,6 +31,10 @@ _SUSPENDED = 900.0
 """Seconds until we look again whether an installation lets us in again."""
 _PATIENCE = 3.0
 """Seconds that a call waits in place for its turn; beyond that, its order waits in the outbox."""
+_GAVE_UP = 504
+"""What a gateway answers that did not wait any longer for those behind it: they may still be at it."""
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""There was no connection, so nothing has arrived."""
 PAGES = 50
 """At most so many pages of a list, 100 rows each."""
 
@@ -221,19 +225,20 @@ class Client:
             user_agent="muster",
         )
         headers = {"If-None-Match": etag} if etag else None
+        budget: Budget | None = None
         try:
             response = github.request(method, path, json=json, params=params, headers=headers)
+            budget = _budget(response.headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()
             raise self._heard(installation, _meaning(method, path, failed.response, self._clock())) from None
         except (RequestTimeout, RequestError) as failed:
             CALLS.labels(method, "none").inc()
-            # Nobody knows whether a write arrived, so it is looked for before it is tried again.
-            what = "timed out" if isinstance(failed, RequestTimeout) else "did not get through"
-            raise DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=method != "GET") from None
+            raise _unanswered(method, path, failed) from None
+        finally:
+            if budget is not None or method not in READS:
+                self._pace.ended(installation, method, budget, self._clock())
         CALLS.labels(method, response.status_code).inc()
-        if budget := _budget(response.headers):
-            self._pace.told(installation, method, budget, self._clock())
         if response.status_code in (301, 302, 307, 308):
             raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
         return Answer(response.status_code, _body(method, path, response), dict(response.headers))
@@ -261,6 +266,15 @@ class _Suspended(DeliveryFailed):
     """The installation has been suspended, until somebody there thinks better of it."""
 
 
+def _unanswered(method: str, path: str, failed: Exception) -> DeliveryFailed:
+    """Where nobody knows whether a write arrived, it is looked for before it is tried again."""
+    if isinstance(failed.__cause__, _NEVER_SENT):
+        return Unreached(f"{method} {path} did not get through", retry_after=5)
+    written = method not in READS
+    what = "timed out" if isinstance(failed, RequestTimeout) else "broke off"
+    return DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=written, late=written)
+
+
 def _body(method: str, path: str, response: Any) -> Any:
     if response.status_code in (204, 304):
         return None
@@ -285,7 +299,8 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
     if status in (404, 410):
         return Gone(text)
     if status >= 500:
-        return DeliveryFailed(text, retry_after=5, uncertain=method != "GET")
+        written = method not in READS
+        return DeliveryFailed(text, retry_after=5, uncertain=written, late=written and status == _GAVE_UP)
     return DeliveryFailed(text, retry_after=None)
 
 

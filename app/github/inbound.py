@@ -111,6 +111,38 @@ def repository_of(payload: Json) -> Repository | None:
     return Repository(_id(found), name, _id(installation), branch)
 
 
+ABOUT_US = frozenset({"installation", "installation_repositories"})
+"""Events that name many repositories at once, so that none of them is kept for longer than it takes to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Who takes the App off, and who lets it in, by the ids of repositories; `everything`: a whole installation ends."""
+
+    installation: int
+    left: tuple[int, ...] = ()
+    joined: tuple[int, ...] = ()
+    everything: bool = False
+
+
+def departure_of(name: str, payload: Json) -> Departure | None:
+    """What a delivery says of the repositories that let us in; None: nothing."""
+    action, installation = payload.get("action"), payload.get("installation") or {}
+    if name == "installation" and action in ("created", "deleted"):
+        listed = _ids(payload, "repositories")
+        if action == "created":
+            return Departure(_id(installation), joined=listed)
+        return Departure(_id(installation), left=listed, everything=True)
+    if name == "installation_repositories":
+        joined, left = _ids(payload, "repositories_added"), _ids(payload, "repositories_removed")
+        return Departure(_id(installation), left=left, joined=joined)
+    return None
+
+
+def _ids(payload: Json, key: str) -> tuple[int, ...]:
+    return tuple(_id(one) for one in payload.get(key) or ())
+
+
 def lane_of(name: str, payload: Json) -> Lane | None:
     """What a delivery belongs to; None: to nothing that could be an incident or change the policy.  Raises Unreadable.
 

@@ -117,6 +117,19 @@ def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
     )
 
 
+def ignore(db: Db, delivery: Delivery, repo_id: int | None) -> None:
+    """The end of a delivery with nothing for us, about that repository or none."""
+    settle(db, delivery, "ignored")
+    db.execute(
+        "UPDATE delivery SET repo_id = %s WHERE hook = %s AND guid = %s", (repo_id, delivery.hook, delivery.guid)
+    )
+
+
+def empty(db: Db, delivery: Delivery) -> None:
+    """What it said is not kept; its id is."""
+    db.execute("UPDATE delivery SET body = '' WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid))
+
+
 def any_new(db: Db) -> bool:
     """Whether a delivery waits that nobody has sorted."""
     return db.execute("SELECT 1 FROM delivery WHERE state = 'new' LIMIT 1").fetchone() is not None

@@ -167,18 +167,14 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
 
     `begun`: of several steps some may have been done, so look first.
     """
-    db.execute(
-        "UPDATE outbox SET state = %s, attempts = %s, not_before = %s, note = %s"
-        " WHERE repo_id = %s AND number = %s AND key = %s",
-        (
-            "trying" if begun or order.tried else "waiting",
-            order.attempts,
-            not_before,
-            note[:500],
-            order.lane.repo_id,
-            order.lane.number,
-            order.key,
-        ),
+    _change(
+        db,
+        order,
+        "state = %s, attempts = %s, not_before = %s, note = %s, held_until = NULL",
+        "trying" if begun or order.tried else "waiting",
+        order.attempts,
+        not_before,
+        note[:500],
     )
     db.execute(
         "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
@@ -238,15 +234,11 @@ def states(db: Db) -> list[tuple[Lane, str, str]]:
 
 def put_off(db: Db, order: Order, not_before: datetime, note: str) -> None:
     """It was not tried after all: nothing was sent, and it waits until then."""
-    db.execute(
-        "UPDATE outbox SET state = %s, attempts = attempts - 1, not_before = %s, note = %s"
-        " WHERE repo_id = %s AND number = %s AND key = %s",
-        (
-            "trying" if order.tried else "waiting",
-            not_before,
-            note,
-            order.lane.repo_id,
-            order.lane.number,
-            order.key,
-        ),
+    _change(
+        db,
+        order,
+        "state = %s, attempts = attempts - 1, not_before = %s, note = %s, held_until = NULL",
+        "trying" if order.tried else "waiting",
+        not_before,
+        note,
     )

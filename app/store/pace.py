@@ -18,6 +18,8 @@ _SOON = 2
 """A more severe order goes first if it is due within so many turns."""
 _MOST = 30
 """How many of them are counted."""
+_EDITED = ("show/board", "show/digest")
+"""What is edited rather than said: it goes after what is to be said on an incident as severe."""
 _LONG = 3.0
 """Seconds of waiting that are worth writing down."""
 
@@ -25,7 +27,8 @@ _LONG = 3.0
 class DatabasePace:
     """Implements `app.ports.Pace`: whoever asks holds the ledger of that installation while it is read and written.
 
-    Where writes are spaced, a write gives way to more severe orders that wait in the outbox of the same installation.
+    Where writes are spaced, a write gives way to what is worse and waits in the outbox of the same installation: orders of
+    more severe incidents, and for an edit whatever is to be said on others as severe as its own.
     """
 
     def __init__(self, database: Database, rates: Rates = FREE) -> None:
@@ -40,36 +43,33 @@ class DatabasePace:
             ledger = _ledger(db, installation)
             wait = ledger.wait(rates, method, severity, now)
             if not wait and method not in READS and rates.spacing:
-                wait = rates.spacing * _more_severe(db, installation, severity, now, rates.spacing)
+                wait = rates.spacing * _ahead(db, installation, method, severity, now, rates.spacing)
             if not wait:
                 _keep(db, installation, ledger.charged(rates, method, now))
             elif wait > _LONG:
                 _keep(db, installation, ledger.held(wait, now))
         return ledger.asks_again(wait, now)
 
-    def told(self, installation: int, method: str, budget: Budget, now: datetime) -> None:
-        """Written only where it is news: a spaced write, a hundredth of the budget, or another hour.
-
-        A write counts from its answer, since the way there may have taken time.
-        """
-        spaced = method not in READS and rates_of(installation, self._rates).spacing > 0
+    def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+        """A budget is written only where it is news: a hundredth of it, or another hour."""
+        rates = rates_of(installation, self._rates)
         with self._database.transaction() as db:
             db.execute("SET LOCAL synchronous_commit = off")
-            db.execute(
-                "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s,"
-                " wrote_at = CASE WHEN %(spaced)s THEN greatest(wrote_at, %(now)s) ELSE wrote_at END"
-                " WHERE installation = %(installation)s AND (%(spaced)s OR budget_reset IS DISTINCT FROM %(reset)s"
-                " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_left - %(left)s) * 100 > %(limit)s"
-                " OR budget_left > %(left)s)",
-                {
-                    "limit": budget.limit,
-                    "left": budget.left,
-                    "reset": budget.reset,
-                    "installation": installation,
-                    "spaced": spaced,
-                    "now": now,
-                },
-            )
+            if method not in READS and rates.spacing:
+                _keep(db, installation, _ledger(db, installation).ended(rates, method, budget, now))
+            elif budget is not None:
+                db.execute(
+                    "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s"
+                    " WHERE installation = %(installation)s AND (budget_reset IS DISTINCT FROM %(reset)s"
+                    " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_left - %(left)s) * 100 > %(limit)s"
+                    " OR budget_left > %(left)s)",
+                    {
+                        "limit": budget.limit,
+                        "left": budget.left,
+                        "reset": budget.reset,
+                        "installation": installation,
+                    },
+                )
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         with self._database.transaction() as db:
@@ -112,21 +112,32 @@ def part_left(one: Standing, now: datetime) -> float | None:
 
 
 def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
-    """The incidents with something to do by `now`, the most severe first: of each installation the first `most`.
+    """The incidents with something to do by `now`: of each installation the first `most`.
+
+    The most severe come first, and of those the ones with something to say.
 
     `resting`: those that are to be left alone.
     """
     left_alone = list(resting)
     rows = db.execute(
         "SELECT repo_id, number FROM (SELECT o.repo_id, o.number, i.severity, min(o.position) AS position,"
-        " row_number() OVER (PARTITION BY r.installation ORDER BY i.severity, min(o.position)) AS place"
+        " bool_and(o.key = ANY(%s)) AS edited, row_number() OVER"
+        " (PARTITION BY r.installation ORDER BY i.severity, bool_and(o.key = ANY(%s)), min(o.position)) AS place"
         " FROM outbox o LEFT JOIN repository r USING (repo_id) LEFT JOIN incident i USING (repo_id, number)"
         " WHERE o.state IN ('waiting', 'trying') AND o.channel = '' AND o.not_before <= %s"
         " AND (o.held_until IS NULL OR o.held_until <= %s)"
         " AND (o.repo_id, o.number) NOT IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
         " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
-        " WHERE place <= %s ORDER BY severity, position LIMIT 500",
-        (now, now, [lane.repo_id for lane in left_alone], [lane.number for lane in left_alone], most),
+        " WHERE place <= %s ORDER BY severity, edited, position LIMIT 500",
+        (
+            list(_EDITED),
+            list(_EDITED),
+            now,
+            now,
+            [lane.repo_id for lane in left_alone],
+            [lane.number for lane in left_alone],
+            most,
+        ),
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
@@ -168,19 +179,24 @@ def _keep(db: Db, installation: int, ledger: Ledger) -> None:
     )
 
 
-def _more_severe(db: Db, installation: int, severity: Severity | None, now: datetime, spacing: float) -> int:
-    """How many orders of more severe incidents of that installation wait for the next turns."""
-    if severity is Severity.SEV1:
+def _ahead(db: Db, installation: int, method: str, severity: Severity | None, now: datetime, spacing: float) -> int:
+    """How many orders of that installation go before that write in the next turns."""
+    edit = method == "PATCH"
+    if severity is Severity.SEV1 and not edit:
         return 0
     row = db.execute(
         "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
         " JOIN incident i USING (repo_id, number) WHERE r.installation = %s AND o.state IN ('waiting', 'trying')"
-        " AND o.channel = '' AND o.not_before > %s AND o.not_before <= %s AND i.severity < %s LIMIT %s) AS those",
+        " AND o.channel = '' AND o.not_before > %s AND o.not_before <= %s"
+        " AND (i.severity < %s OR (%s AND i.severity = %s AND o.key <> ALL(%s))) LIMIT %s) AS those",
         (
             installation,
             now - _OVERDUE,
             now + timedelta(seconds=_SOON * spacing),
             int(severity or max(Severity) + 1),
+            edit,
+            None if severity is None else int(severity),
+            list(_EDITED),
             _MOST,
         ),
     ).fetchone()

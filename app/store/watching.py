@@ -98,7 +98,8 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
     while True:
         rows = db.execute(
             "SELECT repo_id, number, state FROM incident WHERE (repo_id, number) > (%s, %s)"
-            " AND state->>'status' <> 'closed' AND state->>'left' = '' ORDER BY repo_id, number LIMIT %s",
+            " AND state->>'status' <> 'closed' AND state->>'left' = ''"
+            " AND repo_id NOT IN (SELECT repo_id FROM departed) ORDER BY repo_id, number LIMIT %s",
             (*last, _BATCH),
         ).fetchall()
         for row in rows:

@@ -34,7 +34,7 @@ from app.core.rota import people_of
 from app.core.rules import rules
 from app.github.history import event_links
 from app.github.inbound import Happened, labels_of, pull_key
-from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker
+from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.database import Db
@@ -43,7 +43,7 @@ from app.worker import concerns, held, memory, strangers
 from app.worker.desk import Desk
 from app.worker.fence import Fence
 from app.worker.held import Held
-from app.worker.patience import backoff, exhausted
+from app.worker.patience import LONGEST_UNREACHED, LONGEST_WAIT, backoff, exhausted
 from app.worker.take import happened
 
 log = structlog.get_logger()
@@ -368,14 +368,15 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                 outbox.dead(db, order, str(failed))
                 log.error("set aside for a person", incident=str(lane), key=order.key, reason=str(failed))
             else:
-                wait = max(failed.retry_after or 0.0, backoff(order.attempts + 1, f"{lane} {order.key}", _FIRST))
+                longest = LONGEST_UNREACHED if isinstance(failed, Unreached) else LONGEST_WAIT
+                wait = backoff(order.attempts + 1, f"{lane} {order.key}", _FIRST, longest)
                 outbox.later(
                     db,
                     order,
-                    now + timedelta(seconds=wait),
+                    now + timedelta(seconds=max(failed.retry_after or 0.0, wait)),
                     str(failed),
                     uncertain=failed.uncertain or order.tried,
-                    late=failed.uncertain,
+                    late=failed.late,
                 )
     if isinstance(failed, Gone) and not isinstance(orders[0].effect, (React, Assign)):
         _look_for_issue(desk, lane)

@@ -23,7 +23,7 @@ from app.ports import DeliveryFailed, Lane, Repository
 from app.store import incidents, reconciled
 from app.store.database import Db
 from app.store.reconciled import Mark
-from app.worker import drift, late, missed
+from app.worker import departed, drift, late, missed
 from app.worker.desk import Desk
 from app.worker.drift import Compared
 from app.worker.late import Caught
@@ -188,6 +188,7 @@ class Reconciler:
 
     def _work(self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False) -> Report:
         now, report = self.desk.clock(), Report()
+        departed.forget(self.desk, self._client)
         with self.desk.database.transaction() as db:
             marks = reconciled.marks(db)
             begun = _begun(db, marks, now)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.github import inbound
+from app.github.inbound import Departure
 from app.ports import Lane, Repository
 from app.store import inbox, incidents, policies
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.policies import Place
+from app.worker import departed
 from app.worker.desk import Desk
 from app.worker.parked import UNREADABLE, park
 
@@ -21,6 +23,7 @@ class _Address:
     repository: Repository | None
     lane: Lane | None
     policy: bool
+    departure: Departure | None
 
 
 def sort(desk: Desk) -> list[Lane]:
@@ -50,8 +53,12 @@ def _sort(db: Db, delivery: Delivery, remembered: dict[int, Repository]) -> list
             remembered[address.repository.id] = address.repository
         if address.policy:
             woken += _doubt(db, address.repository)
+    if address.departure is not None:
+        departed.heard(db, address.departure, delivery.received_at)
     if address.lane is None:
-        inbox.settle(db, delivery, "ignored")
+        inbox.ignore(db, delivery, address.repository.id if address.repository else None)
+        if delivery.event in inbound.ABOUT_US:
+            inbox.empty(db, delivery)
         return woken
     inbox.sort_into(db, delivery, address.lane)
     return [*woken, address.lane]
@@ -72,4 +79,5 @@ def _address(delivery: Delivery) -> _Address:
         inbound.repository_of(payload),
         inbound.lane_of(delivery.event, payload),
         inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
+        inbound.departure_of(delivery.event, payload),
     )

@@ -74,7 +74,7 @@ High
 
 TABLES = (
     *("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed"),
-    *("pace", "reconciled", "spoken", "breaker", "stranger", "digest", "concern"),
+    *("pace", "reconciled", "spoken", "breaker", "stranger", "digest", "concern", "departed"),
 )
 
 

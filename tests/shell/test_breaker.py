@@ -11,6 +11,7 @@ import structlog
 from app.store import spoken
 from app.store.database import Database
 from app.worker.watch import audit
+from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.sink import listens, sink
 from tests.soak import size
@@ -28,7 +29,7 @@ def densest(times: Iterable[datetime], span: timedelta) -> int:
     return max(sum(start <= time < start + span for time in every) for start in every)
 
 
-def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(tonight: Night) -> None:
+def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(tonight: Night, figures: Figures) -> None:
     """A program that uses a person's account, so that nobody can tell it from one: every round has a slip of the pen."""
     number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
     tonight.later()
@@ -41,6 +42,12 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
     times = ours(tonight, number)
     assert densest(times, HOUR) == 9
     assert densest(times, DAY) <= 30
+    figures.record(
+        "C5 M28",
+        size=f"{size(40, 1000)} rounds, one each 48 s, simulated clock",
+        required="<= 10 comments an hour, <= 30 a day on one issue, 1 alarm",
+        measured=f"{densest(times, HOUR)} an hour, {densest(times, DAY)} a day",
+    )
     assert "held back until" in tonight.board(number)
     assert len([row for row in logs if row["event"] == "alarm" and row["name"] == "breaker"]) == 1
     with tonight.database.transaction() as db:
@@ -125,7 +132,7 @@ def test_c5_a_rebuild_remembers_what_was_said(tonight: Night) -> None:
     assert densest(ours(tonight, number), HOUR) <= 10
 
 
-def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(tonight: Night) -> None:
+def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(tonight: Night, figures: Figures) -> None:
     number = tonight.github.person("ada").opens(tonight.shop, "Slow", "### Severity\n\nSEV3\n", ["incident"])
     tonight.later()
     tonight.passes(minutes=2)
@@ -138,9 +145,14 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
         tonight.settle()
         tonight.clock.at += timedelta(seconds=1)
     calls = tonight.github.calls_since(mark)
-    print("calls", len(calls), "comments", len(ours(tonight, number)) - said)
     assert len(calls) <= 20, [(call.method, call.path) for call in calls]
     assert len(ours(tonight, number)) - said <= 2
+    figures.record(
+        "C5 M29",
+        size=f"sev1 added and removed {times} times in 60 s",
+        required="<= 2 comments, <= 20 API calls, exactly 1 live timer",
+        measured=f"{len(ours(tonight, number)) - said} comments, {len(calls)} API calls",
+    )
     tonight.passes(minutes=2)
     assert tonight.labels(number) == {"incident", "sev1"}
     with tonight.database.transaction() as db:
@@ -196,13 +208,19 @@ def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(ton
     assert "Nobody is paged" not in tonight.board(numbers[7])
 
 
-def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night) -> None:
+def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figures: Figures) -> None:
     numbers = floods(tonight, size(12, 50))
     called, digests = telling(tonight, numbers)
     assert called == numbers[:3]
     assert sum(len(tonight.notices(number)) for number in numbers) == 3 + len(digests)
     assert len(digests) == 1
     assert f"{len(numbers) - 3} more reports" in digests[0]
+    figures.record(
+        "C5 M30",
+        size=f"{len(numbers)} sev1 in 10 min from {size(12, 50)} accounts without rights",
+        required="<= 3 pages a repository in 10 min, the rest one digest",
+        measured=f"{len(called)} pages, {len(digests)} digest",
+    )
     tonight.passes(minutes=10)
     later, digests = telling(tonight, numbers)
     assert len(later) - 3 <= 3

@@ -33,9 +33,13 @@ from app.store.pace import DatabasePace, first_in_line
 from app.worker.pace import watch_pace
 from app.worker.perform import perform
 from app.worker.queue import Queue
+from tests.figures import Figures
 from tests.shell.night import SEV1, HandClock, Night
 from tests.shell.processes import comes, worker
 from tests.soak import size
+
+EACH = 8
+"""Comments that wait for an incident."""
 
 
 def opened(tonight: Night) -> Stored:
@@ -101,17 +105,20 @@ def in_any(times: list[datetime], span: timedelta) -> int:
     return max(sum(1 for at in times[nth:] if at < first + span) for nth, first in enumerate(times))
 
 
-def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: Night) -> None:
-    """One process after the other takes its turns; a beat a second.  The quick size ends where the hour is not yet full."""
+def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: Night, figures: Figures) -> None:
+    """One process after the other takes its turns; a beat a second.  The quick size ends where the hour is not yet full.
+
+    Eight comments an incident, for more in an hour would be held back by our own breaker.
+    """
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
-    lanes = size({4: 3, 3: 4, 2: 3, 1: 2}, {4: 20, 3: 20, 2: 15, 1: 5})
+    lanes = size({4: 4, 3: 4, 2: 3, 1: 2}, {4: 25, 3: 25, 2: 18, 1: 7})
     numbers = {
-        pending(tonight.github, tonight.database, tonight.shop, like, Severity(severity), 10): severity
+        pending(tonight.github, tonight.database, tonight.shop, like, Severity(severity), EACH): severity
         for severity, many in lanes.items()
         for _ in range(many)
     }
-    total, began = 10 * len(numbers), tonight.clock()
+    total, began = EACH * len(numbers), tonight.clock()
     tonight.github.hooks.settle()
     tonight.github.meter.limits = Limits.strict()
     mark = tonight.github.mark()
@@ -127,7 +134,7 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
         number: [one.created_at for one in tonight.shop.issue(number).comments if one.author.kind == "Bot"]
         for number in numbers
     }
-    assert {len(times) for times in said.values()} == {10}
+    assert {len(times) for times in said.values()} == {EACH}
     by_severity = {
         sev: [at for number, times in said.items() if numbers[number] == sev for at in times] for sev in lanes
     }
@@ -143,10 +150,19 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
     for higher, lower in pairwise(sorted(by_severity)):
         assert max(by_severity[higher]) < min(by_severity[lower])
     assert writes[-1] - began <= timedelta(seconds=size(total, 3700))
+    closest = min((later - earlier).total_seconds() for earlier, later in pairwise(writes))
+    figures.record(
+        "C4",
+        size=f"{total} pending comments, two processes in turn, simulated clock",
+        required="<= 1/s, <= 80/min, <= 500/h, sev1 all in the first minute, all done <= 3,700 s, 0 secondary limits",
+        measured=f"{closest:g} s apart or more, {in_any(writes, timedelta(minutes=1))}/min,"
+        f" {in_any(writes, timedelta(hours=1))}/h, sev1 after {(max(by_severity[1]) - began).total_seconds():g} s,"
+        f" all after {(writes[-1] - began).total_seconds():,g} s, {tonight.github.meter.refused} secondary limits",
+    )
 
 
 def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> None:
-    """Where all others wait for the hour to pass, a hundred comments of a sev1 need a hundred seconds."""
+    """Where all others wait for the hour to pass, a hundred comments of sev1 need a hundred seconds."""
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
     with another_process(tonight) as built:
@@ -154,18 +170,22 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         pace = DatabasePace(tonight.database, GITHUB)
         for _ in range(400):
             assert pace.ask(tonight.installation, "POST", Severity.SEV2, tonight.clock()) == 0
+            pace.ended(tonight.installation, "POST", None, tonight.clock())
             tonight.clock.at += timedelta(seconds=1)
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5)
-        worst = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, size(40, 100))
+        worst = [
+            pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 5) for _ in range(size(8, 20))
+        ]
         began = tonight.clock()
         while undone(tonight.database) > 5 and tonight.clock() < began + timedelta(seconds=300):
             before = tonight.clock()
             beat(built)
             if tonight.clock() == before:
                 tonight.clock.at += timedelta(seconds=1)
-        times = [one.created_at for one in tonight.shop.issue(worst).comments]
+        times = [one.created_at for number in worst for one in tonight.shop.issue(number).comments]
         assert len(times) == size(40, 100)
-        assert times[-1] - began <= timedelta(seconds=size(40, 100))
+        assert max(times) - began <= timedelta(seconds=size(40, 100))
+        beat(built)
         assert undone(tonight.database) == 5, "they wait for the hour to pass"
 
         watch_pace(built.desk, tonight.clock())
@@ -292,24 +312,6 @@ def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> 
     assert [len(tonight.notices(number)) for number in numbers] == [2, 2, 2]
 
 
-def test_c6_an_app_that_was_uninstalled_asks_no_more(tonight: Night) -> None:
-    """What waited there is cancelled or set aside, and nothing rings any more."""
-    like = opened(tonight)
-    number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV2, 3)
-    tonight.github.uninstall("octo")
-    tonight.github.hooks.settle()
-    tonight.move_in()
-    mark = tonight.github.mark()
-    tonight.passes(minutes=50)
-    assert undone(tonight.database) == 0
-    for each in (number, like.incident.number):
-        assert tonight.incident(each).left == "gone"
-    assert len(tonight.github.calls_since(mark)) <= 20, "each effect once, each issue once, each policy once"
-    later = tonight.github.mark()
-    tonight.passes(hours=1)
-    assert tonight.github.calls_since(later) == []
-
-
 def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
     """A second after the other; where the time does not pass, whoever asks is told to come again instead of waiting on."""
     waited: list[float] = []
@@ -431,7 +433,9 @@ def writes(github: PretendGitHub, name: str, since: int = 0) -> list[datetime]:
     return [one.at for one in github.calls_since(since) if one.method == "POST" and f"{name}/issues" in one.path]
 
 
-def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(tonight: Night, tmp_path: Path) -> None:
+def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
+    tonight: Night, tmp_path: Path, figures: Figures
+) -> None:
     """A write a second from both together; then GitHub asks for quiet, both are killed, and the next ones keep it."""
     like, seconds = opened(tonight), size(5, 37)
     with PretendGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
@@ -452,7 +456,7 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(t
             "MUSTER_PACE": "github",
         }
         both = [stack.enter_context(worker(environment, tmp_path)) for _ in range(2)]
-        assert comes(lambda: len(writes(github, "octo/shop")) >= size(9, 60), size(30, 120))
+        assert comes(lambda: len(writes(github, "octo/shop")) >= size(6, 60), size(60, 240))
         github.faults.add("status", status=403, headers={"Retry-After": str(seconds)}, path="octo/shop", method="POST")
         assert comes(lambda: quiet_until(tonight.database) is not None, 10)
         for process in both:
@@ -469,10 +473,17 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(t
         rest = until - timedelta(seconds=seconds), until
         assert [at for at in heard if rest[0] + timedelta(milliseconds=200) < at < rest[1]] == []
         assert served < until or seconds < 10
-        first = [at for at in writes(github, "octo/shop") if at < rest[0]]
-        # Turns are a second apart; on a busy machine a call may need up to two more to get to GitHub.
-        assert (first[-1] - first[0]).total_seconds() >= len(first) - 1 - 2
+        every = writes(github, "octo/shop")
+        closest = min((later - earlier).total_seconds() for earlier, later in pairwise(every))
+        assert closest >= 1, "as GitHub sees them, from both together"
         assert github.meter.refused == 0
+        figures.record(
+            "C3",
+            size=f"two real workers killed and followed by two others, {len(every)} writes, 403 with retry-after {seconds}",
+            required=f"0 calls of that installation for {seconds} s, others unaffected; writes >= 1 s apart",
+            measured=f"0 calls until {seconds} s were over, the other served; writes {closest:.3f} s apart or more,"
+            f" {github.meter.refused} secondary limits",
+        )
 
 
 def quiet_until(database: Database) -> datetime | None:

@@ -1,0 +1,147 @@
+"""Whoever takes the App off is left alone at once, and nothing of them is kept for longer than a day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from app.pacing import ITSELF
+from app.store.database import Database
+from app.worker.departed import forget
+from app.worker.reconcile import Reconciler
+from tests.figures import Figures
+from tests.shell.night import SEV1, TABLES, Night
+
+KEPT = frozenset({"delivery", "departed", "reconciled", "concern"})
+"""What is about no repository, or keeps the ids of deliveries and no more."""
+
+
+def opens(tonight: Night) -> int:
+    """An incident with a page that waits for GitHub, and one that has been told of."""
+    number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    tonight.github.faults.add("status", status=503, method="POST", path="/comments", times=1)
+    tonight.github.person("mona").comments(tonight.shop, number, "/update the secret cause is the cache")
+    tonight.settle()
+    return number
+
+
+def rows(database: Database) -> dict[str, int]:
+    """How many rows each table has that may tell of a repository."""
+    found = {table: count(database, f"FROM {table}") for table in TABLES if table not in KEPT}
+    found["pace"] = count(database, f"FROM pace WHERE installation <> {ITSELF}")
+    return {table: n for table, n in found.items() if n}
+
+
+def undone(database: Database) -> int:
+    return count(database, "FROM outbox WHERE state IN ('waiting', 'trying')") + count(database, "FROM alarm")
+
+
+def count(database: Database, what: str) -> int:
+    with database.transaction() as db:
+        row = db.execute(f"SELECT count(*) AS n {what}").fetchone()
+    return int(row["n"]) if row else 0
+
+
+def bodies(database: Database) -> str:
+    """All that deliveries still say."""
+    with database.transaction() as db:
+        return " ".join(bytes(row["body"]).decode() for row in db.execute("SELECT body FROM delivery").fetchall())
+
+
+def test_c6_an_app_that_is_uninstalled_asks_no_more_and_forgets_within_a_day(tonight: Night, figures: Figures) -> None:
+    opens(tonight)
+    assert undone(tonight.database) > 1
+    assert "secret cause" in bodies(tonight.database)
+    tonight.github.uninstall("octo")
+    tonight.settle()
+    assert undone(tonight.database) == 0, "cancelled at once"
+    mark, left = tonight.github.mark(), tonight.clock()
+    tonight.passes(minutes=59)
+    assert tonight.github.calls_since(mark) == [], "and nothing rings"
+    assert forget(tonight.built.desk, tonight.built.client) == 0, "the first hour is for second thoughts"
+    tonight.passes(minutes=1)
+    Reconciler(tonight.built.desk, tonight.built.client).turn()
+    tonight.settle()  # what GitHub lists and we had not heard, such as how the App was installed once
+    gone = tonight.clock() - left
+    assert rows(tonight.database) == {}
+    assert "secret cause" not in bodies(tonight.database)
+    with tonight.database.transaction() as db:
+        found = db.execute("SELECT event, state, repo_id FROM delivery WHERE position('octo/shop'::bytea in body) > 0")
+        assert found.fetchall() == []
+    assert count(tonight.database, "FROM delivery") > 0, "their ids stay, so that none is fetched or taken again"
+    figures.record(
+        "C6 uninstall",
+        size="one installation, an order that waits, simulated clock",
+        required="effects cancelled, data deleted <= 24 h",
+        measured=f"0 calls and 0 alarms from the event on, 0 rows and 0 bodies after {gone.total_seconds() / 3600:g} h",
+    )
+
+
+def test_c6_one_repository_of_several_is_forgotten_and_its_neighbour_is_not(tonight: Night) -> None:
+    """It is public, so it could still be read: what counts is who lets us in."""
+    number = opens(tonight)
+    site = tonight.github.add_repository("octo/site")
+    site.permit("mona", "write")
+    other = tonight.github.person("mona").opens(site, "The site is down", SEV1, ["incident"])
+    tonight.later()
+    tonight.github.uninstall("octo", site)
+    tonight.settle()
+    tonight.passes(minutes=61)
+    assert forget(tonight.built.desk, tonight.built.client) == 1
+    assert tonight.incident(number).left == ""
+    assert count(tonight.database, f"FROM incident WHERE number = {other} AND repo_id = {site.id}") == 0
+    assert "The site is down" not in bodies(tonight.database)
+    assert "secret cause" in bodies(tonight.database)
+
+
+def test_c6_whoever_installs_it_again_within_the_hour_keeps_everything(tonight: Night) -> None:
+    """Also when only GitHub's list says so, because the delivery has not come yet."""
+    for told in (True, False):
+        number = opens(tonight)
+        tonight.github.uninstall("octo", tonight.shop)
+        tonight.settle()
+        tonight.clock.at += timedelta(minutes=10)
+        if not told:
+            url, tonight.github.hooks.url = tonight.github.hooks.url, None
+        tonight.github.install(tonight.shop)
+        tonight.settle()
+        if not told:
+            tonight.github.hooks.url = url
+        tonight.clock.at += timedelta(hours=1)
+        assert forget(tonight.built.desk, tonight.built.client) == 0
+        assert count(tonight.database, "FROM departed") == 0
+        assert tonight.incident(number).number == number
+
+
+def test_c6_while_github_does_not_answer_it_waits_but_not_beyond_the_day(tonight: Night) -> None:
+    opens(tonight)
+    tonight.github.uninstall("octo")
+    tonight.settle()
+    tonight.github.faults.add("status", status=503, path="/app/installations", times=1000)
+    left = tonight.clock()
+    while rows(tonight.database) and tonight.clock() < left + timedelta(days=2):
+        tonight.clock.at += timedelta(hours=1)
+        forget(tonight.built.desk, tonight.built.client)
+    assert timedelta(hours=20) <= tonight.clock() - left <= timedelta(hours=24)
+
+
+def test_c6_what_comes_late_is_forgotten_too(tonight: Night) -> None:
+    opens(tonight)
+    with tonight.database.transaction() as db:
+        found = db.execute("SELECT body FROM delivery WHERE event = 'issue_comment'").fetchall()
+    body = next(bytes(row["body"]) for row in found if b"secret cause" in bytes(row["body"]))
+    tonight.github.uninstall("octo")
+    tonight.settle()
+    tonight.clock.at += timedelta(hours=2)
+    assert forget(tonight.built.desk, tonight.built.client) == 1
+    with tonight.database.transaction() as db:
+        tonight.delivered(db, "late", "issue_comment", body)
+    tonight.settle()
+    assert "secret cause" in bodies(tonight.database)
+    tonight.clock.at += timedelta(hours=6)
+    assert forget(tonight.built.desk, tonight.built.client) == 1
+    assert rows(tonight.database) == {}
+    assert "secret cause" not in bodies(tonight.database)
+    tonight.clock.at += timedelta(days=5)
+    forget(tonight.built.desk, tonight.built.client)
+    assert count(tonight.database, "FROM departed") == 0, "and in the end the fact itself"

@@ -2,7 +2,8 @@
 have come of it in the end (reliability, section 3).
 
 Everything happens on GitHub first, while nobody listens; then it is delivered.  The oracle takes the same deliveries
-once, in their order, into a database of its own, and sends nothing.
+once, in their order, into a database of its own, and sends nothing.  It looks at them as of the moment at which the
+workers had ended, so that the same alarms have rung.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ class Storm:
         dice.shuffle(mixed)
         return mixed
 
-    def oracle(self, database: Database) -> None:
-        """Make that database what it must be in the end: each delivery taken once, in order, and nothing sent."""
+    def oracle(self, database: Database, at: datetime) -> None:
+        """Make that database what it must be at that time: each delivery taken once, in order, and nothing sent."""
         app = self.github.app
         settings = Settings(
             api_url=self.github.api_url,
@@ -114,11 +115,11 @@ class Storm:
             private_key=app.private_key_pem,
             webhook_secrets=(app.webhook_secret,),
         )
-        built = furnished(settings, database, now)
+        built = furnished(settings, database, lambda: at)
         try:
-            for delivery in self.deliveries:
-                with database.transaction() as db:
-                    inbox.keep(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, now()))
+            with database.transaction() as db:
+                for delivery in self.deliveries:
+                    inbox.keep(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, at))
             while lanes := sort(built.desk):
                 for lane in lanes:
                     assert take(built.desk, lane)

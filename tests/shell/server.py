@@ -131,9 +131,9 @@ def _another_user() -> str | None:
 
 
 @contextmanager
-def a_server() -> Iterator[Server]:
-    """A running server, stopped and gone at the end.  Raises Absent."""
-    where, user = programs(), _another_user()
+def a_server(where: Path | None = None) -> Iterator[Server]:
+    """A running server of the programs in that folder, stopped and gone at the end.  Raises Absent."""
+    where, user = where or programs(), _another_user()
     said = subprocess.run([where / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True)
     folder = Path(tempfile.mkdtemp(prefix="muster-server-"))
     server = Server(where, folder, user, free_port(), f"PostgreSQL {said.stdout.split()[2].partition('.')[0]}")

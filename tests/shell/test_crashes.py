@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.failpoint import Failpoints
+from tests.figures import Figures
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night, Wire
 
@@ -147,6 +148,32 @@ def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, u
         tonight.expect(undisturbed[1])
     finally:
         wire.end()
+
+
+def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(tonight: Night, figures: Figures) -> None:
+    """There is one of each in the end, and whoever asks again is told where it is."""
+    wire = Mortal([("POST", "/git/refs"), ("PUT", "/contents/"), ("POST", "/pulls")])
+    tonight.wire, tonight.lease = wire, timedelta(0)
+    tonight.move_in()
+    try:
+        assert live(tonight) == 3
+        found = shown(tonight)
+        assert (len(found["branches"]), found["commits"]) == (2, 1), "the main one, and ours"
+        (pull,) = [issue for issue in tonight.shop.issues.values() if issue.pull is not None]
+        before = len(tonight.notices(1))
+        tonight.github.person("mona").comments(tonight.shop, 1, "/postmortem")
+        tonight.later()
+        (answer,) = tonight.notices(1)[before:]
+        assert f"/pull/{pull.number}" in answer
+        assert shown(tonight)["commits"] == 1
+    finally:
+        wire.end()
+    figures.record(
+        "B7",
+        size="killed after the branch, after the file, and after the pull request; embedded",
+        required="1 branch, 1 commit, 1 PR; a second /postmortem answers with the link",
+        measured="1 of each; the link",
+    )
 
 
 @pytest.mark.parametrize("gap", AT_THE_DOOR)

@@ -61,6 +61,23 @@ class Watch:
         return now() - self.behind
 
 
+def weather(seed: int, rates: Mapping[Kind, float] = FAULTS) -> Callable[[Request], Fault | None]:
+    """So many of the POSTs go wrong, but for those of tokens."""
+    dice = random.Random(seed)
+
+    def drawn(request: Request) -> Fault | None:
+        if request.method != "POST" or "access_tokens" in request.path:
+            return None
+        number = dice.random()
+        for kind, rate in rates.items():
+            if number < rate:
+                return Fault(kind)
+            number -= rate
+        return None
+
+    return drawn
+
+
 @dataclass
 class Storm:
     """A GitHub on which it has all happened, and the deliveries that tell of it."""
@@ -84,19 +101,7 @@ class Storm:
 
     def bad_weather(self, rates: Mapping[Kind, float] = FAULTS) -> None:
         """From now on so many of the POSTs go wrong."""
-        dice = random.Random(self.seed)
-
-        def weather(request: Request) -> Fault | None:
-            if request.method != "POST" or "access_tokens" in request.path:
-                return None
-            drawn = dice.random()
-            for kind, rate in rates.items():
-                if drawn < rate:
-                    return Fault(kind)
-                drawn -= rate
-            return None
-
-        self.github.faults.weather = weather
+        self.github.faults.weather = weather(self.seed, rates)
 
     def order(self, duplicates: float = 0.2) -> list[Delivery]:
         """The deliveries shuffled, with that part of them twice."""

@@ -41,7 +41,7 @@ TAKEN = "FROM delivery WHERE state IN ('taken', 'ignored')"
 def redelivered(told: Storm) -> None:
     """Whoever was not answered is asked for again, as the deliveries API lets one do, until all were."""
     while True:
-        told.github.hooks.settle(120)
+        told.github.hooks.settle(1200)
         heard = {d.guid for d in told.github.hooks.deliveries() if d.ok}
         missed = {d.guid: d for d in told.github.hooks.deliveries() if d.guid not in heard}
         if not missed:

@@ -36,6 +36,8 @@ real process is killed.
 | Order does not matter | [one fold](adr/0012-one-fold.md) | B1: 10,000 deliveries, shuffled, against an oracle that took them in order |
 | An upgrade loses nothing | each step of the schema is one transaction; an older program stands aside | row 14 |
 | A backup is one moment | [docs/backup.md](backup.md) | F5 |
+| A database can move | [docs/backup.md](backup.md) | F4: from the embedded one to a server, row by row |
+| What was committed is there after a loss of power | every commit waits for the disk | F2: the log is cut at any byte; F3: the server is stopped at once |
 
 `make test` runs each check at a quick size, `make soak` at its full size. Each row below says which size was run last,
 and when; a row that says `quick` has not been run at its full size on this version.
@@ -45,11 +47,11 @@ and when; a row that says `quick` has not been run at its full size on this vers
 """
 
 OPEN = """
-A1 is measured by `make bench` ([figures](figures.md)); B7 is in `tests/shell/test_crashes.py`, where the process dies after
-every single call of a life, the branch, the file and the pull request among them.
+A1 is measured by `make bench` ([figures](figures.md)). *Embedded* is the PostgreSQL 18 that comes with Muster; where another
+is named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
 
 Not shown yet: that the machine of B9 finds each of six planted bugs in ten minutes (`python -m tests.shell.planted` plants
-three of them), and the checks of storage on a PostgreSQL other than the embedded one.
+three of them).
 """
 
 

@@ -65,6 +65,7 @@ def a_minute_each(tonight: Night, wire: LateWire, incidents: int) -> None:
         number = person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
         person("mona").comments(shop, number, "/help")
         person("mona").comments(shop, number, "/verify")
+        tonight.github.hooks.settle(60)
     for nth in range(600):
         wire.arrive()
         tonight.settle()

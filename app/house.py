@@ -140,13 +140,13 @@ def furnished(
     return House(settings, desk, client)
 
 
-def serve(built: House, *, web: bool, work: bool) -> None:
-    """Serve until a signal: the door, the workers, or both.
+def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) -> None:
+    """Serve until a signal: the door, the workers, or both.  `queue`: another one than that of these parts.
 
     The first signal lets what is being done be finished, for half a minute at most; a second one ends everything at once.
     Either way nothing is lost: what was begun is found by whoever comes next.
     """
-    queue = Queue(built.desk, reconciler=reconciler(built)).open()
+    queue = (queue or Queue(built.desk, reconciler=reconciler(built))).open()
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:

@@ -24,7 +24,7 @@ class Served:
     """
 
     def __init__(
-        self, application: Any, host: str, port: int, *, name: str, connections: int = 2000, largest: int = 2**30
+        self, application: Any, host: str, port: int, *, name: str, connections: int = 2500, largest: int = 2**30
     ) -> None:
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(

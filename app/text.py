@@ -95,7 +95,7 @@ def fenced(text: str, limit: int) -> str:
 
 def length(text: str) -> int:
     """How long GitHub may count it: in UTF-16 units, the larger of the two ways."""
-    return len(text) + sum(char > "\uffff" for char in text)
+    return len(text) if text.isascii() else len(text) + sum(char > "\uffff" for char in text)
 
 
 def _decoded(text: str, limit: int) -> str:

@@ -51,7 +51,7 @@ class Figures:
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
-    def record(self, check: str, *, size: str, measured: str, required: str = "") -> None:
+    def record(self, check: str, *, size: str, measured: str) -> None:
         """`check` is an id of the reliability page; `size` says how large this run was."""
         self._write(Figure(check, size, measured))
 

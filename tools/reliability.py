@@ -120,10 +120,12 @@ real process is killed.
 | What came past us is found | [two lists of GitHub's are compared](adr/0022-what-came-past-us-is-found.md) | E2 to E4 |
 | Too much is told once | a breaker of our own, far below GitHub's limits | C5 |
 | It says when something is wrong with itself | [an audit every minute](adr/0023-it-watches-itself.md) | G1 to G3 |
-| An upgrade loses nothing, a backup is one moment | each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
+| What was committed is there after a loss of power | every commit waits for the disk | F2, F3 |
+| An upgrade loses nothing, a backup is one moment, a database can move | each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
 
 `make test` runs each check at a quick size, `make soak` at its full size. Below is what the last run found; `quick` beside
-a date means that the full size was not run, or ended in a failure.
+a date means that the full size was not run. *Embedded* is the PostgreSQL 18 that comes with Muster; where another one is
+named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
 """
 
 

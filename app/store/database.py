@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from procrastinate.schema import SchemaManager
@@ -16,6 +18,9 @@ from psycopg_pool import ConnectionPool
 
 Row = dict[str, Any]
 Db = Connection[Row]
+
+_BELIEVED = 0.25
+"""Seconds in which a connection that worked is taken to work still, which saves asking it before each transaction."""
 
 
 class Database:
@@ -31,8 +36,10 @@ class Database:
             open=False,
             timeout=patience,
             kwargs={"row_factory": dict_row, "options": "-c timezone=UTC -c lock_timeout=8s"},
-            check=ConnectionPool.check_connection,
+            check=self._check,
+            reset=self._returned,
         )
+        self._used: WeakKeyDictionary[Db, float] = WeakKeyDictionary()
 
     def open(self) -> Database:
         """Raises psycopg.OperationalError when nothing answers there in time."""
@@ -45,6 +52,14 @@ class Database:
 
     def close(self) -> None:
         self._pool.close()
+
+    def _returned(self, connection: Db) -> None:
+        self._used[connection] = time.monotonic()
+
+    def _check(self, connection: Db) -> None:
+        """One that has just been used is believed: a server is not back as soon as that."""
+        if time.monotonic() - self._used.get(connection, -_BELIEVED) >= _BELIEVED:
+            ConnectionPool.check_connection(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Db]:

@@ -37,8 +37,8 @@ LATE = Gauge("muster_oldest_alarm_seconds", "How long the most overdue alarm has
 _QUEUE = "muster"
 _POLL = 0.25
 """Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
-_HEARTBEAT, _DEAD = 3.0, 10.0
-"""Seconds: how often a worker says that it lives, and after how much silence it does not."""
+_DEAD = 10.0
+"""Seconds of silence after which a worker counts as dead."""
 _TIDY = 3600.0
 """Seconds between two looks for deliveries that have been kept long enough."""
 _REST = 10.0
@@ -49,16 +49,24 @@ class Queue:
     """Wakes incidents and works them off."""
 
     def __init__(
-        self, desk: Desk, *, beat: float = 1.0, concurrency: int = 4, reconciler: Reconciler | None = None
+        self,
+        desk: Desk,
+        *,
+        beat: float = 1.0,
+        concurrency: int = 4,
+        reconciler: Reconciler | None = None,
+        dead: float = _DEAD,
     ) -> None:
         """`beat`: seconds of the wall clock between two looks for rows that nobody woke.
 
+        `dead`: seconds of silence after which a worker counts as dead; it speaks three times as often.
         `reconciler` compares with GitHub now and then; None: nobody does.
         """
         self.desk = desk
         self._reconciler = reconciler
         self._beat = beat
         self._concurrency = concurrency
+        self._dead, self._heartbeat = dead, dead / 3
         # Two sides of one queue: waking is done from any thread, working in an event loop of its own.
         self._waking = procrastinate.App(
             connector=procrastinate.SyncPsycopgConnector(conninfo=desk.database.url, max_size=4)
@@ -175,8 +183,8 @@ class Queue:
                 install_signal_handlers=False,
                 fetch_job_polling_interval=_POLL,
                 shutdown_graceful_timeout=25,
-                update_heartbeat_interval=_HEARTBEAT,
-                stalled_worker_timeout=_DEAD,
+                update_heartbeat_interval=self._heartbeat,
+                stalled_worker_timeout=self._dead,
             )
         finally:
             burying.cancel()
@@ -184,10 +192,10 @@ class Queue:
     async def _bury(self) -> None:
         """Drop the wake-ups that a killed worker held, or their incidents would stay locked; the beat wakes them anew."""
         while True:
-            for job in await self._working.job_manager.get_stalled_jobs(seconds_since_heartbeat=_DEAD):
+            for job in await self._working.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._dead):
                 log.warning("left behind by a worker that died", task=job.task_name, lock=job.lock)
                 await self._working.job_manager.finish_job(job, Status.FAILED, delete_job=True)
-            await asyncio.sleep(_HEARTBEAT)
+            await asyncio.sleep(self._heartbeat)
 
     def _keep_beat(self) -> None:
         while not self._stop.wait(self._beat):

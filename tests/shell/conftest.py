@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,8 @@ import pytest
 from app.store import embedded
 from app.store.database import Database, migrate
 from tests.shell.night import Night, night
+from tests.shell.server import Absent, Server, a_server
+from tests.soak import size
 
 _TEMPLATE = "muster_template"
 
@@ -33,6 +36,57 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 _numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server that runs, with the migrated template database.  `url`: `{}` stands for the name of a database.
+
+    `name` is how figures call it; `server` is None for the embedded one.
+    """
+
+    name: str
+    url: str
+    server: Server | None = None
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """A migrated, empty database, open."""
+        with another_database(self.url) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="session")
+def by_url() -> Iterator[Place]:
+    """A server of the machine's own PostgreSQL, as `DATABASE_URL` would name it; skipped where there is none."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(a_server())
+        except Absent as reason:
+            pytest.skip(f"no server to try: {reason}")
+        with psycopg.connect(server.url.format("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+        migrate(server.url.format(_TEMPLATE))
+        yield Place(server.name, server.url, server)
+
+
+def _place(request: pytest.FixtureRequest) -> Place:
+    if request.param == "embedded":
+        return Place("embedded", request.getfixturevalue("postgres"))
+    found: Place = request.getfixturevalue("by_url")
+    return found
+
+
+@pytest.fixture(params=["embedded", "server"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """The embedded PostgreSQL, and a server."""
+    return _place(request)
+
+
+@pytest.fixture(params=size(["embedded"], ["embedded", "server"]))
+def places(request: pytest.FixtureRequest) -> Place:
+    """The embedded PostgreSQL, and at full size a server as well."""
+    return _place(request)
 
 
 @pytest.fixture

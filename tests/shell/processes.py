@@ -1,7 +1,8 @@
 """Real processes to be killed: the door and the workers.
 
-Run as a program it is a worker as `muster worker` starts it, but for two things that are given: the `LEASE` in seconds,
-and what it does at its failpoint, where `END=stop` makes it stand still instead of die.
+Run as a program it is a worker as `muster worker` starts it, but for three things that are given: the `LEASE` in seconds,
+the seconds after which a silent worker counts as `DEAD`, and what it does at its failpoint, where `END=stop` makes it
+stand still instead of die.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import app
 from app import house, settings
 from app.failpoint import Failpoints
 from app.store.database import Database
+from app.worker.queue import Queue
 
 ROOT = Path(app.__file__).parents[1]
 Process = subprocess.Popen[bytes]
@@ -41,10 +43,13 @@ def process(words: list[str], environment: Mapping[str, str], folder: Path) -> I
 
 
 def worker(
-    environment: Mapping[str, str], folder: Path, *, lease: float = 3, at: str = "", end: str = ""
+    environment: Mapping[str, str], folder: Path, *, lease: float = 3, dead: float = 2, at: str = "", end: str = ""
 ) -> AbstractContextManager[Process]:
-    """A worker, which dies (or with `end="stop"` stands still) at the failpoint `at`."""
-    more = {"LEASE": str(lease), "FAILPOINT": at, "END": end}
+    """A worker, which dies (or with `end="stop"` stands still) at the failpoint `at`.
+
+    By default its times are a tenth and a fifth of the real ones, 30 and 10 seconds.
+    """
+    more = {"LEASE": str(lease), "DEAD": str(dead), "FAILPOINT": at, "END": end}
     return process(["-m", "tests.shell.processes"], {**environment, **more}, folder)
 
 
@@ -113,7 +118,8 @@ def main() -> None:
             failpoints=Failpoints(found.failpoint, end),
             lease=timedelta(seconds=float(os.environ["LEASE"])),
         )
-        house.serve(built, web=False, work=True)
+        queue = Queue(built.desk, reconciler=house.reconciler(built), dead=float(os.environ["DEAD"]))
+        house.serve(built, web=False, work=True, queue=queue)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 have come of it in the end (reliability, section 3).
 
 Everything happens on GitHub first, while nobody listens; then it is delivered.  The oracle takes the same deliveries
-once, in their order, into a database of its own, and sends nothing.
+once, in their order, into a database of its own, and sends nothing.  It looks at them as of the moment at which the
+workers had ended, so that the same alarms have rung.
 """
 
 from __future__ import annotations
@@ -60,6 +61,23 @@ class Watch:
         return now() - self.behind
 
 
+def weather(seed: int, rates: Mapping[Kind, float] = FAULTS) -> Callable[[Request], Fault | None]:
+    """So many of the POSTs go wrong, but for those of tokens."""
+    dice = random.Random(seed)
+
+    def drawn(request: Request) -> Fault | None:
+        if request.method != "POST" or "access_tokens" in request.path:
+            return None
+        number = dice.random()
+        for kind, rate in rates.items():
+            if number < rate:
+                return Fault(kind)
+            number -= rate
+        return None
+
+    return drawn
+
+
 @dataclass
 class Storm:
     """A GitHub on which it has all happened, and the deliveries that tell of it."""
@@ -83,19 +101,7 @@ class Storm:
 
     def bad_weather(self, rates: Mapping[Kind, float] = FAULTS) -> None:
         """From now on so many of the POSTs go wrong."""
-        dice = random.Random(self.seed)
-
-        def weather(request: Request) -> Fault | None:
-            if request.method != "POST" or "access_tokens" in request.path:
-                return None
-            drawn = dice.random()
-            for kind, rate in rates.items():
-                if drawn < rate:
-                    return Fault(kind)
-                drawn -= rate
-            return None
-
-        self.github.faults.weather = weather
+        self.github.faults.weather = weather(self.seed, rates)
 
     def order(self, duplicates: float = 0.2) -> list[Delivery]:
         """The deliveries shuffled, with that part of them twice."""
@@ -105,8 +111,8 @@ class Storm:
         dice.shuffle(mixed)
         return mixed
 
-    def oracle(self, database: Database) -> None:
-        """Make that database what it must be in the end: each delivery taken once, in order, and nothing sent."""
+    def oracle(self, database: Database, at: datetime) -> None:
+        """Make that database what it must be at that time: each delivery taken once, in order, and nothing sent."""
         app = self.github.app
         settings = Settings(
             api_url=self.github.api_url,
@@ -114,11 +120,11 @@ class Storm:
             private_key=app.private_key_pem,
             webhook_secrets=(app.webhook_secret,),
         )
-        built = furnished(settings, database, now)
+        built = furnished(settings, database, lambda: at)
         try:
-            for delivery in self.deliveries:
-                with database.transaction() as db:
-                    inbox.keep(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, now()))
+            with database.transaction() as db:
+                for delivery in self.deliveries:
+                    inbox.keep(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, at))
             while lanes := sort(built.desk):
                 for lane in lanes:
                     assert take(built.desk, lane)

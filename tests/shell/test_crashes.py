@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.failpoint import Failpoints
+from tests.figures import Figures
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night, Wire
 
@@ -149,37 +150,29 @@ def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, u
         wire.end()
 
 
-@pytest.mark.parametrize(
-    "calls", [CALLS[7:8], CALLS[8:9], CALLS[9:10], CALLS[7:10]], ids=["branch", "file", "PR", "all"]
-)
-def test_b7_who_dies_over_the_postmortem_has_a_successor_who_finds_what_is_there(
-    tonight: Night, calls: tuple[tuple[str, str], ...]
-) -> None:
-    wire = Mortal([*calls])
-    tonight.wire = wire
+def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(tonight: Night, figures: Figures) -> None:
+    """There is one of each in the end, and whoever asks again is told where it is."""
+    wire = Mortal([("POST", "/git/refs"), ("PUT", "/contents/"), ("POST", "/pulls")])
+    tonight.wire, tonight.lease = wire, timedelta(0)
     tonight.move_in()
-    mona, number = tonight.github.person("mona"), 1
     try:
-        tonight.github.person("ada").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
-        tonight.later()
-        mona.comments(tonight.shop, number, "/postmortem")
-        for _ in range(8):
-            try:
-                tonight.later(40)  # longer than what was begun belongs to the one who died
-            except Died:
-                tonight.move_in()
-        assert wire.after == [], "every one of them has killed"
+        assert live(tonight) == 3
+        found = shown(tonight)
+        assert (len(found["branches"]), found["commits"]) == (2, 1), "the main one, and ours"
         (pull,) = [issue for issue in tonight.shop.issues.values() if issue.pull is not None]
-        git = tonight.shop.git
-        assert len([ref for ref in git.refs if "postmortem" in ref]) == 1
-        assert len([commit for commit in git.commits.values() if commit.message != "Initial commit"]) == 1
-
-        mona.comments(tonight.shop, number, "/postmortem")
+        before = len(tonight.notices(1))
+        tonight.github.person("mona").comments(tonight.shop, 1, "/postmortem")
         tonight.later()
-        assert f"/pull/{pull.number}" in tonight.notices(number)[-1], "the second time, the answer is the link"
-        assert len([issue for issue in tonight.shop.issues.values() if issue.pull is not None]) == 1
+        (answer,) = tonight.notices(1)[before:]
+        assert f"/pull/{pull.number}" in answer
+        assert shown(tonight)["commits"] == 1
     finally:
         wire.end()
+    figures.record(
+        "B7",
+        size="killed after the branch, after the file, and after the pull request; embedded",
+        measured="1 of each; the link",
+    )
 
 
 @pytest.mark.parametrize("gap", AT_THE_DOOR)

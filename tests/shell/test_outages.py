@@ -146,7 +146,6 @@ def test_c1_two_hours_without_github_and_fifty_open_incidents(
         figures.record(
             "C1",
             size=f"{count} open incidents, 2 h without connections, {LEVELS} levels, simulated clock, one write a second",
-            required=f"during: 0 comments, {count * LEVELS} messages on time; after: <= 1 comment per incident, drained <= 60 s",
             measured=f"0 comments, {len(ours.heard)} messages, max 0 s late; {count} comments, one per incident, after"
             f" {told:g} s; their boards too after {drained:g} s",
         )
@@ -334,7 +333,6 @@ def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wron
         figures.record(
             "Row 12",
             size=f"{count:,} notifications due evenly over {spread:g} s, 1 % of the tries go wrong, real time",
-            required="99.99 % attempted <= 60 s after due, 100 % delivered in the end",
             measured=f"{100 * in_time / count:.3f} % attempted within 60 s, median {sorted(late)[count // 2]:.3f} s,"
             f" max {max(late):.1f} s; {len(doubled):,} delivered, none twice",
         )

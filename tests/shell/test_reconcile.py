@@ -181,7 +181,6 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     figures.record(
         "E2",
         size=f"71 h away, {len(missed)} deliveries missed, {len(late)} of them listed 2 h late, ids in no order",
-        required=f"incidents usable <= 2 min, all taken <= {minutes} min, once each, the late ones by the deep pass",
         measured=f"usable in {seconds(usable - began)}, all in {seconds(whole_time)} of GitHub's pace, 0 lost, 0 twice",
     )
 
@@ -278,7 +277,6 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     figures.record(
         "E3",
         size=f"80 h away, {len(shop.issues)} issues",
-        required=f"0 missing, 0 stale, 0 raked up, <= {-(-len(shop.issues) // 100)} pages",
         measured=f"0 missing, 0 stale, 0 raked up, {listings} pages",
     )
 
@@ -356,7 +354,6 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
     figures.record(
         "E4",
         size=f"{len(numbers)} open incidents, 3 rows changed by hand",
-        required="1 % in full each hour; 3 reported and healed <= 1 h",
         measured=f"{max(report.drift.in_full for report in reports)} in full, 3 reported and healed by the hourly comparison",
     )
 
@@ -499,7 +496,6 @@ def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(
     figures.record(
         "E1",
         size=f"{len(orders)} random permutations of {len(held)} events on 5 issues, 20 % of them twice",
-        required="1 distinct dump",
         measured=f"{len(dumps)}",
     )
     assert len(dumps) == 1

@@ -13,32 +13,35 @@ from app.serving import free_port
 from app.store.codec import canonical
 from app.store.database import Database
 from tests.figures import Figures
+from tests.shell.conftest import Place
 from tests.shell.processes import Process, comes, count, door, idle, log_of, worker
-from tests.shell.storm import Storm, decided, known, storm
+from tests.shell.storm import Storm, decided, known, now, storm
 from tests.soak import size
 
-POINTS = size(
-    ("timer_fired_before_commit", "after_post_before_mark"),
-    (
-        "after_claim",
-        "mid_reduce",
-        "timer_fired_before_commit",
-        "before_commit",
-        "after_commit",
-        "before_post",
-        "after_post_before_mark",
-        "after_mark",
-    ),
+AT_THE_DOOR = ("after_body_read", "after_insert", "before_202")
+AT_WORK = (
+    "after_claim",
+    "mid_reduce",
+    "timer_fired_before_commit",
+    "before_commit",
+    "after_commit",
+    "before_post",
+    "after_post_before_mark",
+    "after_mark",
 )
 """All of them are tried in one process in test_crashes.py in every run."""
-AT_THE_DOOR = size(("after_insert",), ("after_body_read", "after_insert", "before_202"))
+DEATHS: list[tuple[tuple[str, ...], int]] = size(
+    [(("after_insert", "timer_fired_before_commit", "after_post_before_mark"), 1)],
+    [((point,), nth) for point in (*AT_THE_DOOR, *AT_WORK) for nth in (1, 2, 10)],
+)
+"""Where processes die one after the other, and which time they get there."""
 TAKEN = "FROM delivery WHERE state IN ('taken', 'ignored')"
 
 
 def redelivered(told: Storm) -> None:
     """Whoever was not answered is asked for again, as the deliveries API lets one do, until all were."""
     while True:
-        told.github.hooks.settle(120)
+        told.github.hooks.settle(1200)
         heard = {d.guid for d in told.github.hooks.deliveries() if d.ok}
         missed = {d.guid: d for d in told.github.hooks.deliveries() if d.guid not in heard}
         if not missed:
@@ -48,68 +51,74 @@ def redelivered(told: Storm) -> None:
         time.sleep(0.2)
 
 
-def nothing_lost_nothing_twice(told: Storm, database: Database, oracle: Database) -> None:
-    """As the oracle; what came out of order may have been warned of before it was known to be well."""
+def nothing_lost_nothing_twice(told: Storm, database: Database, place: Place) -> None:
+    """As the oracle; what came out of order may have been warned of before it was known to be well.
+
+    To be asked when nobody is at work any more.
+    """
     assert told.lost(database) == 0
     assert told.doubled() == []
     assert told.missing(database) == []
-    assert canonical(known(database)) == canonical(known(oracle))
-    more = decided(database) - decided(oracle)
-    assert decided(oracle) <= decided(database)
-    assert {key.partition("/")[0] for _, key in more} <= {"update", "acknowledge", "respond", "escalate", "resolve"}, (
-        more
-    )
+    with place.database() as oracle:
+        told.oracle(oracle, now())
+        assert canonical(known(database)) == canonical(known(oracle))
+        more = decided(database) - decided(oracle)
+        assert decided(oracle) <= decided(database)
+    kinds = {key.partition("/")[0] for _, key in more}
+    assert kinds <= {"update", "acknowledge", "respond", "escalate", "resolve"}, more
 
 
-def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(
-    database: Database, beside: Database, tmp_path: Path, figures: Figures
-) -> None:
-    deliveries = size(120, 10_000)
-    with storm(deliveries) as told, ExitStack() as stack:
-        told.oracle(beside)
+def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_path: Path, figures: Figures) -> None:
+    """At full size with the lease and the patience of real workers."""
+    deliveries = size(60, 10_000)
+    times = size({}, {"lease": 30.0, "dead": 10.0})
+    with storm(deliveries) as told, places.database() as database:
         told.bad_weather()
         environment = told.environment(DATABASE_URL=database.url)
         port = free_port()
-        receiver = stack.enter_context(door(environment, tmp_path, port))
-        told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
-        workers = [stack.enter_context(worker(environment, tmp_path)) for _ in range(2)]
-        assert comes(lambda: count(database, "FROM procrastinate_workers") == 2), log_of(tmp_path)
-        began = time.monotonic()
-        told.github.hooks.release(told.order())
-        for part in (0.25, 0.5, 0.6, 0.75):
-            assert comes(lambda part=part: count(database, TAKEN) >= part * deliveries, 600), log_of(tmp_path)
-            if part == 0.6:
-                receiver.kill()
-                receiver.wait(10)
-                time.sleep(0.5)  # meanwhile nobody answers at the door
-                receiver = stack.enter_context(door(environment, tmp_path, port))
-                continue
-            workers[0].kill()
-            assert workers.pop(0).wait(10) == -signal.SIGKILL
-            workers.append(stack.enter_context(worker(environment, tmp_path)))
-        redelivered(told)
-        assert comes(lambda: idle(database), 600), log_of(tmp_path)
-        took = time.monotonic() - began
-        nothing_lost_nothing_twice(told, database, beside)
+        with ExitStack() as stack:
+            receiver = stack.enter_context(door(environment, tmp_path, port))
+            told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
+            workers = [stack.enter_context(worker(environment, tmp_path, **times)) for _ in range(2)]
+            assert comes(lambda: count(database, "FROM procrastinate_workers") == 2), log_of(tmp_path)
+            began = time.monotonic()
+            told.github.hooks.release(told.order())
+            for part in size((0.5,), (0.25, 0.5, 0.6, 0.75)):
+                assert comes(lambda part=part: count(database, TAKEN) >= part * deliveries, 600), log_of(tmp_path)
+                if part == 0.6:
+                    receiver.kill()
+                    receiver.wait(10)
+                    time.sleep(0.5)  # meanwhile nobody answers at the door
+                    receiver = stack.enter_context(door(environment, tmp_path, port))
+                    continue
+                workers[0].kill()
+                assert workers.pop(0).wait(10) == -signal.SIGKILL
+                workers.append(stack.enter_context(worker(environment, tmp_path, **times)))
+            redelivered(told)
+            heard = time.monotonic() - began
+            assert comes(lambda: idle(database), 600), log_of(tmp_path)
+            took = time.monotonic() - began
+        nothing_lost_nothing_twice(told, database, places)
+        posts = sum(call.method != "GET" for call in told.github.calls_since())
         figures.record(
             "B1, B2",
-            size=f"{deliveries} deliveries, 20 % twice, shuffled",
-            required="3 workers and the door killed: 0 lost, 0 missing, 0 twice, as the oracle; 10,000 in 120 s",
-            measured=f"0 lost, 0 missing, 0 twice of {sum(told.said().values())}, as the oracle; {took:.0f} s",
+            size=f"{deliveries} deliveries, 20 % twice, shuffled; {places.name}",
+            measured=f"0 lost, 0 missing, 0 twice of {sum(told.said().values())} said in {posts} writes, as the oracle;"
+            f" {heard:.0f} s until all was heard, {took:.0f} s until all was done",
         )
 
 
-@pytest.mark.parametrize("nth", size((1,), (1, 2, 10)))
+@pytest.mark.parametrize(("points", "nth"), DEATHS, ids=[f"{'+'.join(points)}:{nth}" for points, nth in DEATHS])
 def test_b3_a_process_dies_at_each_failpoint(
-    database: Database, beside: Database, tmp_path: Path, figures: Figures, nth: int
+    postgres: str, tmp_path: Path, figures: Figures, points: tuple[str, ...], nth: int
 ) -> None:
-    """One after the other, door after door and worker after worker; then one that is left alone finishes.
+    """One after the other, door or worker; then one that is left alone finishes.
 
     The twelfth point, mid_migration, is in test_upgrade.py.
     """
-    deliveries = size(60, max(200, 100 * nth))
-    with storm(deliveries) as told, ExitStack() as stack:
-        told.oracle(beside)
+    place = Place("embedded", postgres)
+    deliveries = size(60, 100 * nth if "timer_fired_before_commit" in points and nth > 2 else 200)
+    with storm(deliveries) as told, place.database() as database, ExitStack() as stack:
         told.bad_weather()
         environment = told.environment(DATABASE_URL=database.url)
         port = free_port()
@@ -130,31 +139,32 @@ def test_b3_a_process_dies_at_each_failpoint(
             hooks.settle(60)
             return process.poll()
 
-        for point in AT_THE_DOOR:
-            with door(environment, tmp_path, port, at=f"{point}:{nth}") as receiver:
-                assert dies(receiver) == 137, point
+        for point in points:
+            if point in AT_THE_DOOR:
+                with door(environment, tmp_path, port, at=f"{point}:{nth}") as receiver:
+                    assert dies(receiver) == 137, point
         stack.enter_context(door(environment, tmp_path, port))
-        for point in POINTS:
-            with worker(environment, tmp_path, at=f"{point}:{nth}") as at_work:
-                assert dies(at_work) == 137, (point, log_of(tmp_path))
-        redelivered(told)
+        for point in points:
+            if point in AT_WORK:
+                with worker(environment, tmp_path, at=f"{point}:{nth}") as at_work:
+                    assert dies(at_work) == 137, (point, log_of(tmp_path))
         with worker(environment, tmp_path):
+            redelivered(told)
             assert comes(lambda: idle(database), 120), log_of(tmp_path)
-        nothing_lost_nothing_twice(told, database, beside)
+        nothing_lost_nothing_twice(told, database, place)
         figures.record(
             "B3",
-            size=f"{len(AT_THE_DOOR) + len(POINTS)} failpoints, hit {nth}, {deliveries} deliveries",
-            required="each dies there; 0 lost, 0 missing, 0 twice, as the oracle",
-            measured=f"all died; 0 lost, 0 missing, 0 twice of {sum(told.said().values())}, as the oracle",
+            size=f"{', '.join(points)}: hit {nth}, {deliveries} deliveries; {place.name}",
+            measured=f"died; 0 lost, 0 missing, 0 twice of {sum(told.said().values())}, as the oracle",
         )
 
 
 def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
-    database: Database, beside: Database, tmp_path: Path, figures: Figures
+    postgres: str, tmp_path: Path, figures: Figures
 ) -> None:
     """In the middle of its work, and while GitHub lets it wait."""
-    with storm(size(60, 400)) as told:
-        told.oracle(beside)
+    place = Place("embedded", postgres)
+    with storm(size(60, 400)) as told, place.database() as database:
         environment = told.environment(DATABASE_URL=database.url)
         with door(environment, tmp_path, port := free_port()):
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
@@ -179,11 +189,10 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
         told.github.faults.clear()
         with worker(environment, tmp_path):
             assert comes(lambda: idle(database), 120), log_of(tmp_path)
-        nothing_lost_nothing_twice(told, database, beside)
+        nothing_lost_nothing_twice(told, database, place)
         figures.record(
             "B8",
-            size="two workers under load",
-            required="SIGTERM: gone in 30 s; a second one: at once; 0 lost",
+            size=f"two workers under load, {size(60, 400)} deliveries; {place.name}",
             measured=f"{once:.1f} s; {twice:.1f} s; 0 lost",
         )
         assert once <= 30
@@ -194,14 +203,13 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
     database: Database, tmp_path: Path, figures: Figures
 ) -> None:
     """Stopped on the doorstep of a call; another one buries it and says what was to be said; then it goes on."""
-    away = size(14, 300)
+    away, lease = size((7, 2), (60, 6))
     with storm(10) as told:
         environment = told.environment(DATABASE_URL=database.url)
         with door(environment, tmp_path, port := free_port()):
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
             told.github.hooks.release(told.deliveries)
             redelivered(told)
-        lease = size(3, 30)
         with worker(environment, tmp_path, lease=lease, at="before_post:2", end="stop") as first:
             assert comes(lambda: stopped(first)), log_of(tmp_path)
             assert sum(told.said().values()) == 0
@@ -218,8 +226,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
         assert told.missing(database) == []
         figures.record(
             "B6",
-            size=f"away for {away} s, lease {lease} s",
-            required="its late write is refused: 0 twice",
+            size=f"away for {away} s, lease {lease} s (at full size a fifth of 5 min and 30 s); embedded",
             measured="refused, 0 twice",
         )
 

@@ -124,7 +124,6 @@ def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night, figures: Figur
     figures.record(
         "G3",
         size="an alarm moved by nine days in the database",
-        required="alarm in <= 5 min",
         measured="by the first audit after 61 s; there is one a minute",
     )
 
@@ -381,7 +380,6 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             figures.record(
                 "G1",
                 size="2 of 2 workers killed with -9",
-                required="/readyz red <= 30 s, sign of life missing <= 5 min, the oldest delivery's age rises",
                 measured=f"red in {red:.0f} s, missing from the next minute on, it rises",
             )
         finally:

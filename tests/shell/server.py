@@ -1,0 +1,148 @@
+"""A PostgreSQL server as `DATABASE_URL` would name one: of the machine's own binaries, over TCP, with its own settings.
+
+As root it runs as another user, for PostgreSQL refuses to run as root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psycopg
+
+from app.serving import free_port
+
+_PATIENCE = 60.0
+"""Seconds in which a server is there, or is there again."""
+
+
+class Absent(Exception):
+    """There is no PostgreSQL on this machine that could be started.  Says why."""
+
+
+@dataclass
+class Server:
+    """A server in a folder of its own, with fsync on.  `url`: `{}` stands for the name of a database."""
+
+    programs: Path
+    folder: Path
+    user: str | None
+    port: int
+    name: str = ""
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{{}}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = ["postgres", "-D", str(self.folder / "data"), "-p", str(self.port), "-c", "unix_socket_directories="]
+        with (self.folder / "log").open("ab") as log:
+            self._process = self._popen(words, log)
+        deadline = time.monotonic() + _PATIENCE
+        while not self.answers():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
+            assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url.format("postgres"), connect_timeout=3):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def end(self, how: signal.Signals) -> None:
+        """SIGINT: end its connections and stop; SIGQUIT: stop at once, as `pg_ctl stop -m immediate`."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(_PATIENCE)
+            self._process = None
+
+    def make(self) -> None:
+        """Make its data folder."""
+        words = [
+            "initdb",
+            "-D",
+            str(self.folder / "data"),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+        ]
+        with (self.folder / "log").open("ab") as log:
+            code = self._popen(words, log).wait(120)
+        if code:
+            raise Absent(f"initdb: {(self.folder / 'log').read_text()[-400:]}")
+
+    def _popen(self, words: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        command = [str(self.programs / words[0]), *words[1:]]
+        everything = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        if self.user is None:
+            return subprocess.Popen(command, env=everything, cwd=self.folder, stdout=log, stderr=log)
+        group = pwd.getpwnam(self.user).pw_gid
+        return subprocess.Popen(
+            command,
+            env=everything,
+            cwd=self.folder,
+            stdout=log,
+            stderr=log,
+            user=self.user,
+            group=group,
+            extra_groups=[],
+        )
+
+
+def programs() -> Path:
+    """The folder of the newest server programs on PATH or where Debian puts them.  Raises Absent."""
+    found = shutil.which("initdb")
+    if found and (Path(found).resolve().parent / "postgres").exists():
+        return Path(found).resolve().parent
+    debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = sorted(debian, key=lambda path: float(path.parents[1].name))
+    if not newest:
+        raise Absent("no PostgreSQL server programs on PATH or in /usr/lib/postgresql")
+    return newest[-1].parent
+
+
+def _another_user() -> str | None:
+    """Who runs it: we ourselves, unless we are root.  Raises Absent."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise Absent("we are root, and there is no user postgres or nobody to run a server as")
+
+
+@contextmanager
+def a_server(where: Path | None = None) -> Iterator[Server]:
+    """A running server of the programs in that folder, stopped and gone at the end.  Raises Absent."""
+    where, user = where or programs(), _another_user()
+    said = subprocess.run([where / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True)
+    folder = Path(tempfile.mkdtemp(prefix="muster-server-"))
+    server = Server(where, folder, user, free_port(), f"PostgreSQL {said.stdout.split()[2].partition('.')[0]}")
+    try:
+        if user is not None:
+            shutil.chown(folder, user)
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.end(signal.SIGINT)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -43,7 +43,7 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
     assert densest(times, HOUR) == 9
     assert densest(times, DAY) <= 30
     figures.record(
-        "C5 M28",
+        "C5",
         size=f"{size(40, 1000)} rounds, one each 48 s, simulated clock",
         measured=f"{densest(times, HOUR)} an hour, {densest(times, DAY)} a day",
     )
@@ -147,7 +147,7 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
     assert len(calls) <= 20, [(call.method, call.path) for call in calls]
     assert len(ours(tonight, number)) - said <= 2
     figures.record(
-        "C5 M29",
+        "C5",
         size=f"sev1 added and removed {times} times in 60 s",
         measured=f"{len(ours(tonight, number)) - said} comments, {len(calls)} API calls",
     )
@@ -214,7 +214,7 @@ def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figu
     assert len(digests) == 1
     assert f"{len(numbers) - 3} more reports" in digests[0]
     figures.record(
-        "C5 M30",
+        "C5",
         size=f"{len(numbers)} sev1 in 10 min from {size(12, 50)} accounts without rights",
         measured=f"{len(called)} pages, {len(digests)} digest",
     )

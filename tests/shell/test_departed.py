@@ -70,8 +70,8 @@ def test_c6_an_app_that_is_uninstalled_asks_no_more_and_forgets_within_a_day(ton
         assert found.fetchall() == []
     assert count(tonight.database, "FROM delivery") > 0, "their ids stay, so that none is fetched or taken again"
     figures.record(
-        "C6 uninstall",
-        size="one installation, an order that waits, simulated clock",
+        "C6",
+        size="uninstalled, an order that waits, simulated clock",
         measured=f"0 calls and 0 alarms from the event on, 0 rows and 0 bodies after {gone.total_seconds() / 3600:g} h",
     )
 

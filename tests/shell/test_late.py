@@ -102,7 +102,7 @@ def test_b4_a_comment_that_arrives_late_is_not_said_again(
             assert count(tonight.database, "FROM outbox") == effects
             assert effects >= size(40, 2_000)
     figures.record(
-        "B4, row 3",
+        "B4, Row 3",
         size=f"{effects} effects{', 8 % of the writes go wrong' if safe else ''}; {wire.late} comments of {incidents} incidents arrive {LATE.seconds} s late, lease {lease} s; embedded",
         measured=f"{found} twice",
     )

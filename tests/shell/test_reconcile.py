@@ -426,9 +426,8 @@ def test_d7_row10_a_delivery_four_and_a_half_hours_late_gives_the_same_due_times
         assert "@ada" in one, "one comment, at the level that is reached by now"
         assert "@grace" in one
     figures.record(
-        f"D7 {'acknowledged' if answered else 'overdue'}",
-        size="a sev1 that is heard of 4.5 h late",
-        required="the same due times as a prompt one" + ("" if answered else ", 1 escalation at the level reached"),
+        "D7, Row 10",
+        size=f"{'an acknowledged' if answered else 'an unanswered'} sev1 that is heard of 4.5 h late",
         measured="the same" + ("" if answered else ", 1 comment, to the last level"),
     )
 

@@ -65,8 +65,8 @@ HELD = "held back: %"
 """What waits because the issue has had enough of our comments for now: it may wait for hours, and new pages with it."""
 
 
-_PASSING = re.compile(r"(?:\b\d+ (?:d|h|min|s)\b ?)+|<sub>As of .*|\| At \d\d:\d\d UTC \|")
-"""What a board says of its own moment: when that was, and how long something was still to come."""
+_HAPPENED = re.compile(r"^\| \[?\d\d:\d\d UTC.*", re.MULTILINE)
+"""The lines of a board that tell what happened; the others may say how long something is still to come."""
 
 
 class Died(BaseException):
@@ -365,7 +365,7 @@ class Machine(RuleBasedStateMachine):
         with night.database.transaction() as db:
             outbox.put(db, self.lane, (ShowBoard(),), night.clock())
         night.settle()
-        before, now = (_PASSING.sub("", text).splitlines() for text in (shown, boards[0].body))
+        before, now = (_HAPPENED.findall(text) for text in (shown, boards[0].body))
         differs = [line for line in ndiff(before, now) if line[0] in "-+"]
         assert not differs, f"an older board: {differs}"
 

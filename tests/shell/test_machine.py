@@ -28,7 +28,7 @@ def test_b9_whatever_happens_nothing_is_lost_and_nothing_said_twice(fresh_url: s
         if _NIGHTLY:
             lives_through(stage, 20_000, 50, found=count)
         elif size(quick=True, full=False):
-            lives_through(stage, 5, 12, found=count, same=True)
+            lives_through(stage, 5, 12, found=count, same=True, shrink=False)
         else:
             while time.monotonic() - began < _BUDGET:
                 lives_through(stage, _AT_ONCE, 50, found=count)

@@ -97,6 +97,11 @@ class PretendGitHub:
         """Where the REST API is; what GITHUB_API_URL should say."""
         return self.shapes.api_url
 
+    @property
+    def wsgi(self) -> Flask:
+        """The application itself, for those who ask without a network."""
+        return self._wsgi
+
     # Filling the world.
 
     def add_person(self, login: str, name: str | None = None) -> Person:

@@ -159,6 +159,9 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
         for order in orders:
             url = urls.get(order.key)
             outbox.done(db, order, url or "", state="moot" if url is None else "done")
+        if any(order.attempts and urls.get(order.key) for order in orders):
+            # The board did not wait for it, and shows it without a link.
+            outbox.put(db, lane, (ShowBoard(),), desk.clock())
     desk.failpoints.reach("after_mark")
     return True
 

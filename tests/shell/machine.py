@@ -1,33 +1,44 @@
 """A machine that lives through anything: deliveries twice and in any order, faults, outages, crashes, jumps of time (B9).
 
-Hypothesis picks the steps, and shortens what went wrong.  `broken` puts a faulty part in, to prove that it is found.
+Hypothesis picks the steps, and shortens what went wrong.  Everything happens in one thread and without a network
+(`indoors`), so that a night has thousands of lives; the database is the real one.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from datetime import timedelta
+from difflib import ndiff
 from typing import Any, ClassVar
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from app import ports
+from app.core.effects import ShowBoard
 from app.core.labels import managed, wanted
+from app.core.policy import Policy
+from app.core.replay import replay
 from app.failpoint import Failpoints
-from app.policy_file import read
+from app.policy_file import DEFAULT, read, shipped
 from app.ports import Lane
-from app.store import incidents
-from app.store.database import Database
-from app.worker.desk import Desk
-from tests.shell.night import POLICY, SEV1, TABLES, Night, night
+from app.sandbox.world import Comment
+from app.store import incidents, outbox, policies
+from app.store.incidents import Stored
+from app.store.policies import Place
+from tests.shell.indoors import HostClock, Stage, hasty
+from tests.shell.night import POLICY, SEV1, Night
 
 GAPS = (
     "after_claim",
     "mid_reduce",
+    "timer_fired_before_commit",
     "before_commit",
     "after_commit",
     "before_post",
@@ -35,6 +46,27 @@ GAPS = (
     "after_mark",
 )
 WORDS = ("/ack", "/update We look.", "/mitigate", "/resolve", "/escalate", "/help", "/sev 2", "Just a remark.")
+SEVERITIES = ("SEV1", "SEV2", "SEV3")
+POLICIES = {
+    "as it was": POLICY,
+    "in a hurry": POLICY + "severities: {sev1: {acknowledge: 4m, resolve: 2h}}\n",
+    "other people": POLICY.replace("on-call: [mona, hubot]", "on-call: [ada]"),
+    "a fault in it": POLICY + "severities: {sev1: {acknowledge: soon}}\n",
+    "not YAML at all": "people: [\n",
+    "none": None,
+}
+ANSWERS = ("reply/", "help/", "board", "digest/")
+"""How the keys begin of what asks nobody to act."""
+SILENT = ("react/", "assign/", "postmortem", "show/")
+"""How the keys begin of what is done without a comment."""
+PATIENCE = 60
+"""So many times something may still be due after everything is well again."""
+HELD = "held back: %"
+"""What waits because the issue has had enough of our comments for now: it may wait for hours, and new pages with it."""
+
+
+_HAPPENED = re.compile(r"^\| \[?\d\d:\d\d UTC.*", re.MULTILINE)
+"""The lines of a board that tell what happened; the others may say how long something is still to come."""
 
 
 class Died(BaseException):
@@ -46,27 +78,29 @@ def die() -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """One incident.  `database` is emptied for each example."""
+    """One incident.  `stage` is made anew for each example; `lived` and `stepped` count over all of them."""
 
-    database: ClassVar[Database]
-    broken: ClassVar[Callable[[Desk], Desk]] = staticmethod(lambda desk: desk)
+    stage: ClassVar[Stage]
+    lived: ClassVar[Counter[str]]
 
     def __init__(self) -> None:
         super().__init__()
-        with self.database.transaction() as db:
-            db.execute(f"TRUNCATE {', '.join(TABLES)}")
-        self.stack = ExitStack()
-        self.night: Night = self.stack.enter_context(night(self.database))
+        type(self).lived["examples"] += 1
+        self.night: Night = self.stage.night()
+        self.clock: HostClock = self.stage.clock
         self.crashes_at = ""
+        self.edited = self.skewed = False
+        self.seed = 0
+        self.forged: dict[int, str] = {}
+        self.sound: str | None = POLICY
+        """The newest policy that can be obeyed."""
         self.move_in()
         self.number = self.night.github.person("stranger").opens(self.night.shop, "Down", SEV1, ["incident"])
-        self.night.github.hooks.hold()
 
     def move_in(self) -> None:
         setting, self.crashes_at = self.crashes_at, ""
         self.night.ends_at = lambda: Failpoints(setting, die)
         self.night.move_in()
-        self.night.built = replace(self.night.built, desk=type(self).broken(self.night.built.desk))
 
     def lives(self) -> None:
         """Everything due happens; whoever dies is replaced."""
@@ -79,41 +113,131 @@ class Machine(RuleBasedStateMachine):
                 return
         raise AssertionError("it dies again and again")
 
+    def trouble(self) -> None:
+        """Whoever cannot read the policy now goes by the one that we ship, until they can."""
+        with self.night.database.transaction() as db:
+            self.edited |= policies.kept(db, Place.repository(self.night.shop.id)).text is None
+
+    def acts(self, login: str) -> Any:
+        """That person, a second later: GitHub tells times to the second."""
+        self.clock.at += timedelta(seconds=1)
+        return self.night.github.person(login)
+
+    def ours(self) -> list[Comment]:
+        """The comments that stand there from our own hand, whatever they carry."""
+        own = self.night.github.bot
+        return [each for each in self.night.shop.issue(self.number).comments if each.author is own and each.via_app]
+
+    def keys(self, one: Comment) -> list[str]:
+        """What a comment from our own hand carries as said."""
+        shown = ports.Comment(one.id, "", one.login, True, self.night.github.app.app_id, one.body, one.created_at)
+        found = self.night.built.desk.signer.read(self.lane, shown) or {}
+        return [self.night._plain(key) for key in found.get("keys", ())]
+
+    def asks(self, one: Comment) -> bool:
+        """Whether somebody has to act by it: it is no answer, no board and no digest."""
+        return any(not key.startswith(ANSWERS) for key in self.keys(one))
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.night.shop.id, self.number)
+
+    @invariant()
+    def counts(self) -> None:
+        type(self).lived["steps"] += 1
+
+    # What people do.
+
     @rule(who=st.sampled_from(("mona", "hubot", "stranger")), what=st.sampled_from(WORDS))
     def says(self, who: str, what: str) -> None:
-        self.night.github.person(who).comments(self.night.shop, self.number, what)
+        self.acts(who).comments(self.night.shop, self.number, what)
 
     @rule()
     def closes(self) -> None:
-        self.night.github.person("mona").closes(self.night.shop, self.number)
+        self.acts("mona").closes(self.night.shop, self.number)
 
     @rule()
     def reopens(self) -> None:
-        self.night.github.person("mona").reopens(self.night.shop, self.number)
+        self.acts("mona").reopens(self.night.shop, self.number)
 
     @rule(label=st.sampled_from(("sev2", "sev3", "acknowledged")))
     def labels(self, label: str) -> None:
-        self.night.github.person("ada").labels(self.night.shop, self.number, label)
+        self.acts("ada").labels(self.night.shop, self.number, label)
 
-    @rule(seed=st.integers(0, 2**16))
-    def deliver(self, seed: int) -> None:
-        """What is held back arrives, in any order, some of it twice."""
-        dice, hooks = random.Random(seed), self.night.github.hooks
-        held = hooks.held
-        again = [one for one in held if dice.random() < 0.2]
-        order = [*held, *again]
-        dice.shuffle(order)
-        hooks.release(order)
+    @rule(severity=st.sampled_from(SEVERITIES))
+    def edits_the_report(self, severity: str) -> None:
+        text = SEV1.replace("SEV1", severity)
+        self.acts("stranger").edits_issue(self.night.shop, self.number, body=text)
+
+    @rule(which=st.sampled_from(sorted(POLICIES)))
+    def edits_config(self, which: str) -> None:
+        """By a push to the default branch; a file with a fault changes nothing."""
+        text = POLICIES[which]
+        self.edited = True
+        self.acts("ada").pushes(self.night.shop, ".github/incidents.yml", text)
+        if which not in ("a fault in it", "not YAML at all"):
+            self.sound = text
+
+    @rule(
+        who=st.sampled_from(("mona", "stranger")), nth=st.integers(0, 5), word=st.sampled_from(("", "/ack", "/resolve"))
+    )
+    def forges(self, who: str, nth: int, word: str) -> None:
+        """Somebody takes a comment of ours for their own, hidden last line and all."""
+        if ours := self.ours():
+            theirs = self.acts(who).comments(self.night.shop, self.number, f"{word}\n\n{ours[nth % len(ours)].body}")
+            self.forged[theirs.id] = theirs.body
+
+    @rule(nth=st.integers(0, 5))
+    def defaces(self, nth: int) -> None:
+        """Who may write may edit what we wrote, and takes a word away."""
+        if ours := self.ours():
+            one = ours[nth % len(ours)]
+            self.acts("mona").edits_comment(self.night.shop, one, one.body.replace("incident", "nothing"))
+
+    # What the world does.
+
+    @rule(seed=st.integers(0, 2**16), most=st.integers(1, 12))
+    def deliver(self, seed: int, most: int) -> None:
+        """Some of what is under way arrives, in any order, a fifth of it twice; the rest is late."""
+        self.seed, dice, waiting = seed, random.Random(seed), self.stage.waiting()
+        dice.shuffle(waiting)
+        chosen = waiting[:most]
+        chosen += [one for one in chosen if dice.random() < 0.2]
+        dice.shuffle(chosen)
+        self.stage.bring(chosen)
         self.lives()
-        hooks.hold()
 
     @rule()
     def process(self) -> None:
+        """All that is under way arrives, as it was sent."""
+        self.stage.bring(self.stage.waiting())
         self.lives()
 
     @rule(seconds=st.sampled_from((1, 20, 40, 400, 2000)))
     def tick(self, seconds: int) -> None:
-        self.night.clock.at += timedelta(seconds=seconds)
+        self.clock.at += timedelta(seconds=seconds)
+        self.lives()
+
+    @precondition(lambda self: abs(self.clock.skew) < timedelta(hours=1))
+    @rule(times=st.integers(1, 3))
+    def timers(self, times: int) -> None:
+        """The next alarms ring in their very second.
+
+        Not while our clock is so wrong that GitHub refuses us: days may go by, and after a day we give up (patience).
+        """
+        for _ in range(times):
+            with self.night.database.transaction() as db:
+                due = min((at for _, _, at in incidents.alarms_of(db)), default=None)
+            if due is not None and due > self.clock():
+                self.clock.at += due - self.clock()
+                self.lives()
+
+    @rule(minutes=st.sampled_from((-120, -4, 0, 4, 120)))
+    def clock_jumps(self, minutes: int) -> None:
+        """Our own clock is set, forwards or backwards, and is wrong from now on; GitHub's goes on as it did."""
+        self.trouble()
+        self.skewed |= bool(minutes)
+        self.clock.skew = timedelta(minutes=minutes)
         self.lives()
 
     @rule(
@@ -121,57 +245,192 @@ class Machine(RuleBasedStateMachine):
         call=st.sampled_from((("POST", "/comments"), ("PATCH", ""), ("DELETE", ""), ("POST", ""))),
     )
     def send_with_a_fault(self, kind: Any, call: tuple[str, str]) -> None:
+        self.trouble()
         method, path = call
         self.night.github.faults.add(kind, method=method, path=path)
 
-    @rule(minutes=st.integers(1, 90))
+    @rule(minutes=st.integers(1, 120))
     def outage(self, minutes: int) -> None:
-        fault = self.night.github.faults.add("pre", times=10**6)
-        for _ in range(3):
-            self.night.clock.at += timedelta(minutes=minutes) / 3
-            self.lives()
-        fault.times = 1
+        """GitHub does not answer, and then it does: nobody comes back to a storm."""
+        self.trouble()
+        self.lives()
         self.night.github.faults.clear()
+        before = {one.id for one in self.ours()}
+        self.night.github.faults.add("pre", times=10**9)
+        for _ in range(4):
+            self.clock.at += timedelta(minutes=minutes) / 4
+            self.lives()
+        self.night.github.faults.clear()
+        assert {one.id for one in self.ours()} == before, "said during an outage"
+        self.clock.at += timedelta(seconds=61)
+        self.lives()
+        asked = [one for one in self.ours() if one.id not in before and self.asks(one)]
+        assert len(asked) <= 1, f"a storm: {len(asked)} comments after an outage of {minutes} minutes"
+
+    @rule(minutes=st.sampled_from((1, 20)))
+    def is_suspended(self, minutes: int) -> None:
+        self.trouble()
+        self.night.github.suspend("octo")
+        self.lives()
+        self.clock.at += timedelta(minutes=minutes)
+        self.lives()
+        self.night.github.unsuspend("octo")
 
     @precondition(lambda self: not self.crashes_at)
     @rule(gap=st.sampled_from(GAPS), nth=st.integers(1, 3))
     def crash(self, gap: str, nth: int) -> None:
+        """The process will die there; the next one does not."""
         self.crashes_at = f"{gap}:{nth}"
         self.move_in()
 
+    # What must be true in the end.
+
     def teardown(self) -> None:
-        """All is well again: what must be true in the end."""
         try:
-            self.crashes_at = ""
-            self.move_in()
-            self.night.github.faults.clear()
-            self.night.github.hooks.release()
-            for _ in range(4):
-                self.lives()
-                self.night.clock.at += timedelta(seconds=61)
-            self.lives()
+            self.all_is_well()
             self.judge()
         finally:
             self.night.built.client.close()
-            self.stack.close()
+
+    def all_is_well(self) -> None:
+        """Nothing fails any more, everything arrives, and time goes by until nothing is left to do."""
+        self.crashes_at, self.clock.skew = "", timedelta()
+        self.move_in()
+        self.night.github.faults.clear()
+        late = self.stage.waiting()
+        random.Random(self.seed).shuffle(late)
+        self.stage.bring(late)
+        for _ in range(PATIENCE):
+            self.lives()
+            if new := self.stage.waiting():
+                self.stage.bring(new)
+            elif (wait := self.waits()) is None:
+                return
+            else:
+                self.clock.at += max(wait, timedelta(seconds=1))
+        raise AssertionError("it never comes to rest")
+
+    def waits(self) -> timedelta | None:
+        """How long until the next of what is still to be done; None: nothing is."""
+        with self.night.database.transaction() as db:
+            row = db.execute(
+                "SELECT min(greatest(not_before, coalesce(held_until, not_before))) AS at FROM outbox"
+                " WHERE state IN ('waiting', 'trying') AND NOT (state = 'waiting' AND note LIKE %s)",
+                (HELD,),
+            ).fetchone()
+            sorted_in = db.execute("SELECT 1 FROM delivery WHERE state IN ('new', 'sorted')").fetchone()
+        if row and row["at"]:
+            return row["at"] - self.clock()
+        return timedelta(minutes=1) if sorted_in else None  # nobody says yet who may do what
 
     def judge(self) -> None:
-        night = self.night
-        night.move_in()  # whoever judges has no broken part
-        twice = [key for key, times in Counter(night.said(self.number)).items() if times > 1]
+        stored = self.nothing_lost_nothing_twice()
+        policy = read(self.sound) if self.sound is not None else shipped(DEFAULT)
+        self.as_github_shows_it(stored, policy)
+        if not self.edited:
+            self.one_fold(stored, policy)
+
+    def nothing_lost_nothing_twice(self) -> Stored:
+        said = Counter(key for one in self.ours() for key in self.keys(one))
+        twice = {key: times for key, times in said.items() if times > 1}
         assert not twice, f"said twice: {twice}"
-        with night.database.transaction() as db:
-            undone = db.execute("SELECT key, state FROM outbox WHERE state NOT IN ('done', 'moot')").fetchall()
-            done = db.execute("SELECT key FROM outbox WHERE state = 'done'").fetchall()
-            waits = db.execute("SELECT guid FROM delivery WHERE state IN ('new', 'sorted')").fetchall()
-            stored = incidents.load(db, Lane(night.shop.id, self.number))
+        with self.night.database.transaction() as db:
+            undone = db.execute(
+                "SELECT key, state, note FROM outbox"
+                " WHERE state NOT IN ('done', 'moot') AND NOT (state = 'waiting' AND note LIKE %s)",
+                (HELD,),
+            ).fetchall()
+            done = db.execute("SELECT key FROM outbox WHERE state = 'done' AND channel = ''").fetchall()
+            waits = db.execute("SELECT guid, state FROM delivery WHERE state NOT IN ('taken', 'ignored')").fetchall()
+            stored = incidents.load(db, self.lane)
         assert not undone, f"not done: {undone}"
-        assert not waits, "not taken"
+        assert not waits, f"not taken: {waits}"
         assert stored is not None, "never opened"
-        silent = ("react", "assign", "postmortem", "show")
-        keys = {night._plain(row["key"]) for row in done if row["key"].partition("/")[0] not in silent}
-        assert keys <= set(night.said(self.number)), f"lost: {keys - set(night.said(self.number))}"
-        policy = read(POLICY)
-        should = wanted(stored.incident, policy)
-        assert night.labels(self.number) & managed(policy.labels) == should & managed(policy.labels), "labels"
-        assert stored.incident.status.value in night.board(self.number).lower(), "an older board"
+        lost = {self.night._plain(row["key"]) for row in done if not row["key"].startswith(SILENT)} - said.keys()
+        assert not lost, f"lost: {lost}"
+        return stored
+
+    def as_github_shows_it(self, stored: Stored, policy: Policy) -> None:
+        night, own = self.night, managed(policy.labels)
+        carried, should = night.labels(self.number) & own, wanted(stored.incident, policy)
+        assert carried == should, f"labels: {sorted(carried)} instead of {sorted(should)}"
+        changed = [each for each, text in self.forged.items() if night.shop.comments[each][1].body != text]
+        assert not changed, "a comment of somebody else was taken for ours"
+        boards = [one for one in self.ours() if "board" in self.keys(one)]
+        assert len(boards) == 1, f"{len(boards)} boards"
+        shown = boards[0].body
+        assert stored.incident.status.value in shown.lower(), "an older board"
+        if self.edited:
+            return  # a policy that moves no alarm is shown with the next change
+        with night.database.transaction() as db:
+            outbox.put(db, self.lane, (ShowBoard(),), night.clock())
+        night.settle()
+        before, now = (_HAPPENED.findall(text) for text in (shown, boards[0].body))
+        differs = [line for line in ndiff(before, now) if line[0] in "-+"]
+        assert not differs, f"an older board: {differs}"
+
+    def one_fold(self, stored: Stored, policy: Policy) -> None:
+        """What is stored is what its log makes of it, and GitHub alone makes the same of the whole issue."""
+        with self.night.database.transaction() as db:
+            log = incidents.log(db, self.lane)
+        folded = replay(log, policy, stored.lived_until).incident
+        assert folded is not None, "its log opens no incident"
+        differs = [
+            f"{each.name}: {one!r} instead of {other!r}"
+            for each in fields(folded)
+            if (one := getattr(stored.incident, each.name)) != (other := getattr(folded, each.name))
+        ]
+        assert not differs, f"what is stored is not what its log makes of it: {'; '.join(differs)}"
+        if not self.skewed:
+            # What was to be done follows from when each delivery came; nothing of it may be said again.
+            before, said = self.night.state(), {one.id for one in self.ours()}
+            self.night.lost_and_rebuilt()
+            self.night.expect(before, but="effects")
+            self.night.settle()
+            again = [self.keys(one) for one in self.ours() if one.id not in said]
+            assert not again, f"said after a rebuild: {again}"
+
+
+def lives_through(
+    stage: Stage,
+    examples: int,
+    steps: int,
+    *,
+    found: Counter[str] | None = None,
+    shrink: bool = True,
+    same: bool = False,
+) -> Counter[str]:
+    """Let it live so often, and count; raises AssertionError with what goes wrong.  `same`: the same lives every time."""
+    count = Counter[str]() if found is None else found
+
+    class Here(Machine):
+        pass
+
+    Here.stage, Here.lived = stage, count
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=same,
+            database=None,
+            print_blob=False,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+            report_multiple_bugs=False,
+        ),
+    )
+    return count
+
+
+@contextmanager
+def staged(url: str) -> Iterator[Stage]:
+    """A stage on that database."""
+    database = hasty(url)
+    stage = Stage(database)
+    try:
+        yield stage
+    finally:
+        stage.end()
+        database.close()

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+import os
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
 
-from app.store.database import Database
+import pytest
+
 from tests.figures import Figures
-from tests.shell.machine import Machine
+from tests.shell.machine import lives_through, staged
+from tests.shell.planted import LONGEST, PLANTED, ROOT, Bug, hunt
 from tests.soak import size
 
+_BUDGET = 480.0
+"""Seconds of the hour of `make soak`; `MUSTER_SOAK=nightly` lives as often as the reliability page asks for instead."""
+_AT_ONCE = 20
+_NIGHTLY = os.environ.get("MUSTER_SOAK") == "nightly"
 
-def test_b9_whatever_happens_nothing_is_lost_and_nothing_said_twice(database: Database, figures: Figures) -> None:
-    examples, steps = size((6, 12), (20_000, 50))
 
-    class Here(Machine):
-        pass
-
-    Here.database = database
-    run_state_machine_as_test(
-        Here,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=size(True, False),
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate, Phase.shrink),
-        ),
-    )
+@pytest.mark.timeout(24 * 3600 if _NIGHTLY else 1800)
+def test_b9_whatever_happens_nothing_is_lost_and_nothing_said_twice(fresh_url: str, figures: Figures) -> None:
+    count, began = Counter[str](), time.monotonic()
+    with staged(fresh_url) as stage:
+        if _NIGHTLY:
+            lives_through(stage, 20_000, 50, found=count)
+        elif size(True, False):
+            lives_through(stage, 5, 12, found=count, same=True, shrink=False)
+        else:
+            while time.monotonic() - began < _BUDGET:
+                lives_through(stage, _AT_ONCE, 50, found=count)
+    took = time.monotonic() - began
     figures.record(
         "B9",
-        size=f"{examples} examples of {steps} steps",
-        measured="none found",
+        size="a life by chance" if not _NIGHTLY else "20,000 lives by chance",
+        measured=f"nothing found in {count['examples']} examples, {count['steps']} steps, {took:.0f} s",
+    )
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)
+def test_b9_a_planted_bug_still_finds_its_place(bug: Bug, tmp_path: Path) -> None:
+    before = (ROOT / bug.file).read_text()
+    (tmp_path / bug.file).parent.mkdir(parents=True)
+    shutil.copy(ROOT / bug.file, tmp_path / bug.file)
+    bug.put_into(tmp_path)
+    after = (tmp_path / bug.file).read_text()
+    assert after != before
+    compile(after, bug.file, "exec")
+
+
+@pytest.mark.skipif(size(True, False), reason="takes minutes: `make soak`, or python -m tests.shell.planted")
+@pytest.mark.timeout(7 * LONGEST)
+def test_b9_the_machine_finds_six_planted_bugs(figures: Figures) -> None:
+    verdicts = [hunt(bug) for bug in PLANTED]
+    missed = [one.bug.name for one in verdicts if not one.says]
+    assert not missed
+    figures.record(
+        "B9",
+        size=f"{len(PLANTED)} planted bugs",
+        measured=", ".join(f"{one.bug.name} in {one.seconds:.0f} s" for one in verdicts),
     )

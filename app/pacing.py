@@ -149,8 +149,9 @@ class Ledger:
         since = (now - self.wrote_at).total_seconds()
         if since >= 0:
             return rates.spacing - since
-        # Under way, or ended after `now` was read.  Further ahead than that, the clock was set back, and nobody waits for it.
-        return rates.spacing if since >= -_UNDER_WAY else 0.0
+        # Under way, begun or ended after `now` was read: whoever has to wait for the ledger has read it a while ago.  Further
+        # ahead than that, the clock was set back, and nobody waits for it.
+        return rates.spacing if since >= -2 * _UNDER_WAY else 0.0
 
     def _for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         if rates.points_per_minute is None:

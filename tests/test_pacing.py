@@ -63,6 +63,11 @@ def test_a_moment_that_was_read_before_the_last_write_ended_is_no_clock_set_back
     assert ledger.wait(GITHUB, "POST", SEV1, after(-0.01)) == 1
 
 
+def test_a_moment_that_was_read_before_the_last_write_began_is_no_clock_set_back() -> None:
+    ledger = Ledger().charged(GITHUB, "POST", NOW)
+    assert ledger.wait(GITHUB, "POST", Severity.SEV2, NOW - timedelta(milliseconds=5)) > 0
+
+
 def test_a_clock_that_was_set_back_holds_nobody_up() -> None:
     assert spent(1, rates=GITHUB).wait(GITHUB, "PATCH", SEV1, after(-7200)) == 0
 

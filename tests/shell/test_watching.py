@@ -168,7 +168,7 @@ def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night, f
     opens(tonight)
     told = Budget(5000, 999, tonight.clock() + timedelta(seconds=600))
     for installation in (tonight.installation, ITSELF):
-        DatabasePace(tonight.database, FREE).told(installation, "GET", told, tonight.clock())
+        DatabasePace(tonight.database, FREE).ended(installation, "GET", told, tonight.clock())
     said = (
         "less than 20% of GitHub's budget is left for the App itself and 1 installation:"
         " all but sev1 may wait for its next hour"

@@ -174,7 +174,7 @@ def measure(how: str, only: list[str]) -> int:
     if how != "quick":
         environment["MUSTER_SOAK"] = how
     _forget(only)
-    words = [sys.executable, "-m", "pytest", "-v", "--checks", f"--timeout={_EACH}", "--tb=short", *WHERE]
+    words = [sys.executable, "-m", "pytest", "-vv", "--checks", f"--timeout={_EACH}", "--tb=short", *WHERE]
     if only:
         names = (one.lower().replace(" ", "") for one in only)
         words += ["-k", " or ".join(f"_{name}_" for name in names)]

@@ -50,6 +50,8 @@ log = structlog.get_logger()
 
 _FIRST = 5.0
 """Seconds until the second try, unless GitHub asks for more."""
+_BUNDLED = 400
+"""So many notices in one comment at most: their keys have to find room in its last line."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -106,13 +108,13 @@ def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) ->
 
 
 def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
-    """What is carried out next: one order, or all notices that wait, due or not, which become one comment."""
+    """What is carried out next: one order, or the notices that wait, due or not, which become one comment."""
     first = next((order for order in orders if order.due), None)
     if first is None:
         return ()
-    return (
-        [order for order in orders if isinstance(order.effect, Notice)] if isinstance(first.effect, Notice) else [first]
-    )
+    if not isinstance(first.effect, Notice):
+        return [first]
+    return [order for order in orders if isinstance(order.effect, Notice)][:_BUNDLED]
 
 
 def _behind(db: Db, orders: Sequence[Order]) -> Sequence[Order]:

@@ -60,7 +60,7 @@ PLANTED = (
         "replay storm",
         "each notice that waits becomes a comment of its own",
         "app/worker/perform.py",
-        "[order for order in orders if isinstance(order.effect, Notice)] if isinstance(first.effect, Notice) else [first]",
+        "[order for order in orders if isinstance(order.effect, Notice)][:_BUNDLED]",
         "[first]",
     ),
     Bug(

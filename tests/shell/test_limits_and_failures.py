@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from app.core.effects import Page
 from app.github.auth import AppKey
 from app.github.client import Client
+from app.ports import Lane
+from app.store import outbox
 from tests.shell.night import SEV1, Night, Wire
 
 
@@ -102,6 +105,27 @@ def test_c1_github_is_away_for_two_hours(tonight: Night) -> None:
     assert len(tonight.notices(number)) == before + 1
     assert "cto" in tonight.notices(number)[-1], "the highest rung that was reached"
     once(tonight, number)
+
+
+def test_a_notice_that_got_through_in_the_end_is_linked_on_the_board(tonight: Night) -> None:
+    tonight.github.faults.add("status", status=502, method="POST", path="/issues/1/comments", times=1)
+    number = tonight.github.person("ada").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    (page,) = [one for one in tonight.shop.issue(number).comments if "@mona" in one.body and "## " not in one.body]
+    assert f"#issuecomment-{page.id}" in tonight.board(number)
+
+
+def test_more_notices_than_one_comment_can_carry(tonight: Night) -> None:
+    number = tonight.github.person("ada").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    before, now = len(tonight.notices(number)), tonight.clock()
+    with tonight.database.transaction() as db:
+        many = (Page(key=f"escalate/page/{n}/of/many", to=("mona",), at=now, times=n) for n in range(900))
+        outbox.put(db, Lane(tonight.shop.id, number), many, now)
+    tonight.later()
+    assert len(tonight.notices(number)) - before == 3
+    assert len([key for key in tonight.said(number) if key.endswith("/of/many")]) == 900
+    assert set(states(tonight, number).values()) <= {"done", "moot"}
 
 
 def test_what_fails_for_a_day_is_set_aside_and_the_rest_goes_on(tonight: Night) -> None:

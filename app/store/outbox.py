@@ -148,6 +148,14 @@ def done(db: Db, order: Order, url: str = "", state: str = "done") -> None:
     _change(db, order, "state = %s, url = %s, note = '', held_until = NULL", state, url)
 
 
+def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
+    """Nobody has to hear these any more."""
+    db.execute(
+        "UPDATE outbox SET state = 'moot', held_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+        (lane.repo_id, lane.number, list(keys)),
+    )
+
+
 def later(db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, late: bool = False) -> None:
     """Try again then.  `uncertain`: look first whether it was done after all; `late`: what was sent may still arrive, so
     that nobody looks before the time for which it is held."""

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 _FIRST = 5.0
 """Seconds until the second try, unless GitHub asks for more."""
 _BUNDLED = 400
-"""So many notices in one comment at most: their keys have to find room in its last line."""
+"""So many notices wait for one comment at most: their keys have to find room in its last line."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -99,7 +99,10 @@ def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) ->
     try:
         while going():
             with desk.database.transaction() as db:
-                orders = _bundle(_behind(db, outbox.undone(db, lane, desk.clock())))
+                waiting = outbox.undone(db, lane, desk.clock())
+                if surplus := {order.key for order in _surplus(waiting)}:
+                    outbox.drop(db, lane, surplus)
+                orders = _bundle(_behind(db, [order for order in waiting if order.key not in surplus]))
             if not orders or not _next(desk, lane, orders):
                 return
     except Overtaken as order:
@@ -114,7 +117,14 @@ def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
         return ()
     if not isinstance(first.effect, Notice):
         return [first]
-    return [order for order in orders if isinstance(order.effect, Notice)][:_BUNDLED]
+    return [order for order in orders if isinstance(order.effect, Notice)]
+
+
+def _surplus(orders: Sequence[Order]) -> Sequence[Order]:
+    """What nobody has to hear any more where so many wait, after weeks away: the oldest of what is said again and again."""
+    notices = [order for order in orders if isinstance(order.effect, Notice)]
+    again = [order for order in notices if isinstance(order.effect, Page | Remind)]
+    return again[: max(0, len(notices) - _BUNDLED)]
 
 
 def _behind(db: Db, orders: Sequence[Order]) -> Sequence[Order]:

@@ -60,8 +60,8 @@ PLANTED = (
         "replay storm",
         "each notice that waits becomes a comment of its own",
         "app/worker/perform.py",
-        "[order for order in orders if isinstance(order.effect, Notice)][:_BUNDLED]",
-        "[first]",
+        "return [order for order in orders if isinstance(order.effect, Notice)]\n",
+        "return [first]\n",
     ),
     Bug(
         "lost on crash",

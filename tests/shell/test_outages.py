@@ -295,7 +295,7 @@ class RunningClock:
 
 
 @pytest.mark.timeout(size(300, 3600))
-def test_row_12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(
+def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(
     database: Database, figures: Figures
 ) -> None:
     count, spread = size((1_000, 5.0), (100_000, 300.0))

@@ -433,6 +433,8 @@ def test_the_shifts_that_are_known_count_on_both_sides() -> None:
 
 def test_only_the_incidents_of_the_last_months_are_tried(tonight: Night) -> None:
     numbers = [reported(tonight)]
+    tonight.github.person("mona").comments(tonight.shop, numbers[0], "/resolve it was the cache")
+    tonight.later()
     tonight.clock.at += timedelta(days=60)
     numbers += [reported(tonight), reported(tonight)]
 

@@ -238,7 +238,9 @@ class Tracker(Protocol):
     def check(self, check: Check) -> None:
         """Show it on its commit, once: where ours of that name is there already, only what it lacks is added."""
 
-    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> None: ...
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> frozenset[str] | None:
+        """Returns all that the issue carries then; None where nobody was asked, since there was nothing to change."""
+
     def comment(self, number: int, body: str) -> Comment: ...
     def edit_comment(self, comment: int, body: str) -> None:
         """Raises Gone when the comment was deleted."""

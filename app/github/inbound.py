@@ -31,7 +31,7 @@ from app.core.events import (
 from app.core.policy import Labels, Policy
 from app.github.intake import is_incident_report, read_report
 from app.github.spoken import spoken
-from app.github.tracker import POLICY_PATH, moment
+from app.github.tracker import POLICY_PATH, labels_of, moment
 from app.ports import Lane, Repository
 from app.text import cleaned
 
@@ -281,12 +281,6 @@ def said(comment: Json) -> Said | None:
         url=_url(comment),
         comment=_id(comment),
         spoken=words,
-    )
-
-
-def labels_of(issue: Json) -> frozenset[str]:
-    return frozenset(
-        cleaned(str(label.get("name") or "")) for label in issue.get("labels") or () if isinstance(label, dict)
     )
 
 

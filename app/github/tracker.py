@@ -179,15 +179,17 @@ class GitHubTracker:
         ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
         return max(ours, key=lambda row: int(row["id"]), default=None)
 
-    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> None:
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> frozenset[str] | None:
+        carried = None
         if add:
-            self._call("POST", f"/issues/{number}/labels", {"labels": sorted(add)})
+            carried = self._call("POST", f"/issues/{number}/labels", {"labels": sorted(add)})
         for label in sorted(remove):
             try:
-                self._call("DELETE", f"/issues/{number}/labels/{quote(label, safe='')}")
+                carried = self._call("DELETE", f"/issues/{number}/labels/{quote(label, safe='')}")
             except Gone as gone:
                 if "label does not exist" not in str(gone).lower():
                     raise
+        return labels_of({"labels": carried}) if carried is not None else None
 
     def comment(self, number: int, body: str) -> Comment:
         return comment_from(self._call("POST", f"/issues/{number}/comments", {"body": body}))
@@ -367,6 +369,13 @@ def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) 
         **({"status": "completed", "conclusion": conclusion} if last else {"status": "in_progress"}),
         "output": {**output, "annotations": annotations} if annotations else output,
     }
+
+
+def labels_of(issue: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the labels that an issue shows."""
+    return frozenset(
+        cleaned(str(label.get("name") or "")) for label in issue.get("labels") or () if isinstance(label, dict)
+    )
 
 
 def moment(text: str) -> datetime:

@@ -18,8 +18,7 @@ from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.labels import managed, wanted
 from app.core.replay import replay
-from app.github.inbound import labels_of
-from app.github.tracker import moment
+from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, reconciled
 from app.store.reconciled import Standing

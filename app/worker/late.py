@@ -18,9 +18,9 @@ from app.core.labels import managed
 from app.core.replay import replay
 from app.github import inbound
 from app.github.history import history, pull_events
-from app.github.inbound import Happened, Seen, labels_of
+from app.github.inbound import Happened, Seen
 from app.github.past import with_rights
-from app.github.tracker import moment
+from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, policies, reconciled
 from app.store.database import Db

@@ -33,7 +33,8 @@ from app.core.policy import Policy
 from app.core.rota import people_of
 from app.core.rules import rules
 from app.github.history import event_links
-from app.github.inbound import Happened, labels_of, pull_key
+from app.github.inbound import Happened, pull_key
+from app.github.tracker import labels_of
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
@@ -249,10 +250,12 @@ def _set_labels(work: _Work, order: Order) -> str:
     if doubted:
         carried = labels_of(work.tracker.issue(work.lane.number))
     should, own = order.effect.labels, managed(work.policy.labels)
-    work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
+    for _ in range(2):  # GitHub's answer may show one that nobody has told us of
+        shown = work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
+        carried = (carried - own) | should if shown is None else shown
     with work.desk.database.transaction() as db:
         # What GitHub tells of our own change, in the same second, is older than what we know.
-        incidents.saw_labels(db, work.lane, (carried - own) | should, work.desk.clock() + timedelta(seconds=1))
+        incidents.saw_labels(db, work.lane, carried, work.desk.clock() + timedelta(seconds=1))
     return ""
 
 

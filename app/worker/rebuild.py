@@ -13,8 +13,9 @@ from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Incident
 from app.github.client import Client
 from app.github.history import assigned
-from app.github.inbound import Happened, labels_of
+from app.github.inbound import Happened
 from app.github.past import told, with_rights
+from app.github.tracker import labels_of
 from app.ports import Comment, Lane, Pull, Repository
 from app.store import inbox, incidents, messages, outbox, spoken
 from app.store.database import Db

@@ -204,6 +204,21 @@ def test_d5_a_clock_that_is_four_minutes_off_is_believed(tonight: Night, seconds
     assert len([call for call in calls if "access_tokens" in call.path]) == 6, "one an hour, five minutes early"
 
 
+def test_d4_a_clock_that_was_hours_fast_leaves_no_label_behind(tonight: Night) -> None:
+    """What GitHub tells then seems old; its answer to our own change shows what we have not believed."""
+    number = opens(tonight)
+    tonight.later()
+    with tonight.database.transaction() as db:
+        db.execute("UPDATE incident SET labels_at = labels_at + interval '2 hours'")
+    tonight.github.hooks.hold()
+    for label in ("sev2", "sev3"):
+        tonight.github.person("ada").labels(tonight.shop, number, label)
+        tonight.clock.at += timedelta(seconds=2)
+    tonight.github.hooks.release()
+    tonight.later()
+    assert {label for label in tonight.labels(number) if label.startswith("sev")} == {"sev3"}
+
+
 def test_c6_a_suspended_installation_waits_and_goes_on(tonight: Night) -> None:
     number = opens(tonight)
     tonight.later()

@@ -75,10 +75,10 @@ PLANTED = (
     ),
     Bug(
         "older snapshot wins",
-        "labels seen later, though from before, are taken for those of now",
-        "app/store/incidents.py",
-        '" AND (labels_at IS NULL OR labels_at <= %s)"',
-        '" AND (labels_at IS NULL OR labels_at <= %s OR true)"',
+        "an edit counts from when we hear of it, so that an older one may come last",
+        "app/github/inbound.py",
+        'report = opened(issue, "", policy, created, by=by, adopted=False)',
+        'changed, report = received_at, opened(issue, "", policy, created, by=by, adopted=False)',
     ),
     Bug(
         "fold error",

@@ -298,15 +298,15 @@ class RunningClock:
 def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(
     database: Database, figures: Figures
 ) -> None:
-    count, spread = size((1_000, 5.0), (100_000, 300.0))
+    count, spread = size((1_000, 5.0), (100_000, 600.0))
     with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
         listens(tonight, ours)
         numbers = opens(tonight, 5)
+        begins = tonight.clock.at + timedelta(seconds=2)
+        due = notifications(tonight, numbers, count, begins, timedelta(seconds=spread))
         clock = RunningClock(tonight.clock.at)
         ours.clock, ours.answers = clock, bad_days(one_in=100)
         desk = replace(tonight.built.desk, clock=clock)
-        begins = clock() + timedelta(seconds=2)
-        due = notifications(tonight, numbers, count, begins, timedelta(seconds=spread))
         stopped = threading.Event()
         working = threading.Thread(target=Messenger(desk).run, args=(stopped,))
         working.start()

@@ -153,6 +153,14 @@ class FeedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Labelled:
+    """All labels of an issue, and when it carried them by GitHub's clock."""
+
+    labels: frozenset[str]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class NewFile:
     """A file that is to be proposed in a pull request of its own."""
 
@@ -238,8 +246,8 @@ class Tracker(Protocol):
     def check(self, check: Check) -> None:
         """Show it on its commit, once: where ours of that name is there already, only what it lacks is added."""
 
-    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> frozenset[str] | None:
-        """Returns all that the issue carries then; None where nobody was asked, since there was nothing to change."""
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> Labelled | None:
+        """Returns what the issue carries then; None where nobody was asked, since there was nothing to change."""
 
     def comment(self, number: int, body: str) -> Comment: ...
     def edit_comment(self, comment: int, body: str) -> None:

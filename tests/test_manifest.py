@@ -118,7 +118,7 @@ class Overheard:
     def call(self, installation: int, method: str, path: str, **rest: Any) -> Answer:
         path = re.sub(r"^/repos/octo-org/(shop|\.github)(?=/)", "", path)
         self.calls.append((method, path))
-        return Answer(200, self._body(path), {})
+        return Answer(200, self._body(path), {"date": "Sat, 14 Mar 2026 09:00:00 GMT"})
 
     def pages(
         self, installation: int, path: str, params: Mapping[str, Any] | None = None, *, key: str = ""

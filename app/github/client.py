@@ -116,6 +116,11 @@ class Client:
         """The App that we are; 0 with a plain token, which is nobody's App."""
         return self._key.app_id if isinstance(self._key, AppKey) else 0
 
+    @property
+    def now(self) -> datetime:
+        """The time by our own clock."""
+        return self._clock()
+
     def urgent(self, severity: Severity | None) -> Client:
         """The same client, calling for an incident of that severity."""
         found = copy.copy(self)

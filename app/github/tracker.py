@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from app.ports import (
     DeliveryFailed,
     FeedFile,
     Gone,
+    Labelled,
     NewFile,
     NotYet,
     PolicyText,
@@ -179,17 +181,20 @@ class GitHubTracker:
         ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
         return max(ours, key=lambda row: int(row["id"]), default=None)
 
-    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> frozenset[str] | None:
-        carried = None
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> Labelled | None:
+        labels, answer = f"/issues/{number}/labels", None
         if add:
-            carried = self._call("POST", f"/issues/{number}/labels", {"labels": sorted(add)})
+            answer = self._answer("POST", labels, {"labels": sorted(add)})
         for label in sorted(remove):
             try:
-                carried = self._call("DELETE", f"/issues/{number}/labels/{quote(label, safe='')}")
+                answer = self._answer("DELETE", f"{labels}/{quote(label, safe='')}")
             except Gone as gone:
                 if "label does not exist" not in str(gone).lower():
                     raise
-        return labels_of({"labels": carried}) if carried is not None else None
+                answer = None
+        if answer is None and (add or remove):
+            answer = self._answer("GET", labels)
+        return Labelled(labels_of({"labels": answer.body}), self._told_at(answer)) if answer is not None else None
 
     def comment(self, number: int, body: str) -> Comment:
         return comment_from(self._call("POST", f"/issues/{number}/comments", {"body": body}))
@@ -270,12 +275,29 @@ class GitHubTracker:
         *,
         params: Mapping[str, str | int] | None = None,
     ) -> Any:
-        def ask(found: Repository) -> Any:
+        return self._answer(method, path, json, params=params).body
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        json: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Answer:
+        def ask(found: Repository) -> Answer:
             if method != "GET":
                 self.guard()
-            return self.client.call(found.installation, method, _path(found, path), json=json, params=params).body
+            return self.client.call(found.installation, method, _path(found, path), json=json, params=params)
 
         return self._wherever(ask)
+
+    def _told_at(self, answer: Answer) -> datetime:
+        """When GitHub answered, by its own clock to the second; by ours where it does not say."""
+        try:
+            return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            return self.client.now
 
     def _pages(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
         return self._wherever(

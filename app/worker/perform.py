@@ -34,7 +34,7 @@ from app.core.rota import people_of
 from app.core.rules import rules
 from app.github.history import event_links
 from app.github.inbound import Happened, pull_key
-from app.github.tracker import labels_of
+from app.github.tracker import labels_of, moment
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
@@ -247,15 +247,20 @@ def _set_labels(work: _Work, order: Order) -> str:
     held.sets(work.desk, work.lane, order.effect.labels)
     with work.desk.database.transaction() as db:
         carried, doubted = incidents.labels(db, work.lane), incidents.labels_doubted(db, work.lane)
+    known_at = None
     if doubted:
-        carried = labels_of(work.tracker.issue(work.lane.number))
+        issue = work.tracker.issue(work.lane.number)
+        carried, known_at = labels_of(issue), moment(issue["updated_at"])
     should, own = order.effect.labels, managed(work.policy.labels)
     for _ in range(2):  # GitHub's answer may show one that nobody has told us of
         shown = work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
-        carried = (carried - own) | should if shown is None else shown
-    with work.desk.database.transaction() as db:
-        # What GitHub tells of our own change, in the same second, is older than what we know.
-        incidents.saw_labels(db, work.lane, carried, work.desk.clock() + timedelta(seconds=1))
+        if shown is None:
+            break
+        carried, known_at = shown.labels, shown.at
+    if known_at is not None:
+        with work.desk.database.transaction() as db:
+            # What GitHub tells of our own change, in the same second, is older than what we know.
+            incidents.saw_labels(db, work.lane, carried, known_at + timedelta(seconds=1))
     return ""
 
 

@@ -63,6 +63,16 @@ def compared(tonight: Night, reconciler: Reconciler | None = None) -> Report:
     return report
 
 
+def compared_within_the_budget(tonight: Night) -> int:
+    """As `compared`, over as many beats as GitHub's hourly budget makes of it.  Returns how many deliveries were missed."""
+    reconciler, missed = comparing(tonight), 0
+    while (report := reconciler.turn()) is None or report.failures:
+        missed += report.deliveries.missed if report is not None else 0
+        tonight.clock.at += timedelta(minutes=1)
+    tonight.later()
+    return missed + report.deliveries.missed
+
+
 def opens(tonight: Night, body: str = SEV1, login: str = REPORTER) -> int:
     return tonight.github.person(login).opens(tonight.shop, "Checkout is down", body, ["incident"])
 
@@ -164,9 +174,9 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
 
     # What was listed late is found by a later pass over the whole list, and by no other.
     tonight.clock.at = began + timedelta(minutes=110)
-    assert compared(tonight).deliveries.missed == 0
-    tonight.clock.at = began + timedelta(minutes=181)
-    assert compared(tonight).deliveries.taken == len(late)
+    assert compared_within_the_budget(tonight) == 0
+    tonight.clock.at = max(tonight.clock.at, began + timedelta(minutes=181))
+    assert compared_within_the_budget(tonight) == len(late)
     known = tonight.deliveries()
     assert {one.guid for one in everything} <= set(known)
     assert {known[one.guid] for one in everything} <= {"taken", "ignored"}

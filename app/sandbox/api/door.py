@@ -271,6 +271,7 @@ class Door:
             if response.status_code == 304 and needs_meter:
                 self.meter.refund(caller.name)
             response.headers.update(self.meter.headers(caller.name))
+            response.date = self.clock()
             self._write_down(caller.name, response.status_code)
             return response
 

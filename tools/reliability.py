@@ -124,9 +124,9 @@ real process is killed.
 | What was committed is there after a loss of power | every commit waits for the disk | F2, F3 |
 | An upgrade loses nothing, a backup is one moment, a database can move | each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
 
-`make test` runs each check at a quick size, `make soak` at its full size. Below is what the last run found; `quick` beside
-a date means that the full size was not run. *Embedded* is the PostgreSQL 18 that comes with Muster; where another one is
-named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
+`make test` runs each check at a quick size, `make soak` at its full size. Below is what the last run of each found; `quick`
+beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the PostgreSQL 18 that
+comes with Muster; where another one is named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
 """
 
 

@@ -84,7 +84,7 @@ def twice(tonight: Night) -> int:
 
 
 @pytest.mark.parametrize(("lease", "safe"), [(30, True), (6, False)])
-def test_b4_a_comment_that_arrives_late_is_not_said_again(
+def test_b4_row3_a_comment_that_arrives_late_is_not_said_again(
     tonight: Night, figures: Figures, lease: int, safe: bool
 ) -> None:
     """With a lease that is shorter than the way, the test must see doubles: that is the proof that it can fail."""

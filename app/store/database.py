@@ -35,7 +35,7 @@ class Database:
             max_size=size,
             open=False,
             timeout=patience,
-            kwargs={"row_factory": dict_row, "options": "-c timezone=UTC -c lock_timeout=8s"},
+            kwargs={"row_factory": dict_row, "options": "-c timezone=UTC -c lock_timeout=8s", "autocommit": True},
             check=self._check,
             reset=self._returned,
         )
@@ -65,6 +65,12 @@ class Database:
     def transaction(self) -> Iterator[Db]:
         """One transaction: committed at the end of the block, rolled back when an exception leaves it."""
         with self._pool.connection() as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[Db]:
+        """For reading: each statement is as of its own moment, and none costs more than its own way there and back."""
+        with self._pool.connection() as connection:
             yield connection
 
 
@@ -108,7 +114,9 @@ def migrate(
 
 def fits(db: Db) -> bool:
     """Whether this program knows every step that the schema has had.  One that does not must leave the rows alone."""
-    return _version(db) <= max(number for number, _, _ in migrations())
+    row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
+    assert row is not None
+    return int(row["number"]) <= max(number for number, _, _ in migrations())
 
 
 def _version(connection: Db) -> int:

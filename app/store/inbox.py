@@ -62,12 +62,13 @@ def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
     return [_delivery(row) for row in rows]
 
 
-def sort_into(db: Db, delivery: Delivery, lane: Lane) -> None:
-    """This delivery is for that incident."""
-    db.execute(
-        "UPDATE delivery SET state = 'sorted', repo_id = %s, number = %s WHERE hook = %s AND guid = %s",
-        (lane.repo_id, lane.number, delivery.hook, delivery.guid),
-    )
+def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]]) -> None:
+    """Each delivery is for its incident."""
+    with db.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE delivery SET state = 'sorted', repo_id = %s, number = %s WHERE hook = %s AND guid = %s",
+            [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in sorted_],
+        )
 
 
 def known(db: Db, guids: Iterable[str]) -> set[str]:
@@ -76,9 +77,14 @@ def known(db: Db, guids: Iterable[str]) -> set[str]:
     return {row["guid"] for row in rows}
 
 
-def taken_for_nothing(db: Db, delivery: Delivery) -> None:
-    """The end of a delivery about an issue that is no incident, as far as we know."""
-    settle(db, delivery, "taken", EARLY)
+def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
+    """They have been taken in; `early`: into nothing, for their issue is no incident as far as we know."""
+    those = list(deliveries)
+    db.execute(
+        "UPDATE delivery SET state = 'taken', note = %s"
+        " WHERE (hook, guid) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
+        (EARLY if early else "", [one.hook for one in those], [one.guid for one in those]),
+    )
 
 
 def take_again(db: Db, lane: Lane) -> None:

@@ -60,19 +60,12 @@ def doubt_labels(db: Db, lane: Lane) -> None:
     db.execute("UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
 
 
-def labels_doubted(db: Db, lane: Lane) -> bool:
+def labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
+    """The labels last seen on the issue, and whether they are doubted."""
     row = db.execute(
-        "SELECT labels_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+        "SELECT labels, labels_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
     ).fetchone()
-    return row is None or row["labels_at"] is None
-
-
-def labels(db: Db, lane: Lane) -> frozenset[str]:
-    """The labels last seen on the issue."""
-    row = db.execute(
-        "SELECT labels FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
-    ).fetchone()
-    return frozenset(row["labels"]) if row else frozenset()
+    return (frozenset(row["labels"]), row["labels_at"] is None) if row else (frozenset(), True)
 
 
 def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:

@@ -46,12 +46,15 @@ class Order:
 
 def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
     """Add what is to be done; what was said already is left out.  Returns how many rows are new or newly to do."""
+    effects = list(effects)
+    newest = {slot: effect for effect in effects if (slot := _SLOTS.get(type(effect)))}
     count = 0
     for effect in effects:
-        if slot := _SLOTS.get(type(effect)):
-            count += _show(db, lane, slot, effect, now)
-        else:
+        slot = _SLOTS.get(type(effect))
+        if slot is None:
             count += _say(db, lane, effect, now)
+        elif slot in newest:
+            count += _show(db, lane, slot, newest.pop(slot), now)
     return count
 
 

@@ -20,6 +20,8 @@ _MOST = 30
 """How many of them are counted."""
 _EDITED = ("show/board", "show/digest")
 """What is edited rather than said: it goes after what is to be said on an incident as severe."""
+_LOCKED = "SELECT * FROM pace WHERE installation = %s FOR UPDATE"
+_HURRIED = "SELECT set_config('synchronous_commit', 'off', true), * FROM pace WHERE installation = %s FOR UPDATE"
 _LONG = 3.0
 """Seconds of waiting that are worth writing down."""
 
@@ -34,13 +36,14 @@ class DatabasePace:
     def __init__(self, database: Database, rates: Rates = FREE) -> None:
         self._database = database
         self._rates = rates
+        self._told: dict[int, Budget] = {}
 
     def ask(self, installation: int, method: str, severity: Severity | None, now: datetime) -> float:
         rates = rates_of(installation, self._rates)
+        if rates == FREE and self._nothing_forbids(installation, method, severity, now):
+            return 0.0
         with self._database.transaction() as db:
-            # A call more or less after a power cut harms nobody, so no disk is waited for; quiet is another matter.
-            db.execute("SET LOCAL synchronous_commit = off")
-            ledger = _ledger(db, installation)
+            ledger = _ledger(db, installation, hurried=True)
             wait = ledger.wait(rates, method, severity, now)
             if not wait and method not in READS and rates.spacing:
                 wait = rates.spacing * _ahead(db, installation, method, severity, now, rates.spacing)
@@ -53,11 +56,12 @@ class DatabasePace:
     def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """A budget is written only where it is news: a hundredth of it, or another hour."""
         rates = rates_of(installation, self._rates)
-        with self._database.transaction() as db:
-            db.execute("SET LOCAL synchronous_commit = off")
-            if method not in READS and rates.spacing:
-                _keep(db, installation, _ledger(db, installation).ended(rates, method, budget, now))
-            elif budget is not None:
+        if method not in READS and rates.spacing:
+            with self._database.transaction() as db:
+                ledger = _ledger(db, installation, hurried=True)
+                _keep(db, installation, ledger.ended(rates, method, budget, now))
+        elif budget is not None and self._is_news(installation, budget):
+            with self._database.look() as db:
                 db.execute(
                     "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s"
                     " WHERE installation = %(installation)s AND (budget_reset IS DISTINCT FROM %(reset)s"
@@ -70,6 +74,21 @@ class DatabasePace:
                         "installation": installation,
                     },
                 )
+
+    def _is_news(self, installation: int, budget: Budget) -> bool:
+        """Whether it differs from what was written last, from here: the other processes know that, too."""
+        told = self._told.get(installation)
+        same = told is not None and (told.limit, told.reset) == (budget.limit, budget.reset)
+        if same and told is not None and 0 <= told.left - budget.left <= budget.limit // 100:
+            return False
+        self._told[installation] = budget
+        return True
+
+    def _nothing_forbids(self, installation: int, method: str, severity: Severity | None, now: datetime) -> bool:
+        """Where nobody counts there is nothing to write down either."""
+        with self._database.look() as db:
+            row = db.execute("SELECT * FROM pace WHERE installation = %s", (installation,)).fetchone()
+        return row is not None and not _read(row).wait(FREE, method, severity, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         with self._database.transaction() as db:
@@ -142,21 +161,28 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def _ledger(db: Db, installation: int) -> Ledger:
-    """The ledger of that installation, locked until the transaction ends."""
+def _ledger(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
+    """The ledger of that installation, locked until the transaction ends.
+
+    `hurried`: that end waits for no disk.  A call more or less after a power cut harms nobody; quiet is another matter.
+    """
     while True:
-        row = db.execute("SELECT * FROM pace WHERE installation = %s FOR UPDATE", (installation,)).fetchone()
+        row = db.execute(_HURRIED if hurried else _LOCKED, (installation,)).fetchone()
         if row is not None:
-            return Ledger(
-                wrote_at=row["wrote_at"],
-                created=tuple(row["created"]),
-                spent=tuple((second, points) for second, points in row["spent"]),
-                quiet_until=row["quiet_until"],
-                strikes=row["strikes"],
-                held_until=row["held_until"],
-                budget=_budget(row),
-            )
+            return _read(row)
         db.execute("INSERT INTO pace (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
+
+
+def _read(row: Row) -> Ledger:
+    return Ledger(
+        wrote_at=row["wrote_at"],
+        created=tuple(row["created"]),
+        spent=tuple((second, points) for second, points in row["spent"]),
+        quiet_until=row["quiet_until"],
+        strikes=row["strikes"],
+        held_until=row["held_until"],
+        budget=_budget(row),
+    )
 
 
 def _keep(db: Db, installation: int, ledger: Ledger) -> None:

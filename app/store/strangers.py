@@ -99,7 +99,7 @@ def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incide
 
 
 def confirm(db: Db, lane: Lane, now: datetime) -> None:
-    """Somebody with rights has it: what waited may be said at once."""
+    """Somebody with rights has confirmed it: what waited may be said at once."""
     gone = db.execute("DELETE FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number))
     if gone.rowcount:
         db.execute(

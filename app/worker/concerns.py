@@ -13,7 +13,7 @@ OVERDUE = "overdue"
 
 def of_lane(desk: Desk, lane: Lane, now: datetime) -> tuple[str, ...]:
     """A sentence for each thing that people on that issue should know."""
-    with desk.database.transaction() as db:
+    with desk.database.look() as db:
         until, dead = spoken.held_until(db, lane, now), watching.dead_of(db, lane)
         named, waits = watching.about(db, lane), strangers.unheard(db, lane)
     return tuple(_sentences(until, dead, late=OVERDUE in named, waits=waits))

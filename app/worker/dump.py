@@ -19,7 +19,7 @@ def dump(database: Database) -> dict[str, Any]:
                     "repo": names[lane.repo_id],
                     "number": lane.number,
                     "board": stored.board_url,
-                    "labels": sorted(incidents.labels(db, lane)),
+                    "labels": sorted(incidents.labels(db, lane)[0]),
                     "incident": incident_facts(stored.incident),
                 }
                 for lane, stored in incidents.every(db)

@@ -30,7 +30,7 @@ class Held(Exception):
 def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequence[Effect]) -> Comment:
     """Write one comment for these.  Raises Held while the issue has had enough of ours, and DeliveryFailed."""
     now = desk.clock()
-    with desk.database.transaction() as db:
+    with desk.database.look() as db:
         said = spoken.comments(db, lane, now - calm.DAY)
     until = calm.comment_at(said, now, presses=calm.pressing(effects))
     if until > now:

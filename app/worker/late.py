@@ -100,7 +100,7 @@ def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, s
     lane = Lane(repository.id, int(issue["number"]))
     with desk.database.transaction() as db:
         stored = incidents.load(db, lane)
-        carried, at = incidents.labels(db, lane), reconciled.compared_at(db, lane)
+        (carried, _), at = incidents.labels(db, lane), reconciled.compared_at(db, lane)
     if stored is None:
         if inbound.declared({"issue": issue}, force.policy) and ours(desk, repository, force, issue, since.begun):
             caught.looked += 1

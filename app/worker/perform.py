@@ -35,16 +35,16 @@ from app.core.rules import rules
 from app.github.history import event_links
 from app.github.inbound import Happened, pull_key
 from app.github.tracker import labels_of, moment
-from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Tracker, Unreached
+from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Repository, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
-from app.store.database import Db
 from app.store.outbox import Order, Overtaken
 from app.worker import concerns, held, memory, strangers
 from app.worker.desk import Desk
 from app.worker.fence import Fence
 from app.worker.held import Held
 from app.worker.patience import LONGEST_UNREACHED, LONGEST_WAIT, backoff, exhausted
+from app.worker.policies import InForce
 from app.worker.take import happened
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class _Work:
 
     def links(self) -> dict[str, str]:
         """Where things that were said can be seen, by their keys; the board by the name `board`."""
-        with self.desk.database.transaction() as db:
+        with self.desk.database.look() as db:
             return {**outbox.links(db, self.lane), "board": self.board_url}
 
     def marker(self, content: Mapping[str, Any]) -> str:
@@ -95,16 +95,31 @@ class _Work:
         return found
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where an incident is, and what holds there."""
+
+    repository: Repository
+    force: InForce
+
+
+def _place(desk: Desk, lane: Lane) -> _Place | None:
+    """None: nobody knows that repository any more."""
+    with desk.database.look() as db:
+        repository = incidents.repository(db, lane.repo_id)
+    if repository is None:
+        return None
+    tracker = desk.tracker(repository)
+    return _Place(repository, desk.policies.of(desk.database, tracker, repository, desk.clock()))
+
+
 def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) -> None:
     """Carry out what waits for this incident, while `going`.  What fails is tried later, or set aside for a person."""
+    place: _Place | None = None
     try:
-        while going():
-            with desk.database.transaction() as db:
-                waiting = outbox.undone(db, lane, desk.clock())
-                if surplus := {order.key for order in _surplus(waiting)}:
-                    outbox.drop(db, lane, surplus)
-                orders = _bundle(_behind(db, [order for order in waiting if order.key not in surplus]))
-            if not orders or not _next(desk, lane, orders):
+        while going() and (orders := _bundle(_behind(desk, _worth_saying(desk, lane)))):
+            place = place or _place(desk, lane)
+            if not _next(desk, lane, orders, place):
                 return
     except Overtaken as order:
         # We were away for longer than our right to it lasted, and somebody else has gone on.
@@ -121,6 +136,17 @@ def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
     return [order for order in orders if isinstance(order.effect, Notice)]
 
 
+def _worth_saying(desk: Desk, lane: Lane) -> Sequence[Order]:
+    """What is undone, less what nobody has to hear any more."""
+    with desk.database.look() as db:
+        waiting = outbox.undone(db, lane, desk.clock())
+    surplus = {order.key for order in _surplus(waiting)}
+    if surplus:
+        with desk.database.transaction() as db:
+            outbox.drop(db, lane, surplus)
+    return [order for order in waiting if order.key not in surplus]
+
+
 def _surplus(orders: Sequence[Order]) -> Sequence[Order]:
     """What nobody has to hear any more where so many wait, after weeks away: the oldest of what is said again and again."""
     notices = [order for order in orders if isinstance(order.effect, Notice)]
@@ -128,35 +154,33 @@ def _surplus(orders: Sequence[Order]) -> Sequence[Order]:
     return again[: max(0, len(notices) - _BUNDLED)]
 
 
-def _behind(db: Db, orders: Sequence[Order]) -> Sequence[Order]:
+def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
     """The orders, of which no notice is due while one of them may still be on its way: it waits for that one."""
     notices = [order for order in orders if isinstance(order.effect, Notice)]
     until = max((order.held_until for order in notices if order.held_until), default=None)
     if until is None:
         return orders
-    for order in notices:
-        if order.due:
-            outbox.later(db, order, until, "another may be on its way", uncertain=order.tried)
+    with desk.database.transaction() as db:
+        for order in notices:
+            if order.due:
+                outbox.later(db, order, until, "another may be on its way", uncertain=order.tried)
     return [order for order in orders if order not in notices]
 
 
-def _next(desk: Desk, lane: Lane, orders: Sequence[Order]) -> bool:
+def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
     """Carry out one bundle; False when the rest has to wait."""
     with desk.database.transaction() as db:
         stored = incidents.load(db, lane)
-        repository = incidents.repository(db, lane.repo_id)
         there = isinstance(orders[0].effect, OpenPostmortem)
-        if stored is None or repository is None or (stored.incident.left and not there):
+        if stored is None or place is None or (stored.incident.left and not there):
             # Out of reach, nothing can be said on the issue; the postmortem does not stand there.
             for order in orders:
                 outbox.done(db, order, state="moot")
             return True
         fence = Fence(desk, db, orders)
-    orders, tracker = fence.orders, desk.tracker(repository).urgent(stored.incident.severity).guarded(fence.check)
-    force = desk.policies.of(desk.database, tracker, repository, desk.clock())
-    policy = rules(force.policy, stored.incident)
-    strangers.confirm(desk, lane, stored.incident)
-    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, force.told_as)
+    orders, tracker = fence.orders, desk.tracker(place.repository).urgent(stored.incident.severity).guarded(fence.check)
+    policy = rules(place.force.policy, stored.incident)
+    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, place.force.told_as)
     desk.failpoints.reach("before_post")
     try:
         urls = _carry_out(work, orders)
@@ -245,8 +269,8 @@ def _reply(work: _Work, order: Order) -> str:
 def _set_labels(work: _Work, order: Order) -> str:
     assert isinstance(order.effect, SetLabels)
     held.sets(work.desk, work.lane, order.effect.labels)
-    with work.desk.database.transaction() as db:
-        carried, doubted = incidents.labels(db, work.lane), incidents.labels_doubted(db, work.lane)
+    with work.desk.database.look() as db:
+        carried, doubted = incidents.labels(db, work.lane)
     known_at = None
     if doubted:
         issue = work.tracker.issue(work.lane.number)

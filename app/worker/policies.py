@@ -78,7 +78,7 @@ class Policies:
     def of(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> InForce:
         """The policy of that repository at `now`.  When GitHub cannot be asked, what was last known holds."""
         home, above = Place.repository(repository.id), Place.organisation(repository.installation)
-        with database.transaction() as db:
+        with database.look() as db:
             known, org = policies.kept(db, home), policies.kept(db, above)
         own, newest = _looked(known, tracker.policy, now, repository)
         needs = _stands_on_organisation(newest) and not _is_organisations(repository)
@@ -100,7 +100,7 @@ class Policies:
 
     def at_hand(self, database: Database, repository: Repository) -> Policy:
         """The policy as it was last known, for those who must not wait for GitHub or a feed: without shifts."""
-        with database.transaction() as db:
+        with database.look() as db:
             known = policies.kept(db, Place.repository(repository.id))
         return self._policy(known.text, known.base_text)
 

@@ -91,20 +91,23 @@ class Queue:
 
     def delivered(self) -> None:
         """A delivery has been stored: somebody should sort it."""
-        self._put("sort", "sort")
+        if not self._waiting(["sort"]):
+            self._put("sort", "sort")
 
     def wake(self, lanes: Iterable[Lane]) -> None:
         """Wake these incidents.  At most one wake-up waits for each, and one runs."""
-        for lane in lanes:
-            lock = f"incident {lane}"
-            self._put("wake", lock, lock=lock, repo_id=lane.repo_id, number=lane.number)
+        named = {f"incident {lane}": lane for lane in lanes}
+        waiting = self._waiting(named)
+        for lock, lane in named.items():
+            if lock not in waiting:
+                self._put("wake", lock, lock=lock, repo_id=lane.repo_id, number=lane.number)
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
         if not self._fits():
             return
         now = self.desk.clock()
-        with self.desk.database.transaction() as db:
+        with self.desk.database.look() as db:
             new = inbox.any_new(db)
             lanes = dict.fromkeys((*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *self._in_line(db, now)))
             LATE.set(incidents.most_overdue(db, now).total_seconds())
@@ -120,7 +123,7 @@ class Queue:
     def idle(self) -> bool:
         """Nothing is due and nobody is at work."""
         now = self.desk.clock()
-        with self.desk.database.transaction() as db:
+        with self.desk.database.look() as db:
             busy = db.execute("SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1").fetchone()
             rows = (
                 inbox.any_new(db)
@@ -157,6 +160,17 @@ class Queue:
             self._waking.configure_task(task, queue=_QUEUE, lock=lock, queueing_lock=waits).defer(**arguments)
         except AlreadyEnqueued:
             return
+
+    def _waiting(self, names: Iterable[str]) -> set[str]:
+        """Those that have a wake-up waiting already: a look costs less than being refused one, which leaves a line in the
+        server's log besides.
+        """
+        with self.desk.database.look() as db:
+            rows = db.execute(
+                "SELECT queueing_lock FROM procrastinate_jobs WHERE queueing_lock = ANY(%s) AND status = 'todo'",
+                (list(names),),
+            ).fetchall()
+        return {row["queueing_lock"] for row in rows}
 
     async def _work(self) -> None:
         async with self._working.open_async():
@@ -215,7 +229,7 @@ class Queue:
         try:
             while self._going() and take(self.desk, lane):
                 perform(self.desk, lane, self._going)
-                with self.desk.database.transaction() as db:
+                with self.desk.database.look() as db:
                     if not inbox.of_lane(db, lane, most=1):
                         return
             perform(self.desk, lane, self._going)
@@ -231,7 +245,7 @@ class Queue:
 
     def _fits(self) -> bool:
         """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows."""
-        with self.desk.database.transaction() as db:
+        with self.desk.database.look() as db:
             known = fits(db)
         if not known and not self._outdated:
             log.error("the schema is newer than this program: it does nothing until it is replaced")

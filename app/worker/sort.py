@@ -32,15 +32,22 @@ def sort(desk: Desk) -> list[Lane]:
     while True:
         with desk.database.transaction() as db:
             deliveries, remembered = inbox.unsorted(db), dict[int, Repository]()
+            found = list[tuple[Delivery, Lane]]()
             for delivery in deliveries:
-                lanes.update(dict.fromkeys(_sort(db, delivery, remembered)))
+                lanes.update(dict.fromkeys(_sort(db, delivery, remembered, found)))
+            inbox.sort_into(db, found)
             desk.failpoints.reach("after_claim")
         if not deliveries:
             return list(lanes)
 
 
-def _sort(db: Db, delivery: Delivery, remembered: dict[int, Repository]) -> list[Lane]:
-    """The incidents to be woken.  `remembered`: the repositories as this transaction has them already."""
+def _sort(
+    db: Db, delivery: Delivery, remembered: dict[int, Repository], found: list[tuple[Delivery, Lane]]
+) -> list[Lane]:
+    """The incidents to be woken; what is for one of them goes into `found`.
+
+    `remembered`: the repositories as this transaction has them already.
+    """
     try:
         address = _address(delivery)
     except UNREADABLE as problem:
@@ -60,7 +67,7 @@ def _sort(db: Db, delivery: Delivery, remembered: dict[int, Repository]) -> list
         if delivery.event in inbound.ABOUT_US:
             inbox.empty(db, delivery)
         return woken
-    inbox.sort_into(db, delivery, address.lane)
+    found.append((delivery, address.lane))
     return [*woken, address.lane]
 
 

@@ -18,7 +18,7 @@ from app.core.ladder import reached
 from app.core.policy import ON_CALL, Policy
 from app.ports import Comment, DeliveryFailed, Gone, Lane, Tracker
 from app.render import digest
-from app.store import outbox, strangers
+from app.store import incidents, outbox, strangers
 from app.store.database import Db
 from app.worker import held
 from app.worker.desk import Desk
@@ -60,10 +60,18 @@ def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str,
     until = calm.notify_at(lane.number, login, recent, now)
     if until <= now:
         strangers.let_through(db, lane, login, key, now)
+    elif _has_been_confirmed(db, lane):
+        return now
     elif strangers.hold(db, lane, login, now):
         log.warning("notices wait", incident=str(lane), until=until.isoformat())
         _show(db, lane, recent, now)
     return until
+
+
+def _has_been_confirmed(db: Db, lane: Lane) -> bool:
+    """Whether somebody did since it was looked at: what is held after that, nobody would let go."""
+    stored = incidents.load(db, lane)
+    return stored is not None and calm.confirmed(stored.incident)
 
 
 def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datetime) -> bool:
@@ -74,16 +82,9 @@ def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datet
         return True
 
 
-def confirm(desk: Desk, lane: Lane, incident: Incident) -> None:
-    """Where somebody with rights has confirmed it, what waited goes out now."""
-    if calm.confirmed(incident):
-        with desk.database.transaction() as db:
-            strangers.confirm(db, lane, desk.clock())
-
-
 def waits(desk: Desk, lane: Lane) -> bool:
     """Whether this incident notifies nobody for now, and never did."""
-    with desk.database.transaction() as db:
+    with desk.database.look() as db:
         return strangers.unheard(db, lane)
 
 

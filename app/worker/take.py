@@ -8,6 +8,7 @@ from datetime import datetime
 
 import structlog
 
+from app.core import calm
 from app.core.clocks import alarms
 from app.core.effects import Effect, Mend, SetLabels, ShowBoard
 from app.core.events import Opened, Role
@@ -19,7 +20,7 @@ from app.core.replay import order, replay
 from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
-from app.store import inbox, incidents, outbox
+from app.store import inbox, incidents, outbox, strangers
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import Stored
@@ -54,7 +55,7 @@ def take(desk: Desk, lane: Lane) -> bool:
     False when some of it has to wait, because GitHub does not say now who may do what.
     """
     now = desk.clock()
-    with desk.database.transaction() as db:
+    with desk.database.look() as db:
         repository = incidents.repository(db, lane.repo_id)
         waiting = inbox.of_lane(db, lane)
         known = incidents.load(db, lane)
@@ -89,10 +90,8 @@ def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now
         for reading in readings:
             if reading.problem:
                 park(db, reading.delivery, reading.problem)
-            elif after is None:
-                inbox.taken_for_nothing(db, reading.delivery)
-            else:
-                inbox.settle(db, reading.delivery, "taken")
+        if taken := [reading.delivery for reading in readings if not reading.problem]:
+            inbox.take(db, taken, early=after is None)
         desk.failpoints.reach("before_commit")
     desk.failpoints.reach("after_commit")
 
@@ -107,7 +106,7 @@ def _write_alone(desk: Desk, lane: Lane, reading: _Reading, force: InForce, now:
 def happened(desk: Desk, lane: Lane, what: Iterable[Happened]) -> None:
     """Take in what we ourselves know to have happened, such as a pull request that we opened."""
     now = desk.clock()
-    with desk.database.transaction() as db:
+    with desk.database.look() as db:
         repository = incidents.repository(db, lane.repo_id)
     if repository is None:
         return
@@ -214,6 +213,8 @@ def advance(
     moved = incidents.set_alarms(db, lane, alarms(new.incident, force.policy))
     if moved and not effects and not new.incident.left:
         effects = (ShowBoard(),)  # another policy is in force, and the board shows its deadlines
+    if calm.confirmed(new.incident) and (stored is None or not calm.confirmed(stored.incident)):
+        strangers.confirm(db, lane, now)
     messages.write(db, lane, new.incident, effects, force.policy, now)
     outbox.put(db, lane, effects, now)
     return new
@@ -260,9 +261,9 @@ def compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy:
             incidents.doubt_labels(db, lane)
     if stored.incident.left:
         return
-    carried = incidents.labels(db, lane)
+    carried, doubted = incidents.labels(db, lane)
     should = wanted(stored.incident, policy)
-    if incidents.labels_doubted(db, lane) or carried & managed(policy.labels) != should:
+    if doubted or carried & managed(policy.labels) != should:
         outbox.put(db, lane, (SetLabels(labels=should),), now)
 
 

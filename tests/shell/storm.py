@@ -39,7 +39,7 @@ AN_ISSUE = 10
 _AGO = timedelta(minutes=20, seconds=30)
 """When the incidents began: some pages have gone unanswered since, and no alarm is due for some minutes."""
 _STEP = timedelta(seconds=10)
-_OWNERS = 100
+_OWNERS = 500
 """Over how many organisations they are spread at most: GitHub counts its limits for each."""
 
 FAULTS: Mapping[Kind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}

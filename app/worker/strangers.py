@@ -30,30 +30,48 @@ log = structlog.get_logger()
 def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, key: str) -> None:
     """Pass, or raise Held where too many that nobody has confirmed notify people.  `key` is that of the first notice.
 
-    Where GitHub does not say who may do what, it passes: an incident more is better than one unheard.
+    Nobody is asked for rights while no other incident is near.  Where GitHub does not say who may do what, it passes: an
+    incident more is better than one unheard.
     """
-    now = desk.clock()
     if calm.confirmed(incident) or not incident.opened_by:
         return
+    now, login, rights = desk.clock(), incident.opened_by, dict[str, bool]()
+    while True:
+        with desk.database.transaction() as db:
+            strangers.lock(db, lane.repo_id)
+            if strangers.said_key(db, lane) == key:
+                return  # let through before, and then the post failed
+            recent = strangers.recent(db, lane.repo_id, now - calm.WINDOW, now)
+            others = {each.login for each in recent if each.number != lane.number}
+            unknown = ({login, *others} if others else set()) - rights.keys()
+            if not unknown:
+                if rights.get(login, False):
+                    return
+                near = [each for each in recent if not rights.get(each.login, False)]
+                until = _decide(db, lane, login, near, key, now)
+                break
+        rights |= {each: _has_rights(desk, tracker, lane, each, now) for each in unknown}
+    if until > now:
+        raise Held(until, strangers.UNCONFIRMED)
+
+
+def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str, now: datetime) -> datetime:
+    """When it may notify people: now, or later, and then the digest tells of it."""
+    until = calm.notify_at(lane.number, login, recent, now)
+    if until <= now:
+        strangers.let_through(db, lane, login, key, now)
+    elif strangers.hold(db, lane, login, now):
+        log.warning("notices wait", incident=str(lane), until=until.isoformat())
+        _show(db, lane, recent, now)
+    return until
+
+
+def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datetime) -> bool:
+    """Whether that person may command, or GitHub does not say."""
     try:
-        role = desk.authorities.of(tracker, lane.repo_id, incident.opened_by, now, briefly=True)
+        return desk.authorities.of(tracker, lane.repo_id, login, now, briefly=True) >= RESPONDER
     except DeliveryFailed:
-        return
-    if role >= RESPONDER:
-        return
-    with desk.database.transaction() as db:
-        strangers.lock(db, lane.repo_id)
-        if strangers.said_key(db, lane) == key:
-            return  # let through before, and then the post failed
-        recent = strangers.recent(db, lane.repo_id, now - calm.WINDOW, now)
-        until = calm.notify_at(lane.number, incident.opened_by, recent, now)
-        if until <= now:
-            strangers.let_through(db, lane, incident.opened_by, key, now)
-            return
-        if strangers.hold(db, lane, incident.opened_by, now):
-            log.warning("notices wait", incident=str(lane), until=until.isoformat())
-            _show(db, lane, recent, now)
-    raise Held(until, strangers.UNCONFIRMED)
+        return True
 
 
 def confirm(desk: Desk, lane: Lane, incident: Incident) -> None:

@@ -27,6 +27,8 @@ def test_what_measures_answers_runs_alone_and_the_rest_the_longest_first() -> No
     found = lanes([quick, timed, long, both], {long: 400.0, quick: 0.5, timed: 60.0}, 2)
     assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick], 2)]
     assert lanes([quick], {}, 2) == [Lane("beside", [quick], 2)]
+    new = f"{long}[9]"
+    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 2)], "as others of its name"
     assert "--numprocesses=2" in found[1].words(Path("x"))
     assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
     assert set(ALONE) <= {check for checks in ASKED.values() for check in checks}

@@ -235,8 +235,15 @@ def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[L
     alone, beside = list[str](), list[str]()
     for test in tests:
         (alone if set(ALONE).intersection(_checks(test)) else beside).append(test)
-    beside.sort(key=lambda test: -took.get(test, _UNKNOWN))
+    beside.sort(key=lambda test: -_expected(test, took))
     return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores)) if lane.tests]
+
+
+def _expected(test: str, took: Mapping[str, float]) -> float:
+    """Seconds: as last time, or as the longest of those that differ from it in their parameters only."""
+    like = test.partition("[")[0]
+    alike = (seconds for name, seconds in took.items() if name.partition("[")[0] == like)
+    return took[test] if test in took else max(alike, default=_UNKNOWN)
 
 
 def _checks(test: str) -> tuple[str, ...]:

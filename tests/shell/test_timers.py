@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from datetime import datetime, timedelta
 
+import pytest
+
 from app.core.effects import Notice
 from app.core.replay import replay
 from app.house import furnished
@@ -58,6 +60,7 @@ def first_due(tonight: Night) -> datetime | None:
     return row["due"] if row else None
 
 
+@pytest.mark.timeout(size(300, 1800))
 def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figures) -> None:
     """At every moment at which one is due the incident is taken, as by a beat; in the end each is as one fold makes it."""
     with night(database, MONTHLY) as tonight:

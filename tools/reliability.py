@@ -461,7 +461,8 @@ def main() -> int:
         parser.error(f"{', '.join(strange)}: no such check; there are {', '.join(sorted(known))}")
     began, well = time.monotonic(), True
     if options.run:
-        for asked in (signal.SIGTERM, signal.SIGHUP):
+        # Also SIGINT, which a shell lets those in the background ignore, and what they start with them.
+        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(asked, _interrupted)
         try:
             well = measure(options.how, options.only or (["B9"] if options.how == "nightly" else []))

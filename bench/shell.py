@@ -46,8 +46,8 @@ class Figures:
     drained: float
 
 
-def measure(seconds: int = 30) -> Figures:
-    """Send for that long, then wait until all has been worked off."""
+def measure(seconds: int = 30, rests: int = 15) -> Figures:
+    """Send for that long, then wait until all has been worked off.  `rests`: single deliveries that are timed before."""
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True))
@@ -76,7 +76,7 @@ def measure(seconds: int = 30) -> Figures:
         worker = stack.enter_context(_child([sys.executable, "-m", "app", "worker"], environment))
         url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}/readyz")
-        to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(15))
+        to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(rests))
         load = json.loads(deliveries.read_text())[: RATE * seconds]
         taken = asyncio.run(_send(port, load))
         times = sorted(ms for ms, _ in taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.figures import Figures, checks_of
@@ -27,6 +29,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # whoever hands out the tests hears of each as well, and of those that took their process with them
     if report.when == "call" or report.outcome != "passed":
         measured().ran(report.nodeid, report.outcome, report.duration)
 

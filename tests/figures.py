@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from tests import soak
 
 FILE = "MUSTER_FIGURES"
 """The setting that names the file; without it nothing is written."""
+RUN = "MUSTER_RUN"
+"""The setting that names the run of `make soak` that this is part of."""
 
 _IDS = re.compile(r"test_((?:(?:[a-g]\d|row\d+|m\d\d)_)+)")
 
@@ -28,7 +31,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Run:
-    """One test, and how it ended.  `full`: at the size of `make soak`; `seconds` of the wall clock."""
+    """One test, and how it ended.  `full`: at the size of `make soak`; `seconds` of the wall clock.
+
+    `of`: the run of `make soak` that it was part of; empty: of none.
+    """
 
     checks: tuple[str, ...]
     test: str
@@ -36,6 +42,7 @@ class Run:
     seconds: float
     full: bool
     at: str
+    of: str = ""
 
 
 def checks_of(test: str) -> tuple[str, ...]:
@@ -46,7 +53,7 @@ def checks_of(test: str) -> tuple[str, ...]:
 
 
 class Figures:
-    """Where tests put their figures, and pytest what became of them."""
+    """Where tests put their figures, and pytest what became of them.  Several processes may write at a time."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -56,14 +63,17 @@ class Figures:
         self._write(Figure(check, size, measured))
 
     def ran(self, test: str, outcome: str, seconds: float) -> None:
-        if ids := checks_of(test.rpartition("::")[2]):
+        if ids := checks_of(test.partition("::")[2]):
             at = f"{datetime.now(UTC):%Y-%m-%d}"
-            self._write(Run(ids, test, outcome, round(seconds, 1), soak.size(False, True), at))
+            run = os.environ.get(RUN, "")
+            self._write(Run(ids, test, outcome, round(seconds, 1), soak.size(False, True), at, run))
 
     def _write(self, one: Figure | Run) -> None:
-        if self._file is not None:
-            with self._file.open("a") as lines:
-                lines.write(json.dumps(asdict(one)) + "\n")
+        if self._file is None:
+            return
+        with self._file.open("ab", buffering=0) as lines:
+            fcntl.flock(lines, fcntl.LOCK_EX)
+            lines.write(json.dumps(asdict(one)).encode() + b"\n")
 
 
 def figures() -> Figures:

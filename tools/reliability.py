@@ -3,6 +3,9 @@
 `python -m tools.reliability` prints the page anew from the figures that are there; with `--run` it measures first, at
 full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone, and
 replaces its own part of the page.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night.
+
+What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core.  What
+does not fit into the hour is named, and counts as not run.
 """
 
 from __future__ import annotations
@@ -10,20 +13,37 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from tests.figures import FILE, RUN, checks_of
+from tests.figures import Run as Outcome
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
 FIGURES = ROOT / "docs" / "reliability.jsonl"
+NOT_RUN = "not run"
 LONGEST = 3600
-"""Seconds."""
+"""Seconds for everything."""
+ALONE = ("A1", "A2", "A7", "A8", "B1", "B2", "B8", "C3", "G1", "Row 8", "Row 12")
+"""The checks whose figure is a time of answering: nothing else runs beside them."""
+_PATIENCE = 60.0
+"""Seconds in which tests that are interrupted put away what they started."""
+_UNKNOWN = 30.0
+"""Seconds that a test is thought to take which has never been run at this size."""
 _EACH = 1800
 """Seconds that one test may take."""
 WHERE = (
@@ -132,69 +152,299 @@ comes with Muster; where another one is named, it was a server of the machine's 
 
 def page() -> str:
     """The page, from the figures that are there."""
-    lines = [json.loads(line) for line in FIGURES.read_text().splitlines()] if FIGURES.exists() else []
-    figures = [line for line in lines if "measured" in line]
+    lines = figures()
+    measured = [line for line in lines if "measured" in line]
     runs = [line for line in lines if "outcome" in line]
-    parts = [HEAD]
+    parts = [HEAD, "\n", whence(lines), "\n"]
     for part, checks in ASKED.items():
         parts.append(f"\n## {part}\n\n| Check | Asked | Reached | Tests | When |\n|---|---|---|---|---|\n")
-        parts += [_row(check, asked, figures, runs) for check, asked in checks.items()]
+        parts += [_row(check, asked, measured, runs) for check, asked in checks.items()]
     return "".join(parts)
 
 
-def _row(check: str, asked: str, figures: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]) -> str:
-    reached = [f"{one['size']}: {one['measured']}" for one in figures if check in one["check"].split(", ")]
+def figures() -> list[dict[str, Any]]:
+    """Every line that was written."""
+    return [json.loads(line) for line in FIGURES.read_text().splitlines()] if FIGURES.exists() else []
+
+
+def whence(lines: Iterable[Mapping[str, Any]]) -> str:
+    """Whether all of it is from one run, and from which."""
+    lines = list(lines)
+    tests = [line for line in lines if "outcome" in line]
+    runs = {line["run"]: line for line in lines if "run" in line}
+    of = {line.get("of", "") for line in tests}
+    run = runs.get(of.pop()) if len(of) == 1 else None
+    if run is None or not run["all"]:
+        dates = sorted({line["at"] for line in tests}) or ["never"]
+        since = dates[0] if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
+        return f"This page is **not from one run**: its parts were measured one by one, {since}.\n"
+    missing = [line["test"].rpartition("::")[2] for line in tests if line["outcome"] == NOT_RUN]
+    rest = (
+        f"{len(missing)} did not fit in and were not run: `{'`, `'.join(missing)}`."
+        if missing
+        else "None was left out."
+    )
+    return (
+        f"This page is **from one run** of all {run['tests']} tests, at {run['size']} size, on {run['cores']} cores:"
+        f" {run['began']}, {run['seconds'] / 60:.0f} minutes. {rest}\n"
+    )
+
+
+def _row(check: str, asked: str, measured: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]) -> str:
+    reached = [f"{one['size']}: {one['measured']}" for one in measured if check in one["check"].split(", ")]
     ours = [one for one in runs if check in one["checks"]]
     ended = Counter(one["outcome"] for one in ours)
-    tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.items())) or "not run"
+    tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.items())) or NOT_RUN
     size = "" if all(one["full"] for one in ours) else " (quick)"
     when = max((one["at"] for one in ours), default="–") + size
     return f"| {check} | {asked} | {'<br>'.join(reached) or '–'} | {tests} | {when} |\n"
 
 
 def unshown() -> list[str]:
-    """The checks of which the figures have no test that passed, or one that failed."""
-    lines = [json.loads(line) for line in FIGURES.read_text().splitlines()] if FIGURES.exists() else []
+    """The checks of which the figures have no test that passed, or one that did not."""
     ended: dict[str, set[str]] = {}
-    for line in lines:
+    for line in figures():
         for check in line.get("checks", ()):
             ended.setdefault(check, set()).add(line["outcome"])
     return [
         check
         for checks in ASKED.values()
         for check in checks
-        if "passed" not in ended.get(check, ()) or "failed" in ended[check]
+        if "passed" not in ended.get(check, ()) or ended[check] & {"failed", NOT_RUN}
     ]
 
 
-def measure(how: str, only: list[str]) -> int:
-    """Run the checks, each said as it ends; returns the exit code of pytest.  `how`: quick, full or nightly."""
-    environment = {**os.environ, "MUSTER_FIGURES": str(FIGURES)}
+@dataclass(frozen=True)
+class Lane:
+    """Tests that run together, in this order, on so many cores."""
+
+    name: str
+    tests: Sequence[str]
+    cores: int = 1
+
+    def words(self, folder: Path) -> list[str]:
+        """What is typed to run them."""
+        # One by one, each to the core that is free: so what is begun first is begun in this order.
+        spread = [f"--numprocesses={self.cores}", "--dist=load", "--maxschedchunk=1"] if self.cores > 1 else []
+        most = [f"--timeout={_EACH}", "--tb=short", f"--basetemp={folder / self.name}"]
+        return [sys.executable, "-m", "pytest", *spread, *most, *self.tests]
+
+
+def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
+    """First each test that must be alone, then the others on every core, the longest first.  `took`: seconds last time."""
+    alone, beside = list[str](), list[str]()
+    for test in tests:
+        (alone if set(ALONE).intersection(_checks(test)) else beside).append(test)
+    beside.sort(key=lambda test: -_expected(test, took))
+    return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores)) if lane.tests]
+
+
+def _expected(test: str, took: Mapping[str, float]) -> float:
+    """Seconds: as last time, or as the longest of those that differ from it in their parameters only."""
+    like = test.partition("[")[0]
+    alike = (seconds for name, seconds in took.items() if name.partition("[")[0] == like)
+    return took[test] if test in took else max(alike, default=_UNKNOWN)
+
+
+def _checks(test: str) -> tuple[str, ...]:
+    return checks_of(test.partition("::")[2])
+
+
+def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
+    """The tests of these checks, or of all.  Raises CalledProcessError where pytest cannot find them."""
+    words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *WHERE]
+    said = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = [line for line in said.splitlines() if "::test_" in line]
+    return [test for test in found if not only or set(only).intersection(_checks(test))]
+
+
+class Hour:
+    """One run of some tests: says how it goes, and ends everything that it started.
+
+    `longest`: seconds; None: as long as it takes.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, longest: float | None) -> None:
+        """`folder`: where the tests have everything that they write."""
+        self.failed = False
+        self.done = 0
+        self._environment = {**environment, "TMPDIR": str(folder / "tmp")}
+        self._figures = Path(environment[FILE])
+        self._folder = folder
+        self.longest = longest
+        self._began = time.monotonic()
+        self._heard = len(self._figures.read_bytes()) if self._figures.exists() else 0
+        # A server that runs as somebody else has to get in.
+        for each in (folder, folder / "tmp"):
+            each.mkdir(exist_ok=True)
+            each.chmod(0o711)
+
+    @property
+    def gone(self) -> float:
+        """The seconds that it has taken so far."""
+        return time.monotonic() - self._began
+
+    def run(self, lane: Lane) -> None:
+        """Run them all, or as many as there is time for."""
+        where = f"on {lane.cores} cores, the longest first" if lane.cores > 1 else "one after the other"
+        self._say(f"{len(lane.tests)} tests {where}")
+        log = self._folder / f"{lane.name}.log"
+        with (
+            log.open("wb") as said,
+            subprocess.Popen(
+                lane.words(self._folder),
+                cwd=ROOT,
+                env=self._environment,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,  # who interrupts us leaves it to us to end them
+            ) as tests,
+        ):
+            try:
+                while tests.poll() is None and not self._over():
+                    self._tell()
+                    time.sleep(0.25)
+            finally:
+                try:
+                    if tests.poll() is None:
+                        self._say(f"ends what it has begun, in {_PATIENCE:.0f} s at most")
+                        _put_away(tests, lane.cores > 1)
+                finally:
+                    end_all_of(self._folder)
+        self._tell()
+        if tests.returncode:
+            self.failed = True
+            text = log.read_text(errors="replace")
+            print(text[max(0, text.find("\n=")) :] if "= FAILURES =" in text else text[-4000:], file=sys.stderr)
+
+    def _over(self) -> bool:
+        over = self.longest is not None and self.gone > self.longest
+        if over:
+            self.failed = True
+        return over
+
+    def _tell(self) -> None:
+        """Say what has ended since the last time."""
+        with self._figures.open("rb") as opened:
+            opened.seek(self._heard)
+            lines = opened.readlines()
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return
+            self._heard += len(line)
+            one = json.loads(line)
+            if "outcome" in one:
+                self.done += 1
+                name = one["test"].partition("::")[2]
+                self._say(f"{', '.join(one['checks'])}: {one['outcome']} in {one['seconds']:.0f} s, {name}")
+
+    def _say(self, what: str) -> None:
+        most = f" of {self.longest:.0f}" if self.longest is not None else ""
+        print(f"{self.gone:6.0f}{most} s  {what}", flush=True)
+
+
+def _put_away(tests: subprocess.Popen[bytes], spread: bool) -> None:
+    """Interrupt them, as one would at a keyboard; what is left of them after a while is ended."""
+    with suppress(psutil.NoSuchProcess):
+        itself = psutil.Process(tests.pid)
+        everyone = [itself, *itself.children(recursive=True)]
+        try:
+            # Where they are spread, each child is a pytest of its own, and nobody hands the interruption on to it.
+            for each in (*(itself.children() if spread else ()), itself):
+                with suppress(psutil.NoSuchProcess):
+                    each.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                tests.wait(_PATIENCE)
+        finally:
+            _end(everyone)
+    tests.wait()
+
+
+def end_all_of(folder: Path) -> None:
+    """End what runs in that folder: a server that was started there belongs to nobody any more."""
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(each.cwd()).is_relative_to(folder):
+                found.append(each)
+    _end(found)
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """At once; PostgreSQL is asked first, so that it gives back its shared memory."""
+    left = list(processes)
+    for ask in (signal.SIGQUIT, signal.SIGKILL):
+        for each in left:
+            with suppress(psutil.Error):
+                each.send_signal(ask)
+        _, left = psutil.wait_procs(left, timeout=5)
+
+
+def measure(how: str, only: list[str], longest: float | None = LONGEST) -> bool:
+    """Run the checks, and write down what came of each.  `how`: quick, full or nightly.  False: not all is well."""
+    began, cores = (
+        datetime.now(UTC),
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
+    run = f"{began:%Y-%m-%dT%H:%M:%SZ}"
+    environment = {**os.environ, FILE: str(FIGURES), RUN: run}
     environment.pop("MUSTER_SOAK", None)
     if how != "quick":
         environment["MUSTER_SOAK"] = how
+    full = how != "quick"
+    took = {line["test"]: line["seconds"] for line in figures() if line.get("full") is full and "outcome" in line}
+    tests = collected(environment, only)
     _forget(only)
-    words = [sys.executable, "-m", "pytest", "-vv", "--checks", f"--timeout={_EACH}", "--tb=short", *WHERE]
-    if only:
-        names = (one.lower().replace(" ", "") for one in only)
-        words += ["-k", " or ".join(f"_{name}_" for name in names)]
-    with subprocess.Popen(words, cwd=ROOT, env=environment) as tests:
+    with _folder() as folder:
+        hour = Hour(environment, folder, None if how == "nightly" else longest)
         try:
-            return tests.wait(None if how == "nightly" else LONGEST)
-        except subprocess.TimeoutExpired:
-            print(f"not done after {LONGEST} s: the rest is not run", file=sys.stderr)
-            tests.send_signal(signal.SIGINT)  # so that it ends what it started
-            tests.wait(120)
-            return 1
+            for lane in lanes(tests, took, cores or 1):
+                hour.run(lane)
+        finally:
+            ran = {line["test"] for line in figures() if line.get("of") == run}
+            late = [
+                Outcome(_checks(test), test, NOT_RUN, 0.0, full, run[:10], run) for test in tests if test not in ran
+            ]
+            whole = {
+                "run": run,
+                "began": f"{began:%Y-%m-%d %H:%M} UTC",
+                "seconds": round(hour.gone),
+                "cores": cores,
+                "size": "full" if full else "quick",
+                "tests": len(tests),
+                "all": not only,
+            }
+            with FIGURES.open("a") as lines:
+                lines.writelines(json.dumps(one) + "\n" for one in (*map(asdict, late), whole))
+            for one in late:
+                print(f"not run: {one.test}", file=sys.stderr)
+    return not hour.failed and not late
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder of our own, gone at the end."""
+    found = Path(tempfile.mkdtemp(prefix="muster-soak-")).resolve()
+    try:
+        yield found
+    finally:
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def _forget(only: list[str]) -> None:
     """What is measured now; everything where nothing is named."""
-    kept = []
-    if only and FIGURES.exists():
-        lines = [json.loads(line) for line in FIGURES.read_text().splitlines()]
-        kept = [line for line in lines if not set(only).intersection(line.get("checks") or line["check"].split(", "))]
+    kept = [line for line in figures() if only and not set(only).intersection(_told_of(line))]
     FIGURES.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _told_of(line: Mapping[str, Any]) -> Sequence[str]:
+    """The checks that a line is about."""
+    checks: Sequence[str] = line.get("checks") or line.get("check", "").split(", ")
+    return checks
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main() -> int:
@@ -209,21 +459,28 @@ def main() -> int:
     known = {check for checks in ASKED.values() for check in checks}
     if strange := [one for one in options.only if one not in known]:
         parser.error(f"{', '.join(strange)}: no such check; there are {', '.join(sorted(known))}")
-    began, ended = time.monotonic(), 0
+    began, well = time.monotonic(), True
     if options.run:
-        ended = measure(options.how, options.only or (["B9"] if options.how == "nightly" else []))
+        # Also SIGINT, which a shell lets those in the background ignore, and what they start with them.
+        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(asked, _interrupted)
+        try:
+            well = measure(options.how, options.only or (["B9"] if options.how == "nightly" else []))
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            well = False
     PAGE.write_text(page())
-    print(page().partition("\n## ")[2])
+    print(page().removeprefix(HEAD))
     missing = unshown()
     if missing:
         print(f"Not shown: {', '.join(missing)}", file=sys.stderr)
     if options.run:
-        good = ended == 0 and not (missing and not options.only)
+        good = well and not (missing and not options.only)
         print(
             f"{time.monotonic() - began:.0f} s, {'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
         )
-        return ended or int(not good)
-    return ended
+        return int(not good)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Real processes to be killed: the door and the workers.
 
-Run as a program it is a worker as `muster worker` starts it, but for three things that are given: the `LEASE` in seconds,
-the seconds after which a silent worker counts as `DEAD`, and what it does at its failpoint, where `END=stop` makes it
-stand still instead of die.
+Run as a program it is a worker as `muster worker` starts it, but for what is given: the `LEASE` in seconds, the seconds
+after which a silent worker counts as `DEAD`, what it does at its failpoint, where `END=stop` makes it stand still instead
+of die, and the `SINK` on this machine that it reaches as `env:OPS_URL`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import httpx
 import app
 from app import house, settings
 from app.failpoint import Failpoints
+from app.outbound import Outbound
 from app.store.database import Database
 from app.worker.queue import Queue
 
@@ -101,7 +103,9 @@ def idle(database: Database) -> bool:
 
 
 def main() -> None:
-    found = settings.read()
+    found, sink = settings.read(), os.environ.get("SINK", "")
+    if sink:  # an address that is not https is none for an operator
+        found = replace(found, channels={**found.channels, "OPS_URL": sink})
     house.logging_to_stderr(found.log)
 
     def end() -> None:
@@ -117,6 +121,7 @@ def main() -> None:
             lambda: datetime.now(UTC),
             failpoints=Failpoints(found.failpoint, end),
             lease=timedelta(seconds=float(os.environ["LEASE"])),
+            outbound=Outbound(loopback=True) if sink else None,
         )
         queue = Queue(built.desk, reconciler=house.reconciler(built), dead=float(os.environ["DEAD"]))
         house.serve(built, web=False, work=True, queue=queue)

@@ -46,9 +46,10 @@ class Server:
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{{}}"
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, *more: str) -> None:
+        """Start it, and wait until it answers.  `more`: such as `-c`, `fsync=off`."""
         words = ["postgres", "-D", str(self.folder / "data"), "-p", str(self.port), "-c", "unix_socket_directories="]
+        words += more
         with (self.folder / "log").open("ab") as log:
             self._process = self._popen(words, log)
         deadline = time.monotonic() + _PATIENCE

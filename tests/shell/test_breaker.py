@@ -162,7 +162,7 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
 
 def floods(tonight: Night, authors: int) -> list[int]:
     """Two hundred issues in ten minutes, by so many accounts."""
-    many = size(24, 200)
+    many = size(14, 200)
     for nth in range(authors):
         tonight.github.add_person(f"account-{nth}")
     numbers = []
@@ -207,7 +207,7 @@ def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(ton
 
 
 def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figures: Figures) -> None:
-    numbers = floods(tonight, size(12, 50))
+    numbers = floods(tonight, size(8, 50))
     called, digests = telling(tonight, numbers)
     assert called == numbers[:3]
     assert sum(len(tonight.notices(number)) for number in numbers) == 3 + len(digests)
@@ -215,7 +215,7 @@ def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figu
     assert f"{len(numbers) - 3} more reports" in digests[0]
     figures.record(
         "C5",
-        size=f"{len(numbers)} sev1 in 10 min from {size(12, 50)} accounts without rights",
+        size=f"{len(numbers)} sev1 in 10 min from {size(8, 50)} accounts without rights",
         measured=f"{len(called)} pages, {len(digests)} digest",
     )
     tonight.passes(minutes=10)

@@ -436,14 +436,14 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
     tonight: Night, tmp_path: Path, figures: Figures
 ) -> None:
     """A write a second from both together; then GitHub asks for quiet, both are killed, and the next ones keep it."""
-    like, seconds = opened(tonight), size(5, 37)
+    like, seconds = opened(tonight), size(4, 37)
     with PretendGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
         github.add_person("stranger")
         shop, site = github.add_repository("octo/shop"), github.add_repository("acme/site")
         with tonight.database.transaction() as db:
             db.execute("TRUNCATE outbox, incident, alarm, repository")
         for _ in range(6):
-            pending(github, tonight.database, shop, like, Severity.SEV3, size(6, 30))
+            pending(github, tonight.database, shop, like, Severity.SEV3, size(4, 30))
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(app.__file__).parents[1]),
@@ -455,7 +455,7 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
             "MUSTER_PACE": "github",
         }
         both = [stack.enter_context(worker(environment, tmp_path)) for _ in range(2)]
-        assert comes(lambda: len(writes(github, "octo/shop")) >= size(6, 60), size(60, 240))
+        assert comes(lambda: len(writes(github, "octo/shop")) >= size(3, 60), size(60, 240))
         github.faults.add("status", status=403, headers={"Retry-After": str(seconds)}, path="octo/shop", method="POST")
         assert comes(lambda: quiet_until(tonight.database) is not None, 10)
         for process in both:

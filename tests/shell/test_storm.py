@@ -70,7 +70,7 @@ def nothing_lost_nothing_twice(told: Storm, database: Database, place: Place) ->
 
 def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_path: Path, figures: Figures) -> None:
     """At full size with the lease and the patience of real workers."""
-    deliveries = size(60, 10_000)
+    deliveries = size(40, 10_000)
     times = size({}, {"lease": 30.0, "dead": 10.0})
     with storm(deliveries) as told, places.database() as database:
         told.bad_weather()
@@ -117,7 +117,7 @@ def test_b3_a_process_dies_at_each_failpoint(
     The twelfth point, mid_migration, is in test_upgrade.py.
     """
     place = Place("embedded", postgres)
-    deliveries = size(60, 100 * nth if "timer_fired_before_commit" in points and nth > 2 else 200)
+    deliveries = size(30, 100 * nth if "timer_fired_before_commit" in points and nth > 2 else 200)
     with storm(deliveries) as told, place.database() as database, ExitStack() as stack:
         told.bad_weather()
         environment = told.environment(DATABASE_URL=database.url)
@@ -164,7 +164,7 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
 ) -> None:
     """In the middle of its work, and while GitHub lets it wait."""
     place = Place("embedded", postgres)
-    with storm(size(60, 400)) as told, place.database() as database:
+    with storm(size(30, 400)) as told, place.database() as database:
         environment = told.environment(DATABASE_URL=database.url)
         with door(environment, tmp_path, port := free_port()):
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
@@ -176,7 +176,7 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
             first.terminate()
             assert first.wait(40) == 0
             once = time.monotonic() - began
-        told.github.faults.add("hang", times=4, method="POST", path="/comments", seconds=8.0)
+        told.github.faults.add("hang", times=4, method="POST", path="/comments", seconds=size(5.0, 8.0))
         with worker(environment, tmp_path) as second:
             assert comes(lambda: count(database, "FROM outbox WHERE state = 'trying'") > 0), log_of(tmp_path)
             time.sleep(0.5)
@@ -192,7 +192,7 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
         nothing_lost_nothing_twice(told, database, place)
         figures.record(
             "B8",
-            size=f"two workers under load, {size(60, 400)} deliveries; {place.name}",
+            size=f"two workers under load, {size(30, 400)} deliveries; {place.name}",
             measured=f"{once:.1f} s; {twice:.1f} s; 0 lost",
         )
         assert once <= 30
@@ -203,7 +203,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
     database: Database, tmp_path: Path, figures: Figures
 ) -> None:
     """Stopped on the doorstep of a call; another one buries it and says what was to be said; then it goes on."""
-    away, lease = size((7, 2), (60, 6))
+    away, lease = size((5, 2), (60, 6))
     with storm(10) as told:
         environment = told.environment(DATABASE_URL=database.url)
         with door(environment, tmp_path, port := free_port()):

@@ -1,0 +1,153 @@
+"""Alarms ring once each, and in time (row 8)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+
+import pytest
+
+from app.core.effects import Notice
+from app.core.replay import replay
+from app.house import furnished
+from app.policy_file import read
+from app.ports import Lane
+from app.store import incidents
+from app.store.database import Database
+from app.worker.queue import Queue
+from app.worker.sort import sort
+from app.worker.take import take
+from tests.figures import Figures
+from tests.shell.night import POLICY, SEV1, Night, night
+from tests.shell.processes import comes
+from tests.shell.test_pace import Running, working
+from tests.soak import size
+
+MONTH = timedelta(days=30)
+STEPS = size(12, 20)
+MONTHLY = (
+    POLICY
+    + "first-notice: {sev1: {via: off, to: off}}\nescalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n"
+    + "".join(
+        f"    - {{after: {nth * 700 // STEPS}h, to: {('it-manager', 'cto')[nth % 2]}}}\n" for nth in range(1, STEPS)
+    )
+)
+"""A ladder of a month."""
+HASTY = (
+    POLICY
+    + "first-notice: {sev1: {via: off, to: off}}\nescalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n"
+    + "    - {after: 1m, to: it-manager}\n"
+)
+"""Who does not answer for a minute is told of to the manager."""
+
+
+def opens(tonight: Night, count: int, apart: timedelta) -> list[int]:
+    """Incidents that nobody answers."""
+    numbers = []
+    for nth in range(count):
+        numbers.append(tonight.github.person("ada").opens(tonight.shop, f"Down {nth}", SEV1, ["incident"]))
+        tonight.clock.at += apart
+    tonight.github.hooks.settle(120)
+    for lane in sort(tonight.built.desk):
+        assert take(tonight.built.desk, lane)
+    return numbers
+
+
+def first_due(tonight: Night) -> datetime | None:
+    with tonight.database.transaction() as db:
+        row = db.execute("SELECT min(due) AS due FROM alarm").fetchone()
+    return row["due"] if row else None
+
+
+@pytest.mark.timeout(size(300, 1800))
+def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figures) -> None:
+    """At every moment at which one is due the incident is taken, as by a beat; in the end each is as one fold makes it."""
+    with night(database, MONTHLY) as tonight:
+        end = tonight.clock.at + MONTH
+        numbers, policy = opens(tonight, size(6, 500), timedelta(seconds=0.3)), read(MONTHLY)
+        beats = 0
+        while (due := first_due(tonight)) is not None and due <= end:
+            tonight.clock.at = max(tonight.clock.at, due)
+            with database.transaction() as db:
+                lanes = incidents.lanes_due(db, tonight.clock.at)
+            for lane in lanes:
+                take(tonight.built.desk, lane)
+            beats += 1
+        rang = 0
+        for number in numbers:
+            lane = Lane(tonight.shop.id, number)
+            with database.transaction() as db:
+                stored, log = incidents.load(db, lane), incidents.log(db, lane)
+                rows = db.execute("SELECT key, data->>'at' AS at FROM outbox WHERE number = %s", (number,)).fetchall()
+            assert stored is not None
+            whole = replay(log, policy, stored.lived_until)
+            assert stored.incident == whole.incident, "step by step as in one go: none twice, none left out"
+            notices = {effect.key: effect.at for effect in whole.effects if isinstance(effect, Notice)}
+            found = {row["key"]: datetime.fromisoformat(row["at"]) for row in rows if row["at"] is not None}
+            assert found == notices
+            times = Counter(entry.key for entry in stored.incident.timeline)
+            assert max(times.values()) == 1
+            rang += len(notices)
+        assert rang >= size(60, 10_000)
+    figures.record(
+        "Row 8",
+        size=f"{rang:,} timers of {len(numbers)} incidents over 30 simulated days, {beats:,} beats",
+        measured="each rang once",
+    )
+
+
+def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, figures: Figures) -> None:
+    """A worker on a clock that runs, to which an alarm comes every half second; then it is away for a while."""
+    count, away = size((10, 1.5), (200, 30.0))
+    with night(database, HASTY) as tonight:
+        opens(tonight, count, timedelta(seconds=0.5))
+        first = min(due_of_the_manager(tonight))
+        clock = Running(first - timedelta(seconds=1.5))
+        built = furnished(tonight.built.settings, database, clock)
+        try:
+            with working(Queue(built.desk)):
+                assert comes(lambda: len(told(tonight)) >= count // 2, size(60, 300))
+            stopped, before = clock(), len(told(tonight))
+            assert before < count
+            while clock() < stopped + timedelta(seconds=away):
+                time.sleep(0.05)
+            assert len(told(tonight)) == before, "nobody works"
+            back = clock()
+            with working(Queue(built.desk)):
+                assert comes(lambda: len(told(tonight)) == count, size(60, 300))
+        finally:
+            built.client.close()
+        rows = told(tonight)
+    assert sum(at <= back < rang for at, rang in rows), "some were due meanwhile"
+    steady = sorted((rang - at).total_seconds() for at, rang in rows if rang <= stopped or at >= back + SETTLED)
+    after = max((rang - max(at, back)).total_seconds() for at, rang in rows if rang >= back)
+    assert min(steady) >= 0, "none before its time"
+    late = steady[len(steady) * 99 // 100]
+    assert late <= size(30, 5)
+    assert max(steady) <= 30
+    assert after <= 60
+    figures.record(
+        "Row 8",
+        size=f"{count} alarms, two a second, real time, a worker that goes away for {away:g} s in between",
+        measured=f"99 % at most {late:.1f} s late, all at most {max(steady):.1f} s;"
+        f" what was due meanwhile within {after:.1f} s of the restart",
+    )
+
+
+SETTLED = timedelta(seconds=10)
+"""After a restart what came meanwhile is worked off first."""
+
+
+def due_of_the_manager(tonight: Night) -> list[datetime]:
+    with tonight.database.transaction() as db:
+        return [due for _, key, due in incidents.alarms_of(db) if "it-manager" in key]
+
+
+def told(tonight: Night) -> list[tuple[datetime, datetime]]:
+    """When each escalation was due, and when it was decided."""
+    with tonight.database.transaction() as db:
+        rows = db.execute(
+            "SELECT data->>'at' AS at, created_at FROM outbox WHERE kind = 'Escalate' ORDER BY created_at"
+        ).fetchall()
+    return [(datetime.fromisoformat(row["at"]), row["created_at"]) for row in rows]

@@ -1,0 +1,91 @@
+"""`make soak`: what runs beside what, what is said of it, and that nothing stays when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from tests.figures import FILE, Figures
+from tests.shell.processes import comes
+from tests.soak import size
+from tools.reliability import ALONE, ASKED, Hour, Lane, lanes, whence
+
+RUN = "2026-03-14T09:00:00Z"
+
+
+def test_what_measures_answers_runs_alone_and_the_rest_the_longest_first() -> None:
+    quick, long, timed, both = (
+        "a.py::test_e3_short",
+        "a.py::test_e1_long",
+        "a.py::test_a1_timed[x::y]",
+        "a.py::test_c3_c4_both",
+    )
+    found = lanes([quick, timed, long, both], {long: 400.0, quick: 0.5, timed: 60.0}, 2)
+    assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick], 2)]
+    assert lanes([quick], {}, 2) == [Lane("beside", [quick], 2)]
+    new = f"{long}[9]"
+    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 2)], "as others of its name"
+    assert "--numprocesses=2" in found[1].words(Path("x"))
+    assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
+    assert set(ALONE) <= {check for checks in ASKED.values() for check in checks}
+
+
+def test_lines_of_several_processes_are_whole(tmp_path: Path) -> None:
+    file = tmp_path / "figures.jsonl"
+
+    def write(nth: int) -> None:
+        for _ in range(50):
+            Figures(file).record("A1", size="x" * 9000, measured=str(nth))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len([json.loads(line) for line in file.read_text().splitlines()]) == 200
+
+
+def test_the_page_says_whether_it_is_from_one_run() -> None:
+    one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed", "at": "2026-03-14", "of": RUN}
+    late = {**one, "test": "a.py::test_e2_y", "outcome": "not run"}
+    run = {"run": RUN, "began": "2026-03-14 09:00 UTC", "seconds": 3000, "cores": 2, "size": "full", "tests": 2}
+    whole = whence([one, {"check": "E1", "size": "", "measured": ""}, {**run, "all": True}])
+    assert "**from one run** of all 2 tests, at full size, on 2 cores: 2026-03-14 09:00 UTC, 50 minutes" in whole
+    assert "None was left out" in whole
+    assert "1 did not fit in and were not run: `test_e2_y`" in whence([one, late, {**run, "all": True}])
+    assert "not from one run" in whence([one, {**run, "all": False}])
+    assert "not from one run" in whence([one, {**late, "of": "another"}, {**run, "all": True}])
+    assert "from 2026-03-13 to 2026-03-14" in whence([one, {**one, "of": "", "at": "2026-03-13"}])
+
+
+STORY = """\
+import subprocess, sys, time
+
+def test_e2_never_ends(tmp_path):
+    code = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+    orphan = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    number = orphan.stdout.readline()
+    with open(FILE, "w") as told:
+        told.write(number)
+    time.sleep(600)
+"""
+"""What has gone to a session of its own, as a database server does, is nobody's child to be found by."""
+
+
+def test_when_the_time_is_over_nothing_stays(tmp_path: Path) -> None:
+    file, figures, told = tmp_path / "test_story.py", tmp_path / "figures.jsonl", tmp_path / "told"
+    file.write_text(STORY.replace("FILE", repr(str(told))))
+    figures.touch()
+    hour = Hour({"PATH": os.environ["PATH"], FILE: str(figures)}, tmp_path / "soak", longest=None)
+
+    def over() -> int:
+        assert comes(lambda: told.exists() and bool(told.read_text()), 60)
+        hour.longest = 0.0
+        return int(told.read_text())
+
+    with ThreadPoolExecutor(1) as pool:
+        number = pool.submit(over)
+        hour.run(Lane("beside", [f"{file}::test_e2_never_ends"], size(1, 2)))
+        assert not psutil.pid_exists(number.result())
+    assert hour.failed

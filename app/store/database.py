@@ -24,9 +24,13 @@ _BELIEVED = 0.25
 
 
 class Database:
-    """A pool of connections to one PostgreSQL (14 or newer).  `patience` is how long anybody waits for one, in seconds."""
+    """A pool of connections to one PostgreSQL (14 or newer).
 
-    def __init__(self, url: str, *, size: int = 8, patience: float = 8) -> None:
+    `patience` is how long anybody waits for one, in seconds; `silence` after how many the server ends a transaction in
+    which nothing is said.
+    """
+
+    def __init__(self, url: str, *, size: int = 8, patience: float = 8, silence: float = 10) -> None:
         self.url = url
         self._patience = patience
         self._pool: ConnectionPool[Db] = ConnectionPool(
@@ -35,7 +39,13 @@ class Database:
             max_size=size,
             open=False,
             timeout=patience,
-            kwargs={"row_factory": dict_row, "options": "-c timezone=UTC -c lock_timeout=8s", "autocommit": True},
+            kwargs={
+                "row_factory": dict_row,
+                "autocommit": True,
+                # A process that is stopped in mid-transaction would keep its locks, such as that of an installation's pace.
+                "options": "-c timezone=UTC -c lock_timeout=8s"
+                f" -c idle_in_transaction_session_timeout={silence * 1000:.0f}",
+            },
             check=self._check,
             reset=self._returned,
         )

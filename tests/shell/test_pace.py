@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
@@ -488,3 +489,26 @@ def quiet_until(database: Database) -> datetime | None:
     with database.transaction() as db:
         row = db.execute("SELECT max(quiet_until) AS until FROM pace WHERE quiet_until IS NOT NULL").fetchone()
     return row["until"] if row else None
+
+
+def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_waiting_for_long(
+    database: Database,
+) -> None:
+    """Its transaction is ended for it, and what it would write then is refused."""
+    stopped = Database(database.url, silence=0.2).open()
+    pace, now = DatabasePace(database, GITHUB), datetime.now(UTC)
+    quiet = pytest.approx(5.0, abs=0.1)
+    pace.limited(1, 5.0, now)
+
+    def goes_on() -> None:
+        with stopped.transaction() as db:
+            db.execute("SELECT * FROM pace FOR UPDATE")
+            assert pace.ask(1, "GET", None, now) == quiet  # waits for the lock, and has it
+            db.execute("DELETE FROM pace")
+
+    try:
+        with pytest.raises(psycopg.Error):
+            goes_on()
+        assert pace.ask(1, "GET", None, now) == quiet
+    finally:
+        stopped.close()

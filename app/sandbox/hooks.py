@@ -1,4 +1,4 @@
-"""Webhook deliveries: signed, sent in order by one thread, each once, and kept for three days.
+"""Webhook deliveries: signed, sent in order, each once, and kept for three days.
 
 As on GitHub a delivery that fails is not sent again by itself.  Who wants it asks for a redelivery.
 """
@@ -78,12 +78,12 @@ class Hooks:
         self._turn = threading.Condition()
         self._waiting: deque[Delivery] = deque()
         self._held: list[Delivery] | None = None
-        self._in_flight = False
+        self._in_flight = 0
         self._to_drop = 0
         self._made = 0
         self._sent = 0
         self._log: OrderedDict[int, Delivery] = OrderedDict()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._stopping = False
         self.scattered_ids = False
         """Whether the ids of deliveries are in no order."""
@@ -121,6 +121,12 @@ class Hooks:
                 if lost not in chosen:
                     self._record(lost, "failed to connect to host", 502)
             self._turn.notify_all()
+
+    def hurry(self, at_once: int) -> None:
+        """From now on so many are under way at a time, as GitHub does it, and arrive in no order."""
+        while len(self._threads) < at_once:
+            self._threads.append(threading.Thread(target=self._run, name="pretend-github-hooks", daemon=True))
+            self._threads[-1].start()
 
     def drop_next(self, count: int = 1) -> None:
         """The next `count` deliveries fail without being sent."""
@@ -188,18 +194,17 @@ class Hooks:
         return (one for one in kept[start:] if one.listed_from is None or one.listed_from <= now)
 
     def start(self) -> None:
+        """One sender, so that what is delivered arrives in order."""
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="pretend-github-hooks", daemon=True)
-        self._thread.start()
+        self.hurry(1)
 
     def stop(self) -> None:
-        """Ends the sender; what still waits is not sent."""
+        """Ends the senders; what still waits is not sent."""
         with self._turn:
             self._stopping = True
             self._turn.notify_all()
-        if self._thread is not None:
-            self._thread.join(TIMEOUT_S + 1)
-            self._thread = None
+        while self._threads:
+            self._threads.pop().join(TIMEOUT_S + 1)
 
     def _headers(self, event: str, guid: str, body: bytes) -> dict[str, str]:
         return {
@@ -232,14 +237,14 @@ class Hooks:
                     if self._stopping:
                         return
                     delivery = self._waiting.popleft()
-                    self._in_flight = True
+                    self._in_flight += 1
                     drop = self._to_drop > 0
                     self._to_drop -= drop
                 try:
                     self._attempt(client, delivery, drop)
                 finally:
                     with self._turn:
-                        self._in_flight = False
+                        self._in_flight -= 1
                         self._turn.notify_all()
 
     def _attempt(self, client: httpx.Client, delivery: Delivery, drop: bool) -> None:

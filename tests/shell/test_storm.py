@@ -82,6 +82,7 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_pat
             workers = [stack.enter_context(worker(environment, tmp_path, **times)) for _ in range(2)]
             assert comes(lambda: count(database, "FROM procrastinate_workers") == 2), log_of(tmp_path)
             began = time.monotonic()
+            told.github.hooks.hurry(8)
             told.github.hooks.release(told.order())
             for part in size((0.5,), (0.25, 0.5, 0.6, 0.75)):
                 assert comes(lambda part=part: count(database, TAKEN) >= part * deliveries, 600), log_of(tmp_path)

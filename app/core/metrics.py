@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from app.core.clocks import CLOCKS, Deadline, acknowledge, audience, deadlines, postmortem, update
 from app.core.incident import Incident
-from app.core.policy import Policy
+from app.core.policy import Duration, Policy
 from app.core.report import Kind
 from app.core.rules import rules
 from app.core.severity import Severity
+from app.core.timeline import Deed
 
 _K = TypeVar("_K")
 
@@ -178,22 +179,32 @@ def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) ->
             kept[promise] = False
         elif each.met_at is not None:
             kept[promise] = True
-    for promise in _repeated(incident, rules(policy, incident)):
-        kept[promise] = not _rang(promise, incident)
+    kept.update(_news(incident, rules(policy, incident)))
     yield from sorted(kept.items(), key=_on_the_shelf(policy))
 
 
-def _repeated(incident: Incident, policy: Policy) -> Iterator[Promise]:
-    """The promises of news, which nobody owes any more once it is over: those that ran while it was not."""
+def _news(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
+    """The promises of news that ran while it was not over: nobody owes them any more, so they are no deadlines now."""
     answered, over, severity = incident.answered_at, incident.resolved_at, incident.severity
     worked_on = answered is not None and (over is None or answered < over)
-    owed = policy.targets_of(severity).update is not None and worked_on
-    if owed or _rang(Promise(update.NAME), incident):
-        yield Promise(update.NAME)
+    late = _rang(Promise(update.NAME), incident)
+    if late or (policy.targets_of(severity).update is not None and worked_on):
+        yield Promise(update.NAME), not late
     for name, waits in policy.audiences.items():
         promise = Promise(audience.NAME, name)
-        if severity in waits.first or severity in waits.updates or _rang(promise, incident):
-            yield promise
+        late = _rang(promise, incident) or _word_came_late(name, waits.first.get(severity), incident, policy)
+        if late or severity in waits.first or severity in waits.updates:
+            yield promise, not late
+
+
+def _word_came_late(name: str, within: Duration | None, incident: Incident, policy: Policy) -> bool:
+    """Whether a first word that was due at once came late, or not before it was over: it is asked for, and no breach rings."""
+    if within is None or not within.at_once:
+        return False
+    since = incident.laddered_at
+    told = (entry.at for entry in incident.timeline if entry.deed is Deed.UPDATED and entry.at >= since)
+    heard = next(told, incident.resolved_at)
+    return heard is not None and heard > audience.first_word(name, within, incident, policy).due
 
 
 def _rang(promise: Promise, incident: Incident) -> bool:

@@ -78,7 +78,7 @@ def summary(edition: Edition, policy: Policy) -> Markdown:
 def headline(edition: Edition) -> Markdown:
     """The report in a sentence, for one line."""
     figures, period = edition.figures, edition.period
-    when = md("in the {} {}{}", period.kind, period.name, "" if edition.over else " so far")
+    when = md("in the {} {}" if edition.over else "in the {} {} so far", period.kind, period.name)
     if not edition.incidents:
         return md("No incident was closed {}", when)
     was = "was" if edition.incidents == 1 else "were"
@@ -142,12 +142,13 @@ def _lacking(edition: Edition) -> Iterator[Markdown]:
             edition.left_out,
         )
     if edition.unread:
-        numbers = listed((md("#{}", number) for number in edition.unread), 20)
-        yield md("{} could not be read and {} in no figure: {}.", *_were(len(edition.unread)), numbers)
+        yield md(
+            "{} could not be read and {} in no figure: {}.", *_were(len(edition.unread)), listed(edition.unread, 20)
+        )
 
 
 def _were(number: int) -> tuple[str, str]:
-    return count(number, "incident"), "is" if number == 1 else "are"
+    return count(number, "issue"), "is" if number == 1 else "are"
 
 
 def _measure(name: str, figures: Figures, policy: Policy) -> tuple[str, ...]:
@@ -164,11 +165,11 @@ def _goal(name: str, figures: Figures, policy: Policy) -> Markdown:
     if goal is None:
         return _NOTHING
     tally, within = figures.goals[goal], length(getattr(policy.goals, goal))
-    whose = md(" of {}", Severity.SEV1.said(policy.scale)) if goal == "resolve" else md("")
+    whose = md("{}: ", Severity.SEV1.said(policy.scale)) if goal == "resolve" else md("")
     if tally.percent is None:
-        return md("{}{}", within, whose)
+        return md("{}{}", whose, within)
     mark = "❌" if tally.missed else "✅"
-    return md("{} {} of {}{} within {}", mark, tally.kept, tally.kept + tally.missed, whose, within)
+    return md("{} {}{} of {} within {}", mark, whose, tally.kept, tally.kept + tally.missed, within)
 
 
 def _clock(promise: Promise, tally: Tally, figures: Figures, policy: Policy) -> tuple[Markdown, Markdown, Markdown]:
@@ -237,12 +238,12 @@ def _incident(one: Measured, policy: Policy) -> tuple[Markdown, ...]:
     again = md(" (reopened {})", count(incident.reopened, "time")) if incident.reopened else md("")
     missed = joined(facts.title_of(each.clock, each.about) for each in one.missed)
     return (
-        link(md("#{}", incident.number), incident.url),
+        link(incident.number, incident.url),
         md("{}{}", said(incident.title, 80), again),
         safe(incident.severity.on(policy.scale)),
         _took(one.took.to_acknowledge),
         _took(one.took.to_resolve),
-        md("❌ {}", missed) if missed else md("✅ nothing"),
+        md("❌ {}", missed) if missed else md("✅ nothing") if one.judged else _NOTHING,
         _document(one),
     )
 

@@ -67,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     command("outbox", "look after orders that were refused for good", _usage(parser))
     running = command("run", "one run inside GitHub Actions", _usage(parser))
     runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
-    check_policy.set_defaults(run=_run_check_policy)
     report = runs.add_parser("report", help="report the incidents that were closed in a period")
     report.add_argument("--json", action="store_true", help="print the figures to the log as one line of JSON")
     report.set_defaults(run=_run_report)
+    check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
+    check_policy.set_defaults(run=_run_check_policy)
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
     rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
     rebuild.add_argument("--issue", type=int, metavar="N", help="only this issue (with --repo)")
@@ -176,17 +176,6 @@ def _demo(options: argparse.Namespace) -> int:
     return demo(stay=options.stay, as_json=options.json)
 
 
-def _run_check_policy(options: argparse.Namespace) -> int:
-    import os
-
-    from app.runner import Unusable, check_policy
-
-    try:
-        return check_policy(os.environ, print, _now)
-    except Unusable as problem:
-        raise Fault(str(problem)) from None
-
-
 def _run_report(options: argparse.Namespace) -> int:
     import os
 
@@ -194,6 +183,17 @@ def _run_report(options: argparse.Namespace) -> int:
 
     try:
         return report(os.environ, print, _now, as_lines=options.json)
+    except Unusable as problem:
+        raise Fault(str(problem)) from None
+
+
+def _run_check_policy(options: argparse.Namespace) -> int:
+    import os
+
+    from app.runner import Unusable, check_policy
+
+    try:
+        return check_policy(os.environ, print, _now)
     except Unusable as problem:
         raise Fault(str(problem)) from None
 

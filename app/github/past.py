@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.core.backtest import Past
 from app.core.events import Role
 from app.core.incident import Incident
 from app.core.policy import Labels, Policy
@@ -15,6 +14,9 @@ from app.core.replay import replay
 from app.github.history import history, pull_events
 from app.github.inbound import Happened, Unreadable, asks_for_authority, title_of
 from app.ports import DeliveryFailed, Pull, Tracker
+
+if TYPE_CHECKING:
+    from app.core.backtest import Past
 
 SINCE = timedelta(days=90)
 """How far back incidents are tried against another policy."""
@@ -54,7 +56,7 @@ def lived(
     Raises DeliveryFailed, Gone when it is out of reach, and Unreadable where its history does not hold together.
     """
     number = int(issue["number"])
-    log = [*with_rights(tuple(history(issue, tracker.timeline(number), repo, policy)), policy.labels, role)]
+    log = [*with_rights(history(issue, tracker.timeline(number), repo, policy), policy.labels, role)]
     found = _folded(log, policy, now)
     if found.postmortem_wanted and (became := _postmortem(tracker, number)[1]):
         found = _folded([*log, *became], policy, now)
@@ -74,7 +76,9 @@ def _postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happen
     return pull, [] if pull is None else list(pull_events(pull, tracker.timeline(pull.number)))
 
 
-def with_rights(happened: Sequence[Happened], labels: Labels, role: RoleOf) -> Iterator[Happened]:
+def with_rights(
+    happened: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]
+) -> Iterator[Happened]:
     """The same, with what each might do when they acted, which `role` tells by login and time."""
     for one in happened:
         if asks_for_authority(one.event, labels):
@@ -108,6 +112,8 @@ def past_incidents(
     Everybody is taken for what they may do today, and the newest report for the one that was graded: who has no
     database has no better.  Raises DeliveryFailed.
     """
+    from app.core.backtest import Past  # noqa: PLC0415  most of those who read the past compare no policies
+
     role = rights_of_today(tracker)
     for issue in tracker.incidents_since(label, since)[:MOST]:
         found = told(tracker, issue, repo, policy)

@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     command("outbox", "look after orders that were refused for good", _usage(parser))
     running = command("run", "one run inside GitHub Actions", _usage(parser))
     runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    report = runs.add_parser("report", help="report the incidents that were closed in a period")
+    report.add_argument("--json", action="store_true", help="print the figures to the log as one line of JSON")
+    report.set_defaults(run=_run_report)
     check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
     check_policy.set_defaults(run=_run_check_policy)
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
@@ -171,6 +174,17 @@ def _demo(options: argparse.Namespace) -> int:
     from app.demo.terminal import demo
 
     return demo(stay=options.stay, as_json=options.json)
+
+
+def _run_report(options: argparse.Namespace) -> int:
+    import os
+
+    from app.runner import Unusable, report
+
+    try:
+        return report(os.environ, print, _now, as_lines=options.json)
+    except Unusable as problem:
+        raise Fault(str(problem)) from None
 
 
 def _run_check_policy(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.demo import play
-from bench import core, policies, shell
+from bench import core, policies, runner, shell
 
 _PAGE = Path("docs/figures.md")
 
@@ -43,6 +43,8 @@ def main() -> None:
     played = play()
     row("API calls from the report to the board", "at most 6", str(played.calls_to_board))
     row("API calls of the whole life", "at most 35", str(played.calls))
+    console.print("runs of GitHub Actions …")
+    runner.rows(row)
     seconds = 5 if quick else 30
     console.print(f"{shell.RATE} deliveries a second for {seconds} s, with a worker at work …")
     found = shell.measure(seconds)

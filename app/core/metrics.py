@@ -1,11 +1,23 @@
-"""How long things took (M1).  MTTR is always "to resolve"."""
+"""How long things took, and what was kept of what was promised (M1).  MTTR is always "to resolve"."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from enum import Enum
+from typing import TypeVar
 
+from app.core.clocks import CLOCKS, Deadline, acknowledge, audience, deadlines, postmortem, update
 from app.core.incident import Incident
+from app.core.policy import Duration, Policy
+from app.core.report import Kind
+from app.core.rules import rules
+from app.core.severity import Severity
+from app.core.timeline import Deed
+
+_K = TypeVar("_K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +29,7 @@ class Durations:
 
     to_detect: timedelta | None
     to_acknowledge: timedelta | None
+    to_respond: timedelta | None
     to_mitigate: timedelta | None
     to_resolve: timedelta | None
 
@@ -27,6 +40,7 @@ def durations(incident: Incident) -> Durations:
     return Durations(
         to_detect=_between(report.started_at, detected),
         to_acknowledge=_between(detected, incident.acknowledged_at),
+        to_respond=_between(detected, incident.responded_at),
         to_mitigate=_between(report.started_at or detected, incident.mitigated_at),
         to_resolve=_between(report.started_at or detected, incident.resolved_at),
     )
@@ -34,3 +48,225 @@ def durations(incident: Incident) -> Durations:
 
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
     return end - start if start is not None and end is not None and end >= start else None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a time is spread over the `count` incidents that have it.
+
+    `p90` is the shortest that nine of ten did not exceed: one that was measured, not one in between.
+    """
+
+    count: int
+    median: timedelta
+    p90: timedelta
+    mean: timedelta
+
+
+def spread(times: Iterable[timedelta | None]) -> Spread | None:
+    """None where nobody has one."""
+    found = sorted(each for each in times if each is not None)
+    if not found:
+        return None
+    count, middle = len(found), len(found) // 2
+    median = found[middle] if count % 2 else (found[middle - 1] + found[middle]) / 2
+    return Spread(count, median, found[(9 * count + 9) // 10 - 1], sum(found, timedelta()) / count)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many were kept, and how many were not."""
+
+    kept: int = 0
+    missed: int = 0
+
+    @property
+    def percent(self) -> float | None:
+        """The share that was kept, rounded down to a tenth, so that 100 means all of them.  None: there were none."""
+        total = self.kept + self.missed
+        return self.kept * 1000 // total / 10 if total else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Promise:
+    """A clock, and what tells its promises apart, such as the name of an audience."""
+
+    clock: str
+    about: str = ""
+
+
+class Written(Enum):
+    """What became of a postmortem that was wanted."""
+
+    DONE = "done"
+    LATE = "done late"
+    DUE = "due"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One incident by its figures.  `judged` says of each promise whether it was kept; `postmortem` None: none is wanted."""
+
+    incident: Incident
+    took: Durations
+    judged: Mapping[Promise, bool]
+    postmortem: Written | None
+
+    @property
+    def missed(self) -> tuple[Promise, ...]:
+        return tuple(promise for promise, kept in self.judged.items() if not kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Those of many incidents; `measured` has the worst first.
+
+    `times` has the names of `Durations`; `severities` and `kinds` hold only what occurred, a kind that nobody gave as
+    None.  `goals` are those of the policy that can be measured; they count from the opening, as it says.
+    """
+
+    measured: tuple[Measured, ...]
+    times: Mapping[str, Spread | None]
+    severities: Mapping[Severity, int]
+    kinds: Mapping[Kind | None, int]
+    clocks: Mapping[Promise, Tally]
+    goals: Mapping[str, Tally]
+    postmortems: Mapping[Written, int]
+    reopened: int
+
+    @property
+    def compliance(self) -> Tally:
+        """All promises together."""
+        return Tally(sum(each.kept for each in self.clocks.values()), sum(each.missed for each in self.clocks.values()))
+
+
+def figures(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Figures:
+    """The figures of incidents that are over, as far as they are known at `now`."""
+    measured = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst))
+    return Figures(
+        measured=measured,
+        times={each.name: spread(getattr(one.took, each.name) for one in measured) for each in fields(Durations)},
+        severities=_counted((one.incident.severity for one in measured), Severity),
+        kinds=_counted((one.incident.report.kind for one in measured), (*Kind, None)),
+        clocks=_by_promise(measured, policy),
+        goals=_goals(measured, policy),
+        postmortems=_counted((one.postmortem for one in measured if one.postmortem), Written),
+        reopened=sum(one.incident.reopened > 0 for one in measured),
+    )
+
+
+def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
+    promised = deadlines(incident, policy)
+    return Measured(
+        incident, durations(incident), dict(_judged(incident, policy, promised)), _written(incident, promised, now)
+    )
+
+
+_ANEW = (acknowledge.NAME, update.NAME, audience.NAME)
+"""The clocks that begin again: with each paging, each update.  They were kept when none of it was missed."""
+
+
+def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) -> Iterator[tuple[Promise, bool]]:
+    """Each promise that was made, and whether it was kept; what still runs is neither.
+
+    A promise that is made once counts as it stands at the end: a grade moves it, and with it what was missed.
+    """
+    found = {Promise(each.clock, each.about): each for each in promised if each.clock != postmortem.NAME}
+    kept: dict[Promise, bool] = {}
+    for promise, each in found.items():
+        if each.broken(incident) or (each.clock in _ANEW and _rang(promise, incident)):
+            kept[promise] = False
+        elif each.met_at is not None:
+            kept[promise] = True
+    kept.update(_news(incident, rules(policy, incident)))
+    yield from sorted(kept.items(), key=_on_the_shelf(policy))
+
+
+def _news(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
+    """The promises of news that ran while it was not over: nobody owes them any more, so they are no deadlines now."""
+    answered, over, severity = incident.answered_at, incident.resolved_at, incident.severity
+    worked_on = answered is not None and (over is None or answered < over)
+    late = _rang(Promise(update.NAME), incident)
+    if late or (policy.targets_of(severity).update is not None and worked_on):
+        yield Promise(update.NAME), not late
+    for name, waits in policy.audiences.items():
+        promise = Promise(audience.NAME, name)
+        late = _rang(promise, incident) or _word_came_late(name, waits.first.get(severity), incident, policy)
+        if late or severity in waits.first or severity in waits.updates:
+            yield promise, not late
+
+
+def _word_came_late(name: str, within: Duration | None, incident: Incident, policy: Policy) -> bool:
+    """Whether a first word that was due at once came late, or not before it was over: it is asked for, and no breach rings."""
+    if within is None or not within.at_once:
+        return False
+    since = incident.laddered_at
+    told = (entry.at for entry in incident.timeline if entry.deed is Deed.UPDATED and entry.at >= since)
+    heard = next(told, incident.resolved_at)
+    return heard is not None and heard > audience.first_word(name, within, incident, policy).due
+
+
+def _rang(promise: Promise, incident: Incident) -> bool:
+    """Whether it was ever missed."""
+    about = f"{promise.about}." if promise.about else ""
+    return any(key.startswith(f"{promise.clock}/{about}breach@") for key in incident.rung)
+
+
+def _on_the_shelf(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[int, int, str]]:
+    """In the order of the clocks, and those of one clock in that of the policy."""
+    clocks, names = list(CLOCKS), [*policy.audiences, *policy.regulations]
+
+    def place(row: tuple[Promise, object]) -> tuple[int, int, str]:
+        about = row[0].about
+        return clocks.index(row[0].clock), names.index(about) if about in names else len(names), about
+
+    return place
+
+
+def _written(incident: Incident, promised: Sequence[Deadline], now: datetime) -> Written | None:
+    document = next(
+        (each for each in promised if (each.clock, each.about) == (postmortem.NAME, postmortem.DOCUMENT)), None
+    )
+    if document is None:
+        return None
+    if document.met_at is not None:
+        return Written.DONE if document.met_at <= document.due else Written.LATE
+    return Written.DUE if now <= document.due else Written.OVERDUE
+
+
+def _by_promise(measured: Sequence[Measured], policy: Policy) -> dict[Promise, Tally]:
+    found: dict[Promise, Tally] = {}
+    for one in measured:
+        for promise, kept in one.judged.items():
+            before = found.get(promise, Tally())
+            found[promise] = Tally(before.kept + kept, before.missed + (not kept))
+    return dict(sorted(found.items(), key=_on_the_shelf(policy)))
+
+
+def _goals(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
+    """How often the goals were reached; resolving has one for the worst severity only (M1)."""
+    goals, found = policy.goals, {}
+    incidents = [one.incident for one in measured]
+    worst = [incident for incident in incidents if incident.severity is Severity.SEV1]
+    for name, within, times in (
+        ("detect", goals.detect, [one.took.to_detect for one in measured]),
+        ("respond", goals.respond, [_between(each.declared_at, each.responded_at) for each in incidents]),
+        ("resolve", goals.resolve, [_between(each.declared_at + each.rested, each.resolved_at) for each in worst]),
+    ):
+        known = [each for each in times if each is not None]
+        kept = sum(each <= within.elapsed for each in known)
+        found[name] = Tally(kept, len(known) - kept)
+    return found
+
+
+def _counted(found: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
+    """How often each occurs that does, in that order."""
+    counts = Counter(found)
+    return {each: counts[each] for each in order if counts[each]}
+
+
+def _worst(one: Measured) -> tuple[Severity, int, timedelta, datetime, int]:
+    incident = one.incident
+    took = one.took.to_resolve or timedelta()
+    return incident.severity, -len(one.missed), -took, incident.declared_at, incident.number

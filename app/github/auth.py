@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from jwt.algorithms import RSAAlgorithm
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+# What signs is imported where it signs: it is slow to load, and a plain token needs none.
 
 _BACK = timedelta(seconds=300)
 """A host whose clock is five minutes off either way is still believed: GitHub refuses a token from the future."""
@@ -28,6 +30,8 @@ class AppKey:
 
     def token(self, now: datetime) -> str:
         """A JWT that says "I am this App", good for five minutes."""
+        import jwt  # noqa: PLC0415
+
         claims = {
             "iat": int((now - _BACK).timestamp()),
             "exp": int((now + _AHEAD).timestamp()),
@@ -39,6 +43,9 @@ class AppKey:
 @lru_cache(maxsize=8)
 def _read(private_key: str) -> RSAPrivateKey:
     """The key behind its text.  Reading checks it, which takes 50 ms: too long for every call of an outage."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+    from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415
+
     key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(private_key)
     assert isinstance(key, RSAPrivateKey), "a public key signs nothing"
     return key

@@ -13,8 +13,6 @@ from typing import Any
 
 import certifi
 import httpx
-from githubkit import GitHub, TokenAuthStrategy
-from githubkit.exception import RequestError, RequestFailed, RequestTimeout
 from prometheus_client import Counter
 
 from app.core.severity import Severity
@@ -94,6 +92,9 @@ class Client:
         pace: Pace | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
+        # It takes longer to load than all else together: who makes no call does without, and no call waits for it.
+        import githubkit  # noqa: F401, PLC0415
+
         self._api_url = api_url.rstrip("/")
         self._key = key
         self._clock = clock
@@ -219,6 +220,9 @@ class Client:
         params: Mapping[str, str | int] | None,
         etag: str,
     ) -> Answer:
+        from githubkit import GitHub, TokenAuthStrategy  # noqa: PLC0415
+        from githubkit.exception import RequestError, RequestFailed, RequestTimeout  # noqa: PLC0415
+
         github = GitHub(
             TokenAuthStrategy(token),
             base_url=self._api_url,
@@ -239,7 +243,7 @@ class Client:
             raise self._heard(installation, _meaning(method, path, failed.response, self._clock())) from None
         except (RequestTimeout, RequestError) as failed:
             CALLS.labels(method, "none").inc()
-            raise _unanswered(method, path, failed) from None
+            raise _unanswered(method, path, failed, timed_out=isinstance(failed, RequestTimeout)) from None
         finally:
             if budget is not None or method not in READS:
                 self._pace.ended(installation, method, budget, self._clock())
@@ -271,12 +275,12 @@ class _Suspended(DeliveryFailed):
     """The installation has been suspended, until somebody there thinks better of it."""
 
 
-def _unanswered(method: str, path: str, failed: Exception) -> DeliveryFailed:
+def _unanswered(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
     """Where nobody knows whether a write arrived, it is looked for before it is tried again."""
     if isinstance(failed.__cause__, _NEVER_SENT):
         return Unreached(f"{method} {path} did not get through", retry_after=5)
     written = method not in READS
-    what = "timed out" if isinstance(failed, RequestTimeout) else "broke off"
+    what = "timed out" if timed_out else "broke off"
     return DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=written, late=written)
 
 

@@ -1,6 +1,7 @@
 """One run inside GitHub Actions: no server, no database, nothing that outlives it."""
 
 from app.runner.check_policy import check_policy
+from app.runner.report import report
 from app.runner.workflow import Unusable
 
-__all__ = ["Unusable", "check_policy"]
+__all__ = ["Unusable", "check_policy", "report"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from app.core.backtest import Past, backtest
 from app.core.policy import Policy
 from app.github import inbound
 from app.github.auth import PlainToken
@@ -18,8 +17,10 @@ from app.github.past import SINCE, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, read, shipped
 from app.ports import DeliveryFailed, Repository, Tracker
-from app.render.review import faulty, review
 from app.runner.workflow import Unusable, Workflow
+
+if TYPE_CHECKING:
+    from app.core.backtest import Past
 
 _TITLE = "Muster policy"
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
@@ -125,6 +126,10 @@ def _help(failed: DeliveryFailed) -> str:
 
 
 def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
+    # No other run compares policies, and it takes a while to load.
+    from app.core.backtest import backtest  # noqa: PLC0415
+    from app.render.review import faulty, review  # noqa: PLC0415
+
     faults = _faults(texts.new, texts.organisation)
     workflow.output("valid", "false" if faults else "true")
     workflow.output("faults", len(faults))

@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from app.core.effects import Help, Notice, Reply
+from app.core.metrics import figures
+from app.core.period import around
+from app.core.report import Report
+from app.core.severity import Severity
 from app.render import board, help_reply, notice, postmortem, reply
+from app.render.report import Edition, summary
 
 from .scenes import (
     FOOTER,
     LINKS,
     POLICY,
+    START,
+    WATCHED,
     Scene,
     answered,
     over,
@@ -76,6 +84,25 @@ def helped() -> str:
     return help_reply(Help(to="hubot"), scene.at(27)[0], scene.policy, FOOTER)
 
 
+def reported(*scenes: Scene, after: float = 10_000, unread: tuple[int, ...] = (), left_out: int = 0) -> str:
+    """The report of a week, made a week after it began, or so many minutes after the first incident."""
+    now = START + timedelta(minutes=after)
+    found = figures([scene.at(after)[0] for scene in scenes], WATCHED, now)
+    week = around("week", START.date(), "Europe/Berlin")
+    return summary(Edition("octo/shop", week, found, now, left_out, unread), WATCHED)
+
+
+def small() -> Scene:
+    report = Report(severity=Severity.SEV3, detected_at=START - timedelta(minutes=2))
+    return Scene("A picture | is missing", report, policy=WATCHED).said(90, "octocat", "ack").closed(1000, "mona")
+
+
+def late() -> Scene:
+    """Taken too late, told of too seldom, over and then not over."""
+    scene = watched().said(9, "hubot", "ack").said(70, "hubot", "update", "half of it").said(95, "hubot", "resolve")
+    return scene.closed(120, "mona").reopened(130, "mona").said(131, "octocat", "ack").closed(150, "mona").drafted(151)
+
+
 REFUSED = "You cannot acknowledge an incident that is resolved. From here you can: verify, close, reopen."
 
 TEXTS: dict[str, Callable[[], str]] = {
@@ -109,6 +136,9 @@ TEXTS: dict[str, Callable[[], str]] = {
     "ask": lambda: told(unsure(), 0, last),
     "reply": lambda: reply(Reply(to="hubot", text=REFUSED), FOOTER),
     "help": helped,
+    "report": lambda: reported(small(), late(), watched_and_taken().said(30, "hubot", "resolve").closed(95, "mona")),
+    "report-so-far": lambda: reported(small(), after=1100, unread=(4,), left_out=7),
+    "report-empty": reported,
     "postmortem": lambda: drafted("text"),
     "postmortem-pull": lambda: drafted("pull_body"),
     "postmortem-commit": lambda: drafted("commit_message"),

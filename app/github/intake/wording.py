@@ -10,7 +10,12 @@ import yaml
 from app.core.report import Exposure, Kind, Source
 from app.core.severity import Severity
 
-_TABLES: Final[dict[str, Any]] = yaml.safe_load(files("app.github").joinpath("data/wording.yml").read_text("utf-8"))
+# The loader in C reads the same, ten times as fast: every start reads this.
+_LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_TABLES: Final[dict[str, Any]] = yaml.load(
+    files("app.github").joinpath("data/wording.yml").read_text("utf-8"),
+    Loader=_LOADER,  # noqa: S506  both are the safe one
+)
 
 HEADINGS: Final[dict[str, str]] = {
     words: asked for asked, rows in _TABLES["headings"].items() for row in rows.values() for words in row

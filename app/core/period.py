@@ -1,0 +1,69 @@
+"""The weeks, months, quarters and years that reports are about, by the clocks of a zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo
+
+from app.core.calendar import instant
+
+Kind = Literal["week", "month", "quarter", "year"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_DAY = timedelta(days=1)
+_MONTHS: dict[Kind, int] = {"month": 1, "quarter": 3, "year": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The days from `first` to `last` in `zone`; weeks begin on Monday.  `name` sorts: `2026-W11`, `2026-03`, `2026-Q1`, `2026`."""
+
+    kind: Kind
+    name: str
+    first: date
+    last: date
+    zone: str
+
+    @property
+    def start(self) -> datetime:
+        """The instant at which it begins, UTC."""
+        return instant(datetime.combine(self.first, time()), self.zone)
+
+    @property
+    def end(self) -> datetime:
+        """The instant at which the next one begins, UTC."""
+        return instant(datetime.combine(self.last + _DAY, time()), self.zone)
+
+
+def around(kind: Kind, day: date, zone: str) -> Period:
+    """The one that holds that day.  Raises ValueError for a day at the very ends of the calendar."""
+    try:
+        if kind == "week":
+            first = day - timedelta(days=day.weekday())
+            year, week, _ = day.isocalendar()
+            return _checked(Period(kind, f"{year}-W{week:02}", first, first + 6 * _DAY, zone))
+        months = _MONTHS[kind]
+        first = date(day.year, (day.month - 1) // months * months + 1, 1)
+        # 31 days after the first of a month are in the next one, and 62 in the one after it.
+        following = first
+        for _ in range(months):
+            following = (following + 31 * _DAY).replace(day=1)
+        number = (first.month - 1) // months + 1
+        name = {"month": f"{day.year}-{number:02}", "quarter": f"{day.year}-Q{number}", "year": f"{day.year}"}[kind]
+        return _checked(Period(kind, name, first, following - _DAY, zone))
+    except OverflowError:
+        raise ValueError(f"{day} is not in a {kind} that the calendar holds") from None
+
+
+def before(kind: Kind, now: datetime, zone: str) -> Period:
+    """The last one that was over at `now`."""
+    here = around(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
+    return around(kind, here.first - _DAY, zone)
+
+
+def _checked(period: Period) -> Period:
+    """The same, whose ends are instants.  Raises OverflowError."""
+    assert period.start < period.end
+    return period

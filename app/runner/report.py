@@ -1,0 +1,258 @@
+"""The incidents that were closed in a week, month, quarter or year, for teams that run no server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from app.core.incident import Incident
+from app.core.metrics import figures
+from app.core.period import KINDS, Period, around, before
+from app.core.policy import BUSINESS, Policy
+from app.github import inbound
+from app.github.auth import PlainToken
+from app.github.client import Client
+from app.github.past import MOST, lived, rights_of_today
+from app.github.tracker import GitHubTracker, moment
+from app.policy_file import DEFAULT, PATH, PROFILES, PolicyFaults, read, shipped
+from app.policy_file.reader import ORG, Reading
+from app.ports import DeliveryFailed, Gone, Repository, Tracker
+from app.render.report import Edition, as_json, headline, summary
+from app.runner.workflow import Workflow
+from app.text import visible
+
+_T = TypeVar("_T")
+
+_TITLE = "Muster report"
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+"""What comes of an issue that is not what it should be: the others are reported all the same."""
+_PROGRESS = 25
+"""After so many incidents the log says how far it is: each takes about a second of GitHub's."""
+_TRIES = 3
+_PATIENCE = 20.0
+"""Seconds that a call is waited for between two tries; who asks for more quiet than that ends the run."""
+
+
+class _Stopped(Exception):
+    """No report can be made; it has been said why."""
+
+    def __init__(self, code: int = 1) -> None:
+        super().__init__()
+        self.code = code
+
+
+@dataclass
+class _Read:
+    """What could be read: the incidents, the numbers of those that could not be, and how many beyond MOST were not asked for."""
+
+    incidents: list[Incident]
+    unread: list[int]
+    left_out: int = 0
+
+
+def report(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None = None,
+    *,
+    wait: Callable[[float], None] = time.sleep,
+    as_lines: bool = False,
+) -> int:
+    """Report the incidents that were closed in a period; 1 when they could not all be asked for, 2 for a period that is none.
+
+    MUSTER_PERIOD is `week` where nothing is said, MUSTER_AT a day in the wanted one, without it the last that is over.
+    `as_lines` prints the JSON to the log too.  `tell` writes a line to it, `wait` passes the time between two tries.
+    Raises Unusable outside a workflow.
+    """
+    workflow = Workflow(environment, tell)
+    repository = _repository(workflow)
+    client = Client(workflow.api_url, PlainToken(workflow.token), clock, transport, wait=wait)
+    try:
+        return _Run(workflow, GitHubTracker(client, repository), repository, clock(), wait).report(as_lines)
+    except _Stopped as stopped:
+        return stopped.code
+    finally:
+        client.close()
+
+
+def _repository(workflow: Workflow) -> Repository:
+    return workflow.repository(workflow.payload())
+
+
+@dataclass(frozen=True)
+class _Run:
+    workflow: Workflow
+    tracker: Tracker
+    repository: Repository
+    now: datetime
+    wait: Callable[[float], None]
+
+    def report(self, as_lines: bool) -> int:
+        # Wrong usage costs no call.
+        kind, day = self._asked()
+        policy = self._policy()
+        period = self._period(kind, day, policy)
+        found = self._closed_in(period, policy)
+        edition = Edition(
+            repository=self.repository.name,
+            period=period,
+            figures=figures(found.incidents, policy, self.now),
+            made_at=self.now,
+            left_out=found.left_out,
+            unread=tuple(found.unread),
+        )
+        self._say(edition, policy, as_lines)
+        return 0
+
+    def _asked(self) -> tuple[str, date | None]:
+        """The kind of period, and a day in it; None: the last one that is over."""
+        environment = self.workflow.environment
+        kind = environment.get("MUSTER_PERIOD", "").strip().lower() or "week"
+        if kind not in KINDS:
+            raise self._wrong(f"MUSTER_PERIOD: '{visible(kind, 40)}' is none of {', '.join(KINDS)}.")
+        if not (at := environment.get("MUSTER_AT", "").strip()):
+            return kind, None
+        try:
+            return kind, date.fromisoformat(at)
+        except ValueError:
+            raise self._wrong(f"MUSTER_AT: '{visible(at, 40)}' is not a day, such as {self.now:%Y-%m-%d}.") from None
+
+    def _wrong(self, message: str) -> _Stopped:
+        self.workflow.say("error", message, title=_TITLE)
+        return _Stopped(2)
+
+    def _failed(self, what: str, failed: DeliveryFailed) -> _Stopped:
+        help_ = (
+            "Try again later."
+            if failed.retry_after is not None and self.workflow.token
+            else "The step needs GITHUB_TOKEN, and its job the permissions"
+            " contents: read, issues: read and pull-requests: read."
+        )
+        self.workflow.say("error", f"{what}, so there is no report. {failed}. {help_}", title=_TITLE)
+        return _Stopped()
+
+    def _policy(self) -> Policy:
+        """The policy in force; a file that cannot be obeyed ends the run, for by which one should it judge?"""
+        try:
+            own = self._patiently(lambda: self.tracker.policy("").text)
+            org = (
+                self._patiently(lambda: self.tracker.organisation_policy("").text) if _needs_organisation(own) else None
+            )
+        except DeliveryFailed as failed:
+            raise self._failed("The policy could not be read", failed) from None
+        try:
+            if own is not None:
+                return read(own, org=org)
+            return shipped(DEFAULT) if org is None else read(org)
+        except PolicyFaults as found:
+            for fault in found.faults:
+                spot: dict[str, str | int] = {"title": fault.where}
+                if own is not None:
+                    spot |= {"file": PATH, "line": fault.line, "col": fault.column}
+                self.workflow.say("error", f"{fault.found}, {fault.wanted}", **spot)
+            many = len(found.faults)
+            told = f"The policy has {many} fault{'s' if many > 1 else ''}, so nobody can say what was kept: no report."
+            self.workflow.say("error", told, title=_TITLE)
+            raise _Stopped from None
+
+    def _period(self, kind: str, day: date | None, policy: Policy) -> Period:
+        hours = policy.calendars.get(BUSINESS)
+        zone = hours.zone if hours else policy.zone
+        (known,) = (each for each in KINDS if each == kind)
+        try:
+            return before(known, self.now, zone) if day is None else around(known, day, zone)
+        except ValueError as problem:
+            raise self._wrong(f"MUSTER_AT: {problem}.") from None
+
+    def _closed_in(self, period: Period, policy: Policy) -> _Read:
+        """The incidents that were closed in that period and still are, the last ones first, MOST of them."""
+        label = policy.labels.incident
+        try:
+            rows = self._patiently(lambda: self.tracker.incidents_since(label, period.start))
+        except DeliveryFailed as failed:
+            raise self._failed("The incidents could not be listed", failed) from None
+        closed = sorted(_closed(rows, period), key=lambda row: row[0], reverse=True)
+        found, role = _Read([], [], max(len(closed) - MOST, 0)), rights_of_today(self.tracker)
+        if found.left_out:
+            told = f"{len(closed)} incidents were closed: only the last {MOST} of them are read."
+            self.workflow.say("warning", told, title=_TITLE)
+        for number, (_, issue) in enumerate(closed[:MOST], 1):
+            self._one(issue, found, partial(lived, self.tracker, issue, self.repository.name, policy, role, self.now))
+            if number % _PROGRESS == 0:
+                self.workflow.tell(f"{number} of {min(len(closed), MOST)} incidents read")
+        return found
+
+    def _one(self, issue: Mapping[str, Any], found: _Read, ask: Callable[[], Incident]) -> None:
+        number = int(issue["number"])
+        try:
+            incident = self._patiently(ask)
+            if incident.closed_at is None:
+                raise inbound.Unreadable("its history does not tell of its closing")
+        except Gone as gone:
+            why = str(gone)
+        except DeliveryFailed as failed:
+            raise self._failed(f"Issue {number} could not be read", failed) from None
+        except _UNREADABLE as problem:
+            why = f"{problem!r:.200}"
+        else:
+            found.incidents.append(incident)
+            return
+        found.unread.append(number)
+        self.workflow.say("warning", f"Issue {number} could not be read and is in no figure: {why}", title=_TITLE)
+
+    def _patiently(self, ask: Callable[[], _T]) -> _T:
+        """The answer, after another try or two where GitHub only stumbled.  Raises DeliveryFailed."""
+        for _ in range(_TRIES - 1):
+            try:
+                return ask()
+            except DeliveryFailed as failed:
+                if failed.retry_after is None or failed.retry_after > _PATIENCE or not self.workflow.token:
+                    raise
+                self.wait(failed.retry_after)
+        return ask()
+
+    def _say(self, edition: Edition, policy: Policy, as_lines: bool) -> None:
+        workflow, body = self.workflow, as_json(edition, policy)
+        workflow.summarize(summary(edition, policy))
+        workflow.output("incidents", edition.incidents)
+        percent = edition.figures.compliance.percent
+        workflow.output("compliance", "" if percent is None else f"{percent:g}")
+        if folder := workflow.environment.get("RUNNER_TEMP"):
+            path = Path(folder) / f"muster-report-{edition.period.name}.json"
+            path.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
+            workflow.output("json", str(path))
+        if as_lines:
+            workflow.tell(_harmless(json.dumps(body)))
+        workflow.say("notice", f"{headline(edition)}.", title=_TITLE)
+
+
+def _needs_organisation(own: str | None) -> bool:
+    """Whether the organisation's file counts: where there is no other one, and where that one builds on it."""
+    if own is None:
+        return True
+    with suppress(PolicyFaults):
+        return Reading(own, PATH).extends(DEFAULT, PROFILES) == ORG
+    return False
+
+
+def _closed(rows: list[Mapping[str, Any]], period: Period) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+    for row in rows:
+        if row.get("state") == "closed" and row.get("closed_at"):
+            at = moment(str(row["closed_at"]))
+            if period.start <= at < period.end:
+                yield at, row
+
+
+def _harmless(line: str) -> str:
+    """JSON in which no words begin a command of the runner: it begins with a brace, so only the old kind could."""
+    return line.replace("##[", "\\u0023#[")

@@ -1,0 +1,210 @@
+"""What runs of GitHub Actions cost: real processes of `python -m app run`, beside the pretend GitHub of this one.
+
+Prints; asserts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.demo.play import POLICY
+from app.sandbox import Limits, PretendGitHub
+from app.sandbox.world import Repository
+
+OPEN, DUE = 200, 5
+"""Incidents that a sweep finds open, and those of them in which something is to be done."""
+_TIMES = 5
+_RIGHTS = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
+_SEV1 = "### What is happening?\n\nThe checkout answers 502 to everybody.\n\n### Severity\n\nSEV1\n"
+_SEV3 = "### What is happening?\n\nA picture is missing.\n\n### Severity\n\nSEV3\n"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took: calls to GitHub's API, and seconds of user and system time, its start among them.
+
+    `written_to` is on how many issues it commented: what it was measured at.
+    """
+
+    calls: int
+    seconds: float
+    written_to: int = 1
+
+
+@dataclass
+class _Clock:
+    """The real time, or some time before it."""
+
+    behind: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) - self.behind
+
+
+@dataclass
+class Desk:
+    """A repository on the pretend GitHub, and a machine of GitHub's that runs for it."""
+
+    github: PretendGitHub
+    shop: Repository
+    clock: _Clock
+    folder: Path
+
+    def opens(self, title: str, body: str) -> int:
+        return self.github.person("jonas").opens(self.shop, title, body, ["incident"])
+
+    def runs(self, name: str, event: str, payload: Mapping[str, Any]) -> Cost:
+        """One run as a process of its own."""
+        mark, before = self.github.mark(), _children()
+        _muster([name], self._environment(event, payload), check=True)
+        calls, seconds = self.github.calls_since(mark), _children() - before
+        commented = {call.path for call in calls if call.method == "POST" and call.path.endswith("/comments")}
+        return Cost(len(calls), seconds, len(commented))
+
+    def triaged(self, number: int) -> None:
+        """What a run did when the issue was opened, in this process, for the clock may stand before now."""
+        from app.runner import triage  # noqa: PLC0415
+
+        # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
+        wire = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        code = triage(self._environment("issues", self.opened(number)), lambda _: None, self.clock, wire)
+        assert code == 0, f"issue {number} was not looked after"
+
+    def opened(self, number: int) -> Mapping[str, Any]:
+        return {"action": "opened", "issue": self.github.shapes.issue_in_full(self.shop.issue(number))}
+
+    def _environment(self, event: str, payload: Mapping[str, Any]) -> dict[str, str]:
+        repository = {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
+        (self.folder / "event.json").write_text(json.dumps({"repository": repository, **payload}))
+        return {
+            "GITHUB_EVENT_NAME": event,
+            "GITHUB_EVENT_PATH": str(self.folder / "event.json"),
+            "GITHUB_REPOSITORY": "octo/shop",
+            "GITHUB_API_URL": self.github.api_url,
+            "GITHUB_TOKEN": self.github.run_token(self.shop, _RIGHTS),
+            "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
+            "GITHUB_OUTPUT": str(self.folder / "output"),
+        }
+
+
+def triage() -> Cost | None:
+    """A new incident; the least of several, each of an issue of its own.  None: there is no such command yet."""
+    if not _known("triage"):
+        return None
+    with _desk() as desk:
+        costs = []
+        for number in range(_TIMES + 1):  # the first one compiles, as an installation does
+            issue = desk.opens(f"[Incident]: number {number}", _SEV1)
+            costs.append(desk.runs("triage", "issues", desk.opened(issue)))
+        return Cost(max(cost.calls for cost in costs), min(cost.seconds for cost in costs[1:]), costs[-1].written_to)
+
+
+def sweep() -> Cost | None:
+    """A schedule over many open incidents, all looked after before.  None: there is no such command yet."""
+    if not _known("sweep"):
+        return None
+    with _desk() as desk:
+        # The last ones wait for an answer, and the next page is due; nothing happens to the others in their first hour.
+        for many, ago, body in ((OPEN - DUE, timedelta(minutes=30), _SEV3), (DUE, timedelta(minutes=8), _SEV1)):
+            for number in range(many):
+                desk.clock.behind = ago
+                issue = desk.opens(f"[Incident]: number {number}", body)
+                # GitHub tells times to the second: what a run writes is later than what it answers.
+                desk.clock.behind = ago - timedelta(seconds=2)
+                desk.triaged(issue)
+        desk.clock.behind = timedelta()
+        return desk.runs("sweep", "schedule", {"schedule": "*/5 * * * *"})
+
+
+def import_seconds() -> float:
+    """Seconds of processor time that a fresh Python takes to load the runner; the best of seven."""
+    with tempfile.TemporaryDirectory(prefix="muster-bench-") as compiled:
+        return min(_loading(compiled, "import app.runner") for _ in range(8))
+
+
+def _loading(compiled: str, code: str) -> float:
+    before = _children()
+    subprocess.run([sys.executable, "-c", code], check=True, env=_kept({}, compiled))
+    return _children() - before
+
+
+@contextmanager
+def _desk() -> Iterator[Desk]:
+    clock = _Clock()
+    with (
+        tempfile.TemporaryDirectory(prefix="muster-bench-") as folder,
+        PretendGitHub(clock, limits=Limits(per_hour=10**9)) as github,
+    ):
+        github.hooks.hold()
+        shop = github.add_repository("octo/shop", files={".github/incidents.yml": POLICY}, install=False)
+        for login in ("mona", "kai", "ada", "grace"):
+            github.add_person(login)
+            shop.permit(login, "write")
+        github.add_person("jonas")
+        yield Desk(github, shop, clock, Path(folder))
+
+
+def _known(name: str) -> bool:
+    return _muster([name, "--help"], {}, check=False).returncode == 0
+
+
+def _muster(words: list[str], environment: Mapping[str, str], *, check: bool) -> subprocess.CompletedProcess[bytes]:
+    folder = str(Path(environment["GITHUB_EVENT_PATH"]).parent / "compiled") if environment else ""
+    return subprocess.run(
+        [sys.executable, "-m", "app", "run", *words], check=check, capture_output=True, env=_kept(environment, folder)
+    )
+
+
+def _kept(environment: Mapping[str, str], compiled: str) -> dict[str, str]:
+    """What a process of ours is given: little of what this one has, and a place for what it compiles."""
+    own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
+    return {**own, **environment} | ({"PYTHONPYCACHEPREFIX": compiled} if compiled else {})
+
+
+def _children() -> float:
+    """Processor time of the processes that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def rows(row: Callable[[str, str, str], None]) -> None:
+    """Measure, and tell each figure."""
+    row("import of the runner", "at most 0.7 s", f"{import_seconds():.2f} s of processor time")
+    found = triage()
+    row("run triage, a new incident: API calls", "at most 8", _calls(found, 1))
+    shown = _NOT_YET if found is None else f"{found.seconds:.1f} s"
+    row("run triage, a new incident: processor time, its start among it", "at most 2 s", shown)
+    row(f"run sweep, {OPEN} open incidents, {DUE} due: API calls", "at most 60", _calls(sweep(), DUE))
+
+
+_NOT_YET = "not there yet"
+
+
+def _calls(found: Cost | None, due: int) -> str:
+    if found is None:
+        return _NOT_YET
+    return (
+        str(found.calls) if found.written_to == due else f"{found.calls}, but it wrote to {found.written_to} of {due}"
+    )
+
+
+def main() -> None:
+    rows(lambda what, asked, measured: print(f"{what}: {measured} ({asked})"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""How long things took, and what was kept of what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from statistics import mean, median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.events import PostmortemMerged
+from app.core.incident import Incident
+from app.core.metrics import Figures, Promise, Tally, Written, durations, figures, measure, spread
+from app.core.policy import Audience, Duration, Policy
+from app.core.report import Kind, Report
+from app.core.severity import Severity
+from tests.render.scenes import POLICY, REPORT, START, Scene, over, restored, watched
+
+ACKNOWLEDGE, RESPOND, UPDATE, RESOLVE = (Promise(name) for name in ("acknowledge", "respond", "update", "resolve"))
+
+
+def judged(scene: Scene, after: float) -> dict[Promise, bool]:
+    incident, now = scene.at(after)
+    return dict(measure(incident, scene.policy, now).judged)
+
+
+def written(scene: Scene, after: float) -> Written | None:
+    incident, now = scene.at(after)
+    return measure(incident, scene.policy, now).postmortem
+
+
+def minutes(n: float) -> timedelta:
+    return timedelta(minutes=n)
+
+
+def in_time() -> Scene:
+    return Scene().said(3, "hubot", "ack").said(15, "hubot", "update", "on it").said(25, "hubot", "resolve", "done")
+
+
+def test_times_count_from_what_the_report_says() -> None:
+    report = replace(REPORT, started_at=START - minutes(20), detected_at=START - minutes(5))
+    scene = Scene(report=report).said(3, "hubot", "ack").said(8, "hubot", "status", "mitigated").closed(30, "mona")
+    took = durations(scene.at(40)[0])
+    assert (took.to_detect, took.to_acknowledge, took.to_respond) == (minutes(15), minutes(8), minutes(8))
+    assert (took.to_mitigate, took.to_resolve) == (minutes(28), minutes(50))
+
+
+def test_what_nobody_told_has_no_time() -> None:
+    took = durations(Scene(report=Report(severity=Severity.SEV3)).at(10)[0])
+    assert {took.to_detect, took.to_acknowledge, took.to_respond, took.to_mitigate, took.to_resolve} == {None}
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
+def test_a_spread_is_what_the_books_say(seconds: list[int]) -> None:
+    times = [timedelta(seconds=each) for each in seconds]
+    found = spread([None, *times, None])
+    assert found is not None
+    assert found.count == len(times)
+    assert found.median.total_seconds() == pytest.approx(median(seconds), abs=1e-5)
+    assert found.mean.total_seconds() == pytest.approx(mean(seconds), abs=1e-5)
+    assert found.p90 in times
+    assert sum(each <= found.p90 for each in times) * 10 >= len(times) * 9
+    assert sum(each < found.p90 for each in times) * 10 < len(times) * 9, "a shorter one would do"
+
+
+def test_a_spread_of_nothing_is_none() -> None:
+    assert spread([None, None]) is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "missed", "percent"), [(0, 0, None), (3, 0, 100.0), (0, 2, 0.0), (2, 1, 66.6), (1999, 1, 99.9)]
+)
+def test_only_all_of_them_are_a_hundred_per_cent(kept: int, missed: int, percent: float | None) -> None:
+    assert Tally(kept, missed).percent == percent
+
+
+def test_an_incident_that_went_well_kept_everything() -> None:
+    assert judged(in_time().closed(30, "mona"), 40) == {ACKNOWLEDGE: True, RESPOND: True, UPDATE: True, RESOLVE: True}
+
+
+def test_each_deadline_is_judged_apart() -> None:
+    late = Scene().said(12, "hubot", "ack").said(40, "hubot", "resolve", "done").closed(50, "mona")
+    assert judged(late, 60) == {ACKNOWLEDGE: False, RESPOND: True, UPDATE: False, RESOLVE: True}
+
+
+def test_nobody_answered_at_all() -> None:
+    assert judged(Scene().closed(300, "mona"), 310) == {ACKNOWLEDGE: False, RESPOND: False, RESOLVE: False}
+
+
+def test_a_page_that_nobody_answered_stays_missed_when_the_next_was_answered() -> None:
+    scene = Scene().said(12, "hubot", "ack").said(20, "hubot", "resolve", "done").closed(21, "mona")
+    again = scene.reopened(60, "mona").said(61, "hubot", "ack").said(70, "hubot", "resolve", "now").closed(71, "mona")
+    assert judged(again, 80)[ACKNOWLEDGE] is False
+
+
+def test_a_deadline_that_a_grade_moved_counts_as_it_stands() -> None:
+    scene = Scene().said(3, "hubot", "ack").said(250, "hubot", "severity", "sev2 less than it seemed")
+    lowered = scene.said(260, "hubot", "resolve", "done").closed(261, "mona")
+    assert judged(lowered, 270)[RESOLVE] is True
+    assert judged(Scene().said(3, "hubot", "ack").closed(260, "mona"), 270)[RESOLVE] is False
+
+
+def test_audiences_and_laws_are_judged_by_their_names() -> None:
+    found = judged(watched().said(2, "hubot", "ack").said(4, "hubot", "update", "on it").closed(20, "mona"), 30)
+    told = {promise: kept for promise, kept in found.items() if promise.about}
+    assert told
+    assert all(told.values())
+    silent = judged(watched().said(2, "hubot", "ack").closed(500, "mona"), 510)
+    assert not any(kept for promise, kept in silent.items() if promise.clock == "audience")
+    assert list(found) == sorted(found, key=lambda each: list(silent).index(each)), "in the order of the shelf"
+
+
+def test_a_first_word_that_is_owed_at_once_is_late_when_a_page_would_be() -> None:
+    page = Promise("audience", "status page")
+    assert judged(watched().said(4, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is True
+    assert judged(watched().said(6, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is False
+    assert judged(watched().closed(4, "mona"), 30)[page] is True, "it was over before anybody had to hear of it"
+
+
+def test_a_severity_that_owes_an_audience_nothing_is_not_judged_by_it() -> None:
+    policy = replace(POLICY, audiences={"board": Audience(updates={Severity.SEV2: Duration(seconds=600)})})
+    assert Promise("audience", "board") not in judged(Scene(policy=policy).closed(30, "mona"), 40)
+
+
+def test_what_became_of_the_postmortem() -> None:
+    assert written(Scene(report=Report(severity=Severity.SEV3)).closed(30, "mona"), 40) is None
+    hours = 60
+    assert written(over(), 125) is Written.DUE
+    assert written(over(), 95 + 48 * hours) is Written.DUE
+    assert written(over(), 96 + 48 * hours) is Written.OVERDUE
+
+    def merged(after: float) -> Scene:
+        return over().happened(after, PostmortemMerged(by="mona", key="pull/13/merged", pull=13))
+
+    assert written(merged(24 * hours), 25 * hours) is Written.DONE
+    assert written(merged(72 * hours), 73 * hours) is Written.LATE
+
+
+def many() -> tuple[list[Incident], Policy]:
+    scenes = [
+        Scene("quick").said(3, "hubot", "ack").closed(10, "mona"),
+        Scene("slow").said(3, "hubot", "ack").closed(300, "mona"),
+        Scene("small", replace(REPORT, severity=Severity.SEV3, impact=None, urgency=None, kind=None)).closed(
+            5000, "mona"
+        ),
+        restored().closed(60, "mona"),
+        over(),
+    ]
+    return [scene.at(6000)[0] for scene in scenes], POLICY
+
+
+def counted() -> Figures:
+    incidents, policy = many()
+    return figures(incidents, policy, START + minutes(6000))
+
+
+def test_the_worst_comes_first() -> None:
+    found = counted()
+    order = [(one.incident.severity, -len(one.missed)) for one in found.measured]
+    assert order == sorted(order)
+    assert (found.measured[0].incident.title, found.measured[-1].incident.title) == ("slow", "small")
+
+
+def test_the_figures_are_the_sum_of_their_incidents() -> None:
+    found = counted()
+    assert found.severities == {Severity.SEV1: 4, Severity.SEV3: 1}
+    assert (found.kinds, list(found.kinds)[-1]) == ({Kind.OUTAGE: 4, None: 1}, None)
+    for promise, tally in found.clocks.items():
+        those = [one.judged[promise] for one in found.measured if promise in one.judged]
+        assert (tally.kept, tally.missed) == (sum(those), len(those) - sum(those))
+    assert found.compliance == Tally(
+        sum(each.kept for each in found.clocks.values()), sum(each.missed for each in found.clocks.values())
+    )
+    assert found.postmortems == {Written.OVERDUE: 4}
+    assert found.reopened == 0
+
+
+def test_goals_count_from_the_opening_and_resolving_has_one_for_the_worst_alone() -> None:
+    goals = counted().goals
+    assert goals["respond"] == Tally(4, 1)
+    assert goals["resolve"] == Tally(3, 1)
+
+
+def test_nothing_has_no_figures() -> None:
+    found = figures([], POLICY, START)
+    assert (found.measured, found.compliance.percent, found.severities, found.postmortems) == ((), None, {}, {})
+    assert set(found.times.values()) == {None}

@@ -157,7 +157,7 @@ def lane_of(name: str, payload: Json) -> Lane | None:
     if name == "pull_request":
         number = _pull(payload)["number"] if _proposes(payload) and _head(payload) else 0
         if payload.get("action") in _BECOMES:
-            number = _postmortem_of(payload, repository) or number
+            number = postmortem_of(payload, repository) or number
         return Lane(repository.id, number) if number else None
     return Lane(repository.id, 0) if changes_policy(name, payload) and _commit(payload.get("after")) else None
 
@@ -390,7 +390,7 @@ def pull_key(number: int, what: str) -> str:
     return f"pull/{number}/{what}"
 
 
-def _postmortem_of(payload: Json, repository: Repository) -> int | None:
+def postmortem_of(payload: Json, repository: Repository) -> int | None:
     """The issue whose postmortem a pull request of ours holds; a fork's branch of that name is not ours."""
     head = _pull(payload).get("head") or {}
     found = _BRANCH.fullmatch(str(head.get("ref") or ""))

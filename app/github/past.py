@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,7 +45,7 @@ def told(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) 
 
 
 def with_rights(
-    happened: Sequence[Happened], labels: Labels, role: Callable[[str, datetime], Role]
+    happened: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]
 ) -> Iterator[Happened]:
     """The same, with what each might do when they acted, which `role` tells by login and time."""
     for one in happened:

@@ -152,7 +152,7 @@ def lane_of(name: str, payload: Json) -> Lane | None:
     if repository is None:
         return None
     if name in ("issues", "issue_comment"):
-        issue = _issue(payload)
+        issue = issue_of(payload)
         return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
     if name == "pull_request":
         number = _pull(payload)["number"] if _proposes(payload) and _head(payload) else 0
@@ -298,7 +298,7 @@ def key(what: str, at: datetime) -> str:
 
 
 def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | None:
-    issue = _issue(payload)
+    issue = issue_of(payload)
     if issue.get("pull_request"):
         return None
     created = _when(issue.get("created_at"), received_at)
@@ -331,14 +331,14 @@ def _plain(action: str, by: str, changed: datetime, closed: datetime) -> Happene
 
 
 def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
-    issue = _issue(payload)
+    issue = issue_of(payload)
     repo = cleaned(str((payload.get("repository") or {}).get("full_name") or ""))
     by = login_of(payload.get("sender") if adopted else issue.get("user"))
     return Happened(at, opened(issue, repo, policy, at, by=by, adopted=adopted))
 
 
 def _labeled(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
-    issue, sender, label = _issue(payload), payload.get("sender"), _label(payload)
+    issue, sender, label = issue_of(payload), payload.get("sender"), _label(payload)
     at_opening = changed - created <= OPENING and login_of(sender) == login_of(issue.get("user"))
     if label == policy.labels.incident:
         return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
@@ -417,7 +417,7 @@ def _pull(payload: Json) -> Json:
     return _numbered(payload, "pull_request")
 
 
-def _issue(payload: Json) -> Json:
+def issue_of(payload: Json) -> Json:
     return _numbered(payload, "issue")
 
 

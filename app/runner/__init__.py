@@ -1,6 +1,8 @@
 """One run inside GitHub Actions: no server, no database, nothing that outlives it."""
 
 from app.runner.check_policy import check_policy
+from app.runner.sweep import sweep
+from app.runner.triage import postmortem, triage
 from app.runner.workflow import Unusable
 
-__all__ = ["Unusable", "check_policy"]
+__all__ = ["Unusable", "check_policy", "postmortem", "sweep", "triage"]

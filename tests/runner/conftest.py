@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,8 +15,11 @@ from app.github.manifest import EVENTS, PERMISSIONS
 from app.runner import check_policy
 from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
+from tests.runner.actions import Actions
 from tests.shell.night import POLICY, SEV1, HandClock, Wire
 
+Command = Callable[[Mapping[str, str], Callable[[str], None], HandClock, Wire], int]
+"""What a step runs, but for the way in which it passes the time."""
 READ = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
 FILE = ".github/incidents.yml"
 
@@ -45,9 +48,7 @@ class Runner:
 
     def token(self) -> str:
         """The token of a run, with the rights that its job asks for."""
-        assert self.shop.installation is not None
-        found = self.github.auth.issue(self.shop.installation, frozenset({self.shop.id}), self.rights)
-        return found.token
+        return self.github.run_token(self.shop, self.rights)
 
     def environment(self, event: str, payload: Any) -> dict[str, str]:
         (self.folder / "event.json").write_text(json.dumps({"repository": self.repository, **payload}))
@@ -65,7 +66,7 @@ class Runner:
     def repository(self) -> dict[str, Any]:
         return {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
 
-    def run(self, event: str, payload: Any, **changed: str) -> Run:
+    def run(self, event: str, payload: Any, command: Command = check_policy, **changed: str) -> Run:
         """One run; `changed` are further names of its environment."""
         for name in ("summary.md", "output"):
             (self.folder / name).unlink(missing_ok=True)
@@ -73,7 +74,7 @@ class Runner:
         wire, mark = self.wire(), self.github.mark()
         try:
             environment = self.environment(event, payload) | changed
-            code = check_policy(environment, log.append, self.clock, wire)
+            code = command(environment, log.append, self.clock, wire)
         finally:
             wire.end()
         self.calls = len(self.github.calls_since(mark))
@@ -121,6 +122,11 @@ class Runner:
 @cache
 def registered() -> AppRegistration:
     return AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+
+
+@pytest.fixture
+def actions(runner: Runner) -> Actions:
+    return Actions(runner)
 
 
 @pytest.fixture

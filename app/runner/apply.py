@@ -36,6 +36,7 @@ from app.github.inbound import Happened, pull_key
 from app.github.memory import AsShown
 from app.ports import Gone, NewFile, Pull
 from app.render import board, help_reply, notice, postmortem, reply
+from app.render.facts import held_back
 from app.runner.gather import Known, folded
 from app.runner.policy import InForce
 from app.runner.run import Run
@@ -220,10 +221,7 @@ class _Work:
         shown = AsShown(now, min(due, default=None), self.force.version, held is not None)
         concerns = [self.force.concern] if self.force.concern else []
         if held is not None:
-            concerns.append(
-                f"This issue has had many comments, so further ones are held back until {held:%H:%M} UTC and said"
-                " together then. This board stays up to date."
-            )
+            concerns.append(held_back(held))
         return board(
             self.incident,
             self.policy,

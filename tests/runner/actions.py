@@ -7,10 +7,11 @@ says so.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from app.github.marker import Signer
+from app.github.memory import recalled
 from app.github.tracker import comment_from
 from app.ports import Lane
 from app.runner import postmortem, sweep, triage
@@ -85,12 +86,21 @@ class Actions:
         self.clock.at += timedelta(seconds=seconds)
         return runs + self.settle()
 
-    def passes(self, *, every: int = 1, **time: float) -> None:
-        """Time goes by, with a sweep every so many minutes."""
+    def passes(self, **time: float) -> None:
+        """Time goes by, with a sweep every minute; those that would find nothing due are left out."""
         end = self.clock.at + timedelta(**time)
         while self.clock.at < end:
-            self.clock.at = min(end, self.clock.at + timedelta(minutes=every))
-            self.sweep()
+            self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
+            if any(due is not None and due <= self.clock.at for due in self.due()):
+                self.sweep()
+
+    def due(self) -> list[datetime | None]:
+        """When the next alarm of each incident rings, as its board says."""
+        found = []
+        for number in self.shop.issues:
+            memories = [memory for content in self._ours(number) if (memory := recalled(content))]
+            found += [memory.next for memory in memories]
+        return found
 
     def opens(self, body: str, title: str = "Checkout is down") -> int:
         """The stranger files a report."""
@@ -116,10 +126,13 @@ class Actions:
 
     def said(self, number: int) -> list[str]:
         """What our comments on that issue carry as said, each as often as it was."""
+        return sorted(key for content in self._ours(number) for key in content["keys"])
+
+    def _ours(self, number: int) -> list[dict[str, Any]]:
+        """What the markers of our comments on that issue say."""
         issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot=ACTIONS)
         shown = [comment_from(self.github.shapes.comment(issue, comment)) for comment in issue.comments]
-        found = [signer.read(Lane(self.shop.id, number), comment) or {} for comment in shown]
-        return sorted(key for content in found for key in content.get("keys", ()))
+        return [content for each in shown if (content := signer.read(Lane(self.shop.id, number), each))]
 
     def labels(self, number: int) -> set[str]:
         return set(self.shop.issue(number).labels)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -87,6 +89,12 @@ class Runner:
             dict(line.split("=", 1) for line in lines),
         )
 
+    def quietly(self, event: tuple[str, Any], command: Any, wire: Wire, rights: dict[str, str], naps: Any) -> int:
+        """One run among others at the same time, of which only its outcome is looked at."""
+        with TemporaryDirectory(dir=self.folder) as folder:
+            mine = replace(self, folder=Path(folder), rights=rights)
+            return int(command(mine.environment(*event), [].append, self.clock, wire, sleep=naps))
+
     def proposes(self, text: str | None, branch: str = "other") -> dict[str, Any]:
         """Ada opens a pull request with that file: the payload of its event."""
         ada = self.github.person("ada")
@@ -129,8 +137,9 @@ def actions(runner: Runner) -> Actions:
     return Actions(runner)
 
 
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
+@contextmanager
+def running(folder: Path) -> Iterator[Runner]:
+    """A runner at the time, and with the people, of the shell's nights."""
     clock = HandClock.tonight()
     with PretendGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace", "stranger"):
@@ -138,4 +147,10 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
         shop = github.add_repository("octo/shop", files={FILE: POLICY, "README.md": "# shop\n"})
         for login in ("mona", "hubot", "ada", "grace"):
             shop.permit(login, "write")
-        yield Runner(github, shop, clock, tmp_path)
+        yield Runner(github, shop, clock, folder)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    with running(tmp_path) as found:
+        yield found

@@ -284,6 +284,16 @@ def said(comment: Json) -> Said | None:
     )
 
 
+def before(name: str, payload: Json) -> Happened | None:
+    """What a comment commanded until it was edited or deleted, which the payload alone tells; None: nothing."""
+    comment, action = payload.get("comment"), payload.get("action")
+    if name != "issue_comment" or not isinstance(comment, dict) or action not in ("edited", "deleted"):
+        return None
+    body = ((payload.get("changes") or {}).get("body") or {}).get("from") if action == "edited" else comment.get("body")
+    event = said({**comment, "body": str(body or "")})
+    return Happened(moment(str(comment.get("created_at"))), event) if event else None
+
+
 def login_of(user: Json | None) -> str:
     return cleaned(str((user or {}).get("login") or "ghost"))
 

@@ -7,23 +7,28 @@ the one that was graded; and it has never heard of our incident ids.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from app.core.events import Edited, Opened, Role
+from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Authority, Ground, Incident
 from app.core.report import Report
 from app.github.inbound import Happened
 from app.ports import Comment
 
 BOARD = "board"
+_ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
 _GROUNDS = TypeAdapter(tuple[Ground, ...])
 _AUTHORITIES = TypeAdapter(tuple[Authority, ...])
-_AS_SHOWN = TypeAdapter(dict[str, datetime | None])
+_TIMES = TypeAdapter(dict[str, datetime | None])
+_KEPT = TypeAdapter(tuple[tuple[datetime, Said], ...])
+_MOST_KEPT = 40
+"""So many comments that were changed afterwards are kept as they were: the board is a comment, too."""
 Marked = tuple[Comment, Mapping[str, Any]]
 """A comment of ours, and what its marker says."""
 
@@ -34,7 +39,8 @@ class Memory:
 
     The rest is there for those who have no database.  `at` is when the board was last written, which was the end of what
     was to be done by then; `held`: but for notices that had to wait.  `next` is when its next alarm falls due, by the
-    policy `policy`.
+    policy `policy`.  `heard` are the comments whose commands were taken in, and `kept` the commands of those that were
+    edited or deleted afterwards.
     """
 
     id: str
@@ -45,6 +51,8 @@ class Memory:
     next: datetime | None = None
     policy: str = ""
     held: bool = False
+    heard: frozenset[int] = frozenset()
+    kept: tuple[tuple[datetime, Said], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,14 @@ class AsShown:
     next: datetime | None
     policy: str
     held: bool = False
+    heard: frozenset[int] = frozenset()
+    kept: tuple[tuple[datetime, Said], ...] = ()
 
     def content(self) -> dict[str, Any]:
-        times: dict[str, Any] = json.loads(_AS_SHOWN.dump_json({"at": self.at, "next": self.next}))
-        return {**times, "policy": self.policy, **({"held": True} if self.held else {})}
+        times: dict[str, Any] = json.loads(_TIMES.dump_json({"at": self.at, "next": self.next}))
+        kept = json.loads(_KEPT.dump_json(self.kept[-_MOST_KEPT:]))
+        told = {"policy": self.policy, "held": self.held, "heard": sorted(self.heard), "kept": kept}
+        return times | {name: value for name, value in told.items() if value}
 
 
 def content(incident: Incident) -> dict[str, Any]:
@@ -80,11 +92,24 @@ def recalled(found: Mapping[str, Any]) -> Memory | None:
         grounds = _GROUNDS.validate_python(found["grounds"])
         authorities = _AUTHORITIES.validate_python(found["authorities"])
         opened_with = frozenset(map(str, found["opened_with"]))
-        times = _AS_SHOWN.validate_python({name: found.get(name) for name in ("at", "next")})
-    except (KeyError, TypeError, ValidationError):
+        times = _TIMES.validate_python({name: found.get(name) for name in ("at", "next")})
+        heard, kept = frozenset(map(int, found.get("heard", ()))), _KEPT.validate_python(found.get("kept", ()))
+    except (KeyError, TypeError, ValueError):
         return None
     policy, held = str(found.get("policy", "")), found.get("held") is True
-    return Memory(str(found.get("id", "")), grounds, authorities, opened_with, **times, policy=policy, held=held)
+    named = str(found.get("id", ""))
+    return Memory(
+        named if _ID.fullmatch(named) else "",
+        grounds,
+        authorities,
+        opened_with,
+        times["at"],
+        times["next"],
+        policy,
+        held,
+        heard,
+        kept,
+    )
 
 
 def board_of(ours: Sequence[Marked]) -> tuple[Comment | None, Memory | None]:

@@ -25,7 +25,7 @@ from app.core.effects import (
     Remind,
     Reply,
 )
-from app.core.events import PostmortemOpened
+from app.core.events import PostmortemOpened, Said
 from app.core.labels import managed, wanted
 from app.core.rota import people_of
 from app.core.rules import rules
@@ -125,7 +125,8 @@ class _Work:
                 self.done.assigned.append(effect.login)
             elif isinstance(effect, React):
                 there = comments.get(effect.comment)  # None: it is so new that the timeline does not show it
-                if there is None or not there.reactions:
+                heard = self.known.memory.heard if self.known.memory else frozenset[int]()
+                if not there.reactions if there is not None else effect.comment not in heard:
                     self._react(effect)
             elif isinstance(effect, Reply | Help) and effect.key not in self.links:
                 self._reply(effect)
@@ -216,9 +217,18 @@ class _Work:
         self.done.board = "posted"
 
     def _board(self, now: datetime) -> str:
-        held = self.done.held_until
+        held, kept = self.done.held_until, {one.event.key for one in self.known.kept}
         due = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + ([held] if held else [])
-        shown = AsShown(now, min(due, default=None), self.force.version, held is not None)
+        shown = AsShown(
+            now,
+            min(due, default=None),
+            self.force.version,
+            held is not None,
+            frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said)),
+            tuple(
+                (one.at, one.event) for one in self.known.log if one.event.key in kept and isinstance(one.event, Said)
+            ),
+        )
         concerns = [self.force.concern] if self.force.concern else []
         if held is not None:
             concerns.append(held_back(held))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.decide import Decision
-from app.core.events import Edited, Opened, Role
+from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Incident
 from app.core.replay import replay
 from app.github.history import assigned, edit_of, history, known, pull_events
@@ -31,7 +31,8 @@ class Known:
     """One issue as GitHub tells it, and what it comes to.
 
     `comments` are all of them, `ours` those that carry a marker of ours; `board` and `memory` are None where there is no
-    board.  `log` is what happened, with what each might do then; `decision` the incident by it, and all that was to be done
+    board.  `log` is what happened, with what each might do then, `kept` the part of it that GitHub does not tell any more:
+    the commands of comments that were changed afterwards; `decision` the incident by it, and all that was to be done
     up to `until`.
     """
 
@@ -43,6 +44,7 @@ class Known:
     memory: Memory | None
     pull: Pull | None
     log: tuple[Happened, ...]
+    kept: tuple[Happened, ...]
     decision: Decision
     until: datetime
 
@@ -74,12 +76,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the run was told: the issue as it was shown then, and what had happened."""
+    """What the run was told: the issue as it was shown then, and what had happened.
+
+    `before` is what a comment said until it was edited or deleted.  `newest`: the issue is as it stands now, for it was
+    asked for in this run.
+    """
 
     issue: Json | None = None
     happened: tuple[Happened, ...] = ()
+    before: Happened | None = None
     newest: bool = False
-    """Whether the issue is as it stands now: it was asked for in this run."""
 
 
 @dataclass
@@ -96,7 +102,7 @@ class Reading:
 def read(run: Run, number: int) -> Reading:
     """The timeline of that issue: one call for each hundred rows.  Raises DeliveryFailed, and Gone."""
     rows = run.tracker.timeline(number)
-    spoken = (row for row in rows if row.get("event") == "commented")
+    spoken = (row for row in rows if _spoken(row))
     comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in spoken)
     signed = ((comment, run.signer.read(run.lane(number), comment)) for comment in comments)
     ours = tuple((comment, found) for comment, found in signed if found is not None)
@@ -108,9 +114,10 @@ def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) 
     """That incident.  Raises DeliveryFailed, and Gone when it is out of reach."""
     issue = _issue(run, number, reading, news)
     policy, memory = force.policy, reading.memory
-    happened = [*recollected(history(issue, reading.rows, run.repository.name, policy), memory)]
-    if memory is None:
-        happened = [_named(one, number) for one in happened]
+    kept = _kept(reading, news)
+    rows = [row for row in reading.rows if not _changed(row, memory, kept)]
+    told = (_named(one, number) for one in history(issue, rows, run.repository.name, policy))
+    happened = [*recollected(told, memory), *kept.values()]
     seen = [(one.at, one.event) for one in happened]
     happened += [one for one in news.happened if not isinstance(one.event, Opened) and not known(one, seen)]
 
@@ -142,9 +149,41 @@ def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) 
         memory,
         pull,
         tuple(log),
+        tuple(kept.values()),
         decision,
         until,
     )
+
+
+def _kept(reading: Reading, news: News) -> dict[int, Happened]:
+    """The commands of comments that say something else by now, or nothing, as they were given, by comment.
+
+    What a comment said before it was edited counts where we had heard it: only a new comment commands (M27).
+    """
+    memory, unedited = reading.memory, {row["id"] for row in reading.rows if _spoken(row) and not _edited(row)}
+    kept = {said.comment: Happened(at, said) for at, said in (memory.kept if memory else ())}
+    for one in news.happened:
+        if isinstance(one.event, Said) and one.event.comment not in unedited:
+            kept.setdefault(one.event.comment, one)
+    heard, said = memory.heard if memory else frozenset[int](), news.before.event if news.before else None
+    if news.before is not None and isinstance(said, Said) and said.comment in heard:
+        kept.setdefault(said.comment, news.before)
+    return kept
+
+
+def _changed(row: Json, memory: Memory | None, kept: Mapping[int, Happened]) -> bool:
+    """Whether a comment says by now what it did not when we heard it, or what we never heard."""
+    if not _spoken(row) or not _edited(row):
+        return False
+    return row["id"] in kept or memory is None or row["id"] not in memory.heard
+
+
+def _spoken(row: Json) -> bool:
+    return row.get("event") == "commented"
+
+
+def _edited(row: Json) -> bool:
+    return row.get("updated_at") not in (None, row.get("created_at"))
 
 
 def folded(log: Sequence[Happened], force: InForce, now: datetime) -> tuple[Decision, datetime]:

@@ -127,7 +127,7 @@ def errand_of(run: Run, name: str, payload: Json, force: InForce, *, opens: bool
         return Left("A comment on a pull request concerns no incident.")
     happened = inbound.read(name, payload, force.policy, run.clock())
     news = (happened,) if isinstance(happened, Happened) else ()
-    return _errand(int(issue["number"]), News(issue, news), force, opens=opens)
+    return _errand(int(issue["number"]), News(issue, news, inbound.before(name, payload)), force, opens=opens)
 
 
 def _errand(number: int, news: News, force: InForce, *, opens: bool) -> Errand | Left:

@@ -27,6 +27,7 @@ from app.runner.presence import of_app
 from app.runner.run import TITLE, Run, persistent, run_of
 from app.runner.summary import Swept, of_sweep
 from app.runner.triage import left_alone
+from app.runner.workflow import Workflow
 
 _PAGES = 20
 """So many pages of the repository's comments, the last edited first, are searched for boards."""
@@ -67,7 +68,7 @@ def sweep(
             except DeliveryFailed as failed:
                 return run.failed(failed)
     except DeliveryFailed as failed:
-        tell(f"::error title={TITLE}::{failed}")
+        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
         return 1
 
 

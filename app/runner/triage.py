@@ -15,6 +15,7 @@ from app.runner.one import Left, Looked, errand_of, look_after
 from app.runner.policy import InForce
 from app.runner.run import TITLE, Run, persistent, run_of
 from app.runner.summary import nothing, of_incident
+from app.runner.workflow import Workflow
 
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 
@@ -61,7 +62,7 @@ def _of_event(
             except DeliveryFailed as failed:
                 return run.failed(failed)
     except DeliveryFailed as failed:
-        tell(f"::error title={TITLE}::{failed}")
+        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
         return 1
 
 

@@ -102,7 +102,8 @@ class Workflow:
 
     def output(self, name: str, value: str | int) -> None:
         """Something of ours for later steps, on one line."""
-        self._append("GITHUB_OUTPUT", f"{name}={value}\n")
+        line = " ".join(str(value).split())  # a second line would be an output of its own
+        self._append("GITHUB_OUTPUT", f"{name}={line}\n")
 
     def _append(self, name: str, text: str) -> None:
         if path := self.environment.get(name):

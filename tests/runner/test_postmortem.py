@@ -44,6 +44,17 @@ def test_a_token_of_its_own_opens_it_in_somebody_elses_name(actions: Actions) ->
     assert {comment.login for comment in actions.shop.issue(number).comments} == {"mona", "github-actions[bot]"}
 
 
+def test_on_a_locked_issue_nothing_is_said_but_the_postmortem_is_opened(actions: Actions) -> None:
+    number, event = closed(actions)
+    actions.triage(*event)
+    board = actions.board(number)
+    actions.github.person("ada").locks(actions.shop, number)
+    done = actions.postmortem(*event)
+    assert (done.code, len(actions.shop.pulls)) == (0, 1)
+    assert actions.board(number) == board
+    assert actions.shop.issue(number).reactions == []
+
+
 def test_without_the_permission_nothing_is_half_done(actions: Actions) -> None:
     number, event = closed(actions)
     actions.triage(*event)

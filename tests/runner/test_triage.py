@@ -218,6 +218,44 @@ def test_an_issue_that_is_gone_or_locked_is_left_alone(actions: Actions) -> None
     assert "is locked" in locked.log[0]
 
 
+def test_the_label_of_an_incident_comes_back(actions: Actions) -> None:
+    number = actions.opens(SEV1)
+    actions.later()
+    actions.github.person("ada").unlabels(actions.shop, number, "incident", "sev1")
+    actions.later()
+    assert actions.labels(number) == {"incident", "sev1"}
+
+
+def test_a_secret_of_its_own_signs_what_a_run_says(actions: Actions) -> None:
+    number = actions.opens(SEV1)
+    (opened, *_) = actions.happened()
+    assert actions.triage(*opened, MUSTER_SIGNING_SECRET="a long one").code == 0
+    assert actions.said(number) == [], "the key that everybody can guess does not fit"
+    before = texts(actions, number)
+    assert actions.triage(*opened, MUSTER_SIGNING_SECRET="a long one").code == 0
+    assert texts(actions, number) == before
+
+
+def test_whoever_is_on_call_by_a_calendar_is_paged(actions: Actions) -> None:
+    feed = (
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260301T000000Z\r\n"
+        "DTSTART:20260313T000000Z\r\nDTEND:20260316T000000Z\r\nSUMMARY:grace\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    rotation = "rotations:\n  on-call: {feed: rotas/on-call.ics}\n"
+    actions.github.person("ada").pushes(actions.shop, FILE, POLICY.replace("  on-call: [mona, hubot]\n", "") + rotation)
+    actions.github.person("ada").pushes(actions.shop, "rotas/on-call.ics", feed)
+    number = actions.opens(SEV1)
+    (done, *_) = actions.settle()
+    assert (done.code, done.log) == (0, [])
+    assert "@grace" in actions.notices(number)[0]
+    actions.github.person("ada").pushes(actions.shop, "rotas/on-call.ics", None)
+    other = actions.opens(SEV1)
+    (done, *_) = actions.settle()
+    assert done.code == 1
+    assert "rotations.on-call.feed cannot be used, there is no such file in the repository" in done.log[0]
+    assert len(actions.notices(other)) == 1, "somebody is paged all the same"
+
+
 def test_a_missing_permission_is_named_before_anything_is_written(actions: Actions) -> None:
     number = actions.opens(SEV1)
     actions.rights = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}

@@ -115,6 +115,27 @@ def rights_are_lost(host: Host) -> None:
     says(host, "hubot", number, "/update still looking")
 
 
+def words_are_changed_afterwards(host: Host) -> None:
+    """Only a new comment commands, and what it commanded stays commanded."""
+    number = opened(host)
+    harmless = person(host, "mona").comments(host.shop, number, "I am looking")
+    host.later()
+    taken = person(host, "mona").comments(host.shop, number, "/ack")
+    host.later()
+    told = person(host, "mona").comments(host.shop, number, "/update the pool is full")
+    host.later()
+    host.shop.permit("ada", "admin")
+    person(host, "ada").edits_comment(host.shop, harmless, "/resolve")
+    host.later()
+    person(host, "ada").edits_comment(host.shop, told, "/resolve all is well")
+    host.later()
+    person(host, "ada").edits_comment(host.shop, told, "/update forged")
+    host.later()
+    person(host, "ada").deletes_comment(host.shop, taken)
+    host.later()
+    says(host, "hubot", number, "/update still full")
+
+
 def an_old_issue_is_adopted(host: Host) -> None:
     number = person(host, "stranger").opens(host.shop, "It is slow", "Slow since yesterday.")
     host.later()
@@ -142,6 +163,7 @@ STORIES: tuple[Callable[[Host], None], ...] = (
     commands_are_refused,
     the_report_is_edited,
     rights_are_lost,
+    words_are_changed_afterwards,
     an_old_issue_is_adopted,
     locked_and_unlocked,
 )

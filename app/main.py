@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_run_report)
     check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
     check_policy.set_defaults(run=_run_check_policy)
+    for name, says in _RUNS.items():
+        runs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".").set_defaults(
+            run=partial(_run_inside, name)
+        )
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
     rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
     rebuild.add_argument("--issue", type=int, metavar="N", help="only this issue (with --repo)")
@@ -195,6 +199,25 @@ def _run_check_policy(options: argparse.Namespace) -> int:
     try:
         return check_policy(os.environ, print, _now)
     except Unusable as problem:
+        raise Fault(str(problem)) from None
+
+
+_RUNS = {
+    "triage": "do what an event of an issue asks for: grade, label, page, show the board",
+    "postmortem": "the same, and open the pull request with the postmortem where it is asked for",
+    "sweep": "let the clocks of all open incidents ring that are due",
+}
+
+
+def _run_inside(name: str, options: argparse.Namespace) -> int:
+    import os
+
+    from app import runner
+
+    run = {"triage": runner.triage, "postmortem": runner.postmortem, "sweep": runner.sweep}[name]
+    try:
+        return run(os.environ, print, _now)
+    except runner.Unusable as problem:
         raise Fault(str(problem)) from None
 
 

@@ -83,10 +83,18 @@ class Repository:
     installation: int
     default_branch: str = "main"
 
+    @property
+    def is_organisations(self) -> bool:
+        """Whether it is where an organisation keeps what holds for all its repositories."""
+        return self.name.partition("/")[2].lower() == ".github"
+
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment as GitHub has it.  `app_id` is the GitHub App that wrote it; None: a person did."""
+    """A comment as GitHub has it.  `app_id` is the GitHub App that wrote it; None: a person did.
+
+    `issue` is the number of its issue, 0 where GitHub was asked about one issue alone.
+    """
 
     id: int
     url: str
@@ -96,6 +104,17 @@ class Comment:
     body: str
     created_at: datetime
     reactions: int = 0
+    updated_at: datetime | None = None
+    issue: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A mark of ours on an issue, of which there is one at a time.  `ours`: we set it now, nobody else did before."""
+
+    id: int
+    at: datetime
+    ours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +247,24 @@ class Tracker(Protocol):
 
     def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
         """The open issues with the incident label, as GitHub shows them; 100 for each call."""
+
+    def closed_incidents(self, *labels: str) -> list[Mapping[str, Any]]:
+        """The closed issues with all those labels, as GitHub shows them; 100 for each call."""
+
+    def newest_comments(self) -> list[Comment]:
+        """The hundred comments of the repository that were written last, the newest first, on whichever issue."""
+
+    def comments_by_update(self) -> Iterator[Comment]:
+        """The comments of the repository, the last edited first, 100 for each call, as long as they are taken."""
+
+    def claim(self, number: int) -> Claim:
+        """Mark that issue as in our hands, by a reaction, or find our mark on it."""
+
+    def release(self, number: int, claim: int) -> None:
+        """Take that mark away; nothing happens where it is not there any more."""
+
+    def versions(self, path: str) -> list[str]:
+        """The newest commits of the default branch that changed that file, the newest first, thirty of them."""
 
     def permission(self, login: str) -> Role: ...
     def policy(self, etag: str) -> PolicyText: ...

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.events import (
     Closed,
+    Edited,
     Event,
     Labeled,
     Left,
@@ -18,6 +19,7 @@ from app.core.events import (
     Returned,
     Unlabeled,
 )
+from app.core.incident import Incident
 from app.core.policy import Policy
 from app.github.inbound import OPENING, Happened, is_bot, key, login_of, opened, pull_key, said
 from app.github.tracker import moment
@@ -25,6 +27,9 @@ from app.ports import Pull
 from app.text import cleaned
 
 Json = Mapping[str, Any]
+
+_SAME = timedelta(seconds=2)
+"""A timeline and a delivery may tell the time of one event a second apart."""
 
 
 def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[Happened]:
@@ -67,6 +72,16 @@ def assigned(timeline: Sequence[Json]) -> frozenset[str]:
     return frozenset(login_of(row.get("assignee")) for row in timeline if row.get("event") == "assigned")
 
 
+def edit_of(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[Happened]:
+    """The newest text, where it is another one: GitHub does not tell when it was changed, so that is when we know of it."""
+    at = moment(issue["updated_at"])
+    shown = opened(issue, repo, policy, incident.declared_at, by="", adopted=False)
+    if (shown.title, shown.report) == (incident.title, incident.report):
+        return []
+    by = login_of(issue.get("user"))
+    return [Happened(at, Edited(by=by, key=key("edited", at), title=shown.title, report=shown.report))]
+
+
 def event_links(timeline: Sequence[Json], url: str) -> dict[str, str]:
     """Where each event of a timeline can be seen on the page `url` of the issue, by its key."""
     found: dict[str, str] = {}
@@ -75,6 +90,22 @@ def event_links(timeline: Sequence[Json], url: str) -> dict[str, str]:
         if happened is not None and isinstance(row.get("id"), int) and not happened.event.key.startswith("comment/"):
             found[happened.event.key] = f"{url}#event-{row['id']}"
     return found
+
+
+def known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
+    """Whether the log has it: by its key, or, where the key is a time, a moment apart."""
+    what, slash, _ = one.event.key.rpartition("/")
+    for at, event in log_of:
+        if event.key == one.event.key:
+            return True
+        if (
+            slash
+            and event.key.startswith(f"{what}/20")
+            and abs(at - one.at) <= _SAME
+            and type(event) is type(one.event)
+        ):
+            return True
+    return False
 
 
 def _opening(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Happened:

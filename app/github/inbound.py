@@ -152,12 +152,12 @@ def lane_of(name: str, payload: Json) -> Lane | None:
     if repository is None:
         return None
     if name in ("issues", "issue_comment"):
-        issue = _issue(payload)
+        issue = issue_of(payload)
         return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
     if name == "pull_request":
         number = _pull(payload)["number"] if _proposes(payload) and _head(payload) else 0
         if payload.get("action") in _BECOMES:
-            number = _postmortem_of(payload, repository) or number
+            number = postmortem_of(payload, repository) or number
         return Lane(repository.id, number) if number else None
     return Lane(repository.id, 0) if changes_policy(name, payload) and _commit(payload.get("after")) else None
 
@@ -284,6 +284,16 @@ def said(comment: Json) -> Said | None:
     )
 
 
+def before(name: str, payload: Json) -> Happened | None:
+    """What a comment commanded until it was edited or deleted, which the payload alone tells; None: nothing."""
+    comment, action = payload.get("comment"), payload.get("action")
+    if name != "issue_comment" or not isinstance(comment, dict) or action not in ("edited", "deleted"):
+        return None
+    body = ((payload.get("changes") or {}).get("body") or {}).get("from") if action == "edited" else comment.get("body")
+    event = said({**comment, "body": str(body or "")})
+    return Happened(moment(str(comment.get("created_at"))), event) if event else None
+
+
 def login_of(user: Json | None) -> str:
     return cleaned(str((user or {}).get("login") or "ghost"))
 
@@ -298,7 +308,7 @@ def key(what: str, at: datetime) -> str:
 
 
 def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | None:
-    issue = _issue(payload)
+    issue = issue_of(payload)
     if issue.get("pull_request"):
         return None
     created = _when(issue.get("created_at"), received_at)
@@ -331,14 +341,14 @@ def _plain(action: str, by: str, changed: datetime, closed: datetime) -> Happene
 
 
 def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
-    issue = _issue(payload)
+    issue = issue_of(payload)
     repo = cleaned(str((payload.get("repository") or {}).get("full_name") or ""))
     by = login_of(payload.get("sender") if adopted else issue.get("user"))
     return Happened(at, opened(issue, repo, policy, at, by=by, adopted=adopted))
 
 
 def _labeled(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
-    issue, sender, label = _issue(payload), payload.get("sender"), _label(payload)
+    issue, sender, label = issue_of(payload), payload.get("sender"), _label(payload)
     at_opening = changed - created <= OPENING and login_of(sender) == login_of(issue.get("user"))
     if label == policy.labels.incident:
         return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
@@ -390,7 +400,7 @@ def pull_key(number: int, what: str) -> str:
     return f"pull/{number}/{what}"
 
 
-def _postmortem_of(payload: Json, repository: Repository) -> int | None:
+def postmortem_of(payload: Json, repository: Repository) -> int | None:
     """The issue whose postmortem a pull request of ours holds; a fork's branch of that name is not ours."""
     head = _pull(payload).get("head") or {}
     found = _BRANCH.fullmatch(str(head.get("ref") or ""))
@@ -417,7 +427,7 @@ def _pull(payload: Json) -> Json:
     return _numbered(payload, "pull_request")
 
 
-def _issue(payload: Json) -> Json:
+def issue_of(payload: Json) -> Json:
     return _numbered(payload, "issue")
 
 

@@ -1,6 +1,6 @@
 """What a comment of ours carries for us alone: a signed last line that says what it stands for.
 
-A marker counts only in a comment that our own App wrote, as its very last line, and with a signature over the
+A marker counts only in a comment that we wrote ourselves, as its very last line, and with a signature over the
 repository, the issue and its content.  So a marker that somebody copies, quotes or makes up is only text.
 """
 
@@ -22,10 +22,14 @@ _OPEN, _CLOSE = "<!-- muster:1 ", " -->"
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Makes and reads markers.  The first secret signs; all are accepted, for secrets rotate.  `app_id` is our App."""
+    """Makes and reads markers.  The first secret signs; all are accepted, for secrets rotate.
+
+    `app_id` is our App; or `bot` is the login under which we write, where that is what tells us: inside GitHub Actions.
+    """
 
     secrets: Sequence[str]
-    app_id: int
+    app_id: int = 0
+    bot: str = ""
 
     def marker(self, lane: Lane, content: Mapping[str, Any]) -> str:
         """The line that says `content`."""
@@ -34,12 +38,10 @@ class Signer:
 
     def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
         """What the marker of that comment says; None where there is none that counts."""
-        if not comment.bot or comment.app_id != self.app_id:
+        ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
+        if not (comment.bot and ours and marked(comment.body)):
             return None
-        last = comment.body.rstrip().rpartition("\n")[2]
-        if not (last.startswith(_OPEN) and last.endswith(_CLOSE)):
-            return None
-        data, _, mac = last[len(_OPEN) : -len(_CLOSE)].partition(" ")
+        data, _, mac = _last(comment.body)[len(_OPEN) : -len(_CLOSE)].partition(" ")
         expected = [hmac.compare_digest(_mac(secret, lane, data), mac) for secret in self.secrets if mac.isascii()]
         if not any(expected):
             return None
@@ -48,6 +50,16 @@ class Signer:
         except (binascii.Error, ValueError):
             return None
         return content if isinstance(content, dict) else None
+
+
+def marked(body: str) -> bool:
+    """Whether it ends as a comment of Muster's does, whoever wrote it."""
+    last = _last(body)
+    return last.startswith(_OPEN) and last.endswith(_CLOSE)
+
+
+def _last(body: str) -> str:
+    return body.rstrip().rpartition("\n")[2]
 
 
 def _mac(secret: str, lane: Lane, data: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,7 @@ from app.ports import (
     Annotation,
     Change,
     Check,
+    Claim,
     Comment,
     DeliveryFailed,
     FeedFile,
@@ -37,6 +39,8 @@ _LARGEST_POLICY = 64 * 1024
 _LARGEST_FEED = 1024 * 1024
 _AT_ONCE = 50
 """Annotations that GitHub takes in one request."""
+_CLAIM = "eyes"
+"""The reaction that marks an issue as in our hands."""
 _SUMMARY = 65_535
 """The longest summary that GitHub takes."""
 
@@ -91,6 +95,31 @@ class GitHubTracker:
     def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
         rows = self._pages("/issues", {"labels": label, "state": "open", "sort": "created", "direction": "asc"})
         return [row for row in rows if "pull_request" not in row]
+
+    def closed_incidents(self, *labels: str) -> list[Mapping[str, Any]]:
+        asked = {"labels": ",".join(labels), "state": "closed", "sort": "updated", "direction": "desc"}
+        return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
+
+    def newest_comments(self) -> list[Comment]:
+        asked: dict[str, str | int] = {"sort": "created", "direction": "desc", "per_page": 100}
+        return [comment_from(row) for row in self._call("GET", "/issues/comments", params=asked)]
+
+    def comments_by_update(self) -> Iterator[Comment]:
+        asked = {"sort": "updated", "direction": "desc"}
+        pages = self.client.pages(self.repository.installation, _path(self.repository, "/issues/comments"), asked)
+        return (comment_from(row) for row in pages)
+
+    def claim(self, number: int) -> Claim:
+        answer = self._answer("POST", f"/issues/{number}/reactions", {"content": _CLAIM})
+        return Claim(answer.body["id"], moment(answer.body["created_at"]), ours=answer.status == 201)
+
+    def release(self, number: int, claim: int) -> None:
+        with suppress(Gone):
+            self._call("DELETE", f"/issues/{number}/reactions/{claim}")
+
+    def versions(self, path: str) -> list[str]:
+        asked = {"path": path, "sha": self.repository.default_branch}
+        return [str(row["sha"]) for row in self._call("GET", "/commits", params=asked)]
 
     def permission(self, login: str) -> Role:
         """What that person may do here; nobody that GitHub does not know may do anything."""
@@ -356,7 +385,15 @@ def comment_from(row: Mapping[str, Any]) -> Comment:
         body=cleaned(row.get("body") or ""),
         created_at=moment(row["created_at"]),
         reactions=int(reactions.get("+1") or 0),
+        updated_at=moment(row["updated_at"]) if row.get("updated_at") else None,
+        issue=_number_of(row.get("issue_url")),
     )
+
+
+def _number_of(url: object) -> int:
+    """The number of the issue at that address; 0 where there is none."""
+    number = str(url or "").rpartition("/")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 
 def pull_from(row: Mapping[str, Any]) -> Pull:

@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from app.policy_file.fault import Fault, PolicyFaults
 from app.policy_file.json_schema import schema
-from app.policy_file.layers import DEFAULT, PATH, PROFILES, read, shipped
+from app.policy_file.layers import DEFAULT, PATH, PROFILES, read, shipped, stands_on_organisation
 
-__all__ = ["DEFAULT", "PATH", "PROFILES", "Fault", "PolicyFaults", "read", "schema", "shipped"]
+__all__ = [
+    "DEFAULT",
+    "PATH",
+    "PROFILES",
+    "Fault",
+    "PolicyFaults",
+    "read",
+    "schema",
+    "shipped",
+    "stands_on_organisation",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from app.core.policy import Policy
@@ -46,6 +46,17 @@ def _organisation(text: str, above: Reading) -> tuple[Policy, tuple[Reading, ...
         many = f"{len(faults)} faults, the first" if len(faults) > 1 else "a fault"
         wrong = Wrong(f"the organisation's policy has {many}: {faults[0]}", "mend it there, or extend a profile")
     raise above.cannot_extend(wrong)
+
+
+@lru_cache(maxsize=256)
+def stands_on_organisation(text: str | None) -> bool:
+    """Whether the organisation's file counts: where there is no other one, and where that one builds on it."""
+    if text is None:
+        return True
+    try:
+        return Reading(text, PATH).extends(DEFAULT, PROFILES) == ORG
+    except PolicyFaults:
+        return False
 
 
 def shipped(profile_name: str) -> Policy:

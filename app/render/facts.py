@@ -182,3 +182,11 @@ def impact(incident: Incident) -> Iterator[Markdown]:
             yield md("{}: {}", name, said(text, 400))
     if report.personal_data:
         yield md("personal data exposed: **{}**", report.personal_data.value)
+
+
+def held_back(until: datetime) -> str:
+    """What people should know while the breaker of an issue holds comments back."""
+    return (
+        f"This issue has had many comments, so further ones are held back until {until:%H:%M} UTC and said together"
+        " then. Escalations go out as long as the limit of the day allows. This board stays up to date."
+    )

@@ -2,6 +2,8 @@
 
 from app.runner.check_policy import check_policy
 from app.runner.report import report
+from app.runner.sweep import sweep
+from app.runner.triage import postmortem, triage
 from app.runner.workflow import Unusable
 
-__all__ = ["Unusable", "check_policy", "report"]
+__all__ = ["Unusable", "check_policy", "postmortem", "report", "sweep", "triage"]

@@ -44,6 +44,25 @@ class Workflow:
     def api_url(self) -> str:
         return self.environment.get("GITHUB_API_URL") or "https://api.github.com"
 
+    @property
+    def pull_request_token(self) -> str:
+        """With which the postmortem is proposed, so that its checks run; empty: with the token of the run."""
+        return self.environment.get("MUSTER_PULL_REQUEST_TOKEN", "").strip()
+
+    @property
+    def signing_secret(self) -> str:
+        """What our comments are signed with; empty: nothing secret."""
+        return self.environment.get("MUSTER_SIGNING_SECRET", "").strip()
+
+    def asked_for(self) -> int | None:
+        """The issue that somebody named who started the run by hand; None: nobody did.  Raises Unusable."""
+        named = self.environment.get("MUSTER_ISSUE", "").strip().removeprefix("#")
+        if not named:
+            return None
+        if not (named.isascii() and named.isdigit() and 0 < int(named[:11]) < 2**31):
+            raise Unusable(f"MUSTER_ISSUE: {named[:40]!r} is not the number of an issue, such as 12.")
+        return int(named)
+
     def payload(self) -> Mapping[str, Any]:
         """What GitHub said when it started the run.  Raises Unusable."""
         path = self._needed("GITHUB_EVENT_PATH")
@@ -57,7 +76,8 @@ class Workflow:
         name, shown = self._needed("GITHUB_REPOSITORY"), payload.get("repository")
         found: Mapping[str, Any] = shown if isinstance(shown, dict) else {}
         branch = cleaned(str(found.get("default_branch") or "main"))
-        return Repository(int(found["id"]) if isinstance(found.get("id"), int) else 0, name, 0, branch)
+        told = found.get("id") or self.environment.get("GITHUB_REPOSITORY_ID", "")
+        return Repository(int(told) if str(told).isdecimal() else 0, name, 0, branch)
 
     def checked_out(self, path: str) -> str | None:
         """The text of a file in the workspace; None: it is not there, or only a link stands in its place."""
@@ -82,7 +102,8 @@ class Workflow:
 
     def output(self, name: str, value: str | int) -> None:
         """Something of ours for later steps, on one line."""
-        self._append("GITHUB_OUTPUT", f"{name}={value}\n")
+        line = " ".join(str(value).split())  # a second line would be an output of its own
+        self._append("GITHUB_OUTPUT", f"{name}={line}\n")
 
     def _append(self, name: str, text: str) -> None:
         if path := self.environment.get(name):

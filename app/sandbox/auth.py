@@ -30,12 +30,13 @@ class Caller:
     installation: Installation | None = None
     repositories: frozenset[int] | None = None
     permissions: Mapping[str, str] | None = None
+    via_app: bool = False
 
     @property
     def actor(self) -> Actor:
         if self.account is None:
             raise Declined(401, "Requires authentication")
-        return Actor(self.account, self.installation is not None)
+        return Actor(self.account, self.via_app)
 
     def covers(self, repository: Repository) -> bool:
         """Whether the repository exists at all for this caller."""
@@ -66,6 +67,8 @@ class InstallationToken:
     expires_at: datetime
     repositories: frozenset[int] | None
     permissions: dict[str, str]
+    bot: Account | None = None
+    """In whose name it writes; None: the app's."""
 
 
 class Auth:
@@ -87,14 +90,18 @@ class Auth:
         return token
 
     def issue(
-        self, installation: Installation, repositories: frozenset[int] | None, permissions: dict[str, str]
+        self,
+        installation: Installation,
+        repositories: frozenset[int] | None,
+        permissions: dict[str, str],
+        bot: Account | None = None,
     ) -> InstallationToken:
-        """A new installation token, good for an hour."""
+        """A new installation token, good for an hour; of another app than ours where it writes as that `bot`."""
         now = self._clock()
         self._tokens = {text: token for text, token in self._tokens.items() if token.expires_at > now}
         self._issued += 1
         text = "ghs_" + self._secret(f"token {self._issued}")
-        token = InstallationToken(text, installation, now + TOKEN_LIFE, repositories, permissions)
+        token = InstallationToken(text, installation, now + TOKEN_LIFE, repositories, permissions, bot)
         self._tokens[text] = token
         return token
 
@@ -117,9 +124,10 @@ class Auth:
             raise Declined(401, "Bad credentials")
         if token.installation.suspended_at is not None:
             raise Declined(403, "This installation has been suspended")
-        bot = self._world.account(f"{self._app.slug}[bot]")
-        name = f"installation {token.installation.id}"
-        return Caller(name, bot, False, token.installation, token.repositories, token.permissions)
+        bot = token.bot or self._world.account(f"{self._app.slug}[bot]")
+        name = f"{token.bot.login if token.bot else 'installation'} {token.installation.id}"
+        own = token.bot is None
+        return Caller(name, bot, False, token.installation, token.repositories, token.permissions, via_app=own)
 
     def _check_jwt(self, text: str) -> None:
         try:

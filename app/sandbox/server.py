@@ -27,6 +27,8 @@ from app.sandbox.world import Account, Actor, Installation, Repository, Role, Te
 from app.serving import Served
 
 HOST = "127.0.0.1"
+ACTIONS = "github-actions[bot]"
+"""In whose name the runs of GitHub Actions write."""
 # Enough for a test that opens connections faster than it closes them.
 CONNECTIONS = 1000
 
@@ -233,6 +235,16 @@ class PretendGitHub:
     def token_for(self, login: str) -> str:
         """A personal access token of a person."""
         return self.auth.token_for(self.world.account(login))
+
+    def run_token(self, repository: Repository, permissions: Mapping[str, str]) -> str:
+        """What a run of GitHub Actions is given as GITHUB_TOKEN, with the permissions that its job asks for."""
+        with self.world.lock:
+            if ACTIONS not in self.world.accounts:
+                self.world.accounts[ACTIONS] = Account(self.world.new_id(), ACTIONS, "Bot", None, self.clock())
+            # Its own installation, on that repository alone: nobody has to install anything for it.
+            inside = Installation(self.world.new_id(), repository.owner, self.clock(), dict(permissions), [])
+            inside.repositories[repository.id] = repository
+            return self.auth.issue(inside, None, dict(permissions), self.world.accounts[ACTIONS]).token
 
     def ping(self) -> None:
         """The event GitHub sends when a hook is set up."""

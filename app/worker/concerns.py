@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.ports import Lane
+from app.render.facts import held_back
 from app.store import spoken, strangers, watching
 from app.worker.desk import Desk
 
@@ -22,10 +23,7 @@ def of_lane(desk: Desk, lane: Lane, now: datetime) -> tuple[str, ...]:
 def _sentences(until: datetime | None, dead: int, *, late: bool, waits: bool) -> list[str]:
     found = []
     if until is not None:
-        found.append(
-            f"This issue has had many comments, so further ones are held back until {until:%H:%M} UTC and said together"
-            " then. Escalations go out as long as the limit of the day allows. This board stays up to date."
-        )
+        found.append(held_back(until))
     if waits:
         found.append(
             "Nobody is paged for this yet: there are several reports like it. Somebody with rights here can confirm it"

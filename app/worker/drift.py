@@ -18,11 +18,12 @@ from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.labels import managed, wanted
 from app.core.replay import replay
+from app.github import memory
 from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, reconciled
 from app.store.reconciled import Standing
-from app.worker import late, memory
+from app.worker import late
 from app.worker.desk import Desk
 from app.worker.policies import InForce
 

@@ -6,18 +6,18 @@ found is folded at the time when it happened, so that only what still stands is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from app.core.events import Edited, Event, Left, Role
+from app.core.events import Left, Role
 from app.core.labels import managed
 from app.core.replay import replay
 from app.github import inbound
-from app.github.history import history, pull_events
+from app.github.history import edit_of, history, known, pull_events
 from app.github.inbound import Happened, Seen
 from app.github.past import with_rights
 from app.github.tracker import labels_of, moment
@@ -34,8 +34,6 @@ from app.worker.take import advance, compare_labels
 
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ."""
-_SAME = timedelta(seconds=2)
-"""A timeline and a delivery may tell the time of one event a second apart."""
 
 Issue = Mapping[str, Any]
 
@@ -164,8 +162,11 @@ def look_into(
         stored, log_of = incidents.load(db, lane), incidents.log(db, lane)
     if stored is None:
         return Looked(0, refolded=False)
-    found = [*_told(tracker, issue, repository, force, stored), *_edit(issue, repository, force, stored)]
-    fresh = [one for one in found if not _known(one, log_of) and one.at <= now + _CLOCKS_APART]
+    found = [
+        *_told(tracker, issue, repository, force, stored),
+        *edit_of(issue, repository.name, force.policy, stored.incident),
+    ]
+    fresh = [one for one in found if not known(one, log_of) and one.at <= now + _CLOCKS_APART]
     fresh = _with_roles(desk, tracker, repository, fresh, force)
     seen = Seen(asked_at, labels_of(issue))
     with desk.database.transaction() as db:
@@ -196,32 +197,6 @@ def _told(tracker: Tracker, issue: Issue, repository: Repository, force: InForce
         if pull is not None:
             found += pull_events(pull, tracker.timeline(pull.number))
     return found
-
-
-def _edit(issue: Issue, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
-    """The newest text, where it is another one: GitHub does not tell when it was changed, so that is when we know of it."""
-    at = moment(issue["updated_at"])
-    opening = inbound.opened(issue, repository.name, force.policy, stored.incident.declared_at, by="", adopted=False)
-    if (opening.title, opening.report) == (stored.incident.title, stored.incident.report):
-        return []
-    by = inbound.login_of(issue.get("user"))
-    return [Happened(at, Edited(by=by, key=inbound.key("edited", at), title=opening.title, report=opening.report))]
-
-
-def _known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
-    """Whether the log has it: by its key, or, where the key is a time, a moment apart."""
-    what, slash, _ = one.event.key.rpartition("/")
-    for at, event in log_of:
-        if event.key == one.event.key:
-            return True
-        if (
-            slash
-            and event.key.startswith(f"{what}/20")
-            and abs(at - one.at) <= _SAME
-            and type(event) is type(one.event)
-        ):
-            return True
-    return False
 
 
 def _with_roles(

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from app.core.effects import Undelivered
 from app.core.policy import Channel
+from app.core.standing import stands
 from app.ports import DeliveryFailed
 from app.store import incidents, messages, outbox
 from app.store.messages import Sending, Sink
@@ -24,7 +25,6 @@ from app.worker import strangers
 from app.worker.desk import Desk
 from app.worker.held import Held
 from app.worker.patience import backoff, exhausted
-from app.worker.perform import stands
 
 MESSAGES = Counter(
     "muster_messages",

@@ -9,11 +9,9 @@ from typing import Any
 
 import structlog
 
-from app.core.clocks import owed
 from app.core.effects import (
     Assign,
     Effect,
-    Escalate,
     Help,
     Mend,
     Notice,
@@ -32,6 +30,8 @@ from app.core.labels import managed
 from app.core.policy import Policy
 from app.core.rota import people_of
 from app.core.rules import rules
+from app.core.standing import stands
+from app.github import memory
 from app.github.history import event_links
 from app.github.inbound import Happened, pull_key
 from app.github.tracker import labels_of, moment
@@ -39,7 +39,7 @@ from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Repo
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.outbox import Order, Overtaken
-from app.worker import concerns, held, memory, strangers
+from app.worker import concerns, held, strangers
 from app.worker.desk import Desk
 from app.worker.fence import Fence
 from app.worker.held import Held
@@ -238,19 +238,6 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
 
 def _comment(work: _Work, body: str, effects: Sequence[Effect]) -> Comment:
     return held.comment(work.desk, work.tracker, work.lane, body, effects)
-
-
-def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
-    """Whether it still has to be asked.  `told_as` are the keys of the notices about the policy as it is now."""
-    if isinstance(effect, Mend):
-        return effect.key in told_as
-    if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
-        return False  # from before the issue was reopened, or came back
-    if isinstance(effect, Page):
-        return incident.paging and effect.at >= incident.armed_at
-    if isinstance(effect, Escalate | Remind):
-        return owed(effect, incident)
-    return incident.status.open
 
 
 def _reply(work: _Work, order: Order) -> str:

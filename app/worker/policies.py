@@ -12,13 +12,11 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 import structlog
 
 from app.core.policy import Policy
-from app.policy_file import DEFAULT, PATH, PROFILES, PolicyFaults, read, shipped
-from app.policy_file.reader import ORG, Reading
+from app.policy_file import DEFAULT, PATH, PolicyFaults, read, shipped, stands_on_organisation
 from app.ports import DeliveryFailed, PolicyText, Repository, Tracker
 from app.store import policies
 from app.store.database import Database, Db
@@ -81,7 +79,7 @@ class Policies:
         with database.look() as db:
             known, org = policies.kept(db, home), policies.kept(db, above)
         own, newest = _looked(known, tracker.policy, now, repository)
-        needs = _stands_on_organisation(newest) and not _is_organisations(repository)
+        needs = stands_on_organisation(newest) and not repository.is_organisations
         if needs:
             org = self._organisation(database, tracker, repository, org, now)
         if needs and _unknown(org):
@@ -113,7 +111,7 @@ class Policies:
         DeliveryFailed while nobody knows the organisation's file that it stands on.
         """
         base = None
-        if _stands_on_organisation(text) and not _is_organisations(repository):
+        if stands_on_organisation(text) and not repository.is_organisations:
             with database.transaction() as db:
                 org = policies.kept(db, Place.organisation(repository.installation))
             org = self._organisation(database, tracker, repository, org, now)
@@ -187,17 +185,6 @@ def _base(org: Kept, newest: str | None) -> str | None:
     return org.text
 
 
-@lru_cache(maxsize=256)
-def _stands_on_organisation(text: str | None) -> bool:
-    """Whether the organisation's file counts: where there is no other one, and where that one builds on it."""
-    if text is None:
-        return True
-    try:
-        return Reading(text, PATH).extends(DEFAULT, PROFILES) == ORG
-    except PolicyFaults:
-        return False
-
-
 def _obeyed(text: str | None, base: str | None) -> Policy:
     """A file that was good when it came into force.  Where a later release cannot read it, the clocks run all the same."""
     try:
@@ -223,10 +210,6 @@ def _feed_troubles(wrong: Iterable[Wrong], repository: Repository, home: Place, 
 def _organisations_file(repository: Repository) -> str:
     """What faults call the organisation's file."""
     return f"{repository.name.partition('/')[0]}/.github: {PATH}"
-
-
-def _is_organisations(repository: Repository) -> bool:
-    return repository.name.partition("/")[2].lower() == ".github"
 
 
 def _digest(text: str | None, base: str | None) -> str:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from app.core.commands.postmortem import wanted
 from app.core.effects import Mend, Notice
-from app.core.events import Edited, Opened, Role, Said
+from app.core.events import Role, Said
 from app.core.incident import Incident
+from app.core.standing import stands
 from app.github.client import Client
 from app.github.history import assigned
 from app.github.inbound import Happened
+from app.github.memory import board_of, recollected, remembered
 from app.github.past import told, with_rights
 from app.github.tracker import labels_of
 from app.ports import Comment, Lane, Pull, Repository
 from app.store import inbox, incidents, messages, outbox, spoken
 from app.store.database import Db
-from app.worker import memory
 from app.worker.desk import Desk
-from app.worker.memory import Memory
-from app.worker.perform import stands
 from app.worker.policies import InForce
 from app.worker.take import advance
 
@@ -37,14 +35,13 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
     force = desk.policies.of(desk.database, tracker, repository, now)
     found, comments = told(tracker, tracker.issue(number), repository.name, force.policy), tracker.comments(number)
     ours = [(comment, marker) for comment in comments if (marker := desk.signer.read(lane, comment))]
-    board, recalled = _board(ours)
+    board, recalled = board_of(ours)
 
     def role(login: str, at: datetime) -> Role:
-        remembered = _remembered(recalled, login, at)
-        return desk.authorities.of(tracker, repository.id, login, desk.clock()) if remembered is None else remembered
+        known = remembered(recalled, login, at)
+        return desk.authorities.of(tracker, repository.id, login, desk.clock()) if known is None else known
 
-    happened = list(_with_grounds(found.happened, recalled))
-    happened = list(with_rights(happened, force.policy.labels, role))
+    happened = list(with_rights(recollected(found.happened, recalled), force.policy.labels, role))
     with desk.database.transaction() as db:
         incidents.remember_repository(db, repository)
         if not missing:
@@ -54,7 +51,7 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
             return there.incident.id
         if recalled is not None:
             incidents.reserve_id(db, lane.repo_id, recalled.id)
-        stored = advance(db, lane, None, _with_id(db, lane, happened, recalled), force, now)
+        stored = advance(db, lane, None, happened, force, now)
         if stored is None:
             return ""
         incidents.saw_labels(db, lane, labels_of(found.issue), now)
@@ -76,51 +73,6 @@ def repositories(client: Client) -> Iterator[Repository]:
         rows = client.pages(installation, "/installation/repositories", key="repositories")
         for row in rows:
             yield Repository(row["id"], row["full_name"], installation, row.get("default_branch") or "main")
-
-
-def _board(ours: Sequence[tuple[Comment, Mapping[str, Any]]]) -> tuple[Comment | None, Memory | None]:
-    """The newest comment that is the board, and what it remembers."""
-    for comment, found in reversed(ours):
-        if recalled := memory.recalled(found):
-            return comment, recalled
-    return None, None
-
-
-def _with_grounds(happened: Sequence[Happened], recalled: Memory | None) -> Iterator[Happened]:
-    """The opening with the answers it was graded by, and each later edit that changed them."""
-    for one in happened:
-        event = one.event
-        if recalled is None or not recalled.grounds or not isinstance(event, Opened):
-            yield one
-            continue
-        first, *later = recalled.grounds
-        opening = replace(
-            event,
-            by=first.by,
-            report=memory.as_graded(event.report, first, newest=not later),
-            labels=recalled.opened_with,
-            adopted=event.adopted and first.at == one.at,
-        )
-        yield Happened(first.at, opening)
-        for ground in later:
-            report = memory.as_graded(event.report, ground, newest=ground is later[-1])
-            yield Happened(
-                ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report)
-            )
-
-
-def _remembered(recalled: Memory | None, login: str, at: datetime) -> Role | None:
-    """What the board heard of them at that time; None: nothing."""
-    known = [a for a in (recalled.authorities if recalled else ()) if a.login == login and a.at <= at]
-    return known[-1].role if known else None
-
-
-def _with_id(db: Db, lane: Lane, happened: Sequence[Happened], recalled: Memory | None) -> Iterator[Happened]:
-    for one in happened:
-        if recalled is not None and recalled.id and isinstance(one.event, Opened):
-            yield Happened(one.at, replace(one.event, id=recalled.id))
-        else:
-            yield one
 
 
 def _already_said(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:

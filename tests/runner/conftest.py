@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,8 +17,11 @@ from app.github.manifest import EVENTS, PERMISSIONS
 from app.runner import check_policy
 from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
+from tests.runner.actions import Actions
 from tests.shell.night import POLICY, SEV1, HandClock, Wire
 
+Command = Callable[[Mapping[str, str], Callable[[str], None], HandClock, Wire], int]
+"""What a step runs, but for the way in which it passes the time."""
 READ = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
 FILE = ".github/incidents.yml"
 
@@ -45,9 +50,7 @@ class Runner:
 
     def token(self) -> str:
         """The token of a run, with the rights that its job asks for."""
-        assert self.shop.installation is not None
-        found = self.github.auth.issue(self.shop.installation, frozenset({self.shop.id}), self.rights)
-        return found.token
+        return self.github.run_token(self.shop, self.rights)
 
     def environment(self, event: str, payload: Any) -> dict[str, str]:
         (self.folder / "event.json").write_text(json.dumps({"repository": self.repository, **payload}))
@@ -65,7 +68,7 @@ class Runner:
     def repository(self) -> dict[str, Any]:
         return {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
 
-    def run(self, event: str, payload: Any, **changed: str) -> Run:
+    def run(self, event: str, payload: Any, command: Command = check_policy, **changed: str) -> Run:
         """One run; `changed` are further names of its environment."""
         for name in ("summary.md", "output"):
             (self.folder / name).unlink(missing_ok=True)
@@ -73,7 +76,7 @@ class Runner:
         wire, mark = self.wire(), self.github.mark()
         try:
             environment = self.environment(event, payload) | changed
-            code = check_policy(environment, log.append, self.clock, wire)
+            code = command(environment, log.append, self.clock, wire)
         finally:
             wire.end()
         self.calls = len(self.github.calls_since(mark))
@@ -85,6 +88,12 @@ class Runner:
             summary.read_text() if summary.exists() else "",
             dict(line.split("=", 1) for line in lines),
         )
+
+    def quietly(self, event: tuple[str, Any], command: Any, wire: Wire, rights: dict[str, str], naps: Any) -> int:
+        """One run among others at the same time, of which only its outcome is looked at."""
+        with TemporaryDirectory(dir=self.folder) as folder:
+            mine = replace(self, folder=Path(folder), rights=rights)
+            return int(command(mine.environment(*event), [].append, self.clock, wire, sleep=naps))
 
     def proposes(self, text: str | None, branch: str = "other") -> dict[str, Any]:
         """Ada opens a pull request with that file: the payload of its event."""
@@ -124,7 +133,13 @@ def registered() -> AppRegistration:
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
+def actions(runner: Runner) -> Actions:
+    return Actions(runner)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Runner]:
+    """A runner at the time, and with the people, of the shell's nights."""
     clock = HandClock.tonight()
     with PretendGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace", "stranger"):
@@ -132,4 +147,10 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
         shop = github.add_repository("octo/shop", files={FILE: POLICY, "README.md": "# shop\n"})
         for login in ("mona", "hubot", "ada", "grace"):
             shop.permit(login, "write")
-        yield Runner(github, shop, clock, tmp_path)
+        yield Runner(github, shop, clock, folder)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    with running(tmp_path) as found:
+        yield found

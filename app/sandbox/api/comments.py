@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from app.sandbox.api.door import PREFIX, Call, Door, Reply
 from app.sandbox.api.issues import READ, WRITE, since
-from app.sandbox.declined import Declined, not_found
+from app.sandbox.declined import Declined, invalid, not_found
 from app.sandbox.world import Comment, Issue
 
 
@@ -17,11 +17,13 @@ def blueprint(door: Door) -> Blueprint:
     issues = "/repos/<owner>/<repo>/issues"
     door.route(part, "GET", f"{issues}/<int:number>/comments", list_comments, READ)
     door.route(part, "POST", f"{issues}/<int:number>/comments", create_comment)
+    door.route(part, "GET", f"{issues}/comments", list_of_repository, READ)
     door.route(part, "GET", f"{issues}/comments/<int:comment_id>", get_comment, READ)
     door.route(part, "PATCH", f"{issues}/comments/<int:comment_id>", update_comment)
     door.route(part, "DELETE", f"{issues}/comments/<int:comment_id>", delete_comment)
     door.route(part, "POST", f"{issues}/comments/<int:comment_id>/reactions", react_to_comment)
     door.route(part, "POST", f"{issues}/<int:number>/reactions", react_to_issue)
+    door.route(part, "DELETE", f"{issues}/<int:number>/reactions/<int:reaction_id>", take_back_from_issue, WRITE)
     return part
 
 
@@ -34,6 +36,24 @@ def list_comments(call: Call) -> Reply:
         if c.created_at <= listed and (after is None or c.updated_at.replace(microsecond=0) >= after)
     ]
     return call.page(found, lambda comment: call.shapes.comment(issue, comment))
+
+
+def list_of_repository(call: Call) -> Reply:
+    """Those of all issues and pull requests; without a `sort` their order is that of their ids."""
+    args, after = call.request.args, since(call)
+    listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
+    found = [
+        (issue, comment)
+        for issue, comment in call.repository.comments.values()
+        if comment.created_at <= listed and (after is None or comment.updated_at.replace(microsecond=0) >= after)
+    ]
+    by = args.get("sort")
+    if by not in (None, "created", "updated"):
+        raise invalid("IssueComment", "sort")
+    found.sort(key=lambda each: (getattr(each[1], f"{by}_at") if by else 0, each[1].id))
+    if by and args.get("direction", "desc") == "desc":
+        found.reverse()
+    return call.page(found, lambda each: call.shapes.comment(*each))
 
 
 def create_comment(call: Call) -> Reply:
@@ -70,6 +90,17 @@ def react_to_comment(call: Call) -> Reply:
 
 def react_to_issue(call: Call) -> Reply:
     return _react(call, call.issue, call.issue)
+
+
+def take_back_from_issue(call: Call) -> Reply:
+    issue = call.issue
+    reaction = next((each for each in issue.reactions if each.id == call.path["reaction_id"]), None)
+    if reaction is None:
+        raise not_found()
+    if reaction.account is not call.actor.account:
+        raise Declined(403, "You can only delete your own reactions.")
+    issue.reactions.remove(reaction)
+    return Reply(status=204)
 
 
 def _react(call: Call, issue: Issue, to: Issue | Comment) -> Reply:

@@ -1,0 +1,20 @@
+"""Whether a notice that could not be given in time is still worth giving."""
+
+from __future__ import annotations
+
+from app.core.clocks import owed
+from app.core.effects import Escalate, Mend, Notice, Page, Remind
+from app.core.incident import Incident
+
+
+def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
+    """Whether it still has to be asked.  `told_as` are the keys of the notices about the policy as it is now."""
+    if isinstance(effect, Mend):
+        return effect.key in told_as
+    if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
+        return False  # from before the issue was reopened, or came back
+    if isinstance(effect, Page):
+        return incident.paging and effect.at >= incident.armed_at
+    if isinstance(effect, Escalate | Remind):
+        return owed(effect, incident)
+    return incident.status.open

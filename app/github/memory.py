@@ -1,0 +1,168 @@
+"""What GitHub forgets, kept in the signed last line of the board, so that GitHub alone is enough for a rebuild.
+
+GitHub knows what people may do today, not what they might when they acted; it shows the newest text of an issue, not
+the one that was graded; and it has never heard of our incident ids.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from app.core.events import Edited, Opened, Role, Said
+from app.core.incident import Authority, Ground, Incident
+from app.core.report import Report
+from app.github.inbound import Happened
+from app.ports import Comment
+
+BOARD = "board"
+_ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
+_GROUNDS = TypeAdapter(tuple[Ground, ...])
+_AUTHORITIES = TypeAdapter(tuple[Authority, ...])
+_TIMES = TypeAdapter(dict[str, datetime | None])
+_KEPT = TypeAdapter(tuple[tuple[datetime, Said], ...])
+_MOST_KEPT = 40
+"""So many comments that were changed afterwards are kept as they were: the board is a comment, too."""
+Marked = tuple[Comment, Mapping[str, Any]]
+"""A comment of ours, and what its marker says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the board remembers of an incident.
+
+    The rest is there for those who have no database.  `at` is when the board was last written, which was the end of what
+    was to be done by then; `held`: but for notices that had to wait.  `next` is when its next alarm falls due, by the
+    policy `policy`.  `heard` are the comments whose commands were taken in, and `kept` the commands of those that were
+    edited or deleted afterwards.
+    """
+
+    id: str
+    grounds: tuple[Ground, ...]
+    authorities: tuple[Authority, ...]
+    opened_with: frozenset[str]
+    at: datetime | None = None
+    next: datetime | None = None
+    policy: str = ""
+    held: bool = False
+    heard: frozenset[int] = frozenset()
+    kept: tuple[tuple[datetime, Said], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AsShown:
+    """What the marker of a board says of itself, where no database does: see Memory."""
+
+    at: datetime
+    next: datetime | None
+    policy: str
+    held: bool = False
+    heard: frozenset[int] = frozenset()
+    kept: tuple[tuple[datetime, Said], ...] = ()
+
+    def content(self) -> dict[str, Any]:
+        times: dict[str, Any] = json.loads(_TIMES.dump_json({"at": self.at, "next": self.next}))
+        kept = json.loads(_KEPT.dump_json(self.kept[-_MOST_KEPT:]))
+        told = {"policy": self.policy, "held": self.held, "heard": sorted(self.heard), "kept": kept}
+        return times | {name: value for name, value in told.items() if value}
+
+
+def content(incident: Incident) -> dict[str, Any]:
+    """What goes into the marker of the board."""
+    return {
+        "keys": [BOARD],
+        "id": incident.id,
+        "grounds": json.loads(_GROUNDS.dump_json(incident.grounds)),
+        "authorities": json.loads(_AUTHORITIES.dump_json(incident.authorities)),
+        "opened_with": sorted(incident.opened_with),
+    }
+
+
+def recalled(found: Mapping[str, Any]) -> Memory | None:
+    """The memory in a marker; None for a marker that is not the board's."""
+    if BOARD not in found.get("keys", ()):
+        return None
+    try:
+        grounds = _GROUNDS.validate_python(found["grounds"])
+        authorities = _AUTHORITIES.validate_python(found["authorities"])
+        opened_with = frozenset(map(str, found["opened_with"]))
+        times = _TIMES.validate_python({name: found.get(name) for name in ("at", "next")})
+        heard, kept = frozenset(map(int, found.get("heard", ()))), _KEPT.validate_python(found.get("kept", ()))
+    except (KeyError, TypeError, ValueError):
+        return None
+    policy, held = str(found.get("policy", "")), found.get("held") is True
+    named = str(found.get("id", ""))
+    return Memory(
+        named if _ID.fullmatch(named) else "",
+        grounds,
+        authorities,
+        opened_with,
+        times["at"],
+        times["next"],
+        policy,
+        held,
+        heard,
+        kept,
+    )
+
+
+def board_of(ours: Sequence[Marked]) -> tuple[Comment | None, Memory | None]:
+    """The newest comment that is the board, and what it remembers."""
+    for comment, found in reversed(ours):
+        if memory := recalled(found):
+            return comment, memory
+    return None, None
+
+
+def recollected(happened: Iterable[Happened], memory: Memory | None) -> Iterator[Happened]:
+    """What GitHub tells, with what it has forgotten: our id, the answers that were graded, and each edit that changed them."""
+    for one in happened:
+        event = one.event
+        if memory is None or not isinstance(event, Opened):
+            yield one
+            continue
+        event = replace(event, id=memory.id or event.id)
+        if not memory.grounds:
+            yield Happened(one.at, event)
+            continue
+        first, *later = memory.grounds
+        opening = replace(
+            event,
+            by=first.by,
+            report=as_graded(event.report, first, newest=not later),
+            labels=memory.opened_with,
+            adopted=event.adopted and first.at == one.at,
+        )
+        yield Happened(first.at, opening)
+        for ground in later:
+            report = as_graded(event.report, ground, newest=ground is later[-1])
+            yield Happened(
+                ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report)
+            )
+
+
+def remembered(memory: Memory | None, login: str, at: datetime) -> Role | None:
+    """What the board heard of them at that time; None: nothing."""
+    known = [a for a in (memory.authorities if memory else ()) if a.login == login and a.at <= at]
+    return known[-1].role if known else None
+
+
+def as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
+    """The newest report with the answers that it was graded by at the time of `ground`, which may be the newest too."""
+    return replace(
+        report,
+        services=report.services if newest else ground.services,
+        detected_at=report.detected_at if newest else ground.detected_at,
+        severity=ground.severity,
+        impact=ground.impact,
+        urgency=ground.urgency,
+        kind=ground.kind,
+        personal_data=ground.personal_data,
+        doubts=ground.doubts,
+    )

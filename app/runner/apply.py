@@ -1,0 +1,282 @@
+"""What should be, against what stands there: only the difference is sent.
+
+The law of this file: the board comes last.  It carries when everything due was done, so whoever dies before it is written
+leaves nothing behind that the next run would take for done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from app.core import calm
+from app.core.clocks import alarms
+from app.core.effects import (
+    Announce,
+    Assign,
+    Effect,
+    Escalate,
+    Help,
+    Notice,
+    OpenPostmortem,
+    Page,
+    React,
+    Remind,
+    Reply,
+)
+from app.core.events import PostmortemOpened, Said
+from app.core.labels import managed, wanted
+from app.core.rota import people_of
+from app.core.rules import rules
+from app.core.standing import stands
+from app.github import memory
+from app.github.history import event_links
+from app.github.inbound import Happened, pull_key
+from app.github.memory import AsShown
+from app.ports import Gone, NewFile, Pull
+from app.render import board, help_reply, notice, postmortem, reply
+from app.render.facts import held_back
+from app.runner.gather import Known, folded
+from app.runner.policy import InForce
+from app.runner.run import Run
+from app.text import cleaned
+
+_BUNDLED = 400
+"""So many notices find room in one comment at most."""
+_SEEN = timedelta(minutes=10)
+"""What was due so long before the board was written was said then, or not worth it."""
+
+
+@dataclass
+class Done:
+    """What was done in a run, for whoever reads its summary.
+
+    `said` are the notices that went out, together; `replies` counts the answers; `board` is `posted`, `edited` or empty.
+    """
+
+    added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    said: tuple[Notice, ...] = ()
+    replies: int = 0
+    reactions: int = 0
+    assigned: list[str] = field(default_factory=list)
+    board: str = ""
+    board_url: str = ""
+    pull: Pull | None = None
+    held_until: datetime | None = None
+
+    @property
+    def anything(self) -> bool:
+        changes = self.added, self.removed, self.said, self.replies, self.reactions, self.assigned, self.board
+        return any(changes) or self.pull is not None
+
+
+def apply(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool = False) -> tuple[Known, Done]:
+    """Do what is not yet done; the incident as it is then, and what was done.
+
+    `opens`: the postmortem's pull request too.  `touched`: write the board even if it shows nothing new, so that it is
+    newer than whatever touched the issue.  Raises DeliveryFailed.
+    """
+    done = Done()
+    if opens:
+        known = _proposed(run, known, force, done)
+    if not known.incident.left:
+        work = _Work(run, known, force, done)
+        work.set_labels()
+        work.speak()
+        work.show(touched=touched)
+    return known, done
+
+
+@dataclass
+class _Work:
+    """One issue on which something is said."""
+
+    run: Run
+    known: Known
+    force: InForce
+    done: Done
+
+    def __post_init__(self) -> None:
+        self.incident = self.known.incident
+        self.number = self.incident.number
+        self.policy = rules(self.force.policy, self.incident)
+        self.links: dict[str, str] = {**self.known.said}
+        self.links["board"] = self.known.board.url if self.known.board else ""
+        self.spoken = self.known.spoken
+
+    def marker(self, content: Mapping[str, object]) -> str:
+        return self.run.signer.marker(self.run.lane(self.number), content)
+
+    def set_labels(self) -> None:
+        should, own = wanted(self.incident, self.force.policy), managed(self.policy.labels)
+        carried = self.known.carried
+        self.done.added, self.done.removed = should - carried, (carried & own) - should
+        self.run.tracker.set_labels(self.number, self.done.added, self.done.removed)
+
+    def speak(self) -> None:
+        """Everything that is said once, in its order; what has to be known together is one comment."""
+        comments = {comment.id: comment for comment in self.known.comments}
+        notices = list(self._unsaid())
+        for effect in self.known.decision.effects:
+            if isinstance(effect, Assign) and effect.login not in (*self.known.assignees, *self.done.assigned):
+                self.run.tracker.assign(self.number, effect.login)
+                self.done.assigned.append(effect.login)
+            elif isinstance(effect, React):
+                there = comments.get(effect.comment)  # None: it is so new that the timeline does not show it
+                heard = self.known.memory.heard if self.known.memory else frozenset[int]()
+                if not there.reactions if there is not None else effect.comment not in heard:
+                    self._react(effect)
+            elif isinstance(effect, Reply | Help) and effect.key not in self.links:
+                self._reply(effect)
+            elif isinstance(effect, Notice) and notices and effect is notices[0]:
+                self._notify(notices)
+
+    def _unsaid(self) -> Iterator[Notice]:
+        """What people still have to hear; of more than a comment holds, the newest."""
+        effects = [each for each in self.known.decision.effects if isinstance(each, Notice)]
+        found = [each for each in dict.fromkeys(effects) if self._owed(each)]
+        again = [each for each in found if isinstance(each, Page | Remind)]
+        surplus = again[: max(0, len(found) - _BUNDLED)]
+        return (each for each in found if each not in surplus)
+
+    def _owed(self, effect: Notice) -> bool:
+        if effect.key in self.links or not stands(effect, self.incident, frozenset()):
+            return False
+        before = self.known.memory
+        if before is None or before.at is None:
+            return True
+        if isinstance(effect, Page | Remind):
+            # Under another policy, or when more was due than a comment holds, its key may be new, and it is not.
+            return before.held or effect.at >= before.at - _SEEN
+        if isinstance(effect, Escalate | Announce) and before.policy != self.force.version:
+            return not any(_same_people(effect.key, key) for key in self.links)
+        return True
+
+    def _react(self, effect: React) -> None:
+        try:
+            self.run.tracker.react(effect.comment)
+        except Gone:
+            return  # the comment was deleted, and nobody misses the thumb below it
+        self.done.reactions += 1
+
+    def _reply(self, effect: Reply | Help) -> None:
+        footer = self.marker({"keys": [effect.key]})
+        if isinstance(effect, Help):
+            body = help_reply(effect, self.incident, self.policy, footer=footer)
+        else:
+            body = reply(effect, footer=footer)
+        if self._comment(effect.key, body, [effect]):
+            self.done.replies += 1
+
+    def _notify(self, notices: Sequence[Notice]) -> None:
+        body = notice(
+            notices,
+            self.incident,
+            self.policy,
+            self.run.clock(),
+            links=self.links,
+            footer=self.marker({"keys": [each.key for each in notices]}),
+        )
+        if url := self._comment(notices[0].key, body, notices):
+            self.links |= dict.fromkeys((each.key for each in notices), url)
+            self.done.said = tuple(notices)
+
+    def _comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
+        """Its URL; empty where the issue has had enough of ours for now."""
+        now = self.run.clock()
+        lately = [at for at in self.spoken if at > now - calm.DAY]
+        until = calm.comment_at(lately, now, presses=calm.pressing(effects))
+        if until > now:
+            self.done.held_until = max(until, self.done.held_until or until)
+            return ""
+        posted = self.run.tracker.comment(self.number, body)
+        self.spoken.append(min(now, posted.created_at))
+        self.links[key] = posted.url
+        return posted.url
+
+    def show(self, *, touched: bool) -> None:
+        """The board, in place; posted anew only where there is none (any more)."""
+        now, there, before = self.run.clock(), self.known.board, self.known.memory
+        if there is not None and before is not None and before.at is not None and not touched:
+            same = self._board(before.at)
+            if cleaned(same).rstrip() == there.body.rstrip():
+                self.done.board_url = there.url
+                return
+        body = self._board(now)
+        if there is not None:
+            try:
+                self.run.tracker.edit_comment(there.id, body)
+            except Gone:
+                pass  # deleted a moment ago: it is posted anew
+            else:
+                self.done.board, self.done.board_url = "edited", there.url
+                return
+        self.done.board_url = self.run.tracker.comment(self.number, body).url
+        self.done.board = "posted"
+
+    def _board(self, now: datetime) -> str:
+        held, kept = self.done.held_until, {one.event.key for one in self.known.kept}
+        due = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + ([held] if held else [])
+        shown = AsShown(
+            now,
+            min(due, default=None),
+            self.force.version,
+            held is not None,
+            frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said)),
+            tuple(
+                (one.at, one.event) for one in self.known.log if one.event.key in kept and isinstance(one.event, Said)
+            ),
+        )
+        concerns = [self.force.concern] if self.force.concern else []
+        if held is not None:
+            concerns.append(held_back(held))
+        return board(
+            self.incident,
+            self.policy,
+            now,
+            links=self.links,
+            footer=self.marker({**memory.content(self.incident), **shown.content()}),
+            concerns=concerns,
+        )
+
+
+def _same_people(key: str, said: str) -> bool:
+    """Whether both keys are rungs of a ladder, or announcements, for the same people in the same run of the incident."""
+    return key.startswith(("escalate/", "announce/")) and _people(key) == _people(said)
+
+
+def _people(key: str) -> tuple[str, str]:
+    """Who is told by a key such as `escalate/cto@1h#2`, and in which run."""
+    return key.partition("@")[0].partition("#")[0], key.partition("#")[2]
+
+
+def _proposed(run: Run, known: Known, force: InForce, done: Done) -> Known:
+    """The incident with its postmortem's pull request, opened now where it is asked for and was never opened."""
+    asked = any(isinstance(effect, OpenPostmortem) for effect in known.decision.effects)
+    if not asked or known.pull is not None:
+        return known
+    incident, policy, now = known.incident, rules(force.policy, known.incident), run.clock()
+    anywhere = {entry.key: incident.url for entry in incident.timeline}
+    board_url = known.board.url if known.board else ""
+    links = {**anywhere, **event_links(known.timeline, incident.url), **known.said, "board": board_url}
+    document = postmortem(incident, policy, links=links, now=now)
+    pull = run.writer.propose(
+        NewFile(
+            branch=document.branch,
+            path=document.path,
+            text=document.text,
+            message=document.commit_message,
+            title=document.pull_title,
+            body=document.pull_body,
+        )
+    )
+    if pull.state == "open":
+        named = people_of(policy.postmortem.reviewers, policy, now)
+        run.writer.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (incident.commander,))))))
+    done.pull = pull
+    event = PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number)
+    log = (*known.log, Happened(pull.created_at, event))
+    decision, until = folded(log, force, run.clock())
+    return replace(known, log=log, decision=decision, until=until, pull=pull)

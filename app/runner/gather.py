@@ -1,0 +1,225 @@
+"""All that is known of one incident, from GitHub alone: as few calls as it takes, mostly one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.core.decide import Decision
+from app.core.events import Edited, Opened, Role, Said
+from app.core.incident import Incident
+from app.core.replay import replay
+from app.github.history import assigned, edit_of, history, known, pull_events
+from app.github.inbound import Happened
+from app.github.memory import Marked, Memory, board_of, recollected, remembered
+from app.github.past import with_rights
+from app.github.tracker import comment_from, labels_of
+from app.ports import Comment, Pull
+from app.runner.policy import InForce
+from app.runner.run import Run
+
+_SEEN = timedelta(minutes=10)
+"""What happened so long before the board was written, GitHub had shown to whoever wrote it."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One issue as GitHub tells it, and what it comes to.
+
+    `comments` are all of them, `ours` those that carry a marker of ours; `board` and `memory` are None where there is no
+    board.  `log` is what happened, with what each might do then, `kept` the part of it that GitHub does not tell any more:
+    the commands of comments that were changed afterwards; `decision` the incident by it, and all that was to be done
+    up to `until`.
+    """
+
+    issue: Json
+    timeline: Sequence[Json]
+    comments: tuple[Comment, ...]
+    ours: tuple[Marked, ...]
+    board: Comment | None
+    memory: Memory | None
+    pull: Pull | None
+    log: tuple[Happened, ...]
+    kept: tuple[Happened, ...]
+    decision: Decision
+    until: datetime
+
+    @property
+    def incident(self) -> Incident:
+        assert self.decision.incident is not None, "the log of an incident begins with its opening"
+        return self.decision.incident
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The labels on the issue."""
+        return labels_of(self.issue)
+
+    @property
+    def assignees(self) -> frozenset[str]:
+        return assigned(self.timeline)
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Where what has been said can be seen, by its key."""
+        found = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
+        return found | ({"postmortem": self.pull.url} if self.pull else {})
+
+    @property
+    def spoken(self) -> list[datetime]:
+        """When our comments were written."""
+        return [comment.created_at for comment, _ in self.ours]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the run was told: the issue as it was shown then, and what had happened.
+
+    `before` is what a comment said until it was edited or deleted.  `newest`: the issue is as it stands now, for it was
+    asked for in this run.
+    """
+
+    issue: Json | None = None
+    happened: tuple[Happened, ...] = ()
+    before: Happened | None = None
+    newest: bool = False
+
+
+@dataclass
+class Reading:
+    """The timeline of one issue, read."""
+
+    rows: Sequence[Json]
+    comments: tuple[Comment, ...] = ()
+    ours: tuple[Marked, ...] = ()
+    board: Comment | None = None
+    memory: Memory | None = None
+
+
+def read(run: Run, number: int) -> Reading:
+    """The timeline of that issue: one call for each hundred rows.  Raises DeliveryFailed, and Gone."""
+    rows = run.tracker.timeline(number)
+    spoken = (row for row in rows if _spoken(row))
+    comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in spoken)
+    signed = ((comment, run.signer.read(run.lane(number), comment)) for comment in comments)
+    ours = tuple((comment, found) for comment, found in signed if found is not None)
+    board, memory = board_of(ours)
+    return Reading(rows, comments, ours, board, memory)
+
+
+def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) -> Known:
+    """That incident.  Raises DeliveryFailed, and Gone when it is out of reach."""
+    issue = _issue(run, number, reading, news)
+    policy, memory = force.policy, reading.memory
+    kept = _kept(reading, news)
+    rows = [row for row in reading.rows if not _changed(row, memory, kept)]
+    told = (_named(one, number) for one in history(issue, rows, run.repository.name, policy))
+    happened = [*recollected(told, memory), *kept.values()]
+    seen = [(one.at, one.event) for one in happened]
+    happened += [one for one in news.happened if not isinstance(one.event, Opened) and not known(one, seen)]
+
+    def role(login: str, at: datetime) -> Role:
+        if memory is not None and memory.at is not None and at <= memory.at:
+            recalled = remembered(memory, login, at)
+            if recalled is not None or at < memory.at - _SEEN:
+                return recalled or Role.NONE  # of whom it says nothing, it did not matter
+        return run.role(login)
+
+    log = list(with_rights(happened, policy.labels, role))
+    decision, until = folded(log, force, run.clock())
+    assert decision.incident is not None, "the log of an incident begins with its opening"
+    if edits := edit_of(issue, run.repository.name, policy, decision.incident):
+        log += _unheard(edits, log)
+        decision, until = folded(log, force, run.clock())
+    pull = None
+    if decision.incident is not None and decision.incident.postmortem_wanted:
+        pull = run.tracker.pull_of(f"muster/postmortem-{number}")
+    if pull is not None:
+        log += pull_events(pull, run.tracker.timeline(pull.number))
+        decision, until = folded(log, force, run.clock())
+    return Known(
+        issue,
+        reading.rows,
+        reading.comments,
+        reading.ours,
+        reading.board,
+        memory,
+        pull,
+        tuple(log),
+        tuple(kept.values()),
+        decision,
+        until,
+    )
+
+
+def _kept(reading: Reading, news: News) -> dict[int, Happened]:
+    """The commands of comments that say something else by now, or nothing, as they were given, by comment.
+
+    What a comment said before it was edited counts where we had heard it: only a new comment commands (M27).
+    """
+    memory, unedited = reading.memory, {row["id"] for row in reading.rows if _spoken(row) and not _edited(row)}
+    kept = {said.comment: Happened(at, said) for at, said in (memory.kept if memory else ())}
+    for one in news.happened:
+        if isinstance(one.event, Said) and one.event.comment not in unedited:
+            kept.setdefault(one.event.comment, one)
+    heard, said = memory.heard if memory else frozenset[int](), news.before.event if news.before else None
+    if news.before is not None and isinstance(said, Said) and said.comment in heard:
+        kept.setdefault(said.comment, news.before)
+    return kept
+
+
+def _changed(row: Json, memory: Memory | None, kept: Mapping[int, Happened]) -> bool:
+    """Whether a comment says by now what it did not when we heard it, or what we never heard."""
+    if not _spoken(row) or not _edited(row):
+        return False
+    return row["id"] in kept or memory is None or row["id"] not in memory.heard
+
+
+def _spoken(row: Json) -> bool:
+    return row.get("event") == "commented"
+
+
+def _edited(row: Json) -> bool:
+    return row.get("updated_at") not in (None, row.get("created_at"))
+
+
+def folded(log: Sequence[Happened], force: InForce, now: datetime) -> tuple[Decision, datetime]:
+    """The incident by that log, and until when: GitHub's clock may be ahead of ours."""
+    until = max([now, *(one.at for one in log)])
+    return replay([(one.at, one.event) for one in log], force.policy, until), until
+
+
+def _issue(run: Run, number: int, reading: Reading, news: News) -> Json:
+    """The issue as it stands now.  Where we have not looked after it yet, the run was told so a moment ago."""
+    if news.issue is not None and (news.newest or reading.memory is None):
+        told = news.issue
+        return told if news.newest else {**told, "labels": [{"name": one} for one in _labels(told, reading.rows)]}
+    return run.tracker.issue(number)
+
+
+def _labels(issue: Json, rows: Sequence[Json]) -> list[str]:
+    """The labels by the timeline, which may know of newer ones than the event."""
+    found = dict.fromkeys(labels_of(issue))
+    for row in rows:
+        name = str((row.get("label") or {}).get("name") or "")
+        if row.get("event") == "labeled":
+            found[name] = None
+        elif row.get("event") == "unlabeled":
+            found.pop(name, None)
+    return list(found)
+
+
+def _named(one: Happened, number: int) -> Happened:
+    """With the id of the incident, which nobody else can have: the number of its issue is in it."""
+    if not isinstance(one.event, Opened):
+        return one
+    return Happened(one.at, replace(one.event, id=f"INC-{one.at:%Y}-{one.at:%m%d}-{number:03d}"))
+
+
+def _unheard(edits: Sequence[Happened], log: Sequence[Happened]) -> list[Happened]:
+    """Those edits, later than every other that is known: what the issue shows now is the newest text."""
+    last = max((one.at for one in log if isinstance(one.event, (Edited, Opened))), default=None)
+    return [Happened(max(one.at, last) if last else one.at, one.event) for one in edits]

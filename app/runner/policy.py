@@ -1,0 +1,152 @@
+"""Which policy holds, for those who keep nothing: that of the files, or the nearest one that can be obeyed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.core.policy import Policy
+from app.policy_file import (
+    DEFAULT,
+    PATH,
+    PROFILES,
+    Fault,
+    PolicyFaults,
+    read,
+    shipped,
+    stands_on_organisation,
+)
+from app.ports import DeliveryFailed, FeedFile, Repository, Tracker
+
+_VERSIONS = 10
+"""So many earlier versions of a file with a fault are tried."""
+_BACK, _AHEAD = timedelta(days=14), timedelta(days=60)
+"""Shifts from so long ago until so far ahead are read of a feed, as the app does."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The policy that holds.
+
+    `version` tells it from others.  `faults` are those of the repository's own file, `wrong` is everything that somebody
+    has to mend, a sentence each, and `concern` what people on an issue should know of it; empty: nothing.
+    """
+
+    policy: Policy
+    version: str
+    faults: tuple[Fault, ...] = ()
+    wrong: tuple[str, ...] = ()
+    concern: str = ""
+
+
+def in_force(tracker: Tracker, repository: Repository, now: datetime) -> InForce:
+    """The policy of that repository: one call, two where its organisation's counts.
+
+    A file with a fault changes nothing: its newest version that can be obeyed holds, or else a profile.  Raises
+    DeliveryFailed when GitHub cannot be asked now.
+    """
+    try:
+        own = tracker.policy("").text
+        organisation = None
+        if stands_on_organisation(own) and not repository.is_organisations:
+            organisation = tracker.organisation_policy("").text
+    except DeliveryFailed as failed:
+        if failed.retry_after is not None:
+            raise
+        why = f"{PATH} cannot be read ({failed})"
+        return InForce(shipped(DEFAULT), "unread", (), (why,), f"{why}, so the profile {DEFAULT} holds.")
+    found = _obeyed(tracker, repository, own, organisation)
+    policy, wrong = _with_feeds(tracker, found.policy, own, now)
+    return replace(found, policy=policy, wrong=(*found.wrong, *wrong)) if policy is not found.policy or wrong else found
+
+
+def _obeyed(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> InForce:
+    name = PATH if own is not None else f"{repository.name.partition('/')[0]}/.github: {PATH}"
+    text = organisation if own is None else own
+    if text is None:
+        return InForce(shipped(DEFAULT), _version())
+    try:
+        return InForce(read(text, name=name, org=organisation), _version(own, organisation))
+    except PolicyFaults as found:
+        faults = found.faults
+    policy, what = _nearest(tracker, own, organisation)
+    many = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return InForce(
+        policy,
+        _version(own, organisation, what),
+        faults if own is not None else (),
+        tuple(map(str, faults)),
+        f"The policy file has {many}, the first at {faults[0]}. Until that is mended, {what} holds.",
+    )
+
+
+def _nearest(tracker: Tracker, own: str | None, organisation: str | None) -> tuple[Policy, str]:
+    """What holds in place of a file with a fault, and what that is called."""
+    if own is not None:
+        for commit, text in _earlier(tracker):
+            try:
+                return read(text, org=organisation), f"the version of commit {commit[:7]}"
+            except PolicyFaults:
+                continue
+        meant = next((profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT)
+        return shipped(meant), f"the profile {meant}"
+    return shipped(DEFAULT), f"the profile {DEFAULT}"
+
+
+def _earlier(tracker: Tracker) -> Iterator[tuple[str, str]]:
+    """The file as it was before, the newest version first, as far back as GitHub tells."""
+    try:
+        for commit in tracker.versions(PATH)[1 : _VERSIONS + 1]:
+            text = tracker.file(PATH, commit)
+            if text is not None:
+                yield commit, text
+    except DeliveryFailed as failed:
+        if failed.retry_after is not None:
+            raise
+
+
+def _version(*texts: str | None) -> str:
+    said = "\0\0".join("\0" if text is None else text for text in texts)
+    return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _with_feeds(tracker: Tracker, policy: Policy, own: str | None, now: datetime) -> tuple[Policy, list[str]]:
+    """The policy with the shifts of its feeds, each asked for anew, and what is wrong with those."""
+    named = {name: rotation for name, rotation in policy.rotations.items() if rotation.feed}
+    if not named:
+        return policy, []
+    rotations, wrong = dict(policy.rotations), list[str]()
+    for name, rotation in named.items():
+        from app.feeds import FeedFault, meant, occurrences  # noqa: PLC0415  most policies name no feed
+
+        try:
+            text = _fetched(tracker, rotation.feed, beside=own is not None)
+            who = meant(occurrences(text, now - _BACK, now + _AHEAD), policy.people, rotation.zone, now)
+        except (DeliveryFailed, FeedFault) as problem:
+            wrong.append(f"rotations.{name}.feed cannot be used, {problem}; its turns hold, where it has any")
+            continue
+        rotations[name] = replace(rotation, shifts=who.shifts)
+        wrong += [f"rotations.{name}.feed says '{one}', which names nobody of `people`" for one in who.unknown[:5]]
+    return replace(policy, rotations=rotations), wrong
+
+
+def _fetched(tracker: Tracker, source: str, *, beside: bool) -> bytes:
+    """The text of a feed.  `beside`: a path stands in this repository, or else in the organisation's."""
+    if source.startswith("env:"):
+        raise DeliveryFailed("a run of GitHub Actions has no such variable", retry_after=None)
+    if source.startswith(("https://", "http://")):
+        from app.feeds import LARGEST  # noqa: PLC0415
+        from app.outbound import Outbound  # noqa: PLC0415
+
+        found = Outbound().get(source, headers={"Accept": "text/calendar, */*;q=0.1"}, largest=LARGEST, within=10.0)
+        return found.body
+    places: tuple[Callable[[], FeedFile], ...] = (
+        lambda: tracker.feed(source, "", organisation=False),
+        lambda: tracker.feed(source, "", organisation=True),
+    )
+    for place in places if beside else places[1:]:
+        if (content := place().content) is not None:
+            return content
+    raise DeliveryFailed("there is no such file in the repository", retry_after=None)

@@ -1,0 +1,153 @@
+"""One run, and what it has at hand: GitHub, the policy, and the words it answers with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+import httpx
+
+from app.core.events import Role
+from app.github.auth import PlainToken
+from app.github.client import Client
+from app.github.marker import Signer
+from app.github.tracker import GitHubTracker
+from app.policy_file import PATH
+from app.ports import DeliveryFailed, Lane, Repository, Tracker
+from app.runner.policy import InForce, in_force
+from app.runner.workflow import Unusable, Workflow
+
+_T = TypeVar("_T")
+
+TITLE = "Muster"
+BOT = "github-actions[bot]"
+"""In whose name the token of a run writes."""
+_REFUSED = "not accessible by"
+"""What GitHub says where a token lacks a permission."""
+_TRIES = 3
+_LONGEST = 60.0
+"""Seconds that a run waits for a GitHub that is not well; after that the next run catches up."""
+_LATE = 20.0
+"""Seconds until what was sent without an answer has arrived, or never will."""
+
+
+@dataclass
+class Run:
+    """What every step needs.  `sleep` passes the time; `faults`: something is wrong that somebody can mend."""
+
+    workflow: Workflow
+    repository: Repository
+    tracker: Tracker
+    writer: Tracker
+    """The same repository, for the postmortem alone: with a token of its own where the step was given one."""
+    signer: Signer
+    clock: Callable[[], datetime]
+    sleep: Callable[[float], None]
+    faults: bool = False
+
+    def __post_init__(self) -> None:
+        self._roles: dict[str, Role] = {}
+        self._force: InForce | None = None
+
+    def lane(self, number: int) -> Lane:
+        return Lane(self.repository.id, number)
+
+    def role(self, login: str) -> Role:
+        """What that person may do here, asked once in a run.  Whoever GitHub refuses to tell about may do nothing."""
+        if login not in self._roles:
+            try:
+                self._roles[login] = self.tracker.permission(login)
+            except DeliveryFailed as failed:
+                if failed.retry_after is not None:
+                    raise
+                self._roles[login] = Role.NONE
+        return self._roles[login]
+
+    def policy(self) -> InForce:
+        """The policy that holds, asked for once in a run; what is wrong with it is told."""
+        if self._force is None:
+            self._force = in_force(self.tracker, self.repository, self.clock())
+            self._tell(self._force)
+        return self._force
+
+    def _tell(self, force: InForce) -> None:
+        for fault in force.faults:
+            message = f"{fault.found}, {fault.wanted}"
+            self.workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
+        if not force.faults:
+            for sentence in force.wrong:
+                self.workflow.say("error", sentence, title=TITLE)
+        self.faults |= bool(force.wrong)
+        if force.concern:
+            self.workflow.say("warning", force.concern, title=TITLE)
+        if force.policy.channels:
+            told = "The policy names channels: GitHub Actions serve none of them, so notices go out as comments alone."
+            self.workflow.say("warning", told, title=TITLE)
+
+    def failed(self, failed: DeliveryFailed) -> int:
+        """Say why it did not work, and what would have; the exit code."""
+        if _REFUSED in str(failed):
+            told = f"{failed}. The job needs these permissions: {_PERMISSIONS}."
+        elif failed.retry_after is None:
+            told = f"{failed}."
+        else:
+            told = f"{failed}. Run it again; or else the next run, or the schedule, catches up."
+        self.workflow.say("error", told, title=TITLE)
+        return 1
+
+
+_PERMISSIONS = (
+    "contents: read, issues: write, and pull-requests: read; for the postmortem contents and pull-requests: write"
+)
+
+
+@contextmanager
+def run_of(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[Run, Mapping[str, Any]]]:
+    """The run, and the payload of its event.  Raises Unusable outside a workflow, and DeliveryFailed."""
+    workflow = Workflow(environment, tell)
+    payload = workflow.payload()
+    if not workflow.token:
+        raise Unusable("GITHUB_TOKEN is not set: give the step `github.token`.")
+    client = Client(workflow.api_url, PlainToken(workflow.token), clock, transport, wait=sleep)
+    pulls = workflow.pull_request_token
+    other = Client(workflow.api_url, PlainToken(pulls), clock, transport, wait=sleep) if pulls else None
+    try:
+        repository = workflow.repository(payload)
+        if not repository.id:
+            there = client.call(0, "GET", f"/repos/{repository.name}").body
+            repository = replace(repository, id=there["id"], default_branch=there["default_branch"])
+        tracker = GitHubTracker(client, repository)
+        writer = GitHubTracker(other, repository) if other else tracker
+        signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot=BOT)
+        yield Run(workflow, repository, tracker, writer, signer, clock, sleep), payload
+    finally:
+        client.close()
+        if other is not None:
+            other.close()
+
+
+def persistent(run: Run, look: Callable[[], _T]) -> _T:
+    """What `look` gives, begun anew where GitHub was not well: each look sees what the one before it has done.
+
+    Raises DeliveryFailed where that does not help.
+    """
+    for tried in range(1, _TRIES + 1):
+        try:
+            return look()
+        except DeliveryFailed as failed:
+            wait = max(failed.retry_after or 0.0, _LATE if failed.late else 0.0)
+            if failed.retry_after is None or wait > _LONGEST or tried == _TRIES:
+                raise
+            run.workflow.say("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)
+            run.sleep(wait)
+    raise AssertionError("the last try has an outcome")

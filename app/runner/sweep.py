@@ -1,0 +1,196 @@
+"""`muster run sweep`: the clocks of all open incidents, rung by a schedule.
+
+GitHub starts a schedule late, or not at all.  Whatever fell due since the last run is done at once, in one comment for an
+incident, and the summary says how late that was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import httpx
+
+from app.github.memory import Memory, recalled
+from app.github.tracker import moment
+from app.ports import Comment, DeliveryFailed
+from app.render.markdown import Markdown, md, said
+from app.render.words import count, span
+from app.runner.gather import News
+from app.runner.one import Errand, Left, look_after
+from app.runner.policy import InForce
+from app.runner.presence import of_app
+from app.runner.run import TITLE, Run, persistent, run_of
+from app.runner.summary import Swept, of_sweep
+from app.runner.triage import left_alone
+from app.runner.workflow import Workflow
+
+_PAGES = 20
+"""So many pages of the repository's comments, the last edited first, are searched for boards."""
+_OWN = timedelta(seconds=5)
+"""What touches an issue so shortly after its board was written, the same run has done."""
+_MOST = 100
+"""So many incidents are looked into in a run, the longest overdue first: each takes a few calls of a thousand an hour."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """An incident that has to be looked into, and why.  `at` is when its alarm fell due; None: it had none."""
+
+    issue: Json
+    why: str
+    at: datetime | None = None
+    touched: bool = False
+
+    @property
+    def number(self) -> int:
+        return int(self.issue["number"])
+
+
+def sweep(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Do for all incidents what is due and not yet done.  The arguments and the outcome are those of `triage`."""
+    try:
+        with run_of(environment, tell, clock, transport, sleep) as (run, payload):
+            try:
+                return persistent(run, lambda: _once(run, payload))
+            except DeliveryFailed as failed:
+                return run.failed(failed)
+    except DeliveryFailed as failed:
+        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
+        return 1
+
+
+def _once(run: Run, payload: Json) -> int:
+    force, now = run.policy(), run.clock()
+    labels = force.policy.labels
+    issues = [*run.tracker.open_incidents(labels.incident)]
+    issues += run.tracker.closed_incidents(labels.incident, labels.postmortem_due)
+    boards = _boards(run, {int(issue["number"]) for issue in issues})
+    due = sorted(_due(issues, boards, force, now), key=lambda each: (each.at is None, each.at or now))
+    swept, others = list[Swept](), list[Markdown]()
+    theirs = [each for each in due if each.number not in boards.found] if boards.app else []
+    if boards.app is not None and theirs:
+        found = Left("The app is at work here", boards.app)
+        if len(theirs) == len(due):
+            left_alone(run, found)
+            return 1 if run.faults else 0
+        others.append(md("{}: {} left to it", said(found.why), count(len(theirs), "incident")))
+    ours = [each for each in due if each not in theirs]
+    for each in ours[:_MOST]:
+        _look(run, each, force, swept, others)
+    if len(ours) > _MOST:
+        others.append(md("{} more are due: the next run looks into them", len(ours) - _MOST))
+    _tell(run, len(issues), swept, others, force, slot_of(payload, now))
+    return 1 if run.faults else 0
+
+
+def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> None:
+    """One incident; what does not work with it keeps nobody from the others."""
+    errand = Errand(each.number, News(each.issue, newest=True), touched=each.touched)
+    try:
+        found = persistent(run, lambda: look_after(run, errand, force, newest=[]))
+    except DeliveryFailed as failed:
+        run.failed(failed)
+        run.faults = True
+        others.append(md("#{} could not be looked into", each.number))
+        return
+    if isinstance(found, Left):
+        others.append(said(found.why))
+        return
+    late = max(run.clock() - each.at, timedelta()) if each.at else None
+    swept.append(Swept(found.incident, each.why, late, found.done))
+
+
+@dataclass(frozen=True, slots=True)
+class _Boards:
+    """The boards of some issues, by their numbers, and a comment of the app's, if there is one among the newest."""
+
+    found: Mapping[int, tuple[Comment, Memory]]
+    app: Comment | None
+
+
+def _boards(run: Run, wanted: set[int]) -> _Boards:
+    """Those that were edited last are found first, and no more pages are asked for than that takes."""
+    found: dict[int, tuple[Comment, Memory]] = {}
+    newest: list[Comment] = []
+    for comment in islice(run.tracker.comments_by_update(), _PAGES * 100):
+        if len(newest) < 100:
+            newest.append(comment)
+        if comment.issue in wanted and comment.issue not in found:
+            content = run.signer.read(run.lane(comment.issue), comment)
+            memory = recalled(content) if content else None
+            if memory is not None:
+                found[comment.issue] = comment, memory
+        if len(found) == len(wanted):
+            break
+    return _Boards(found, of_app(newest))
+
+
+def _due(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime) -> Iterator[_Due]:
+    for issue in issues:
+        there = boards.found.get(int(issue["number"]))
+        if there is None:
+            yield _Due(issue, "it has no board")
+            continue
+        comment, memory = there
+        written = comment.updated_at or comment.created_at
+        if memory.next is not None and memory.next <= now:
+            yield _Due(issue, "an alarm was due", memory.next)
+        elif memory.policy != force.version:
+            yield _Due(issue, "another policy holds")
+        elif moment(issue["updated_at"]) > written + _OWN:
+            yield _Due(issue, "something happened since its board was written", touched=True)
+
+
+def slot_of(payload: Json, now: datetime) -> timedelta | None:
+    """How long ago the last time of the schedule was, by its minutes; None where it is not every hour of every day.
+
+    The run may have been meant for an earlier time than that, which GitHub does not say.
+    """
+    minute, *others = str(payload.get("schedule") or "none").split()
+    wanted = _minutes(minute)
+    if others != ["*"] * 4 or not wanted:
+        return None
+    at = now.replace(second=0, microsecond=0)
+    while at.minute not in wanted:
+        at -= timedelta(minutes=1)
+    return now - at
+
+
+def _minutes(spoken: str) -> set[int]:
+    """The minutes that the first part of a schedule means, such as `*/5` or `7,37`; none where it is written otherwise."""
+    every, slash, step = spoken.partition("/")
+    if every == "*":
+        steps = int(step) if step.isascii() and step.isdigit() and 0 < int(step) < 60 else 1
+        return set(range(0, 60, steps)) if not slash or step else set()
+    parts = spoken.split(",")
+    if not all(part.isascii() and part.isdigit() and int(part) < 60 for part in parts):
+        return set()
+    return {int(part) for part in parts}
+
+
+def _tell(
+    run: Run, looked: int, swept: list[Swept], others: list[Markdown], force: InForce, slot: timedelta | None
+) -> None:
+    workflow = run.workflow
+    workflow.summarize(of_sweep(looked, swept, others, force, slot))
+    late = max((each.late for each in swept if each.late is not None), default=timedelta())
+    workflow.output("skipped", "false")
+    workflow.output("open", looked)
+    workflow.output("due", len(swept))
+    workflow.output("notices", sum(len(each.done.said) for each in swept))
+    workflow.output("lag", int(late.total_seconds()))
+    told = f"; the latest alarm was {span(late)} late" if late else ""
+    workflow.say("notice", f"{count(looked, 'incident')} looked after, {len(swept)} due{told}.", title=TITLE)

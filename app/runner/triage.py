@@ -1,0 +1,104 @@
+"""`muster run triage` and `muster run postmortem`: what one event of an issue asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from app.github import inbound
+from app.ports import DeliveryFailed
+from app.runner.one import Left, Looked, errand_of, look_after
+from app.runner.policy import InForce
+from app.runner.run import TITLE, Run, persistent, run_of
+from app.runner.summary import nothing, of_incident
+from app.runner.workflow import Workflow
+
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+
+
+def triage(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Grade, label, page and show the incident that this run is about, as far as that is not yet done.
+
+    0: it stands as it should; 1: something is wrong that somebody can mend.  `tell` writes a line to the log of the run.
+    `transport` carries the calls to GitHub; None: the network.  Raises Unusable outside a workflow.
+    """
+    return _of_event(environment, tell, clock, transport, sleep, opens=False)
+
+
+def postmortem(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """The same, and open the pull request with the postmortem where it is asked for."""
+    return _of_event(environment, tell, clock, transport, sleep, opens=True)
+
+
+def _of_event(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None,
+    sleep: Callable[[float], None],
+    *,
+    opens: bool,
+) -> int:
+    try:
+        with run_of(environment, tell, clock, transport, sleep) as (run, payload):
+            try:
+                return persistent(run, lambda: _once(run, payload, opens=opens))
+            except DeliveryFailed as failed:
+                return run.failed(failed)
+    except DeliveryFailed as failed:
+        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
+        return 1
+
+
+def _once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:
+    force = run.policy()
+    try:
+        errand = errand_of(run, run.workflow.event, payload, force, opens=opens)
+    except _UNREADABLE as problem:
+        run.workflow.say("error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE)
+        return 1
+    found = errand if isinstance(errand, Left) else look_after(run, errand, force)
+    if isinstance(found, Left):
+        left_alone(run, found)
+    else:
+        _tell(run, found, force)
+    return 1 if run.faults else 0
+
+
+def left_alone(run: Run, found: Left) -> None:
+    """Nothing was done, and why."""
+    why = found.why if found.app is None else f"{found.why}, as {found.app.url} shows: nothing is done twice."
+    run.workflow.say("notice", why, title=TITLE)
+    run.workflow.summarize(nothing(why))
+    run.workflow.output("skipped", "true")
+
+
+def _tell(run: Run, found: Looked, force: InForce) -> None:
+    incident, done, workflow = found.incident, found.done, run.workflow
+    workflow.summarize(of_incident(incident, force, done, run.clock()))
+    workflow.output("skipped", "false")
+    workflow.output("issue", incident.number)
+    workflow.output("incident", incident.id)
+    workflow.output("severity", str(incident.severity))
+    workflow.output("status", incident.status.value)
+    workflow.output("board", done.board_url)
+    workflow.output("notices", len(done.said))
+    workflow.output("postmortem", incident.postmortem.url if incident.postmortem else "")
+    if incident.postmortem_wanted and incident.postmortem is None:
+        workflow.output("postmortem-due", "true")

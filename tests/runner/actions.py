@@ -1,0 +1,138 @@
+"""The same night as in the shell's tests, looked after by workflows alone: no server, no database.
+
+What people do starts runs, as GitHub would start them; the clock is moved by hand, and the schedule runs when a test
+says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from app.github.marker import Signer
+from app.github.memory import recalled
+from app.github.tracker import comment_from
+from app.ports import Lane
+from app.runner import postmortem, sweep, triage
+from app.sandbox.server import ACTIONS
+
+if TYPE_CHECKING:
+    from tests.runner.conftest import Run, Runner
+
+TRIAGE = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
+POSTMORTEM = {"metadata": "read", "contents": "write", "issues": "write", "pull_requests": "write"}
+_STARTS = ("issues", "issue_comment", "pull_request")
+"""The events that our workflows name."""
+
+
+@dataclass
+class Actions:
+    """The workflows of one repository, and what their runs have left behind."""
+
+    on: Runner
+    runs: list[Run] = field(default_factory=list)
+    seen: int = 0
+    slept: list[float] = field(default_factory=list)
+    rights: dict[str, str] | None = None
+    """What every job is given; None: what it asks for."""
+
+    def __post_init__(self) -> None:
+        self.on.github.hooks.hold()
+        self.github, self.shop, self.clock = self.on.github, self.on.shop, self.on.clock
+
+    def happened(self) -> list[tuple[str, dict[str, Any]]]:
+        """The events since the last look that start a workflow: what a token of a run does starts none."""
+        self.seen, fresh = len(self.github.hooks.held), self.github.hooks.held[self.seen :]
+        found = [(each.event, each.payload) for each in fresh if each.event in _STARTS]
+        return [(name, payload) for name, payload in found if payload["sender"]["login"] != ACTIONS]
+
+    def settle(self) -> list[Run]:
+        """Every workflow runs for what has happened; the runs."""
+        runs = []
+        while events := self.happened():
+            for name, payload in events:
+                runs.append(self.triage(name, payload))
+                if name == "issues" and payload["action"] == "closed":
+                    runs.append(self.postmortem(name, payload))
+        return runs
+
+    def triage(self, event: str, payload: dict[str, Any], **changed: str) -> Run:
+        return self._run(triage, TRIAGE, event, payload, **changed)
+
+    def postmortem(self, event: str, payload: dict[str, Any], **changed: str) -> Run:
+        return self._run(postmortem, POSTMORTEM, event, payload, **changed)
+
+    def sweep(self, **changed: str) -> Run:
+        """The schedule, now."""
+        return self._run(sweep, TRIAGE, "schedule", {"schedule": "*/5 * * * *"}, **changed)
+
+    def _run(self, command: Any, rights: dict[str, str], event: str, payload: dict[str, Any], **changed: str) -> Run:
+        def with_naps(environment: Any, tell: Any, clock: Any, wire: Any) -> int:
+            return int(command(environment, tell, clock, wire, sleep=self.naps))
+
+        self.on.rights = rights if self.rights is None else self.rights
+        self.runs.append(self.on.run(event, payload, with_naps, **changed))
+        return self.runs[-1]
+
+    def naps(self, seconds: float) -> None:
+        """A run waits."""
+        self.slept.append(seconds)
+        self.clock.at += timedelta(seconds=seconds)
+
+    def later(self, seconds: int = 20) -> list[Run]:
+        """A moment passes, and everything due happens: GitHub tells times to the second only."""
+        runs = self.settle()
+        self.clock.at += timedelta(seconds=seconds)
+        return runs + self.settle()
+
+    def passes(self, **time: float) -> None:
+        """Time goes by, with a sweep every minute; those that would find nothing due are left out."""
+        end = self.clock.at + timedelta(**time)
+        while self.clock.at < end:
+            self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
+            if any(due is not None and due <= self.clock.at for due in self.due()):
+                self.sweep()
+
+    def due(self) -> list[datetime | None]:
+        """When the next alarm of each incident rings, as its board says."""
+        found = []
+        for number in self.shop.issues:
+            memories = [memory for content in self._ours(number) if (memory := recalled(content))]
+            found += [memory.next for memory in memories]
+        return found
+
+    def opens(self, body: str, title: str = "Checkout is down") -> int:
+        """The stranger files a report."""
+        return self.github.person("stranger").opens(self.shop, title, body, ["incident"])
+
+    def says(self, login: str, number: int, text: str) -> None:
+        self.github.person(login).comments(self.shop, number, text)
+        self.later()
+
+    def board(self, number: int) -> str:
+        """The text of the one board of that issue."""
+        boards = [comment.body for comment in self.shop.issue(number).comments if comment.body.startswith("## ")]
+        assert len(boards) == 1, f"{len(boards)} boards"
+        return boards[0]
+
+    def notices(self, number: int) -> list[str]:
+        """The texts of all comments of ours but the board."""
+        return [
+            comment.body
+            for comment in self.shop.issue(number).comments
+            if comment.author.kind == "Bot" and not comment.body.startswith("## ")
+        ]
+
+    def said(self, number: int) -> list[str]:
+        """What our comments on that issue carry as said, each as often as it was."""
+        return sorted(key for content in self._ours(number) for key in content["keys"])
+
+    def _ours(self, number: int) -> list[dict[str, Any]]:
+        """What the markers of our comments on that issue say."""
+        issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot=ACTIONS)
+        shown = [comment_from(self.github.shapes.comment(issue, comment)) for comment in issue.comments]
+        return [content for each in shown if (content := signer.read(Lane(self.shop.id, number), each))]
+
+    def labels(self, number: int) -> set[str]:
+        return set(self.shop.issue(number).labels)

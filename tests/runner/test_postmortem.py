@@ -1,0 +1,87 @@
+"""`muster run postmortem`: the one job that may write files."""
+
+from __future__ import annotations
+
+from tests.runner.actions import POSTMORTEM, Actions
+from tests.shell.night import SEV1
+
+
+def closed(actions: Actions) -> tuple[int, tuple[str, dict[str, object]]]:
+    number = actions.opens(SEV1)
+    actions.later()
+    actions.says("mona", number, "/ack\n/resolve a larger pool")
+    actions.github.person("mona").closes(actions.shop, number)
+    ((name, payload),) = actions.happened()
+    return number, (name, payload)
+
+
+def test_it_is_opened_once_and_linked_on_the_board(actions: Actions) -> None:
+    number, event = closed(actions)
+    shown = actions.triage(*event)
+    assert shown.outputs["postmortem-due"] == "true"
+    assert "its pull request is being opened" in actions.board(number)
+    done = actions.postmortem(*event)
+    assert done.code == 0
+    (pull,) = actions.shop.pulls
+    assert done.outputs["postmortem"].endswith(f"/pull/{pull.number}")
+    assert f"pull request {pull.number}" in actions.board(number)
+    assert "a larger pool" in actions.shop.file(
+        "docs/incidents/postmortems/2026/INC-2026-0314-001.md", f"muster/postmortem-{number}"
+    )
+    board = actions.board(number)
+    assert actions.postmortem(*event).code == 0
+    assert (actions.shop.pulls, actions.board(number)) == ([pull], board)
+
+
+def test_a_token_of_its_own_opens_it_in_somebody_elses_name(actions: Actions) -> None:
+    """So that its checks run: GitHub starts none for what the token of a run has opened."""
+    number, event = closed(actions)
+    token = actions.github.token_for("ada")
+    done = actions.postmortem(*event, MUSTER_PULL_REQUEST_TOKEN=token)
+    assert done.code == 0
+    (pull,) = actions.shop.pulls
+    assert pull.author.login == "ada"
+    assert {comment.login for comment in actions.shop.issue(number).comments} == {"mona", "github-actions[bot]"}
+
+
+def test_on_a_locked_issue_nothing_is_said_but_the_postmortem_is_opened(actions: Actions) -> None:
+    number, event = closed(actions)
+    actions.triage(*event)
+    board = actions.board(number)
+    actions.github.person("ada").locks(actions.shop, number)
+    done = actions.postmortem(*event)
+    assert (done.code, len(actions.shop.pulls)) == (0, 1)
+    assert actions.board(number) == board
+    assert actions.shop.issue(number).reactions == []
+
+
+def test_without_the_permission_nothing_is_half_done(actions: Actions) -> None:
+    number, event = closed(actions)
+    actions.triage(*event)
+    board = actions.board(number)
+    actions.rights = {**POSTMORTEM, "contents": "read"}
+    done = actions.postmortem(*event)
+    assert done.code == 1
+    assert "contents and pull-requests: write" in done.log[0]
+    assert (actions.shop.pulls, actions.board(number)) == ([], board)
+    actions.rights = None
+    assert actions.postmortem(*event).code == 0
+    assert len(actions.shop.pulls) == 1
+
+
+def test_a_pull_request_of_a_fork_and_any_other_concern_no_incident(actions: Actions) -> None:
+    number, event = closed(actions)
+    actions.triage(*event)
+    stranger = actions.github.person("stranger")
+    fork = stranger.forks(actions.shop)
+    branch = f"muster/postmortem-{number}"
+    stranger.pushes(fork, "x.md", "x", branch=branch)
+    stranger.opens_pull(actions.shop, f"stranger:{branch}", "Mine")
+    actions.github.person("ada").pushes(actions.shop, "y.md", "y", branch="other")
+    actions.github.person("ada").opens_pull(actions.shop, "other", "Other")
+    mark = actions.github.mark()
+    runs = actions.settle()
+    assert len(runs) == 2
+    assert {run.outputs["skipped"] for run in runs} == {"true"}
+    assert all("holds no postmortem of this repository" in run.log[0] for run in runs)
+    assert len(actions.github.calls_since(mark)) == 2, "the policy alone"

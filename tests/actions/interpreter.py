@@ -68,7 +68,9 @@ class Machine:
     stand_ins: Mapping[str, StandIn]
     """By what stands before the @."""
     places: Mapping[str, Path] = field(default_factory=dict)
-    """Where an action of a repository lies, by what stands before the @; those that begin with ./ are in the workspace."""
+    """Where an action of another repository lies, by what stands before the @."""
+    repository: Path | None = None
+    """The repository of the workflow at its commit, which `$/` names; `./` is the workspace."""
     github: dict[str, Any] = field(default_factory=dict)
     """The context of that name, with `event`; its plain values are GITHUB_... for each step."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -205,12 +207,19 @@ class _Scope:
         known, _, _ = uses.partition("@")
         if known in self.machine.stand_ins:
             return True, self.machine.stand_ins[known](self.machine, given)
-        folder = self.machine.workspace / known if known.startswith("./") else self.machine.places.get(known)
+        folder = self._folder(known)
         if folder is None or not (folder / "action.yml").is_file():
             raise Broken(f"nobody stands in for {uses}")
         inner = run_action(self.machine, folder, given, self.done, step_path=f"{name} / ")
         self.done.summary += inner.summary
         return inner.ok, inner.outputs
+
+    def _folder(self, known: str) -> Path | None:
+        if known.startswith("./"):
+            return self.machine.workspace / known
+        if known.startswith("$/") and self.machine.repository is not None and not self.path:
+            return self.machine.repository / known[2:]
+        return self.machine.places.get(known)
 
     def _shell(self, step: Mapping[str, Any], env: Mapping[str, str]) -> tuple[bool, Mapping[str, str]]:
         if "${{" in step["run"]:

@@ -21,9 +21,8 @@ from tests.actions.expressions import Broken
 from tests.actions.interpreter import Done, Job, Machine, run_action, run_workflow
 from tests.runner.conftest import Runner
 from tests.runner.conftest import runner as runner  # noqa: PLC0414 -- a fixture is known by its name in this module
-from tools.workflows import COMMIT, OWNER, ROOT
+from tools.workflows import ACTIONS, COMMIT, OWNER, ROOT
 
-ACTIONS = ("triage", "sweep", "postmortem", "check-policy", "report")
 LOCK = ROOT / "requirements" / "actions.txt"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("incident*.yml"))
 COPIES = sorted((ROOT / "docs" / "actions").glob("*.yml"))

@@ -364,8 +364,8 @@ def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
     if not isinstance(on, Mapping) or event not in on:
         return None
     asked = on[event] or {}
-    if event == "schedule":
-        return Strict() if payload.get("schedule") in [row["cron"] for row in asked] else None
+    if event == "schedule" and payload.get("schedule") not in [row["cron"] for row in asked]:
+        return None
     if "types" in asked and payload.get("action") not in asked["types"]:
         return None
     # Without a workflow_dispatch every input of it is there, and empty.

@@ -176,13 +176,11 @@ FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
         (REPORT, "workflow_dispatch", {"inputs": {"period": "year", "at": "2025-01-01"}}, {"report": "success"}),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("copied", [False, True], ids=["ours", "copied"])
 def test_which_jobs_an_event_starts(
-    desk: Desk, stub: Stub, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str], copied: bool
+    desk: Desk, stub: Stub, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
 ) -> None:
-    path = ROOT / "docs" / "actions" / workflow.name if copied else workflow
     context = {"head_ref": "muster/postmortem-1"} if event == "pull_request" else {}
-    jobs = desk.works(path, event, payload, **context)
+    jobs = desk.works(workflow, event, payload, **context)
     assert {name: job.result for name, job in jobs.items()} == results
     if "success" in results.values():
         found = stub.environment()
@@ -190,6 +188,14 @@ def test_which_jobs_an_event_starts(
         assert found.get("MUSTER_ISSUE", "") == inputs.get("issue", "")
         assert found.get("MUSTER_AT", "") == inputs.get("at", "")
         assert found.get("MUSTER_PERIOD") in (None, inputs.get("period", "month"))
+
+
+def test_a_copy_does_the_same(desk: Desk, stub: Stub) -> None:
+    stub.says({"postmortem-due": "true"})
+    opened = {"action": "opened", "issue": {"number": 1}}
+    jobs = desk.works(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
+    assert [job.result for job in jobs.values()] == ["success", "success"]
+    assert stub.words()[-1] == "postmortem"
 
 
 def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(desk: Desk, stub: Stub) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.actions.expressions import Broken
-from tests.actions.interpreter import Done, Job, Machine, run_action, run_workflow
+from tests.actions.interpreter import Done, Job, Machine, StandIn, loaded, run_action, run_workflow
 from tests.runner.conftest import Runner
 from tests.runner.conftest import runner as runner  # noqa: PLC0414 -- a fixture is known by its name in this module
 from tools.workflows import ACTIONS, COMMIT, OWNER, ROOT
@@ -213,4 +213,45 @@ def stub(desk: Desk, tmp_path: Path) -> Stub:
     return Stub(desk.cache.warm)
 
 
-__all__ = ["ACTIONS", "COMMIT", "COPIES", "LOCK", "OWNER", "ROOT", "WORKFLOWS", "Desk", "Stub", "known", "locked"]
+@dataclass
+class Called:
+    """Which of our actions a workflow has called, with which inputs; they give the outputs that the test says."""
+
+    inputs: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    def stands_in(self, action: str) -> StandIn:
+        declared = loaded(ROOT / "actions" / action / "action.yml")["inputs"]
+
+        def called(machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
+            if unknown := set(given) - set(declared):
+                raise Broken(f"{action} has no input {unknown}")
+            self.inputs[action] = given
+            return self.outputs
+
+        return called
+
+
+@pytest.fixture
+def called(desk: Desk) -> Called:
+    """What stands in for our own actions, where only the jobs around them matter."""
+    made = Called()
+    ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER) for name in ACTIONS}
+    desk.machine.stand_ins = {**desk.machine.stand_ins, **ours}
+    return made
+
+
+__all__ = [
+    "ACTIONS",
+    "COMMIT",
+    "COPIES",
+    "LOCK",
+    "OWNER",
+    "ROOT",
+    "WORKFLOWS",
+    "Called",
+    "Desk",
+    "Stub",
+    "known",
+    "locked",
+]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, WORKFLOWS, Desk, Stub, known
+from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, WORKFLOWS, Called, Desk, known
 from tests.actions.interpreter import loaded
+from tests.runner.conftest import FILE
 from tests.runner.test_check_policy import FAULTY
 from tests.shell.night import SEV1
 from tools.run_steps import judged, scripts
@@ -177,29 +178,29 @@ FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
     ],
 )  # fmt: skip
 def test_which_jobs_an_event_starts(
-    desk: Desk, stub: Stub, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
+    desk: Desk, called: Called, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
 ) -> None:
     context = {"head_ref": "muster/postmortem-1"} if event == "pull_request" else {}
     jobs = desk.works(workflow, event, payload, **context)
     assert {name: job.result for name, job in jobs.items()} == results
-    if "success" in results.values():
-        found = stub.environment()
-        inputs = payload.get("inputs", {})
-        assert found.get("MUSTER_ISSUE", "") == inputs.get("issue", "")
-        assert found.get("MUSTER_AT", "") == inputs.get("at", "")
-        assert found.get("MUSTER_PERIOD") in (None, inputs.get("period", "month"))
+    given = dict(payload.get("inputs", {}))
+    if workflow == REPORT:
+        given = {"period": "month", "at": "", **given}
+    for name in called.inputs:
+        assert called.inputs[name] == ({"issue": "", **given} if workflow == INCIDENTS else given)
+    assert set(called.inputs) == {name for name, result in results.items() if result == "success"}
 
 
-def test_a_copy_does_the_same(desk: Desk, stub: Stub) -> None:
-    stub.says({"postmortem-due": "true"})
+def test_a_copy_does_the_same(desk: Desk, called: Called) -> None:
+    called.outputs["postmortem-due"] = "true"
     opened = {"action": "opened", "issue": {"number": 1}}
     jobs = desk.works(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
     assert [job.result for job in jobs.values()] == ["success", "success"]
-    assert stub.words()[-1] == "postmortem"
+    assert list(called.inputs) == ["triage", "postmortem"]
 
 
-def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(desk: Desk, stub: Stub) -> None:
-    stub.says({"postmortem-due": "true"})
+def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(desk: Desk, called: Called) -> None:
+    called.outputs["postmortem-due"] = "true"
     pull = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": desk.runner.shop.id}}}
     jobs = desk.works(
         INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="muster/postmortem-1"
@@ -219,7 +220,9 @@ def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem
         ("pull_request", {"action": "closed", "pull_request": FORK}, "muster-muster/postmortem-7-any"),
     ],
 )
-def test_one_run_an_issue_at_a_time(desk: Desk, stub: Stub, event: str, payload: dict[str, Any], group: str) -> None:
+def test_one_run_an_issue_at_a_time(
+    desk: Desk, called: Called, event: str, payload: dict[str, Any], group: str
+) -> None:
     context = {"head_ref": "muster/postmortem-7"} if event == "pull_request" else {}
     desk.works(INCIDENTS, event, payload, **context)
     assert desk.machine.github["concurrency"] == group
@@ -236,18 +239,11 @@ def test_a_night_from_the_report_to_the_postmortem(desk: Desk) -> None:
     desk.today()
     shop, mona = desk.runner.shop, desk.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
-    desk.runner.passes(0.2)
-    jobs = desk.works(INCIDENTS, "issues", {"action": "opened", **about(desk, number)})
-    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "skipped"}, logs(
-        jobs
-    )
-    outputs = jobs["triage"].done.outputs
-    assert "Checkout is down" in jobs["triage"].done.summary
-    assert len(boards(desk, number)) == 1
     desk.runner.passes(40)
     (swept,) = desk.works(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
     assert swept.result == "success", swept.done.log
-    assert f"#{number}" in swept.done.summary.replace("\u200b", "")
+    assert f"/octo/shop/issues/{number}" in swept.done.summary
+    assert len(boards(desk, number)) == 1, "found, though no event has started a run"
     mona.comments(shop, number, "/ack")
     mona.comments(shop, number, "/resolve the pool is larger now")
     mona.closes(shop, number)
@@ -256,16 +252,22 @@ def test_a_night_from_the_report_to_the_postmortem(desk: Desk) -> None:
     assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}, logs(
         jobs
     )
-    assert outputs["postmortem-due"] == ""
-    assert jobs["triage"].done.outputs["postmortem-due"] == "true"
+    assert "Checkout is down" in jobs["triage"].done.summary
     assert f"refs/heads/muster/postmortem-{number}" in shop.git.refs
-    assert len(boards(desk, number)) == 1
+    (board,) = boards(desk, number)
+    (pull,) = shop.pulls
+    assert f"/pull/{pull.number}" in board
 
 
 def test_a_policy_with_a_fault_fails_its_check(desk: Desk) -> None:
     (job,) = desk.works(POLICY, "pull_request", desk.runner.proposes(FAULTY)).values()
     assert job.result == "failure"
-    assert len(job.done.told("error")) == 2
+    errors = [one for one in job.done.annotations if one.kind == "error"]
+    assert [(one.spot["file"], one.spot["line"], one.spot["title"]) for one in errors] == [
+        (FILE, "1", "extends"),
+        (FILE, "2", "timezone"),
+    ]
+    assert "**timezone**" in job.done.summary
 
 
 def test_a_report_of_a_month(desk: Desk) -> None:
@@ -280,16 +282,19 @@ def test_a_report_of_a_month(desk: Desk) -> None:
     assert json.loads(kept.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("without", ["issues", "contents"])
-def test_a_right_too_few_is_said_and_leaves_nothing_half_done(desk: Desk, without: str, tmp_path: Path) -> None:
+def test_a_right_too_few_is_said_and_leaves_nothing_half_done(desk: Desk, tmp_path: Path) -> None:
     needs("triage")
     desk.today()
-    number = desk.runner.github.person("mona").opens(desk.runner.shop, "Checkout is down", SEV1, ["incident"])
-    fewer = tmp_path / "fewer.yml"
-    fewer.write_text(re.sub(rf"^      {without}: write? ?.*\n", "", INCIDENTS.read_text("utf-8"), flags=re.MULTILINE))
+    shop = desk.runner.shop
+    number = desk.runner.github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
+    fewer, text = tmp_path / "fewer.yml", INCIDENTS.read_text("utf-8")
+    fewer.write_text(text.replace("issues: write # labels", "issues: read # labels"))
     jobs = desk.works(fewer, "issues", {"action": "opened", **about(desk, number)})
-    assert jobs["triage"].result == "failure" or without == "contents"
-    assert not boards(desk, number) or without == "contents"
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "failure", "postmortem": "skipped"}
+    (error,) = jobs["triage"].done.told("error")
+    assert "issues: write" in error
+    issue = shop.issue(number)
+    assert (issue.comments, list(issue.labels)) == ([], ["incident"])
 
 
 def about(desk: Desk, number: int) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from tests.runner.conftest import runner as runner  # noqa: PLC0414 -- a fixture
 from tools.workflows import ACTIONS, COMMIT, OWNER, ROOT
 
 LOCK = ROOT / "requirements" / "actions.txt"
+SHOP = 1000009
+"""The id of the repository where there is no GitHub behind."""
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("incident*.yml"))
 COPIES = sorted((ROOT / "docs" / "actions").glob("*.yml"))
 
@@ -113,33 +115,44 @@ if [ -e '{folder}/says' ]; then {shutil.which("cat")} '{folder}/says' >>"$GITHUB
 
 
 @dataclass
-class Desk:
-    """The pretend GitHub, its repository, and a runner of its Actions."""
+class Bench:
+    """A runner of Actions, and nothing behind it: for what needs no GitHub."""
 
-    runner: Runner
     machine: Machine
     cache: Cache
     setup_python: SetupPython
 
+    @classmethod
+    def made(cls, folder: Path, ready: Path | None = None) -> Bench:
+        """On a machine without anything but what this one has on its PATH; its cache holds `ready`."""
+        cache, python = Cache(folder / "cache", ready), SetupPython(Path(sys.executable))
+        stand_ins = {
+            "actions/cache/restore": cache.restore,
+            "actions/cache/save": cache.save,
+            "actions/setup-python": python,
+        }
+        places = {f"{OWNER}/actions/{name}": ROOT / "actions" / name for name in ACTIONS}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+        machine = Machine(folder / "machine", stand_ins, places, repository=ROOT, environment=environment)
+        return cls(machine, cache, python)
+
     def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
         """Start a run; `context` is what GitHub says of it beside the event."""
-        repository = {**self.runner.repository, "owner": {"login": "octo"}}
         self.machine.github = {
             "event_name": event,
-            "event": {"repository": repository, **payload},
+            "event": {"repository": self.repository(), **payload},
             "repository": "octo/shop",
-            "repository_id": str(self.runner.shop.id),
             "repository_owner": "octo",
-            "api_url": self.runner.github.api_url,
-            "server_url": self.runner.github.url,
+            "api_url": "http://127.0.0.1:9",
+            "server_url": "http://127.0.0.1:9",
             "run_id": "1",
             "run_attempt": "1",
-            "sha": self.runner.shop.git.refs["refs/heads/main"],
+            "sha": "5" * 40,
             "ref": "refs/heads/main",
             "head_ref": "",
             "workflow": "test",
             "actor": "mona",
-            "token": self.runner.token(),
+            "token": self.token({}),
             **context,
         }
 
@@ -149,14 +162,35 @@ class Desk:
         inputs = {name.replace("_", "-"): value for name, value in given.items()}
         return run_action(self.machine, ROOT / "actions" / action, inputs)
 
-    def today(self, *, hours_ago: float = 2) -> None:
-        """Let it be that long ago on the pretend GitHub: a command of its own process has the real clock."""
-        self.runner.clock.at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours_ago)
-
     def works(self, workflow: Path, event: str, payload: Mapping[str, Any], **context: str) -> dict[str, Job]:
         """Run a workflow for that event, each job with a token of exactly its permissions."""
         self.started_by(event, payload, **context)
         return run_workflow(workflow, self.machine, self.token)
+
+    def repository(self) -> dict[str, Any]:
+        return {"id": SHOP, "full_name": "octo/shop", "default_branch": "main"}
+
+    def token(self, rights: Mapping[str, str]) -> str:
+        return "a token of " + (", ".join(rights) or "nothing")
+
+
+@dataclass
+class Desk(Bench):
+    """The same with the pretend GitHub behind it, and its repository."""
+
+    runner: Runner
+
+    def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
+        github, sha = self.runner.github, self.runner.shop.git.refs["refs/heads/main"]
+        there = {"api_url": github.api_url, "server_url": github.url, "sha": sha, "token": self.runner.token()}
+        super().started_by(event, payload, **there, **context)
+
+    def today(self, *, hours_ago: float = 2) -> None:
+        """Let it be that long ago on the pretend GitHub: a command of its own process has the real clock."""
+        self.runner.clock.at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours_ago)
+
+    def repository(self) -> dict[str, Any]:
+        return self.runner.repository
 
     def token(self, rights: Mapping[str, str]) -> str:
         self.runner.rights = {"metadata": "read", **{name.replace("-", "_"): how for name, how in rights.items()}}
@@ -194,23 +228,20 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(runner: Runner, ready: Path, tmp_path: Path) -> Desk:
-    cache, python = Cache(tmp_path / "cache", ready), SetupPython(Path(sys.executable))
-    stand_ins = {
-        "actions/cache/restore": cache.restore,
-        "actions/cache/save": cache.save,
-        "actions/setup-python": python,
-    }
-    places = {f"{OWNER}/actions/{name}": ROOT / "actions" / name for name in ACTIONS}
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    machine = Machine(tmp_path / "machine", stand_ins, places, repository=ROOT, environment=environment)
-    return Desk(runner, machine, cache, python)
+    made = Bench.made(tmp_path, ready)
+    return Desk(made.machine, made.cache, made.setup_python, runner)
 
 
 @pytest.fixture
-def stub(desk: Desk, tmp_path: Path) -> Stub:
+def bench(tmp_path: Path) -> Bench:
+    return Bench.made(tmp_path)
+
+
+@pytest.fixture
+def stub(bench: Bench, tmp_path: Path) -> Stub:
     """What stands in for Muster and all it runs on, where only the steps around it matter."""
-    desk.cache.warm = Stub.made(tmp_path / "stub").folder
-    return Stub(desk.cache.warm)
+    bench.cache.warm = Stub.made(tmp_path / "stub").folder
+    return Stub(bench.cache.warm)
 
 
 @dataclass
@@ -233,11 +264,11 @@ class Called:
 
 
 @pytest.fixture
-def called(desk: Desk) -> Called:
+def called(bench: Bench) -> Called:
     """What stands in for our own actions, where only the jobs around them matter."""
     made = Called()
     ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER) for name in ACTIONS}
-    desk.machine.stand_ins = {**desk.machine.stand_ins, **ours}
+    bench.machine.stand_ins = {**bench.machine.stand_ins, **ours}
     return made
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, LOCK, ROOT, Desk, Stub, locked
+from tests.actions.conftest import ACTIONS, LOCK, ROOT, Bench, Desk, Stub, locked
 from tests.actions.interpreter import loaded, run_action
 from tests.runner.test_check_policy import FASTER
 
@@ -44,22 +44,22 @@ def test_modules_of_the_workspace_are_not_ours(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_each_input_arrives_under_its_name_and_each_output_leaves(desk: Desk, stub: Stub, action: str) -> None:
+def test_each_input_arrives_under_its_name_and_each_output_leaves(bench: Bench, stub: Stub, action: str) -> None:
     declared = loaded(ROOT / "actions" / action / "action.yml")
     outputs = {name: f"the {name}" for name in declared.get("outputs", {})}
     stub.says(outputs)
     given = {name: f"its {name}; $(touch x) 'quoted'" for name in declared["inputs"]}
-    done = desk.runs(action, "workflow_dispatch", {}, **{name.replace("-", "_"): text for name, text in given.items()})
+    done = bench.runs(action, "workflow_dispatch", {}, **{name.replace("-", "_"): text for name, text in given.items()})
     assert done.ok, done.log
     assert done.outputs == outputs
     assert stub.words() == ["-s", "-P", "-X", "utf8", "-m", "app", "run", action]
     found = stub.environment()
     assert {name: found[variable(name)] for name in given} == given
     assert found["PYTHONPATH"] == str(ROOT)
-    assert list(desk.machine.workspace.iterdir()) == []
-    assert desk.runs(action, "workflow_dispatch", {}).ok
+    assert list(bench.machine.workspace.iterdir()) == []
+    assert bench.runs(action, "workflow_dispatch", {}).ok
     found = stub.environment()
-    assert found["GITHUB_TOKEN"] == desk.machine.github["token"]
+    assert found["GITHUB_TOKEN"] == bench.machine.github["token"]
     others = {name: found[variable(name)] for name in given if name != "token"}
     assert others == {name: "month" if name == "period" else "" for name in others}
 
@@ -72,73 +72,73 @@ def variable(name: str) -> str:
 # The environment.
 
 
-def test_a_second_action_of_a_job_finds_the_environment_where_it_is(desk: Desk, stub: Stub) -> None:
-    first, second = (desk.runs("check-policy", "workflow_dispatch", {}) for _ in range(2))
+def test_a_second_action_of_a_job_finds_the_environment_where_it_is(bench: Bench, stub: Stub) -> None:
+    first, second = (bench.runs("check-policy", "workflow_dispatch", {}) for _ in range(2))
     assert first.steps["Restore the environment"] == "success"
     assert [second.steps[name] for name in STEPS[3:]] == ["skipped", "skipped"]
     assert second.outputs == first.outputs
-    assert len(desk.cache.asked) == 1
+    assert len(bench.cache.asked) == 1
 
 
-def test_what_was_installed_is_kept_for_the_next_runner(desk: Desk, stub: Stub) -> None:
-    python = installer(desk, stub)
-    desk.cache.warm = None
-    done = desk.runs("check-policy", "workflow_dispatch", {})
+def test_what_was_installed_is_kept_for_the_next_runner(bench: Bench, stub: Stub) -> None:
+    python = installer(bench, stub)
+    bench.cache.warm = None
+    done = bench.runs("check-policy", "workflow_dispatch", {})
     assert done.ok, done.log
     assert done.steps["Keep the environment"] == "success"
     (asked,) = python.calls()
     assert done.steps["Fetch Python"] == "success"
-    assert [one["update-environment"] for one in desk.setup_python.given] == ["false"]
+    assert [one["update-environment"] for one in bench.setup_python.given] == ["false"]
     assert {"--no-deps", "--require-hashes", "--only-binary"} <= set(asked)
     assert asked[-1] == str(ROOT / "actions" / ".." / "requirements" / "actions.txt")
-    shutil.rmtree(desk.machine.temp)
-    again = desk.runs("check-policy", "workflow_dispatch", {})
+    shutil.rmtree(bench.machine.temp)
+    again = bench.runs("check-policy", "workflow_dispatch", {})
     assert again.outputs == done.outputs
     assert again.steps["Keep the environment"] == "skipped"
     assert len(python.calls()) == 1
 
 
-def test_a_broken_environment_is_made_anew(desk: Desk, stub: Stub, tmp_path: Path) -> None:
-    python = installer(desk, stub)
+def test_a_broken_environment_is_made_anew(bench: Bench, stub: Stub, tmp_path: Path) -> None:
+    python = installer(bench, stub)
     broken = tmp_path / "broken"
     (broken / "bin").mkdir(parents=True)
     (broken / "bin" / "python").symlink_to("/nowhere/python3")
     (broken / "ready").touch()
-    desk.cache.warm = broken
-    done = desk.runs("check-policy", "workflow_dispatch", {})
+    bench.cache.warm = broken
+    done = bench.runs("check-policy", "workflow_dispatch", {})
     assert done.ok, done.log
     assert len(python.calls()) == 1
     assert (broken / "ready").exists(), "only the link to it was taken away"
 
 
-def test_what_cannot_be_installed_is_an_annotation_and_nothing_half(desk: Desk, stub: Stub) -> None:
-    python = installer(desk, stub, fails=True)
-    desk.cache.warm = None
-    done = desk.runs("check-policy", "workflow_dispatch", {})
+def test_what_cannot_be_installed_is_an_annotation_and_nothing_half(bench: Bench, stub: Stub) -> None:
+    python = installer(bench, stub, fails=True)
+    bench.cache.warm = None
+    done = bench.runs("check-policy", "workflow_dispatch", {})
     assert not done.ok
     (error,) = done.told("error")
     assert error.startswith("What Muster runs on could not be installed")
     assert done.steps["Check the policy"] == done.steps["Keep the environment"] == "skipped"
-    assert not list(desk.machine.temp.glob("*/ready"))
+    assert not list(bench.machine.temp.glob("*/ready"))
     assert len(python.calls()) == 1
 
 
-def test_another_python_or_lock_is_another_environment(desk: Desk, stub: Stub) -> None:
-    desk.runs("check-policy", "workflow_dispatch", {})
-    installer(desk, stub)
-    desk.runs("check-policy", "workflow_dispatch", {})
-    assert len(set(desk.cache.asked)) == 2
-    copy = desk.machine.folder / "another"
+def test_another_python_or_lock_is_another_environment(bench: Bench, stub: Stub) -> None:
+    bench.runs("check-policy", "workflow_dispatch", {})
+    installer(bench, stub)
+    bench.runs("check-policy", "workflow_dispatch", {})
+    assert len(set(bench.cache.asked)) == 2
+    copy = bench.machine.folder / "another"
     shutil.copytree(ROOT / "actions", copy / "actions")
     (copy / "requirements").mkdir()
     (copy / "requirements" / "actions.txt").write_text(LOCK.read_text() + "# another\n")
-    run_action(desk.machine, copy / "actions" / "check-policy", {})
-    assert len(set(desk.cache.asked)) == 3
+    run_action(bench.machine, copy / "actions" / "check-policy", {})
+    assert len(set(bench.cache.asked)) == 3
 
 
-def test_windows_is_told_so(desk: Desk) -> None:
-    desk.machine.os = "Windows"
-    done = desk.runs("check-policy", "workflow_dispatch", {})
+def test_windows_is_told_so(bench: Bench) -> None:
+    bench.machine.os = "Windows"
+    done = bench.runs("check-policy", "workflow_dispatch", {})
     assert not done.ok
     assert done.told("error") == ["Muster's actions run on Linux and macOS runners, and this one is Windows."]
     assert set(done.steps.values()) == {"failure", "skipped"}
@@ -174,15 +174,15 @@ esac
         return [line.rstrip("\t").split("\t") for line in self._log.read_text().splitlines()]
 
 
-def installer(desk: Desk, stub: Stub, *, fails: bool = False) -> Installer:
+def installer(bench: Bench, stub: Stub, *, fails: bool = False) -> Installer:
     """The only Python of the runner is one that setup-python brings, and that does not go to the internet."""
-    folder = desk.machine.folder / "bin"
+    folder = bench.machine.folder / "bin"
     folder.mkdir(parents=True)
     for name in ("bash", "dirname", "rm", "touch"):
         found = shutil.which(name)
         assert found
         (folder / name).symlink_to(found)
-    desk.machine.environment["PATH"] = str(folder)
+    bench.machine.environment["PATH"] = str(folder)
     made = Installer(folder.parent, stub, fails=fails)
-    desk.setup_python.python = made.path
+    bench.setup_python.python = made.path
     return made

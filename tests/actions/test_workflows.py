@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, WORKFLOWS, Called, Desk, known
+from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, SHOP, WORKFLOWS, Bench, Called, Desk, known
 from tests.actions.interpreter import loaded
 from tests.runner.conftest import FILE
 from tests.runner.test_check_policy import FAULTY
@@ -178,10 +178,10 @@ FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
     ],
 )  # fmt: skip
 def test_which_jobs_an_event_starts(
-    desk: Desk, called: Called, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
+    bench: Bench, called: Called, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
 ) -> None:
     context = {"head_ref": "muster/postmortem-1"} if event == "pull_request" else {}
-    jobs = desk.works(workflow, event, payload, **context)
+    jobs = bench.works(workflow, event, payload, **context)
     assert {name: job.result for name, job in jobs.items()} == results
     given = dict(payload.get("inputs", {}))
     if workflow == REPORT:
@@ -191,22 +191,22 @@ def test_which_jobs_an_event_starts(
     assert set(called.inputs) == {name for name, result in results.items() if result == "success"}
 
 
-def test_a_copy_does_the_same(desk: Desk, called: Called) -> None:
+def test_a_copy_does_the_same(bench: Bench, called: Called) -> None:
     called.outputs["postmortem-due"] = "true"
     opened = {"action": "opened", "issue": {"number": 1}}
-    jobs = desk.works(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
+    jobs = bench.works(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
     assert [job.result for job in jobs.values()] == ["success", "success"]
     assert list(called.inputs) == ["triage", "postmortem"]
 
 
-def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(desk: Desk, called: Called) -> None:
+def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(bench: Bench, called: Called) -> None:
     called.outputs["postmortem-due"] = "true"
-    pull = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": desk.runner.shop.id}}}
-    jobs = desk.works(
+    pull = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": SHOP}}}
+    jobs = bench.works(
         INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="muster/postmortem-1"
     )
     assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}
-    others = desk.works(INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="feature")
+    others = bench.works(INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="feature")
     assert {job.result for job in others.values()} == {"skipped"}
 
 
@@ -221,11 +221,11 @@ def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem
     ],
 )
 def test_one_run_an_issue_at_a_time(
-    desk: Desk, called: Called, event: str, payload: dict[str, Any], group: str
+    bench: Bench, called: Called, event: str, payload: dict[str, Any], group: str
 ) -> None:
     context = {"head_ref": "muster/postmortem-7"} if event == "pull_request" else {}
-    desk.works(INCIDENTS, event, payload, **context)
-    assert desk.machine.github["concurrency"] == group
+    bench.works(INCIDENTS, event, payload, **context)
+    assert bench.machine.github["concurrency"] == group
 
 
 def needs(command: str) -> None:

@@ -16,7 +16,7 @@ SHELL = /bin/sh
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 ITSELF = $(PIP) install --no-deps --no-build-isolation --editable .
-YAML = app.yml app/policies .github issue-templates
+YAML = app.yml app/policies .github actions docs/actions issue-templates
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,7 @@ lint: .venv/for-dev ## check style, types, floors, workflows and forms
 	$(BIN)/mypy tools
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict $(YAML)
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml docs/actions/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config issue-templates/config.yml
 	@for form in issue-templates/*.yml app/github/data/incident-report.yml; do \
@@ -48,12 +48,10 @@ lint: .venv/for-dev ## check style, types, floors, workflows and forms
 		echo "$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $$form"; \
 		$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms "$$form" || exit 1; \
 	done
-	@for action in actions/*/action.yml; do \
-		[ -f "$$action" ] || continue; \
-		echo "$(BIN)/check-jsonschema --builtin-schema vendor.github-actions $$action"; \
-		$(BIN)/check-jsonschema --builtin-schema vendor.github-actions "$$action" || exit 1; \
-	done
-	$(BIN)/zizmor --offline --persona auditor --no-progress .github actions
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions actions/*/action.yml
+	$(BIN)/zizmor --offline --persona auditor --no-progress .github actions docs/actions
+	$(BIN)/python -m tools.run_steps .github/workflows actions docs/actions
+	$(BIN)/shellcheck .ci/run actions/*.sh
 
 bench: .venv/for-dev ## measure the figures that Muster promises
 	@exec $(BIN)/python -m bench $(ARGS)
@@ -73,8 +71,9 @@ lock: .venv/made ## pin what requirements/*.in ask for (ARGS=--upgrade takes new
 	}; \
 	cd requirements; \
 	pin run.in --output-file run.txt; \
+	pin actions.in --constraint run.txt --output-file actions.txt; \
 	pin dev.in --constraint run.txt --output-file dev.txt; \
-	if grep -n '://' run.txt dev.txt; then echo 'A lock names where it came from; it must not.' >&2; exit 1; fi
+	if grep -n '://' run.txt actions.txt dev.txt; then echo 'A lock names where it came from; it must not.' >&2; exit 1; fi
 
 clean: ## take away .venv and what the tools left, but never the data in var/
 	@rm -rf .venv build dist *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The pages of `docs/` that follow from the code: `make docs` writes them, and a test says when they are stale."""
+"""The pages that follow from the code: `make docs` writes them, and a test says when they are stale."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.core.commands import COMMANDS
 from app.core.lifecycle import TABLE, Status
 from app.policy_file import schema
 from tools.policy_page import policy_page, table
+from tools.workflows import actions_page, copies
 
 ROOT = Path(__file__).parent.parent
 _PRINTED = "<!-- Printed from the code by `make docs`. -->\n"
@@ -33,6 +34,8 @@ def pages() -> dict[str, str]:
         "docs/lifecycle.md": _page(_lifecycle()),
         "docs/policy.md": _page(policy_page()),
         "docs/policy.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        "actions/README.md": _page(actions_page()),
+        **copies(),
     }
 
 

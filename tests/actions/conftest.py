@@ -1,0 +1,288 @@
+"""A runner of GitHub Actions beside the pretend GitHub, on which our actions are run as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.actions.expressions import Broken
+from tests.actions.interpreter import Done, Job, Machine, StandIn, loaded, run_action, run_workflow
+from tests.runner.conftest import Runner
+from tests.runner.conftest import runner as runner  # noqa: PLC0414 -- a fixture is known by its name in this module
+from tools.workflows import ACTIONS, COMMIT, OWNER, ROOT
+
+LOCK = ROOT / "requirements" / "actions.txt"
+SHOP = 1000009
+"""The id of the repository where there is no GitHub behind."""
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("incident*.yml"))
+COPIES = sorted((ROOT / "docs" / "actions").glob("*.yml"))
+
+
+@dataclass
+class Cache:
+    """GitHub's cache: `actions/cache/restore` and `actions/cache/save`.  `warm` is what it has under every key."""
+
+    folder: Path
+    warm: Path | None = None
+    kept: dict[str, Path] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def restore(self, machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
+        path, key = self._meant(given)
+        self.asked.append(key)
+        found = self.kept.get(key, self.warm)
+        if found is None:
+            return {"cache-hit": "false"}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(found)
+        return {"cache-hit": "true"}
+
+    def save(self, machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
+        path, key = self._meant(given)
+        assert path.is_dir()
+        assert key not in self.kept, "GitHub would refuse: a key is written once"
+        self.kept[key] = Path(shutil.copytree(path, self.folder / key, symlinks=True))
+        return {}
+
+    @staticmethod
+    def _meant(given: Mapping[str, str]) -> tuple[Path, str]:
+        if set(given) != {"path", "key"} or not all(given.values()):
+            raise Broken(f"a cache needs a path and a key, and got {dict(given)}")
+        if "," in given["key"] or len(given["key"]) > 512:
+            raise Broken(f"no key for a cache: {given['key']}")
+        return Path(given["path"]), given["key"]
+
+
+@dataclass
+class SetupPython:
+    """`actions/setup-python`, which brings the Python that the test names."""
+
+    python: Path
+    given: list[Mapping[str, str]] = field(default_factory=list)
+
+    def __call__(self, machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
+        known = {"python-version", "update-environment", "check-latest", "architecture", "cache"}
+        if unknown := set(given) - known:
+            raise Broken(f"setup-python has no {unknown}")
+        if given.get("update-environment") != "false":
+            machine.environment["pythonLocation"] = str(self.python.parent.parent)
+        self.given.append(given)
+        return {"python-version": given["python-version"], "python-path": str(self.python)}
+
+
+@dataclass
+class Stub:
+    """An environment whose Python writes down what it is asked and what it finds, and says what it is told to."""
+
+    folder: Path
+
+    @classmethod
+    def made(cls, folder: Path) -> Stub:
+        (folder / "bin").mkdir(parents=True)
+        python = folder / "bin" / "python"
+        python.write_text(f"""\
+#!{shutil.which("bash")}
+if [ "$1" = -I ]; then exit 0; fi
+printf '%s\\n' "$@" >'{folder}/words'
+{shutil.which("env")} -0 >'{folder}/environment'
+if [ -e '{folder}/says' ]; then {shutil.which("cat")} '{folder}/says' >>"$GITHUB_OUTPUT"; fi
+""")
+        python.chmod(0o755)
+        (folder / "ready").touch()
+        return cls(folder)
+
+    def says(self, outputs: Mapping[str, str]) -> None:
+        (self.folder / "says").write_text("".join(f"{name}={value}\n" for name, value in outputs.items()))
+
+    def words(self) -> list[str]:
+        return (self.folder / "words").read_text().splitlines()
+
+    def environment(self) -> dict[str, str]:
+        rows = (self.folder / "environment").read_text().rstrip("\0").split("\0")
+        return dict(row.split("=", 1) for row in rows)
+
+
+@dataclass
+class Bench:
+    """A runner of Actions, and nothing behind it: for what needs no GitHub."""
+
+    machine: Machine
+    cache: Cache
+    setup_python: SetupPython
+
+    @classmethod
+    def made(cls, folder: Path, ready: Path | None = None) -> Bench:
+        """On a machine without anything but what this one has on its PATH; its cache holds `ready`."""
+        cache, python = Cache(folder / "cache", ready), SetupPython(Path(sys.executable))
+        stand_ins = {
+            "actions/cache/restore": cache.restore,
+            "actions/cache/save": cache.save,
+            "actions/setup-python": python,
+        }
+        places = {f"{OWNER}/actions/{name}": ROOT / "actions" / name for name in ACTIONS}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+        machine = Machine(folder / "machine", stand_ins, places, repository=ROOT, environment=environment)
+        return cls(machine, cache, python)
+
+    def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
+        """Start a run; `context` is what GitHub says of it beside the event."""
+        self.machine.github = {
+            "event_name": event,
+            "event": {"repository": self.repository(), **payload},
+            "repository": "octo/shop",
+            "repository_owner": "octo",
+            "api_url": "http://127.0.0.1:9",
+            "server_url": "http://127.0.0.1:9",
+            "run_id": "1",
+            "run_attempt": "1",
+            "sha": "5" * 40,
+            "ref": "refs/heads/main",
+            "head_ref": "",
+            "workflow": "test",
+            "actor": "mona",
+            "token": self.token({}),
+            **context,
+        }
+
+    def runs(self, action: str, event: str, payload: Mapping[str, Any], **given: str) -> Done:
+        """Run one of our actions for that event, its inputs by their names with an underscore."""
+        self.started_by(event, payload)
+        inputs = {name.replace("_", "-"): value for name, value in given.items()}
+        return run_action(self.machine, ROOT / "actions" / action, inputs)
+
+    def works(self, workflow: Path, event: str, payload: Mapping[str, Any], **context: str) -> dict[str, Job]:
+        """Run a workflow for that event, each job with a token of exactly its permissions."""
+        self.started_by(event, payload, **context)
+        return run_workflow(workflow, self.machine, self.token)
+
+    def repository(self) -> dict[str, Any]:
+        return {"id": SHOP, "full_name": "octo/shop", "default_branch": "main"}
+
+    def token(self, rights: Mapping[str, str]) -> str:
+        return "a token of " + (", ".join(rights) or "nothing")
+
+
+@dataclass
+class Desk(Bench):
+    """The same with the pretend GitHub behind it, and its repository."""
+
+    runner: Runner
+
+    def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
+        github, sha = self.runner.github, self.runner.shop.git.refs["refs/heads/main"]
+        there = {"api_url": github.api_url, "server_url": github.url, "sha": sha, "token": self.runner.token()}
+        super().started_by(event, payload, **there, **context)
+
+    def today(self, *, hours_ago: float = 2) -> None:
+        """Let it be that long ago on the pretend GitHub: a command of its own process has the real clock."""
+        self.runner.clock.at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours_ago)
+
+    def repository(self) -> dict[str, Any]:
+        return self.runner.repository
+
+    def token(self, rights: Mapping[str, str]) -> str:
+        self.runner.rights = {"metadata": "read", **{name.replace("-", "_"): how for name, how in rights.items()}}
+        return self.runner.token()
+
+
+@cache
+def known(command: str) -> bool:
+    """Whether `muster run` knows that command."""
+    words = [sys.executable, "-m", "app", "run", command, "--help"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def locked(lock: Path = LOCK) -> dict[str, str]:
+    """The distributions of a lock, and their versions."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with what the lock of the actions names and nothing else, taken from the one of these tests."""
+    folder = tmp_path_factory.mktemp("ready")
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
+    site = next((folder / "lib").glob("python*/site-packages"))
+    for name, version in locked().items():
+        found = distribution(name)
+        assert found.version == version, f"{name} is not the one that requirements/actions.txt names"
+        tops = {Path(file).parts[0] for file in found.files or ()} - {".."}
+        for top in tops:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(found.locate_file(top))))
+    (folder / "ready").touch()
+    return folder
+
+
+@pytest.fixture
+def desk(runner: Runner, ready: Path, tmp_path: Path) -> Desk:
+    made = Bench.made(tmp_path, ready)
+    return Desk(made.machine, made.cache, made.setup_python, runner)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench.made(tmp_path)
+
+
+@pytest.fixture
+def stub(bench: Bench, tmp_path: Path) -> Stub:
+    """What stands in for Muster and all it runs on, where only the steps around it matter."""
+    bench.cache.warm = Stub.made(tmp_path / "stub").folder
+    return Stub(bench.cache.warm)
+
+
+@dataclass
+class Called:
+    """Which of our actions a workflow has called, with which inputs; they give the outputs that the test says."""
+
+    inputs: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    def stands_in(self, action: str) -> StandIn:
+        declared = loaded(ROOT / "actions" / action / "action.yml")["inputs"]
+
+        def called(machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
+            if unknown := set(given) - set(declared):
+                raise Broken(f"{action} has no input {unknown}")
+            self.inputs[action] = given
+            return self.outputs
+
+        return called
+
+
+@pytest.fixture
+def called(bench: Bench) -> Called:
+    """What stands in for our own actions, where only the jobs around them matter."""
+    made = Called()
+    ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER) for name in ACTIONS}
+    bench.machine.stand_ins = {**bench.machine.stand_ins, **ours}
+    return made
+
+
+__all__ = [
+    "ACTIONS",
+    "COMMIT",
+    "COPIES",
+    "LOCK",
+    "OWNER",
+    "ROOT",
+    "WORKFLOWS",
+    "Called",
+    "Desk",
+    "Stub",
+    "known",
+    "locked",
+]

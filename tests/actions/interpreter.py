@@ -1,0 +1,384 @@
+"""Runs composite actions and the jobs of workflows as the runner of GitHub Actions would, on this machine.
+
+Steps are run by a real bash with the files that the runner gives it; what a step is not given, it does not see.  Other
+people's actions are stand-ins that are passed in.  What GitHub would quietly ignore, such as an input that nobody
+declared, is Broken here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.actions.expressions import Broken, Expressions, Strict, as_text
+
+SHELLS = {"bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail")}
+_COMMAND = re.compile(r"::([a-z-]+)(?: ([^:]*))?::(.*)")
+_COMMANDS = ("error", "warning", "notice", "debug", "group", "endgroup", "add-mask")
+_STEP = {"name", "id", "if", "uses", "with", "run", "shell", "env", "working-directory", "continue-on-error"}
+_ACTION = {"name", "description", "author", "branding", "inputs", "outputs", "runs"}
+_JOB = {"name", "needs", "if", "runs-on", "timeout-minutes", "permissions", "outputs", "env", "steps", "concurrency"}
+_KEPT = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")
+"""Names that a step may not give to later ones."""
+
+Files = Mapping[str, str]
+StandIn = Callable[["Machine", Mapping[str, str]], Mapping[str, str]]
+"""Somebody else's action: its inputs in, its outputs out."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A workflow command of a log that GitHub shows as such."""
+
+    kind: str
+    message: str
+    spot: Mapping[str, str]
+
+
+@dataclass
+class Done:
+    """What an action or a job has left behind."""
+
+    ok: bool = True
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
+    summary: str = ""
+    steps: dict[str, str] = field(default_factory=dict)
+    """The name of each step, of actions within as well, and what became of it."""
+
+    def told(self, kind: str) -> list[str]:
+        return [one.message for one in self.annotations if one.kind == kind]
+
+
+@dataclass
+class Machine:
+    """One runner: its folders, what it says of itself, and what others' actions are stood in for by."""
+
+    folder: Path
+    stand_ins: Mapping[str, StandIn]
+    """By what stands before the @."""
+    places: Mapping[str, Path] = field(default_factory=dict)
+    """Where an action of another repository lies, by what stands before the @."""
+    repository: Path | None = None
+    """The repository of the workflow at its commit, which `$/` names; `./` is the workspace."""
+    github: dict[str, Any] = field(default_factory=dict)
+    """The context of that name, with `event`; its plain values are GITHUB_... for each step."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """What the machine itself has, such as PATH, and what steps have set for later ones."""
+    os: str = "Linux"
+    _numbers: Iterator[int] = field(default_factory=count, repr=False)
+
+    @property
+    def workspace(self) -> Path:
+        return self._made("workspace")
+
+    @property
+    def temp(self) -> Path:
+        return self._made("temp")
+
+    def _made(self, name: str) -> Path:
+        path = self.folder / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def file(self, what: str) -> Path:
+        """A new empty file beside the workspace."""
+        path = self._made("files") / f"{what.lower()}-{next(self._numbers)}"
+        path.touch()
+        return path
+
+    def contexts(self) -> dict[str, Any]:
+        runner = Strict(os=self.os, arch="X64", temp=str(self.temp), name="here")
+        return {"github": {**self.github, "workspace": str(self.workspace)}, "runner": runner}
+
+    def variables(self) -> dict[str, str]:
+        """What each step finds in its environment."""
+        plain = {f"GITHUB_{name.upper()}": str(value) for name, value in self.github.items() if _is_plain(name, value)}
+        event = self._made("files") / "event.json"
+        event.write_text(json.dumps(self.github.get("event", {})))
+        return {
+            **self.environment,
+            **plain,
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_WORKSPACE": str(self.workspace),
+            "RUNNER_OS": self.os,
+            "RUNNER_ARCH": "X64",
+            "RUNNER_TEMP": str(self.temp),
+        }
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """The token is in the context and in no variable: a step that wants it has to say so."""
+    return name != "token" and isinstance(value, (str, int))
+
+
+def loaded(path: Path) -> Any:
+    """A YAML file of GitHub's with every value a text, as expressions see it; `on` is no yes there."""
+    return yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # noqa: S506 -- it makes nothing but texts
+
+
+def run_action(
+    machine: Machine, folder: Path, given: Mapping[str, str], done: Done | None = None, *, step_path: str = ""
+) -> Done:
+    """Run the composite action in `folder` with these inputs.  `done` is what its job has done so far."""
+    action = loaded(folder / "action.yml")
+    _only(action, _ACTION, f"{folder.name}/action.yml")
+    if action["runs"].get("using") != "composite":
+        raise Broken(f"{folder}: only composite actions are run here")
+    inputs = _inputs(machine, folder.name, action.get("inputs") or {}, given)
+    within = Done() if done is None else Done(log=done.log, annotations=done.annotations, steps=done.steps)
+    scope = _Scope(machine, within, {"inputs": inputs}, {"GITHUB_ACTION_PATH": str(folder)}, step_path)
+    scope.run(action["runs"]["steps"])
+    texts = scope.expressions()
+    within.outputs = {name: texts.text(one["value"]) for name, one in (action.get("outputs") or {}).items()}
+    return within
+
+
+def _inputs(machine: Machine, name: str, declared: Mapping[str, Any], given: Mapping[str, str]) -> Strict:
+    if unknown := set(given) - set(declared):
+        raise Broken(f"{name} has no input {', '.join(sorted(unknown))}")
+    texts = Expressions(machine.contexts(), {})
+    found = Strict()
+    for key, one in declared.items():
+        if one.get("required") == "true" and not given.get(key):
+            raise Broken(f"{name} needs the input {key}")
+        found[key] = given[key] if key in given else texts.text(one.get("default", ""))
+    return found
+
+
+@dataclass
+class _Scope:
+    """Steps that see each other: those of one action, or of one job."""
+
+    machine: Machine
+    done: Done
+    contexts: dict[str, Any]
+    env: dict[str, str]
+    path: str = ""
+    steps: Strict = field(default_factory=Strict)
+
+    def expressions(self, env: Mapping[str, str] | None = None) -> Expressions:
+        contexts = {**self.machine.contexts(), **self.contexts, "steps": self.steps, "env": dict(env or self.env)}
+        functions = {
+            "success": lambda: self.done.ok,
+            "failure": lambda: not self.done.ok,
+            "always": lambda: True,
+            "cancelled": lambda: False,
+        }
+        return Expressions(contexts, functions)
+
+    def run(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        # All ids are known from the start: a step that was left out has no outputs, which is no slip of the pen.
+        self.steps.update({step["id"]: _stands() for step in steps if "id" in step})
+        for step in steps:
+            _only(step, _STEP, step.get("name", "a step"))
+            name = self.path + str(step.get("name") or step.get("uses") or step.get("run"))
+            if not self.expressions().holds(step.get("if", "success()")):
+                self.done.steps[name] = "skipped"
+                continue
+            ok, outputs = self._one(step, name)
+            self.done.steps[name] = "success" if ok else "failure"
+            goes_on = self.expressions().text(step.get("continue-on-error", "false")) == "true"
+            if "id" in step:
+                self.steps[step["id"]] = _stands(outputs, ok, ok or goes_on)
+            self.done.ok = self.done.ok and (ok or goes_on)
+
+    def _one(self, step: Mapping[str, Any], name: str) -> tuple[bool, Mapping[str, str]]:
+        texts = self.expressions()
+        env = {**self.env, **{key: texts.text(value) for key, value in (step.get("env") or {}).items()}}
+        if "uses" in step:
+            given = {key: texts.text(value) for key, value in (step.get("with") or {}).items()}
+            return self._other(str(step["uses"]), given, name)
+        return self._shell(step, env)
+
+    def _other(self, uses: str, given: Mapping[str, str], name: str) -> tuple[bool, Mapping[str, str]]:
+        known, _, _ = uses.partition("@")
+        if known in self.machine.stand_ins:
+            return True, self.machine.stand_ins[known](self.machine, given)
+        folder = self._folder(known)
+        if folder is None or not (folder / "action.yml").is_file():
+            raise Broken(f"nobody stands in for {uses}")
+        inner = run_action(self.machine, folder, given, self.done, step_path=f"{name} / ")
+        self.done.summary += inner.summary
+        return inner.ok, inner.outputs
+
+    def _folder(self, known: str) -> Path | None:
+        if known.startswith("./"):
+            return self.machine.workspace / known
+        if known.startswith("$/") and self.machine.repository is not None and not self.path:
+            return self.machine.repository / known[2:]
+        return self.machine.places.get(known)
+
+    def _shell(self, step: Mapping[str, Any], env: Mapping[str, str]) -> tuple[bool, Mapping[str, str]]:
+        if "${{" in step["run"]:
+            raise Broken(f"an expression inside run: anybody's words would be a command: {step['run']}")
+        if step.get("shell") not in SHELLS:
+            raise Broken(f"no such shell here: {step.get('shell')}")
+        script = self.machine.file("script.sh")
+        script.write_text(step["run"])
+        files = {name: self.machine.file(name) for name in ("ENV", "PATH", "OUTPUT", "STEP_SUMMARY", "STATE")}
+        given = {f"GITHUB_{name}": str(path) for name, path in files.items()}
+        ran = subprocess.run(
+            [*SHELLS[step["shell"]], str(script)],
+            cwd=self.machine.workspace / self.expressions().text(step.get("working-directory", "")),
+            env={**self.machine.variables(), **env, **given},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+            check=False,
+        )
+        for line in ran.stdout.decode("utf-8", "replace").splitlines():
+            self.done.log.append(line)
+            self.done.annotations.extend(annotations(line))
+        self._keep(files)
+        self.done.summary += files["STEP_SUMMARY"].read_text("utf-8")
+        return ran.returncode == 0, settings(files["OUTPUT"].read_text("utf-8"))
+
+    def _keep(self, files: Mapping[str, Path]) -> None:
+        """What a step sets for all later ones of its job."""
+        for name, value in settings(files["ENV"].read_text("utf-8")).items():
+            if _KEPT.match(name):
+                raise Broken(f"a step may not set {name}")
+            self.machine.environment[name] = value
+        for folder in files["PATH"].read_text("utf-8").split():
+            self.machine.environment["PATH"] = f"{folder}{os.pathsep}{self.machine.environment['PATH']}"
+
+
+def _stands(outputs: Mapping[str, str] | None = None, ok: bool | None = None, went: bool | None = None) -> Strict:
+    words = {None: "skipped", True: "success", False: "failure"}
+    return Strict(outputs=dict(outputs or {}), outcome=words[ok], conclusion=words[went])
+
+
+def settings(text: str) -> dict[str, str]:
+    """What stands in a file such as GITHUB_OUTPUT: `name=value`, or `name<<END`, lines, `END`."""
+    found: dict[str, str] = {}
+    lines = iter(text.splitlines())
+    for line in lines:
+        heredoc = re.fullmatch(r"([^=<]+)<<(.+)", line)
+        if heredoc:
+            name, end = heredoc[1], heredoc[2]
+            value: list[str] = []
+            for inner in lines:
+                if inner == end:
+                    break
+                value.append(inner)
+            else:
+                raise Broken(f"{name} has no end {end}")
+            found[name] = "\n".join(value)
+            continue
+        name, equals, plain = line.partition("=")
+        if line and not (name and equals):
+            raise Broken(f"neither name=value nor name<<END: {line}")
+        if line:
+            found[name] = plain
+    return found
+
+
+def annotations(line: str) -> Iterator[Annotation]:
+    """The command that a line of a log is, if it is one."""
+    found = _COMMAND.fullmatch(line.lstrip())
+    if found is None:
+        return
+    if found[1] not in _COMMANDS:
+        raise Broken(f"no workflow command: {line}")
+    pairs = [pair.partition("=") for pair in (found[2] or "").split(",") if pair]
+    yield Annotation(found[1], _plain(found[3]), {name.strip(): _plain(value) for name, _, value in pairs})
+
+
+def _plain(text: str) -> str:
+    for code, character in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
+        text = text.replace(code, character)
+    return text
+
+
+# Workflows.
+
+
+@dataclass
+class Job:
+    """One job of a run, and what became of it."""
+
+    result: str
+    rights: Mapping[str, str]
+    done: Done
+
+
+def run_workflow(path: Path, machine: Machine, token: Callable[[Mapping[str, str]], str]) -> dict[str, Job]:
+    """Run the jobs of a workflow that `machine.github` starts; none, where it does not.
+
+    `token` makes the token of a job from the permissions it asks for, so that a right too few is found.
+    """
+    workflow, github = loaded(path), machine.github
+    started = _started(workflow["on"], github)
+    if started is None:
+        return {}
+    contexts = {"inputs": started, "secrets": {}, "vars": {}}
+    outside = Expressions({**machine.contexts(), **contexts}, {})
+    github["concurrency"] = outside.text((workflow.get("concurrency") or {}).get("group", ""))
+    jobs: dict[str, Job] = {}
+    for name, job in workflow["jobs"].items():
+        _only(job, _JOB, name)
+        jobs[name] = _run_job(job, workflow, machine, jobs, contexts, token)
+    return jobs
+
+
+def _run_job(
+    job: Mapping[str, Any],
+    workflow: Mapping[str, Any],
+    machine: Machine,
+    jobs: Mapping[str, Job],
+    contexts: Mapping[str, Any],
+    token: Callable[[Mapping[str, str]], str],
+) -> Job:
+    names = [job["needs"]] if isinstance(job.get("needs"), str) else list(job.get("needs") or [])
+    needs = Strict({name: Strict(outputs=dict(jobs[name].done.outputs), result=jobs[name].result) for name in names})
+    rights = job["permissions"] if "permissions" in job else workflow["permissions"]
+    scope = _Scope(machine, Done(), {**contexts, "needs": needs}, dict(workflow.get("env") or {}))
+    scope.done.ok = all(jobs[name].result == "success" for name in names)
+    if not scope.expressions().holds(job.get("if", "success()")):
+        return Job("skipped", rights, Done())
+    scope.done.ok = True
+    machine.github["token"] = token(rights)
+    scope.run(job["steps"])
+    texts = scope.expressions()
+    scope.done.outputs = {key: texts.text(value) for key, value in (job.get("outputs") or {}).items()}
+    return Job("success" if scope.done.ok else "failure", rights, scope.done)
+
+
+def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
+    """The inputs, where the event starts the workflow; filters by path are GitHub's to apply."""
+    event, payload = github["event_name"], github.get("event", {})
+    if not isinstance(on, Mapping) or event not in on:
+        return None
+    asked = on[event] or {}
+    if event == "schedule" and payload.get("schedule") not in [row["cron"] for row in asked]:
+        return None
+    if "types" in asked and payload.get("action") not in asked["types"]:
+        return None
+    # Without a workflow_dispatch every input of it is there, and empty.
+    declared = (on.get("workflow_dispatch") or {}).get("inputs") or {}
+    given = payload.get("inputs") or {} if event == "workflow_dispatch" else {}
+    if unknown := set(given) - set(declared):
+        raise Broken(f"no such input: {', '.join(sorted(unknown))}")
+    by_default = {
+        name: one.get("default", "") if event == "workflow_dispatch" else "" for name, one in declared.items()
+    }
+    return Strict({name: as_text(given.get(name, default)) for name, default in by_default.items()})
+
+
+def _only(found: Mapping[str, Any], known: set[str], where: str) -> None:
+    if unknown := set(found) - known:
+        raise Broken(f"{where}: nobody here knows {', '.join(sorted(unknown))}")

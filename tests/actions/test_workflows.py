@@ -1,0 +1,311 @@
+"""What holds for every action and workflow of ours, and a night that our workflows go through."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, SHOP, WORKFLOWS, Bench, Called, Desk, known
+from tests.actions.interpreter import loaded
+from tests.runner.conftest import FILE
+from tests.runner.test_check_policy import FAULTY
+from tests.shell.night import SEV1
+from tools.run_steps import judged, scripts
+from tools.workflows import version
+
+MANIFESTS = [ROOT / "actions" / name / "action.yml" for name in ACTIONS]
+ALL = [*(ROOT / ".github" / "workflows").glob("*.yml"), *COPIES]
+PAGE = ROOT / "docs" / "actions" / "README.md"
+INCIDENTS, POLICY, REPORT, SWEEP = (ROOT / ".github" / "workflows" / f"{name}.yml" for name in (
+    "incidents", "incident-policy", "incident-report", "incident-sweep"
+))  # fmt: skip
+_PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def uses(path: Path) -> Iterator[str]:
+    """What stands behind each `uses:`, with its comment."""
+    yield from re.findall(r"^\s+(?:- )?uses: (.+)$", path.read_text("utf-8"), re.MULTILINE)
+
+
+# Tables.
+
+
+def test_there_is_nothing_beside_the_five() -> None:
+    assert {path.parent.name for path in (ROOT / "actions").glob("*/action.yml")} == set(ACTIONS)
+    assert [path.name for path in COPIES] == [path.name for path in WORKFLOWS]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_an_action_says_what_it_takes_and_gives(path: Path) -> None:
+    action = loaded(path)
+    assert action["name"].startswith("Muster ")
+    for name, one in [*action["inputs"].items(), *action["outputs"].items()]:
+        assert one["description"].rstrip().endswith("."), name
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
+    assert {one["value"] for one in action["outputs"].values()} == {
+        f"${{{{ steps.run.outputs.{name} }}}}" for name in action["outputs"]
+    }
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_inputs_reach_the_shell_by_env_and_only_where_they_are_needed(path: Path) -> None:
+    action = loaded(path)
+    *before, last = action["runs"]["steps"]
+    assert "inputs." not in json.dumps(before)
+    assert last["run"] == f'bash "$GITHUB_ACTION_PATH/../run.sh" {path.parent.name}'
+    asked = {value for value in last["env"].values() if "inputs." in value}
+    assert asked == {f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
+
+
+def test_the_steps_before_the_last_are_the_same_in_each_action() -> None:
+    first, *others = [loaded(path)["runs"]["steps"][:-1] for path in MANIFESTS]
+    assert all(one == first for one in others)
+
+
+@pytest.mark.parametrize("path", [*MANIFESTS, *ALL], ids=name_of)
+def test_each_uses_is_pinned_to_a_commit_with_its_version_beside_it(path: Path) -> None:
+    ours = WORKFLOWS if path in WORKFLOWS else []
+    for one in uses(path):
+        assert _PINNED.fullmatch(one) or (path in ours and one.removeprefix("$/actions/") in ACTIONS), one
+
+
+def test_one_action_has_one_version_everywhere() -> None:
+    found = {one for path in [*MANIFESTS, *ALL] for one in uses(path) if not one.startswith("$/")}
+    repositories = ["/".join(one.partition("@")[0].split("/")[:2]) + "@" + one.partition("@")[2] for one in found]
+    names = [one.partition("@")[0] for one in set(repositories)]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", ALL, ids=name_of)
+def test_a_workflow_has_no_rights_and_a_job_says_its_own(path: Path) -> None:
+    workflow = loaded(path)
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        assert job["permissions"], name
+        assert int(job["timeout-minutes"]) <= 30, name
+    assert workflow["concurrency"]["group"]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *COPIES], ids=name_of)
+def test_a_job_may_do_what_the_page_says_that_its_action_needs(path: Path) -> None:
+    needed = permissions()
+    for job in loaded(path)["jobs"].values():
+        (action,) = [re.split(r"[/@]", step["uses"].partition("actions/")[2])[0] for step in job["steps"]]
+        assert job["permissions"] == needed[action], action
+
+
+def permissions() -> dict[str, dict[str, str]]:
+    """What each action needs, by the table of the page."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| ((?:`[a-z-]+: [a-z]+`(?:, )?)+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    found = {name: dict(pair.split(": ") for pair in re.findall(r"`([^`]+)`", told)) for name, told in rows}
+    assert set(found) == set(ACTIONS)
+    return found
+
+
+def test_the_command_of_the_page_fills_in_the_pins(tmp_path: Path) -> None:
+    found = re.search(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found
+    folder = tmp_path / "muster" / "docs"
+    folder.mkdir(parents=True)
+    (folder / "actions").symlink_to(ROOT / "docs" / "actions")
+    (tmp_path / "yours").mkdir()
+    commit = "5" * 40
+    script = found[1].replace("acme/muster", "octo-org/muster").replace("$(git -C ../muster rev-parse HEAD)", commit)
+    assert commit in script
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path / "yours", check=True, timeout=30)
+    written = sorted((tmp_path / "yours" / ".github" / "workflows").iterdir())
+    assert [path.name for path in written] == [path.name for path in COPIES]
+    for path in written:
+        text = path.read_text("utf-8")
+        assert OWNER not in text.partition("\nname:")[2]
+        assert COMMIT not in text
+        assert all(
+            one.startswith("octo-org/muster/actions/") and f"@{commit} # v{version()}" in one for one in uses(path)
+        )
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("run: echo $NAME", "SC2086"),
+        ("run: echo '${{ github.event.issue.title }}'", "an expression inside run"),
+        ("{shell: fish, run: echo}", "nobody here checks a script for fish"),
+        ("{shell: sh, run: '[[ a == b ]]'}", "SC3010"),
+        ("run: |\n        echo fine\n        cd somewhere\n", None),
+        ("{shell: python, run: print(1)}", None),
+    ],
+)
+def test_each_run_goes_through_shellcheck(tmp_path: Path, step: str, says: str | None) -> None:
+    path = tmp_path / "w.yml"
+    path.write_text(f"jobs:\n  a:\n    steps:\n    - {step}\n")
+    (script,) = scripts(path)
+    assert script.line == 4
+    found = list(judged(script))
+    assert bool(found) == (says is not None)
+    assert says is None or any(says in one for one in found)
+
+
+# A night of our workflows.
+
+BUG = {"number": 1, "pull_request": {"url": "x"}, "labels": []}
+FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("workflow", "event", "payload", "results"),
+    [
+        (INCIDENTS, "issues", {"action": "opened", "issue": {"number": 1}}, {"triage": "success", "postmortem": "skipped"}),
+        (INCIDENTS, "issues", {"action": "assigned", "issue": {"number": 1}}, {}),
+        (INCIDENTS, "issue_comment", {"action": "created", "issue": BUG}, {"triage": "skipped", "postmortem": "skipped"}),
+        (INCIDENTS, "pull_request", {"action": "closed", "pull_request": FORK}, {"triage": "skipped", "postmortem": "skipped"}),
+        (INCIDENTS, "workflow_dispatch", {"inputs": {"issue": "7"}}, {"triage": "success", "postmortem": "skipped"}),
+        (SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}, {"sweep": "success"}),
+        (SWEEP, "workflow_dispatch", {}, {"sweep": "success"}),
+        (POLICY, "pull_request", {"action": "opened", "pull_request": {"number": 3}}, {"check-policy": "success"}),
+        (POLICY, "push", {"ref": "refs/heads/main"}, {"check-policy": "success"}),
+        (REPORT, "schedule", {"schedule": "17 6 1 * *"}, {"report": "success"}),
+        (REPORT, "workflow_dispatch", {"inputs": {"period": "year", "at": "2025-01-01"}}, {"report": "success"}),
+    ],
+)  # fmt: skip
+def test_which_jobs_an_event_starts(
+    bench: Bench, called: Called, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
+) -> None:
+    context = {"head_ref": "muster/postmortem-1"} if event == "pull_request" else {}
+    jobs = bench.works(workflow, event, payload, **context)
+    assert {name: job.result for name, job in jobs.items()} == results
+    given = dict(payload.get("inputs", {}))
+    if workflow == REPORT:
+        given = {"period": "month", "at": "", **given}
+    for name in called.inputs:
+        assert called.inputs[name] == ({"issue": "", **given} if workflow == INCIDENTS else given)
+    assert set(called.inputs) == {name for name, result in results.items() if result == "success"}
+
+
+def test_a_copy_does_the_same(bench: Bench, called: Called) -> None:
+    called.outputs["postmortem-due"] = "true"
+    opened = {"action": "opened", "issue": {"number": 1}}
+    jobs = bench.works(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
+    assert [job.result for job in jobs.values()] == ["success", "success"]
+    assert list(called.inputs) == ["triage", "postmortem"]
+
+
+def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(bench: Bench, called: Called) -> None:
+    called.outputs["postmortem-due"] = "true"
+    pull = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": SHOP}}}
+    jobs = bench.works(
+        INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="muster/postmortem-1"
+    )
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}
+    others = bench.works(INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="feature")
+    assert {job.result for job in others.values()} == {"skipped"}
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "group"),
+    [
+        ("issues", {"action": "labeled", "issue": {"number": 7}}, "muster-7-any"),
+        ("issues", {"action": "edited", "issue": {"number": 7}}, "muster-7-edited"),
+        ("issue_comment", {"action": "edited", "issue": {"number": 7}}, "muster-7-any"),
+        ("workflow_dispatch", {"inputs": {"issue": "7"}}, "muster-7-any"),
+        ("pull_request", {"action": "closed", "pull_request": FORK}, "muster-muster/postmortem-7-any"),
+    ],
+)
+def test_one_run_an_issue_at_a_time(
+    bench: Bench, called: Called, event: str, payload: dict[str, Any], group: str
+) -> None:
+    context = {"head_ref": "muster/postmortem-7"} if event == "pull_request" else {}
+    bench.works(INCIDENTS, event, payload, **context)
+    assert bench.machine.github["concurrency"] == group
+
+
+def needs(command: str) -> None:
+    if not known(command):
+        pytest.skip(f"there is no `muster run {command}` yet")
+
+
+def test_a_night_from_the_report_to_the_postmortem(desk: Desk) -> None:
+    for command in ("triage", "sweep", "postmortem"):
+        needs(command)
+    desk.today()
+    shop, mona = desk.runner.shop, desk.runner.github.person("mona")
+    number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
+    desk.runner.passes(40)
+    (swept,) = desk.works(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
+    assert swept.result == "success", swept.done.log
+    assert f"/octo/shop/issues/{number}" in swept.done.summary
+    assert len(boards(desk, number)) == 1, "found, though no event has started a run"
+    mona.comments(shop, number, "/ack")
+    mona.comments(shop, number, "/resolve the pool is larger now")
+    mona.closes(shop, number)
+    desk.runner.passes(0.2)
+    jobs = desk.works(INCIDENTS, "issues", {"action": "closed", **about(desk, number)})
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}, logs(
+        jobs
+    )
+    assert "Checkout is down" in jobs["triage"].done.summary
+    assert f"refs/heads/muster/postmortem-{number}" in shop.git.refs
+    (board,) = boards(desk, number)
+    (pull,) = shop.pulls
+    assert f"/pull/{pull.number}" in board
+
+
+def test_a_policy_with_a_fault_fails_its_check(desk: Desk) -> None:
+    (job,) = desk.works(POLICY, "pull_request", desk.runner.proposes(FAULTY)).values()
+    assert job.result == "failure"
+    errors = [one for one in job.done.annotations if one.kind == "error"]
+    assert [(one.spot["file"], one.spot["line"], one.spot["title"]) for one in errors] == [
+        (FILE, "1", "extends"),
+        (FILE, "2", "timezone"),
+    ]
+    assert "**timezone**" in job.done.summary
+
+
+def test_a_report_of_a_month(desk: Desk) -> None:
+    needs("report")
+    desk.runner.happened()
+    desk.runner.happened()
+    inputs = {"inputs": {"period": "month", "at": "2026-03-20"}}
+    (job,) = desk.works(REPORT, "workflow_dispatch", inputs).values()
+    assert job.result == "success", job.done.log
+    assert "Checkout is down" in job.done.summary
+    (kept,) = desk.machine.temp.glob("*.json")
+    assert json.loads(kept.read_text("utf-8"))
+
+
+def test_a_right_too_few_is_said_and_leaves_nothing_half_done(desk: Desk, tmp_path: Path) -> None:
+    needs("triage")
+    desk.today()
+    shop = desk.runner.shop
+    number = desk.runner.github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
+    fewer, text = tmp_path / "fewer.yml", INCIDENTS.read_text("utf-8")
+    fewer.write_text(text.replace("issues: write # labels", "issues: read # labels"))
+    jobs = desk.works(fewer, "issues", {"action": "opened", **about(desk, number)})
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "failure", "postmortem": "skipped"}
+    (error,) = jobs["triage"].done.told("error")
+    assert "issues: write" in error
+    issue = shop.issue(number)
+    assert (issue.comments, list(issue.labels)) == ([], ["incident"])
+
+
+def about(desk: Desk, number: int) -> dict[str, Any]:
+    shown = desk.runner.github.shapes.issue(desk.runner.shop.issue(number))
+    return {"issue": shown, "sender": shown["user"]}
+
+
+def boards(desk: Desk, number: int) -> list[str]:
+    """The boards below an issue; one is right."""
+    return [one.body for one in desk.runner.shop.issue(number).comments if one.body.startswith("## ")]
+
+
+def logs(jobs: Mapping[str, Any]) -> str:
+    return "\n".join(line for job in jobs.values() for line in job.done.log)

@@ -1,0 +1,112 @@
+"""Every `run:` of workflows and composite actions, given to shellcheck as the shell that runs it would read it.
+
+An expression inside a script is refused: GitHub puts somebody's words there before the shell reads it, and they become
+commands.  They belong into `env:`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_STARTED = {"bash": "bash", "sh": "sh"}
+"""What shellcheck calls the shells that it knows."""
+_OTHERS = ("python", "pwsh", "powershell", "cmd")
+_OPTIONS = {"bash": "#!/usr/bin/env bash\nset -eo pipefail\n", "sh": "#!/bin/sh\nset -e\n"}
+"""What the runner starts a script with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One `run:`, and where it stands."""
+
+    path: Path
+    line: int
+    shell: str
+    text: str
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Look through these files and all `action.yml` and workflows in these folders; 1 when there is a finding."""
+    found = [script for path in files(arguments) for script in scripts(path)]
+    problems = [problem for script in found for problem in judged(script)]
+    for problem in problems:
+        print(problem)
+    print(f"{len(found)} scripts in workflows and actions, {len(problems)} findings")
+    return 1 if problems else 0
+
+
+def files(arguments: Sequence[str]) -> list[Path]:
+    """The YAML files among them, and below them."""
+    given = [Path(argument) for argument in arguments]
+    below = [path for one in given if one.is_dir() for path in sorted(one.rglob("*.yml")) + sorted(one.rglob("*.yaml"))]
+    return [one for one in given if one.is_file()] + below
+
+
+def scripts(path: Path) -> list[Script]:
+    """The scripts of one file, in its order."""
+    root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
+    return list(_scripts(path, root, "")) if root is not None else []
+
+
+def _scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
+    """Those below a node.  `shell` is what the workflow or job says for all its steps."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _scripts(path, item, shell)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    keys = {key.value: value for key, value in node.value}
+    shell = _said(_said(keys.get("defaults"), "run"), "shell", shell)
+    script = keys.get("run")
+    if isinstance(script, yaml.ScalarNode):
+        yield Script(path, script.start_mark.line + 1, _said(node, "shell", shell), script.value)
+    for key, value in node.value:
+        if key.value != "defaults":
+            yield from _scripts(path, value, shell)
+
+
+def _said(node: Any, key: str, otherwise: Any = None) -> Any:
+    if not isinstance(node, yaml.MappingNode):
+        return otherwise
+    found = next((value for name, value in node.value if name.value == key), None)
+    return otherwise if found is None else found.value if isinstance(found, yaml.ScalarNode) else found
+
+
+def judged(script: Script) -> Iterator[str]:
+    """What is wrong with it, a line each."""
+    where = f"{script.path}:{script.line}"
+    if "${{" in script.text:
+        yield f"{where}: an expression inside run: it becomes part of the script; give it through env:"
+        return
+    # A step of a workflow that names no shell runs in bash on our runners, though without pipefail.
+    shell = (script.shell or "bash").split()[0]
+    if shell in _OTHERS:
+        return
+    if shell not in _STARTED:
+        yield f"{where}: nobody here checks a script for {shell}"
+        return
+    checked = _OPTIONS[shell] + script.text
+    ran = subprocess.run(
+        [Path(sys.executable).parent / "shellcheck", "--shell", _STARTED[shell], "--format", "gcc", "-"],
+        input=checked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode and not ran.stdout:
+        raise RuntimeError(ran.stderr)
+    before = _OPTIONS[shell].count("\n")
+    for line in ran.stdout.splitlines():
+        _, number, _, told = line.split(":", 3)
+        yield f"{where}: line {int(number) - before} of it:{told}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

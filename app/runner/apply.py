@@ -200,11 +200,13 @@ class _Work:
         """The board, in place; posted anew only where there is none (any more)."""
         now, there, before = self.run.clock(), self.known.board, self.known.memory
         if there is not None and before is not None and before.at is not None and not touched:
-            same = self._board(before.at)
+            same = self._board(before.at, before.heard)
             if cleaned(same).rstrip() == there.body.rstrip():
                 self.done.board_url = there.url
                 return
-        body = self._board(now)
+        # Which comments were heard is no reason to write it: what one of them has changed is.
+        heard = frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said))
+        body = self._board(now, heard)
         if there is not None:
             try:
                 self.run.tracker.edit_comment(there.id, body)
@@ -216,7 +218,7 @@ class _Work:
         self.done.board_url = self.run.tracker.comment(self.number, body).url
         self.done.board = "posted"
 
-    def _board(self, now: datetime) -> str:
+    def _board(self, now: datetime, heard: frozenset[int]) -> str:
         held, kept = self.done.held_until, {one.event.key for one in self.known.kept}
         due = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + ([held] if held else [])
         shown = AsShown(
@@ -224,7 +226,7 @@ class _Work:
             min(due, default=None),
             self.force.version,
             held is not None,
-            frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said)),
+            heard,
             tuple(
                 (one.at, one.event) for one in self.known.log if one.event.key in kept and isinstance(one.event, Said)
             ),

@@ -49,7 +49,7 @@ def from_report_to_merged_postmortem(host: Host) -> None:
     says(host, "mona", number, "/resolve the pool is larger now")
     person(host, "mona").closes(host.shop, number)
     host.later()
-    host.passes(minutes=30)
+    host.passes(minutes=2)
     person(host, "ada").merges(host.shop, pull_of(host))
     host.later()
 
@@ -71,10 +71,10 @@ def it_comes_back(host: Host) -> None:
     says(host, "mona", number, "/resolve a restart")
     person(host, "mona").closes(host.shop, number)
     host.later()
-    host.passes(minutes=10)
+    host.passes(minutes=3)
     person(host, "stranger").reopens(host.shop, number)
     host.later()
-    host.passes(minutes=12)
+    host.passes(minutes=6)
 
 
 def a_false_alarm(host: Host) -> None:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -197,13 +196,6 @@ class Desk(Bench):
         return self.runner.token()
 
 
-@cache
-def known(command: str) -> bool:
-    """Whether `muster run` knows that command."""
-    words = [sys.executable, "-m", "app", "run", command, "--help"]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 0
-
-
 def locked(lock: Path = LOCK) -> dict[str, str]:
     """The distributions of a lock, and their versions."""
     return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE))
@@ -283,6 +275,5 @@ __all__ = [
     "Called",
     "Desk",
     "Stub",
-    "known",
     "locked",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, SHOP, WORKFLOWS, Bench, Called, Desk, known
+from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, SHOP, WORKFLOWS, Bench, Called, Desk
 from tests.actions.interpreter import loaded
 from tests.runner.conftest import FILE
 from tests.runner.test_check_policy import FAULTY
@@ -228,14 +228,7 @@ def test_one_run_an_issue_at_a_time(
     assert bench.machine.github["concurrency"] == group
 
 
-def needs(command: str) -> None:
-    if not known(command):
-        pytest.skip(f"there is no `muster run {command}` yet")
-
-
 def test_a_night_from_the_report_to_the_postmortem(desk: Desk) -> None:
-    for command in ("triage", "sweep", "postmortem"):
-        needs(command)
     desk.today()
     shop, mona = desk.runner.shop, desk.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
@@ -271,7 +264,6 @@ def test_a_policy_with_a_fault_fails_its_check(desk: Desk) -> None:
 
 
 def test_a_report_of_a_month(desk: Desk) -> None:
-    needs("report")
     desk.runner.happened()
     desk.runner.happened()
     inputs = {"inputs": {"period": "month", "at": "2026-03-20"}}
@@ -283,7 +275,6 @@ def test_a_report_of_a_month(desk: Desk) -> None:
 
 
 def test_a_right_too_few_is_said_and_leaves_nothing_half_done(desk: Desk, tmp_path: Path) -> None:
-    needs("triage")
     desk.today()
     shop = desk.runner.shop
     number = desk.runner.github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])

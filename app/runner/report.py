@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -23,10 +22,10 @@ from app.github.auth import PlainToken
 from app.github.client import Client
 from app.github.past import MOST, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment
-from app.policy_file import DEFAULT, PATH, PROFILES, PolicyFaults, read, shipped
-from app.policy_file.reader import ORG, Reading
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
 from app.render.report import Edition, as_json, headline, summary
+from app.runner.policy import InForce, in_force
+from app.runner.run import tell_wrong
 from app.runner.workflow import Workflow
 from app.text import visible
 
@@ -68,7 +67,8 @@ def report(
     wait: Callable[[float], None] = time.sleep,
     as_lines: bool = False,
 ) -> int:
-    """Report the incidents that were closed in a period; 1 when they could not all be asked for, 2 for a period that is none.
+    """Report the incidents that were closed in a period; 1 when they could not all be asked for, or the policy has faults, 2
+    for a period that is none.
 
     MUSTER_PERIOD is `week` where nothing is said, MUSTER_AT a day in the wanted one, without it the last that is over.
     `as_lines` prints the JSON to the log too.  `tell` writes a line to it, `wait` passes the time between two tries.
@@ -100,7 +100,8 @@ class _Run:
     def report(self, as_lines: bool) -> int:
         # Wrong usage costs no call.
         kind, day = self._asked()
-        policy = self._policy()
+        force = self._policy()
+        policy = force.policy
         period = self._period(kind, day, policy)
         found = self._closed_in(period, policy)
         edition = Edition(
@@ -112,7 +113,7 @@ class _Run:
             unread=tuple(found.unread),
         )
         self._say(edition, policy, as_lines)
-        return 0
+        return 1 if force.wrong else 0
 
     def _asked(self) -> tuple[str, date | None]:
         """The kind of period, and a day in it; None: the last one that is over."""
@@ -141,29 +142,14 @@ class _Run:
         self.workflow.say("error", f"{what}, so there is no report. {failed}. {help_}", title=_TITLE)
         return _Stopped()
 
-    def _policy(self) -> Policy:
-        """The policy in force; a file that cannot be obeyed ends the run, for by which one should it judge?"""
+    def _policy(self) -> InForce:
+        """The policy that holds; what is wrong with the file is told, and who judges in its place."""
         try:
-            own = self._patiently(lambda: self.tracker.policy("").text)
-            org = (
-                self._patiently(lambda: self.tracker.organisation_policy("").text) if _needs_organisation(own) else None
-            )
+            force = self._patiently(lambda: in_force(self.tracker, self.repository, self.now))
         except DeliveryFailed as failed:
             raise self._failed("The policy could not be read", failed) from None
-        try:
-            if own is not None:
-                return read(own, org=org)
-            return shipped(DEFAULT) if org is None else read(org)
-        except PolicyFaults as found:
-            for fault in found.faults:
-                spot: dict[str, str | int] = {"title": fault.where}
-                if own is not None:
-                    spot |= {"file": PATH, "line": fault.line, "col": fault.column}
-                self.workflow.say("error", f"{fault.found}, {fault.wanted}", **spot)
-            many = len(found.faults)
-            told = f"The policy has {many} fault{'s' if many > 1 else ''}, so nobody can say what was kept: no report."
-            self.workflow.say("error", told, title=_TITLE)
-            raise _Stopped from None
+        tell_wrong(self.workflow, force)
+        return force
 
     def _period(self, kind: str, day: date | None, policy: Policy) -> Period:
         hours = policy.calendars.get(BUSINESS)
@@ -234,15 +220,6 @@ class _Run:
         if as_lines:
             workflow.tell(_harmless(json.dumps(body)))
         workflow.say("notice", f"{headline(edition)}.", title=_TITLE)
-
-
-def _needs_organisation(own: str | None) -> bool:
-    """Whether the organisation's file counts: where there is no other one, and where that one builds on it."""
-    if own is None:
-        return True
-    with suppress(PolicyFaults):
-        return Reading(own, PATH).extends(DEFAULT, PROFILES) == ORG
-    return False
 
 
 def _closed(rows: list[Mapping[str, Any]], period: Period) -> Iterator[tuple[datetime, Mapping[str, Any]]]:

@@ -75,15 +75,8 @@ class Run:
         return self._force
 
     def _tell(self, force: InForce) -> None:
-        for fault in force.faults:
-            message = f"{fault.found}, {fault.wanted}"
-            self.workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
-        if not force.faults:
-            for sentence in force.wrong:
-                self.workflow.say("error", sentence, title=TITLE)
+        tell_wrong(self.workflow, force)
         self.faults |= bool(force.wrong)
-        if force.concern:
-            self.workflow.say("warning", force.concern, title=TITLE)
         if force.policy.channels:
             told = "The policy names channels: GitHub Actions serve none of them, so notices go out as comments alone."
             self.workflow.say("warning", told, title=TITLE)
@@ -98,6 +91,18 @@ class Run:
             told = f"{failed}. Run it again; or else the next run, or the schedule, catches up."
         self.workflow.say("error", told, title=TITLE)
         return 1
+
+
+def tell_wrong(workflow: Workflow, force: InForce) -> None:
+    """Say what is wrong with the policy: an annotation on its spot, where it has one."""
+    for fault in force.faults:
+        message = f"{fault.found}, {fault.wanted}"
+        workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
+    if not force.faults:
+        for sentence in force.wrong:
+            workflow.say("error", sentence, title=TITLE)
+    if force.concern:
+        workflow.say("warning", force.concern, title=TITLE)
 
 
 _PERMISSIONS = (

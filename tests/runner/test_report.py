@@ -198,13 +198,17 @@ def test_a_day_that_no_period_holds_is_wrong_usage_too(runner: Runner) -> None:
     assert "9999-12-31 is not in a week that the calendar holds" in done.log[0]
 
 
-def test_a_faulty_policy_judges_nobody(runner: Runner) -> None:
+def test_a_policy_with_a_fault_is_told_and_the_one_before_it_judges(runner: Runner) -> None:
+    runner.happened()
     runner.github.person("ada").pushes(runner.shop, FILE, POLICY.replace("Europe/Berlin", "Atlantis"))
+    next_week(runner)
     done = reported(runner)
-    assert (done.code, done.outputs, done.summary) == (1, {}, "")
-    first, last = done.log
-    assert first.startswith(f"::error title=timezone,file={FILE},line=2,col=11::'Atlantis' ")
-    assert "The policy has 1 fault" in last
+    assert (done.code, done.outputs["incidents"]) == (1, "1")
+    first, second, _ = done.log
+    assert "'Atlantis'" in first
+    assert f"file={FILE}" in first
+    assert "Until that is mended, the version of commit" in second
+    assert figures(done)["period"]["zone"] == "Europe/Berlin"
 
 
 def test_the_organisation_s_file_holds_where_there_is_no_other_and_where_one_builds_on_it(runner: Runner) -> None:

@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-
-from pydantic import TypeAdapter
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Authority, Ground, Incident
@@ -21,16 +20,27 @@ from app.core.report import Report
 from app.github.inbound import Happened
 from app.ports import Comment
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 BOARD = "board"
 _ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
-_GROUNDS = TypeAdapter(tuple[Ground, ...])
-_AUTHORITIES = TypeAdapter(tuple[Authority, ...])
-_TIMES = TypeAdapter(dict[str, datetime | None])
-_KEPT = TypeAdapter(tuple[tuple[datetime, Said], ...])
+_GROUNDS = tuple[Ground, ...]
+_AUTHORITIES = tuple[Authority, ...]
+_TIMES = dict[str, datetime | None]
+_KEPT = tuple[tuple[datetime, Said], ...]
 _MOST_KEPT = 40
 """So many comments that were changed afterwards are kept as they were: the board is a comment, too."""
 Marked = tuple[Comment, Mapping[str, Any]]
 """A comment of ours, and what its marker says."""
+
+
+@cache
+def _as(shape: Any) -> TypeAdapter[Any]:
+    """What reads and writes that shape."""
+    from pydantic import TypeAdapter  # noqa: PLC0415  a run that only looks needs none of it
+
+    return TypeAdapter(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,8 @@ class AsShown:
     kept: tuple[tuple[datetime, Said], ...] = ()
 
     def content(self) -> dict[str, Any]:
-        times: dict[str, Any] = json.loads(_TIMES.dump_json({"at": self.at, "next": self.next}))
-        kept = json.loads(_KEPT.dump_json(self.kept[-_MOST_KEPT:]))
+        times: dict[str, Any] = json.loads(_as(_TIMES).dump_json({"at": self.at, "next": self.next}))
+        kept = json.loads(_as(_KEPT).dump_json(self.kept[-_MOST_KEPT:]))
         told = {"policy": self.policy, "held": self.held, "heard": sorted(self.heard), "kept": kept}
         return times | {name: value for name, value in told.items() if value}
 
@@ -78,8 +88,8 @@ def content(incident: Incident) -> dict[str, Any]:
     return {
         "keys": [BOARD],
         "id": incident.id,
-        "grounds": json.loads(_GROUNDS.dump_json(incident.grounds)),
-        "authorities": json.loads(_AUTHORITIES.dump_json(incident.authorities)),
+        "grounds": json.loads(_as(_GROUNDS).dump_json(incident.grounds)),
+        "authorities": json.loads(_as(_AUTHORITIES).dump_json(incident.authorities)),
         "opened_with": sorted(incident.opened_with),
     }
 
@@ -89,11 +99,11 @@ def recalled(found: Mapping[str, Any]) -> Memory | None:
     if BOARD not in found.get("keys", ()):
         return None
     try:
-        grounds = _GROUNDS.validate_python(found["grounds"])
-        authorities = _AUTHORITIES.validate_python(found["authorities"])
+        grounds = _as(_GROUNDS).validate_python(found["grounds"])
+        authorities = _as(_AUTHORITIES).validate_python(found["authorities"])
         opened_with = frozenset(map(str, found["opened_with"]))
-        times = _TIMES.validate_python({name: found.get(name) for name in ("at", "next")})
-        heard, kept = frozenset(map(int, found.get("heard", ()))), _KEPT.validate_python(found.get("kept", ()))
+        times = _as(_TIMES).validate_python({name: found.get(name) for name in ("at", "next")})
+        heard, kept = frozenset(map(int, found.get("heard", ()))), _as(_KEPT).validate_python(found.get("kept", ()))
     except (KeyError, TypeError, ValueError):
         return None
     policy, held = str(found.get("policy", "")), found.get("held") is True

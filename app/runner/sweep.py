@@ -17,7 +17,7 @@ import httpx
 
 from app.github.memory import Memory, recalled
 from app.github.tracker import moment
-from app.ports import Comment, DeliveryFailed
+from app.ports import Comment, DeliveryFailed, NotYet
 from app.render.markdown import Markdown, md, said
 from app.render.words import count, span
 from app.runner.gather import News
@@ -88,29 +88,35 @@ def _once(run: Run, payload: Json) -> int:
             return 1 if run.faults else 0
         others.append(md("{}: {} left to it", said(found.why), count(len(theirs), "incident")))
     ours = [each for each in due if each not in theirs]
+    done = 0
     for each in ours[:_MOST]:
-        _look(run, each, force, swept, others)
-    if len(ours) > _MOST:
-        others.append(md("{} more are due: the next run looks into them", len(ours) - _MOST))
+        if not _look(run, each, force, swept, others):
+            break
+        done += 1
+    if len(ours) > done:
+        others.append(md("{} more are due: the next run looks into them", len(ours) - done))
     _tell(run, len(issues), swept, others, force, slot_of(payload, now))
     return 1 if run.faults else 0
 
 
-def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> None:
-    """One incident; what does not work with it keeps nobody from the others."""
+def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> bool:
+    """One incident; what does not work with it keeps nobody from the others.  False: GitHub wants quiet for longer."""
     errand = Errand(each.number, News(each.issue, newest=True), touched=each.touched)
     try:
         found = persistent(run, lambda: look_after(run, errand, force, newest=[]))
     except DeliveryFailed as failed:
         run.failed(failed)
         run.faults = True
+        if isinstance(failed, NotYet):
+            return False
         others.append(md("#{} could not be looked into", each.number))
-        return
+        return True
     if isinstance(found, Left):
         others.append(said(found.why))
-        return
+        return True
     late = max(run.clock() - each.at, timedelta()) if each.at else None
     swept.append(Swept(found.incident, each.why, late, found.done))
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,22 @@ def test_one_that_cannot_be_looked_into_keeps_nobody_from_the_others(actions: Ac
     assert len(actions.notices(first)) == 2
 
 
+def test_a_github_that_wants_quiet_is_left_alone(actions: Actions) -> None:
+    first, *others = [actions.opens(SEV1) for _ in range(4)]
+    actions.later()
+    actions.clock.at += timedelta(minutes=6)
+    before = {number: len(actions.notices(number)) for number in (first, *others)}
+    limited = {"retry-after": "600"}
+    actions.github.faults.add("status", method="POST", path="/reactions", status=429, headers=limited)
+    done = actions.sweep()
+    assert done.code == 1
+    assert actions.on.calls <= 4, "after that it is not asked again in this run"
+    assert len([line for line in done.log if line.startswith("::error")]) <= 2
+    assert "more are due: the next run looks into them" in done.summary
+    assert {number: len(actions.notices(number)) for number in before} == before
+    assert actions.sweep().outputs["due"] == "4"
+
+
 @pytest.mark.parametrize(
     ("schedule", "seconds"),
     [

@@ -114,7 +114,9 @@ def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list
     if isinstance(found, Left):
         others.append(said(found.why))
         return True
-    late = max(run.clock() - each.at, timedelta()) if each.at else None
+    # An incident without a board has no alarm that anybody knew of; what is said now tells since when it was owed.
+    owed = [*filter(None, (each.at,)), *(notice.at for notice in found.done.said)]
+    late = max(run.clock() - min(owed), timedelta()) if owed else None
     swept.append(Swept(found.incident, each.why, late, found.done))
     return True
 

@@ -49,6 +49,16 @@ def test_what_no_run_has_seen_is_caught_up_with(actions: Actions) -> None:
     assert actions.sweep().outputs["due"] == "0", "what says nothing new is looked at once"
 
 
+def test_a_report_that_no_run_has_seen_is_as_late_as_its_first_page(actions: Actions) -> None:
+    actions.opens(SEV1)
+    actions.happened()
+    actions.clock.at += timedelta(minutes=40)
+    found = actions.sweep()
+    assert (found.outputs["due"], found.outputs["lag"]) == ("1", str(40 * 60))
+    assert "| it has no board | 40 min |" in found.summary
+    assert "No alarm was due" not in found.summary
+
+
 def test_an_edit_that_no_run_has_seen_counts_from_when_it_is_found(actions: Actions) -> None:
     number = actions.opens(SEV3)
     actions.later()

@@ -129,7 +129,7 @@ def _lag(rows: Sequence[Swept], slot: timedelta | None) -> Iterator[Markdown]:
         yield md("The alarm that waited longest was **{}** late.", span(max(late)))
     else:
         yield md("No alarm was due.")
-    if slot is not None:
+    if slot is not None and slot >= timedelta(minutes=1):
         yield md("The run itself began at least {} after its time.", span(slot))
 
 

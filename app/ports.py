@@ -248,7 +248,7 @@ class Tracker(Protocol):
     def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
         """The open issues with the incident label, as GitHub shows them; 100 for each call."""
 
-    def closed_incidents(self, *labels: str) -> list[Mapping[str, Any]]:
+    def closed_incidents(self, labels: tuple[str, ...]) -> list[Mapping[str, Any]]:
         """The closed issues with all those labels, as GitHub shows them; 100 for each call."""
 
     def newest_comments(self) -> list[Comment]:

@@ -83,14 +83,14 @@ HOLDS = {
 # What GitHub asks for each call.
 NEEDS = (
     ("GET", r"/collaborators/[^/]+/permission", "metadata", READ),
-    ("GET", r"/issues(/\d+(/timeline|/comments)?)?", "issues", READ),
-    ("POST", r"/issues/\d+/(labels|comments|assignees)", "issues", WRITE),
-    ("DELETE", r"/issues/\d+/labels/[^/]+", "issues", WRITE),
+    ("GET", r"/issues(/\d+(/timeline|/comments)?|/comments)?", "issues", READ),
+    ("POST", r"/issues/\d+/(labels|comments|assignees|reactions)", "issues", WRITE),
+    ("DELETE", r"/issues/\d+/(labels|reactions)/[^/]+", "issues", WRITE),
     ("PATCH", r"/issues/comments/\d+", "issues", WRITE),
     ("POST", r"/issues/comments/\d+/reactions", "issues", WRITE),
     ("GET", r"/pulls", "pull_requests", READ),
     ("POST", r"/pulls(/\d+/requested_reviewers)?", "pull_requests", WRITE),
-    ("GET", r"/contents/.+", "contents", READ),
+    ("GET", r"/contents/.+|/commits", "contents", READ),
     ("GET", r"/git/ref/heads/.+", "contents", READ),
     ("POST", r"/git/refs", "contents", WRITE),
     ("PUT", r"/contents/.+", "contents", WRITE),
@@ -127,7 +127,7 @@ class Overheard:
         return iter(())
 
     def _body(self, path: str) -> Any:
-        if "/labels" in path:
+        if "/labels" in path or path in ("/issues/comments", "/commits"):
             return []
         if path.startswith("/contents/"):
             return {"type": "file", "encoding": "base64", "content": base64.b64encode(b"scale: sev").decode()}
@@ -140,6 +140,8 @@ ARGUMENTS: dict[str, Any] = {
     "number": 7,
     "since": datetime(2026, 3, 14, tzinfo=UTC),
     "label": "incident",
+    "labels": ("incident", "postmortem-due"),
+    "claim": 6,
     "login": "mona",
     "etag": "",
     "add": frozenset({"sev1"}),

@@ -96,7 +96,7 @@ class GitHubTracker:
         rows = self._pages("/issues", {"labels": label, "state": "open", "sort": "created", "direction": "asc"})
         return [row for row in rows if "pull_request" not in row]
 
-    def closed_incidents(self, *labels: str) -> list[Mapping[str, Any]]:
+    def closed_incidents(self, labels: tuple[str, ...]) -> list[Mapping[str, Any]]:
         asked = {"labels": ",".join(labels), "state": "closed", "sort": "updated", "direction": "desc"}
         return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
 

@@ -76,7 +76,7 @@ def _once(run: Run, payload: Json) -> int:
     force, now = run.policy(), run.clock()
     labels = force.policy.labels
     issues = [*run.tracker.open_incidents(labels.incident)]
-    issues += run.tracker.closed_incidents(labels.incident, labels.postmortem_due)
+    issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
     boards = _boards(run, {int(issue["number"]) for issue in issues})
     due = sorted(_due(issues, boards, force, now), key=lambda each: (each.at is None, each.at or now))
     swept, others = list[Swept](), list[Markdown]()

@@ -91,8 +91,8 @@ PLANTED = (
         "forged marker",
         "a marker counts whoever wrote the comment",
         "app/github/marker.py",
-        "if not comment.bot or comment.app_id != self.app_id:",
-        "if not comment.body:",
+        "if not (comment.bot and ours and marked(comment.body)):",
+        "if not marked(comment.body):",
     ),
 )
 

@@ -122,6 +122,12 @@ class Hooks:
                     self._record(lost, "failed to connect to host", 502)
             self._turn.notify_all()
 
+    def hand_over(self) -> list[Delivery]:
+        """The ones kept back, oldest first, for somebody who carries them himself: they are in no list."""
+        with self._turn:
+            held, self._held = self._held or [], None
+            return held
+
     def hurry(self, at_once: int) -> None:
         """From now on so many are under way at a time, as GitHub does it, and arrive in no order."""
         while len(self._threads) < at_once:

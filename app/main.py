@@ -67,15 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     command("outbox", "look after orders that were refused for good", _usage(parser))
     running = command("run", "one run inside GitHub Actions", _usage(parser))
     runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    report = runs.add_parser("report", help="report the incidents that were closed in a period")
-    report.add_argument("--json", action="store_true", help="print the figures to the log as one line of JSON")
-    report.set_defaults(run=_run_report)
-    check_policy = runs.add_parser("check-policy", help="check the policy file that this run is about")
-    check_policy.set_defaults(run=_run_check_policy)
     for name, says in _RUNS.items():
-        runs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".").set_defaults(
-            run=partial(_run_inside, name)
-        )
+        inside = runs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
+        inside.set_defaults(run=_run_inside, name=name)
+        if name == "report":
+            inside.add_argument("--json", action="store_true", help="print the figures to the log as one line of JSON")
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
     rebuild.add_argument("--repo", metavar="OWNER/NAME", help="only this repository")
     rebuild.add_argument("--issue", type=int, metavar="N", help="only this issue (with --repo)")
@@ -180,43 +176,29 @@ def _demo(options: argparse.Namespace) -> int:
     return demo(stay=options.stay, as_json=options.json)
 
 
-def _run_report(options: argparse.Namespace) -> int:
-    import os
-
-    from app.runner import Unusable, report
-
-    try:
-        return report(os.environ, print, _now, as_lines=options.json)
-    except Unusable as problem:
-        raise Fault(str(problem)) from None
-
-
-def _run_check_policy(options: argparse.Namespace) -> int:
-    import os
-
-    from app.runner import Unusable, check_policy
-
-    try:
-        return check_policy(os.environ, print, _now)
-    except Unusable as problem:
-        raise Fault(str(problem)) from None
-
-
 _RUNS = {
     "triage": "do what an event of an issue asks for: grade, label, page, show the board",
     "postmortem": "the same, and open the pull request with the postmortem where it is asked for",
     "sweep": "let the clocks of all open incidents ring that are due",
+    "check-policy": "check the policy file that this run is about",
+    "report": "report the incidents that were closed in a period",
 }
 
 
-def _run_inside(name: str, options: argparse.Namespace) -> int:
+def _run_inside(options: argparse.Namespace) -> int:
     import os
 
     from app import runner
 
-    run = {"triage": runner.triage, "postmortem": runner.postmortem, "sweep": runner.sweep}[name]
+    runs: dict[str, Callable[..., int]] = {
+        "triage": runner.triage,
+        "postmortem": runner.postmortem,
+        "sweep": runner.sweep,
+        "check-policy": runner.check_policy,
+        "report": partial(runner.report, as_lines=getattr(options, "json", False)),
+    }
     try:
-        return run(os.environ, print, _now)
+        return runs[options.name](os.environ, print, _now)
     except runner.Unusable as problem:
         raise Fault(str(problem)) from None
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 
 from app.core.calendar import due as due_by
@@ -17,6 +16,7 @@ from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
 from app.core.rules import rules
 from app.core.timeline import Deed, Entry
+from app.ports import NewFile
 from app.render import facts, places
 from app.render.markdown import (
     Markdown,
@@ -38,35 +38,24 @@ _ID = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
 _CLASSES = ("preventive", "process", "tool", "training")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A file to propose.  `text` is the file; path, branch and commit hold nothing that a person wrote but a defused title."""
+def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> NewFile:
+    """The postmortem of `incident` as it is known at `now`.  `links` are as for the board.
 
-    path: str
-    branch: str
-    title: str
-    commit_message: str
-    text: str
-    pull_title: str
-    pull_body: str
-
-
-def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> Document:
-    """The postmortem of `incident` as it is known at `now`.  `links` are as for the board."""
+    Path, branch and message hold nothing that a person wrote but a defused title.
+    """
     found = _ID.fullmatch(incident.id)
     if found is None:
         raise ValueError(f"{incident.id!r} is not the id of an incident")
     policy = rules(policy, incident)
     short = plain(incident.title, 60)
     title = f"Postmortem of {incident.id}: {short}" if short else f"Postmortem of {incident.id}"
-    return Document(
+    return NewFile(
         path=f"docs/incidents/postmortems/{found['year']}/{incident.id}.md",
         branch=f"muster/postmortem-{incident.number}",
         title=title,
-        commit_message=f"{title}\n\nRefs #{incident.number}\n",
+        message=f"{title}\n\nRefs #{incident.number}\n",
         text=_text(incident, policy, links, now) + "\n",
-        pull_title=title,
-        pull_body=_pull_body(incident, policy, links, now),
+        body=_pull_body(incident, policy, links, now),
     )
 
 

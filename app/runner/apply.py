@@ -34,7 +34,7 @@ from app.github import memory
 from app.github.history import event_links
 from app.github.inbound import Happened, pull_key
 from app.github.memory import AsShown
-from app.ports import Gone, NewFile, Pull
+from app.ports import Gone, Pull
 from app.render import board, help_reply, notice, postmortem, reply
 from app.render.facts import held_back
 from app.runner.gather import Known, folded
@@ -264,16 +264,7 @@ def _proposed(run: Run, known: Known, force: InForce, done: Done) -> Known:
     board_url = known.board.url if known.board else ""
     links = {**anywhere, **event_links(known.timeline, incident.url), **known.said, "board": board_url}
     document = postmortem(incident, policy, links=links, now=now)
-    pull = run.writer.propose(
-        NewFile(
-            branch=document.branch,
-            path=document.path,
-            text=document.text,
-            message=document.commit_message,
-            title=document.pull_title,
-            body=document.pull_body,
-        )
-    )
+    pull = run.writer.propose(document)
     if pull.state == "open":
         named = people_of(policy.postmortem.reviewers, policy, now)
         run.writer.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (incident.commander,))))))

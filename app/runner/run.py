@@ -141,6 +141,26 @@ def run_of(
             other.close()
 
 
+def carried_out(
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    clock: Callable[[], datetime],
+    transport: httpx.BaseTransport | None,
+    sleep: Callable[[float], None],
+    once: Callable[[Run, Mapping[str, Any]], int],
+) -> int:
+    """What `once` gives for this run and the payload of its event; 1, and said why, where GitHub does not let it."""
+    try:
+        with run_of(environment, tell, clock, transport, sleep) as (run, payload):
+            try:
+                return persistent(run, lambda: once(run, payload))
+            except DeliveryFailed as failed:
+                return run.failed(failed)
+    except DeliveryFailed as failed:
+        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
+        return 1
+
+
 def persistent(run: Run, look: Callable[[], _T]) -> _T:
     """What `look` gives, begun anew where GitHub was not well: each look sees what the one before it has done.
 

@@ -24,10 +24,9 @@ from app.runner.gather import News
 from app.runner.one import Errand, Left, look_after
 from app.runner.policy import InForce
 from app.runner.presence import of_app
-from app.runner.run import TITLE, Run, persistent, run_of
+from app.runner.run import TITLE, Run, carried_out, persistent
 from app.runner.summary import Swept, of_sweep
 from app.runner.triage import left_alone
-from app.runner.workflow import Workflow
 
 _PAGES = 20
 """So many pages of the repository's comments, the last edited first, are searched for boards."""
@@ -61,15 +60,7 @@ def sweep(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Do for all incidents what is due and not yet done.  The arguments and the outcome are those of `triage`."""
-    try:
-        with run_of(environment, tell, clock, transport, sleep) as (run, payload):
-            try:
-                return persistent(run, lambda: _once(run, payload))
-            except DeliveryFailed as failed:
-                return run.failed(failed)
-    except DeliveryFailed as failed:
-        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
-        return 1
+    return carried_out(environment, tell, clock, transport, sleep, _once)
 
 
 def _once(run: Run, payload: Json) -> int:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import httpx
 
 from app.github import inbound
-from app.ports import DeliveryFailed
 from app.runner.one import Left, Looked, errand_of, look_after
 from app.runner.policy import InForce
-from app.runner.run import TITLE, Run, persistent, run_of
+from app.runner.run import TITLE, Run, carried_out
 from app.runner.summary import nothing, of_incident
-from app.runner.workflow import Workflow
 
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 
@@ -32,7 +31,7 @@ def triage(
     0: it stands as it should; 1: something is wrong that somebody can mend.  `tell` writes a line to the log of the run.
     `transport` carries the calls to GitHub; None: the network.  Raises Unusable outside a workflow.
     """
-    return _of_event(environment, tell, clock, transport, sleep, opens=False)
+    return carried_out(environment, tell, clock, transport, sleep, partial(_once, opens=False))
 
 
 def postmortem(
@@ -43,27 +42,7 @@ def postmortem(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """The same, and open the pull request with the postmortem where it is asked for."""
-    return _of_event(environment, tell, clock, transport, sleep, opens=True)
-
-
-def _of_event(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None,
-    sleep: Callable[[float], None],
-    *,
-    opens: bool,
-) -> int:
-    try:
-        with run_of(environment, tell, clock, transport, sleep) as (run, payload):
-            try:
-                return persistent(run, lambda: _once(run, payload, opens=opens))
-            except DeliveryFailed as failed:
-                return run.failed(failed)
-    except DeliveryFailed as failed:
-        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
-        return 1
+    return carried_out(environment, tell, clock, transport, sleep, partial(_once, opens=True))
 
 
 def _once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:

@@ -35,7 +35,7 @@ from app.github import memory
 from app.github.history import event_links
 from app.github.inbound import Happened, pull_key
 from app.github.tracker import labels_of, moment
-from app.ports import Comment, DeliveryFailed, Gone, Lane, NewFile, NotYet, Repository, Tracker, Unreached
+from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.outbox import Order, Overtaken
@@ -341,15 +341,7 @@ def _open_postmortem(work: _Work, order: Order) -> str:
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:
-        file = NewFile(
-            branch=document.branch,
-            path=document.path,
-            text=document.text,
-            message=document.commit_message,
-            title=document.pull_title,
-            body=document.pull_body,
-        )
-        pull = work.tracker.propose(file)
+        pull = work.tracker.propose(document)
     if pull.state == "open":
         named = people_of(work.policy.postmortem.reviewers, work.policy, work.desk.clock())
         work.tracker.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (work.incident.commander,))))))

@@ -140,8 +140,8 @@ TEXTS: dict[str, Callable[[], str]] = {
     "report-so-far": lambda: reported(small(), after=1100, unread=(4,), left_out=7),
     "report-empty": reported,
     "postmortem": lambda: drafted("text"),
-    "postmortem-pull": lambda: drafted("pull_body"),
-    "postmortem-commit": lambda: drafted("commit_message"),
+    "postmortem-pull": lambda: drafted("body"),
+    "postmortem-commit": lambda: drafted("message"),
 }
 
 

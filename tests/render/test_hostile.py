@@ -169,7 +169,7 @@ TEXTS: dict[str, Text] = {
     "postmortem": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).text,
     "report": lambda i, t: report(i, POLICY),
     "report of a team": lambda i, t: report(i, poisoned_policy(t)),
-    "pull request": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).pull_body,
+    "pull request": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).body,
 }
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -287,10 +287,10 @@ def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
     document = postmortem(replace(OVER, title=title), POLICY, links=LINKS, now=NOW)
     assert document.path == "docs/incidents/postmortems/2026/INC-2026-0314-001.md"
     assert document.branch == "muster/postmortem-12"
-    assert document.commit_message == f"{document.pull_title}\n\nRefs #12\n"
-    assert "\n" not in document.pull_title
-    assert length(document.pull_title) <= 120
-    assert lively(document.commit_message) == []
+    assert document.message == f"{document.title}\n\nRefs #12\n"
+    assert "\n" not in document.title
+    assert length(document.title) <= 120
+    assert lively(document.message) == []
 
 
 def test_an_id_that_is_none_reaches_no_path() -> None:
@@ -316,7 +316,7 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
             assert length(written) <= 65_536
             assert written.endswith(f"\n\n{footer}")
             assert written.count("<details>") == written.count("</details>")
-    assert length(postmortem(replace(incident, timeline=rows), POLICY, links=LINKS, now=NOW).pull_body) <= 65_536
+    assert length(postmortem(replace(incident, timeline=rows), POLICY, links=LINKS, now=NOW).body) <= 65_536
 
 
 def test_the_timeline_yields_first() -> None:

@@ -186,7 +186,7 @@ def test_the_postmortem_has_every_section() -> None:
 
 def test_the_pull_request_refers_and_does_not_close() -> None:
     incident, now = over().at(125)
-    body = postmortem(incident, POLICY, links=LINKS, now=now).pull_body
+    body = postmortem(incident, POLICY, links=LINKS, now=now).body
     assert "Refs #12" in body
     assert not re.search(r"(?i)(close|fix|resolve)[sd]? #", body)
     assert "2026-03-16 10:35 UTC (11:35 CET), 48 h after the resolution" in body
@@ -196,6 +196,6 @@ def test_the_pull_request_refers_and_does_not_close() -> None:
 def test_a_postmortem_on_demand_has_no_date_yet() -> None:
     incident, now = answered().at(27)
     policy = replace(POLICY, postmortem=replace(POLICY.postmortem, document=Duration.parse("1bd"), reviewers=()))
-    body = postmortem(incident, policy, links={}, now=now).pull_body
+    body = postmortem(incident, policy, links={}, now=now).body
     assert "**Document due:** 1 business day after the resolution" in body
     assert "**Reviews:** nobody is named" in body

@@ -57,13 +57,13 @@ def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
     seconds = size(1, 60)
     found = measure(seconds, rests=1)
     assert found.sent == found.accepted == found.stored == RATE * seconds
-    if soaking():
-        assert (found.p50 <= 20, found.p99 <= 250, found.longest <= 2000) == (True, True, True), found
     figures.record(
         "A1",
         size=f"{found.sent:,} deliveries",
         measured=f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms; all stored",
     )
+    if soaking():
+        assert (found.p50 <= 20, found.p99 <= 250, found.longest <= 2000) == (True, True, True), found
 
 
 def test_a5_large_bodies_do_not_make_it_grow(at_home: tuple[Process, int], figures: Figures) -> None:
@@ -114,9 +114,9 @@ def test_a7_a_good_delivery_gets_through_under_clients_that_send_nothing(
             time.sleep(0.2)
     assert {status for status, _ in taken} == {202}
     slowest = max(took for _, took in taken)
-    assert slowest <= 1
     figures.record(
         "A7",
         size=f"{clients} {'slow' if says else 'idle'} clients for {seconds} s",
         measured=f"{slowest * 1000:.0f} ms at most of {len(taken)}",
     )
+    assert slowest <= 1

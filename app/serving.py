@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import waitress
 from waitress import wasyncore
+
+_ADMITTED = 256
+"""At most so many new clients at a time."""
+_BESIDE = 200
+"""Files that a process holds beside the connections of its clients."""
 
 
 def free_port() -> int:
@@ -15,6 +21,21 @@ def free_port() -> int:
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return int(asked.getsockname()[1])
+
+
+def _make_room(files: int) -> None:
+    """Let this process open so many files, or as many as it may.  Elsewhere than on Unix this does nothing."""
+    try:
+        import resource  # noqa: PLC0415
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= files:
+        return
+    with suppress(OSError, ValueError):
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (files if hard == resource.RLIM_INFINITY else min(files, hard), hard)
+        )
 
 
 class Served:
@@ -26,6 +47,7 @@ class Served:
     def __init__(
         self, application: Any, host: str, port: int, *, name: str, connections: int = 2500, largest: int = 2**30
     ) -> None:
+        _make_room(connections + _BESIDE)
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(
             application,
@@ -35,10 +57,12 @@ class Served:
             threads=8,
             connection_limit=connections,
             channel_timeout=60,
+            asyncore_use_poll=True,  # select() fails at the 1,024th file, for everybody
             max_request_body_size=largest,
             clear_untrusted_proxy_headers=True,
             ident=name,
         )
+        self._accept_one, self._server.handle_accept = self._server.handle_accept, self._accept
         self.port = int(self._server.effective_port)
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
         self._thread.start()
@@ -53,6 +77,15 @@ class Served:
         self._thread.join(5)
         self._server.trigger.close()
         self._server.task_dispatcher.shutdown(timeout=5)
+
+    def _accept(self) -> None:
+        """Let in everybody who waits at the door: waitress asks each client that it has whether it has something to say, and
+        then lets in one."""
+        for _ in range(_ADMITTED):
+            inside = len(self._sockets)
+            self._accept_one()
+            if len(self._sockets) == inside:
+                return
 
     def _close(self) -> None:
         for connection in list(self._sockets.values()):

@@ -41,6 +41,8 @@ _DEAD = 10.0
 """Seconds of silence after which a worker counts as dead."""
 _TIDY = 3600.0
 """Seconds between two looks for deliveries that have been kept long enough."""
+_FIRST = 1
+"""The priority of what must not wait behind the others."""
 _REST = 10.0
 """Seconds in which the beat leaves an incident alone after a wake-up that got nowhere."""
 
@@ -92,15 +94,19 @@ class Queue:
     def delivered(self) -> None:
         """A delivery has been stored: somebody should sort it."""
         if not self._waiting(["sort"]):
-            self._put("sort", "sort")
+            self._put("sort", "sort", priority=_FIRST)
 
-    def wake(self, lanes: Iterable[Lane]) -> None:
-        """Wake these incidents.  At most one wake-up waits for each, and one runs."""
-        named = {f"incident {lane}": lane for lane in lanes}
+    def wake(self, lanes: Iterable[Lane], *, rings: bool = False) -> None:
+        """Wake these incidents.  At most one wake-up waits for each, and one runs.
+
+        `rings`: an alarm of theirs is due, which waits for nobody's orders: they come first, whatever else waits for them.
+        """
+        named = {f"{'alarm' if rings else 'incident'} {lane}": lane for lane in lanes}
         waiting = self._waiting(named)
-        for lock, lane in named.items():
-            if lock not in waiting:
-                self._put("wake", lock, lock=lock, repo_id=lane.repo_id, number=lane.number)
+        for name, lane in named.items():
+            if name not in waiting:
+                lock, first = f"incident {lane}", _FIRST if rings else 0
+                self._put("wake", name, lock=lock, priority=first, repo_id=lane.repo_id, number=lane.number)
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
@@ -109,11 +115,13 @@ class Queue:
         now = self.desk.clock()
         with self.desk.database.look() as db:
             new = inbox.any_new(db)
-            lanes = dict.fromkeys((*inbox.waiting_lanes(db), *incidents.lanes_due(db, now), *self._in_line(db, now)))
+            due = dict.fromkeys(lane for lane in incidents.lanes_due(db, now) if not self._rests(lane))
+            lanes = dict.fromkeys((*inbox.waiting_lanes(db), *self._in_line(db, now)))
             LATE.set(incidents.most_overdue(db, now).total_seconds())
         if new:
             self.delivered()
-        self.wake(lane for lane in lanes if not self._rests(lane))
+        self.wake(due, rings=True)
+        self.wake(lane for lane in lanes if lane not in due and not self._rests(lane))
         # Last, and a batch a beat, so that no alarm waits for it.
         if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
             self._tidied = time.monotonic()
@@ -154,10 +162,11 @@ class Queue:
         """Finish what is being done, and return from `run`."""
         self._stop.set()
 
-    def _put(self, task: str, waits: str, *, lock: str | None = None, **arguments: int) -> None:
+    def _put(self, task: str, waits: str, *, lock: str | None = None, priority: int = 0, **arguments: int) -> None:
         """One job; none where one of that name waits already."""
+        configured = self._waking.configure_task(task, queue=_QUEUE, lock=lock, queueing_lock=waits, priority=priority)
         try:
-            self._waking.configure_task(task, queue=_QUEUE, lock=lock, queueing_lock=waits).defer(**arguments)
+            configured.defer(**arguments)
         except AlreadyEnqueued:
             return
 

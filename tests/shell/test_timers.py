@@ -135,6 +135,34 @@ def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, f
     )
 
 
+def test_row8_an_alarm_does_not_wait_behind_orders(database: Database) -> None:
+    """Everybody's pages wait to be carried out; then somebody's alarm falls due, and his wake-up is the first to be taken."""
+    with night(database, HASTY) as tonight:
+        *_, last = opens(tonight, 5, timedelta(seconds=1))
+        queue = Queue(tonight.built.desk).open()
+        try:
+            queue.look()
+            assert len(jobs(tonight)) == 5
+            with database.transaction() as db:
+                db.execute("UPDATE alarm SET due = %s WHERE number = %s", (tonight.clock.at, last))
+            queue.look()
+            queue.look()
+        finally:
+            queue.close()
+        first, *others = jobs(tonight)
+        assert first["number"] == last
+        assert len(others) == 5, "what waited before still does, and nobody is woken twice for one thing"
+
+
+def jobs(tonight: Night) -> list[dict[str, int]]:
+    """The wake-ups that wait, in the order in which they are taken."""
+    with tonight.database.transaction() as db:
+        rows = db.execute(
+            "SELECT args FROM procrastinate_jobs WHERE task_name = 'wake' AND status = 'todo' ORDER BY priority DESC, id"
+        ).fetchall()
+    return [row["args"] for row in rows]
+
+
 SETTLED = timedelta(seconds=10)
 """After a restart what came meanwhile is worked off first."""
 

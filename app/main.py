@@ -198,7 +198,7 @@ def _run_inside(options: argparse.Namespace) -> int:
         "report": partial(runner.report, as_lines=getattr(options, "json", False)),
     }
     try:
-        return runs[options.name](os.environ, print, _now)
+        return runs[options.name](runner.Workflow(os.environ, print, _now))
     except runner.Unusable as problem:
         raise Fault(str(problem)) from None
 

@@ -80,7 +80,8 @@ class Desk:
         """What a run did when the issue was opened, in this process, for the clock may stand before now."""
         # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
         wire = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        code = runner.triage(self._environment("issues", self.opened(number)), lambda _: None, self.clock, wire)
+        given = self._environment("issues", self.opened(number))
+        code = runner.triage(runner.Workflow(given, lambda _: None, self.clock, wire))
         assert code == 0, f"issue {number} was not looked after"
 
     def opened(self, number: int) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from math import lcm
 from zoneinfo import ZoneInfo
 
 from app.core.calendar import instant
+from app.core.incident import Incident
 from app.core.policy import Cover, Policy, Rotation
 
 _DAY = 86400
@@ -25,6 +26,12 @@ def people_of(names: Iterable[str], policy: Policy, at: datetime) -> tuple[str, 
     A name that nobody holds adds nobody.
     """
     return tuple(dict.fromkeys(login for name in names for login in _held(name, policy, at)))
+
+
+def reviewers(incident: Incident, policy: Policy, at: datetime) -> tuple[str, ...]:
+    """Who is asked to review the postmortem: those whom the policy names, and the commander."""
+    named = people_of(policy.postmortem.reviewers, policy, at)
+    return tuple(dict.fromkeys((*named, *filter(None, (incident.commander,)))))
 
 
 def on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:

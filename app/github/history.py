@@ -82,13 +82,13 @@ def edit_of(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[
     return [Happened(at, Edited(by=by, key=key("edited", at), title=shown.title, report=shown.report))]
 
 
-def event_links(timeline: Sequence[Json], url: str) -> dict[str, str]:
-    """Where each event of a timeline can be seen on the page `url` of the issue, by its key."""
-    found: dict[str, str] = {}
+def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
+    """Where each entry of an incident can be seen, by its key: its spot on the page of the issue, or else the page."""
+    found = {entry.key: incident.url for entry in incident.timeline}
     for row in timeline:
         happened = _event(row)
         if happened is not None and isinstance(row.get("id"), int) and not happened.event.key.startswith("comment/"):
-            found[happened.event.key] = f"{url}#event-{row['id']}"
+            found[happened.event.key] = f"{incident.url}#event-{row['id']}"
     return found
 
 

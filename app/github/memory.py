@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,6 @@ BOARD = "board"
 _ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
 _GROUNDS = tuple[Ground, ...]
 _AUTHORITIES = tuple[Authority, ...]
-_TIMES = dict[str, datetime | None]
-_KEPT = tuple[tuple[datetime, Said], ...]
 _MOST_KEPT = 40
 """So many comments that were changed afterwards are kept as they were: the board is a comment, too."""
 Marked = tuple[Comment, Mapping[str, Any]]
@@ -44,30 +42,13 @@ def _as(shape: Any) -> TypeAdapter[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What the board remembers of an incident.
-
-    The rest is there for those who have no database.  `at` is when the board was last written, which was the end of what
-    was to be done by then; `held`: but for notices that had to wait.  `next` is when its next alarm falls due, by the
-    policy `policy`.  `heard` are the comments whose commands were taken in, and `kept` the commands of those that were
-    edited or deleted afterwards.
-    """
-
-    id: str
-    grounds: tuple[Ground, ...]
-    authorities: tuple[Authority, ...]
-    opened_with: frozenset[str]
-    at: datetime | None = None
-    next: datetime | None = None
-    policy: str = ""
-    held: bool = False
-    heard: frozenset[int] = frozenset()
-    kept: tuple[tuple[datetime, Said], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class AsShown:
-    """What the marker of a board says of itself, where no database does: see Memory."""
+    """What a board remembers of itself, for those who have no database.
+
+    `at` is when it was last written, which was the end of what was to be done by then; `held`: but for notices that had to
+    wait.  `next` is when its next alarm falls due, by the policy `policy`; None: none does.  `heard` are the comments whose
+    commands were taken in, and `kept` the commands of those that were edited or deleted afterwards.
+    """
 
     at: datetime
     next: datetime | None
@@ -77,10 +58,19 @@ class AsShown:
     kept: tuple[tuple[datetime, Said], ...] = ()
 
     def content(self) -> dict[str, Any]:
-        times: dict[str, Any] = json.loads(_as(_TIMES).dump_json({"at": self.at, "next": self.next}))
-        kept = json.loads(_as(_KEPT).dump_json(self.kept[-_MOST_KEPT:]))
-        told = {"policy": self.policy, "held": self.held, "heard": sorted(self.heard), "kept": kept}
-        return times | {name: value for name, value in told.items() if value}
+        told = _as(AsShown).dump_json(replace(self, kept=self.kept[-_MOST_KEPT:]), exclude_defaults=True)
+        return {**json.loads(told), **({"heard": sorted(self.heard)} if self.heard else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the board remembers of an incident.  `shown` None: it was written by the app."""
+
+    id: str
+    grounds: tuple[Ground, ...]
+    authorities: tuple[Authority, ...]
+    opened_with: frozenset[str]
+    shown: AsShown | None = None
 
 
 def content(incident: Incident) -> dict[str, Any]:
@@ -102,24 +92,17 @@ def recalled(found: Mapping[str, Any]) -> Memory | None:
         grounds = _as(_GROUNDS).validate_python(found["grounds"])
         authorities = _as(_AUTHORITIES).validate_python(found["authorities"])
         opened_with = frozenset(map(str, found["opened_with"]))
-        times = _as(_TIMES).validate_python({name: found.get(name) for name in ("at", "next")})
-        heard, kept = frozenset(map(int, found.get("heard", ()))), _as(_KEPT).validate_python(found.get("kept", ()))
+        shown = _shown(found) if "at" in found else None
     except (KeyError, TypeError, ValueError):
         return None
-    policy, held = str(found.get("policy", "")), found.get("held") is True
     named = str(found.get("id", ""))
-    return Memory(
-        named if _ID.fullmatch(named) else "",
-        grounds,
-        authorities,
-        opened_with,
-        times["at"],
-        times["next"],
-        policy,
-        held,
-        heard,
-        kept,
-    )
+    return Memory(named if _ID.fullmatch(named) else "", grounds, authorities, opened_with, shown)
+
+
+def _shown(found: Mapping[str, Any]) -> AsShown:
+    known = {each.name: found[each.name] for each in fields(AsShown) if each.name in found}
+    shown: AsShown = _as(AsShown).validate_python(known)
+    return shown
 
 
 def board_of(ours: Sequence[Marked]) -> tuple[Comment | None, Memory | None]:

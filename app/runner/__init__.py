@@ -4,6 +4,6 @@ from app.runner.check_policy import check_policy
 from app.runner.report import report
 from app.runner.sweep import sweep
 from app.runner.triage import postmortem, triage
-from app.runner.workflow import Unusable
+from app.runner.workflow import Unusable, Workflow
 
-__all__ = ["Unusable", "check_policy", "postmortem", "report", "sweep", "triage"]
+__all__ = ["Unusable", "Workflow", "check_policy", "postmortem", "report", "sweep", "triage"]

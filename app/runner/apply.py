@@ -25,14 +25,13 @@ from app.core.effects import (
     Remind,
     Reply,
 )
-from app.core.events import PostmortemOpened, Said
+from app.core.events import Said
 from app.core.labels import managed, wanted
-from app.core.rota import people_of
+from app.core.rota import reviewers
 from app.core.rules import rules
-from app.core.standing import stands
+from app.core.standing import stands, surplus
 from app.github import memory
-from app.github.history import event_links
-from app.github.inbound import Happened, pull_key
+from app.github.history import event_links, pull_events
 from app.github.memory import AsShown
 from app.ports import Gone, Pull
 from app.render import board, help_reply, notice, postmortem, reply
@@ -42,8 +41,6 @@ from app.runner.policy import InForce
 from app.runner.run import Run
 from app.text import cleaned
 
-_BUNDLED = 400
-"""So many notices find room in one comment at most."""
 _SEEN = timedelta(minutes=10)
 """What was due so long before the board was written was said then, or not worth it."""
 
@@ -102,9 +99,9 @@ class _Work:
         self.incident = self.known.incident
         self.number = self.incident.number
         self.policy = rules(self.force.policy, self.incident)
-        self.links: dict[str, str] = {**self.known.said}
-        self.links["board"] = self.known.board.url if self.known.board else ""
-        self.spoken = self.known.spoken
+        self.reading = self.known.reading
+        self.links = self.known.said
+        self.spoken = self.reading.spoken
 
     def marker(self, content: Mapping[str, object]) -> str:
         return self.run.signer.marker(self.run.lane(self.number), content)
@@ -117,16 +114,15 @@ class _Work:
 
     def speak(self) -> None:
         """Everything that is said once, in its order; what has to be known together is one comment."""
-        comments = {comment.id: comment for comment in self.known.comments}
+        comments = {comment.id: comment for comment in self.reading.comments}
         notices = list(self._unsaid())
         for effect in self.known.decision.effects:
-            if isinstance(effect, Assign) and effect.login not in (*self.known.assignees, *self.done.assigned):
+            if isinstance(effect, Assign) and effect.login not in (*self.reading.assignees, *self.done.assigned):
                 self.run.tracker.assign(self.number, effect.login)
                 self.done.assigned.append(effect.login)
             elif isinstance(effect, React):
                 there = comments.get(effect.comment)  # None: it is so new that the timeline does not show it
-                heard = self.known.memory.heard if self.known.memory else frozenset[int]()
-                if not there.reactions if there is not None else effect.comment not in heard:
+                if not there.reactions if there is not None else effect.comment not in self.reading.heard:
                     self._react(effect)
             elif isinstance(effect, Reply | Help) and effect.key not in self.links:
                 self._reply(effect)
@@ -137,15 +133,14 @@ class _Work:
         """What people still have to hear; of more than a comment holds, the newest."""
         effects = [each for each in self.known.decision.effects if isinstance(each, Notice)]
         found = [each for each in dict.fromkeys(effects) if self._owed(each)]
-        again = [each for each in found if isinstance(each, Page | Remind)]
-        surplus = again[: max(0, len(found) - _BUNDLED)]
-        return (each for each in found if each not in surplus)
+        gone = surplus(found)
+        return (each for each in found if each.key not in gone)
 
     def _owed(self, effect: Notice) -> bool:
         if effect.key in self.links or not stands(effect, self.incident, frozenset()):
             return False
-        before = self.known.memory
-        if before is None or before.at is None:
+        before = self.reading.shown
+        if before is None:
             return True
         if isinstance(effect, Page | Remind):
             # Under another policy, or when more was due than a comment holds, its key may be new, and it is not.
@@ -198,8 +193,8 @@ class _Work:
 
     def show(self, *, touched: bool) -> None:
         """The board, in place; posted anew only where there is none (any more)."""
-        now, there, before = self.run.clock(), self.known.board, self.known.memory
-        if there is not None and before is not None and before.at is not None and not touched:
+        now, there, before = self.run.clock(), self.reading.board, self.reading.shown
+        if there is not None and before is not None and not touched:
             same = self._board(before.at, before.heard)
             if cleaned(same).rstrip() == there.body.rstrip():
                 self.done.board_url = there.url
@@ -260,16 +255,12 @@ def _proposed(run: Run, known: Known, force: InForce, done: Done) -> Known:
     if not asked or known.pull is not None:
         return known
     incident, policy, now = known.incident, rules(force.policy, known.incident), run.clock()
-    anywhere = {entry.key: incident.url for entry in incident.timeline}
-    board_url = known.board.url if known.board else ""
-    links = {**anywhere, **event_links(known.timeline, incident.url), **known.said, "board": board_url}
+    links = {**event_links(known.reading.rows, incident), **known.said}
     document = postmortem(incident, policy, links=links, now=now)
     pull = run.writer.propose(document)
     if pull.state == "open":
-        named = people_of(policy.postmortem.reviewers, policy, now)
-        run.writer.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (incident.commander,))))))
+        run.writer.ask_review(pull.number, reviewers(incident, policy, now))
     done.pull = pull
-    event = PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number)
-    log = (*known.log, Happened(pull.created_at, event))
-    decision, until = folded(log, force, run.clock())
-    return replace(known, log=log, decision=decision, until=until, pull=pull)
+    log = (*known.log, *pull_events(pull, ()))
+    decision = folded(log, force, run.clock())
+    return replace(known, log=log, decision=decision, pull=pull)

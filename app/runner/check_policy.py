@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from app.core.policy import Policy
 from app.github import inbound
-from app.github.auth import PlainToken
-from app.github.client import Client
 from app.github.past import SINCE, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, read, shipped
@@ -51,28 +47,21 @@ class _Texts:
     """Whether the old one is known."""
 
 
-def check_policy(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None = None,
-) -> int:
+def check_policy(workflow: Workflow) -> int:
     """Check the policy file that this run is about; 1 when it has faults, 0 otherwise.
 
-    `tell` writes a line to the log of the run.  `transport` carries the calls to GitHub; None: the network.  Raises
-    Unusable outside a workflow.
+    Raises Unusable outside a workflow.
     """
-    workflow = Workflow(environment, tell)
     payload = workflow.payload()
     repository = workflow.repository(payload)
     step = _step(workflow, payload, repository)
     if step is None:
         return 0
-    client = Client(workflow.api_url, PlainToken(workflow.token), clock, transport)
+    client = workflow.client(workflow.token)
     try:
         tracker = GitHubTracker(client, repository)
         texts = _texts(workflow, tracker, step)
-        return 0 if texts is None else _judge(workflow, tracker, repository, texts, clock())
+        return 0 if texts is None else _judge(workflow, tracker, repository, texts, workflow.clock())
     finally:
         client.close()
 

@@ -13,7 +13,7 @@ from app.core.incident import Incident
 from app.core.replay import replay
 from app.github.history import assigned, edit_of, history, known, pull_events
 from app.github.inbound import Happened
-from app.github.memory import Marked, Memory, board_of, recollected, remembered
+from app.github.memory import AsShown, Marked, Memory, board_of, recollected, remembered
 from app.github.past import with_rights
 from app.github.tracker import comment_from, labels_of
 from app.ports import Comment, Pull
@@ -27,26 +27,59 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """One issue as GitHub tells it, and what it comes to.
+class Reading:
+    """The timeline of one issue, read.
 
     `comments` are all of them, `ours` those that carry a marker of ours; `board` and `memory` are None where there is no
-    board.  `log` is what happened, with what each might do then, `kept` the part of it that GitHub does not tell any more:
-    the commands of comments that were changed afterwards; `decision` the incident by it, and all that was to be done
-    up to `until`.
+    board.
     """
 
-    issue: Json
-    timeline: Sequence[Json]
+    rows: Sequence[Json]
     comments: tuple[Comment, ...]
     ours: tuple[Marked, ...]
     board: Comment | None
     memory: Memory | None
+
+    @property
+    def shown(self) -> AsShown | None:
+        """What that board says of itself."""
+        return self.memory.shown if self.memory else None
+
+    @property
+    def heard(self) -> frozenset[int]:
+        """The comments whose commands were taken in."""
+        return self.shown.heard if self.shown else frozenset()
+
+    @property
+    def assignees(self) -> frozenset[str]:
+        return assigned(self.rows)
+
+    @property
+    def spoken(self) -> list[datetime]:
+        """When our comments were written."""
+        return [comment.created_at for comment, _ in self.ours]
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Where what our comments say can be seen, by its key; the board by the name `board`, empty where there is none."""
+        found = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
+        return {**found, "board": self.board.url if self.board else ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One issue as GitHub tells it, and what it comes to.
+
+    `log` is what happened, with what each might do then, `kept` the part of it that GitHub does not tell any more: the
+    commands of comments that were changed afterwards; `decision` is the incident by it, and all that was to be done.
+    """
+
+    issue: Json
+    reading: Reading
     pull: Pull | None
     log: tuple[Happened, ...]
     kept: tuple[Happened, ...]
     decision: Decision
-    until: datetime
 
     @property
     def incident(self) -> Incident:
@@ -59,19 +92,9 @@ class Known:
         return labels_of(self.issue)
 
     @property
-    def assignees(self) -> frozenset[str]:
-        return assigned(self.timeline)
-
-    @property
     def said(self) -> dict[str, str]:
-        """Where what has been said can be seen, by its key."""
-        found = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
-        return found | ({"postmortem": self.pull.url} if self.pull else {})
-
-    @property
-    def spoken(self) -> list[datetime]:
-        """When our comments were written."""
-        return [comment.created_at for comment, _ in self.ours]
+        """Where what has been said can be seen, by its key; see Reading."""
+        return self.reading.said | ({"postmortem": self.pull.url} if self.pull else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +111,6 @@ class News:
     newest: bool = False
 
 
-@dataclass
-class Reading:
-    """The timeline of one issue, read."""
-
-    rows: Sequence[Json]
-    comments: tuple[Comment, ...] = ()
-    ours: tuple[Marked, ...] = ()
-    board: Comment | None = None
-    memory: Memory | None = None
-
-
 def read(run: Run, number: int) -> Reading:
     """The timeline of that issue: one call for each hundred rows.  Raises DeliveryFailed, and Gone."""
     rows = run.tracker.timeline(number)
@@ -113,46 +125,34 @@ def read(run: Run, number: int) -> Reading:
 def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) -> Known:
     """That incident.  Raises DeliveryFailed, and Gone when it is out of reach."""
     issue = _issue(run, number, reading, news)
-    policy, memory = force.policy, reading.memory
+    policy, memory, shown = force.policy, reading.memory, reading.shown
     kept = _kept(reading, news)
-    rows = [row for row in reading.rows if not _changed(row, memory, kept)]
+    rows = [row for row in reading.rows if not _changed(row, reading.heard, kept)]
     told = (_named(one, number) for one in history(issue, rows, run.repository.name, policy))
     happened = [*recollected(told, memory), *kept.values()]
     seen = [(one.at, one.event) for one in happened]
     happened += [one for one in news.happened if not isinstance(one.event, Opened) and not known(one, seen)]
 
     def role(login: str, at: datetime) -> Role:
-        if memory is not None and memory.at is not None and at <= memory.at:
+        if shown is not None and at <= shown.at:
             recalled = remembered(memory, login, at)
-            if recalled is not None or at < memory.at - _SEEN:
+            if recalled is not None or at < shown.at - _SEEN:
                 return recalled or Role.NONE  # of whom it says nothing, it did not matter
         return run.role(login)
 
     log = list(with_rights(happened, policy.labels, role))
-    decision, until = folded(log, force, run.clock())
+    decision = folded(log, force, run.clock())
     assert decision.incident is not None, "the log of an incident begins with its opening"
     if edits := edit_of(issue, run.repository.name, policy, decision.incident):
         log += _unheard(edits, log)
-        decision, until = folded(log, force, run.clock())
+        decision = folded(log, force, run.clock())
     pull = None
     if decision.incident is not None and decision.incident.postmortem_wanted:
         pull = run.tracker.pull_of(f"muster/postmortem-{number}")
     if pull is not None:
         log += pull_events(pull, run.tracker.timeline(pull.number))
-        decision, until = folded(log, force, run.clock())
-    return Known(
-        issue,
-        reading.rows,
-        reading.comments,
-        reading.ours,
-        reading.board,
-        memory,
-        pull,
-        tuple(log),
-        tuple(kept.values()),
-        decision,
-        until,
-    )
+        decision = folded(log, force, run.clock())
+    return Known(issue, reading, pull, tuple(log), tuple(kept.values()), decision)
 
 
 def _kept(reading: Reading, news: News) -> dict[int, Happened]:
@@ -160,22 +160,23 @@ def _kept(reading: Reading, news: News) -> dict[int, Happened]:
 
     What a comment said before it was edited counts where we had heard it: only a new comment commands (M27).
     """
-    memory, unedited = reading.memory, {row["id"] for row in reading.rows if _spoken(row) and not _edited(row)}
-    kept = {said.comment: Happened(at, said) for at, said in (memory.kept if memory else ())}
+    shown, heard = reading.shown, reading.heard
+    unedited = {row["id"] for row in reading.rows if _spoken(row) and not _edited(row)}
+    kept = {said.comment: Happened(at, said) for at, said in (shown.kept if shown else ())}
     for one in news.happened:
         if isinstance(one.event, Said) and one.event.comment not in unedited:
             kept.setdefault(one.event.comment, one)
-    heard, said = memory.heard if memory else frozenset[int](), news.before.event if news.before else None
+    said = news.before.event if news.before else None
     if news.before is not None and isinstance(said, Said) and said.comment in heard:
         kept.setdefault(said.comment, news.before)
     return kept
 
 
-def _changed(row: Json, memory: Memory | None, kept: Mapping[int, Happened]) -> bool:
+def _changed(row: Json, heard: frozenset[int], kept: Mapping[int, Happened]) -> bool:
     """Whether a comment says by now what it did not when we heard it, or what we never heard."""
     if not _spoken(row) or not _edited(row):
         return False
-    return row["id"] in kept or memory is None or row["id"] not in memory.heard
+    return row["id"] in kept or row["id"] not in heard
 
 
 def _spoken(row: Json) -> bool:
@@ -186,10 +187,10 @@ def _edited(row: Json) -> bool:
     return row.get("updated_at") not in (None, row.get("created_at"))
 
 
-def folded(log: Sequence[Happened], force: InForce, now: datetime) -> tuple[Decision, datetime]:
-    """The incident by that log, and until when: GitHub's clock may be ahead of ours."""
+def folded(log: Sequence[Happened], force: InForce, now: datetime) -> Decision:
+    """The incident by that log, and all that was to be done up to now, or a little later: GitHub's clock may be ahead of ours."""
     until = max([now, *(one.at for one in log)])
-    return replay([(one.at, one.event) for one in log], force.policy, until), until
+    return replay([(one.at, one.event) for one in log], force.policy, until)
 
 
 def _issue(run: Run, number: int, reading: Reading, news: News) -> Json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,15 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
-
 from app.core.incident import Incident
 from app.core.metrics import figures
 from app.core.period import KINDS, Period, around, before
 from app.core.policy import BUSINESS, Policy
 from app.github import inbound
-from app.github.auth import PlainToken
-from app.github.client import Client
 from app.github.past import MOST, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
@@ -58,27 +53,17 @@ class _Read:
     left_out: int = 0
 
 
-def report(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None = None,
-    *,
-    wait: Callable[[float], None] = time.sleep,
-    as_lines: bool = False,
-) -> int:
+def report(workflow: Workflow, *, as_lines: bool = False) -> int:
     """Report the incidents that were closed in a period; 1 when they could not all be asked for, or the policy has faults, 2
     for a period that is none.
 
     MUSTER_PERIOD is `week` where nothing is said, MUSTER_AT a day in the wanted one, without it the last that is over.
-    `as_lines` prints the JSON to the log too.  `tell` writes a line to it, `wait` passes the time between two tries.
-    Raises Unusable outside a workflow.
+    `as_lines` prints the JSON to the log too.  Raises Unusable outside a workflow.
     """
-    workflow = Workflow(environment, tell)
     repository = _repository(workflow)
-    client = Client(workflow.api_url, PlainToken(workflow.token), clock, transport, wait=wait)
+    client = workflow.client(workflow.token)
     try:
-        return _Run(workflow, GitHubTracker(client, repository), repository, clock(), wait).report(as_lines)
+        return _Run(workflow, GitHubTracker(client, repository), repository, workflow.clock()).report(as_lines)
     except _Stopped as stopped:
         return stopped.code
     finally:
@@ -95,7 +80,6 @@ class _Run:
     tracker: Tracker
     repository: Repository
     now: datetime
-    wait: Callable[[float], None]
 
     def report(self, as_lines: bool) -> int:
         # Wrong usage costs no call.
@@ -204,7 +188,7 @@ class _Run:
             except DeliveryFailed as failed:
                 if failed.retry_after is None or failed.retry_after > _PATIENCE or not self.workflow.token:
                     raise
-                self.wait(failed.retry_after)
+                self.workflow.sleep(failed.retry_after)
         return ask()
 
     def _say(self, edition: Edition, policy: Policy, as_lines: bool) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-import httpx
-
 from app.core.events import Role
-from app.github.auth import PlainToken
-from app.github.client import Client
 from app.github.marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_file import PATH
@@ -37,7 +32,7 @@ _LATE = 20.0
 
 @dataclass
 class Run:
-    """What every step needs.  `sleep` passes the time; `faults`: something is wrong that somebody can mend."""
+    """What every step needs.  `faults`: something is wrong that somebody can mend."""
 
     workflow: Workflow
     repository: Repository
@@ -45,13 +40,17 @@ class Run:
     writer: Tracker
     """The same repository, for the postmortem alone: with a token of its own where the step was given one."""
     signer: Signer
-    clock: Callable[[], datetime]
-    sleep: Callable[[float], None]
     faults: bool = False
 
     def __post_init__(self) -> None:
         self._roles: dict[str, Role] = {}
         self._force: InForce | None = None
+
+    def clock(self) -> datetime:
+        return self.workflow.clock()
+
+    def sleep(self, seconds: float) -> None:
+        self.workflow.sleep(seconds)
 
     def lane(self, number: int) -> Lane:
         return Lane(self.repository.id, number)
@@ -111,21 +110,13 @@ _PERMISSIONS = (
 
 
 @contextmanager
-def run_of(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[tuple[Run, Mapping[str, Any]]]:
+def run_of(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
     """The run, and the payload of its event.  Raises Unusable outside a workflow, and DeliveryFailed."""
-    workflow = Workflow(environment, tell)
     payload = workflow.payload()
     if not workflow.token:
         raise Unusable("GITHUB_TOKEN is not set: give the step `github.token`.")
-    client = Client(workflow.api_url, PlainToken(workflow.token), clock, transport, wait=sleep)
-    pulls = workflow.pull_request_token
-    other = Client(workflow.api_url, PlainToken(pulls), clock, transport, wait=sleep) if pulls else None
+    client = workflow.client(workflow.token)
+    other = workflow.client(pulls) if (pulls := workflow.pull_request_token) else None
     try:
         repository = workflow.repository(payload)
         if not repository.id:
@@ -134,30 +125,23 @@ def run_of(
         tracker = GitHubTracker(client, repository)
         writer = GitHubTracker(other, repository) if other else tracker
         signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot=BOT)
-        yield Run(workflow, repository, tracker, writer, signer, clock, sleep), payload
+        yield Run(workflow, repository, tracker, writer, signer), payload
     finally:
         client.close()
         if other is not None:
             other.close()
 
 
-def carried_out(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None,
-    sleep: Callable[[float], None],
-    once: Callable[[Run, Mapping[str, Any]], int],
-) -> int:
+def carried_out(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int]) -> int:
     """What `once` gives for this run and the payload of its event; 1, and said why, where GitHub does not let it."""
     try:
-        with run_of(environment, tell, clock, transport, sleep) as (run, payload):
+        with run_of(workflow) as (run, payload):
             try:
                 return persistent(run, lambda: once(run, payload))
             except DeliveryFailed as failed:
                 return run.failed(failed)
     except DeliveryFailed as failed:
-        Workflow(environment, tell).say("error", f"{failed}.", title=TITLE)
+        workflow.say("error", f"{failed}.", title=TITLE)
         return 1
 
 

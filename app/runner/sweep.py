@@ -6,16 +6,13 @@ incident, and the summary says how late that was.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-import httpx
-
-from app.github.memory import Memory, recalled
+from app.github.memory import AsShown, recalled
 from app.github.tracker import moment
 from app.ports import Comment, DeliveryFailed, NotYet
 from app.render.markdown import Markdown, md, said
@@ -27,6 +24,7 @@ from app.runner.presence import of_app
 from app.runner.run import TITLE, Run, carried_out, persistent
 from app.runner.summary import Swept, of_sweep
 from app.runner.triage import left_alone
+from app.runner.workflow import Workflow
 
 _PAGES = 20
 """So many pages of the repository's comments, the last edited first, are searched for boards."""
@@ -52,15 +50,9 @@ class _Due:
         return int(self.issue["number"])
 
 
-def sweep(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
-    """Do for all incidents what is due and not yet done.  The arguments and the outcome are those of `triage`."""
-    return carried_out(environment, tell, clock, transport, sleep, _once)
+def sweep(workflow: Workflow) -> int:
+    """Do for all incidents what is due and not yet done.  The outcome is that of `triage`."""
+    return carried_out(workflow, _once)
 
 
 def _once(run: Run, payload: Json) -> int:
@@ -116,13 +108,13 @@ def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list
 class _Boards:
     """The boards of some issues, by their numbers, and a comment of the app's, if there is one among the newest."""
 
-    found: Mapping[int, tuple[Comment, Memory]]
+    found: Mapping[int, tuple[Comment, AsShown]]
     app: Comment | None
 
 
 def _boards(run: Run, wanted: set[int]) -> _Boards:
     """Those that were edited last are found first, and no more pages are asked for than that takes."""
-    found: dict[int, tuple[Comment, Memory]] = {}
+    found: dict[int, tuple[Comment, AsShown]] = {}
     newest: list[Comment] = []
     for comment in islice(run.tracker.comments_by_update(), _PAGES * 100):
         if len(newest) < 100:
@@ -130,8 +122,8 @@ def _boards(run: Run, wanted: set[int]) -> _Boards:
         if comment.issue in wanted and comment.issue not in found:
             content = run.signer.read(run.lane(comment.issue), comment)
             memory = recalled(content) if content else None
-            if memory is not None:
-                found[comment.issue] = comment, memory
+            if memory is not None and memory.shown is not None:
+                found[comment.issue] = comment, memory.shown
         if len(found) == len(wanted):
             break
     return _Boards(found, of_app(newest))
@@ -143,11 +135,11 @@ def _due(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime)
         if there is None:
             yield _Due(issue, "it has no board")
             continue
-        comment, memory = there
+        comment, shown = there
         written = comment.updated_at or comment.created_at
-        if memory.next is not None and memory.next <= now:
-            yield _Due(issue, "an alarm was due", memory.next)
-        elif memory.policy != force.version:
+        if shown.next is not None and shown.next <= now:
+            yield _Due(issue, "an alarm was due", shown.next)
+        elif shown.policy != force.version:
             yield _Due(issue, "another policy holds")
         elif moment(issue["updated_at"]) > written + _OWN:
             yield _Due(issue, "something happened since its board was written", touched=True)

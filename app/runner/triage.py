@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
-
-import httpx
 
 from app.github import inbound
 from app.runner.one import Left, Looked, errand_of, look_after
 from app.runner.policy import InForce
 from app.runner.run import TITLE, Run, carried_out
 from app.runner.summary import nothing, of_incident
+from app.runner.workflow import Workflow
 
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 
 
-def triage(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
+def triage(workflow: Workflow) -> int:
     """Grade, label, page and show the incident that this run is about, as far as that is not yet done.
 
-    0: it stands as it should; 1: something is wrong that somebody can mend.  `tell` writes a line to the log of the run.
-    `transport` carries the calls to GitHub; None: the network.  Raises Unusable outside a workflow.
+    0: it stands as it should; 1: something is wrong that somebody can mend.  Raises Unusable outside a workflow.
     """
-    return carried_out(environment, tell, clock, transport, sleep, partial(_once, opens=False))
+    return carried_out(workflow, partial(_once, opens=False))
 
 
-def postmortem(
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    clock: Callable[[], datetime],
-    transport: httpx.BaseTransport | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
+def postmortem(workflow: Workflow) -> int:
     """The same, and open the pull request with the postmortem where it is asked for."""
-    return carried_out(environment, tell, clock, transport, sleep, partial(_once, opens=True))
+    return carried_out(workflow, partial(_once, opens=True))
 
 
 def _once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:

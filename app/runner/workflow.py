@@ -6,12 +6,18 @@ line of theirs could be a command itself.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
+
 from app.github import inbound
+from app.github.auth import PlainToken
+from app.github.client import Client
 from app.ports import Repository
 from app.text import cleaned
 
@@ -25,10 +31,21 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Workflow:
-    """One step of one run.  `tell` writes a line to its log."""
+    """One step of one run, and what it meets outside.
+
+    `tell` writes a line to its log, `clock` tells the time and `sleep` passes it.  `transport` carries the calls to GitHub;
+    None: the network.
+    """
 
     environment: Mapping[str, str]
     tell: Callable[[str], None]
+    clock: Callable[[], datetime]
+    transport: httpx.BaseTransport | None = None
+    sleep: Callable[[float], None] = time.sleep
+
+    def client(self, token: str) -> Client:
+        """GitHub, as whoever that token stands for."""
+        return Client(self.api_url, PlainToken(token), self.clock, self.transport, wait=self.sleep)
 
     @property
     def event(self) -> str:

@@ -16,24 +16,22 @@ from app.core.effects import (
     Mend,
     Notice,
     OpenPostmortem,
-    Page,
     React,
-    Remind,
     Reply,
     SetLabels,
     ShowBoard,
     ShowDigest,
 )
-from app.core.events import Left, PostmortemOpened
+from app.core.events import Left
 from app.core.incident import Incident
 from app.core.labels import managed
 from app.core.policy import Policy
-from app.core.rota import people_of
+from app.core.rota import reviewers
 from app.core.rules import rules
-from app.core.standing import stands
+from app.core.standing import stands, surplus
 from app.github import memory
-from app.github.history import event_links
-from app.github.inbound import Happened, pull_key
+from app.github.history import event_links, pull_events
+from app.github.inbound import Happened
 from app.github.tracker import labels_of, moment
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
@@ -51,8 +49,6 @@ log = structlog.get_logger()
 
 _FIRST = 5.0
 """Seconds until the second try, unless GitHub asks for more."""
-_BUNDLED = 400
-"""So many notices wait for one comment at most: their keys have to find room in its last line."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -140,18 +136,10 @@ def _worth_saying(desk: Desk, lane: Lane) -> Sequence[Order]:
     """What is undone, less what nobody has to hear any more."""
     with desk.database.look() as db:
         waiting = outbox.undone(db, lane, desk.clock())
-    surplus = {order.key for order in _surplus(waiting)}
-    if surplus:
+    if gone := surplus(order.effect for order in waiting if isinstance(order.effect, Notice)):
         with desk.database.transaction() as db:
-            outbox.drop(db, lane, surplus)
-    return [order for order in waiting if order.key not in surplus]
-
-
-def _surplus(orders: Sequence[Order]) -> Sequence[Order]:
-    """What nobody has to hear any more where so many wait, after weeks away: the oldest of what is said again and again."""
-    notices = [order for order in orders if isinstance(order.effect, Notice)]
-    again = [order for order in notices if isinstance(order.effect, Page | Remind)]
-    return again[: max(0, len(notices) - _BUNDLED)]
+            outbox.drop(db, lane, gone)
+    return [order for order in waiting if order.key not in gone]
 
 
 def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
@@ -336,17 +324,14 @@ def _assign(work: _Work, order: Order) -> str:
 
 def _open_postmortem(work: _Work, order: Order) -> str:
     """The pull request, wherever an earlier attempt got stuck."""
-    anywhere = {entry.key: work.incident.url for entry in work.incident.timeline}
-    links = {**anywhere, **event_links(_timeline(work), work.incident.url), **work.links()}
+    links = {**event_links(_timeline(work), work.incident), **work.links()}
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:
         pull = work.tracker.propose(document)
     if pull.state == "open":
-        named = people_of(work.policy.postmortem.reviewers, work.policy, work.desk.clock())
-        work.tracker.ask_review(pull.number, tuple(dict.fromkeys((*named, *filter(None, (work.incident.commander,))))))
-    event = PostmortemOpened(by=pull.by, key=pull_key(pull.number, "opened"), url=pull.url, pull=pull.number)
-    happened(work.desk, work.lane, (Happened(pull.created_at, event),))
+        work.tracker.ask_review(pull.number, reviewers(work.incident, work.policy, work.desk.clock()))
+    happened(work.desk, work.lane, pull_events(pull, ()))
     return pull.url
 
 

@@ -68,11 +68,8 @@ class Actions:
         return self._run(sweep, TRIAGE, "schedule", {"schedule": "*/5 * * * *"}, **changed)
 
     def _run(self, command: Any, rights: dict[str, str], event: str, payload: dict[str, Any], **changed: str) -> Run:
-        def with_naps(environment: Any, tell: Any, clock: Any, wire: Any) -> int:
-            return int(command(environment, tell, clock, wire, sleep=self.naps))
-
         self.on.rights = rights if self.rights is None else self.rights
-        self.runs.append(self.on.run(event, payload, with_naps, **changed))
+        self.runs.append(self.on.run(event, payload, command, self.naps, **changed))
         return self.runs[-1]
 
     def naps(self, seconds: float) -> None:
@@ -99,7 +96,7 @@ class Actions:
         found = []
         for number in self.shop.issues:
             memories = [memory for content in self._ours(number) if (memory := recalled(content))]
-            found += [memory.next for memory in memories]
+            found += [memory.shown.next for memory in memories if memory.shown]
         return found
 
     def opens(self, body: str, title: str = "Checkout is down") -> int:

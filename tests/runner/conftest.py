@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,14 +15,14 @@ from typing import Any
 import pytest
 
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.runner import check_policy
+from app.runner import Workflow, check_policy
 from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
 from tests.runner.actions import Actions
 from tests.shell.night import POLICY, SEV1, HandClock, Wire
 
-Command = Callable[[Mapping[str, str], Callable[[str], None], HandClock, Wire], int]
-"""What a step runs, but for the way in which it passes the time."""
+Command = Callable[[Workflow], int]
+"""What a step runs."""
 READ = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
 FILE = ".github/incidents.yml"
 
@@ -68,15 +69,22 @@ class Runner:
     def repository(self) -> dict[str, Any]:
         return {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
 
-    def run(self, event: str, payload: Any, command: Command = check_policy, **changed: str) -> Run:
-        """One run; `changed` are further names of its environment."""
+    def run(
+        self,
+        event: str,
+        payload: Any,
+        command: Command = check_policy,
+        naps: Callable[[float], None] = time.sleep,
+        **changed: str,
+    ) -> Run:
+        """One run; `naps` pass the time, and `changed` are further names of its environment."""
         for name in ("summary.md", "output"):
             (self.folder / name).unlink(missing_ok=True)
         log: list[str] = []
         wire, mark = self.wire(), self.github.mark()
         try:
             environment = self.environment(event, payload) | changed
-            code = command(environment, log.append, self.clock, wire)
+            code = command(Workflow(environment, log.append, self.clock, wire, naps))
         finally:
             wire.end()
         self.calls = len(self.github.calls_since(mark))
@@ -93,7 +101,7 @@ class Runner:
         """One run among others at the same time, of which only its outcome is looked at."""
         with TemporaryDirectory(dir=self.folder) as folder:
             mine = replace(self, folder=Path(folder), rights=rights)
-            return int(command(mine.environment(*event), [].append, self.clock, wire, sleep=naps))
+            return int(command(Workflow(mine.environment(*event), [].append, self.clock, wire, naps)))
 
     def proposes(self, text: str | None, branch: str = "other") -> dict[str, Any]:
         """Ada opens a pull request with that file: the payload of its event."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.runner.workflow import Workflow
 from tests.runner.conftest import FILE, POLICY, Runner
-from tests.shell.night import Wire
+from tests.shell.night import HandClock, Wire
 from tests.shell.test_commands_line import ROOT
 
 FASTER = POLICY + "severities:\n  sev1: {acknowledge: 5m, respond: 10m}\nescalation:\n  sev1: [{after: 0m, to: cto}]\n"
@@ -209,7 +209,7 @@ def unescaped(text: str) -> str:
 @given(message=st.text(), title=st.text())
 def test_a_command_is_one_line_and_holds_what_was_said(message: str, title: str) -> None:
     told: list[str] = []
-    Workflow({}, told.append).say("warning", message, title=title)
+    Workflow({}, told.append, HandClock.tonight()).say("warning", message, title=title)
     (line,) = told
     assert "\r" not in line
     assert "\n" not in line

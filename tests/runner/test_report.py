@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.runner import report
+from app.runner import Workflow, report
 from tests.runner.conftest import FILE, POLICY, Run, Runner
 from tests.shell.night import SEV1, Wire
 from tests.shell.test_commands_line import ROOT
@@ -31,7 +31,7 @@ def reported(runner: Runner, *, as_lines: bool = False, **changed: str) -> Run:
     waited: list[float] = []
     wire, mark = runner.wire(), runner.github.mark()
     try:
-        code = report(environment, log.append, runner.clock, wire, wait=waited.append, as_lines=as_lines)
+        code = report(Workflow(environment, log.append, runner.clock, wire, waited.append), as_lines=as_lines)
     finally:
         wire.end()
     runner.calls = len(runner.github.calls_since(mark))

@@ -146,7 +146,7 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
     The first signal lets what is being done be finished, for half a minute at most; a second one ends everything at once.
     Either way nothing is lost: what was begun is found by whoever comes next.
     """
-    queue = (queue or Queue(built.desk, reconciler=reconciler(built))).open()
+    queue = queue or Queue(built.desk, reconciler=reconciler(built))
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
@@ -176,7 +176,6 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
         watch.stop()
         if served is not None:
             served.stop()
-        queue.close()
 
 
 def give_back_large_blocks() -> None:

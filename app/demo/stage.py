@@ -104,8 +104,7 @@ def stage(
             webhook_secrets=(github.app.webhook_secret,),
         )
         built = stack.enter_context(house.house(settings, clock))
-        queue = Queue(built.desk, beat=0.2).open()
-        stack.callback(queue.close)
+        queue = Queue(built.desk, beat=0.2)
         served = house.door(built, queue)
         stack.callback(served.stop)
         github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import ssl
 import threading
 import uuid
 from collections import OrderedDict, deque
@@ -18,7 +17,7 @@ from datetime import datetime, timedelta
 from time import monotonic, perf_counter
 from typing import Any
 
-import httpx
+from urllib3 import BaseHTTPResponse, PoolManager, exceptions
 
 from app.sandbox.registration import AppRegistration
 
@@ -75,7 +74,11 @@ class Hooks:
         self.url: str | None = None
         self.app = app
         self._clock = clock
-        self._turn = threading.Condition()
+        self._turn = threading.RLock()
+        self._more = threading.Condition(self._turn)
+        """Something waits to be sent, or nothing will any more."""
+        self._quiet = threading.Condition(self._turn)
+        """Nothing waits, and nothing is under way."""
         self._waiting: deque[Delivery] = deque()
         self._held: list[Delivery] | None = None
         self._in_flight = 0
@@ -96,7 +99,7 @@ class Hooks:
         with self._turn:
             while self._waiting or self._in_flight:
                 left = end - monotonic()
-                if left <= 0 or not self._turn.wait(left):
+                if left <= 0 or not self._quiet.wait(left):
                     raise TimeoutError(f"{len(self._waiting)} deliveries still wait after {timeout} s")
 
     def hold(self) -> None:
@@ -117,10 +120,11 @@ class Hooks:
             held, self._held = self._held or [], None
             chosen = held if order is None else list(order)
             self._waiting.extend(chosen)
+            let_go = set(chosen)
             for lost in held:
-                if lost not in chosen:
+                if lost not in let_go:
                     self._record(lost, "failed to connect to host", 502)
-            self._turn.notify_all()
+            self._more.notify_all()
 
     def hand_over(self) -> list[Delivery]:
         """The ones kept back, oldest first, for somebody who carries them himself: they are in no list."""
@@ -208,7 +212,7 @@ class Hooks:
         """Ends the senders; what still waits is not sent."""
         with self._turn:
             self._stopping = True
-            self._turn.notify_all()
+            self._more.notify_all()
         while self._threads:
             self._threads.pop().join(TIMEOUT_S + 1)
 
@@ -230,16 +234,14 @@ class Hooks:
             self._held.append(delivery)
             return
         self._waiting.append(delivery)
-        self._turn.notify_all()
+        self._more.notify()
 
     def _run(self) -> None:
-        # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
-        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        with httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=plain) as client:
+        with PoolManager(timeout=TIMEOUT_S, retries=False) as client:
             while True:
                 with self._turn:
                     while not self._waiting and not self._stopping:
-                        self._turn.wait()
+                        self._more.wait()
                     if self._stopping:
                         return
                     delivery = self._waiting.popleft()
@@ -251,28 +253,29 @@ class Hooks:
                 finally:
                     with self._turn:
                         self._in_flight -= 1
-                        self._turn.notify_all()
+                        if not self._waiting and not self._in_flight:
+                            self._quiet.notify_all()
 
-    def _attempt(self, client: httpx.Client, delivery: Delivery, drop: bool) -> None:
+    def _attempt(self, client: PoolManager, delivery: Delivery, drop: bool) -> None:
         if drop or self.url is None:
             with self._turn:
                 self._record(delivery, "failed to connect to host", 502)
             return
         began = perf_counter()
-        answer: httpx.Response | None = None
+        answer: BaseHTTPResponse | None = None
         try:
-            answer = client.post(self.url, content=delivery.body, headers=delivery.headers)
-            status = "OK" if answer.is_success else f"Invalid HTTP Response: {answer.status_code}"
-            code = answer.status_code
-        except httpx.TimeoutException:
+            answer = client.request("POST", self.url, body=delivery.body, headers=delivery.headers)
+            code = answer.status
+            status = "OK" if 200 <= code < 300 else f"Invalid HTTP Response: {code}"
+        except exceptions.TimeoutError:
             status, code = "timed out", 504
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except exceptions.HTTPError:
             status, code = "failed to connect to host", 502
         with self._turn:
             self._record(delivery, status, code, perf_counter() - began, answer)
 
     def _record(
-        self, delivery: Delivery, status: str, code: int, took: float = 0.0, answer: httpx.Response | None = None
+        self, delivery: Delivery, status: str, code: int, took: float = 0.0, answer: BaseHTTPResponse | None = None
     ) -> None:
         if delivery.id:
             # Released twice: the second attempt is a row of its own.
@@ -285,7 +288,7 @@ class Hooks:
         delivery.status, delivery.status_code = status, code
         if answer is not None:
             delivery.response_headers = dict(answer.headers)
-            delivery.response_body = answer.text[:10_000]
+            delivery.response_body = answer.data.decode(errors="replace")[:10_000]
         self._log[delivery.id] = delivery
         self._forget()
 

@@ -12,15 +12,28 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from procrastinate.schema import SchemaManager
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 Row = dict[str, Any]
 Db = Connection[Row]
 
 _BELIEVED = 0.25
 """Seconds in which a connection that worked is taken to work still, which saves asking it before each transaction."""
+
+
+class _Belief:
+    """Which connections have worked a moment ago: a server is not back as soon as that."""
+
+    def __init__(self) -> None:
+        self._worked: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+
+    def worked(self, connection: object) -> None:
+        self._worked[connection] = time.monotonic()
+
+    def doubts(self, connection: object) -> bool:
+        return time.monotonic() - self._worked.get(connection, -_BELIEVED) >= _BELIEVED
 
 
 class Database:
@@ -30,10 +43,11 @@ class Database:
     which nothing is said.
     """
 
-    def __init__(self, url: str, *, size: int = 8, patience: float = 8, silence: float = 10) -> None:
+    def __init__(self, url: str, *, size: int = 12, patience: float = 8, silence: float = 10) -> None:
         self.url = url
         self._patience = patience
-        self._pool: ConnectionPool[Db] = ConnectionPool(
+        self._belief = _Belief()
+        self.pool: ConnectionPool[Db] = ConnectionPool(
             url,
             min_size=1,
             max_size=size,
@@ -47,41 +61,55 @@ class Database:
                 f" -c idle_in_transaction_session_timeout={silence * 1000:.0f}",
             },
             check=self._check,
-            reset=self._returned,
+            reset=self._belief.worked,
         )
-        self._used: WeakKeyDictionary[Db, float] = WeakKeyDictionary()
 
     def open(self) -> Database:
         """Raises psycopg.OperationalError when nothing answers there in time."""
         try:
-            self._pool.open(wait=True, timeout=self._patience)
+            self.pool.open(wait=True, timeout=self._patience)
         except psycopg.OperationalError:
-            self._pool.close()
+            self.pool.close()
             raise
         return self
 
     def close(self) -> None:
-        self._pool.close()
-
-    def _returned(self, connection: Db) -> None:
-        self._used[connection] = time.monotonic()
+        self.pool.close()
 
     def _check(self, connection: Db) -> None:
-        """One that has just been used is believed: a server is not back as soon as that."""
-        if time.monotonic() - self._used.get(connection, -_BELIEVED) >= _BELIEVED:
+        if self._belief.doubts(connection):
             ConnectionPool.check_connection(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Db]:
         """One transaction: committed at the end of the block, rolled back when an exception leaves it."""
-        with self._pool.connection() as connection, connection.transaction():
+        with self.pool.connection() as connection, connection.transaction():
             yield connection
 
     @contextmanager
     def look(self) -> Iterator[Db]:
         """For reading: each statement is as of its own moment, and none costs more than its own way there and back."""
-        with self._pool.connection() as connection:
+        with self.pool.connection() as connection:
             yield connection
+
+
+def shared_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
+    """Connections for an event loop, where each statement stands for itself.  To be opened, and closed, by who asks."""
+    belief = _Belief()
+
+    async def configure(connection: AsyncConnection) -> None:
+        await connection.set_autocommit(True)
+
+    async def worked(connection: AsyncConnection) -> None:
+        belief.worked(connection)
+
+    async def check(connection: AsyncConnection) -> None:
+        if belief.doubts(connection):
+            await AsyncConnectionPool.check_connection(connection)
+
+    return AsyncConnectionPool(
+        url, min_size=1, max_size=size, open=False, configure=configure, check=check, reset=worked
+    )
 
 
 @cache

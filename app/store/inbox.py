@@ -14,6 +14,8 @@ from app.store.database import Db, Row
 
 EARLY = "no incident"
 """The note of a delivery about an issue that is no incident; the index `delivery_early` knows it too."""
+_SORTING = 720_221
+"""Who has this lock of the database sorts."""
 
 
 class Kept(Enum):
@@ -50,6 +52,15 @@ def keep(db: Db, delivery: Delivery) -> Kept:
         "SELECT digest FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
     ).fetchone()
     return Kept.KNOWN if known and hmac.compare_digest(bytes(known["digest"]), digest) else Kept.REUSED
+
+
+def alone(db: Db) -> bool:
+    """Whether nobody else sorts until this transaction ends.
+
+    Two at once would wait for each other at the repositories that both of them write, each in its own order.
+    """
+    row = db.execute("SELECT pg_try_advisory_xact_lock(%s) AS free", (_SORTING,)).fetchone()
+    return row is not None and bool(row["free"])
 
 
 def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
@@ -142,8 +153,11 @@ def any_new(db: Db) -> bool:
 
 
 def waiting_lanes(db: Db) -> list[Lane]:
-    """The incidents for which a sorted delivery waits."""
-    rows = db.execute("SELECT DISTINCT repo_id, number FROM delivery WHERE state = 'sorted'").fetchall()
+    """The incidents for which a sorted delivery waits, five hundred at most: those for which one has waited longest."""
+    rows = db.execute(
+        "SELECT repo_id, number FROM delivery WHERE state = 'sorted' GROUP BY repo_id, number"
+        " ORDER BY min(arrival) LIMIT 500"
+    ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 

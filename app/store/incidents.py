@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import LiteralString
 
 from psycopg.sql import SQL, Identifier
 
@@ -29,12 +30,18 @@ class Stored:
     board_url: str = ""
 
 
+_LOAD: LiteralString = "SELECT state, lived_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s"
+
+
 def load(db: Db, lane: Lane) -> Stored | None:
-    """The incident of that lane, locked until the transaction ends."""
-    row = db.execute(
-        "SELECT state, lived_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s FOR UPDATE",
-        (lane.repo_id, lane.number),
-    ).fetchone()
+    """The incident of that lane as it is now."""
+    row = db.execute(_LOAD, (lane.repo_id, lane.number)).fetchone()
+    return _stored(row) if row else None
+
+
+def hold(db: Db, lane: Lane) -> Stored | None:
+    """The incident of that lane, which nobody else changes until the transaction ends: that waits for the disk."""
+    row = db.execute(_LOAD + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
     return _stored(row) if row else None
 
 
@@ -219,8 +226,12 @@ def repository(db: Db, repo_id: int) -> Repository | None:
     return Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) if row else None
 
 
-def repositories(db: Db) -> list[Repository]:
-    rows = db.execute("SELECT * FROM repository ORDER BY name").fetchall()
+def repositories(db: Db, ids: Iterable[int] | None = None) -> list[Repository]:
+    """The repositories of these ids, or all of them, by name."""
+    rows = db.execute(
+        "SELECT * FROM repository WHERE %(all)s OR repo_id = ANY(%(ids)s) ORDER BY name",
+        {"all": ids is None, "ids": list(ids or ())},
+    ).fetchall()
     return [Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) for row in rows]
 
 

@@ -159,17 +159,19 @@ def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
     )
 
 
-def later(db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, late: bool = False) -> None:
-    """Try again then.  `uncertain`: look first whether it was done after all; `late`: what was sent may still arrive, so
-    that nobody looks before the time for which it is held."""
+def later(
+    db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, unseen_until: datetime | None = None
+) -> None:
+    """Try again then.  `uncertain`: look first whether it was done after all, but not before `unseen_until`, for until then
+    what was sent may still arrive."""
     _change(
         db,
         order,
-        "state = %s, not_before = %s, note = %s, held_until = CASE WHEN %s THEN held_until END",
+        "state = %s, not_before = %s, note = %s, held_until = %s",
         "trying" if uncertain else "waiting",
         not_before,
         note[:500],
-        late,
+        unseen_until,
     )
 
 

@@ -21,8 +21,10 @@ from app.worker.desk import Desk
 
 LOOK_BACK = timedelta(hours=72)
 """GitHub lists deliveries for so long."""
-_OVERLAP = timedelta(minutes=10)
-"""How far an incremental pass looks beyond the last one: attempts are listed a little after they were made."""
+_OVERLAP = timedelta(minutes=2)
+"""How far an incremental pass looks beyond the last one: attempts are listed a little after they were made, and what is
+listed later than that is for the hourly pass over all of them.
+"""
 ON_ITS_WAY = timedelta(seconds=15)
 """A delivery that was sent so lately may be at the door just now: GitHub gives up after ten seconds."""
 _MANY = 20

@@ -49,6 +49,9 @@ log = structlog.get_logger()
 
 _FIRST = 5.0
 """Seconds until the second try, unless GitHub asks for more."""
+_UNSEEN = 2
+"""What was sent without an answer is looked for after this part of a lease: 15 s, and GitHub ends what takes it over 10 s
+(GitHub's troubleshooting of its REST API, timeouts)."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -158,7 +161,7 @@ def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
     """Carry out one bundle; False when the rest has to wait."""
     with desk.database.transaction() as db:
-        stored = incidents.load(db, lane)
+        stored = incidents.hold(db, lane)
         there = isinstance(orders[0].effect, OpenPostmortem)
         if stored is None or place is None or (stored.incident.left and not there):
             # Out of reach, nothing can be said on the issue; the postmortem does not stand there.
@@ -387,7 +390,7 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                     now + timedelta(seconds=max(failed.retry_after or 0.0, wait)),
                     str(failed),
                     uncertain=failed.uncertain or order.tried,
-                    late=failed.late,
+                    unseen_until=now + desk.lease / _UNSEEN if failed.late else None,
                 )
     if isinstance(failed, Gone) and not isinstance(orders[0].effect, (React, Assign)):
         _look_for_issue(desk, lane)

@@ -77,11 +77,10 @@ class Policies:
         """The policy of that repository at `now`.  When GitHub cannot be asked, what was last known holds."""
         home, above = Place.repository(repository.id), Place.organisation(repository.installation)
         with database.look() as db:
-            known, org = policies.kept(db, home), policies.kept(db, above)
+            known = policies.kept(db, home)
         own, newest = _looked(known, tracker.policy, now, repository)
         needs = stands_on_organisation(newest) and not repository.is_organisations
-        if needs:
-            org = self._organisation(database, tracker, repository, org, now)
+        org = self._organisation(database, tracker, repository, now) if needs else Kept()
         if needs and _unknown(org):
             own = known  # whether the newest file can be obeyed, nobody can say yet
         else:
@@ -112,18 +111,16 @@ class Policies:
         """
         base = None
         if stands_on_organisation(text) and not repository.is_organisations:
-            with database.transaction() as db:
-                org = policies.kept(db, Place.organisation(repository.installation))
-            org = self._organisation(database, tracker, repository, org, now)
+            org = self._organisation(database, tracker, repository, now)
             if _unknown(org):
                 raise DeliveryFailed("the organisation's policy is not known now", retry_after=5)
             base = _base(org, text)
         return self._policy(None, base) if text is None else read(text, org=base)
 
-    def _organisation(
-        self, database: Database, tracker: Tracker, repository: Repository, known: Kept, now: datetime
-    ) -> Kept:
+    def _organisation(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> Kept:
         """The organisation's file, after a look where one is due."""
+        with database.look() as db:
+            known = policies.kept(db, Place.organisation(repository.installation))
         org, newest = _looked(known, tracker.organisation_policy, now, repository)
         if org == known:
             return known

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import zip_longest
 
 import procrastinate
 import structlog
@@ -19,7 +20,7 @@ from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
 from app.store import inbox, incidents, outbox, pace
-from app.store.database import Db, fits
+from app.store.database import Db, fits, shared_pool
 from app.worker.desk import Desk
 from app.worker.messenger import Messenger
 from app.worker.perform import perform
@@ -39,6 +40,12 @@ _POLL = 0.25
 """Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
 _DEAD = 10.0
 """Seconds of silence after which a worker counts as dead."""
+_ENOUGH = 100
+"""So many wake-ups wait at most, but for those of alarms: each one that waits makes it harder to find the next, and what is
+more severe stands behind fewer of them.  The beat puts in others as they are taken out.
+"""
+_CONNECTIONS = 4
+"""How many the queue has for handing out wake-ups."""
 _TIDY = 3600.0
 """Seconds between two looks for deliveries that have been kept long enough."""
 _FIRST = 1
@@ -55,7 +62,7 @@ class Queue:
         desk: Desk,
         *,
         beat: float = 1.0,
-        concurrency: int = 4,
+        concurrency: int = 8,
         reconciler: Reconciler | None = None,
         dead: float = _DEAD,
     ) -> None:
@@ -70,12 +77,8 @@ class Queue:
         self._concurrency = concurrency
         self._dead, self._heartbeat = dead, dead / 3
         # Two sides of one queue: waking is done from any thread, working in an event loop of its own.
-        self._waking = procrastinate.App(
-            connector=procrastinate.SyncPsycopgConnector(conninfo=desk.database.url, max_size=4)
-        )
-        self._working = procrastinate.App(
-            connector=procrastinate.PsycopgConnector(conninfo=desk.database.url, max_size=4)
-        )
+        self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(desk.database.pool)
+        self._working = procrastinate.App(connector=procrastinate.PsycopgConnector())
         self._working.task(name="sort")(self._sort_now)
         self._working.task(name="wake")(self._wake_now)
         self._stop = threading.Event()
@@ -83,30 +86,28 @@ class Queue:
         self._tidied = 0.0
         self._outdated = False
 
-    def open(self) -> Queue:
-        """Ready to wake from any thread."""
-        self._waking.open()
-        return self
-
-    def close(self) -> None:
-        self._waking.close()
-
     def delivered(self) -> None:
         """A delivery has been stored: somebody should sort it."""
-        if not self._waiting(["sort"]):
+        with self.desk.database.look() as db:
+            waits = db.execute(
+                "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
+            ).fetchone()
+        if waits is None:
             self._put("sort", "sort", priority=_FIRST)
 
     def wake(self, lanes: Iterable[Lane], *, rings: bool = False) -> None:
-        """Wake these incidents.  At most one wake-up waits for each, and one runs.
+        """Wake these incidents.  At most one wake-up waits for each, and one runs; where many wait, the beat wakes the rest.
 
         `rings`: an alarm of theirs is due, which waits for nobody's orders: they come first, whatever else waits for them.
         """
         named = {f"{'alarm' if rings else 'incident'} {lane}": lane for lane in lanes}
-        waiting = self._waiting(named)
-        for name, lane in named.items():
-            if name not in waiting:
-                lock, first = f"incident {lane}", _FIRST if rings else 0
-                self._put("wake", name, lock=lock, priority=first, repo_id=lane.repo_id, number=lane.number)
+        if not named:
+            return
+        waiting = self._waiting()
+        room = len(named) if rings else _ENOUGH - len(waiting)
+        for name in [name for name in named if name not in waiting][: max(room, 0)]:
+            lane, first = named[name], _FIRST if rings else 0
+            self._put("wake", name, lock=f"incident {lane}", priority=first, repo_id=lane.repo_id, number=lane.number)
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
@@ -116,7 +117,9 @@ class Queue:
         with self.desk.database.look() as db:
             new = inbox.any_new(db)
             due = dict.fromkeys(lane for lane in incidents.lanes_due(db, now) if not self._rests(lane))
-            lanes = dict.fromkeys((*inbox.waiting_lanes(db), *self._in_line(db, now)))
+            # In turns, so that neither a flood of deliveries nor one of orders keeps the other waiting.
+            turns = zip_longest(inbox.waiting_lanes(db), self._in_line(db, now))
+            lanes = dict.fromkeys(lane for both in turns for lane in both if lane is not None)
             LATE.set(incidents.most_overdue(db, now).total_seconds())
         if new:
             self.delivered()
@@ -170,19 +173,16 @@ class Queue:
         except AlreadyEnqueued:
             return
 
-    def _waiting(self, names: Iterable[str]) -> set[str]:
-        """Those that have a wake-up waiting already: a look costs less than being refused one, which leaves a line in the
-        server's log besides.
+    def _waiting(self) -> set[str]:
+        """The wake-ups that wait already: a look costs less than being refused one, which leaves a line in the server's
+        log besides.
         """
         with self.desk.database.look() as db:
-            rows = db.execute(
-                "SELECT queueing_lock FROM procrastinate_jobs WHERE queueing_lock = ANY(%s) AND status = 'todo'",
-                (list(names),),
-            ).fetchall()
+            rows = db.execute("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo'").fetchall()
         return {row["queueing_lock"] for row in rows}
 
     async def _work(self) -> None:
-        async with self._working.open_async():
+        async with shared_pool(self.desk.database.url, _CONNECTIONS) as pool, self._working.open_async(pool):
             stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
             while not stopped.done():
                 working = asyncio.create_task(self._take_jobs())
@@ -229,7 +229,7 @@ class Queue:
 
     def _sort_now(self) -> None:
         if self._fits():
-            self.wake(sort(self.desk))
+            self.wake(sort(self.desk, self._going))
 
     def _wake_now(self, repo_id: int, number: int) -> None:
         if not self._fits():

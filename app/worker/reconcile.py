@@ -184,15 +184,17 @@ class Reconciler:
 
     def _is_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
         each = {"deliveries": self._every, "deep": _DEEP, "drift": _DRIFT}[part]
-        return part not in marks or now - marks[part].at >= each or marks[part].at > now + each
+        # What we have heard of since we began has had no time yet to differ.
+        last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
+        return last is None or now - last.at >= each or last.at > now + each
 
     def _work(self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False) -> Report:
         now, report = self.desk.clock(), Report()
         departed.forget(self.desk, self._client)
         with self.desk.database.transaction() as db:
+            begun = _begun(db, now)
             marks = reconciled.marks(db)
-            begun = _begun(db, marks, now)
-            report.absent_since = _absent_since(marks, now) or _never_looked(db, marks)
+            report.absent_since = _absent_since(marks, now) or _never_looked(db, marks, now)
         if report.absent_since is not None:
             self._fell_behind(report.absent_since)
         if deep:
@@ -300,10 +302,10 @@ class Reconciler:
                 yield repository, since
 
 
-def _begun(db: Db, marks: dict[str, Mark], now: datetime) -> datetime:
+def _begun(db: Db, now: datetime) -> datetime:
     """When we first heard of anything: what was declared before is not ours to take up."""
-    if "begun" in marks:
-        return marks["begun"].at
+    if (known := reconciled.marks(db).get("begun")) is not None:
+        return known.at
     begun = reconciled.first_delivery(db) or now
     reconciled.mark(db, "begun", begun)
     return begun
@@ -315,9 +317,10 @@ def _absent_since(marks: dict[str, Mark], now: datetime) -> datetime | None:
     return last.at if last is not None and now - last.at > _ABSENT else None
 
 
-def _never_looked(db: Db, marks: dict[str, Mark]) -> datetime | None:
-    """The last delivery that came, where nothing was ever compared: an earlier version kept no other trace."""
-    return reconciled.last_delivery(db) if "deliveries" not in marks else None
+def _never_looked(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
+    """When the last delivery came, if long ago and nothing was ever compared: an earlier version kept no other trace."""
+    last = None if "deliveries" in marks else reconciled.last_delivery(db)
+    return last if last is not None and now - last > _ABSENT else None
 
 
 def _quiet(line: str) -> None:

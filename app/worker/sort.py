@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from app.github import inbound
@@ -26,49 +27,58 @@ class _Address:
     departure: Departure | None
 
 
-def sort(desk: Desk) -> list[Lane]:
-    """Sort what has come in, and return the incidents that should be woken."""
-    lanes: dict[Lane, None] = {}
-    while True:
-        with desk.database.transaction() as db:
-            deliveries, remembered = inbox.unsorted(db), dict[int, Repository]()
-            found = list[tuple[Delivery, Lane]]()
-            for delivery in deliveries:
-                lanes.update(dict.fromkeys(_sort(db, delivery, remembered, found)))
-            inbox.sort_into(db, found)
-            desk.failpoints.reach("after_claim")
-        if not deliveries:
-            return list(lanes)
+def sort(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
+    """Sort what has come in, while `going`, and return the incidents that should be woken.
 
-
-def _sort(
-    db: Db, delivery: Delivery, remembered: dict[int, Repository], found: list[tuple[Delivery, Lane]]
-) -> list[Lane]:
-    """The incidents to be woken; what is for one of them goes into `found`.
-
-    `remembered`: the repositories as this transaction has them already.
+    Where somebody else sorts already, that one sorts what came until then as well.
     """
-    try:
-        address = _address(delivery)
-    except UNREADABLE as problem:
-        park(db, delivery, repr(problem))
-        return []
-    woken: list[Lane] = []
-    if address.repository is not None:
-        if remembered.get(address.repository.id) != address.repository:
-            incidents.remember_repository(db, address.repository)
-            remembered[address.repository.id] = address.repository
-        if address.policy:
-            woken += _doubt(db, address.repository)
-    if address.departure is not None:
-        departed.heard(db, address.departure, delivery.received_at)
-    if address.lane is None:
+    lanes: dict[Lane, None] = {}
+    while going() and _any_new(desk):
+        with desk.database.transaction() as db:
+            if not inbox.alone(db):
+                break
+            lanes.update(dict.fromkeys(_sort(db, inbox.unsorted(db))))
+            desk.failpoints.reach("after_claim")
+    return list(lanes)
+
+
+def _any_new(desk: Desk) -> bool:
+    with desk.database.look() as db:
+        return inbox.any_new(db)
+
+
+def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
+    """The incidents to be woken."""
+    found = list(_addressed(db, deliveries))
+    named = {address.repository.id for _, address in found if address.repository is not None}
+    remembered = {one.id: one for one in incidents.repositories(db, named)}
+    woken = list[Lane]()
+    for delivery, address in found:
+        if address.repository is not None:
+            if remembered.get(address.repository.id) != address.repository:
+                incidents.remember_repository(db, address.repository)
+                remembered[address.repository.id] = address.repository
+            if address.policy:
+                woken += _doubt(db, address.repository)
+        if address.departure is not None:
+            departed.heard(db, address.departure, delivery.received_at)
+        if address.lane is not None:
+            woken.append(address.lane)
+            continue
         inbox.ignore(db, delivery, address.repository.id if address.repository else None)
         if delivery.event in inbound.ABOUT_US:
             inbox.empty(db, delivery)
-        return woken
-    found.append((delivery, address.lane))
-    return [*woken, address.lane]
+    inbox.sort_into(db, [(delivery, address.lane) for delivery, address in found if address.lane is not None])
+    return woken
+
+
+def _addressed(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:
+    """Each delivery with where it goes; what nobody can read is set aside."""
+    for delivery in deliveries:
+        try:
+            yield delivery, _address(delivery)
+        except UNREADABLE as problem:
+            park(db, delivery, repr(problem))
 
 
 def _doubt(db: Db, repository: Repository) -> list[Lane]:

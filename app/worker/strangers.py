@@ -70,7 +70,7 @@ def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str,
 
 def _has_been_confirmed(db: Db, lane: Lane) -> bool:
     """Whether somebody did since it was looked at: what is held after that, nobody would let go."""
-    stored = incidents.load(db, lane)
+    stored = incidents.hold(db, lane)
     return stored is not None and calm.confirmed(stored.incident)
 
 

@@ -16,7 +16,9 @@ from app.github.marker import Signer
 from app.github.signature import signature
 from app.ports import Lane
 from app.sandbox.hooks import Delivery
+from app.store import inbox
 from app.worker.queue import Queue
+from app.worker.sort import sort
 from tests.sandbox.conftest import PLAIN, shared_data
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night
@@ -72,6 +74,27 @@ def test_the_same_event_by_two_hooks_has_one_effect(tonight: Night) -> None:
     assert tonight.said(number) == said
 
 
+def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight: Night) -> None:
+    tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.github.hooks.settle(10)
+    with tonight.database.transaction() as db:
+        assert inbox.alone(db)
+        assert sort(tonight.built.desk) == []
+        assert inbox.any_new(db)
+    assert sort(tonight.built.desk) == [Lane(tonight.shop.id, 1)]
+    assert sort(tonight.built.desk) == []
+
+
+def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
+    """Another one has the repository in hand, and it is as we know it: there is nothing to write about it."""
+    number = opens(tonight)
+    tonight.github.person("mona").comments(tonight.shop, number, "Looking.")
+    tonight.github.hooks.settle(10)
+    with tonight.database.transaction() as db:
+        db.execute("SELECT 1 FROM repository FOR UPDATE")
+        assert sort(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+
+
 def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_not(tonight: Night) -> None:
     number = opens(tonight)
     with tonight.database.transaction() as db:
@@ -79,11 +102,7 @@ def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_n
     tonight.later()
     for days, known in ((29, True), (2, False)):
         tonight.clock.at += timedelta(days=days)
-        queue = Queue(tonight.built.desk).open()
-        try:
-            queue.look()
-        finally:
-            queue.close()
+        Queue(tonight.built.desk).look()
         assert (len(tonight.deliveries()) > 1) is known
     assert tonight.deliveries() == {"unreadable": "parked"}
     assert tonight.incident(number)

@@ -430,7 +430,7 @@ def test_messages_are_in_time_while_github_hangs(database: Database) -> None:
         wire.hangs = True
         clock = RunningClock(tonight.clock.at + timedelta(minutes=14, seconds=38))
         ours.clock = clock
-        queue = Queue(replace(tonight.built.desk, clock=clock)).open()
+        queue = Queue(replace(tonight.built.desk, clock=clock))
         working = threading.Thread(target=queue.run)
         working.start()
         try:
@@ -440,7 +440,6 @@ def test_messages_are_in_time_while_github_hangs(database: Database) -> None:
         finally:
             queue.stop()
             working.join()
-            queue.close()
         assert len(ours.heard) == len(numbers)
         late = [(one.at - datetime.fromisoformat(one.told["at"])).total_seconds() for one in ours.heard]
         print(f"24 messages while GitHub hangs for {wire.calls} calls: max {max(late):.2f} s late")

@@ -414,7 +414,6 @@ class Running:
 @contextmanager
 def working(queue: Queue) -> Iterator[None]:
     """A queue at work meanwhile, in a thread of its own."""
-    queue.open()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(queue.run)
         try:
@@ -422,7 +421,6 @@ def working(queue: Queue) -> Iterator[None]:
         finally:
             queue.stop()
             running.result(30)
-            queue.close()
 
 
 def now() -> datetime:

@@ -727,7 +727,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     wire = tonight.wire = Slow()
     back(tonight, url)
     said = set(tonight.said(number))
-    queue = Queue(tonight.built.desk, beat=0.1, reconciler=comparing(tonight)).open()
+    queue = Queue(tonight.built.desk, beat=0.1, reconciler=comparing(tonight))
     working = threading.Thread(target=queue.run)
     working.start()
     try:
@@ -736,7 +736,6 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     finally:
         queue.stop()
         working.join(30)
-        queue.close()
         wire.end()
     assert not [key for key in set(tonight.said(number)) - said if key.startswith("escalate")]
 

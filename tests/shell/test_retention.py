@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -129,14 +129,13 @@ def test_the_beat_forgets_and_the_incident_stays(tonight: Night) -> None:
     before = [line for line in tonight.state() if "deliver" not in line]
     taken = {guid for guid, state in tonight.deliveries().items() if state in ("taken", "ignored")}
     assert taken
-    with closing(Queue(tonight.built.desk).open()) as queue:
-        queue.look()
-        assert taken <= tonight.deliveries().keys()
-        tonight.clock.at += timedelta(days=31)
-        queue.look()
-        assert taken <= tonight.deliveries().keys(), "once an hour is enough"
-    with closing(Queue(tonight.built.desk).open()) as queue:
-        queue.look()
+    queue = Queue(tonight.built.desk)
+    queue.look()
+    assert taken <= tonight.deliveries().keys()
+    tonight.clock.at += timedelta(days=31)
+    queue.look()
+    assert taken <= tonight.deliveries().keys(), "once an hour is enough"
+    Queue(tonight.built.desk).look()
     assert taken.isdisjoint(tonight.deliveries())
     assert [line for line in tonight.state() if "deliver" not in line] == before
     assert tonight.board(number)

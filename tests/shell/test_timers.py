@@ -139,16 +139,13 @@ def test_row8_an_alarm_does_not_wait_behind_orders(database: Database) -> None:
     """Everybody's pages wait to be carried out; then somebody's alarm falls due, and his wake-up is the first to be taken."""
     with night(database, HASTY) as tonight:
         *_, last = opens(tonight, 5, timedelta(seconds=1))
-        queue = Queue(tonight.built.desk).open()
-        try:
-            queue.look()
-            assert len(jobs(tonight)) == 5
-            with database.transaction() as db:
-                db.execute("UPDATE alarm SET due = %s WHERE number = %s", (tonight.clock.at, last))
-            queue.look()
-            queue.look()
-        finally:
-            queue.close()
+        queue = Queue(tonight.built.desk)
+        queue.look()
+        assert len(jobs(tonight)) == 5
+        with database.transaction() as db:
+            db.execute("UPDATE alarm SET due = %s WHERE number = %s", (tonight.clock.at, last))
+        queue.look()
+        queue.look()
         first, *others = jobs(tonight)
         assert first["number"] == last
         assert len(others) == 5, "what waited before still does, and nobody is woken twice for one thing"

@@ -94,7 +94,7 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     migrate(tonight.database.url, steps=[*migrations(), TOMORROW])
     with tonight.database.transaction() as db:
         assert not fits(db)
-    queue = Queue(tonight.built.desk, beat=0.05).open()
+    queue = Queue(tonight.built.desk, beat=0.05)
     working = threading.Thread(target=queue.run)
     working.start()
     try:
@@ -111,7 +111,6 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     finally:
         queue.stop()
         working.join(30)
-        queue.close()
     figures.record(
         "Row 14",
         size="a worker one step behind, one incident waiting",

@@ -216,13 +216,10 @@ def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, 
 
 
 def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
-    queue = Queue(tonight.built.desk).open()
-    try:
-        queue.wake(incidents_of(tonight))
-        opens(tonight)
-        queue.wake(incidents_of(tonight))
-    finally:
-        queue.close()
+    queue = Queue(tonight.built.desk)
+    queue.wake(incidents_of(tonight))
+    opens(tonight)
+    queue.wake(incidents_of(tonight))
     tonight.clock.at = datetime.now(UTC)  # the queue's own times are those of its database
     with tonight.database.transaction() as db:
         assert db.execute("SELECT 1 FROM procrastinate_jobs").fetchone()
@@ -348,7 +345,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             webhook_secrets=(github.app.webhook_secret,),
         )
         built = furnished(settings, database, clock)
-        queue = Queue(built.desk).open()
+        queue = Queue(built.desk)
         served = door(built, queue)
         url = f"http://127.0.0.1:{served.port}"
         github.hooks.url = f"{url}/webhook"
@@ -388,7 +385,6 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             )
         finally:
             served.stop()
-            queue.close()
             built.client.close()
 
 
@@ -449,7 +445,7 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(database:
     """By the real worker, which lives on: as many good deliveries as there is time for, with poison in between."""
     good = size(60, 9_999)
     tonight.clock.at = datetime.now(UTC)
-    queue = Queue(tonight.built.desk, beat=0.2).open()
+    queue = Queue(tonight.built.desk, beat=0.2)
     with tonight.database.transaction() as db:
         for n in range(good):
             tonight.delivered(db, f"good-{n}", "issues", IGNORED[n % len(IGNORED)])
@@ -467,7 +463,6 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(database:
     finally:
         queue.stop()
         works.join(30)
-        queue.close()
     assert pid == os.getpid()
     states = tonight.deliveries()
     assert {states[guid] for guid in states if guid.startswith("poison")} == {"parked"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.figures import FILE, Figures
+from tests.figures import FILE, Figures, checks_of
 from tests.shell.processes import comes
 from tests.soak import size
 from tools.reliability import ALONE, ASKED, Hour, Lane, lanes, whence
@@ -17,21 +17,23 @@ from tools.reliability import ALONE, ASKED, Hour, Lane, lanes, whence
 RUN = "2026-03-14T09:00:00Z"
 
 
-def test_what_measures_answers_runs_alone_and_the_rest_the_longest_first() -> None:
+def test_what_measures_answers_runs_alone_and_the_rest_the_short_ones_first_and_then_the_longest() -> None:
     quick, long, timed, both = (
         "a.py::test_e3_short",
         "a.py::test_e1_long",
         "a.py::test_a1_timed[x::y]",
-        "a.py::test_c3_c4_both",
+        "a.py::test_b1_b2_both",
     )
     found = lanes([quick, timed, long, both], {long: 400.0, quick: 0.5, timed: 60.0}, 2)
-    assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick], 2)]
-    assert lanes([quick], {}, 2) == [Lane("beside", [quick], 2)]
+    assert found == [Lane("alone", [timed, both]), Lane("beside", [quick, long], 3)]
+    assert lanes([quick], {}, 2) == [Lane("beside", [quick], 3)]
     new = f"{long}[9]"
-    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 2)], "as others of its name"
-    assert "--numprocesses=2" in found[1].words(Path("x"))
+    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 3)], "as others of its name"
+    assert "--numprocesses=3" in found[1].words(Path("x"))
     assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
-    assert set(ALONE) <= {check for checks in ASKED.values() for check in checks}
+    known = {check for checks in ASKED.values() for check in checks}
+    assert {check for begin in ALONE for check in checks_of(f"test_{begin}_")} <= known
+    assert all(checks_of(f"test_{begin}_") for begin in ALONE)
 
 
 def test_lines_of_several_processes_are_whole(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
 full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone, and
 replaces its own part of the page.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night.
 
-What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core.  What
-does not fit into the hour is named, and counts as not run.
+What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core, what is
+short before what is long.  What does not fit into the hour is named, and counts as not run.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ FIGURES = ROOT / "docs" / "reliability.jsonl"
 NOT_RUN = "not run"
 LONGEST = 3600
 """Seconds for everything."""
-ALONE = ("A1", "A2", "A7", "A8", "B1", "B2", "B8", "C3", "G1", "Row 8", "Row 12")
-"""The checks whose figure is a time of answering: nothing else runs beside them."""
+ALONE = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
+"""How the names of the tests begin whose figure is a time of answering: nothing else runs beside them."""
+_SHORT = 10.0
+"""Seconds.  What takes no longer comes first, so that it is long tests that do not fit, and few."""
 _PATIENCE = 60.0
 """Seconds in which tests that are interrupted put away what they started."""
 _UNKNOWN = 30.0
@@ -216,27 +218,31 @@ def unshown() -> list[str]:
 
 @dataclass(frozen=True)
 class Lane:
-    """Tests that run together, in this order, on so many cores."""
+    """Tests that run together, in this order, so many at a time."""
 
     name: str
     tests: Sequence[str]
-    cores: int = 1
+    at_once: int = 1
 
     def words(self, folder: Path) -> list[str]:
         """What is typed to run them."""
         # One by one, each to the core that is free: so what is begun first is begun in this order.
-        spread = [f"--numprocesses={self.cores}", "--dist=load", "--maxschedchunk=1"] if self.cores > 1 else []
+        spread = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
         most = [f"--timeout={_EACH}", "--tb=short", f"--basetemp={folder / self.name}"]
         return [sys.executable, "-m", "pytest", *spread, *most, *self.tests]
 
 
 def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
-    """First each test that must be alone, then the others on every core, the longest first.  `took`: seconds last time."""
+    """First each test that must be alone, then the others on every core, the short ones and then the longest first.
+
+    `took`: seconds last time.  One more than there are cores: some of them wait most of the time.
+    """
     alone, beside = list[str](), list[str]()
     for test in tests:
-        (alone if set(ALONE).intersection(_checks(test)) else beside).append(test)
-    beside.sort(key=lambda test: -_expected(test, took))
-    return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores)) if lane.tests]
+        name = test.partition("::test_")[2]
+        (alone if any(name.startswith(f"{begin}_") for begin in ALONE) else beside).append(test)
+    beside.sort(key=lambda test: ((seconds := _expected(test, took)) > _SHORT, -seconds))
+    return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 1)) if lane.tests]
 
 
 def _expected(test: str, took: Mapping[str, float]) -> float:
@@ -286,7 +292,7 @@ class Hour:
 
     def run(self, lane: Lane) -> None:
         """Run them all, or as many as there is time for."""
-        where = f"on {lane.cores} cores, the longest first" if lane.cores > 1 else "one after the other"
+        where = f"{lane.at_once} at a time" if lane.at_once > 1 else "one after the other"
         self._say(f"{len(lane.tests)} tests {where}")
         log = self._folder / f"{lane.name}.log"
         with (
@@ -308,7 +314,7 @@ class Hour:
                 try:
                     if tests.poll() is None:
                         self._say(f"ends what it has begun, in {_PATIENCE:.0f} s at most")
-                        _put_away(tests, lane.cores > 1)
+                        _put_away(tests, lane.at_once > 1)
                 finally:
                     end_all_of(self._folder)
         self._tell()

@@ -139,7 +139,7 @@ def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
 
     Raises Held where too many reports that nobody has confirmed would notify people.
     """
-    with desk.database.transaction() as db:
+    with desk.database.look() as db:
         stored = incidents.load(db, sending.lane)
         repository = incidents.repository(db, sending.lane.repo_id)
     if stored is None or repository is None or stored.incident.left:

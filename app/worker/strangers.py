@@ -6,6 +6,7 @@ the first ones page and one comment tells of all others.  Rights are what GitHub
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import structlog
@@ -36,23 +37,31 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
     if calm.confirmed(incident) or not incident.opened_by:
         return
     now, login, rights = desk.clock(), incident.opened_by, dict[str, bool]()
+    with desk.database.look() as db:  # most pass here, and none of them waits for another one
+        if strangers.said_key(db, lane) == key:
+            return  # let through before, and then the post failed
+        unknown = _unknown(lane, login, strangers.recent(db, lane.repo_id, now - calm.WINDOW, now), rights)
     while True:
+        rights |= {each: _has_rights(desk, tracker, lane, each, now) for each in unknown}
+        if rights.get(login, False):
+            return
         with desk.database.transaction() as db:
             strangers.lock(db, lane.repo_id)
             if strangers.said_key(db, lane) == key:
-                return  # let through before, and then the post failed
+                return
             recent = strangers.recent(db, lane.repo_id, now - calm.WINDOW, now)
-            others = {each.login for each in recent if each.number != lane.number}
-            unknown = ({login, *others} if others else set()) - rights.keys()
-            if not unknown:
-                if rights.get(login, False):
-                    return
+            if not (unknown := _unknown(lane, login, recent, rights)):
                 near = [each for each in recent if not rights.get(each.login, False)]
                 until = _decide(db, lane, login, near, key, now)
                 break
-        rights |= {each: _has_rights(desk, tracker, lane, each, now) for each in unknown}
     if until > now:
         raise Held(until, strangers.UNCONFIRMED)
+
+
+def _unknown(lane: Lane, login: str, recent: Iterable[calm.Asking], rights: Mapping[str, bool]) -> set[str]:
+    """Those whose rights have to be asked for: nobody's, while no other incident is near."""
+    others = {each.login for each in recent if each.number != lane.number}
+    return ({login, *others} if others else set()) - rights.keys()
 
 
 def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str, now: datetime) -> datetime:

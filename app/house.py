@@ -51,7 +51,7 @@ _LAST_WORDS = 28.0
 _M_MMAP_THRESHOLD = -3
 """The name of that setting in glibc's malloc.h."""
 
-_MODEST = 5
+_MODEST = 10
 """How far a worker of its own steps back behind the web process."""
 
 _AT_ONCE = 4

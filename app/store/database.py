@@ -93,7 +93,7 @@ class Database:
             yield connection
 
 
-def shared_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
+def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
     """Connections for an event loop, where each statement stands for itself.  To be opened, and closed, by who asks."""
     belief = _Belief()
 

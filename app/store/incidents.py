@@ -39,7 +39,7 @@ def load(db: Db, lane: Lane) -> Stored | None:
     return _stored(row) if row else None
 
 
-def hold(db: Db, lane: Lane) -> Stored | None:
+def locked(db: Db, lane: Lane) -> Stored | None:
     """The incident of that lane, which nobody else changes until the transaction ends: that waits for the disk."""
     row = db.execute(_LOAD + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
     return _stored(row) if row else None

@@ -97,7 +97,7 @@ class _Since:
 def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, since: _Since, caught: Caught) -> None:
     lane = Lane(repository.id, int(issue["number"]))
     with desk.database.transaction() as db:
-        stored = incidents.hold(db, lane)
+        stored = incidents.locked(db, lane)
         (carried, _), at = incidents.labels(db, lane), reconciled.compared_at(db, lane)
     if stored is None:
         if inbound.declared({"issue": issue}, force.policy) and ours(desk, repository, force, issue, since.begun):
@@ -159,7 +159,7 @@ def look_into(
     """
     lane, tracker, now = Lane(repository.id, int(issue["number"])), desk.tracker(repository), desk.clock()
     with desk.database.transaction() as db:
-        stored, log_of = incidents.hold(db, lane), incidents.log(db, lane)
+        stored, log_of = incidents.locked(db, lane), incidents.log(db, lane)
     if stored is None:
         return Looked(0, refolded=False)
     found = [
@@ -170,7 +170,7 @@ def look_into(
     fresh = _with_roles(desk, tracker, repository, fresh, force)
     seen = Seen(asked_at, labels_of(issue))
     with desk.database.transaction() as db:
-        stored = advance(db, lane, incidents.hold(db, lane), fresh, force, now)
+        stored = advance(db, lane, incidents.locked(db, lane), fresh, force, now)
         if stored is None:
             return Looked(0, refolded=False)
         stored, refolded = _refolded(db, lane, stored, force, now) if refold else (stored, False)
@@ -185,7 +185,7 @@ def gone(desk: Desk, repository: Repository, force: InForce, lane: Lane) -> None
     now = desk.clock()
     with desk.database.transaction() as db:
         left = Happened(now, Left(key="left/gone", how="gone"))
-        advance(db, lane, incidents.hold(db, lane), [left], force, now)
+        advance(db, lane, incidents.locked(db, lane), [left], force, now)
 
 
 def _told(tracker: Tracker, issue: Issue, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
@@ -221,6 +221,6 @@ def _refolded(db: Db, lane: Lane, stored: Stored, force: InForce, now: datetime)
     log.warning("what was stored is not what its log makes of it", incident=str(lane))
     incidents.save(db, lane, Stored(again, now, stored.board_id, stored.board_url))
     outbox.put(db, lane, decision.effects, now)
-    kept = incidents.hold(db, lane)
+    kept = incidents.locked(db, lane)
     fixed = advance(db, lane, kept, (), force, now)  # its alarms follow
     return fixed or stored, True

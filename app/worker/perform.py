@@ -161,7 +161,7 @@ def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
     """Carry out one bundle; False when the rest has to wait."""
     with desk.database.transaction() as db:
-        stored = incidents.hold(db, lane)
+        stored = incidents.locked(db, lane)
         there = isinstance(orders[0].effect, OpenPostmortem)
         if stored is None or place is None or (stored.incident.left and not there):
             # Out of reach, nothing can be said on the issue; the postmortem does not stand there.

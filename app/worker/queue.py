@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import zip_longest
 
@@ -20,7 +21,7 @@ from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
 from app.store import inbox, incidents, outbox, pace
-from app.store.database import Db, fits, shared_pool
+from app.store.database import Db, async_pool, fits
 from app.worker.desk import Desk
 from app.worker.messenger import Messenger
 from app.worker.perform import perform
@@ -81,13 +82,27 @@ class Queue:
         self._working = procrastinate.App(connector=procrastinate.PsycopgConnector())
         self._working.task(name="sort")(self._sort_now)
         self._working.task(name="wake")(self._wake_now)
+        self._bell, self._rung = ThreadPoolExecutor(1, thread_name_prefix="bell"), threading.Event()
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
         self._tidied = 0.0
         self._outdated = False
 
     def delivered(self) -> None:
-        """A delivery has been stored: somebody should sort it."""
+        """A delivery has been stored: somebody should sort it.  Returns at once; one ring is enough for many."""
+        if not self._rung.is_set():
+            self._rung.set()
+            self._bell.submit(self._ring)
+
+    def _ring(self) -> None:
+        self._rung.clear()
+        try:
+            self._ask_to_sort()
+        except Exception:
+            log.exception("nobody woken")
+
+    def _ask_to_sort(self) -> None:
+        """Somebody sorts what has come in."""
         with self.desk.database.look() as db:
             waits = db.execute(
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
@@ -122,7 +137,7 @@ class Queue:
             lanes = dict.fromkeys(lane for both in turns for lane in both if lane is not None)
             LATE.set(incidents.most_overdue(db, now).total_seconds())
         if new:
-            self.delivered()
+            self._ask_to_sort()
         self.wake(due, rings=True)
         self.wake(lane for lane in lanes if lane not in due and not self._rests(lane))
         # Last, and a batch a beat, so that no alarm waits for it.
@@ -182,7 +197,7 @@ class Queue:
         return {row["queueing_lock"] for row in rows}
 
     async def _work(self) -> None:
-        async with shared_pool(self.desk.database.url, _CONNECTIONS) as pool, self._working.open_async(pool):
+        async with async_pool(self.desk.database.url, _CONNECTIONS) as pool, self._working.open_async(pool):
             stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
             while not stopped.done():
                 working = asyncio.create_task(self._take_jobs())

@@ -47,7 +47,7 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
         if not missing:
             incidents.forget(db, lane)
             inbox.take_again_since(db, lane, now)
-        elif (there := incidents.hold(db, lane)) is not None:
+        elif (there := incidents.locked(db, lane)) is not None:
             return there.incident.id
         if recalled is not None:
             incidents.reserve_id(db, lane.repo_id, recalled.id)

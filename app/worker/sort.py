@@ -35,10 +35,11 @@ def sort(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
     lanes: dict[Lane, None] = {}
     while going() and _any_new(desk):
         with desk.database.transaction() as db:
-            if not inbox.alone(db):
-                break
-            lanes.update(dict.fromkeys(_sort(db, inbox.unsorted(db))))
+            deliveries = inbox.unsorted(db) if inbox.alone(db) else []
+            lanes.update(dict.fromkeys(_sort(db, deliveries)))
             desk.failpoints.reach("after_claim")
+        if not deliveries:
+            break
     return list(lanes)
 
 

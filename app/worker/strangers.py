@@ -79,7 +79,7 @@ def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str,
 
 def _has_been_confirmed(db: Db, lane: Lane) -> bool:
     """Whether somebody did since it was looked at: what is held after that, nobody would let go."""
-    stored = incidents.hold(db, lane)
+    stored = incidents.locked(db, lane)
     return stored is not None and calm.confirmed(stored.incident)
 
 

@@ -80,7 +80,7 @@ def take(desk: Desk, lane: Lane) -> bool:
 
 def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now: datetime) -> None:
     with desk.database.transaction() as db:
-        before = incidents.hold(db, lane)
+        before = incidents.locked(db, lane)
         after = _advance(db, lane, before, readings, force, now)
         desk.failpoints.reach("mid_reduce")
         if after is not None and after.incident.rung != (before.incident.rung if before is not None else frozenset()):
@@ -112,7 +112,7 @@ def happened(desk: Desk, lane: Lane, what: Iterable[Happened]) -> None:
         return
     force = desk.policies.of(desk.database, desk.tracker(repository), repository, now)
     with desk.database.transaction() as db:
-        advance(db, lane, incidents.hold(db, lane), what, force, now)
+        advance(db, lane, incidents.locked(db, lane), what, force, now)
 
 
 def _read(

@@ -17,15 +17,16 @@ from tools.reliability import ALONE, ASKED, Hour, Lane, lanes, whence
 RUN = "2026-03-14T09:00:00Z"
 
 
-def test_what_measures_answers_runs_alone_and_the_rest_the_short_ones_first_and_then_the_longest() -> None:
-    quick, long, timed, both = (
+def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_the_short_ones_go_first() -> None:
+    quick, slow, long, timed, both = (
         "a.py::test_e3_short",
+        "a.py::test_e4_slow",
         "a.py::test_e1_long",
         "a.py::test_a1_timed[x::y]",
         "a.py::test_b1_b2_both",
     )
-    found = lanes([quick, timed, long, both], {long: 400.0, quick: 0.5, timed: 60.0}, 2)
-    assert found == [Lane("alone", [timed, both]), Lane("beside", [quick, long], 3)]
+    found = lanes([slow, quick, timed, long, both], {long: 400.0, quick: 0.5, slow: 50.0, timed: 60.0}, 2)
+    assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick, slow], 3)]
     assert lanes([quick], {}, 2) == [Lane("beside", [quick], 3)]
     new = f"{long}[9]"
     assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 3)], "as others of its name"

@@ -4,8 +4,8 @@
 full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone, and
 replaces its own part of the page.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night.
 
-What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core, what is
-short before what is long.  What does not fit into the hour is named, and counts as not run.
+What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core.  What
+does not fit into the hour is named, and counts as not run.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ LONGEST = 3600
 """Seconds for everything."""
 ALONE = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
 """How the names of the tests begin whose figure is a time of answering: nothing else runs beside them."""
-_SHORT = 10.0
-"""Seconds.  What takes no longer comes first, so that it is long tests that do not fit, and few."""
+_LONG = 300.0
+"""Seconds.  What takes longer comes first, or it would end alone; of the rest the short ones, so that few do not fit."""
 _PATIENCE = 60.0
 """Seconds in which tests that are interrupted put away what they started."""
 _UNKNOWN = 30.0
@@ -233,7 +233,7 @@ class Lane:
 
 
 def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
-    """First each test that must be alone, then the others on every core, the short ones and then the longest first.
+    """First each test that must be alone, then the others on every core, the longest and then the short ones first.
 
     `took`: seconds last time.  One more than there are cores: some of them wait most of the time.
     """
@@ -241,7 +241,7 @@ def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[L
     for test in tests:
         name = test.partition("::test_")[2]
         (alone if any(name.startswith(f"{begin}_") for begin in ALONE) else beside).append(test)
-    beside.sort(key=lambda test: ((seconds := _expected(test, took)) > _SHORT, -seconds))
+    beside.sort(key=lambda test: ((seconds := _expected(test, took)) <= _LONG, seconds))
     return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 1)) if lane.tests]
 
 

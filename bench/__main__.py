@@ -51,6 +51,8 @@ def main() -> None:
     row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{found.to_label:.0f} ms")
     row("webhook p50", "at most 20 ms", f"{found.p50:.1f} ms")
     row("webhook p99", "at most 250 ms", f"{found.p99:.1f} ms")
+    if found.stolen:
+        row("taken by the host of this machine meanwhile", "-", f"{100 * found.stolen:.0f} % of its processors")
     row("webhook slowest", "-", f"{found.longest:.0f} ms")
     row("deliveries lost", "none", f"{found.sent - found.stored} of {found.sent} ({found.accepted} answered 202)")
     row("worked off after the last one", "-", f"{found.drained:.0f} s")

@@ -32,7 +32,11 @@ _CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured.  Times in milliseconds, memory in MB."""
+    """What was measured.  Times in milliseconds, memory in MB.
+
+    `stolen` is the part of this machine's processors, from 0 to 1, that its host gave to others during the load; 0 where it
+    does not say.
+    """
 
     sent: int
     accepted: int
@@ -44,6 +48,7 @@ class Figures:
     web_memory: float
     worker_memory: float
     drained: float
+    stolen: float
 
 
 def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figures:
@@ -80,9 +85,11 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
         _wait_for(f"{url}/readyz")
         to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(rests))
         load = json.loads(deliveries.read_text())[: RATE * seconds]
+        before = psutil.cpu_times()
         taken = asyncio.run(_send(port, load))
+        stolen = _stolen(before, psutil.cpu_times())
         times = sorted(ms for ms, _ in taken)
-        before = time.monotonic()
+        began = time.monotonic()
         if drains:
             _drain(postgres.url)
         stored = _stored(postgres.url, [delivery["headers"]["X-GitHub-Delivery"] for delivery in load])
@@ -96,7 +103,8 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
             to_label=to_label,
             web_memory=_megabytes(web),
             worker_memory=_megabytes(worker),
-            drained=time.monotonic() - before,
+            drained=time.monotonic() - began,
+            stolen=stolen,
         )
 
 
@@ -165,6 +173,11 @@ def _stored(url: str, sent: list[str]) -> int:
         row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (sent,)).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def _stolen(before: Any, after: Any) -> float:
+    passed = sum(after) - sum(before)
+    return (getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / passed if passed else 0.0
 
 
 def _megabytes(process: subprocess.Popen[str]) -> float:

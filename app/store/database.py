@@ -92,6 +92,12 @@ class Database:
         with self.pool.connection() as connection:
             yield connection
 
+    @contextmanager
+    def single(self) -> Iterator[Db]:
+        """For one statement that writes, which is a transaction by itself: committed as it ends."""
+        with self.pool.connection() as connection:
+            yield connection
+
 
 def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
     """Connections for an event loop, where each statement stands for itself.  To be opened, and closed, by who asks."""

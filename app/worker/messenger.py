@@ -76,9 +76,10 @@ class Messenger:
         if free <= 0:
             return ()
         now = self._desk.clock()
-        with self._desk.database.transaction() as db:
+        with self._desk.database.single() as db:
             found = messages.claim(db, now, _LEASE, most=free, each=_EACH, full=full)
-            if not found:
+        if not found:
+            with self._desk.database.look() as db:
                 WAITED.set(messages.waited(db, now).total_seconds())
         with self._lock:
             self._busy.update(sending.sink for sending in found)
@@ -99,7 +100,7 @@ def send_due(desk: Desk) -> int:
     """Send everything whose time has come, one after the other.  Returns how many tries that were."""
     tries = 0
     while True:
-        with desk.database.transaction() as db:
+        with desk.database.single() as db:
             found = messages.claim(db, desk.clock(), _LEASE, most=_EACH, each=_EACH)
         if not found:
             return tries
@@ -113,11 +114,11 @@ def send(desk: Desk, sending: Sending) -> None:
     try:
         channel = _worth_sending(desk, sending)
     except Held as held:
-        with desk.database.transaction() as db:
+        with desk.database.single() as db:
             messages.put_off(db, sending, held.until, held.why)
         return
     if channel is None:
-        with desk.database.transaction() as db:
+        with desk.database.single() as db:
             messages.settle(db, sending, "moot")
         MESSAGES.labels("moot").inc()
         return
@@ -128,7 +129,7 @@ def send(desk: Desk, sending: Sending) -> None:
         _failed(desk, sending, failed)
         return
     desk.failpoints.reach("after_post_before_mark")
-    with desk.database.transaction() as db:
+    with desk.database.single() as db:
         messages.settle(db, sending, "done")
     desk.failpoints.reach("after_mark")
     MESSAGES.labels("done").inc()

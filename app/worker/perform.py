@@ -183,15 +183,21 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
     except DeliveryFailed as failed:
         return _failed(desk, lane, orders, failed)
     desk.failpoints.reach("after_post_before_mark")
-    with desk.database.transaction() as db:
+    _mark(desk, lane, orders, urls)
+    desk.failpoints.reach("after_mark")
+    return True
+
+
+def _mark(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, str]) -> None:
+    """They are done, or were not worth doing."""
+    # The board did not wait for what was tried before, and shows it without a link.
+    anew = any(order.attempts and urls.get(order.key) for order in orders)
+    with desk.database.transaction() if anew or len(orders) > 1 else desk.database.single() as db:
         for order in orders:
             url = urls.get(order.key)
             outbox.done(db, order, url or "", state="moot" if url is None else "done")
-        if any(order.attempts and urls.get(order.key) for order in orders):
-            # The board did not wait for it, and shows it without a link.
+        if anew:
             outbox.put(db, lane, (ShowBoard(),), desk.clock())
-    desk.failpoints.reach("after_mark")
-    return True
 
 
 def _carry_out(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
@@ -260,7 +266,7 @@ def _set_labels(work: _Work, order: Order) -> str:
             break
         carried, known_at = shown.labels, shown.at
     if known_at is not None:
-        with work.desk.database.transaction() as db:
+        with work.desk.database.single() as db:
             # What GitHub tells of our own change, in the same second, is older than what we know.
             incidents.saw_labels(db, work.lane, carried, known_at + timedelta(seconds=1))
     return ""
@@ -295,7 +301,7 @@ def _show_board(work: _Work, order: Order) -> str:
 
 
 def _found_board(work: _Work, comment: Comment | None) -> None:
-    with work.desk.database.transaction() as db:
+    with work.desk.database.single() as db:
         incidents.posted_board(db, work.lane, comment.id if comment else None, comment.url if comment else "")
 
 

@@ -45,6 +45,10 @@ _ENOUGH = 100
 """So many wake-ups wait at most, but for those of alarms: each one that waits makes it harder to find the next, and what is
 more severe stands behind fewer of them.  The beat puts in others as they are taken out.
 """
+_FEW = 16
+"""Where more wait, what was just sorted is left to the beat, which wakes those first that have waited longest: by their turn
+more has come in for each of them, and all of it is taken at once.
+"""
 _CONNECTIONS = 4
 """How many the queue has for handing out wake-ups."""
 _TIDY = 3600.0
@@ -110,8 +114,8 @@ class Queue:
         if waits is None:
             self._put("sort", "sort", priority=_FIRST)
 
-    def wake(self, lanes: Iterable[Lane], *, rings: bool = False) -> None:
-        """Wake these incidents.  At most one wake-up waits for each, and one runs; where many wait, the beat wakes the rest.
+    def wake(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _ENOUGH) -> None:
+        """Wake these incidents.  At most one wake-up waits for each, and one runs; where `most` wait already, none is added.
 
         `rings`: an alarm of theirs is due, which waits for nobody's orders: they come first, whatever else waits for them.
         """
@@ -119,7 +123,7 @@ class Queue:
         if not named:
             return
         waiting = self._waiting()
-        room = len(named) if rings else _ENOUGH - len(waiting)
+        room = len(named) if rings else most - len(waiting)
         for name in [name for name in named if name not in waiting][: max(room, 0)]:
             lane, first = named[name], _FIRST if rings else 0
             self._put("wake", name, lock=f"incident {lane}", priority=first, repo_id=lane.repo_id, number=lane.number)
@@ -244,7 +248,7 @@ class Queue:
 
     def _sort_now(self) -> None:
         if self._fits():
-            self.wake(sort(self.desk, self._going))
+            self.wake(sort(self.desk, self._going), most=_FEW)
 
     def _wake_now(self, repo_id: int, number: int) -> None:
         if not self._fits():

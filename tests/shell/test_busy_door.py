@@ -53,17 +53,23 @@ def knock(port: int, body: bytes, guid: str, given: str = "") -> tuple[int, floa
     return answer.status_code, time.monotonic() - began
 
 
+STOLEN = 0.03
+"""Where the host of this machine gives more of its processors to others, a time says little of us."""
+
+
 def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
-    seconds = size(1, 60)
-    found = measure(seconds, rests=1, drains=False)
-    assert found.sent == found.accepted == found.stored == RATE * seconds
-    figures.record(
-        "A1",
-        size=f"{found.sent:,} deliveries",
-        measured=f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms; all stored",
-    )
-    if soaking():
-        assert (found.p50 <= 20, found.p99 <= 250, found.longest <= 2000) == (True, True, True), found
+    """Measured again, three times at most, where the machine was not ours."""
+    seconds, tries = size(1, 60), list[str]()
+    while True:
+        found = measure(seconds, rests=1, drains=False)
+        assert found.sent == found.accepted == found.stored == RATE * seconds
+        times = f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms"
+        tries.append(f"{times} (the host took {100 * found.stolen:.0f} % of the machine)" if found.stolen else times)
+        good = found.p50 <= 20 and found.p99 <= 250 and found.longest <= 2000
+        if good or not soaking() or found.stolen < STOLEN or len(tries) == 3:
+            break
+    figures.record("A1", size=f"{found.sent:,} deliveries", measured=f"{', then '.join(tries)}; all stored")
+    assert good or not soaking(), tries
 
 
 def test_a5_large_bodies_do_not_make_it_grow(at_home: tuple[Process, int], figures: Figures) -> None:

@@ -24,6 +24,7 @@ import psycopg
 from app.serving import free_port
 from app.store import embedded
 from app.store.database import migrate
+from bench.theft import Theft
 
 RATE = 200
 """Deliveries a second."""
@@ -34,8 +35,7 @@ _CONNECTIONS = 16
 class Figures:
     """What was measured.  Times in milliseconds, memory in MB.
 
-    `stolen` is the part of this machine's processors, from 0 to 1, that its host gave to others during the load; 0 where it
-    does not say.
+    `stolen`: as `Theft` has it, during the load.
     """
 
     sent: int
@@ -85,9 +85,9 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
         _wait_for(f"{url}/readyz")
         to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(rests))
         load = json.loads(deliveries.read_text())[: RATE * seconds]
-        before = psutil.cpu_times()
+        theft = Theft()
         taken = asyncio.run(_send(port, load))
-        stolen = _stolen(before, psutil.cpu_times())
+        stolen = theft.part
         times = sorted(ms for ms, _ in taken)
         began = time.monotonic()
         if drains:
@@ -173,11 +173,6 @@ def _stored(url: str, sent: list[str]) -> int:
         row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (sent,)).fetchone()
         assert row is not None
         return int(row[0])
-
-
-def _stolen(before: Any, after: Any) -> float:
-    passed = sum(after) - sum(before)
-    return (getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / passed if passed else 0.0
 
 
 def _megabytes(process: subprocess.Popen[str]) -> float:

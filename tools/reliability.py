@@ -2,7 +2,8 @@
 
 `python -m tools.reliability` prints the page anew from the figures that are there; with `--run` it measures first, at
 full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone, and
-replaces its own part of the page.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night.
+replaces its own part of the page.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night; `--lives`
+says how often it lives, so that several computers can share one.
 
 What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core.  What
 does not fit into the hour is named, and counts as not run.
@@ -386,8 +387,11 @@ def _end(processes: Iterable[psutil.Process]) -> None:
         _, left = psutil.wait_procs(left, timeout=5)
 
 
-def measure(how: str, only: list[str], longest: float | None = LONGEST) -> bool:
-    """Run the checks, and write down what came of each.  `how`: quick, full or nightly.  False: not all is well."""
+def measure(how: str, only: list[str], longest: float | None = LONGEST, lives: int | None = None) -> bool:
+    """Run the checks, and write down what came of each.  `how`: quick, full or nightly.  False: not all is well.
+
+    `lives` of a night; None: as many as there are in a whole one.
+    """
     began, cores = (
         datetime.now(UTC),
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -397,6 +401,8 @@ def measure(how: str, only: list[str], longest: float | None = LONGEST) -> bool:
     environment.pop("MUSTER_SOAK", None)
     if how != "quick":
         environment["MUSTER_SOAK"] = how
+    if lives is not None:
+        environment["MUSTER_LIVES"] = str(lives)
     full = how != "quick"
     took = {line["test"]: line["seconds"] for line in figures() if line.get("full") is full and "outcome" in line}
     tests = collected(environment, only)
@@ -449,6 +455,12 @@ def _told_of(line: Mapping[str, Any]) -> Sequence[str]:
     return checks
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
 def _interrupted(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -460,18 +472,22 @@ def main() -> int:
         "--quick", dest="how", action="store_const", const="quick", default="full", help="at the size of `make test`"
     )
     parser.add_argument("--nightly", dest="how", action="store_const", const="nightly", help="B9 for a whole night")
+    parser.add_argument("--lives", type=_count, metavar="N", help="with --nightly: how often it lives (20000)")
     parser.add_argument("only", nargs="*", metavar="CHECK", help="such as B1 or 'Row 12'; all by default")
     options = parser.parse_args()
     known = {check for checks in ASKED.values() for check in checks}
+    if options.lives is not None and options.how != "nightly":
+        parser.error("--lives says something of --nightly only")
     if strange := [one for one in options.only if one not in known]:
         parser.error(f"{', '.join(strange)}: no such check; there are {', '.join(sorted(known))}")
+    only = options.only or (["B9"] if options.how == "nightly" else [])
     began, well = time.monotonic(), True
     if options.run:
         # Also SIGINT, which a shell lets those in the background ignore, and what they start with them.
         for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(asked, _interrupted)
         try:
-            well = measure(options.how, options.only or (["B9"] if options.how == "nightly" else []))
+            well = measure(options.how, only, lives=options.lives)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             well = False
@@ -481,7 +497,7 @@ def main() -> int:
     if missing:
         print(f"Not shown: {', '.join(missing)}", file=sys.stderr)
     if options.run:
-        good = well and not (missing and not options.only)
+        good = well and not (missing and not only)
         print(
             f"{time.monotonic() - began:.0f} s, {'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -92,11 +92,9 @@ class Database:
         with self.pool.connection() as connection:
             yield connection
 
-    @contextmanager
-    def single(self) -> Iterator[Db]:
+    def single(self) -> AbstractContextManager[Db]:
         """For one statement that writes, which is a transaction by itself: committed as it ends."""
-        with self.pool.connection() as connection:
-            yield connection
+        return self.look()
 
 
 def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:

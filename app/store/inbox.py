@@ -75,11 +75,16 @@ def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
 
 def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]]) -> None:
     """Each delivery is for its incident."""
-    with db.cursor() as cursor:
-        cursor.executemany(
-            "UPDATE delivery SET state = 'sorted', repo_id = %s, number = %s WHERE hook = %s AND guid = %s",
-            [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in sorted_],
-        )
+    rows = [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in sorted_]
+    if not rows:
+        return
+    repositories, numbers, hooks, guids = zip(*rows, strict=True)
+    db.execute(
+        "UPDATE delivery SET state = 'sorted', repo_id = to_.repo_id, number = to_.number"
+        " FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS to_ (repo_id, number, hook, guid)"
+        " WHERE (delivery.hook, delivery.guid) = (to_.hook, to_.guid)",
+        (list(repositories), list(numbers), list(hooks), list(guids)),
+    )
 
 
 def known(db: Db, guids: Iterable[str]) -> set[str]:

@@ -108,14 +108,19 @@ def forget(db: Db, lane: Lane) -> None:
         )
 
 
-def append(db: Db, lane: Lane, at: datetime, event: Event) -> bool:
-    """Write what happened into the log; False when it stands there already."""
+def append(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> set[str]:
+    """Write what happened into the log, each key once, and return the keys of what did not stand there yet."""
+    rows = [(event.key, at, kind_of(event), event_json(event)) for at, event in happened]
+    if not rows:
+        return set()
+    keys, times, kinds, data = zip(*rows, strict=True)
     stored = db.execute(
-        "INSERT INTO event (repo_id, number, key, at, kind, data) VALUES (%s, %s, %s, %s, %s, %s::jsonb)"
-        " ON CONFLICT DO NOTHING",
-        (lane.repo_id, lane.number, event.key, at, kind_of(event), event_json(event)),
-    )
-    return stored.rowcount > 0
+        "INSERT INTO event (repo_id, number, key, at, kind, data)"
+        " SELECT %s, %s, * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])"
+        " ON CONFLICT DO NOTHING RETURNING key",
+        (lane.repo_id, lane.number, list(keys), list(times), list(kinds), list(data)),
+    ).fetchall()
+    return {row["key"] for row in stored}
 
 
 def opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
@@ -158,13 +163,12 @@ def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
         db.execute(
             "DELETE FROM alarm WHERE repo_id = %s AND number = %s AND key = ANY(%s)", (lane.repo_id, lane.number, gone)
         )
-    for key, due in wanted.items():
-        if there.get(key) != due:
-            db.execute(
-                "INSERT INTO alarm (repo_id, number, key, due) VALUES (%s, %s, %s, %s)"
-                " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
-                (lane.repo_id, lane.number, key, due),
-            )
+    if moved := [key for key, due in wanted.items() if there.get(key) != due]:
+        db.execute(
+            "INSERT INTO alarm (repo_id, number, key, due) SELECT %s, %s, * FROM unnest(%s::text[], %s::timestamptz[])"
+            " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
+            (lane.repo_id, lane.number, moved, [wanted[key] for key in moved]),
+        )
     return wanted != there
 
 

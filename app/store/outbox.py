@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from typing import LiteralString
 
 from app.core.effects import Effect, SetLabels, ShowBoard, ShowDigest
@@ -49,20 +50,29 @@ def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
     effects = list(effects)
     newest = {slot: effect for effect in effects if (slot := _SLOTS.get(type(effect)))}
     count = 0
-    for effect in effects:
-        slot = _SLOTS.get(type(effect))
+    for slot, those in groupby(effects, key=lambda effect: _SLOTS.get(type(effect))):
         if slot is None:
-            count += _say(db, lane, effect, now)
+            count += _say(db, lane, those, now)
         elif slot in newest:
             count += _show(db, lane, slot, newest.pop(slot), now)
     return count
 
 
-def _say(db: Db, lane: Lane, effect: Effect, now: datetime) -> int:
+def _say(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
+    keys, kinds, data = zip(*((each.key, kind_of(each), effect_json(each)) for each in effects), strict=True)
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
-        " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s) ON CONFLICT DO NOTHING",
-        (lane.repo_id, lane.number, effect.key, kind_of(effect), effect_json(effect), now, now),
+        " SELECT %(repo_id)s, %(number)s, key, kind, data, %(now)s, %(now)s"
+        " FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(data)s::jsonb[]) WITH ORDINALITY AS said (key, kind, data, nth)"
+        " ORDER BY nth ON CONFLICT DO NOTHING",
+        {
+            "repo_id": lane.repo_id,
+            "number": lane.number,
+            "now": now,
+            "keys": list(keys),
+            "kinds": list(kinds),
+            "data": list(data),
+        },
     ).rowcount
 
 

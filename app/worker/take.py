@@ -233,9 +233,12 @@ def _saved(
     return new
 
 
-def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened]) -> Iterable[Happened]:
-    """Write each into the log once.  An opening without an incident id gets one here, where it is given only once."""
-    known = stored is not None
+def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened]) -> list[Happened]:
+    """Write each into the log once, and return what is new.
+
+    An opening without an incident id gets one here, where it is given only once.
+    """
+    known, found = stored is not None, dict[str, Happened]()
     for one in what:
         event = one.event
         if isinstance(event, Opened):
@@ -243,8 +246,9 @@ def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened])
                 continue
             known = True
             event = event if event.id else replace(event, id=incidents.next_id(db, lane.repo_id, one.at.date()))
-        if incidents.append(db, lane, one.at, event):
-            yield Happened(one.at, event)
+        found.setdefault(event.key, Happened(one.at, event))
+    new = incidents.append(db, lane, ((one.at, one.event) for one in found.values()))
+    return [one for key, one in found.items() if key in new]
 
 
 def compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:

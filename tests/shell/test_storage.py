@@ -218,11 +218,11 @@ def test_f2_the_last_bytes_of_the_log_are_lost(figures: Figures, seed: int) -> N
         server.end(signal.SIGKILL)
         log = server.folder / "log-of-it"
         (data / "pg_wal").rename(log)
+        shutil.rmtree(before / "pg_wal")
+        (before / "postmaster.pid").unlink(missing_ok=True)
         for nth in range(cuts):
             shutil.rmtree(data)
             subprocess.run(["cp", "-a", str(before), str(data)], check=True, timeout=60)
-            (data / "postmaster.pid").unlink(missing_ok=True)
-            shutil.rmtree(data / "pg_wal")
             subprocess.run(["cp", "-a", str(log), str(data / "pg_wal")], check=True, timeout=60)
             cut = dice.randrange(first, reached[-1] + 1)
             _cut(data / "pg_wal", cut, os.urandom if nth % 2 else bytes)

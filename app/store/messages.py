@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 from pydantic import TypeAdapter
 
@@ -18,8 +19,10 @@ from app.store.codec import effect_from, effect_json, kind_of
 from app.store.database import Db
 
 _MESSAGE = TypeAdapter(Message)
-_LOOKED_AT = 500
-"""So many of those that have waited longest are weighed against each other at a time."""
+_LOOKED_AT = 100
+"""So many of those of one sink that have waited longest are weighed against each other at a time."""
+_UNSENT: LiteralString = "channel <> '' AND state IN ('waiting', 'trying')"
+"""As the indexes have it."""
 
 Sink = tuple[int, str]
 """One channel of one repository, by the repository's id and the name."""
@@ -69,17 +72,23 @@ def claim(
     Every sink has its turn, and in it what was not tried yet goes first, so that one that is slow holds up itself alone.
     """
     rows = db.execute(
-        "UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE position IN ("
-        " SELECT position FROM ("
-        "  SELECT position, not_before, row_number() OVER ("
-        "   PARTITION BY repo_id, channel ORDER BY attempts > 0, not_before, position) AS turn"
-        "  FROM (SELECT position, repo_id, channel, attempts, not_before FROM outbox"
-        "   WHERE channel <> '' AND state IN ('waiting', 'trying') AND not_before <= %(now)s"
-        "   AND NOT repo_id || ' ' || channel = ANY(%(full)s)"
-        "   ORDER BY not_before, position LIMIT %(looked_at)s) AS due) AS turns"
-        " WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s)"
-        " AND channel <> '' AND state IN ('waiting', 'trying') AND not_before <= %(now)s"
-        " RETURNING repo_id, number, key, kind, data, channel, message, attempts, created_at",
+        # From one sink to the next by the index, for most rows may be of one that is full.
+        f"WITH RECURSIVE sink AS ("  # noqa: S608 -- a literal of this file
+        f" (SELECT repo_id, channel FROM outbox WHERE {_UNSENT} ORDER BY repo_id, channel LIMIT 1)"
+        f" UNION ALL SELECT next.repo_id, next.channel FROM sink, LATERAL ("
+        f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
+        f"  ORDER BY repo_id, channel LIMIT 1) AS next)"
+        f" UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE position IN ("
+        f" SELECT position FROM ("
+        f"  SELECT position, not_before, row_number() OVER ("
+        f"   PARTITION BY sink.repo_id, sink.channel ORDER BY attempts > 0, not_before, position) AS turn"
+        f"  FROM sink, LATERAL (SELECT position, attempts, not_before FROM outbox"
+        f"   WHERE {_UNSENT} AND repo_id = sink.repo_id AND channel = sink.channel AND not_before <= %(now)s"
+        f"   ORDER BY not_before, position LIMIT %(looked_at)s) AS due"
+        f"  WHERE NOT sink.repo_id || ' ' || sink.channel = ANY(%(full)s)) AS turns"
+        f" WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s)"
+        f" AND {_UNSENT} AND not_before <= %(now)s"
+        f" RETURNING repo_id, number, key, kind, data, channel, message, attempts, created_at",
         {
             "now": now,
             "until": now + lease,
@@ -150,6 +159,6 @@ def told_before(db: Db, lane: Lane) -> None:
 def waited(db: Db, now: datetime) -> timedelta:
     """How long the message that is to be sent the longest has been waiting for its end."""
     row = db.execute(
-        "SELECT min(created_at) AS first FROM outbox WHERE channel <> '' AND state IN ('waiting', 'trying')"
+        f"SELECT min(created_at) AS first FROM outbox WHERE {_UNSENT}"  # noqa: S608 -- a literal of this file
     ).fetchone()
     return now - row["first"] if row and row["first"] else timedelta()

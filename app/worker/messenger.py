@@ -39,7 +39,7 @@ _LEASE = timedelta(seconds=30)
 _EACH = 8
 """Messages on their way to one channel at a time."""
 _WEIGHED = 1.0
-"""Seconds between two looks at how long the oldest one has been waiting, which goes through all that wait."""
+"""Seconds between two looks at how long the oldest one has been waiting."""
 _FIRST = 1.0
 """Seconds until the second try, unless the receiver asks for more."""
 

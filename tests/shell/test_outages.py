@@ -208,7 +208,7 @@ class Flaky(Wire):
 
 
 @pytest.mark.timeout(size(300, 3600))
-def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database) -> None:
+def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database, figures: Figures) -> None:
     with night(database, LADDER) as tonight, sink(tonight.clock) as ours:
         wire = tonight.wire = Flaky(0.3)
         listens(tonight, ours)
@@ -247,6 +247,11 @@ def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database) -> None:
             assert len(said) == len(set(said)), "and none of them twice"
             assert {"incident", "sev2", "resolved"} <= tonight.labels(number)
         assert len({one.key for one in ours.heard}) == len(ours.heard)
+        figures.record(
+            "C2",
+            size=f"an hour with {len(numbers)} incidents, {wire.failed:,} of {wire.calls:,} calls failed",
+            measured=f"{len(found):,} effects done, none twice, at most {max(row['attempts'] for row in found)} tries",
+        )
         wire.end()
 
 
@@ -263,7 +268,7 @@ def test_c2_waits_double_and_no_two_are_alike() -> None:
         assert waits == sorted(waits)
 
 
-def test_c2_each_wait_is_twice_the_one_before(database: Database) -> None:
+def test_c2_each_wait_is_twice_the_one_before(database: Database, figures: Figures) -> None:
     with on_a_line(database) as (tonight, line, _):
         (number,) = opens(tonight, 1)
         tonight.later()
@@ -282,6 +287,11 @@ def test_c2_each_wait_is_twice_the_one_before(database: Database) -> None:
         assert all(later >= 2 * sooner - 2 for sooner, later in pairwise(waits[:4])), waits  # the clock ticks seconds
         assert max(waits) <= 61
         assert waiting(tonight) == 0
+        figures.record(
+            "C2",
+            size="seven failures in a row, simulated clock",
+            measured=f"waits of {', '.join(f'{wait:g}' for wait in waits)} s",
+        )
 
 
 class RunningClock:

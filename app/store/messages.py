@@ -156,9 +156,9 @@ def told_before(db: Db, lane: Lane) -> None:
     )
 
 
-def waited(db: Db, now: datetime) -> timedelta:
-    """How long the message that is to be sent the longest has been waiting for its end."""
+def waited(db: Db, now: datetime) -> timedelta | None:
+    """How long the message that is to be sent the longest has been waiting for its end; None: there is none."""
     row = db.execute(
         f"SELECT min(created_at) AS first FROM outbox WHERE {_UNSENT}"  # noqa: S608 -- a literal of this file
     ).fetchone()
-    return now - row["first"] if row and row["first"] else timedelta()
+    return now - row["first"] if row and row["first"] else None

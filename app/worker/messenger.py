@@ -7,7 +7,6 @@ asked for one thing, who has reported what nobody has confirmed (M30), and where
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter as Count
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +37,6 @@ _LEASE = timedelta(seconds=30)
 """A message that was claimed so long ago, and still has no outcome, was claimed by somebody who died."""
 _EACH = 8
 """Messages on their way to one channel at a time."""
-_WEIGHED = 1.0
-"""Seconds between two looks at how long the oldest one has been waiting."""
 _FIRST = 1.0
 """Seconds until the second try, unless the receiver asks for more."""
 
@@ -56,7 +53,8 @@ class Messenger:
         self._busy: Count[Sink] = Count()
         self._lock = threading.Lock()
         self._freed = threading.Event()
-        self._weighed = -_WEIGHED
+        self._idle = True
+        """Nothing was found when somebody looked last, so a look that costs little comes first."""
 
     def run(self, stopped: threading.Event) -> None:
         """Work until `stopped`; what is being sent then is ended in peace."""
@@ -80,12 +78,15 @@ class Messenger:
         if free <= 0:
             return ()
         now = self._desk.clock()
+        if self._idle:
+            with self._desk.database.look() as db:
+                waited = messages.waited(db, now)
+            WAITED.set(waited.total_seconds() if waited is not None else 0)
+            if waited is None:
+                return ()
         with self._desk.database.single() as db:
             found = messages.claim(db, now, _LEASE, most=free, each=_EACH, full=full)
-        if not found and time.monotonic() - self._weighed >= _WEIGHED:
-            with self._desk.database.look() as db:
-                WAITED.set(messages.waited(db, now).total_seconds())
-            self._weighed = time.monotonic()
+        self._idle = not found
         with self._lock:
             self._busy.update(sending.sink for sending in found)
         return found

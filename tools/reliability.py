@@ -150,6 +150,7 @@ real process is killed.
 `make test` runs each check at a quick size, `make soak` at its full size. Below is what the last run of each found; `quick`
 beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the PostgreSQL 18 that
 comes with Muster; where another one is named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
+Every night [a workflow](../.github/workflows/nightly.yml) lets B9 live 20,000 times.
 """
 
 

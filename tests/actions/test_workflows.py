@@ -89,10 +89,12 @@ def test_one_action_has_one_version_everywhere() -> None:
 @pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_a_workflow_has_no_rights_and_a_job_says_its_own(path: Path) -> None:
     workflow = loaded(path)
+    # Nobody waits for what runs at night; GitHub ends a job after six hours.
+    longest = 360 if path.stem == "nightly" else 30
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
         assert job["permissions"], name
-        assert int(job["timeout-minutes"]) <= 30, name
+        assert int(job["timeout-minutes"]) <= longest, name
     assert workflow["concurrency"]["group"]
 
 

@@ -37,6 +37,8 @@ _LEASE = timedelta(seconds=30)
 """A message that was claimed so long ago, and still has no outcome, was claimed by somebody who died."""
 _EACH = 8
 """Messages on their way to one channel at a time."""
+_GATHERS = 0.02
+"""Seconds in which other hands may be free too: one claim serves all of them."""
 _FIRST = 1.0
 """Seconds until the second try, unless the receiver asks for more."""
 
@@ -68,7 +70,8 @@ class Messenger:
                     continue
                 for sending in found:
                     pool.submit(self._send, sending)
-                self._freed.wait(self._poll)  # a hand that is free again has a look at once
+                if self._freed.wait(self._poll):  # a hand that is free again has a look at once
+                    stopped.wait(_GATHERS)
 
     def _claim(self) -> Sequence[Sending]:
         self._freed.clear()

@@ -109,8 +109,13 @@ def send_due(desk: Desk) -> int:
     """Send everything whose time has come, one after the other.  Returns how many tries that were."""
     tries = 0
     while True:
+        now = desk.clock()
+        with desk.database.look() as db:
+            any_waits = messages.waited(db, now) is not None
+        if not any_waits:
+            return tries
         with desk.database.single() as db:
-            found = messages.claim(db, desk.clock(), _LEASE, most=_EACH, each=_EACH)
+            found = messages.claim(db, now, _LEASE, most=_EACH, each=_EACH)
         if not found:
             return tries
         for sending in found:

@@ -78,15 +78,16 @@ def claim(
         f" UNION ALL SELECT next.repo_id, next.channel FROM sink, LATERAL ("
         f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
         f"  ORDER BY repo_id, channel LIMIT 1) AS next)"
-        f" UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE position IN ("
-        f" SELECT position FROM ("
-        f"  SELECT position, not_before, row_number() OVER ("
+        # And to the rows themselves by where they are: by anything else, all that wait would be gone through for them.
+        f" UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
+        f" SELECT place FROM ("
+        f"  SELECT place, position, not_before, row_number() OVER ("
         f"   PARTITION BY sink.repo_id, sink.channel ORDER BY attempts > 0, not_before, position) AS turn"
-        f"  FROM sink, LATERAL (SELECT position, attempts, not_before FROM outbox"
+        f"  FROM sink, LATERAL (SELECT ctid AS place, position, attempts, not_before FROM outbox"
         f"   WHERE {_UNSENT} AND repo_id = sink.repo_id AND channel = sink.channel AND not_before <= %(now)s"
         f"   ORDER BY not_before, position LIMIT %(looked_at)s) AS due"
         f"  WHERE NOT sink.repo_id || ' ' || sink.channel = ANY(%(full)s)) AS turns"
-        f" WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s)"
+        f" WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s))"
         f" AND {_UNSENT} AND not_before <= %(now)s"
         f" RETURNING repo_id, number, key, kind, data, channel, message, attempts, created_at",
         {

@@ -33,7 +33,7 @@ MESSAGES = Counter(
 )
 WAITED = Gauge("muster_oldest_message_seconds", "How long the oldest message that is not delivered has been waiting")
 
-_LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=30)
 """A message that was claimed so long ago, and still has no outcome, was claimed by somebody who died."""
 _EACH = 8
 """Messages on their way to one channel at a time."""
@@ -88,7 +88,7 @@ class Messenger:
             if waited is None:
                 return ()
         with self._desk.database.single() as db:
-            found = messages.claim(db, now, _LEASE, most=free, each=_EACH, full=full)
+            found = messages.claim(db, now, LEASE, most=free, each=_EACH, full=full)
         self._idle = not found
         with self._lock:
             self._busy.update(sending.sink for sending in found)
@@ -103,24 +103,6 @@ class Messenger:
             with self._lock:
                 self._busy -= Count((sending.sink,))
             self._freed.set()
-
-
-def send_due(desk: Desk) -> int:
-    """Send everything whose time has come, one after the other.  Returns how many tries that were."""
-    tries = 0
-    while True:
-        now = desk.clock()
-        with desk.database.look() as db:
-            any_waits = messages.waited(db, now) is not None
-        if not any_waits:
-            return tries
-        with desk.database.single() as db:
-            found = messages.claim(db, now, _LEASE, most=_EACH, each=_EACH)
-        if not found:
-            return tries
-        for sending in found:
-            send(desk, sending)
-        tries += len(found)
 
 
 def send(desk: Desk, sending: Sending) -> None:

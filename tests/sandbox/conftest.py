@@ -109,6 +109,7 @@ def ear(github: PretendGitHub) -> Iterator[Ear]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
+    github.hooks.settle()  # what was told before is not for this ear, however slow its sender is
     heard.url = github.hooks.url = f"http://127.0.0.1:{server.server_port}/webhook"
     try:
         yield heard

@@ -29,13 +29,13 @@ from app.sandbox import AppRegistration, PretendGitHub
 from app.sandbox.world import Repository
 from app.serving import Served
 from app.settings import Settings
-from app.store import inbox, incidents, outbox
+from app.store import inbox, incidents, messages, outbox
 from app.store.codec import canonical
 from app.store.database import Database, Db
 from app.store.inbox import Delivery
 from app.web.application import application
 from app.worker.dump import dump
-from app.worker.messenger import send_due
+from app.worker.messenger import LEASE, send
 from app.worker.perform import perform
 from app.worker.sort import sort
 from app.worker.take import take
@@ -183,11 +183,28 @@ class Night:
         perform(self.built.desk, lane)
         return everything
 
+    def send_due(self) -> int:
+        """Send the messages whose time has come, one after the other.  Returns how many tries that were."""
+        tries = 0
+        while self._messages_wait():
+            with self.database.single() as db:
+                found = messages.claim(db, self.clock(), LEASE, most=8, each=8)
+            if not found:
+                break
+            for sending in found:
+                send(self.built.desk, sending)
+            tries += len(found)
+        return tries
+
+    def _messages_wait(self) -> bool:
+        with self.database.look() as db:
+            return messages.waited(db, self.clock()) is not None
+
     def settle(self) -> None:
         """Let everything happen that is due now, and can."""
         stuck: set[Lane] = set()
         while True:
-            send_due(self.built.desk)
+            self.send_due()
             self.github.hooks.settle(10)
             lanes = dict.fromkeys(sort(self.built.desk))
             now = self.clock()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +20,6 @@ from app.outbound import Outbound
 from app.ports import Lane
 from app.store import inbox, messages
 from app.store.database import Database
-from app.worker.messenger import send_due
 from app.worker.take import take
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.sink import SECRET, Sink, listens, sink
@@ -225,12 +226,12 @@ def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard:
     desk = tonight.built.desk
     take(desk, Lane(tonight.shop.id, 1))
     with pytest.raises(Died):
-        send_due(desk)
+        tonight.send_due()
     tonight.ends_at = Failpoints
     tonight.move_in()
-    assert send_due(tonight.built.desk) == 0, "it belongs to the one who died, for a while"
+    assert tonight.send_due() == 0, "it belongs to the one who died, for a while"
     tonight.clock.at += timedelta(seconds=31)
-    send_due(tonight.built.desk)
+    tonight.send_due()
     assert [row["state"] for row in rows(tonight)] == ["done"]
     assert len(ours.heard) == (2 if gap == "after_post_before_mark" else 1)
     assert len({one.key for one in ours.heard}) == len({one.body for one in ours.heard}) == 1
@@ -251,6 +252,76 @@ def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
         assert messages.settle(db, second, "done")
         assert not messages.settle(db, first, "dead")
     assert [row["state"] for row in rows(tonight)] == ["done"]
+
+
+def waits(tonight: Night, channel: str, count: int, apart: timedelta = timedelta(seconds=1)) -> None:
+    """So many messages for that channel, copies of the one for `ops`, the last of them due now."""
+    with tonight.database.transaction() as db:
+        db.execute(
+            "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
+            " SELECT repo_id, number, %(channel)s || nth, kind, data, created_at, %(now)s - nth * %(apart)s, %(channel)s, message"
+            " FROM outbox, generate_series(0, %(count)s - 1) AS nth WHERE channel = 'ops' ON CONFLICT DO NOTHING",
+            {"channel": channel, "now": tonight.clock.at, "apart": apart, "count": count},
+        )
+
+
+def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[list[str], int]:
+    """The keys of what is claimed now, eight of a channel at most, and how many rows were read for it."""
+    with tonight.database.transaction() as db:
+        sinks = [(tonight.shop.id, channel) for channel in full]
+        found = messages.claim(db, tonight.clock.at, timedelta(seconds=30), most=most, each=8, full=sinks)
+        read = db.execute(
+            "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"
+        ).fetchone()
+        assert read
+    return [sending.key for sending in found], read["read"]
+
+
+@pytest.fixture
+def crowded(heard: tuple[Night, Sink]) -> Night:
+    """Six thousand messages wait for `slow`, and three for `ops`."""
+    tonight, _ = heard
+    opens(tonight)
+    tonight.clock.at += timedelta(minutes=15)
+    take(tonight.built.desk, Lane(tonight.shop.id, 1))
+    waits(tonight, "slow", 6000)
+    waits(tonight, "quick", 3)
+    return tonight
+
+
+def test_every_channel_has_its_turn_and_a_full_one_holds_up_nobody(crowded: Night) -> None:
+    both, _ = claimed(crowded, full=["ops"])
+    assert sorted(both) == ["quick0", "quick1", "quick2", *(f"slow{nth}" for nth in range(5992, 6000))]
+    assert claimed(crowded, full=["ops", "slow"])[0] == [], "what is claimed is not claimed again"
+    assert claimed(crowded, full=["slow"], most=1)[0] == ["escalate/it-manager@15m>ops"]
+
+
+def test_what_was_not_tried_yet_goes_first(crowded: Night) -> None:
+    first, _ = claimed(crowded, full=["ops", "slow"], most=2)
+    assert sorted(first) == ["quick1", "quick2"]
+    crowded.clock.at += timedelta(seconds=31)  # whoever claimed them died
+    waits(crowded, "quick", 4)  # one is new, the key of the others is known
+    assert sorted(claimed(crowded, full=["ops", "slow"], most=2)[0]) == ["quick0", "quick3"]
+
+
+@pytest.mark.parametrize("full", [(), ("slow",)], ids=["a hand is free", "none is"])
+def test_the_next_message_is_found_without_a_look_at_all_that_wait(crowded: Night, full: Sequence[str]) -> None:
+    _, read = claimed(crowded, full=full)
+    assert read < 1000, "of 6,004"
+
+
+def test_several_who_claim_at_once_never_have_the_same(crowded: Night) -> None:
+    claims: list[str] = []
+
+    def works() -> None:
+        while found := claimed(crowded, full=["slow", "ops"])[0]:
+            claims.extend(found)
+
+    waits(crowded, "quick", 400)
+    with ThreadPoolExecutor(4) as pool:
+        for worker in [pool.submit(works) for _ in range(4)]:
+            worker.result()
+    assert Counter(claims) == Counter(f"quick{nth}" for nth in range(400))
 
 
 def test_a_rebuild_sends_nothing_again(heard: tuple[Night, Sink]) -> None:

@@ -312,7 +312,7 @@ def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong
     database: Database, tmp_path: Path, figures: Figures
 ) -> None:
     """By real workers in real time, as many as the machine has cores; at the quick size by one, and one in forty."""
-    count, spread, workers = size((300, 1.5, 1), (100_000, 800.0, os.cpu_count() or 1))
+    count, spread, workers = size((300, 1.5, 1), (100_000, 700.0, os.cpu_count() or 1))
     with night(database, LADDER) as tonight, sink(now) as ours, ExitStack() as stack:
         listens(tonight, ours)
         tonight.clock.at = now().replace(microsecond=0)

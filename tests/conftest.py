@@ -8,6 +8,10 @@ import pytest
 
 from tests.figures import Figures, checks_of
 from tests.figures import figures as measured
+from tests.soak import on_server
+
+USUAL = "usual"
+"""The fixture of whatever runs on either database."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +29,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--checks"):
         others = [item for item in items if not checks_of(item.name)]
         items[:] = [item for item in items if checks_of(item.name)]
+        if on_server():
+            others += [item for item in items if USUAL not in getattr(item, "fixturenames", ())]
+            items[:] = [item for item in items if item not in others]
         config.hook.pytest_deselected(items=others)
 
 

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 _Size = TypeVar("_Size")
 
+ON = "MUSTER_ON"
+"""The setting that says where to run what runs on either database: `server`, or else on the embedded one."""
+
 
 def soaking() -> bool:
     """Whether MUSTER_SOAK is set: then times are measured in earnest, too."""
@@ -16,3 +19,8 @@ def soaking() -> bool:
 def size(quick: _Size, full: _Size) -> _Size:
     """`full` when MUSTER_SOAK is set, `quick` otherwise."""
     return full if soaking() else quick
+
+
+def on_server() -> bool:
+    """Whether a server of the machine's own stands in for the embedded one."""
+    return os.environ.get(ON) == "server"

@@ -12,7 +12,10 @@ import psutil
 from tests.figures import FILE, Figures, checks_of
 from tests.shell.processes import comes
 from tests.soak import size
-from tools.reliability import ALONE, ASKED, Hour, Lane, lanes, whence
+from tools.reliability.asked import ASKED
+from tools.reliability.hour import ALONE, Hour, Lane, lanes
+from tools.reliability.kept import Kept
+from tools.reliability.page import unshown, whence
 
 RUN = "2026-03-14T09:00:00Z"
 
@@ -53,13 +56,29 @@ def test_the_page_says_whether_it_is_from_one_run() -> None:
     one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed", "at": "2026-03-14", "of": RUN}
     late = {**one, "test": "a.py::test_e2_y", "outcome": "not run"}
     run = {"run": RUN, "began": "2026-03-14 09:00 UTC", "seconds": 3000, "cores": 2, "size": "full", "tests": 2}
-    whole = whence([one, {"check": "E1", "size": "", "measured": ""}, {**run, "all": True}])
-    assert "**from one run** of all 2 tests, at full size, on 2 cores: 2026-03-14 09:00 UTC, 50 minutes" in whole
+    whole = whence([one, {"check": "E1", "size": "", "measured": ""}, {**run, "all": True}], "This page")
+    assert (
+        "This page is **from one run** of all 2 tests, at full size, on 2 cores: 2026-03-14 09:00 UTC, 50 min" in whole
+    )
     assert "None was left out" in whole
-    assert "1 did not fit in and were not run: `test_e2_y`" in whence([one, late, {**run, "all": True}])
-    assert "not from one run" in whence([one, {**run, "all": False}])
-    assert "not from one run" in whence([one, {**late, "of": "another"}, {**run, "all": True}])
-    assert "from 2026-03-13 to 2026-03-14" in whence([one, {**one, "of": "", "at": "2026-03-13"}])
+    assert "on 2 cores, by PostgreSQL 15: 2026" in whence([one, {**run, "all": True, "on": "PostgreSQL 15"}], "It")
+    assert "1 did not fit in and were not run: `test_e2_y`" in whence([one, late, {**run, "all": True}], "It")
+    assert "It is **not from one run**" in whence([one, {**run, "all": False}], "It")
+    assert "not from one run" in whence([one, {**late, "of": "another"}, {**run, "all": True}], "It")
+    assert "from 2026-03-13 to 2026-03-14" in whence([one, {**one, "of": "", "at": "2026-03-13"}], "It")
+
+
+def test_what_is_measured_anew_replaces_its_own_part(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "figures.jsonl")
+    assert kept.lines() == []
+    one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed"}
+    both = {"checks": ["B1", "B2"], "test": "a.py::test_b1_b2_y", "outcome": "failed"}
+    kept.add([{"check": "B1, B2", "measured": "12 s"}, one, both, {"run": RUN}])
+    assert unshown(kept.lines(), ["B1", "E1", "E2"]) == ["B1", "E2"]
+    kept.forget(["B2"])
+    assert kept.lines() == [one, {"run": RUN}]
+    kept.forget([])
+    assert kept.lines() == []
 
 
 STORY = """\

@@ -15,26 +15,9 @@ from app.store import embedded
 from app.store.database import Database, migrate
 from tests.shell.night import Night, night
 from tests.shell.server import Absent, Server, a_server
-from tests.soak import size
+from tests.soak import on_server, size
 
 _TEMPLATE = "muster_template"
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server with a migrated template database; `{}` stands for the name of a database."""
-    home: Path = tmp_path_factory.mktemp("muster")
-    server = embedded.start(home)
-    url = server.url.replace("/postgres?", "/{}?")
-    try:
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {_TEMPLATE}")
-        migrate(url.format(_TEMPLATE))
-        yield url
-    finally:
-        server.stop()
-
-
 _numbers = itertools.count(1)
 
 
@@ -57,6 +40,21 @@ class Place:
 
 
 @pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The embedded PostgreSQL."""
+    home: Path = tmp_path_factory.mktemp("muster")
+    server = embedded.start(home)
+    url = server.url.replace("/postgres?", "/{}?")
+    try:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+        migrate(url.format(_TEMPLATE))
+        yield Place("embedded", url)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def by_url() -> Iterator[Place]:
     """A server of the machine's own PostgreSQL, as `DATABASE_URL` would name it; skipped where there is none."""
     with ExitStack() as stack:
@@ -70,23 +68,34 @@ def by_url() -> Iterator[Place]:
         yield Place(server.name, server.url, server)
 
 
-def _place(request: pytest.FixtureRequest) -> Place:
-    if request.param == "embedded":
-        return Place("embedded", request.getfixturevalue("postgres"))
-    found: Place = request.getfixturevalue("by_url")
+@pytest.fixture(scope="session")
+def usual(request: pytest.FixtureRequest) -> Place:
+    """Where tests run that are about either database: the embedded one, or a server where that is asked for."""
+    found: Place = request.getfixturevalue("by_url" if on_server() else "own")
     return found
 
 
-@pytest.fixture(params=["embedded", "server"])
-def place(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture(scope="session")
+def postgres(usual: Place) -> str:
+    """The URL of a server with a migrated template database; `{}` stands for the name of a database."""
+    return usual.url
+
+
+def _place(request: pytest.FixtureRequest, usual: Place) -> Place:
+    found: Place = request.getfixturevalue("by_url") if request.param == "server" else usual
+    return found
+
+
+@pytest.fixture(params=["server"] if on_server() else ["embedded", "server"])
+def place(request: pytest.FixtureRequest, usual: Place) -> Place:
     """The embedded PostgreSQL, and a server."""
-    return _place(request)
+    return _place(request, usual)
 
 
-@pytest.fixture(params=size(["embedded"], ["embedded", "server"]))
-def places(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture(params=["server"] if on_server() else size(["embedded"], ["embedded", "server"]))
+def places(request: pytest.FixtureRequest, usual: Place) -> Place:
     """The embedded PostgreSQL, and at full size a server as well."""
-    return _place(request)
+    return _place(request, usual)
 
 
 @pytest.fixture

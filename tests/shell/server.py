@@ -121,6 +121,12 @@ def programs() -> Path:
     return newest[-1].parent
 
 
+def named(where: Path) -> str:
+    """What the server programs in that folder are, such as `PostgreSQL 15`."""
+    said = subprocess.run([where / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True)
+    return f"PostgreSQL {said.stdout.split()[2].partition('.')[0]}"
+
+
 def _another_user() -> str | None:
     """Who runs it: we ourselves, unless we are root.  Raises Absent."""
     if os.geteuid() != 0:
@@ -135,9 +141,8 @@ def _another_user() -> str | None:
 def a_server(where: Path | None = None) -> Iterator[Server]:
     """A running server of the programs in that folder, stopped and gone at the end.  Raises Absent."""
     where, user = where or programs(), _another_user()
-    said = subprocess.run([where / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True)
     folder = Path(tempfile.mkdtemp(prefix="muster-server-"))
-    server = Server(where, folder, user, free_port(), f"PostgreSQL {said.stdout.split()[2].partition('.')[0]}")
+    server = Server(where, folder, user, free_port(), named(where))
     try:
         if user is not None:
             shutil.chown(folder, user)

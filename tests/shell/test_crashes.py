@@ -170,7 +170,7 @@ def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(to
         wire.end()
     figures.record(
         "B7",
-        size="killed after the branch, after the file, and after the pull request; embedded",
+        size="killed after the branch, after the file, and after the pull request",
         measured="1 of each; the link",
     )
 

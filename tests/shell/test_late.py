@@ -105,7 +105,7 @@ def test_b4_row3_a_comment_that_arrives_late_is_not_said_again(
             assert effects >= size(40, 2_000)
     figures.record(
         "B4, Row 3",
-        size=f"{effects} effects{', 8 % of the writes go wrong' if safe else ''}; {wire.late} comments of {incidents} incidents arrive {LATE.seconds} s late, lease {lease} s; embedded",
+        size=f"{effects} effects{', 8 % of the writes go wrong' if safe else ''}; {wire.late} comments of {incidents} incidents arrive {LATE.seconds} s late, lease {lease} s",
         measured=f"{found} twice",
     )
 
@@ -138,6 +138,6 @@ def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, fig
     assert len(posts) == 1
     figures.record(
         "B5",
-        size="351 comments, the marker on the last page, the list lags 3 s; embedded",
+        size="351 comments, the marker on the last page, the list lags 3 s",
         measured=f"0 twice; {len(lists)} pages read",
     )

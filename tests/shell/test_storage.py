@@ -37,7 +37,7 @@ from app.worker.dump import dump
 from app.worker.sort import sort
 from app.worker.take import take
 from tests.figures import Figures
-from tests.shell.conftest import Place, another_database
+from tests.shell.conftest import Place
 from tests.shell.night import SEV1, Night, night
 from tests.shell.processes import ROOT, comes, count
 from tests.shell.server import a_server
@@ -473,14 +473,12 @@ def tool(place: Place, name: str, *words: str) -> subprocess.CompletedProcess[st
     return subprocess.run([where / name, *words], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_f4_from_the_embedded_database_to_a_server(
-    postgres: str, by_url: Place, tmp_path: Path, figures: Figures
-) -> None:
+def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tmp_path: Path, figures: Figures) -> None:
     """The two commands of docs/backup.md, word for word."""
     _, _, moving = (ROOT / "docs" / "backup.md").read_text().partition("## Move to a server")
     commands = moving.partition("```sh\n")[2].partition("```")[0]
     many = size(2_000, 100_000)
-    with another_database(postgres) as ours, night(ours) as tonight, empty(by_url, "moved") as url:
+    with own.database() as ours, night(ours) as tonight, empty(by_url, "moved") as url:
         for nth in range(3):
             tonight.github.person("stranger").opens(tonight.shop, f"Down {nth} \u2028 \U0001f525", SEV1, ["incident"])
         tonight.later()
@@ -547,11 +545,11 @@ WORDS = ("a\x00b", "x\\u0000y", "high \ud800 alone", "low \udc00 alone", "\U0001
 """M08 and M09, within the reports of incidents."""
 
 
-def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(postgres: str, by_url: Place, figures: Figures) -> None:
+def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_url: Place, figures: Figures) -> None:
     """Through the door and all the way to the rows, on both servers; the deliveries are the same bytes."""
     at = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
     bodies = [(f"odd-{nth}", "issues", body) for nth, body in enumerate(ODD)]
-    with another_database(postgres) as ours, by_url.database() as theirs, night(ours) as tonight:
+    with own.database() as ours, by_url.database() as theirs, night(ours) as tonight:
         tonight.github.hooks.hold()
         tonight.github.person("stranger").opens(tonight.shop, "TITLE", SEV1 + "\nTITLE\n", ["incident"])
         (told,) = [one for one in tonight.github.hooks.held if one.event == "issues" and one.action == "opened"]

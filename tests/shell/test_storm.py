@@ -111,15 +111,14 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_pat
 
 @pytest.mark.parametrize(("points", "nth"), DEATHS, ids=[f"{'+'.join(points)}:{nth}" for points, nth in DEATHS])
 def test_b3_a_process_dies_at_each_failpoint(
-    postgres: str, tmp_path: Path, figures: Figures, points: tuple[str, ...], nth: int
+    usual: Place, tmp_path: Path, figures: Figures, points: tuple[str, ...], nth: int
 ) -> None:
     """One after the other, door or worker; then one that is left alone finishes.
 
     The twelfth point, mid_migration, is in test_upgrade.py.
     """
-    place = Place("embedded", postgres)
     deliveries = size(30, 100 * nth if "timer_fired_before_commit" in points and nth > 2 else 200)
-    with storm(deliveries) as told, place.database() as database, ExitStack() as stack:
+    with storm(deliveries) as told, usual.database() as database, ExitStack() as stack:
         told.bad_weather()
         environment = told.environment(DATABASE_URL=database.url)
         port = free_port()
@@ -152,20 +151,19 @@ def test_b3_a_process_dies_at_each_failpoint(
         with worker(environment, tmp_path):
             redelivered(told)
             assert comes(lambda: idle(database), 120), log_of(tmp_path)
-        nothing_lost_nothing_twice(told, database, place)
+        nothing_lost_nothing_twice(told, database, usual)
         figures.record(
             "B3",
-            size=f"{', '.join(points)}: hit {nth}, {deliveries} deliveries; {place.name}",
+            size=f"{', '.join(points)}: hit {nth}, {deliveries} deliveries; {usual.name}",
             measured=f"died; 0 lost, 0 missing, 0 twice of {sum(told.said().values())}, as the oracle",
         )
 
 
 def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
-    postgres: str, tmp_path: Path, figures: Figures
+    usual: Place, tmp_path: Path, figures: Figures
 ) -> None:
     """In the middle of its work, and while GitHub lets it wait."""
-    place = Place("embedded", postgres)
-    with storm(size(30, 400)) as told, place.database() as database:
+    with storm(size(30, 400)) as told, usual.database() as database:
         environment = told.environment(DATABASE_URL=database.url)
         with door(environment, tmp_path, port := free_port()):
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
@@ -190,10 +188,10 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
         told.github.faults.clear()
         with worker(environment, tmp_path):
             assert comes(lambda: idle(database), 120), log_of(tmp_path)
-        nothing_lost_nothing_twice(told, database, place)
+        nothing_lost_nothing_twice(told, database, usual)
         figures.record(
             "B8",
-            size=f"two workers under load, {size(30, 400)} deliveries; {place.name}",
+            size=f"two workers under load, {size(30, 400)} deliveries; {usual.name}",
             measured=f"{once:.1f} s; {twice:.1f} s; 0 lost",
         )
         assert once <= 30
@@ -228,7 +226,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
         assert told.missing(database) == []
         figures.record(
             "B6",
-            size=f"away for {away} s, lease {lease} s; embedded",
+            size=f"away for {away} s, lease {lease} s",
             measured="refused, 0 twice",
         )
 

@@ -1,0 +1,166 @@
+"""`make soak`: run every check of reliability at full size, and write docs/reliability.md from what was measured.
+
+`python -m tools.reliability` prints the page anew from the figures that are there; with `--run` it measures first, at
+full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone, and
+replaces its own part of the page.  `--server` runs what runs on the embedded database on a server of the machine's own
+PostgreSQL.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night; `--lives` says how often it lives,
+so that several computers can share one.
+
+What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core.  What
+does not fit into the hour is named, and counts as not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from tests.figures import FILE, RUN, checks_of
+from tests.figures import Run as Outcome
+from tests.shell import server
+from tests.soak import ON
+from tools.reliability.asked import ASKED
+from tools.reliability.hour import Hour, a_folder, lanes
+from tools.reliability.kept import EMBEDDED, NOT_RUN, ROOT, SERVER, Kept
+from tools.reliability.page import HEAD, PAGE, page, unshown
+
+LONGEST = 3600
+"""Seconds for everything."""
+WHERE = (
+    "tests/shell",
+    "tests/core/test_calendar.py",
+    "tests/core/test_calm.py",
+    "tests/core/test_replay.py",
+    "tests/test_pacing.py",
+)
+
+
+def _checks(test: str) -> tuple[str, ...]:
+    return checks_of(test.partition("::")[2])
+
+
+def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
+    """The tests of these checks, or of all.  Raises CalledProcessError where pytest cannot find them."""
+    words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *WHERE]
+    said = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = [line for line in said.splitlines() if "::test_" in line]
+    return [test for test in found if not only or set(only).intersection(_checks(test))]
+
+
+def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGEST, lives: int | None = None) -> bool:
+    """Run the checks on that database, and write down what came of each.  `how`: quick, full or nightly.
+
+    `lives` of a night; None: as many as there are in a whole one.  False: not all is well.  Raises Absent where there is no
+    such server.
+    """
+    began, cores = (
+        datetime.now(UTC),
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
+    run = f"{began:%Y-%m-%dT%H:%M:%SZ}"
+    name = server.named(server.programs()) if kept is SERVER else ""
+    environment = {**os.environ, FILE: str(kept.file), RUN: run, ON: "server" if name else ""}
+    environment.pop("MUSTER_SOAK", None)
+    if how != "quick":
+        environment["MUSTER_SOAK"] = how
+    if lives is not None:
+        environment["MUSTER_LIVES"] = str(lives)
+    full = how != "quick"
+    took = {
+        line["test"]: line["seconds"]
+        for line in (*EMBEDDED.lines(), *kept.lines())
+        if line.get("full") is full and line.get("outcome", NOT_RUN) != NOT_RUN
+    }
+    tests = collected(environment, only)
+    kept.forget(only)
+    with a_folder() as folder:
+        hour = Hour(environment, folder, None if how == "nightly" else longest)
+        try:
+            for lane in lanes(tests, took, cores or 1):
+                hour.run(lane)
+        finally:
+            ran = {line["test"] for line in kept.lines() if line.get("of") == run}
+            late = [
+                Outcome(_checks(test), test, NOT_RUN, 0.0, full, run[:10], run) for test in tests if test not in ran
+            ]
+            whole = {
+                "run": run,
+                "began": f"{began:%Y-%m-%d %H:%M} UTC",
+                "seconds": round(hour.gone),
+                "cores": cores,
+                "on": name,
+                "size": "full" if full else "quick",
+                "tests": len(tests),
+                "all": not only,
+            }
+            kept.add([*map(asdict, late), whole])
+            for one in late:
+                print(f"not run: {one.test}", file=sys.stderr)
+    return not hour.failed and not late
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--run", action="store_true", help="measure first")
+    parser.add_argument(
+        "--quick", dest="how", action="store_const", const="quick", default="full", help="at the size of `make test`"
+    )
+    parser.add_argument("--server", action="store_true", help="on a server of this machine's own PostgreSQL")
+    parser.add_argument("--nightly", dest="how", action="store_const", const="nightly", help="B9 for a whole night")
+    parser.add_argument("--lives", type=_count, metavar="N", help="with --nightly: how often it lives (20000)")
+    parser.add_argument("only", nargs="*", metavar="CHECK", help="such as B1 or 'Row 12'; all by default")
+    options = parser.parse_args()
+    known = {check for checks in ASKED.values() for check in checks}
+    if options.lives is not None and options.how != "nightly":
+        parser.error("--lives says something of --nightly only")
+    if strange := [one for one in options.only if one not in known]:
+        parser.error(f"{', '.join(strange)}: no such check; there are {', '.join(sorted(known))}")
+    kept = SERVER if options.server else EMBEDDED
+    only = options.only or (["B9"] if options.how == "nightly" else [])
+    began, well = time.monotonic(), True
+    if options.run:
+        # Also SIGINT, which a shell lets those in the background ignore, and what they start with them.
+        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(asked, _interrupted)
+        try:
+            well = measure(kept, options.how, only, lives=options.lives)
+        except server.Absent as reason:
+            parser.error(f"no server to run them on: {reason}")
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            well = False
+    PAGE.write_text(page())
+    print(page().removeprefix(HEAD))
+    lines = kept.lines()
+    there = {check for line in lines for check in line.get("checks", ())} if options.server else known
+    missing = unshown(lines, sorted(there))
+    if missing:
+        print(f"Not shown: {', '.join(missing)}", file=sys.stderr)
+    if options.run:
+        good = well and not (missing and not only)
+        print(
+            f"{time.monotonic() - began:.0f} s, {'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
+        )
+        return int(not good)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What was measured last, on the embedded database and on a server: lines of JSON beside the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The figures of one database, the end of each test, and the runs that they are from."""
+
+    file: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line that was written."""
+        return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+
+    def forget(self, only: Sequence[str]) -> None:
+        """What tells of these checks; everything where nothing is named."""
+        left = [line for line in self.lines() if only and not set(only).intersection(_told_of(line))]
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in left))
+
+    def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        with self.file.open("a") as opened:
+            opened.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+EMBEDDED = Kept(ROOT / "docs" / "reliability.jsonl")
+SERVER = Kept(ROOT / "docs" / "reliability-server.jsonl")
+
+
+def _told_of(line: Mapping[str, Any]) -> Sequence[str]:
+    """The checks that a line is about."""
+    checks: Sequence[str] = line.get("checks") or line.get("check", "").split(", ")
+    return checks

@@ -1,0 +1,112 @@
+"""The page docs/reliability.md, printed from what is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tools.reliability.asked import ASKED
+from tools.reliability.kept import EMBEDDED, NOT_RUN, ROOT, SERVER
+
+PAGE = ROOT / "docs" / "reliability.md"
+
+HEAD = """\
+# Reliability
+
+An incident desk must be the last thing to fail. What Muster promises, how each promise is tested, and the figure that
+was reached. The tests run on the real database and against the pretend GitHub over real HTTP; where a process dies, a
+real process is killed.
+
+| Promise | How it is kept | Checks |
+|---|---|---|
+| What was answered with 202 is not lost | stored and committed before the answer | A8, B1 to B3, F2, F3 |
+| Nothing is said twice | a key and a signed marker for everything that is said; a look before it is tried again | B1 to B5, B7, B9 |
+| A process that was away does no harm | [each attempt has a token and a time](adr/0024-fencing.md) | B6 |
+| Order does not matter | [one fold](adr/0012-one-fold.md) | B1, E1 |
+| GitHub's limits are kept before they are met | [one pace an installation](adr/0020-one-pace-an-installation.md) | C3, C4 |
+| People are woken while GitHub is away | [channels know nothing of GitHub](adr/0021-channels-know-nothing-of-github.md) | C1, C2 |
+| What came past us is found | [two lists of GitHub's are compared](adr/0022-what-came-past-us-is-found.md) | E2 to E4 |
+| Too much is told once | a breaker of our own, far below GitHub's limits | C5 |
+| It says when something is wrong with itself | [an audit every minute](adr/0023-it-watches-itself.md) | G1 to G3 |
+| What was committed is there after a loss of power | every commit waits for the disk | F2, F3 |
+| An upgrade loses nothing, a backup is one moment, a database can move | each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
+
+`make test` runs each check at a quick size, `make soak` at its full size. Below is what the last run of each found; `quick`
+beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the PostgreSQL 18 that
+comes with Muster; where another one is named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
+`make soak ARGS=--server` runs on such a server whatever else runs on the embedded one; that is the last table. Every night
+[a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
+"""
+
+
+def page() -> str:
+    """The page, from the lines that are there."""
+    return "".join([HEAD, "\n", *_embedded(EMBEDDED.lines()), *_on_a_server(SERVER.lines())])
+
+
+def _embedded(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    yield whence(lines, "What follows")
+    for part, checks in ASKED.items():
+        yield f"\n## {part}\n\n| Check | Asked | Reached | Tests | When |\n|---|---|---|---|---|\n"
+        for check, asked in checks.items():
+            yield _row(check, asked, *_cells(check, lines))
+
+
+def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Those that have tests there: the others need no database, or are about the embedded one, or run on both above."""
+    there = {check for line in lines for check in line.get("checks", ())}
+    if not there:
+        return
+    yield f"\n## On a server\n\n{whence(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
+    for check in (check for checks in ASKED.values() for check in checks if check in there):
+        yield _row(check, *_cells(check, lines))
+
+
+def whence(lines: Sequence[Mapping[str, Any]], what: str) -> str:
+    """Whether all of that is from one run, and from which."""
+    tests = [line for line in lines if "outcome" in line]
+    runs = {line["run"]: line for line in lines if "run" in line}
+    of = {line.get("of", "") for line in tests}
+    run = runs.get(of.pop()) if len(of) == 1 else None
+    if run is None or not run["all"]:
+        dates = sorted({line["at"] for line in tests}) or ["never"]
+        since = dates[0] if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
+        return f"{what} is **not from one run**: its parts were measured one by one, {since}.\n"
+    missing = [line["test"].rpartition("::")[2] for line in tests if line["outcome"] == NOT_RUN]
+    rest = (
+        f"{len(missing)} did not fit in and were not run: `{'`, `'.join(missing)}`."
+        if missing
+        else "None was left out."
+    )
+    return (
+        f"{what} is **from one run** of all {run['tests']} tests, at {run['size']} size, on {run['cores']} cores"
+        f"{', by ' + run['on'] if run.get('on') else ''}: {run['began']}, {run['seconds'] / 60:.0f} minutes. {rest}\n"
+    )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """What was reached, how its tests ended, and when."""
+    lines = list(lines)
+    reached = [
+        f"{one['size']}: {one['measured']}" for one in lines if "measured" in one and check in one["check"].split(", ")
+    ]
+    ours = [one for one in lines if check in one.get("checks", ())]
+    ended = Counter(one["outcome"] for one in ours)
+    tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.items())) or NOT_RUN
+    size = "" if all(one["full"] for one in ours) else " (quick)"
+    when = max((one["at"] for one in ours), default="–") + size
+    return "<br>".join(reached) or ("as asked, exactly" if set(ended) == {"passed"} else "–"), tests, when
+
+
+def unshown(lines: Iterable[Mapping[str, Any]], among: Iterable[str]) -> list[str]:
+    """Those of the checks of which the lines have no test that passed, or one that did not."""
+    ended: dict[str, set[str]] = {}
+    for line in lines:
+        for check in line.get("checks", ()):
+            ended.setdefault(check, set()).add(line["outcome"])
+    return [check for check in among if "passed" not in ended.get(check, ()) or ended[check] & {"failed", NOT_RUN}]

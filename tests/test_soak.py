@@ -29,11 +29,11 @@ def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_t
         "a.py::test_b1_b2_both",
     )
     found = lanes([slow, quick, timed, long, both], {long: 400.0, quick: 0.5, slow: 50.0, timed: 60.0}, 2)
-    assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick, slow], 3)]
-    assert lanes([quick], {}, 2) == [Lane("beside", [quick], 3)]
+    assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick, slow], 4)]
+    assert lanes([quick], {}, 2) == [Lane("beside", [quick], 4)]
     new = f"{long}[9]"
-    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 3)], "as others of its name"
-    assert "--numprocesses=3" in found[1].words(Path("x"))
+    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 4)], "as others of its name"
+    assert "--numprocesses=4" in found[1].words(Path("x"))
     assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
     known = {check for checks in ASKED.values() for check in checks}
     assert {check for begin in ALONE for check in checks_of(f"test_{begin}_")} <= known

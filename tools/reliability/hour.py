@@ -50,14 +50,14 @@ class Lane:
 def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
     """First each test that must be alone, then the others on every core, the longest and then the short ones first.
 
-    `took`: seconds last time.  One more than there are cores: some of them wait most of the time.
+    `took`: seconds last time.  Two more than there are cores: many of them wait most of the time.
     """
     alone, beside = list[str](), list[str]()
     for test in tests:
         name = test.partition("::test_")[2]
         (alone if any(name.startswith(f"{begin}_") for begin in ALONE) else beside).append(test)
     beside.sort(key=lambda test: ((seconds := _expected(test, took)) <= _LONG, seconds))
-    return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 1)) if lane.tests]
+    return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 2)) if lane.tests]
 
 
 def _expected(test: str, took: Mapping[str, float]) -> float:

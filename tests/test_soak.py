@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,8 @@ def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_t
     assert lanes([quick], {}, 2) == [Lane("beside", [quick], 4)]
     new = f"{long}[9]"
     assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 4)], "as others of its name"
+    late = {quick: 0.5, slow: math.inf, long: 400.0}
+    assert lanes([quick, slow, long], late, 2) == [Lane("beside", [long, slow, quick], 4)], "what did not fit last time"
     assert "--numprocesses=4" in found[1].words(Path("x"))
     assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
     known = {check for checks in ASKED.values() for check in checks}

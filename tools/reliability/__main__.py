@@ -13,6 +13,7 @@ does not fit into the hour is named, and counts as not run.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -74,9 +75,9 @@ def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGE
         environment["MUSTER_LIVES"] = str(lives)
     full = how != "quick"
     took = {
-        line["test"]: line["seconds"]
+        line["test"]: math.inf if line["outcome"] == NOT_RUN else line["seconds"]
         for line in (*EMBEDDED.lines(), *kept.lines())
-        if line.get("full") is full and line.get("outcome", NOT_RUN) != NOT_RUN
+        if line.get("full") is full and "outcome" in line
     }
     tests = collected(environment, only)
     kept.forget(only)

@@ -50,7 +50,8 @@ class Lane:
 def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
     """First each test that must be alone, then the others on every core, the longest and then the short ones first.
 
-    `took`: seconds last time.  Two more than there are cores: many of them wait most of the time.
+    `took`: seconds last time; endless for what did not fit in, so that it comes early now.  Two more than there are cores:
+    many of them wait most of the time.
     """
     alone, beside = list[str](), list[str]()
     for test in tests:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.commands.postmortem import wanted
-from app.core.effects import Mend, Notice
+from app.core.effects import Effect, Help, Mend, Notice, Reply
 from app.core.events import Role, Said
 from app.core.incident import Incident
 from app.core.standing import stands
@@ -23,6 +23,11 @@ from app.store.database import Db
 from app.worker.desk import Desk
 from app.worker.policies import InForce
 from app.worker.take import advance
+
+_STILL_ASKING = timedelta(minutes=10)
+"""Whoever asked longer ago waits for no answer any more.  Theirs was dropped, for all that GitHub shows: where the issue has
+had enough of our comments, an answer to one person does not wait.
+"""
 
 
 def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = False) -> str:
@@ -62,7 +67,8 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
             spoken.note(db, lane, "comment", comment.id, comment.created_at)
             _already_said(db, lane, comment, marker, force)
         _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
-        _not_worth_saying(db, lane, stored.incident, force, now)
+        asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - _STILL_ASKING]
+        _not_worth_saying(db, lane, stored.incident, force, asked, now)
         messages.told_before(db, lane)
         return stored.incident.id
 
@@ -105,7 +111,18 @@ def _already_done(
         outbox.said(db, lane, "postmortem", pull.url)
 
 
-def _not_worth_saying(db: Db, lane: Lane, incident: Incident, force: InForce, now: datetime) -> None:
+def _not_worth_saying(
+    db: Db, lane: Lane, incident: Incident, force: InForce, asked: Sequence[Happened], now: datetime
+) -> None:
+    """`asked`: what people wrote so long ago that they wait for no answer."""
+    late = {f"{kind}/{one.event.key}" for one in asked for kind in ("reply", "help")}
+    late |= {f"reply/rights/{one.event.by}" for one in asked}
+
+    def worth(effect: Effect) -> bool:
+        if isinstance(effect, Reply | Help):
+            return effect.key not in late
+        return not isinstance(effect, Notice) or (not incident.left and stands(effect, incident, force.told_as))
+
     for order in outbox.undone(db, lane, now):
-        if isinstance(order.effect, Notice) and (incident.left or not stands(order.effect, incident, force.told_as)):
+        if not worth(order.effect):
             outbox.done(db, order, state="moot")

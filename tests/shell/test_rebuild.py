@@ -127,6 +127,17 @@ def it_was_locked_and_unlocked(tonight: Night) -> None:
     tonight.passes(minutes=4)
 
 
+def an_answer_was_not_worth_waiting_for(tonight: Night) -> None:
+    """The issue has had enough of our comments when mona asks what cannot be."""
+    number = opened(tonight)
+    tonight.passes(minutes=50)
+    says(tonight, "mona", number, "/status nonsense")
+    says(tonight, "mona", number, "/ack")
+    says(tonight, "mona", number, "/resolve it came back by itself")
+    says(tonight, "stranger", number, "/resolve")
+    tonight.passes(hours=2)
+
+
 NIGHTS = (
     nobody_answers,
     graded_up_and_down,
@@ -139,6 +150,7 @@ NIGHTS = (
     it_comes_back,
     mona_has_left_the_team,
     it_was_locked_and_unlocked,
+    an_answer_was_not_worth_waiting_for,
 )
 
 

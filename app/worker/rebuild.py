@@ -24,7 +24,7 @@ from app.worker.desk import Desk
 from app.worker.policies import InForce
 from app.worker.take import advance
 
-_STILL_ASKING = timedelta(minutes=10)
+STILL_ASKING = timedelta(minutes=10)
 """Whoever asked longer ago waits for no answer any more.  Theirs was dropped, for all that GitHub shows: where the issue has
 had enough of our comments, an answer to one person does not wait.
 """
@@ -67,7 +67,7 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
             spoken.note(db, lane, "comment", comment.id, comment.created_at)
             _already_said(db, lane, comment, marker, force)
         _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
-        asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - _STILL_ASKING]
+        asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - STILL_ASKING]
         _not_worth_saying(db, lane, stored.incident, force, asked, now)
         messages.told_before(db, lane)
         return stored.incident.id

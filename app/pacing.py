@@ -57,6 +57,17 @@ def rates_of(installation: int, rates: Rates) -> Rates:
 
 
 @dataclass(frozen=True, slots=True)
+class Urgency:
+    """How urgent a call is.  `severity` is that of the incident it is for; None: of no incident (yet).
+
+    `shows`: it says nothing to anybody, but shows how things are, and goes after what is said for incidents as severe.
+    """
+
+    severity: Severity | None = None
+    shows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The hourly budget as GitHub's own headers tell it."""
 
@@ -200,11 +211,11 @@ class MemoryPace:
         self._ledgers: dict[int, Ledger] = {}
         self._lock = threading.Lock()
 
-    def ask(self, installation: int, method: str, severity: Severity | None, now: datetime) -> float:
+    def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
         rates = rates_of(installation, self._rates)
         with self._lock:
             ledger = self._ledgers.get(installation, Ledger())
-            wait = ledger.wait(rates, method, severity, now)
+            wait = ledger.wait(rates, method, urgency.severity, now)
             if wait:
                 return ledger.asks_again(wait, now)
             self._ledgers[installation] = ledger.charged(rates, method, now)

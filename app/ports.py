@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from app.core.events import Role
-from app.core.severity import Severity
-from app.pacing import Budget
+from app.pacing import Budget, Urgency
 
 
 class DeliveryFailed(Exception):
@@ -50,11 +49,8 @@ class Unreached(DeliveryFailed):
 class Pace(Protocol):
     """How fast each installation may call GitHub.  Every method may be called from any thread."""
 
-    def ask(self, installation: int, method: str, severity: Severity | None, now: datetime) -> float:
-        """0: that call may be made now, and is counted.  Else the seconds after which it is worth asking again.
-
-        `severity` is that of the incident it is for; None: of no incident (yet).
-        """
+    def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+        """0: that call may be made now, and is counted.  Else the seconds after which it is worth asking again."""
 
     def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """That call has ended, so that the next one has its turn.  `budget` is what GitHub says is left; None: nothing."""
@@ -227,8 +223,8 @@ class Channel(Protocol):
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 
-    def urgent(self, severity: Severity | None) -> Tracker:
-        """The same repository, asked for an incident of that severity: the most severe goes first."""
+    def urgent(self, urgency: Urgency) -> Tracker:
+        """The same repository, asked with that urgency."""
 
     def guarded(self, guard: Callable[[], None]) -> Tracker:
         """The same, asking `guard` immediately before each write, which does not happen when that raises."""

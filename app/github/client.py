@@ -15,10 +15,9 @@ import certifi
 import httpx
 from prometheus_client import Counter
 
-from app.core.severity import Severity
 from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.github.breaker import Breaker
-from app.pacing import ITSELF, READS, Budget, Line, MemoryPace
+from app.pacing import ITSELF, READS, Budget, Line, MemoryPace, Urgency
 from app.ports import DeliveryFailed, Gone, NotYet, Pace, Unreached
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
@@ -105,7 +104,7 @@ class Client:
         self._pace: Pace = pace or MemoryPace()
         self._wait = wait
         self._line = Line()
-        self.severity: Severity | None = None
+        self.urgency = Urgency()
 
     def close(self) -> None:
         """End the connections that were kept."""
@@ -122,10 +121,10 @@ class Client:
         """The time by our own clock."""
         return self._clock()
 
-    def urgent(self, severity: Severity | None) -> Client:
-        """The same client, calling for an incident of that severity."""
+    def urgent(self, urgency: Urgency) -> Client:
+        """The same client, calling with that urgency."""
         found = copy.copy(self)
-        found.severity = severity
+        found.urgency = urgency
         return found
 
     def call(
@@ -201,7 +200,7 @@ class Client:
                 self._line.leave(installation)
 
     def _ask(self, installation: int, method: str) -> float:
-        return self._pace.ask(installation, method, self.severity, self._clock())
+        return self._pace.ask(installation, method, self.urgency, self._clock())
 
     def _new_token(self, installation: int) -> tuple[str, datetime]:
         if isinstance(self._key, PlainToken):

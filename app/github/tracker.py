@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.core.severity import Severity
 from app.github.client import PAGES, Answer, Client, Moved
+from app.pacing import Urgency
 from app.ports import (
     Annotation,
     Change,
@@ -56,8 +56,8 @@ class GitHubTracker:
     def guarded(self, guard: Callable[[], None]) -> GitHubTracker:
         return replace(self, guard=guard)
 
-    def urgent(self, severity: Severity | None) -> GitHubTracker:
-        return replace(self, client=self.client.urgent(severity))
+    def urgent(self, urgency: Urgency) -> GitHubTracker:
+        return replace(self, client=self.client.urgent(urgency))
 
     def issue(self, number: int) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._call("GET", f"/issues/{number}")

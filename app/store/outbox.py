@@ -21,6 +21,8 @@ from app.store.codec import effect_from, effect_json, kind_of
 from app.store.database import Db
 
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
+SHOWN = tuple(_SLOTS.values())
+"""What shows how things are, rather than to say something: it goes after what is to be said for incidents as severe."""
 
 
 class Overtaken(Exception):
@@ -95,13 +97,13 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
 
 
 def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
-    """What is to be done for that incident, in order, the board last: it shows what the others did."""
+    """What is to be done for that incident, in order: people first, and the board last, which shows what the others did."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
         " CASE WHEN held_until > %s THEN held_until END AS held FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') AND channel = ''"
-        " ORDER BY key = 'show/board', position",
-        (now, lane.repo_id, lane.number),
+        " ORDER BY key = ANY(%s), key = 'show/board', position",
+        (now, lane.repo_id, lane.number, list(SHOWN)),
     ).fetchall()
     return [
         Order(
@@ -186,7 +188,8 @@ def later(
 
 
 def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool = False) -> None:
-    """It counts as no attempt, and what is due in that incident waits with it, in its order.
+    """It counts as no attempt, and what is to be done for that incident waits with it, in its order; but nothing waits for
+    what only shows how things are, which may have given way to all others.
 
     `begun`: of several steps some may have been done, so look first.
     """
@@ -199,11 +202,12 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
         not_before,
         note[:500],
     )
-    db.execute(
-        "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
-        " AND channel = '' AND not_before < %s",
-        (not_before, order.lane.repo_id, order.lane.number, not_before),
-    )
+    if order.key not in SHOWN:
+        db.execute(
+            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
+            " AND channel = '' AND not_before < %s",
+            (not_before, order.lane.repo_id, order.lane.number, not_before),
+        )
 
 
 def dead(db: Db, order: Order, note: str) -> None:

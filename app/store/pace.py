@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.severity import Severity
-from app.pacing import FREE, READS, Budget, Ledger, Rates, rates_of
+from app.pacing import FREE, READS, Budget, Ledger, Rates, Urgency, rates_of
 from app.ports import Lane
 from app.store.database import Database, Db, Row
+from app.store.outbox import SHOWN
 
 _OVERDUE = timedelta(minutes=2)
 """An order that nobody got to for so long holds up no other one: its incident may be stuck for reasons of its own."""
@@ -18,8 +19,6 @@ _SOON = 2
 """A more severe order goes first if it is due within so many turns."""
 _MOST = 30
 """How many of them are counted."""
-_EDITED = ("show/board", "show/digest")
-"""What is edited rather than said: it goes after what is to be said on an incident as severe."""
 _LOCKED = "SELECT * FROM pace WHERE installation = %s FOR UPDATE"
 _HURRIED = "SELECT set_config('synchronous_commit', 'off', true), * FROM pace WHERE installation = %s FOR UPDATE"
 _LONG = 3.0
@@ -30,7 +29,7 @@ class DatabasePace:
     """Implements `app.ports.Pace`: whoever asks holds the ledger of that installation while it is read and written.
 
     Where writes are spaced, a write gives way to what is worse and waits in the outbox of the same installation: orders of
-    more severe incidents, and for an edit whatever is to be said on others as severe as its own.
+    more severe incidents, and for what only shows how things are whatever is to be said for incidents as severe as its own.
     """
 
     def __init__(self, database: Database, rates: Rates = FREE) -> None:
@@ -38,15 +37,15 @@ class DatabasePace:
         self._rates = rates
         self._told: dict[int, Budget] = {}
 
-    def ask(self, installation: int, method: str, severity: Severity | None, now: datetime) -> float:
+    def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
         rates = rates_of(installation, self._rates)
-        if rates == FREE and self._nothing_forbids(installation, method, severity, now):
+        if rates == FREE and self._nothing_forbids(installation, method, urgency.severity, now):
             return 0.0
         with self._database.transaction() as db:
             ledger = _ledger(db, installation, hurried=True)
-            wait = ledger.wait(rates, method, severity, now)
+            wait = ledger.wait(rates, method, urgency.severity, now)
             if not wait and method not in READS and rates.spacing:
-                wait = rates.spacing * _ahead(db, installation, method, severity, now, rates.spacing)
+                wait = rates.spacing * _ahead(db, installation, urgency, now, rates.spacing)
             if not wait:
                 _keep(db, installation, ledger.charged(rates, method, now))
             elif wait > _LONG:
@@ -140,17 +139,17 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
     left_alone = list(resting)
     rows = db.execute(
         "SELECT repo_id, number FROM (SELECT o.repo_id, o.number, i.severity, min(o.position) AS position,"
-        " bool_and(o.key = ANY(%s)) AS edited, row_number() OVER"
+        " bool_and(o.key = ANY(%s)) AS shown, row_number() OVER"
         " (PARTITION BY r.installation ORDER BY i.severity, bool_and(o.key = ANY(%s)), min(o.position)) AS place"
         " FROM outbox o LEFT JOIN repository r USING (repo_id) LEFT JOIN incident i USING (repo_id, number)"
         " WHERE o.state IN ('waiting', 'trying') AND o.channel = '' AND o.not_before <= %s"
         " AND (o.held_until IS NULL OR o.held_until <= %s)"
         " AND (o.repo_id, o.number) NOT IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
         " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
-        " WHERE place <= %s ORDER BY severity, edited, position LIMIT 500",
+        " WHERE place <= %s ORDER BY severity, shown, position LIMIT 500",
         (
-            list(_EDITED),
-            list(_EDITED),
+            list(SHOWN),
+            list(SHOWN),
             now,
             now,
             [lane.repo_id for lane in left_alone],
@@ -205,10 +204,10 @@ def _keep(db: Db, installation: int, ledger: Ledger) -> None:
     )
 
 
-def _ahead(db: Db, installation: int, method: str, severity: Severity | None, now: datetime, spacing: float) -> int:
+def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: float) -> int:
     """How many orders of that installation go before that write in the next turns."""
-    edit = method == "PATCH"
-    if severity is Severity.SEV1 and not edit:
+    severity, shows = urgency.severity, urgency.shows
+    if severity is Severity.SEV1 and not shows:
         return 0
     row = db.execute(
         "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
@@ -220,9 +219,9 @@ def _ahead(db: Db, installation: int, method: str, severity: Severity | None, no
             now - _OVERDUE,
             now + timedelta(seconds=_SOON * spacing),
             int(severity or max(Severity) + 1),
-            edit,
+            shows,
             None if severity is None else int(severity),
-            list(_EDITED),
+            list(SHOWN),
             _MOST,
         ),
     ).fetchone()

@@ -54,15 +54,23 @@ def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
             outbox.put(db, lane, (ShowBoard(),), now)
 
 
-def sets(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
-    """These labels are about to be set.  Raises Held where the same were put back several times in a minute (M29)."""
-    now, which = desk.clock(), crc32("\n".join(sorted(labels)).encode())
-    with desk.database.transaction() as db:
-        until = calm.labels_at(spoken.labels(db, lane, which, now - calm.MINUTE), now)
-        if until <= now:
-            spoken.note(db, lane, "labels", which, now)
+def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
+    """Raises Held where these labels were put back several times in a minute (M29)."""
+    now = desk.clock()
+    with desk.database.look() as db:
+        until = calm.labels_at(spoken.labels(db, lane, _digest(labels), now - calm.MINUTE), now)
     if until > now:
         raise Held(until)
+
+
+def has_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
+    """These labels were set, or found to be set."""
+    with desk.database.transaction() as db:
+        spoken.note(db, lane, "labels", _digest(labels), desk.clock())
+
+
+def _digest(labels: frozenset[str]) -> int:
+    return crc32("\n".join(sorted(labels)).encode())
 
 
 def put_off(desk: Desk, orders: Sequence[Order], held: Held) -> None:

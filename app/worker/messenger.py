@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge
 from app.core.effects import Undelivered
 from app.core.policy import Channel
 from app.core.standing import stands
+from app.pacing import Urgency
 from app.ports import DeliveryFailed
 from app.store import incidents, messages, outbox
 from app.store.messages import Sending, Sink
@@ -143,7 +144,7 @@ def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
         return None
     if not stands(sending.notice, stored.incident, frozenset()):
         return None
-    tracker = desk.tracker(repository).urgent(stored.incident.severity)
+    tracker = desk.tracker(repository).urgent(Urgency(stored.incident.severity))
     strangers.let_through(desk, tracker, sending.lane, stored.incident, sending.notice.key)
     return desk.policies.at_hand(desk.database, repository).channels.get(sending.channel)
 

@@ -33,6 +33,7 @@ from app.github import memory
 from app.github.history import event_links, pull_events
 from app.github.inbound import Happened
 from app.github.tracker import labels_of, moment
+from app.pacing import Urgency
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
@@ -169,7 +170,9 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
                 outbox.done(db, order, state="moot")
             return True
         fence = Fence(desk, db, orders)
-    orders, tracker = fence.orders, desk.tracker(place.repository).urgent(stored.incident.severity).guarded(fence.check)
+    shows = all(order.key in outbox.SHOWN for order in orders)
+    urgent = desk.tracker(place.repository).urgent(Urgency(stored.incident.severity, shows))
+    orders, tracker = fence.orders, urgent.guarded(fence.check)
     policy = rules(place.force.policy, stored.incident)
     work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, place.force.told_as)
     desk.failpoints.reach("before_post")
@@ -252,7 +255,7 @@ def _reply(work: _Work, order: Order) -> str:
 
 def _set_labels(work: _Work, order: Order) -> str:
     assert isinstance(order.effect, SetLabels)
-    held.sets(work.desk, work.lane, order.effect.labels)
+    held.may_set(work.desk, work.lane, order.effect.labels)
     with work.desk.database.look() as db:
         carried, doubted = incidents.labels(db, work.lane)
     known_at = None
@@ -266,6 +269,7 @@ def _set_labels(work: _Work, order: Order) -> str:
             break
         carried, known_at = shown.labels, shown.at
     if known_at is not None:
+        held.has_set(work.desk, work.lane, order.effect.labels)
         with work.desk.database.single() as db:
             # What GitHub tells of our own change, in the same second, is older than what we know.
             incidents.saw_labels(db, work.lane, carried, known_at + timedelta(seconds=1))

@@ -19,6 +19,7 @@ from app.core.policy import ON_CALL, Policy
 from app.core.replay import order, replay
 from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
+from app.pacing import Urgency
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
 from app.store import inbox, incidents, outbox, strangers
 from app.store.database import Db
@@ -63,7 +64,7 @@ def take(desk: Desk, lane: Lane) -> bool:
         return True
     if found := proposals(lane, waiting):
         return answer(desk, repository, found, now)
-    tracker = desk.tracker(repository).urgent(known.incident.severity if known else None)
+    tracker = desk.tracker(repository).urgent(Urgency(known.incident.severity if known else None))
     force = desk.policies.of(desk.database, tracker, repository, now)
     readings = list(_read(desk, tracker, repository, waiting, force.policy, now))
     try:

@@ -18,12 +18,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 import app
-from app.core.effects import Reply
+from app.core.effects import Reply, SetLabels, ShowBoard
 from app.core.severity import Severity
 from app.github.auth import AppKey
 from app.github.client import Client
 from app.house import House, furnished
-from app.pacing import GITHUB, MemoryPace
+from app.pacing import GITHUB, MemoryPace, Urgency
 from app.ports import DeliveryFailed, Lane, NotYet, Repository
 from app.sandbox import Limits, PretendGitHub
 from app.sandbox.world import Repository as Shop
@@ -169,7 +169,7 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         assert tonight.shop.installation is not None
         pace = DatabasePace(tonight.database, GITHUB)
         for _ in range(400):
-            assert pace.ask(tonight.installation, "POST", Severity.SEV2, tonight.clock()) == 0
+            assert pace.ask(tonight.installation, "POST", Urgency(Severity.SEV2), tonight.clock()) == 0
             pace.ended(tonight.installation, "POST", None, tonight.clock())
             tonight.clock.at += timedelta(seconds=1)
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5)
@@ -356,6 +356,68 @@ def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
     assert [int(call.path.split("/")[-2]) for call in calls] == [lesser, *worst * 2, *[lesser] * 4]
 
 
+def test_a_board_that_gives_way_holds_up_no_comment_of_its_incident(tonight: Night) -> None:
+    """GitHub is back: what is to be said here comes in three seconds, and the board lets ten others speak meanwhile."""
+    like = opened(tonight)
+    for _ in range(10):
+        pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
+    number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
+    lane, soon = Lane(tonight.shop.id, number), tonight.clock() + timedelta(seconds=3)
+    with tonight.database.transaction() as db:
+        incidents.posted_board(db, lane, 1, "")
+        outbox.put(db, lane, [ShowBoard()], tonight.clock())
+        (reply, _) = outbox.undone(db, lane, tonight.clock())
+        outbox.later(db, reply, soon, "GitHub was away", uncertain=False)
+    with another_process(tonight) as built:
+        perform(built.desk, lane)
+        with tonight.database.transaction() as db:
+            said, board = outbox.undone(db, lane, soon)
+        assert (said.due, board.due) == (True, False)
+        tonight.clock.at = soon
+        perform(built.desk, lane)
+    assert [comment.body.splitlines()[0] for comment in tonight.shop.issue(number).comments] == ["@mona No. 0"]
+
+
+def test_what_is_to_be_said_goes_before_labels_of_the_same_severity(tonight: Night) -> None:
+    """The labels of one incident are the oldest order of all, and wait until everybody has been spoken to."""
+    like = opened(tonight)
+    first = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
+    effects = SetLabels(labels=frozenset({"sev1"})), Reply(key="reply/0", to="mona", text="No. 0")
+    with tonight.database.transaction() as db:
+        outbox.put(db, Lane(tonight.shop.id, first), effects, tonight.clock())
+    others = [pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1) for _ in range(4)]
+    mark = tonight.github.mark()
+    with another_process(tonight) as built:
+        while undone(tonight.database):
+            beat(built)
+            tonight.clock.at += timedelta(seconds=1)
+    calls = [call.path.split("/")[-2:] for call in tonight.github.calls_since(mark) if call.method != "GET"]
+    said = [int(number) for number, what in calls if what == "comments"]
+    assert sorted(said) == [first, *others]
+    assert calls[-1] == [str(first), "labels"]
+
+
+def test_labels_that_wait_for_their_turn_are_no_quarrel_about_labels(tonight: Night) -> None:
+    """Ten times in a row somebody else is faster; then the labels are set at once, for they have not been set once before."""
+    like = opened(tonight)
+    number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
+    lane = Lane(tonight.shop.id, number)
+    with tonight.database.transaction() as db:
+        outbox.put(db, lane, [SetLabels(labels=frozenset({"sev1"}))], tonight.clock())
+    built = furnished(replace(tonight.built.settings, paced=True), tonight.database, tonight.clock, wait=lambda _: None)
+    faster = built.client.urgent(Urgency(Severity.SEV1))
+    try:
+        for _ in range(10):
+            asks(faster, tonight.installation, "/repos/octo/shop/issues", "POST")
+            perform(built.desk, lane)
+            assert not tonight.labels(number)
+            tonight.clock.at += timedelta(seconds=1)
+        perform(built.desk, lane)
+    finally:
+        built.client.close()
+    assert tonight.labels(number) == {"sev1"}
+
+
 def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
     """A sev1 whose wake-up stumbles again and again: for two minutes the others give way, then they go on."""
     like = opened(tonight)
@@ -363,7 +425,7 @@ def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
     pace = DatabasePace(tonight.database, GITHUB)
     began = tonight.clock()
     asked = [
-        pace.ask(tonight.installation, "PATCH", Severity.SEV2, began + timedelta(seconds=seconds))
+        pace.ask(tonight.installation, "POST", Urgency(Severity.SEV2), began + timedelta(seconds=seconds))
         for seconds in (0, 60, 119, 120)
     ]
     assert asked == [1, 1, 1, 0]
@@ -501,12 +563,12 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
     def goes_on() -> None:
         with stopped.transaction() as db:
             db.execute("SELECT * FROM pace FOR UPDATE")
-            assert pace.ask(1, "GET", None, now) == quiet  # waits for the lock, and has it
+            assert pace.ask(1, "GET", Urgency(), now) == quiet  # waits for the lock, and has it
             db.execute("DELETE FROM pace")
 
     try:
         with pytest.raises(psycopg.Error):
             goes_on()
-        assert pace.ask(1, "GET", None, now) == quiet
+        assert pace.ask(1, "GET", Urgency(), now) == quiet
     finally:
         stopped.close()

@@ -209,7 +209,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
             told.github.hooks.release(told.deliveries)
             redelivered(told)
-        with worker(environment, tmp_path, lease=lease, at="before_post:2", end="stop") as first:
+        with worker(environment, tmp_path, lease=lease, at="before_post", end="stop") as first:
             assert comes(lambda: stopped(first)), log_of(tmp_path)
             assert sum(told.said().values()) == 0
             stood = time.monotonic()

@@ -25,6 +25,7 @@ from app.core.effects import ShowBoard
 from app.core.labels import managed, wanted
 from app.core.policy import Policy
 from app.core.replay import replay
+from app.core.severity import Severity
 from app.failpoint import Failpoints
 from app.policy_file import DEFAULT, read, shipped
 from app.ports import Lane
@@ -47,7 +48,6 @@ GAPS = (
     "after_mark",
 )
 WORDS = ("/ack", "/update We look.", "/mitigate", "/resolve", "/escalate", "/help", "/sev 2", "Just a remark.")
-SEVERITIES = ("SEV1", "SEV2", "SEV3")
 POLICIES = {
     "as it was": POLICY,
     "in a hurry": POLICY + "severities: {sev1: {acknowledge: 4m, resolve: 2h}}\n",
@@ -95,6 +95,8 @@ class Machine(RuleBasedStateMachine):
         self.forged: dict[int, str] = {}
         self.sound: str | None = POLICY
         """The newest policy that can be obeyed."""
+        self.reported = Severity.SEV1
+        """What the report says, as it was edited last."""
         self.move_in()
         self.number = self.night.github.person("stranger").opens(self.night.shop, "Down", SEV1, ["incident"])
 
@@ -165,9 +167,10 @@ class Machine(RuleBasedStateMachine):
     def labels(self, label: str) -> None:
         self.acts("ada").labels(self.night.shop, self.number, label)
 
-    @rule(severity=st.sampled_from(SEVERITIES))
-    def edits_the_report(self, severity: str) -> None:
-        text = SEV1.replace("SEV1", severity)
+    @rule(severity=st.sampled_from((Severity.SEV1, Severity.SEV2, Severity.SEV3)))
+    def edits_the_report(self, severity: Severity) -> None:
+        self.reported = severity
+        text = SEV1.replace("SEV1", severity.name)
         self.acts("stranger").edits_issue(self.night.shop, self.number, body=text)
 
     @rule(which=st.sampled_from(sorted(POLICIES)))
@@ -353,6 +356,8 @@ class Machine(RuleBasedStateMachine):
 
     def as_github_shows_it(self, stored: Stored, policy: Policy) -> None:
         night, own = self.night, managed(policy.labels)
+        reported = stored.incident.report.severity
+        assert reported is self.reported, f"an older report: {reported!r} instead of {self.reported!r}"
         carried, should = night.labels(self.number) & own, wanted(stored.incident, policy)
         assert carried == should, f"labels: {sorted(carried)} instead of {sorted(should)}"
         changed = [each for each, text in self.forged.items() if night.shop.comments[each][1].body != text]

@@ -68,6 +68,13 @@ def test_the_page_says_whether_it_is_from_one_run() -> None:
     assert "1 did not fit in and were not run: `test_e2_y`" in whence([one, late, {**run, "all": True}], "It")
     assert "It is **not from one run**" in whence([one, {**run, "all": False}], "It")
     assert "not from one run" in whence([one, {**late, "of": "another"}, {**run, "all": True}], "It")
+    again = {**run, "run": "again", "began": "2026-03-14 11:00 UTC", "all": False}
+    anew = whence(
+        [one, {**late, "outcome": "passed", "checks": ["E2"], "of": "again"}, {**run, "all": True}, again], "It"
+    )
+    assert "09:00 UTC, 50 minutes. Measured again, each by itself: E2 (2026-03-14 11:00 UTC)." in anew
+    before = {**again, "began": "2026-03-13 11:00 UTC"}
+    assert "not from one run" in whence([one, {**late, "of": "again"}, {**run, "all": True}, before], "It")
     assert "from 2026-03-13 to 2026-03-14" in whence([one, {**one, "of": "", "at": "2026-03-13"}], "It")
 
 

@@ -64,25 +64,29 @@ def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def whence(lines: Sequence[Mapping[str, Any]], what: str) -> str:
-    """Whether all of that is from one run, and from which."""
+    """Whether all of that is from one run, and from which; and what was measured by itself afterwards."""
     tests = [line for line in lines if "outcome" in line]
     runs = {line["run"]: line for line in lines if "run" in line}
-    of = {line.get("of", "") for line in tests}
-    run = runs.get(of.pop()) if len(of) == 1 else None
-    if run is None or not run["all"]:
+    known = [runs.get(line.get("of", "")) for line in tests]
+    run = max((one for one in known if one is not None and one["all"]), key=lambda one: one["began"], default=None)
+    if run is None or any(one is None or one["began"] < run["began"] for one in known):
         dates = sorted({line["at"] for line in tests}) or ["never"]
         since = dates[0] if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
         return f"{what} is **not from one run**: its parts were measured one by one, {since}.\n"
     missing = [line["test"].rpartition("::")[2] for line in tests if line["outcome"] == NOT_RUN]
-    rest = (
-        f"{len(missing)} did not fit in and were not run: `{'`, `'.join(missing)}`."
-        if missing
-        else "None was left out."
-    )
+    left_out = f"{len(missing)} did not fit in and were not run: `{'`, `'.join(missing)}`." if missing else ""
+    rest = " ".join(filter(None, (left_out, _afterwards(tests, runs, run)))) or "None was left out."
     return (
         f"{what} is **from one run** of all {run['tests']} tests, at {run['size']} size, on {run['cores']} cores"
         f"{', by ' + run['on'] if run.get('on') else ''}: {run['began']}, {run['seconds'] / 60:.0f} minutes. {rest}\n"
     )
+
+
+def _afterwards(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """Which checks were measured by themselves after that run, and when."""
+    when = {check: runs[line["of"]]["began"] for line in tests if line["of"] != run["run"] for check in line["checks"]}
+    those = ", ".join(f"{check} ({began})" for check, began in sorted(when.items()))
+    return f"Measured again, each by itself: {those}." if those else ""
 
 
 def _row(*cells: str) -> str:

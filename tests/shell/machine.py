@@ -56,6 +56,7 @@ POLICIES = {
     "not YAML at all": "people: [\n",
     "none": None,
 }
+FAULTY = ("a fault in it", "not YAML at all")
 ANSWERS = ("reply/", "help/", "board", "digest/")
 """How the keys begin of what asks nobody to act."""
 SILENT = ("react/", "assign/", "postmortem", "show/")
@@ -93,8 +94,9 @@ class Machine(RuleBasedStateMachine):
         self.edited = self.skewed = False
         self.seed = 0
         self.forged: dict[int, str] = {}
-        self.sound: str | None = POLICY
-        """The newest policy that can be obeyed."""
+        self.file: str | None = POLICY
+        self.sound: set[str | None] = {None, POLICY}
+        """The policies that could be obeyed, at one time or another."""
         self.reported = Severity.SEV1
         """What the report says, as it was edited last."""
         self.move_in()
@@ -179,8 +181,9 @@ class Machine(RuleBasedStateMachine):
         text = POLICIES[which]
         self.edited = True
         self.acts("ada").pushes(self.night.shop, ".github/incidents.yml", text)
-        if which not in ("a fault in it", "not YAML at all"):
-            self.sound = text
+        self.file = text
+        if which not in FAULTY:
+            self.sound.add(text)
 
     @rule(
         who=st.sampled_from(("mona", "stranger")), nth=st.integers(0, 5), word=st.sampled_from(("", "/ack", "/resolve"))
@@ -329,10 +332,19 @@ class Machine(RuleBasedStateMachine):
 
     def judge(self) -> None:
         stored = self.nothing_lost_nothing_twice()
-        policy = read(self.sound) if self.sound is not None else shipped(DEFAULT)
+        policy = self.obeyed()
         self.as_github_shows_it(stored, policy)
         if not self.edited:
             self.one_fold(stored, policy)
+
+    def obeyed(self) -> Policy:
+        """The file as it is; where it has a fault, the last one without that anybody came to read."""
+        text = self.file
+        if text not in self.sound:
+            with self.night.database.transaction() as db:
+                text = policies.kept(db, Place.repository(self.night.shop.id)).text
+            assert text in self.sound, f"a policy that nobody may obey: {text}"
+        return read(text) if text is not None else shipped(DEFAULT)
 
     def nothing_lost_nothing_twice(self) -> Stored:
         said = Counter(key for one in self.ours() for key in self.keys(one))

@@ -16,7 +16,7 @@ from tests.soak import size
 from tools.reliability.asked import ASKED
 from tools.reliability.hour import ALONE, Hour, Lane, lanes
 from tools.reliability.kept import Kept
-from tools.reliability.page import unshown, whence
+from tools.reliability.page import before, unshown, whence
 
 RUN = "2026-03-14T09:00:00Z"
 
@@ -82,11 +82,19 @@ def test_what_is_measured_anew_replaces_its_own_part(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "figures.jsonl")
     assert kept.lines() == []
     one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed"}
-    both = {"checks": ["B1", "B2"], "test": "a.py::test_b1_b2_y", "outcome": "failed"}
-    kept.add([{"check": "B1, B2", "measured": "12 s"}, one, both, {"run": RUN}])
+    both = {"checks": ["B1", "B2"], "test": "a.py::test_b1_b2_y", "outcome": "failed", "full": True, "at": "then"}
+    figure = {"check": "B1, B2", "size": "many", "measured": "12 s"}
+    kept.add([figure, one, both, {"run": RUN}])
     assert unshown(kept.lines(), ["B1", "E1", "E2"]) == ["B1", "E2"]
     kept.forget(["B2"])
-    assert kept.lines() == [one, {"run": RUN}]
+    first = [{"once": figure}, one, {"once": both}, {"run": RUN}]
+    assert kept.lines() == first, "what the whole run had given stays to be seen"
+    anew = {**both, "outcome": "passed"}
+    kept.add([anew])
+    assert unshown(kept.lines(), ["B1", "E1"]) == []
+    assert "| B1 | many: 12 s | 1 failed | then |" in "".join(before(kept.lines()))
+    kept.forget(["B1"])
+    assert kept.lines() == first, "and it alone"
     kept.forget([])
     assert kept.lines() == []
 

@@ -23,8 +23,16 @@ class Kept:
         return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
 
     def forget(self, only: Sequence[str]) -> None:
-        """What tells of these checks; everything where nothing is named."""
-        left = [line for line in self.lines() if only and not set(only).intersection(_told_of(line))]
+        """What tells of these checks, but for what was told of them at `once`; everything where nothing is named."""
+        lines = self.lines() if only else []
+        again = {check for line in lines if "once" in line for check in _told_of(line["once"])}
+        left = []
+        for line in lines:
+            checks = set(only).intersection(_told_of(line))
+            if not checks:
+                left.append(line)
+            elif not checks & again:
+                left.append({"once": line})
         self.file.write_text("".join(json.dumps(line) + "\n" for line in left))
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -42,7 +42,7 @@ comes with Muster; where another one is named, it was a server of the machine's 
 
 def page() -> str:
     """The page, from the lines that are there."""
-    return "".join([HEAD, "\n", *_embedded(EMBEDDED.lines()), *_on_a_server(SERVER.lines())])
+    return "".join([HEAD, "\n", *_embedded(EMBEDDED.lines()), *before(EMBEDDED.lines()), *_on_a_server(SERVER.lines())])
 
 
 def _embedded(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -51,6 +51,18 @@ def _embedded(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         yield f"\n## {part}\n\n| Check | Asked | Reached | Tests | When |\n|---|---|---|---|---|\n"
         for check, asked in checks.items():
             yield _row(check, asked, *_cells(check, lines))
+
+
+def before(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """What the checks that were measured again had given at first: the better figure is not the only one."""
+    once = [line["once"] for line in lines if "once" in line]
+    if not once:
+        return
+    yield "\n## Measured again\n\nWhat the checks that were measured again had given at first, in place of what is above.\n\n"
+    yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
+    there = {check for line in once for check in line.get("checks", ())}
+    for check in (check for checks in ASKED.values() for check in checks if check in there):
+        yield _row(check, *_cells(check, once))
 
 
 def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -86,7 +98,8 @@ def _afterwards(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run
     """Which checks were measured by themselves after that run, and when."""
     when = {check: runs[line["of"]]["began"] for line in tests if line["of"] != run["run"] for check in line["checks"]}
     those = ", ".join(f"{check} ({began})" for check, began in sorted(when.items()))
-    return f"Measured again, each by itself: {those}." if those else ""
+    given = "What that run had given for them is [further down](#measured-again)."
+    return f"Measured again, each by itself: {those}. {given}" if those else ""
 
 
 def _row(*cells: str) -> str:

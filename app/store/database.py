@@ -36,6 +36,41 @@ class _Belief:
         return time.monotonic() - self._worked.get(connection, -_BELIEVED) >= _BELIEVED
 
 
+class _Pool(ConnectionPool[Db]):
+    """Asks a connection whether it works only where it has not worked a moment ago.
+
+    Not by `reset`: for that the pool hands each connection to another thread, which costs more than most statements.
+    """
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._belief = _Belief()
+        super().__init__(url, check=self._ask, **settings)
+
+    def putconn(self, conn: Db) -> None:
+        self._belief.worked(conn)
+        super().putconn(conn)
+
+    def _ask(self, connection: Db) -> None:
+        if self._belief.doubts(connection):
+            self.check_connection(connection)
+
+
+class _AsyncPool(AsyncConnectionPool[AsyncConnection]):
+    """The same for an event loop."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._belief = _Belief()
+        super().__init__(url, check=self._ask, **settings)
+
+    async def putconn(self, conn: AsyncConnection) -> None:
+        self._belief.worked(conn)
+        await super().putconn(conn)
+
+    async def _ask(self, connection: AsyncConnection) -> None:
+        if self._belief.doubts(connection):
+            await self.check_connection(connection)
+
+
 class Database:
     """A pool of connections to one PostgreSQL (14 or newer).
 
@@ -46,8 +81,7 @@ class Database:
     def __init__(self, url: str, *, size: int = 12, patience: float = 8, silence: float = 10) -> None:
         self.url = url
         self._patience = patience
-        self._belief = _Belief()
-        self.pool: ConnectionPool[Db] = ConnectionPool(
+        self.pool = _Pool(
             url,
             min_size=1,
             max_size=size,
@@ -60,8 +94,6 @@ class Database:
                 "options": "-c timezone=UTC -c lock_timeout=8s"
                 f" -c idle_in_transaction_session_timeout={silence * 1000:.0f}",
             },
-            check=self._check,
-            reset=self._belief.worked,
         )
 
     def open(self) -> Database:
@@ -76,14 +108,10 @@ class Database:
     def close(self) -> None:
         self.pool.close()
 
-    def _check(self, connection: Db) -> None:
-        if self._belief.doubts(connection):
-            ConnectionPool.check_connection(connection)
-
     @contextmanager
     def transaction(self) -> Iterator[Db]:
         """One transaction: committed at the end of the block, rolled back when an exception leaves it."""
-        with self.pool.connection() as connection, connection.transaction():
+        with self.look() as connection, connection.transaction():
             yield connection
 
     @contextmanager
@@ -99,21 +127,11 @@ class Database:
 
 def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
     """Connections for an event loop, where each statement stands for itself.  To be opened, and closed, by who asks."""
-    belief = _Belief()
 
     async def configure(connection: AsyncConnection) -> None:
         await connection.set_autocommit(True)
 
-    async def worked(connection: AsyncConnection) -> None:
-        belief.worked(connection)
-
-    async def check(connection: AsyncConnection) -> None:
-        if belief.doubts(connection):
-            await AsyncConnectionPool.check_connection(connection)
-
-    return AsyncConnectionPool(
-        url, min_size=1, max_size=size, open=False, configure=configure, check=check, reset=worked
-    )
+    return _AsyncPool(url, min_size=1, max_size=size, open=False, configure=configure)
 
 
 @cache

@@ -55,24 +55,6 @@ def _trusted() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-class _Kept(httpx.BaseTransport):
-    """One pool of connections for every client: githubkit opens and closes a client for each call."""
-
-    def __init__(self) -> None:
-        self._inner = httpx.HTTPTransport(
-            verify=_trusted(), retries=0, limits=httpx.Limits(max_keepalive_connections=20)
-        )
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self._inner.handle_request(request)
-
-    def close(self) -> None:
-        """The pool outlives the client."""
-
-    def end(self) -> None:
-        self._inner.close()
-
-
 class Client:
     """GitHub's API as this App sees it, or as whoever a plain token stands for.
 
@@ -92,14 +74,12 @@ class Client:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         # It takes longer to load than all else together: who makes no call does without, and no call waits for it.
-        import githubkit  # noqa: F401, PLC0415
+        from app.github.kit import Kit  # noqa: PLC0415
 
-        self._api_url = api_url.rstrip("/")
         self._key = key
         self._clock = clock
-        wire = transport or _Kept()
-        self._pool = wire if isinstance(wire, _Kept) else None
-        self._transport = Breaker(wire, clock)
+        wire = transport or httpx.HTTPTransport(verify=_trusted(), limits=httpx.Limits(max_keepalive_connections=20))
+        self._kit = Kit(api_url.rstrip("/"), Breaker(wire, clock), _TIMEOUT)
         self._tokens = InstallationTokens(self._new_token)
         self._pace: Pace = pace or MemoryPace()
         self._wait = wait
@@ -108,8 +88,7 @@ class Client:
 
     def close(self) -> None:
         """End the connections that were kept."""
-        if self._pool is not None:
-            self._pool.end()
+        self._kit.close()
 
     @property
     def app_id(self) -> int:
@@ -219,23 +198,11 @@ class Client:
         params: Mapping[str, str | int] | None,
         etag: str,
     ) -> Answer:
-        from githubkit import GitHub, TokenAuthStrategy  # noqa: PLC0415
         from githubkit.exception import RequestError, RequestFailed, RequestTimeout  # noqa: PLC0415
 
-        github = GitHub(
-            TokenAuthStrategy(token),
-            base_url=self._api_url,
-            transport=self._transport,
-            timeout=_TIMEOUT,
-            http_cache=False,
-            auto_retry=False,
-            follow_redirects=False,
-            user_agent="muster",
-        )
-        headers = {"If-None-Match": etag} if etag else None
         budget: Budget | None = None
         try:
-            response = github.request(method, path, json=json, params=params, headers=headers)
+            response = self._kit.ask(token, method, path, json=json, params=params, etag=etag)
             budget = _budget(response.headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()

@@ -114,6 +114,8 @@ class Auth:
         if scheme.lower() not in ("bearer", "token") or not credentials:
             raise Declined(401, "Bad credentials")
         if credentials.count(".") == 2:
+            if scheme.lower() != "bearer":  # documentation of the REST API, authenticating
+                raise Declined(401, "Bad credentials")
             self._check_jwt(credentials)
             return Caller(f"app {self._app.slug}", is_app=True)
         if credentials in self._personal:

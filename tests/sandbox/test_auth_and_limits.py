@@ -15,7 +15,7 @@ from app.sandbox import AppRegistration, Limits, PretendGitHub
 from app.sandbox.people import Person
 from app.sandbox.world import Repository
 
-from .conftest import PLAIN, HandClock, as_app, new_token, with_token
+from .conftest import PLAIN, HandClock, app_jwt, as_app, new_token, with_token
 
 NOW = int(datetime(2026, 3, 14, 9, 0, tzinfo=UTC).timestamp())
 
@@ -43,6 +43,14 @@ def test_a_jwt_of_another_key_is_refused(github: PretendGitHub) -> None:
     text = jwt.encode({"iat": NOW, "exp": NOW + 60, "iss": "1001"}, stranger.private_key_pem, "RS256")
     answer = httpx.get(
         f"{github.api_url}/app", headers={"Authorization": f"Bearer {text}"}, trust_env=False, verify=PLAIN
+    )
+    assert answer.status_code == 401
+
+
+def test_a_jwt_is_refused_as_a_plain_token(github: PretendGitHub) -> None:
+    """Whereas an installation's token is taken either way."""
+    answer = httpx.get(
+        f"{github.api_url}/app", headers={"Authorization": f"token {app_jwt(github)}"}, trust_env=False, verify=PLAIN
     )
     assert answer.status_code == 401
 

@@ -42,6 +42,7 @@ _FUTURE = timedelta(minutes=5)
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BECOMES = ("opened", "reopened", "closed")
 _PROPOSING = ("opened", "synchronize", "reopened", "ready_for_review")
+_ANY = Policy()
 _BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
 
 Json = Mapping[str, Any]
@@ -207,6 +208,17 @@ def seen(payload: Json) -> Seen | None:
     by_hand = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
     # GitHub tells times to the second: in the same one, what a person did to the labels is newer than what we did.
     return Seen(at + _SECOND if by_hand and at - created > OPENING else at, labels_of(issue))
+
+
+def only_shown(name: str, payload: Json, received_at: datetime) -> Seen | None:
+    """The labels of an issue, where a delivery tells of an incident that is known nothing else, as what people say to each
+    other there; None: it may tell more.  Raises Unreadable.
+
+    Of an incident that is known the policy changes only what an opening says.
+    """
+    if payload.get("action") == "opened" or read(name, payload, _ANY, received_at) is not None:
+        return None
+    return seen(payload)
 
 
 def declared(payload: Json, policy: Policy) -> bool:

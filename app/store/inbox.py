@@ -73,17 +73,17 @@ def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
     return [_delivery(row) for row in rows]
 
 
-def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]]) -> None:
-    """Each delivery is for its incident."""
+def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool = False) -> None:
+    """Each delivery is for its incident, and waits there; `taken`: it says nothing that is not known."""
     rows = [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in sorted_]
     if not rows:
         return
     repositories, numbers, hooks, guids = zip(*rows, strict=True)
     db.execute(
-        "UPDATE delivery SET state = 'sorted', repo_id = to_.repo_id, number = to_.number"
+        "UPDATE delivery SET state = %s, repo_id = to_.repo_id, number = to_.number"
         " FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS to_ (repo_id, number, hook, guid)"
         " WHERE (delivery.hook, delivery.guid) = (to_.hook, to_.guid)",
-        (list(repositories), list(numbers), list(hooks), list(guids)),
+        ("taken" if taken else "sorted", list(repositories), list(numbers), list(hooks), list(guids)),
     )
 
 

@@ -75,6 +75,17 @@ def labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
     return (frozenset(row["labels"]), row["labels_at"] is None) if row else (frozenset(), True)
 
 
+def labels_of(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, frozenset[str]]]:
+    """Of those that are known incidents, which labels were last seen and when; without those that are doubted."""
+    those = list(lanes)
+    rows = db.execute(
+        "SELECT repo_id, number, labels, labels_at FROM incident JOIN unnest(%s::bigint[], %s::bigint[])"
+        " AS those (repo_id, number) USING (repo_id, number) WHERE labels_at IS NOT NULL",
+        ([lane.repo_id for lane in those], [lane.number for lane in those]),
+    ).fetchall()
+    return {Lane(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
+
+
 def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
     """Remember where the board is; None: it was deleted."""
     db.execute(

@@ -51,6 +51,10 @@ more has come in for each of them, and all of it is taken at once.
 """
 _CONNECTIONS = 4
 """How many the queue has for handing out wake-ups."""
+_BREATH = 0.2
+"""Seconds between two rings of the bell: the first delivery is sorted at once, and what comes with many others is sorted with
+them.
+"""
 _TIDY = 3600.0
 """Seconds between two looks for deliveries that have been kept long enough."""
 _FIRST = 1
@@ -104,6 +108,7 @@ class Queue:
             self._ask_to_sort()
         except Exception:
             log.exception("nobody woken")
+        self._stop.wait(_BREATH)
 
     def _ask_to_sort(self) -> None:
         """Somebody sorts what has come in."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.github import inbound
-from app.github.inbound import Departure
+from app.github.inbound import Departure, Seen
 from app.ports import Lane, Repository
 from app.store import inbox, incidents, policies
 from app.store.database import Db
@@ -19,12 +20,16 @@ from app.worker.parked import UNREADABLE, park
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """Where a delivery goes.  `policy`: it may have changed the policy file."""
+    """Where a delivery goes.  `policy`: it may have changed the policy file.
+
+    `shown`: the labels of its issue, where it says nothing else of an incident that is known.
+    """
 
     repository: Repository | None
     lane: Lane | None
     policy: bool
     departure: Departure | None
+    shown: Seen | None
 
 
 def sort(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
@@ -51,9 +56,11 @@ def _any_new(desk: Desk) -> bool:
 def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
     """The incidents to be woken."""
     found = list(_addressed(db, deliveries))
+    carried = incidents.labels_of(db, {address.lane for _, address in found if address.lane and address.shown})
     named = {address.repository.id for _, address in found if address.repository is not None}
     remembered = {one.id: one for one in incidents.repositories(db, named)}
-    woken = list[Lane]()
+    woken, known = list[Lane](), list[tuple[Delivery, Lane]]()
+    news = list[tuple[Delivery, Lane]]()
     for delivery, address in found:
         if address.repository is not None:
             if remembered.get(address.repository.id) != address.repository:
@@ -64,13 +71,26 @@ def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
         if address.departure is not None:
             departed.heard(db, address.departure, delivery.received_at)
         if address.lane is not None:
-            woken.append(address.lane)
+            there = known if _is_known(address.shown, carried.get(address.lane)) else news
+            there.append((delivery, address.lane))
             continue
         inbox.ignore(db, delivery, address.repository.id if address.repository else None)
         if delivery.event in inbound.ABOUT_US:
             inbox.empty(db, delivery)
-    inbox.sort_into(db, [(delivery, address.lane) for delivery, address in found if address.lane is not None])
-    return woken
+    inbox.sort_into(db, news)
+    inbox.sort_into(db, known, taken=True)
+    return woken + [lane for _, lane in news]
+
+
+def _is_known(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | None) -> bool:
+    """Whether a delivery says nothing but what we know of its issue: then nobody has to be woken for it.
+
+    So a conversation in an issue costs next to nothing, and neither do the echoes of what we write.
+    """
+    if shown is None or carried is None:
+        return False
+    at, labels = carried
+    return shown.at < at or shown.labels == labels
 
 
 def _addressed(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:
@@ -98,4 +118,5 @@ def _address(delivery: Delivery) -> _Address:
         inbound.lane_of(delivery.event, payload),
         inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
         inbound.departure_of(delivery.event, payload),
+        inbound.only_shown(delivery.event, payload, delivery.received_at),
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.core.events import Opened
+from app.core.policy import Labels, Policy
+from app.github import inbound
+from app.github.inbound import Happened
 from app.github.marker import Signer
 from app.github.signature import signature
 from app.ports import Lane
@@ -88,11 +92,57 @@ def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight:
 def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
     """Another one has the repository in hand, and it is as we know it: there is nothing to write about it."""
     number = opens(tonight)
-    tonight.github.person("mona").comments(tonight.shop, number, "Looking.")
+    tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.github.hooks.settle(10)
     with tonight.database.transaction() as db:
         db.execute("SELECT 1 FROM repository FOR UPDATE")
         assert sort(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+
+
+def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
+    """Nor does what we said and set ourselves, of which GitHub tells us as well."""
+    number = opens(tonight)
+    tonight.settle()
+    tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
+    tonight.github.person("ada").assigns(tonight.shop, number, "mona")
+    tonight.github.hooks.settle(10)
+    assert sort(tonight.built.desk) == []
+    assert set(tonight.deliveries().values()) <= {"taken", "ignored"}
+
+
+def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
+    """Nobody told us that the labels were taken off; whoever says something there does."""
+    number = opens(tonight)
+    tonight.settle()
+    hooks = tonight.github.hooks
+    hooks.drop_next(1)
+    tonight.github.person("ada").unlabels(tonight.shop, number, "sev1")
+    hooks.settle(10)
+    tonight.clock.at += timedelta(seconds=5)
+    tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
+    hooks.settle(10)
+    assert sort(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+    tonight.later()
+    assert "sev1" in tonight.labels(number)
+
+
+def test_only_what_says_nothing_to_any_policy_wakes_nobody(shared_data: Path) -> None:
+    """Whatever the labels are called: of an incident that is known, a second opening is nothing new."""
+    found = json.loads((shared_data / "webhook-examples.json").read_text())
+    at, known = datetime(2026, 3, 14, 9, tzinfo=UTC), 0
+    for entry in found:
+        for payload in entry["examples"]:
+            if entry["name"] not in ("issues", "issue_comment") or payload["action"] == "opened":
+                continue
+            label = (payload.get("label") or {}).get("name", "")
+            read = inbound.read(entry["name"], payload, Policy(labels=Labels(incident=label or "incident")), at)
+            shown = inbound.only_shown(entry["name"], payload, at)
+            if shown is not None:
+                known += 1
+                assert read is None or (isinstance(read, Happened) and isinstance(read.event, Opened)), payload
+            else:
+                assert read is not None or inbound.seen(payload) is None
+    assert known
 
 
 def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_not(tonight: Night) -> None:

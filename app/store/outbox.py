@@ -31,9 +31,11 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come.
+    """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come, which was
+    not before `not_before`.
 
     `held_until`: an attempt may still be under way, so nobody begins another before that; None: there is none.
+    `unseen_until`: what was sent may still arrive, so it may be looked for but is not sent again; None: nothing may.
     """
 
     lane: Lane
@@ -42,9 +44,21 @@ class Order:
     tried: bool
     attempts: int
     created_at: datetime
+    not_before: datetime
     due: bool = True
     held_until: datetime | None = None
     token: int = 0
+    unseen_until: datetime | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it may be about to be said, by whoever."""
+        return self.held_until is not None or self.unseen_until is not None
+
+    @property
+    def next_at(self) -> datetime:
+        """When there is something to be done about it."""
+        return max(self.not_before, self.held_until or self.not_before)
 
 
 def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
@@ -100,10 +114,11 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     """What is to be done for that incident, in order: people first, and the board last, which shows what the others did."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
-        " CASE WHEN held_until > %s THEN held_until END AS held FROM outbox"
+        " CASE WHEN held_until > %s THEN held_until END AS held,"
+        " CASE WHEN unseen_until > %s THEN unseen_until END AS unseen FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') AND channel = ''"
         " ORDER BY key = ANY(%s), key = 'show/board', position",
-        (now, lane.repo_id, lane.number, list(SHOWN)),
+        (now, now, lane.repo_id, lane.number, list(SHOWN)),
     ).fetchall()
     return [
         Order(
@@ -113,9 +128,11 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
             row["state"] == "trying",
             row["attempts"],
             row["created_at"],
+            row["not_before"],
             row["not_before"] <= now and row["held"] is None,
             row["held"],
             row["token"],
+            row["unseen"],
         )
         for row in rows
     ]
@@ -160,7 +177,7 @@ def hold(db: Db, orders: Sequence[Order], until: datetime) -> None:
 
 def done(db: Db, order: Order, url: str = "", state: str = "done") -> None:
     """The outcome is known: `done`, or `moot` when there was nothing left to say."""
-    _change(db, order, "state = %s, url = %s, note = '', held_until = NULL", state, url)
+    _change(db, order, "state = %s, url = %s, note = '', held_until = NULL, unseen_until = NULL", state, url)
 
 
 def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
@@ -174,12 +191,12 @@ def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
 def later(
     db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, unseen_until: datetime | None = None
 ) -> None:
-    """Try again then.  `uncertain`: look first whether it was done after all, but not before `unseen_until`, for until then
-    what was sent may still arrive."""
+    """Try again then.  `uncertain`: look first whether it was done after all; until `unseen_until` only look, for what was
+    sent may still arrive."""
     _change(
         db,
         order,
-        "state = %s, not_before = %s, note = %s, held_until = %s",
+        "state = %s, not_before = %s, note = %s, held_until = NULL, unseen_until = greatest(unseen_until, %s)",
         "trying" if uncertain else "waiting",
         not_before,
         note[:500],

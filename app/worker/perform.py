@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -51,8 +51,10 @@ log = structlog.get_logger()
 _FIRST = 5.0
 """Seconds until the second try, unless GitHub asks for more."""
 _UNSEEN = 2
-"""What was sent without an answer is looked for after this part of a lease: 15 s, and GitHub ends what takes it over 10 s
-(GitHub's troubleshooting of its REST API, timeouts)."""
+"""What was sent without an answer may arrive in this part of a lease: 15 s, and GitHub ends what takes it over 10 s (GitHub's
+troubleshooting of its REST API, timeouts)."""
+_ALIKE = (React, Assign)
+"""Done twice they are as done once: nobody has to know whether it was done."""
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ when a comment of ours is looked for."""
 
@@ -93,6 +95,12 @@ class _Work:
                 held.spoke(self.desk, self.lane, comment)
                 found |= dict.fromkeys(ours, comment)
         return found
+
+
+def _may_send(orders: Iterable[Order]) -> None:
+    """Raises Held while what an earlier attempt sent for one of them may still arrive.  They have been looked for."""
+    if until := max((order.unseen_until for order in orders if order.unseen_until), default=None):
+        raise Held(until, "sent, and neither answered nor seen: it may still arrive")
 
 
 @dataclass(frozen=True)
@@ -147,16 +155,17 @@ def _worth_saying(desk: Desk, lane: Lane) -> Sequence[Order]:
 
 
 def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
-    """The orders, of which no notice is due while one of them may still be on its way: it waits for that one."""
+    """The orders, of which no notice is due while one of them may still be on its way: it waits until that was looked for."""
     notices = [order for order in orders if isinstance(order.effect, Notice)]
-    until = max((order.held_until for order in notices if order.held_until), default=None)
-    if until is None:
+    under_way = [order for order in notices if order.under_way]
+    if not under_way:
         return orders
+    until = max(order.next_at for order in under_way)
     with desk.database.transaction() as db:
         for order in notices:
-            if order.due:
+            if order.due and order not in under_way:
                 outbox.later(db, order, until, "another may be on its way", uncertain=order.tried)
-    return [order for order in orders if order not in notices]
+    return [order for order in orders if order not in notices or (order in under_way and order.due)]
 
 
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
@@ -222,6 +231,7 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
     }
     if not waiting:
         return said
+    _may_send(order for order in orders if order.key in waiting)
     body = notice(
         list(waiting.values()),
         work.incident,
@@ -243,6 +253,7 @@ def _comment(work: _Work, body: str, effects: Sequence[Effect]) -> Comment:
 def _reply(work: _Work, order: Order) -> str:
     if there := work.marked([order]).get(order.key):
         return there.url
+    _may_send([order])
     footer = work.marker({"keys": [order.key]})
     effect = order.effect
     if isinstance(effect, Help):
@@ -259,10 +270,12 @@ def _set_labels(work: _Work, order: Order) -> str:
     with work.desk.database.look() as db:
         carried, doubted = incidents.labels(db, work.lane)
     known_at = None
-    if doubted:
+    if doubted or order.unseen_until:
         issue = work.tracker.issue(work.lane.number)
         carried, known_at = labels_of(issue), moment(issue["updated_at"])
     should, own = order.effect.labels, managed(work.policy.labels)
+    if carried & own != should:
+        _may_send([order])
     for _ in range(2):  # GitHub's answer may show one that nobody has told us of
         shown = work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
         if shown is None:
@@ -292,6 +305,8 @@ def _show_board(work: _Work, order: Order) -> str:
     if comment is None and (there := work.marked([order], memory.BOARD).get(memory.BOARD)):
         comment = there.id
         _found_board(work, there)
+    else:
+        _may_send([order])
     if comment is not None:
         try:
             work.tracker.edit_comment(comment, body)
@@ -318,6 +333,8 @@ def _show_digest(work: _Work, order: Order) -> str:
     if found.comment is None and (there := work.marked([order], key).get(key)):
         strangers.found_digest(work.desk, found, there)
         found = replace(found, comment=there.id)
+    else:
+        _may_send([order])
     footer = work.marker({"keys": [key]})
     posted = strangers.show(work.desk, work.tracker, found, work.incident, work.policy, footer)
     return posted.url if posted else ""
@@ -341,6 +358,7 @@ def _open_postmortem(work: _Work, order: Order) -> str:
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:
+        _may_send([order])
         pull = work.tracker.propose(document)
     if pull.state == "open":
         work.tracker.ask_review(pull.number, reviewers(work.incident, work.policy, work.desk.clock()))
@@ -400,11 +418,16 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                     now + timedelta(seconds=max(failed.retry_after or 0.0, wait)),
                     str(failed),
                     uncertain=failed.uncertain or order.tried,
-                    unseen_until=now + desk.lease / _UNSEEN if failed.late else None,
+                    unseen_until=_unseen_until(order, failed, now, desk.lease),
                 )
-    if isinstance(failed, Gone) and not isinstance(orders[0].effect, (React, Assign)):
+    if isinstance(failed, Gone) and not isinstance(orders[0].effect, _ALIKE):
         _look_for_issue(desk, lane)
     return never
+
+
+def _unseen_until(order: Order, failed: DeliveryFailed, now: datetime, lease: timedelta) -> datetime | None:
+    """Until when what was sent may still arrive; None: it does not, or does no harm."""
+    return now + lease / _UNSEEN if failed.late and not isinstance(order.effect, _ALIKE) else None
 
 
 def _look_for_issue(desk: Desk, lane: Lane) -> None:

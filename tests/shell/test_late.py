@@ -142,3 +142,40 @@ def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, fig
         size="351 comments, the marker on the last page, the list lags 3 s",
         measured=f"0 twice; {len(lists)} pages read",
     )
+
+
+@pytest.mark.parametrize("path", ["/comments", "/reactions", "/assignees"])
+def test_what_arrived_is_found_at_the_first_look(tonight: Night, path: str) -> None:
+    """The answer alone was lost: nobody waits for as long as something may be on its way."""
+    shop, mona = tonight.shop, tonight.github.person("mona")
+    number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
+    tonight.later()
+    tonight.github.faults.add("lost", method="POST", path=path)
+    mark = tonight.github.mark()
+    mona.comments(shop, number, "/help\n/ack")
+    tonight.settle()
+    assert count(tonight.database, "FROM outbox WHERE state = 'trying'") == 1
+    tonight.later(7)
+    assert not count(tonight.database, "FROM outbox WHERE state IN ('waiting', 'trying')")
+    comments = [
+        call for call in tonight.github.calls_since(mark) if (call.method, call.path[-9:]) == ("POST", "/comments")
+    ]
+    assert len(comments) == len(set(tonight.said(number)[2:])) == len(tonight.said(number)[2:])
+
+
+def test_what_has_not_arrived_is_not_said_again_before_it_cannot_any_more(tonight: Night) -> None:
+    """It is looked for twice, and then sent anew."""
+    wire = LateWire(tonight.clock, nth=3)  # after the page and the board
+    with wired(tonight, wire, timedelta(seconds=30)):
+        number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+        tonight.later()
+        tonight.github.person("mona").comments(tonight.shop, number, "/help")
+        tonight.settle()
+        assert wire.under_way
+        wire.under_way.clear()  # it never arrives
+        helped = []
+        for _ in range(20):
+            helped.append(sum(key.startswith("help/") for key in tonight.said(number)))
+            tonight.clock.at += timedelta(seconds=1)
+            tonight.settle()
+    assert helped.index(1) == 15

@@ -12,7 +12,8 @@ from app.pacing import Budget, Urgency
 
 
 class DeliveryFailed(Exception):
-    """The other side did not take it.  `retry_after` is in seconds; None means never: a person has to look.
+    """The other side did not take it.  `retry_after` is in seconds, 0 where the other side asked for no wait; None means
+    never: a person has to look.
 
     `uncertain` is True when the other side may have taken it all the same: nothing may be said again before a look.
     `late`: there was no answer, so it may even take it later, and a look would be too early.
@@ -216,7 +217,7 @@ class Channel(Protocol):
         """Deliver it once.
 
         The receiver is given the key of the message, so that it can refuse a double.  Waits at most 5 seconds.  Raises
-        DeliveryFailed, and nothing else; a `retry_after` of 0 means that nothing was asked for.
+        DeliveryFailed, and nothing else.
         """
 
 

@@ -244,10 +244,10 @@ class _Suspended(DeliveryFailed):
 def _unanswered(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
     """Where nobody knows whether a write arrived, it is looked for before it is tried again."""
     if isinstance(failed.__cause__, _NEVER_SENT):
-        return Unreached(f"{method} {path} did not get through", retry_after=5)
+        return Unreached(f"{method} {path} did not get through", retry_after=0)
     written = method not in READS
     what = "timed out" if timed_out else "broke off"
-    return DeliveryFailed(f"{method} {path} {what}", retry_after=5, uncertain=written, late=written)
+    return DeliveryFailed(f"{method} {path} {what}", retry_after=0, uncertain=written, late=written)
 
 
 def _body(method: str, path: str, response: Any) -> Any:
@@ -258,7 +258,7 @@ def _body(method: str, path: str, response: Any) -> Any:
     except ValueError:
         # Something between GitHub and us answered in its place.
         raise DeliveryFailed(
-            f"{method} {path}: the answer is not JSON", retry_after=5, uncertain=method != "GET"
+            f"{method} {path}: the answer is not JSON", retry_after=0, uncertain=method != "GET"
         ) from None
 
 
@@ -275,7 +275,7 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
         return Gone(text)
     if status >= 500:
         written = method not in READS
-        return DeliveryFailed(text, retry_after=5, uncertain=written, late=written and status == _GAVE_UP)
+        return DeliveryFailed(text, retry_after=0, uncertain=written, late=written and status == _GAVE_UP)
     return DeliveryFailed(text, retry_after=None)
 
 

@@ -20,7 +20,7 @@ from app.github.tracker import GitHubTracker, moment
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
 from app.render.report import Edition, as_json, headline, summary
 from app.runner.policy import InForce, in_force
-from app.runner.run import tell_wrong
+from app.runner.run import AGAIN, tell_wrong
 from app.runner.workflow import Workflow
 from app.text import visible
 
@@ -188,7 +188,7 @@ class _Run:
             except DeliveryFailed as failed:
                 if failed.retry_after is None or failed.retry_after > _PATIENCE or not self.workflow.token:
                     raise
-                self.workflow.sleep(failed.retry_after)
+                self.workflow.sleep(max(failed.retry_after, AGAIN))
         return ask()
 
     def _say(self, edition: Edition, policy: Policy, as_lines: bool) -> None:

@@ -26,6 +26,8 @@ _REFUSED = "not accessible by"
 _TRIES = 3
 _LONGEST = 60.0
 """Seconds that a run waits for a GitHub that is not well; after that the next run catches up."""
+AGAIN = 5.0
+"""Seconds until GitHub is asked again, unless it asks for more."""
 _LATE = 20.0
 """Seconds until what was sent without an answer has arrived, or never will."""
 
@@ -154,7 +156,7 @@ def persistent(run: Run, look: Callable[[], _T]) -> _T:
         try:
             return look()
         except DeliveryFailed as failed:
-            wait = max(failed.retry_after or 0.0, _LATE if failed.late else 0.0)
+            wait = max(failed.retry_after or 0.0, _LATE if failed.late else AGAIN)
             if failed.retry_after is None or wait > _LONGEST or tried == _TRIES:
                 raise
             run.workflow.say("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)

@@ -35,11 +35,17 @@ def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
 def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
     """It was said.  `which` is the id of the comment, which counts once, or a digest of the labels."""
     db.execute(
-        "DELETE FROM spoken WHERE repo_id = %s AND number = %s AND at < %s", (lane.repo_id, lane.number, at - _KEPT)
-    )
-    db.execute(
-        "INSERT INTO spoken (repo_id, number, what, which, at) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        (lane.repo_id, lane.number, what, which, at),
+        "WITH forgotten AS (DELETE FROM spoken WHERE repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
+        " INSERT INTO spoken (repo_id, number, what, which, at)"
+        " VALUES (%(repo_id)s, %(number)s, %(what)s, %(which)s, %(at)s) ON CONFLICT DO NOTHING",
+        {
+            "repo_id": lane.repo_id,
+            "number": lane.number,
+            "what": what,
+            "which": which,
+            "at": at,
+            "kept": at - _KEPT,
+        },
     )
 
 

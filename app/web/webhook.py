@@ -58,7 +58,7 @@ class Door:
 
     def _keep(self, delivery: Delivery) -> Response:
         try:
-            with self.database.transaction() as db:
+            with self.database.single() as db:
                 kept = inbox.keep(db, delivery)
                 self.failpoints.reach("after_insert")
         except psycopg.Error as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +38,7 @@ from app.pacing import Urgency
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
+from app.store.database import Db
 from app.store.outbox import Order, Overtaken
 from app.worker import concerns, held, strangers
 from app.worker.desk import Desk
@@ -49,7 +51,9 @@ from app.worker.take import happened
 log = structlog.get_logger()
 
 _FIRST = 5.0
-"""Seconds until the second try, unless GitHub asks for more."""
+"""Seconds until the second try, unless GitHub asks for more: a list may lag by some (B5), and the first try is looked for."""
+_FIRST_ALIKE = 2.0
+"""Where nothing is looked for."""
 _UNSEEN = 2
 """What was sent without an answer may arrive in this part of a lease: 15 s, and GitHub ends what takes it over 10 s (GitHub's
 troubleshooting of its REST API, timeouts)."""
@@ -170,18 +174,20 @@ def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
 
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
     """Carry out one bundle; False when the rest has to wait."""
-    with desk.database.transaction() as db:
-        stored = incidents.locked(db, lane)
-        there = isinstance(orders[0].effect, OpenPostmortem)
-        if stored is None or place is None or (stored.incident.left and not there):
-            # Out of reach, nothing can be said on the issue; the postmortem does not stand there.
+    with _together(desk, orders) as db:
+        fence = Fence(desk, db, orders)
+        stored = incidents.load(db, lane)  # after the fence: whatever was decided before the order is seen
+    orders = fence.orders
+    there = isinstance(orders[0].effect, OpenPostmortem)
+    if stored is None or place is None or (stored.incident.left and not there):
+        # Out of reach, nothing can be said on the issue; the postmortem does not stand there.
+        with _together(desk, orders) as db:
             for order in orders:
                 outbox.done(db, order, state="moot")
-            return True
-        fence = Fence(desk, db, orders)
+        return True
     shows = all(order.key in outbox.SHOWN for order in orders)
     urgent = desk.tracker(place.repository).urgent(Urgency(stored.incident.severity, shows))
-    orders, tracker = fence.orders, urgent.guarded(fence.check)
+    tracker = urgent.guarded(fence.check)
     policy = rules(place.force.policy, stored.incident)
     work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, place.force.told_as)
     desk.failpoints.reach("before_post")
@@ -200,11 +206,16 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
     return True
 
 
+def _together(desk: Desk, orders: Sequence[Order]) -> AbstractContextManager[Db]:
+    """For a statement about each of them: all or none."""
+    return desk.database.transaction() if len(orders) > 1 else desk.database.single()
+
+
 def _mark(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, str]) -> None:
     """They are done, or were not worth doing."""
     # The board did not wait for what was tried before, and shows it without a link.
     anew = any(order.attempts and urls.get(order.key) for order in orders)
-    with desk.database.transaction() if anew or len(orders) > 1 else desk.database.single() as db:
+    with desk.database.transaction() if anew else _together(desk, orders) as db:
         for order in orders:
             url = urls.get(order.key)
             outbox.done(db, order, url or "", state="moot" if url is None else "done")
@@ -411,7 +422,8 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                 log.error("set aside for a person", incident=str(lane), key=order.key, reason=str(failed))
             else:
                 longest = LONGEST_UNREACHED if isinstance(failed, Unreached) else LONGEST_WAIT
-                wait = backoff(order.attempts + 1, f"{lane} {order.key}", _FIRST, longest)
+                first_wait = _FIRST_ALIKE if isinstance(order.effect, _ALIKE) else _FIRST
+                wait = backoff(order.attempts + 1, f"{lane} {order.key}", first_wait, longest)
                 outbox.later(
                     db,
                     order,

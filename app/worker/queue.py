@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import zip_longest
@@ -16,7 +16,8 @@ from itertools import zip_longest
 import procrastinate
 import structlog
 from procrastinate.exceptions import AlreadyEnqueued
-from procrastinate.jobs import Status
+from procrastinate.jobs import Job, Status
+from procrastinate.types import JSONDict
 from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
@@ -117,7 +118,7 @@ class Queue:
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
             ).fetchone()
         if waits is None:
-            self._put("sort", "sort", priority=_FIRST)
+            self._put([_job("sort", "sort", priority=_FIRST)])
 
     def wake(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _ENOUGH) -> None:
         """Wake these incidents.  At most one wake-up waits for each, and one runs; where `most` wait already, none is added.
@@ -129,9 +130,12 @@ class Queue:
             return
         waiting = self._waiting()
         room = len(named) if rings else most - len(waiting)
-        for name in [name for name in named if name not in waiting][: max(room, 0)]:
-            lane, first = named[name], _FIRST if rings else 0
-            self._put("wake", name, lock=f"incident {lane}", priority=first, repo_id=lane.repo_id, number=lane.number)
+        jobs = [
+            _job("wake", name, lock=f"incident {lane}", priority=_FIRST if rings else 0, about=lane)
+            for name, lane in named.items()
+            if name not in waiting
+        ]
+        self._put(jobs[: max(room, 0)])
 
     def look(self) -> None:
         """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
@@ -189,13 +193,15 @@ class Queue:
         """Finish what is being done, and return from `run`."""
         self._stop.set()
 
-    def _put(self, task: str, waits: str, *, lock: str | None = None, priority: int = 0, **arguments: int) -> None:
-        """One job; none where one of that name waits already."""
-        configured = self._waking.configure_task(task, queue=_QUEUE, lock=lock, queueing_lock=waits, priority=priority)
+    def _put(self, jobs: Sequence[Job]) -> None:
+        """All in one statement; where one of them waits already, each by itself, but for that one."""
         try:
-            configured.defer(**arguments)
+            if jobs:
+                self._waking.job_manager.batch_defer_jobs(list(jobs))
         except AlreadyEnqueued:
-            return
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._put([job])
 
     def _waiting(self) -> set[str]:
         """The wake-ups that wait already: a look costs less than being refused one, which leaves a line in the server's
@@ -295,3 +301,9 @@ class Queue:
         if until is not None and until <= time.monotonic():
             self._resting.pop(lane, None)
         return until is not None and until > time.monotonic()
+
+
+def _job(task: str, name: str, *, lock: str | None = None, priority: int = 0, about: Lane | None = None) -> Job:
+    """One wake-up; only one of that name waits at a time."""
+    told: JSONDict = {"repo_id": about.repo_id, "number": about.number} if about is not None else {}
+    return Job(queue=_QUEUE, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=told)

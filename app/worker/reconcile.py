@@ -39,6 +39,8 @@ _ABSENT = timedelta(minutes=5)
 _PATIENCE = 45.0
 """Seconds of the wall clock in which alarms wait for the look at the issues after an absence, and no longer: they are
 promised within a minute of a restart."""
+_SOON = 5.0
+"""Seconds until a look that failed is taken again, unless GitHub asks for more."""
 _AGAIN = 60.0
 """Seconds until the next try after a failure, unless GitHub asks for more."""
 
@@ -138,7 +140,7 @@ class Reconciler:
             try:
                 report = self._work(_quiet)
             except DeliveryFailed as failed:
-                self._rest(failed.retry_after if failed.retry_after is not None else _AGAIN)
+                self._rest(_AGAIN if failed.retry_after is None else max(failed.retry_after, _SOON))
                 raise
             finally:
                 self._issues_done.set()

@@ -113,10 +113,11 @@ def _doubt(db: Db, repository: Repository) -> list[Lane]:
 
 def _address(delivery: Delivery) -> _Address:
     payload = inbound.payload_of(delivery.body)
+    lane = inbound.lane_of(delivery.event, payload)
     return _Address(
         inbound.repository_of(payload),
-        inbound.lane_of(delivery.event, payload),
+        lane,
         inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
         inbound.departure_of(delivery.event, payload),
-        inbound.only_shown(delivery.event, payload, delivery.received_at),
+        inbound.only_shown(delivery.event, payload, delivery.received_at) if lane else None,
     )

@@ -212,13 +212,15 @@ def seen(payload: Json) -> Seen | None:
 
 def only_shown(name: str, payload: Json, received_at: datetime) -> Seen | None:
     """The labels of an issue, where a delivery tells of an incident that is known nothing else, as what people say to each
-    other there; None: it may tell more.  Raises Unreadable.
-
-    Of an incident that is known the policy changes only what an opening says.
+    other there, or a bot's labels; None: it may tell more.  Raises Unreadable.
     """
-    if payload.get("action") == "opened" or read(name, payload, _ANY, received_at) is not None:
+    action = payload.get("action")
+    if name == "issues" and action in ("labeled", "unlabeled"):
+        return seen(payload) if is_bot(payload.get("sender")) else None
+    if name == "issues" and action in ("opened", "edited"):
         return None
-    return seen(payload)
+    # The policy changes only what an opening says.
+    return seen(payload) if read(name, payload, _ANY, received_at) is None else None
 
 
 def declared(payload: Json, policy: Policy) -> bool:

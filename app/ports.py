@@ -16,7 +16,7 @@ class DeliveryFailed(Exception):
     never: a person has to look.
 
     `uncertain` is True when the other side may have taken it all the same: nothing may be said again before a look.
-    `late`: there was no answer, so it may even take it later, and a look would be too early.
+    `late`: there was no answer, so it may even take it later, also when a look has not found it.
     """
 
     def __init__(self, message: str, *, retry_after: float | None, uncertain: bool = False, late: bool = False) -> None:

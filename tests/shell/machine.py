@@ -279,7 +279,9 @@ class Machine(RuleBasedStateMachine):
         self.clock.at += timedelta(seconds=61)
         self.lives()
         asked = [one for one in self.ours() if one.id not in before and self.asks(one)]
-        assert len(asked) <= 1, f"a storm: {len(asked)} comments after an outage of {minutes} minutes"
+        # A host that is behind hears from GitHub how late it is, once the postmortem is there: more may be due by then.
+        most = 2 if self.clock.skew < timedelta() else 1
+        assert len(asked) <= most, f"a storm: {len(asked)} comments after an outage of {minutes} minutes"
 
     @rule(minutes=st.sampled_from((1, 20)))
     def is_suspended(self, minutes: int) -> None:

@@ -6,17 +6,17 @@ from datetime import datetime
 
 from app.ports import Lane
 from app.render.facts import held_back
-from app.store import spoken, strangers, watching
+from app.store import spoken, watching
 from app.worker.desk import Desk
 
 OVERDUE = "overdue"
 
 
-def of_lane(desk: Desk, lane: Lane, now: datetime) -> tuple[str, ...]:
-    """A sentence for each thing that people on that issue should know."""
+def of_lane(desk: Desk, lane: Lane, now: datetime, *, waits: bool) -> tuple[str, ...]:
+    """A sentence for each thing that people on that issue should know.  `waits`: it notifies nobody yet."""
     with desk.database.look() as db:
         until, dead = spoken.held_until(db, lane, now), watching.dead_of(db, lane)
-        named, waits = watching.about(db, lane), strangers.unheard(db, lane)
+        named = watching.about(db, lane)
     return tuple(_sentences(until, dead, late=OVERDUE in named, waits=waits))
 
 

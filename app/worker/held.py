@@ -12,6 +12,7 @@ from app.core import calm
 from app.core.effects import Effect, Help, Reply, ShowBoard
 from app.ports import Comment, Lane, Tracker
 from app.store import outbox, spoken
+from app.store.database import Db
 from app.store.outbox import Order
 from app.worker.desk import Desk
 
@@ -40,18 +41,25 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
                 outbox.put(db, lane, (ShowBoard(),), now)
         raise Held(until, "held back: the issue has had enough comments for now")
     posted = tracker.comment(lane.number, body)
-    spoke(desk, lane, posted)
+    now = desk.clock()
+    at = min(now, posted.created_at)
+    with desk.database.transaction() as db:
+        spoken.note(db, lane, "comment", posted.id, at)
+        _counted(db, lane, [*said, at], now)
     return posted
 
 
 def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
-    """A comment of ours stands there, written now or by an attempt whose outcome nobody had heard."""
+    """A comment of ours stands there, written by an attempt whose outcome nobody had heard."""
     now = desk.clock()
     with desk.database.transaction() as db:
         spoken.note(db, lane, "comment", posted.id, min(now, posted.created_at))
-        said = spoken.comments(db, lane, now - calm.DAY)
-        if spoken.spoke(db, lane, calm.comment_at(said, now, presses=False), now):
-            outbox.put(db, lane, (ShowBoard(),), now)
+        _counted(db, lane, spoken.comments(db, lane, now - calm.DAY), now)
+
+
+def _counted(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> None:
+    if spoken.spoke(db, lane, calm.comment_at(said, now, presses=False), now):
+        outbox.put(db, lane, (ShowBoard(),), now)
 
 
 def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import structlog
@@ -129,13 +130,29 @@ def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) ->
     """Carry out what waits for this incident, while `going`.  What fails is tried later, or set aside for a person."""
     place: _Place | None = None
     try:
-        while going() and (orders := _bundle(_behind(desk, _worth_saying(desk, lane)))):
+        for orders in _bundles(desk, lane):
+            if not going():
+                return
             place = place or _place(desk, lane)
             if not _next(desk, lane, orders, place):
                 return
     except Overtaken as order:
         # We were away for longer than our right to it lasted, and somebody else has gone on.
         log.warning("overtaken", incident=str(lane), key=str(order))
+
+
+def _bundles(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
+    """What is carried out one after the other; each was read after the one before it was done.
+
+    But for what nothing else depends on: several of these are read together.
+    """
+    while bundle := _bundle(orders := _behind(desk, _worth_saying(desk, lane))):
+        yield bundle
+        if isinstance(bundle[0].effect, _ALIKE):
+            following = orders[orders.index(bundle[0]) + 1 :]
+            yield from (
+                [each] for each in takewhile(lambda each: each.due and isinstance(each.effect, _ALIKE), following)
+            )
 
 
 def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
@@ -302,15 +319,15 @@ def _set_labels(work: _Work, order: Order) -> str:
 
 def _show_board(work: _Work, order: Order) -> str:
     """Edited in place; posted anew only where there is none (any more)."""
-    now = work.desk.clock()
+    now, quiet = work.desk.clock(), strangers.waits(work.desk, work.lane)
     body = board(
         work.incident,
         work.policy,
         now,
         links=work.links(),
         footer=work.marker(memory.content(work.incident)),
-        concerns=concerns.of_lane(work.desk, work.lane, now),
-        quiet=strangers.waits(work.desk, work.lane),
+        concerns=concerns.of_lane(work.desk, work.lane, now, waits=quiet),
+        quiet=quiet,
     )
     comment = work.board_id
     if comment is None and (there := work.marked([order], memory.BOARD).get(memory.BOARD)):

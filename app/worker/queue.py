@@ -95,7 +95,7 @@ class Queue:
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
         self._tidied = 0.0
-        self._outdated = False
+        self._fitted, self._outdated = 0.0, False
 
     def delivered(self) -> None:
         """A delivery has been stored: somebody should sort it.  Returns at once; one ring is enough for many."""
@@ -283,9 +283,16 @@ class Queue:
         return pace.first_in_line(db, now, resting, self.desk.at_once)
 
     def _fits(self) -> bool:
-        """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows."""
+        """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows.
+
+        Asked once a beat, however many are woken.
+        """
+        asked = time.monotonic()
+        if asked - self._fitted < self._beat:
+            return True
         with self.desk.database.look() as db:
             known = fits(db)
+        self._fitted = asked if known else 0.0
         if not known and not self._outdated:
             log.error("the schema is newer than this program: it does nothing until it is replaced")
         self._outdated = not known

@@ -66,7 +66,7 @@ def take(desk: Desk, lane: Lane) -> bool:
         return answer(desk, repository, found, now)
     tracker = desk.tracker(repository).urgent(Urgency(known.incident.severity if known else None))
     force = desk.policies.of(desk.database, tracker, repository, now)
-    readings = list(_read(desk, tracker, repository, waiting, force.policy, now))
+    readings = list(_read(desk, tracker, repository, _in_time(waiting, known), force.policy, now))
     try:
         _write(desk, lane, readings, force, now)
     except UNREADABLE:
@@ -114,6 +114,13 @@ def happened(desk: Desk, lane: Lane, what: Iterable[Happened]) -> None:
     force = desk.policies.of(desk.database, desk.tracker(repository), repository, now)
     with desk.database.transaction() as db:
         advance(db, lane, incidents.locked(db, lane), what, force, now)
+
+
+def _in_time(waiting: list[Delivery], known: Stored | None) -> list[Delivery]:
+    """The deliveries, of which none came before what is known to have happened, even if the host's clock was set back."""
+    if known is None:
+        return waiting
+    return [replace(one, received_at=max(one.received_at, known.lived_until)) for one in waiting]
 
 
 def _read(

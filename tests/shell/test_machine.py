@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from app.core.severity import Severity
 from tests.figures import Figures
-from tests.shell.machine import lives_through, staged
+from tests.shell.machine import Machine, lives_through, staged
 from tests.shell.planted import LONGEST, PLANTED, ROOT, Bug, hunt
 from tests.soak import size
 
@@ -40,6 +41,22 @@ def test_b9_whatever_happens_nothing_is_lost_and_nothing_said_twice(fresh_url: s
         size=f"{_LIVES:,} lives by chance" if _NIGHTLY else "a life by chance",
         measured=f"nothing found in {count['examples']} examples, {count['steps']} steps, {took:.0f} s",
     )
+
+
+def test_b9_an_edit_that_a_clock_set_back_hears_of_comes_after_the_report(fresh_url: str) -> None:
+    """It found this one: GitHub's time looked like one that cannot be, and the edit went before the opening."""
+    with staged(fresh_url) as stage:
+
+        class Found(Machine):
+            pass
+
+        Found.stage, Found.lived = stage, Counter()
+        state = Found()
+        state.process()
+        state.clock_jumps(minutes=-120)
+        state.edits_the_report(severity=Severity.SEV2)
+        state.process()
+        state.teardown()
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)

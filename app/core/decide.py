@@ -17,6 +17,7 @@ from typing import Any
 
 from app.core.calendar import Rest
 from app.core.clocks import CLOCKS, still
+from app.core.clocks.postmortem import merged
 from app.core.commands import COMMANDS, Answer, Call
 from app.core.commands.ack import ack
 from app.core.commands.escalate import escalate
@@ -277,7 +278,7 @@ def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) ->
     ).noted(now, event, Deed.CLOSED, "closed the issue")
     if incident.postmortem_wanted or incident.severity not in policy.postmortem.required:
         return incident, ()
-    return replace(incident, postmortem_wanted=True), (postmortem_wanted(),)
+    return replace(incident, postmortem_wanted=True, postmortem_wanted_at=now), (postmortem_wanted(),)
 
 
 def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime) -> Answer:
@@ -312,10 +313,12 @@ def _returned(incident: Incident, event: Returned, policy: Policy, now: datetime
 
 
 def _postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
+    """Record the pull request.  A postmortem that was merged stays merged, whatever is proposed later."""
     pull = PostmortemPull(event.pull, event.url)
-    if incident.postmortem == pull:
+    if incident.postmortem == pull or merged(incident):
         return incident, ()
-    return replace(incident, postmortem=pull, postmortem_wanted=True).noted(
+    wanted_at = incident.postmortem_wanted_at if incident.postmortem_wanted else now
+    return replace(incident, postmortem=pull, postmortem_wanted=True, postmortem_wanted_at=wanted_at).noted(
         now, event, Deed.POSTMORTEM, "opened the postmortem"
     ), ()
 
@@ -325,7 +328,7 @@ def _postmortem_ended(
 ) -> Answer:
     state = "merged" if isinstance(event, PostmortemMerged) else "dropped"
     pull = incident.postmortem or PostmortemPull(event.pull, event.url)
-    if pull.number != event.pull or pull.state == state:
+    if pull.number != event.pull or pull.state == state or merged(incident):
         return incident, ()
     said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
     return replace(incident, postmortem=dataclasses.replace(pull, state=state, ended_at=now)).noted(

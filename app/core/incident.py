@@ -111,6 +111,7 @@ class Incident:
     `rung` are the keys of the alarms that have rung, and so what has been warned of, breached and told.
     `opened_with` are the severity labels the issue came with; `labels` are those of ours that it should carry.  `left` says how the issue went out of reach: while it is
     not empty nothing rings and nothing is said.  `returned_at` is when it last came back.
+    `postmortem_wanted_at` is when the postmortem was asked for; None with `postmortem_wanted`: stored before it was kept.
     """
 
     id: str
@@ -141,6 +142,7 @@ class Incident:
     rests: tuple[Rest, ...] = ()
     rung: frozenset[str] = frozenset()
     postmortem_wanted: bool = False
+    postmortem_wanted_at: datetime | None = None
     postmortem: PostmortemPull | None = None
     left: str = ""
     returned_at: datetime | None = None
@@ -164,9 +166,15 @@ class Incident:
 
     @property
     def reckoned_at(self) -> datetime:
-        """When the alarms were last made anew: by a grade, a reopening or a return.  None is due before that (B11)."""
+        """When the alarms were last made anew: by a grade, a reopening, a return, or a postmortem that was asked for.
+
+        None is due before that (B11).
+        """
         since = max(self.graded_at, self.laddered_at)
-        return max(since, self.returned_at) if self.returned_at else since
+        for at in (self.returned_at, self.postmortem_wanted_at):
+            if at is not None and at > since:
+                since = at
+        return since
 
     def noted(self, at: datetime, event: Event, deed: Deed, text: str, words: str = "") -> Incident:
         """The same incident with one more row in its timeline."""

@@ -137,9 +137,9 @@ _events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Reopened, **_who),
     st.builds(Left, how=st.just("locked"), **_who),
     st.builds(Returned, **_who),
-    st.builds(PostmortemOpened, pull=st.just(8)),
-    st.builds(PostmortemMerged, pull=st.just(8)),
-    st.builds(PostmortemDropped, pull=st.just(8)),
+    st.builds(PostmortemOpened, pull=st.sampled_from((8, 9))),
+    st.builds(PostmortemMerged, pull=st.sampled_from((8, 9))),
+    st.builds(PostmortemDropped, pull=st.sampled_from((8, 9))),
 )
 
 

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
-from app.core.effects import Effect, SetLabels
-from app.core.events import Event, Labeled, Opened, Rang, Said
+from app.core.effects import Effect, Remind, SetLabels
+from app.core.events import (
+    Closed,
+    Event,
+    Labeled,
+    Opened,
+    PostmortemDropped,
+    PostmortemMerged,
+    PostmortemOpened,
+    Rang,
+    Role,
+    Said,
+)
 from app.core.incident import Incident
 from app.core.labels import wanted
 from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.replay import lived, ordered, replay
 from app.core.report import Kind, Report
+from app.core.severity import Severity
+from app.core.spoken import Spoken
 
 from .lives import DECLARED, Log, logs, manned, profiles
 
 TICK = timedelta(microseconds=1)
 LATER = timedelta(hours=5)
+OPENED = Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/7", by="ada")
 some = settings(max_examples=50, deadline=None)
 
 
@@ -97,6 +113,47 @@ def test_alarms_have_not_rung_and_are_not_in_the_past(log: Log, profile: str) ->
         assert not incident.rung.intersection(keys)
         assert all(alarm.due >= at for alarm in waiting)
         assert all(before.due <= after.due for before, after in pairwise(waiting))
+
+
+@pytest.mark.parametrize("again", [PostmortemOpened(pull=8), PostmortemOpened(pull=9), PostmortemDropped(pull=8)])
+def test_a_merged_postmortem_stays_merged_whatever_is_proposed_later(again: Event) -> None:
+    """Otherwise the reminders that ended with the merge would be due again, in the past."""
+    policy, hour, later = manned("guide"), timedelta(hours=1), timedelta(days=60)
+    log: Log = [
+        (DECLARED, OPENED),
+        (DECLARED + hour, Closed(by="mona", role=Role.WRITE, key="event/98")),
+        (DECLARED + 2 * hour, PostmortemOpened(pull=8, key="event/99")),
+        (DECLARED + 3 * hour, PostmortemMerged(pull=8, key="event/100")),
+    ]
+    merged = replay(log, policy, DECLARED + later).incident
+    proposed = [*log, (DECLARED + later, replace(again, key="event/101"))]
+    assert merged
+    assert replay(proposed, policy, DECLARED + later).incident == merged
+    assert not alarms(merged, policy)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        PostmortemOpened(pull=8, key="event/101"),
+        Said(comment=101, spoken=(Spoken("postmortem"),), by="mona", role=Role.WRITE, key="comment/101"),
+    ],
+)
+def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
+    """Its time began with the resolution, but nobody was asked for it in the past."""
+    policy, late = manned("guide"), DECLARED + timedelta(days=60)
+    log: Log = [
+        (DECLARED, replace(OPENED, report=Report(severity=Severity.SEV4))),
+        (DECLARED + TICK, Closed(by="mona", role=Role.WRITE, key="event/98")),
+    ]
+    closed = replay(log, policy, late).incident
+    assert closed
+    assert not alarms(closed, policy)
+    incident = decide(closed, asked, policy, late).incident
+    assert incident
+    assert {alarm.due for alarm in alarms(incident, policy)} == {late}
+    reminders = [effect for effect in lived(incident, policy, late).effects if isinstance(effect, Remind)]
+    assert {reminder.at for reminder in reminders} == {late}
 
 
 @some

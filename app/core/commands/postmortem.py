@@ -15,7 +15,7 @@ def postmortem(incident: Incident, call: Call) -> Answer:
         raise Refused(f"The postmortem of {incident.id} is {incident.postmortem.state}: {incident.postmortem.url}")
     if incident.postmortem_wanted:
         raise Refused(f"The postmortem of {incident.id} is being opened; its link will stand on the board.")
-    incident = replace(incident, postmortem_wanted=True)
+    incident = replace(incident, postmortem_wanted=True, postmortem_wanted_at=call.at)
     return incident.noted(call.at, call.event, Deed.POSTMORTEM, "asked for a postmortem"), (wanted(),)
 
 

@@ -1,0 +1,201 @@
+"""Record a played night of each profile: the state dump, the database, and the boards as they stand on GitHub.
+
+    python -m tests.shell.recorded.record FOLDER
+
+Later releases have to read what this one has written, so a recording is made before names change and is kept for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from app.policy_file import PROFILES
+from app.sandbox.people import Person
+from app.sandbox.server import ACTIONS
+from app.sandbox.world import Repository
+from app.store import embedded
+from app.store.codec import canonical
+from app.store.database import Database, migrate, version
+from app.worker.dump import dump
+from app.worker.watch import audit
+from tests.runner.actions import Actions
+from tests.runner.conftest import FILE, Runner, running
+from tests.shell.night import POLICY, SEV1, TABLES, Night, night
+
+NIGHTS = Path(__file__).parent / "nights"
+ADDRESS = "http://github.test"
+SHOWN = ("id", "body", "user", "performed_via_github_app", "created_at", "updated_at", "html_url")
+"""What is kept of a comment as GitHub answers it."""
+SEV2 = SEV1.replace("SEV1", "SEV2")
+SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
+
+
+@dataclass
+class _Elsewhere(Runner):
+    """A runner of a GitHub whose pages have another address than its API, so that no port stands in a recording."""
+
+    api: str = ""
+
+    def environment(self, event: str, payload: Any) -> dict[str, str]:
+        return super().environment(event, payload) | {"GITHUB_API_URL": self.api}
+
+
+def play(host: Night | Actions) -> None:
+    """Play a whole incident, a reopened one, a locked one, and one that nobody has answered when the night ends."""
+    whole = _opens(host, SEV1)
+    host.passes(minutes=6)
+    _says(host, "mona", whole, "/ack")
+    _says(host, "mona", whole, "/update the pool is being enlarged\n/status mitigated")
+    _person(host, "stranger").edits_issue(host.shop, whole, body=SEV2)
+    host.later()
+    _person(host, "ada").labels(host.shop, whole, "sev1")
+    host.later()
+    _says(host, "stranger", whole, "/resolve me too")
+    _says(host, "mona", whole, "/resolve the pool is larger now")
+    _person(host, "mona").closes(host.shop, whole)
+    host.later()
+    host.passes(minutes=2)
+    pulls = [issue.number for issue in host.shop.issues.values() if issue.pull is not None]
+    for pull in pulls:
+        _person(host, "ada").merges(host.shop, pull)
+    host.later()
+
+    again = _opens(host, SEV2)
+    _says(host, "hubot", again, "/ack\n/resolve a new index")
+    _person(host, "hubot").closes(host.shop, again)
+    host.later()
+    host.passes(minutes=3)
+    _person(host, "ada").reopens(host.shop, again)
+    host.later()
+
+    locked = _opens(host, SEV3)
+    _says(host, "mona", locked, "/ack\n/postmortem")
+    _person(host, "ada").locks(host.shop, locked)
+    host.later()
+
+    _opens(host, SEV1)
+    host.passes(minutes=40)
+
+
+def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
+    """Record a night that the app has looked after, which ends while GitHub takes no comments."""
+    with psycopg.connect(url.format("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS recorded WITH (FORCE)")
+        connection.execute("CREATE DATABASE recorded")
+    migrate(url.format("recorded"))
+    database = Database(url.format("recorded")).open()
+    try:
+        with night(database, policy) as tonight:
+            tonight.github.shapes.url = ADDRESS
+            play(tonight)
+            tonight.github.faults.add("post5", method="POST", path="/comments", times=1)
+            tonight.github.faults.add("status", method="POST", path="/comments", times=50, status=502)
+            tonight.passes(minutes=20)
+            audit(tonight.built.desk)
+            with database.transaction() as db:
+                db.execute("UPDATE delivery SET body = '' WHERE state NOT IN ('new', 'sorted')")
+            step = version(database.url)
+            (folder / "state.json").write_text(canonical(dump(database)) + "\n")
+            secret, app_id = tonight.github.app.webhook_secret, tonight.github.app.app_id
+            told = {"schema": step, "secrets": [secret], "app_id": app_id, **_issues(tonight, tonight.shop)}
+            (folder / "app.json").write_text(canonical(told) + "\n")
+    finally:
+        database.close()
+    (folder / "database.sql").write_text(_dumped(url.format("recorded")))
+
+
+def record_runner(folder: Path, policy: str) -> None:
+    """Record the same night as workflows have looked after it."""
+    with TemporaryDirectory() as place, running(Path(place)) as runner:
+        runner.github.person("ada").pushes(runner.shop, FILE, policy)
+        host = Actions(_Elsewhere(runner.github, runner.shop, runner.clock, runner.folder, api=runner.github.api_url))
+        runner.github.shapes.url = ADDRESS
+        play(host)
+        told = {"secrets": [f"repository {host.shop.id}"], "bot": ACTIONS, **_issues(host, host.shop)}
+        (folder / "runner.json").write_text(canonical(told) + "\n")
+
+
+def _issues(host: Any, shop: Repository) -> dict[str, Any]:
+    shapes = host.github.shapes
+    return {
+        "repository": shop.id,
+        "issues": [
+            {
+                "number": issue.number,
+                "title": issue.title,
+                "body": issue.body,
+                "labels": sorted(issue.labels),
+                "comments": [
+                    {name: value for name, value in shapes.comment(issue, comment).items() if name in SHOWN}
+                    for comment in issue.comments
+                ],
+            }
+            for issue in shop.issues.values()
+            if issue.pull is None
+        ],
+    }
+
+
+def _dumped(url: str) -> str:
+    """Give the rows of all our tables as SQL, without the columns that the server generates."""
+    lines = []
+    with psycopg.connect(url) as connection:
+        connection.execute("SET timezone TO 'UTC'")
+        for table in TABLES:
+            columns = [
+                name
+                for (name,) in connection.execute(
+                    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public'"
+                    " AND table_name = %s AND is_generated = 'NEVER' ORDER BY ordinal_position",
+                    (table,),
+                )
+            ]
+            head = f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE VALUES"
+            row = SQL("SELECT concat_ws(', ', {}) AS one FROM {} ORDER BY one").format(
+                SQL(", ").join(SQL("format('%L', {})").format(Identifier(name)) for name in columns), Identifier(table)
+            )
+            lines += [f"{head} ({one});" for (one,) in connection.execute(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _person(host: Night | Actions, login: str) -> Person:
+    return host.github.person(login)
+
+
+def _opens(host: Night | Actions, body: str) -> int:
+    number = _person(host, "stranger").opens(host.shop, "Checkout is down", body, ["incident"])
+    host.later()
+    return number
+
+
+def _says(host: Night | Actions, login: str, number: int, text: str) -> None:
+    _person(host, login).comments(host.shop, number, text)
+    host.later()
+
+
+def main(into: Path) -> None:
+    with TemporaryDirectory() as home:
+        server = embedded.start(Path(home))
+        try:
+            url = server.url.replace("/postgres?", "/{}?")
+            for profile in PROFILES:
+                folder, policy = into / profile, POLICY.replace("extends: guide", f"extends: {profile}")
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "policy.yml").write_text(policy)
+                record_app(Path(home), url, folder, policy)
+                record_runner(folder, policy)
+                print(f"{profile}: recorded", json.dumps([file.name for file in sorted(folder.iterdir())]))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else NIGHTS)

@@ -1,0 +1,139 @@
+"""What was written in earlier releases is read by this one: state, database, boards and markers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.core.clocks import alarms
+from app.core.policy import Policy
+from app.core.replay import replay
+from app.github.marker import Signer
+from app.github.memory import board_of
+from app.github.tracker import comment_from
+from app.policy_file import PROFILES, read
+from app.ports import Lane
+from app.store import incidents
+from app.store.codec import incident_facts, incident_from
+from app.store.database import Database, migrate, migrations
+from app.worker.dump import dump
+from tests.shell.conftest import Place
+from tests.shell.recorded.record import NIGHTS
+
+STATES = {"waiting": "waiting", "trying": "trying", "done": "done", "moot": "moot", "dead": "dead"}
+"""How the states of effects in the recordings are called today."""
+
+profiles = pytest.mark.parametrize("profile", PROFILES)
+
+
+def recorded(profile: str, name: str) -> Any:
+    return json.loads((NIGHTS / profile / name).read_text())
+
+
+def policy_of(profile: str) -> Policy:
+    return read((NIGHTS / profile / "policy.yml").read_text())
+
+
+@pytest.fixture
+def restored(request: pytest.FixtureRequest, own: Place) -> Iterator[Database]:
+    """The recorded database of the profile, in the schema of its time, and then brought up to date."""
+    profile = request.getfixturevalue("profile")
+    name = f"recorded_{profile.replace('-', '_')}"
+    step = recorded(profile, "app.json")["schema"]
+    with psycopg.connect(own.url.format("postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    url = own.url.format(name)
+    migrate(url, steps=[each for each in migrations() if each[0] <= step])
+    with psycopg.connect(url) as connection:
+        connection.execute((NIGHTS / profile / "database.sql").read_bytes(), prepare=False)
+    migrate(url)
+    opened = Database(url).open()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@profiles
+def test_the_database_of_then_holds_the_state_of_then(profile: str, restored: Database) -> None:
+    then, now = recorded(profile, "state.json"), dump(restored)
+    assert now["alarms"] == then["alarms"]
+    assert now["effects"] == [effect | {"state": STATES[effect["state"]]} for effect in then["effects"]]
+    kept = ("repo", "number", "board", "labels")
+    assert [[each[name] for name in kept] for each in now["incidents"]] == [
+        [each[name] for name in kept] for each in then["incidents"]
+    ]
+    assert [incident_from(each["incident"]) for each in now["incidents"]] == [
+        incident_from(each["incident"]) for each in then["incidents"]
+    ]
+    assert {effect["state"] for effect in now["effects"]} >= {STATES["done"], STATES["trying"]}
+
+
+@profiles
+def test_the_log_of_then_is_folded_into_the_incident_of_then(profile: str, restored: Database) -> None:
+    policy = policy_of(profile)
+    with restored.transaction() as db:
+        stored = incidents.every(db)
+        assert len(stored) == 4
+        for lane, found in stored:
+            folded = replay(incidents.log(db, lane), policy, found.lived_until).incident
+            assert folded
+            assert incident_facts(folded) == incident_facts(found.incident)
+            waiting = {(alarm.key, alarm.due) for alarm in alarms(folded, policy)}
+            assert waiting == {(key, due) for other, key, due in incidents.alarms_of(db) if other == lane}
+
+
+@profiles
+def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> None:
+    told = recorded(profile, "app.json")
+    signer, state = Signer(tuple(told["secrets"]), told["app_id"]), recorded(profile, "state.json")
+    for issue in told["issues"]:
+        number = issue["number"]
+        comments = [comment_from(row) for row in issue["comments"]]
+        marked = [(each, said) for each in comments if (said := signer.read(Lane(told["repository"], number), each))]
+        assert len(marked) == sum(each.bot for each in comments)
+        keys = {key for _, said in marked for key in said["keys"]}
+        done = {each["key"] for each in state["effects"] if each["number"] == number and each["state"] == "done"}
+        known = {each["key"] for each in state["effects"] if each["number"] == number}
+        assert {key for key in keys - {"board"} if not key.startswith("digest/")} <= known
+        assert {key for key in done if key.startswith("escalate/page")} <= keys
+        (incident,) = (incident_from(each["incident"]) for each in state["incidents"] if each["number"] == number)
+        board, memory = board_of(marked)
+        assert board
+        assert memory
+        assert (memory.id, memory.grounds, memory.authorities, memory.opened_with) == (
+            incident.id,
+            incident.grounds,
+            incident.authorities,
+            incident.opened_with,
+        )
+        assert memory.shown is None
+
+
+@profiles
+def test_the_boards_of_runs_say_what_the_next_run_has_to_know(profile: str) -> None:
+    told = recorded(profile, "runner.json")
+    signer, whole = Signer(tuple(told["secrets"]), bot=told["bot"]), []
+    for issue in told["issues"]:
+        comments = [comment_from(row) for row in issue["comments"]]
+        lane = Lane(told["repository"], issue["number"])
+        board, memory = board_of([(each, said) for each in comments if (said := signer.read(lane, each))])
+        assert board
+        assert memory
+        assert memory.shown
+        assert memory.grounds
+        heard = {each.id for each in comments if not each.bot and each.body.startswith("/")}
+        assert memory.shown.heard <= heard
+        whole.append(memory.shown)
+    assert any(shown.heard for shown in whole)
+    assert any(shown.next for shown in whole)
+
+
+def test_every_profile_was_recorded() -> None:
+    assert {folder.name for folder in Path(NIGHTS).iterdir()} == set(PROFILES)

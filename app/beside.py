@@ -11,7 +11,7 @@ from pathlib import Path
 from app import house
 from app.github.intake import shipped_form_text
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.sandbox import AppRegistration, PretendGitHub
+from app.sandbox.github import AppRegistration, PretendGitHub
 from app.settings import Settings
 
 _POLICY = """\

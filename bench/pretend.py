@@ -14,8 +14,8 @@ from pathlib import Path
 
 from app.demo.play import POLICY
 from app.github.intake import shipped_form
-from app.sandbox import Limits, PretendGitHub
-from app.sandbox.form_body import filled
+from app.sandbox.github import Limits, PretendGitHub
+from app.sandbox.github.form_body import filled
 
 
 def _now() -> datetime:

@@ -23,8 +23,8 @@ import httpx
 
 from app import runner
 from app.demo.play import POLICY
-from app.sandbox import Limits, PretendGitHub
-from app.sandbox.world import Repository
+from app.sandbox.github import Limits, PretendGitHub
+from app.sandbox.github.world import Repository
 
 OPEN, DUE = 200, 5
 """Incidents that a sweep finds open, and those of them in which something is to be done."""

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from app.demo.stage import Stage, stage
 from app.github.intake import shipped_form
-from app.sandbox.form_body import filled
-from app.sandbox.world import Comment, Issue
+from app.sandbox.github.form_body import filled
+from app.sandbox.github.world import Comment, Issue
 from app.worker.review import NAME as CHECK
 
 START = datetime(2026, 3, 14, 2, 7, tzinfo=UTC)

@@ -15,8 +15,8 @@ from app import house, ports
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.sandbox import AppRegistration, PretendGitHub
-from app.sandbox.world import Repository
+from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import incidents
 from app.worker.queue import Queue

@@ -1,8 +1,1 @@
-"""A pretend GitHub on loopback: stateful, strict where GitHub is strict, and pleasant to look at."""
-
-from app.sandbox.declined import Declined
-from app.sandbox.limits import Limits
-from app.sandbox.registration import AppRegistration
-from app.sandbox.server import PretendGitHub
-
-__all__ = ["AppRegistration", "Declined", "Limits", "PretendGitHub"]
+"""What runs without an account: the sandbox GitHub, the demo on it, and serving beside it."""

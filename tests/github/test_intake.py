@@ -18,7 +18,7 @@ from app.core.severity import Scale, Severity
 from app.github.intake import is_incident_report, read_report, shipped_form, shipped_form_text
 from app.github.issue_form import Answer, read_form
 from app.policy_file import read as read_policy
-from app.sandbox.form_body import filled
+from app.sandbox.github.form_body import filled
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"

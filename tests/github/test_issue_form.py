@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.github.intake import shipped_form
 from app.github.issue_form import Answer, Field, Form, FormFault, blocks, fits, parse_body, read_form
-from app.sandbox.form_body import filled
+from app.sandbox.github.form_body import filled
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"

@@ -15,7 +15,7 @@ from app.github.memory import recalled
 from app.github.tracker import comment_from
 from app.ports import Lane
 from app.runner import postmortem, sweep, triage
-from app.sandbox.server import ACTIONS
+from app.sandbox.github.server import ACTIONS
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Run, Runner

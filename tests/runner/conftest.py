@@ -16,8 +16,8 @@ import pytest
 
 from app.github.manifest import EVENTS, PERMISSIONS
 from app.runner import Workflow, check_policy
-from app.sandbox import AppRegistration, PretendGitHub
-from app.sandbox.world import Repository
+from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github.world import Repository
 from tests.runner.actions import Actions
 from tests.shell.night import POLICY, SEV1, HandClock, Wire
 

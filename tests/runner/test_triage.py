@@ -15,8 +15,8 @@ import pytest
 from app.github.marker import Signer
 from app.ports import Lane
 from app.runner import Unusable, triage
-from app.sandbox.server import ACTIONS
-from app.sandbox.world import Actor
+from app.sandbox.github.server import ACTIONS
+from app.sandbox.github.world import Actor
 from tests.runner.actions import TRIAGE, Actions
 from tests.runner.conftest import FILE, Run
 from tests.shell.night import POLICY, SEV1, Wire

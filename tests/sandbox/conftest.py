@@ -17,9 +17,9 @@ import httpx
 import jwt
 import pytest
 
-from app.sandbox import AppRegistration, PretendGitHub
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 # Loopback is plain HTTP: an empty context saves loading the machine's certificates for each client.
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -11,9 +11,9 @@ import httpx
 import jwt
 import pytest
 
-from app.sandbox import AppRegistration, Limits, PretendGitHub
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import AppRegistration, Limits, PretendGitHub
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 from .conftest import PLAIN, HandClock, app_jwt, as_app, new_token, with_token
 

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox import PretendGitHub
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import PretendGitHub
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 from .conftest import PLAIN, Ear, with_token
 from .test_pages import EVIL, HARMLESS, Elements

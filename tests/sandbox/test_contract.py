@@ -16,9 +16,9 @@ from openapi_core import Config, OpenAPI
 from openapi_core.datatypes import RequestParameters
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
-from app.sandbox import PretendGitHub
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import PretendGitHub
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 from .conftest import as_app, with_token
 

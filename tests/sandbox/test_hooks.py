@@ -8,10 +8,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app.sandbox import PretendGitHub
-from app.sandbox.hooks import signature
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import PretendGitHub
+from app.sandbox.github.hooks import signature
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 from .conftest import PLAIN, Ear, HandClock, as_app
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox import Declined, PretendGitHub
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import Declined, PretendGitHub
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 from .conftest import HandClock
 

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from app.sandbox import PretendGitHub
-from app.sandbox.markdown import render
-from app.sandbox.people import Person
-from app.sandbox.world import Repository
+from app.sandbox.github import PretendGitHub
+from app.sandbox.github.markdown import render
+from app.sandbox.github.people import Person
+from app.sandbox.github.world import Repository
 
 from .conftest import PLAIN
 

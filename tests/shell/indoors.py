@@ -17,11 +17,11 @@ import httpx
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from app.sandbox import PretendGitHub
-from app.sandbox.faults import Faults
-from app.sandbox.hooks import Delivery, Hooks
-from app.sandbox.limits import Limits, Meter
-from app.sandbox.world import World
+from app.sandbox.github import PretendGitHub
+from app.sandbox.github.faults import Faults
+from app.sandbox.github.hooks import Delivery, Hooks
+from app.sandbox.github.limits import Limits, Meter
+from app.sandbox.github.world import World
 from app.store.database import Database
 from app.web.application import application
 from tests.shell.night import POLICY, TABLES, HandClock, Night, registered

@@ -29,7 +29,7 @@ from app.core.severity import Severity
 from app.failpoint import Failpoints
 from app.policy_file import DEFAULT, read, shipped
 from app.ports import Lane
-from app.sandbox.world import Comment
+from app.sandbox.github.world import Comment
 from app.store import incidents, outbox, policies
 from app.store.incidents import Stored
 from app.store.policies import Place

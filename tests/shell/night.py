@@ -25,8 +25,8 @@ from app.github.manifest import EVENTS, PERMISSIONS
 from app.house import House, furnished, rebuild
 from app.outbound import Outbound
 from app.ports import Lane
-from app.sandbox import AppRegistration, PretendGitHub
-from app.sandbox.world import Repository
+from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github.world import Repository
 from app.serving import Served
 from app.settings import Settings
 from app.store import inbox, incidents, messages, outbox

@@ -23,10 +23,10 @@ from app.github.marker import Signer
 from app.github.tracker import comment_from
 from app.house import furnished
 from app.ports import Lane
-from app.sandbox import Limits, PretendGitHub
-from app.sandbox.faults import Fault, Kind
-from app.sandbox.hooks import Delivery
-from app.sandbox.world import Repository
+from app.sandbox.github import Limits, PretendGitHub
+from app.sandbox.github.faults import Fault, Kind
+from app.sandbox.github.hooks import Delivery
+from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import inbox
 from app.store.database import Database

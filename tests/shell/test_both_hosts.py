@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.people import Person
+from app.sandbox.github.people import Person
 from tests.runner.actions import Actions
 from tests.runner.conftest import Runner, running
 from tests.shell.night import SEV1, Night

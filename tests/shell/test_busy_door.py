@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from app.github.signature import signature
-from app.sandbox import AppRegistration
+from app.sandbox.github import AppRegistration
 from app.serving import free_port
 from app.store.database import Database
 from app.web.webhook import LARGEST

@@ -19,7 +19,7 @@ from app.github.inbound import Happened
 from app.github.marker import Signer
 from app.github.signature import signature
 from app.ports import Lane
-from app.sandbox.hooks import Delivery
+from app.sandbox.github.hooks import Delivery
 from app.store import inbox
 from app.worker.queue import Queue
 from app.worker.sort import sort

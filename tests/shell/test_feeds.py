@@ -17,7 +17,7 @@ from app.core.policy import Policy, Rotation
 from app.core.rota import people_of
 from app.outbound import Outbound
 from app.ports import DeliveryFailed, Repository
-from app.sandbox import world
+from app.sandbox.github import world
 from app.store.database import Database
 from app.worker.feeds import Feeds
 from app.worker.policies import InForce

@@ -11,7 +11,7 @@ import pytest
 from app.core.rota import people_of
 from app.policy_file import PolicyFaults
 from app.ports import DeliveryFailed, Repository
-from app.sandbox import world
+from app.sandbox.github import world
 from app.store.database import Database, migrate, migrations
 from app.store.policies import Place, kept
 from app.worker.policies import InForce

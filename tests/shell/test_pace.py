@@ -25,8 +25,8 @@ from app.github.client import Client
 from app.house import House, furnished
 from app.pacing import GITHUB, MemoryPace, Urgency
 from app.ports import DeliveryFailed, Lane, NotYet, Repository
-from app.sandbox import Limits, PretendGitHub
-from app.sandbox.world import Repository as Shop
+from app.sandbox.github import Limits, PretendGitHub
+from app.sandbox.github.world import Repository as Shop
 from app.store import incidents, outbox
 from app.store.database import Database
 from app.store.incidents import Stored

@@ -17,7 +17,7 @@ from app.github.past import MOST, SINCE, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import read
 from app.ports import Annotation, Check, Repository
-from app.sandbox.world import CheckRun
+from app.sandbox.github.world import CheckRun
 from app.store import incidents
 from app.worker.review import past, with_known_shifts
 from tests.sandbox.conftest import shared_data

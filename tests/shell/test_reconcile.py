@@ -21,7 +21,7 @@ import app
 from app.core.lifecycle import Status
 from app.ports import DeliveryFailed, Lane
 from app.reconcile_command import lines
-from app.sandbox import Limits, PretendGitHub
+from app.sandbox.github import Limits, PretendGitHub
 from app.store import inbox, incidents, reconciled
 from app.store.database import Database
 from app.worker import drift

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from app.main import main
-from app.sandbox import AppRegistration
+from app.sandbox.github import AppRegistration
 from app.settings import SettingsFault, complete, read
 
 GOOD = "a-secret-that-nobody-could-guess-1"

@@ -24,7 +24,7 @@ from app import set_aside
 from app.house import Watch, door, furnished
 from app.outbound import Outbound
 from app.pacing import FREE, ITSELF, Budget
-from app.sandbox import PretendGitHub
+from app.sandbox.github import PretendGitHub
 from app.serving import Served
 from app.settings import Settings
 from app.store import incidents, outbox, pace, reconciled

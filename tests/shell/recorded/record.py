@@ -18,9 +18,9 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from app.policy_file import PROFILES
-from app.sandbox.people import Person
-from app.sandbox.server import ACTIONS
-from app.sandbox.world import Repository
+from app.sandbox.github.people import Person
+from app.sandbox.github.server import ACTIONS
+from app.sandbox.github.world import Repository
 from app.store import embedded
 from app.store.codec import canonical
 from app.store.database import Database, migrate, version

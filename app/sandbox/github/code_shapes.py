@@ -7,10 +7,10 @@ import difflib
 from typing import Any
 from urllib.parse import quote
 
-from app.sandbox.git import Commit, Entry, Signature
-from app.sandbox.place_shapes import Json, maybe, node_id, stamp
-from app.sandbox.shapes import Shapes
-from app.sandbox.world import CheckRun, Issue, Pull, Repository
+from app.sandbox.github.git import Commit, Entry, Signature
+from app.sandbox.github.place_shapes import Json, maybe, node_id, stamp
+from app.sandbox.github.shapes import Shapes
+from app.sandbox.github.world import CheckRun, Issue, Pull, Repository
 
 BIG_FILE = 1_000_000
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.api.search import search_issues
-from app.sandbox.declined import Declined, invalid, not_found
-from app.sandbox.issue_changes import UNCHANGED
-from app.sandbox.markdown import render
-from app.sandbox.world import ROLES, Label
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.search import search_issues
+from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.issue_changes import UNCHANGED
+from app.sandbox.github.markdown import render
+from app.sandbox.github.world import ROLES, Label
 
 COARSE = {"triage": "read", "maintain": "write"}
 COLOR = re.compile(r"[0-9a-fA-F]{6}")

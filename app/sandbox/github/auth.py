@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 import jwt
 
-from app.sandbox.declined import Declined
-from app.sandbox.registration import AppRegistration
-from app.sandbox.world import Account, Actor, Installation, Repository, Role, World
+from app.sandbox.github.declined import Declined
+from app.sandbox.github.registration import AppRegistration
+from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, World
 
 LEVELS = {"read": 1, "write": 2, "admin": 3}
 TOKEN_LIFE = timedelta(hours=1)

@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.declined import Declined, invalid, not_found
-from app.sandbox.place_shapes import stamp
-from app.sandbox.world import CheckRun
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.place_shapes import stamp
+from app.sandbox.github.world import CheckRun
 
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
 ANNOTATIONS = 50

@@ -18,17 +18,17 @@ from flask import Blueprint, Response, request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from app.sandbox.code_changes import Changes
-from app.sandbox.code_shapes import path_in_address
-from app.sandbox.colors import avatar_svg, label_css
-from app.sandbox.conversation import conversation
-from app.sandbox.declined import Declined, not_found
-from app.sandbox.markdown import render
-from app.sandbox.world import Account, Issue, Repository
+from app.sandbox.github.code_changes import Changes
+from app.sandbox.github.code_shapes import path_in_address
+from app.sandbox.github.colors import avatar_svg, label_css
+from app.sandbox.github.conversation import conversation
+from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.markdown import render
+from app.sandbox.github.world import Account, Issue, Repository
 
 CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 HEX_COLOR = re.compile(r"[0-9a-f]{6}")
-STYLE = resources.files("app.sandbox").joinpath("static/style.css")
+STYLE = resources.files("app.sandbox.github").joinpath("static/style.css")
 STEPS = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "month"), (1000, "year"))
 PER_PAGE = 50
 
@@ -87,7 +87,7 @@ class Pages:
         self._style = STYLE.read_bytes()
         # Ids are given once, so an avatar can be found by its number.
         self._templates = Environment(
-            loader=PackageLoader("app.sandbox"),
+            loader=PackageLoader("app.sandbox.github"),
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.sandbox.code_shapes import CodeShapes
-from app.sandbox.declined import Declined, invalid
-from app.sandbox.hooks import Hooks
-from app.sandbox.place_shapes import node_id
-from app.sandbox.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
+from app.sandbox.github.code_shapes import CodeShapes
+from app.sandbox.github.declined import Declined, invalid
+from app.sandbox.github.hooks import Hooks
+from app.sandbox.github.place_shapes import node_id
+from app.sandbox.github.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
 
 BODY_LIMIT = 65_536
 TITLE_LIMIT = 256

@@ -16,14 +16,14 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Request, Response, request
 
-from app.sandbox.auth import Auth, Caller
-from app.sandbox.code_changes import Changes
-from app.sandbox.code_shapes import CodeShapes
-from app.sandbox.declined import Declined, invalid, not_found
-from app.sandbox.faults import Faults
-from app.sandbox.limits import Meter
-from app.sandbox.registration import AppRegistration
-from app.sandbox.world import Actor, Issue, Repository, World, live
+from app.sandbox.github.auth import Auth, Caller
+from app.sandbox.github.code_changes import Changes
+from app.sandbox.github.code_shapes import CodeShapes
+from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.faults import Faults
+from app.sandbox.github.limits import Meter
+from app.sandbox.github.registration import AppRegistration
+from app.sandbox.github.world import Actor, Issue, Repository, World, live
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.api.issues import READ, WRITE, since
-from app.sandbox.declined import Declined, invalid, not_found
-from app.sandbox.world import Comment, Issue
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.issues import READ, WRITE, since
+from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.world import Comment, Issue
 
 
 def blueprint(door: Door) -> Blueprint:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from app.sandbox.api.door import Call, Reply
-from app.sandbox.declined import Declined, invalid
-from app.sandbox.place_shapes import stamp
-from app.sandbox.world import Issue, Repository
+from app.sandbox.github.api.door import Call, Reply
+from app.sandbox.github.declined import Declined, invalid
+from app.sandbox.github.place_shapes import stamp
+from app.sandbox.github.world import Issue, Repository
 
 TERM = re.compile(r'(-?)(?:(\w+):)?("[^"]*"|\S+)')
 BOUND = re.compile(r"(>=|<=|>|<)?(.+)")

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from app.sandbox.registration import AppRegistration
-from app.sandbox.world import (
+from app.sandbox.github.registration import AppRegistration
+from app.sandbox.github.world import (
     Account,
     Installation,
     Repository,

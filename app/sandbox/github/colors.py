@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-from app.sandbox.world import Account
+from app.sandbox.github.world import Account
 
 FACES = ("0969da", "1a7f37", "8250df", "bf3989", "bc4c00", "9a6700", "0a7d91", "57606a", "cf222e", "4b5bd1")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.auth import LEVELS
-from app.sandbox.declined import Declined, not_found
-from app.sandbox.hooks import Delivery
-from app.sandbox.place_shapes import maybe, stamp
-from app.sandbox.world import Installation
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.auth import LEVELS
+from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.hooks import Delivery
+from app.sandbox.github.place_shapes import maybe, stamp
+from app.sandbox.github.world import Installation
 
 
 def blueprint(door: Door) -> Blueprint:

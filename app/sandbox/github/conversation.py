@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.sandbox.world import Comment, Event, Issue, Label
+from app.sandbox.github.world import Comment, Event, Issue, Label
 
 # Label changes of one hand within this time are one line.
 TOGETHER = timedelta(seconds=60)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.declined import Declined, invalid, not_found
-from app.sandbox.issue_changes import UNCHANGED
-from app.sandbox.world import Issue, Pull, live
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.issue_changes import UNCHANGED
+from app.sandbox.github.world import Issue, Pull, live
 
 READ, WRITE = "pull_requests:read", "pull_requests:write"
 

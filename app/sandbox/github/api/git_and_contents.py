@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.declined import Declined, invalid, not_found
-from app.sandbox.git import EMPTY_TREE, FOLDER, Commit, Entry, Signature
-from app.sandbox.place_shapes import Json
-from app.sandbox.world import Repository
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.git import EMPTY_TREE, FOLDER, Commit, Entry, Signature
+from app.sandbox.github.place_shapes import Json
+from app.sandbox.github.world import Repository
 
 READ, WRITE = "contents:read", "contents:write"
 

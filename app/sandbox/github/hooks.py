@@ -19,7 +19,7 @@ from typing import Any
 
 from urllib3 import BaseHTTPResponse, PoolManager, exceptions
 
-from app.sandbox.registration import AppRegistration
+from app.sandbox.github.registration import AppRegistration
 
 KEPT = timedelta(hours=72)
 TIMEOUT_S = 10.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import quote
 
-from app.sandbox.place_shapes import Json, PlaceShapes, maybe, node_id, stamp
-from app.sandbox.world import Account, Comment, Event, Issue, Label, Milestone, Reaction, Repository
+from app.sandbox.github.place_shapes import Json, PlaceShapes, maybe, node_id, stamp
+from app.sandbox.github.world import Account, Comment, Event, Issue, Label, Milestone, Reaction, Repository
 
 REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
 

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 
-from app.sandbox.code_changes import Changes
-from app.sandbox.declined import Declined, not_found
-from app.sandbox.issue_changes import UNCHANGED
-from app.sandbox.world import Account, Actor, Comment, Issue, Repository, Role, live
+from app.sandbox.github.code_changes import Changes
+from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.issue_changes import UNCHANGED
+from app.sandbox.github.world import Account, Actor, Comment, Issue, Repository, Role, live
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,19 +11,19 @@ from typing import Any, Literal, Self
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.sandbox import api, pages
-from app.sandbox.api.door import PREFIX, CallRecord, Door
-from app.sandbox.auth import Auth
-from app.sandbox.code_changes import Changes
-from app.sandbox.code_shapes import CodeShapes
-from app.sandbox.declined import Declined, not_found
-from app.sandbox.faults import Faults
-from app.sandbox.git import EMPTY_TREE, FILE, Entry
-from app.sandbox.hooks import Hooks
-from app.sandbox.limits import Limits, Meter
-from app.sandbox.people import Person
-from app.sandbox.registration import AppRegistration
-from app.sandbox.world import Account, Actor, Installation, Repository, Role, Team, World
+from app.sandbox.github import api, pages
+from app.sandbox.github.api.door import PREFIX, CallRecord, Door
+from app.sandbox.github.auth import Auth
+from app.sandbox.github.code_changes import Changes
+from app.sandbox.github.code_shapes import CodeShapes
+from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.faults import Faults
+from app.sandbox.github.git import EMPTY_TREE, FILE, Entry
+from app.sandbox.github.hooks import Hooks
+from app.sandbox.github.limits import Limits, Meter
+from app.sandbox.github.people import Person
+from app.sandbox.github.registration import AppRegistration
+from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, Team, World
 from app.serving import Served
 
 HOST = "127.0.0.1"
@@ -324,7 +324,7 @@ class PretendGitHub:
         )
 
     def _build(self, refresh: int | None) -> Flask:
-        flask = Flask("app.sandbox", static_folder=None)
+        flask = Flask("app.sandbox.github", static_folder=None)
         for part in api.PARTS:
             flask.register_blueprint(part(self._door))
         flask.register_blueprint(pages.blueprint(self.changes, refresh))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from app.sandbox.declined import Declined, not_found
-from app.sandbox.git import Git
+from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.git import Git
 
 Role = Literal["none", "read", "triage", "write", "maintain", "admin"]
 ROLES: tuple[Role, ...] = ("none", "read", "triage", "write", "maintain", "admin")

@@ -7,10 +7,10 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.declined import Declined, invalid
-from app.sandbox.issue_changes import UNCHANGED
-from app.sandbox.world import Issue, Milestone
+from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.declined import Declined, invalid
+from app.sandbox.github.issue_changes import UNCHANGED
+from app.sandbox.github.world import Issue, Milestone
 
 READ, WRITE = "issues|pull_requests:read", "issues|pull_requests:write"
 LOCK_REASONS = ("off-topic", "too heated", "resolved", "spam")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import jwt
 
-from app.sandbox.github.declined import Declined
+from app.sandbox.github.errors import Declined
 from app.sandbox.github.registration import AppRegistration
 from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, World
 

@@ -6,10 +6,10 @@ import itertools
 import re
 from typing import Any
 
-from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.context import check_body, check_title
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.git import EMPTY_TREE, FILE, NO_COMMIT, Commit, Entry, Signature, is_ref_name
 from app.sandbox.github.issue_changes import IssueChanges
-from app.sandbox.github.scene import check_body, check_title
 from app.sandbox.github.world import Account, Actor, CheckRun, Issue, Pull, Repository
 
 CLOSING = re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+#(\d{1,9})\b", re.IGNORECASE)

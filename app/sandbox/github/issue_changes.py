@@ -9,9 +9,9 @@ import copy
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from app.sandbox.github.declined import Declined, invalid
-from app.sandbox.github.scene import Scene, check_body, check_label, check_title
-from app.sandbox.github.shapes import REACTIONS
+from app.sandbox.github.context import Scene, check_body, check_label, check_title
+from app.sandbox.github.errors import Declined, invalid
+from app.sandbox.github.issue_json import REACTIONS
 from app.sandbox.github.world import Account, Actor, Comment, Issue, Label, Milestone, Reaction, Repository
 
 UNCHANGED: Any = object()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.sandbox.github.declined import Declined
+from app.sandbox.github.errors import Declined
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)

@@ -19,11 +19,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.code_shapes import path_in_address
+from app.sandbox.github.code_json import path_in_address
 from app.sandbox.github.colors import avatar_svg, label_css
-from app.sandbox.github.conversation import conversation
-from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.markdown import render
+from app.sandbox.github.timeline_page import conversation
 from app.sandbox.github.world import Account, Issue, Repository
 
 CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.world import Account, Actor, Comment, Issue, Repository, Role, live
 

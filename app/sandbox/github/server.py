@@ -12,11 +12,11 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from app.sandbox.github import api, pages
-from app.sandbox.github.api.door import PREFIX, CallRecord, Door
+from app.sandbox.github.api.gateway import PREFIX, CallRecord, Door
 from app.sandbox.github.auth import Auth
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.code_shapes import CodeShapes
-from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.code_json import CodeShapes
+from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.faults import Faults
 from app.sandbox.github.git import EMPTY_TREE, FILE, Entry
 from app.sandbox.github.hooks import Hooks

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.git import Git
 
 Role = Literal["none", "read", "triage", "write", "maintain", "admin"]

@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.account_json import maybe, stamp
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
 from app.sandbox.github.auth import LEVELS
-from app.sandbox.github.declined import Declined, not_found
+from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.hooks import Delivery
-from app.sandbox.github.place_shapes import maybe, stamp
 from app.sandbox.github.world import Installation
 
 

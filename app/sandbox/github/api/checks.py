@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.github.declined import Declined, invalid, not_found
-from app.sandbox.github.place_shapes import stamp
+from app.sandbox.github.account_json import stamp
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.world import CheckRun
 
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")

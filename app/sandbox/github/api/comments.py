@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
 from app.sandbox.github.api.issues import READ, WRITE, since
-from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.world import Comment, Issue
 
 

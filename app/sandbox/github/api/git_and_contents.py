@@ -9,10 +9,10 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.account_json import Json
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.git import EMPTY_TREE, FOLDER, Commit, Entry, Signature
-from app.sandbox.github.place_shapes import Json
 from app.sandbox.github.world import Repository
 
 READ, WRITE = "contents:read", "contents:write"

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.github.declined import Declined, invalid
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.errors import Declined, invalid
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.world import Issue, Milestone
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
-from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.world import Issue, Pull, live
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.door import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
 from app.sandbox.github.api.search import search_issues
-from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.markdown import render
 from app.sandbox.github.world import ROLES, Label

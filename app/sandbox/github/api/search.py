@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from app.sandbox.github.api.door import Call, Reply
-from app.sandbox.github.declined import Declined, invalid
-from app.sandbox.github.place_shapes import stamp
+from app.sandbox.github.account_json import stamp
+from app.sandbox.github.api.gateway import Call, Reply
+from app.sandbox.github.errors import Declined, invalid
 from app.sandbox.github.world import Issue, Repository
 
 TERM = re.compile(r'(-?)(?:(\w+):)?("[^"]*"|\S+)')

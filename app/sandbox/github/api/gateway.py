@@ -18,8 +18,8 @@ from flask import Blueprint, Request, Response, request
 
 from app.sandbox.github.auth import Auth, Caller
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.code_shapes import CodeShapes
-from app.sandbox.github.declined import Declined, invalid, not_found
+from app.sandbox.github.code_json import CodeShapes
+from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.faults import Faults
 from app.sandbox.github.limits import Meter
 from app.sandbox.github.registration import AppRegistration

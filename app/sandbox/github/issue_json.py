@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import quote
 
-from app.sandbox.github.place_shapes import Json, PlaceShapes, maybe, node_id, stamp
+from app.sandbox.github.account_json import Json, PlaceShapes, maybe, node_id, stamp
 from app.sandbox.github.world import Account, Comment, Event, Issue, Label, Milestone, Reaction, Repository
 
 REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")

@@ -7,9 +7,9 @@ import difflib
 from typing import Any
 from urllib.parse import quote
 
+from app.sandbox.github.account_json import Json, maybe, node_id, stamp
 from app.sandbox.github.git import Commit, Entry, Signature
-from app.sandbox.github.place_shapes import Json, maybe, node_id, stamp
-from app.sandbox.github.shapes import Shapes
+from app.sandbox.github.issue_json import Shapes
 from app.sandbox.github.world import CheckRun, Issue, Pull, Repository
 
 BIG_FILE = 1_000_000

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.sandbox.github.code_shapes import CodeShapes
-from app.sandbox.github.declined import Declined, invalid
+from app.sandbox.github.account_json import node_id
+from app.sandbox.github.code_json import CodeShapes
+from app.sandbox.github.errors import Declined, invalid
 from app.sandbox.github.hooks import Hooks
-from app.sandbox.github.place_shapes import node_id
 from app.sandbox.github.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
 
 BODY_LIMIT = 65_536

@@ -160,7 +160,7 @@ def _open_house(*, web: bool, work: bool) -> int:
     found = settings.read()
     house.logging_to_stderr(found.log)
     if web and work and not found.credentials:
-        from app.beside import beside
+        from app.sandbox.serve import beside
 
         with beside(found, _now) as built:
             house.serve(built, web=True, work=True)
@@ -171,7 +171,7 @@ def _open_house(*, web: bool, work: bool) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from app.demo.terminal import demo
+    from app.sandbox.demo.terminal import demo
 
     return demo(stay=options.stay, as_json=options.json)
 

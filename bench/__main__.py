@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.demo import play
+from app.sandbox.demo import play
 from bench import core, policies, runner, shell
 
 _PAGE = Path("docs/figures.md")

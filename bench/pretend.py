@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.demo.play import POLICY
 from app.github.intake import shipped_form
+from app.sandbox.demo.play import POLICY
 from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.form_body import filled
 

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from app import runner
-from app.demo.play import POLICY
+from app.sandbox.demo.play import POLICY
 from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.world import Repository
 

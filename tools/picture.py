@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from app.demo import Played, play
-from app.demo.play import Line
-from app.demo.stage import Stage
+from app.sandbox.demo import Played, play
+from app.sandbox.demo.play import Line
+from app.sandbox.demo.stage import Stage
 
 _PICTURE = Path("docs/images/issue.png")
 _WIDTH, _TOP, _HEIGHT, _PART = 1180, 1504, 1120, 900

@@ -18,9 +18,9 @@ from rich.text import Text
 from app.core.clocks import deadlines
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.demo.play import START, Line, Played, play
-from app.demo.stage import Stage
 from app.render.words import span
+from app.sandbox.demo.play import START, Line, Played, play
+from app.sandbox.demo.stage import Stage
 
 _BREATH = 0.5
 """Seconds between two lines, for people who watch; nobody waits where nobody watches."""

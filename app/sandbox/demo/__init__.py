@@ -1,5 +1,5 @@
 """One incident, played from the report to the merged postmortem."""
 
-from app.demo.play import Played, play
+from app.sandbox.demo.play import Played, play
 
 __all__ = ["Played", "play"]

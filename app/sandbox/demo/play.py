@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from app.demo.stage import Stage, stage
 from app.github.intake import shipped_form
+from app.sandbox.demo.stage import Stage, stage
 from app.sandbox.github.form_body import filled
 from app.sandbox.github.world import Comment, Issue
 from app.worker.review import NAME as CHECK

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app import policy_commands
+from app.cli import policy as policy_commands
 from app.core.calendar import due
 from app.core.policy import Policy
 from app.core.report import Report

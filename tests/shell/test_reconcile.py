@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 import app
+from app.cli.reconcile import lines
 from app.core.lifecycle import Status
 from app.ports import DeliveryFailed, Lane
-from app.reconcile_command import lines
 from app.sandbox.github import Limits, PretendGitHub
 from app.store import inbox, incidents, reconciled
 from app.store.database import Database

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from app.main import main
+from app.cli.main import main
 from app.sandbox.github import AppRegistration
 from app.settings import SettingsFault, complete, read
 

@@ -20,7 +20,7 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from app import set_aside
+from app.cli import dead_letters
 from app.house import Watch, door, furnished
 from app.outbound import Outbound
 from app.pacing import FREE, ITSELF, Budget
@@ -437,7 +437,7 @@ def tonight_door(tonight: Night) -> Any:
 
 def says(tonight: Night, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = set_aside.run(set_aside.parsed(words), set_aside.Outside(tonight.database, tonight.clock, out, err))
+    code = dead_letters.run(dead_letters.parsed(words), dead_letters.Outside(tonight.database, tonight.clock, out, err))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -570,5 +570,5 @@ def test_a_dead_letter_is_dropped(tonight: Night) -> None:
 @pytest.mark.parametrize("words", [["inbox"], ["outbox", "retry", "x"], ["inbox", "drop"]], ids=" ".join)
 def test_what_is_written_wrong_is_said_before_a_database_is_started(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        set_aside.parsed(words)
+        dead_letters.parsed(words)
     assert ended.value.code == 2

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from app import past_events
+from app.cli.policy import arguments, commands, event_log, past_incidents
+from app.cli.policy.arguments import Outside
 from app.core.report import Kind
-from app.policy_commands import asked, commands, past
-from app.policy_commands.asked import Outside
 from app.policy_file import PROFILES, PolicyFaults
 from app.ports import DeliveryFailed
 
@@ -21,7 +20,7 @@ __all__ = ["Outside", "main"]
 
 def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | None = None) -> int:
     """Run one command.  Returns 0 for good, 1 for a fault the user can mend, 2 for wrong usage."""
-    outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past.on_github(name, now))
+    outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.on_github(name, now))
     options = _parser().parse_args(words)
     run: Callable[[argparse.Namespace, Outside], int] = options.run
     try:
@@ -29,11 +28,11 @@ def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | N
     except PolicyFaults as found:
         for fault in found.faults:
             print(fault, file=outside.err)
-    except past_events.PastFaults as found:
+    except event_log.PastFaults as found:
         print(found, file=outside.err)
-    except (asked.Fault, DeliveryFailed) as fault:
+    except (arguments.Fault, DeliveryFailed) as fault:
         print(f"muster: {fault}", file=outside.err)
-    except asked.Usage as wrong:
+    except arguments.Usage as wrong:
         print(f"muster: {wrong}", file=outside.err)
         return 2
     return 1
@@ -68,7 +67,7 @@ examples:
 """
 _KEYS = "\n".join(
     textwrap.fill(f"  {event}: {', '.join(keys) or 'nothing'}", 78, subsequent_indent="    ", break_on_hyphens=False)
-    for event, keys in past_events.EVENTS.items()
+    for event, keys in event_log.EVENTS.items()
 )
 _REPLAY = f"""\
 Events are JSON Lines, one event a line; these three are written on several

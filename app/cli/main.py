@@ -116,18 +116,19 @@ def _parse_form(options: argparse.Namespace) -> int:
 
 def _policy(words: Sequence[str]) -> int:
     """The commands of `muster policy` have a file, and a parser, of their own."""
-    from app import policy_commands
+    from app.cli import policy
 
-    return policy_commands.main(words, _now)
+    return policy.main(words, _now)
 
 
 def _set_aside(words: Sequence[str]) -> int:
     """The commands of `muster inbox` and `muster outbox` have a file, and a parser, of their own."""
-    from app import house, set_aside, settings
+    from app import house, settings
+    from app.cli import dead_letters
 
-    options = set_aside.parsed(words)
+    options = dead_letters.parsed(words)
     with house.database(settings.read()) as opened:
-        return set_aside.run(options, set_aside.Outside(opened, _now))
+        return dead_letters.run(options, dead_letters.Outside(opened, _now))
 
 
 def _text(path: Path) -> str:
@@ -222,8 +223,8 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 def _reconcile(options: argparse.Namespace) -> int:
     from app import house, settings
+    from app.cli.reconcile import reconcile
     from app.ports import DeliveryFailed
-    from app.reconcile_command import reconcile
 
     found = settings.read()
     house.logging_to_stderr(found.log)

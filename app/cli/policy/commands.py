@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from app.cli.policy import arguments, output, past_incidents
+from app.cli.policy.arguments import Outside
 from app.core.backtest import backtest
 from app.core.changes import changes
 from app.core.severity import Severity
 from app.core.simulate import simulate as imagine
-from app.policy_commands import asked, past, printed
-from app.policy_commands.asked import Outside
 from app.policy_file import DEFAULT, Fault, PolicyFaults, read, shipped
 from app.render.timetable import Line, timetable
 from app.text import visible
@@ -23,11 +23,11 @@ _CELL = 60
 def check(options: argparse.Namespace, outside: Outside) -> int:
     faults: tuple[Fault, ...] = ()
     try:
-        read(asked.text_of(options.file), name=str(options.file), org=asked.organisation(options))
+        read(arguments.text_of(options.file), name=str(options.file), org=arguments.organisation(options))
     except PolicyFaults as found:
         faults = found.faults
     if options.json:
-        printed.print_json([dataclasses.asdict(fault) for fault in faults], outside)
+        output.print_json([dataclasses.asdict(fault) for fault in faults], outside)
     else:
         for fault in faults:
             print(fault, file=outside.out)
@@ -37,12 +37,12 @@ def check(options: argparse.Namespace, outside: Outside) -> int:
 def explain(options: argparse.Namespace, outside: Outside) -> int:
     from app.policy_file.explain import explained  # noqa: PLC0415  reads every document's line, which nothing else needs
 
-    policy = asked.policy(options.file or DEFAULT, options)
-    severity = asked.severity(options.sev, policy) if options.sev else None
-    text, name = asked.source(options.file)
-    rows = explained(text, name=name, org=asked.organisation(options), severity=severity)
+    policy = arguments.policy(options.file or DEFAULT, options)
+    severity = arguments.severity(options.sev, policy) if options.sev else None
+    text, name = arguments.source(options.file)
+    rows = explained(text, name=name, org=arguments.organisation(options), severity=severity)
     if options.json:
-        printed.print_json([dataclasses.asdict(row) for row in rows], outside)
+        output.print_json([dataclasses.asdict(row) for row in rows], outside)
         return 0
     cells = [tuple(visible(cell, _CELL) for cell in (row.where, row.value, row.origin, row.document)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
@@ -54,48 +54,50 @@ def explain(options: argparse.Namespace, outside: Outside) -> int:
 def schema(options: argparse.Namespace, outside: Outside) -> int:
     from app.policy_file import schema as json_schema  # noqa: PLC0415
 
-    printed.print_json(json_schema(), outside)
+    output.print_json(json_schema(), outside)
     return 0
 
 
 def simulate(options: argparse.Namespace, outside: Outside) -> int:
-    policy = asked.policy(options.file, options)
-    scene = asked.scene(options, policy)
-    policy = asked.with_feeds(policy, Path(options.file), scene.at)
+    policy = arguments.policy(options.file, options)
+    scene = arguments.scene(options, policy)
+    policy = arguments.with_feeds(policy, Path(options.file), scene.at)
     rows = imagine(policy, scene)
     if options.json:
-        printed.print_json([printed.as_row(row) for row in rows], outside)
+        output.print_json([output.as_row(row) for row in rows], outside)
         return 0
-    for line in timetable(rows, policy, scene, width=printed.width(outside.out)):
-        printed.show(line, outside.out)
+    for line in timetable(rows, policy, scene, width=output.width(outside.out)):
+        output.show(line, outside.out)
     return 0
 
 
 def diff(options: argparse.Namespace, outside: Outside) -> int:
-    old, new = asked.policy(options.old, options), asked.policy(options.new, options)
+    old, new = arguments.policy(options.old, options), arguments.policy(options.new, options)
     moves = changes(old, new)
     if options.json:
-        printed.print_json([printed.as_move(move, new) for move in moves], outside)
+        output.print_json([output.as_move(move, new) for move in moves], outside)
     elif not moves:
         print("Nothing moves: both mean the same.", file=outside.out)
     else:
         for severity in (*Severity, None):
             mine = [move for move in moves if move.severity is severity]
             if mine:
-                printed.show(Line(severity.said(new.scale) if severity else "elsewhere", "strong"), outside.out)
+                output.show(Line(severity.said(new.scale) if severity else "elsewhere", "strong"), outside.out)
             for move in mine:
                 tone = "good" if move.was is None else "bad" if move.now is None else ""
-                printed.show(Line(f"  {visible(str(move), 500)}", tone), outside.out)
+                output.show(Line(f"  {visible(str(move), 500)}", tone), outside.out)
     return 0
 
 
 def replay(options: argparse.Namespace, outside: Outside) -> int:
-    new = asked.policy(options.file, options)
+    new = arguments.policy(options.file, options)
     incidents, in_force, where = (
-        past.from_file(options, new, outside) if options.events else past.from_repository(options, new, outside)
+        past_incidents.from_file(options, new, outside)
+        if options.events
+        else past_incidents.from_repository(options, new, outside)
     )
     if options.against:
-        old, against = asked.policy(options.against, options), options.against
+        old, against = arguments.policy(options.against, options), options.against
     elif in_force is not None:
         old, against = in_force, f"the policy in force in {where}"
     elif new == shipped(new.profile):
@@ -103,11 +105,11 @@ def replay(options: argparse.Namespace, outside: Outside) -> int:
     else:
         old, against = shipped(new.profile), f"the profile {new.profile}, which it extends"
     if options.save:
-        past.save(options.save, incidents, new)
-    found = backtest(past.counted(incidents, outside.err), old, new)
+        past_incidents.save(options.save, incidents, new)
+    found = backtest(past_incidents.counted(incidents, outside.err), old, new)
     if options.json:
-        printed.print_json(printed.as_tested(found, against, new), outside)
+        output.print_json(output.as_tested(found, against, new), outside)
         return 0
-    for line in printed.told(found, against, where, options.file, new):
-        printed.show(line, outside.out)
+    for line in output.told(found, against, where, options.file, new):
+        output.show(line, outside.out)
     return 0

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from datetime import UTC
 from typing import Any, TextIO
 
+from app.cli.policy.arguments import Outside
 from app.core.backtest import Backtest
 from app.core.changes import Move
 from app.core.policy import Policy
 from app.core.simulate import Row
-from app.policy_commands.asked import Outside
 from app.render.timetable import Line
 from app.text import visible
 

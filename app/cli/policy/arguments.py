@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO
 
-from app import past_events
+from app.cli.policy import event_log
 from app.core.policy import Duration, Policy, Shift
 from app.core.report import Exposure, Kind, Report
 from app.core.rules import affected
@@ -138,7 +138,7 @@ def _time(option: str, text: str) -> datetime:
         raise Usage(f"{option}: '{visible(text)}' is not a time: {example}") from None
     if at.tzinfo is None:
         raise Usage(f"{option}: '{visible(text)}' has no zone: {example}")
-    if at.year not in past_events.YEARS:
+    if at.year not in event_log.YEARS:
         raise Usage(f"{option}: '{visible(text)}' is too far away: {example}")
     return at
 

@@ -11,11 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from app import past_events
+from app.cli.policy import arguments, event_log
+from app.cli.policy.arguments import Outside
 from app.core.backtest import Past
 from app.core.policy import Policy
-from app.policy_commands import asked
-from app.policy_commands.asked import Outside
 from app.policy_file import read
 from app.ports import Tracker
 from app.text import visible
@@ -25,9 +24,9 @@ def from_file(
     options: argparse.Namespace, policy: Policy, outside: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
     if options.events == "-":
-        return past_events.read(sys.stdin, policy, "stdin"), None, "stdin"
-    text = asked.text_of(Path(options.events))
-    return past_events.read(text.splitlines(), policy, options.events), None, options.events
+        return event_log.read(sys.stdin, policy, "stdin"), None, "stdin"
+    text = arguments.text_of(Path(options.events))
+    return event_log.read(text.splitlines(), policy, options.events), None, options.events
 
 
 def from_repository(
@@ -35,12 +34,12 @@ def from_repository(
 ) -> tuple[Sequence[Past], Policy | None, str]:
     from app.github.past import past_incidents  # noqa: PLC0415  the client for GitHub takes long to load
 
-    since, now = asked.length("--since", options.since), outside.now()
+    since, now = arguments.length("--since", options.since), outside.now()
     with outside.repository(options.repo) as tracker:
         in_force = None
         if not options.against:
             text = tracker.policy("").text
-            org = asked.organisation(options) or tracker.organisation_policy("").text
+            org = arguments.organisation(options) or tracker.organisation_policy("").text
             own = org if text is None and org is not None else text or ""
             in_force = read(own, name=f"{options.repo}: .github/incidents.yml", org=None if own is org else org)
         found = past_incidents(tracker, policy.labels.incident, now - since, policy, repo=options.repo, now=now)
@@ -69,7 +68,7 @@ def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
         else:
             known = {each.name.lower(): each for each in repositories(client)}
             if name.lower() not in known:
-                raise asked.Fault(f"--repo: the App is not installed in '{visible(name)}'")
+                raise arguments.Fault(f"--repo: the App is not installed in '{visible(name)}'")
             repository = known[name.lower()]
         yield GitHubTracker(client, repository)
     finally:
@@ -90,6 +89,6 @@ def counted(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[
 
 def save(path: Path, past: Iterable[Past], policy: Policy) -> None:
     try:
-        path.write_text("".join(f"{line}\n" for line in past_events.written(past, policy.scale)), "utf-8")
+        path.write_text("".join(f"{line}\n" for line in event_log.written(past, policy.scale)), "utf-8")
     except OSError as problem:
-        raise asked.Fault(f"{path}: {problem.strerror}") from None
+        raise arguments.Fault(f"{path}: {problem.strerror}") from None

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from app.core.events import Role
-from app.pacing import Budget, Urgency
+from app.rate_limit import Budget, Urgency
 
 
 class DeliveryFailed(Exception):

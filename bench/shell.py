@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 import psycopg
 
-from app.serving import free_port
 from app.store import embedded
 from app.store.database import migrate
+from app.web.server import free_port
 from bench.theft import Theft
 
 RATE = 200

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.outbound import Outbound, address, public
 from app.ports import DeliveryFailed, Gone
+from app.safe_http import Outbound, address, public
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "one"\r\nConnection: close\r\n\r\nhello'
 Says = Callable[[socket.socket], None]

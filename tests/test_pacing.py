@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.severity import Severity
-from app.pacing import FREE, GITHUB, Budget, Ledger, MemoryPace, Rates
+from app.rate_limit import FREE, GITHUB, Budget, Ledger, MemoryPace, Rates
 
 NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)
 SEV1, SEV2 = Severity.SEV1, Severity.SEV2

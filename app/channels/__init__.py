@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from app.channels.webhook import Webhook
 from app.core.policy import Channel as Wanted
 from app.core.policy import ChannelKind
-from app.outbound import Outbound
 from app.ports import Channel, DeliveryFailed, Message
+from app.safe_http import Outbound
 
 __all__ = ["SHELF", "Channels", "Webhook"]
 

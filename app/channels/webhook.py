@@ -9,8 +9,8 @@ import hmac
 import json
 from datetime import UTC
 
-from app.outbound import Outbound
 from app.ports import Message
+from app.safe_http import Outbound
 
 VERSION = 1
 """Of the document.  A field may be added without a new one; none is renamed or taken away."""

@@ -123,11 +123,11 @@ def _policy(words: Sequence[str]) -> int:
 
 def _set_aside(words: Sequence[str]) -> int:
     """The commands of `muster inbox` and `muster outbox` have a file, and a parser, of their own."""
-    from app import house, settings
+    from app import bootstrap, settings
     from app.cli import dead_letters
 
     options = dead_letters.parsed(words)
-    with house.database(settings.read()) as opened:
+    with bootstrap.database(settings.read()) as opened:
         return dead_letters.run(options, dead_letters.Outside(opened, _now))
 
 
@@ -156,18 +156,18 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _open_house(*, web: bool, work: bool) -> int:
-    from app import house, settings
+    from app import bootstrap, settings
 
     found = settings.read()
-    house.logging_to_stderr(found.log)
+    bootstrap.logging_to_stderr(found.log)
     if web and work and not found.credentials:
         from app.sandbox.serve import beside
 
         with beside(found, _now) as built:
-            house.serve(built, web=True, work=True)
+            bootstrap.serve(built, web=True, work=True)
         return 0
-    with house.house(found, _now) as built:
-        house.serve(built, web=web, work=work)
+    with bootstrap.house(found, _now) as built:
+        bootstrap.serve(built, web=web, work=work)
     return 0
 
 
@@ -205,16 +205,16 @@ def _run_inside(options: argparse.Namespace) -> int:
 
 
 def _rebuild(options: argparse.Namespace) -> int:
-    from app import house, settings
+    from app import bootstrap, settings
     from app.ports import DeliveryFailed
 
     if options.issue and not options.repo:
         raise Fault("--issue needs --repo: the number of an issue says nothing without its repository.")
     found = settings.read()
-    house.logging_to_stderr(found.log)
+    bootstrap.logging_to_stderr(found.log)
     try:
-        with house.house(found, _now) as built:
-            for line in house.rebuild(built, options.repo, options.issue):
+        with bootstrap.house(found, _now) as built:
+            for line in bootstrap.rebuild(built, options.repo, options.issue):
                 print(line)
     except DeliveryFailed as failed:
         raise Fault(str(failed)) from None
@@ -222,35 +222,35 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from app import house, settings
+    from app import bootstrap, settings
     from app.cli.reconcile import reconcile
     from app.ports import DeliveryFailed
 
     found = settings.read()
-    house.logging_to_stderr(found.log)
+    bootstrap.logging_to_stderr(found.log)
     try:
-        with house.house(found, _now) as built:
-            return reconcile(house.reconciler(built), options.repo, deep=options.deep, as_json=options.json)
+        with bootstrap.house(found, _now) as built:
+            return reconcile(bootstrap.reconciler(built), options.repo, deep=options.deep, as_json=options.json)
     except DeliveryFailed as failed:
         raise Fault(str(failed)) from None
 
 
 def _state_dump(options: argparse.Namespace) -> int:
-    from app import house, settings
+    from app import bootstrap, settings
     from app.store.codec import canonical
     from app.worker.dump import dump
 
-    with house.database(settings.read()) as opened:
+    with bootstrap.database(settings.read()) as opened:
         print(canonical(dump(opened)))
     return 0
 
 
 def _db_migrate(options: argparse.Namespace) -> int:
-    from app import house, settings
-    from app.failpoint import Failpoints
+    from app import bootstrap, settings
+    from app.failpoints import Failpoints
 
     found = settings.read()
-    with house.server(found) as url:
+    with bootstrap.server(found) as url:
         from app.store.database import migrate
 
         for step in migrate(url, Failpoints(found.failpoint).reach) or ["the schema is up to date"]:
@@ -259,9 +259,9 @@ def _db_migrate(options: argparse.Namespace) -> int:
 
 
 def _db_status(options: argparse.Namespace) -> int:
-    from app import house, settings
+    from app import bootstrap, settings
 
-    with house.server(settings.read()) as url:
+    with bootstrap.server(settings.read()) as url:
         from app.store.database import migrations, version
 
         done = version(url)

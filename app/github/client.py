@@ -17,8 +17,8 @@ from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.github.breaker import Breaker
-from app.pacing import ITSELF, READS, Budget, Line, MemoryPace, Urgency
 from app.ports import DeliveryFailed, Gone, NotYet, Pace, Unreached
+from app.rate_limit import ITSELF, READS, Budget, Line, MemoryPace, Urgency
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 

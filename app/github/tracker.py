@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 from app.core.events import Role
 from app.github.client import PAGES, Answer, Client, Moved
-from app.pacing import Urgency
 from app.ports import (
     Annotation,
     Change,
@@ -30,6 +29,7 @@ from app.ports import (
     Pull,
     Repository,
 )
+from app.rate_limit import Urgency
 from app.text import cleaned
 
 _T = TypeVar("_T")

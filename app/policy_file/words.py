@@ -314,13 +314,13 @@ def sink(text: str) -> str:
 
 def _outside(text: str) -> str:
     """An address that may be sent to, as far as it shows: its name is looked up anew each time."""
-    from app import outbound  # noqa: PLC0415 - only a policy with such an address waits for it
+    from app import safe_http  # noqa: PLC0415 - only a policy with such an address waits for it
 
     try:
-        host = outbound.address(text).host
+        host = safe_http.address(text).host
     except ValueError as problem:
         raise Wrong(str(problem), "such as https://hooks.example.com/muster, or env:NAME") from None
-    if host == "localhost" or (outbound.is_ip(host) and not outbound.public(host)):
+    if host == "localhost" or (safe_http.is_ip(host) and not safe_http.public(host)):
         raise Wrong(f"{shown(host)} is not on the public Internet", "such as https://hooks.example.com/muster")
     return text
 

@@ -138,7 +138,7 @@ def _fetched(tracker: Tracker, source: str, *, beside: bool) -> bytes:
         raise DeliveryFailed("a run of GitHub Actions has no such variable", retry_after=None)
     if source.startswith(("https://", "http://")):
         from app.feeds import LARGEST  # noqa: PLC0415
-        from app.outbound import Outbound  # noqa: PLC0415
+        from app.safe_http import Outbound  # noqa: PLC0415
 
         found = Outbound().get(source, headers={"Accept": "text/calendar, */*;q=0.1"}, largest=LARGEST, within=10.0)
         return found.body

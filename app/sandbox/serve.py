@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from app import house
+from app import bootstrap
 from app.github.intake import shipped_form_text
 from app.github.manifest import EVENTS, PERMISSIONS
 from app.sandbox.github import AppRegistration, PretendGitHub
@@ -37,7 +37,7 @@ The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .e
 
 
 @contextmanager
-def beside(settings: Settings, clock: house.Clock) -> Iterator[house.House]:
+def beside(settings: Settings, clock: bootstrap.Clock) -> Iterator[bootstrap.House]:
     """A house whose GitHub is the pretend one on this machine; all of it is gone with the process."""
     registration = AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
     with (
@@ -63,6 +63,6 @@ def beside(settings: Settings, clock: house.Clock) -> Iterator[house.House]:
             webhook_secrets=(github.app.webhook_secret,),
             paced=False,
         )
-        with house.house(own, clock) as built:
+        with bootstrap.house(own, clock) as built:
             print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))
             yield built

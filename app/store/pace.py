@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.severity import Severity
-from app.pacing import FREE, READS, Budget, Ledger, Rates, Urgency, rates_of
 from app.ports import Lane
+from app.rate_limit import FREE, READS, Budget, Ledger, Rates, Urgency, rates_of
 from app.store.database import Database, Db, Row
 from app.store.outbox import SHOWN
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from flask import Flask
 
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.store.database import Database
 from app.web.health import health
 from app.web.webhook import Door, webhook

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from prometheus_client import Counter
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.github.signature import genuine
 from app.store import inbox
 from app.store.database import Database

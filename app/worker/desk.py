@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from app.channels import Channels
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.github.marker import Signer
 from app.ports import Repository, Tracker
 from app.store.database import Database

@@ -19,8 +19,8 @@ import structlog
 
 from app.core.policy import Policy, Rotation
 from app.feeds import LARGEST, FeedFault, Meant, Occurrence, as_json, from_json, meant, occurrences
-from app.outbound import Outbound, address
 from app.ports import DeliveryFailed, Repository, Tracker
+from app.safe_http import Outbound, address
 from app.store import feeds
 from app.store.database import Database
 from app.store.feeds import Feed, Kept

@@ -18,8 +18,8 @@ from prometheus_client import Counter, Gauge
 from app.core.effects import Undelivered
 from app.core.policy import Channel
 from app.core.standing import stands
-from app.pacing import Urgency
 from app.ports import DeliveryFailed
+from app.rate_limit import Urgency
 from app.store import incidents, messages, outbox
 from app.store.messages import Sending, Sink
 from app.worker import strangers

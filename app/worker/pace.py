@@ -6,7 +6,7 @@ from datetime import datetime
 
 from prometheus_client import Gauge
 
-from app.pacing import ITSELF
+from app.rate_limit import ITSELF
 from app.store import pace
 from app.worker.desk import Desk
 

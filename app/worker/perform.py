@@ -35,8 +35,8 @@ from app.github import memory
 from app.github.history import event_links, pull_events
 from app.github.inbound import Happened
 from app.github.tracker import labels_of, moment
-from app.pacing import Urgency
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
+from app.rate_limit import Urgency
 from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.database import Db

@@ -19,8 +19,8 @@ from app.core.policy import ON_CALL, Policy
 from app.core.replay import order, replay
 from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
-from app.pacing import Urgency
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
+from app.rate_limit import Urgency
 from app.store import inbox, incidents, outbox, strangers
 from app.store.database import Db
 from app.store.inbox import Delivery

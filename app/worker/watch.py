@@ -17,9 +17,9 @@ from prometheus_client import Counter, Gauge
 from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.policy import Policy
-from app.outbound import Outbound
-from app.pacing import ITSELF
 from app.ports import DeliveryFailed, Lane
+from app.rate_limit import ITSELF
+from app.safe_http import Outbound
 from app.store import incidents, outbox, pace, reconciled, spoken, watching
 from app.store.watching import Concern, Figures
 from app.worker.concerns import OVERDUE

@@ -26,7 +26,7 @@ from app.core.labels import managed, wanted
 from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.policy_file import DEFAULT, read, shipped
 from app.ports import Lane
 from app.sandbox.github.world import Comment

@@ -19,21 +19,21 @@ from functools import cache
 import httpx
 
 from app import ports
+from app.bootstrap import House, furnished, rebuild
 from app.core.incident import Incident
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.house import House, furnished, rebuild
-from app.outbound import Outbound
 from app.ports import Lane
+from app.safe_http import Outbound
 from app.sandbox.github import AppRegistration, PretendGitHub
 from app.sandbox.github.world import Repository
-from app.serving import Served
 from app.settings import Settings
 from app.store import inbox, incidents, messages, outbox
 from app.store.codec import canonical
 from app.store.database import Database, Db
 from app.store.inbox import Delivery
 from app.web.application import application
+from app.web.server import Served
 from app.worker.dump import dump
 from app.worker.messenger import LEASE, send
 from app.worker.perform import perform

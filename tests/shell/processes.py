@@ -21,9 +21,9 @@ from pathlib import Path
 import httpx
 
 import app
-from app import house, settings
-from app.failpoint import Failpoints
-from app.outbound import Outbound
+from app import bootstrap, settings
+from app.failpoints import Failpoints
+from app.safe_http import Outbound
 from app.store.database import Database
 from app.worker.queue import Queue
 
@@ -106,7 +106,7 @@ def main() -> None:
     found, sink = settings.read(), os.environ.get("SINK", "")
     if sink:  # an address that is not https is none for an operator
         found = replace(found, channels={**found.channels, "OPS_URL": sink})
-    house.logging_to_stderr(found.log)
+    bootstrap.logging_to_stderr(found.log)
 
     def end() -> None:
         if os.environ["END"] == "stop":
@@ -114,8 +114,8 @@ def main() -> None:
         else:
             os._exit(137)
 
-    with house.database(found) as opened:
-        built = house.furnished(
+    with bootstrap.database(found) as opened:
+        built = bootstrap.furnished(
             found,
             opened,
             lambda: datetime.now(UTC),
@@ -123,8 +123,8 @@ def main() -> None:
             lease=timedelta(seconds=float(os.environ["LEASE"])),
             outbound=Outbound(loopback=True) if sink else None,
         )
-        queue = Queue(built.desk, reconciler=house.reconciler(built), dead=float(os.environ["DEAD"]))
-        house.serve(built, web=False, work=True, queue=queue)
+        queue = Queue(built.desk, reconciler=bootstrap.reconciler(built), dead=float(os.environ["DEAD"]))
+        bootstrap.serve(built, web=False, work=True, queue=queue)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import IO
 
 import psycopg
 
-from app.serving import free_port
+from app.web.server import free_port
 
 _PATIENCE = 60.0
 """Seconds in which a server is there, or is there again."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from app.outbound import Outbound
+from app.safe_http import Outbound
 from tests.shell.night import Night
 
 SECRET = "a secret of the channel, long enough"

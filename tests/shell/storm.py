@@ -19,9 +19,9 @@ from typing import Any
 
 from flask import Request
 
+from app.bootstrap import furnished
 from app.github.marker import Signer
 from app.github.tracker import comment_from
-from app.house import furnished
 from app.ports import Lane
 from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.faults import Fault, Kind

@@ -15,8 +15,8 @@ import pytest
 
 from app.github.signature import signature
 from app.sandbox.github import AppRegistration
-from app.serving import free_port
 from app.store.database import Database
+from app.web.server import free_port
 from app.web.webhook import LARGEST
 from bench.shell import RATE, measure
 from tests.figures import STOLEN, Figures

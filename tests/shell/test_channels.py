@@ -15,9 +15,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app import settings
-from app.failpoint import Failpoints
-from app.outbound import Outbound
+from app.failpoints import Failpoints
 from app.ports import Lane
+from app.safe_http import Outbound
 from app.store import inbox, messages
 from app.store.database import Database
 from app.worker.take import take

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from tests.figures import Figures
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night, Wire

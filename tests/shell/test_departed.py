@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from app.pacing import ITSELF
+from app.rate_limit import ITSELF
 from app.store.database import Database
 from app.worker.departed import forget
 from app.worker.reconcile import Reconciler

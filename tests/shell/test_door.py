@@ -21,9 +21,9 @@ import httpx
 import pytest
 
 from app.github.signature import signature
-from app.serving import Served
 from app.store.database import Database
 from app.web.application import application
+from app.web.server import Served
 from app.web.webhook import LARGEST
 from tests.figures import Figures
 from tests.shell.night import SEV1, HandClock, Night

@@ -15,8 +15,8 @@ import pytest
 from app import settings
 from app.core.policy import Policy, Rotation
 from app.core.rota import people_of
-from app.outbound import Outbound
 from app.ports import DeliveryFailed, Repository
+from app.safe_http import Outbound
 from app.sandbox.github import world
 from app.store.database import Database
 from app.worker.feeds import Feeds

@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.bootstrap import furnished
 from app.core.effects import Escalate
 from app.github.breaker import Breaker
-from app.house import furnished
 from app.ports import Lane, Repository
 from app.render import message
 from app.store import messages

@@ -18,13 +18,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 import app
+from app.bootstrap import House, furnished
 from app.core.effects import Reply, SetLabels, ShowBoard
 from app.core.severity import Severity
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.house import House, furnished
-from app.pacing import GITHUB, MemoryPace, Urgency
 from app.ports import DeliveryFailed, Lane, NotYet, Repository
+from app.rate_limit import GITHUB, MemoryPace, Urgency
 from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.world import Repository as Shop
 from app.store import incidents, outbox

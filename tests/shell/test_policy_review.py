@@ -11,7 +11,7 @@ import pytest
 
 from app.core.backtest import backtest
 from app.core.policy import Duration, Policy, Rotation, Shift
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.github.client import Answer
 from app.github.past import MOST, SINCE, past_incidents
 from app.github.tracker import GitHubTracker

@@ -26,13 +26,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from app.bootstrap import furnished
 from app.github.signature import signature
-from app.house import furnished
-from app.serving import Served
 from app.store import embedded
 from app.store.codec import canonical
 from app.store.database import Database, migrate
 from app.web.application import application
+from app.web.server import Served
 from app.worker.dump import dump
 from app.worker.sort import sort
 from app.worker.take import take

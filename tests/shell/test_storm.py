@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.serving import free_port
 from app.store.codec import canonical
 from app.store.database import Database
+from app.web.server import free_port
 from tests.figures import Figures
 from tests.shell.conftest import Place
 from tests.shell.processes import Process, comes, count, door, idle, log_of, worker

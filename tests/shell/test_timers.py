@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from app.bootstrap import furnished
 from app.core.effects import Notice
 from app.core.replay import replay
-from app.house import furnished
 from app.policy_file import read
 from app.ports import Lane
 from app.store import incidents

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from app.ports import Lane
-from app.serving import Served
 from app.store.database import Database, fits, migrate, migrations, version
 from app.web.application import application
+from app.web.server import Served
 from app.worker.queue import Queue
 from tests.figures import Figures
 from tests.shell.conftest import Place

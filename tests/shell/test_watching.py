@@ -20,17 +20,17 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
+from app.bootstrap import Watch, door, furnished
 from app.cli import dead_letters
-from app.house import Watch, door, furnished
-from app.outbound import Outbound
-from app.pacing import FREE, ITSELF, Budget
+from app.rate_limit import FREE, ITSELF, Budget
+from app.safe_http import Outbound
 from app.sandbox.github import PretendGitHub
-from app.serving import Served
 from app.settings import Settings
 from app.store import incidents, outbox, pace, reconciled
 from app.store.database import Database
 from app.store.pace import DatabasePace
 from app.web.application import application
+from app.web.server import Served
 from app.worker.queue import Queue
 from app.worker.reconcile import Reconciler
 from app.worker.watch import NAMES, audit, measure, unready

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from app import house, ports
+from app import bootstrap, ports
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.github.manifest import EVENTS, PERMISSIONS
@@ -41,7 +41,7 @@ class Stage:
 
     clock: Clock
     github: PretendGitHub
-    built: house.House
+    built: bootstrap.House
     queue: Queue
     shop: Repository
 
@@ -103,9 +103,9 @@ def stage(
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
         )
-        built = stack.enter_context(house.house(settings, clock))
+        built = stack.enter_context(bootstrap.house(settings, clock))
         queue = Queue(built.desk, beat=0.2)
-        served = house.door(built, queue)
+        served = bootstrap.door(built, queue)
         stack.callback(served.stop)
         github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
         working = threading.Thread(target=queue.run, name="workers")

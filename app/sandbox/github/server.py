@@ -24,7 +24,7 @@ from app.sandbox.github.limits import Limits, Meter
 from app.sandbox.github.people import Person
 from app.sandbox.github.registration import AppRegistration
 from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, Team, World
-from app.serving import Served
+from app.web.server import Served
 
 HOST = "127.0.0.1"
 ACTIONS = "github-actions[bot]"

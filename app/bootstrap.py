@@ -20,19 +20,19 @@ import psycopg
 import structlog
 
 from app.channels import Channels
-from app.failpoint import Failpoints
+from app.failpoints import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
 from app.github.marker import Signer
 from app.github.tracker import GitHubTracker
-from app.outbound import Outbound
-from app.pacing import FREE, GITHUB
-from app.serving import Served
+from app.rate_limit import FREE, GITHUB
+from app.safe_http import Outbound
 from app.settings import Settings, complete
 from app.store import embedded
 from app.store.database import Database, migrate
 from app.store.pace import DatabasePace
 from app.web.application import application
+from app.web.server import Served
 from app.web.webhook import LARGEST
 from app.worker.desk import LEASE, Desk
 from app.worker.feeds import Feeds

@@ -12,11 +12,11 @@ from app.core.clocks import alarms
 from app.core.decide import decide
 from app.core.events import Closed, Edited, Event, Labeled, Opened, Rang, Reopened, Role, Said, Unlabeled
 from app.core.incident import Incident
+from app.core.incident_report import Kind, Level, Report
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.core.report import Kind, Level, Report
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 from app.policy_file import shipped
 
 DECLARED = datetime(2026, 3, 14, 9, tzinfo=UTC)

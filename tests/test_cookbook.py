@@ -21,10 +21,10 @@ import pytest
 
 from app.cli import policy as policy_commands
 from app.core.calendar import due
+from app.core.effective_policy import ruled
+from app.core.incident_report import Report
+from app.core.on_call import on_call, people_of
 from app.core.policy import Policy
-from app.core.report import Report
-from app.core.rota import on_call, people_of
-from app.core.rules import ruled
 from app.core.severity import Severity
 from app.feeds import meant, occurrences
 from app.policy_file import read

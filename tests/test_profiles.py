@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.calendar import due
+from app.core.incident_report import Level
 from app.core.policy import Alert, Audience, Duration, Duty, Policy, Step, Target, Until
-from app.core.report import Level
 from app.core.severity import Scale, Severity
 from app.policy_file import DEFAULT, PROFILES, read, shipped
 

@@ -11,6 +11,7 @@ from itertools import chain
 from types import NoneType
 from typing import Any, get_args, get_origin
 
+from app.core.incident_report import Level
 from app.core.policy import (
     MATRIX,
     Alert,
@@ -41,7 +42,6 @@ from app.core.policy import (
     Team,
     WarRoom,
 )
-from app.core.report import Level
 from app.core.severity import Severity
 from app.policy_file import DEFAULT, PATH, PROFILES
 from app.policy_file.layers import profile_text

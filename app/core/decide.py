@@ -25,7 +25,10 @@ from app.core.commands.postmortem import wanted as postmortem_wanted
 from app.core.commands.resolve import resolve
 from app.core.commands.severity import graded
 from app.core.commands.status import status as set_status
+from app.core.effective_policy import affected, regulated, rules
 from app.core.effects import Ask, Effect, OpenPostmortem, React, Reply, SetLabels, ShowBoard
+from app.core.errors import Refused
+from app.core.escalation import announced, channels, raised, reached, rearmed, regraded
 from app.core.events import (
     RESPONDER,
     Closed,
@@ -43,15 +46,12 @@ from app.core.events import (
     Said,
     Unlabeled,
 )
-from app.core.grading import grade
 from app.core.incident import Ground, Incident, PostmortemPull, replace
+from app.core.incident_report import Report
 from app.core.labels import managed, same, wanted
-from app.core.ladder import announced, channels, raised, reached, rearmed, regraded
 from app.core.lifecycle import Status, after
 from app.core.policy import ON_CALL, Policy
-from app.core.refusal import Refused
-from app.core.report import Report
-from app.core.rules import affected, regulated, rules
+from app.core.severity_grading import grade
 from app.core.timeline import Deed
 
 

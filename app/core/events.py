@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 
-from app.core.report import Report
-from app.core.spoken import Spoken
+from app.core.incident_report import Report
+from app.core.slash_command import Spoken
 
 
 class Role(IntEnum):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.calendar import Rest, rested
 from app.core.events import Event, Role
+from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.lifecycle import Status
-from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from app.core.clocks import resolve, respond
+from app.core.effective_policy import rules
 from app.core.events import Event, Rang
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
-from app.core.rules import rules
 
 PROMISES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
 """The clocks whose warnings and breaches are labels."""

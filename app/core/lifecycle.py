@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from app.core.refusal import Refused
+from app.core.errors import Refused
 
 
 class Status(Enum):

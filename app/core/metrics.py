@@ -10,10 +10,10 @@ from enum import Enum
 from typing import TypeVar
 
 from app.core.clocks import CLOCKS, Deadline, acknowledge, audience, deadlines, postmortem, update
+from app.core.effective_policy import rules
 from app.core.incident import Incident
+from app.core.incident_report import Kind
 from app.core.policy import Duration, Policy
-from app.core.report import Kind
-from app.core.rules import rules
 from app.core.severity import Severity
 from app.core.timeline import Deed
 

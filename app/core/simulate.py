@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 
 from app.core.clocks import alarms, audience, escalate, update
 from app.core.decide import decide
+from app.core.effective_policy import rules
 from app.core.effects import Announce, Ask, Effect, Escalate, Notice, Page, Remind
+from app.core.escalation import paging_steps
 from app.core.events import Event, Opened, Rang, Role, Said
 from app.core.incident import Incident
-from app.core.ladder import paging_steps
+from app.core.incident_report import Exposure, Kind, Report
+from app.core.on_call import next_hand_off, on_call, people_of
 from app.core.policy import ON_CALL, Duration, Policy, Via
 from app.core.replay import Log, ordered
-from app.core.report import Exposure, Kind, Report
-from app.core.rota import next_hand_off, on_call, people_of
-from app.core.rules import rules
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 
 KINDS = (
     *("declared", "page", "escalate", "announce", "do", "remind", "ask", "warn", "breach"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Authority, Ground, Incident
-from app.core.report import Report
+from app.core.incident_report import Report
 from app.github.inbound import Happened
 from app.ports import Comment
 

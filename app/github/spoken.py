@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 
 MOST_COMMANDS = 10
 _MOST_LINES = 4_000  # GitHub takes 65,536 characters: 16 a line

@@ -16,8 +16,8 @@ from heapq import nlargest
 from typing import Any, NewType
 from zoneinfo import available_timezones
 
+from app.core.incident_report import Report
 from app.core.policy import Duration, Targets
-from app.core.report import Report
 from app.policy_file.fault import Wrong, shown
 
 Zone = NewType("Zone", str)

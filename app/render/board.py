@@ -10,12 +10,12 @@ from datetime import date, datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines
 from app.core.commands import COMMANDS
+from app.core.effective_policy import rules
+from app.core.escalation import reached
 from app.core.incident import Incident
-from app.core.ladder import reached
 from app.core.lifecycle import Status
+from app.core.on_call import next_hand_off, on_call, people_of
 from app.core.policy import ON_CALL, Policy, Targets
-from app.core.rota import next_hand_off, on_call, people_of
-from app.core.rules import rules
 from app.render import facts, places
 from app.render.markdown import (
     Markdown,

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from app.core.clocks import CLOCKS, Deadline, alarms
+from app.core.effective_policy import affected
+from app.core.escalation import management, paging_steps
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import management, paging_steps
 from app.core.lifecycle import Status
+from app.core.on_call import people_of
 from app.core.policy import ON_CALL, Policy
-from app.core.rota import people_of
-from app.core.rules import affected
 from app.core.timeline import Deed, Entry
 from app.render.markdown import Markdown, code, joined, link, listed, md, people, person, safe, said
 from app.render.words import moment, span, utc

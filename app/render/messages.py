@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from app.core.effective_policy import rules
 from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy
-from app.core.rules import rules
 from app.core.severity import Severity
 from app.ports import Message
 from app.render import facts

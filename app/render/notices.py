@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines, owed
+from app.core.effective_policy import rules
 from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind, Undelivered
+from app.core.escalation import management
 from app.core.incident import Incident
-from app.core.ladder import management
 from app.core.lifecycle import Status
 from app.core.policy import Policy
-from app.core.rules import rules
 from app.core.severity import Severity
 from app.render import facts, places
 from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from app.core.effective_policy import affected
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.core.rules import affected
 from app.render.markdown import Markdown, link, md, said
 from app.text import cleaned
 

@@ -11,10 +11,10 @@ from datetime import date, datetime
 
 from app.core.calendar import due as due_by
 from app.core.clocks import Deadline, deadlines
+from app.core.effective_policy import rules
 from app.core.incident import Incident
 from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
-from app.core.rules import rules
 from app.core.timeline import Deed, Entry
 from app.ports import NewFile
 from app.render import facts, places

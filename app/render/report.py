@@ -12,8 +12,8 @@ from typing import Any
 
 from app.core.clocks import audience, regulatory
 from app.core.metrics import Figures, Measured, Promise, Spread, Tally, Written, spread
-from app.core.period import Period
 from app.core.policy import Audience, Policy
+from app.core.report_period import Period
 from app.core.severity import Severity
 from app.render import facts
 from app.render.markdown import Markdown, code, joined, link, listed, md, rendered, safe, said

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from app.core.backtest import Backtest, Compared
 from app.core.calendar import instant
-from app.core.changes import Move, changes
 from app.core.policy import Policy
+from app.core.policy_diff import Move, changes
 from app.core.severity import Severity
 from app.core.simulate import Row, Scene, plus, simulate
 from app.render.markdown import Markdown, code, joined, listed, md, people, said, signed

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.core.calendar import next_opening
+from app.core.effective_policy import ruled
+from app.core.incident_report import Report
 from app.core.policy import BUSINESS, TEAM, Calendar, Policy
-from app.core.report import Report
-from app.core.rules import ruled
 from app.core.simulate import Row, Scene, plus
 from app.text import visible
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from app.core import calm
+from app.core import noise_limits
 from app.core.clocks import alarms
+from app.core.effective_policy import rules
 from app.core.effects import (
     Announce,
     Assign,
@@ -27,9 +28,8 @@ from app.core.effects import (
 )
 from app.core.events import Said
 from app.core.labels import managed, wanted
-from app.core.rota import reviewers
-from app.core.rules import rules
-from app.core.standing import stands, surplus
+from app.core.notice_relevance import stands, surplus
+from app.core.on_call import reviewers
 from app.github import memory
 from app.github.history import event_links, pull_events
 from app.github.memory import AsShown
@@ -181,8 +181,8 @@ class _Work:
     def _comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
         """Its URL; empty where the issue has had enough of ours for now."""
         now = self.run.clock()
-        lately = [at for at in self.spoken if at > now - calm.DAY]
-        until = calm.comment_at(lately, now, presses=calm.pressing(effects))
+        lately = [at for at in self.spoken if at > now - noise_limits.DAY]
+        until = noise_limits.comment_at(lately, now, presses=noise_limits.pressing(effects))
         if until > now:
             self.done.held_until = max(until, self.done.held_until or until)
             return ""

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from app.core.incident import Incident
 from app.core.metrics import figures
-from app.core.period import KINDS, Period, around, before
 from app.core.policy import BUSINESS, Policy
+from app.core.report_period import KINDS, Period, around, before
 from app.github import inbound
 from app.github.past import MOST, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.core.calm import Asking
 from app.core.incident import Incident
+from app.core.noise_limits import Asking
 from app.ports import Lane
 from app.store.codec import incident_from
 from app.store.database import Db

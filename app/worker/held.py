@@ -8,7 +8,7 @@ from zlib import crc32
 
 import structlog
 
-from app.core import calm
+from app.core import noise_limits
 from app.core.effects import Effect, Help, Reply, ShowBoard
 from app.ports import Comment, Lane, Tracker
 from app.store import outbox, spoken
@@ -32,8 +32,8 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
     """Write one comment for these.  Raises Held while the issue has had enough of ours, and DeliveryFailed."""
     now = desk.clock()
     with desk.database.look() as db:
-        said = spoken.comments(db, lane, now - calm.DAY)
-    until = calm.comment_at(said, now, presses=calm.pressing(effects))
+        said = spoken.comments(db, lane, now - noise_limits.DAY)
+    until = noise_limits.comment_at(said, now, presses=noise_limits.pressing(effects))
     if until > now:
         with desk.database.transaction() as db:
             if spoken.hold(db, lane, until, now):
@@ -54,11 +54,11 @@ def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
     now = desk.clock()
     with desk.database.transaction() as db:
         spoken.note(db, lane, "comment", posted.id, min(now, posted.created_at))
-        _counted(db, lane, spoken.comments(db, lane, now - calm.DAY), now)
+        _counted(db, lane, spoken.comments(db, lane, now - noise_limits.DAY), now)
 
 
 def _counted(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> None:
-    if spoken.spoke(db, lane, calm.comment_at(said, now, presses=False), now):
+    if spoken.spoke(db, lane, noise_limits.comment_at(said, now, presses=False), now):
         outbox.put(db, lane, (ShowBoard(),), now)
 
 
@@ -66,7 +66,7 @@ def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
     """Raises Held where these labels were put back several times in a minute (M29)."""
     now = desk.clock()
     with desk.database.look() as db:
-        until = calm.labels_at(spoken.labels(db, lane, _digest(labels), now - calm.MINUTE), now)
+        until = noise_limits.labels_at(spoken.labels(db, lane, _digest(labels), now - noise_limits.MINUTE), now)
     if until > now:
         raise Held(until)
 

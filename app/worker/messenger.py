@@ -16,8 +16,8 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from app.core.effects import Undelivered
+from app.core.notice_relevance import stands
 from app.core.policy import Channel
-from app.core.standing import stands
 from app.ports import DeliveryFailed
 from app.rate_limit import Urgency
 from app.store import incidents, messages, outbox

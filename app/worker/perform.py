@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from app.core.effective_policy import rules
 from app.core.effects import (
     Assign,
     Effect,
@@ -27,10 +28,9 @@ from app.core.effects import (
 from app.core.events import Left
 from app.core.incident import Incident
 from app.core.labels import managed
+from app.core.notice_relevance import stands, surplus
+from app.core.on_call import reviewers
 from app.core.policy import Policy
-from app.core.rota import reviewers
-from app.core.rules import rules
-from app.core.standing import stands, surplus
 from app.github import memory
 from app.github.history import event_links, pull_events
 from app.github.inbound import Happened

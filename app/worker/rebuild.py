@@ -10,7 +10,7 @@ from app.core.commands.postmortem import wanted
 from app.core.effects import Effect, Help, Mend, Notice, Reply
 from app.core.events import Role, Said
 from app.core.incident import Incident
-from app.core.standing import stands
+from app.core.notice_relevance import stands
 from app.github.client import Client
 from app.github.history import assigned
 from app.github.inbound import Happened

@@ -11,11 +11,11 @@ from datetime import datetime
 
 import structlog
 
-from app.core import calm
+from app.core import noise_limits
 from app.core.effects import ShowDigest
+from app.core.escalation import reached
 from app.core.events import RESPONDER
 from app.core.incident import Incident
-from app.core.ladder import reached
 from app.core.policy import ON_CALL, Policy
 from app.ports import Comment, DeliveryFailed, Gone, Lane, Tracker
 from app.render import digest
@@ -34,13 +34,13 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
     Nobody is asked for rights while no other incident is near.  Where GitHub does not say who may do what, it passes: an
     incident more is better than one unheard.
     """
-    if calm.confirmed(incident) or not incident.opened_by:
+    if noise_limits.confirmed(incident) or not incident.opened_by:
         return
     now, login, rights = desk.clock(), incident.opened_by, dict[str, bool]()
     with desk.database.look() as db:  # most pass here, and none of them waits for another one
         if strangers.said_key(db, lane) == key:
             return  # let through before, and then the post failed
-        unknown = _unknown(lane, login, strangers.recent(db, lane.repo_id, now - calm.WINDOW, now), rights)
+        unknown = _unknown(lane, login, strangers.recent(db, lane.repo_id, now - noise_limits.WINDOW, now), rights)
     while True:
         rights |= {each: _has_rights(desk, tracker, lane, each, now) for each in unknown}
         if rights.get(login, False):
@@ -49,7 +49,7 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
             strangers.lock(db, lane.repo_id)
             if strangers.said_key(db, lane) == key:
                 return
-            recent = strangers.recent(db, lane.repo_id, now - calm.WINDOW, now)
+            recent = strangers.recent(db, lane.repo_id, now - noise_limits.WINDOW, now)
             if not (unknown := _unknown(lane, login, recent, rights)):
                 near = [each for each in recent if not rights.get(each.login, False)]
                 until = _decide(db, lane, login, near, key, now)
@@ -58,15 +58,15 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
         raise Held(until, strangers.UNCONFIRMED)
 
 
-def _unknown(lane: Lane, login: str, recent: Iterable[calm.Asking], rights: Mapping[str, bool]) -> set[str]:
+def _unknown(lane: Lane, login: str, recent: Iterable[noise_limits.Asking], rights: Mapping[str, bool]) -> set[str]:
     """Those whose rights have to be asked for: nobody's, while no other incident is near."""
     others = {each.login for each in recent if each.number != lane.number}
     return ({login, *others} if others else set()) - rights.keys()
 
 
-def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str, now: datetime) -> datetime:
+def _decide(db: Db, lane: Lane, login: str, recent: list[noise_limits.Asking], key: str, now: datetime) -> datetime:
     """When it may notify people: now, or later, and then the digest tells of it."""
-    until = calm.notify_at(lane.number, login, recent, now)
+    until = noise_limits.notify_at(lane.number, login, recent, now)
     if until <= now:
         strangers.let_through(db, lane, login, key, now)
     elif _has_been_confirmed(db, lane):
@@ -80,7 +80,7 @@ def _decide(db: Db, lane: Lane, login: str, recent: list[calm.Asking], key: str,
 def _has_been_confirmed(db: Db, lane: Lane) -> bool:
     """Whether somebody did since it was looked at: what is held after that, nobody would let go."""
     stored = incidents.locked(db, lane)
-    return stored is not None and calm.confirmed(stored.incident)
+    return stored is not None and noise_limits.confirmed(stored.incident)
 
 
 def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datetime) -> bool:
@@ -115,7 +115,7 @@ def show(
     """Show the newest list: posted once, which notifies whoever is on call, and edited after that."""
     now, lane = desk.clock(), found.lane
     with desk.database.transaction() as db:
-        waiting = strangers.waiting(db, lane.repo_id, found.began_at - calm.WINDOW, now)
+        waiting = strangers.waiting(db, lane.repo_id, found.began_at - noise_limits.WINDOW, now)
     asked = reached(incident, policy, (ON_CALL,), now)
     body = digest(waiting, asked.people, policy, now, footer=footer)
     if found.comment is not None:
@@ -135,10 +135,10 @@ def found_digest(desk: Desk, found: strangers.Digest, posted: Comment) -> None:
         strangers.posted_digest(db, found.lane, found.began_at, posted.id)
 
 
-def _show(db: Db, lane: Lane, recent: list[calm.Asking], now: datetime) -> None:
+def _show(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
     """Have the digest shown: that of this window, or a new one on the issue that notified people last."""
     known = strangers.digest(db, lane.repo_id)
-    if known is None or known.began_at <= now - calm.WINDOW:
+    if known is None or known.began_at <= now - noise_limits.WINDOW:
         said = [(each.said_at, each.number) for each in recent if each.said_at is not None]
         known = strangers.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
         strangers.begin_digest(db, known.lane, now)

@@ -8,13 +8,13 @@ from datetime import datetime
 
 import structlog
 
-from app.core import calm
+from app.core import noise_limits
 from app.core.clocks import alarms
 from app.core.effects import Effect, Mend, SetLabels, ShowBoard
+from app.core.escalation import reached
 from app.core.events import Opened, Role
 from app.core.incident import Incident
 from app.core.labels import managed, wanted
-from app.core.ladder import reached
 from app.core.policy import ON_CALL, Policy
 from app.core.replay import order, replay
 from app.github import inbound
@@ -221,7 +221,7 @@ def advance(
     moved = incidents.set_alarms(db, lane, alarms(new.incident, force.policy))
     if moved and not effects and not new.incident.left:
         effects = (ShowBoard(),)  # another policy is in force, and the board shows its deadlines
-    if calm.confirmed(new.incident) and (stored is None or not calm.confirmed(stored.incident)):
+    if noise_limits.confirmed(new.incident) and (stored is None or not noise_limits.confirmed(stored.incident)):
         strangers.confirm(db, lane, now)
     messages.write(db, lane, new.incident, effects, force.policy, now)
     outbox.put(db, lane, effects, now)

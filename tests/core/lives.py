@@ -25,6 +25,7 @@ from app.core.events import (
     Said,
     Unlabeled,
 )
+from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import (
     Calendar,
     Duration,
@@ -38,9 +39,8 @@ from app.core.policy import (
     Team,
     Until,
 )
-from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 from app.policy_file import PROFILES, shipped
 
 DECLARED = datetime(2026, 3, 13, 15, 59, 58, tzinfo=UTC)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 
 from app.core.backtest import Backtest, Compared, Difference, Past, backtest
 from app.core.events import Closed, Event, Labeled, Opened, Role, Said
+from app.core.incident_report import Kind, Report
 from app.core.policy import Policy
-from app.core.report import Kind, Report
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 from app.policy_file import read
 
 from .lives import Log, logs, manned, profiles

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.core.calm import DAY, HOUR, Asking, comment_at, labels_at, notify_at
+from app.core.noise_limits import DAY, HOUR, Asking, comment_at, labels_at, notify_at
 
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.core.changes import changes
+from app.core.incident_report import Kind, Level
 from app.core.policy import (
     Alert,
     Audience,
@@ -41,7 +41,7 @@ from app.core.policy import (
     Via,
     WarRoom,
 )
-from app.core.report import Kind, Level
+from app.core.policy_diff import changes
 from app.core.severity import Scale, Severity
 from app.policy_file import PROFILES, read, shipped
 

@@ -25,6 +25,7 @@ from app.core.events import (
     Said,
 )
 from app.core.incident import Incident
+from app.core.incident_report import Report
 from app.core.policy import (
     ON_CALL,
     Audience,
@@ -41,9 +42,8 @@ from app.core.policy import (
     Via,
 )
 from app.core.replay import replay
-from app.core.report import Report
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 
 NOW = datetime(2026, 3, 13, 9, tzinfo=UTC)
 SEV1, SEV3 = Severity.SEV1, Severity.SEV3

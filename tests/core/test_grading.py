@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.grading import grade
+from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import FLOORS, Floor, Intake, Policy
-from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Scale, Severity
+from app.core.severity_grading import grade
 
 H, M, L = Level.HIGH, Level.MEDIUM, Level.LOW
 MATRIX = [

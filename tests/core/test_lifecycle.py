@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from app.core.errors import Refused
 from app.core.lifecycle import TABLE, Status, after, ways
-from app.core.refusal import Refused
 
 DRAWN = """
              acknowledge   investigate   identify   mitigate  resolve  verify   close  reopen

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from app.core.events import PostmortemMerged
 from app.core.incident import Incident
+from app.core.incident_report import Kind, Report
 from app.core.metrics import Figures, Promise, Tally, Written, durations, figures, measure, spread
 from app.core.policy import Audience, Duration, Policy
-from app.core.report import Kind, Report
 from app.core.severity import Severity
 from tests.render.scenes import POLICY, REPORT, START, Scene, over, restored, watched
 

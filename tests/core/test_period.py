@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.period import KINDS, Kind, around, before
+from app.core.report_period import KINDS, Kind, around, before
 
 DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
 

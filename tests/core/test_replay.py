@@ -27,13 +27,13 @@ from app.core.events import (
     Said,
 )
 from app.core.incident import Incident
+from app.core.incident_report import Kind, Report
 from app.core.labels import wanted
 from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.replay import lived, ordered, replay
-from app.core.report import Kind, Report
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 
 from .lives import DECLARED, Log, logs, manned, profiles
 

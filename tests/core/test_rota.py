@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.calendar import instant
+from app.core.on_call import next_hand_off, on_call, people_of
 from app.core.policy import Cover, Duration, Duty, Policy, Rotation, Shift, Team
-from app.core.rota import next_hand_off, on_call, people_of
 
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
 DAY, WEEK = Duration(seconds=86400), Duration(seconds=7 * 86400)

@@ -9,8 +9,11 @@ import pytest
 
 from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
+from app.core.effective_policy import affected, regulated, ruled, rules
 from app.core.events import Opened
 from app.core.incident import Incident
+from app.core.incident_report import Exposure, Kind, Report
+from app.core.on_call import people_of
 from app.core.policy import (
     ON_CALL,
     OWNER,
@@ -29,9 +32,6 @@ from app.core.policy import (
     Team,
     Via,
 )
-from app.core.report import Exposure, Kind, Report
-from app.core.rota import people_of
-from app.core.rules import affected, regulated, ruled, rules
 from app.core.severity import Severity
 
 NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from app.core.incident_report import Kind
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.core.report import Kind
 from app.core.severity import Severity
 from app.core.simulate import KINDS, Row, Scene, beats, plus, simulate
 from app.policy_file import PROFILES, read, shipped

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.grading import grade
+from app.core.incident_report import Exposure, Kind, Level, Report, Source
 from app.core.policy import Intake, Policy
-from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Scale, Severity
+from app.core.severity_grading import grade
 from app.github.intake import is_incident_report, read_report, shipped_form, shipped_form_text
 from app.github.issue_form import Answer, read_form
 from app.policy_file import read as read_policy

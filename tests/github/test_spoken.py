@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 from app.github.spoken import _paragraphs, spoken
 
 

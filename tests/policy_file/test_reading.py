@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.core.calendar import BUSINESS, due
+from app.core.incident_report import Exposure, Kind, Level
 from app.core.policy import (
     MATRIX,
     Calendar,
@@ -27,7 +28,6 @@ from app.core.policy import (
     Targets,
     Until,
 )
-from app.core.report import Exposure, Kind, Level
 from app.core.severity import Severity
 from app.policy_file import Fault, PolicyFaults, read, shipped
 from app.policy_file.layers import profile_text

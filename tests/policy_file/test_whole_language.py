@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time
 
+from app.core.incident_report import Exposure, Kind
 from app.core.policy import (
     Alert,
     Audience,
@@ -33,7 +34,6 @@ from app.core.policy import (
     Via,
     WarRoom,
 )
-from app.core.report import Exposure, Kind
 from app.core.severity import Severity
 from app.policy_file import read, shipped
 from app.policy_file.spelling import entries

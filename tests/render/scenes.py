@@ -10,6 +10,7 @@ from itertools import count
 from app.core.effects import Effect, Notice
 from app.core.events import Closed, Event, Opened, PostmortemOpened, Reopened, Role, Said
 from app.core.incident import Incident
+from app.core.incident_report import Exposure, Kind, Level, Report, Source
 from app.core.policy import (
     Audience,
     Closing,
@@ -30,9 +31,8 @@ from app.core.policy import (
     WarRoom,
 )
 from app.core.replay import replay
-from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Severity
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 
 START = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 URL = "https://github.com/octo/shop/issues/12"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.core.effects import Help, Notice, Reply
+from app.core.incident_report import Report
 from app.core.metrics import figures
-from app.core.period import around
-from app.core.report import Report
+from app.core.report_period import around
 from app.core.severity import Severity
 from app.render import board, help_reply, notice, postmortem, reply
 from app.render.report import Edition, summary

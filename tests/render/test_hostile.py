@@ -16,9 +16,9 @@ from markdown_it.token import Token
 
 from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind, Reply, Undelivered
 from app.core.incident import Incident
+from app.core.incident_report import Kind
 from app.core.lifecycle import Status
 from app.core.metrics import figures
-from app.core.period import around
 from app.core.policy import (
     Audience,
     Closing,
@@ -31,7 +31,7 @@ from app.core.policy import (
     Team,
     WarRoom,
 )
-from app.core.report import Kind
+from app.core.report_period import around
 from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
 from app.render import board, goes_out, help_reply, message, notice, postmortem, reply

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from app.core.incident import Incident
+from app.core.incident_report import Kind
 from app.core.policy import Runbook, Service, WarRoom
-from app.core.report import Kind
 from app.core.severity import Severity
 from app.render import board, postmortem
 from app.render.places import filled, runbooks, war_room

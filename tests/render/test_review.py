@@ -9,8 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from app.core.backtest import Backtest, Compared, Difference
-from app.core.changes import changes
 from app.core.policy import Calendar, Duration, Policy, Step, Until
+from app.core.policy_diff import changes
 from app.core.severity import Scale, Severity
 from app.policy_file import read, shipped
 from app.render.review import consequence, faulty, review

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from app import settings
+from app.core.on_call import people_of
 from app.core.policy import Policy, Rotation
-from app.core.rota import people_of
 from app.ports import DeliveryFailed, Repository
 from app.safe_http import Outbound
 from app.sandbox.github import world

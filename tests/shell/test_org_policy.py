@@ -8,7 +8,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from app.core.rota import people_of
+from app.core.on_call import people_of
 from app.policy_file import PolicyFaults
 from app.ports import DeliveryFailed, Repository
 from app.sandbox.github import world

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.core.rota import people_of
+from app.core.on_call import people_of
 from app.ports import DeliveryFailed, PolicyText, Repository
 from app.store.database import Database
 from app.store.policies import Place, doubt

@@ -40,10 +40,10 @@ from app.core.decide import decide
 from app.core.effects import Effect
 from app.core.events import Event, Rang, Role
 from app.core.incident import Incident
+from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.core.report import Exposure, Kind, Level, Report
-from app.core.spoken import Spoken
+from app.core.slash_command import Spoken
 from app.policy_file import read
 
 CAST = {

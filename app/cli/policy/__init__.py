@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.cli.policy import arguments, commands, event_log, past_incidents
 from app.cli.policy.arguments import Outside
-from app.core.report import Kind
+from app.core.incident_report import Kind
 from app.policy_file import PROFILES, PolicyFaults
 from app.ports import DeliveryFailed
 

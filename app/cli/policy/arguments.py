@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from app.cli.policy import event_log
+from app.core.effective_policy import affected
+from app.core.incident_report import Exposure, Kind, Report
 from app.core.policy import Duration, Policy, Shift
-from app.core.report import Exposure, Kind, Report
-from app.core.rules import affected
 from app.core.severity import Severity
 from app.core.simulate import Scene
 from app.policy_file import DEFAULT, PROFILES, read, shipped

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.cli.policy import arguments, output, past_incidents
 from app.cli.policy.arguments import Outside
 from app.core.backtest import backtest
-from app.core.changes import changes
+from app.core.policy_diff import changes
 from app.core.severity import Severity
 from app.core.simulate import simulate as imagine
 from app.policy_file import DEFAULT, Fault, PolicyFaults, read, shipped

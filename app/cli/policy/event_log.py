@@ -41,9 +41,9 @@ from app.core.events import (
     Said,
     Unlabeled,
 )
+from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import Policy
 from app.core.replay import ordered
-from app.core.report import Exposure, Kind, Level, Report
 from app.core.severity import Scale, Severity
 from app.github.spoken import spoken
 from app.text import cleaned, visible

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 
 from app.cli.policy.arguments import Outside
 from app.core.backtest import Backtest
-from app.core.changes import Move
 from app.core.policy import Policy
+from app.core.policy_diff import Move
 from app.core.simulate import Row
 from app.render.timetable import Line
 from app.text import visible

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from app.core.clocks import acknowledge, audience, commander, escalate, postmortem, regulatory, resolve, respond, update
 from app.core.clocks.clock import Clock, Deadline
+from app.core.effective_policy import rules
 from app.core.effects import Escalate, Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy
-from app.core.rules import rules
 
 CLOCKS: dict[str, Clock] = {
     clock.name: clock

@@ -13,9 +13,9 @@ from datetime import datetime
 from app.core.calendar import due as due_by
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, prompt
 from app.core.effects import Remind
+from app.core.escalation import channels, holders
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.ladder import channels, holders
 from app.core.policy import COMMUNICATIONS, Audience, Duration, Policy, Target
 from app.core.timeline import Deed
 

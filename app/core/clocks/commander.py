@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, fairly, one
 from app.core.effects import Remind
+from app.core.escalation import channels, holders
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.ladder import channels, holders
 from app.core.policy import COMMANDER, Policy
 from app.core.timeline import Deed
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from app.core.calendar import due as due_by
 from app.core.clocks.clock import Answer, Clock, Deadline, stamp
 from app.core.effects import Escalate, Page
+from app.core.escalation import Reached, Rung, channels, length, management, paging_steps, reached, responsible, waiting
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident, replace
-from app.core.ladder import Reached, Rung, channels, length, management, paging_steps, reached, responsible, waiting
 from app.core.lifecycle import Status
 from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import Deed

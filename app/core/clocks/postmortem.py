@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from app.core.calendar import due as due_by
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, stamp
 from app.core.effects import Escalate, Remind
+from app.core.escalation import Reached, channels, reached
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.ladder import Reached, channels, reached
 from app.core.lifecycle import Status
+from app.core.on_call import people_of
 from app.core.policy import Policy, Target
-from app.core.rota import people_of
 from app.core.timeline import Deed
 
 NAME = "postmortem"

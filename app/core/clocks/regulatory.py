@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, warnings
+from app.core.effective_policy import regulated
 from app.core.effects import Remind
+from app.core.escalation import channels, holders
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
-from app.core.ladder import channels, holders
 from app.core.lifecycle import Status
 from app.core.policy import Policy, Regulation, Since, Target
-from app.core.rules import regulated
 from app.core.timeline import Deed
 
 NAME = "regulatory"

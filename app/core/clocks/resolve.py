@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, judged, one, warnings
 from app.core.effects import Remind
+from app.core.escalation import channels, responsible
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import channels, responsible
 from app.core.policy import Policy
 
 NAME = "resolve"

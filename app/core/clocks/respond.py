@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, fairly, judged, one, prompt, warnings
 from app.core.effects import Remind
+from app.core.escalation import channels, paging_steps, reached
 from app.core.events import Alarm
 from app.core.incident import Incident
-from app.core.ladder import channels, paging_steps, reached
 from app.core.policy import ON_CALL, Policy
 
 NAME = "respond"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from app.core.commands.command import Answer, Call, Command, moved, taken
 from app.core.effects import Assign
+from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status
-from app.core.refusal import Refused
 from app.core.timeline import Deed
 
 

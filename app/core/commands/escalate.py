@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from app.core.commands.command import Answer, Call, Command, spoken
 from app.core.effects import Escalate
+from app.core.errors import Refused
+from app.core.escalation import channels, next_rung, reached
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
-from app.core.ladder import channels, next_rung, reached
-from app.core.refusal import Refused
 from app.core.timeline import Deed
 
 

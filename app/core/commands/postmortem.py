@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from app.core.commands.command import Answer, Call, Command
 from app.core.effects import OpenPostmortem
+from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
-from app.core.refusal import Refused
 from app.core.timeline import Deed
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from app.core.commands.command import Answer, Call, Command, spoken
+from app.core.errors import Refused
+from app.core.escalation import raised, regraded
 from app.core.events import RESPONDER
 from app.core.incident import Grade, Incident
-from app.core.ladder import raised, regraded
-from app.core.refusal import Refused
 from app.core.severity import Scale, Severity
 from app.core.timeline import Deed
 

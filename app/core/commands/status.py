@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.core.commands.command import Answer, Call, Command, moved
+from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident
-from app.core.refusal import Refused
 from app.core.timeline import Deed
 
 ACTIONS = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from app.core.commands.command import Answer, Call, Command, taken
+from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status, after
-from app.core.refusal import Refused
 from app.core.timeline import Deed
 
 

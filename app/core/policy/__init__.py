@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
 
+from app.core.incident_report import Level
 from app.core.policy.channels import Channel, ChannelKind
 from app.core.policy.clocks import BUSINESS, TEAM, Audience, Calendar, Regulation, Since, Target, Targets
 from app.core.policy.closing import Closing, Goals, Postmortem, Retention
 from app.core.policy.duration import Duration
-from app.core.policy.grounds import FLOORS, MATRIX, Alert, Floor, Intake
+from app.core.policy.escalation import FirstNotice, Step, Until, Via
+from app.core.policy.intake import FLOORS, MATRIX, Alert, Floor, Intake
 from app.core.policy.labels import Labels
 from app.core.policy.people import COMMANDER, COMMUNICATIONS, ON_CALL, OWNER, Cover, Duty, Person, Rotation, Shift, Team
 from app.core.policy.services import Override, Runbook, Service, WarRoom
-from app.core.policy.steps import FirstNotice, Step, Until, Via
-from app.core.report import Level
 from app.core.severity import Scale, Severity
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from app.core.policy.steps import Via
+from app.core.policy.escalation import Via
 
 
 class ChannelKind(Enum):

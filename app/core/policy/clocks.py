@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from enum import Enum
 
+from app.core.incident_report import Exposure, Kind
 from app.core.policy.duration import Duration
-from app.core.report import Exposure, Kind
 from app.core.severity import Severity
 
 BUSINESS = "business"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app.core.incident_report import Kind
 from app.core.policy.clocks import Target
-from app.core.policy.steps import FirstNotice, Step
-from app.core.report import Kind
+from app.core.policy.escalation import FirstNotice, Step
 from app.core.severity import Severity
 
 

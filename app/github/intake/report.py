@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from app.core.incident_report import Exposure, Kind, Level, Report, Source
 from app.core.policy import Policy
-from app.core.report import Exposure, Kind, Level, Report, Source
 from app.core.severity import Severity
 from app.github.intake.answers import LOOKED_AT, Given, answers_in
 from app.github.intake.choices import begins, grade, has_word, severity_doubt, unsure

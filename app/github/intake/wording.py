@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from app.core.report import Exposure, Kind, Source
+from app.core.incident_report import Exposure, Kind, Source
 from app.core.severity import Severity
 
 # The loader in C reads the same, ten times as fast: every start reads this.

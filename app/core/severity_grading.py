@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from app.core.effective_policy import affected
 from app.core.incident import Grade
+from app.core.incident_report import Report
 from app.core.policy import Policy
-from app.core.report import Report
-from app.core.rules import affected
 from app.core.severity import Scale, Severity
 
 

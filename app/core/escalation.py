@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from app.core.effects import Announce, Escalate
 from app.core.incident import Grade, Incident, replace
+from app.core.on_call import people_of
 from app.core.policy import ON_CALL, Duration, Policy, Step, Until, Via
-from app.core.rota import people_of
 from app.core.severity import Severity
 
 

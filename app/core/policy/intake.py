@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.core.report import Exposure, Kind, Level
+from app.core.incident_report import Exposure, Kind, Level
 from app.core.severity import Severity
 
 

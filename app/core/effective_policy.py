@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.core.incident import Incident
+from app.core.incident_report import Kind, Report
 from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Regulation, Service, Target, Targets
-from app.core.report import Kind, Report
 
 
 def rules(policy: Policy, incident: Incident) -> Policy:

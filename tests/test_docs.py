@@ -8,8 +8,8 @@ import pytest
 
 from app.core.policy import Policy
 from app.policy_file import read, schema
+from app.policy_file.field_rules import entries
 from app.policy_file.json_schema import Schema
-from app.policy_file.spelling import entries
 from tools.docs import ROOT, pages
 from tools.policy_page import TOPICS
 

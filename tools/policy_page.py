@@ -44,10 +44,10 @@ from app.core.policy import (
 )
 from app.core.severity import Severity
 from app.policy_file import DEFAULT, PATH, PROFILES
-from app.policy_file.layers import profile_text
-from app.policy_file.spelling import SHORT, Entry, entries
-from app.policy_file.telling import HOLDS, MEANING, said
-from app.policy_file.words import DAYS, NOUNS, TURNS, Zone
+from app.policy_file.field_docs import HOLDS, MEANING, said
+from app.policy_file.field_rules import SHORT, Entry, entries
+from app.policy_file.inheritance import profile_text
+from app.policy_file.value_parsers import DAYS, NOUNS, TURNS, Zone
 
 _BEGIN = """\
 # yaml-language-server: $schema=incidents.schema.json

@@ -1,4 +1,4 @@
-"""Reads one feed from standard input and tells its occurrences as JSON: what `app.feeds.reading` runs."""
+"""Reads one feed from standard input and tells its occurrences as JSON: what `app.feeds.ical` runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ try:
 except ImportError:  # there is none on Windows
     resource = None  # type: ignore[assignment]
 
-from app.feeds.events import occurring
-from app.feeds.reading import LARGEST, FeedFault, as_json
+from app.feeds.ical import LARGEST, FeedFault, as_json
+from app.feeds.ical_events import occurring
 
 _SECONDS = 2.0
 """Of work.  Longer than any honest feed takes by far, also on a slow machine."""

@@ -7,8 +7,8 @@ shipped, in `app/policies`.
 from __future__ import annotations
 
 from app.policy_file.fault import Fault, PolicyFaults
+from app.policy_file.inheritance import DEFAULT, PATH, PROFILES, read, shipped, stands_on_organisation
 from app.policy_file.json_schema import schema
-from app.policy_file.layers import DEFAULT, PATH, PROFILES, read, shipped, stands_on_organisation
 
 __all__ = [
     "DEFAULT",

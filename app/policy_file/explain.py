@@ -13,10 +13,10 @@ from typing import Any
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import clean
-from app.policy_file.layers import DEFAULT, PATH, layers, profile, profile_text
+from app.policy_file.inheritance import DEFAULT, PATH, layers, profile, profile_text
 from app.policy_file.reader import EXTENDS, Reading
-from app.policy_file.tree import Entries, Node, Text
-from app.policy_file.writing import written
+from app.policy_file.writer import written
+from app.policy_file.yaml_tree import Entries, Node, Text
 
 CHOICE = "choice"
 """Stands for a document where none says it: it was our choice."""

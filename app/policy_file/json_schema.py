@@ -14,12 +14,12 @@ from typing import Any
 
 from app.core.policy import Duration, Policy, Targets
 from app.core.severity import Scale, Severity
-from app.policy_file import words
-from app.policy_file.layers import PATH, PROFILES
+from app.policy_file import value_parsers
+from app.policy_file.field_docs import EXAMPLES, HOLDS, MEANING, said
+from app.policy_file.field_rules import SHORT, entries, shape_of
+from app.policy_file.inheritance import PATH, PROFILES
 from app.policy_file.reader import EXTENDS, ORG
-from app.policy_file.spelling import SHORT, entries, shape_of
-from app.policy_file.telling import EXAMPLES, HOLDS, MEANING, said
-from app.policy_file.words import DAYS, REPORT_FIELDS, TURNS, spelled_field
+from app.policy_file.value_parsers import DAYS, REPORT_FIELDS, TURNS, spelled_field
 
 Schema = dict[str, Any]
 
@@ -42,31 +42,31 @@ def _any_case(*words: str) -> str:
 _PATTERNS: Mapping[Any, str] = {
     str: _LINE,
     Duration: _DURATION,
-    date: words.DATE.pattern,
-    words.Zone: "[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
-    words.Login: words.LOGIN.pattern,
-    words.LabelName: _LABEL,
-    words.Heading: _LINE,
-    words.Pace: _DURATION.removeprefix("0m|"),
-    words.Elapsed: _LENGTH,
-    words.Turn: f"{_any_case(*TURNS)}|{_LENGTH}",
-    words.Clock: words.CLOCK.pattern,
-    words.Moment: words.MOMENT.pattern,
-    words.Percent: "[1-9][0-9]?|100",
-    words.Count: "[1-9][0-9]{0,5}",
-    words.Hours: words.HOURS.pattern,
-    words.WeekdayRange: rf"\s*{_any_case(*DAYS)}\s*(?:-\s*{_any_case(*DAYS)}\s*)?",
-    words.Country: "[A-Z]{2}",
-    words.Region: ".{1,40}",
-    words.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",
-    words.Link: f"{_ADDRESS}|{_PATH}",
-    words.Feed: f"{_ADDRESS}|{words.VARIABLE.pattern}|{_PATH}\\.ics",
-    words.Sink: f"{_ADDRESS}|{words.VARIABLE.pattern}",
-    words.Variable: words.VARIABLE.pattern,
-    words.RoomName: _LINE,
-    words.RoomLink: r"https://.{1,492}",
-    words.Reading: "[0-9].{0,40}",
-    words.Score: words.SCORE.pattern,
+    date: value_parsers.DATE.pattern,
+    value_parsers.Zone: "[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
+    value_parsers.Login: value_parsers.LOGIN.pattern,
+    value_parsers.LabelName: _LABEL,
+    value_parsers.Heading: _LINE,
+    value_parsers.Pace: _DURATION.removeprefix("0m|"),
+    value_parsers.Elapsed: _LENGTH,
+    value_parsers.Turn: f"{_any_case(*TURNS)}|{_LENGTH}",
+    value_parsers.Clock: value_parsers.CLOCK.pattern,
+    value_parsers.Moment: value_parsers.MOMENT.pattern,
+    value_parsers.Percent: "[1-9][0-9]?|100",
+    value_parsers.Count: "[1-9][0-9]{0,5}",
+    value_parsers.Hours: value_parsers.HOURS.pattern,
+    value_parsers.WeekdayRange: rf"\s*{_any_case(*DAYS)}\s*(?:-\s*{_any_case(*DAYS)}\s*)?",
+    value_parsers.Country: "[A-Z]{2}",
+    value_parsers.Region: ".{1,40}",
+    value_parsers.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",
+    value_parsers.Link: f"{_ADDRESS}|{_PATH}",
+    value_parsers.Feed: f"{_ADDRESS}|{value_parsers.VARIABLE.pattern}|{_PATH}\\.ics",
+    value_parsers.Sink: f"{_ADDRESS}|{value_parsers.VARIABLE.pattern}",
+    value_parsers.Variable: value_parsers.VARIABLE.pattern,
+    value_parsers.RoomName: _LINE,
+    value_parsers.RoomLink: r"https://.{1,492}",
+    value_parsers.Reading: "[0-9].{0,40}",
+    value_parsers.Score: value_parsers.SCORE.pattern,
 }
 """What a word of each kind looks like; one that is not here is a name."""
 
@@ -119,7 +119,7 @@ class _Printer:
                 row = {"type": "array", "items": item, "minItems": len(shape.inner), "maxItems": len(shape.inner)}
                 found = _either(row, self.map(Severity, shape.inner[0], removable=False))
             case "weekdays":
-                found = self.items(words.WeekdayRange)
+                found = self.items(value_parsers.WeekdayRange)
             case _:
                 found = self.items(shape.inner[0])
         return found
@@ -139,8 +139,8 @@ class _Printer:
         elif isinstance(keys, type) and issubclass(keys, Enum):
             found["properties"] = {member.value: value for member in keys}
             found["patternProperties"] = {_exactly(_any_case(*(member.value for member in keys))): value}
-        elif keys is words.ClockName:
-            found["properties"] = dict.fromkeys(words.CLOCKS, value)
+        elif keys is value_parsers.ClockName:
+            found["properties"] = dict.fromkeys(value_parsers.CLOCKS, value)
         else:
             found["patternProperties"] = {_exactly(_PATTERNS.get(keys, _NAME)): value}
         return found
@@ -175,7 +175,7 @@ class _Printer:
     def word(self, kind: Any) -> Schema:
         if kind is Severity:
             return self.enumeration("Severity", [name for scale in Scale for name in _names(scale)])
-        if kind is words.ReportField:
+        if kind is value_parsers.ReportField:
             return self.enumeration("ReportField", [spelled_field(name) for name in REPORT_FIELDS])
         if isinstance(kind, type) and issubclass(kind, Enum):
             return self.enumeration(kind.__name__, [member.value for member in kind])
@@ -192,11 +192,15 @@ class _Printer:
 def _word(kind: Any) -> Schema:
     pattern = _PATTERNS.get(kind, _NAME)
     found: Schema = {"description": HOLDS[kind].replace("`", ""), "type": "string"}
-    if kind in (words.Percent, words.Count):
-        found |= {"type": ["integer", "string"], "minimum": 1, "maximum": 100 if kind is words.Percent else 999_999}
-    elif kind is words.Score:
+    if kind in (value_parsers.Percent, value_parsers.Count):
+        found |= {
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "maximum": 100 if kind is value_parsers.Percent else 999_999,
+        }
+    elif kind is value_parsers.Score:
         found |= {"type": ["number", "string"], "minimum": 0, "maximum": 5}
-    elif kind not in (Duration, words.Pace, words.Elapsed, words.Turn):
+    elif kind not in (Duration, value_parsers.Pace, value_parsers.Elapsed, value_parsers.Turn):
         found["type"] = ["string", "number", "boolean"]  # a text, whatever else it looks like
     found["pattern"] = _exactly(pattern)
     return found | ({"examples": list(EXAMPLES[kind])} if kind in EXAMPLES else {})

@@ -14,11 +14,11 @@ from typing import Any
 from app.core.policy import Calendar, Policy, Rotation, Targets
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import Fault, PolicyFaults, Wrong, clean, shown
-from app.policy_file.names import MENTIONS, clashes, dangling, folded, known, path_to, unknown
-from app.policy_file.reach import too_far
-from app.policy_file.spelling import CHECKS, ROWS, SHORT, entries, shape_of
-from app.policy_file.tree import Entries, Items, Node, Refused, Spot, Text, parse
-from app.policy_file.words import WORDS, WeekdayRange, member, one_of
+from app.policy_file.field_rules import CHECKS, ROWS, SHORT, entries, shape_of
+from app.policy_file.horizon import too_far
+from app.policy_file.references import MENTIONS, clashes, dangling, folded, known, path_to, unknown
+from app.policy_file.value_parsers import WORDS, WeekdayRange, member, one_of
+from app.policy_file.yaml_tree import Entries, Items, Node, Refused, Spot, Text, parse
 
 FAULTS = 100
 """How many faults are told at once; a file with more is not a policy with mistakes."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.feeds import LARGEST, FeedFault, occurrences
-from app.feeds.events import occurring
+from app.feeds.ical_events import occurring
 
 SINCE = datetime(2026, 3, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=74)

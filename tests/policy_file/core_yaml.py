@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from app.policy_file import schema
-from app.policy_file.tree import Entries, Items, Node, Text, parse
+from app.policy_file.yaml_tree import Entries, Items, Node, Text, parse
 
 
 def loaded(text: str) -> Any:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from app.core.policy import Cover, Duration, Step, Targets
 from app.core.severity import Severity
-from app.policy_file import words
-from app.policy_file.spelling import entries, shape_of
-from app.policy_file.telling import EXAMPLES
+from app.policy_file import value_parsers
+from app.policy_file.field_docs import EXAMPLES
+from app.policy_file.field_rules import entries, shape_of
 
 ORG = """
 extends: {profile}
@@ -28,19 +28,30 @@ audiences: {{partners: {{to: it-manager, first: {{sev1: 1h}}}}}}
 """What the files below stand on, so that there is something for names to mean."""
 
 NAMES: dict[Any, tuple[str, ...]] = {
-    words.Name: ("payments", "search", "night", "day", "database", "checkout", "index", "late", "partners", "new one"),
-    words.Contact: ("it-manager", "on-call", "payments", "night", "owner"),
-    words.OwnContact: ("it-manager", "on-call"),
-    words.CalendarName: ("late", "business", "team"),
-    words.OwnCalendar: ("late", "business"),
-    words.TeamName: ("payments", "search"),
-    words.RotationName: ("night", "day"),
-    words.RunbookName: ("database",),
-    words.ServiceName: ("checkout", "index"),
-    words.ClockName: words.CLOCKS,
-    words.ReportField: ("type", "started-at", "urgency"),
-    words.Country: ("DE",),
-    words.Region: ("BE", "BY"),
+    value_parsers.Name: (
+        "payments",
+        "search",
+        "night",
+        "day",
+        "database",
+        "checkout",
+        "index",
+        "late",
+        "partners",
+        "new one",
+    ),
+    value_parsers.Contact: ("it-manager", "on-call", "payments", "night", "owner"),
+    value_parsers.OwnContact: ("it-manager", "on-call"),
+    value_parsers.CalendarName: ("late", "business", "team"),
+    value_parsers.OwnCalendar: ("late", "business"),
+    value_parsers.TeamName: ("payments", "search"),
+    value_parsers.RotationName: ("night", "day"),
+    value_parsers.RunbookName: ("database",),
+    value_parsers.ServiceName: ("checkout", "index"),
+    value_parsers.ClockName: value_parsers.CLOCKS,
+    value_parsers.ReportField: ("type", "started-at", "urgency"),
+    value_parsers.Country: ("DE",),
+    value_parsers.Region: ("BE", "BY"),
     str: ("a text", "off", "null", "5", "a: b, [c] #d", "Grüße", "x" * 200),
 }
 
@@ -63,7 +74,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         case "row":
             found = st.dictionaries(_words(Severity), values(shape.inner[0]), max_size=2)
         case "weekdays":
-            found = st.lists(_words(words.WeekdayRange), min_size=1, max_size=3)
+            found = st.lists(_words(value_parsers.WeekdayRange), min_size=1, max_size=3)
         case _:
             (inner, *_) = shape.inner
             many = st.lists(values(inner), max_size=3)
@@ -76,7 +87,7 @@ def _words(kind: Any) -> st.SearchStrategy[str]:
         return st.sampled_from([str(severity) for severity in Severity])
     if isinstance(kind, type) and issubclass(kind, Enum):
         return st.sampled_from([member.value for member in kind])
-    if kind is words.LabelName:
+    if kind is value_parsers.LabelName:
         return st.integers(0, 10**6).map("label {}".format)
     return st.sampled_from(NAMES.get(kind) or EXAMPLES[kind])
 

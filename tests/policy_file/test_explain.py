@@ -9,9 +9,9 @@ import pytest
 from app.core.severity import Severity
 from app.policy_file import PROFILES, PolicyFaults, read
 from app.policy_file.explain import BUILT_IN, Explained, explained, flow
-from app.policy_file.layers import profile_text
-from app.policy_file.spelling import entries
-from app.policy_file.tree import parse
+from app.policy_file.field_rules import entries
+from app.policy_file.inheritance import profile_text
+from app.policy_file.yaml_tree import parse
 
 from .told import only
 

@@ -62,7 +62,7 @@ def test_a_hostile_file_is_answered_at_once(what: str) -> None:
 WITHOUT = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
-from app.policy_file.tree import PARSER, PurePython, Refused, parse
+from app.policy_file.yaml_tree import PARSER, PurePython, Refused, parse
 assert PARSER is not PurePython, "libyaml is installed with the wheels of PyYAML"
 for parser in (PARSER, PurePython):
     try:

@@ -18,7 +18,7 @@ from app.core.policy import (
 )
 from app.core.severity import Scale, Severity
 from app.policy_file import PROFILES, read, shipped
-from app.policy_file.layers import profile_text
+from app.policy_file.inheritance import profile_text
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 

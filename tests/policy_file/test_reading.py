@@ -30,10 +30,10 @@ from app.core.policy import (
 )
 from app.core.severity import Severity
 from app.policy_file import Fault, PolicyFaults, read, shipped
-from app.policy_file.layers import profile_text
-from app.policy_file.spelling import entries
-from app.policy_file.tree import PARSER, Items, Node, PurePython, Refused, Text, parse
-from app.policy_file.words import WORDS, Weekdays
+from app.policy_file.field_rules import entries
+from app.policy_file.inheritance import profile_text
+from app.policy_file.value_parsers import WORDS, Weekdays
+from app.policy_file.yaml_tree import PARSER, Items, Node, PurePython, Refused, Text, parse
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 

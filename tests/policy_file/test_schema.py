@@ -7,10 +7,10 @@ from jsonschema import Draft202012Validator
 
 from app.core.policy import Policy
 from app.policy_file import PROFILES, PolicyFaults, read, schema
-from app.policy_file.layers import profile_text
-from app.policy_file.spelling import entries
-from app.policy_file.telling import EXAMPLES, MEANING
-from app.policy_file.words import WORDS, WeekdayRange
+from app.policy_file.field_docs import EXAMPLES, MEANING
+from app.policy_file.field_rules import entries
+from app.policy_file.inheritance import profile_text
+from app.policy_file.value_parsers import WORDS, WeekdayRange
 
 from .core_yaml import loaded, refused, valid
 from .large import large

@@ -9,8 +9,8 @@ import pytest
 from app.core.severity import Severity
 from app.policy_file import read
 from app.policy_file.explain import explained
-from app.policy_file.tree import SIZE
-from app.policy_file.words import regions
+from app.policy_file.value_parsers import regions
+from app.policy_file.yaml_tree import SIZE
 
 from .large import large
 

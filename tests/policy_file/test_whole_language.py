@@ -36,7 +36,7 @@ from app.core.policy import (
 )
 from app.core.severity import Severity
 from app.policy_file import read, shipped
-from app.policy_file.spelling import entries
+from app.policy_file.field_rules import entries
 
 from .told import only
 

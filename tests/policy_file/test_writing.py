@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 from app.policy_file import PROFILES, PolicyFaults, read, schema, shipped
-from app.policy_file.spelling import entries
-from app.policy_file.writing import dumped, written
+from app.policy_file.field_rules import entries
+from app.policy_file.writer import dumped, written
 
 from .core_yaml import valid
 from .files import ORG, values

@@ -10,8 +10,8 @@ from typing import Any
 
 from app.core.policy import OWNER, TEAM, Duty, Policy, Service
 from app.policy_file.fault import Wrong, clean, shown
-from app.policy_file.spelling import REACHED, entries, shape_of
-from app.policy_file.words import (
+from app.policy_file.field_rules import REACHED, entries, shape_of
+from app.policy_file.value_parsers import (
     CalendarName,
     Contact,
     Name,

@@ -14,7 +14,7 @@ from typing import Any
 import icalendar
 import recurring_ical_events  # type: ignore[import-untyped]
 
-from app.feeds.reading import FeedFault, Occurrence
+from app.feeds.ical import FeedFault, Occurrence
 
 _EVENTS, _READ, _OCCURRING, _ZONES = 20_000, 1_000, 2_000, 50
 """At most so many events in a feed, of which so many can occur in the span; so many occurrences; so many zones."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from app.core.calendar import instant
 from app.core.policy import Person, Shift
-from app.feeds.reading import Occurrence
+from app.feeds.ical import Occurrence
 
 _WORD = re.compile(r"[\w@.+-]+")
 _EDGES = "@.+-_"

@@ -15,10 +15,10 @@ import yaml
 
 from app.core.policy import Calendar, Policy, Rotation
 from app.core.severity import Scale, Severity
-from app.policy_file.layers import shipped
+from app.policy_file.field_rules import SHORT, Entry, entries, shape_of
+from app.policy_file.inheritance import shipped
 from app.policy_file.reader import EXTENDS
-from app.policy_file.spelling import SHORT, Entry, entries, shape_of
-from app.policy_file.words import DAYS, TURNS, Clock, Hours, Moment, ReportField, Turn, spelled_field
+from app.policy_file.value_parsers import DAYS, TURNS, Clock, Hours, Moment, ReportField, Turn, spelled_field
 
 Written = dict[str, Any]
 """Maps, lists and texts; None is `off`."""

@@ -44,7 +44,7 @@ from app.core.policy import (
 )
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import Wrong, shown
-from app.policy_file.words import (
+from app.policy_file.value_parsers import (
     CalendarName,
     Clock,
     ClockName,

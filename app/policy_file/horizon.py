@@ -8,7 +8,7 @@ from datetime import timedelta
 from app.core.policy import BUSINESS, TEAM, Calendar, Duration, Policy, Target
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import Wrong
-from app.policy_file.words import CLOCKS
+from app.policy_file.value_parsers import CLOCKS
 
 REACH = timedelta(days=3650)
 """How long a target may take when only the open hours of a calendar count."""

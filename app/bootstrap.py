@@ -23,7 +23,7 @@ from app.channels import Channels
 from app.failpoints import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.github.marker import Signer
+from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.rate_limit import FREE, GITHUB
 from app.safe_http import Outbound

@@ -16,7 +16,7 @@ import httpx
 from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
-from app.github.breaker import Breaker
+from app.github.circuit_breaker import Breaker
 from app.ports import DeliveryFailed, Gone, NotYet, Pace, Unreached
 from app.rate_limit import ITSELF, READS, Budget, Line, MemoryPace, Urgency
 
@@ -74,7 +74,7 @@ class Client:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         # It takes longer to load than all else together: who makes no call does without, and no call waits for it.
-        from app.github.kit import Kit  # noqa: PLC0415
+        from app.github.http import Kit  # noqa: PLC0415
 
         self._key = key
         self._clock = clock

@@ -30,7 +30,7 @@ from app.core.events import (
 )
 from app.core.policy import Labels, Policy
 from app.github.intake import is_incident_report, read_report
-from app.github.spoken import spoken
+from app.github.slash_commands import spoken
 from app.github.tracker import POLICY_PATH, labels_of, moment
 from app.ports import Lane, Repository
 from app.text import cleaned

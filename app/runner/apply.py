@@ -30,9 +30,9 @@ from app.core.events import Said
 from app.core.labels import managed, wanted
 from app.core.notice_relevance import stands, surplus
 from app.core.on_call import reviewers
-from app.github import memory
-from app.github.history import event_links, pull_events
-from app.github.memory import AsShown
+from app.github import board_state
+from app.github.board_state import AsShown
+from app.github.timeline import event_links, pull_events
 from app.ports import Gone, Pull
 from app.render import board, help_reply, notice, postmortem, reply
 from app.render.facts import held_back
@@ -234,7 +234,7 @@ class _Work:
             self.policy,
             now,
             links=self.links,
-            footer=self.marker({**memory.content(self.incident), **shown.content()}),
+            footer=self.marker({**board_state.content(self.incident), **shown.content()}),
             concerns=concerns,
         )
 

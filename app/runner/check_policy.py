@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.policy import Policy
 from app.github import inbound
-from app.github.past import SINCE, past_incidents
+from app.github.incident_history import SINCE, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, read, shipped
 from app.ports import DeliveryFailed, Repository, Tracker

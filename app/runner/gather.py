@@ -11,10 +11,10 @@ from app.core.decide import Decision
 from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Incident
 from app.core.replay import replay
-from app.github.history import assigned, edit_of, history, known, pull_events
+from app.github.board_state import AsShown, Marked, Memory, board_of, recollected, remembered
 from app.github.inbound import Happened
-from app.github.memory import AsShown, Marked, Memory, board_of, recollected, remembered
-from app.github.past import with_rights
+from app.github.incident_history import with_rights
+from app.github.timeline import assigned, edit_of, history, known, pull_events
 from app.github.tracker import comment_from, labels_of
 from app.ports import Comment, Pull
 from app.runner.policy import InForce

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.github.marker import marked
+from app.github.signed_marker import marked
 from app.ports import Comment
 from app.runner.run import BOT
 

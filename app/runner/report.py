@@ -15,7 +15,7 @@ from app.core.metrics import figures
 from app.core.policy import BUSINESS, Policy
 from app.core.report_period import KINDS, Period, around, before
 from app.github import inbound
-from app.github.past import MOST, lived, rights_of_today
+from app.github.incident_history import MOST, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
 from app.render.report import Edition, as_json, headline, summary

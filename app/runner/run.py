@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from app.core.events import Role
-from app.github.marker import Signer
+from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_file import PATH
 from app.ports import DeliveryFailed, Lane, Repository, Tracker

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from app.github.memory import AsShown, recalled
+from app.github.board_state import AsShown, recalled
 from app.github.tracker import moment
 from app.ports import Comment, DeliveryFailed, NotYet
 from app.render.markdown import Markdown, md, said

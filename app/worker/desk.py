@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from app.channels import Channels
 from app.failpoints import Failpoints
-from app.github.marker import Signer
+from app.github.permissions import Authorities
+from app.github.signed_marker import Signer
 from app.ports import Repository, Tracker
 from app.store.database import Database
-from app.worker.authority import Authorities
 from app.worker.policies import Policies
 
 LEASE = timedelta(seconds=30)

@@ -18,7 +18,7 @@ from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.labels import managed, wanted
 from app.core.replay import replay
-from app.github import memory
+from app.github import board_state
 from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, reconciled
@@ -159,7 +159,7 @@ class _Comparison:
         if any(comment.id == one.stored.board_id for comment in comments):
             return False
         ours = ((comment, self.desk.signer.read(one.lane, comment) or {}) for comment in comments)
-        there = [comment for comment, found in ours if memory.BOARD in found.get("keys", ())]
+        there = [comment for comment, found in ours if board_state.BOARD in found.get("keys", ())]
         board = there[-1] if there else None
         with self.desk.database.transaction() as db:
             incidents.posted_board(db, one.lane, board.id if board else None, board.url if board else "")

@@ -17,9 +17,9 @@ from app.core.events import Left, Role
 from app.core.labels import managed
 from app.core.replay import replay
 from app.github import inbound
-from app.github.history import edit_of, history, known, pull_events
 from app.github.inbound import Happened, Seen
-from app.github.past import with_rights
+from app.github.incident_history import with_rights
+from app.github.timeline import edit_of, history, known, pull_events
 from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, policies, reconciled

@@ -31,9 +31,9 @@ from app.core.labels import managed
 from app.core.notice_relevance import stands, surplus
 from app.core.on_call import reviewers
 from app.core.policy import Policy
-from app.github import memory
-from app.github.history import event_links, pull_events
+from app.github import board_state
 from app.github.inbound import Happened
+from app.github.timeline import event_links, pull_events
 from app.github.tracker import labels_of, moment
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.rate_limit import Urgency
@@ -325,12 +325,12 @@ def _show_board(work: _Work, order: Order) -> str:
         work.policy,
         now,
         links=work.links(),
-        footer=work.marker(memory.content(work.incident)),
+        footer=work.marker(board_state.content(work.incident)),
         concerns=concerns.of_lane(work.desk, work.lane, now, waits=quiet),
         quiet=quiet,
     )
     comment = work.board_id
-    if comment is None and (there := work.marked([order], memory.BOARD).get(memory.BOARD)):
+    if comment is None and (there := work.marked([order], board_state.BOARD).get(board_state.BOARD)):
         comment = there.id
         _found_board(work, there)
     else:

@@ -11,11 +11,11 @@ from app.core.effects import Effect, Help, Mend, Notice, Reply
 from app.core.events import Role, Said
 from app.core.incident import Incident
 from app.core.notice_relevance import stands
+from app.github.board_state import board_of, recollected, remembered
 from app.github.client import Client
-from app.github.history import assigned
 from app.github.inbound import Happened
-from app.github.memory import board_of, recollected, remembered
-from app.github.past import told, with_rights
+from app.github.incident_history import told, with_rights
+from app.github.timeline import assigned
 from app.github.tracker import labels_of
 from app.ports import Comment, Lane, Pull, Repository
 from app.store import inbox, incidents, messages, outbox, spoken

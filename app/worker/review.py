@@ -16,7 +16,7 @@ from app.core.backtest import Past, backtest
 from app.core.policy import Policy
 from app.github import inbound
 from app.github.inbound import Proposed, Pushed
-from app.github.past import MOST, SINCE
+from app.github.incident_history import MOST, SINCE
 from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, shipped
 from app.ports import Annotation, Check, DeliveryFailed, Lane, Repository, Tracker
 from app.render.review import Review, faulty, review

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from app.core.slash_command import Spoken
-from app.github.spoken import _paragraphs, spoken
+from app.github.slash_commands import _paragraphs, spoken
 
 
 @pytest.mark.parametrize(

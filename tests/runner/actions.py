@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app.github.marker import Signer
-from app.github.memory import recalled
+from app.github.board_state import recalled
+from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.ports import Lane
 from app.runner import postmortem, sweep, triage

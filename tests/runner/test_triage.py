@@ -12,7 +12,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app.github.marker import Signer
+from app.github.signed_marker import Signer
 from app.ports import Lane
 from app.runner import Unusable, triage
 from app.sandbox.github.server import ACTIONS

@@ -90,7 +90,7 @@ PLANTED = (
     Bug(
         "forged marker",
         "a marker counts whoever wrote the comment",
-        "app/github/marker.py",
+        "app/github/signed_marker.py",
         "if not (comment.bot and ours and marked(comment.body)):",
         "if not marked(comment.body):",
     ),

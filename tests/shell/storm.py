@@ -20,7 +20,7 @@ from typing import Any
 from flask import Request
 
 from app.bootstrap import furnished
-from app.github.marker import Signer
+from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.ports import Lane
 from app.sandbox.github import Limits, PretendGitHub

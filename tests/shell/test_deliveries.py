@@ -16,8 +16,8 @@ from app.core.events import Opened
 from app.core.policy import Labels, Policy
 from app.github import inbound
 from app.github.inbound import Happened
-from app.github.marker import Signer
 from app.github.signature import signature
+from app.github.signed_marker import Signer
 from app.ports import Lane
 from app.sandbox.github.hooks import Delivery
 from app.store import inbox

@@ -20,7 +20,7 @@ import pytest
 
 from app.bootstrap import furnished
 from app.core.effects import Escalate
-from app.github.breaker import Breaker
+from app.github.circuit_breaker import Breaker
 from app.ports import Lane, Repository
 from app.render import message
 from app.store import messages

@@ -13,7 +13,7 @@ from app.core.backtest import backtest
 from app.core.policy import Duration, Policy, Rotation, Shift
 from app.failpoints import Failpoints
 from app.github.client import Answer
-from app.github.past import MOST, SINCE, past_incidents
+from app.github.incident_history import MOST, SINCE, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import read
 from app.ports import Annotation, Check, Repository

@@ -45,7 +45,7 @@ from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import Policy
 from app.core.replay import ordered
 from app.core.severity import Scale, Severity
-from app.github.spoken import spoken
+from app.github.slash_commands import spoken
 from app.text import cleaned, visible
 
 _E = TypeVar("_E", bound=Enum)

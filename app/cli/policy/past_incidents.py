@@ -32,7 +32,7 @@ def from_file(
 def from_repository(
     options: argparse.Namespace, policy: Policy, outside: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
-    from app.github.past import past_incidents  # noqa: PLC0415  the client for GitHub takes long to load
+    from app.github.incident_history import past_incidents  # noqa: PLC0415  the client for GitHub takes long to load
 
     since, now = arguments.length("--since", options.since), outside.now()
     with outside.repository(options.repo) as tracker:

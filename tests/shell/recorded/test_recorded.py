@@ -13,8 +13,8 @@ import pytest
 from app.core.clocks import alarms
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.github.marker import Signer
-from app.github.memory import board_of
+from app.github.board_state import board_of
+from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.policy_file import PROFILES, read
 from app.ports import Lane

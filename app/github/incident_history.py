@@ -11,8 +11,8 @@ from app.core.events import Role
 from app.core.incident import Incident
 from app.core.policy import Labels, Policy
 from app.core.replay import replay
-from app.github.history import history, pull_events
 from app.github.inbound import Happened, Unreadable, asks_for_authority, title_of
+from app.github.timeline import history, pull_events
 from app.ports import DeliveryFailed, Pull, Tracker
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from app.safe_http import Outbound
 from app.settings import Settings, complete
 from app.store import embedded
 from app.store.database import Database, migrate
-from app.store.pace import DatabasePace
+from app.store.rate_limits import DatabasePace
 from app.web.application import application
 from app.web.server import Served
 from app.web.webhook import LARGEST

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
-from app.store import aside
-from app.store.aside import Dead, Parked
+from app.store import dead_letters
 from app.store.database import Database
+from app.store.dead_letters import Dead, Parked
 from app.text import visible
 
 _SHOWN = 20_000
@@ -81,7 +81,7 @@ def _listing(parser: argparse.ArgumentParser, run: _Run) -> None:
 
 def _inbox_list(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        found = aside.parked(db)
+        found = dead_letters.parked(db)
     if options.json:
         return _json([_plain(one) for one in found], outside)
     for one in found:
@@ -91,7 +91,7 @@ def _inbox_list(options: argparse.Namespace, outside: Outside) -> int:
 
 def _inbox_show(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        found = [(one, aside.body(db, one)) for one in aside.parked(db, options.guid)]
+        found = [(one, dead_letters.body(db, one)) for one in dead_letters.parked(db, options.guid)]
     if not found:
         return _unknown(f"no parked delivery is called {visible(options.guid)}: muster inbox list", outside)
     if options.json:
@@ -108,7 +108,7 @@ def _inbox_show(options: argparse.Namespace, outside: Outside) -> int:
 
 def _inbox_retry(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        count = aside.put_back(db, options.guid)
+        count = dead_letters.put_back(db, options.guid)
     if not count:
         return _unknown(f"no parked delivery is called {visible(options.guid)}: muster inbox list", outside)
     print(f"{visible(options.guid)} is put back: a worker takes it within a few seconds", file=outside.out)
@@ -117,7 +117,7 @@ def _inbox_retry(options: argparse.Namespace, outside: Outside) -> int:
 
 def _inbox_drop(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        count = aside.drop(db, options.guid, _note(options, outside))
+        count = dead_letters.drop(db, options.guid, _note(options, outside))
     if not count:
         return _unknown(f"no parked delivery is called {visible(options.guid)}: muster inbox list", outside)
     print(f"{visible(options.guid)} is settled: nothing is done about it", file=outside.out)
@@ -126,7 +126,7 @@ def _inbox_drop(options: argparse.Namespace, outside: Outside) -> int:
 
 def _outbox_list(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        found = aside.dead(db)
+        found = dead_letters.dead(db)
     if options.json:
         return _json([_plain(one) for one in found], outside)
     for one in found:
@@ -142,7 +142,7 @@ def _outbox_list(options: argparse.Namespace, outside: Outside) -> int:
 
 def _outbox_retry(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        there = aside.try_again(db, options.number, outside.now())
+        there = dead_letters.try_again(db, options.number, outside.now())
     if not there:
         return _unknown(f"no dead letter has the number {options.number}: muster outbox list", outside)
     print(f"{options.number} is put back: a worker looks whether it was done, and does it if not", file=outside.out)
@@ -151,7 +151,7 @@ def _outbox_retry(options: argparse.Namespace, outside: Outside) -> int:
 
 def _outbox_drop(options: argparse.Namespace, outside: Outside) -> int:
     with outside.database.transaction() as db:
-        there = aside.leave(db, options.number, _note(options, outside))
+        there = dead_letters.leave(db, options.number, _note(options, outside))
     if not there:
         return _unknown(f"no dead letter has the number {options.number}: muster outbox list", outside)
     print(f"{options.number} is settled: it is not carried out", file=outside.out)

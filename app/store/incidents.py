@@ -12,8 +12,8 @@ from psycopg.sql import SQL, Identifier
 from app.core.events import Alarm, Event, Opened
 from app.core.incident import Incident
 from app.ports import Lane, Repository
-from app.store.codec import event_from, event_json, incident_from, incident_json, kind_of
 from app.store.database import Db, Row
+from app.store.serialization import event_from, event_json, incident_from, incident_json, kind_of
 
 
 @dataclass(frozen=True, slots=True)

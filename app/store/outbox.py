@@ -17,8 +17,8 @@ from typing import LiteralString
 
 from app.core.effects import Effect, SetLabels, ShowBoard, ShowDigest
 from app.ports import Lane
-from app.store.codec import effect_from, effect_json, kind_of
 from app.store.database import Db
+from app.store.serialization import effect_from, effect_json, kind_of
 
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
 SHOWN = tuple(_SLOTS.values())

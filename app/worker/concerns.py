@@ -6,7 +6,7 @@ from datetime import datetime
 
 from app.ports import Lane
 from app.render.facts import held_back
-from app.store import spoken, watching
+from app.store import audit, comment_log
 from app.worker.desk import Desk
 
 OVERDUE = "overdue"
@@ -15,8 +15,8 @@ OVERDUE = "overdue"
 def of_lane(desk: Desk, lane: Lane, now: datetime, *, waits: bool) -> tuple[str, ...]:
     """A sentence for each thing that people on that issue should know.  `waits`: it notifies nobody yet."""
     with desk.database.look() as db:
-        until, dead = spoken.held_until(db, lane, now), watching.dead_of(db, lane)
-        named = watching.about(db, lane)
+        until, dead = comment_log.held_until(db, lane, now), audit.dead_of(db, lane)
+        named = audit.about(db, lane)
     return tuple(_sentences(until, dead, late=OVERDUE in named, waits=waits))
 
 

@@ -9,9 +9,9 @@ import structlog
 from app.github.client import Client
 from app.github.inbound import Departure
 from app.ports import DeliveryFailed
-from app.store import departed, incidents
+from app.store import incidents, uninstalled
 from app.store.database import Db
-from app.store.departed import Departed
+from app.store.uninstalled import Departed
 from app.worker.desk import Desk
 from app.worker.rebuild import repositories
 
@@ -32,31 +32,33 @@ log = structlog.get_logger()
 def heard(db: Db, departure: Departure, now: datetime) -> None:
     """GitHub says that the App was taken off, or let in; the latter may be old news, so GitHub is asked at once."""
     for repo_id in departure.joined:
-        departed.later(db, repo_id, now)
+        uninstalled.later(db, repo_id, now)
     if departure.everything:
-        known = departed.of_installation(db, departure.installation)
+        known = uninstalled.of_installation(db, departure.installation)
     else:
         found = (incidents.repository(db, repo_id) for repo_id in departure.left)
         known = [one for one in found if one is not None]
     if known:
         log.warning("the App was taken off", repositories=[one.name for one in known])
-        departed.leave(db, known, now, now + GRACE)
+        uninstalled.leave(db, known, now, now + GRACE)
 
 
 def forget(desk: Desk, client: Client) -> int:
     """Delete what is known of repositories that were left.  Returns how many of them that concerned."""
     now, count = desk.clock(), 0
     with desk.database.transaction() as db:
-        found = departed.to_look_at(db, now)
+        found = uninstalled.to_look_at(db, now)
     reached = _reached(client) if found else None
     for one in found:
         with desk.database.transaction() as db:
             if reached is not None and one.repository.id in reached:
-                departed.come_back(db, [one.repository.id])  # what is deleted does not come back, so GitHub was asked
+                uninstalled.come_back(
+                    db, [one.repository.id]
+                )  # what is deleted does not come back, so GitHub was asked
             elif now - one.at < (_UNASKED if reached is None else GRACE):
-                departed.later(db, one.repository.id, max(now + _SOON, one.at + GRACE))
+                uninstalled.later(db, one.repository.id, max(now + _SOON, one.at + GRACE))
             else:
-                departed.forget(db, one)
+                uninstalled.forget(db, one)
                 count += 1
                 _next(db, one, now)
     return count
@@ -65,9 +67,9 @@ def forget(desk: Desk, client: Client) -> int:
 def _next(db: Db, one: Departed, now: datetime) -> None:
     log.info("forgotten", repository=one.repository.name, since=one.at.isoformat())
     if now - one.at >= _OVER:
-        departed.come_back(db, [one.repository.id])
+        uninstalled.come_back(db, [one.repository.id])
     else:
-        departed.later(db, one.repository.id, now + _AGAIN)
+        uninstalled.later(db, one.repository.id, now + _AGAIN)
 
 
 def _reached(client: Client) -> set[int] | None:

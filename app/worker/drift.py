@@ -21,8 +21,8 @@ from app.core.replay import replay
 from app.github import board_state
 from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
-from app.store import incidents, outbox, reconciled
-from app.store.reconciled import Standing
+from app.store import incidents, outbox, sync_state
+from app.store.sync_state import Standing
 from app.worker import late
 from app.worker.desk import Desk
 from app.worker.policies import InForce
@@ -86,7 +86,7 @@ class _Comparison:
         label = self.force.policy.labels.incident
         shown = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
         with self.desk.database.transaction() as db:
-            standing = reconciled.standing(db, self.repository.id)
+            standing = sync_state.standing(db, self.repository.id)
         self.result.open = len(standing)
         quiet = [one for one in standing if not one.busy]
         sample = len(quiet) if self.everything else -(-len(quiet) // _SAMPLE)
@@ -151,7 +151,7 @@ class _Comparison:
         with self.desk.database.transaction() as db:
             if kinds and not board:
                 outbox.put(db, lane, (ShowBoard(),), self.now)
-            reconciled.compared(db, lane, self.now)
+            sync_state.compared(db, lane, self.now)
 
     def _board_is_missing(self, one: Standing) -> bool:
         """Whether the board is gone; then it is put up again, or the one found that we had forgotten."""

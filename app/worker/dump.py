@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.store import incidents, outbox
-from app.store.codec import incident_facts
 from app.store.database import Database
+from app.store.serialization import incident_facts
 
 
 def dump(database: Database) -> dict[str, Any]:

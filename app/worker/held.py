@@ -11,7 +11,7 @@ import structlog
 from app.core import noise_limits
 from app.core.effects import Effect, Help, Reply, ShowBoard
 from app.ports import Comment, Lane, Tracker
-from app.store import outbox, spoken
+from app.store import comment_log, outbox
 from app.store.database import Db
 from app.store.outbox import Order
 from app.worker.desk import Desk
@@ -32,11 +32,11 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
     """Write one comment for these.  Raises Held while the issue has had enough of ours, and DeliveryFailed."""
     now = desk.clock()
     with desk.database.look() as db:
-        said = spoken.comments(db, lane, now - noise_limits.DAY)
+        said = comment_log.comments(db, lane, now - noise_limits.DAY)
     until = noise_limits.comment_at(said, now, presses=noise_limits.pressing(effects))
     if until > now:
         with desk.database.transaction() as db:
-            if spoken.hold(db, lane, until, now):
+            if comment_log.hold(db, lane, until, now):
                 log.error("comments are held back", incident=str(lane), until=until.isoformat(), of_day=len(said))
                 outbox.put(db, lane, (ShowBoard(),), now)
         raise Held(until, "held back: the issue has had enough comments for now")
@@ -44,7 +44,7 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
     now = desk.clock()
     at = min(now, posted.created_at)
     with desk.database.transaction() as db:
-        spoken.note(db, lane, "comment", posted.id, at)
+        comment_log.note(db, lane, "comment", posted.id, at)
         _counted(db, lane, [*said, at], now)
     return posted
 
@@ -53,12 +53,12 @@ def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
     """A comment of ours stands there, written by an attempt whose outcome nobody had heard."""
     now = desk.clock()
     with desk.database.transaction() as db:
-        spoken.note(db, lane, "comment", posted.id, min(now, posted.created_at))
-        _counted(db, lane, spoken.comments(db, lane, now - noise_limits.DAY), now)
+        comment_log.note(db, lane, "comment", posted.id, min(now, posted.created_at))
+        _counted(db, lane, comment_log.comments(db, lane, now - noise_limits.DAY), now)
 
 
 def _counted(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> None:
-    if spoken.spoke(db, lane, noise_limits.comment_at(said, now, presses=False), now):
+    if comment_log.spoke(db, lane, noise_limits.comment_at(said, now, presses=False), now):
         outbox.put(db, lane, (ShowBoard(),), now)
 
 
@@ -66,7 +66,7 @@ def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
     """Raises Held where these labels were put back several times in a minute (M29)."""
     now = desk.clock()
     with desk.database.look() as db:
-        until = noise_limits.labels_at(spoken.labels(db, lane, _digest(labels), now - noise_limits.MINUTE), now)
+        until = noise_limits.labels_at(comment_log.labels(db, lane, _digest(labels), now - noise_limits.MINUTE), now)
     if until > now:
         raise Held(until)
 
@@ -74,7 +74,7 @@ def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
 def has_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
     """These labels were set, or found to be set."""
     with desk.database.transaction() as db:
-        spoken.note(db, lane, "labels", _digest(labels), desk.clock())
+        comment_log.note(db, lane, "labels", _digest(labels), desk.clock())
 
 
 def _digest(labels: frozenset[str]) -> int:

@@ -22,7 +22,7 @@ from app.github.incident_history import with_rights
 from app.github.timeline import edit_of, history, known, pull_events
 from app.github.tracker import labels_of, moment
 from app.ports import Gone, Lane, Repository, Tracker
-from app.store import incidents, outbox, policies, reconciled
+from app.store import incidents, outbox, policies, sync_state
 from app.store.database import Db
 from app.store.incidents import Stored
 from app.store.policies import Place
@@ -61,7 +61,7 @@ def catch_up(
     tracker, caught, asked_at = desk.tracker(repository), Caught(), desk.clock()
     with desk.database.transaction() as db:
         policies.doubt(db, Place.repository(repository.id))  # a push may have been missed, too
-        pulls = reconciled.postmortems(db, repository.id)
+        pulls = sync_state.postmortems(db, repository.id)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
     rows = list(tracker.updated_since(since - _CLOCKS_APART))
     caught.listed = len(rows)
@@ -98,7 +98,7 @@ def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, s
     lane = Lane(repository.id, int(issue["number"]))
     with desk.database.transaction() as db:
         stored = incidents.locked(db, lane)
-        (carried, _), at = incidents.labels(db, lane), reconciled.compared_at(db, lane)
+        (carried, _), at = incidents.labels(db, lane), sync_state.compared_at(db, lane)
     if stored is None:
         if inbound.declared({"issue": issue}, force.policy) and ours(desk, repository, force, issue, since.begun):
             caught.looked += 1
@@ -116,7 +116,7 @@ def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, s
 
 def _compared(desk: Desk, lane: Lane, at: datetime) -> None:
     with desk.database.transaction() as db:
-        reconciled.compared(db, lane, at)
+        sync_state.compared(db, lane, at)
 
 
 def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun: datetime) -> bool:

@@ -11,7 +11,7 @@ from app.core.incident import Incident
 from app.core.policy import Policy
 from app.ports import Lane
 from app.render import goes_out, message
-from app.store import messages, outbox
+from app.store import channel_outbox, outbox
 from app.store.database import Db
 
 
@@ -30,7 +30,7 @@ def write(db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], pol
             continue
         for name in serving(notice, policy):
             text = message(notice, incident, policy, now, key=key_of(lane, notice, name))
-            messages.put(db, lane, notice, name, text, now)
+            channel_outbox.put(db, lane, notice, name, text, now)
 
 
 def serving(notice: Notice, policy: Policy) -> Iterator[str]:

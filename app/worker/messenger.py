@@ -20,8 +20,8 @@ from app.core.notice_relevance import stands
 from app.core.policy import Channel
 from app.ports import DeliveryFailed
 from app.rate_limit import Urgency
-from app.store import incidents, messages, outbox
-from app.store.messages import Sending, Sink
+from app.store import channel_outbox, incidents, outbox
+from app.store.channel_outbox import Sending, Sink
 from app.worker import strangers
 from app.worker.desk import Desk
 from app.worker.held import Held
@@ -84,12 +84,12 @@ class Messenger:
         now = self._desk.clock()
         if self._idle:
             with self._desk.database.look() as db:
-                waited = messages.waited(db, now)
+                waited = channel_outbox.waited(db, now)
             WAITED.set(waited.total_seconds() if waited is not None else 0)
             if waited is None:
                 return ()
         with self._desk.database.single() as db:
-            found = messages.claim(db, now, LEASE, most=free, each=_EACH, full=full)
+            found = channel_outbox.claim(db, now, LEASE, most=free, each=_EACH, full=full)
         self._idle = not found
         with self._lock:
             self._busy.update(sending.sink for sending in found)
@@ -112,11 +112,11 @@ def send(desk: Desk, sending: Sending) -> None:
         channel = _worth_sending(desk, sending)
     except Held as held:
         with desk.database.single() as db:
-            messages.put_off(db, sending, held.until, held.why)
+            channel_outbox.put_off(db, sending, held.until, held.why)
         return
     if channel is None:
         with desk.database.single() as db:
-            messages.settle(db, sending, "moot")
+            channel_outbox.settle(db, sending, "moot")
         MESSAGES.labels("moot").inc()
         return
     desk.failpoints.reach("before_post")
@@ -127,7 +127,7 @@ def send(desk: Desk, sending: Sending) -> None:
         return
     desk.failpoints.reach("after_post_before_mark")
     with desk.database.single() as db:
-        messages.settle(db, sending, "done")
+        channel_outbox.settle(db, sending, "done")
     desk.failpoints.reach("after_mark")
     MESSAGES.labels("done").inc()
 
@@ -164,8 +164,8 @@ def _failed(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
     with desk.database.transaction() as db:
         if not never:
             wait = max(failed.retry_after or 0.0, backoff(sending.attempts, sending.message.key, _FIRST))
-            messages.later(db, sending, now + timedelta(seconds=wait), str(failed))
-        elif messages.settle(db, sending, "dead", str(failed)):
+            channel_outbox.later(db, sending, now + timedelta(seconds=wait), str(failed))
+        elif channel_outbox.settle(db, sending, "dead", str(failed)):
             outbox.put(db, sending.lane, (_alarm(sending, failed, now),), now)
     MESSAGES.labels("dead" if never else "later").inc()
 

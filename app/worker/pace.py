@@ -7,7 +7,7 @@ from datetime import datetime
 from prometheus_client import Gauge
 
 from app.rate_limit import ITSELF
-from app.store import pace
+from app.store import rate_limits
 from app.worker.desk import Desk
 
 WAITING = Gauge("muster_orders_waiting", "Orders that are still to be carried out", ["installation"])
@@ -25,12 +25,12 @@ def watch_pace(desk: Desk, now: datetime) -> None:
     A budget whose hour is over is not known, so nothing is said of it.
     """
     with desk.database.transaction() as db:
-        found = pace.standings(db, now)
+        found = rate_limits.standings(db, now)
     for gauge in (WAITING, UNTIL, BUDGET):
         gauge.clear()
     for one in found:
         name = "app" if one.installation == ITSELF else str(one.installation)
         WAITING.labels(name).set(one.waiting)
         UNTIL.labels(name).set(one.until.timestamp() if one.until else 0)
-        if (part := pace.part_left(one, now)) is not None:
+        if (part := rate_limits.part_left(one, now)) is not None:
             BUDGET.labels(name).set(part)

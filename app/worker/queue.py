@@ -21,7 +21,7 @@ from procrastinate.types import JSONDict
 from prometheus_client import Counter, Gauge
 
 from app.ports import Lane
-from app.store import inbox, incidents, outbox, pace
+from app.store import inbox, incidents, outbox, rate_limits
 from app.store.database import Db, async_pool, fits
 from app.worker.desk import Desk
 from app.worker.messenger import Messenger
@@ -280,7 +280,7 @@ class Queue:
 
     def _in_line(self, db: Db, now: datetime) -> list[Lane]:
         resting = [lane for lane in tuple(self._resting) if self._rests(lane)]
-        return pace.first_in_line(db, now, resting, self.desk.at_once)
+        return rate_limits.first_in_line(db, now, resting, self.desk.at_once)
 
     def _fits(self) -> bool:
         """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows.

@@ -18,7 +18,7 @@ from app.github.incident_history import told, with_rights
 from app.github.timeline import assigned
 from app.github.tracker import labels_of
 from app.ports import Comment, Lane, Pull, Repository
-from app.store import inbox, incidents, messages, outbox, spoken
+from app.store import channel_outbox, comment_log, inbox, incidents, outbox
 from app.store.database import Db
 from app.worker.desk import Desk
 from app.worker.policies import InForce
@@ -64,12 +64,12 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
             incidents.posted_board(db, lane, board.id, board.url)
             outbox.said(db, lane, "show/board", board.url)
         for comment, marker in ours:
-            spoken.note(db, lane, "comment", comment.id, comment.created_at)
+            comment_log.note(db, lane, "comment", comment.id, comment.created_at)
             _already_said(db, lane, comment, marker, force)
         _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
         asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - STILL_ASKING]
         _not_worth_saying(db, lane, stored.incident, force, asked, now)
-        messages.told_before(db, lane)
+        channel_outbox.told_before(db, lane)
         return stored.incident.id
 
 

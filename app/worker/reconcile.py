@@ -20,9 +20,9 @@ from prometheus_client import Counter, Gauge
 from app.github.client import Client
 from app.github.deliveries import Deliveries
 from app.ports import DeliveryFailed, Lane, Repository
-from app.store import incidents, reconciled
+from app.store import incidents, sync_state
 from app.store.database import Db
-from app.store.reconciled import Mark
+from app.store.sync_state import Mark
 from app.worker import departed, drift, late, missed
 from app.worker.desk import Desk
 from app.worker.drift import Compared
@@ -111,7 +111,7 @@ class Reconciler:
         """After an absence, wait until the issues have been looked at, 45 seconds at most.  `stopped` waits and says so."""
         try:
             with self.desk.database.transaction() as db:
-                absent = _absent_since(reconciled.marks(db), self.desk.clock()) is not None
+                absent = _absent_since(sync_state.marks(db), self.desk.clock()) is not None
             if not absent:
                 return
             self.beat()
@@ -133,7 +133,7 @@ class Reconciler:
         """Whatever is due now; None: nothing is, or another process is at it.  Raises DeliveryFailed."""
         if not self._due():
             return None
-        with reconciled.alone(self.desk.database) as mine:
+        with sync_state.alone(self.desk.database) as mine:
             # Another process may have done it while we asked.
             if not mine or not self._due():
                 return None
@@ -160,7 +160,7 @@ class Reconciler:
 
         Waits for another process that is at it.  Raises DeliveryFailed.
         """
-        with reconciled.alone(self.desk.database, wait=True):
+        with sync_state.alone(self.desk.database, wait=True):
             return self._work(say, by_hand=True, repo=repo.lower(), deep=deep)
 
     def _turn_safely(self) -> None:
@@ -181,7 +181,7 @@ class Reconciler:
         if self._not_before is not None and now < self._not_before:
             return False
         with self.desk.database.transaction() as db:
-            marks, behind = reconciled.marks(db), reconciled.behind(db)
+            marks, behind = sync_state.marks(db), sync_state.behind(db)
         return bool(behind) or any(self._is_due(marks, part, now) for part in ("deliveries", "drift"))
 
     def _is_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
@@ -195,7 +195,7 @@ class Reconciler:
         departed.forget(self.desk, self._client)
         with self.desk.database.transaction() as db:
             begun = _begun(db, now)
-            marks = reconciled.marks(db)
+            marks = sync_state.marks(db)
             report.absent_since = _absent_since(marks, now) or _never_looked(db, marks, now)
         if report.absent_since is not None:
             self._fell_behind(report.absent_since)
@@ -217,11 +217,11 @@ class Reconciler:
         with self.desk.database.transaction() as db:
             for one in found:
                 incidents.remember_repository(db, one)
-            reconciled.fell_behind(db, since, [one.id for one in found])
+            sync_state.fell_behind(db, since, [one.id for one in found])
 
     def _issues(self, begun: datetime, report: Report, say: Callable[[str], None], repo: str) -> None:
         with self.desk.database.transaction() as db:
-            behind = reconciled.behind(db)
+            behind = sync_state.behind(db)
         for repository, since in self._of(behind, repo):
             try:
                 caught = late.catch_up(self.desk, repository, since, begun, say)
@@ -235,7 +235,7 @@ class Reconciler:
                 for name in ("listed", "looked", "opened", "events"):
                     setattr(report.issues, name, getattr(report.issues, name) + getattr(caught, name))
             with self.desk.database.transaction() as db:
-                reconciled.caught_up(db, repository.id, since)
+                sync_state.caught_up(db, repository.id, since)
         if not report.failures:
             DONE.labels("issues").set(self.desk.clock().timestamp())
 
@@ -267,9 +267,9 @@ class Reconciler:
             return  # the others have not been looked at
         with self.desk.database.transaction() as db:
             # What is on its way now has to be looked at the next time.
-            reconciled.mark(db, "deliveries", now, look.etag)
+            sync_state.mark(db, "deliveries", now, look.etag)
             if whole:
-                reconciled.mark(db, "deep", now)
+                sync_state.mark(db, "deep", now)
         DONE.labels("deliveries").set(now.timestamp())
 
     def _drift(
@@ -292,7 +292,7 @@ class Reconciler:
         if repo:
             return
         with self.desk.database.transaction() as db:
-            reconciled.mark(db, "drift", now, about=dict.fromkeys(about))
+            sync_state.mark(db, "drift", now, about=dict.fromkeys(about))
         DONE.labels("drift").set(now.timestamp())
 
     def _of(self, every: list[tuple[Repository, datetime]], repo: str) -> Iterator[tuple[Repository, datetime]]:
@@ -306,10 +306,10 @@ class Reconciler:
 
 def _begun(db: Db, now: datetime) -> datetime:
     """When we first heard of anything: what was declared before is not ours to take up."""
-    if (known := reconciled.marks(db).get("begun")) is not None:
+    if (known := sync_state.marks(db).get("begun")) is not None:
         return known.at
-    begun = reconciled.first_delivery(db) or now
-    reconciled.mark(db, "begun", begun)
+    begun = sync_state.first_delivery(db) or now
+    sync_state.mark(db, "begun", begun)
     return begun
 
 
@@ -321,7 +321,7 @@ def _absent_since(marks: dict[str, Mark], now: datetime) -> datetime | None:
 
 def _never_looked(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
     """When the last delivery came, if long ago and nothing was ever compared: an earlier version kept no other trace."""
-    last = None if "deliveries" in marks else reconciled.last_delivery(db)
+    last = None if "deliveries" in marks else sync_state.last_delivery(db)
     return last if last is not None and now - last > _ABSENT else None
 
 

@@ -19,7 +19,7 @@ from app.core.incident import Incident
 from app.core.policy import ON_CALL, Policy
 from app.ports import Comment, DeliveryFailed, Gone, Lane, Tracker
 from app.render import digest
-from app.store import incidents, outbox, strangers
+from app.store import incidents, outbox, unconfirmed_reports
 from app.store.database import Db
 from app.worker import held
 from app.worker.desk import Desk
@@ -38,24 +38,26 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
         return
     now, login, rights = desk.clock(), incident.opened_by, dict[str, bool]()
     with desk.database.look() as db:  # most pass here, and none of them waits for another one
-        if strangers.said_key(db, lane) == key:
+        if unconfirmed_reports.said_key(db, lane) == key:
             return  # let through before, and then the post failed
-        unknown = _unknown(lane, login, strangers.recent(db, lane.repo_id, now - noise_limits.WINDOW, now), rights)
+        unknown = _unknown(
+            lane, login, unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.WINDOW, now), rights
+        )
     while True:
         rights |= {each: _has_rights(desk, tracker, lane, each, now) for each in unknown}
         if rights.get(login, False):
             return
         with desk.database.transaction() as db:
-            strangers.lock(db, lane.repo_id)
-            if strangers.said_key(db, lane) == key:
+            unconfirmed_reports.lock(db, lane.repo_id)
+            if unconfirmed_reports.said_key(db, lane) == key:
                 return
-            recent = strangers.recent(db, lane.repo_id, now - noise_limits.WINDOW, now)
+            recent = unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.WINDOW, now)
             if not (unknown := _unknown(lane, login, recent, rights)):
                 near = [each for each in recent if not rights.get(each.login, False)]
                 until = _decide(db, lane, login, near, key, now)
                 break
     if until > now:
-        raise Held(until, strangers.UNCONFIRMED)
+        raise Held(until, unconfirmed_reports.UNCONFIRMED)
 
 
 def _unknown(lane: Lane, login: str, recent: Iterable[noise_limits.Asking], rights: Mapping[str, bool]) -> set[str]:
@@ -68,10 +70,10 @@ def _decide(db: Db, lane: Lane, login: str, recent: list[noise_limits.Asking], k
     """When it may notify people: now, or later, and then the digest tells of it."""
     until = noise_limits.notify_at(lane.number, login, recent, now)
     if until <= now:
-        strangers.let_through(db, lane, login, key, now)
+        unconfirmed_reports.let_through(db, lane, login, key, now)
     elif _has_been_confirmed(db, lane):
         return now
-    elif strangers.hold(db, lane, login, now):
+    elif unconfirmed_reports.hold(db, lane, login, now):
         log.warning("notices wait", incident=str(lane), until=until.isoformat())
         _show(db, lane, recent, now)
     return until
@@ -94,7 +96,7 @@ def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datet
 def waits(desk: Desk, lane: Lane) -> bool:
     """Whether this incident notifies nobody for now, and never did."""
     with desk.database.look() as db:
-        return strangers.unheard(db, lane)
+        return unconfirmed_reports.unheard(db, lane)
 
 
 def key_of(began_at: datetime) -> str:
@@ -102,20 +104,20 @@ def key_of(began_at: datetime) -> str:
     return f"digest/{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def digest_of(desk: Desk, lane: Lane) -> strangers.Digest | None:
+def digest_of(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
     """The digest that stands, or is to stand, on this issue."""
     with desk.database.transaction() as db:
-        found = strangers.digest(db, lane.repo_id)
+        found = unconfirmed_reports.digest(db, lane.repo_id)
     return found if found is not None and found.lane == lane else None
 
 
 def show(
-    desk: Desk, tracker: Tracker, found: strangers.Digest, incident: Incident, policy: Policy, footer: str
+    desk: Desk, tracker: Tracker, found: unconfirmed_reports.Digest, incident: Incident, policy: Policy, footer: str
 ) -> Comment | None:
     """Show the newest list: posted once, which notifies whoever is on call, and edited after that."""
     now, lane = desk.clock(), found.lane
     with desk.database.transaction() as db:
-        waiting = strangers.waiting(db, lane.repo_id, found.began_at - noise_limits.WINDOW, now)
+        waiting = unconfirmed_reports.waiting(db, lane.repo_id, found.began_at - noise_limits.WINDOW, now)
     asked = reached(incident, policy, (ON_CALL,), now)
     body = digest(waiting, asked.people, policy, now, footer=footer)
     if found.comment is not None:
@@ -129,17 +131,17 @@ def show(
     return posted
 
 
-def found_digest(desk: Desk, found: strangers.Digest, posted: Comment) -> None:
+def found_digest(desk: Desk, found: unconfirmed_reports.Digest, posted: Comment) -> None:
     """It stands there."""
     with desk.database.transaction() as db:
-        strangers.posted_digest(db, found.lane, found.began_at, posted.id)
+        unconfirmed_reports.posted_digest(db, found.lane, found.began_at, posted.id)
 
 
 def _show(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
     """Have the digest shown: that of this window, or a new one on the issue that notified people last."""
-    known = strangers.digest(db, lane.repo_id)
+    known = unconfirmed_reports.digest(db, lane.repo_id)
     if known is None or known.began_at <= now - noise_limits.WINDOW:
         said = [(each.said_at, each.number) for each in recent if each.said_at is not None]
-        known = strangers.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
-        strangers.begin_digest(db, known.lane, now)
+        known = unconfirmed_reports.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
+        unconfirmed_reports.begin_digest(db, known.lane, now)
     outbox.put(db, known.lane, (ShowDigest(),), now)

@@ -21,7 +21,7 @@ from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
 from app.rate_limit import Urgency
-from app.store import inbox, incidents, outbox, strangers
+from app.store import inbox, incidents, outbox, unconfirmed_reports
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import Stored
@@ -222,7 +222,7 @@ def advance(
     if moved and not effects and not new.incident.left:
         effects = (ShowBoard(),)  # another policy is in force, and the board shows its deadlines
     if noise_limits.confirmed(new.incident) and (stored is None or not noise_limits.confirmed(stored.incident)):
-        strangers.confirm(db, lane, now)
+        unconfirmed_reports.confirm(db, lane, now)
     messages.write(db, lane, new.incident, effects, force.policy, now)
     outbox.put(db, lane, effects, now)
     return new

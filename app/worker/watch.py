@@ -20,8 +20,9 @@ from app.core.policy import Policy
 from app.ports import DeliveryFailed, Lane
 from app.rate_limit import ITSELF
 from app.safe_http import Outbound
-from app.store import incidents, outbox, pace, reconciled, spoken, watching
-from app.store.watching import Concern, Figures
+from app.store import audit as watching
+from app.store import comment_log, incidents, outbox, rate_limits, sync_state
+from app.store.audit import Concern, Figures
 from app.worker.concerns import OVERDUE
 from app.worker.desk import Desk
 from app.worker.pace import watch_pace
@@ -63,7 +64,7 @@ def unready(desk: Desk) -> list[str]:
     """Why work is not done as it should be, a sentence each; empty: all is well.  Raises psycopg.Error."""
     now = desk.clock()
     with desk.database.transaction() as db:
-        found, newer, left = watching.figures(db, now), watching.newer_than_code(db), pace.left(db, now)
+        found, newer, left = watching.figures(db, now), watching.newer_than_code(db), rate_limits.left(db, now)
     reasons = [concern.sentence for concern in (*_workers(found), *_inbox(found), *_budget(left))]
     if found.most_overdue > LATE:
         reasons.append(f"an alarm is {_said(found.most_overdue)} late")
@@ -175,8 +176,8 @@ class Watch:
 def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
     with desk.database.transaction() as db:
         found, stuck = watching.figures(db, now), watching.stuck(db, now - OLD)
-        dead, held, left = watching.dead(db), spoken.held(db, now), pace.left(db, now)
-        compared = reconciled.marks(db).get("drift")
+        dead, held, left = watching.dead(db), comment_log.held(db, now), rate_limits.left(db, now)
+        compared = sync_state.marks(db).get("drift")
     yield from _workers(found)
     yield from _inbox(found)
     if late := list(_overdue(desk, now)):

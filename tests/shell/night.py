@@ -28,10 +28,10 @@ from app.safe_http import Outbound
 from app.sandbox.github import AppRegistration, PretendGitHub
 from app.sandbox.github.world import Repository
 from app.settings import Settings
-from app.store import inbox, incidents, messages, outbox
-from app.store.codec import canonical
+from app.store import channel_outbox, inbox, incidents, outbox
 from app.store.database import Database, Db
 from app.store.inbox import Delivery
+from app.store.serialization import canonical
 from app.web.application import application
 from app.web.server import Served
 from app.worker.dump import dump
@@ -188,7 +188,7 @@ class Night:
         tries = 0
         while self._messages_wait():
             with self.database.single() as db:
-                found = messages.claim(db, self.clock(), LEASE, most=8, each=8)
+                found = channel_outbox.claim(db, self.clock(), LEASE, most=8, each=8)
             if not found:
                 break
             for sending in found:
@@ -198,7 +198,7 @@ class Night:
 
     def _messages_wait(self) -> bool:
         with self.database.look() as db:
-            return messages.waited(db, self.clock()) is not None
+            return channel_outbox.waited(db, self.clock()) is not None
 
     def settle(self) -> None:
         """Let everything happen that is due now, and can."""

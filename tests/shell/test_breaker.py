@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import structlog
 
-from app.store import spoken
+from app.store import comment_log
 from app.store.database import Database
 from app.worker.watch import audit
 from tests.figures import Figures
@@ -104,7 +104,7 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
     said = len(ours(tonight, number))
     assert said <= 10
     with tonight.database.transaction() as db:
-        held = spoken.held(db, tonight.clock())
+        held = comment_log.held(db, tonight.clock())
         waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'waiting'").fetchone()
     assert [lane.number for lane in held] == [number]
     assert waiting is not None

@@ -18,7 +18,7 @@ from app import settings
 from app.failpoints import Failpoints
 from app.ports import Lane
 from app.safe_http import Outbound
-from app.store import inbox, messages
+from app.store import channel_outbox, inbox
 from app.store.database import Database
 from app.worker.take import take
 from tests.shell.night import POLICY, SEV1, Night, night
@@ -245,12 +245,12 @@ def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
     lease = timedelta(seconds=30)
     tonight.clock.at += timedelta(minutes=2)
     with tonight.database.transaction() as db:
-        (first,) = messages.claim(db, tonight.clock(), lease, most=8, each=8)
-        assert messages.claim(db, tonight.clock(), lease, most=8, each=8) == []
-        (second,) = messages.claim(db, tonight.clock() + lease, lease, most=8, each=8)
-        assert not messages.later(db, first, tonight.clock(), "too late")
-        assert messages.settle(db, second, "done")
-        assert not messages.settle(db, first, "dead")
+        (first,) = channel_outbox.claim(db, tonight.clock(), lease, most=8, each=8)
+        assert channel_outbox.claim(db, tonight.clock(), lease, most=8, each=8) == []
+        (second,) = channel_outbox.claim(db, tonight.clock() + lease, lease, most=8, each=8)
+        assert not channel_outbox.later(db, first, tonight.clock(), "too late")
+        assert channel_outbox.settle(db, second, "done")
+        assert not channel_outbox.settle(db, first, "dead")
     assert [row["state"] for row in rows(tonight)] == ["done"]
 
 
@@ -269,7 +269,7 @@ def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[l
     """The keys of what is claimed now, eight of a channel at most, and how many rows were read for it."""
     with tonight.database.transaction() as db:
         sinks = [(tonight.shop.id, channel) for channel in full]
-        found = messages.claim(db, tonight.clock.at, timedelta(seconds=30), most=most, each=8, full=sinks)
+        found = channel_outbox.claim(db, tonight.clock.at, timedelta(seconds=30), most=most, each=8, full=sinks)
         read = db.execute(
             "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"
         ).fetchone()

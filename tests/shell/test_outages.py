@@ -23,7 +23,7 @@ from app.core.effects import Escalate
 from app.github.circuit_breaker import Breaker
 from app.ports import Lane, Repository
 from app.render import message
-from app.store import messages
+from app.store import channel_outbox
 from app.store.database import Database
 from app.worker.patience import LONGEST_WAIT, backoff
 from app.worker.queue import Queue
@@ -394,7 +394,7 @@ def notifications(tonight: Night, numbers: list[int], count: int, apart: timedel
     with desk.database.transaction() as db:
         for number in numbers:
             text = message(notice, tonight.incident(number), policy, at, key="simulated")
-            assert messages.put(db, Lane(tonight.shop.id, number), notice, "ops", text, at)
+            assert channel_outbox.put(db, Lane(tonight.shop.id, number), notice, "ops", text, at)
         # Each is a copy of one of these: to put in a hundred thousand one by one takes a minute.
         made = db.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"

@@ -30,7 +30,7 @@ from app.sandbox.github.world import Repository as Shop
 from app.store import incidents, outbox
 from app.store.database import Database
 from app.store.incidents import Stored
-from app.store.pace import DatabasePace, first_in_line
+from app.store.rate_limits import DatabasePace, first_in_line
 from app.worker.pace import watch_pace
 from app.worker.perform import perform
 from app.worker.queue import Queue

@@ -22,7 +22,7 @@ from app.cli.reconcile import lines
 from app.core.lifecycle import Status
 from app.ports import DeliveryFailed, Lane
 from app.sandbox.github import Limits, PretendGitHub
-from app.store import inbox, incidents, reconciled
+from app.store import inbox, incidents, sync_state
 from app.store.database import Database
 from app.worker import drift
 from app.worker.queue import Queue
@@ -211,7 +211,7 @@ def came_back(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[
         with suppress(DeliveryFailed):  # it is tried again when it may be
             reconciler.turn()
         with tonight.database.transaction() as db:
-            behind = reconciled.behind(db)
+            behind = sync_state.behind(db)
             if not statuses:
                 found = ((number, incidents.load(db, Lane(tonight.shop.id, number))) for number in shown)
                 beats.append((tonight.clock.at, {number: one and one.incident.status for number, one in found}))
@@ -352,7 +352,7 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
             "UPDATE incident SET state = jsonb_set(state, '{status}', '\"mitigated\"') WHERE number = %s", (wrong,)
         )
         db.execute("DELETE FROM alarm WHERE number = %s", (silent,))
-        reconciled.mark(db, "drift", tonight.clock.at - timedelta(minutes=57))
+        sync_state.mark(db, "drift", tonight.clock.at - timedelta(minutes=57))
     issue = tonight.shop.issue(stripped)
     issue.label_list = [label for label in issue.label_list if label.name != "sev3"]
     told = sum(drift.DRIFT.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
@@ -593,7 +593,7 @@ def test_who_is_told_to_wait_waits(tonight: Night) -> None:
 def test_only_one_process_compares(tonight: Night) -> None:
     opens(tonight)
     tonight.later()
-    with reconciled.alone(tonight.database) as mine:
+    with sync_state.alone(tonight.database) as mine:
         assert mine
         assert comparing(tonight).turn() is None
     assert comparing(tonight).turn() is not None

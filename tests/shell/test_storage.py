@@ -29,8 +29,8 @@ from psycopg import sql
 from app.bootstrap import furnished
 from app.github.signature import signature
 from app.store import embedded
-from app.store.codec import canonical
 from app.store.database import Database, migrate
+from app.store.serialization import canonical
 from app.web.application import application
 from app.web.server import Served
 from app.worker.dump import dump

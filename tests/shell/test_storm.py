@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.store.codec import canonical
 from app.store.database import Database
+from app.store.serialization import canonical
 from app.web.server import free_port
 from tests.figures import Figures
 from tests.shell.conftest import Place

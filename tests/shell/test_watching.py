@@ -26,9 +26,9 @@ from app.rate_limit import FREE, ITSELF, Budget
 from app.safe_http import Outbound
 from app.sandbox.github import PretendGitHub
 from app.settings import Settings
-from app.store import incidents, outbox, pace, reconciled
+from app.store import incidents, outbox, rate_limits, sync_state
 from app.store.database import Database
-from app.store.pace import DatabasePace
+from app.store.rate_limits import DatabasePace
 from app.web.application import application
 from app.web.server import Served
 from app.worker.queue import Queue
@@ -199,7 +199,7 @@ def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, 
         db.execute("DELETE FROM alarm WHERE number <> %s", (numbers[0],))
     tonight.clock.at += timedelta(minutes=61)
     with tonight.database.transaction() as db:  # so that it is about drift, and not about being away
-        reconciled.mark(db, "deliveries", tonight.clock())
+        sync_state.mark(db, "deliveries", tonight.clock())
     with structlog.testing.capture_logs() as logs:
         reconciler.turn()
         tonight.settle()
@@ -409,7 +409,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     with tonight.database.transaction() as db:
-        left = pace.left(db, tonight.clock())[tonight.installation]
+        left = rate_limits.left(db, tonight.clock())[tonight.installation]
     assert 0 < left < 1
     measure(tonight.built.desk)
     assert REGISTRY.get_sample_value("muster_github_budget", {"installation": str(tonight.installation)}) == left

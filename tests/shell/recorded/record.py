@@ -22,8 +22,8 @@ from app.sandbox.github.people import Person
 from app.sandbox.github.server import ACTIONS
 from app.sandbox.github.world import Repository
 from app.store import embedded
-from app.store.codec import canonical
 from app.store.database import Database, migrate, version
+from app.store.serialization import canonical
 from app.worker.dump import dump
 from app.worker.watch import audit
 from tests.runner.actions import Actions

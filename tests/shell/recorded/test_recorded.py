@@ -19,8 +19,8 @@ from app.github.tracker import comment_from
 from app.policy_file import PROFILES, read
 from app.ports import Lane
 from app.store import incidents
-from app.store.codec import incident_facts, incident_from
 from app.store.database import Database, migrate, migrations
+from app.store.serialization import incident_facts, incident_from
 from app.worker.dump import dump
 from tests.shell.conftest import Place
 from tests.shell.recorded.record import NIGHTS

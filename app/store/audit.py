@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from app.core.incident import Incident
 from app.ports import Lane
-from app.store import spoken
-from app.store.codec import incident_from
+from app.store import comment_log
 from app.store.database import Db, migrations
+from app.store.serialization import incident_from
 
 _BATCH = 500
 
@@ -53,7 +53,7 @@ def figures(db: Db, now: datetime) -> Figures:
         most_overdue=_since(row["most_overdue"], now),
         parked=row["parked"],
         dead=len(dead(db)),
-        held=len(spoken.held(db, now)),
+        held=len(comment_log.held(db, now)),
         silence=_since(row["heard"], now) if row["heard"] else None,
     )
 

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 
 from app.core.effects import Notice
 from app.ports import Lane, Message
-from app.store.codec import effect_from, effect_json, kind_of
 from app.store.database import Db
+from app.store.serialization import effect_from, effect_json, kind_of
 
 _MESSAGE = TypeAdapter(Message)
 _LOOKED_AT = 100

@@ -10,10 +10,10 @@ from datetime import datetime
 import psycopg
 
 from app.ports import Lane, Repository
-from app.store.codec import incident_from
+from app.store.audit import lane_of
 from app.store.database import Database, Db
 from app.store.incidents import Stored
-from app.store.watching import lane_of
+from app.store.serialization import incident_from
 
 _LOCK = 720220
 """The advisory lock of whoever compares: it is gone with the connection, however its process ends."""

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from app.core.incident import Incident
 from app.core.noise_limits import Asking
 from app.ports import Lane
-from app.store.codec import incident_from
 from app.store.database import Db
+from app.store.serialization import incident_from
 
 _WAITS = timedelta(hours=1)
 """One that waits and has not asked for so long waits no more: it was closed, or went away."""

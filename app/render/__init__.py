@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.render.board import board
-from app.render.digest import digest
-from app.render.messages import goes_out, message
-from app.render.notices import notice
-from app.render.postmortem import postmortem
-from app.render.replies import help_reply, reply
+from app.render.markdown.board import board
+from app.render.markdown.digest import digest
+from app.render.markdown.notices import notice
+from app.render.markdown.postmortem import postmortem
+from app.render.markdown.replies import help_reply, reply
+from app.render.text.channel_text import goes_out, message
 
 __all__ = ["board", "digest", "goes_out", "help_reply", "message", "notice", "postmortem", "reply"]

@@ -35,7 +35,7 @@ from app.github.board_state import AsShown
 from app.github.timeline import event_links, pull_events
 from app.ports import Gone, Pull
 from app.render import board, help_reply, notice, postmortem, reply
-from app.render.facts import held_back
+from app.render.markdown.phrases import held_back
 from app.runner.gather import Known, folded
 from app.runner.policy import InForce
 from app.runner.run import Run

@@ -117,7 +117,7 @@ def _help(failed: DeliveryFailed) -> str:
 def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
     # No other run compares policies, and it takes a while to load.
     from app.core.backtest import backtest  # noqa: PLC0415
-    from app.render.review import faulty, review  # noqa: PLC0415
+    from app.render.markdown.policy_review import faulty, review  # noqa: PLC0415
 
     faults = _faults(texts.new, texts.organisation)
     workflow.output("valid", "false" if faults else "true")

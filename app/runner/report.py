@@ -18,7 +18,7 @@ from app.github import inbound
 from app.github.incident_history import MOST, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
-from app.render.report import Edition, as_json, headline, summary
+from app.render.markdown.report import Edition, as_json, headline, summary
 from app.runner.policy import InForce, in_force
 from app.runner.run import AGAIN, tell_wrong
 from app.runner.workflow import Workflow

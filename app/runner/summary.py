@@ -10,8 +10,8 @@ from app.core.clocks import alarms
 from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render.markdown import Markdown, code, joined, link, listed, md, person, said
-from app.render.words import count, moment, span, utc
+from app.render.markdown.markup import Markdown, code, joined, link, listed, md, person, said
+from app.render.time_format import count, moment, span, utc
 from app.runner.apply import Done
 from app.runner.policy import InForce
 

@@ -15,8 +15,8 @@ from typing import Any
 from app.github.board_state import AsShown, recalled
 from app.github.tracker import moment
 from app.ports import Comment, DeliveryFailed, NotYet
-from app.render.markdown import Markdown, md, said
-from app.render.words import count, span
+from app.render.markdown.markup import Markdown, md, said
+from app.render.time_format import count, span
 from app.runner.gather import News
 from app.runner.one import Errand, Left, look_after
 from app.runner.policy import InForce

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.ports import Lane
-from app.render.facts import held_back
+from app.render.markdown.phrases import held_back
 from app.store import audit, comment_log
 from app.worker.desk import Desk
 

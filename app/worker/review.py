@@ -19,7 +19,7 @@ from app.github.inbound import Proposed, Pushed
 from app.github.incident_history import MOST, SINCE
 from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, shipped
 from app.ports import Annotation, Check, DeliveryFailed, Lane, Repository, Tracker
-from app.render.review import Review, faulty, review
+from app.render.markdown.policy_review import Review, faulty, review
 from app.store import inbox, incidents, policies
 from app.store.inbox import Delivery
 from app.store.policies import Place

@@ -16,7 +16,7 @@ from app.core.metrics import figures
 from app.core.report_period import around
 from app.core.severity import Severity
 from app.render import board, help_reply, notice, postmortem, reply
-from app.render.report import Edition, summary
+from app.render.markdown.report import Edition, summary
 
 from .scenes import (
     FOOTER,

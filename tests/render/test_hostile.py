@@ -35,7 +35,7 @@ from app.core.report_period import around
 from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
 from app.render import board, goes_out, help_reply, message, notice, postmortem, reply
-from app.render.report import Edition, summary
+from app.render.markdown.report import Edition, summary
 from app.text import length
 
 from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
 
-from app.render.markdown import _TEMPLATES, Markdown, code, joined, link, md, mention, person, safe
+from app.render.markdown.markup import _TEMPLATES, Markdown, code, joined, link, md, mention, person, safe
 
 
 def filled(source: str, **values: object) -> str:

@@ -12,7 +12,7 @@ from app.core.incident_report import Kind
 from app.core.policy import Runbook, Service, WarRoom
 from app.core.severity import Severity
 from app.render import board, postmortem
-from app.render.places import filled, runbooks, war_room
+from app.render.markdown.links import filled, runbooks, war_room
 
 from .scenes import FOOTER, SHOP, owned, restored
 

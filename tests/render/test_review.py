@@ -13,7 +13,7 @@ from app.core.policy import Calendar, Duration, Policy, Step, Until
 from app.core.policy_diff import changes
 from app.core.severity import Scale, Severity
 from app.policy_file import read, shipped
-from app.render.review import consequence, faulty, review
+from app.render.markdown.policy_review import consequence, faulty, review
 from app.text import length
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday

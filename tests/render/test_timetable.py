@@ -12,7 +12,7 @@ from app.core.policy import Person, Policy
 from app.core.severity import Severity
 from app.core.simulate import Scene, simulate
 from app.policy_file import read, shipped
-from app.render.timetable import Line, timetable
+from app.render.terminal.simulation_table import Line, timetable
 
 TEAM = """\
 extends: guide

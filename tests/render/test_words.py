@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from app.core.policy import Duration, Target
-from app.render.words import count, length, moment, span, target
+from app.render.time_format import count, length, moment, span, target
 
 DAY = date(2026, 3, 14)
 

@@ -13,7 +13,7 @@ from app.core.policy_diff import changes
 from app.core.severity import Severity
 from app.core.simulate import simulate as imagine
 from app.policy_file import DEFAULT, Fault, PolicyFaults, read, shipped
-from app.render.timetable import Line, timetable
+from app.render.terminal.simulation_table import Line, timetable
 from app.text import visible
 
 _CELL = 60

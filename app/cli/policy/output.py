@@ -15,7 +15,7 @@ from app.core.backtest import Backtest
 from app.core.policy import Policy
 from app.core.policy_diff import Move
 from app.core.simulate import Row
-from app.render.timetable import Line
+from app.render.terminal.simulation_table import Line
 from app.text import visible
 
 _COLOURS = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": "2"}

@@ -18,7 +18,7 @@ from rich.text import Text
 from app.core.clocks import deadlines
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render.words import span
+from app.render.time_format import span
 from app.sandbox.demo.play import START, Line, Played, play
 from app.sandbox.demo.stage import Stage
 

@@ -16,9 +16,9 @@ from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.severity import Severity
 from app.ports import Message
-from app.render import facts
-from app.render.notices import ANSWERS, answer_due, ended
-from app.render.words import moment, span
+from app.render.markdown import phrases
+from app.render.markdown.notices import ANSWERS, answer_due, ended
+from app.render.time_format import moment, span
 from app.text import plain
 
 _TITLE = 80
@@ -72,13 +72,13 @@ def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) 
 
 def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:
     """What is asked of the reader, and why."""
-    day, length = now.date(), span(facts.open_for(incident, now))
+    day, length = now.date(), span(phrases.open_for(incident, now))
     holder = incident.commander and incident.status is not Status.TRIGGERED
     has_it = f"{plain(incident.commander, 60)} has it" if holder else "nobody has it"
     if isinstance(notice, Page):
         due = answer_due(incident, policy, now)
         by = f" by {moment(due.due, policy.zone, day=day)}" if due else ""
-        yield f"Asked: answer {facts.answer(incident)} on the issue{by}."
+        yield f"Asked: answer {phrases.answer(incident)} on the issue{by}."
     elif isinstance(notice, Escalate):
         wanted = plain(notice.do, 300) or ("clear the way for them" if holder else "find somebody to take it, or /ack")
         yield f"Asked: {wanted}."

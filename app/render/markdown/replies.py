@@ -6,8 +6,8 @@ from app.core.commands import COMMANDS
 from app.core.effects import Help, Reply
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render import facts
-from app.render.markdown import code, md, mention, rendered, said, signed
+from app.render.markdown import phrases
+from app.render.markdown.markup import code, md, mention, rendered, said, signed
 
 
 def reply(effect: Reply, footer: str) -> str:
@@ -21,9 +21,9 @@ def help_reply(effect: Help, incident: Incident, policy: Policy, footer: str) ->
         "help",
         to=mention(effect.to),
         id=incident.id,
-        severity=facts.severity(incident, policy),
+        severity=phrases.severity(incident, policy),
         status=incident.status.value,
-        holder=facts.holder(incident),
+        holder=phrases.holder(incident),
         commands=[(code(each.usage), each.summary, each.role.name.lower()) for each in COMMANDS.values()],
     )
     return signed(body, footer)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from app.core.effective_policy import affected
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render.markdown import Markdown, link, md, said
+from app.render.markdown.markup import Markdown, link, md, said
 from app.text import cleaned
 
 _LONGEST = 4096

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render import facts
-from app.render.markdown import joined, link, md, mention, person, rendered, said, signed
-from app.render.words import count, moment
+from app.render.markdown import phrases
+from app.render.markdown.markup import joined, link, md, mention, person, rendered, said, signed
+from app.render.time_format import count, moment
 
 _LISTED = 60
 _MENTIONED = 40
@@ -26,7 +26,7 @@ def digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: 
             md(
                 "{} {}: {}, by {}",
                 link(md("#{}", each.number), each.url),
-                facts.severity(each, policy),
+                phrases.severity(each, policy),
                 said(each.title, 80),
                 person(each.opened_by),
             )

@@ -16,8 +16,9 @@ from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.on_call import next_hand_off, on_call, people_of
 from app.core.policy import ON_CALL, Policy, Targets
-from app.render import facts, places
-from app.render.markdown import (
+from app.render.markdown import links as places
+from app.render.markdown import phrases
+from app.render.markdown.markup import (
     Markdown,
     code,
     fits,
@@ -33,7 +34,7 @@ from app.render.markdown import (
     said,
     signed,
 )
-from app.render.words import count, moment, span, target, utc
+from app.render.time_format import count, moment, span, target, utc
 
 _ROWS = (30, 20, 10, 5, 0)
 """How many rows of the timeline are tried, until the comment is short enough (M39)."""
@@ -103,7 +104,8 @@ def _body(
         update=_latest_update(incident, policy, links, day),
         owed=list(_owed(incident, policy)),
         timeline=[
-            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.sentence)) for e in reversed(shown)
+            (phrases.link_of(utc(e.at, day=day), e, links), phrases.author(e), said(e.sentence))
+            for e in reversed(shown)
         ],
         timeline_title=_timeline_title(len(incident.timeline), len(shown)),
         commands=[(code(command.usage), command.summary) for command in COMMANDS.values()],
@@ -111,9 +113,9 @@ def _body(
 
 
 def _glance(incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    length = span(facts.open_for(incident, now))
+    length = span(phrases.open_for(incident, now))
     lasted = md("open for {}", length) if incident.status.open else md("took {}", length)
-    return joined((facts.severity(incident, policy), incident.status.value, lasted, facts.holder(incident)), " · ")
+    return joined((phrases.severity(incident, policy), incident.status.value, lasted, phrases.holder(incident)), " · ")
 
 
 Row = tuple[Markdown, Markdown, Markdown]
@@ -130,7 +132,7 @@ def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[
     decided = [_deadline(each, incident, policy, now) for each in promises if each.met_at is not None]
     cadence = policy.targets.get(incident.severity, Targets()).update
     later = (
-        [(facts.title_of("update"), md("every {} once somebody has it", target(cadence)), md("–"))]
+        [(phrases.title_of("update"), md("every {} once somebody has it", target(cadence)), md("–"))]
         if cadence and incident.status is Status.TRIGGERED
         else []
     )
@@ -141,7 +143,7 @@ def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[
 
 def _deadline(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Row:
     due = safe(moment(promise.due, policy.zone, day=now.date()))
-    return facts.title_of(promise.clock, promise.about), due, facts.judged(promise, incident, now)
+    return phrases.title_of(promise.clock, promise.about), due, phrases.judged(promise, incident, now)
 
 
 def _decided_title(rows: Sequence[Row]) -> Markdown:
@@ -174,10 +176,10 @@ def _facts(
     if report.summary.strip():
         yield "Summary", [said(report.summary, 600)]
     unsure = md(", not sure") if incident.grade.unsure else md("")
-    yield "Grade", [md("{}{}: {}", facts.severity(incident, policy), unsure, _reasons(incident))]
+    yield "Grade", [md("{}{}: {}", phrases.severity(incident, policy), unsure, _reasons(incident))]
     if report.services:
-        yield "Services", [facts.services(incident, policy)]
-    if impact := list(facts.impact(incident)):
+        yield "Services", [phrases.services(incident, policy)]
+    if impact := list(phrases.impact(incident)):
         yield "Impact", impact
     yield from _times(incident, policy, day)
     if pull := incident.postmortem:
@@ -203,7 +205,7 @@ def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) 
     """The one person whom the creation of the board notifies, unless it is `quiet` or somebody has taken the incident."""
     named = people_of((ON_CALL,), policy, now)
     if not named:
-        return facts.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
+        return phrases.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
     first = mention(named[0]) if incident.status is Status.TRIGGERED and not quiet else person(named[0])
     asked = md("{}, then {}", first, people(named[1:])) if named[1:] else first
     return md("{}{}", asked, _hand_off(policy, now))
@@ -233,12 +235,12 @@ def _places(incident: Incident, policy: Policy) -> Iterator[Fact]:
 
 
 def _ladder(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
-    steps = facts.escalated(incident, links, now.date(), 8)
+    steps = phrases.escalated(incident, links, now.date(), 8)
     if steps or incident.status.open:
         yield "Escalated so far", steps or [md("nobody yet")]
     if incident.left or not incident.status.open:
         return
-    following = facts.coming(incident, policy, now)
+    following = phrases.coming(incident, policy, now)
     ended = "the ladder has ended" if policy.ladders.get(incident.severity) else "this severity has no ladder"
     yield "Comes next", following[:3] or [md("nothing by itself, {}. `/escalate reason` asks the next one", ended)]
 
@@ -250,12 +252,12 @@ def _reasons(incident: Incident) -> Markdown:
 def _latest_update(
     incident: Incident, policy: Policy, links: Mapping[str, str], day: date
 ) -> tuple[Markdown, Markdown] | None:
-    updates = facts.updates(incident)
+    updates = phrases.updates(incident)
     if not updates:
         return None
     last = updates[-1]
-    when = facts.link_of(moment(last.at, policy.zone, day=day), last, links)
-    return md("{} by {}", when, person(last.by)), facts.told(last)
+    when = phrases.link_of(moment(last.at, policy.zone, day=day), last, links)
+    return md("{} by {}", when, person(last.by)), phrases.told(last)
 
 
 def _timeline_title(entries: int, shown: int) -> Markdown:

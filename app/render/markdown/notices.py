@@ -16,9 +16,23 @@ from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.render import facts, places
-from app.render.markdown import Markdown, code, joined, link, listed, md, mention, person, rendered, safe, said, signed
-from app.render.words import moment, span, utc
+from app.render.markdown import links as places
+from app.render.markdown import phrases
+from app.render.markdown.markup import (
+    Markdown,
+    code,
+    joined,
+    link,
+    listed,
+    md,
+    mention,
+    person,
+    rendered,
+    safe,
+    said,
+    signed,
+)
+from app.render.time_format import moment, span, utc
 
 _LEVELS: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
 """From the quietest to the loudest."""
@@ -68,7 +82,7 @@ def notice(
         asks=list(dict.fromkeys(_asks(ordered, incident, policy, now))),
         context=list(_context(incident, policy, now)) if isinstance(loudest, Escalate) else [],
         tried=list(_tried(incident, links, now)) if isinstance(loudest, Escalate) else [],
-        missing=[facts.unnamed(names, asked) for names, asked in missing.items()],
+        missing=[phrases.unnamed(names, asked) for names, asked in missing.items()],
         board=link(md("{}, as it stands", incident.id), links.get("board") or incident.url),
     )
     return signed(body, footer)
@@ -84,7 +98,7 @@ def _loudness(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, 
 
 def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Markdown:
     """Most important first, for about a hundred characters are seen; the title has what room is left."""
-    name, title = facts.severity(incident, policy), said(incident.title, 40)
+    name, title = phrases.severity(incident, policy), said(incident.title, 40)
     if isinstance(notice, Escalate):
         to = listed((said(contact, 24) for contact in notice.contacts), 2) or md("whoever has it")
         return md("🔺 **{} escalated to {}: {}** · {}", name, to, title, _in_hand(incident, now))
@@ -114,17 +128,17 @@ def _in_hand(incident: Incident, now: datetime) -> Markdown:
     if not incident.status.open:
         return md("{} by now", incident.status.value)
     taken = incident.commander and incident.status is not Status.TRIGGERED
-    length = span(facts.open_for(incident, now))
+    length = span(phrases.open_for(incident, now))
     return md("open {}, {} has it", length, person(incident.commander) if taken else md("nobody"))
 
 
 def _wanted(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     """What a page asks for, as long as nobody has answered it."""
     if not incident.paging:
-        return facts.holder(incident)
+        return phrases.holder(incident)
     due = answer_due(incident, policy, now)
     return md(
-        "answer {}{}", code(facts.answer(incident)), md(" by {}", utc(due.due, day=now.date())) if due else md("")
+        "answer {}{}", code(phrases.answer(incident)), md(" by {}", utc(due.due, day=now.date())) if due else md("")
     )
 
 
@@ -174,7 +188,7 @@ def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: da
 
 def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
     if owed(notice, incident):
-        to = facts.contact(notice.contacts, policy, notice.at) if notice.contacts else md("whoever has it")
+        to = phrases.contact(notice.contacts, policy, notice.at) if notice.contacts else md("whoever has it")
         yield md("**Asked of {}:** {}", to, _request(notice, incident))
     at = moment(notice.at, policy.zone, day=now.date())
     yield md("**Why now**, at {}: {}", at, said(notice.because, 600))
@@ -197,7 +211,7 @@ def _undelivered(notice: Undelivered) -> Markdown:
         said(notice.channel, 50),
         said(notice.what, 20),
         said(notice.why, 200),
-        code(facts.POLICY_FILE),
+        code(phrases.POLICY_FILE),
     )
 
 
@@ -212,8 +226,8 @@ def _request(notice: Escalate, incident: Incident) -> Markdown:
 
 def _page(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     if not incident.paging:
-        return md("The page was answered: {}.", facts.holder(incident))
-    command = code(facts.answer(incident))
+        return md("The page was answered: {}.", phrases.holder(incident))
+    command = code(phrases.answer(incident))
     if incident.status is not Status.TRIGGERED:
         heard = moment(incident.spoken_at or incident.declared_at, policy.zone, day=now.date())
         return md("Nothing was heard since {}. If you have it, say how it goes: {}.", heard, command)
@@ -223,7 +237,7 @@ def _page(incident: Incident, policy: Policy, now: datetime) -> Markdown:
 
 
 def _announcement(notice: Announce, policy: Policy) -> Markdown:
-    to = facts.contact(notice.contacts, policy, notice.at)
+    to = phrases.contact(notice.contacts, policy, notice.at)
     return md("**For {} to know:** {}. The board tells how it goes.", to, said(notice.because, 300))
 
 
@@ -260,7 +274,7 @@ def _reminder(notice: Remind, incident: Incident, policy: Policy, now: datetime)
 
 def _question(notice: Ask, incident: Incident, policy: Policy) -> Iterator[Markdown]:
     thanks = "Thank you for the report, {}. How severe it is could not be read from it, so it counts as **{}** for now."
-    yield md(thanks, person(incident.opened_by), facts.severity(incident, policy))
+    yield md(thanks, person(incident.opened_by), phrases.severity(incident, policy))
     if notice.doubts:
         yield joined((md("- {}", said(doubt, 300)) for doubt in notice.doubts[:8]), "\n")
     names = listed((code(name.on(policy.scale).lower()) for name in Severity), 4)
@@ -276,7 +290,7 @@ def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tupl
     report, day = incident.report, now.date()
     told = dict.fromkeys((incident.title, report.summary[:400]))  # a summary often is the title once more
     what = joined((said(text, 400) for text in told if text), ". ")
-    yield "What", md("{}: {}", facts.severity(incident, policy), what)
+    yield "What", md("{}: {}", phrases.severity(incident, policy), what)
     since = report.started_at or report.detected_at or incident.declared_at
     reported = moment(incident.declared_at, policy.zone, day=day)
     yield (
@@ -290,10 +304,10 @@ def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tupl
         ),
     )
     if report.services:
-        yield "Services", facts.services(incident, policy)
-    if impact := joined(facts.impact(incident), "; "):
+        yield "Services", phrases.services(incident, policy)
+    if impact := joined(phrases.impact(incident), "; "):
         yield "Impact", impact
-    yield "Now", md("{}; {}", incident.status.value, facts.holder(incident))
+    yield "Now", md("{}; {}", incident.status.value, phrases.holder(incident))
     if incident.status.open and (room := places.war_room(incident, policy)):
         yield "War room", room
     running = [each for each in deadlines(incident, policy) if each.met_at is None and each.clock != "postmortem"]
@@ -304,10 +318,10 @@ def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tupl
 
 def _running(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Markdown:
     due = moment(promise.due, policy.zone, day=now.date())
-    return md("{} {}, {}", facts.title_of(promise.clock, promise.about), due, facts.judged(promise, incident, now))
+    return md("{} {}, {}", phrases.title_of(promise.clock, promise.about), due, phrases.judged(promise, incident, now))
 
 
 def _tried(incident: Incident, links: Mapping[str, str], now: datetime) -> Iterator[Markdown]:
-    for entry in facts.progress(incident)[-8:]:
-        at = facts.link_of(utc(entry.at, day=now.date()), entry, links)
+    for entry in phrases.progress(incident)[-8:]:
+        at = phrases.link_of(utc(entry.at, day=now.date()), entry, links)
         yield md("{} {}: {}", at, person(entry.by), said(entry.sentence))

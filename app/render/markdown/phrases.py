@@ -15,8 +15,8 @@ from app.core.lifecycle import Status
 from app.core.on_call import people_of
 from app.core.policy import ON_CALL, Policy
 from app.core.timeline import Deed, Entry
-from app.render.markdown import Markdown, code, joined, link, listed, md, people, person, safe, said
-from app.render.words import moment, span, utc
+from app.render.markdown.markup import Markdown, code, joined, link, listed, md, people, person, safe, said
+from app.render.time_format import moment, span, utc
 
 POLICY_FILE = ".github/incidents.yml"
 

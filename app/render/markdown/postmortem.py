@@ -17,8 +17,9 @@ from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
 from app.core.timeline import Deed, Entry
 from app.ports import NewFile
-from app.render import facts, places
-from app.render.markdown import (
+from app.render.markdown import links as places
+from app.render.markdown import phrases
+from app.render.markdown.markup import (
     Markdown,
     joined,
     link,
@@ -31,7 +32,7 @@ from app.render.markdown import (
     said_block,
     said_lines,
 )
-from app.render.words import count, length, moment, span, target, utc
+from app.render.time_format import count, length, moment, span, target, utc
 from app.text import plain
 
 _ID = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
@@ -68,14 +69,14 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
         title=said(incident.title),
         head=list(_head(incident, policy, now)),
         summary=said_lines(report.summary, 2000),
-        severity=facts.severity(incident, policy),
+        severity=phrases.severity(incident, policy),
         reasons=[said(reason) for reason in incident.grade.reasons],
         impact=list(_impact(incident, now)),
         symptoms=said_block(report.symptoms, 4000),
         workaround=said_lines(report.workaround, 2000),
         updates=[
-            (facts.link_of(utc(entry.at, day=day), entry, links), person(entry.by), facts.told(entry))
-            for entry in facts.updates(incident)
+            (phrases.link_of(utc(entry.at, day=day), entry, links), person(entry.by), phrases.told(entry))
+            for entry in phrases.updates(incident)
         ],
         metrics=list(_metrics(incident)),
         promises=[
@@ -84,9 +85,9 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
             if promise.clock != "postmortem"
         ],
         breaches=list(_breaches(incident, day)),
-        escalations=facts.escalated(incident, links, day, 100),
+        escalations=phrases.escalated(incident, links, day, 100),
         timeline=[
-            (facts.link_of(utc(e.at, day=day), e, links), facts.author(e), said(e.sentence, 600))
+            (phrases.link_of(utc(e.at, day=day), e, links), phrases.author(e), said(e.sentence, 600))
             for e in incident.timeline
         ],
         roles=list(_roles(incident, day)),
@@ -103,9 +104,9 @@ def _pull_body(incident: Incident, policy: Policy, links: Mapping[str, str], now
         title=said(incident.title),
         number=incident.number,
         issue=link(incident.id, incident.url),
-        severity=facts.severity(incident, policy),
+        severity=phrases.severity(incident, policy),
         commander=person(incident.commander) if incident.commander else md("nobody yet"),
-        reviewers=facts.contact(policy.postmortem.reviewers, policy, now)
+        reviewers=phrases.contact(policy.postmortem.reviewers, policy, now)
         if policy.postmortem.reviewers
         else md("nobody is named"),
         document=_by(incident.resolved_at, policy.postmortem.document, "the resolution", policy),
@@ -125,7 +126,7 @@ def _by(start: datetime | None, within: Duration, what: str, policy: Policy) -> 
 
 def _head(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
     report = incident.report
-    yield "Severity", facts.severity(incident, policy)
+    yield "Severity", phrases.severity(incident, policy)
     if report.kind:
         yield "Type", safe(report.kind.value)
     if report.services:
@@ -186,10 +187,10 @@ def _promise(
     promise: Deadline, incident: Incident, policy: Policy, now: datetime
 ) -> tuple[Markdown, str, str, Markdown]:
     return (
-        facts.title_of(promise.clock, promise.about),
+        phrases.title_of(promise.clock, promise.about),
         target(promise.target),
         moment(promise.due, policy.zone),
-        facts.judged(promise, incident, now),
+        phrases.judged(promise, incident, now),
     )
 
 

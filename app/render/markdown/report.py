@@ -15,9 +15,9 @@ from app.core.metrics import Figures, Measured, Promise, Spread, Tally, Written,
 from app.core.policy import Audience, Policy
 from app.core.report_period import Period
 from app.core.severity import Severity
-from app.render import facts
-from app.render.markdown import Markdown, code, joined, link, listed, md, rendered, safe, said
-from app.render.words import count, length, span, target
+from app.render.markdown import phrases
+from app.render.markdown.markup import Markdown, code, joined, link, listed, md, rendered, safe, said
+from app.render.time_format import count, length, span, target
 
 SHAPE = 1
 """Counts up when a name of the JSON would have to change its meaning."""
@@ -180,7 +180,7 @@ def _clock(promise: Promise, tally: Tally, figures: Figures, policy: Policy) -> 
     ]
     if promise.clock == regulatory.NAME and promise.about in policy.regulations:
         asked = [safe(length(policy.regulations[promise.about].within))]
-    return facts.title_of(promise.clock, promise.about), joined(asked) if asked else _NOTHING, _shares(tally)
+    return phrases.title_of(promise.clock, promise.about), joined(asked) if asked else _NOTHING, _shares(tally)
 
 
 def _asked(promise: Promise, severity: Severity, policy: Policy) -> Markdown:
@@ -236,7 +236,7 @@ def _postmortems(figures: Figures) -> Markdown:
 def _incident(one: Measured, policy: Policy) -> tuple[Markdown, ...]:
     incident = one.incident
     again = md(" (reopened {})", count(incident.reopened, "time")) if incident.reopened else md("")
-    missed = joined(facts.title_of(each.clock, each.about) for each in one.missed)
+    missed = joined(phrases.title_of(each.clock, each.about) for each in one.missed)
     return (
         link(incident.number, incident.url),
         md("{}{}", said(incident.title, 80), again),

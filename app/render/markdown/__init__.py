@@ -1,0 +1,1 @@
+"""GitHub Markdown: the board, notices, replies, postmortems, reports and policy reviews."""

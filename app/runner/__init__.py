@@ -1,9 +1,9 @@
 """One run inside GitHub Actions: no server, no database, nothing that outlives it."""
 
+from app.runner.actions_io import Unusable, Workflow
 from app.runner.check_policy import check_policy
 from app.runner.report import report
 from app.runner.sweep import sweep
 from app.runner.triage import postmortem, triage
-from app.runner.workflow import Unusable, Workflow
 
 __all__ = ["Unusable", "Workflow", "check_policy", "postmortem", "report", "sweep", "triage"]

@@ -36,9 +36,9 @@ from app.github.timeline import event_links, pull_events
 from app.ports import Gone, Pull
 from app.render import board, help_reply, notice, postmortem, reply
 from app.render.markdown.phrases import held_back
+from app.runner.active_policy import InForce
+from app.runner.context import Run
 from app.runner.gather import Known, folded
-from app.runner.policy import InForce
-from app.runner.run import Run
 from app.text import cleaned
 
 _SEEN = timedelta(minutes=10)

@@ -13,7 +13,7 @@ from app.github.incident_history import SINCE, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, read, shipped
 from app.ports import DeliveryFailed, Repository, Tracker
-from app.runner.workflow import Unusable, Workflow
+from app.runner.actions_io import Unusable, Workflow
 
 if TYPE_CHECKING:
     from app.core.backtest import Past

@@ -17,8 +17,8 @@ from app.github.incident_history import with_rights
 from app.github.timeline import assigned, edit_of, history, known, pull_events
 from app.github.tracker import comment_from, labels_of
 from app.ports import Comment, Pull
-from app.runner.policy import InForce
-from app.runner.run import Run
+from app.runner.active_policy import InForce
+from app.runner.context import Run
 
 _SEEN = timedelta(minutes=10)
 """What happened so long before the board was written, GitHub had shown to whoever wrote it."""

@@ -19,9 +19,9 @@ from app.github.incident_history import MOST, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
 from app.render.markdown.report import Edition, as_json, headline, summary
-from app.runner.policy import InForce, in_force
-from app.runner.run import AGAIN, tell_wrong
-from app.runner.workflow import Workflow
+from app.runner.actions_io import Workflow
+from app.runner.active_policy import InForce, in_force
+from app.runner.context import AGAIN, tell_wrong
 from app.text import visible
 
 _T = TypeVar("_T")

@@ -12,8 +12,8 @@ from app.core.incident import Incident
 from app.core.policy import Policy
 from app.render.markdown.markup import Markdown, code, joined, link, listed, md, person, said
 from app.render.time_format import count, moment, span, utc
+from app.runner.active_policy import InForce
 from app.runner.apply import Done
-from app.runner.policy import InForce
 
 _NAMES: dict[type[Notice], str] = {
     Page: "page",

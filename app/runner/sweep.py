@@ -17,14 +17,14 @@ from app.github.tracker import moment
 from app.ports import Comment, DeliveryFailed, NotYet
 from app.render.markdown.markup import Markdown, md, said
 from app.render.time_format import count, span
+from app.runner.actions_io import Workflow
+from app.runner.active_policy import InForce
+from app.runner.app_detection import of_app
+from app.runner.context import TITLE, Run, carried_out, persistent
 from app.runner.gather import News
-from app.runner.one import Errand, Left, look_after
-from app.runner.policy import InForce
-from app.runner.presence import of_app
-from app.runner.run import TITLE, Run, carried_out, persistent
+from app.runner.incident_run import Errand, Left, look_after
 from app.runner.summary import Swept, of_sweep
 from app.runner.triage import left_alone
-from app.runner.workflow import Workflow
 
 _PAGES = 20
 """So many pages of the repository's comments, the last edited first, are searched for boards."""

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from app.github import inbound
-from app.runner.one import Left, Looked, errand_of, look_after
-from app.runner.policy import InForce
-from app.runner.run import TITLE, Run, carried_out
+from app.runner.actions_io import Workflow
+from app.runner.active_policy import InForce
+from app.runner.context import TITLE, Run, carried_out
+from app.runner.incident_run import Left, Looked, errand_of, look_after
 from app.runner.summary import nothing, of_incident
-from app.runner.workflow import Workflow
 
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 

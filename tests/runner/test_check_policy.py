@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.runner.workflow import Workflow
+from app.runner.actions_io import Workflow
 from tests.runner.conftest import FILE, POLICY, Runner
 from tests.shell.night import HandClock, Wire
 from tests.shell.test_commands_line import ROOT

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from app.github.signed_marker import marked
 from app.ports import Comment
-from app.runner.run import BOT
+from app.runner.context import BOT
 
 
 def of_app(comments: Iterable[Comment]) -> Comment | None:

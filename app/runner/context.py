@@ -13,8 +13,8 @@ from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_file import PATH
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
-from app.runner.policy import InForce, in_force
-from app.runner.workflow import Unusable, Workflow
+from app.runner.actions_io import Unusable, Workflow
+from app.runner.active_policy import InForce, in_force
 
 _T = TypeVar("_T")
 

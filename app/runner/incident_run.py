@@ -13,12 +13,12 @@ from app.github import inbound
 from app.github.inbound import Happened
 from app.github.tracker import labels_of
 from app.ports import Comment, DeliveryFailed, Gone
+from app.runner.active_policy import InForce
+from app.runner.app_detection import of_app
 from app.runner.apply import Done, apply
+from app.runner.context import Run
 from app.runner.gather import Known, News, gather, read
 from app.runner.lock import PATIENCE, held, locked
-from app.runner.policy import InForce
-from app.runner.presence import of_app
-from app.runner.run import Run
 
 _ONCE_MORE = 2
 """So often whoever was slow looks again for what others gave up waiting to tell."""

@@ -25,6 +25,8 @@ from app.github.auth import AppKey
 from app.github.client import Client
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
+from app.policy_source.active_policy import Policies
+from app.policy_source.on_call_feeds import Feeds
 from app.rate_limit import FREE, GITHUB
 from app.safe_http import Outbound
 from app.settings import Settings, complete
@@ -35,8 +37,6 @@ from app.web.application import application
 from app.web.server import Served
 from app.web.webhook import LARGEST
 from app.worker.desk import LEASE, Desk
-from app.worker.feeds import Feeds
-from app.worker.policies import Policies
 from app.worker.queue import Queue
 from app.worker.rebuild import rebuild as rebuild_one
 from app.worker.rebuild import repositories

@@ -10,9 +10,9 @@ from app.channels import Channels
 from app.failpoints import Failpoints
 from app.github.permissions import Authorities
 from app.github.signed_marker import Signer
+from app.policy_source.active_policy import Policies
 from app.ports import Repository, Tracker
 from app.store.database import Database
-from app.worker.policies import Policies
 
 LEASE = timedelta(seconds=30)
 """Twice what a call to GitHub may take (reliability, section 2)."""

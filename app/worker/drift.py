@@ -20,12 +20,12 @@ from app.core.labels import managed, wanted
 from app.core.replay import replay
 from app.github import board_state
 from app.github.tracker import labels_of, moment
+from app.policy_source.active_policy import InForce
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, sync_state
 from app.store.sync_state import Standing
 from app.worker import late
 from app.worker.desk import Desk
-from app.worker.policies import InForce
 
 _SAMPLE = 100
 """One of so many open incidents is compared in full each time, at least one of a repository."""

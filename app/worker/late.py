@@ -21,6 +21,7 @@ from app.github.inbound import Happened, Seen
 from app.github.incident_history import with_rights
 from app.github.timeline import edit_of, history, known, pull_events
 from app.github.tracker import labels_of, moment
+from app.policy_source.active_policy import InForce
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, policies, sync_state
 from app.store.database import Db
@@ -28,7 +29,6 @@ from app.store.incidents import Stored
 from app.store.policies import Place
 from app.worker.desk import Desk
 from app.worker.missed import MISSED
-from app.worker.policies import InForce
 from app.worker.rebuild import rebuild
 from app.worker.take import advance, compare_labels
 

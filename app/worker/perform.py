@@ -35,6 +35,7 @@ from app.github import board_state
 from app.github.inbound import Happened
 from app.github.timeline import event_links, pull_events
 from app.github.tracker import labels_of, moment
+from app.policy_source.active_policy import InForce
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.rate_limit import Urgency
 from app.render import board, help_reply, notice, postmortem, reply
@@ -46,7 +47,6 @@ from app.worker.desk import Desk
 from app.worker.fence import Fence
 from app.worker.held import Held
 from app.worker.patience import LONGEST_UNREACHED, LONGEST_WAIT, backoff, exhausted
-from app.worker.policies import InForce
 from app.worker.take import happened
 
 log = structlog.get_logger()

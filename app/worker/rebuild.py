@@ -17,11 +17,11 @@ from app.github.inbound import Happened
 from app.github.incident_history import told, with_rights
 from app.github.timeline import assigned
 from app.github.tracker import labels_of
+from app.policy_source.active_policy import InForce
 from app.ports import Comment, Lane, Pull, Repository
 from app.store import channel_outbox, comment_log, inbox, incidents, outbox
 from app.store.database import Db
 from app.worker.desk import Desk
-from app.worker.policies import InForce
 from app.worker.take import advance
 
 STILL_ASKING = timedelta(minutes=10)

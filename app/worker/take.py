@@ -19,6 +19,7 @@ from app.core.policy import ON_CALL, Policy
 from app.core.replay import order, replay
 from app.github import inbound
 from app.github.inbound import Happened, Seen, Touched
+from app.policy_source.active_policy import InForce
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
 from app.rate_limit import Urgency
 from app.store import inbox, incidents, outbox, unconfirmed_reports
@@ -28,7 +29,6 @@ from app.store.incidents import Stored
 from app.worker import messages
 from app.worker.desk import Desk
 from app.worker.parked import UNREADABLE, park
-from app.worker.policies import InForce
 from app.worker.review import answer, proposals
 
 log = structlog.get_logger()

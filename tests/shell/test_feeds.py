@@ -15,12 +15,12 @@ import pytest
 from app import settings
 from app.core.on_call import people_of
 from app.core.policy import Policy, Rotation
+from app.policy_source.active_policy import InForce
+from app.policy_source.on_call_feeds import Feeds
 from app.ports import DeliveryFailed, Repository
 from app.safe_http import Outbound
 from app.sandbox.github import world
 from app.store.database import Database
-from app.worker.feeds import Feeds
-from app.worker.policies import InForce
 from tests.shell.night import SEV1, Night, night
 
 FILE = ".github/incidents.yml"

@@ -10,11 +10,11 @@ import pytest
 
 from app.core.on_call import people_of
 from app.policy_file import PolicyFaults
+from app.policy_source.active_policy import InForce
 from app.ports import DeliveryFailed, Repository
 from app.sandbox.github import world
 from app.store.database import Database, migrate, migrations
 from app.store.policies import Place, kept
-from app.worker.policies import InForce
 from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"

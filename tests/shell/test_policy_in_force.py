@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from app.core.on_call import people_of
+from app.policy_source.active_policy import InForce, Policies
 from app.ports import DeliveryFailed, PolicyText, Repository
 from app.store.database import Database
 from app.store.policies import Place, doubt
-from app.worker.policies import InForce, Policies
 from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"

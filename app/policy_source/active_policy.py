@@ -17,11 +17,11 @@ import structlog
 
 from app.core.policy import Policy
 from app.policy_file import DEFAULT, PATH, PolicyFaults, read, shipped, stands_on_organisation
+from app.policy_source.on_call_feeds import Feeds, Wrong
 from app.ports import DeliveryFailed, PolicyText, Repository, Tracker
 from app.store import policies
 from app.store.database import Database, Db
 from app.store.policies import Kept, Place
-from app.worker.feeds import Feeds, Wrong
 
 _FRESH = timedelta(hours=2)
 """A push says when the file changed; this is for a push that was lost."""

@@ -1,0 +1,1 @@
+"""Which policy and which on-call feeds are active."""

@@ -36,12 +36,12 @@ from app.store.rate_limits import DatabasePace
 from app.web.application import application
 from app.web.server import Served
 from app.web.webhook import LARGEST
-from app.worker.desk import LEASE, Desk
-from app.worker.queue import Queue
-from app.worker.rebuild import rebuild as rebuild_one
-from app.worker.rebuild import repositories
-from app.worker.reconcile import Reconciler
-from app.worker.watch import Watch, measure, unready
+from app.worker.context import LEASE, Desk
+from app.worker.jobs import Queue
+from app.worker.monitoring.self_audit import Watch, measure, unready
+from app.worker.sync.rebuild import rebuild as rebuild_one
+from app.worker.sync.rebuild import repositories
+from app.worker.sync.reconciler import Reconciler
 
 Clock = Callable[[], datetime]
 

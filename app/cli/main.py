@@ -238,7 +238,7 @@ def _reconcile(options: argparse.Namespace) -> int:
 def _state_dump(options: argparse.Namespace) -> int:
     from app import bootstrap, settings
     from app.store.serialization import canonical
-    from app.worker.dump import dump
+    from app.worker.monitoring.state_dump import dump
 
     with bootstrap.database(settings.read()) as opened:
         print(canonical(dump(opened)))

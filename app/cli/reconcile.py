@@ -6,7 +6,7 @@ import json
 import sys
 
 from app.text import visible
-from app.worker.reconcile import Reconciler, Report
+from app.worker.sync.reconciler import Reconciler, Report
 
 _LONGEST = 400
 

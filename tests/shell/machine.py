@@ -33,7 +33,7 @@ from app.sandbox.github.world import Comment
 from app.store import incidents, outbox, policies
 from app.store.incidents import Stored
 from app.store.policies import Place
-from app.worker.rebuild import STILL_ASKING
+from app.worker.sync.rebuild import STILL_ASKING
 from tests.shell.indoors import HostClock, Stage, hasty
 from tests.shell.night import POLICY, SEV1, Night
 

@@ -34,11 +34,11 @@ from app.store.inbox import Delivery
 from app.store.serialization import canonical
 from app.web.application import application
 from app.web.server import Served
-from app.worker.dump import dump
-from app.worker.messenger import LEASE, send
-from app.worker.perform import perform
-from app.worker.sort import sort
-from app.worker.take import take
+from app.worker.monitoring.state_dump import dump
+from app.worker.pipeline.channel_sender import LEASE, send
+from app.worker.pipeline.ingest import take
+from app.worker.pipeline.outbox_relay import perform
+from app.worker.pipeline.routing import sort
 
 POLICY = """\
 extends: guide

@@ -52,21 +52,21 @@ PLANTED = (
     Bug(
         "retry without look-up",
         "who tries again does not look for a comment that got through",
-        "app/worker/perform.py",
+        "app/worker/pipeline/outbox_relay.py",
         "tried = [order for order in orders if order.tried]",
         "tried: list[Order] = []",
     ),
     Bug(
         "replay storm",
         "each notice that waits becomes a comment of its own",
-        "app/worker/perform.py",
+        "app/worker/pipeline/outbox_relay.py",
         "return [order for order in orders if isinstance(order.effect, Notice)]\n",
         "return [first]\n",
     ),
     Bug(
         "lost on crash",
         "written down as done before it is",
-        "app/worker/perform.py",
+        "app/worker/pipeline/outbox_relay.py",
         '    desk.failpoints.reach("before_post")\n',
         "    with desk.database.transaction() as db:\n"
         "        for order in orders:\n"
@@ -83,7 +83,7 @@ PLANTED = (
     Bug(
         "fold error",
         "what comes late is folded in as if it were the newest",
-        "app/worker/take.py",
+        "app/worker/pipeline/ingest.py",
         "(not fresh or fresh[0].at > stored.lived_until)",
         "(not fresh or fresh[0].at > stored.incident.declared_at)",
     ),

@@ -25,7 +25,7 @@ from app import bootstrap, settings
 from app.failpoints import Failpoints
 from app.safe_http import Outbound
 from app.store.database import Database
-from app.worker.queue import Queue
+from app.worker.jobs import Queue
 
 ROOT = Path(app.__file__).parents[1]
 Process = subprocess.Popen[bytes]

@@ -30,9 +30,9 @@ from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import inbox
 from app.store.database import Database
-from app.worker.dump import dump
-from app.worker.sort import sort
-from app.worker.take import take
+from app.worker.monitoring.state_dump import dump
+from app.worker.pipeline.ingest import take
+from app.worker.pipeline.routing import sort
 from tests.shell.night import POLICY, SEV1, registered
 
 AN_ISSUE = 10

@@ -10,7 +10,7 @@ import structlog
 
 from app.store import comment_log
 from app.store.database import Database
-from app.worker.watch import audit
+from app.worker.monitoring.self_audit import audit
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.sink import listens, sink

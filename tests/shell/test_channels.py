@@ -20,7 +20,7 @@ from app.ports import Lane
 from app.safe_http import Outbound
 from app.store import channel_outbox, inbox
 from app.store.database import Database
-from app.worker.take import take
+from app.worker.pipeline.ingest import take
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.sink import SECRET, Sink, listens, sink
 

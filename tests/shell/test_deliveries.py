@@ -21,8 +21,8 @@ from app.github.signed_marker import Signer
 from app.ports import Lane
 from app.sandbox.github.hooks import Delivery
 from app.store import inbox
-from app.worker.queue import Queue
-from app.worker.sort import sort
+from app.worker.jobs import Queue
+from app.worker.pipeline.routing import sort
 from tests.sandbox.conftest import PLAIN, shared_data
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night

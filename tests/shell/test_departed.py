@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from app.rate_limit import ITSELF
 from app.store.database import Database
-from app.worker.departed import forget
-from app.worker.reconcile import Reconciler
+from app.worker.pipeline.uninstall import forget
+from app.worker.sync.reconciler import Reconciler
 from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night
 

@@ -25,8 +25,8 @@ from app.ports import Lane, Repository
 from app.render import message
 from app.store import channel_outbox
 from app.store.database import Database
-from app.worker.patience import LONGEST_WAIT, backoff
-from app.worker.queue import Queue
+from app.worker.jobs import Queue
+from app.worker.pipeline.retry_policy import LONGEST_WAIT, backoff
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, HandClock, Night, Wire, night
 from tests.shell.processes import comes, log_of, worker

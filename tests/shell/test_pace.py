@@ -31,9 +31,9 @@ from app.store import incidents, outbox
 from app.store.database import Database
 from app.store.incidents import Stored
 from app.store.rate_limits import DatabasePace, first_in_line
-from app.worker.pace import watch_pace
-from app.worker.perform import perform
-from app.worker.queue import Queue
+from app.worker.jobs import Queue
+from app.worker.monitoring.rate_limit_metrics import watch_pace
+from app.worker.pipeline.outbox_relay import perform
 from tests.figures import Figures
 from tests.shell.night import SEV1, HandClock, Night
 from tests.shell.processes import comes, worker

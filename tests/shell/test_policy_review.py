@@ -19,7 +19,7 @@ from app.policy_file import read
 from app.ports import Annotation, Check, Repository
 from app.sandbox.github.world import CheckRun
 from app.store import incidents
-from app.worker.review import past, with_known_shifts
+from app.worker.pipeline.policy_check import past, with_known_shifts
 from tests.sandbox.conftest import shared_data
 from tests.sandbox.test_contract import description, openapi
 from tests.shell.night import POLICY, SEV1, Night

@@ -24,11 +24,11 @@ from app.ports import DeliveryFailed, Lane
 from app.sandbox.github import Limits, PretendGitHub
 from app.store import inbox, incidents, sync_state
 from app.store.database import Database
-from app.worker import drift
-from app.worker.queue import Queue
-from app.worker.reconcile import Reconciler, Report
-from app.worker.sort import sort
-from app.worker.take import take
+from app.worker.jobs import Queue
+from app.worker.pipeline.ingest import take
+from app.worker.pipeline.routing import sort
+from app.worker.sync import drift
+from app.worker.sync.reconciler import Reconciler, Report
 from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night, Wire
 from tests.shell.processes import comes, log_of, worker

@@ -11,8 +11,8 @@ import pytest
 from app.store import inbox, policies
 from app.store.inbox import Delivery, Kept
 from app.store.policies import Place
-from app.worker.queue import Queue
-from app.worker.retention import tidy
+from app.worker.jobs import Queue
+from app.worker.monitoring.retention import tidy
 from tests.shell.night import POLICY, SEV1, Night
 
 AGES = (0, 6, 8, 13, 15, 29, 31, 59, 61, 400)

@@ -33,9 +33,9 @@ from app.store.database import Database, migrate
 from app.store.serialization import canonical
 from app.web.application import application
 from app.web.server import Served
-from app.worker.dump import dump
-from app.worker.sort import sort
-from app.worker.take import take
+from app.worker.monitoring.state_dump import dump
+from app.worker.pipeline.ingest import take
+from app.worker.pipeline.routing import sort
 from tests.figures import Figures
 from tests.shell.conftest import Place
 from tests.shell.night import SEV1, Night, night

@@ -15,9 +15,9 @@ from app.policy_file import read
 from app.ports import Lane
 from app.store import incidents
 from app.store.database import Database
-from app.worker.queue import Queue
-from app.worker.sort import sort
-from app.worker.take import take
+from app.worker.jobs import Queue
+from app.worker.pipeline.ingest import take
+from app.worker.pipeline.routing import sort
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.processes import comes

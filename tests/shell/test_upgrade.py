@@ -18,7 +18,7 @@ from app.ports import Lane
 from app.store.database import Database, fits, migrate, migrations, version
 from app.web.application import application
 from app.web.server import Served
-from app.worker.queue import Queue
+from app.worker.jobs import Queue
 from tests.figures import Figures
 from tests.shell.conftest import Place
 from tests.shell.night import SEV1, Night

@@ -31,9 +31,9 @@ from app.store.database import Database
 from app.store.rate_limits import DatabasePace
 from app.web.application import application
 from app.web.server import Served
-from app.worker.queue import Queue
-from app.worker.reconcile import Reconciler
-from app.worker.watch import NAMES, audit, measure, unready
+from app.worker.jobs import Queue
+from app.worker.monitoring.self_audit import NAMES, audit, measure, unready
+from app.worker.sync.reconciler import Reconciler
 from tests.figures import Figures
 from tests.shell import storm
 from tests.shell.night import SEV1, Night

@@ -55,7 +55,7 @@ def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
     from app.github.client import Client  # noqa: PLC0415
     from app.github.tracker import GitHubTracker  # noqa: PLC0415
     from app.ports import Repository  # noqa: PLC0415
-    from app.worker.rebuild import repositories  # noqa: PLC0415
+    from app.worker.sync.rebuild import repositories  # noqa: PLC0415
 
     found = settings.read()
     token = os.environ.get("GITHUB_TOKEN", "")

@@ -14,7 +14,7 @@ from app.github.intake import shipped_form
 from app.sandbox.demo.stage import Stage, stage
 from app.sandbox.github.form_body import filled
 from app.sandbox.github.world import Comment, Issue
-from app.worker.review import NAME as CHECK
+from app.worker.pipeline.policy_check import NAME as CHECK
 
 START = datetime(2026, 3, 14, 2, 7, tzinfo=UTC)
 _TEAM = {"mona": "Mona Lisa", "kai": "Kai Sato", "ada": "Ada Lovelace", "grace": "Grace Hopper"}

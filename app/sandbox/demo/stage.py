@@ -19,7 +19,7 @@ from app.sandbox.github import AppRegistration, PretendGitHub
 from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import incidents
-from app.worker.queue import Queue
+from app.worker.jobs import Queue
 
 _PATIENCE = 60.0
 """Seconds of the wall clock in which everything that is due must have happened."""

@@ -24,8 +24,8 @@ from app.sandbox.github.world import Repository
 from app.store import embedded
 from app.store.database import Database, migrate, version
 from app.store.serialization import canonical
-from app.worker.dump import dump
-from app.worker.watch import audit
+from app.worker.monitoring.self_audit import audit
+from app.worker.monitoring.state_dump import dump
 from tests.runner.actions import Actions
 from tests.runner.conftest import FILE, Runner, running
 from tests.shell.night import POLICY, SEV1, TABLES, Night, night

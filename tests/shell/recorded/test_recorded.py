@@ -21,7 +21,7 @@ from app.ports import Lane
 from app.store import incidents
 from app.store.database import Database, migrate, migrations
 from app.store.serialization import incident_facts, incident_from
-from app.worker.dump import dump
+from app.worker.monitoring.state_dump import dump
 from tests.shell.conftest import Place
 from tests.shell.recorded.record import NIGHTS
 

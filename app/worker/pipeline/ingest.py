@@ -26,10 +26,10 @@ from app.store import inbox, incidents, outbox, unconfirmed_reports
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import Stored
-from app.worker import messages
-from app.worker.desk import Desk
-from app.worker.parked import UNREADABLE, park
-from app.worker.review import answer, proposals
+from app.worker.context import Desk
+from app.worker.pipeline import channel_messages
+from app.worker.pipeline.dead_letters import UNREADABLE, park
+from app.worker.pipeline.policy_check import answer, proposals
 
 log = structlog.get_logger()
 
@@ -223,7 +223,7 @@ def advance(
         effects = (ShowBoard(),)  # another policy is in force, and the board shows its deadlines
     if noise_limits.confirmed(new.incident) and (stored is None or not noise_limits.confirmed(stored.incident)):
         unconfirmed_reports.confirm(db, lane, now)
-    messages.write(db, lane, new.incident, effects, force.policy, now)
+    channel_messages.write(db, lane, new.incident, effects, force.policy, now)
     outbox.put(db, lane, effects, now)
     return new
 

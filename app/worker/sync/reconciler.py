@@ -23,12 +23,13 @@ from app.ports import DeliveryFailed, Lane, Repository
 from app.store import incidents, sync_state
 from app.store.database import Db
 from app.store.sync_state import Mark
-from app.worker import departed, drift, late, missed
-from app.worker.desk import Desk
-from app.worker.drift import Compared
-from app.worker.late import Caught
-from app.worker.missed import Look, Search
-from app.worker.rebuild import repositories
+from app.worker.context import Desk
+from app.worker.pipeline import uninstall
+from app.worker.sync import catch_up, drift, missed_deliveries
+from app.worker.sync.catch_up import Caught
+from app.worker.sync.drift import Compared
+from app.worker.sync.missed_deliveries import Look, Search
+from app.worker.sync.rebuild import repositories
 
 EVERY = timedelta(seconds=60)
 """Between two looks at the newest page of the delivery list, where a door takes deliveries in."""
@@ -192,7 +193,7 @@ class Reconciler:
 
     def _work(self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False) -> Report:
         now, report = self.desk.clock(), Report()
-        departed.forget(self.desk, self._client)
+        uninstall.forget(self.desk, self._client)
         with self.desk.database.transaction() as db:
             begun = _begun(db, now)
             marks = sync_state.marks(db)
@@ -200,7 +201,7 @@ class Reconciler:
         if report.absent_since is not None:
             self._fell_behind(report.absent_since)
         if deep:
-            self._fell_behind(max(begun, now - missed.LOOK_BACK), repo)
+            self._fell_behind(max(begun, now - missed_deliveries.LOOK_BACK), repo)
         self._issues(begun, report, say, repo)
         self._issues_done.set()
         if by_hand or self._is_due(marks, "deliveries", now):
@@ -224,7 +225,7 @@ class Reconciler:
             behind = sync_state.behind(db)
         for repository, since in self._of(behind, repo):
             try:
-                caught = late.catch_up(self.desk, repository, since, begun, say)
+                caught = catch_up.catch_up(self.desk, repository, since, begun, say)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("issues not looked at", repository=repository.name, reason=str(failed))
@@ -261,7 +262,7 @@ class Reconciler:
             patient=not self._pull,
             repo_id=only,
         )
-        look = missed.fetch_missed(self.desk, self._deliveries, search, say)
+        look = missed_deliveries.fetch_missed(self.desk, self._deliveries, search, say)
         report.deliveries = look
         if repo:
             return  # the others have not been looked at

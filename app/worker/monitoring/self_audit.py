@@ -23,10 +23,10 @@ from app.safe_http import Outbound
 from app.store import audit as watching
 from app.store import comment_log, incidents, outbox, rate_limits, sync_state
 from app.store.audit import Concern, Figures
-from app.worker.concerns import OVERDUE
-from app.worker.desk import Desk
-from app.worker.pace import watch_pace
-from app.worker.queue import LATE as OLDEST_ALARM
+from app.worker.context import Desk
+from app.worker.jobs import LATE as OLDEST_ALARM
+from app.worker.monitoring.rate_limit_metrics import watch_pace
+from app.worker.pipeline.board_warnings import OVERDUE
 
 log = structlog.get_logger()
 

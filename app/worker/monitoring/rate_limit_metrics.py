@@ -8,7 +8,7 @@ from prometheus_client import Gauge
 
 from app.rate_limit import ITSELF
 from app.store import rate_limits
-from app.worker.desk import Desk
+from app.worker.context import Desk
 
 WAITING = Gauge("muster_orders_waiting", "Orders that are still to be carried out", ["installation"])
 UNTIL = Gauge(

@@ -13,9 +13,9 @@ from app.store import inbox, incidents, policies
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.policies import Place
-from app.worker import departed
-from app.worker.desk import Desk
-from app.worker.parked import UNREADABLE, park
+from app.worker.context import Desk
+from app.worker.pipeline import uninstall
+from app.worker.pipeline.dead_letters import UNREADABLE, park
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
             if address.policy:
                 woken += _doubt(db, address.repository)
         if address.departure is not None:
-            departed.heard(db, address.departure, delivery.received_at)
+            uninstall.heard(db, address.departure, delivery.received_at)
         if address.lane is not None:
             there = known if _is_known(address.shown, carried.get(address.lane)) else news
             there.append((delivery, address.lane))

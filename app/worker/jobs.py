@@ -23,13 +23,13 @@ from prometheus_client import Counter, Gauge
 from app.ports import Lane
 from app.store import inbox, incidents, outbox, rate_limits
 from app.store.database import Db, async_pool, fits
-from app.worker.desk import Desk
-from app.worker.messenger import Messenger
-from app.worker.perform import perform
-from app.worker.reconcile import Reconciler
-from app.worker.retention import tidy
-from app.worker.sort import sort
-from app.worker.take import take
+from app.worker.context import Desk
+from app.worker.monitoring.retention import tidy
+from app.worker.pipeline.channel_sender import Messenger
+from app.worker.pipeline.ingest import take
+from app.worker.pipeline.outbox_relay import perform
+from app.worker.pipeline.routing import sort
+from app.worker.sync.reconciler import Reconciler
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from app.store import outbox
 from app.store.database import Db
 from app.store.outbox import Order
-from app.worker.desk import Desk
+from app.worker.context import Desk
 
 _FRESH = 3
 """The right is believed for this part of its time.  What is left then is longer than a call to GitHub may take."""

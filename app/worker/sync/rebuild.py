@@ -21,8 +21,8 @@ from app.policy_source.active_policy import InForce
 from app.ports import Comment, Lane, Pull, Repository
 from app.store import channel_outbox, comment_log, inbox, incidents, outbox
 from app.store.database import Db
-from app.worker.desk import Desk
-from app.worker.take import advance
+from app.worker.context import Desk
+from app.worker.pipeline.ingest import advance
 
 STILL_ASKING = timedelta(minutes=10)
 """Whoever asked longer ago waits for no answer any more.  Theirs was dropped, for all that GitHub shows: where the issue has

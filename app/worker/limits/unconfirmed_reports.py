@@ -21,9 +21,9 @@ from app.ports import Comment, DeliveryFailed, Gone, Lane, Tracker
 from app.render import digest
 from app.store import incidents, outbox, unconfirmed_reports
 from app.store.database import Db
-from app.worker import held
-from app.worker.desk import Desk
-from app.worker.held import Held
+from app.worker.context import Desk
+from app.worker.limits import comment_limit
+from app.worker.limits.comment_limit import Held
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ def show(
         except Gone:
             log.warning("the digest was deleted", incident=str(lane))
         return None
-    posted = held.comment(desk, tracker, lane, body, (ShowDigest(),))
+    posted = comment_limit.comment(desk, tracker, lane, body, (ShowDigest(),))
     found_digest(desk, found, posted)
     return posted
 

@@ -17,7 +17,7 @@ from app.github.deliveries import Deliveries, Listed
 from app.ports import Gone
 from app.store import inbox
 from app.store.inbox import Delivery, Kept
-from app.worker.desk import Desk
+from app.worker.context import Desk
 
 LOOK_BACK = timedelta(hours=72)
 """GitHub lists deliveries for so long."""

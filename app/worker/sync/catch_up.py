@@ -27,10 +27,10 @@ from app.store import incidents, outbox, policies, sync_state
 from app.store.database import Db
 from app.store.incidents import Stored
 from app.store.policies import Place
-from app.worker.desk import Desk
-from app.worker.missed import MISSED
-from app.worker.rebuild import rebuild
-from app.worker.take import advance, compare_labels
+from app.worker.context import Desk
+from app.worker.pipeline.ingest import advance, compare_labels
+from app.worker.sync.missed_deliveries import MISSED
+from app.worker.sync.rebuild import rebuild
 
 _CLOCKS_APART = timedelta(minutes=5)
 """How far GitHub's clock and ours may differ."""

@@ -22,10 +22,10 @@ from app.ports import DeliveryFailed
 from app.rate_limit import Urgency
 from app.store import channel_outbox, incidents, outbox
 from app.store.channel_outbox import Sending, Sink
-from app.worker import strangers
-from app.worker.desk import Desk
-from app.worker.held import Held
-from app.worker.patience import backoff, exhausted
+from app.worker.context import Desk
+from app.worker.limits import unconfirmed_reports
+from app.worker.limits.comment_limit import Held
+from app.worker.pipeline.retry_policy import backoff, exhausted
 
 MESSAGES = Counter(
     "muster_messages",
@@ -145,7 +145,7 @@ def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
     if not stands(sending.notice, stored.incident, frozenset()):
         return None
     tracker = desk.tracker(repository).urgent(Urgency(stored.incident.severity))
-    strangers.let_through(desk, tracker, sending.lane, stored.incident, sending.notice.key)
+    unconfirmed_reports.let_through(desk, tracker, sending.lane, stored.incident, sending.notice.key)
     return desk.policies.at_hand(desk.database, repository).channels.get(sending.channel)
 
 

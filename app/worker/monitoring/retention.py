@@ -9,7 +9,7 @@ from functools import lru_cache
 from app.core.policy import Duration, Retention
 from app.policy_file import PolicyFaults, read
 from app.store import retention
-from app.worker.desk import Desk
+from app.worker.context import Desk
 
 LEAST = timedelta(days=7)
 """The id of a delivery is known for so long whatever a policy says, so that none is taken twice (reliability, row 3)."""

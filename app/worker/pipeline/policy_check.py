@@ -23,8 +23,8 @@ from app.render.markdown.policy_review import Review, faulty, review
 from app.store import inbox, incidents, policies
 from app.store.inbox import Delivery
 from app.store.policies import Place
-from app.worker.desk import Desk
-from app.worker.parked import UNREADABLE
+from app.worker.context import Desk
+from app.worker.pipeline.dead_letters import UNREADABLE
 
 log = structlog.get_logger()
 

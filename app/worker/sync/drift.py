@@ -24,8 +24,8 @@ from app.policy_source.active_policy import InForce
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, sync_state
 from app.store.sync_state import Standing
-from app.worker import late
-from app.worker.desk import Desk
+from app.worker.context import Desk
+from app.worker.sync import catch_up
 
 _SAMPLE = 100
 """One of so many open incidents is compared in full each time, at least one of a repository."""
@@ -136,10 +136,10 @@ class _Comparison:
             issue = row if row is not None else self.tracker.issue(lane.number)
             if not self._settled(issue):
                 return
-            looked = late.look_into(self.desk, self.repository, self.force, issue, self.now, refold=True)
+            looked = catch_up.look_into(self.desk, self.repository, self.force, issue, self.now, refold=True)
             board = self._board_is_missing(one)
         except Gone:
-            late.gone(self.desk, self.repository, self.force, lane)
+            catch_up.gone(self.desk, self.repository, self.force, lane)
             self._found(lane, ["gone"])
             return
         if row is None and issue.get("state") == "open":
@@ -176,8 +176,8 @@ class _Comparison:
                 stored = incidents.load(db, lane)
             if stored is not None:
                 self._shown_otherwise(lane, row)
-            elif late.ours(self.desk, self.repository, self.force, row, self.begun):
-                late.open_anew(self.desk, self.repository, lane)
+            elif catch_up.ours(self.desk, self.repository, self.force, row, self.begun):
+                catch_up.open_anew(self.desk, self.repository, lane)
                 self._found(lane, ["missing"])
 
     def _shown_otherwise(self, lane: Lane, row: Mapping[str, Any]) -> None:
@@ -186,7 +186,7 @@ class _Comparison:
             busy = any(True for _ in outbox.undone(db, lane, self.now))
         if busy or row.get("locked"):
             return
-        looked = late.look_into(self.desk, self.repository, self.force, row, self.now, refold=True)
+        looked = catch_up.look_into(self.desk, self.repository, self.force, row, self.now, refold=True)
         if looked.events or looked.refolded:
             self._found(lane, ["state"])
 

@@ -14,7 +14,7 @@ from app.ports import Comment, Lane, Tracker
 from app.store import comment_log, outbox
 from app.store.database import Db
 from app.store.outbox import Order
-from app.worker.desk import Desk
+from app.worker.context import Desk
 
 log = structlog.get_logger()
 

@@ -42,12 +42,13 @@ from app.render import board, help_reply, notice, postmortem, reply
 from app.store import incidents, outbox
 from app.store.database import Db
 from app.store.outbox import Order, Overtaken
-from app.worker import concerns, held, strangers
-from app.worker.desk import Desk
-from app.worker.fence import Fence
-from app.worker.held import Held
-from app.worker.patience import LONGEST_UNREACHED, LONGEST_WAIT, backoff, exhausted
-from app.worker.take import happened
+from app.worker.context import Desk
+from app.worker.limits import comment_limit, unconfirmed_reports
+from app.worker.limits.comment_limit import Held
+from app.worker.pipeline import board_warnings
+from app.worker.pipeline.ingest import happened
+from app.worker.pipeline.lease import Fence
+from app.worker.pipeline.retry_policy import LONGEST_UNREACHED, LONGEST_WAIT, backoff, exhausted
 
 log = structlog.get_logger()
 
@@ -97,7 +98,7 @@ class _Work:
         for comment in self.tracker.comments(self.lane.number, since):
             content = self.desk.signer.read(self.lane, comment) or {}
             if ours := wanted.intersection(content.get("keys", ())):
-                held.spoke(self.desk, self.lane, comment)
+                comment_limit.spoke(self.desk, self.lane, comment)
                 found |= dict.fromkeys(ours, comment)
         return found
 
@@ -213,7 +214,7 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
     except NotYet as yet:
         return _in_line(desk, orders, yet)
     except Held as until:
-        held.put_off(desk, orders, until)
+        comment_limit.put_off(desk, orders, until)
         return True
     except DeliveryFailed as failed:
         return _failed(desk, lane, orders, failed)
@@ -269,13 +270,13 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
         footer=work.marker({"keys": list(waiting)}),
     )
     if not any(isinstance(effect, Mend) for effect in waiting.values()):  # a fault of the policy is nobody's report
-        strangers.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
+        unconfirmed_reports.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
     url = _comment(work, body, list(waiting.values())).url
     return {**said, **dict.fromkeys(waiting, url)}
 
 
 def _comment(work: _Work, body: str, effects: Sequence[Effect]) -> Comment:
-    return held.comment(work.desk, work.tracker, work.lane, body, effects)
+    return comment_limit.comment(work.desk, work.tracker, work.lane, body, effects)
 
 
 def _reply(work: _Work, order: Order) -> str:
@@ -294,7 +295,7 @@ def _reply(work: _Work, order: Order) -> str:
 
 def _set_labels(work: _Work, order: Order) -> str:
     assert isinstance(order.effect, SetLabels)
-    held.may_set(work.desk, work.lane, order.effect.labels)
+    comment_limit.may_set(work.desk, work.lane, order.effect.labels)
     with work.desk.database.look() as db:
         carried, doubted = incidents.labels(db, work.lane)
     known_at = None
@@ -310,7 +311,7 @@ def _set_labels(work: _Work, order: Order) -> str:
             break
         carried, known_at = shown.labels, shown.at
     if known_at is not None:
-        held.has_set(work.desk, work.lane, order.effect.labels)
+        comment_limit.has_set(work.desk, work.lane, order.effect.labels)
         with work.desk.database.single() as db:
             # What GitHub tells of our own change, in the same second, is older than what we know.
             incidents.saw_labels(db, work.lane, carried, known_at + timedelta(seconds=1))
@@ -319,14 +320,14 @@ def _set_labels(work: _Work, order: Order) -> str:
 
 def _show_board(work: _Work, order: Order) -> str:
     """Edited in place; posted anew only where there is none (any more)."""
-    now, quiet = work.desk.clock(), strangers.waits(work.desk, work.lane)
+    now, quiet = work.desk.clock(), unconfirmed_reports.waits(work.desk, work.lane)
     body = board(
         work.incident,
         work.policy,
         now,
         links=work.links(),
         footer=work.marker(board_state.content(work.incident)),
-        concerns=concerns.of_lane(work.desk, work.lane, now, waits=quiet),
+        concerns=board_warnings.of_lane(work.desk, work.lane, now, waits=quiet),
         quiet=quiet,
     )
     comment = work.board_id
@@ -354,17 +355,17 @@ def _found_board(work: _Work, comment: Comment | None) -> None:
 
 def _show_digest(work: _Work, order: Order) -> str:
     """Posted once a window, and edited after that."""
-    found = strangers.digest_of(work.desk, work.lane)
+    found = unconfirmed_reports.digest_of(work.desk, work.lane)
     if found is None:
         return ""  # another issue has it by now
-    key = strangers.key_of(found.began_at)
+    key = unconfirmed_reports.key_of(found.began_at)
     if found.comment is None and (there := work.marked([order], key).get(key)):
-        strangers.found_digest(work.desk, found, there)
+        unconfirmed_reports.found_digest(work.desk, found, there)
         found = replace(found, comment=there.id)
     else:
         _may_send([order])
     footer = work.marker({"keys": [key]})
-    posted = strangers.show(work.desk, work.tracker, found, work.incident, work.policy, footer)
+    posted = unconfirmed_reports.show(work.desk, work.tracker, found, work.incident, work.policy, footer)
     return posted.url if posted else ""
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from app.ports import Lane
 from app.render.markdown.phrases import held_back
 from app.store import audit, comment_log
-from app.worker.desk import Desk
+from app.worker.context import Desk
 
 OVERDUE = "overdue"
 

@@ -1,0 +1,1 @@
+"""Limits on what is posted: comments of ours, and pages by unconfirmed reports."""

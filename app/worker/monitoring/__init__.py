@@ -1,0 +1,1 @@
+"""Self-audit, gauges, retention and the state dump."""

@@ -1,0 +1,1 @@
+"""Route a delivery, process its incident, relay the outbox."""

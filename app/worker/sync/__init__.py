@@ -1,0 +1,1 @@
+"""Bring in what was missed, and compare the store with GitHub."""

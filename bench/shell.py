@@ -24,7 +24,7 @@ import psycopg
 from app.store import embedded
 from app.store.database import migrate
 from app.web.server import free_port
-from bench.theft import Theft
+from bench.cpu_steal import Theft
 
 RATE = 200
 """Deliveries a second."""
@@ -65,7 +65,7 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
         deliveries = folder / "deliveries.json"
         incidents = RATE * seconds // 8
         pretend = stack.enter_context(
-            _child([sys.executable, "-m", "bench.pretend", str(incidents), str(deliveries)], {})
+            _child([sys.executable, "-m", "bench.fake_github", str(incidents), str(deliveries)], {})
         )
         said = json.loads(_line(pretend))
         port = free_port()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.theft import Theft
+from bench.cpu_steal import Theft
 from tests import soak
 
 FILE = "MUSTER_FIGURES"

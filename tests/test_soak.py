@@ -13,10 +13,10 @@ import psutil
 from tests.figures import FILE, Figures, checks_of
 from tests.shell.processes import comes
 from tests.soak import size
-from tools.reliability.asked import ASKED
-from tools.reliability.hour import ALONE, Hour, Lane, lanes
-from tools.reliability.kept import Kept
-from tools.reliability.page import before, unshown, whence
+from tools.reliability.report_page import before, unshown, whence
+from tools.reliability.requirements import ASKED
+from tools.reliability.results import Kept
+from tools.reliability.scheduler import ALONE, Hour, Lane, lanes
 
 RUN = "2026-03-14T09:00:00Z"
 

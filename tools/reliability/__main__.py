@@ -27,10 +27,10 @@ from tests.figures import FILE, RUN, checks_of
 from tests.figures import Run as Outcome
 from tests.shell import server
 from tests.soak import ON
-from tools.reliability.asked import ASKED
-from tools.reliability.hour import Hour, a_folder, lanes
-from tools.reliability.kept import EMBEDDED, NOT_RUN, ROOT, SERVER, Kept
-from tools.reliability.page import HEAD, PAGE, page, unshown
+from tools.reliability.report_page import HEAD, PAGE, page, unshown
+from tools.reliability.requirements import ASKED
+from tools.reliability.results import EMBEDDED, NOT_RUN, ROOT, SERVER, Kept
+from tools.reliability.scheduler import Hour, a_folder, lanes
 
 LONGEST = 3600
 """Seconds for everything."""

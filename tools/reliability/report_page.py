@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tools.reliability.asked import ASKED
-from tools.reliability.kept import EMBEDDED, NOT_RUN, ROOT, SERVER
+from tools.reliability.requirements import ASKED
+from tools.reliability.results import EMBEDDED, NOT_RUN, ROOT, SERVER
 
 PAGE = ROOT / "docs" / "reliability.md"
 

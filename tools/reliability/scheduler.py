@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.figures import FILE
-from tools.reliability.kept import ROOT
+from tools.reliability.results import ROOT
 
 ALONE = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
 """How the names of the tests begin whose figure is a time of answering: nothing else runs beside them."""

@@ -23,6 +23,7 @@ from app.channels import Channels
 from app.failpoints import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
+from app.github.installations import repositories
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import Policies
@@ -40,7 +41,6 @@ from app.worker.context import LEASE, Desk
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import Watch, measure, unready
 from app.worker.sync.rebuild import rebuild as rebuild_one
-from app.worker.sync.rebuild import repositories
 from app.worker.sync.reconciler import Reconciler
 
 Clock = Callable[[], datetime]

@@ -18,12 +18,13 @@ import structlog
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Job, Status
 from procrastinate.types import JSONDict
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from app.ports import Lane
 from app.store import inbox, incidents, outbox, rate_limits
 from app.store.database import Db, async_pool, fits
 from app.worker.context import Desk
+from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.retention import tidy
 from app.worker.pipeline.channel_sender import Messenger
 from app.worker.pipeline.ingest import take
@@ -34,7 +35,6 @@ from app.worker.sync.reconciler import Reconciler
 log = structlog.get_logger()
 
 FAILED = Counter("muster_jobs_failed", "Wake-ups that ended with a bug of ours, or without a database", ["task"])
-LATE = Gauge("muster_oldest_alarm_seconds", "How long the most overdue alarm has been waiting")
 
 
 _QUEUE = "muster"
@@ -148,7 +148,7 @@ class Queue:
             # In turns, so that neither a flood of deliveries nor one of orders keeps the other waiting.
             turns = zip_longest(inbox.waiting_lanes(db), self._in_line(db, now))
             lanes = dict.fromkeys(lane for both in turns for lane in both if lane is not None)
-            LATE.set(incidents.most_overdue(db, now).total_seconds())
+            OLDEST_ALARM.set(incidents.most_overdue(db, now).total_seconds())
         if new:
             self._ask_to_sort()
         self.wake(due, rings=True)

@@ -53,9 +53,9 @@ def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
     from app import settings  # noqa: PLC0415
     from app.github.auth import AppKey, PlainToken  # noqa: PLC0415
     from app.github.client import Client  # noqa: PLC0415
+    from app.github.installations import repositories  # noqa: PLC0415
     from app.github.tracker import GitHubTracker  # noqa: PLC0415
     from app.ports import Repository  # noqa: PLC0415
-    from app.worker.sync.rebuild import repositories  # noqa: PLC0415
 
     found = settings.read()
     token = os.environ.get("GITHUB_TOKEN", "")

@@ -24,7 +24,7 @@ from app.store import audit as watching
 from app.store import comment_log, incidents, outbox, rate_limits, sync_state
 from app.store.audit import Concern, Figures
 from app.worker.context import Desk
-from app.worker.jobs import LATE as OLDEST_ALARM
+from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.rate_limit_metrics import watch_pace
 from app.worker.pipeline.board_warnings import OVERDUE
 

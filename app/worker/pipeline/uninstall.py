@@ -8,12 +8,12 @@ import structlog
 
 from app.github.client import Client
 from app.github.inbound import Departure
+from app.github.installations import repositories
 from app.ports import DeliveryFailed
 from app.store import incidents, uninstalled
 from app.store.database import Db
 from app.store.uninstalled import Departed
 from app.worker.context import Desk
-from app.worker.sync.rebuild import repositories
 
 GRACE = timedelta(hours=1)
 """What was on its way has arrived by then, and whoever clicked by mistake has thought better of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,6 @@ from app.core.events import Role, Said
 from app.core.incident import Incident
 from app.core.notice_relevance import stands
 from app.github.board_state import board_of, recollected, remembered
-from app.github.client import Client
 from app.github.inbound import Happened
 from app.github.incident_history import told, with_rights
 from app.github.timeline import assigned
@@ -71,14 +70,6 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
         _not_worth_saying(db, lane, stored.incident, force, asked, now)
         channel_outbox.told_before(db, lane)
         return stored.incident.id
-
-
-def repositories(client: Client) -> Iterator[Repository]:
-    """Every repository in which this App is installed."""
-    for installation in client.installations():
-        rows = client.pages(installation, "/installation/repositories", key="repositories")
-        for row in rows:
-            yield Repository(row["id"], row["full_name"], installation, row.get("default_branch") or "main")
 
 
 def _already_said(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:

@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge
 
 from app.github.client import Client
 from app.github.deliveries import Deliveries
+from app.github.installations import repositories
 from app.ports import DeliveryFailed, Lane, Repository
 from app.store import incidents, sync_state
 from app.store.database import Db
@@ -29,7 +30,6 @@ from app.worker.sync import catch_up, drift, missed_deliveries
 from app.worker.sync.catch_up import Caught
 from app.worker.sync.drift import Compared
 from app.worker.sync.missed_deliveries import Look, Search
-from app.worker.sync.rebuild import repositories
 
 EVERY = timedelta(seconds=60)
 """Between two looks at the newest page of the delivery list, where a door takes deliveries in."""

@@ -1,0 +1,16 @@
+"""List the repositories in which the App is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.github.client import Client
+from app.ports import Repository
+
+
+def repositories(client: Client) -> Iterator[Repository]:
+    """Every repository in which this App is installed."""
+    for installation in client.installations():
+        rows = client.pages(installation, "/installation/repositories", key="repositories")
+        for row in rows:
+            yield Repository(row["id"], row["full_name"], installation, row.get("default_branch") or "main")

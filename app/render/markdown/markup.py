@@ -143,7 +143,7 @@ def _clipped(body: Markdown, room: int) -> str:
 
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("app.render"),
+    loader=PackageLoader("app.render.markdown"),
     autoescape=False,  # noqa: S701  the output is Markdown: `finalize` quotes what HTML escaping would not
     finalize=safe,
     undefined=StrictUndefined,

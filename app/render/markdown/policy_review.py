@@ -18,7 +18,7 @@ from app.core.policy_diff import Move, changes
 from app.core.severity import Severity
 from app.core.simulate import Row, Scene, plus, simulate
 from app.render.markdown.markup import Markdown, code, joined, listed, md, people, said, signed
-from app.render.terminal.simulation_table import collapsed
+from app.render.simulation_rows import collapsed
 from app.render.time_format import count
 from app.text import plain
 

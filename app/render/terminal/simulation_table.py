@@ -17,6 +17,7 @@ from app.core.effective_policy import ruled
 from app.core.incident_report import Report
 from app.core.policy import BUSINESS, TEAM, Calendar, Policy
 from app.core.simulate import Row, Scene, plus
+from app.render.simulation_rows import collapsed
 from app.text import visible
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -46,27 +47,6 @@ def timetable(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int =
     head = [part for line in (*_head(rows, policy, scene), Line("")) for part in _wrapped(line, width)]
     foot = [part for line in (Line(""), *summary(rows, policy)) for part in _wrapped(line, width)]
     return (*head, *_body(rows, policy, scene, width), *foot)
-
-
-def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Each row with its note, where pages that go on to the same people are one row: `and 9 more, every 5m, until +1h`."""
-    pages = [row for row in rows if row.kind == "page"]
-    more: dict[int, str] = {}
-    hidden: set[int] = set()
-    start = 0
-    while start < len(pages):
-        end = start + 1
-        while end < len(pages) and _follows(pages[end - 1], pages[end]):
-            end += 1
-        first, *others = pages[start:end]
-        if len(others) > 1:
-            every, until = plus(others[0].offset - first.offset)[1:], plus(others[-1].offset)
-            more[id(first)] = f"and {len(others)} more, every {every}, until {until}"
-            hidden |= {id(page) for page in others}
-        start = end
-    for row in rows:
-        if id(row) not in hidden:
-            yield row, ", ".join(part for part in (row.note, more.get(id(row), "")) if part)
 
 
 _OWN = ("declared", "page", "hand-off", "acknowledge", "resolve")
@@ -218,12 +198,3 @@ def _times(count: int) -> str:
 
 def _long(length: timedelta) -> str:
     return plus(length)[1:]
-
-
-def _follows(page: Row, following: Row) -> bool:
-    """Whether a page repeats the one before it, to the same people."""
-    return following.note.startswith("page ") and (page.step, page.via, page.to) == (
-        following.step,
-        following.via,
-        following.to,
-    )

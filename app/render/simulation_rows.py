@@ -1,0 +1,37 @@
+"""Rows of a simulation, with repeated pages folded into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from app.core.simulate import Row, plus
+
+
+def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    """Each row with its note, where pages that go on to the same people are one row: `and 9 more, every 5m, until +1h`."""
+    pages = [row for row in rows if row.kind == "page"]
+    more: dict[int, str] = {}
+    hidden: set[int] = set()
+    start = 0
+    while start < len(pages):
+        end = start + 1
+        while end < len(pages) and _follows(pages[end - 1], pages[end]):
+            end += 1
+        first, *others = pages[start:end]
+        if len(others) > 1:
+            every, until = plus(others[0].offset - first.offset)[1:], plus(others[-1].offset)
+            more[id(first)] = f"and {len(others)} more, every {every}, until {until}"
+            hidden |= {id(page) for page in others}
+        start = end
+    for row in rows:
+        if id(row) not in hidden:
+            yield row, ", ".join(part for part in (row.note, more.get(id(row), "")) if part)
+
+
+def _follows(page: Row, following: Row) -> bool:
+    """Whether a page repeats the one before it, to the same people."""
+    return following.note.startswith("page ") and (page.step, page.via, page.to) == (
+        following.step,
+        following.via,
+        following.to,
+    )

@@ -1,0 +1,1 @@
+"""Muster: GitHub Issues as an incident desk."""

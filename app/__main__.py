@@ -1,4 +1,4 @@
-"""`python -m app` is `muster`."""
+"""Run the `muster` command as `python -m app`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How the parts are put together into something that runs."""
+"""Build the application from settings, and serve it."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ from app.worker.sync.reconciler import Reconciler
 Clock = Callable[[], datetime]
 
 _LAST_WORDS = 28.0
-"""Seconds after a signal in which a process is gone (reliability, B8)."""
+"""Seconds from a signal to the end of the process at the latest (reliability, B8)."""
 
 _M_MMAP_THRESHOLD = -3
-"""The name of that setting in glibc's malloc.h."""
+"""The constant of that name in glibc's malloc.h."""
 
 _MODEST = 10
-"""How far a worker of its own steps back behind the web process."""
+"""How much a separate worker process lowers its CPU priority below that of the web process."""
 
 _AT_ONCE = 4
-"""So many incidents of an installation are woken for its next turns; all others stay in line."""
+"""How many incidents of an installation are enqueued for its next turns; the others stay in the outbox."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class House:
-    """Everything one process needs: the desk, the client, and the secrets of the door."""
+    """Everything one process needs: the settings, the worker context and the GitHub client."""
 
     settings: Settings
     desk: Desk
@@ -71,9 +71,9 @@ class House:
 
 @contextmanager
 def server(settings: Settings) -> Iterator[str]:
-    """The URL of the PostgreSQL of these settings: theirs, or the embedded one, which runs meanwhile.
+    """Yield the URL of the PostgreSQL server in the settings, or that of the embedded one, which runs meanwhile.
 
-    Raises ConnectionError, with a line for whoever has to mend it, when nothing answers there.
+    Raises ConnectionError, with one line for the operator, when the server does not answer.
     """
     own = None if settings.database_url else embedded.start(settings.home)
     try:
@@ -88,7 +88,7 @@ def server(settings: Settings) -> Iterator[str]:
 
 @contextmanager
 def database(settings: Settings) -> Iterator[Database]:
-    """The database of these settings, migrated and open."""
+    """Yield the migrated and open database of these settings."""
     with server(settings) as url:
         migrate(url, Failpoints(settings.failpoint).reach)
         opened = Database(url).open()
@@ -100,7 +100,10 @@ def database(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def house(settings: Settings, clock: Clock) -> Iterator[House]:
-    """The parts of a GitHub App with these settings.  Raises SettingsFault before anything is started."""
+    """Yield the application of a GitHub App with these settings.
+
+    Raises SettingsFault before anything is started.
+    """
     complete(settings)
     with database(settings) as opened:
         built = furnished(settings, opened, clock)
@@ -121,8 +124,10 @@ def furnished(
     wait: Callable[[float], None] = time.sleep,
     lease: timedelta = LEASE,
 ) -> House:
-    """The parts over an open database.  `transport` carries the calls to GitHub, `outbound` those to other places; None:
-    the network.  `wait` passes the seconds until a turn that is near.
+    """Build the application on an open database.
+
+    `transport` carries the calls to GitHub, `http_client` those to other hosts; None: the network.  `wait` sleeps the
+    given seconds until a turn that is near.
     """
     pace = DatabasePace(opened, GITHUB if settings.paced else FREE)
     client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, pace, wait)
@@ -141,17 +146,17 @@ def furnished(
 
 
 def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) -> None:
-    """Serve until a signal: the door, the workers, or both.  `queue`: another one than that of these parts.
+    """Serve until a signal: the web receiver, the workers, or both.  `queue` replaces the application's own.
 
-    The first signal lets what is being done be finished, for half a minute at most; a second one ends everything at once.
-    Either way nothing is lost: what was begun is found by whoever comes next.
+    The first signal lets running work finish, within half a minute; a second one ends the process at once.  Either way
+    nothing is lost: unfinished work is found by the next process.
     """
     queue = queue or Queue(built.desk, reconciler=reconciler(built))
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
         if stopped.is_set():
-            os._exit(128 + number)  # threads that wait for GitHub would keep a polite end waiting
+            os._exit(128 + number)  # threads that wait for GitHub would delay a graceful exit
         stopped.set()
         queue.stop()
         last = threading.Timer(_LAST_WORDS, os._exit, (1,))
@@ -166,7 +171,7 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
         log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
     try:
         if work and not web and hasattr(os, "nice"):
-            os.nice(_MODEST)  # on one machine, GitHub's ten seconds go before our own work
+            os.nice(_MODEST)  # answering GitHub within 10 s comes before our own work
         if work:
             watch.start()
             queue.run()
@@ -179,17 +184,17 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
 
 
 def give_back_large_blocks() -> None:
-    """Memory of a mebibyte or more goes back to the system when it is freed (reliability, A5).
+    """Return freed memory blocks of 1 MiB or more to the system at once (reliability, A5).
 
-    glibc raises that limit by itself after the first large delivery, and then keeps several copies of 25 MB in each thread.
-    Elsewhere this does nothing.
+    glibc raises that threshold by itself after the first large delivery, and then keeps several copies of 25 MB in each
+    thread. Does nothing without glibc.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def door(built: House, queue: Queue) -> Served:
-    """The HTTP side, answering."""
+    """Start the HTTP server: web receiver, health and metrics."""
     give_back_large_blocks()
     settings, desk = built.settings, built.desk
     flask = application(
@@ -201,12 +206,12 @@ def door(built: House, queue: Queue) -> Served:
         measure=lambda: measure(desk),
         failpoints=desk.failpoints,
     )
-    # A little more than the largest delivery, so that the door itself can say 413.
+    # A little more than the largest delivery, so that the application itself can answer 413.
     return Served(flask, settings.host, settings.port, name="muster", largest=LARGEST + 65536)
 
 
 def reconciler(built: House) -> Reconciler:
-    """Whoever finds what came past us; with `MUSTER_PULL` nothing comes in any other way."""
+    """Create the reconciler, in pull mode if `MUSTER_PULL` is set: deliveries then come from GitHub's list only."""
     settings = built.settings
     if not settings.pull:
         return Reconciler(built.desk, built.client)
@@ -214,7 +219,7 @@ def reconciler(built: House) -> Reconciler:
 
 
 def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
-    """Restore incidents from GitHub, all or those named, and say each in a line.  Raises DeliveryFailed."""
+    """Restore incidents from GitHub, all or the given one, and yield a line for each.  Raises DeliveryFailed."""
     for repository in repositories(built.client):
         if repo is not None and repository.name.lower() != repo.lower():
             continue
@@ -227,7 +232,7 @@ def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
 
 
 def logging_to_stderr(how: str) -> None:
-    """Logs for people or for machines, on stderr; colour on terminals only."""
+    """Log to stderr, as text for people or as JSON for machines; colour on terminals only."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     render = (
         structlog.processors.JSONRenderer()

@@ -1,6 +1,7 @@
-"""Places at which a test may kill the process: `FAILPOINT=after_commit:2` ends it at the second time it passes there.
+"""Fail points: places at which a test may kill the process.
 
-Without the setting a failpoint costs one look at a dictionary.
+`FAILPOINT=after_commit:2` ends it when it reaches that place for the second time.  Without the setting a fail point
+costs one dictionary lookup.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 
 class Failpoints:
-    """`name:nth` from the environment; `end` is what happens there."""
+    """The fail point `name:nth` of the environment; `on_reach` is called there, and ends the process by default."""
 
     def __init__(self, setting: str = "", end: Callable[[], None] = lambda: os._exit(137)) -> None:
         name, _, nth = setting.partition(":")
@@ -18,7 +19,7 @@ class Failpoints:
         self._end = end
 
     def reach(self, name: str) -> None:
-        """Pass this place; the last time that was allowed, the process ends here."""
+        """Count a pass of this fail point, and end the process at the configured one."""
         if name not in self._left:
             return
         self._left[name] -= 1

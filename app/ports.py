@@ -1,4 +1,4 @@
-"""What floor 1 offers to the floors above, and how it may fail."""
+"""Interfaces and data types that the adapters offer to the layers above, and their errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from app.rate_limit import Budget, Urgency
 
 
 class DeliveryFailed(Exception):
-    """The other side did not take it.  `retry_after` is in seconds, 0 where the other side asked for no wait; None means
-    never: a person has to look.
+    """GitHub or a channel did not accept a request or message.
 
-    `uncertain` is True when the other side may have taken it all the same: nothing may be said again before a look.
-    `late`: there was no answer, so it may even take it later, also when a look has not found it.
+    `retry_after` is in seconds, 0 where no wait was asked for; None means never: a person has to look.
+
+    `outcome_unknown`: it may have been accepted all the same, so check before sending again.  `may_still_arrive`: there
+    was no response, so it may even be accepted later, after a check has not found it.
     """
 
     def __init__(self, message: str, *, retry_after: float | None, uncertain: bool = False, late: bool = False) -> None:
@@ -27,42 +28,48 @@ class DeliveryFailed(Exception):
 
 
 class Gone(DeliveryFailed):
-    """What was asked for is not there (any more): deleted, transferred, or out of our reach."""
+    """The resource does not exist (any more): deleted, transferred, or not accessible to us."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after=None)
 
 
 class NotYet(DeliveryFailed):
-    """The other side takes nothing from us until then: nothing was tried, and it counts as no attempt."""
+    """Rate-limited or paused: nothing was sent, and it does not count as an attempt; retry after `retry_after`."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)
 
 
 class Unreached(DeliveryFailed):
-    """There was no connection, so nothing was sent; a try costs little."""
+    """There was no connection, so nothing was sent; retrying is cheap."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)
 
 
 class Pace(Protocol):
-    """How fast each installation may call GitHub.  Every method may be called from any thread."""
+    """Limits how fast each installation calls GitHub.  Every method may be called from any thread."""
 
     def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
-        """0: that call may be made now, and is counted.  Else the seconds after which it is worth asking again."""
+        """Count that call and return 0 if it may be made now; else return the seconds after which to ask again."""
 
     def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
-        """That call has ended, so that the next one has its turn.  `budget` is what GitHub says is left; None: nothing."""
+        """Record the end of that call, which lets the next one go.
+
+        `budget` is what GitHub reported; None: it reported nothing.
+        """
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
-        """GitHub wants quiet for so many seconds; None: it did not say.  Returns how many it will be."""
+        """Record a rate limit, and return the seconds of the pause.
+
+        `retry_after_seconds` None: GitHub did not say how long.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Which incident something belongs to.  The key is GitHub's id of the repository, for names change."""
+    """Identifies an incident by repository id and issue number; the id, because repository names change."""
 
     repo_id: int
     number: int
@@ -73,7 +80,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository as the last delivery described it, and the installation that lets us in."""
+    """A repository as described by the last delivery, and the installation that gives access to it."""
 
     id: int
     name: str
@@ -82,15 +89,16 @@ class Repository:
 
     @property
     def is_organisations(self) -> bool:
-        """Whether it is where an organisation keeps what holds for all its repositories."""
+        """True for the repository `.github`, where an organisation keeps settings for all its repositories."""
         return self.name.partition("/")[2].lower() == ".github"
 
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment as GitHub has it.  `app_id` is the GitHub App that wrote it; None: a person did.
+    """A comment on GitHub.
 
-    `issue` is the number of its issue, 0 where GitHub was asked about one issue alone.
+    `app_id` is the GitHub App that wrote it; None: a person did.  `issue` is the number of its issue, 0 where the
+    request was for the comments of a single issue.
     """
 
     id: int
@@ -107,7 +115,7 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A mark of ours on an issue, of which there is one at a time.  `ours`: we set it now, nobody else did before."""
+    """Our lock on an issue, at most one at a time.  `acquired`: this call set it; False: it existed before."""
 
     id: int
     at: datetime
@@ -116,6 +124,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
+    """A pull request."""
+
     number: int
     url: str
     state: str
@@ -126,7 +136,7 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """The policy file of a repository; `text` None: there is none.  `unchanged`: the etag still stands."""
+    """A repository's policy file; `text` None: it does not exist.  `unchanged`: the etag still matches."""
 
     text: str | None
     etag: str
@@ -138,7 +148,7 @@ Change = Literal["none", "written", "removed"]
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a check has to say of one spot of a file; lines and columns count from 1."""
+    """A check's remark on one place in a file; lines and columns count from 1."""
 
     path: str
     line: int
@@ -161,7 +171,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class FeedFile:
-    """A calendar in a repository; `content` None: there is none.  `unchanged`: the etag still stands."""
+    """A calendar file in a repository; `content` None: it does not exist.  `unchanged`: the etag still matches."""
 
     content: bytes | None
     etag: str
@@ -178,7 +188,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file that is to be proposed in a pull request of its own."""
+    """A file to be proposed in a pull request of its own."""
 
     branch: str
     path: str
@@ -190,11 +200,11 @@ class NewFile:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notice for people who do not look at GitHub: plain text, in which nobody's words do anything.
+    """A notice for people outside GitHub: plain text, in which nothing a user wrote has any effect.
 
-    `kind` is `page`, `escalate`, `remind`, `announce` or `ask`; `severity` is `sev1` to `sev4`.  `subject` is what a lock
-    screen shows, and the first line of `text`.  `to` are the logins it is for, `at` is when it became due.  `key` is
-    the same on every try, and no other message of ours has it.
+    `kind` is `page`, `escalate`, `remind`, `announce` or `ask`; `severity` is `sev1` to `sev4`.  `subject` is what a
+    lock screen shows, and the first line of `text`.  `to` are the logins it is for, `at` is when it became due.  `key`
+    is the same on every attempt and unique among our messages.
     """
 
     key: str
@@ -211,12 +221,12 @@ class Message:
 
 
 class Channel(Protocol):
-    """A way out beside GitHub, such as a webhook or a chat."""
+    """A notification channel beside GitHub, such as a webhook or a chat."""
 
     def send(self, address: str, message: Message) -> None:
-        """Deliver it once.
+        """Deliver `message` once.
 
-        The receiver is given the key of the message, so that it can refuse a double.  Waits at most 5 seconds.  Raises
+        The receiver is given its key, so that it can refuse duplicates.  Waits at most 5 seconds.  Raises
         DeliveryFailed, and nothing else.
         """
 
@@ -225,75 +235,97 @@ class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 
     def urgent(self, urgency: Urgency) -> Tracker:
-        """The same repository, asked with that urgency."""
+        """Return a tracker of the same repository whose calls have that priority."""
 
     def guarded(self, guard: Callable[[], None]) -> Tracker:
-        """The same, asking `guard` immediately before each write, which does not happen when that raises."""
+        """Return a tracker that calls `guard` immediately before each write; if it raises, nothing is written."""
 
-    def issue(self, number: int) -> Mapping[str, Any]: ...
-    def timeline(self, number: int) -> list[Mapping[str, Any]]: ...
-    def comments(self, number: int, since: datetime | None = None) -> list[Comment]: ...
+    def issue(self, number: int) -> Mapping[str, Any]:
+        """Return the issue, as GitHub's JSON."""
+
+    def timeline(self, number: int) -> list[Mapping[str, Any]]:
+        """Return the issue's timeline, as GitHub's JSON, oldest first."""
+
+    def comments(self, number: int, since: datetime | None = None) -> list[Comment]:
+        """Return the issue's comments, only those updated since then if given."""
+
     def incidents(self, label: str) -> list[int]:
-        """The numbers of all issues with the incident label, open or closed."""
+        """Return the numbers of all issues with the incident label, open or closed."""
 
     def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
-        """The issues with the incident label that were updated since then, as GitHub shows them, the newest first."""
+        """Return the issues with the incident label updated since then, as GitHub's JSON, newest first."""
 
     def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
-        """All issues that were updated since then, pull requests among them, the longest ago first; 100 for each call."""
+        """Yield all issues and pull requests updated since then, oldest update first; 100 per call."""
 
     def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
-        """The open issues with the incident label, as GitHub shows them; 100 for each call."""
+        """Return the open issues with the incident label, as GitHub's JSON; 100 per call."""
 
     def closed_incidents(self, labels: tuple[str, ...]) -> list[Mapping[str, Any]]:
-        """The closed issues with all those labels, as GitHub shows them; 100 for each call."""
+        """Return the closed issues with all those labels, as GitHub's JSON; 100 per call."""
 
     def newest_comments(self) -> list[Comment]:
-        """The hundred comments of the repository that were written last, the newest first, on whichever issue."""
+        """Return the 100 newest comments of the repository, newest first, on any issue."""
 
     def comments_by_update(self) -> Iterator[Comment]:
-        """The comments of the repository, the last edited first, 100 for each call, as long as they are taken."""
+        """Yield the repository's comments, last edited first; 100 per call, as long as they are consumed."""
 
     def claim(self, number: int) -> Claim:
-        """Mark that issue as in our hands, by a reaction, or find our mark on it."""
+        """Acquire the per-issue lock (a reaction of ours), or return the existing one."""
 
     def release(self, number: int, claim: int) -> None:
-        """Take that mark away; nothing happens where it is not there any more."""
+        """Release that lock; do nothing if it no longer exists."""
 
     def versions(self, path: str) -> list[str]:
-        """The newest commits of the default branch that changed that file, the newest first, thirty of them."""
+        """Return the newest commits of the default branch that changed that file, newest first, at most 30."""
 
-    def permission(self, login: str) -> Role: ...
-    def policy(self, etag: str) -> PolicyText: ...
+    def permission(self, login: str) -> Role:
+        """Return that user's role in the repository."""
+
+    def policy(self, etag: str) -> PolicyText:
+        """Return the repository's policy file, without its text if it still has that etag."""
+
     def organisation_policy(self, etag: str) -> PolicyText:
-        """The file in the repository `.github` of the same owner; one that we may not read is none."""
+        """Return the policy file of the owner's `.github` repository; one that we may not read does not exist."""
 
     def feed(self, path: str, etag: str, *, organisation: bool) -> FeedFile:
-        """A calendar in this repository, or in `.github` of the same owner; at most a mebibyte."""
+        """Return a calendar file of this repository, or of the owner's `.github`; at most 1 MiB."""
 
     def file(self, path: str, ref: str) -> str | None:
-        """The text of that file at that commit or branch, in a fork's too; None: there is none."""
+        """Return the text of that file at that commit or branch, also in a fork; None: it does not exist."""
 
     def change(self, pull: int, path: str) -> Change:
-        """What that pull request does to that file; one that is renamed is removed from its old place."""
+        """Return what that pull request does to that file; a renamed file is removed from its old path."""
 
     def check(self, check: Check) -> None:
-        """Show it on its commit, once: where ours of that name is there already, only what it lacks is added."""
+        """Create the check run on its commit once; if ours exists already, add only what is missing."""
 
     def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> Labelled | None:
-        """Returns what the issue carries then; None where nobody was asked, since there was nothing to change."""
+        """Change the labels, and return the issue's labels afterwards.
 
-    def comment(self, number: int, body: str) -> Comment: ...
+        None: there was nothing to change, so GitHub was not called.
+        """
+
+    def comment(self, number: int, body: str) -> Comment:
+        """Post a comment on the issue."""
+
     def edit_comment(self, comment: int, body: str) -> None:
-        """Raises Gone when the comment was deleted."""
+        """Replace the comment's body.  Raises NotFound when it was deleted."""
 
-    def react(self, comment: int) -> None: ...
-    def assign(self, number: int, login: str) -> None: ...
+    def react(self, comment: int) -> None:
+        """Add our reaction to a comment."""
+
+    def assign(self, number: int, login: str) -> None:
+        """Assign that user to the issue."""
+
     def pull_of(self, branch: str) -> Pull | None:
-        """The newest pull request from that branch, in any state."""
+        """Return the newest pull request from that branch, in any state."""
 
     def propose(self, file: NewFile) -> Pull:
-        """Branch, file and pull request: each step looks first, so doing it again does nothing twice."""
+        """Create branch, file and pull request; each step checks first, so repeating it is harmless."""
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
-        """Ask those of them who can review; nobody is owed an answer, so this raises NotYet and nothing else."""
+        """Request a review from those who can give one.
+
+        Not being able to is no failure, so this raises Deferred and nothing else.
+        """

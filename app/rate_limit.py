@@ -1,6 +1,6 @@
-"""How fast GitHub may be asked: its published limits, and a ledger of what one installation has asked for.
+"""Rate limits: GitHub's published limits, and the state of one installation's use of them.
 
-The law of this file: it is arithmetic.  Who keeps the ledger, and for whom, is said elsewhere.
+The law of this file: it is pure arithmetic.  Where the state is stored, and for which caller, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from app.core.severity import Severity
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREATES = frozenset({"POST", "PUT"})
-"""What counts as creating content: GitHub names no list, so every one of these does."""
+"""The methods counted as creating content: GitHub publishes no list, so all of them count."""
 _MINUTE, _HOUR = 60.0, 3600.0
 _MILLISECOND = 0.001
 _UNDER_WAY = 20.0
-"""Seconds after which a write of which nobody has heard since is over: its process died.  No call takes so long."""
+"""After this long an unfinished write counts as ended, because its process died; no call takes as long."""
 _LOOK_AGAIN = 60.0
-"""Seconds after which somebody who is held back asks again: his incident may be a sev1 by then."""
+"""Re-check interval of deferred calls, since the severity of their incident may rise meanwhile."""
 _QUIET = 60.0
-"""Seconds of quiet where GitHub does not say how long; each time it happens again within an hour, twice as long."""
+"""Pause after a rate limit without `retry-after`; doubled each time it happens again within an hour."""
 _LONGEST_QUIET = 3600.0
 _SANEST_QUIET = 86400.0
-"""No limit of GitHub's lasts longer, so whatever asks for more is not believed."""
+"""No limit of GitHub's lasts longer than this, so larger values are not believed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one caller may do, as GitHub publishes it.  `spacing` is in seconds between writes; None: no such limit.
+    """The limits of one caller, as GitHub publishes them.
 
-    `kept` is the part of each budget that only a sev1 may use.  Reads for nobody's incident yet, such as who may command,
-    may use half of it.
+    `spacing` is in seconds between writes.  None: no such limit.  `reserved` is the part of each budget that only a
+    sev1 may use; reads that belong to no incident yet, such as permission checks, may use half of it.
     """
 
     spacing: float = 1.0
@@ -44,23 +44,27 @@ class Rates:
 
 GITHUB = Rates()
 FREE = Rates(spacing=0.0, points_per_minute=None, creations_per_minute=None, creations_per_hour=None)
-"""Where nobody counts: a GitHub Enterprise Server without limits, a pretend GitHub.  Quiet is kept all the same."""
+"""No limits: a GitHub Enterprise Server without limits, or the sandbox GitHub.
+
+A pause that the server asks for is kept all the same.
+"""
 ITSELF = -1
-"""Who asks as the App itself, where others are the id of an installation."""
+"""The caller id of the App itself; other callers are installation ids."""
 APP = Rates(spacing=0.0, creations_per_minute=None, creations_per_hour=2000)
-"""The App itself, whose only writes are its requests for tokens."""
+"""The limits of the App itself, whose only writes are its requests for tokens."""
 
 
 def rates_of(installation: int, rates: Rates) -> Rates:
-    """Those of that installation, or of the App itself."""
+    """Return the limits of that installation, or of the App itself."""
     return APP if installation == ITSELF and rates != FREE else rates
 
 
 @dataclass(frozen=True, slots=True)
 class Urgency:
-    """How urgent a call is.  `severity` is that of the incident it is for; None: of no incident (yet).
+    """The priority of a call.
 
-    `shows`: it says nothing to anybody, but shows how things are, and goes after what is said for incidents as severe.
+    `severity` is that of the incident the call is for; None: for no incident (yet).  `display_only`: it notifies no one
+    but shows the current state, such as the board; it comes after notices for incidents of the same severity.
     """
 
     severity: Severity | None = None
@@ -69,7 +73,7 @@ class Urgency:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The hourly budget as GitHub's own headers tell it."""
+    """The hourly budget as reported by GitHub's rate limit headers."""
 
     limit: int
     left: int
@@ -78,12 +82,13 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What one installation has asked for, and what GitHub has told it.
+    """What one installation has used of its rate limits, and what GitHub has reported.
 
-    `wrote_at` is when the last write ended; while one is under way, when it would be given up, which lies ahead.
-    `created` are the times of the last hour, as seconds since 1970; `spent` the points of each second of the last minute.
-    `quiet_until` is what GitHub asked for, `strikes` how often in a row without saying how long; `held_until` is when
-    somebody who was told to wait for long may expect his turn.
+    `last_write_at` is when the last write ended; while one is in flight, it is when that one times out, which lies in
+    the future. `creation_times` are those of the last hour, in seconds since 1970; `points_by_second` holds the points
+    of each second of the last minute.  `paused_until` is the end of a pause that GitHub asked for, `consecutive_limits`
+    counts limits in a row without `retry-after`; `deferred_until` is when a call that was deferred for long may expect
+    its turn.
     """
 
     wrote_at: datetime | None = None
@@ -95,7 +100,7 @@ class Ledger:
     budget: Budget | None = None
 
     def wait(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
-        """Seconds until that call may be made, as far as anybody knows; 0: now."""
+        """Return the seconds until that call may be made, as far as is known; 0: now."""
         waits = [
             _left(self.quiet_until, now),
             self._for_budget(_kept(rates, method, severity), now),
@@ -111,11 +116,14 @@ class Ledger:
         return max(longest, _MILLISECOND) if longest > 0 else 0.0
 
     def asks_again(self, wait: float, now: datetime) -> float:
-        """Seconds after which it is worth asking again: quiet is kept to the end, other turns may come sooner."""
+        """Return the seconds after which asking again is worthwhile.
+
+        A pause is kept to its end; other turns may come sooner than expected.
+        """
         return max(_left(self.quiet_until, now), min(wait, _LOOK_AGAIN))
 
     def charged(self, rates: Rates, method: str, now: datetime) -> Ledger:
-        """With that call written down.  A spaced write is under way until it has `ended`."""
+        """Return the state with that call counted; a spaced write is in flight until `record_response`."""
         at = now.timestamp()
         new = self
         if rates.points_per_minute is not None:
@@ -129,11 +137,11 @@ class Ledger:
         return new
 
     def held(self, wait: float, now: datetime) -> Ledger:
-        """With somebody who was told to wait so long."""
+        """Return the state with a call that was deferred for that many seconds."""
         return replace(self, held_until=now + timedelta(seconds=wait))
 
     def limited(self, told: float | None, now: datetime) -> Ledger:
-        """With quiet for as long as GitHub asked, None: it did not say."""
+        """Return the state with a pause of `retry_after_seconds`; None: GitHub did not say how long."""
         strikes = 0
         if told is None:
             again = self.quiet_until is not None and (now - self.quiet_until).total_seconds() < _HOUR
@@ -141,11 +149,14 @@ class Ledger:
             told = min(_LONGEST_QUIET, _QUIET * 2.0 ** (strikes - 1))
         until = now + timedelta(seconds=min(told, _SANEST_QUIET))
         if self.quiet_until is not None and self.quiet_until > until:
-            until = self.quiet_until  # another call was told to wait for longer
+            until = self.quiet_until  # another call was given a longer pause
         return replace(self, quiet_until=until, strikes=strikes or self.strikes)
 
     def ended(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> Ledger:
-        """With the end of that call.  A write counts from its answer: on the way there it may have taken its time."""
+        """Return the state after that call's response.
+
+        A write counts from its response, because it may have taken its time on the way to GitHub.
+        """
         new = replace(self, budget=budget or self.budget)
         if method in READS or not rates.spacing:
             return new
@@ -154,14 +165,14 @@ class Ledger:
         return replace(new, wrote_at=now)
 
     def _for_spacing(self, rates: Rates, now: datetime) -> float:
-        """One write at a time, and the next one a while after its end."""
+        """Return the wait for one write at a time, each a while after the end of the last."""
         if self.wrote_at is None or not rates.spacing:
             return 0.0
         since = (now - self.wrote_at).total_seconds()
         if since >= 0:
             return rates.spacing - since
-        # Under way, begun or ended after `now` was read: whoever has to wait for the ledger has read it a while ago.  Further
-        # ahead than that, the clock was set back, and nobody waits for it.
+        # In flight, or begun or ended after `now` was read: a caller that had to wait for the state's lock read `now` a
+        # while ago.  If it lies further ahead than that, the clock was set back, so do not wait for it.
         return rates.spacing if since >= -2 * _UNDER_WAY else 0.0
 
     def _for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
@@ -185,7 +196,7 @@ class Ledger:
         return _left(budget.reset, now)
 
     def _for_creations(self, most: int | None, window: float, spacing: float, kept: float, now: datetime) -> float:
-        """Until a burst of sev1 that begins right after this one would still find its part of that window.
+        """Return the wait until a sev1 burst right after this call would still find its part of that window.
 
         The burst's nth write comes `n * spacing` later, and by then older writes have left the window.
         """
@@ -204,7 +215,7 @@ class Ledger:
 
 
 class MemoryPace:
-    """The pace of one process, forgotten when it ends: for a run inside Actions, and for tools."""
+    """A rate limiter in memory, for one process: a run inside Actions, and tools."""
 
     def __init__(self, rates: Rates = FREE) -> None:
         self._rates = rates
@@ -212,6 +223,7 @@ class MemoryPace:
         self._lock = threading.Lock()
 
     def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+        """Count that call and return 0, or return the seconds after which to ask again."""
         rates = rates_of(installation, self._rates)
         with self._lock:
             ledger = self._ledgers.get(installation, Ledger())
@@ -222,12 +234,14 @@ class MemoryPace:
             return 0.0
 
     def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+        """Record the end of that call, and the budget that GitHub reported."""
         rates = rates_of(installation, self._rates)
         with self._lock:
             ledger = self._ledgers.get(installation, Ledger())
             self._ledgers[installation] = ledger.ended(rates, method, budget, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
+        """Pause the installation, and return for how many seconds."""
         with self._lock:
             ledger = self._ledgers[installation] = self._ledgers.get(installation, Ledger()).limited(told, now)
         return _left(ledger.quiet_until, now)
@@ -235,14 +249,14 @@ class MemoryPace:
 
 @dataclass
 class Line:
-    """Who of this process waits in place for an installation: so few that nobody else's work is held up by it."""
+    """Limits how many threads of this process wait in place per installation, so that other work goes on."""
 
     most: int = 2
     _there: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enter(self, installation: int) -> bool:
-        """Whether there was room; whoever got in has to leave."""
+        """Take a slot; return False if none is free.  A slot that was taken has to be released."""
         with self._lock:
             there = self._there.get(installation, 0)
             if there >= self.most:
@@ -251,6 +265,7 @@ class Line:
             return True
 
     def leave(self, installation: int) -> None:
+        """Give a slot back."""
         with self._lock:
             self._there[installation] -= 1
             if not self._there[installation]:
@@ -258,7 +273,7 @@ class Line:
 
 
 def _kept(rates: Rates, method: str, severity: Severity | None) -> float:
-    """The part of a budget that this call must leave alone."""
+    """Return the part of a budget that this call must leave to others."""
     if severity is Severity.SEV1:
         return 0.0
     return rates.kept / 2 if severity is None and method in READS else rates.kept

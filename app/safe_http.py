@@ -1,9 +1,9 @@
-"""The way out to an address that a user named, such as a calendar feed or a webhook.
+"""SSRF-safe HTTP client for addresses that a user named, such as a calendar feed or a webhook.
 
-The law of this file: a user's word opens no door to what only this machine can reach.  So the address is https on the
-usual ports, its name is resolved once, only addresses of the public Internet are dialled, and the one that was checked
-is the one that is connected to.  Nothing is followed, nothing of the environment is used, and the whole exchange has a
-size and an end.  What comes back is data.
+The law of this file: user input must not reach what only this machine can reach.  So the address is https on the usual
+ports, its name is resolved once, only addresses of the public Internet are dialled, and the address that was checked is
+the one that is connected to.  Redirects are not followed, proxy settings and credentials of the environment are not
+used, and the whole exchange has a maximum size and duration.  The response is treated as data.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from urllib3.exceptions import HTTPError
 from app.ports import DeliveryFailed, Gone
 
 Resolver = Callable[[str, int], Sequence[str]]
-"""The IP addresses of a host.  Raises OSError where it has none."""
+"""Returns the IP addresses of a host and port; raises OSError if it has none."""
 
 _PORTS = {"https": (443, 8443), "http": ()}
 _CONNECT = 3.0
 """Seconds for each attempt to connect."""
 _AGAIN = {"GET": 60.0, "POST": 0.0}
-"""Seconds until what failed for now is asked for again; whoever sends has a rhythm of their own."""
+"""Seconds until a temporary failure is retried; callers of POST have a retry policy of their own."""
 _LONGEST_WAIT = 3600.0
 _ANSWER = 4096
-"""Bytes of an answer to something sent that are read."""
+"""How many bytes of the response to a POST are read."""
 _LONGEST = 2000
 
-# Python's is_global says yes to some of these, depending on its version; and IPv6 is public in one eighth of itself only.
+# Depending on its version, Python's is_global accepts some of these; and only an eighth of IPv6 is public.
 _PUBLIC6 = IPv6Network("2000::/3")
 _NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = (
     IPv4Network("0.0.0.0/8"),
-    IPv4Network("100.64.0.0/10"),  # shared by customers of one provider; one cloud's metadata
-    IPv4Network("168.63.129.16/32"),  # one cloud's metadata, in public space
+    IPv4Network("100.64.0.0/10"),  # carrier-grade NAT; the metadata service of one cloud
+    IPv4Network("168.63.129.16/32"),  # the metadata service of one cloud, in public space
     IPv4Network("192.0.0.0/24"),
-    IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays
     IPv4Network("198.18.0.0/15"),
     IPv4Network("224.0.0.0/3"),  # multicast and reserved
-    IPv6Network("2001::/23"),  # Teredo, among others: an IPv4 address inside
+    IPv6Network("2001::/23"),  # Teredo, among others: it embeds an IPv4 address
     IPv6Network("2001:db8::/32"),
-    IPv6Network("2002::/16"),  # 6to4: an IPv4 address inside
+    IPv6Network("2002::/16"),  # 6to4: it embeds an IPv4 address
     IPv6Network("3fff::/20"),
 )
 
@@ -64,7 +64,7 @@ _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address that may be asked, if its host turns out to be public."""
+    """A well-formed address, which may be requested if its host turns out to be public."""
 
     url: str
     scheme: str
@@ -73,13 +73,13 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """What can be shown of it: paths and queries of such addresses are often secrets."""
+        """The address without path and query, which are often secrets."""
         return f"{self.scheme}://{self.host}/…"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the other side said; the names of `headers` are in lower case."""
+    """An HTTP response; the names of `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -87,13 +87,14 @@ class Answer:
 
     @property
     def unchanged(self) -> bool:
+        """True if the server answered 304 Not Modified."""
         return self.status == 304
 
 
 def address(text: str, *, loopback: bool = False) -> Address:
-    """That address, taken apart, without a look at the network.  Raises ValueError, with words that can be shown.
+    """Parse and check the address without using the network.
 
-    `loopback`: http and any port are good, as in tests.
+    Raises ValueError, with a message that can be shown to users.  `loopback` allows http and any port, as in tests.
     """
     if len(text) > _LONGEST:
         raise ValueError(f"an address is at most {_LONGEST} characters long")
@@ -117,7 +118,7 @@ def address(text: str, *, loopback: bool = False) -> Address:
 
 
 def public(text: str) -> bool:
-    """Whether that IP address is one of the public Internet."""
+    """Return True if that is an IP address of the public Internet."""
     try:
         found = ip_address(text)
     except ValueError:
@@ -128,7 +129,7 @@ def public(text: str) -> bool:
 
 
 def is_ip(text: str) -> bool:
-    """Whether that is an IP address, not a name."""
+    """Return True if that is an IP address, not a host name."""
     try:
         ip_address(text)
     except ValueError:
@@ -137,16 +138,18 @@ def is_ip(text: str) -> bool:
 
 
 def resolved(host: str, port: int) -> Sequence[str]:
-    """The addresses that the system knows for a host."""
+    """Return the addresses that the system resolver knows for a host."""
     rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
 
 
 class Outbound:
-    """Asks addresses that a user named.  Raises DeliveryFailed, with words that can be shown, and nothing else.
+    """Sends requests to addresses that a user named.
 
-    `loopback` lets it reach this machine, by http too: for tests, and an operator who asked for it.  `certificates` is
-    the file of those who vouch for others.
+    Raises DeliveryFailed, with a message that can be shown to users, and nothing else.
+
+    `loopback` allows this machine, also by http: for tests, and operators who ask for it.  `certificates` is the path
+    of the CA bundle.
     """
 
     def __init__(
@@ -159,11 +162,11 @@ class Outbound:
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, largest: int = 1024 * 1024, within: float = 10.0
     ) -> Answer:
-        """What stands there, at most `largest` bytes of it, after at most `within` seconds; a 304 has no body."""
+        """Fetch at most `max_bytes` from the address within `timeout_seconds`; a 304 has no body."""
         return self._exchange("GET", url, None, headers or {}, largest, within)
 
     def post(self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, within: float = 5.0) -> Answer:
-        """Send `body` there, once.  Of the answer, the first 4 KiB are read."""
+        """Send `body` to the address once, and read the first 4 KiB of the response."""
         return self._exchange("POST", url, body, headers or {}, _ANSWER, within)
 
     def _exchange(
@@ -200,7 +203,7 @@ class Outbound:
         return Answer(response.status_code, received, content)
 
     def _places(self, target: Address, until: float, again: float) -> Sequence[str]:
-        """The checked IP addresses of the host.  Where one of them is not public, none is."""
+        """Return the checked IP addresses of the host; if one of them is not public, the host is refused."""
         try:
             found = _before(until, lambda: self._resolve(target.host, target.port))
         except TimeoutError:
@@ -215,7 +218,7 @@ class Outbound:
 
 
 class _Line:
-    """One connection to a checked address, cut when its time is over, whatever drips through it."""
+    """One connection to a checked address, closed at its deadline, however slowly data still arrives."""
 
     def __init__(self, target: Address, places: Sequence[str], until: float) -> None:
         self.over = False
@@ -228,6 +231,7 @@ class _Line:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
+        """Close the connection at the deadline, even if data still arrives."""
         watch = threading.Timer(max(0.0, self._until - time.monotonic()), self._cut)
         watch.daemon = True
         watch.start()
@@ -241,7 +245,7 @@ class _Line:
                     self._twin = None
 
     def dial(self) -> socket.socket:
-        """A socket to the first of the checked addresses that answers."""
+        """Return a socket to the first of the checked addresses that answers."""
         problem: OSError = TimeoutError("no time left")
         for place in self._places:
             left = self._until - time.monotonic()
@@ -253,7 +257,7 @@ class _Line:
                 problem = failed
                 continue
             with self._lock:
-                self._twin = dialled.dup()  # TLS takes the socket over; both are one connection
+                self._twin = dialled.dup()  # TLS takes over the socket; the duplicate can still shut it down
             self._connected = True
             return dialled
         raise problem
@@ -282,11 +286,14 @@ class _Line:
                 try:
                     self._twin.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    return  # the other side has hung up already
+                    return  # the peer has closed the connection already
 
 
 class _Door(HTTPAdapter):
-    """Connects by one line, whatever name stands in the address; names and certificates are checked as ever."""
+    """Connects through the given connection only, whatever the host name in the address.
+
+    TLS still verifies host name and certificate as usual.
+    """
 
     def __init__(self, line: _Line) -> None:
         super().__init__(max_retries=0)
@@ -309,7 +316,7 @@ class _Door(HTTPAdapter):
 
 
 def _content(target: Address, response: requests.Response, largest: int, *, cut: bool) -> bytes:
-    """The body as it was sent, at most `largest` bytes: the rest is cut off, or refused."""
+    """Return the body as sent, at most `max_bytes`: a longer one is truncated or refused."""
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise DeliveryFailed(f"{target.host} answers compressed, which was not asked for", retry_after=None)
     content = b""
@@ -323,7 +330,7 @@ def _content(target: Address, response: requests.Response, largest: int, *, cut:
 
 
 def _check_status(target: Address, method: str, response: requests.Response) -> None:
-    """Raises DeliveryFailed unless they took it, or it is unchanged."""
+    """Raise DeliveryFailed unless the status is a success or 304."""
     status, host = response.status_code, target.host
     if 200 <= status < 300 or status == 304:
         return
@@ -338,12 +345,12 @@ def _check_status(target: Address, method: str, response: requests.Response) -> 
 
 
 def _wait(asked: str, otherwise: float) -> float:
-    """The seconds that the other side asks for, within reason."""
+    """Return the seconds of a `retry-after` header, limited to an hour."""
     return min(float(asked), _LONGEST_WAIT) if asked.isascii() and asked.isdigit() and len(asked) < 9 else otherwise
 
 
 def _check_host(host: str, *, bracketed: bool) -> None:
-    """Raises ValueError unless it is a name in ASCII, or an IP address in its one proper spelling."""
+    """Raise ValueError unless it is an ASCII host name, or an IP address in its canonical form."""
     try:
         found = ip_address(host)
     except ValueError:
@@ -366,13 +373,16 @@ def _is_loopback(place: str) -> bool:
 
 
 def _before(until: float, ask: Callable[[], Sequence[str]]) -> Sequence[str]:
-    """The answer of `ask`, if it comes in time.  Raises TimeoutError, and what `ask` raises: names have no limit of theirs."""
+    """Return the result of `resolve` if it comes before the deadline; system resolvers have no timeout of their own.
+
+    Raises TimeoutError, and what `resolve` raises.
+    """
     answer: queue.Queue[Sequence[str] | BaseException] = queue.Queue()
 
     def answering() -> None:
         try:
             answer.put(ask())
-        except Exception as problem:  # noqa: BLE001 -- carried over to whoever asked
+        except Exception as problem:  # noqa: BLE001 -- raised again in the calling thread
             answer.put(problem)
 
     threading.Thread(target=answering, name="resolve", daemon=True).start()

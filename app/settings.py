@@ -1,4 +1,4 @@
-"""The environment, read once.  Names and defaults are those of the interface page."""
+"""Read the settings from the environment, once; names and defaults are those of the interface page."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _SHORTEST_SECRET = 32
-"""Characters.  An empty or guessable secret has switched off the check in other Apps (reliability, row 13)."""
+"""The shortest webhook secret: in other Apps an empty or guessable one disabled the check (reliability, row 13)."""
 
 
 class SettingsFault(Exception):
-    """A setting that cannot be used.  The message says which, and what would work."""
+    """A setting that cannot be used; the message says which, and what would work."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where Muster runs and who it is.  Secrets stay out of its `repr`."""
+    """Where Muster runs and as which App; secrets stay out of its `repr`."""
 
     home: Path = Path("var")
     host: str = "127.0.0.1"
@@ -31,26 +31,26 @@ class Settings:
     public_url: str = ""
     log: str = "text"
     paced: bool = False
-    """Whether GitHub's published limits are kept before it has to say so; `read` says yes unless told otherwise."""
+    """True: keep GitHub's published limits before it has to enforce them; `read_settings` defaults to True."""
     feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What `env:NAME` may stand for where a policy names an on-call feed, by the name: addresses and paths of files."""
+    """Values of `env:NAME` for the on-call feeds in a policy, by name: addresses and file paths."""
     channels: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What `env:NAME` may stand for where a policy names a channel, by the name: addresses and secrets."""
+    """Values of `env:NAME` for the channels in a policy, by name: addresses and secrets."""
     heartbeat_url: str = field(default="", repr=False)
-    """Who is told every minute that all is well: such addresses are secrets.  Empty: nobody."""
+    """Receives a heartbeat every minute while all is well; empty: none is sent.  Such addresses are secrets."""
     failpoint: str = ""
     pull: bool = False
-    """Deliveries are fetched from GitHub's list, and none come in at the door."""
+    """True: fetch deliveries from GitHub's list, since none arrive at the web receiver."""
     pull_seconds: int = 5
 
     @property
     def credentials(self) -> bool:
-        """Whether this is a GitHub App; without, Muster serves beside the pretend GitHub."""
+        """True for a GitHub App; without credentials, Muster serves against the sandbox GitHub."""
         return bool(self.app_id)
 
 
 def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path()) -> Settings:
-    """The settings of this process, `.env` in `folder` below the environment.  Raises SettingsFault."""
+    """Return the settings of this process; the environment overrides `.env` in `folder`.  Raises SettingsFault."""
     found = {**_dotenv(folder / ".env"), **(os.environ if environment is None else environment)}
     return Settings(
         home=Path(found.get("MUSTER_HOME", "var")),
@@ -74,7 +74,7 @@ def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path())
 
 
 def complete(settings: Settings) -> Settings:
-    """The same settings, if a GitHub App can start with them.  Raises SettingsFault."""
+    """Return the same settings if a GitHub App can start with them.  Raises SettingsFault."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -110,7 +110,7 @@ def _private_key(found: Mapping[str, str]) -> str:
 
 
 def _secrets(found: Mapping[str, str]) -> tuple[str, ...]:
-    """The secret that signs now, and the old one while it rotates."""
+    """Return the current webhook secret, and the old one during a rotation."""
     names = [name for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if found.get(name)]
     for name in names:
         secret = found[name]
@@ -137,11 +137,14 @@ def _heartbeat(found: Mapping[str, str]) -> str:
 
 
 _OURS = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SMTP_", "PAGERDUTY_")
-"""How the variables begin that hold something else, also where it is an address: no policy may have them called."""
+"""Prefixes of variables that hold something else, even if it is an address: no policy may refer to them."""
 
 
 def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables that can be a feed.  A policy is written by others: nothing else of the environment is named by it."""
+    """Return the variables that can be a feed.
+
+    Policies are written by others, so they must not be able to refer to anything else in the environment.
+    """
     return {
         name: text
         for name, text in found.items()
@@ -151,11 +154,11 @@ def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
 
 
 _SIGNS = 16
-"""Characters.  What is shorter could be guessed from one signed message."""
+"""The shortest signing secret: a shorter one could be guessed from a single signed message."""
 
 
 def _channels(found: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables that can be a channel's address or secret; the names of secrets say that they are, as above."""
+    """Return the variables that can be a channel's address or secret; a secret shows by its name that it is one."""
     return {
         name: text
         for name, text in found.items()
@@ -192,7 +195,7 @@ def _one_of(found: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
 
 
 def _dotenv(path: Path) -> dict[str, str]:
-    """`NAME=value` lines, as they stand; quotes around a value are taken off."""
+    """Return the `NAME=value` lines of the file without expansion; quotes around a value are removed."""
     if not path.is_file():
         return {}
     rows = (line.strip().removeprefix("export ") for line in path.read_text().splitlines())

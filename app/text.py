@@ -1,8 +1,8 @@
-"""User text made safe for our own comments, titles and fences.
+"""Make user text safe for our own comments, titles and code fences.
 
-Whatever a reporter writes is shown as they wrote it and does nothing: it mentions nobody, refers to nothing, closes
-nothing, and stays in its line, cell or fence.  References are broken with U+200B, because neither a backslash, an
-entity nor a code span stops them everywhere (mail replies quote the raw text).
+What a reporter writes is shown as written and has no effect: it mentions no user, creates no reference, closes no
+issue, and stays in its line, cell or fence.  References are broken with U+200B, because neither a backslash, an entity
+nor a code span stops them everywhere (mail replies quote the raw text).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _BREAK = "\u200b"
 _MARK = "…"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_JOINERS = frozenset("\u200c\u200d")  # emoji families and several scripts are written with them
+_JOINERS = frozenset("\u200c\u200d")  # needed by emoji families and several scripts
 
 _DEFUSED = (
-    # Each has at most one unbounded part, and that part cannot begin again inside itself: linear on any text.
+    # Each has at most one unbounded part, which cannot restart inside itself: linear time on any text.
     (re.compile(r"@"), "@" + _BREAK),
     (re.compile(r"#(?=\w)"), "#" + _BREAK),
     (re.compile(r"(?<![A-Za-z0-9])(gh-)(?=[0-9])", re.IGNORECASE), r"\1" + _BREAK),
@@ -39,14 +39,14 @@ _LINE_START = re.compile(r"[-+=#:]|[0-9]{1,9}[.)]")
 
 
 def cleaned(text: str) -> str:
-    """The text with NUL and lone surrogates as U+FFFD, so that every store, log and page can hold it."""
+    """Replace NUL and lone surrogates by U+FFFD, so that every store, log and page can hold the text."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def visible(text: str, limit: int = 60) -> str:
-    """One line of it for a message about the value itself: what only looks like plain text is spelled out.
+    r"""Return one line of the text for a message about the text itself, with deceptive characters spelled out.
 
-    Controls, invisible and bidirectional characters, accents on ASCII and look-alike letters come out as `\\u202e`.
+    Controls, invisible and bidirectional characters, accents on ASCII and look-alike letters come out as `\u202e`.
     """
     shown: list[str] = []
     before = ""
@@ -57,12 +57,15 @@ def visible(text: str, limit: int = 60) -> str:
 
 
 def quoted(text: str, limit: int) -> str:
-    """User text for one line of Markdown: a heading, a sentence, a table cell.  At most `limit` long, cut with `…`."""
+    """Escape user text for one line of Markdown: a heading, a sentence, a table cell.
+
+    At most `limit` long, truncated with `…`.
+    """
     return _cut(_escaped(_defused(" ".join(_decoded(text, limit).split()))), limit)
 
 
 def quoted_lines(text: str, limit: int) -> str:
-    """User text of several lines as a Markdown quotation, `> ` before each line.  At most `limit` long."""
+    """Format user text of several lines as a Markdown quotation, at most `limit` long."""
     lines = _defused(_decoded(text, limit).strip("\n")).split("\n")
     pieces: list[str] = []
     for number, line in enumerate(lines):
@@ -72,9 +75,9 @@ def quoted_lines(text: str, limit: int) -> str:
 
 
 def plain(text: str, limit: int) -> str:
-    """User text for one line that is not Markdown: the title of a pull request, the subject of a commit.
+    """Defuse user text for one line that is not Markdown: a pull request title, a commit subject.
 
-    Also stops `[skip ci]` and template tags, and a first character that a spreadsheet would obey.
+    Also breaks `[skip ci]`, template tags, and a first character that a spreadsheet would run as a formula.
     """
     line = _raw(" ".join(_decoded(text, limit).split()))
     line = _TEMPLATE.sub("{" + _BREAK, _SKIP_CI.sub(lambda found: found[0] + _BREAK, line))
@@ -83,23 +86,23 @@ def plain(text: str, limit: int) -> str:
 
 
 def fenced(text: str, limit: int) -> str:
-    """User text of several lines in a fence that it cannot close.  At most `limit` long, fences included."""
+    """Put user text of several lines into a code fence that it cannot close, at most `limit` long with the fences."""
     content = _raw(_decoded(text, limit)).strip("\n")
     runs = re.findall("`+", content)
     fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
     room = limit - 2 * len(fence) - 2
-    if room < 1:  # nothing but backticks: show that there was something
+    if room < 1:  # nothing but backticks: show that there was some text
         fence, content, room = "```", _MARK, limit
     return f"{fence}\n{_cut(list(content), room)}\n{fence}"
 
 
 def length(text: str) -> int:
-    """How long GitHub may count it: in UTF-16 units, the larger of the two ways."""
+    """Return the length as GitHub may count it: in UTF-16 units, the larger of its two ways."""
     return len(text) if text.isascii() else len(text) + sum(char > "\uffff" for char in text)
 
 
 def _decoded(text: str, limit: int) -> str:
-    """Entities read, line ends as `\\n`, what cannot be seen spelled out."""
+    r"""Decode entities, normalise line ends to `\n` and spell out invisible characters."""
     text = cleaned(text[: 8 * limit + 64])
     for _ in range(3):
         text, before = html.unescape(text), text
@@ -118,7 +121,7 @@ def _defused(text: str) -> str:
 
 
 def _raw(text: str) -> str:
-    """Defused for a place where an entity would be read again later, such as a mail reply that quotes it."""
+    """Defuse text where an entity would be decoded later, such as in a mail reply that quotes it."""
     return re.sub(r"&(?=#|[A-Za-z])", "&" + _BREAK, _defused(text))
 
 
@@ -129,7 +132,7 @@ def _split_hash(found: re.Match[str]) -> str:
 
 
 def _escaped(line: str) -> list[str]:
-    """One piece for each character, so that a cut never falls inside an escape."""
+    """Escape Markdown, one piece per character, so that truncation never falls inside an escape."""
     pieces = [_ESCAPED.get(char, char) for char in line]
     start = _LINE_START.match(line)
     if start:
@@ -157,7 +160,7 @@ def _spelled(char: str) -> str:
 
 
 def _hidden(char: str) -> bool:
-    """Invisible, or able to turn the direction of the text around it."""
+    """Return True if the character is invisible, or can change the direction of the text around it."""
     if char.isascii():
         return char not in "\n\t" and (char < " " or char == "\x7f")
     return unicodedata.category(char) in {"Cf", "Cc", "Cs"} and char not in _JOINERS

@@ -1,4 +1,4 @@
-"""`make bench`: every figure that was asked for, beside what was measured here and now.
+"""Print every required figure beside the one measured on this machine: `make bench`.
 
 Times on a shared machine are noisy: these are figures to look at, not tests.
 """
@@ -19,9 +19,14 @@ from app.sandbox.demo import play
 from bench import core, policies, runner, shell
 
 _PAGE = Path("docs/figures.md")
+"""The page that `--write` replaces."""
 
 
 def main() -> None:
+    """Measure every figure, print the table and, with `--write`, write docs/figures.md.
+
+    `--quick` sends deliveries for 5 seconds instead of 30.
+    """
     console = Console(highlight=False)
     rows: list[tuple[str, str, str]] = []
     table = Table("figure", "asked", "measured", title="Muster, measured")
@@ -83,6 +88,7 @@ incidents that are graded, answered, updated and resolved, so the worker is at w
 
 
 def _help() -> float:
+    """Return the median time of `muster --help` in milliseconds."""
     times = []
     for _ in range(7):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How fast the core decides.  Prints; asserts nothing."""
+"""Measure how fast the core decides and replays; print, assert nothing."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ from app.core.slash_command import Spoken
 from app.policy_file import shipped
 
 DECLARED = datetime(2026, 3, 14, 9, tzinfo=UTC)
+"""When the sample incident is declared."""
 Row = tuple[datetime, Event]
+"""An event of a log and when it happened."""
 
 
 def policy() -> Policy:
+    """Return the built-in policy with two people for each contact, so that every page has a recipient."""
     found = shipped("guide")
     return replace(found, contacts={name: (f"{name}-1", f"{name}-2") for name in found.contacts})
 
 
 def life() -> list[Row]:
-    """A sev1 as it happens: filed, answered late, graded twice, told of, resolved, closed, reopened, closed again."""
+    """Return the log of a sev1 incident.
+
+    It is filed, acknowledged late, regraded twice, updated, resolved, closed, reopened and closed again.
+    """
     report = Report(
         severity=Severity.SEV2, impact=Level.HIGH, urgency=Level.HIGH, kind=Kind.OUTAGE, services=("checkout",)
     )
@@ -70,7 +76,10 @@ def life() -> list[Row]:
 
 
 def decide_rate() -> float:
-    """Events a second on one core: the decisions of whole lives, alarms that rang among them; the best of many short runs."""
+    """Return how many events a second `decide` handles on one core: the best of many short runs.
+
+    The events are those of a whole incident, with the alarms that fire in between.
+    """
     force = policy()
     asked = list(_asked(life(), force))
     rates = []
@@ -85,7 +94,10 @@ def decide_rate() -> float:
 
 
 def replay_ms(events: int = 500) -> float:
-    """Milliseconds to fold an incident of so many events, with the alarms in between; the best of ten."""
+    """Return the milliseconds to replay an incident of `events` events: the best of ten.
+
+    The alarms that fire in between are part of it.
+    """
     force = policy()
     opened, *rest = life()[:13]
     log = [opened]
@@ -103,7 +115,7 @@ def replay_ms(events: int = 500) -> float:
 
 
 def _asked(log: list[Row], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
-    """Each question that `decide` is asked in that life."""
+    """Yield the arguments of each `decide` call that a replay of the log makes, alarms included."""
     incident: Incident | None = None
     for at, event in log:
         while incident and (waiting := alarms(incident, force)) and waiting[0].due < at:
@@ -115,6 +127,7 @@ def _asked(log: list[Row], force: Policy) -> Iterator[tuple[Incident | None, Eve
 
 
 def main() -> None:
+    """Print the figures of the core beside the required ones."""
     print(f"decide: {decide_rate():,.0f} events/s (at least 20,000)")
     print(f"replay: {replay_ms():.1f} ms for 500 events (at most 50)")
 

@@ -1,6 +1,8 @@
-"""The pretend GitHub in a process of its own, with six hundred incidents and the deliveries that tell of them.
+"""Run the sandbox GitHub in a process of its own, with incidents and the deliveries about them.
 
-Prints one line of JSON for the load: where it listens, who the app is, and the file with the deliveries.
+Usage: `python -m bench.fake_github INCIDENTS FILE`.  Writes the deliveries to the file and prints one line of JSON for
+the load generator: the API's URL and the App's credentials.  Then reads lines: for a webhook URL it opens one more
+incident, delivers there and prints the milliseconds until the label is set; `stop` ends it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ def _now() -> datetime:
 
 
 def _incident(github: PretendGitHub, number_of: int) -> None:
+    """Open an incident and have people acknowledge, discuss, update and resolve it."""
     shop, kai = github.repository("octo/shop"), github.person("kai")
     severity = shipped_form().fields[1].options[number_of % 4]
     body = filled(
@@ -39,6 +42,7 @@ def _incident(github: PretendGitHub, number_of: int) -> None:
 
 
 def main() -> None:
+    """Serve until standard input ends or says `stop`."""
     incidents, file = int(sys.argv[1]), Path(sys.argv[2])
     github = PretendGitHub(_now, limits=Limits(per_hour=10**9))
     github.start()
@@ -51,7 +55,7 @@ def main() -> None:
     github.hooks.hold()
     for number in range(incidents):
         _incident(github, number)
-    # Listed as failed, they would be fetched as well.
+    # Kept out of GitHub's list of deliveries: listed as failed, they would be redelivered as well.
     deliveries = [
         {"headers": dict(delivery.headers), "body": base64.b64encode(delivery.body).decode()}
         for delivery in github.hooks.hand_over()
@@ -71,7 +75,7 @@ def main() -> None:
     for line in sys.stdin:
         if (url := line.strip()) == "stop":
             break
-        # From now on deliver there: one new incident, for the time from its delivery to its label.
+        # Deliver there from now on, and time one new incident from its delivery to its label.
         github.hooks.url = url
         number = github.person("jonas").opens(shop, "[Incident]: at rest", "### Severity\n\nSEV3\n", ["incident"])
         began = _now()

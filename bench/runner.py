@@ -1,6 +1,6 @@
-"""What runs of GitHub Actions cost: real processes of `python -m app run`, beside the pretend GitHub of this one.
+"""Measure what runs of GitHub Actions cost; print, assert nothing.
 
-Prints; asserts nothing.
+They are real processes of `python -m app run` against the sandbox GitHub of this process.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.world import Repository
 
 OPEN, DUE = 200, 5
-"""Incidents that a sweep finds open, and those of them in which something is to be done."""
+"""How many open incidents a sweep finds, and how many of them have something due."""
 _TIMES = 5
+"""Measured runs: the most calls and the least processor time count."""
 _RIGHTS = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
+"""The permissions of the run's `GITHUB_TOKEN`."""
 _SEV1 = "### What is happening?\n\nThe checkout answers 502 to everybody.\n\n### Severity\n\nSEV1\n"
 _SEV3 = "### What is happening?\n\nA picture is missing.\n\n### Severity\n\nSEV3\n"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took: calls to GitHub's API, and seconds of user and system time, its start among them.
+    """What one run costs.
 
-    `written_to` is on how many issues it commented: what it was measured at.
+    `calls`: to GitHub's API.  `cpu_seconds`: user and system time, start-up included.  `commented_issues`: how many
+    issues it commented on, which shows that the run did its work.
     """
 
     calls: int
@@ -48,7 +51,7 @@ class Cost:
 
 @dataclass
 class _Clock:
-    """The real time, or some time before it."""
+    """A clock that runs `behind` real time."""
 
     behind: timedelta = timedelta()
 
@@ -58,7 +61,7 @@ class _Clock:
 
 @dataclass
 class Desk:
-    """A repository on the pretend GitHub, and a machine of GitHub's that runs for it."""
+    """A repository on the sandbox GitHub and an Actions runner for it."""
 
     github: PretendGitHub
     shop: Repository
@@ -66,10 +69,11 @@ class Desk:
     folder: Path
 
     def opens(self, title: str, body: str) -> int:
+        """Open an incident and return its issue number."""
         return self.github.person("jonas").opens(self.shop, title, body, ["incident"])
 
     def runs(self, name: str, event: str, payload: Mapping[str, Any]) -> Cost:
-        """One run as a process of its own."""
+        """Run `python -m app run NAME` in a process of its own and return what it cost."""
         mark, before = self.github.mark(), _children()
         _muster(name, self._environment(event, payload))
         calls, seconds = self.github.calls_since(mark), _children() - before
@@ -77,7 +81,7 @@ class Desk:
         return Cost(len(calls), seconds, len(commented))
 
     def triaged(self, number: int) -> None:
-        """What a run did when the issue was opened, in this process, for the clock may stand before now."""
+        """Triage an issue in this process, so that the clock may be in the past."""
         # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
         wire = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         given = self._environment("issues", self.opened(number))
@@ -85,9 +89,11 @@ class Desk:
         assert code == 0, f"issue {number} was not looked after"
 
     def opened(self, number: int) -> Mapping[str, Any]:
+        """Return the payload of the `issues` event for that new issue."""
         return {"action": "opened", "issue": self.github.shapes.issue_in_full(self.shop.issue(number))}
 
     def _environment(self, event: str, payload: Mapping[str, Any]) -> dict[str, str]:
+        """Write the event file and return the environment that Actions gives to a run."""
         repository = {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
         (self.folder / "event.json").write_text(json.dumps({"repository": repository, **payload}))
         return {
@@ -102,24 +108,27 @@ class Desk:
 
 
 def triage() -> Cost:
-    """A new incident; the least of several, each of an issue of its own."""
+    """Measure the triage of a new incident in several runs, each on its own issue.
+
+    The most calls and the least processor time count.
+    """
     with _desk() as desk:
         costs = []
-        for number in range(_TIMES + 1):  # the first one compiles, as an installation does
+        for number in range(_TIMES + 1):  # the first one compiles the bytecode, as an installation does
             issue = desk.opens(f"[Incident]: number {number}", _SEV1)
             costs.append(desk.runs("triage", "issues", desk.opened(issue)))
         return Cost(max(cost.calls for cost in costs), min(cost.seconds for cost in costs[1:]), costs[-1].written_to)
 
 
 def sweep() -> Cost:
-    """A schedule over many open incidents, all looked after before."""
+    """Measure a scheduled sweep over many open incidents that were triaged before."""
     with _desk() as desk:
-        # The last ones wait for an answer, and the next page is due; nothing happens to the others in their first hour.
+        # The sev1 incidents are unacknowledged and their next page is due; the sev3 ones need nothing for an hour.
         for many, ago, body in ((OPEN - DUE, timedelta(minutes=30), _SEV3), (DUE, timedelta(minutes=8), _SEV1)):
             for number in range(many):
                 desk.clock.behind = ago
                 issue = desk.opens(f"[Incident]: number {number}", body)
-                # GitHub tells times to the second: what a run writes is later than what it answers.
+                # GitHub's times have whole seconds: a run's comments must be later than the issue they are on.
                 desk.clock.behind = ago - timedelta(seconds=2)
                 desk.triaged(issue)
         desk.clock.behind = timedelta()
@@ -127,7 +136,10 @@ def sweep() -> Cost:
 
 
 def import_seconds() -> float:
-    """Seconds of processor time that a fresh Python takes to load the runner; the best of seven."""
+    """Return the processor seconds that a fresh Python takes to import the runner: the best of eight.
+
+    The first one also compiles the bytecode, so it is never the best.
+    """
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as compiled:
         return min(_loading(compiled, "import app.runner") for _ in range(8))
 
@@ -140,6 +152,7 @@ def _loading(compiled: str, code: str) -> float:
 
 @contextmanager
 def _desk() -> Iterator[Desk]:
+    """Open a harness on a new sandbox GitHub, with a repository and its people."""
     clock = _Clock()
     with (
         tempfile.TemporaryDirectory(prefix="muster-bench-") as folder,
@@ -161,19 +174,19 @@ def _muster(name: str, environment: Mapping[str, str]) -> None:
 
 
 def _kept(environment: Mapping[str, str], compiled: str) -> dict[str, str]:
-    """What a process of ours is given: little of what this one has, and a place for what it compiles."""
+    """Return a minimal environment for a child process, with a folder of its own for bytecode."""
     own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     return {**own, **environment} | ({"PYTHONPYCACHEPREFIX": compiled} if compiled else {})
 
 
 def _children() -> float:
-    """Processor time of the processes that have ended, in seconds."""
+    """Return the processor time of ended child processes, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def rows(row: Callable[[str, str, str], None]) -> None:
-    """Measure, and tell each figure."""
+    """Measure the runs and pass each figure to `add_row`: name, requirement, measurement."""
     row("import of the runner", "at most 0.7 s", f"{import_seconds():.2f} s of processor time")
     found = triage()
     row("run triage, a new incident: API calls", "at most 8", _calls(found, 1))
@@ -182,12 +195,14 @@ def rows(row: Callable[[str, str, str], None]) -> None:
 
 
 def _calls(found: Cost, due: int) -> str:
+    """Format the number of calls, and name a wrong number of commented issues."""
     return (
         str(found.calls) if found.written_to == due else f"{found.calls}, but it wrote to {found.written_to} of {due}"
     )
 
 
 def main() -> None:
+    """Print the figures of the runs beside the required ones."""
     rows(lambda what, asked, measured: print(f"{what}: {measured} ({asked})"))
 
 

@@ -1,4 +1,4 @@
-"""How fast the shell is: real processes for web, worker and the pretend GitHub, real HTTP between them."""
+"""Measure webhook, worker and sandbox GitHub as separate processes, with real HTTP between them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ from app.web.server import free_port
 from bench.cpu_steal import Theft
 
 RATE = 200
-"""Deliveries a second."""
+"""Deliveries sent per second."""
 _CONNECTIONS = 16
+"""Connections that the load generator keeps open."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured.  Times in milliseconds, memory in MB.
+    """What one load run measured: counts of deliveries, times, memory, and CPU steal during the load.
 
-    `stolen`: as `Theft` has it, during the load.
+    `to_label_ms`: median time from a delivery to its label without other load.  `cpu_steal`: from 0 to 1, see
+    `CpuStealMeter.fraction`.
     """
 
     sent: int
@@ -52,8 +54,9 @@ class Figures:
 
 
 def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figures:
-    """Send for that long, then wait until all has been worked off.  `rests`: single deliveries that are timed before;
-    without `drains` nobody waits for the work.
+    """Send deliveries for `seconds` and measure the responses, the label time and the memory.
+
+    `idle_samples`: single deliveries timed before the load.  `until_drained`: wait until all deliveries are processed.
     """
     with ExitStack() as stack:
         folder = Path(
@@ -109,7 +112,11 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
 
 
 async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float, int]]:
-    """Each delivery at its moment, whatever became of those before; the time counts from that moment."""
+    """Send each delivery at its due time; return the milliseconds and the status of each response.
+
+    Times count from the due time, not from the actual sending, so a slow response also counts for the deliveries behind
+    it (no coordinated omission).
+    """
     waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
     results: list[tuple[float, int]] = []
 
@@ -148,7 +155,7 @@ def _request(delivery: dict[str, Any]) -> bytes:
 
 
 def _at_rest(pretend: subprocess.Popen[str], url: str) -> float:
-    """Milliseconds from a delivery to the label, with nothing else going on."""
+    """Return the milliseconds from a delivery to its label, without other load."""
     assert pretend.stdin is not None
     pretend.stdin.write(url + "\n")
     pretend.stdin.flush()
@@ -158,7 +165,7 @@ def _at_rest(pretend: subprocess.Popen[str], url: str) -> float:
 
 
 def _drain(url: str) -> None:
-    """Wait until every delivery has been taken, ten minutes at most."""
+    """Wait until every delivery is processed, at most ten minutes."""
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(2400):
             waits = connection.execute("SELECT 1 FROM delivery WHERE state IN ('new', 'sorted') LIMIT 1").fetchone()
@@ -168,7 +175,7 @@ def _drain(url: str) -> None:
 
 
 def _stored(url: str, sent: list[str]) -> int:
-    """How many of those sent are there."""
+    """Count how many of these deliveries are stored."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (sent,)).fetchone()
         assert row is not None
@@ -196,6 +203,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a child process; terminate it at the end, and kill it after 30 seconds."""
     process = subprocess.Popen(
         command,
         env={**os.environ, **environment},

@@ -1,1 +1,1 @@
-"""What is made from the code: run by `make`, no part of Muster itself."""
+"""Developer tools that `make` runs: generated pages, checks and measurements; no part of Muster itself."""

@@ -1,4 +1,4 @@
-"""The pages that follow from the code: `make docs` writes them, and a test says when they are stale."""
+"""Generate the pages that follow from the code: `make docs` writes them, and a test fails when they are stale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PRINTED = "<!-- Printed from the code by `make docs`. -->\n"
 
 
 def main() -> None:
-    """Write the pages that have changed, and say which."""
+    """Write the pages that have changed and print their paths."""
     for path, text in pages().items():
         file = ROOT / path
         if not file.exists() or file.read_text("utf-8") != text:
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def pages() -> dict[str, str]:
-    """Every printed page by its path."""
+    """Return every generated page by its path."""
     return {
         "docs/commands.md": _page(_commands()),
         "docs/lifecycle.md": _page(_lifecycle()),
@@ -89,7 +89,10 @@ def _lifecycle() -> Iterator[str]:
 
 
 def _arrows() -> tuple[list[str], list[str]]:
-    """The arrows among the open statuses, and the others.  One that starts from every open status is drawn once."""
+    """List the transitions among the open statuses, and all others, as lines of Mermaid.
+
+    A transition that starts from every open status is drawn once, from the group.
+    """
     still_open = [status for status in Status if status.open]
     inside, outside = [], []
     for action, ways in TABLE.items():

@@ -1,6 +1,7 @@
-"""The picture in the README: the issue of the real demo, in a real browser, seven minutes into the night.
+"""Take the picture for the README: the demo's issue in a real browser, seven minutes into the incident.
 
-Needs Chromium on the PATH; `python -m tools.picture` writes docs/images/issue.png.
+Needs Chromium on the PATH; `python -m tools.picture` writes docs/images/issue.png.  With a folder as argument it writes
+pictures of the acknowledged and the final issue, the pull request and the postmortem there.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from app.sandbox.demo.stage import Stage
 
 _PICTURE = Path("docs/images/issue.png")
 _WIDTH, _TOP, _HEIGHT, _PART = 1180, 1504, 1120, 900
-"""Pixels: the page, where the report ends, and the part that is shown."""
+"""Width of the page, where the report ends, and height and width of the part that is shown."""
 _MOMENT = "the paging stops"
+"""The picture is taken at the line of the demo that begins with this text."""
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -31,6 +33,7 @@ _FLAGS = (
 
 
 def _take(url: str, path: Path, size: str) -> None:
+    """Take a screenshot of a page; `size` is width and height in pixels, separated by a comma."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
@@ -41,7 +44,10 @@ def _take(url: str, path: Path, size: str) -> None:
 
 
 def _take_part(url: str, path: Path) -> None:
-    """The part of the page below the report: the whole page first, then a page that shows a part of that picture."""
+    """Take a screenshot of the part of the page below the report.
+
+    Chromium cannot crop: the whole page is taken first, then a page that shows a part of that picture.
+    """
     with tempfile.TemporaryDirectory() as name:
         whole, frame = Path(name) / "whole.png", Path(name) / "frame.html"
         _take(url, whole, f"{_WIDTH},{_TOP + _HEIGHT}")
@@ -51,6 +57,7 @@ def _take_part(url: str, path: Path) -> None:
 
 
 def main() -> None:
+    """Play the demo and take the pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
     def tell(line: Line, on: Stage, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The page of the policy: what the file may say, by topic, printed from the tables of the reader."""
+"""Generate the policy page: the keys of the policy file by topic, from the tables of the reader."""
 
 from __future__ import annotations
 
@@ -69,11 +69,15 @@ severities:
   sev2:
     respond: 30m
 """
+"""The short policy file that the page begins with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A part of the page: keys of the file, and the parts under them, each with the path it is shown by."""
+    """A section of the page: keys of the policy file, and the record types below them.
+
+    Each record type is listed with the path that the page shows for it.
+    """
 
     title: str
     lead: str
@@ -219,12 +223,13 @@ retention: {deliveries: 14d}
         (("closing", Closing), ("postmortem", Postmortem), ("goals", Goals), ("retention", Retention)),
     ),
 )
+"""The sections in their order; together they cover every key of the file."""
 
 _SHOWN = {title: part for topic in TOPICS for title, part in topic.parts}
 
 
 def policy_page() -> Iterator[str]:
-    """The lines of the page."""
+    """Yield the lines of the page."""
     yield "# The policy\n"
     yield (
         f"A repository's policy stands in `{PATH}`. Without that file the profile `{DEFAULT}` holds, and a file says "
@@ -293,7 +298,7 @@ def _row(part: type, entry: Entry) -> tuple[str, str, str, str]:
 
 
 def _holds(kind: Any) -> str:
-    """What a key may hold, in words."""
+    """Describe in words what a key of this kind may hold."""
     args = tuple(arg for arg in get_args(kind) if arg is not NoneType)
     if get_origin(kind) is Mapping:
         return f"for each {_noun(args[0])}: {_holds(args[1])}"
@@ -323,7 +328,7 @@ def _anchor(title: str) -> str:
 
 
 def _without(part: type, entry: Entry) -> str:
-    """The value of a key that is not written, before any profile."""
+    """Describe the value of a key that is not written, before any profile."""
     found = {field.name: field for field in fields(part)}[entry.fields[0]]
     if entry.required:
         return "must be written"
@@ -374,6 +379,6 @@ def _either(values: Any) -> str:
 
 
 def table(head: Sequence[str], rows: Any) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = chain((head, ["---"] * len(head)), rows)
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

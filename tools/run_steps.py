@@ -1,7 +1,7 @@
-"""Every `run:` of workflows and composite actions, given to shellcheck as the shell that runs it would read it.
+"""Check every `run:` script of workflows and composite actions with shellcheck, as its shell would read it.
 
-An expression inside a script is refused: GitHub puts somebody's words there before the shell reads it, and they become
-commands.  They belong into `env:`.
+An expression inside a script is an error: GitHub inserts text that users control before the shell reads the script, so
+the text could become commands (script injection).  Such values belong in `env:`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import Any
 import yaml
 
 _STARTED = {"bash": "bash", "sh": "sh"}
-"""What shellcheck calls the shells that it knows."""
+"""The names that shellcheck has for the shells it supports."""
 _OTHERS = ("python", "pwsh", "powershell", "cmd")
+"""Shells whose scripts are not checked."""
 _OPTIONS = {"bash": "#!/usr/bin/env bash\nset -eo pipefail\n", "sh": "#!/bin/sh\nset -e\n"}
-"""What the runner starts a script with."""
+"""The lines that stand for the options with which the Actions runner starts each shell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One `run:`, and where it stands."""
+    """A `run:` script and where it is; `line` counts from 1."""
 
     path: Path
     line: int
@@ -33,7 +34,7 @@ class Script:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Look through these files and all `action.yml` and workflows in these folders; 1 when there is a finding."""
+    """Check these files and every YAML file below these folders; return 1 when there is a finding."""
     found = [script for path in files(arguments) for script in scripts(path)]
     problems = [problem for script in found for problem in judged(script)]
     for problem in problems:
@@ -43,20 +44,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def files(arguments: Sequence[str]) -> list[Path]:
-    """The YAML files among them, and below them."""
+    """Return the given files and the YAML files below the given folders."""
     given = [Path(argument) for argument in arguments]
     below = [path for one in given if one.is_dir() for path in sorted(one.rglob("*.yml")) + sorted(one.rglob("*.yaml"))]
     return [one for one in given if one.is_file()] + below
 
 
 def scripts(path: Path) -> list[Script]:
-    """The scripts of one file, in its order."""
+    """Load the scripts of one file in their order."""
     root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     return list(_scripts(path, root, "")) if root is not None else []
 
 
 def _scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
-    """Those below a node.  `shell` is what the workflow or job says for all its steps."""
+    """Yield the scripts below a node; `shell` is the default that the workflow or job sets for its steps."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _scripts(path, item, shell)
@@ -73,6 +74,7 @@ def _scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
 
 
 def _said(node: Any, key: str, otherwise: Any = None) -> Any:
+    """Return the value of a key of a mapping node, as text where it is a scalar."""
     if not isinstance(node, yaml.MappingNode):
         return otherwise
     found = next((value for name, value in node.value if name.value == key), None)
@@ -80,12 +82,12 @@ def _said(node: Any, key: str, otherwise: Any = None) -> Any:
 
 
 def judged(script: Script) -> Iterator[str]:
-    """What is wrong with it, a line each."""
+    """Yield the problems of a script, one line each."""
     where = f"{script.path}:{script.line}"
     if "${{" in script.text:
         yield f"{where}: an expression inside run: it becomes part of the script; give it through env:"
         return
-    # A step of a workflow that names no shell runs in bash on our runners, though without pipefail.
+    # A workflow step without `shell:` runs in bash on our runners, though without pipefail.
     shell = (script.shell or "bash").split()[0]
     if shell in _OTHERS:
         return

@@ -1,8 +1,8 @@
-"""What users read and copy of the actions follows from the files themselves.
+"""Generate the workflows that users copy and the page of the actions, from our own files.
 
-The workflows to copy are our own: the same jobs, with the actions of a release.
-Ours name the actions of this repository at this commit, `$/actions/...`, which is only known to GitHub itself and to no
-Enterprise Server yet; theirs name a repository and a commit.  Nothing else differs, and `make docs` writes them.
+The copies are our own workflows, the same jobs, with the actions of a release.  Ours name the actions of this
+repository at this commit, `$/actions/...`, which github.com supports and no Enterprise Server does yet; the copies name
+a repository and a commit.  Nothing else differs, and `make docs` writes them.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ ROOT = Path(__file__).parent.parent
 OURS = ROOT / ".github" / "workflows"
 COPIES = "docs/actions"
 ACTIONS = ("triage", "sweep", "postmortem", "check-policy", "report")
-"""In the order in which one meets them."""
+"""The actions, in the order in which a user meets them."""
 OWNER = "OWNER/muster"
-"""Where a user's copy finds Muster; the page beside says how both names are filled in."""
+"""Where a copy finds Muster; docs/actions/README.md says how both placeholders are filled in."""
 COMMIT = "0" * 40
-"""No commit has this name, so that a copy whose pins nobody filled in fails, instead of running something else."""
+"""No commit has this name, so a copy with unfilled pins fails instead of running something else."""
 _HEAD = """\
 # Copy this file to .github/workflows/.  OWNER/muster and the forty zeros become the repository and the commit of the
 # release that you take: docs/actions/README.md has one command for it, and says what each permission is for.
 """
+"""The header that a copy has instead of ours."""
 _OUR_HEAD = re.compile(r"\A# Muster looks after its own incidents.*\n")
 _OURS = re.compile(r"uses: \$/actions/([a-z-]+)$", re.MULTILINE)
 
 
 def copies() -> dict[str, str]:
-    """Each workflow to copy, by its path."""
+    """Return each workflow to copy by its path."""
     return {f"{COPIES}/{path.name}": copied(path.read_text("utf-8")) for path in sorted(OURS.glob("incident*.yml"))}
 
 
 def copied(text: str) -> str:
-    """One of our workflows as a user has it."""
+    """Convert one of our workflows to the copy for users."""
     pinned = rf"uses: {OWNER}/actions/\1@{COMMIT} # v{version()}"
     return _OURS.sub(pinned, _OUR_HEAD.sub(_HEAD, text))
 
 
 def version() -> str:
-    """The release that is being made."""
+    """Return the version of the release that is being made."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return str(project["version"])
 
 
 def actions_page() -> Iterator[str]:
-    """What each action takes and gives, by its own file."""
+    """Yield the page of the inputs and outputs of each action, from its `action.yml`."""
     yield "# Actions\n"
     yield (
         "Muster inside GitHub Actions, without a server: five composite actions on the same rules as the app.\n"

@@ -1,4 +1,4 @@
-"""The ways out beside GitHub, one a file."""
+"""Notification channels other than GitHub, one a file."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ from app.safe_http import Outbound
 __all__ = ["SHELF", "Channels", "Webhook"]
 
 SHELF: Mapping[ChannelKind, Callable[[Outbound, str], Channel]] = {ChannelKind.WEBHOOK: Webhook}
-"""What is made of the way out and a secret, by the kind of receiver."""
+"""The channel class of each kind; it is built from the HTTP client and the secret."""
 
 _NAMED = "env:"
 
 
 class Channels:
-    """Sends by the channels that policies name.  `environment` is what `env:NAME` may stand for, by the name."""
+    """Sends messages through the channels that policies name.
+
+    `environment` holds the values that `env:NAME` in a policy refers to.
+    """
 
     def __init__(self, outbound: Outbound | None = None, environment: Mapping[str, str] | None = None) -> None:
         self._outbound = outbound or Outbound()
         self._environment = environment or {}
 
     def send(self, channel: Wanted, message: Message) -> None:
-        """Deliver it once.  Raises DeliveryFailed, with words that can be shown, and nothing else."""
+        """Deliver a message once.
+
+        Raises DeliveryFailed, with a message that can be shown, and nothing else.
+        """
         address, secret = self._meant(channel.url), self._meant(channel.secret)
         SHELF[channel.kind](self._outbound, secret).send(address, message)
 
     def _meant(self, text: str) -> str:
+        """Resolve `env:NAME` to the value of that variable; raises DeliveryFailed where it is not set."""
         if not text.startswith(_NAMED):
             return text
         found = self._environment.get(text.removeprefix(_NAMED), "")

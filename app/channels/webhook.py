@@ -1,6 +1,7 @@
-"""The generic webhook: one signed JSON document a message, as docs/channels.md describes it.
+"""The generic webhook channel: one signed JSON document a message, as docs/channels.md describes it.
 
-The law of this file: the same message is the same bytes, whenever it is sent, so a receiver may compare them.
+The law of this file: a message is serialized to the same bytes on every attempt, so a receiver may compare
+them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from app.ports import Message
 from app.safe_http import Outbound
 
 VERSION = 1
-"""Of the document.  A field may be added without a new one; none is renamed or taken away."""
+"""Version of the document: new fields do not change it; no field is renamed or removed."""
 
 _WITHIN = 5.0
-"""Seconds for the whole exchange (reliability, H10)."""
+"""Timeout of the whole exchange (reliability, H10)."""
 
 
 class Webhook:
@@ -27,7 +28,10 @@ class Webhook:
         self._secret = secret
 
     def send(self, address: str, message: Message) -> None:
-        """Deliver it once: 2xx is delivered; 408, 425, 429, 5xx and a broken connection are not yet; others never."""
+        """Deliver a message once.
+
+        2xx is delivered; 408, 425, 429, 5xx and a broken connection are retried; anything else is refused for good.
+        """
         body = document(message)
         headers = {
             "Content-Type": "application/json",
@@ -38,7 +42,7 @@ class Webhook:
 
 
 def document(message: Message) -> bytes:
-    """The message as it is posted: JSON in UTF-8, keys sorted, without blanks."""
+    """Build the posted document: JSON in UTF-8, keys sorted, without spaces."""
     found = {
         "version": VERSION,
         "key": message.key,
@@ -55,5 +59,5 @@ def document(message: Message) -> bytes:
 
 
 def signature(secret: str, body: bytes) -> str:
-    """What stands in `X-Muster-Signature-256`: made as GitHub makes that of its webhooks."""
+    """Return the value of `X-Muster-Signature-256`, computed as GitHub signs its webhooks."""
     return "sha256=" + hmac.new(secret.encode(), body, "sha256").hexdigest()

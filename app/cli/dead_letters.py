@@ -1,4 +1,4 @@
-"""`muster inbox` and `muster outbox`: what was set aside for a person, and what is to become of it."""
+"""`muster inbox` and `muster outbox`: list dead letters, retry or drop them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from app.store.dead_letters import Dead, Parked
 from app.text import visible
 
 _SHOWN = 20_000
-"""So many bytes of a delivery are shown, unless all are asked for."""
+"""How many bytes of a delivery are shown, unless all are requested."""
 _WHY = 100
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What a command may touch: the database, the clock, and where it prints."""
+    """What a command may use: the database, the clock, and the output streams."""
 
     database: Database
     now: Callable[[], datetime]
@@ -34,12 +34,15 @@ _Run = Callable[[argparse.Namespace, Outside], int]
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """What was asked for.  Ends the process with 2 where it was not written as it should be, 0 after `--help`."""
+    """Parse the command line.
+
+    Ends the process with status 2 if it is wrong, with 0 after `--help`.
+    """
     return _parser().parse_args(words)
 
 
 def run(options: argparse.Namespace, outside: Outside) -> int:
-    """Run one command.  Returns 0 for good, 1 where there is nothing of that name."""
+    """Run one command; return 0 for success, 1 if there is no such dead letter."""
     chosen: _Run = options.run
     return chosen(options, outside)
 
@@ -159,7 +162,7 @@ def _outbox_drop(options: argparse.Namespace, outside: Outside) -> int:
 
 
 def harmless(body: bytes) -> str:
-    """A payload as printable ASCII: indented where it is JSON, and nothing in it can steer a terminal."""
+    """Return a payload as printable ASCII, indented if it is JSON, so that it cannot control a terminal."""
     try:
         text = json.dumps(json.loads(body, object_pairs_hook=_each_key_once), indent=2)
     except (ValueError, RecursionError):
@@ -168,7 +171,10 @@ def harmless(body: bytes) -> str:
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """What says one thing twice is shown as it came: that may be what is wrong with it."""
+    """Return the object, or raise ValueError if a key occurs twice.
+
+    Such a payload is shown as received, since the duplicate may be what is wrong with it.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError

@@ -1,4 +1,4 @@
-"""The wiring and the command line.  The only file that knows a real clock."""
+"""Wire up the command line; the only module that reads the real clock."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-# Everything else is imported where it is used: `muster --help` should answer at once.
+# Everything else is imported where it is used, to keep `muster --help` fast.
 
 
 class Fault(Exception):
-    """Something that the user can mend, said in one line."""
+    """An error that the user can fix, explained in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.  Returns 0 for good, 1 for a fault the user can mend, 2 for wrong usage."""
+    """Run one command; return 0 for success, 1 for an error the user can fix, 2 for wrong usage."""
     words = sys.argv[1:] if arguments is None else arguments
     run: Callable[[], int]
     if words[:1] == ["policy"]:
@@ -115,14 +115,14 @@ def _parse_form(options: argparse.Namespace) -> int:
 
 
 def _policy(words: Sequence[str]) -> int:
-    """The commands of `muster policy` have a file, and a parser, of their own."""
+    """Run `muster policy`, whose commands have a module and a parser of their own."""
     from app.cli import policy
 
     return policy.main(words, _now)
 
 
 def _set_aside(words: Sequence[str]) -> int:
-    """The commands of `muster inbox` and `muster outbox` have a file, and a parser, of their own."""
+    """Run `muster inbox` or `muster outbox`, whose commands have a module and a parser of their own."""
     from app import bootstrap, settings
     from app.cli import dead_letters
 
@@ -139,7 +139,7 @@ def _text(path: Path) -> str:
 
 
 def _now() -> datetime:
-    """The real clock: the only one there is outside the tests and the demo."""
+    """Return the real time: the only clock outside the tests and the demo."""
     return datetime.now(UTC)
 
 

@@ -1,4 +1,4 @@
-"""`muster reconcile`: compare with GitHub now, and say what was found and done."""
+"""`muster reconcile`: compare with GitHub now, and print what was found and repaired."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LONGEST = 400
 
 
 def reconcile(reconciler: Reconciler, repo: str, *, deep: bool, as_json: bool) -> int:
-    """Progress goes to stderr, the result to stdout.  Returns 1 where a repository could not be compared.
+    """Run a reconciliation; return 1 if a repository could not be compared, else 0.
 
-    Raises DeliveryFailed.
+    Progress goes to stderr, the result to stdout.  Raises DeliveryFailed.
     """
     report = reconciler.run(_progress, repo=repo, deep=deep)
     if as_json:
@@ -30,7 +30,7 @@ def _progress(line: str) -> None:
 
 
 def lines(report: Report) -> list[str]:
-    """What was found, for people."""
+    """Return the report as lines of text."""
     look, issues, drift = report.deliveries, report.issues, report.drift
     found = []
     if report.absent_since is not None:

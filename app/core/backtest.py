@@ -1,7 +1,7 @@
-"""What past incidents would have been under another policy.
+"""Compares how past incidents would have gone under another policy.
 
-Each is folded twice, as it happened, once under each policy, and what the two would have told people is compared.  What
-people did is taken as it was: nobody knows what they would have done had they heard of it sooner.
+Each incident is replayed from its log under both policies, and the notifications of the two are compared.  The actions
+of people are taken as they were: how they would have reacted to an earlier notification is unknown.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from app.core.severity import Severity
 from app.core.simulate import Row, beats, plus, rows_of
 
 _SILENT = timedelta(days=7)
+"""How long after the last event a replay goes on: alarms that fire later no longer distinguish the policies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """An incident that was: its name, such as `octo/shop#12`, and its log up to `until`.  All of it is data from outside.
+    """A past incident: its name, such as `octo/shop#12`, and its log up to `until`.
 
-    What still rings a week after the last event tells the policies apart no more, and is left out.
+    All of it is untrusted data from outside.
     """
 
     name: str
@@ -36,10 +37,10 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that would have been otherwise: `was` under the old policy, `now` under the new one; None: not at all.
+    """One difference in outcome: `was` under the old policy, `now` under the new one; None: it did not occur.
 
-    `kind` is one of `severity`, `told` (when a contact first hears of it), `people` (who that is), `notices` (how often),
-    `breach` and `deadline`; `what` is the contact or the clock.
+    `kind` is one of `severity`, `told` (when a contact is first notified), `people` (who that is), `notices` (how
+    often), `breach` and `deadline`; `what` is the contact or the clock.
     """
 
     kind: str
@@ -65,9 +66,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One incident of which something would have been otherwise; `declared_at` is UTC.
+    """The differences of one incident between the two policies; `declared_at` is UTC.
 
-    `later` and `earlier`: somebody on the ladder would have heard of it later, or not at all; earlier, or at all.
+    `escalated_later`: a contact would have been notified later, or not at all; `escalated_earlier`: earlier, or at all.
     """
 
     name: str
@@ -80,20 +81,21 @@ class Compared:
 
     @property
     def regraded(self) -> bool:
+        """True if the severity would have been another one."""
         return any(found.kind == "severity" for found in self.differences)
 
     @property
     def breaches(self) -> tuple[int, int]:
-        """How many targets more would have been missed, and how many fewer."""
+        """How many more targets would have been breached, and how many fewer."""
         found = [difference for difference in self.differences if difference.kind == "breach"]
         return sum(each.was is None for each in found), sum(each.now is None for each in found)
 
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """How many incidents were tried, and those of which something would have been otherwise, in their order.
+    """The result of a backtest: how many incidents were replayed, and those that would have differed, in their order.
 
-    `notices` is how many notices there would have been, under the old policy and under the new one.
+    `notice_counts` is how many notices there would have been, under the old policy and under the new one.
     """
 
     tried: int = 0
@@ -102,7 +104,7 @@ class Backtest:
 
     @property
     def summary(self) -> str:
-        """One sentence: `2 of 11 past incidents would have been escalated later, 1 target more missed`."""
+        """One sentence: `2 of 11 past incidents would have been escalated later, 1 breach more`."""
         if not self.tried:
             return "there is no past incident to try it on"
         these = f"{self.tried} past incident" + ("s" if self.tried > 1 else "")
@@ -127,7 +129,7 @@ class Backtest:
 
 
 def backtest(past: Iterable[Past], old: Policy, new: Policy) -> Backtest:
-    """What would have been otherwise under `new` than under `old`.  A log without an opening is not counted."""
+    """Replay past incidents under both policies and return what differs.  A log without an opening is not counted."""
     tried, before, after = 0, 0, 0
     found: list[Compared] = []
     for each in past:
@@ -144,7 +146,7 @@ def backtest(past: Iterable[Past], old: Policy, new: Policy) -> Backtest:
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """What one policy made of an incident; `first` is the first row that tells a contact."""
+    """The replay of one incident under one policy; `first_rows` maps each contact to the first row that notifies it."""
 
     incident: Incident
     rows: list[Row]
@@ -217,7 +219,7 @@ def _told(was: _Life, now: _Life) -> Iterator[Difference]:
 
 
 def _missed(was: _Life, now: _Life) -> Iterator[Difference]:
-    """The targets that only one of the two finds missed, each at its first time."""
+    """Compare the breaches: yield those that only one policy has, each at its first time."""
     before, after = _breaches(was), _breaches(now)
     for clock in {**before, **after}:
         if (clock in before) != (clock in after):

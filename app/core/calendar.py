@@ -1,13 +1,13 @@
-"""When something is due.
+"""Computes due times from targets and business calendars.
 
-The law of this file: a length of time is elapsed seconds in UTC; a calendar only says which of those seconds count, and
-which days are business days.  Every answer is an instant in UTC, so daylight saving moves wall clocks, never deadlines.
+A length of time is elapsed seconds in UTC; a calendar only decides which of those seconds count, and which days are
+business days.  Every result is an instant in UTC, so daylight saving moves wall clocks, never deadlines.
 
-A rest is time that a promise does not count.  It moves a deadline by as much counted time as it took: by what elapsed
-where every second counts, otherwise by the open time that was lost, so a rest over a closed night costs nothing.
+A pause is time that a target does not count.  It moves a deadline by as much counted time as it took: by the elapsed
+time where every second counts, otherwise by the open time that was lost, so a pause over a closed night costs nothing.
 
-A wall clock time that does not exist (the hour skipped in spring) means the first instant after the gap; one that exists
-twice (the hour repeated in autumn) means the first of the two.
+A wall clock time that does not exist (the hour skipped in spring) means the first instant after the gap; one that
+exists twice (the hour repeated in autumn) means the first of the two.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from zoneinfo import ZoneInfo
 from app.core.policy import BUSINESS, TEAM, Calendar, Target
 
 AROUND_THE_CLOCK = Calendar(opens=time(0), closes=time(0), days=frozenset(range(7)))
-"""Always open.  A calendar whose `closes` is not after its `opens` closes on the next day."""
+"""A calendar that is always open: one whose `closes` is not after its `opens` closes on the next day."""
 
 HORIZON = 10_000
-"""Days that a search looks ahead before it gives up.  The policy reader refuses what would reach half as far."""
+"""Days that a search looks ahead before it gives up.  The policy reader rejects targets that reach half as far."""
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
@@ -33,18 +33,18 @@ _ZERO = timedelta()
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Time that does not count, from `since` to `until`."""
+    """A pause in which no time counts, from `since` to `until`."""
 
     since: datetime
     until: datetime
 
 
 def due(start: datetime, target: Target, calendars: Mapping[str, Calendar], rests: tuple[Rest, ...] = ()) -> datetime:
-    """The instant at which `target`, counted from `start`, is over, after the `rests` since `start`.
+    """Return the instant at which `target`, counted from `start`, is due, moved by the `pauses` since `start`.
 
-    Without a calendar every second counts.  With one, only open hours count, and "at once" is the next opening.  Business
-    days lead to the same moment of the working day so many business days on; a start outside hours counts from the next
-    opening.  Raises ValueError for a calendar that does not open often enough to ever get there.
+    Without a calendar every second counts.  With one, only open hours count, and "at once" is the next opening.
+    Business days lead to the same time of the working day that many business days later; a start outside hours counts
+    from the next opening.  Raises ValueError for a calendar that does not open often enough to ever get there.
     """
     start, within = _utc(start), target.within
     calendar = counted(target, calendars)
@@ -59,17 +59,17 @@ def due(start: datetime, target: Target, calendars: Mapping[str, Calendar], rest
 
 
 def later(at: datetime, by: timedelta, calendar: Calendar | None) -> datetime:
-    """The instant at which that much more counted time has gone since `at`; every second counts without a calendar."""
+    """Return the instant at which `by` more counted time has passed; without a calendar every second counts."""
     return _utc(at) + by if calendar is None else _after_hours(_utc(at), by, calendar)
 
 
 def gone(a: datetime, b: datetime, calendar: Calendar | None) -> timedelta:
-    """How much counted time is between the two; zero when `b` is not after `a`."""
+    """Return the counted time from `a` to `b`; zero when `b` is not after `a`."""
     return max(b - a, _ZERO) if calendar is None else open_time_between(calendar, a, b)
 
 
 def rested(rests: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
-    """How much counted time the rests took since `start`.  What lies in two of them is counted once."""
+    """Return the counted time in the pauses since `start`; where pauses overlap, it counts once."""
     total, last = _ZERO, start
     for rest in sorted(rests, key=lambda rest: rest.since):
         total += gone(max(rest.since, last), rest.until, calendar)
@@ -78,7 +78,7 @@ def rested(rests: Iterable[Rest], start: datetime, calendar: Calendar | None = N
 
 
 def counted(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | None:
-    """The calendar whose hours or days a target counts, or None where every hour does."""
+    """Return the calendar that a target is measured in, or None where every hour counts."""
     if target.calendar is None and not target.within.business_days:
         return None
     name = target.calendar or TEAM
@@ -86,14 +86,14 @@ def counted(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | Non
 
 
 def next_opening(calendar: Calendar, at: datetime) -> datetime:
-    """`at` itself when the calendar is open then, otherwise the instant at which it next opens."""
+    """Return `at` itself when the calendar is open then, otherwise the instant at which it next opens."""
     at = _utc(at)
     _, opens, _ = next(_openings(calendar, at))
     return max(at, opens)
 
 
 def open_time_between(calendar: Calendar, a: datetime, b: datetime) -> timedelta:
-    """How much of the time from `a` to `b` the calendar is open; zero when `b` is not after `a`."""
+    """Return how much of the time from `a` to `b` the calendar is open; zero when `b` is not after `a`."""
     a, b = _utc(a), _utc(b)
     total = _ZERO
     if a < b:
@@ -129,7 +129,7 @@ def _after_days(start: datetime, days: int, calendar: Calendar) -> datetime:
 
 
 def _openings(calendar: Calendar, at: datetime) -> Iterator[tuple[date, datetime, datetime]]:
-    """The working days that are not over at `at`, each with the instants at which it opens and closes."""
+    """Yield the working days that are not over at `at`, each with the instants at which it opens and closes."""
     day = _first_day(calendar, at)
     for _ in range(HORIZON):
         window = _window(calendar, day)
@@ -140,13 +140,16 @@ def _openings(calendar: Calendar, at: datetime) -> Iterator[tuple[date, datetime
 
 
 def _first_day(calendar: Calendar, at: datetime) -> date:
-    """The first day whose hours can reach `at`: yesterday's may, when it closes after midnight."""
+    """Return the first day whose hours can reach `at`: yesterday, since its hours may end after midnight."""
     return at.astimezone(ZoneInfo(calendar.zone)).date() - _DAY
 
 
 @lru_cache(maxsize=16384)
 def _window(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
-    """When that day opens and closes, or None on a day off, or on one that daylight saving leaves no second of."""
+    """Return when the calendar opens and closes on that day.
+
+    None on a day off, and on a day whose hours daylight saving skips entirely.
+    """
     if not _works(calendar, day):
         return None
     last = day if calendar.opens < calendar.closes else day + _DAY
@@ -165,8 +168,8 @@ def _works(calendar: Calendar, day: date) -> bool:
 
 @lru_cache(maxsize=512)
 def _national(country: str, region: str, year: int) -> frozenset[date]:
-    """The days off of that year by law, and those taken for them where they fall on a weekend."""
-    # Imported where it is needed: most policies name no country, and it is slow to load.
+    """Return the public holidays of that year, with the days off that replace those on a weekend."""
+    # Imported lazily: most policies name no country, and it is slow to load.
     from holidays import country_holidays  # noqa: PLC0415
 
     return frozenset(country_holidays(country, subdiv=region or None, years=year))
@@ -174,7 +177,7 @@ def _national(country: str, region: str, year: int) -> frozenset[date]:
 
 @lru_cache(maxsize=8192)
 def instant(wall: datetime, zone: str) -> datetime:
-    """The first instant at which the clocks of `zone` show `wall`, or have just jumped over it."""
+    """Convert wall clock time in `zone` to UTC: the first instant that shows `wall`, or has just skipped it."""
     tz = ZoneInfo(zone)
     instant = wall.replace(tzinfo=tz, fold=0).astimezone(UTC)
     if instant.astimezone(tz).replace(tzinfo=None) == wall:
@@ -183,7 +186,10 @@ def instant(wall: datetime, zone: str) -> datetime:
 
 
 def _wall(instant: datetime, zone: str) -> datetime:
-    """What the clocks of `zone` show, held still while an hour is repeated, so that it never runs backwards."""
+    """Convert an instant to the wall clock time of `zone`.
+
+    It stands still while an hour is repeated, so that it never runs backwards.
+    """
     tz = ZoneInfo(zone)
     local = instant.astimezone(tz)
     if local.fold:
@@ -193,7 +199,7 @@ def _wall(instant: datetime, zone: str) -> datetime:
 
 
 def _switch(before: datetime, after: datetime, tz: ZoneInfo) -> datetime:
-    """The instant between the two at which the clocks were changed; they are, on a whole second."""
+    """Find the instant between the two at which the UTC offset changes; it is on a whole second."""
     old, before, after = _offset(before, tz), before.replace(microsecond=0), after.replace(microsecond=0)
     while (seconds := (after - before) // _SECOND) > 1:
         middle = before + seconds // 2 * _SECOND

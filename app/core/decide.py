@@ -1,9 +1,9 @@
-"""What happened goes in, what to do comes out.
+"""Decides what an event does to an incident.
 
     decide(incident, event, policy, now) -> Decision(incident, effects)
 
-`now` is when it happened, not when somebody got to it.  Nothing here touches the world: the floors above bring events
-in and carry effects out.
+`now` is when the event happened, not when it is processed.  This module has no side effects: the layers above bring
+events in and carry effects out.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ from app.core.timeline import Deed
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The incident as it is now (None: there is none), and what is to be done about it."""
+    """The incident after an event (None: there is none), and the effects to carry out."""
 
     incident: Incident | None
     effects: tuple[Effect, ...] = ()
 
 
 def decide(incident: Incident | None, event: Event, policy: Policy, now: datetime) -> Decision:
-    """What `event`, which happened at `now`, makes of the incident, and what is to be done."""
+    """Apply `event`, which happened at `now`, to the incident, and return the effects to carry out."""
     if incident is None:
         if not isinstance(event, Opened):
             return Decision(None)
@@ -74,7 +74,7 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
     rule = _RULES.get(type(event))
     if rule is None:
         return Decision(incident)
-    # An edit may bring other rules with it; everything else happens under those that hold.
+    # An edit may change the effective policy; every other event is decided under the current one.
     changed, effects = rule(incident, event, policy if isinstance(event, Edited) else rules(policy, incident), now)
     if changed is incident:
         return Decision(incident, () if incident.left else effects)
@@ -82,9 +82,9 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
 
 
 def _shown(before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy) -> Decision:
-    """The effects, and after them the labels and the board where they are not what they were.
+    """Append the labels and the board to the effects where they changed.
 
-    Nothing is said on an issue that is out of reach; the postmortem does not stand there.
+    Nothing is posted on an unavailable issue; the postmortem is opened all the same, since it is not on the issue.
     """
     if now.left:
         return Decision(now, tuple(effect for effect in effects if isinstance(effect, OpenPostmortem)))
@@ -143,9 +143,9 @@ def _ground(event: Event, report: Report, policy: Policy, now: datetime) -> Grou
 
 
 def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) -> Answer:
-    """The words follow the issue, and the rules its services and type.
+    """Apply the new title and report; the effective policy follows the services and the type in the report.
 
-    The grade follows its report until a responder has graded by hand.
+    The grade follows the report until a responder has graded by hand.
     """
     if (event.title, event.report) == (incident.title, incident.report):
         return incident, ()
@@ -180,8 +180,8 @@ def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) ->
 
 
 def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
-    """Each command in its order.  What is refused is answered once; what was obeyed gets a reaction."""
-    known = any(spoken.name in COMMANDS for spoken in event.spoken)
+    """Run each command in order.  Refusals are answered in one reply; commands that ran get one reaction."""
+    known = any(command.name in COMMANDS for command in event.spoken)
     if event.role < RESPONDER:
         return _not_allowed(incident, event, now) if known else (incident, ())
     if known:
@@ -189,15 +189,15 @@ def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Ans
     effects: list[Effect] = []
     refusals: list[str] = []
     obeyed = False
-    for nth, spoken in enumerate(event.spoken):
-        call = Call(event.by, now, spoken.argument.strip(), event, policy, nth)
+    for index, command in enumerate(event.spoken):
+        call = Call(event.by, now, command.argument.strip(), event, policy, index)
         try:
-            incident, ordered = _obey(incident, spoken.name, call)
+            incident, ordered = _obey(incident, command.name, call)
         except Refused as refusal:
             refusals.append(str(refusal))
         else:
             effects += [effect for effect in ordered if effect not in effects]
-            obeyed |= spoken.name in COMMANDS and spoken.name != "help"
+            obeyed |= command.name in COMMANDS and command.name != "help"
     if obeyed:
         effects.append(React(key=f"react/{event.key}", comment=event.comment))
     if refusals:
@@ -206,7 +206,7 @@ def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Ans
 
 
 def _obey(incident: Incident, name: str, call: Call) -> Answer:
-    """Slash commands of other tools are none of our business, but a slip of the pen gets a hint."""
+    """Run one slash command; ignore the commands of other tools, but answer a likely typo with a suggestion."""
     command = COMMANDS.get(name)
     if command is None:
         if near := get_close_matches(name, COMMANDS, n=1, cutoff=0.65):
@@ -218,7 +218,7 @@ def _obey(incident: Incident, name: str, call: Call) -> Answer:
 
 
 def _not_allowed(incident: Incident, event: Said, now: datetime) -> Answer:
-    """One answer a person and an incident, however often they try."""
+    """Answer a person without the rights once per incident, however often they try."""
     told = any(known.login == event.by and known.role < RESPONDER for known in incident.authorities)
     incident = incident.heard(now, event)
     if told:
@@ -231,7 +231,7 @@ def _not_allowed(incident: Incident, event: Said, now: datetime) -> Answer:
 
 
 def _labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) -> Answer:
-    """A label is the twin of a command (product page, section 4), by whoever set it."""
+    """Run the command that a label stands for, on behalf of the person who added it (product page, section 4)."""
     if event.label not in managed(policy.labels):
         return incident, ()
     restored = () if event.label in incident.labels else (SetLabels(labels=incident.labels),)
@@ -250,7 +250,7 @@ def _labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) 
 
 
 def _twin(incident: Incident, label: str, policy: Policy) -> Callable[[Incident, Call], Answer] | None:
-    """The command that a label stands for, or None where it stands for none."""
+    """Return the command that a label stands for, or None."""
     names = policy.labels
     if severity := names.severity(label):
         return (lambda incident, call: graded(incident, call, severity, "")) if incident.status.open else None
@@ -264,7 +264,7 @@ def _unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: dateti
 
 
 def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) -> Answer:
-    """Closing ends the clocks, and asks for the postmortem where the severity demands one (P1, P3)."""
+    """Close the incident: stop the clocks, and open the postmortem where the severity requires one (P1, P3)."""
     if incident.status is Status.CLOSED:
         return incident, ()
     incident = replace(
@@ -282,7 +282,10 @@ def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) ->
 
 
 def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime) -> Answer:
-    """It goes on: somebody is paged again and the ladder begins anew; the time it was resolved does not count."""
+    """Reopen the incident: paging and escalation start again.
+
+    The time it was resolved becomes a pause, which its targets do not count.
+    """
     if incident.status is not Status.CLOSED:
         return incident, ()
     return replace(
@@ -337,7 +340,7 @@ def _postmortem_ended(
 
 
 def _rang(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:
-    """Only an alarm that should still exist: the store may ring one that has just been overtaken."""
+    """Fire an alarm, unless it is no longer due: the store may fire one that has just become obsolete."""
     alarm = still(event.alarm, incident, policy)
     if alarm is None or alarm.due > now:
         return incident, ()

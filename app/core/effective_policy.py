@@ -1,4 +1,4 @@
-"""Which policy holds for one incident: that of the team, with what the services it affects and its type change."""
+"""Derives the effective policy of one incident: the team's policy, changed by its affected services and its type."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Re
 
 
 def rules(policy: Policy, incident: Incident) -> Policy:
-    """The policy as it holds for that incident.  Asked again of its own answer, it changes nothing."""
+    """Return the effective policy of the incident.  Applied to an effective policy, it changes nothing."""
     if not (policy.services or policy.overrides):
         return policy
     return ruled(policy, incident.report)
 
 
 def ruled(policy: Policy, report: Report) -> Policy:
-    """The policy as it holds for an incident with that report."""
+    """Return the effective policy of an incident with that report."""
     wanted = (tuple(name.casefold() for name in report.services), report.kind)
-    return policy.once(("rules", wanted), lambda: _settled(policy, wanted))
+    return policy.once(("effective_policy", wanted), lambda: _settled(policy, wanted))
 
 
 def regulated(policy: Policy, report: Report) -> dict[str, Regulation]:
-    """The regulations whose clocks run for an incident with that report, by their names (G2)."""
+    """Return the regulations whose clocks run for an incident with that report, by their names (G2)."""
     return {name: law for name, law in policy.regulations.items() if _bound(law, report)}
 
 
@@ -35,7 +35,7 @@ def _bound(law: Regulation, report: Report) -> bool:
 
 
 def affected(policy: Policy, report: Report) -> dict[str, Service]:
-    """The services of the policy that a report names, by their names in the policy, in the order of the report."""
+    """Return the services that a report names, by their names in the policy, in the order of the report."""
     return _affected(policy, tuple(name.casefold() for name in report.services))
 
 
@@ -47,9 +47,9 @@ def _affected(policy: Policy, reported: tuple[str, ...]) -> dict[str, Service]:
 
 
 def _settled(policy: Policy, wanted: tuple[tuple[str, ...], Kind | None]) -> Policy:
-    """The policy that holds, which is its own answer to the same question."""
+    """Build the effective policy and cache it as its own effective policy, so that applying it again is free."""
     found = _ruled(policy, *wanted)
-    return found.once(("rules", wanted), lambda: found)
+    return found.once(("effective_policy", wanted), lambda: found)
 
 
 def _ruled(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Policy:
@@ -62,7 +62,10 @@ def _ruled(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Poli
 
 
 def _owned(policy: Policy, services: Mapping[str, Service]) -> Policy:
-    """The policy with the team that owns the first affected service, its hours, and the rotation that is paged for it."""
+    """Apply the team that owns the first affected service.
+
+    The policy gets that team, its hours, and the rotation that is paged for the service.
+    """
     teams = [policy.teams[service.owner] for service in services.values() if service.owner]
     pagers = [pager for service in services.values() if (pager := _pager(policy, service))]
     if pagers:
@@ -90,7 +93,7 @@ def _overridden(policy: Policy, override: Override) -> Policy:
     return replace(
         policy,
         targets=targets,
-        # Whom an override names is asked, also where a rotation or a role has that name.
+        # The contacts of an override win over a rotation or a role of the same name.
         rotations={name: held for name, held in policy.rotations.items() if name not in override.contacts},
         roles={name: held for name, held in policy.roles.items() if name not in override.contacts},
         ladders={**policy.ladders, **override.ladders},

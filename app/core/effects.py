@@ -1,7 +1,7 @@
-"""What is to be done, as orders.
+"""The effects of a decision: instructions for the hosts to carry out.
 
-*Say once, show latest.*  An effect with a `key` is said once: never lost, never doubled, known again by its key.  The
-others show a state, and only the newest of a kind counts.
+*Say once, show latest.*  An effect with a `key` is carried out exactly once: never lost, never doubled, recognized by
+its key.  The others show a state, and only the newest of a kind counts.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from app.core.policy import Via
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """The common part.  `key` empty: shows a state, so a newer one replaces it."""
+    """The base class of effects.  An empty `key` means that it shows a state, so a newer one replaces it."""
 
     key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(Effect):
-    """Somebody must act.  Notices that wait together for one incident become one comment.
+    """A notification that asks people to act.  Notices pending together for one incident become one comment.
 
-    `to` are the logins that are mentioned.  `missing` are the contacts that the policy names nobody for, which is why
-    the next ones were asked: "nobody reachable" is itself an escalation (E8).  `via` are the kinds of channel that it
-    goes out by beside the comment; empty: the comment alone.
+    `to` are the logins that are mentioned.  `unstaffed` are the contacts without a person, which is why the next ones
+    were asked: "nobody reachable" is itself an escalation (E8).  `via` are the kinds of channel that carry the notice
+    beside the comment; empty: the comment alone.
     """
 
     to: tuple[str, ...]
@@ -36,14 +36,17 @@ class Notice(Effect):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Notice):
-    """Ask whoever is on call to take the incident.  `times` counts the pages since paging began, from 1."""
+    """Ask the people on call to take the incident.  `attempt` counts the pages since paging began, from 1."""
 
     times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalate(Notice):
-    """Tell the next rung.  `contacts` is whom the policy names there, `do` what it asks for, `because` why now."""
+    """Notify the next escalation step.
+
+    `contacts` are those that the policy names for the step, `do` is what it asks for, `because` why it is due now.
+    """
 
     contacts: tuple[str, ...]
     because: str
@@ -52,9 +55,9 @@ class Escalate(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announce(Notice):
-    """Tell those who hear of every incident of that severity at once (E4).  Nothing is asked of them.
+    """Notify those who are informed of every incident of that severity at once (E4); nothing is asked of them.
 
-    `contacts` is whom the policy names there, `because` why now.
+    `contacts` are those that the policy names there, `because` says why now.
     """
 
     contacts: tuple[str, ...]
@@ -63,10 +66,10 @@ class Announce(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remind(Notice):
-    """A promise is near its end or past it.  `clock` names it, `due` is when it ends.
+    """Remind people of a deadline that is near or past.  `clock` names the clock, `due` is the deadline.
 
-    `about` tells the promises of one clock apart, such as the name of an audience or a regulation; `do` is asked for
-    in the words of the policy.
+    `about` distinguishes the deadlines of one clock, such as the name of an audience or a regulation; `do` is what the
+    policy asks for, in its own words.
     """
 
     clock: str
@@ -77,23 +80,26 @@ class Remind(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask(Notice):
-    """The report could not be graded: ask for what is missing.  `doubts` say what was found."""
+    """Ask for what is missing in a report that could not be graded.  `doubts` say what was found."""
 
     doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mend(Notice):
-    """The policy file cannot be obeyed; the last good one stays in force.  `faults` say where, and what would work."""
+    """Report that the policy file is invalid; the last valid policy stays active.
+
+    `faults` say where the file is wrong, and what would work.
+    """
 
     faults: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelivered(Notice):
-    """A channel will never take a message: those it was for are told here, and somebody has to mend it.
+    """Report that a channel permanently rejects a message, so that its recipients learn of it on the issue.
 
-    `what` is the kind of the notice, `why` what the other side said.
+    A person has to fix the channel.  `notice_kind` is the kind of the notice, `reason` the error that the channel gave.
     """
 
     channel: str
@@ -103,7 +109,7 @@ class Undelivered(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Effect):
-    """Answer one person below their comment."""
+    """Reply to one person below their comment."""
 
     to: str
     text: str
@@ -111,40 +117,42 @@ class Reply(Effect):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Help(Effect):
-    """Answer one person with the list of commands."""
+    """Reply to one person with the list of commands."""
 
     to: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class React(Effect):
-    """Show below a comment that its commands were obeyed."""
+    """Add a reaction to a comment to show that its commands were carried out."""
 
     comment: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assign(Effect):
+    """Assign the issue to `login`."""
+
     login: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPostmortem(Effect):
-    """Open the pull request with the postmortem: once an incident, whatever happens in between."""
+    """Open the postmortem pull request, once per incident, whatever happens in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLabels(Effect):
-    """Make Muster's own labels on the issue these, and leave all others alone."""
+    """Set our own labels on the issue to exactly these, and leave all others alone."""
 
     labels: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowBoard(Effect):
-    """Show the incident as it is now."""
+    """Update the board to the current state of the incident."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowDigest(Effect):
-    """Show, in one comment, the incidents of people without rights that notify nobody themselves for now."""
+    """List, in one comment, the unconfirmed reports whose notifications are on hold."""

@@ -1,4 +1,4 @@
-"""What a person is told when the rules forbid what they asked for."""
+"""The error for commands that the rules forbid."""
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-"""Who is told next: the escalation ladder of an incident (E1 to E3, E8)."""
+"""The escalation policy applied to one incident: whom to notify next (E1 to E3, E8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from app.core.severity import Severity
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One management step.  `due` None: it stands on the ladder of a higher severity and is reached on demand only."""
+    """One management step of the escalation policy.
+
+    `due` None: it belongs to a higher severity and runs on demand only.
+    """
 
     key: str
     contacts: tuple[str, ...]
@@ -27,15 +30,18 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Who is asked in the end, and which contacts turned out to be nobody."""
+    """The people to ask, and the contacts for whom the policy names no person."""
 
     people: tuple[str, ...]
     missing: tuple[str, ...] = ()
 
 
 def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
-    """The steps that run until the incident is resolved, in order; without any, those of the next higher severity."""
-    key = "ladder", incident.severity, incident.laddered_at, incident.reopened
+    """Return the steps that run until the incident is resolved, in order.
+
+    If its severity has none, those of the next higher severity that has some.
+    """
+    key = "management_steps", incident.severity, incident.laddered_at, incident.reopened
     return policy.once(key, lambda: _management(incident, policy))
 
 
@@ -50,19 +56,23 @@ def _management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
 
 
 def paging_steps(incident: Incident, policy: Policy) -> tuple[Step, ...]:
-    """The steps that page until somebody acknowledges."""
+    """Return the steps that page until the incident is acknowledged."""
     steps = policy.ladders.get(incident.severity, ())
     return tuple([step for step in steps if step.until is Until.ACK])
 
 
 def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Reached:
-    """The people behind `contacts` at `at`, or else of the next rung up that has any, or down, or else whoever opened the issue."""
+    """Resolve `contacts` to the people on duty at `at`.
+
+    If there are none, use those of the next step up that has any, then of the next step down, then the person who
+    opened the issue.
+    """
     if people := people_of(contacts, policy, at):
         return Reached(people)
-    rungs = [rung.contacts for rung in management(incident, policy)]
-    above = max((n for n, rung in enumerate(rungs, 1) if rung == contacts), default=0)
+    steps = [step.contacts for step in management(incident, policy)]
+    above = max((n for n, step_contacts in enumerate(steps, 1) if step_contacts == contacts), default=0)
     missing = list(contacts)
-    for instead in (*rungs[above:], *reversed(rungs[:above])):
+    for instead in (*steps[above:], *reversed(steps[:above])):
         if people := people_of(instead, policy, at):
             return Reached(people, tuple(dict.fromkeys(missing)))
         missing += instead
@@ -70,16 +80,16 @@ def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: d
 
 
 def responsible(incident: Incident, policy: Policy, at: datetime) -> Reached:
-    """Who has to act at `at`: the commander, or whoever is on call."""
+    """Return the current owner at `at`: the commander, or the people on call."""
     return Reached((incident.commander,)) if incident.commander else reached(incident, policy, (ON_CALL,), at)
 
 
 def holders(
     incident: Incident, policy: Policy, named: tuple[str, ...], at: datetime, *, otherwise: tuple[str, ...] = ()
 ) -> Reached:
-    """The people behind `named` at `at`, or behind `otherwise`, or else who has to act then.
+    """Resolve `contacts` at `at`, else the `fallback` contacts, else the current owner.
 
-    Only what was `named` in vain is missing.
+    Only `contacts` count as unstaffed, not the fallback.
     """
     if people := people_of(named, policy, at):
         return Reached(people)
@@ -90,14 +100,15 @@ def holders(
 
 
 def channels(incident: Incident, policy: Policy, via: tuple[Via, ...] = ()) -> tuple[Via, ...]:
-    """What a notice goes out by: its own `via`, or else that of the first notice of the severity (E4)."""
+    """Return the channels of a notice: its own `via`, or those of the first notice of the severity (E4)."""
     return via or policy.first_notice_of(incident.severity).via
 
 
 def announced(incident: Incident, policy: Policy, at: datetime, because: str) -> tuple[Incident, tuple[Announce, ...]]:
-    """The incident, and the notice to those who hear of its severity at once, unless it was given or nobody holds them.
+    """Announce the incident to those who are informed of its severity at once.
 
-    Whoever heard of the incident at a severity hears of it again when it is raised, not when it returns to it.
+    No notice is returned if it was given before or the policy names no person.  The same people are notified again when
+    the incident is raised to a new severity, not when it returns to an earlier one.
     """
     notice = policy.first_notice_of(incident.severity)
     people = people_of(notice.to, policy, at)
@@ -109,29 +120,30 @@ def announced(incident: Incident, policy: Policy, at: datetime, because: str) ->
 
 
 def waiting(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
-    """The rungs that are still to be told.
+    """Return the steps that have not been notified yet.
 
-    A grade may find rungs of its ladder in the past.  They are told then, but not to those who were told already.
+    A new grade may find steps of its escalation policy in the past.  They are notified then, unless the same contacts
+    have been notified already.
     """
     return tuple(
-        rung
-        for rung in management(incident, policy)
-        if rung.key not in incident.rung and not (_overdue(incident, rung) and not rung.do and _told(incident, rung))
+        step
+        for step in management(incident, policy)
+        if step.key not in incident.rung and not (_overdue(incident, step) and not step.do and _told(incident, step))
     )
 
 
 def next_rung(incident: Incident, policy: Policy) -> Rung:
-    """Whom somebody who asks for help is brought to: the first rung that hears of it for the first time, else the highest."""
-    rungs = [rung for rung in management(incident, policy) if rung.contacts] or [
+    """Return the next escalation step not yet notified, else the last."""
+    rungs = [step for step in management(incident, policy) if step.contacts] or [
         Rung(f"escalate/{ON_CALL}", (ON_CALL,))
     ]
-    return next((rung for rung in rungs if not _told(incident, rung)), rungs[-1])
+    return next((step for step in rungs if not _told(incident, step)), rungs[-1])
 
 
 def regraded(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> Incident:
-    """The incident with another grade.  Where that pages otherwise than before, paging begins anew.
+    """Apply another grade; where it changes who is paged, paging starts again.
 
-    Whoever took an incident that paged nobody has answered the page of its higher severity beforehand.
+    The commander of an incident that paged no one has, by taking it, answered the page of its new severity in advance.
     """
     changed = replace(incident, grade=grade, graded_at=at)
     before = paging_steps(incident, policy)
@@ -143,7 +155,7 @@ def regraded(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> 
 
 
 def rearmed(incident: Incident, before: Policy, policy: Policy, at: datetime) -> Incident:
-    """The incident under other rules than `before`.  Where those page somebody else, paging begins anew."""
+    """Restart paging if the new policy pages other people than the previous one."""
     if not incident.paging or _pager(incident, before, at) == _pager(incident, policy, at):
         return incident
     return replace(incident, armed_at=at)
@@ -152,8 +164,10 @@ def rearmed(incident: Incident, before: Policy, policy: Policy, at: datetime) ->
 def raised(
     incident: Incident, was: Severity, policy: Policy, at: datetime, *, by: str, key: str
 ) -> tuple[Incident, tuple[Escalate | Announce, ...]]:
-    """The incident, and the notices that its severity is higher than it `was`: to those on call and whoever has it (E5),
-    and to those who hear of such a severity at once (E4)."""
+    """Notify people that the severity is now higher than `previous_severity`.
+
+    Those on call and the commander (E5), and those who are informed of such a severity at once (E4).
+    """
     if incident.severity >= was:
         return incident, ()
     asked = reached(incident, policy, (ON_CALL,), at)
@@ -174,12 +188,12 @@ def raised(
 
 @lru_cache(maxsize=256)
 def length(duration: Duration) -> timedelta:
-    """How long a step of a ladder waits: a business day counts as 24 hours, for nights do not wait."""
+    """Return how long an escalation step waits; a business day counts as 24 hours, since nights do not wait."""
     return duration.elapsed + timedelta(days=duration.business_days)
 
 
 def _pager(incident: Incident, policy: Policy, at: datetime) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """What pages an incident, and who is asked first."""
+    """Return the steps that page an incident, and the people they ask first."""
     steps = paging_steps(incident, policy)
     return steps, tuple(login for step in steps for login in people_of(step.to or (ON_CALL,), policy, at))
 
@@ -198,7 +212,7 @@ def _name(contacts: tuple[str, ...]) -> str:
 
 
 def _run(reopened: int) -> str:
-    """What tells the rungs after each reopening apart."""
+    """Return the suffix that distinguishes the steps after each reopening."""
     return f"#{reopened}" if reopened else ""
 
 
@@ -207,6 +221,6 @@ def _overdue(incident: Incident, rung: Rung) -> bool:
 
 
 def _told(incident: Incident, rung: Rung) -> bool:
-    """Whether these contacts have been told since the declaration, or since the reopening."""
+    """Return True if these contacts have been notified since the declaration, or since the reopening."""
     name, run = _name(rung.contacts), _run(incident.reopened)
     return any(key.startswith(name) and "".join(key[len(name) :].partition("#")[1:]) == run for key in incident.rung)

@@ -1,7 +1,7 @@
-"""What happens to an incident, in the past tense.
+"""The events that can happen to an incident, named in the past tense.
 
-An event says what happened and by whom; when it happened is the `now` that travels beside it.  All but `Rang` can be
-read back from GitHub, so a log of `(when, event)` is the whole truth about an incident.
+An event says what happened and who did it; the time travels beside it, as `now`.  All events but `AlarmFired` can be
+read back from GitHub, so a log of `(when, event)` is the full history of an incident.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.core.slash_command import Spoken
 
 
 class Role(IntEnum):
-    """What GitHub's permission endpoint says somebody may do in the repository."""
+    """The permission of a person in the repository, as GitHub's permission endpoint reports it."""
 
     NONE = 0
     READ = 1
@@ -26,14 +26,14 @@ class Role(IntEnum):
 
 
 RESPONDER = Role.TRIAGE
-"""The least role that may command an incident: whoever may label an issue may lead it."""
+"""The lowest role that may command an incident: people who may label an issue may lead it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Alarm:
-    """A moment at which the core wants to be woken.
+    """A moment at which the core must run again.
 
-    `mark` tells the alarms of one clock apart and names what it belongs to, so an alarm that has rung is known again
+    `mark` distinguishes the alarms of one clock and names what it belongs to, so that a fired alarm is recognized
     after a replay: `respond/breach@2026-03-14T09:15Z`.
     """
 
@@ -43,12 +43,16 @@ class Alarm:
 
     @property
     def key(self) -> str:
+        """The name of the alarm in `Incident.fired_alarms`."""
         return f"{self.clock}/{self.mark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """The common part.  `key` is the event's name in GitHub, the same however often and whichever way it reaches us."""
+    """The base class of events.
+
+    `key` identifies the event in GitHub; it is the same on every delivery and by every way the event reaches us.
+    """
 
     by: str = ""
     role: Role = Role.NONE
@@ -58,7 +62,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(Event):
-    """An incident was declared: the issue was opened, or (`adopted`) an old issue got the incident label."""
+    """An incident was declared: an issue was opened, or (`adopted`) an old issue got the incident label."""
 
     id: str
     repo: str
@@ -79,17 +83,21 @@ class Edited(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labeled(Event):
+    """A label was added to the issue."""
+
     label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlabeled(Event):
+    """A label was removed from the issue."""
+
     label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said(Event):
-    """A person wrote a comment with commands in it."""
+    """A person wrote a comment with slash commands in it."""
 
     comment: int
     spoken: tuple[Spoken, ...] = ()
@@ -97,45 +105,49 @@ class Said(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed(Event):
-    pass
+    """The issue was closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(Event):
-    pass
+    """The issue was reopened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left(Event):
-    """The issue went out of reach; `how` is `deleted`, `transferred` or `locked`."""
+    """The issue became unavailable; `reason` is `deleted`, `transferred` or `locked`."""
 
     how: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned(Event):
-    """A locked issue was unlocked."""
+    """The issue became available again: a locked issue was unlocked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostmortemOpened(Event):
+    """The postmortem pull request was opened."""
+
     pull: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostmortemMerged(Event):
+    """The postmortem pull request was merged."""
+
     pull: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostmortemDropped(Event):
-    """Its pull request was closed without a merge."""
+    """The postmortem pull request was closed without a merge."""
 
     pull: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rang(Event):
-    """An alarm of ours fell due."""
+    """One of our alarms fell due."""
 
     alarm: Alarm

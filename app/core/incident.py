@@ -1,4 +1,4 @@
-"""An incident as the core knows it."""
+"""The state of an incident, as the rules see it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 else:
 
     def replace(incident: Incident, **changes: Any) -> Incident:
-        """What `dataclasses.replace` gives, whose types are checked, without asking every field: every event copies one."""
+        """Return a copy of `incident` with some fields changed, like `dataclasses.replace`, but faster.
+
+        It does not visit every field, which matters because every event makes a copy.  Type checkers see
+        `dataclasses.replace`, so the changes are still checked.
+        """
         copy = object.__new__(Incident)
         object.__setattr__(copy, "__dict__", {**incident.__dict__, **changes})
         return copy
@@ -29,21 +33,21 @@ __all__ = ["Authority", "Grade", "Ground", "Incident", "PostmortemPull", "replac
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """How severe, and why: one sentence for each ground that was weighed, the deciding ones first."""
+    """A severity and its reasons: one sentence for each input that was weighed, the deciding ones first."""
 
     severity: Severity
     reasons: tuple[str, ...] = ()
     by: str = ""
-    """Who graded by hand; empty: graded from the report."""
+    """The login of the person who graded by hand; empty: graded from the report."""
     unsure: bool = False
-    """The report did not say enough; the default of the policy stands until somebody grades it."""
+    """True if the report was not clear enough: its severity, or the default of the policy, awaits confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The answers that a grade from the report rested on, from `at` on.
+    """The answers in a report that determine its grade, valid from `at` on.
 
-    GitHub keeps only the newest text of an issue, so these are kept beside the board, where a rebuild finds them.
+    GitHub keeps only the newest text of an issue, so these answers are stored in the board, where a rebuild finds them.
     """
 
     at: datetime
@@ -57,13 +61,13 @@ class Ground:
     personal_data: Exposure | None
     doubts: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
-    """Those that the policy knows, by their names there."""
+    """The affected services that the policy knows, by their names in the policy."""
     detected_at: datetime | None = None
-    """Kept where a regulation counts from it."""
+    """Set only where a regulation counts from it."""
 
     @property
     def answers(self) -> tuple[object, ...]:
-        """What was answered, apart from when and by whom."""
+        """The graded answers, without time and author."""
         return (
             self.severity,
             self.impact,
@@ -78,7 +82,10 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What somebody was allowed to do when they acted, from `at` on.  GitHub knows only what they may do today."""
+    """The role a person had when they acted, valid from `at` on.
+
+    GitHub only returns the current permission, so the earlier ones are recorded here.
+    """
 
     at: datetime
     login: str
@@ -87,7 +94,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class PostmortemPull:
-    """The pull request that holds the postmortem; `state` is `open`, `merged` or `dropped`, the last two since `ended_at`."""
+    """The postmortem pull request; `state` is `open`, `merged` or `dropped`, the last two since `ended_at`."""
 
     number: int
     url: str
@@ -97,21 +104,22 @@ class PostmortemPull:
 
 @dataclass(frozen=True)
 class Incident:
-    """Everything known of one incident.  Times are UTC; None means not yet.
+    """The state of one incident.  Times are UTC; None means that it has not happened yet.
 
-    `acknowledged_at` and `responded_at` are the first acknowledgement and the first response ever; `answered_at` is when
-    the last page was answered, which taking or closing the incident does too; `spoken_at` when a responder last did anything, and `updated_at` when they last gave an
-    update.  `mitigated_at`, `resolved_at` and `closed_at` belong to the run that goes on since the last reopening.
-    `graded_at` is when the severity last changed, or was set by hand, or other services or another type brought other
-    rules with them.
-    `armed_at` is when paging last began: the declaration, a grade that pages otherwise, a reopening, or a silence that
-    lasted too long.
-    `laddered_at` is what the ladder counts from: the declaration or the last reopening.  `rests` are the times that a
-    reopened incident spent resolved, which its resolution target does not count.
-    `rung` are the keys of the alarms that have rung, and so what has been warned of, breached and told.
-    `opened_with` are the severity labels the issue came with; `labels` are those of ours that it should carry.  `left` says how the issue went out of reach: while it is
-    not empty nothing rings and nothing is said.  `returned_at` is when it last came back.
-    `postmortem_wanted_at` is when the postmortem was asked for; None with `postmortem_wanted`: stored before it was kept.
+    `acknowledged_at` and `responded_at` are the first acknowledgement and the first response ever.
+    `page_acknowledged_at` is when the last page was answered; taking or closing the incident answers it too.
+    `last_activity_at` is when a responder last did anything, `updated_at` when they last gave an update.
+    `mitigated_at`, `resolved_at` and `closed_at` belong to the run since the last reopening.
+    `severity_set_at` is when the severity last changed or was set by hand, or when other services or another type
+    brought another policy into effect.
+    `paging_started_at` is when paging last began: at the declaration, a grade that pages differently, a reopening, or
+    after a silence that lasted too long.
+    `escalation_started_at` is what the escalation steps count from: the declaration or the last reopening.
+    `pauses` are the times that a reopened incident spent resolved, which its resolution target does not count.
+    `fired_alarms` are the keys of the alarms that have fired: the warnings, breaches and escalations so far.
+    `initial_labels` are the severity labels the issue was opened with; `labels` are our own labels it should carry.
+    `unavailable` says why the issue cannot be used (`deleted`, `transferred` or `locked`): while it is not empty no
+    alarm fires and nothing is posted.  `returned_at` is when the issue last became available again.
     """
 
     id: str
@@ -152,24 +160,22 @@ class Incident:
 
     @property
     def severity(self) -> Severity:
+        """The current severity."""
         return self.grade.severity
 
     @property
     def rested(self) -> timedelta:
-        """How long it was resolved before it was reopened."""
+        """How long the incident was resolved before it was reopened."""
         return rested(self.rests, self.declared_at)
 
     @property
     def paging(self) -> bool:
-        """Nobody has answered yet: not the first page, or not the page after a long silence (E3)."""
+        """True while a page is unanswered: the first one, or the one after a long silence (E3)."""
         return self.status.open and (self.answered_at is None or self.answered_at < self.armed_at)
 
     @property
     def reckoned_at(self) -> datetime:
-        """When the alarms were last made anew: by a grade, a reopening, a return, or a postmortem that was asked for.
-
-        None is due before that (B11).
-        """
+        """When a grade, reopening or return last reset the alarms; no alarm is due before it (B11)."""
         since = max(self.graded_at, self.laddered_at)
         for at in (self.returned_at, self.postmortem_wanted_at):
             if at is not None and at > since:
@@ -177,12 +183,12 @@ class Incident:
         return since
 
     def noted(self, at: datetime, event: Event, deed: Deed, text: str, words: str = "") -> Incident:
-        """The same incident with one more row in its timeline."""
+        """Return the incident with one more timeline entry."""
         entry = Entry(at=at, by=event.by, deed=deed, text=text, words=words, key=event.key, url=event.url)
         return replace(self, timeline=(*self.timeline, entry))
 
     def heard(self, at: datetime, event: Event) -> Incident:
-        """The same incident, remembering what the actor of `event` was allowed to do."""
+        """Return the incident with the role of the actor of `event` added to its role history, if it is new."""
         last = next((a.role for a in reversed(self.authorities) if a.login == event.by), None)
         if last == event.role:
             return self

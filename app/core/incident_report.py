@@ -1,4 +1,4 @@
-"""What the reporter told us, in the words of the product page (A2, A6, A7)."""
+"""The incident report: the reporter's answers, in the words of the product page (A2, A6, A7)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.core.severity import Severity
 
 
 class Level(Enum):
-    """An answer to "how much?" for impact and for urgency."""
+    """The degree of impact or urgency."""
 
     HIGH = "high"
     MEDIUM = "medium"
@@ -29,7 +29,7 @@ class Kind(Enum):
 
 
 class Source(Enum):
-    """How it was detected (A7)."""
+    """The way an incident was detected (A7)."""
 
     MONITORING = "monitoring alert"
     HEALTH_CHECK = "health check"
@@ -51,11 +51,11 @@ class Exposure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The answers of one Incident Report, as far as they could be understood.
+    """The answers of one incident report, as far as they could be parsed.
 
     None, or an empty text, means unanswered or not understood; what was answered but not understood is named
     in `doubts`, in words for the reporter.  `structured` is False for free text without a single known heading.
-    Texts are the reporter's own and are data in every sink.
+    Texts are user input, so treat them as untrusted data everywhere.
     """
 
     summary: str = ""

@@ -1,4 +1,4 @@
-"""Which labels an incident should carry: derived, so that only the difference has to be sent."""
+"""Derives the labels an incident should carry, so that only the difference has to be sent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
 
 PROMISES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
-"""The clocks whose warnings and breaches are labels."""
+"""The clocks whose warnings and breaches are shown as labels."""
 
 
 def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
-    """Muster's own labels on the issue: exactly one severity, at most one status, and what must be seen in a list."""
+    """Return the labels of ours that the issue should carry.
+
+    Exactly one severity, at most one status, and what must be visible in a list of issues.
+    """
     policy, names = rules(policy, incident), policy.labels
     labels = {names.incident, names.of(incident.severity)}
     if status := _status(incident.status, names):
@@ -29,7 +32,7 @@ def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
 
 
 def same(before: Incident, now: Incident, event: Event) -> bool:
-    """Whether the labels are surely the same after `event`: nothing that they are derived from has changed."""
+    """Return True if `event` changed nothing that the labels depend on."""
     if isinstance(event, Rang):
         return event.alarm.clock not in PROMISES
     return _grounds(before) == _grounds(now)
@@ -49,7 +52,7 @@ def _grounds(incident: Incident) -> tuple[object, ...]:
 
 
 def managed(names: Labels) -> frozenset[str]:
-    """Every label that Muster adds and takes away.  `paused` and `confidential` are left to people."""
+    """Return every label that Muster adds and removes.  `paused` and `confidential` are left to people."""
     return frozenset(
         {
             names.incident,
@@ -67,7 +70,7 @@ def managed(names: Labels) -> frozenset[str]:
 
 
 def _risk(incident: Incident, policy: Policy) -> str | None:
-    """Whether any promise is broken, or else in danger."""
+    """Return the label for a breached deadline, else for one at risk, else None."""
     found = None
     for promised in PROMISES.values():
         promise = promised(incident, policy)

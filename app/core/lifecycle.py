@@ -1,6 +1,6 @@
-"""Where an incident can go from where it is.
+"""The lifecycle of an incident: its statuses and the transitions between them.
 
-The law of this file: every change of status is a row of `TABLE`, and nothing else changes a status.
+Every change of status is a row of `TABLE`; nothing else changes a status.
 Acting on an incident takes it, so every action but `reopen` may start from `triggered`.
 """
 
@@ -12,7 +12,7 @@ from app.core.errors import Refused
 
 
 class Status(Enum):
-    """The way of an incident, in order (D2)."""
+    """The status of an incident, in order of the lifecycle (D2)."""
 
     TRIGGERED = "triggered"
     ACKNOWLEDGED = "acknowledged"
@@ -25,7 +25,7 @@ class Status(Enum):
 
     def __init__(self, value: str) -> None:
         self.open = value not in {"resolved", "verified", "closed"}
-        """Somebody still has to restore the service."""
+        """True while the service is not restored yet."""
 
     def __str__(self) -> str:
         return self.value
@@ -43,11 +43,11 @@ TABLE: dict[str, dict[Status, Status]] = {
     "close": {_T: _C, _A: _C, _INV: _C, _ID: _C, _M: _C, _R: _C, _V: _C},
     "reopen": {_R: _T, _V: _T, _C: _T},
 }
-"""Action, then where it may start, then where it leads."""
+"""Action, then the statuses it may start from, then the status it leads to."""
 
 
 def after(status: Status, action: str) -> Status:
-    """Where `action` leads from `status`.  Raises Refused, naming what can be done instead."""
+    """Return the status that `action` leads to from `status`.  Raises Refused, naming the actions that are allowed."""
     found = TABLE[action].get(status)
     if found is None:
         raise Refused(
@@ -57,5 +57,5 @@ def after(status: Status, action: str) -> Status:
 
 
 def ways(status: Status) -> tuple[str, ...]:
-    """The actions that may start from `status`."""
+    """Return the actions that may start from `status`."""
     return tuple(action for action, rows in TABLE.items() if status in rows)

@@ -1,4 +1,4 @@
-"""How long things took, and what was kept of what was promised (M1).  MTTR is always "to resolve"."""
+"""Metrics of incidents and SLA compliance (M1).  MTTR is always "to resolve"."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _K = TypeVar("_K")
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """The times of one incident; None where an end is not known.
+    """The durations of one incident; None where an end is not known.
 
     Metrics count from the started and detected times of the form where it gives them, SLA clocks do not (B9).
     """
@@ -35,6 +35,7 @@ class Durations:
 
 
 def durations(incident: Incident) -> Durations:
+    """Compute the durations of an incident."""
     report = incident.report
     detected = report.detected_at or incident.declared_at
     return Durations(
@@ -52,9 +53,9 @@ def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a time is spread over the `count` incidents that have it.
+    """The distribution of a duration over the `count` incidents that have it.
 
-    `p90` is the shortest that nine of ten did not exceed: one that was measured, not one in between.
+    `p90` is the shortest duration that nine of ten did not exceed: a measured one, not one in between.
     """
 
     count: int
@@ -64,7 +65,7 @@ class Spread:
 
 
 def spread(times: Iterable[timedelta | None]) -> Spread | None:
-    """None where nobody has one."""
+    """Compute the distribution of the durations, or None if none is known."""
     found = sorted(each for each in times if each is not None)
     if not found:
         return None
@@ -75,28 +76,28 @@ def spread(times: Iterable[timedelta | None]) -> Spread | None:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many were kept, and how many were not."""
+    """How many SLA targets were met, and how many were missed."""
 
     kept: int = 0
     missed: int = 0
 
     @property
     def percent(self) -> float | None:
-        """The share that was kept, rounded down to a tenth, so that 100 means all of them.  None: there were none."""
+        """The share that was met, rounded down to a tenth, so that 100 means all of them.  None: there were none."""
         total = self.kept + self.missed
         return self.kept * 1000 // total / 10 if total else None
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Promise:
-    """A clock, and what tells its promises apart, such as the name of an audience."""
+    """An SLA: its clock, and what distinguishes the SLAs of one clock, such as the name of an audience."""
 
     clock: str
     about: str = ""
 
 
 class Written(Enum):
-    """What became of a postmortem that was wanted."""
+    """The state of a postmortem that was required."""
 
     DONE = "done"
     LATE = "done late"
@@ -106,7 +107,10 @@ class Written(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One incident by its figures.  `judged` says of each promise whether it was kept; `postmortem` None: none is wanted."""
+    """The metrics of one incident.
+
+    `sla_results` says of each SLA whether it was met; `postmortem` None: none is required.
+    """
 
     incident: Incident
     took: Durations
@@ -115,15 +119,16 @@ class Measured:
 
     @property
     def missed(self) -> tuple[Promise, ...]:
-        return tuple(promise for promise, kept in self.judged.items() if not kept)
+        """The SLAs that were missed."""
+        return tuple(sla for sla, met in self.judged.items() if not met)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Those of many incidents; `measured` has the worst first.
+    """The metrics of many incidents; `incidents` has the worst first.
 
-    `times` has the names of `Durations`; `severities` and `kinds` hold only what occurred, a kind that nobody gave as
-    None.  `goals` are those of the policy that can be measured; they count from the opening, as it says.
+    `times` has the names of `Durations`; `severities` and `kinds` hold only what occurred, with None for a kind that
+    was not given.  `goals` are the measurable goals of the policy; they count from the opening, as the policy says.
     """
 
     measured: tuple[Measured, ...]
@@ -137,12 +142,12 @@ class Figures:
 
     @property
     def compliance(self) -> Tally:
-        """All promises together."""
+        """The compliance over all SLAs together."""
         return Tally(sum(each.kept for each in self.clocks.values()), sum(each.missed for each in self.clocks.values()))
 
 
 def figures(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Figures:
-    """The figures of incidents that are over, as far as they are known at `now`."""
+    """Summarize the metrics of closed incidents, as far as they are known at `now`."""
     measured = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst))
     return Figures(
         measured=measured,
@@ -157,6 +162,7 @@ def figures(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Fig
 
 
 def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
+    """Compute the metrics of one incident, as far as they are known at `now`."""
     promised = deadlines(incident, policy)
     return Measured(
         incident, durations(incident), dict(_judged(incident, policy, promised)), _written(incident, promised, now)
@@ -164,13 +170,13 @@ def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
 
 
 _ANEW = (acknowledge.NAME, update.NAME, audience.NAME)
-"""The clocks that begin again: with each paging, each update.  They were kept when none of it was missed."""
+"""The clocks that restart with each paging or update.  Their SLA is met if none of the runs was breached."""
 
 
 def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) -> Iterator[tuple[Promise, bool]]:
-    """Each promise that was made, and whether it was kept; what still runs is neither.
+    """Yield each SLA of the incident and whether it was met; what is still running is left out.
 
-    A promise that is made once counts as it stands at the end: a grade moves it, and with it what was missed.
+    An SLA that runs once is judged by its deadline at the end: a new grade moves the deadline, and so what was missed.
     """
     found = {Promise(each.clock, each.about): each for each in promised if each.clock != postmortem.NAME}
     kept: dict[Promise, bool] = {}
@@ -184,7 +190,7 @@ def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) ->
 
 
 def _news(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
-    """The promises of news that ran while it was not over: nobody owes them any more, so they are no deadlines now."""
+    """Yield the update SLAs that ran before the incident was resolved; they no longer have a deadline."""
     answered, over, severity = incident.answered_at, incident.resolved_at, incident.severity
     worked_on = answered is not None and (over is None or answered < over)
     late = _rang(Promise(update.NAME), incident)
@@ -198,7 +204,10 @@ def _news(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
 
 
 def _word_came_late(name: str, within: Duration | None, incident: Incident, policy: Policy) -> bool:
-    """Whether a first word that was due at once came late, or not before it was over: it is asked for, and no breach rings."""
+    """Return True if a first update that was due at once came late, or not before the incident was resolved.
+
+    Such an update is only asked for; no breach alarm fires for it.
+    """
     if within is None or not within.at_once:
         return False
     since = incident.laddered_at
@@ -208,13 +217,13 @@ def _word_came_late(name: str, within: Duration | None, incident: Incident, poli
 
 
 def _rang(promise: Promise, incident: Incident) -> bool:
-    """Whether it was ever missed."""
+    """Return True if the SLA was ever breached."""
     about = f"{promise.about}." if promise.about else ""
     return any(key.startswith(f"{promise.clock}/{about}breach@") for key in incident.rung)
 
 
 def _on_the_shelf(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[int, int, str]]:
-    """In the order of the clocks, and those of one clock in that of the policy."""
+    """Return a sort key: in the order of the clocks, and those of one clock in the order of the policy."""
     clocks, names = list(CLOCKS), [*policy.audiences, *policy.regulations]
 
     def place(row: tuple[Promise, object]) -> tuple[int, int, str]:
@@ -245,7 +254,7 @@ def _by_promise(measured: Sequence[Measured], policy: Policy) -> dict[Promise, T
 
 
 def _goals(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
-    """How often the goals were reached; resolving has one for the worst severity only (M1)."""
+    """Compute how often the goals were reached; there is a goal for resolving only at the worst severity (M1)."""
     goals, found = policy.goals, {}
     incidents = [one.incident for one in measured]
     worst = [incident for incident in incidents if incident.severity is Severity.SEV1]
@@ -261,7 +270,7 @@ def _goals(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
 
 
 def _counted(found: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
-    """How often each occurs that does, in that order."""
+    """Count how often each item occurs, in the order of `order`."""
     counts = Counter(found)
     return {each: counts[each] for each in order if counts[each]}
 

@@ -1,6 +1,6 @@
-"""How much is too much: what one issue, and what people without rights, may make us say.
+"""Rate limits for our own comments, labels and notifications of unconfirmed reports.
 
-A breaker of our own, far below GitHub's limits: bots that answer each other have stayed below those for half a day.
+The limits are far below GitHub's: two bots answering each other have stayed below those for half a day.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from app.core.incident import Incident
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 _MOST = ((HOUR, 10), (DAY, 30))
-"""So many comments of ours on one issue, whatever happens (reliability, row 11)."""
+"""The most comments of ours on one issue in each window, of any kind (reliability, row 11)."""
 _ORDINARY = ((HOUR, 9), (DAY, 27))
-"""So many that do not press; the rest is kept for those that do."""
+"""The most comments in each window that are not urgent; the remainder is reserved for urgent ones."""
 _BRISK, _SPACE = 12, timedelta(minutes=90)
-"""After so many in a day, this long between two that do not press: so the rest lasts until the day is over."""
+"""The interval between ordinary comments, once there are that many in a day.
+
+So the daily limit lasts until the day is over.
+"""
 
 _PUT_BACK = ((MINUTE, 6),)
-"""How often the same labels are put back on one issue, whoever takes them off (M29)."""
+"""How often the same labels are restored on one issue in each window, however often they are removed (M29)."""
 
 WINDOW = timedelta(minutes=10)
 _OF_REPOSITORY = 3
-"""So many comments that notify people for incidents nobody has confirmed, in a window (M30)."""
+"""The most comments in `UNCONFIRMED_PERIOD` that notify people of unconfirmed incidents of one repository (M30)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """An incident of somebody without rights that wants to notify people, or did at `said_at`."""
+    """An incident reported without rights that waits to notify people; `notified_at` is when it last did."""
 
     number: int
     login: str
@@ -40,7 +43,10 @@ class Asking:
 
 
 def pressing(effects: Sequence[Effect]) -> bool:
-    """Whether one of them may use the last of the budget: the first page, an escalation, and what shows how it stands."""
+    """Return True if the effects may use the reserved part of the limit.
+
+    Urgent are the first page, an escalation, and what shows the current state.
+    """
     return any(
         isinstance(each, Escalate | ShowBoard | ShowDigest) or (isinstance(each, Page) and each.times == 1)
         for each in effects
@@ -48,7 +54,10 @@ def pressing(effects: Sequence[Effect]) -> bool:
 
 
 def comment_at(said: Sequence[datetime], now: datetime, *, presses: bool) -> datetime:
-    """When the next comment may be written on an issue; `now`: at once.  `said` are those of the last day."""
+    """Return when the next comment may be posted on an issue; `now`: at once.
+
+    `comment_times` are those of the last day.
+    """
     times = sorted(said)
     free = _free(times, now, _MOST if presses else _ORDINARY)
     of_day = [at for at in times if at > now - DAY]
@@ -58,20 +67,23 @@ def comment_at(said: Sequence[datetime], now: datetime, *, presses: bool) -> dat
 
 
 def labels_at(set_at: Sequence[datetime], now: datetime) -> datetime:
-    """When the same labels may be put back again on an issue; `now`: at once."""
+    """Return when the same labels may be restored again on an issue; `now`: at once."""
     return _free(sorted(set_at), now, _PUT_BACK)
 
 
 def confirmed(incident: Incident) -> bool:
-    """Whether somebody who may command it has: a command or a label, by the role that GitHub told us."""
+    """Return True if a person who may command the incident has used a command or a label on it.
+
+    It is judged by the role that GitHub reported at that time.
+    """
     return any(known.role >= RESPONDER for known in incident.authorities)
 
 
 def notify_at(number: int, login: str, recent: Sequence[Asking], now: datetime) -> datetime:
-    """When an incident that nobody has confirmed may notify people; `now`: at once.
+    """Return when an unconfirmed incident may notify people; `now`: at once.
 
-    `recent` are all of its repository that did, or wanted to, in the last window or wait since.  As long as they are few,
-    each of another person, nothing is held back.
+    `recent` are all incidents of its repository that notified, or tried to, in the last `UNCONFIRMED_PERIOD`, or are
+    still on hold.  A few reports, each by another person, are not delayed.
     """
     everybody = {asking.number: asking for asking in recent}
     everybody.setdefault(number, Asking(number, login))
@@ -89,7 +101,7 @@ def _said(asking: Iterable[Asking]) -> list[datetime]:
 
 
 def _free(times: Sequence[datetime], now: datetime, limits: tuple[tuple[timedelta, int], ...]) -> datetime:
-    """The first moment from `now` on at which no window holds more than its most, with one more."""
+    """Return the first time from `now` on at which one more stays within the limit of every window."""
     free = now
     for span, most in limits:
         if len(times) >= most:

@@ -1,4 +1,4 @@
-"""Whether a notice that could not be given in time is still worth giving."""
+"""Decides whether a delayed notice is still relevant."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from app.core.effects import Escalate, Mend, Notice, Page, Remind
 from app.core.incident import Incident
 
 _BUNDLED = 400
-"""So many notices wait for one comment at most: their keys have to find room in its last line."""
+"""The most notices bundled in one comment: their keys have to fit into its last line."""
 
 
 def surplus(notices: Iterable[Notice]) -> frozenset[str]:
-    """The keys of what nobody has to hear any more where so many wait, after weeks away: the oldest of what is said again and
-    again.
+    """Return the keys of the notices to drop where too many are pending, such as after weeks offline.
+
+    Only the oldest pages and reminders are dropped, since those recur.
     """
     waiting = list(notices)
     again = [each.key for each in waiting if isinstance(each, Page | Remind)]
@@ -22,11 +23,14 @@ def surplus(notices: Iterable[Notice]) -> frozenset[str]:
 
 
 def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
-    """Whether it still has to be asked.  `told_as` are the keys of the notices about the policy as it is now."""
+    """Return True if the notice still has to be posted.
+
+    `current_fault_keys` are the keys of the notices about the faults in the current policy file.
+    """
     if isinstance(effect, Mend):
         return effect.key in told_as
     if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
-        return False  # from before the issue was reopened, or came back
+        return False  # from before the issue was reopened or became available again
     if isinstance(effect, Page):
         return incident.paging and effect.at >= incident.armed_at
     if isinstance(effect, Escalate | Remind):

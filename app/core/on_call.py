@@ -1,7 +1,7 @@
-"""Who is on call: rotations by the clocks of their zone, and the people behind a name of the policy (E7, E8).
+"""Resolves who is on call: rotations in the local time of their zone, and the people behind a contact (E7, E8).
 
-The law of this file: a turn belongs to whoever the calendar says, so a hand-off is a wall clock time and a week is seven
-of its days, also when daylight saving makes one of them longer.  A turn of hours is elapsed time.
+A turn is a number of calendar days, so a hand-off is a wall clock time and a week is seven days of the zone, also when
+daylight saving makes one of them longer.  A turn of hours is elapsed time.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def people_of(names: Iterable[str], policy: Policy, at: datetime) -> tuple[str, ...]:
-    """The logins behind those contacts, roles, teams and rotations at `at`, each once, in order.
+    """Resolve contacts, roles, teams and rotations to logins at `at`, each once, in order.
 
-    A name that nobody holds adds nobody.
+    A name without a person adds none.
     """
     return tuple(dict.fromkeys(login for name in names for login in _held(name, policy, at)))
 
 
 def reviewers(incident: Incident, policy: Policy, at: datetime) -> tuple[str, ...]:
-    """Who is asked to review the postmortem: those whom the policy names, and the commander."""
+    """Return the reviewers of the postmortem: those whom the policy names, and the commander."""
     named = people_of(policy.postmortem.reviewers, policy, at)
     return tuple(dict.fromkeys((*named, *filter(None, (incident.commander,)))))
 
 
 def on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:
-    """Who is on call at `at`: the primary, then the secondary; nobody before the first turn and in a gap of a feed."""
+    """Return who is on call at `at`: the primary, then the secondary.
+
+    Empty before the first turn and in a gap of a feed.
+    """
     at = at.astimezone(UTC)
     people = _by_feed(rotation, at) if rotation.shifts else _by_turns(rotation, at)
     places = [[login] for login in dict.fromkeys(people)]
@@ -46,16 +49,16 @@ def on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:
 
 
 def next_hand_off(rotation: Rotation, at: datetime) -> datetime | None:
-    """When somebody else than at `at` comes on call next, as primary or as secondary; None: never again."""
+    """Return when the people on call next change, primary or secondary; None: never again."""
     at = at.astimezone(UTC)
     now = on_call(rotation, at)
     return next((moment for moment in _moments(rotation, at) if on_call(rotation, moment) != now), None)
 
 
 def _moments(rotation: Rotation, at: datetime) -> Iterator[datetime]:
-    """The moments after `at` at which who is on call may change, in order.
+    """Yield the times after `at` at which the people on call may change, in order.
 
-    Between two covers the turns repeat, so after one round of them nothing new comes before the next cover.
+    Between two overrides the turns repeat, so after one round of them nothing new comes before the next override.
     """
     edges = [moment for cover in rotation.overrides for moment in _ends(cover, rotation.zone)]
     if rotation.shifts:
@@ -69,7 +72,7 @@ def _moments(rotation: Rotation, at: datetime) -> Iterator[datetime]:
 
 
 def _turns_after(rotation: Rotation, at: datetime) -> Iterator[datetime]:
-    """When the turns of one round after `at` begin; none where they change nothing."""
+    """Yield when the turns of one round after `at` begin; none where they change nothing."""
     people, seconds = rotation.people, rotation.secondary
     if not people:
         return
@@ -108,7 +111,10 @@ def _by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
 
 
 def _cover(places: list[list[str]], cover: Cover) -> None:
-    """Put somebody in another's place.  Who had it by turn, or by an earlier cover, is remembered: both can be named."""
+    """Put a person in the position of another one.
+
+    The person who had it by turn, or by an earlier override, is remembered: an override can replace either.
+    """
     if not places:
         places.append([cover.person])
         return
@@ -123,12 +129,12 @@ def _cover(places: list[list[str]], cover: Cover) -> None:
 
 
 def _turn(rotation: Rotation, at: datetime) -> int:
-    """Which turn holds at `at`, counted from 0; negative before the first."""
+    """Return the index of the turn at `at`, counted from 0; negative before the first."""
     length = rotation.turn.seconds
     begins = _first(rotation)
     if length % _DAY:
         return (at - begins) // timedelta(seconds=length)
-    # Counted in days of the zone: by the wall clock, then put right where the guess fell on the other side of a change.
+    # Counted in days of the zone; corrected by one where the hand-off time moves `at` into the turn before or after.
     day = at.astimezone(ZoneInfo(rotation.zone)).date()
     turn = (day - rotation.starts).days // (length // _DAY)
     if _begins(rotation, turn) > at:

@@ -1,8 +1,8 @@
-"""What moves when one policy takes the place of another, in the words of the policy file.
+"""Compares two policies and lists the differences, in the words of the policy file.
 
-A policy is told as facts, each with the place where it stands, and two policies are compared fact by fact.  The places
-are those of the types, so a new field is compared as soon as it is there.  Only ladders are matched otherwise: a step is
-known by whom it tells, not by how many stand before it.
+A policy is flattened into facts, each with its path, and two policies are compared fact by fact.  The paths follow the
+types, so a new field is compared as soon as it exists.  Only escalation steps are matched differently: a step is
+identified by whom it notifies, not by its position.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ _SPELLED = {
     (Cover, "since"): "from",
     (Floor, "kind"): "type",
 }
-"""Where the file says otherwise than the types; empty: the severity alone is the place."""
+"""Fields whose key in the policy file differs from their name; empty: the path is the severity alone."""
 _EVERYWHERE = {"zone": "timezone", "kinds": "types", "kind": "type"}
+"""Keys of the policy file that differ from the field name in every record."""
 _ELSEWHERE = {
     (Rotation, "shifts"),
     (Override, "services"),
@@ -37,14 +38,15 @@ _ELSEWHERE = {
     (Calendar, "opens"),
     (Calendar, "closes"),
 }
-"""What is told with something else, or does not stand in the file."""
+"""Fields that are part of another fact, or not in the policy file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One thing that moves: `what` it is, `was` and `now`.  None: it was not there, or is not there any more.
+    """One difference between two policies: `what` it is, `was` and `now`.  None: it is absent on that side.
 
-    `severity` None: it is not of one severity.  `rung`: it is a step of a ladder, `what` being whom it tells.
+    `severity` None: it does not belong to one severity.  `is_step`: it is an escalation step, `what` being whom it
+    notifies.
     """
 
     severity: Severity | None
@@ -60,15 +62,18 @@ class Move:
 
 
 _Place = tuple[Severity | None, str, str]
-"""Severity, path, and what tells the entries of a set apart."""
+"""Severity, path, and what distinguishes the entries of a set."""
 _Facts = dict[_Place, str | tuple[Step, ...]]
 
 
 def changes(old: Policy, new: Policy) -> tuple[Move, ...]:
-    """Everything that moves, the severities first and the worst of them first; names of severities as in `new`."""
+    """List the differences between two policies, those of a severity first and the worst severity first.
+
+    Severities are named as in `new`.
+    """
     was, now = _facts(old, new.scale), _facts(new, new.scale)
-    moves = [move for place in {**was, **now} for move in _moved(place, was.get(place), now.get(place))]
-    return tuple(sorted(moves, key=lambda move: (move.severity is None, move.severity or 0)))
+    moves = [change for key in {**was, **now} for change in _moved(key, was.get(key), now.get(key))]
+    return tuple(sorted(moves, key=lambda change: (change.severity is None, change.severity or 0)))
 
 
 def _facts(policy: Policy, scale: Scale) -> _Facts:
@@ -88,7 +93,11 @@ def _steps(ladder: str | tuple[Step, ...] | None) -> list[Step]:
 
 
 def _climbed(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
-    """Steps that stay, then those that tell the same people the same, then the same people; the rest comes or goes."""
+    """Compare two lists of escalation steps.
+
+    Equal steps are dropped, then steps with the same recipients and request are paired, then those with the same
+    recipients; what remains was added or removed.
+    """
     for step in list(was):
         if step in now:
             was.remove(step)
@@ -110,7 +119,7 @@ def _climbed(severity: Severity | None, path: str, was: list[Step], now: list[St
 
 
 def _joined(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
-    """Steps that tell other people at the same time, some of them being the same."""
+    """Compare steps that are due at the same time, when only some of their recipients changed."""
     for step in list(was):
         kept = (other for other in now if replace(other, to=step.to) == step and set(other.to) & set(step.to))
         if match := next(kept, None):
@@ -144,7 +153,7 @@ def _when(step: Step) -> str:
 
 
 def _apart(before: Step, after: Step) -> tuple[str, str]:
-    """When each tells them; only the wait where nothing else moves."""
+    """Describe when the step is due before and after; only the wait where nothing else differs."""
     alike = (before.repeat, before.via, before.do) == (after.repeat, after.via, after.do)
     return (_wait(before), _wait(after)) if alike else (_when(before), _when(after))
 
@@ -153,11 +162,11 @@ def _wait(step: Step) -> str:
     return "at once" if step.after.at_once else str(step.after)
 
 
-# A policy as facts.
+# Flattening a policy into facts.
 
 
 def _told(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
-    """Every fact of `value`, which stands at `path`."""
+    """Yield every fact of `value`, which is at `path`."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             if isinstance(key, Severity):
@@ -190,7 +199,11 @@ def _fields(value: Any, severity: Severity | None, path: str, scale: Scale) -> I
 
 
 def _each(values: Sequence[Any], severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
-    """A row of things that have a law of their own: ladders, overrides by what they are for, floors and covers."""
+    """Yield the facts of a sequence.
+
+    Escalation steps are one fact together; overrides are identified by what they apply to; floors and on-call
+    overrides are one fact each.
+    """
     if isinstance(values[0], Step):
         yield (severity, path, "ladder"), values
         return
@@ -212,7 +225,7 @@ def _named(value: Any) -> str:
 
 
 def _row(value: Any, scale: Scale) -> str:
-    """A small record in one line: `from 2026-12-24 18:00, until ..., person hubot`."""
+    """Describe a small record in one line: `from 2026-12-24 18:00, until ..., person hubot`."""
     parts = [_word(value.because, scale)] if isinstance(value, Floor) else []
     for field in fields(value):
         content = getattr(value, field.name)
@@ -224,7 +237,7 @@ def _row(value: Any, scale: Scale) -> str:
 
 
 def _word(value: Any, scale: Scale) -> str:
-    """A value as the file writes it."""
+    """Format a value as in the policy file."""
     if isinstance(value, Severity):
         return value.said(scale)
     if isinstance(value, Target):
@@ -243,7 +256,7 @@ def _plain(value: Any) -> str:
 
 
 def _weekdays(days: frozenset[int]) -> str:
-    """`mon-fri`, `mon-tue, sat`."""
+    """Format weekdays as ranges: `mon-fri`, `mon-tue, sat`."""
     runs: list[list[int]] = []
     for day in sorted(days):
         if runs and runs[-1][-1] == day - 1:

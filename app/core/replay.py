@@ -1,7 +1,7 @@
-"""The same incident again, from its log alone.
+"""Recomputes an incident from its event log.
 
-Live work, `rebuild`, `simulate` and the backtest of a policy are one fold: the events in the order in which they
-happened, with the alarms that fell due in between, through the same `decide`.
+Live processing, `rebuild`, `simulate` and the backtest of a policy use the same fold: the events in the order in which
+they happened, with the alarms that fell due in between, through the same `decide`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from app.core.incident import Incident
 from app.core.policy import Policy
 
 Log = Iterable[tuple[datetime, Event]]
-"""What happened and when, in any order."""
+"""The events and when they happened, in any order."""
 
 
 def replay(log: Log, policy: Policy, until: datetime, since: Incident | None = None) -> Decision:
-    """The incident at `until`, and everything that was to be done on the way, in order.
+    """Replay the log: return the incident at `until`, and all effects on the way, in order.
 
-    Events after `until` are left out.  An event that is in the log twice counts once.  With `since`, the fold goes on
-    from that incident, and the log holds only what came after it.
+    Events after `until` are left out.  An event that is in the log twice counts once.  With `initial`, the replay
+    starts from that incident, and the log holds only what came after it.
     """
     incident = since
     effects: list[Effect] = []
@@ -41,7 +41,7 @@ def replay(log: Log, policy: Policy, until: datetime, since: Incident | None = N
 
 
 def ordered(log: Log) -> list[tuple[datetime, Event]]:
-    """The log in the one order in which it is folded, and each event once: where two tell it apart, the first."""
+    """Sort the log into the order of replay and keep each event once: the earliest of those with the same key."""
     once: dict[str, tuple[datetime, Event]] = {}
     for at, event in sorted(log, key=lambda row: order(*row)):
         once.setdefault(event.key, (at, event))
@@ -49,15 +49,15 @@ def ordered(log: Log) -> list[tuple[datetime, Event]]:
 
 
 def order(at: datetime, event: Event) -> tuple[datetime, bool, int, str]:
-    """Where an event stands in the log.
+    """Return the key that sorts the log for replay.
 
-    In one second the opening comes first, and the others as their keys count: comment 99 before comment 100.
+    In one second the opening comes first, and the others in the numeric order of their keys: comment 99 before 100.
     """
     return at, not isinstance(event, Opened), len(event.key), event.key
 
 
 def lived(incident: Incident, policy: Policy, until: datetime) -> Decision:
-    """The incident after all alarms due up to and including `until` have rung."""
+    """Fire all alarms that are due up to and including `until`."""
     changed, effects = _lived(incident, policy, until, itself=True)
     return Decision(changed, tuple(effects))
 
@@ -65,7 +65,10 @@ def lived(incident: Incident, policy: Policy, until: datetime) -> Decision:
 def _lived(
     incident: Incident | None, policy: Policy, until: datetime, *, itself: bool
 ) -> tuple[Incident | None, list[Effect]]:
-    """`itself`: whether an alarm due exactly at `until` rings, or yields to what happened at that moment."""
+    """Fire the alarms that are due.
+
+    `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happened at that moment.
+    """
     effects: list[Effect] = []
     while incident is not None:
         alarm = next(iter(alarms(incident, policy)), None)

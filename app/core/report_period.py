@@ -1,4 +1,4 @@
-"""The weeks, months, quarters and years that reports are about, by the clocks of a zone."""
+"""The weeks, months, quarters and years that reports cover, in local time of a zone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _MONTHS: dict[Kind, int] = {"month": 1, "quarter": 3, "year": 12}
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The days from `first` to `last` in `zone`; weeks begin on Monday.  `name` sorts: `2026-W11`, `2026-03`, `2026-Q1`, `2026`."""
+    """The days from `first` to `last` in `zone`; weeks begin on Monday.
+
+    `name` sorts: `2026-W11`, `2026-03`, `2026-Q1`, `2026`.
+    """
 
     kind: Kind
     name: str
@@ -28,17 +31,17 @@ class Period:
 
     @property
     def start(self) -> datetime:
-        """The instant at which it begins, UTC."""
+        """The instant at which the period begins, UTC."""
         return instant(datetime.combine(self.first, time()), self.zone)
 
     @property
     def end(self) -> datetime:
-        """The instant at which the next one begins, UTC."""
+        """The instant at which the next period begins, UTC."""
         return instant(datetime.combine(self.last + _DAY, time()), self.zone)
 
 
 def around(kind: Kind, day: date, zone: str) -> Period:
-    """The one that holds that day.  Raises ValueError for a day at the very ends of the calendar."""
+    """Return the period that contains `day`.  Raises ValueError for a day at the very ends of the calendar."""
     try:
         if kind == "week":
             first = day - timedelta(days=day.weekday())
@@ -58,12 +61,12 @@ def around(kind: Kind, day: date, zone: str) -> Period:
 
 
 def before(kind: Kind, now: datetime, zone: str) -> Period:
-    """The last one that was over at `now`."""
+    """Return the last period that was over at `now`."""
     here = around(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
     return around(kind, here.first - _DAY, zone)
 
 
 def _checked(period: Period) -> Period:
-    """The same, whose ends are instants.  Raises OverflowError."""
+    """Return the period if its ends are representable instants.  Raises OverflowError."""
     assert period.start < period.end
     return period

@@ -1,4 +1,4 @@
-"""How bad it is: four severities, sev1 the worst, and the two scales people write them in."""
+"""Severities, from sev1 (the worst) to sev4, and the two naming scales."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum, IntEnum
 
 
 class Severity(IntEnum):
-    """sev1 is the worst.  A smaller number is a higher severity, so `min` is "the higher of"."""
+    """A severity; sev1 is the worst.  A smaller number is a higher severity, so `min` is "the higher of"."""
 
     SEV1 = 1
     SEV2 = 2
@@ -17,22 +17,28 @@ class Severity(IntEnum):
         return f"sev{self.value}"
 
     def on(self, scale: Scale) -> str:
-        """The name on that scale: sev1 is `SEV1` on one and `P0` on the other (product page, section 2)."""
+        """Return the name on that scale for titles and labels: sev1 is `SEV1` on one and `P0` on the other.
+
+        The scales are those of the product page, section 2.
+        """
         return f"P{self.value - 1}" if scale is Scale.P else f"SEV{self.value}"
 
     def said(self, scale: Scale) -> str:
-        """The name in the middle of a sentence: `sev1`, or `P0`."""
+        """Return the name on that scale as it stands inside a sentence: `sev1`, or `P0`."""
         return f"P{self.value - 1}" if scale is Scale.P else str(self)
 
 
 class Scale(Enum):
-    """Which names a team uses.  003's "Priority 1" is sev1 and 004's "P1" is sev2, so a name is read on one scale only."""
+    """The severity names a team uses.
+
+    003's "Priority 1" is sev1 and 004's "P1" is sev2, so a name is read on one scale only.
+    """
 
     SEV = "sev"
     P = "p"
 
     def read(self, name: str) -> Severity | None:
-        """The severity that `name` has on this scale, or None: a name of the other scale is never guessed.
+        """Return the severity that `name` has on this scale, or None; a name of the other scale is never guessed.
 
         The names are an allow list, compared in ASCII lower case without any folding of look-alike characters.
         """

@@ -1,4 +1,7 @@
-"""How severe a report is: the highest of the reporter's choice, the matrix and the floors, with the reasons (A3 to A5)."""
+"""Grades the severity of a report, with the reasons (A3 to A5).
+
+The grade is the highest of the reporter's choice, the matrix and the floors.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from app.core.severity import Scale, Severity
 
 
 def grade(report: Report, policy: Policy, labels: frozenset[str] = frozenset()) -> Grade:
-    """The grade of a report.  `labels` are those the issue was opened with; a form may set a severity label.
+    """Grade a report.  `labels` are those the issue was opened with; a form may set a severity label.
 
-    When unsure, the higher severity (A4).  A report that gives no ground at all gets the default of the policy and is
-    marked unsure.
+    When unsure, the higher severity wins (A4).  A report that gives nothing to grade gets the default of the policy
+    and is marked uncertain.
     """
     scale = policy.scale
     found = [*_chosen(report, scale), *_labelled(policy, labels), *_weighed(report, policy), *_floors(report, policy)]
@@ -25,12 +28,12 @@ def grade(report: Report, policy: Policy, labels: frozenset[str] = frozenset()) 
             unsure=True,
         )
     worst = min(severity for severity, _ in found)
-    ordered = sorted(found, key=lambda ground: ground[0])
+    ordered = sorted(found, key=lambda graded: graded[0])
     return Grade(worst, tuple(reason for _, reason in ordered), unsure=_misread(report))
 
 
 def _misread(report: Report) -> bool:
-    """A severity was chosen, but in words that could not be understood; it may have been a higher one."""
+    """Return True if a severity was chosen in words that could not be parsed; it may have been a higher one."""
     return report.severity is None and any(doubt.lower().startswith("severity") for doubt in report.doubts)
 
 

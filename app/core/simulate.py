@@ -1,6 +1,6 @@
-"""An imagined incident: who would be told what, and when.
+"""Simulates an imagined incident: who would be notified of what, and when.
 
-It is the fold of `replay` over events that never happened, so what it says is what would be done.
+It is the fold of `replay` over imagined events, so its result is what would be done.
 """
 
 from __future__ import annotations
@@ -27,19 +27,22 @@ KINDS = (
     *("declared", "page", "escalate", "announce", "do", "remind", "ask", "warn", "breach"),
     *("acknowledge", "resolve", "hand-off"),
 )
-"""What a row can be: `announce` tells those who hear of such an incident at once and asks nothing of them, `warn` is a part of a target that is over, `do` a rung that only asks for something, `remind` any
-other notice of a clock, `hand-off` that somebody else comes on call."""
+"""The kinds of rows.
+
+`announce` informs people without asking anything of them, `warn` is a warning before a deadline, `do` an escalation
+step that only asks for something, `remind` any other notice of a clock, `hand-off` a change of the people on call.
+"""
 
 _NEWS = (update.NAME, audience.NAME)
-"""The clocks that ask for news when they are over; what comes then is a reminder, not yet a broken promise."""
+"""The clocks that ask for an update when it is due; that is a reminder, not yet a breach."""
 
 _HAND_OFFS = 100
-"""So many turns of one rotation are looked at: a feed may hold thousands."""
+"""The most hand-offs of one rotation that are examined: a feed may hold thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What is imagined.  `at` has a zone; `ack` and `resolve` count from it, None: nobody does."""
+    """The scenario to simulate.  `at` has a zone; `ack` and `resolve` count from it, None: it does not happen."""
 
     severity: Severity
     at: datetime
@@ -55,9 +58,10 @@ class Scene:
 class Row:
     """One thing that happens, at `at` (UTC), `offset` after the declaration.
 
-    `kind` is one of KINDS.  `to` are logins, or the names of the `contacts` where the policy names nobody for them.
-    `step` says which rung or clock it comes from, in the words of the policy file: `it-manager after 30m`,
-    `respond 50 %`.  `via` are the channels beside the comment on the issue.  `missing` are contacts that nobody holds.
+    `kind` is one of ROW_KINDS.  `to` are logins, or the names of the `contacts` where the policy names no person for
+    them.  `step` says which escalation step or clock it comes from, in the words of the policy file:
+    `it-manager after 30m`, `respond 50 %`.  `via` are the channels beside the comment on the issue.  `unstaffed` are
+    the contacts without a person.
     """
 
     at: datetime
@@ -73,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One decision of a fold: the event at `at`, the incident before (None: there was none) and after, what was to do."""
+    """One decision of a replay: the event at `at`, the incident before (None: none) and after, and the effects."""
 
     at: datetime
     event: Event
@@ -83,56 +87,59 @@ class Beat:
 
 
 def simulate(policy: Policy, scene: Scene) -> tuple[Row, ...]:
-    """Everything that happens in the scene, in order, hand-offs before what is told at the same moment."""
+    """Simulate the scenario and return all rows in order, hand-offs before the notices of the same moment."""
     start = scene.at.astimezone(UTC)
     until = start + scene.length
     beats = [_beat(None, _opening(scene), policy, start)]
-    acts = sorted((at, say) for say, at in (("ack", scene.ack), ("resolve", scene.resolve)) if at is not None)
-    for offset, say in acts:
+    acts = sorted((at, command) for command, at in (("ack", scene.ack), ("resolve", scene.resolve)) if at is not None)
+    for offset, command in acts:
         at = start + offset
         if at > until:
             break
         beats += rung(beats[-1].after, policy, at, itself=False)
-        beats.append(_beat(beats[-1].after, _says(say, _answering(beats, policy, at)), policy, at))
+        beats.append(_beat(beats[-1].after, _says(command, _answering(beats, policy, at)), policy, at))
     beats += rung(beats[-1].after, policy, until, itself=True)
-    rows = [row for beat in beats for row in rows_of(beat, policy)]
+    rows = [row for step in beats for row in rows_of(step, policy)]
     over = next((row.at for row in rows if row.kind == "resolve"), until)
     rows += _hand_offs(beats[0].after, policy, over)
     return tuple(sorted(rows, key=lambda row: (row.at, row.kind != "declared", row.kind != "hand-off")))
 
 
 def beats(log: Log, policy: Policy, until: datetime) -> Iterator[Beat]:
-    """The fold of `replay`, decision by decision.  What happened before there was an incident is left out."""
+    """Replay the log decision by decision.  Events before the opening are left out."""
     incident: Incident | None = None
     for at, event in ordered(log):
         if at > until:
             break
         if incident is not None:
-            for beat in rung(incident, policy, at, itself=False):
-                yield beat
-                incident = beat.after
+            for step in rung(incident, policy, at, itself=False):
+                yield step
+                incident = step.after
         elif not isinstance(event, Opened):
             continue
-        beat = _beat(incident, event, policy, at)
-        yield beat
-        incident = beat.after
+        step = _beat(incident, event, policy, at)
+        yield step
+        incident = step.after
     if incident is not None:
         yield from rung(incident, policy, until, itself=True)
 
 
 def rung(incident: Incident, policy: Policy, until: datetime, *, itself: bool) -> Iterator[Beat]:
-    """The alarms that ring until then.  `itself`: whether one due exactly at `until` does, or yields to what happens."""
+    """Fire the alarms that are due and yield each decision.
+
+    `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happens then.
+    """
     while True:
         alarm = next(iter(alarms(incident, policy)), None)
         if alarm is None or alarm.due > until or (alarm.due == until and not itself):
             return
-        beat = _beat(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
-        yield beat
-        incident = beat.after
+        step = _beat(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
+        yield step
+        incident = step.after
 
 
 def rows_of(beat: Beat, policy: Policy) -> Iterator[Row]:
-    """What a decision means for people; nothing for most of what people do themselves."""
+    """Yield the rows that a decision results in; most actions of people result in none."""
     event, after = beat.event, beat.after
     offset = beat.at - after.declared_at
     if beat.before is None:
@@ -186,7 +193,7 @@ def _told(notice: Notice, beat: Beat, policy: Policy, offset: timedelta) -> Row:
 
 
 def _of_clock(rang: Rang) -> tuple[str, str]:
-    """What an alarm of a clock is, and its step: `respond/50@...` is `warn` and `respond 50 %`."""
+    """Return the row kind of an alarm, and its step: `respond/50@...` is `warn` and `respond 50 %`."""
     about, _, what = rang.alarm.mark.rpartition("@")[0].rpartition(".")
     clock = f"{rang.alarm.clock} {about}".strip()
     if what.isdigit():
@@ -195,7 +202,7 @@ def _of_clock(rang: Rang) -> tuple[str, str]:
 
 
 def _index(rang: Rang) -> int:
-    """Which paging step a page belongs to: `page0.2@...` is the second page of the first."""
+    """Return the paging step a page belongs to: `page0.2@...` is the second page of the first step."""
     return int(rang.alarm.mark.removeprefix("page").partition(".")[0])
 
 
@@ -212,13 +219,13 @@ def _again(page: Page, beat: Beat) -> str:
 
 
 def _graded(incident: Incident) -> str:
-    """Why it is graded otherwise than it was reported; empty where it is not."""
+    """Return why it is graded differently from the report; empty where it is not."""
     reported = incident.report.severity
     return incident.grade.reasons[0] if reported is not None and reported is not incident.severity else ""
 
 
 def _hand_offs(incident: Incident, policy: Policy, until: datetime) -> Iterator[Row]:
-    """Where somebody else comes on call, of the rotations that the ladder of this incident asks."""
+    """Yield the hand-offs of the rotations that the escalation policy of this incident asks."""
     policy = rules(policy, incident)
     steps = policy.ladders.get(incident.severity, ())
     for name in dict.fromkeys((ON_CALL, *(contact for step in steps for contact in step.to))):
@@ -244,10 +251,10 @@ def _hand_offs(incident: Incident, policy: Policy, until: datetime) -> Iterator[
 
 
 def _answering(beats: list[Beat], policy: Policy, at: datetime) -> str:
-    """Who acts: whoever has it, was paged first, or is on call."""
+    """Return who acts: the commander, else the person paged first, else the person on call."""
     if beats[-1].after.commander:
         return beats[-1].after.commander
-    paged = (row.to[0] for beat in beats for row in rows_of(beat, policy) if row.kind == "page" and row.to)
+    paged = (row.to[0] for step in beats for row in rows_of(step, policy) if row.kind == "page" and row.to)
     return next(paged, next(iter(people_of((ON_CALL,), rules(policy, beats[-1].after), at)), ON_CALL))
 
 
@@ -269,7 +276,7 @@ def _beat(incident: Incident | None, event: Event, policy: Policy, at: datetime)
 
 
 def plus(offset: timedelta) -> str:
-    """How long after the declaration: `+12m`, `+1h05m`, `+2d3h`, `+7m30s`."""
+    """Format the time since the declaration: `+12m`, `+1h05m`, `+2d3h`, `+7m30s`."""
     seconds = int(offset.total_seconds())
     days, seconds = divmod(seconds, 86400)
     hours, seconds = divmod(seconds, 3600)

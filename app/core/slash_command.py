@@ -1,4 +1,4 @@
-"""A slash command as somebody wrote it, before anybody asks what it means."""
+"""A slash command as it was written, before it is interpreted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """One command line: `/severity sev2 too loud` is the name `severity` and the argument `sev2 too loud`."""
+    """One command line: `/severity sev2 too loud` has the name `severity` and the argument `sev2 too loud`."""
 
     name: str
     argument: str = ""

@@ -1,4 +1,4 @@
-"""The record of an incident: who did what and when (D8)."""
+"""The timeline of an incident: who did what and when (D8)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Deed(Enum):
-    """What kind of thing a row records."""
+    """The kind of a timeline entry."""
 
     REPORTED = "reported"
     EDITED = "edited"
@@ -27,10 +27,10 @@ class Deed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row.  `by` empty: Muster itself.  `key` names the event it comes from, `url` is where that can be seen.
+    """One timeline entry.  An empty `by` means Muster itself.
 
-    `text` is what was done, in our words; `words` are those of whoever did it, or the reason.  Both may hold what
-    people wrote, so they are data in every sink.
+    `key` names the event it comes from, `url` is where that can be seen.  `text` is what was done, in our words;
+    `detail` is the text of the person who did it, or the reason.  Both may contain user input: untrusted data.
     """
 
     at: datetime
@@ -43,4 +43,5 @@ class Entry:
 
     @property
     def sentence(self) -> str:
+        """The text and the detail as one sentence."""
         return f"{self.text}: {self.words}" if self.words else self.text

@@ -1,4 +1,4 @@
-"""On-call feeds: what an iCalendar says about who is on call when, whoever wrote it and whatever it holds."""
+"""On-call feeds: parses untrusted iCalendar files into shifts of people."""
 
 from app.feeds.ical import LARGEST, FeedFault, Occurrence, as_json, from_json, occurrences
 from app.feeds.people import Meant, meant

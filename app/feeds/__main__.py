@@ -1,4 +1,4 @@
-"""Reads one feed from standard input and tells its occurrences as JSON: what `app.feeds.ical` runs."""
+"""Reads one feed from standard input and prints its occurrences as JSON, as a subprocess of `app.feeds.ical`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from datetime import datetime
 
 try:
     import resource
-except ImportError:  # there is none on Windows
+except ImportError:  # not available on Windows
     resource = None  # type: ignore[assignment]
 
 from app.feeds.ical import LARGEST, FeedFault, as_json
 from app.feeds.ical_events import occurring
 
 _SECONDS = 2.0
-"""Of work.  Longer than any honest feed takes by far, also on a slow machine."""
+"""CPU time, far longer than any legitimate feed takes, even on a slow machine."""
 _MEMORY = 768 * 1024 * 1024
 
 
 def main() -> int:
-    """Ends by a signal when the work takes too long, and with 1 when the feed is nothing that can be read."""
+    """Parse the feed.
+
+    The process is ended by a signal when parsing takes too long, and by exit code 1 when the feed cannot be parsed.
+    """
     since, until = (datetime.fromisoformat(text) for text in sys.argv[1:3])
     _limit()
     try:
         found = {"occurrences": as_json(occurring(sys.stdin.buffer.read(LARGEST + 1), since, until))}
     except FeedFault as fault:
-        print(json.dumps({"fault": str(fault)}))  # noqa: T201 -- this is the answer
+        print(json.dumps({"fault": str(fault)}))  # noqa: T201 -- the result
         return 0
     print(json.dumps(found))  # noqa: T201
     return 0
 
 
 def _limit() -> None:
-    """Where the system has no such limits, whoever started us waits only so long."""
+    """Limit CPU time and memory; where the system has no such limits, the parent's timeout applies."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         signal.setitimer(signal.ITIMER_PROF, _SECONDS)
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -1,7 +1,7 @@
-"""The bytes of an iCalendar become the occurrences of its events.
+"""Parses an iCalendar file into the occurrences of its events.
 
-The law of this file: a feed is somebody else's text, so it is read in a process of its own, which ends after two
-seconds of work whatever the text holds (H9).  A rule of repetition can be a line long and take a year.
+The law of this file: a feed is untrusted, so it is parsed in a subprocess, which ends after two seconds of CPU
+time whatever the feed contains (H9).  A recurrence rule may be one line long and take a year to expand.
 """
 
 from __future__ import annotations
@@ -17,20 +17,26 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 1024 * 1024
-"""Bytes of a feed."""
+"""Largest accepted feed."""
 _PATIENCE = 8.0
-"""Seconds of the wall clock, for a machine that is busy; the work is counted by the other process."""
+"""Wall clock timeout, for a busy machine; CPU time is limited by the subprocess itself."""
 _KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONTZPATH", "SYSTEMROOT", "VIRTUAL_ENV")
-"""What the other process sees of the environment: no secrets."""
+"""Environment variables passed to the subprocess: no secrets."""
 
 
 class FeedFault(Exception):
-    """The feed cannot be read.  The message says why, and can be shown."""
+    """The feed cannot be parsed.
+
+    The message says why, and can be shown.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One event, once.  Times without a zone are wall clock times of whoever reads; the texts are those of the feed."""
+    """One occurrence of an event.
+
+    Times without a zone are wall clock times in the zone of the rotation; the texts are those of the feed.
+    """
 
     since: datetime
     until: datetime
@@ -39,7 +45,7 @@ class Occurrence:
 
 
 def occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurrence, ...]:
-    """What happens between the two, in order.  Raises FeedFault, and nothing else."""
+    """Parse the events that occur between the two times, in order; raises FeedFault, and nothing else."""
     if len(feed) > LARGEST:
         raise FeedFault(f"it is larger than {LARGEST} bytes")
     try:
@@ -57,7 +63,7 @@ def occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurren
         raise FeedFault(f"nothing could be started to read it ({problem.strerror})") from None
     except subprocess.TimeoutExpired:
         raise FeedFault("it takes too long to read: its repetitions ask too much") from None
-    if done.returncode < 0:  # ended by the limit that it has set for itself
+    if done.returncode < 0:  # ended by its own resource limit
         raise FeedFault("it takes too long to read: its repetitions ask too much")
     if done.returncode:
         raise FeedFault("it holds an event that cannot be read")
@@ -65,11 +71,12 @@ def occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurren
 
 
 def as_json(found: Sequence[Occurrence]) -> list[list[Any]]:
-    """Occurrences as plain JSON."""
+    """Convert occurrences to plain JSON."""
     return [[one.since.isoformat(), one.until.isoformat(), one.summary, list(one.mails)] for one in found]
 
 
 def from_json(rows: Sequence[Sequence[Any]]) -> tuple[Occurrence, ...]:
+    """Convert plain JSON back to occurrences."""
     return tuple(
         Occurrence(datetime.fromisoformat(since), datetime.fromisoformat(until), summary, tuple(mails))
         for since, until, summary, mails in rows

@@ -1,7 +1,7 @@
-"""From the text of an iCalendar to the events that occur in a span of time.
+"""Extracts the events that occur in a time span from the text of an iCalendar.
 
-The text is outlined first: of a calendar with years in it, only what can occur in the span is read by the library, and
-of an event only the properties that say when and who.
+The text is reduced first: of a calendar that spans years, the library parses only what can occur in the span,
+and of an event only the properties that say when and who.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import recurring_ical_events  # type: ignore[import-untyped]
 from app.feeds.ical import FeedFault, Occurrence
 
 _EVENTS, _READ, _OCCURRING, _ZONES = 20_000, 1_000, 2_000, 50
-"""At most so many events in a feed, of which so many can occur in the span; so many occurrences; so many zones."""
+"""Limits: events in a feed, events that may occur in the span, occurrences, time zones."""
 _DEPTH = 8
 _LONGEST = 500
-"""Characters of a value that are read, after its lines were joined."""
+"""Length of a value that is read, after its folded lines were joined."""
 _SLACK = timedelta(days=2)
 _WHEN = frozenset({"DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
 _WANTED = _WHEN | {"UID", "SUMMARY", "ATTENDEE", "STATUS", "SEQUENCE"}
@@ -32,7 +32,10 @@ _DAY = re.compile(r"[^:]*:\s*([0-9]{8})")
 
 
 def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]:
-    """The events that occur between the two, in order.  Raises FeedFault, and whatever the library makes of a bad feed."""
+    """Find the events that occur between the two times, in order.
+
+    Raises FeedFault, and any exception of the library for a malformed feed.
+    """
     calendar = icalendar.Calendar.from_ical(_outlined(_decoded(feed), since, until))
     for event in calendar.walk("VEVENT"):
         _check_readable(event)
@@ -44,7 +47,7 @@ def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]
 
 
 def _decoded(feed: bytes) -> str:
-    """The text: UTF-8 as the standard has it, else as old programs write."""
+    """Decode the feed: UTF-8 as the standard requires, else UTF-16 or Windows-1252, as old programs write."""
     for encoding in ("utf-8-sig", "utf-16" if feed[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"):
         try:
             text = feed.decode(encoding)
@@ -55,7 +58,7 @@ def _decoded(feed: bytes) -> str:
 
 
 def _outlined(text: str, since: datetime, until: datetime) -> str:
-    """The same calendar, with nothing in it but zones and what can occur between the two."""
+    """Reduce the calendar to its time zones and the events that may occur between the two times."""
     head = ["VERSION:2.0", "PRODID:-//muster//feed//EN"]
     zones: list[str] = []
     events: list[str] = []
@@ -76,7 +79,7 @@ def _outlined(text: str, since: datetime, until: datetime) -> str:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Each zone and event, with the lines that count; what stands in no such block comes last, as VCALENDAR."""
+    """Split the text into time zones and events with their relevant lines; all else comes last, as VCALENDAR."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n ", "").replace("\n\t", "")
     inside: list[str] = []
     outside: list[str] = []
@@ -100,7 +103,7 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _value(name: str, line: str) -> str:
-    """A line as it is read: texts are cut, what says when is not."""
+    """Shorten a line to the length that is read; properties that say when are never cut."""
     if name == "RRULE":
         if often := _TOO_OFTEN.search(line):
             raise FeedFault(f"an event repeats {often[1].lower()}, which no shift does")
@@ -110,7 +113,7 @@ def _value(name: str, line: str) -> str:
 
 
 def _may_occur(lines: list[str], since: datetime, until: datetime) -> bool:
-    """Whether an event can occur between the two; where that is not plain to see, it can."""
+    """Return whether an event may occur between the two times; in doubt, True."""
     names = {(_NAME.match(line) or [""])[0].upper(): line for line in lines}
     if names.keys() & _REPEATS or "DTSTART" not in names:
         return True
@@ -129,7 +132,7 @@ def _day(line: str) -> date | None:
 
 
 def _check_readable(event: Any) -> None:
-    """Raises FeedFault where it cannot be said when the event is."""
+    """Raise FeedFault where the time of an event cannot be parsed."""
     wrong = sorted({str(name).upper() for name, _ in event.errors if name} & _WHEN)
     if "DTSTART" not in event:
         wrong = wrong or ["DTSTART"]
@@ -143,7 +146,7 @@ def _occurrence(event: Any) -> Occurrence:
 
 
 def _moment(found: date | datetime) -> datetime:
-    """A time with its zone, as UTC; a day, and a time without a zone, stays a wall clock time."""
+    """Convert a time with a zone to UTC; a date, and a time without a zone, stays a wall clock time."""
     if not isinstance(found, datetime):
         return datetime.combine(found, time())
     if found.utcoffset() is None:
@@ -152,7 +155,7 @@ def _moment(found: date | datetime) -> datetime:
 
 
 def _mails(event: Any) -> Iterator[str]:
-    """The addresses of those who are invited and have not declined."""
+    """Iterate over the addresses of attendees who have not declined, at most 20."""
     found = event.get("ATTENDEE", [])
     for one in (found if isinstance(found, list) else [found])[:20]:
         text = str(one)

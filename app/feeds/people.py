@@ -1,4 +1,4 @@
-"""Whom the events of a feed mean, and when they are on call."""
+"""Maps calendar events to people and their shifts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ _WORD = re.compile(r"[\w@.+-]+")
 _EDGES = "@.+-_"
 _MENTION = re.compile(r"@([A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})")
 _SECOND = frozenset({"secondary", "backup"})
-"""Words that say how somebody is on call."""
+"""Words in a summary that mark a secondary shift."""
 _READ = 200
-"""Characters of a summary in which somebody is looked for."""
+"""Length of a summary in which people are searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The shifts of a feed.  `unknown` are the summaries of those that mean nobody of the policy, each once."""
+    """The shifts of a feed; `unmatched` are the summaries of events that match no person of the policy, each once."""
 
     shifts: tuple[Shift, ...]
     unknown: tuple[str, ...]
 
 
 def meant(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
-    """Who is on call by those events; wall clock times are those of `zone`.
+    """Map events to shifts; wall clock times are those of `zone`.
 
-    A person is meant by the mail of an attendee, or else by the summary: their login, with or without @, their name or
-    mail, as whole words in any case, the longest first.  A login that the policy does not know counts where it stands
-    alone and with its @: an event called "Holiday" pages nobody.  Of unknown ones, those that ended before `since` are not worth telling.
+    A person matches by the mail of an attendee, or else by the summary: their login, with or without @, their name
+    or mail, as whole words in any case, the longest first.  A login that the policy does not know matches only
+    where it is the whole summary, with its @: an event called "Holiday" pages no one.  Unmatched events that ended
+    before `since` are not reported.
     """
     calls = _Calls(people)
     shifts: set[Shift] = set()
@@ -50,7 +51,7 @@ def meant(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, 
 
 
 class _Calls:
-    """How people are called, word by word, so that a summary is read in one go."""
+    """An index of the names of people, word by word, so that a summary is matched in one pass."""
 
     def __init__(self, people: Mapping[str, Person]) -> None:
         self._mails = {person.mail.casefold(): login for login, person in people.items() if person.mail}
@@ -63,7 +64,7 @@ class _Calls:
         self._known: dict[str, tuple[tuple[str, ...], int]] = {}
 
     def who(self, one: Occurrence) -> tuple[tuple[str, ...], int]:
-        """The logins that an event means, and the rank of the first of them."""
+        """Find the logins that an event refers to, and the rank of the first of them."""
         invited = tuple(
             dict.fromkeys(
                 self._mails[mail.strip().casefold()] for mail in one.mails if mail.strip().casefold() in self._mails
@@ -90,7 +91,7 @@ class _Calls:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """The words of a text, folded; what stands around a login or name, such as @ or brackets, is no part of it."""
+    """Split a text into case-folded words, without surrounding characters such as @ or brackets."""
     return tuple(
         filter(None, (word.strip(_EDGES) for word in _WORD.findall(unicodedata.normalize("NFC", text).casefold())))
     )

@@ -1,1 +1,1 @@
-"""GitHub: signatures, deliveries, issue forms, and everything we say to its API."""
+"""GitHub: webhook signatures, payloads, issue forms, slash commands and the REST API client."""

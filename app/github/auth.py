@@ -1,4 +1,4 @@
-"""How we prove who we are: the App's own token, and one token for each installation."""
+"""Authenticate to GitHub: the App's own JWT, and one access token per installation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-# What signs is imported where it signs: it is slow to load, and a plain token needs none.
+# PyJWT and cryptography are imported where they are used: they load slowly, and a plain token needs neither.
 
 _BACK = timedelta(seconds=300)
-"""A host whose clock is five minutes off either way is still believed: GitHub refuses a token from the future."""
+"""How far the issue time of a JWT is moved into the past.
+
+GitHub refuses a token issued in the future, so our clock may be up to five minutes fast.
+"""
 _AHEAD = timedelta(seconds=300)
+"""How long a JWT is valid; our clock may be up to this much slow."""
 _EARLY = timedelta(minutes=5)
-"""A token is renewed this long before it ends."""
+"""How long before its expiry an installation token is renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class AppKey:
     private_key: str = field(repr=False)
 
     def token(self, now: datetime) -> str:
-        """A JWT that says "I am this App", good for five minutes."""
+        """Return a JWT that identifies the App, valid for five minutes."""
         import jwt  # noqa: PLC0415
 
         claims = {
@@ -42,7 +46,10 @@ class AppKey:
 
 @lru_cache(maxsize=8)
 def _read(private_key: str) -> RSAPrivateKey:
-    """The key behind its text.  Reading checks it, which takes 50 ms: too long for every call of an outage."""
+    """Parse and cache a private key.
+
+    Parsing validates the key, which takes 50 ms: too long to repeat for every call of an outage.
+    """
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
     from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415
 
@@ -53,13 +60,16 @@ def _read(private_key: str) -> RSAPrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class PlainToken:
-    """A token as it is given to us, such as the one of a workflow run: used until GitHub refuses it."""
+    """A token from outside, such as that of a workflow run; it cannot be renewed, only refused by GitHub."""
 
     text: str = field(repr=False)
 
 
 class InstallationTokens:
-    """The tokens of the installations, each asked for once and kept until shortly before its end."""
+    """Caches one access token per installation until shortly before it expires.
+
+    May be used from any thread; each installation's token is requested by one thread at a time.
+    """
 
     def __init__(self, ask: Callable[[int], tuple[str, datetime]]) -> None:
         self._ask = ask
@@ -68,6 +78,7 @@ class InstallationTokens:
         self._lock = threading.Lock()
 
     def of(self, installation: int, now: datetime) -> str:
+        """Return a valid token for the installation, requesting a new one if needed."""
         with self._lock:
             lock = self._locks.setdefault(installation, threading.Lock())
         with lock:
@@ -77,7 +88,7 @@ class InstallationTokens:
             return known[0]
 
     def forget(self, installation: int, token: str) -> None:
-        """That token was refused; the next call asks for a new one."""
+        """Discard a token that GitHub refused, so that the next call requests a new one."""
         known = self._known.get(installation)
         if known is not None and known[0] == token:
             del self._known[installation]

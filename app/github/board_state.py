@@ -1,7 +1,7 @@
-"""What GitHub forgets, kept in the signed last line of the board, so that GitHub alone is enough for a rebuild.
+"""State that GitHub does not keep, stored in the board's signed marker so that an incident can be rebuilt.
 
-GitHub knows what people may do today, not what they might when they acted; it shows the newest text of an issue, not
-the one that was graded; and it has never heard of our incident ids.
+GitHub knows the roles of today, not those at the time of an action; it shows the newest text of an issue, not the
+one that was graded; and it does not know our incident ids.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ _ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
 _GROUNDS = tuple[Ground, ...]
 _AUTHORITIES = tuple[Authority, ...]
 _MOST_KEPT = 40
-"""So many comments that were changed afterwards are kept as they were: the board is a comment, too."""
+"""Maximum number of later-changed comments whose commands the marker keeps: a comment has limited space."""
 Marked = tuple[Comment, Mapping[str, Any]]
-"""A comment of ours, and what its marker says."""
+"""One of our comments, and the content of its marker."""
 
 
 @cache
 def _as(shape: Any) -> TypeAdapter[Any]:
-    """What reads and writes that shape."""
-    from pydantic import TypeAdapter  # noqa: PLC0415  a run that only looks needs none of it
+    """Return the cached pydantic adapter that reads and writes that type."""
+    from pydantic import TypeAdapter  # noqa: PLC0415  slow to load, and not needed by every run
 
     return TypeAdapter(shape)
 
 
 @dataclass(frozen=True, slots=True)
 class AsShown:
-    """What a board remembers of itself, for those who have no database.
+    """What the board records of itself for the runner, which has no database.
 
-    `at` is when it was last written, which was the end of what was to be done by then; `held`: but for notices that had to
-    wait.  `next` is when its next alarm falls due, by the policy `policy`; None: none does.  `heard` are the comments whose
-    commands were taken in, and `kept` the commands of those that were edited or deleted afterwards.
+    `at` is when the board was last written: all that was due by then had been done, except deferred notices if
+    `has_deferred_notices`.  `next_alarm_at` is when the next alarm is due under the policy `policy_version`; None:
+    there is none.  `processed_comments` are the ids of the comments whose commands were processed, and
+    `changed_commands` the commands of those that were edited or deleted afterwards.
     """
 
     at: datetime
@@ -58,13 +59,14 @@ class AsShown:
     kept: tuple[tuple[datetime, Said], ...] = ()
 
     def content(self) -> dict[str, Any]:
+        """Return the marker content of this snapshot, with the newest changed comments only."""
         told = _as(AsShown).dump_json(replace(self, kept=self.kept[-_MOST_KEPT:]), exclude_defaults=True)
         return {**json.loads(told), **({"heard": sorted(self.heard)} if self.heard else {})}
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the board remembers of an incident.  `shown` None: it was written by the app."""
+    """The state of an incident stored in its board.  `snapshot` None: the app wrote the board, not the runner."""
 
     id: str
     grounds: tuple[Ground, ...]
@@ -74,7 +76,7 @@ class Memory:
 
 
 def content(incident: Incident) -> dict[str, Any]:
-    """What goes into the marker of the board."""
+    """Return the marker content of the incident's board."""
     return {
         "keys": [BOARD],
         "id": incident.id,
@@ -85,7 +87,7 @@ def content(incident: Incident) -> dict[str, Any]:
 
 
 def recalled(found: Mapping[str, Any]) -> Memory | None:
-    """The memory in a marker; None for a marker that is not the board's."""
+    """Parse the board state in a marker; None if the marker is another comment's, or malformed."""
     if BOARD not in found.get("keys", ()):
         return None
     try:
@@ -106,7 +108,7 @@ def _shown(found: Mapping[str, Any]) -> AsShown:
 
 
 def board_of(ours: Sequence[Marked]) -> tuple[Comment | None, Memory | None]:
-    """The newest comment that is the board, and what it remembers."""
+    """Return the newest board among our comments, and its state."""
     for comment, found in reversed(ours):
         if memory := recalled(found):
             return comment, memory
@@ -114,7 +116,7 @@ def board_of(ours: Sequence[Marked]) -> tuple[Comment | None, Memory | None]:
 
 
 def recollected(happened: Iterable[Happened], memory: Memory | None) -> Iterator[Happened]:
-    """What GitHub tells, with what it has forgotten: our id, the answers that were graded, and each edit that changed them."""
+    """Add to GitHub's events what only the board knows: our id, the graded answers, and edits that changed them."""
     for one in happened:
         event = one.event
         if memory is None or not isinstance(event, Opened):
@@ -141,13 +143,13 @@ def recollected(happened: Iterable[Happened], memory: Memory | None) -> Iterator
 
 
 def remembered(memory: Memory | None, login: str, at: datetime) -> Role | None:
-    """What the board heard of them at that time; None: nothing."""
+    """Return the user's role at that time as recorded by the board; None if it recorded none."""
     known = [a for a in (memory.authorities if memory else ()) if a.login == login and a.at <= at]
     return known[-1].role if known else None
 
 
 def as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
-    """The newest report with the answers that it was graded by at the time of `ground`, which may be the newest too."""
+    """Return the newest report with the answers as they were graded then, which may be the newest grading too."""
     return replace(
         report,
         services=report.services if newest else ground.services,

@@ -1,7 +1,7 @@
-"""A GitHub that lets time run out is left alone for a moment.
+"""Circuit breaker for GitHub: after three consecutive timeouts, fail fast for 20 seconds.
 
-One call that hangs costs the client's whole patience, and a worker stands still meanwhile.  After a few of them in a row
-all calls fail at once; then one is let through to see, and the rest follow when it is answered.
+A call that hangs costs the client's whole timeout and blocks a worker meanwhile.  While the breaker is open all
+calls fail at once; after that one trial call is let through, and the breaker closes when it is answered.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _ALONE = timedelta(seconds=20)
 
 
 class Breaker(httpx.BaseTransport):
-    """`inner`, as long as it answers.  Only time that ran out counts: a refusal is quick, and an error is an answer."""
+    """A transport that passes requests to `inner` while the breaker is closed.
+
+    Only timeouts count: a refused connection fails fast anyway, and an error response is a response.
+    """
 
     def __init__(self, inner: httpx.BaseTransport, clock: Callable[[], datetime]) -> None:
         self._inner = inner
@@ -27,6 +30,7 @@ class Breaker(httpx.BaseTransport):
         self._until: datetime | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request unless the breaker is open, and count consecutive timeouts."""
         self._admit()
         try:
             response = self._inner.handle_request(request)
@@ -41,14 +45,15 @@ class Breaker(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
+        """Close the inner transport."""
         self._inner.close()
 
     def _admit(self) -> None:
-        """Raises httpx.ConnectError while GitHub is left alone; whoever comes first after that is let through alone."""
+        """Raise httpx.ConnectError while the breaker is open; afterwards let a single trial call through."""
         with self._lock:
             if self._until is None:
                 return
             now = self._clock()
             if now < self._until:
-                raise httpx.ConnectError("GitHub hangs, and is left alone for a moment")
+                raise httpx.ConnectError("circuit breaker open: GitHub's last calls timed out")
             self._until = now + _ALONE

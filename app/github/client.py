@@ -1,4 +1,4 @@
-"""Calls to GitHub's API, and what their failures mean."""
+"""REST client for GitHub: authentication, rate limiting, paging, and the classification of failures."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from app.rate_limit import ITSELF, READS, Budget, Line, MemoryPace, Urgency
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
 _TIMEOUT = 15.0
-"""Seconds (reliability, section 2)."""
+"""Timeout of one request in seconds (reliability, section 2)."""
 _SUSPENDED = 900.0
-"""Seconds until we look again whether an installation lets us in again."""
+"""Seconds until a suspended installation is tried again."""
 _PATIENCE = 3.0
-"""Seconds that a call waits in place for its turn; beyond that, its order waits in the outbox."""
+"""Longest wait in place for the rate limiter, in seconds; beyond that the outbox item is deferred."""
 _GAVE_UP = 504
-"""What a gateway answers that did not wait any longer for those behind it: they may still be at it."""
+"""Status of a gateway timeout: the server behind the gateway may still carry out the request."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""There was no connection, so nothing has arrived."""
+"""Errors before a connection existed, so that the request cannot have arrived."""
 PAGES = 50
-"""At most so many pages of a list, 100 rows each."""
+"""Maximum number of pages read from one list, 100 rows each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What GitHub said.  `body` is plain JSON; `unchanged` is its 304."""
+    """A response of GitHub's API.  `body` is plain JSON, None for 204 and 304."""
 
     status: int
     body: Any
@@ -46,22 +46,22 @@ class Answer:
 
     @property
     def unchanged(self) -> bool:
+        """Return True if GitHub answered 304, so the resource still matches the etag that was sent."""
         return self.status == 304
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Whom we believe to be GitHub; reading the certificates takes a while."""
+    """Return the TLS context for GitHub, cached because loading the certificates is slow."""
     return ssl.create_default_context(cafile=certifi.where())
 
 
 class Client:
-    """GitHub's API as this App sees it, or as whoever a plain token stands for.
+    """Calls GitHub's API as the App and its installations, or with a plain token.
 
-    `clock` tells the time that tokens are made with.  With a plain token every installation is the same, and what only
-    an App may ask is refused.  `pace` is asked before each call, and `wait` passes the time until a turn that is near;
-    None: as fast as GitHub allows, with quiet when it asks for that.  Raises DeliveryFailed, and nothing else but what
-    the pace raises.
+    With a plain token every installation is the same, and calls that only an App may make are refused.  `clock` dates
+    the tokens.  `rate_limiter` is asked before each call, and `sleep` waits for a turn that is near; None: no limit
+    but the pauses that GitHub asks for.  Raises DeliveryFailed, and nothing else but what the rate limiter raises.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Client:
         pace: Pace | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        # It takes longer to load than all else together: who makes no call does without, and no call waits for it.
+        # githubkit loads slower than all else together: here only processes with a client pay, and no call waits.
         from app.github.http import Kit  # noqa: PLC0415
 
         self._key = key
@@ -87,21 +87,21 @@ class Client:
         self.urgency = Urgency()
 
     def close(self) -> None:
-        """End the connections that were kept."""
+        """Close the pooled connections."""
         self._kit.close()
 
     @property
     def app_id(self) -> int:
-        """The App that we are; 0 with a plain token, which is nobody's App."""
+        """The id of our App; 0 with a plain token."""
         return self._key.app_id if isinstance(self._key, AppKey) else 0
 
     @property
     def now(self) -> datetime:
-        """The time by our own clock."""
+        """The current time of our clock."""
         return self._clock()
 
     def urgent(self, urgency: Urgency) -> Client:
-        """The same client, calling with that urgency."""
+        """Return a copy of this client that calls with the given priority."""
         found = copy.copy(self)
         found.urgency = urgency
         return found
@@ -116,9 +116,9 @@ class Client:
         params: Mapping[str, str | int] | None = None,
         etag: str = "",
     ) -> Answer:
-        """One call as that installation; none while GitHub has asked it for quiet.
+        """Send one request as the installation.
 
-        A token that GitHub no longer takes is renewed once.
+        A token that GitHub refuses is renewed once.  Raises Deferred while GitHub limits or suspends the installation.
         """
         self._take_turn(installation, method, path)
         try:
@@ -137,7 +137,7 @@ class Client:
     def pages(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
     ) -> Iterator[Any]:
-        """The rows of a list, page after page; `key` names them where the answer is an object."""
+        """Yield the rows of a list, page by page; `key` names the list where the body is an object."""
         for page in range(1, PAGES + 1):
             answer = self.call(installation, "GET", path, params={**(params or {}), "per_page": 100, "page": page})
             yield from answer.body[key] if key else answer.body
@@ -147,14 +147,14 @@ class Client:
     def as_app(
         self, method: str, path: str, *, params: Mapping[str, str | int] | None = None, etag: str = ""
     ) -> Answer:
-        """One call as the App itself."""
+        """Send one request as the App itself."""
         if isinstance(self._key, PlainToken):
             raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
         self._take_turn(ITSELF, method, path)
         return self._send(ITSELF, self._key.token(self._clock()), method, path, None, params, etag)
 
     def installations(self) -> Iterator[int]:
-        """The installations that let this App in; a suspended one does not."""
+        """Yield the ids of the App's installations, without the suspended ones."""
         for page in range(1, PAGES + 1):
             answer = self.as_app("GET", "/app/installations", params={"per_page": 100, "page": page})
             yield from (row["id"] for row in answer.body if not row.get("suspended_at"))
@@ -162,7 +162,10 @@ class Client:
                 return
 
     def _take_turn(self, installation: int, method: str, path: str) -> None:
-        """Wait in place where the turn is near.  Raises NotYet where it is not, or where enough others wait already."""
+        """Wait in place for the rate limiter.
+
+        Raises Deferred if the turn is too far ahead, or if enough threads wait for this installation already.
+        """
         if not (wait := self._ask(installation, method)):
             return
         room = wait <= _PATIENCE and self._line.enter(installation)
@@ -219,30 +222,33 @@ class Client:
         return Answer(response.status_code, _body(method, path, response), dict(response.headers))
 
     def _heard(self, installation: int, failed: DeliveryFailed) -> DeliveryFailed:
-        """What it means, after the pace has heard of a limit that was met."""
+        """Record a rate limit with the rate limiter, and return the error with the wait that follows from it."""
         if isinstance(failed, _Limited):
             failed.retry_after = self._pace.limited(installation, failed.retry_after, self._clock())
         return failed
 
 
 class Moved(Gone):
-    """It answers under another address now: the issue was transferred, or the repository renamed."""
+    """The resource has a new address: the issue was transferred, or the repository renamed."""
 
 
 class _Unauthorized(DeliveryFailed):
-    """GitHub does not take this token any more."""
+    """GitHub refused the token."""
 
 
 class _Limited(DeliveryFailed):
-    """A rate limit was met: nothing more may be asked by that installation for a while, None: GitHub did not say how long."""
+    """A rate limit was hit, and the installation has to pause; `retry_after` None: GitHub did not say how long."""
 
 
 class _Suspended(DeliveryFailed):
-    """The installation has been suspended, until somebody there thinks better of it."""
+    """The installation is suspended."""
 
 
 def _unanswered(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
-    """Where nobody knows whether a write arrived, it is looked for before it is tried again."""
+    """Return the error for a request without a response.
+
+    A write that was sent may have arrived, or arrive later, so its outcome has to be looked up before a retry.
+    """
     if isinstance(failed.__cause__, _NEVER_SENT):
         return Unreached(f"{method} {path} did not get through", retry_after=0)
     written = method not in READS
@@ -256,7 +262,7 @@ def _body(method: str, path: str, response: Any) -> Any:
     try:
         return response.json()
     except ValueError:
-        # Something between GitHub and us answered in its place.
+        # Something between GitHub and us, such as a proxy, answered instead.
         raise DeliveryFailed(
             f"{method} {path}: the answer is not JSON", retry_after=0, uncertain=method != "GET"
         ) from None
@@ -280,7 +286,7 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
 
 
 def _limit(response: Any, now: datetime) -> float | None:
-    """Seconds to wait as the headers say when a rate limit was met: Retry-After, else the reset."""
+    """Return the seconds to wait after a rate limit: Retry-After, else the reset time; None if neither is given."""
     headers = response.headers
     if _number(after := headers.get("retry-after", "")):
         return float(after)
@@ -294,7 +300,7 @@ def _says_nothing_but_limit(response: Any) -> bool:
 
 
 def _budget(headers: Mapping[str, str]) -> Budget | None:
-    """The hourly budget that an answer tells of; searching, for one, has another."""
+    """Return the hourly budget in the headers; None for other resources, such as search, which have their own."""
     limit, left, reset = (headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset"))
     if headers.get("x-ratelimit-resource", "core") != "core":
         return None
@@ -304,7 +310,7 @@ def _budget(headers: Mapping[str, str]) -> Budget | None:
 
 
 def _number(text: str) -> bool:
-    """Whether it is a whole number that a count or a time can be."""
+    """Return True if the text is a whole number that is plausible as a count or a time."""
     return text.isascii() and text.isdigit() and len(text) < 11
 
 

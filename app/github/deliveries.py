@@ -1,4 +1,4 @@
-"""GitHub's own list of what it delivered to this App: the only place where a missed delivery can be seen."""
+"""Read GitHub's list of the webhook deliveries to this App, the only place that shows a missed delivery."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from app.ports import DeliveryFailed, Gone
 
 _PATH = "/app/hook/deliveries"
 _KEPT_BACK = 0.2
-"""The part of the App's calls that catching up leaves for others, such as the tokens everything else needs."""
+"""Fraction of the App's hourly calls that catch-up leaves unused, for example for installation tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One attempt to deliver.  Attempts of one delivery share the GUID; ids say nothing about their order."""
+    """One delivery attempt.  Attempts of one delivery share the GUID; ids do not tell their order."""
 
     id: int
     guid: str
@@ -31,7 +31,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the list.  `following` is the cursor of the next one, empty on the last; `unchanged`: the etag stands."""
+    """One page of the delivery list.
+
+    `next_cursor` is empty on the last page; `unchanged`: the page still matches the etag, and has no rows here.
+    """
 
     rows: tuple[Listed, ...]
     following: str
@@ -41,7 +44,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was delivered: the hook it went by, and the payload."""
+    """The content of a delivery: the id of its hook, and the payload."""
 
     hook: str
     body: bytes
@@ -56,7 +59,10 @@ class Deliveries:
         self._scarce_until: datetime | None = None
 
     def page(self, cursor: str = "", etag: str = "") -> Page:
-        """A hundred attempts, the newest first; without a cursor the first page, if it is not the one of that etag."""
+        """Fetch up to 100 attempts, newest first.
+
+        Without a cursor the first page is fetched; it is `unchanged` if it still matches the etag.
+        """
         params: dict[str, str | int] = {"per_page": 100, **({"cursor": cursor} if cursor else {})}
         answer = self._ask(_PATH, params, etag)
         if answer.unchanged:
@@ -68,18 +74,18 @@ class Deliveries:
         return Page(rows, _following(answer.headers), answer.headers.get("etag", ""))
 
     def sent(self, listed: Listed) -> Sent:
-        """What that attempt carried.  Raises Gone when GitHub has forgotten it."""
+        """Fetch the content of an attempt.  Raises NotFound if GitHub no longer keeps it."""
         answer = self._ask(f"{_PATH}/{listed.id}", {}, "")
         request = answer.body.get("request") if isinstance(answer.body, dict) else None
         payload = request.get("payload") if isinstance(request, dict) else None
         if not isinstance(payload, dict):
             raise Gone(f"{_PATH}/{listed.id}: its payload is not kept")
         headers = {str(name).lower(): str(value) for name, value in ((request or {}).get("headers") or {}).items()}
-        # As GitHub writes it: should the door get it after all, it is mostly the same to the byte.
+        # Written as GitHub writes it: should the webhook still receive it, the bytes are mostly the same.
         return Sent(headers.get("x-github-hook-id", "app"), json.dumps(payload, separators=(",", ":")).encode())
 
     def spare(self) -> None:
-        """Raises DeliveryFailed until the hour is over, where catching up has used what it may of the App's calls."""
+        """Raise DeliveryFailed until the hour ends if catch-up has used its part of the App's calls."""
         left = (self._scarce_until - self._clock()).total_seconds() if self._scarce_until else 0.0
         if left > 0:
             raise DeliveryFailed(f"{_PATH}: the rest of this hour's calls is kept for others", retry_after=left)

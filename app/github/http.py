@@ -1,4 +1,7 @@
-"""githubkit as we use it.  It takes long to load, so whoever needs it loads this where it is needed."""
+"""Wraps githubkit as the HTTP client for GitHub.
+
+githubkit loads slowly, so import this module only where it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from githubkit import GitHub, Response, UnauthAuthStrategy
 
 
 class Kit(GitHub[UnauthAuthStrategy]):
-    """One client with its connections for everybody, for as long as it lives; githubkit makes one for each call.
+    """A githubkit client that shares one connection pool; githubkit would open a new one for each call.
 
-    Nothing is cached, nothing is tried again, no redirect is followed.
+    No caching, no retries, no redirects.
     """
 
     def __init__(self, api_url: str, transport: httpx.BaseTransport, timeout: float) -> None:
-        """`timeout` in seconds."""
+        """Open the client; `timeout` is in seconds."""
         super().__init__(
             UnauthAuthStrategy(),
             base_url=api_url,
@@ -33,6 +36,7 @@ class Kit(GitHub[UnauthAuthStrategy]):
 
     @contextmanager
     def get_sync_client(self) -> Generator[httpx.Client, None, None]:
+        """Yield the shared client, which githubkit would otherwise open and close for each call."""
         yield self._client
 
     def ask(
@@ -45,10 +49,10 @@ class Kit(GitHub[UnauthAuthStrategy]):
         params: Mapping[str, str | int] | None = None,
         etag: str = "",
     ) -> Response[Any]:
-        """One call by whoever holds that token.  Raises githubkit's errors.
+        """Send one request with that token.  Raises githubkit's errors.
 
-        `Bearer` goes for every token; the App's own is refused with anything else (GitHub's documentation of its REST API,
-        authenticating).
+        `Bearer` works for every token; the App's own is refused with any other scheme (GitHub's documentation of its
+        REST API, authenticating).
         """
         headers = {"Authorization": f"Bearer {token}"}
         if etag:
@@ -56,5 +60,5 @@ class Kit(GitHub[UnauthAuthStrategy]):
         return self.request(method, path, json=json, params=params, headers=headers)
 
     def close(self) -> None:
-        """End the connections that were kept."""
+        """Close the pooled connections."""
         self._open.close()

@@ -1,7 +1,7 @@
-"""From what GitHub sends to what happened: JSON in, an event or nothing out.
+"""Convert GitHub's webhook payloads into incident events.
 
 Real payloads do not fit the generated models, so they are read as plain data, tolerantly, and only what is needed.
-Who may do what is not in them: `asks_for_authority` says when GitHub's permission endpoint has to be asked.
+They do not tell what a user may do: `needs_role` says when GitHub's permission endpoint has to be asked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ from app.ports import Lane, Repository
 from app.text import cleaned
 
 OPENING = timedelta(seconds=5)
-"""Labels that the author's form sets arrive as deliveries of their own in this time; they are part of the opening."""
+"""Period after an issue's creation in which labels set by its author belong to the opening.
+
+The labels of an issue form arrive as deliveries of their own.
+"""
 _SECOND = timedelta(seconds=1)
 _FUTURE = timedelta(minutes=5)
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -49,12 +52,12 @@ Json = Mapping[str, Any]
 
 
 class Unreadable(Exception):
-    """The body is not what GitHub sends.  It is parked, not tried again."""
+    """The content is not what GitHub sends.  Such a delivery is dead-lettered, not retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One event, and when it happened."""
+    """An event, and when it happened."""
 
     at: datetime
     event: Event
@@ -62,7 +65,7 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Somebody deleted or edited a comment of ours; the board is shown anew where it was the board."""
+    """One of our comments was deleted, or edited by a person; the board is written again if it was the board."""
 
     comment: int
     deleted: bool
@@ -70,7 +73,7 @@ class Touched:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Which labels the issue carried at that moment."""
+    """The labels an issue had at a point in time."""
 
     at: datetime
     labels: frozenset[str]
@@ -87,13 +90,13 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """The default branch may have another policy file since this commit."""
+    """A push to the default branch that may have changed the policy file; `head` is its newest commit."""
 
     head: str
 
 
 def payload_of(body: bytes) -> Json:
-    """The payload of a delivery.  Raises Unreadable for what is no JSON object, or says one thing twice."""
+    """Parse the payload of a delivery.  Raises Unreadable if it is no JSON object, or has a duplicate key."""
     try:
         found = json.loads(body, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as problem:
@@ -104,7 +107,7 @@ def payload_of(body: bytes) -> Json:
 
 
 def repository_of(payload: Json) -> Repository | None:
-    """The repository a payload is about, and the installation that sent it."""
+    """Return the repository and installation of a payload; None if it does not name both."""
     found, installation = payload.get("repository"), payload.get("installation")
     if not isinstance(found, dict) or not isinstance(installation, dict) or "full_name" not in found:
         return None
@@ -113,12 +116,15 @@ def repository_of(payload: Json) -> Repository | None:
 
 
 ABOUT_US = frozenset({"installation", "installation_repositories"})
-"""Events that name many repositories at once, so that none of them is kept for longer than it takes to read."""
+"""Events that list many repositories at once; their payloads are deleted as soon as they are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Who takes the App off, and who lets it in, by the ids of repositories; `everything`: a whole installation ends."""
+    """Repositories (by id) that were added to or removed from an installation of the App.
+
+    `whole_installation`: the installation itself was deleted.
+    """
 
     installation: int
     left: tuple[int, ...] = ()
@@ -127,7 +133,7 @@ class Departure:
 
 
 def departure_of(name: str, payload: Json) -> Departure | None:
-    """What a delivery says of the repositories that let us in; None: nothing."""
+    """Return the change to the App's installation that a delivery reports; None if there is none."""
     action, installation = payload.get("action"), payload.get("installation") or {}
     if name == "installation" and action in ("created", "deleted"):
         listed = _ids(payload, "repositories")
@@ -145,9 +151,9 @@ def _ids(payload: Json, key: str) -> tuple[int, ...]:
 
 
 def lane_of(name: str, payload: Json) -> Lane | None:
-    """What a delivery belongs to; None: to nothing that could be an incident or change the policy.  Raises Unreadable.
+    """Return the key of the incident or policy change that a delivery belongs to; None if it can be neither.
 
-    An issue or pull request by its number.  Pushes to the default branch are in one lane, which has the number 0.
+    An issue or pull request has its number; all pushes to the default branch share the number 0.  Raises Unreadable.
     """
     repository = repository_of(payload)
     if repository is None:
@@ -164,12 +170,12 @@ def lane_of(name: str, payload: Json) -> Lane | None:
 
 
 def changes_policy(name: str, payload: Json) -> bool:
-    """Whether a push to the default branch touched the policy file."""
+    """Return True if a push to the default branch touched the policy file."""
     return _touched(name, payload, lambda path: path == POLICY_PATH)
 
 
 def changes_feeds(name: str, payload: Json) -> bool:
-    """Whether a push to the default branch touched a calendar, which the policy may name as a feed."""
+    """Return True if a push to the default branch touched a calendar file, which the policy may name as a feed."""
     return _touched(name, payload, lambda path: path.lower().endswith(".ics"))
 
 
@@ -183,12 +189,12 @@ def _touched(name: str, payload: Json, which: Callable[[str], bool]) -> bool:
     touched = {
         path for commit in commits for kind in ("added", "modified", "removed") for path in commit.get(kind) or ()
     }
-    # A push with many commits lists only the first twenty: then look anyway.
+    # A push lists at most its first twenty commits: with that many, assume the file may have changed.
     return len(commits) >= 20 or any(map(which, map(str, touched)))
 
 
 def proposed(name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
-    """What a delivery of that lane may do to the policy; None: it is about an incident.  Raises Unreadable."""
+    """Return how a delivery may change the policy; None if it is about an incident.  Raises Unreadable."""
     if name == "push":
         return Pushed(_commit(payload.get("after")))
     if name != "pull_request" or (pull := _pull(payload))["number"] != lane.number:
@@ -197,7 +203,7 @@ def proposed(name: str, payload: Json, lane: Lane, received_at: datetime) -> Pro
 
 
 def seen(payload: Json) -> Seen | None:
-    """The labels that an issue payload shows."""
+    """Return the labels that an issue payload shows; None if it shows no issue."""
     issue = payload.get("issue")
     if not isinstance(issue, dict) or issue.get("pull_request") or not issue.get("updated_at"):
         return None
@@ -206,25 +212,26 @@ def seen(payload: Json) -> Seen | None:
     except (KeyError, TypeError, ValueError):
         return None
     by_hand = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
-    # GitHub tells times to the second: in the same one, what a person did to the labels is newer than what we did.
+    # GitHub's times are whole seconds: within the same one, a person's label change counts as newer than ours.
     return Seen(at + _SECOND if by_hand and at - created > OPENING else at, labels_of(issue))
 
 
 def only_shown(name: str, payload: Json, received_at: datetime) -> Seen | None:
-    """The labels of an issue, where a delivery tells of an incident that is known nothing else, as what people say to each
-    other there, or a bot's labels; None: it may tell more.  Raises Unreadable.
+    """Return the labels of an issue if a delivery carries no other information on a known incident, else None.
+
+    That is the case for ordinary comments and for labels set by bots.  Raises Unreadable.
     """
     action = payload.get("action")
     if name == "issues" and action in ("labeled", "unlabeled"):
         return seen(payload) if is_bot(payload.get("sender")) else None
     if name == "issues" and action in ("opened", "edited"):
         return None
-    # The policy changes only what an opening says.
+    # Any policy will do: it only affects what an opening event holds.
     return seen(payload) if read(name, payload, _ANY, received_at) is None else None
 
 
 def declared(payload: Json, policy: Policy) -> bool:
-    """Whether the issue of a payload is an incident by what it shows: the label, or the shipped form filled in."""
+    """Return True if the payload's issue is an incident: it has the label, or the shipped form filled in."""
     issue = payload.get("issue")
     if not isinstance(issue, dict) or issue.get("pull_request"):
         return False
@@ -232,7 +239,7 @@ def declared(payload: Json, policy: Policy) -> bool:
 
 
 def read(name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
-    """What a delivery says has happened.  Raises Unreadable."""
+    """Convert a delivery into an event; None if it changes no incident.  Raises Unreadable."""
     action = payload.get("action")
     if name == "issues":
         return _read_issue(str(action), payload, policy, received_at)
@@ -244,7 +251,7 @@ def read(name: str, payload: Json, policy: Policy, received_at: datetime) -> Hap
 
 
 def asks_for_authority(event: Event, labels: Labels) -> bool:
-    """Whether what `event` says counts only by the right of who did it."""
+    """Return True if the event takes effect only with a sufficient repository role of its author."""
     if isinstance(event, Said):
         return bool(event.spoken)
     return isinstance(event, Labeled) and event.label in (
@@ -257,7 +264,7 @@ def asks_for_authority(event: Event, labels: Labels) -> bool:
 
 
 def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
-    """The opening of an incident, from an issue as GitHub shows it."""
+    """Build the opening event of an incident from an issue as GitHub shows it."""
     title = title_of(issue)
     return Opened(
         by=by,
@@ -274,7 +281,7 @@ def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, ado
 
 
 def title_of(issue: Json) -> str:
-    """The title without the `[Incident]: ` that a form puts before it: everything here is an incident."""
+    """Return the issue's title without the prefix `[Incident]: ` that the form sets."""
     title = cleaned(str(issue.get("title") or ""))
     mark, bracket, rest = title.partition("]")
     rest = rest.lstrip(": ")
@@ -282,7 +289,7 @@ def title_of(issue: Json) -> str:
 
 
 def said(comment: Json) -> Said | None:
-    """What a person commanded in a comment; None for bots, and where there is no command in it."""
+    """Return the slash commands in a person's comment as an event; None for bots, and if there are none."""
     user = comment.get("user") or {}
     if user.get("type") == "Bot" or comment.get("performed_via_github_app"):
         return None
@@ -299,7 +306,10 @@ def said(comment: Json) -> Said | None:
 
 
 def before(name: str, payload: Json) -> Happened | None:
-    """What a comment commanded until it was edited or deleted, which the payload alone tells; None: nothing."""
+    """Return the commands of a comment as they were before it was edited or deleted; None if there were none.
+
+    Only the payload of the edit or deletion still holds them.
+    """
     comment, action = payload.get("comment"), payload.get("action")
     if name != "issue_comment" or not isinstance(comment, dict) or action not in ("edited", "deleted"):
         return None
@@ -309,15 +319,17 @@ def before(name: str, payload: Json) -> Happened | None:
 
 
 def login_of(user: Json | None) -> str:
+    """Return the user's login, `ghost` for a deleted account."""
     return cleaned(str((user or {}).get("login") or "ghost"))
 
 
 def is_bot(user: Json | None) -> bool:
+    """Return True if the account is a bot's."""
     return (user or {}).get("type") == "Bot"
 
 
 def key(what: str, at: datetime) -> str:
-    """The name of an event that GitHub gives no id: what, and when to the second."""
+    """Return a key for an event without an id of GitHub's: its name, and its time to the second."""
     return f"{what}/{at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
@@ -342,7 +354,10 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
 
 
 def _plain(action: str, by: str, changed: datetime, closed: datetime) -> Happened | None:
-    """What GitHub has no page for but a line of the timeline: its link is found where that is read."""
+    """Build the event of a state change, which has no link yet.
+
+    It has no page of its own, only a row in the timeline; the link is added when that is read.
+    """
     if action == "closed":
         return Happened(closed, Closed(by=by, key=key("closed", closed)))
     if action == "reopened":
@@ -383,7 +398,7 @@ def _label(payload: Json) -> str:
 
 
 def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened | Touched | None:
-    """Only a new comment commands; an edited one never does (M27)."""
+    """Read a comment's commands; only a new comment gives commands, an edited one never does (M27)."""
     comment = payload.get("comment")
     if not isinstance(comment, dict) or not isinstance(comment.get("id"), int):
         raise Unreadable("an issue_comment without a comment")
@@ -411,29 +426,33 @@ def _read_pull(action: str, payload: Json, received_at: datetime) -> Happened | 
 
 
 def pull_key(number: int, what: str) -> str:
+    """Return the key of an event of a pull request."""
     return f"pull/{number}/{what}"
 
 
 def postmortem_of(payload: Json, repository: Repository) -> int | None:
-    """The issue whose postmortem a pull request of ours holds; a fork's branch of that name is not ours."""
+    """Return the number of the issue whose postmortem the pull request holds, else None.
+
+    A branch of that name in a fork does not count.
+    """
     head = _pull(payload).get("head") or {}
     found = _BRANCH.fullmatch(str(head.get("ref") or ""))
     return int(found[1]) if found and (head.get("repo") or {}).get("id") == repository.id else None
 
 
 def _proposes(payload: Json) -> bool:
-    """Whether a pull request shows something else than before, to whoever reads what it changes."""
+    """Return True if the action may alter what the pull request changes."""
     action = payload.get("action")
     return action in _PROPOSING or (action == "edited" and "base" in (payload.get("changes") or {}))
 
 
 def _head(payload: Json) -> str:
-    """The newest commit of a pull request; empty: it names none."""
+    """Return the newest commit of the pull request, empty if there is none."""
     return _commit((_pull(payload).get("head") or {}).get("sha"))
 
 
 def _commit(sha: object) -> str:
-    """The name of a commit; empty for what is none, such as the noughts of a branch that was deleted."""
+    """Return the commit id; empty if it is none, such as the zeros that stand for a deleted branch."""
     return sha if isinstance(sha, str) and _SHA.fullmatch(sha) and sha.strip("0") else ""
 
 
@@ -442,6 +461,7 @@ def _pull(payload: Json) -> Json:
 
 
 def issue_of(payload: Json) -> Json:
+    """Return the issue of a payload.  Raises Unreadable if there is none with a valid number."""
     return _numbered(payload, "issue")
 
 
@@ -456,7 +476,7 @@ def _numbered(payload: Json, name: str) -> Json:
 
 
 def _when(text: object, received_at: datetime) -> datetime:
-    """A time of GitHub's; the time of receipt where there is none, or one that cannot be (M38)."""
+    """Parse a time of GitHub's; return the time of receipt if it is missing or implausible (M38)."""
     try:
         found = moment(str(text))
     except ValueError:
@@ -465,7 +485,7 @@ def _when(text: object, received_at: datetime) -> datetime:
 
 
 def _id(row: Json) -> int:
-    """GitHub's number for something.  Raises Unreadable for what PostgreSQL could not keep as one."""
+    """Return GitHub's id of an object.  Raises Unreadable if it does not fit PostgreSQL's bigint."""
     found = row.get("id")
     if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 2**63:
         raise Unreadable(f"{str(found)[:40]!r} is no id")

@@ -1,4 +1,4 @@
-"""Incidents that were, read back from GitHub alone."""
+"""Load past incidents from GitHub alone."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ if TYPE_CHECKING:
     from app.core.backtest import Past
 
 SINCE = timedelta(days=90)
-"""How far back incidents are tried against another policy."""
+"""How far back the backtest of a policy looks for incidents."""
 MOST = 200
-"""So many past incidents are read, the newest: each takes two or three calls of the thousand that a run has an hour."""
+"""Maximum number of past incidents to load, newest first.
+
+Each takes two or three of the thousand calls that a run has per hour.
+"""
 
 RoleOf = Callable[[str, datetime], Role]
-"""What somebody might do in the repository, by login and time."""
+"""Returns a user's role in the repository, by login and time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What GitHub tells of one incident: the issue, its timeline, its postmortem, and what happened by all of them.
+    """What GitHub has on one incident: issue, timeline, postmortem, and the events from all of them.
 
-    Nobody's rights are in it, nor the answers that an edit has replaced.
+    It holds neither the users' roles nor answers that an edit has replaced.
     """
 
     issue: Mapping[str, Any]
@@ -41,7 +44,7 @@ class Told:
 
 
 def told(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) -> Told:
-    """All that can be asked about that issue.  Raises DeliveryFailed, and Gone when it is out of reach."""
+    """Load everything GitHub has on the issue.  Raises DeliveryFailed, and NotFound if it is out of reach."""
     number = int(issue["number"])
     timeline = tracker.timeline(number)
     pull, became = _postmortem(tracker, number)
@@ -51,9 +54,10 @@ def told(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) 
 def lived(
     tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy, role: RoleOf, now: datetime
 ) -> Incident:
-    """The incident that the issue is at `now`, by as few calls as tell it: the postmortem's only where one is wanted.
+    """Load the incident as it is at `now`, with as few calls as possible.
 
-    Raises DeliveryFailed, Gone when it is out of reach, and Unreadable where its history does not hold together.
+    The postmortem's pull request is only read if one is wanted.  Raises DeliveryFailed, NotFound if the issue is out
+    of reach, and Unreadable if its history is inconsistent.
     """
     number = int(issue["number"])
     log = [*with_rights(history(issue, tracker.timeline(number), repo, policy), policy.labels, role)]
@@ -71,7 +75,7 @@ def _folded(log: Sequence[Happened], policy: Policy, now: datetime) -> Incident:
 
 
 def _postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happened]]:
-    """The pull request with the postmortem of that issue, and what became of it."""
+    """Load the pull request with the issue's postmortem, and its events."""
     pull = tracker.pull_of(f"muster/postmortem-{number}")
     return pull, [] if pull is None else list(pull_events(pull, tracker.timeline(pull.number)))
 
@@ -79,7 +83,7 @@ def _postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happen
 def with_rights(
     happened: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]
 ) -> Iterator[Happened]:
-    """The same, with what each might do when they acted, which `role` tells by login and time."""
+    """Yield the events with the role of their author at the time, from `role`, where it matters."""
     for one in happened:
         if asks_for_authority(one.event, labels):
             yield Happened(one.at, replace(one.event, role=role(one.event.by, one.at)))
@@ -88,7 +92,10 @@ def with_rights(
 
 
 def rights_of_today(tracker: Tracker) -> RoleOf:
-    """What everybody may do today, each asked for once; nobody that GitHub does not tell of may do anything."""
+    """Return a lookup of today's roles, which asks for each login once.
+
+    A user that GitHub does not know has no role.
+    """
     roles: dict[str, Role] = {}
 
     def role(login: str, at: datetime) -> Role:
@@ -107,12 +114,11 @@ def rights_of_today(tracker: Tracker) -> RoleOf:
 def past_incidents(
     tracker: Tracker, label: str, since: datetime, policy: Policy, *, repo: str, now: datetime
 ) -> Iterator[Past]:
-    """The incidents that were updated since then, the newest first, MOST of them; each is asked for as it is taken.
+    """Load the incidents updated since then, newest first, at most MAX_INCIDENTS, each when it is consumed.
 
-    Everybody is taken for what they may do today, and the newest report for the one that was graded: who has no
-    database has no better.  Raises DeliveryFailed.
+    Without a database, today's roles and the newest report stand in for those of the time.  Raises DeliveryFailed.
     """
-    from app.core.backtest import Past  # noqa: PLC0415  most of those who read the past compare no policies
+    from app.core.backtest import Past  # noqa: PLC0415  most callers of this module run no backtest
 
     role = rights_of_today(tracker)
     for issue in tracker.incidents_since(label, since)[:MOST]:

@@ -9,7 +9,7 @@ from app.ports import Repository
 
 
 def repositories(client: Client) -> Iterator[Repository]:
-    """Every repository in which this App is installed."""
+    """Yield every repository in which the App is installed."""
     for installation in client.installations():
         rows = client.pages(installation, "/installation/repositories", key="repositories")
         for row in rows:

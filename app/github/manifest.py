@@ -1,4 +1,7 @@
-"""What Muster asks of GitHub.  `app.yml` says the same to people, and a test holds the two together."""
+"""Permissions and webhook events that Muster requests from GitHub.
+
+`app.yml` states the same for people; a test keeps the two equal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may command: GitHub's answer, remembered for a minute."""
+"""Permissions of users in repositories, cached for a minute."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from app.core.events import Role
 from app.ports import DeliveryFailed, Tracker
 
 _KEPT = timedelta(seconds=60)
-"""How long an answer may be used (hostile input M26)."""
+"""Maximum age of a cached role (hostile input M26)."""
 _MOST = 10_000
 _AWAY = timedelta(seconds=30)
-"""So long whoever is in a hurry does not ask again, after a question that was not answered."""
+"""Time after a failed request in which callers with `fail_fast` do not ask GitHub again."""
 
 
 class Authorities:
-    """The roles of people in repositories.  Whoever GitHub refuses to tell about may do nothing."""
+    """Roles of users in repositories.
+
+    A user has no role if GitHub refuses to give the permission.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], tuple[datetime, Role]] = {}
@@ -24,9 +27,9 @@ class Authorities:
         self._lock = threading.Lock()
 
     def of(self, tracker: Tracker, repo_id: int, login: str, now: datetime, *, briefly: bool = False) -> Role:
-        """The role of that person.  Raises DeliveryFailed when it will be known later.
+        """Return the role of the user.  Raises DeliveryFailed if GitHub can be asked again later.
 
-        `briefly`: a GitHub that was silent a moment ago is not asked again, since each question may take 15 seconds.
+        `fail_fast`: raise at once if GitHub failed to respond a moment ago, since each request may take 15 seconds.
         """
         key = (repo_id, login)
         with self._lock:

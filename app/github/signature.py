@@ -1,4 +1,4 @@
-"""Whether a delivery is from GitHub: the MAC over its raw bytes."""
+"""Create and verify webhook signatures: an HMAC over the raw body."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Sequence
 
 
 def signature(secret: str, body: bytes) -> str:
-    """The value of X-Hub-Signature-256 for that body."""
+    """Return the value of X-Hub-Signature-256 for the body."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def genuine(secrets: Sequence[str], body: bytes, given: str) -> bool:
-    """Whether `given` is the signature of `body` under one of the secrets (two while rotating), in constant time."""
+    """Return True if `received` is the body's signature under one of the secrets, in constant time.
+
+    There are two secrets while they are rotated.
+    """
     found = [
         hmac.compare_digest(signature(secret, body).encode(), given.encode("utf-8", "replace")) for secret in secrets
     ]

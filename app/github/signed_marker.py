@@ -1,7 +1,7 @@
-"""What a comment of ours carries for us alone: a signed last line that says what it stands for.
+"""Sign and read the machine-readable last line (marker) of our own comments.
 
-A marker counts only in a comment that we wrote ourselves, as its very last line, and with a signature over the
-repository, the issue and its content.  So a marker that somebody copies, quotes or makes up is only text.
+A marker counts only in a comment written by us, as its very last line, and with a signature over the repository,
+the issue and its content.  A marker that is copied, quoted or made up is therefore only text.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _OPEN, _CLOSE = "<!-- muster:1 ", " -->"
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Makes and reads markers.  The first secret signs; all are accepted, for secrets rotate.
+    """Signs and reads markers.  The first secret signs; all are accepted, so that secrets can be rotated.
 
-    `app_id` is our App; or `bot` is the login under which we write, where that is what tells us: inside GitHub Actions.
+    `app_id` is our App.  `bot_login` identifies our comments by their author instead: that is the case inside GitHub
+    Actions.
     """
 
     secrets: Sequence[str]
@@ -32,12 +33,12 @@ class Signer:
     bot: str = ""
 
     def marker(self, lane: Lane, content: Mapping[str, Any]) -> str:
-        """The line that says `content`."""
+        """Return the signed marker line that holds `content`."""
         data = base64.urlsafe_b64encode(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).decode()
         return f"{_OPEN}{data} {_mac(self.secrets[0], lane, data)}{_CLOSE}"
 
     def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
-        """What the marker of that comment says; None where there is none that counts."""
+        """Return the content of the comment's marker; None if it has no valid one."""
         ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
         if not (comment.bot and ours and marked(comment.body)):
             return None
@@ -53,7 +54,7 @@ class Signer:
 
 
 def marked(body: str) -> bool:
-    """Whether it ends as a comment of Muster's does, whoever wrote it."""
+    """Return True if the text ends with a line in the form of a marker, whether or not it is authentic."""
     last = _last(body)
     return last.startswith(_OPEN) and last.endswith(_CLOSE)
 

@@ -1,12 +1,11 @@
-"""The slash commands in a comment: first words of its own lines, as a reader of the rendered comment sees them.
+"""Parse the slash commands in a comment: the first words of its own lines, as seen in the rendered comment.
 
-What stands in code, a quotation, a list or an HTML block is shown or hidden, not said.  Where a line stands is a matter
-of CommonMark's blocks.  They are told apart here in one pass over the lines, because a Markdown parser can be kept busy
-for seconds by one comment; the tests hold this pass against such a parser.  Three rules are our own, and each hears
-less rather than more:
+Lines in code, quotations, lists or HTML blocks are not commands.  Blocks follow CommonMark. They are distinguished
+here in one pass over the lines, because a comment can keep a Markdown parser busy for seconds; the tests compare
+this pass with such a parser.  Three rules are our own, and each finds fewer commands, never more:
 
-- only the first 4,000 lines of a comment are listened to;
-- what is nested more than twenty deep is text, whatever it begins with;
+- only the first 4,000 lines of a comment are read;
+- text nested more than twenty deep is plain text, whatever it begins with;
 - a line that may belong to a link definition above it (`[a]:`) belongs to it, and so does the end of its paragraph.
 """
 
@@ -19,7 +18,7 @@ from functools import partial
 from app.core.slash_command import Spoken
 
 MOST_COMMANDS = 10
-_MOST_LINES = 4_000  # GitHub takes 65,536 characters: 16 a line
+_MOST_LINES = 4_000  # GitHub accepts 65,536 characters: 16 per line
 _DEEPEST = 20
 
 _COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]{0,39})(?:[ \t]+(.*))?")
@@ -28,7 +27,7 @@ _BLANK = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
 def spoken(body: str) -> tuple[Spoken, ...]:
-    """The commands, names in lower case, in the order they were written; at most the first ten."""
+    """Parse the commands of a comment in the order written, names in lower case; at most the first ten."""
     body = body.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
     if not _MAYBE.search(body):
         return ()
@@ -46,8 +45,8 @@ def spoken(body: str) -> tuple[Spoken, ...]:
 # --- blocks
 
 _QUOTE = 0
-_OPENING = frozenset(">-+*0123456789")  # what quotations and items begin with
-_OTHER = frozenset("#-_*=`~<")  # and the other blocks
+_OPENING = frozenset(">-+*0123456789")  # first characters of quotations and list items
+_OTHER = frozenset("#-_*=`~<")  # first characters of all other blocks
 _ITEM = re.compile(r"( {0,3}(?:[-+*]|([0-9]{1,9})[.)]))( +|\Z)")
 _UNDERLINE = re.compile(r"(?:=+|-+) *\Z")
 _RULE_OR_HEADING = re.compile(r"#{1,6}(?: |\Z)|(?:- *+){3,}+\Z|(?:_ *+){3,}+\Z|(?:\* *+){3,}+\Z")
@@ -76,12 +75,14 @@ _ONE_TAG = re.compile(rf"(?:<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+\s*+/?>|</[
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
-    """The paragraphs that stand by themselves; also one that a line of dashes below it, such as the one above a
-    signature, makes a heading."""
+    """Yield the paragraphs outside of other blocks.
+
+    They include those that a line of dashes below them turns into a heading, such as the line above a signature.
+    """
     place = _Place()
     own: list[str] = []
     for line in lines:
-        if not (place.paragraph and line[:1].isalpha()):  # such a line goes on with the paragraph, wherever that is
+        if not (place.paragraph and line[:1].isalpha()):  # such a line continues the paragraph in any block
             place.take(line)
         if place.paragraph and not place.inside:
             own.append(line)
@@ -93,16 +94,16 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 
 class _Place:
-    """What is open after the lines taken so far."""
+    """The blocks that are open after the lines read so far."""
 
     def __init__(self) -> None:
-        self.inside: list[int] = []  # quotations, and for list items how far their content is indented
-        self.paragraph = False  # of the innermost of them
-        self.until: Callable[[str], object] | None = None  # in a fence or HTML: whether it ends with that line
-        self._hollow = False  # the innermost is an item that has nothing in it yet
+        self.inside: list[int] = []  # _QUOTE for a quotation, else the indentation of a list item's content
+        self.paragraph = False  # True if the innermost container has an open paragraph
+        self.until: Callable[[str], object] | None = None  # in a fence or HTML block: tests whether a line ends it
+        self._hollow = False  # the innermost container is a list item without content yet
 
     def take(self, line: str) -> None:
-        """Go on with one line."""
+        """Update the state with the next line."""
         kept, rest = self._entered(line.expandtabs(4))
         blank = not rest.strip(" ")
         self._hollow = False
@@ -117,7 +118,7 @@ class _Place:
         goes_on = self.paragraph and not opened and not blank
         begins = bool(text) and not indented and self._begins(text, goes_on, outside)
         if goes_on and not begins:
-            return  # outside, this is the lazy continuation of a paragraph within
+            return  # outside of its container, this is a lazy continuation of the paragraph
         self.inside[kept:] = opened
         self.paragraph = bool(text) and not indented and not begins
         self._hollow = not text and bool(opened) and opened[-1] != _QUOTE
@@ -125,7 +126,7 @@ class _Place:
             self.until = None
 
     def _entered(self, rest: str) -> tuple[int, str]:
-        """How many of the open quotations and items the line belongs to, and the line within them."""
+        """Return how many open quotations and list items the line continues, and the line's content within them."""
         for number, need in enumerate(self.inside):
             text = rest.lstrip(" ")
             indent = len(rest) - len(text)
@@ -140,7 +141,10 @@ class _Place:
         return len(self.inside), rest
 
     def _opened(self, rest: str, kept: int, *, directly: bool) -> tuple[list[int], str]:
-        """The quotations and items that begin in the line.  `directly` below a paragraph not every item may."""
+        """Return the quotations and list items that begin in the line, and the rest of the line.
+
+        Directly below a paragraph (`after_paragraph`) not every list item may begin.
+        """
         opened: list[int] = []
         while kept + len(opened) < _DEEPEST:
             text = rest.lstrip(" ")
@@ -162,7 +166,7 @@ class _Place:
         return opened, rest
 
     def _begins(self, text: str, goes_on: bool, outside: bool) -> bool:
-        """Whether another block than a paragraph begins or, in the case of an underline, ends here."""
+        """Return True if a block other than a paragraph begins here or, for an underline, ends here."""
         if text[0] not in _OTHER:
             return False
         if _RULE_OR_HEADING.match(text) or (goes_on and not outside and _UNDERLINE.match(text)):
@@ -186,7 +190,7 @@ def _closes(mark: str, line: str) -> bool:
     return text.startswith(mark) and not text.strip(mark[0]) and len(line) - len(line.lstrip(" ")) <= 3
 
 
-# --- what a paragraph hides
+# --- hidden parts of a paragraph
 
 _TICKS = re.compile(r"`+")
 _SPECIAL = re.compile(r"`+|<!--|\\")
@@ -198,7 +202,7 @@ _DEFINITION = re.compile(
 
 
 def _said(paragraph: str) -> list[str]:
-    """The lines that do not begin within a link definition, a code span or an HTML comment."""
+    """Return the lines that do not begin within a link definition, a code span or an HTML comment."""
     shown = 0
     while definition := _DEFINITION.match(paragraph, shown):
         shown = definition.end()
@@ -217,7 +221,7 @@ def _said(paragraph: str) -> list[str]:
 
 
 def _hidden(text: str) -> Iterator[tuple[int, int]]:
-    """Where code spans and inline comments begin and end.  Looks at each character a fixed number of times."""
+    """Yield the start and end of each code span and inline comment, in linear time."""
     closers: dict[int, list[int]] = {}
     for run in reversed(list(_TICKS.finditer(text))):
         closers.setdefault(len(run[0]), []).append(run.start())

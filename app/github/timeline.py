@@ -1,4 +1,4 @@
-"""From an issue's own timeline back to what happened: GitHub is enough."""
+"""Read an issue's GitHub timeline back into incident events."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from app.text import cleaned
 Json = Mapping[str, Any]
 
 _SAME = timedelta(seconds=2)
-"""A timeline and a delivery may tell the time of one event a second apart."""
+"""Largest distance between the times that a timeline and a delivery give for the same event."""
 
 
 def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[Happened]:
-    """Everything in an issue's timeline that changes an incident, the opening first.
+    """Yield all events of an issue's timeline that change an incident, the opening first.
 
-    The report is the newest one, and nobody's rights are in it: the board remembers both.
+    The report is the newest one, and no roles are filled in: both are restored from the board's state.
     """
     yield _opening(issue, timeline, repo, policy)
     created, author = moment(issue["created_at"]), login_of(issue.get("user"))
@@ -50,7 +50,7 @@ def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) ->
 
 
 def pull_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
-    """What became of the postmortem's pull request, by its own timeline."""
+    """Yield the events of the postmortem's pull request, from its own timeline."""
     number, url = pull.number, pull.url
     yield Happened(pull.created_at, PostmortemOpened(by=pull.by, key=pull_key(number, "opened"), url=url, pull=number))
     merged = {row["created_at"] for row in timeline if row.get("event") == "merged"}
@@ -68,12 +68,15 @@ def pull_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
 
 
 def assigned(timeline: Sequence[Json]) -> frozenset[str]:
-    """Everybody who has ever been assigned."""
+    """Return the logins of all past and present assignees."""
     return frozenset(login_of(row.get("assignee")) for row in timeline if row.get("event") == "assigned")
 
 
 def edit_of(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[Happened]:
-    """The newest text, where it is another one: GitHub does not tell when it was changed, so that is when we know of it."""
+    """Return an edit event if the title or the report differs from the incident's.
+
+    GitHub does not tell when the text was changed, so the event has the time of the issue's last update.
+    """
     at = moment(issue["updated_at"])
     shown = opened(issue, repo, policy, incident.declared_at, by="", adopted=False)
     if (shown.title, shown.report) == (incident.title, incident.report):
@@ -83,7 +86,7 @@ def edit_of(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[
 
 
 def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
-    """Where each entry of an incident can be seen, by its key: its spot on the page of the issue, or else the page."""
+    """Map each entry's key to its link: its anchor in the issue's timeline, or else the issue."""
     found = {entry.key: incident.url for entry in incident.timeline}
     for row in timeline:
         happened = _event(row)
@@ -93,7 +96,10 @@ def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
 
 
 def known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
-    """Whether the log has it: by its key, or, where the key is a time, a moment apart."""
+    """Return True if the log has the event.
+
+    It is matched by its key or, where the key holds a time, by its kind and nearly the same time.
+    """
     what, slash, _ = one.event.key.rpartition("/")
     for at, event in log_of:
         if event.key == one.event.key:
@@ -125,7 +131,7 @@ def _opening(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -
 
 
 def _labels_at(timeline: Sequence[Json], at: datetime) -> set[str]:
-    """The labels that people had put on the issue up to then."""
+    """Return the labels that people, not bots, had set on the issue by that time."""
     labels: set[str] = set()
     for row in timeline:
         if (

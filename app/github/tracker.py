@@ -1,4 +1,4 @@
-"""One repository on GitHub, in the words of the desk."""
+"""Implements the Tracker port for one repository, over GitHub's REST API."""
 
 from __future__ import annotations
 
@@ -38,48 +38,59 @@ POLICY_PATH = ".github/incidents.yml"
 _LARGEST_POLICY = 64 * 1024
 _LARGEST_FEED = 1024 * 1024
 _AT_ONCE = 50
-"""Annotations that GitHub takes in one request."""
+"""Maximum number of annotations that GitHub accepts in one request."""
 _CLAIM = "eyes"
-"""The reaction that marks an issue as in our hands."""
+"""The reaction on an issue that serves as its lock."""
 _SUMMARY = 65_535
-"""The longest summary that GitHub takes."""
+"""Longest summary of a check run that GitHub accepts, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class GitHubTracker:
-    """Implements `app.ports.Tracker` over GitHub's REST API."""
+    """Implements `app.ports.Tracker` over GitHub's REST API.
+
+    `guard` is called immediately before each write; if it raises, nothing is written.
+    """
 
     client: Client
     repository: Repository
     guard: Callable[[], None] = lambda: None
 
     def guarded(self, guard: Callable[[], None]) -> GitHubTracker:
+        """Return a copy that calls `guard` immediately before each write."""
         return replace(self, guard=guard)
 
     def urgent(self, urgency: Urgency) -> GitHubTracker:
+        """Return a copy that calls GitHub with that priority."""
         return replace(self, client=self.client.urgent(urgency))
 
     def issue(self, number: int) -> Mapping[str, Any]:
+        """Fetch an issue as GitHub shows it."""
         found: Mapping[str, Any] = self._call("GET", f"/issues/{number}")
         return found
 
     def timeline(self, number: int) -> list[Mapping[str, Any]]:
+        """Fetch the whole timeline of an issue."""
         return list(self._pages(f"/issues/{number}/timeline"))
 
     def comments(self, number: int, since: datetime | None = None) -> list[Comment]:
+        """Fetch an issue's comments, oldest first; with `since`, only those updated since then."""
         params = {"since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if since else {}
         return [comment_from(row) for row in self._pages(f"/issues/{number}/comments", params)]
 
     def incidents(self, label: str) -> list[int]:
+        """List the numbers of all issues with the incident label, open or closed, oldest first."""
         rows = self._pages("/issues", {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
         return [row["number"] for row in rows if "pull_request" not in row]
 
     def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
+        """List the issues with the incident label that were updated since then, newest update first."""
         since = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         asked = {"labels": label, "state": "all", "since": since, "sort": "updated", "direction": "desc"}
         return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
 
     def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """Yield all issues and pull requests that were updated since then, oldest update first."""
         asked: dict[str, str | int] = {"state": "all", "sort": "updated", "direction": "asc"}
         seen: set[int] = set()
         while True:
@@ -87,42 +98,49 @@ class GitHubTracker:
             fresh = [row for row in rows if row["number"] not in seen]
             seen.update(row["number"] for row in fresh)
             yield from fresh
-            # A list ends after so many pages, whether or not there is more.
+            # A list ends after MAX_PAGES pages even if there is more.
             if not fresh or len(rows) < PAGES * 100:
                 return
             since = moment(str(fresh[-1]["updated_at"]))
 
     def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
+        """List the open issues with the incident label, oldest first."""
         rows = self._pages("/issues", {"labels": label, "state": "open", "sort": "created", "direction": "asc"})
         return [row for row in rows if "pull_request" not in row]
 
     def closed_incidents(self, labels: tuple[str, ...]) -> list[Mapping[str, Any]]:
+        """List the closed issues that have all of the labels, newest update first."""
         asked = {"labels": ",".join(labels), "state": "closed", "sort": "updated", "direction": "desc"}
         return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
 
     def newest_comments(self) -> list[Comment]:
+        """Fetch the 100 newest comments of the repository, newest first."""
         asked: dict[str, str | int] = {"sort": "created", "direction": "desc", "per_page": 100}
         return [comment_from(row) for row in self._call("GET", "/issues/comments", params=asked)]
 
     def comments_by_update(self) -> Iterator[Comment]:
+        """Yield the repository's comments, newest update first, fetching pages as they are consumed."""
         asked = {"sort": "updated", "direction": "desc"}
         pages = self.client.pages(self.repository.installation, _path(self.repository, "/issues/comments"), asked)
         return (comment_from(row) for row in pages)
 
     def claim(self, number: int) -> Claim:
+        """Acquire the issue's lock by adding our reaction, or return the lock that exists already."""
         answer = self._answer("POST", f"/issues/{number}/reactions", {"content": _CLAIM})
         return Claim(answer.body["id"], moment(answer.body["created_at"]), ours=answer.status == 201)
 
     def release(self, number: int, claim: int) -> None:
+        """Release the issue's lock; does nothing if it no longer exists."""
         with suppress(Gone):
             self._call("DELETE", f"/issues/{number}/reactions/{claim}")
 
     def versions(self, path: str) -> list[str]:
+        """List the newest commits of the default branch that changed the file, newest first, at most thirty."""
         asked = {"path": path, "sha": self.repository.default_branch}
         return [str(row["sha"]) for row in self._call("GET", "/commits", params=asked)]
 
     def permission(self, login: str) -> Role:
-        """What that person may do here; nobody that GitHub does not know may do anything."""
+        """Return the user's role in the repository; Role.NONE for a user that GitHub does not know."""
         try:
             found = self._call("GET", f"/collaborators/{quote(login, safe='')}/permission")
         except Gone:
@@ -131,9 +149,11 @@ class GitHubTracker:
         return _ROLES.get(name) or _ROLES.get(str(found.get("permission")), Role.NONE)
 
     def policy(self, etag: str) -> PolicyText:
+        """Fetch the repository's policy file unless it still matches the etag."""
         return self._policy(_own, etag)
 
     def organisation_policy(self, etag: str) -> PolicyText:
+        """Fetch the organisation's policy file; a file that we may not read counts as none."""
         try:
             return self._policy(_organisations, etag)
         except DeliveryFailed as failed:
@@ -142,6 +162,10 @@ class GitHubTracker:
             return PolicyText(None, "")
 
     def feed(self, path: str, etag: str, *, organisation: bool) -> FeedFile:
+        """Fetch a calendar file of this repository, or of the organisation's `.github`.
+
+        Raises DeliveryFailed if the path is invalid or the file larger than a mebibyte.
+        """
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise DeliveryFailed("it is not a path in a repository, such as rotas/on-call.ics", retry_after=None)
         where = _organisations if organisation else _own
@@ -168,7 +192,7 @@ class GitHubTracker:
         return PolicyText(_file_text(answer.body), answer.headers.get("etag", ""))
 
     def _content(self, where: Callable[[Repository], str], path: str, etag: str) -> Answer:
-        """A file of the repository that `where` names, wherever ours is now.  Raises Gone."""
+        """Fetch a file of the repository that `where` names, following a rename of ours.  Raises NotFound."""
         return self._wherever(
             lambda found: self.client.call(
                 found.installation, "GET", f"/repos/{where(found)}/contents/{quote(path)}", etag=etag
@@ -176,18 +200,21 @@ class GitHubTracker:
         )
 
     def file(self, path: str, ref: str) -> str | None:
+        """Fetch the text of a file at a commit or branch; None if there is none."""
         try:
             return _file_text(self._call("GET", f"/contents/{quote(path)}", params={"ref": ref}))
         except Gone:
             return None
 
     def change(self, pull: int, path: str) -> Change:
+        """Return what the pull request does to the file; a renamed file counts as removed from its old path."""
         rows = self._pages(f"/pulls/{pull}/files")
         if row := next((row for row in rows if row.get("filename") == path), None):
             return "removed" if row.get("status") == "removed" else "written"
         return "removed" if any(row.get("previous_filename") == path for row in rows) else "none"
 
     def check(self, check: Check) -> None:
+        """Create our check run on its commit, or complete an unfinished one from an earlier attempt."""
         there = self._own_check(check)
         if there is not None and there.get("status") == "completed":
             return
@@ -204,13 +231,14 @@ class GitHubTracker:
                 return
 
     def _own_check(self, check: Check) -> Mapping[str, Any] | None:
-        """The newest check run of that name that this App has on that commit."""
+        """Return the newest check run of that name by this App on that commit; None if there is none."""
         asked: dict[str, str | int] = {"check_name": check.name, "app_id": self.client.app_id, "filter": "all"}
         rows = self._pages(f"/commits/{check.sha}/check-runs", asked, key="check_runs")
         ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
         return max(ours, key=lambda row: int(row["id"]), default=None)
 
     def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> Labelled | None:
+        """Add and remove labels, and return the labels afterwards; None if there was nothing to change."""
         labels, answer = f"/issues/{number}/labels", None
         if add:
             answer = self._answer("POST", labels, {"labels": sorted(add)})
@@ -226,23 +254,32 @@ class GitHubTracker:
         return Labelled(labels_of({"labels": answer.body}), self._told_at(answer)) if answer is not None else None
 
     def comment(self, number: int, body: str) -> Comment:
+        """Post a comment on an issue."""
         return comment_from(self._call("POST", f"/issues/{number}/comments", {"body": body}))
 
     def edit_comment(self, comment: int, body: str) -> None:
+        """Replace the text of a comment.  Raises NotFound if it was deleted."""
         self._call("PATCH", f"/issues/comments/{comment}", {"body": body})
 
     def react(self, comment: int) -> None:
+        """Add a thumbs-up reaction to a comment."""
         self._call("POST", f"/issues/comments/{comment}/reactions", {"content": "+1"})
 
     def assign(self, number: int, login: str) -> None:
+        """Assign a user to an issue."""
         self._call("POST", f"/issues/{number}/assignees", {"assignees": [login]})
 
     def pull_of(self, branch: str) -> Pull | None:
+        """Return the newest pull request from that branch, in any state; None if there is none."""
         owner = self.repository.name.partition("/")[0]
         rows = list(self._pages("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
 
     def propose(self, file: NewFile) -> Pull:
+        """Open a pull request that adds the file.
+
+        Each step tolerates that an earlier attempt has done it, so repeating the call is safe.
+        """
         base = self.repository.default_branch
         head = self._call("GET", f"/git/ref/heads/{quote(base, safe='/')}")["object"]["sha"]
         self._branch(file.branch, head)
@@ -250,7 +287,11 @@ class GitHubTracker:
         return self._open_pull(file, base)
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
-        """GitHub refuses the whole list for one who cannot review, so each is asked alone then; none is owed."""
+        """Request reviews, skipping users who cannot review.
+
+        GitHub refuses the whole list if one of them cannot, so each is requested alone then.  A review is optional:
+        this raises Deferred and nothing else.
+        """
         if not reviewers:
             return
         try:
@@ -279,7 +320,7 @@ class GitHubTracker:
                 {"message": file.message, "content": content, "branch": file.branch},
             )
         except DeliveryFailed as failed:
-            # Without the sha of what is there GitHub refuses to overwrite: an earlier attempt has written it.
+            # Without a sha GitHub refuses to overwrite a file: an earlier attempt has written it already.
             if "sha" not in str(failed):
                 raise
 
@@ -322,7 +363,7 @@ class GitHubTracker:
         return self._wherever(ask)
 
     def _told_at(self, answer: Answer) -> datetime:
-        """When GitHub answered, by its own clock to the second; by ours where it does not say."""
+        """Return when GitHub answered: by its clock to the second, or by ours if the header is missing."""
         try:
             return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
         except (KeyError, ValueError):
@@ -334,14 +375,14 @@ class GitHubTracker:
         )
 
     def _wherever(self, ask: Callable[[Repository], _T]) -> _T:
-        """What `ask` finds under the name we know, or else under the one that the repository has now."""
+        """Call `ask` with the repository and, if it has moved, again under its present name."""
         try:
             return ask(self.repository)
         except Moved:
             return ask(self._renamed())
 
     def _renamed(self) -> Repository:
-        """The same repository under the name it has now.  Raises Gone where it was not the repository that moved."""
+        """Return the repository under its present name.  Raises NotFound if it is not the repository that moved."""
         rows = self.client.pages(self.repository.installation, "/installation/repositories", key="repositories")
         name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
         if name == self.repository.name:
@@ -354,7 +395,7 @@ def _own(repository: Repository) -> str:
 
 
 def _organisations(repository: Repository) -> str:
-    """Where an organisation keeps what holds for all its repositories."""
+    """Return the repository in which an organisation keeps its common files."""
     return f"{repository.name.partition('/')[0]}/.github"
 
 
@@ -373,6 +414,7 @@ _ROLES = {
 
 
 def comment_from(row: Mapping[str, Any]) -> Comment:
+    """Parse a comment of GitHub's REST API or timeline."""
     user = row.get("user") or {}
     app = row.get("performed_via_github_app") or {}
     reactions = row.get("reactions") or {}
@@ -391,12 +433,13 @@ def comment_from(row: Mapping[str, Any]) -> Comment:
 
 
 def _number_of(url: object) -> int:
-    """The number of the issue at that address; 0 where there is none."""
+    """Return the issue number in an API URL; 0 if there is none."""
     number = str(url or "").rpartition("/")[2]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 
 def pull_from(row: Mapping[str, Any]) -> Pull:
+    """Parse a pull request of GitHub's REST API."""
     state = "merged" if row.get("merged_at") else "open" if row["state"] == "open" else "dropped"
     return Pull(
         number=row["number"],
@@ -421,7 +464,7 @@ def _annotation(one: Annotation) -> dict[str, Any]:
 
 
 def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
-    """What is sent of a check in one request.  GitHub adds the annotations of each to those it has."""
+    """Build one request of a check run.  GitHub adds its annotations to those it already has."""
     output = {"title": check.title[:255], "summary": check.summary[:_SUMMARY]}
     conclusion = "success" if check.success else "failure"
     return {
@@ -431,14 +474,14 @@ def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) 
 
 
 def labels_of(issue: Mapping[str, Any]) -> frozenset[str]:
-    """The names of the labels that an issue shows."""
+    """Return the names of the issue's labels."""
     return frozenset(
         cleaned(str(label.get("name") or "")) for label in issue.get("labels") or () if isinstance(label, dict)
     )
 
 
 def moment(text: str) -> datetime:
-    """A time as GitHub writes it, as aware UTC.  Raises ValueError for what is none."""
+    """Parse a time of GitHub's into aware UTC.  Raises ValueError if it is none, or has no zone."""
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError(f"'{text[:40]}' has no zone")
@@ -446,10 +489,13 @@ def moment(text: str) -> datetime:
 
 
 def _file_text(body: Any) -> str | None:
-    """The text of a file; None for what is none (a folder, a link).  Too large a file is cut, and refused by its reader."""
+    """Return the text of a file; None if it is none, such as a folder or a link.
+
+    Too large a file is cut just above the limit, so that its reader refuses it.
+    """
     if not isinstance(body, dict) or body.get("type") != "file":
         return None
-    if body.get("encoding") == "none":  # beyond a megabyte GitHub gives no content
+    if body.get("encoding") == "none":  # above one megabyte GitHub returns no content
         return "#" * (_LARGEST_POLICY + 1)
     if body.get("encoding") != "base64":
         return None

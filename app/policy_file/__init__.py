@@ -1,7 +1,7 @@
-"""A policy file becomes a Policy, or every one of its faults with the spot of each.
+"""Turns a policy file into a Policy, or into all of its errors with the position of each.
 
-The file says what a team does otherwise than the profile it `extends`, or than its organisation's file.  Four profiles are
-shipped, in `app/policies`.
+The file states only what a team does differently from the profile it `extends`, or from its organisation's file. Four
+profiles are shipped, in `app/policies`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What holds and why: every value in force, the line that set it, and the document that line goes back to."""
+"""Explains a policy: every value in force, the line that set it, and the document that line is based on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.policy_file.writer import written
 from app.policy_file.yaml_tree import Entries, Node, Text
 
 CHOICE = "choice"
-"""Stands for a document where none says it: it was our choice."""
+"""Stands for a document where none prescribes the value: it was our choice."""
 
 BUILT_IN = {
     "aliases": CHOICE,
@@ -46,7 +46,7 @@ BUILT_IN = {
     "goals": "003, 004",
     "retention": CHOICE,
 }
-"""The documents behind what holds where neither a file nor a profile says anything, by the beginning of a path."""
+"""The documents behind the built-in defaults, by the beginning of a path."""
 
 _ITEM = re.compile(r"\[[0-9]+\]")
 _DOCUMENT = "(?:00[0-4]|external|choice)"
@@ -58,8 +58,9 @@ _PLAIN = re.compile(r"[\w./%+](?:[\w ./%+@-]|:(?! ))*(?<![ :])")
 class Explained:
     """One value in force.
 
-    `where` and `value` are in the language of the file.  `origin` is a file with a line, a profile or `built in`;
-    `document` names what a profile or a default goes back to, such as `003, 004`, and is empty for a team's own words.
+    `where` and `value` are in the language of the file. `origin` is a file with a line, a profile or `built in`;
+    `document` names what a profile or a default is based on, such as `003, 004`, and is empty for a team's own values.
+    `policy explain --json` prints these field names.
     """
 
     where: str
@@ -71,9 +72,9 @@ class Explained:
 def explained(
     text: str | None, *, name: str = PATH, org: str | None = None, severity: Severity | None = None
 ) -> tuple[Explained, ...]:
-    """Every value that holds under a file, in the order of the policy; None: the repository has no file.
+    """Return every value in force under a file, in the order of the policy; None: the repository has no file.
 
-    `org` is the text of the organisation's file.  With `severity`, only what bears on it.  Raises PolicyFaults.
+    `org` is the text of the organisation's file. With `severity`, only the values that concern it. Raises PolicyFaults.
     """
     policy, readings = _layers(text, name, org)
     kept = None if severity is None else _Bearing(policy, severity)
@@ -90,7 +91,11 @@ def explained(
 
 
 def _as_written(node: Node | None) -> str:
-    """A single word as its file spells it, such as `72h` for three days; but a severity has the name it has here."""
+    """Return a single value as its file spells it, such as `72h` for three days.
+
+    Empty for a severity, which is shown by its name on the policy's own scale, and for anything but a single plain
+    value.
+    """
     if not isinstance(node, Text) or not node.plain or any(scale.read(node.value) for scale in Scale):
         return ""
     return clean(node.value, 200)
@@ -104,7 +109,7 @@ def _layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple
     return profile(DEFAULT)
 
 
-# The values one by one.
+# Flattening the policy into single values.
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,10 @@ def _joined(parts: tuple[str, ...]) -> str:
 
 
 def _leaves(value: Any, parts: tuple[str, ...] = ()) -> Iterator[_Leaf]:
-    """Maps are opened, and lists of maps; a map in a list that holds no further maps is one value."""
+    """Yield the single values of a written policy.
+
+    Maps are descended into, and so are lists of maps; a map in a list that contains no further maps is one value.
+    """
     if isinstance(value, dict) and value and not (parts and _ITEM.fullmatch(parts[-1]) and _is_flat(value)):
         for key, inner in value.items():
             if parts or key != EXTENDS:
@@ -143,7 +151,7 @@ def _has_maps(value: Any) -> bool:
 
 
 def flow(value: Any) -> str:
-    """A written value on one line, as it may stand in a file."""
+    """Format a written value on one line, as it may stand in a file."""
     if value is None:
         return "off"
     if isinstance(value, dict):
@@ -157,13 +165,14 @@ def flow(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-# Where they come from.
+# Finding the origin of a value.
 
 
 def _origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
-    """The highest layer that says so, and where it does.  A list or an `off` in a layer ends the search below it.
+    """Return the highest layer that sets the value, and the node that does.
 
-    A layer names severities on its own scale, so the value has a path on each.
+    A list or an `off` in a layer ends the search below it. A layer names severities on its own scale, so the value has
+    a path on each scale.
     """
     for reading in readings:
         parts = leaves[reading.scale].parts
@@ -186,7 +195,7 @@ def _is_nothing(node: Node) -> bool:
 
 
 def _named(layer: Reading | None, node: Node | None, where: str, readings: tuple[Reading, ...]) -> tuple[str, str]:
-    """The origin and the document of a value."""
+    """Return the origin and the document of a value."""
     if layer is None or node is None:
         begins = [path for path in BUILT_IN if f"{where}.".replace("[", ".").startswith(f"{path}.")]
         return "built in", BUILT_IN.get(max(begins, key=len, default=""), CHOICE)
@@ -198,7 +207,7 @@ def _named(layer: Reading | None, node: Node | None, where: str, readings: tuple
 
 @cache
 def _document(name: str, line: int) -> str:
-    """The documents that the comment on that line of a profile names, or on the nearest line above it that it is part of."""
+    """Return the documents named in the comment on that line of a profile, or on the nearest line that encloses it."""
     lines = profile_text(name).splitlines()
     indent = len(lines[line - 1])
     for text in reversed(lines[:line]):
@@ -213,20 +222,23 @@ def _document(name: str, line: int) -> str:
     return ""
 
 
-# What bears on one severity.
+# Selecting the values that concern one severity.
 
 _ENDED_BY = {"closing": "severities", "postmortem": "required", "war-room": "severities"}
-"""Parts that hold for the severities that one of their keys lists."""
+"""Parts that apply to the severities listed under one of their keys."""
 
 _SEVERITY_AT = {"severities": 1, "escalation": 1, "first-notice": 1, "aliases": 1, "audiences": 3, "overrides": 3}
-"""How many keys deep a part names severities."""
+"""How many keys deep each part names severities."""
 
 _NAMED = frozenset({"contacts", "roles", "teams", "rotations", "calendars", "people"})
 _GENERAL = frozenset({"scale", "timezone", "warnings", "silence", "regulations"})
 
 
 class _Bearing:
-    """Tells the values that matter to incidents of one severity, in order of what names what."""
+    """Selects the values that concern one severity.
+
+    Values for the severity come first; then, repeatedly, what those values refer to by name.
+    """
 
     def __init__(self, policy: Policy, severity: Severity) -> None:
         self._own = severity.said(policy.scale)
@@ -243,7 +255,7 @@ class _Bearing:
             self._named |= named
 
     def bears(self, leaf: _Leaf) -> bool:
-        """Whether the value says something of that severity, or of something that such a value names."""
+        """Return whether the value is about that severity, or about something such a value refers to."""
         first = leaf.parts[0]
         severity = self._severity(leaf)
         if severity is not None:
@@ -261,7 +273,7 @@ class _Bearing:
         return found
 
     def _severity(self, leaf: _Leaf) -> str | None:
-        """The severity that the value is for, in the way of the parts that have one for each."""
+        """Return the severity the value is for, in parts that have one value per severity; otherwise None."""
         if leaf.parts[0] == "alerts" and leaf.parts[-1] == "severity":
             return str(leaf.value)
         at = _SEVERITY_AT.get(leaf.parts[0], len(leaf.parts))

@@ -1,4 +1,4 @@
-"""What is wrong with a policy file, and where: words that can be shown as they are."""
+"""Errors of a policy file: what is wrong and where, in words that can be shown as they are."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing in the file that cannot be obeyed.
+    """One error in a policy file.
 
-    `line` and `column` count from 1.  `where` is the path to the value, such as `escalation.sev1[0].after`; `wanted` is
-    what would have worked.
+    `line` and `column` count from 1. `where` is the path to the value, such as `escalation.sev1[0].after`; `found` is
+    what stands there, `wanted` what would have worked. `policy check --json` prints these field names.
     """
 
     file: str
@@ -25,7 +25,10 @@ class Fault:
 
 
 class PolicyFaults(Exception):
-    """The file cannot be obeyed.  Every fault of it, from top to bottom; the text is one line for each."""
+    """Raised when a policy file cannot be applied; holds all of its errors, from top to bottom.
+
+    The text is one line for each error.
+    """
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -33,7 +36,10 @@ class PolicyFaults(Exception):
 
 
 class Wrong(ValueError):
-    """A value that cannot be read: what was found and what would have worked.  The reader knows where."""
+    """Raised for a value that cannot be read: what was found and what would have worked.
+
+    The reader adds the path and the position.
+    """
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"{found}, {wanted}")
@@ -42,11 +48,11 @@ class Wrong(ValueError):
 
 
 def clean(text: str, length: int) -> str:
-    """A piece of the file that fits in a line: cut, and without what does not print."""
+    """Cut a piece of the file to fit in a line, and replace what is not printable."""
     text = text if len(text) <= length else text[: length - 1] + "…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def shown(text: str) -> str:
-    """A piece of the file in quotes."""
+    """Return a piece of the file in quotes, cut to 40 printable characters."""
     return f"'{clean(text, 40)}'"

@@ -1,4 +1,4 @@
-"""What the keys of the file mean and what they hold, in words for whoever writes one: the schema and the docs print it."""
+"""Descriptions of all policy keys and their values, printed into the JSON Schema and the documentation."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ MEANING: Mapping[type, Mapping[str, str]] = {
         "deliveries": "for the bodies of webhooks that have been worked off; at least a week, `off` is for ever"
     },
 }
-"""What each key means.  A test says when one is missing."""
+"""The description of each key; a test fails when one is missing."""
 
 HOLDS: Mapping[Any, str] = {
     str: "a line of text",
@@ -269,7 +269,7 @@ HOLDS: Mapping[Any, str] = {
     value_parsers.Reading: "a number with its unit, such as `5 s`",
     value_parsers.Score: "a number from 0.0 to 5.0",
 }
-"""What each kind of word is, in words."""
+"""The description of each kind of word."""
 
 EXAMPLES: Mapping[Any, tuple[str, ...]] = {
     str: ("customer communication required",),
@@ -309,13 +309,13 @@ EXAMPLES: Mapping[Any, tuple[str, ...]] = {
     value_parsers.Reading: ("5 s", "90 %", "100/min"),
     value_parsers.Score: ("4.0",),
 }
-"""Words of each kind that can be read."""
+"""Readable examples of each kind of word."""
 
 _RULE = re.compile(r" \([A-Z][0-9]{1,2}(?:(?:, | to )[A-Z][0-9]{1,2})*\)")
 
 
 def said(part: type) -> str:
-    """What the docstring of a type says first, in the language of the file and without the numbers of rules."""
+    """Return the first sentence of a type's docstring, with keys as the file spells them and without rule numbers."""
     text = _RULE.sub("", " ".join(cleandoc(part.__doc__ or "").split())).replace("`Policy.", "`")
     for entry in entries(part).values():
         for name in entry.fields:

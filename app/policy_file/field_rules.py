@@ -1,6 +1,6 @@
-"""The language of the file, where it says more than the types of `app.core.policy` or spells them otherwise.
+"""Per-field rules of the policy file, where it says more than the types of `app.core.policy` or spells them otherwise.
 
-A field is a key of its own name with dashes, read by its type, unless one of these tables knows better.
+A field is a key of its own name with dashes, read by its type, unless one of these tables says otherwise.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ FINER: Mapping[type, Mapping[str, Any]] = {
     Goals: {"detect": Elapsed, "respond": Elapsed, "resolve": Elapsed, "first_contact": Percent, "satisfaction": Score},
     Retention: {"deliveries": Elapsed | None},
 }
-"""What a field holds, where its type alone says too little."""
+"""The kind of value in a field, where its type alone says too little."""
 
 SPELLED: Mapping[type, Mapping[str, str]] = {
     Policy: {"zone": "timezone", "targets": "severities", "ladders": "escalation"},
@@ -160,7 +160,7 @@ SPELLED: Mapping[type, Mapping[str, str]] = {
     Alert: {"kind": "type"},
     Channel: {"serves": "for"},
 }
-"""What a field is called in the file, where that is not its own name."""
+"""The key of a field in the file, where it is not the field's own name."""
 
 JOINED: Mapping[type, Mapping[str, tuple[tuple[str, ...], Any]]] = {Calendar: {"hours": (("opens", "closes"), Hours)}}
 """Keys that hold several fields at once."""
@@ -169,18 +169,24 @@ SHORT: Mapping[type, str] = {Target: "within"}
 """The field that a scalar stands for, where a map could be written."""
 
 ELSEWHERE: Mapping[type, frozenset[str]] = {Policy: frozenset({"profile"}), Rotation: frozenset({"shifts"})}
-"""Fields that are no keys: `extends` is read first, and decides the profile; shifts are read from the feed."""
+"""Fields without a key: `extends` is read first and decides the profile; shifts are read from the feed."""
 
 STAYS: frozenset[Any] = frozenset({Calendar, Severity, Targets})
-"""What `off` cannot take out of a map of the profile: clocks fall back on calendars, and every severity has a value."""
+"""Kinds that `off` cannot remove from an inherited map.
+
+Clocks fall back on calendars, and every severity has a value.
+"""
 
 HOLIDAYS = 400
-"""How many days off a calendar may list."""
+"""The most days off that a calendar may list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a map: the fields it fills, and what it holds.  A clearable one is a text that `off` makes empty."""
+    """One key of a map: the fields it fills, and the kind of its value.
+
+    A clearable key holds a text that `off` makes empty.
+    """
 
     key: str
     fields: tuple[str, ...]
@@ -191,7 +197,7 @@ class Entry:
 
 @cache
 def entries(cls: type) -> Mapping[str, Entry]:
-    """The keys that the file may have where a `cls` is written."""
+    """Return the keys that the file may have where a `cls` is written."""
     finer, spelled, joined = FINER.get(cls, {}), SPELLED.get(cls, {}), JOINED.get(cls, {})
     hidden = ELSEWHERE.get(cls, frozenset()) | {name for names, _ in joined.values() for name in names}
     kinds = get_type_hints(cls)
@@ -208,7 +214,10 @@ def entries(cls: type) -> Mapping[str, Entry]:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a type is read: as one of these forms, with the types inside it."""
+    """How a type is read: as one of these forms, with the types inside it.
+
+    `removable`: `off` may remove a name of the map.
+    """
 
     form: str
     inner: tuple[Any, ...] = ()
@@ -217,6 +226,7 @@ class Shape:
 
 @cache
 def shape_of(kind: Any) -> Shape:
+    """Return how that type is read."""
     origin, args = get_origin(kind), get_args(kind)
     shape = Shape("word")
     if origin in (Union, UnionType):
@@ -235,14 +245,15 @@ def shape_of(kind: Any) -> Shape:
 
 
 def _removable(kind: Any) -> bool:
-    """Whether `off` takes a name of such a map away.  Where a value can be `off` itself, it means just that."""
+    """Return whether `off` removes a name of such a map; where a value can be `off` itself, it means just that."""
     return get_origin(kind) is None and kind not in STAYS
 
 
 Finding = tuple[tuple[str, ...], Wrong]
-"""What is wrong with a whole, and whose fault it is: the first of these keys that the file has, or else the whole.
+"""An error in a record as a whole: the keys it may be placed at, and the error.
 
-A key may be a path, such as `severities.sev1.update`.
+It is placed at the first of these keys that the file has, otherwise at the whole record. A key may be a path, such
+as `severities.sev1.update`.
 """
 
 
@@ -366,13 +377,13 @@ def _service_aliases(policy: Policy) -> Iterator[Finding]:
 
 
 def _names(severity: Severity) -> tuple[str, ...]:
-    """How a file may have spelled it, on either scale."""
+    """Return the ways a file may spell that severity, on either scale."""
     spelled = (str(severity), *(severity.on(scale) for scale in Scale))
     return (*spelled, *(name.lower() for name in spelled[1:]))
 
 
 REACHED = ("contacts", "roles", "teams", "rotations")
-"""Where the names stand that a step can be told to."""
+"""The parts whose names a step can notify."""
 
 CHECKS: Mapping[type, Callable[[Any], Iterator[Finding]]] = {
     Targets: _targets,
@@ -387,7 +398,7 @@ CHECKS: Mapping[type, Callable[[Any], Iterator[Finding]]] = {
     Retention: _retention,
     Policy: _policy,
 }
-"""What must hold for a whole after its parts were read."""
+"""The checks of a record after its fields were read."""
 
 
 def _ladder(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
@@ -400,4 +411,7 @@ def _ladder(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
 
 
 ROWS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _ladder}
-"""What must hold for a list of these: which of them is wrong.  One that has a fault already is no such type."""
+"""The checks of a list, by the type of its items; each failure has the index of its item.
+
+An item that already has an error is not of that type and has to be skipped.
+"""

@@ -1,4 +1,4 @@
-"""How far into the future the targets of a policy lead."""
+"""Checks that targets stay inside the calendar horizon."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from app.policy_file.fault import Wrong
 from app.policy_file.value_parsers import CLOCKS
 
 REACH = timedelta(days=3650)
-"""How long a target may take when only the open hours of a calendar count."""
+"""The longest a target may take when only the open hours of a calendar count."""
 
 
 def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
-    """Targets that take decades of a short working week, a slip of the pen: each with its path and that of the calendar."""
+    """Yield targets beyond the horizon, each with its path and that of the calendar.
+
+    A target that takes decades of a short working week is a slip of the pen.
+    """
     for where, target in _targets(policy, scale):
         hours = target.calendar
         if hours is None or target.within.business_days:
@@ -29,6 +32,7 @@ def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
 
 
 def _targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, Target]]:
+    """Yield every target of the policy and of its overrides, with its path."""
     for severity, targets in policy.targets.items():
         yield from _running("severities", severity, {name: getattr(targets, name) for name in CLOCKS}, scale)
     for n, override in enumerate(policy.overrides):
@@ -45,7 +49,7 @@ def _running(
 
 
 def _takes(calendar: Calendar, within: Duration) -> timedelta:
-    """About how long `within` takes on that calendar."""
+    """Return about how long `within` takes on that calendar."""
     opens, closes = (timedelta(hours=t.hour, minutes=t.minute) for t in (calendar.opens, calendar.closes))
     a_day = closes - opens if opens < closes else closes - opens + timedelta(days=1)
     return timedelta(days=7) * (within.elapsed / (a_day * len(calendar.days)))

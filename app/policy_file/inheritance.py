@@ -1,4 +1,4 @@
-"""What a file stands on: a shipped profile, or its organisation's file, which stands on a profile."""
+"""Resolves what a policy file extends: a shipped profile, or its organisation's file, which extends a profile."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from app.policy_file.fault import PolicyFaults, Wrong
 from app.policy_file.reader import ORG, Reading
 
 PATH = ".github/incidents.yml"
+"""The path of the policy file in a repository."""
 PROFILES = ("guide", "procedure", "p-scale", "strict")
+"""The names of the shipped profiles."""
 DEFAULT = "guide"
+"""The profile of a file that names none, and of a repository without a file."""
 
 
 def read(text: str, *, name: str = PATH, org: str | None = None) -> Policy:
-    """The policy that the text of a file makes of what it extends; an empty text is the default profile.
+    """Read the policy that a file makes of what it extends; an empty text is the default profile.
 
-    `name` is what faults call the file.  `org` is the text of the organisation's file, None where there is none.
-    Raises PolicyFaults, and nothing else, whatever the text.
+    `name` is what errors call the file. `org` is the text of the organisation's file, None where there is none. Raises
+    PolicyFaults, and nothing else, whatever the text.
     """
     policy, _ = layers(text, name=name, org=org)
     return policy
 
 
 def layers(text: str, *, name: str = PATH, org: str | None = None) -> tuple[Policy, tuple[Reading, ...]]:
-    """The policy, and the readings it was made by: that of the file first, then what it stands on.  Raises PolicyFaults."""
+    """Read the policy, and return it with its readers: the file's own first, then those of what it extends.
+
+    Raises PolicyFaults.
+    """
     reading = Reading(text, name)
     ground = reading.extends(DEFAULT, PROFILES)
     if ground != ORG:
@@ -50,7 +56,10 @@ def _organisation(text: str, above: Reading) -> tuple[Policy, tuple[Reading, ...
 
 @lru_cache(maxsize=256)
 def stands_on_organisation(text: str | None) -> bool:
-    """Whether the organisation's file counts: where there is no other one, and where that one builds on it."""
+    """Return whether the organisation's file applies.
+
+    It applies where the repository has no file, and where the repository's file extends it.
+    """
     if text is None:
         return True
     try:
@@ -60,14 +69,17 @@ def stands_on_organisation(text: str | None) -> bool:
 
 
 def shipped(profile_name: str) -> Policy:
-    """A profile as it is, one of PROFILES."""
+    """Load a shipped profile, one of PROFILES, as a policy."""
     policy, _ = profile(profile_name)
     return policy
 
 
 @cache
 def profile(name: str) -> tuple[Policy, tuple[Reading, ...]]:
-    """A profile as it is, and its reading."""
+    """Read a shipped profile, and return it with its reader.
+
+    Raises KeyError for an unknown name.
+    """
     if name not in PROFILES:
         raise KeyError(name)
     reading = Reading(profile_text(name), f"policies/{name}.yml")
@@ -75,4 +87,5 @@ def profile(name: str) -> tuple[Policy, tuple[Reading, ...]]:
 
 
 def profile_text(name: str) -> str:
+    """Load the YAML text of a shipped profile."""
     return resources.files("app").joinpath("policies", f"{name}.yml").read_text("utf-8")

@@ -1,7 +1,7 @@
-"""The JSON Schema of the file, printed from the types, for editors and for checks that have nothing but a schema.
+"""The JSON Schema of the policy file, generated from the types, for editors and schema-only checks.
 
-The law of this file: it refuses nothing that the reader reads.  It sees a file as YAML 1.2 does, so `80` is a number, an
-empty value is null, and `off` is a text.
+The law of this file: it rejects nothing that the reader accepts. It sees a file as YAML 1.2 does, so `80` is a number,
+an empty value is null, and `off` is a text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PATH = f"{_SEGMENT}(?:/{_SEGMENT})*"
 
 
 def _any_case(*words: str) -> str:
-    """A pattern of these words in upper or lower case."""
+    """Return a pattern that matches these words in any case."""
     spelled = ("".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word) for word in words)
     return f"(?:{'|'.join(spelled)})"
 
@@ -68,13 +68,16 @@ _PATTERNS: Mapping[Any, str] = {
     value_parsers.Reading: "[0-9].{0,40}",
     value_parsers.Score: value_parsers.SCORE.pattern,
 }
-"""What a word of each kind looks like; one that is not here is a name."""
+"""The pattern of each kind of word; a kind that is missing here is a name."""
 
 _OFF: Schema = {"$ref": "#/$defs/Off"}
 
 
 def schema() -> Schema:
-    """What a policy file may hold, as far as a schema can tell: names that have to exist elsewhere are the reader's to check."""
+    """Return the JSON Schema of a policy file.
+
+    Only the reader can check names that have to exist elsewhere in the policy.
+    """
     printer = _Printer()
     whole = printer.record(Policy)
     whole["properties"] = {
@@ -93,7 +96,7 @@ def schema() -> Schema:
 
 
 class _Printer:
-    """Prints each shape of type; records and enumerations once, under their names."""
+    """Builds the schema of each shape of type; records and enumerations once, under their names."""
 
     def __init__(self) -> None:
         in_any_case = {"type": "string", "pattern": _exactly(f"{_any_case('off', 'null')}|~")}
@@ -146,10 +149,10 @@ class _Printer:
         return found
 
     def named(self, cls: Any) -> Schema:
-        """A record by its name, beside the short forms of it."""
+        """Return a reference to a record's definition, beside the record's short forms."""
         name = cls.__name__
         if name not in self.definitions:
-            self.definitions[name] = {}  # so that a record may hold itself
+            self.definitions[name] = {}  # reserve the name, since a record may contain itself
             self.definitions[name] = self.record(cls)
         found: Schema = {"$ref": f"#/$defs/{name}"}
         if cls in SHORT:
@@ -201,13 +204,13 @@ def _word(kind: Any) -> Schema:
     elif kind is value_parsers.Score:
         found |= {"type": ["number", "string"], "minimum": 0, "maximum": 5}
     elif kind not in (Duration, value_parsers.Pace, value_parsers.Elapsed, value_parsers.Turn):
-        found["type"] = ["string", "number", "boolean"]  # a text, whatever else it looks like
+        found["type"] = ["string", "number", "boolean"]  # the reader takes it as text, whatever YAML makes of it
     found["pattern"] = _exactly(pattern)
     return found | ({"examples": list(EXAMPLES[kind])} if kind in EXAMPLES else {})
 
 
 def _either(*choices: Schema) -> Schema:
-    """One of these; a choice among choices is opened."""
+    """Combine schemas with `anyOf`; nested `anyOf` lists are flattened."""
     flat: list[Schema] = []
     for choice in choices:
         for one in choice["anyOf"] if set(choice) == {"anyOf"} else [choice]:
@@ -221,7 +224,7 @@ def _without_description(held: Schema) -> Schema:
 
 
 def _default(cls: Any, names: tuple[str, ...]) -> Schema:
-    """The default where it is a single number; everything else depends on the profile."""
+    """Return the default where it is a single number; all other defaults depend on the profile."""
     field = next(field for field in fields(cls) if field.name == names[0])
     return {"default": field.default} if isinstance(field.default, int) else {}
 

@@ -1,6 +1,7 @@
-"""One strict reader: a tree of text is read by the type it is to become, onto the value that was there before.
+"""The strict reader: reads a YAML tree by the type it is to become, onto the value that was there before.
 
-Maps are merged by key, lists and scalars replace.  A fault is noted and reading goes on, so that one pass finds them all.
+Maps are merged by key; lists and scalars replace. An error is recorded and reading goes on, so that one pass finds them
+all.
 """
 
 from __future__ import annotations
@@ -21,25 +22,33 @@ from app.policy_file.value_parsers import WORDS, WeekdayRange, member, one_of
 from app.policy_file.yaml_tree import Entries, Items, Node, Refused, Spot, Text, parse
 
 FAULTS = 100
-"""How many faults are told at once; a file with more is not a policy with mistakes."""
+"""How many errors are reported at once; a file with more is not a policy with mistakes."""
 
 EXTENDS = "extends"
+"""The key that names what the file builds on."""
 ORG = "org"
+"""The value of `extends` that means the organisation's file."""
 
 
 class _Faulty:
-    """Stands where a value would be, had it been readable."""
+    """The type of the placeholder for a value that could not be read."""
 
 
 FAULTY = _Faulty()
+"""Stands for a value whose error has been recorded."""
 
 
 class _Enough(Exception):
-    """There are as many faults as anyone will read."""
+    """Raised when the limit of reported errors is reached."""
 
 
 class Reading:
-    """One pass over one file: what is wrong so far, where each value stands, and which names must exist in the end."""
+    """One pass over one file.
+
+    Holds the errors so far, the node of each value by its path (`nodes`), the names that must be declared in the end
+    (`references`), what `off` removed (`removed_names`), and the paths of the time zones that are written out
+    (`explicit_zones`). The constructor raises PolicyFaults if the text is not plain YAML.
+    """
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
@@ -58,7 +67,10 @@ class Reading:
         self._twice = twice
 
     def extends(self, default: str, known: tuple[str, ...]) -> str:
-        """The profile that the file builds on, or `org`; `default` when it does not say, or says what cannot be."""
+        """Return the profile that the file builds on, or `org`.
+
+        Returns `default` when the file does not say, or names something that does not exist.
+        """
         known = (*known, ORG)
         for key, node in self.tree.pairs:
             if key.value == EXTENDS:
@@ -72,13 +84,16 @@ class Reading:
         return default
 
     def cannot_extend(self, wrong: Wrong) -> PolicyFaults:
-        """The faults of a file whose ground is missing: whatever else it says stands on that."""
+        """Return the errors of a file whose base is missing; everything else in it depends on that base."""
         node = next(node for key, node in self.tree.pairs if key.value == EXTENDS)
         self._fault(node.spot, EXTENDS, wrong)
         return self.end()
 
     def policy(self, base: Policy, pinned: frozenset[str] = frozenset()) -> Policy:
-        """What the file makes of `base`, of which those zones, by their paths, stay as they are.  Raises PolicyFaults."""
+        """Read the file onto `base`, whose explicit zones, given by their paths, stay as they are.
+
+        Raises PolicyFaults.
+        """
         self.scale = self._scale(base.scale)
         self._severities = _severities(self.scale)
         self.pinned = pinned
@@ -101,10 +116,10 @@ class Reading:
             raise self.end()
         return policy
 
-    # One reader for each shape of type.
+    # One method for each shape of type.
 
     def _read(self, kind: Any, node: Node, base: Any, where: str) -> Any:
-        """The value, or FAULTY when there is a fault to tell."""
+        """Read one value; return INVALID after recording an error."""
         self.spots[where] = node
         try:
             return self._shaped(kind, node, base, where)
@@ -113,6 +128,10 @@ class Reading:
             return FAULTY
 
     def _shaped(self, kind: Any, node: Node, base: Any, where: str) -> Any:
+        """Read a value by the shape of its type.
+
+        Raises InvalidValue.
+        """
         shape = shape_of(kind)
         value: Any
         match shape.form:
@@ -148,7 +167,7 @@ class Reading:
         return value
 
     def _list(self, kind: Any, node: Node, where: str) -> tuple[Any, ...]:
-        """A list; a single value is a list of one, and `off` is an empty one."""
+        """Read a list; a single value is a list of one, and `off` is an empty list."""
         if _is_off(node):
             return ()
         if isinstance(node, Entries):
@@ -163,7 +182,7 @@ class Reading:
         return _sound(values)
 
     def _row(self, kinds: tuple[Any, ...], node: Node, base: Any, where: str) -> tuple[Any, ...]:
-        """One value for each severity: a list of them all, or a map of some."""
+        """Read one value for each severity: a list of them all, or a map of some."""
         if isinstance(node, Entries):
             before = dict(zip(Severity, base, strict=True))
             named = self._map(Severity, kinds[0], node, before, where, removable=False)
@@ -187,7 +206,10 @@ class Reading:
         *,
         removable: bool,
     ) -> dict[Any, Any]:
-        """A map by name.  A name whose value has a fault is kept, so that nothing else complains of its absence."""
+        """Read a map by name.
+
+        A name whose value has an error is kept, so that no other check reports it as missing.
+        """
         merged: dict[Any, Any] = dict(base or {})
         inherited = {folded(key_kind, name): name for name in merged}
         written: dict[Any, str] = {}
@@ -213,7 +235,7 @@ class Reading:
         return merged
 
     def _record(self, cls: Any, node: Node, base: Any, where: str) -> Any:
-        """A dataclass.  Its fields are read onto those of `base`, or onto the defaults of the class."""
+        """Read a dataclass: its fields onto those of `base`, or onto the defaults of the class."""
         if cls is Targets and _is_off(node):
             return Targets()
         known = entries(cls)
@@ -237,7 +259,7 @@ class Reading:
         return whole
 
     def _fields(self, cls: Any, node: Node, base: Any, where: str) -> tuple[dict[str, Any], set[str]]:
-        """The fields that the map fills without a fault, and the keys it has."""
+        """Return the fields that the map fills without an error, and the keys it has."""
         values: dict[str, Any] = {}
         found: set[str] = set()
         known = entries(cls)
@@ -264,17 +286,20 @@ class Reading:
         return values, found
 
     def _pairs(self, node: Node) -> Iterable[tuple[Text, Node]]:
-        """The keys of a map; none where nothing is written, as when all of them are commented out."""
+        """Return the entries of a map; none where nothing is written, as when all of them are commented out."""
         if isinstance(node, Entries):
             return node.pairs
         if isinstance(node, Text) and node.plain and not node.value:
             return ()
         raise Wrong(f"{_what(node)} stands here", "write a map, such as key: value")
 
-    # Names that depend on the rest of the file.
+    # What depends on the rest of the file.
 
     def _scale(self, default: Scale) -> Scale:
-        """The scale has to be known before the first severity is read; a fault in it is told when its turn comes."""
+        """Look up the scale, which must be known before the first severity is read.
+
+        An error in it is reported when its key is read.
+        """
         for key, node in self.tree.pairs:
             if key.value == "scale" and isinstance(node, Text) and node.value.lower() in ("sev", "p"):
                 return Scale(node.value.lower())
@@ -294,7 +319,7 @@ class Reading:
         raise one_of(text, "a severity", names)
 
     def _zones_followed(self, policy: Policy) -> Policy:
-        """A calendar or a rotation that names no zone of its own keeps the zone of the policy."""
+        """Give calendars and rotations without a time zone of their own the zone of the policy."""
         calendars = {
             name: replace(calendar, zone=policy.zone) if self._follows("calendars", name, calendar) else calendar
             for name, calendar in policy.calendars.items()
@@ -309,6 +334,7 @@ class Reading:
         return isinstance(one, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.pinned
 
     def _check_names(self, policy: Policy) -> None:
+        """Record clashing and undeclared names."""
         for first, second, wrong in clashes(policy):
             written = [path for path in (first, second) if path in self.spots]
             self._fault_at(max(written, key=lambda path: self.spots[path].spot, default=first), wrong)
@@ -318,14 +344,14 @@ class Reading:
                 self._fault(spot, where, unknown(kind, name, policy, names[kind]))
 
     def _check_whole(self, policy: Policy) -> None:
-        """What can be seen only once nothing else is wrong."""
+        """Check what can be seen only once there are no other errors."""
         for where, wrong in dangling(policy, self.removed):
             self._fault_at(where, wrong)
         for where, calendar, wrong in too_far(policy, self.scale):
             spot = self.spots.get(where) or self.spots.get(calendar)
             self._fault(spot.spot if spot else Spot(), where, wrong)
 
-    # Faults.
+    # Errors.
 
     def _fault(self, spot: Spot, where: str, wrong: Wrong) -> None:
         self.faults.append(Fault(self.file, spot.line, spot.column, where, wrong.found, wrong.wanted))
@@ -336,6 +362,7 @@ class Reading:
         self._fault(self.spots[where].spot if where in self.spots else Spot(), where, wrong)
 
     def end(self) -> PolicyFaults:
+        """Return all recorded errors, ordered by position."""
         return PolicyFaults(tuple(sorted(self.faults, key=lambda fault: (fault.line, fault.column))))
 
 
@@ -368,7 +395,10 @@ def _must_be_new(key: str, before: str | None) -> None:
 
 
 def _must_be_spelled(key: str, name: Any, inherited: Any) -> None:
-    """`oncall` beside `on-call` would silently be a contact that no step knows."""
+    """Raise InvalidValue if a key spells an inherited name differently.
+
+    `oncall` beside `on-call` would silently be a contact that no step knows.
+    """
     if name != inherited:
         raise Wrong(f"{shown(key)} is not written like {shown(inherited)}", f"write {inherited}")
 

@@ -1,6 +1,6 @@
-"""Names that one part of a policy uses for another.
+"""Checks the names by which one part of a policy refers to another.
 
-The law of this file: whatever is named is declared, and a name that a step can be told to stands for one thing.
+The law of this file: every name in use is declared, and a name that a step can notify stands for one thing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.policy_file.value_parsers import (
 )
 
 MENTIONS = frozenset({Contact, OwnContact, CalendarName, OwnCalendar, TeamName, RotationName, RunbookName, ServiceName})
-"""The kinds of word that are such names."""
+"""The kinds of word that refer to another part of the policy."""
 
 _PARTS: Mapping[Any, tuple[str, str]] = {
     TeamName: ("a team", "teams"),
@@ -34,31 +34,37 @@ _PARTS: Mapping[Any, tuple[str, str]] = {
     RunbookName: ("a runbook", "runbooks"),
     ServiceName: ("a service", "services"),
 }
-"""What a name stands for, and where it has to be declared."""
+"""What each kind of name stands for in words, and the part that declares it."""
 
 _CALLED = {"contacts": "a contact", "roles": "a role", "teams": "a team", "rotations": "a rotation"}
 _FILLED = frozenset({("contacts", part) for part in REACHED[1:]} | {("roles", "rotations")})
-"""What may be declared empty, and filled by the other: the profiles declare contacts and roles that nobody holds yet."""
+"""Pairs of parts where the first may declare an empty entry that the second fills.
+
+The profiles declare contacts and roles that no one holds yet.
+"""
 
 _SEPARATORS = {ord(separator): None for separator in " -_."}
 
 
 def path_to(where: str, key: str) -> str:
-    """The path to what stands under that key."""
+    """Return the path to the value under that key."""
     if len(key) > 60 or not key.isprintable():
         key = clean(key, 60)
     return f"{where}.{key}" if where and key else where or key
 
 
 def folded(kind: Any, name: Any) -> Any:
-    """What makes a name the same as another: not its case, and where we choose the names, not its separators either."""
+    """Normalize a name for comparison.
+
+    Case is ignored, and so are separators where the policy's author chooses the names.
+    """
     if kind is Name:
         return name.casefold().translate(_SEPARATORS)
     return name.casefold() if isinstance(name, str) else name
 
 
 def known(policy: Policy) -> Mapping[Any, Collection[str]]:
-    """The names that each kind of mention may use."""
+    """Return the names that each kind of reference may use."""
     held = {*policy.contacts, *policy.roles, *policy.rotations}
     return {
         Contact: {OWNER, *held, *policy.teams},
@@ -70,7 +76,7 @@ def known(policy: Policy) -> Mapping[Any, Collection[str]]:
 
 
 def unknown(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wrong:
-    """What to say of a name that is none of the known ones."""
+    """Describe a name that is not declared, with the closest one or where to declare it."""
     if kind in (CalendarName, OwnCalendar):
         return one_of(name, "a calendar", known)
     called, part = _PARTS.get(kind, ("a contact", "contacts"))
@@ -87,7 +93,10 @@ def unknown(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wro
 
 
 def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
-    """Names that stand for two things, or for one in two spellings: both paths, and what is wrong with the later one."""
+    """Yield names that stand for two things, or for one thing in two spellings.
+
+    Yields both paths and what is wrong with the later one.
+    """
     holders: dict[Any, tuple[str, str]] = {}
     for part in REACHED:
         for name in getattr(policy, part):
@@ -110,7 +119,7 @@ def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
 
 
 def dangling(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[tuple[str, Wrong]]:
-    """Names that were taken away, by part and name, and are still used by what was inherited: each with its path."""
+    """Yield names that were removed, as (part, name), but are still used by inherited values; each with its path."""
     for part, name in removed:
         for kind, mentioned, where in mentions(Policy, policy, ""):
             meant = REACHED if kind is Contact else (_PARTS[kind][1],) if kind in _PARTS else ()
@@ -120,7 +129,7 @@ def dangling(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[t
 
 
 def mentions(kind: Any, value: Any, where: str) -> Iterator[tuple[Any, str, str]]:
-    """Every name that a value, read as that kind, holds for something else of the policy: its kind, itself, its path."""
+    """Yield every reference in a value of that kind: its kind, the name, and its path."""
     shape = shape_of(kind)
     if kind in MENTIONS:
         yield kind, value, where

@@ -1,6 +1,6 @@
-"""How a policy spells its values: one small reader for each kind of word, each raising Wrong.
+"""Parsers of single policy values: one small function for each kind of word, each raising InvalidValue.
 
-A kind that is finer than the type it ends up as (a login is a text, but not every text is a login) has a NewType here.
+A kind that is finer than the type it becomes (a login is a text, but not every text is a login) has a NewType here.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ _DURATION_WRONG = re.compile(r"('.*' is [^,:]*)(?:, |: )(.*)", re.DOTALL)
 
 
 LIKELY = 20
-"""How many of the known words, those that share the most letters, are compared letter by letter."""
+"""How many candidates, those that share the most letters, are compared letter by letter."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was most likely meant."""
+    """Return the candidate that was most likely meant, or None."""
     return _nearest(word[:60].lower(), tuple(known))
 
 
@@ -97,7 +97,7 @@ def _nearest(word: str, known: tuple[str, ...]) -> str | None:
 
 
 def one_of(word: str, what: str, known: Iterable[str]) -> Wrong:
-    """A word that is not among the known ones, with the nearest of them."""
+    """Describe a word that is not one of the choices, with the closest of them."""
     known = tuple(known)
     guess = nearest(word, known)
     meant = f"did you mean {guess}? " if guess else ""
@@ -105,6 +105,7 @@ def one_of(word: str, what: str, known: Iterable[str]) -> Wrong:
 
 
 def duration(text: str) -> Duration:
+    """Parse a duration."""
     try:
         return Duration.parse(text)
     except ValueError as error:
@@ -113,6 +114,7 @@ def duration(text: str) -> Duration:
 
 
 def pace(text: str) -> Duration:
+    """Parse a duration that is not `0m`, because what repeats needs a pause."""
     length = duration(text)
     if length.at_once:
         raise Wrong("'0m' would repeat without a pause", "such as 5m")
@@ -120,6 +122,7 @@ def pace(text: str) -> Duration:
 
 
 def elapsed(text: str) -> Duration:
+    """Parse a duration that counts every hour, so no business days."""
     length = pace(text)
     if length.business_days:
         raise Wrong(f"{shown(text)} counts business days", "every hour counts here: such as 72h")
@@ -127,7 +130,7 @@ def elapsed(text: str) -> Duration:
 
 
 def turn(text: str) -> Duration:
-    """How long one person is on call: `weekly`, `two-weekly`, or any length from an hour."""
+    """Parse the length of an on-call turn: `weekly`, `two-weekly`, or a duration from an hour."""
     spoken = TURNS.get(text.lower())
     if spoken is not None:
         return spoken
@@ -143,6 +146,7 @@ def turn(text: str) -> Duration:
 
 
 def clock(text: str) -> time:
+    """Parse a time of day."""
     found = CLOCK.fullmatch(text)
     if found is None:
         raise Wrong(f"{shown(text)} is not a time of the day", "such as 09:00")
@@ -150,7 +154,7 @@ def clock(text: str) -> time:
 
 
 def moment(text: str) -> datetime:
-    """A wall clock time; its zone is that of whatever it stands in."""
+    """Parse a wall clock time; its zone is that of the record it belongs to."""
     found = MOMENT.fullmatch(text)
     if found is None:
         raise Wrong(f"{shown(text)} is not a date with a time", "such as 2026-12-24 18:00")
@@ -158,6 +162,7 @@ def moment(text: str) -> datetime:
 
 
 def day(text: str) -> date:
+    """Parse an ISO date."""
     try:
         if DATE.fullmatch(text):
             return date.fromisoformat(text)
@@ -167,7 +172,10 @@ def day(text: str) -> date:
 
 
 def hours(text: str) -> tuple[time, time]:
-    """Wall clock times; 24:00 is midnight at the end, and an earlier second time is on the next day."""
+    """Parse opening hours as two wall clock times.
+
+    24:00 is midnight at the end; an earlier second time is on the next day.
+    """
     found = HOURS.fullmatch(text)
     if found is None:
         raise Wrong(f"{shown(text)} are not hours", "such as 09:00-17:00")
@@ -180,7 +188,7 @@ def hours(text: str) -> tuple[time, time]:
 
 
 def weekdays(text: str) -> frozenset[int]:
-    """One day or a range of them, such as `mon` or `mon-fri`; a range may run over the weekend."""
+    """Parse one weekday or a range, such as `mon` or `mon-fri`; a range may run over the weekend."""
     ends = [part.strip() for part in text.lower().split("-")]
     if not 1 <= len(ends) <= 2 or any(end not in DAYS for end in ends):
         raise Wrong(f"{shown(text)} is not a weekday", f"use {', '.join(DAYS)} or a range such as mon-fri")
@@ -190,13 +198,14 @@ def weekdays(text: str) -> frozenset[int]:
 
 @cache
 def _zones() -> Mapping[str, str]:
-    """Every zone under its name in lower case, and under that of its city alone."""
+    """Return every IANA zone by its name in lower case, and by that of its city alone."""
     names = sorted(available_timezones() - {"localtime", "Factory", "posixrules"})
     cities = {name.rpartition("/")[2].lower(): name for name in names}
     return cities | {name.lower(): name for name in names}
 
 
 def zone(text: str) -> str:
+    """Parse an IANA time zone."""
     meant = _zones().get(text.strip().lower().replace(" ", "_"))
     if meant == text:
         return text
@@ -211,7 +220,7 @@ def zone(text: str) -> str:
 
 
 def country(text: str) -> str:
-    """A code whose national holidays are known."""
+    """Parse an ISO 3166-1 code of a country whose national holidays are known."""
     known = countries()
     if text in known:
         return text
@@ -222,27 +231,29 @@ def country(text: str) -> str:
 
 @cache
 def countries() -> tuple[str, ...]:
-    from holidays.registry import COUNTRIES  # noqa: PLC0415 - only a policy that names a country waits for it
+    """Return the codes of all countries whose holidays are known."""
+    from holidays.registry import COUNTRIES  # noqa: PLC0415 - slow import, needed only for a policy that names a country
 
     return tuple(sorted(code for _, *codes in COUNTRIES.values() for code in codes if len(code) == 2))
 
 
 @cache
 def regions(country: str) -> tuple[str, ...]:
-    """The subdivisions of a country, one of `countries`, whose holidays differ."""
-    import holidays  # noqa: PLC0415 - as above
+    """Return the subdivisions of a country, one of `countries`, that have holidays of their own."""
+    import holidays  # noqa: PLC0415 - slow import, needed only for a policy that names a country
 
     return tuple(getattr(holidays, country).subdivisions)
 
 
 def region(text: str) -> str:
-    """A code; whether the country has such a region is seen once both are read."""
+    """Parse a subdivision code; once both are read, another check tells whether the country has it."""
     if not re.fullmatch(r"[\w .'-]{1,40}", text):
         raise Wrong(f"{shown(text)} is not an ISO 3166-2 subdivision", "without the country, such as BE")
     return text
 
 
 def login(text: str) -> str:
+    """Parse a GitHub login."""
     if "/" in text:
         raise Wrong(f"{shown(text)} is a team", "people, not teams, are mentioned: write the logins of its members")
     if text.startswith("@") and LOGIN.fullmatch(text[1:]):
@@ -253,12 +264,14 @@ def login(text: str) -> str:
 
 
 def name(text: str) -> str:
+    """Parse a name: 1 to 50 characters without commas or a leading @."""
     if not 1 <= len(text) <= 50 or text != text.strip() or text[0] == "@" or "," in text:
         raise Wrong(f"{shown(text)} is not a name", "1 to 50 characters without commas or a leading @, such as on-call")
     return text
 
 
 def label(text: str) -> str:
+    """Parse a GitHub label of up to 50 characters."""
     if not text:
         raise Wrong("a label without a name", "1 to 50 characters")
     if len(text) > 50:
@@ -271,6 +284,7 @@ def label(text: str) -> str:
 
 
 def line(text: str) -> str:
+    """Parse a line of 1 to 200 characters."""
     text = text.strip()
     if not 1 <= len(text) <= 200:
         raise Wrong(f"a text of {len(text)} characters", "1 to 200")
@@ -278,13 +292,14 @@ def line(text: str) -> str:
 
 
 def mail(text: str) -> str:
+    """Parse a mail address."""
     if len(text) > 254 or not MAIL.fullmatch(text):
         raise Wrong(f"{shown(text)} is not a mail address", "such as mona@example.com")
     return text
 
 
 def link(text: str) -> str:
-    """Where something stands: an https address, or a path in the repository that cannot lead out of it."""
+    """Parse a link: an https address, or a path in the repository that cannot lead out of it."""
     if text.lower().startswith("https://"):
         return address(text)
     if not is_path(text):
@@ -295,6 +310,7 @@ def link(text: str) -> str:
 
 
 def feed(text: str) -> str:
+    """Parse the location of a calendar feed."""
     if text.lower().startswith("https://"):
         return address(text)
     if VARIABLE.fullmatch(text) or (is_path(text) and text.endswith(".ics")):
@@ -305,6 +321,7 @@ def feed(text: str) -> str:
 
 
 def sink(text: str) -> str:
+    """Parse the URL of a channel: a public https address, or `env:NAME`."""
     if VARIABLE.fullmatch(text):
         return text
     if not text.lower().startswith("https://"):
@@ -313,8 +330,11 @@ def sink(text: str) -> str:
 
 
 def _outside(text: str) -> str:
-    """An address that may be sent to, as far as it shows: its name is looked up anew each time."""
-    from app import safe_http  # noqa: PLC0415 - only a policy with such an address waits for it
+    """Reject an address whose host is visibly not public.
+
+    The name itself is looked up again each time something is sent.
+    """
+    from app import safe_http  # noqa: PLC0415 - slow import, needed only for a policy with a channel
 
     try:
         host = safe_http.address(text).host
@@ -326,30 +346,32 @@ def _outside(text: str) -> str:
 
 
 def variable(text: str) -> str:
-    """The name of a variable, never what it holds: the file is read by many."""
+    """Parse the name of an environment variable, never its value: many people can read the file."""
     if not VARIABLE.fullmatch(text):
         raise Wrong("a secret stands here", "never write it into the file: env:NAME, such as env:CHANNEL_OPS_SECRET")
     return text
 
 
 def address(text: str) -> str:
+    """Parse an https address."""
     if len(text) > 500 or not HTTPS.fullmatch(text):
         raise Wrong(f"{shown(text)} is not an https address", "such as https://example.com/page")
     return text
 
 
 def is_path(text: str) -> bool:
-    """Whether it is a path inside the repository, from its top."""
+    """Return whether the text is a path inside the repository, from its root."""
     parts = text.split("/")
     return len(text) <= 200 and bool(FILE.fullmatch(text)) and "." not in parts and ".." not in parts
 
 
 def room_name(text: str) -> str:
+    """Parse the naming convention of a war room."""
     return _filled(line(text), ("id", "number", "service"))
 
 
 def room_link(text: str) -> str:
-    """An https address with blanks, none of which can change whose address it is."""
+    """Parse an https address with placeholders, none of which can change its host."""
     _filled(text, ROOM_WORDS)
     if _BLANK.search(text.removeprefix("https://").partition("/")[0]):
         raise Wrong(f"{shown(text)} has a blank in the name of its host", "such as https://meet.example.com/{{ room }}")
@@ -359,7 +381,7 @@ def room_link(text: str) -> str:
 
 
 def _filled(text: str, known: tuple[str, ...]) -> str:
-    """The text, once each blank in it is one of the known ones."""
+    """Return the text if each placeholder in it is allowed."""
     for blank in _BLANK.findall(text):
         if blank.strip() not in known:
             raise one_of(blank.strip(), "filled in here", known)
@@ -367,24 +389,28 @@ def _filled(text: str, known: tuple[str, ...]) -> str:
 
 
 def reading(text: str) -> str:
+    """Parse a reading of monitoring: a number with its unit."""
     if not READING.fullmatch(text):
         raise Wrong(f"{shown(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min")
     return text
 
 
 def score(text: str) -> str:
+    """Parse a score from 0.0 to 5.0."""
     if not SCORE.fullmatch(text):
         raise Wrong(f"{shown(text)} is not a score", "from 0.0 to 5.0, such as 4.0")
     return text
 
 
 def clock_name(text: str) -> str:
+    """Parse the name of a clock."""
     if text not in CLOCKS:
         raise one_of(text, "a clock", CLOCKS)
     return text
 
 
 def report_field(text: str) -> str:
+    """Parse the key of a report field into the field's name."""
     attribute = {"type": "kind"}.get(text, text.replace("-", "_"))
     if attribute not in REPORT_FIELDS:
         raise one_of(text, "a field of a report", map(spelled_field, REPORT_FIELDS))
@@ -392,11 +418,12 @@ def report_field(text: str) -> str:
 
 
 def spelled_field(name: str) -> str:
-    """A field of the report as the file spells it."""
+    """Return the key of a report field in the file."""
     return "type" if name == "kind" else name.replace("_", "-")
 
 
 def percent(text: str) -> int:
+    """Parse a percentage from 1 to 100."""
     value = count(text)
     if value > 100:
         raise Wrong(f"{shown(text)} is more than the whole target", "1 to 100")
@@ -404,13 +431,14 @@ def percent(text: str) -> int:
 
 
 def count(text: str) -> int:
+    """Parse a whole number from 1."""
     if not NUMBER.fullmatch(text) or int(text) < 1:
         raise Wrong(f"{shown(text)} is not a number from 1", "such as 2")
     return int(text)
 
 
 def member(kind: type[Enum], text: str) -> Enum:
-    """The member of that enumeration with that value, in any case."""
+    """Parse an enumeration's member by its value, in any case."""
     for candidate in kind:
         if text.lower() == candidate.value:
             return candidate
@@ -432,6 +460,7 @@ NOUNS = {
     "ChannelKind": "a kind of receiver",
     "Since": "a beginning of that clock",
 }
+"""What an enumeration's members are called in errors, by the name of its class."""
 
 WORDS: Mapping[Any, Callable[[str], Any]] = {
     str: line,
@@ -473,3 +502,4 @@ WORDS: Mapping[Any, Callable[[str], Any]] = {
     Reading: reading,
     Score: score,
 }
+"""The parser of each kind of word."""

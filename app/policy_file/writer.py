@@ -1,4 +1,4 @@
-"""The inverse of the reader: a policy in the language of its file.
+"""The inverse of the reader: writes a policy in the language of its file.
 
 The law of this file: what is written is read as the same policy again.
 """
@@ -24,21 +24,21 @@ Written = dict[str, Any]
 """Maps, lists and texts; None is `off`."""
 
 _FOLLOWED = {Calendar: "timezone", Rotation: "timezone"}
-"""A key that means something else where it is not written: the zone of the policy."""
+"""A key that is always written, because its default depends on the policy: the time zone."""
 
 
 def written(policy: Policy, scale: Scale | None = None, *, whole: bool = False) -> Written:
-    """The policy as a file on its profile would say it in full; what the profile has and it has not is `off`.
+    """Return the policy as a complete file on its profile; what only the profile has is `off`.
 
-    `scale` is the one to name severities by, without it the policy's own.  `whole` writes the defaults of what is named
-    in a map too, such as those of a rotation.
+    `scale` is the one to name severities by, None: the policy's own. `whole` also writes the defaults of named entries
+    in a map, such as those of a rotation.
     """
     writer = _Writer(scale or policy.scale, whole=whole)
     return {EXTENDS: policy.profile} | writer.record(Policy, policy, shipped(policy.profile))
 
 
 def dumped(policy: Policy) -> str:
-    """The text of a file that makes that policy."""
+    """Return the YAML text of a file that makes that policy."""
     text: str = yaml.safe_dump(written(policy), sort_keys=False, allow_unicode=True, width=120)
     return text
 
@@ -74,7 +74,7 @@ class _Writer:
         return found
 
     def record(self, cls: Any, value: Any, base: Any) -> Written:
-        """All fields where they are laid over those of `base`, else those that are not the defaults."""
+        """Write all fields if `base` is given, otherwise only those that differ from the defaults."""
         return {
             entry.key: self.field(entry, value, base)
             for entry in entries(cls).values()
@@ -108,7 +108,7 @@ class _Writer:
 
 
 def _is_short(cls: Any, value: Any) -> bool:
-    """Whether all but the short field are as they would be without being written."""
+    """Return whether all fields but the short one have their defaults."""
     return all(_is_default(cls, entry, value) for key, entry in entries(cls).items() if key != SHORT[cls])
 
 
@@ -127,7 +127,7 @@ def _ordered(values: Any) -> list[Any]:
 
 
 def _days(days: frozenset[int]) -> list[str]:
-    """Days of the week in as few ranges as can be."""
+    """Format weekdays in as few ranges as possible."""
     starts = [day for day in range(7) if day in days and (day == 0 or day - 1 not in days)]
     ends = [day for day in range(7) if day in days and (day == 6 or day + 1 not in days)]
     return [

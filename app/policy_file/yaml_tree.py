@@ -1,8 +1,8 @@
-"""YAML as text, maps and lists, each with its spot in the file; nothing is guessed from the look of a value.
+"""Parses YAML into scalars, lists and maps, each with its position in the file, without guessing the type of a value.
 
-The law of this file: it refuses before it builds.  Size and characters are checked before parsing, everything else on the
-stream of events, so that the parser never gets deeper than `DEPTH` and a hostile file costs no more than its 64 KiB.
-`off`, `no`, `12:30` and `2026-02-30` are text here; whoever knows what is wanted reads them.
+The law of this file: it rejects before it builds. Size and characters are checked before parsing, everything else on
+the stream of events, so that the parser never gets deeper than `MAX_DEPTH` and a hostile file costs no more than its 64
+KiB. `off`, `no`, `12:30` and `2026-02-30` are text here; the value parsers interpret them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import yaml
 from app.policy_file.fault import Wrong, shown
 
 SIZE = 64 * 1024
+"""The largest policy file that is read."""
 DEPTH = 20
+"""The deepest nesting that is read."""
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What has no place in a value: control characters, halves of characters, and marks that turn the direction of text."""
+"""Characters rejected in a value: control characters, surrogates, and marks that change the text direction."""
 
 _NOT_PRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
 class Spot(NamedTuple):
-    """A place in a file; `line` and `column` count from 1."""
+    """A position in a file; `line` and `column` count from 1."""
 
     line: int = 1
     column: int = 1
@@ -34,7 +36,10 @@ class Spot(NamedTuple):
 
 @dataclass(slots=True)
 class Text:
-    """A scalar as it is written.  `plain` is False between quotes."""
+    """A scalar as it is written.
+
+    `plain` is False between quotes.
+    """
 
     value: str
     line: int
@@ -43,12 +48,13 @@ class Text:
 
     @property
     def spot(self) -> Spot:
+        """The position of the scalar."""
         return Spot(self.line, self.column)
 
 
 @dataclass(slots=True)
 class Items:
-    """A list."""
+    """A list of nodes."""
 
     line: int
     column: int
@@ -56,12 +62,13 @@ class Items:
 
     @property
     def spot(self) -> Spot:
+        """The position where the list begins."""
         return Spot(self.line, self.column)
 
 
 @dataclass(slots=True)
 class Entries:
-    """A map; its keys in order, none of them twice."""
+    """A map with its entries in order; no key occurs twice."""
 
     line: int
     column: int
@@ -69,6 +76,7 @@ class Entries:
 
     @property
     def spot(self) -> Spot:
+        """The position where the map begins."""
         return Spot(self.line, self.column)
 
 
@@ -76,7 +84,7 @@ Node = Text | Items | Entries
 
 
 class Refused(Exception):
-    """The text is not the plain YAML that a policy is written in."""
+    """Raised when the text is not the plain YAML that a policy is written in."""
 
     def __init__(self, spot: Spot, where: str, wrong: Wrong) -> None:
         super().__init__(str(wrong))
@@ -85,30 +93,38 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Twice:
-    """A key that its map has already; the second is left out."""
+    """A key that its map already has; the second entry is dropped."""
 
     key: Text
     first: Text
 
 
 class PurePython(yaml.SafeLoader):
-    """Looks no deeper ahead into brackets than it may go; of SafeLoader nothing but the parser is used."""
+    """The pure Python parser, limited in how deeply it looks ahead into brackets.
+
+    Of SafeLoader nothing but the parser is used.
+    """
 
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Raise UnsupportedYaml beyond the depth limit."""
         if self.flow_level >= DEPTH:
             raise _too_deep(Spot(self.line + 1, self.column + 1))
         super().fetch_flow_collection_start(token)
 
 
 PARSER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else PurePython
-"""libyaml reads 64 KiB in 20 ms instead of 600.
+"""The parser in use: libyaml where it is installed.
 
-It crashes on deep nesting only where it builds nodes, which is not asked of it.
+libyaml reads 64 KiB in 20 ms instead of 600. It crashes on deep nesting only when it builds nodes, which is not used
+here.
 """
 
 
 def parse(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
-    """The map that the text holds, an empty one for an empty text.  Raises Refused."""
+    """Parse the text into a map, an empty one for an empty text, and the keys that occur twice.
+
+    Raises UnsupportedYaml.
+    """
     if len(text) > SIZE or len(text.encode("utf-8", "surrogatepass")) > SIZE:
         raise _refused(Spot(), "the file is too large", "at most 64 KiB are read")
     if text.startswith("version https://git-lfs.github.com/spec/"):
@@ -131,7 +147,7 @@ def parse(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
 
 
 class _Builder:
-    """Puts events together, one at a time, without recursion."""
+    """Builds the tree from parser events, one at a time, without recursion."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -139,8 +155,8 @@ class _Builder:
         self._root: Node | None = None
         self._documents = 0
         self._open: list[tuple[Items | Entries, dict[str, Text]]] = []
-        self._key: Text | None = None  # of the innermost map, while its value is awaited
-        self._keys: list[Text | None] = []  # of the maps around it
+        self._key: Text | None = None  # of the innermost map, until its value arrives
+        self._keys: list[Text | None] = []  # of the enclosing maps
 
     def take(self, event: Any) -> None:
         kind = type(event)
@@ -190,7 +206,10 @@ class _Builder:
                 self.twice.append(Twice(key, first))
 
     def _nothing(self, event: Any) -> Text:
-        """A value that is not written stands behind its colon; libyaml says, in front of what follows."""
+        """Create an empty scalar right behind its colon.
+
+        libyaml reports it in front of what follows.
+        """
         _must_be_bare(event)
         line, column = _spot(event)
         before = self._lines[line - 1][: column - 1] if line <= len(self._lines) else ""

@@ -1,8 +1,8 @@
-"""Which policy is in force in a repository.
+"""Loads the policy that is active in a repository.
 
-The files are read when they are first needed, when a push touched them, and every few hours beside: that of the
-repository, and that of its organisation where the repository has none or builds on it.  A file with a fault changes
-nothing: the last good one stays in force, and the fault is told once.
+The files are read when they are first needed, after a push that touched them, and every few hours: that of the
+repository, and that of its organisation if the repository has none or builds on it.  A faulty file changes nothing: the
+last good one stays active, and the fault is reported once.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from app.store.database import Database, Db
 from app.store.policies import Kept, Place
 
 _FRESH = timedelta(hours=2)
-"""A push says when the file changed; this is for a push that was lost."""
+"""Interval between two reads of a file, in case the delivery of a push was lost."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something in a policy that has to be mended.  `version` names what exactly, so that it is told once at its place."""
+    """A problem in a policy that has to be fixed.
+
+    `version` identifies it, so that it is reported once per `scope`.
+    """
 
     place: Place
     version: str
@@ -39,34 +42,34 @@ class Trouble:
 
     @property
     def told_as(self) -> str:
-        """The key of the notice that tells of it."""
+        """Key of the notice that reports the problem."""
         return f"policy/{self.version}"
 
     def tell(self, db: Db) -> bool:
-        """Whether nobody has been told yet; from now on somebody has."""
+        """Mark the problem as reported; return True if it was not before."""
         return policies.tell(db, self.place, self.version)
 
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The policy that holds, and what is wrong with newer files and with the feeds it names."""
+    """The active policy, and the problems of newer files and of its feeds."""
 
     policy: Policy
     troubles: tuple[Trouble, ...] = ()
 
     @property
     def told_as(self) -> frozenset[str]:
-        """The keys of the notices that tell of what is wrong now."""
+        """Keys of the notices that report the current problems."""
         return frozenset(trouble.told_as for trouble in self.troubles)
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Everything that is wrong, a line each."""
+        """All problems, one line each."""
         return tuple(fault for trouble in self.troubles for fault in trouble.faults)
 
 
 class Policies:
-    """The policies of all repositories: in the database, and read ones in memory."""
+    """Policies of all repositories: files in the database, parsed policies in memory."""
 
     def __init__(self, feeds: Feeds | None = None) -> None:
         self._feeds = feeds or Feeds()
@@ -74,7 +77,10 @@ class Policies:
         self._lock = threading.Lock()
 
     def of(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> InForce:
-        """The policy of that repository at `now`.  When GitHub cannot be asked, what was last known holds."""
+        """Load the policy of the repository at `now`.
+
+        If GitHub cannot be asked, the last known files apply.
+        """
         home, above = Place.repository(repository.id), Place.organisation(repository.installation)
         with database.look() as db:
             known = policies.kept(db, home)
@@ -82,7 +88,7 @@ class Policies:
         needs = stands_on_organisation(newest) and not repository.is_organisations
         org = self._organisation(database, tracker, repository, now) if needs else Kept()
         if needs and _unknown(org):
-            own = known  # whether the newest file can be obeyed, nobody can say yet
+            own = known  # the newest file cannot be validated yet
         else:
             own = _weighed(own, newest, _base(org, newest) if needs else None)
             if own != known:
@@ -96,7 +102,7 @@ class Policies:
         return InForce(filled, (*troubles, *_feed_troubles(wrong, repository, home, above)))
 
     def at_hand(self, database: Database, repository: Repository) -> Policy:
-        """The policy as it was last known, for those who must not wait for GitHub or a feed: without shifts."""
+        """Load the last known policy without shifts, for callers that must not wait for GitHub or a feed."""
         with database.look() as db:
             known = policies.kept(db, Place.repository(repository.id))
         return self._policy(known.text, known.base_text)
@@ -104,10 +110,10 @@ class Policies:
     def proposed(
         self, database: Database, tracker: Tracker, repository: Repository, text: str | None, now: datetime
     ) -> Policy:
-        """The policy that would hold with that text as the repository's file, None without one.
+        """Read the policy that would be active with `text` as the repository's file; None: without that file.
 
-        Its feeds are not read: whoever proposes a file must not choose what we fetch.  Raises PolicyFaults, and
-        DeliveryFailed while nobody knows the organisation's file that it stands on.
+        Its feeds are not read: the author of a proposal must not choose what we fetch.  Raises PolicyFaults, and
+        DeliveryFailed while the organisation's file that it builds on is not known.
         """
         base = None
         if stands_on_organisation(text) and not repository.is_organisations:
@@ -118,7 +124,7 @@ class Policies:
         return self._policy(None, base) if text is None else read(text, org=base)
 
     def _organisation(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> Kept:
-        """The organisation's file, after a look where one is due."""
+        """Load the organisation's file; refresh it if due."""
         with database.look() as db:
             known = policies.kept(db, Place.organisation(repository.installation))
         org, newest = _looked(known, tracker.organisation_policy, now, repository)
@@ -143,7 +149,7 @@ class Policies:
 def _looked(
     kept: Kept, ask: Callable[[str], PolicyText], now: datetime, repository: Repository
 ) -> tuple[Kept, str | None]:
-    """What is kept of a file after a look where one is due, and its newest text."""
+    """Refresh a file if due; return what is stored of it and its newest text."""
     if kept.checked_at is not None and now - kept.checked_at < _FRESH:
         return kept, kept.newest
     try:
@@ -157,7 +163,7 @@ def _looked(
 
 
 def _weighed(kept: Kept, newest: str | None, base: str | None, *, name: str = PATH) -> Kept:
-    """The newest file in force, with the one it stands on, if it can be obeyed; else what is wrong with it."""
+    """Make the newest file active, with the base file it builds on, if it is valid; else record its faults."""
     judged = _digest(newest, base)
     if judged == kept.judged:
         return kept
@@ -171,23 +177,26 @@ def _weighed(kept: Kept, newest: str | None, base: str | None, *, name: str = PA
 
 
 def _unknown(kept: Kept) -> bool:
-    """Whether nobody has seen yet what stands there, or that nothing does."""
+    """Return True if it is not known yet whether the file exists."""
     return kept.checked_at is None and kept.newest is None
 
 
 def _base(org: Kept, newest: str | None) -> str | None:
-    """The organisation's file that a repository's is weighed with: the last good one."""
+    """Return the organisation's file against which a repository's is validated: the last good one."""
     if org.text is None and newest is not None:
-        return org.newest  # there has been no good one: the fault is named then
+        return org.newest  # there has been no good one, so its fault is reported
     return org.text
 
 
 def _obeyed(text: str | None, base: str | None) -> Policy:
-    """A file that was good when it came into force.  Where a later release cannot read it, the clocks run all the same."""
+    """Parse a file that was valid when it became active.
+
+    If a later release cannot parse it any more, fall back to the default profile, so that deadlines keep running.
+    """
     try:
         return read(text or "", org=base) if text is not None else read(base or "")
     except PolicyFaults as faults:
-        log.error("the policy in force cannot be read any more", reason=str(faults))
+        log.error("active policy can no longer be parsed", reason=str(faults))
         return shipped(DEFAULT)
 
 
@@ -205,7 +214,7 @@ def _feed_troubles(wrong: Iterable[Wrong], repository: Repository, home: Place, 
 
 
 def _organisations_file(repository: Repository) -> str:
-    """What faults call the organisation's file."""
+    """Return the name of the organisation's file as policy faults show it."""
     return f"{repository.name.partition('/')[0]}/.github: {PATH}"
 
 

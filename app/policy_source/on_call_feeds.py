@@ -1,7 +1,7 @@
-"""Who is on call by the feeds that a policy names.
+"""Fills on-call rotations from the calendar feeds that a policy names.
 
-A feed is fetched when a policy first names it, and then at most every quarter of an hour; what was last read holds
-until something better can be read.  A server that is away for a moment is no fault; one that stays away is.
+A feed is fetched when a policy first names it, and then at most every 15 minutes.  The last good content stays in use
+until newer content can be read.  A server that is unavailable for a moment is no problem; one that stays so is.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from app.text import visible
 
 _FRESH = timedelta(minutes=15)
 _PATIENCE = timedelta(hours=1)
-"""A feed that was read once may be away for so long before anybody is told."""
+"""Time for which a feed that was read before may be unavailable until it is reported."""
 _BACK, _AHEAD = timedelta(days=14), timedelta(days=60)
-"""Shifts from so long ago until so far ahead are read."""
+"""Shifts are read from so long ago until so far ahead."""
 _READ_AGAIN = timedelta(days=1)
-"""What lies ahead moves on, so the same text is read anew after so long."""
+"""Interval after which unchanged content is parsed again, since the window ahead moves."""
 _UNKNOWN = 5
-"""So many unknown people of a feed are told of."""
+"""Maximum number of unknown people reported per feed."""
 _NAMED = "env:"
 
 log = structlog.get_logger()
@@ -42,9 +42,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """Something about the feed of that rotation that somebody has to mend.  `shared`: the organisation's file names it.
+    """A problem with the feed of a rotation that has to be fixed.
 
-    `version` is told once; `sentence` can be shown.
+    `shared`: the organisation's file names the feed.
+    `version` identifies the problem, so that it is reported once; `sentence` can be shown to users.
     """
 
     rotation: str
@@ -63,9 +64,10 @@ class Named:
 
 
 class Feeds:
-    """Fills the rotations of policies.  `environment` is what `env:NAME` may stand for, by the name.
+    """Fills the rotations of policies from their feeds.
 
-    `patience` is in seconds, for all feeds of a policy together: who waits meanwhile is an incident.
+    `environment` holds the variables that `env:NAME` may refer to.
+    `timeout_seconds` applies to all feeds of a policy together, because an incident waits for them.
     """
 
     def __init__(
@@ -91,9 +93,10 @@ class Feeds:
         base: Policy | None,
         now: datetime,
     ) -> tuple[Policy, tuple[Wrong, ...]]:
-        """The policy with the shifts of its feeds, and what is wrong with those.
+        """Return the policy with the shifts of its feeds, and the problems of those feeds.
 
-        `base` is the organisation's policy that this one stands on: a path that it names stands in its repository.
+        `base` is the organisation's policy that this one builds on: paths that it names are in the organisation's
+        repository.
         """
         named = [
             Named(name, rotation, _feed(repository, name, rotation, base))
@@ -110,7 +113,7 @@ class Feeds:
     def _looked(
         self, database: Database, tracker: Tracker, wanted: tuple[Feed, ...], now: datetime
     ) -> dict[Feed, Kept]:
-        """What is known of each feed, after a look at those that have not been looked at of late."""
+        """Refresh the feeds that are due; return what is stored of each."""
         ends = time.monotonic() + self._patience
         with database.transaction() as db:
             states = {feed: feeds.kept(db, feed) for feed in wanted}
@@ -140,7 +143,7 @@ class Feeds:
         return new
 
     def _taken(self, database: Database, feed: Feed, kept: Kept, found: bytes, etag: str, now: datetime) -> Kept:
-        """Read a text that was fetched; where that fails, the last good one stays."""
+        """Parse and store fetched content; if it is invalid, the last good content stays."""
         digest = hashlib.sha256(found).hexdigest()
         try:
             read = occurrences(found, now - _BACK, now + _AHEAD)
@@ -155,13 +158,13 @@ class Feeds:
         return new
 
     def _read_again(self, database: Database, feed: Feed, kept: Kept, now: datetime) -> Kept:
-        """The same text, for the days that lie ahead now."""
+        """Parse the stored content again for the current window."""
         with database.transaction() as db:
             text = feeds.body(db, feed)
         return self._taken(database, feed, kept, text, kept.etag, now) if text is not None else kept
 
     def _fetched(self, tracker: Tracker, feed: Feed, kept: Kept, left: float) -> tuple[bytes | None, str]:
-        """The text and its etag; None where it is unchanged.  Raises DeliveryFailed."""
+        """Fetch the content and its ETag; None if it is unchanged.  Raises DeliveryFailed."""
         if feed.place != "anywhere":
             file = tracker.feed(feed.source, kept.etag, organisation=feed.place == "organisation")
             if file.unchanged:
@@ -186,7 +189,7 @@ class Feeds:
     def _with_shifts(
         self, database: Database, policy: Policy, named: list[Named], states: Mapping[Feed, Kept], now: datetime
     ) -> tuple[Policy, tuple[Wrong, ...]]:
-        """The policy with what was read of each feed, and the people in them that it does not know."""
+        """Return the policy with the shifts of each feed, and a problem for each person it does not know."""
         known = (
             id(policy),
             *((one.name, one.feed, states[one.feed].digest, states[one.feed].read_at) for one in named),
@@ -205,7 +208,7 @@ class Feeds:
         with self._lock:
             if len(self._filled) > 200:
                 self._filled.clear()
-            # Kept beside what was made of it, so that nothing else is given its id.
+            # The source policy is kept too, so that its id, part of the cache key, is not reused.
             return self._filled.setdefault(known, (policy, filled, tuple(unknown)))[1:]
 
     def _occurrences(self, database: Database, feed: Feed, kept: Kept) -> tuple[Occurrence, ...]:
@@ -222,7 +225,7 @@ class Feeds:
 
 
 def _feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
-    """Where that rotation's feed is found: a path stands beside the file that names it."""
+    """Locate the feed of the rotation: a path is relative to the repository of the file that names it."""
     source = rotation.feed
     if source.startswith((_NAMED, "https://", "http://")):
         return Feed("anywhere", 0, source)
@@ -233,7 +236,7 @@ def _feed(repository: Repository, name: str, rotation: Rotation, base: Policy | 
 
 
 def _failing(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
-    """What did not work this time.  What may pass by itself is no fault yet."""
+    """Record a failure; a temporary one counts as a fault only after the grace period."""
     since = kept.failing_since or now
     return replace(
         kept, checked_at=now, failing_since=since, fault=fault if lasting or now - since >= _PATIENCE else ""
@@ -248,7 +251,7 @@ def _wrong(one: Named, kept: Kept) -> Wrong:
 
 
 def _unknown(one: Named, who: Meant) -> list[Wrong]:
-    """A sentence for each of the first few whom the policy does not know."""
+    """Return a problem for each of the first few people that the policy does not know."""
     return [
         Wrong(
             one.name,
@@ -266,12 +269,12 @@ def _version(one: Named, what: str) -> str:
 
 
 def _etag(text: str) -> str:
-    """The etag of somebody else's server, if it is one that can be kept and said again."""
+    """Return the ETag of an untrusted server if it is safe to store and send back, else an empty string."""
     return text if len(text) <= 200 and text.isascii() and text.isprintable() else ""
 
 
 def _shown(feed: Feed) -> str:
-    """The feed as it can be shown: the path of an address is often a secret."""
+    """Return the feed's name for display.  The path of an address is hidden, because it is often a secret."""
     if feed.place != "anywhere" or feed.source.startswith(_NAMED):
         return f"'{visible(feed.source)}'"
     try:
@@ -281,7 +284,7 @@ def _shown(feed: Feed) -> str:
 
 
 def _file(path: Path) -> bytes:
-    """The text of a file that whoever runs Muster named.  Raises DeliveryFailed."""
+    """Read a file that the operator named.  Raises DeliveryFailed."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DeliveryFailed("what the variable names is no file", retry_after=None)

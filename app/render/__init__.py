@@ -1,4 +1,4 @@
-"""What Muster writes: the board, notices, replies and the postmortem as Markdown, and messages as plain text."""
+"""Renders what Muster writes: comments and the postmortem as Markdown, and channel messages as plain text."""
 
 from __future__ import annotations
 

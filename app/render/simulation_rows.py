@@ -8,7 +8,10 @@ from app.core.simulate import Row, plus
 
 
 def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Each row with its note, where pages that go on to the same people are one row: `and 9 more, every 5m, until +1h`."""
+    """Yield each row with its note, with repeated pages to the same people collapsed into one row.
+
+    Such a row's note says `and 9 more, every 5m, until +1h`.
+    """
     pages = [row for row in rows if row.kind == "page"]
     more: dict[int, str] = {}
     hidden: set[int] = set()
@@ -29,7 +32,7 @@ def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
 
 
 def _follows(page: Row, following: Row) -> bool:
-    """Whether a page repeats the one before it, to the same people."""
+    """Return whether a page repeats the one before it, to the same people."""
     return following.note.startswith("page ") and (page.step, page.via, page.to) == (
         following.step,
         following.via,

@@ -1,4 +1,7 @@
-"""Times and lengths of time in words.  No time is written without its zone."""
+"""Formats times and durations for people.
+
+No time is written without its zone.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from app.core.policy import BUSINESS, TEAM, Duration, Target
 
 
 def moment(at: datetime, zone: str, *, day: date | None = None) -> str:
-    """A moment in UTC and, where it differs, on the team's clocks: `09:15 UTC (10:15 CET)`.
+    """Format a time in UTC and, where it differs, in the team's zone: `09:15 UTC (10:15 CET)`.
 
-    `day` is the UTC day that the reader takes for granted, and so is not written; None: the date is always written.
+    `day` is the UTC day that the reader assumes, so its date is left out.  None: the date is always written.
     """
     utc = at.astimezone(UTC)
     here = at.astimezone(ZoneInfo(zone))
@@ -20,19 +23,19 @@ def moment(at: datetime, zone: str, *, day: date | None = None) -> str:
     name = here.tzname() or ""
     if name == "UTC":
         return words
-    if not name[:1].isalpha():  # zones without an abbreviation call themselves `-03`
+    if not name[:1].isalpha():  # a zone without an abbreviation is named `-03`
         name = f"UTC{name}"
     elsewhere = f"{here:%Y-%m-%d} " if here.date() != utc.date() else ""
     return f"{words} ({elsewhere}{here:%H:%M} {name})"
 
 
 def utc(at: datetime, *, day: date | None = None) -> str:
-    """A moment in UTC alone: `09:15 UTC`, with the date unless it is that `day`."""
+    """Format a time in UTC only: `09:15 UTC`, with its date unless that is `day`."""
     return moment(at, "UTC", day=day)
 
 
 def span(length: timedelta) -> str:
-    """A length of time in its two largest units, rounded down: `12 min`, `1 h 05 min`, `3 d 4 h`."""
+    """Format a timedelta in its two largest units, rounded down: `12 min`, `1 h 05 min`, `3 d 4 h`."""
     minutes = int(length.total_seconds()) // 60
     if minutes < 1:
         return "under 1 min"
@@ -46,17 +49,17 @@ def span(length: timedelta) -> str:
 
 
 def length(duration: Duration) -> str:
-    """A length of time of a policy in words: `15 min`, `48 h`, `2 business days`, `at once`."""
+    """Format a duration of a policy: `15 min`, `48 h`, `2 business days`, `at once`."""
     if duration.business_days:
         return f"{duration.business_days} business day" + ("s" if duration.business_days > 1 else "")
     hours, rest = divmod(duration.seconds, 3600)
-    if 24 < hours <= 72 and not rest:  # the deadlines of a postmortem are known as 48 h and 72 h
+    if 24 < hours <= 72 and not rest:  # postmortem deadlines are commonly written as 48 h and 72 h
         return f"{hours} h"
     return "at once" if duration.at_once else span(duration.elapsed)
 
 
 def target(wanted: Target) -> str:
-    """A target in words: `4 h`, or `4 h of support hours` where a calendar says which hours or days count."""
+    """Format an SLA target: `4 h`, or `4 h of support hours` where a calendar says which hours or days count."""
     text, name, days = length(wanted.within), wanted.calendar, wanted.within.business_days
     if name is None or (days and name == BUSINESS):
         return text
@@ -66,5 +69,8 @@ def target(wanted: Target) -> str:
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """`1 page`, `3 pages`."""
+    """Format a number with its noun: `1 page`, `3 pages`.
+
+    `plural` is needed only where it is not `singular` with an `s`.
+    """
     return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"

@@ -1,4 +1,4 @@
-"""One run inside GitHub Actions: no server, no database, nothing that outlives it."""
+"""One run inside GitHub Actions: no server, no database, and no state outside GitHub."""
 
 from app.runner.actions_io import Unusable, Workflow
 from app.runner.check_policy import check_policy

@@ -1,7 +1,7 @@
-"""What a run is told by GitHub Actions, and how it answers: workflow commands, the step summary, outputs.
+"""Reads the input of a GitHub Actions step, and writes its annotations, step summary and outputs.
 
-The law of this file: somebody's words reach the log only inside a workflow command of ours, escaped, on one line.  A
-line of theirs could be a command itself.
+The rule of this module: untrusted text reaches the log only inside a workflow command of ours, escaped, on one line.  A
+line of its own could itself be a command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from app.ports import Repository
 from app.text import cleaned
 
 LARGEST = 64 * 1024
-"""Bytes of a file that is read from the workspace, and one more, so that its reader sees that it is too large."""
+"""Maximum size of a file read from the workspace.
+
+One more byte is read, so that the reader sees that the file is too large.
+"""
 
 
 class Unusable(Exception):
@@ -31,10 +34,9 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Workflow:
-    """One step of one run, and what it meets outside.
+    """One step of a workflow run, and its connections to the outside.
 
-    `tell` writes a line to its log, `clock` tells the time and `sleep` passes it.  `transport` carries the calls to GitHub;
-    None: the network.
+    `print_line` writes a line to the log.  `transport` carries the calls to GitHub; None: the network.
     """
 
     environment: Mapping[str, str]
@@ -44,35 +46,42 @@ class Workflow:
     sleep: Callable[[float], None] = time.sleep
 
     def client(self, token: str) -> Client:
-        """GitHub, as whoever that token stands for."""
+        """Create a GitHub client that authenticates with the token."""
         return Client(self.api_url, PlainToken(token), self.clock, self.transport, wait=self.sleep)
 
     @property
     def event(self) -> str:
-        """The name of what started it, such as `pull_request`."""
+        """The name of the event that started the run, such as `pull_request`."""
         return self.environment.get("GITHUB_EVENT_NAME", "")
 
     @property
     def token(self) -> str:
-        """Empty: the step was given none."""
+        """The token of the run; empty: the step was given none."""
         return self.environment.get("GITHUB_TOKEN", "").strip()
 
     @property
     def api_url(self) -> str:
+        """The base URL of GitHub's REST API."""
         return self.environment.get("GITHUB_API_URL") or "https://api.github.com"
 
     @property
     def pull_request_token(self) -> str:
-        """With which the postmortem is proposed, so that its checks run; empty: with the token of the run."""
+        """The token that opens the postmortem pull request, so that its checks run.
+
+        Empty: the token of the run is used.
+        """
         return self.environment.get("MUSTER_PULL_REQUEST_TOKEN", "").strip()
 
     @property
     def signing_secret(self) -> str:
-        """What our comments are signed with; empty: nothing secret."""
+        """The secret that signs our comments; empty: none is set."""
         return self.environment.get("MUSTER_SIGNING_SECRET", "").strip()
 
     def asked_for(self) -> int | None:
-        """The issue that somebody named who started the run by hand; None: nobody did.  Raises Unusable."""
+        """Return the issue named by the person who started the run by hand; None: no issue was named.
+
+        Raises WorkflowError.
+        """
         named = self.environment.get("MUSTER_ISSUE", "").strip().removeprefix("#")
         if not named:
             return None
@@ -81,7 +90,7 @@ class Workflow:
         return int(named)
 
     def payload(self) -> Mapping[str, Any]:
-        """What GitHub said when it started the run.  Raises Unusable."""
+        """Load the payload of the event that started the run.  Raises WorkflowError."""
         path = self._needed("GITHUB_EVENT_PATH")
         try:
             return inbound.payload_of(Path(path).read_bytes())
@@ -89,7 +98,10 @@ class Workflow:
             raise Unusable(f"GITHUB_EVENT_PATH: {path} cannot be read ({problem}).") from None
 
     def repository(self, payload: Mapping[str, Any]) -> Repository:
-        """Where the run is; a token of a run has no need of an installation.  Raises Unusable."""
+        """Return the repository of the run, without an installation: a run's token needs none.
+
+        Raises WorkflowError.
+        """
         name, shown = self._needed("GITHUB_REPOSITORY"), payload.get("repository")
         found: Mapping[str, Any] = shown if isinstance(shown, dict) else {}
         branch = cleaned(str(found.get("default_branch") or "main"))
@@ -97,29 +109,29 @@ class Workflow:
         return Repository(int(told) if str(told).isdecimal() else 0, name, 0, branch)
 
     def checked_out(self, path: str) -> str | None:
-        """The text of a file in the workspace; None: it is not there, or only a link stands in its place."""
+        """Read a file of the workspace; None: it does not exist, or is a symbolic link."""
         if not (workspace := self.environment.get("GITHUB_WORKSPACE")):
             return None
         root = Path(workspace).resolve()
         file = root / path
-        # A link could lead to what the run knows and its log should not.
+        # A symbolic link could expose files that the run can read and its log must not show.
         if file.resolve() != file or not file.is_file():
             return None
         with file.open("rb") as opened:
             return opened.read(LARGEST + 1).decode("utf-8", "replace")
 
     def say(self, how: Literal["error", "warning", "notice"], message: str, **spot: str | int) -> None:
-        """One annotation; `spot` may name its file, line, col and title."""
+        """Print one annotation; `properties` may hold its file, line, col and title."""
         where = ",".join(f"{name}={_property(str(value))}" for name, value in spot.items())
         self.tell(f"::{how}{' ' if where else ''}{where}::{_data(message)}")
 
     def summarize(self, markdown: str) -> None:
-        """Show it on the page of the run."""
+        """Append Markdown to the summary page of the run."""
         self._append("GITHUB_STEP_SUMMARY", f"{markdown}\n")
 
     def output(self, name: str, value: str | int) -> None:
-        """Something of ours for later steps, on one line."""
-        line = " ".join(str(value).split())  # a second line would be an output of its own
+        """Set an output of the step, on one line."""
+        line = " ".join(str(value).split())  # a second line would set another output
         self._append("GITHUB_OUTPUT", f"{name}={line}\n")
 
     def _append(self, name: str, text: str) -> None:

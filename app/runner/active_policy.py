@@ -1,4 +1,4 @@
-"""Which policy holds, for those who keep nothing: that of the files, or the nearest one that can be obeyed."""
+"""Finds the active policy without stored state: that of the files, or the nearest valid one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from app.policy_file import (
 from app.ports import DeliveryFailed, FeedFile, Repository, Tracker
 
 _VERSIONS = 10
-"""So many earlier versions of a file with a fault are tried."""
+"""Maximum number of earlier versions tried when the file has a fault."""
 _BACK, _AHEAD = timedelta(days=14), timedelta(days=60)
-"""Shifts from so long ago until so far ahead are read of a feed, as the app does."""
+"""Shifts of a feed are read this far ahead, as in the app."""
 
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The policy that holds.
+    """The active policy.
 
-    `version` tells it from others.  `faults` are those of the repository's own file, `wrong` is everything that somebody
-    has to mend, a sentence each, and `concern` what people on an issue should know of it; empty: nothing.
+    `version` distinguishes it from others.  `faults` are those of the repository's own file; `problems` is everything
+    that a person has to correct, a sentence each; `warning` is what people on an issue should know of it, empty:
+    nothing.
     """
 
     policy: Policy
@@ -42,10 +43,10 @@ class InForce:
 
 
 def in_force(tracker: Tracker, repository: Repository, now: datetime) -> InForce:
-    """The policy of that repository: one call, two where its organisation's counts.
+    """Load the active policy of the repository: one call, two where its organisation's file counts.
 
-    A file with a fault changes nothing: its newest version that can be obeyed holds, or else a profile.  Raises
-    DeliveryFailed when GitHub cannot be asked now.
+    A file with a fault changes nothing: its newest valid version applies, or else a profile.  Raises DeliveryFailed
+    when GitHub cannot be reached now.
     """
     try:
         own = tracker.policy("").text
@@ -83,7 +84,7 @@ def _obeyed(tracker: Tracker, repository: Repository, own: str | None, organisat
 
 
 def _nearest(tracker: Tracker, own: str | None, organisation: str | None) -> tuple[Policy, str]:
-    """What holds in place of a file with a fault, and what that is called."""
+    """Return the policy that replaces a file with a fault, and its name."""
     if own is not None:
         for commit, text in _earlier(tracker):
             try:
@@ -96,7 +97,7 @@ def _nearest(tracker: Tracker, own: str | None, organisation: str | None) -> tup
 
 
 def _earlier(tracker: Tracker) -> Iterator[tuple[str, str]]:
-    """The file as it was before, the newest version first, as far back as GitHub tells."""
+    """Yield earlier versions of the file, the newest first, as far back as GitHub lists them."""
     try:
         for commit in tracker.versions(PATH)[1 : _VERSIONS + 1]:
             text = tracker.file(PATH, commit)
@@ -113,7 +114,7 @@ def _version(*texts: str | None) -> str:
 
 
 def _with_feeds(tracker: Tracker, policy: Policy, own: str | None, now: datetime) -> tuple[Policy, list[str]]:
-    """The policy with the shifts of its feeds, each asked for anew, and what is wrong with those."""
+    """Return the policy with freshly fetched shifts of its feeds, and the problems of those feeds."""
     named = {name: rotation for name, rotation in policy.rotations.items() if rotation.feed}
     if not named:
         return policy, []
@@ -133,7 +134,10 @@ def _with_feeds(tracker: Tracker, policy: Policy, own: str | None, now: datetime
 
 
 def _fetched(tracker: Tracker, source: str, *, beside: bool) -> bytes:
-    """The text of a feed.  `beside`: a path stands in this repository, or else in the organisation's."""
+    """Fetch the text of a feed.
+
+    `in_repository`: a path is looked up in this repository first, then in the organisation's.  Raises DeliveryFailed.
+    """
     if source.startswith("env:"):
         raise DeliveryFailed("a run of GitHub Actions has no such variable", retry_after=None)
     if source.startswith(("https://", "http://")):

@@ -1,4 +1,4 @@
-"""Whether the app looks after this repository: then a run leaves everything to it."""
+"""Detects whether the app manages this repository, in which case a run leaves everything to it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from app.runner.context import BOT
 
 
 def of_app(comments: Iterable[Comment]) -> Comment | None:
-    """The first comment that ends like one of the app's; its signature is made with a key that we have not.
+    """Find the first comment that ends like one of the app's; its signature cannot be checked without the key.
 
-    Who can make another bot of the repository end a comment like this can stop the runs, which say so with a link to it.
+    An attacker who can make another bot of the repository end a comment like this can stop the runs; their output then
+    links to that comment.
     """
     return next((each for each in comments if each.bot and each.author != BOT and marked(each.body)), None)

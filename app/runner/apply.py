@@ -1,7 +1,7 @@
-"""What should be, against what stands there: only the difference is sent.
+"""Applies the decision: compares what should be on the issue with what is there, and sends only the difference.
 
-The law of this file: the board comes last.  It carries when everything due was done, so whoever dies before it is written
-leaves nothing behind that the next run would take for done.
+The rule of this module: the board is written last.  It records until when everything due was done, so a run that dies
+before that leaves nothing that the next run would take for done.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ from app.runner.gather import Known, folded
 from app.text import cleaned
 
 _SEEN = timedelta(minutes=10)
-"""What was due so long before the board was written was said then, or not worth it."""
+"""A notice due this long before the board was written was posted then, or is no longer relevant."""
 
 
 @dataclass
 class Done:
-    """What was done in a run, for whoever reads its summary.
+    """What a run did, for its summary.
 
-    `said` are the notices that went out, together; `replies` counts the answers; `board` is `posted`, `edited` or empty.
+    `notices` were posted together in one comment; `board_action` is `posted`, `edited` or empty.  `throttled_until`:
+    comments were deferred until then by the comment limit; None: none was.
     """
 
     added: frozenset[str] = frozenset()
@@ -65,15 +66,16 @@ class Done:
 
     @property
     def anything(self) -> bool:
+        """True if the run changed anything."""
         changes = self.added, self.removed, self.said, self.replies, self.reactions, self.assigned, self.board
         return any(changes) or self.pull is not None
 
 
 def apply(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool = False) -> tuple[Known, Done]:
-    """Do what is not yet done; the incident as it is then, and what was done.
+    """Carry out what is not done yet; return the incident as it is then, and what was done.
 
-    `opens`: the postmortem's pull request too.  `touched`: write the board even if it shows nothing new, so that it is
-    newer than whatever touched the issue.  Raises DeliveryFailed.
+    `open_postmortem`: also open the pull request of the postmortem.  `rewrite_board`: write the board even if its
+    content is unchanged, so that it is newer than the latest change of the issue.  Raises DeliveryFailed.
     """
     done = Done()
     if opens:
@@ -88,7 +90,7 @@ def apply(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool 
 
 @dataclass
 class _Work:
-    """One issue on which something is said."""
+    """Writes labels, comments and the board of one issue."""
 
     run: Run
     known: Known
@@ -113,7 +115,7 @@ class _Work:
         self.run.tracker.set_labels(self.number, self.done.added, self.done.removed)
 
     def speak(self) -> None:
-        """Everything that is said once, in its order; what has to be known together is one comment."""
+        """Post what is posted only once, in order; notices that are pending together become one comment."""
         comments = {comment.id: comment for comment in self.reading.comments}
         notices = list(self._unsaid())
         for effect in self.known.decision.effects:
@@ -121,7 +123,7 @@ class _Work:
                 self.run.tracker.assign(self.number, effect.login)
                 self.done.assigned.append(effect.login)
             elif isinstance(effect, React):
-                there = comments.get(effect.comment)  # None: it is so new that the timeline does not show it
+                there = comments.get(effect.comment)  # None: too new for the timeline to show it
                 if not there.reactions if there is not None else effect.comment not in self.reading.heard:
                     self._react(effect)
             elif isinstance(effect, Reply | Help) and effect.key not in self.links:
@@ -130,7 +132,7 @@ class _Work:
                 self._notify(notices)
 
     def _unsaid(self) -> Iterator[Notice]:
-        """What people still have to hear; of more than a comment holds, the newest."""
+        """Yield the notices still to be posted; of more than fit into a comment, the newest."""
         effects = [each for each in self.known.decision.effects if isinstance(each, Notice)]
         found = [each for each in dict.fromkeys(effects) if self._owed(each)]
         gone = surplus(found)
@@ -143,7 +145,7 @@ class _Work:
         if before is None:
             return True
         if isinstance(effect, Page | Remind):
-            # Under another policy, or when more was due than a comment holds, its key may be new, and it is not.
+            # Its key can be new although the notice is not: under another policy, or with more due than fits a comment.
             return before.held or effect.at >= before.at - _SEEN
         if isinstance(effect, Escalate | Announce) and before.policy != self.force.version:
             return not any(_same_people(effect.key, key) for key in self.links)
@@ -153,7 +155,7 @@ class _Work:
         try:
             self.run.tracker.react(effect.comment)
         except Gone:
-            return  # the comment was deleted, and nobody misses the thumb below it
+            return  # the comment was deleted, and its reaction with it
         self.done.reactions += 1
 
     def _reply(self, effect: Reply | Help) -> None:
@@ -179,7 +181,7 @@ class _Work:
             self.done.said = tuple(notices)
 
     def _comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
-        """Its URL; empty where the issue has had enough of ours for now."""
+        """Post a comment and return its URL; empty where the comment limit of the issue is reached."""
         now = self.run.clock()
         lately = [at for at in self.spoken if at > now - noise_limits.DAY]
         until = noise_limits.comment_at(lately, now, presses=noise_limits.pressing(effects))
@@ -192,21 +194,21 @@ class _Work:
         return posted.url
 
     def show(self, *, touched: bool) -> None:
-        """The board, in place; posted anew only where there is none (any more)."""
+        """Edit the board in place; post a new one only if there is none, or it was deleted."""
         now, there, before = self.run.clock(), self.reading.board, self.reading.shown
         if there is not None and before is not None and not touched:
             same = self._board(before.at, before.heard)
             if cleaned(same).rstrip() == there.body.rstrip():
                 self.done.board_url = there.url
                 return
-        # Which comments were heard is no reason to write it: what one of them has changed is.
+        # A newly processed comment alone is no reason to write the board: a change that it caused is.
         heard = frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said))
         body = self._board(now, heard)
         if there is not None:
             try:
                 self.run.tracker.edit_comment(there.id, body)
             except Gone:
-                pass  # deleted a moment ago: it is posted anew
+                pass  # deleted a moment ago: post a new one
             else:
                 self.done.board, self.done.board_url = "edited", there.url
                 return
@@ -240,17 +242,20 @@ class _Work:
 
 
 def _same_people(key: str, said: str) -> bool:
-    """Whether both keys are rungs of a ladder, or announcements, for the same people in the same run of the incident."""
+    """Return whether both keys address the same people between the same two reopenings.
+
+    Both have to be escalation steps or announcements.
+    """
     return key.startswith(("escalate/", "announce/")) and _people(key) == _people(said)
 
 
 def _people(key: str) -> tuple[str, str]:
-    """Who is told by a key such as `escalate/cto@1h#2`, and in which run."""
+    """Split a key such as `escalate/cto@1h#2` into its recipients and the number of the reopening."""
     return key.partition("@")[0].partition("#")[0], key.partition("#")[2]
 
 
 def _proposed(run: Run, known: Known, force: InForce, done: Done) -> Known:
-    """The incident with its postmortem's pull request, opened now where it is asked for and was never opened."""
+    """Return the incident with its postmortem pull request, opened now if requested and never opened before."""
     asked = any(isinstance(effect, OpenPostmortem) for effect in known.decision.effects)
     if not asked or known.pull is not None:
         return known

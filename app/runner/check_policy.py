@@ -1,4 +1,4 @@
-"""The check on a policy file inside GitHub Actions, for teams that run no server."""
+"""Checks a policy file inside GitHub Actions, for teams that run no server."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
 _TITLE = "Muster policy"
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
-"""What comes of an issue that is not what it should be: no reason to say nothing of the policy."""
+"""Errors from a past incident that is not as expected: the policy is checked all the same."""
 _PROGRESS = 25
-"""After so many past incidents the log says how far it is: each takes about a second of GitHub's."""
+"""Number of past incidents between two progress lines; each takes GitHub about a second."""
 _PULLS = ("pull_request", "pull_request_target")
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """From which commit or branch to which the policy goes; `old` empty: there was nothing before."""
+    """The commits or branches between which the policy changes; `old` empty: there was none before."""
 
     old: str
     new: str
     workspace: bool
-    """Whether the workspace holds what is checked: after `pull_request_target` it holds the base."""
+    """True if the workspace holds the checked commit; after `pull_request_target` it holds the base."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The files that count.  None: there is none."""
+    """The texts of the policy files.  None: there is no such file."""
 
     old: str | None
     new: str | None
     organisation: str | None
     compared: bool = True
-    """Whether the old one is known."""
+    """True if the old file could be read."""
 
 
 def check_policy(workflow: Workflow) -> int:
-    """Check the policy file that this run is about; 1 when it has faults, 0 otherwise.
+    """Check the policy file that this run is about; return 1 when it has faults, 0 otherwise.
 
-    Raises Unusable outside a workflow.
+    Raises WorkflowError outside a workflow.
     """
     payload = workflow.payload()
     repository = workflow.repository(payload)
@@ -67,7 +67,7 @@ def check_policy(workflow: Workflow) -> int:
 
 
 def _step(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _Step | None:
-    """What this run is about; None, and said so, when that is nothing."""
+    """Find the revisions to compare; None: there is nothing to check, which has been printed."""
     branch, event = repository.default_branch, workflow.event
     if event in _PULLS:
         pull = payload.get("pull_request") or {}
@@ -85,17 +85,23 @@ def _step(workflow: Workflow, payload: Mapping[str, Any], repository: Repository
 
 
 def _commit(sha: object) -> str:
-    """The commit that is checked.  Raises Unusable: without its name GitHub would show us another one."""
+    """Return the commit to check.
+
+    Raises WorkflowError where there is none: without it GitHub would return another version of the file.
+    """
     if not isinstance(sha, str) or not sha:
         raise Unusable("the event of this run names no commit.")
     return sha
 
 
 def _texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
-    """The files; None, and said so, when the new one cannot be read.  Without the old one, only faults are told."""
+    """Load the files; None: the new one cannot be read, which has been printed.
+
+    Without the old one, only faults are reported.
+    """
     checked_out = workflow.checked_out(PATH) if step.workspace else None
     try:
-        # A pull request is checked out merged with its base: the lines are those of its own commit.
+        # A pull request is checked out merged with its base, but the lines have to be those of its own commit.
         new = tracker.file(PATH, step.new) if workflow.event in _PULLS or checked_out is None else None
         old = tracker.file(PATH, step.old) if step.old else None
         return _Texts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
@@ -115,7 +121,7 @@ def _help(failed: DeliveryFailed) -> str:
 
 
 def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
-    # No other run compares policies, and it takes a while to load.
+    # Imported here: only this run compares policies, and loading takes a while.
     from app.core.backtest import backtest  # noqa: PLC0415
     from app.render.markdown.policy_review import faulty, review  # noqa: PLC0415
 
@@ -146,7 +152,7 @@ def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: 
 
 
 def _faults(text: str | None, organisation: str | None) -> Sequence[Fault]:
-    """What is wrong with a repository's own file; its organisation's is not for this run to mend."""
+    """Find the faults of a repository's own file; those of its organisation's file are not for this run to report."""
     try:
         if text is not None:
             read(text, org=organisation)
@@ -160,7 +166,7 @@ def _lacks_organisation(fault: Fault) -> bool:
 
 
 def _meant(text: str | None, organisation: str | None) -> Policy:
-    """What holds by that file, or without one.  Raises PolicyFaults."""
+    """Build the policy of that file, or the one that applies without it.  Raises PolicyFaults."""
     if text is not None:
         return read(text, org=organisation)
     return shipped(DEFAULT) if organisation is None or _faults(organisation, None) else read(organisation)
@@ -176,14 +182,14 @@ def _in_force(workflow: Workflow, texts: _Texts) -> Policy:
 
 
 def _instead(texts: _Texts) -> str:
-    """What holds where a repository has no file."""
+    """Name the policy that applies where a repository has no file."""
     return f"the profile `{DEFAULT}`" if texts.organisation is None else "the organisation's policy"
 
 
 def _past(
     workflow: Workflow, tracker: Tracker, repository: Repository, policy: Policy, now: datetime
 ) -> Sequence[Past]:
-    """The incidents of the last months, as many as this run may read; the oldest first."""
+    """Load the incidents of the last months, as many as this run may read, the oldest first."""
     found: list[Past] = []
     try:
         label = policy.labels.incident

@@ -1,4 +1,4 @@
-"""One run, and what it has at hand: GitHub, the policy, and the words it answers with."""
+"""The context of one run: GitHub, the active policy, and how failures are reported."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from app.runner.active_policy import InForce, in_force
 _T = TypeVar("_T")
 
 TITLE = "Muster"
+"""Title of the annotations."""
 BOT = "github-actions[bot]"
-"""In whose name the token of a run writes."""
+"""The account that the token of a run writes as."""
 _REFUSED = "not accessible by"
-"""What GitHub says where a token lacks a permission."""
+"""Part of GitHub's error message where a token lacks a permission."""
 _TRIES = 3
 _LONGEST = 60.0
-"""Seconds that a run waits for a GitHub that is not well; after that the next run catches up."""
+"""Maximum wait in seconds for GitHub to recover; after that the next run catches up."""
 AGAIN = 5.0
-"""Seconds until GitHub is asked again, unless it asks for more."""
+"""Seconds until the next attempt, unless GitHub asks for more."""
 _LATE = 20.0
-"""Seconds until what was sent without an answer has arrived, or never will."""
+"""Seconds after which a request with unknown outcome has arrived, or never will."""
 
 
 @dataclass
 class Run:
-    """What every step needs.  `faults`: something is wrong that somebody can mend."""
+    """Dependencies shared by all steps of a run.  `has_faults`: a person has to correct something."""
 
     workflow: Workflow
     repository: Repository
     tracker: Tracker
     writer: Tracker
-    """The same repository, for the postmortem alone: with a token of its own where the step was given one."""
+    """The same repository, for the postmortem only: with its own token where the step was given one."""
     signer: Signer
     faults: bool = False
 
@@ -49,16 +50,22 @@ class Run:
         self._force: InForce | None = None
 
     def clock(self) -> datetime:
+        """Return the current time."""
         return self.workflow.clock()
 
     def sleep(self, seconds: float) -> None:
+        """Wait for a number of seconds."""
         self.workflow.sleep(seconds)
 
     def lane(self, number: int) -> Lane:
+        """Return the key of an incident in this repository."""
         return Lane(self.repository.id, number)
 
     def role(self, login: str) -> Role:
-        """What that person may do here, asked once in a run.  Whoever GitHub refuses to tell about may do nothing."""
+        """Return the role of that person here, asked for once per run.
+
+        Where GitHub refuses to answer, the person has no role.
+        """
         if login not in self._roles:
             try:
                 self._roles[login] = self.tracker.permission(login)
@@ -69,7 +76,7 @@ class Run:
         return self._roles[login]
 
     def policy(self) -> InForce:
-        """The policy that holds, asked for once in a run; what is wrong with it is told."""
+        """Return the active policy, loaded once per run; its problems are printed then."""
         if self._force is None:
             self._force = in_force(self.tracker, self.repository, self.clock())
             self._tell(self._force)
@@ -83,7 +90,7 @@ class Run:
             self.workflow.say("warning", told, title=TITLE)
 
     def failed(self, failed: DeliveryFailed) -> int:
-        """Say why it did not work, and what would have; the exit code."""
+        """Print why the run failed and what would help; return the exit code."""
         if _REFUSED in str(failed):
             told = f"{failed}. The job needs these permissions: {_PERMISSIONS}."
         elif failed.retry_after is None:
@@ -95,7 +102,7 @@ class Run:
 
 
 def tell_wrong(workflow: Workflow, force: InForce) -> None:
-    """Say what is wrong with the policy: an annotation on its spot, where it has one."""
+    """Print the problems of the policy, as annotations on their lines where they have one."""
     for fault in force.faults:
         message = f"{fault.found}, {fault.wanted}"
         workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
@@ -113,7 +120,10 @@ _PERMISSIONS = (
 
 @contextmanager
 def run_of(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
-    """The run, and the payload of its event.  Raises Unusable outside a workflow, and DeliveryFailed."""
+    """Open the run; yield it with the payload of its event.
+
+    Raises WorkflowError outside a workflow, and DeliveryFailed.
+    """
     payload = workflow.payload()
     if not workflow.token:
         raise Unusable("GITHUB_TOKEN is not set: give the step `github.token`.")
@@ -135,7 +145,10 @@ def run_of(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
 
 
 def carried_out(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int]) -> int:
-    """What `once` gives for this run and the payload of its event; 1, and said why, where GitHub does not let it."""
+    """Run `command` with the run and the payload of its event; return its exit code.
+
+    1 where GitHub does not allow it, and the reason has been printed.
+    """
     try:
         with run_of(workflow) as (run, payload):
             try:
@@ -148,9 +161,9 @@ def carried_out(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int
 
 
 def persistent(run: Run, look: Callable[[], _T]) -> _T:
-    """What `look` gives, begun anew where GitHub was not well: each look sees what the one before it has done.
+    """Call `attempt`, again after a wait where GitHub failed: each attempt sees what the previous one has done.
 
-    Raises DeliveryFailed where that does not help.
+    Raises DeliveryFailed when the attempts are used up, or waiting does not help.
     """
     for tried in range(1, _TRIES + 1):
         try:

@@ -1,4 +1,4 @@
-"""All that is known of one incident, from GitHub alone: as few calls as it takes, mostly one."""
+"""Gathers everything known of one incident from GitHub alone, in as few calls as possible, mostly one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from app.runner.active_policy import InForce
 from app.runner.context import Run
 
 _SEEN = timedelta(minutes=10)
-"""What happened so long before the board was written, GitHub had shown to whoever wrote it."""
+"""What happened this long before the board was written was visible to the run that wrote it."""
 
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The timeline of one issue, read.
+    """The timeline of one issue.
 
-    `comments` are all of them, `ours` those that carry a marker of ours; `board` and `memory` are None where there is no
-    board.
+    `comments` are all comments, `own_comments` those that carry a marker of ours; `board` and `board_state` are None
+    where there is no board.
     """
 
     rows: Sequence[Json]
@@ -42,36 +42,41 @@ class Reading:
 
     @property
     def shown(self) -> AsShown | None:
-        """What that board says of itself."""
+        """What the board records of itself."""
         return self.memory.shown if self.memory else None
 
     @property
     def heard(self) -> frozenset[int]:
-        """The comments whose commands were taken in."""
+        """The ids of the comments whose commands were processed."""
         return self.shown.heard if self.shown else frozenset()
 
     @property
     def assignees(self) -> frozenset[str]:
+        """The current assignees of the issue."""
         return assigned(self.rows)
 
     @property
     def spoken(self) -> list[datetime]:
-        """When our comments were written."""
+        """The times at which our comments were written."""
         return [comment.created_at for comment, _ in self.ours]
 
     @property
     def said(self) -> dict[str, str]:
-        """Where what our comments say can be seen, by its key; the board by the name `board`, empty where there is none."""
+        """The URLs of our comments by the keys of what they say.
+
+        The board's URL is under `board`; it is empty where there is no board.
+        """
         found = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
         return {**found, "board": self.board.url if self.board else ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One issue as GitHub tells it, and what it comes to.
+    """One issue as GitHub shows it, and the incident that results from it.
 
-    `log` is what happened, with what each might do then, `kept` the part of it that GitHub does not tell any more: the
-    commands of comments that were changed afterwards; `decision` is the incident by it, and all that was to be done.
+    `log` holds the events with the rights of their authors at that time.  `preserved_commands` is the part of it that
+    GitHub no longer shows: commands of comments that were changed afterwards.  `decision` is the incident after the
+    log, with all effects up to now.
     """
 
     issue: Json
@@ -83,6 +88,7 @@ class Known:
 
     @property
     def incident(self) -> Incident:
+        """The incident after the log."""
         assert self.decision.incident is not None, "the log of an incident begins with its opening"
         return self.decision.incident
 
@@ -93,16 +99,16 @@ class Known:
 
     @property
     def said(self) -> dict[str, str]:
-        """Where what has been said can be seen, by its key; see Reading."""
+        """The URLs of what has been posted, by key; see IssueTimeline."""
         return self.reading.said | ({"postmortem": self.pull.url} if self.pull else {})
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the run was told: the issue as it was shown then, and what had happened.
+    """What the run learned from its event: the issue as it was then, and what happened.
 
-    `before` is what a comment said until it was edited or deleted.  `newest`: the issue is as it stands now, for it was
-    asked for in this run.
+    `previous_text` holds the commands of a comment before it was edited or deleted.  `is_current`: the issue was read
+    in this run, so it needs no further call.
     """
 
     issue: Json | None = None
@@ -112,7 +118,10 @@ class News:
 
 
 def read(run: Run, number: int) -> Reading:
-    """The timeline of that issue: one call for each hundred rows.  Raises DeliveryFailed, and Gone."""
+    """Read the timeline of the issue: one call for each hundred rows.
+
+    Raises DeliveryFailed, and NotFound.
+    """
     rows = run.tracker.timeline(number)
     spoken = (row for row in rows if _spoken(row))
     comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in spoken)
@@ -123,7 +132,10 @@ def read(run: Run, number: int) -> Reading:
 
 
 def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) -> Known:
-    """That incident.  Raises DeliveryFailed, and Gone when it is out of reach."""
+    """Gather the incident.
+
+    Raises DeliveryFailed, and NotFound when the issue is unavailable.
+    """
     issue = _issue(run, number, reading, news)
     policy, memory, shown = force.policy, reading.memory, reading.shown
     kept = _kept(reading, news)
@@ -137,7 +149,7 @@ def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) 
         if shown is not None and at <= shown.at:
             recalled = remembered(memory, login, at)
             if recalled is not None or at < shown.at - _SEEN:
-                return recalled or Role.NONE  # of whom it says nothing, it did not matter
+                return recalled or Role.NONE  # the board records every role that mattered
         return run.role(login)
 
     log = list(with_rights(happened, policy.labels, role))
@@ -156,9 +168,9 @@ def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) 
 
 
 def _kept(reading: Reading, news: News) -> dict[int, Happened]:
-    """The commands of comments that say something else by now, or nothing, as they were given, by comment.
+    """Return the original commands of comments that were edited or deleted, by comment id.
 
-    What a comment said before it was edited counts where we had heard it: only a new comment commands (M27).
+    The text before an edit counts only if the comment was processed: only a new comment gives commands (M27).
     """
     shown, heard = reading.shown, reading.heard
     unedited = {row["id"] for row in reading.rows if _spoken(row) and not _edited(row)}
@@ -173,7 +185,10 @@ def _kept(reading: Reading, news: News) -> dict[int, Happened]:
 
 
 def _changed(row: Json, heard: frozenset[int], kept: Mapping[int, Happened]) -> bool:
-    """Whether a comment says by now what it did not when we heard it, or what we never heard."""
+    """Return whether the current text of a comment must be ignored.
+
+    That is so where it was edited, and its original commands are preserved or it was never processed.
+    """
     if not _spoken(row) or not _edited(row):
         return False
     return row["id"] in kept or row["id"] not in heard
@@ -188,13 +203,20 @@ def _edited(row: Json) -> bool:
 
 
 def folded(log: Sequence[Happened], force: InForce, now: datetime) -> Decision:
-    """The incident by that log, and all that was to be done up to now, or a little later: GitHub's clock may be ahead of ours."""
+    """Replay the log to the incident, with all effects up to now.
+
+    It replays to the last event where that is later than `now`: GitHub's clock may be ahead of ours.
+    """
     until = max([now, *(one.at for one in log)])
     return replay([(one.at, one.event) for one in log], force.policy, until)
 
 
 def _issue(run: Run, number: int, reading: Reading, news: News) -> Json:
-    """The issue as it stands now.  Where we have not looked after it yet, the run was told so a moment ago."""
+    """Return the current issue.
+
+    Where there is no board of ours yet, the issue of the event is used, with the labels of the timeline: it is a moment
+    old.
+    """
     if news.issue is not None and (news.newest or reading.memory is None):
         told = news.issue
         return told if news.newest else {**told, "labels": [{"name": one} for one in _labels(told, reading.rows)]}
@@ -202,7 +224,7 @@ def _issue(run: Run, number: int, reading: Reading, news: News) -> Json:
 
 
 def _labels(issue: Json, rows: Sequence[Json]) -> list[str]:
-    """The labels by the timeline, which may know of newer ones than the event."""
+    """Return the labels according to the timeline, which may be newer than the event."""
     found = dict.fromkeys(labels_of(issue))
     for row in rows:
         name = str((row.get("label") or {}).get("name") or "")
@@ -214,13 +236,13 @@ def _labels(issue: Json, rows: Sequence[Json]) -> list[str]:
 
 
 def _named(one: Happened, number: int) -> Happened:
-    """With the id of the incident, which nobody else can have: the number of its issue is in it."""
+    """Set the incident id, which is unique because it contains the issue number."""
     if not isinstance(one.event, Opened):
         return one
     return Happened(one.at, replace(one.event, id=f"INC-{one.at:%Y}-{one.at:%m%d}-{number:03d}"))
 
 
 def _unheard(edits: Sequence[Happened], log: Sequence[Happened]) -> list[Happened]:
-    """Those edits, later than every other that is known: what the issue shows now is the newest text."""
+    """Date the edits after all known ones: the text that the issue shows now is the newest."""
     last = max((one.at for one in log if isinstance(one.event, (Edited, Opened))), default=None)
     return [Happened(max(one.at, last) if last else one.at, one.event) for one in edits]

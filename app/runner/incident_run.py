@@ -1,4 +1,4 @@
-"""Looking after one incident: what `triage`, `postmortem` and each row of a `sweep` have in common."""
+"""Handles one incident: the part that `triage`, `postmortem` and each row of a `sweep` share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from app.runner.gather import Known, News, gather, read
 from app.runner.lock import PATIENCE, held, locked
 
 _ONCE_MORE = 2
-"""So often whoever was slow looks again for what others gave up waiting to tell."""
+"""Maximum number of extra passes after a slow run, to pick up events of runs that timed out waiting."""
 
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Nothing was done for that issue.  `why` can be shown; `app`: the comment by which the app was found."""
+    """Nothing was done for the issue.
+
+    `reason` can be shown; `app_comment` is the comment that shows that the app manages the repository.
+    """
 
     why: str
     app: Comment | None = None
@@ -44,8 +47,11 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What one look is for.  `opens`: the postmortem too; `touched`: see `apply`; `declared`: the issue is an incident by
-    what it shows, or else only by a board of ours."""
+    """What a run has to do for one issue.
+
+    `open_postmortem`, `rewrite_board`: see `apply_effects`.  `is_declared`: the issue itself shows that it is an
+    incident; otherwise only a board of ours does.
+    """
 
     number: int
     news: News
@@ -55,9 +61,9 @@ class Errand:
 
 
 def look_after(run: Run, errand: Errand, force: InForce, newest: list[Comment] | None = None) -> Looked | Left:
-    """Do for that issue what is not yet done, while nobody else does.
+    """Do what is not yet done for the issue, holding its lock.
 
-    `newest` are the newest comments of the repository, None: they are asked for.  Raises DeliveryFailed.
+    `newest_comments` are the newest comments of the repository; None: they are fetched.  Raises DeliveryFailed.
     """
     number = errand.number
     if newest is None:
@@ -94,7 +100,7 @@ def _look(run: Run, errand: Errand, force: InForce) -> Looked | Left:
 
 
 def _again(run: Run, errand: Errand, force: InForce, found: Looked) -> Looked:
-    """The same once more, for whatever happened meanwhile."""
+    """Run one more pass for events that arrived meanwhile; return its result if it changed anything."""
     again = _look(run, Errand(errand.number, News(), errand.opens), force)
     return again if isinstance(again, Looked) and again.done.anything else found
 
@@ -109,7 +115,10 @@ def _known(run: Run, errand: Errand, force: InForce) -> Known | Left:
 
 
 def errand_of(run: Run, name: str, payload: Json, force: InForce, *, opens: bool) -> Errand | Left:
-    """What the event of a run asks for.  Raises Unreadable for what GitHub does not send, and DeliveryFailed."""
+    """Return the task that the event of the run asks for.
+
+    Raises Unreadable for an unexpected payload, and DeliveryFailed.
+    """
     number = run.workflow.asked_for()
     if number is None and name in ("pull_request", "pull_request_target"):
         number = inbound.postmortem_of(payload, run.repository)

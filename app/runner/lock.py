@@ -1,8 +1,8 @@
-"""One run at a time for each issue, without anything but the issue itself.
+"""A lock per issue that needs nothing but the issue itself.
 
-The mark is a reaction of ours, of which GitHub keeps one: who sets it is told that it is new, everybody else when it was
-set.  Whoever waits in vain has waited for as long as the holder needs to be slow; so a holder who was that slow looks
-once more before he leaves, and nobody's event is lost.
+The lock is a reaction of ours.  GitHub keeps only one of them: the run that sets it learns that it is new, every other
+run learns when it was set.  A run that times out waiting has waited as long as a slow holder takes; so a holder that
+was that slow makes another pass before it ends, and no event is lost.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from datetime import datetime, timedelta
 from app.ports import Claim, DeliveryFailed, Tracker
 
 STALE = timedelta(minutes=10)
-"""A mark so old was left by a run that died: none takes so long."""
+"""A lock of this age was left by a run that died: no run takes so long."""
 PATIENCE = timedelta(seconds=45)
-"""So long a run waits for another one."""
+"""How long a run waits for the lock."""
 _STEP = 3.0
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 
 
 @contextmanager
 def held(
     tracker: Tracker, number: int, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> Iterator[bool]:
-    """The right to act on that issue; False: another run has it, and kept it for as long as we could wait.
+    """Acquire the lock of the issue; False: another run kept it for longer than LOCK_TIMEOUT.
 
     Raises DeliveryFailed.
     """
@@ -38,7 +38,10 @@ def held(
 
 
 def _released(tracker: Tracker, number: int, claim: Claim, sleep: Callable[[float], None]) -> None:
-    """Whatever happens: what was done is done, and a mark that stays is taken away when it is stale."""
+    """Release the lock, and ignore a failure.
+
+    The work is done by then, and a lock that remains is removed when it is stale.
+    """
     for wait in (_STEP, 0.0):
         try:
             tracker.release(number, claim.id)
@@ -51,6 +54,7 @@ def _released(tracker: Tracker, number: int, claim: Claim, sleep: Callable[[floa
 def _claimed(
     tracker: Tracker, number: int, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> Claim | None:
+    """Wait for the lock, replacing a stale one; None: it could not be acquired in time."""
     waited = 0.0
     while True:
         claim = tracker.claim(number)
@@ -66,5 +70,5 @@ def _claimed(
 
 
 def locked(failed: DeliveryFailed) -> bool:
-    """Whether GitHub refused because the conversation is locked, in which nobody may say anything."""
+    """Return whether GitHub refused because the conversation is locked, so that no one can comment."""
     return "issue is locked" in str(failed)

@@ -1,4 +1,4 @@
-"""The incidents that were closed in a week, month, quarter or year, for teams that run no server."""
+"""Reports the incidents closed in a week, month, quarter or year, for teams that run no server."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _T = TypeVar("_T")
 
 _TITLE = "Muster report"
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
-"""What comes of an issue that is not what it should be: the others are reported all the same."""
+"""Errors from an issue that is not as expected: the other incidents are reported all the same."""
 _PROGRESS = 25
-"""After so many incidents the log says how far it is: each takes about a second of GitHub's."""
+"""Number of incidents between two progress lines; each takes GitHub about a second."""
 _TRIES = 3
 _PATIENCE = 20.0
-"""Seconds that a call is waited for between two tries; who asks for more quiet than that ends the run."""
+"""Maximum wait in seconds between two attempts; a longer request of GitHub ends the run."""
 
 
 class _Stopped(Exception):
-    """No report can be made; it has been said why."""
+    """No report can be made, and the reason has been printed."""
 
     def __init__(self, code: int = 1) -> None:
         super().__init__()
@@ -46,7 +46,10 @@ class _Stopped(Exception):
 
 @dataclass
 class _Read:
-    """What could be read: the incidents, the numbers of those that could not be, and how many beyond MOST were not asked for."""
+    """The incidents that could be read.
+
+    `unread` holds the numbers of those that could not be read, `left_out` counts those beyond the maximum.
+    """
 
     incidents: list[Incident]
     unread: list[int]
@@ -54,11 +57,11 @@ class _Read:
 
 
 def report(workflow: Workflow, *, as_lines: bool = False) -> int:
-    """Report the incidents that were closed in a period; 1 when they could not all be asked for, or the policy has faults, 2
-    for a period that is none.
+    """Report the incidents closed in a period; return the exit code.
 
-    MUSTER_PERIOD is `week` where nothing is said, MUSTER_AT a day in the wanted one, without it the last that is over.
-    `as_lines` prints the JSON to the log too.  Raises Unusable outside a workflow.
+    1: not all of them could be listed, or the policy has faults; 2: the period is invalid.  MUSTER_PERIOD defaults to
+    `week`; MUSTER_AT is a day inside the wanted period, and without it the last complete period is meant.  `as_lines`
+    also prints the JSON to the log.  Raises WorkflowError outside a workflow.
     """
     repository = _repository(workflow)
     client = workflow.client(workflow.token)
@@ -76,13 +79,15 @@ def _repository(workflow: Workflow) -> Repository:
 
 @dataclass(frozen=True)
 class _Run:
+    """One report, from the wanted period to its output."""
+
     workflow: Workflow
     tracker: Tracker
     repository: Repository
     now: datetime
 
     def report(self, as_lines: bool) -> int:
-        # Wrong usage costs no call.
+        # Check the usage first: it costs no call.
         kind, day = self._asked()
         force = self._policy()
         policy = force.policy
@@ -100,7 +105,7 @@ class _Run:
         return 1 if force.wrong else 0
 
     def _asked(self) -> tuple[str, date | None]:
-        """The kind of period, and a day in it; None: the last one that is over."""
+        """Return the kind of period and a day in it; None: the last complete one."""
         environment = self.workflow.environment
         kind = environment.get("MUSTER_PERIOD", "").strip().lower() or "week"
         if kind not in KINDS:
@@ -127,7 +132,7 @@ class _Run:
         return _Stopped()
 
     def _policy(self) -> InForce:
-        """The policy that holds; what is wrong with the file is told, and who judges in its place."""
+        """Load the active policy, and print the faults of the file and what replaces it."""
         try:
             force = self._patiently(lambda: in_force(self.tracker, self.repository, self.now))
         except DeliveryFailed as failed:
@@ -145,7 +150,7 @@ class _Run:
             raise self._wrong(f"MUSTER_AT: {problem}.") from None
 
     def _closed_in(self, period: Period, policy: Policy) -> _Read:
-        """The incidents that were closed in that period and still are, the last ones first, MOST of them."""
+        """Read the incidents closed in the period and still closed, the latest first, up to the maximum."""
         label = policy.labels.incident
         try:
             rows = self._patiently(lambda: self.tracker.incidents_since(label, period.start))
@@ -181,7 +186,7 @@ class _Run:
         self.workflow.say("warning", f"Issue {number} could not be read and is in no figure: {why}", title=_TITLE)
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
-        """The answer, after another try or two where GitHub only stumbled.  Raises DeliveryFailed."""
+        """Call `load`, with a few more attempts where GitHub failed briefly.  Raises DeliveryFailed."""
         for _ in range(_TRIES - 1):
             try:
                 return ask()
@@ -215,5 +220,8 @@ def _closed(rows: list[Mapping[str, Any]], period: Period) -> Iterator[tuple[dat
 
 
 def _harmless(line: str) -> str:
-    """JSON in which no words begin a command of the runner: it begins with a brace, so only the old kind could."""
+    """Escape JSON so that no text in it starts a workflow command.
+
+    The line begins with a brace, so only the old syntax, `##[`, could do so.
+    """
     return line.replace("##[", "\\u0023#[")

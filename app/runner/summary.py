@@ -1,4 +1,4 @@
-"""What a run shows on its page: what it found, what it did, and what comes next."""
+"""Renders the summary page of a run: what it found, what it did, and what comes next."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NAMES: dict[type[Notice], str] = {
     Ask: "question about the severity",
 }
 _SHOWN = 30
-"""So many incidents are listed of a sweep."""
+"""Maximum number of incidents listed for a sweep."""
 
 
 def of_incident(incident: Incident, force: InForce, done: Done, now: datetime) -> str:
-    """One incident, and what was done for it."""
+    """Render the summary of one incident, with what was done for it."""
     policy = force.policy
     lines = [f"- {each}" for each in _deeds(done)] or ["- nothing had to be done: everything stands as it should"]
     return "\n".join(
@@ -45,7 +45,7 @@ def of_incident(incident: Incident, force: InForce, done: Done, now: datetime) -
 
 
 def nothing(sentence: str) -> str:
-    """There was nothing to do, and why."""
+    """Render the summary of a run that had nothing to do, with the reason."""
     return md("### Muster\n\n{}", said(sentence, 500))
 
 
@@ -76,7 +76,7 @@ def _deeds(done: Done) -> Iterator[Markdown]:
 
 
 def told(notices: Sequence[Notice]) -> Markdown:
-    """What was said, by kinds: `page, 2 reminders`."""
+    """Count notices by kind: `page, 2 reminders`."""
     kinds: dict[str, int] = {}
     for each in notices:
         name = _NAMES.get(type(each), "notice")
@@ -98,7 +98,7 @@ def _concern(force: InForce) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """One incident that a sweep looked into.  `late`: how long ago its alarm fell due; None: none had."""
+    """An incident handled by a sweep.  `delay`: how late its alarm was; None: none was due."""
 
     incident: Incident
     why: str
@@ -109,7 +109,10 @@ class Swept:
 def of_sweep(
     looked: int, swept: Sequence[Swept], others: Sequence[Markdown], force: InForce, slot: timedelta | None
 ) -> str:
-    """What a sweep has found and done, the latest alarm first.  `slot`: how late the schedule itself was; None: unknown."""
+    """Render the summary of a sweep, the most delayed alarm first.
+
+    `total` is the number of incidents examined.  `schedule_delay`: how late the schedule itself was; None: unknown.
+    """
     rows = sorted(swept, key=lambda each: each.late or timedelta(), reverse=True)
     lines = [
         md("### Muster looked after {}", count(looked, "incident")),

@@ -1,7 +1,7 @@
-"""`muster run sweep`: the clocks of all open incidents, rung by a schedule.
+"""Fires the alarms of all open incidents on a schedule: `muster run sweep`.
 
-GitHub starts a schedule late, or not at all.  Whatever fell due since the last run is done at once, in one comment for an
-incident, and the summary says how late that was.
+GitHub starts scheduled runs late, or not at all.  Everything that fell due since the last run is handled at once, in
+one comment per incident, and the summary says how late that was.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from app.runner.summary import Swept, of_sweep
 from app.runner.triage import left_alone
 
 _PAGES = 20
-"""So many pages of the repository's comments, the last edited first, are searched for boards."""
+"""Maximum number of pages of the repository's comments, latest edit first, that are searched for boards."""
 _OWN = timedelta(seconds=5)
-"""What touches an issue so shortly after its board was written, the same run has done."""
+"""A change of the issue this soon after its board was written was made by the same run."""
 _MOST = 100
-"""So many incidents are looked into in a run, the longest overdue first: each takes a few calls of a thousand an hour."""
+"""Maximum number of incidents handled in one run, the longest overdue first.
+
+Each takes a few of the thousand calls that a run has per hour.
+"""
 
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """An incident that has to be looked into, and why.  `at` is when its alarm fell due; None: it had none."""
+    """An incident to be handled, and why.  `due_at`: when its alarm fell due; None: none was due."""
 
     issue: Json
     why: str
@@ -51,7 +54,7 @@ class _Due:
 
 
 def sweep(workflow: Workflow) -> int:
-    """Do for all incidents what is due and not yet done.  The outcome is that of `triage`."""
+    """Do what is due and not yet done for all incidents; the exit code is that of `triage`."""
     return carried_out(workflow, _once)
 
 
@@ -83,7 +86,10 @@ def _once(run: Run, payload: Json) -> int:
 
 
 def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> bool:
-    """One incident; what does not work with it keeps nobody from the others.  False: GitHub wants quiet for longer."""
+    """Handle one incident; its failure does not stop the others.
+
+    False: GitHub defers calls for longer, so the sweep ends.
+    """
     errand = Errand(each.number, News(each.issue, newest=True), touched=each.touched)
     try:
         found = persistent(run, lambda: look_after(run, errand, force, newest=[]))
@@ -97,7 +103,7 @@ def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list
     if isinstance(found, Left):
         others.append(said(found.why))
         return True
-    # An incident without a board has no alarm that anybody knew of; what is said now tells since when it was owed.
+    # An incident without a board has no known alarm; the notices posted now show since when they were due.
     owed = [*filter(None, (each.at,)), *(notice.at for notice in found.done.said)]
     late = max(run.clock() - min(owed), timedelta()) if owed else None
     swept.append(Swept(found.incident, each.why, late, found.done))
@@ -106,14 +112,14 @@ def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list
 
 @dataclass(frozen=True, slots=True)
 class _Boards:
-    """The boards of some issues, by their numbers, and a comment of the app's, if there is one among the newest."""
+    """The boards of some issues, by issue number, and a comment of the app's if the newest contain one."""
 
     found: Mapping[int, tuple[Comment, AsShown]]
     app: Comment | None
 
 
 def _boards(run: Run, wanted: set[int]) -> _Boards:
-    """Those that were edited last are found first, and no more pages are asked for than that takes."""
+    """Find the boards of the issues, latest edit first, reading no more pages than needed."""
     found: dict[int, tuple[Comment, AsShown]] = {}
     newest: list[Comment] = []
     for comment in islice(run.tracker.comments_by_update(), _PAGES * 100):
@@ -146,9 +152,9 @@ def _due(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime)
 
 
 def slot_of(payload: Json, now: datetime) -> timedelta | None:
-    """How long ago the last time of the schedule was, by its minutes; None where it is not every hour of every day.
+    """Return the time since the schedule's last occurrence; None where it does not run every hour of every day.
 
-    The run may have been meant for an earlier time than that, which GitHub does not say.
+    The run may have been meant for an earlier occurrence, which GitHub does not say.
     """
     minute, *others = str(payload.get("schedule") or "none").split()
     wanted = _minutes(minute)
@@ -161,7 +167,7 @@ def slot_of(payload: Json, now: datetime) -> timedelta | None:
 
 
 def _minutes(spoken: str) -> set[int]:
-    """The minutes that the first part of a schedule means, such as `*/5` or `7,37`; none where it is written otherwise."""
+    """Parse the minutes of a cron schedule, such as `*/5` or `7,37`; empty for any other form."""
     every, slash, step = spoken.partition("/")
     if every == "*":
         steps = int(step) if step.isascii() and step.isdigit() and 0 < int(step) < 60 else 1

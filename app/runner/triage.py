@@ -1,4 +1,4 @@
-"""`muster run triage` and `muster run postmortem`: what one event of an issue asks for."""
+"""Handles one event of an issue: `muster run triage` and `muster run postmortem`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from app.runner.incident_run import Left, Looked, errand_of, look_after
 from app.runner.summary import nothing, of_incident
 
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+"""Errors from an event payload that is not as expected."""
 
 
 def triage(workflow: Workflow) -> int:
-    """Grade, label, page and show the incident that this run is about, as far as that is not yet done.
+    """Grade, label, page and show the incident that this run is about, as far as not yet done.
 
-    0: it stands as it should; 1: something is wrong that somebody can mend.  Raises Unusable outside a workflow.
+    Returns 0 if everything is as it should be, 1 for a problem that a person can correct.  Raises WorkflowError outside
+    a workflow.
     """
     return carried_out(workflow, partial(_once, opens=False))
 
 
 def postmortem(workflow: Workflow) -> int:
-    """The same, and open the pull request with the postmortem where it is asked for."""
+    """Do the same as `triage`, and open the postmortem pull request if it is requested."""
     return carried_out(workflow, partial(_once, opens=True))
 
 
@@ -45,7 +47,7 @@ def _once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:
 
 
 def left_alone(run: Run, found: Left) -> None:
-    """Nothing was done, and why."""
+    """Print that nothing was done, and why."""
     why = found.why if found.app is None else f"{found.why}, as {found.app.url} shows: nothing is done twice."
     run.workflow.say("notice", why, title=TITLE)
     run.workflow.summarize(nothing(why))

@@ -1,4 +1,4 @@
-"""Serving beside the pretend GitHub, for those who have no credentials (yet)."""
+"""Serve against the sandbox GitHub, for users without credentials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .e
 
 @contextmanager
 def beside(settings: Settings, clock: bootstrap.Clock) -> Iterator[bootstrap.House]:
-    """A house whose GitHub is the pretend one on this machine; all of it is gone with the process."""
+    """Open an application against a sandbox GitHub on this machine; all of its data is gone with the process."""
     registration = AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
     with (
         tempfile.TemporaryDirectory(prefix="muster-pretend-", ignore_cleanup_errors=True) as home,

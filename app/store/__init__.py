@@ -1,1 +1,1 @@
-"""PostgreSQL: the inbox, the incidents with their log, the alarms and the outbox."""
+"""PostgreSQL storage: the inbox, the incidents with their event log, the alarms and the outbox."""

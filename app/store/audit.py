@@ -1,4 +1,4 @@
-"""How it goes, in numbers, and what the audit found."""
+"""Health figures and audit findings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`silence` is how long no worker has been heard; None: none was ever heard, or all have left."""
+    """Health figures.
+
+    `worker_silence` is the time since the last heartbeat of any worker; None: no worker is registered.
+    """
 
     unprocessed: timedelta
     overdue: int
@@ -30,7 +33,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """Something that is wrong; `sentence` can be shown, `about` are the incidents it concerns."""
+    """A problem found by the audit; `message` can be shown, `incident_keys` are the incidents it concerns."""
 
     name: str
     sentence: str
@@ -38,6 +41,7 @@ class Concern:
 
 
 def figures(db: Db, now: datetime) -> Figures:
+    """Load the current health figures."""
     row = db.execute(
         "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('new', 'sorted')) AS oldest,"
         " (SELECT count(*) FROM delivery WHERE state = 'parked') AS parked,"
@@ -59,7 +63,7 @@ def figures(db: Db, now: datetime) -> Figures:
 
 
 def dead(db: Db) -> list[Lane]:
-    """The incident of each order that was set aside; an issue that is out of reach wants nothing any more."""
+    """List the incident of each dead outbox item; issues out of reach are left out, for nothing can be done there."""
     rows = db.execute(
         "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
         " WHERE o.state = 'dead' AND coalesce(i.state->>'left', '') = '' ORDER BY o.position"
@@ -68,7 +72,7 @@ def dead(db: Db) -> list[Lane]:
 
 
 def dead_of(db: Db, lane: Lane) -> int:
-    """How many orders of that incident were set aside."""
+    """Count the dead outbox items of an incident."""
     row = db.execute(
         "SELECT count(*) AS many FROM outbox WHERE repo_id = %s AND number = %s AND state = 'dead'",
         (lane.repo_id, lane.number),
@@ -77,13 +81,13 @@ def dead_of(db: Db, lane: Lane) -> int:
 
 
 def newer_than_code(db: Db) -> bool:
-    """Whether a newer version of the code has changed the schema."""
+    """Return whether a newer version of the code has migrated the schema."""
     row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
     return row is not None and int(row["number"] or 0) > migrations()[-1][0]
 
 
 def stuck(db: Db, before: datetime) -> list[int]:
-    """The wake-ups that have been waiting or running since before then."""
+    """List the jobs that have been queued or running since before then."""
     rows = db.execute(
         "SELECT j.id FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id"
         " WHERE (j.status, e.type) IN (('todo', 'deferred'), ('doing', 'started')) AND e.at < %s ORDER BY j.id",
@@ -93,7 +97,7 @@ def stuck(db: Db, before: datetime) -> list[int]:
 
 
 def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
-    """Every incident that is not closed and within reach."""
+    """Iterate over all open, reachable incidents, in batches."""
     last = (0, 0)
     while True:
         rows = db.execute(
@@ -110,15 +114,15 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
 
 
 def concerns(db: Db) -> dict[str, Concern]:
-    """What was wrong when the audit last looked, by name."""
+    """Load the findings of the last audit, by name."""
     rows = db.execute("SELECT name, sentence, about FROM concern").fetchall()
     return {row["name"]: Concern(row["name"], row["sentence"], tuple(map(lane_of, row["about"]))) for row in rows}
 
 
 def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
-    """Make what is stored equal to what was found; the concerns that are new, and those that are over.
+    """Make the stored findings equal to those found; returns the new ones and the resolved ones.
 
-    However many look at once, each new one is new for one of them.
+    With concurrent audits, each new finding is new for exactly one of them.
     """
     db.execute("LOCK TABLE concern IN EXCLUSIVE MODE")
     known = concerns(db)
@@ -134,13 +138,13 @@ def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[C
 
 
 def about(db: Db, lane: Lane) -> list[str]:
-    """The names of the concerns about that incident."""
+    """List the names of the findings that concern an incident."""
     rows = db.execute("SELECT name FROM concern WHERE %s = ANY(about) ORDER BY name", (str(lane),)).fetchall()
     return [row["name"] for row in rows]
 
 
 def lane_of(text: str) -> Lane:
-    """The incident that is written like this."""
+    """Parse an incident key written as `repo_id#number`."""
     repo_id, _, number = text.partition("#")
     return Lane(int(repo_id), int(number))
 

@@ -1,7 +1,8 @@
-"""Notices on their way to a channel: rows of the outbox that GitHub has no part in.
+"""Notices on their way to a channel: outbox rows that do not involve GitHub.
 
-Whoever claims a row has it for the length of a lease; should they die, somebody else sends it again, under the same
-key and with the same words, so that a receiver can tell.  What became of it is written by whoever claimed it last.
+A row is claimed for the length of a lease.  If its holder dies, the message is sent again under the same key
+and with the same text, so that a receiver can detect the duplicate.  Only the latest holder records the
+outcome.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from app.store.serialization import effect_from, effect_json, kind_of
 
 _MESSAGE = TypeAdapter(Message)
 _LOOKED_AT = 100
-"""So many of those of one sink that have waited longest are weighed against each other at a time."""
+"""Number of the longest-waiting messages of one sink that are considered at a time."""
 _UNSENT: LiteralString = "channel <> '' AND state IN ('waiting', 'trying')"
-"""As the indexes have it."""
+"""Condition for unsent messages, the same as that of the partial indexes."""
 
 Sink = tuple[int, str]
-"""One channel of one repository, by the repository's id and the name."""
+"""One channel of one repository: the repository's id and the channel's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One message that was claimed.  `attempts` counts the tries with this one."""
+    """A claimed message; `attempts` includes the current one."""
 
     lane: Lane
     key: str
@@ -42,11 +43,12 @@ class Sending:
 
     @property
     def sink(self) -> Sink:
+        """The sink this message goes to."""
         return self.lane.repo_id, self.channel
 
 
 def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now: datetime) -> int:
-    """Add a message for that channel, once.  Returns 1 if it is new."""
+    """Add a message for a channel, once, and return 1 if it is new."""
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
         " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
@@ -67,18 +69,18 @@ def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now:
 def claim(
     db: Db, now: datetime, lease: timedelta, *, most: int, each: int, full: Collection[Sink] = ()
 ) -> list[Sending]:
-    """Take up to `most` messages whose time has come, of no sink more than `each`, and none of those that are `full`.
+    """Claim up to `limit` due messages, at most `limit_per_sink` of one sink, and none of `full_sinks`.
 
-    Every sink has its turn, and in it what was not tried yet goes first, so that one that is slow holds up itself alone.
+    Sinks take turns, and within a sink first attempts go before retries, so a slow sink delays only itself.
     """
     rows = db.execute(
-        # From one sink to the next by the index, for most rows may be of one that is full.
+        # Step from sink to sink by the index: most rows may belong to a full sink.
         f"WITH RECURSIVE sink AS ("  # noqa: S608 -- a literal of this file
         f" (SELECT repo_id, channel FROM outbox WHERE {_UNSENT} ORDER BY repo_id, channel LIMIT 1)"
         f" UNION ALL SELECT next.repo_id, next.channel FROM sink, LATERAL ("
         f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
         f"  ORDER BY repo_id, channel LIMIT 1) AS next)"
-        # And to the rows themselves by where they are: by anything else, all that wait would be gone through for them.
+        # Find the rows by ctid: any other key would scan all pending rows.
         f" UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
         f" SELECT place FROM ("
         f"  SELECT place, position, not_before, row_number() OVER ("
@@ -110,23 +112,27 @@ def claim(
 
 
 def settle(db: Db, sending: Sending, state: str, note: str = "") -> bool:
-    """The outcome is known: `done`, `moot` when there was nothing left to say, or `dead`.  False: others have it now."""
+    """Record the outcome: `done`, `skipped` (no longer relevant) or `dead`.
+
+    Returns False when a later attempt holds the message.
+    """
     return _outcome(db, sending, state, note, None)
 
 
 def later(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
-    """Try again then.  False: others have it now."""
+    """Retry at that time; returns False when a later attempt holds the message."""
     return _outcome(db, sending, "waiting", note, not_before)
 
 
 def put_off(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
-    """It was not tried after all, and waits until then.  False: others have it now."""
+    """Defer without counting an attempt; returns False when a later attempt holds the message."""
     return _outcome(db, sending, "waiting", note, not_before, tries=sending.attempts - 1)
 
 
 def _outcome(
     db: Db, sending: Sending, state: str, note: str, not_before: datetime | None, *, tries: int | None = None
 ) -> bool:
+    """Write the outcome of an attempt, unless a later one holds the message."""
     return bool(
         db.execute(
             "UPDATE outbox SET state = %s, note = %s, not_before = coalesce(%s, not_before), attempts = %s"
@@ -146,7 +152,7 @@ def _outcome(
 
 
 def told_before(db: Db, lane: Lane) -> None:
-    """A rebuild found what GitHub was told of: their messages went out too, as far as anybody can know."""
+    """Skip the messages of notices that a rebuild found on GitHub: presumably they were sent as well."""
     db.execute(
         "UPDATE outbox AS message SET state = 'moot' FROM outbox AS notice"
         " WHERE message.repo_id = %s AND message.number = %s AND message.channel <> ''"
@@ -158,7 +164,7 @@ def told_before(db: Db, lane: Lane) -> None:
 
 
 def waited(db: Db, now: datetime) -> timedelta | None:
-    """How long the message that is to be sent the longest has been waiting for its end; None: there is none."""
+    """Return the age of the oldest unsent message; None: there is none."""
     row = db.execute(
         f"SELECT min(created_at) AS first FROM outbox WHERE {_UNSENT}"  # noqa: S608 -- a literal of this file
     ).fetchone()

@@ -1,4 +1,4 @@
-"""What was said on an issue of late, and where comments are held back."""
+"""Log of our recent comments and label writes per issue, and the comment limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT = timedelta(days=1)
 
 
 def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
-    """When a comment was written after then, the earliest first."""
+    """List when our comments were written after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM spoken WHERE repo_id = %s AND number = %s AND what = 'comment' AND at > %s ORDER BY at",
         (lane.repo_id, lane.number, since),
@@ -23,7 +23,7 @@ def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
 
 
 def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
-    """When the same labels were set after then, the earliest first."""
+    """List when the same labels were set after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM spoken"
         " WHERE repo_id = %s AND number = %s AND what = 'labels' AND which = %s AND at > %s ORDER BY at",
@@ -33,7 +33,10 @@ def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
 
 
 def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
-    """It was said.  `which` is the id of the comment, which counts once, or a digest of the labels."""
+    """Record a write, and delete the records of that issue that are older than a day.
+
+    `item_id` is the id of the comment, which counts once, or a digest of the labels.
+    """
     db.execute(
         "WITH forgotten AS (DELETE FROM spoken WHERE repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
         " INSERT INTO spoken (repo_id, number, what, which, at)"
@@ -50,7 +53,7 @@ def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
 
 
 def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
-    """Comments are held back until then; whether they were not before."""
+    """Limit comments on an issue until then, and return whether they were not limited before."""
     known = held_until(db, lane, now)
     db.execute(
         "INSERT INTO breaker (repo_id, number, until) VALUES (%s, %s, %s)"
@@ -61,7 +64,7 @@ def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
 
 
 def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
-    """A comment was written, and the next may be at `next_at`; whether comments had been held back before."""
+    """Move or lift the limit after a comment, and return whether comments were limited before."""
     if next_at > now:
         changed = db.execute(
             "UPDATE breaker SET until = %s WHERE repo_id = %s AND number = %s", (next_at, lane.repo_id, lane.number)
@@ -72,7 +75,7 @@ def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
 
 
 def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
-    """Until when comments are held back there; None: they are not."""
+    """Return until when comments are limited on an issue; None: they are not."""
     row = db.execute(
         "SELECT until FROM breaker WHERE repo_id = %s AND number = %s AND until > %s", (lane.repo_id, lane.number, now)
     ).fetchone()
@@ -80,6 +83,6 @@ def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
 
 
 def held(db: Db, now: datetime) -> list[Lane]:
-    """The incidents whose comments are held back."""
+    """List the incidents on which comments are limited."""
     rows = db.execute("SELECT repo_id, number FROM breaker WHERE until > %s ORDER BY 1, 2", (now,)).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]

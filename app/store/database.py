@@ -1,4 +1,4 @@
-"""Connections and schema."""
+"""Database connections and schema migrations."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ Row = dict[str, Any]
 Db = Connection[Row]
 
 _BELIEVED = 0.25
-"""Seconds in which a connection that worked is taken to work still, which saves asking it before each transaction."""
+"""A connection that worked this recently is not checked again, which saves a round trip."""
 
 
 class _Belief:
-    """Which connections have worked a moment ago: a server is not back as soon as that."""
+    """Tracks recently used connections to skip the liveness check: a server does not restart within that time."""
 
     def __init__(self) -> None:
         self._worked: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
     def worked(self, connection: object) -> None:
+        """Record that a connection worked just now."""
         self._worked[connection] = time.monotonic()
 
     def doubts(self, connection: object) -> bool:
+        """Return whether a connection has not worked recently and must be checked."""
         return time.monotonic() - self._worked.get(connection, -_BELIEVED) >= _BELIEVED
 
 
 class _Pool(ConnectionPool[Db]):
-    """Asks a connection whether it works only where it has not worked a moment ago.
+    """A connection pool that checks a connection only when it was not used recently.
 
-    Not by `reset`: for that the pool hands each connection to another thread, which costs more than most statements.
+    It does not use `reset`: for that the pool hands each connection to another thread, which costs more than most
+    statements.
     """
 
     def __init__(self, url: str, **settings: Any) -> None:
@@ -56,7 +59,7 @@ class _Pool(ConnectionPool[Db]):
 
 
 class _AsyncPool(AsyncConnectionPool[AsyncConnection]):
-    """The same for an event loop."""
+    """The same pool for an event loop."""
 
     def __init__(self, url: str, **settings: Any) -> None:
         self._belief = _Belief()
@@ -74,8 +77,8 @@ class _AsyncPool(AsyncConnectionPool[AsyncConnection]):
 class Database:
     """A pool of connections to one PostgreSQL (14 or newer).
 
-    `patience` is how long anybody waits for one, in seconds; `silence` after how many the server ends a transaction in
-    which nothing is said.
+    `acquire_timeout_seconds` is the longest wait for a free connection; after `idle_timeout_seconds` without a
+    statement the server ends an open transaction.
     """
 
     def __init__(self, url: str, *, size: int = 12, patience: float = 8, silence: float = 10) -> None:
@@ -90,14 +93,17 @@ class Database:
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,
-                # A process that is stopped in mid-transaction would keep its locks, such as that of an installation's pace.
+                # A process stopped in mid-transaction would keep its locks, such as that of a rate limit.
                 "options": "-c timezone=UTC -c lock_timeout=8s"
                 f" -c idle_in_transaction_session_timeout={silence * 1000:.0f}",
             },
         )
 
     def open(self) -> Database:
-        """Raises psycopg.OperationalError when nothing answers there in time."""
+        """Open the pool.
+
+        Raises psycopg.OperationalError when the server does not answer in time.
+        """
         try:
             self.pool.open(wait=True, timeout=self._patience)
         except psycopg.OperationalError:
@@ -106,27 +112,31 @@ class Database:
         return self
 
     def close(self) -> None:
+        """Close all connections."""
         self.pool.close()
 
     @contextmanager
     def transaction(self) -> Iterator[Db]:
-        """One transaction: committed at the end of the block, rolled back when an exception leaves it."""
+        """Open a transaction: committed at the end of the block, rolled back when an exception leaves it."""
         with self.look() as connection, connection.transaction():
             yield connection
 
     @contextmanager
     def look(self) -> Iterator[Db]:
-        """For reading: each statement is as of its own moment, and none costs more than its own way there and back."""
+        """Lend a connection in autocommit mode, for reads.
+
+        Each statement sees its own snapshot and costs one round trip.
+        """
         with self.pool.connection() as connection:
             yield connection
 
     def single(self) -> AbstractContextManager[Db]:
-        """For one statement that writes, which is a transaction by itself: committed as it ends."""
+        """Lend a connection for one writing statement, which is committed as it ends."""
         return self.look()
 
 
 def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
-    """Connections for an event loop, where each statement stands for itself.  To be opened, and closed, by who asks."""
+    """Create a pool for an event loop, in autocommit mode; the caller opens and closes it."""
 
     async def configure(connection: AsyncConnection) -> None:
         await connection.set_autocommit(True)
@@ -136,14 +146,14 @@ def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
 
 @cache
 def migrations() -> list[tuple[int, str, str]]:
-    """The steps of our schema, in order: number, name, SQL."""
+    """Load the migrations of our schema in order: number, name, SQL."""
     folder = files("app.store") / "schema"
     found = sorted((item.name, item.read_text()) for item in folder.iterdir() if item.name.endswith(".sql"))
     return [(int(name.partition("_")[0]), name, sql) for name, sql in found]
 
 
 def version(url: str) -> int:
-    """How many steps the schema has had; 0 for an empty database."""
+    """Read the number of the newest migration that was applied; 0 for an empty database."""
     with psycopg.connect(url, row_factory=dict_row) as connection:
         return _version(connection)
 
@@ -153,9 +163,10 @@ def migrate(
     reach: Callable[[str], None] = lambda _: None,
     steps: Sequence[tuple[int, str, str]] | None = None,
 ) -> list[str]:
-    """Bring the schema up to date, all of it or nothing, and say which steps were taken.
+    """Bring the schema up to date in one transaction, and return the names of the migrations that were applied.
 
-    Two who try at once wait for each other.  `reach` is told of the failpoint between two steps; `steps`: others than ours.
+    Concurrent callers wait for each other.  `reach_failpoint` is called between two migrations; `steps` replaces
+    ours in tests.
     """
     with psycopg.connect(url, row_factory=dict_row) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(720219)")
@@ -163,7 +174,7 @@ def migrate(
         done = _version(connection)
         missing = [step for step in (migrations() if steps is None else steps) if step[0] > done]
         if done == 0:
-            # The queue's schema comes as one script, whose % signs are its own.
+            # Procrastinate's schema is one script that contains % signs, so it is sent without parameters.
             connection.execute(SchemaManager.get_schema().encode(), prepare=False)
         for number, name, sql in missing:
             connection.execute(sql.encode(), prepare=False)
@@ -173,7 +184,7 @@ def migrate(
 
 
 def fits(db: Db) -> bool:
-    """Whether this program knows every step that the schema has had.  One that does not must leave the rows alone."""
+    """Return whether this program knows every migration that was applied; if not, it must leave the rows alone."""
     row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
     assert row is not None
     return int(row["number"]) <= max(number for number, _, _ in migrations())

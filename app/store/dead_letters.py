@@ -1,4 +1,4 @@
-"""What was set aside for a person: deliveries that nobody could read, and orders that the other side refused."""
+"""Dead letters of the inbox and the outbox: deliveries that cannot be parsed, and effects refused for good."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from app.store.database import Db
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """One delivery.  `tries` is how often it was tried, `bytes` how long it is."""
+    """A delivery in state `dead`.
+
+    `tries` is how often it was processed, `bytes` the length of its body.  The field names are keys of the JSON
+    that `muster inbox list --json` prints.
+    """
 
     hook: str
     guid: str
@@ -23,7 +27,11 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """One order.  `number` is its own; `repo` is empty where the repository is not known any more."""
+    """An outbox item in state `dead`.
+
+    `number` is its position in the outbox; `repo` is empty where the repository is unknown.  The field names are
+    keys of the JSON that `muster outbox list --json` prints.
+    """
 
     number: int
     repo: str
@@ -36,7 +44,10 @@ class Dead:
 
 
 def parked(db: Db, guid: str | None = None) -> list[Parked]:
-    """The deliveries that wait, the oldest first; all, or those of that id, which several hooks may share."""
+    """List dead deliveries, oldest first.
+
+    `guid` None: all of them; otherwise those with that id, which several hooks may share.
+    """
     rows = db.execute(
         "SELECT hook, guid, event, received_at, tries, length(body) AS bytes, coalesce(note, '') AS why FROM delivery"
         " WHERE state = 'parked' AND guid = coalesce(%s, guid) ORDER BY arrival",
@@ -46,27 +57,27 @@ def parked(db: Db, guid: str | None = None) -> list[Parked]:
 
 
 def body(db: Db, one: Parked) -> bytes:
-    """The delivery as it was sent."""
+    """Load the raw body of a delivery, as it was sent."""
     row = db.execute("SELECT body FROM delivery WHERE hook = %s AND guid = %s", (one.hook, one.guid)).fetchone()
     return bytes(row["body"]) if row else b""
 
 
 def put_back(db: Db, guid: str) -> int:
-    """Have it tried again, as if it had just come.  How many there were."""
+    """Put the dead deliveries with that id back to `received`, and return how many there were."""
     return db.execute(
         "UPDATE delivery SET state = 'new', repo_id = NULL, number = NULL WHERE state = 'parked' AND guid = %s", (guid,)
     ).rowcount
 
 
 def drop(db: Db, guid: str, note: str) -> int:
-    """Nothing is to be done about it, for the reason in `note`.  How many there were."""
+    """Mark the dead deliveries with that id as ignored, for the reason in `note`, and return how many there were."""
     return db.execute(
         "UPDATE delivery SET state = 'ignored', note = %s WHERE state = 'parked' AND guid = %s", (note[:500], guid)
     ).rowcount
 
 
 def dead(db: Db) -> list[Dead]:
-    """The orders that wait, the oldest first."""
+    """List dead outbox items, oldest first."""
     rows = db.execute(
         "SELECT o.position AS number, coalesce(r.name, '') AS repo, o.number AS issue, o.key, o.kind, o.created_at,"
         " o.attempts AS tries, o.note AS why FROM outbox o LEFT JOIN repository r USING (repo_id)"
@@ -76,7 +87,10 @@ def dead(db: Db) -> list[Dead]:
 
 
 def try_again(db: Db, number: int, now: datetime) -> bool:
-    """Carry it out after all, after a look whether it was done; whether there was such an order."""
+    """Retry a dead outbox item, and return whether there was one.
+
+    Its outcome counts as unknown, so GitHub is checked before anything is sent again.
+    """
     changed = db.execute(
         "UPDATE outbox SET state = 'trying', attempts = 0, not_before = %s WHERE state = 'dead' AND position = %s",
         (now, number),
@@ -85,7 +99,7 @@ def try_again(db: Db, number: int, now: datetime) -> bool:
 
 
 def leave(db: Db, number: int, note: str) -> bool:
-    """It is not to be carried out, for the reason in `note`; whether there was such an order."""
+    """Mark a dead outbox item as skipped, for the reason in `note`, and return whether there was one."""
     changed = db.execute(
         "UPDATE outbox SET state = 'moot', note = %s WHERE state = 'dead' AND position = %s", (note[:500], number)
     )

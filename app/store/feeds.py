@@ -13,9 +13,9 @@ from app.store.database import Db
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Which feed: a path in that repository, in the organisation's one, or an address, which is the same everywhere.
+    """The identity of a feed: a path in a repository, a path in the organisation's repository, or an address.
 
-    `id` is that of the repository or the installation, 0 for an address.
+    `id` is that of the repository or the installation; 0 for an address, which is the same everywhere.
     """
 
     place: Literal["repository", "organisation", "anywhere"]
@@ -25,8 +25,11 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`digest` names what was last read, at `read_at`; empty: nothing yet.  `fault` is what is wrong with it since
-    `failing_since`, empty while that may pass by itself.  `checked_at` None: look before the next use.
+    """A feed as last read, and its current fault.
+
+    `digest` identifies the content read at `read_at`; empty: nothing was read yet.  `fault` is the error since
+    `failing_since`; empty while the failure may be temporary.  `checked_at` None: check before the next use.
+    `push_count` is how many pushes have touched the feed.
     """
 
     digest: str = ""
@@ -39,6 +42,7 @@ class Kept:
 
 
 def kept(db: Db, feed: Feed) -> Kept:
+    """Load the stored state of a feed; empty where it is unknown."""
     row = db.execute(
         "SELECT digest, etag, read_at, checked_at, fault, failing_since, doubts FROM feed"
         " WHERE place = %s AND id = %s AND source = %s",
@@ -48,18 +52,21 @@ def kept(db: Db, feed: Feed) -> Kept:
 
 
 def body(db: Db, feed: Feed) -> bytes | None:
-    """The last good text."""
+    """Load the last valid content of a feed; None where there is none."""
     found = _column(db, feed, "body")
     return bytes(found) if found is not None else None
 
 
 def shifts(db: Db, feed: Feed) -> list[Any]:
-    """What was read from it, as it was kept."""
+    """Load the shifts parsed from a feed, as JSON."""
     return list(_column(db, feed, "shifts") or [])
 
 
 def keep(db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: list[Any] | None = None) -> None:
-    """Remember what was found out, unless a push has touched the feed since.  None: as it was."""
+    """Save the state of a feed, unless a push has touched it since it was loaded.
+
+    `body` and `shifts` None: unchanged.
+    """
     db.execute(
         "INSERT INTO feed (place, id, source, body, digest, etag, shifts, read_at, checked_at, fault, failing_since)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"

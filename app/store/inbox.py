@@ -1,4 +1,4 @@
-"""Deliveries as they came, until each has been taken by its incident."""
+"""Inbox: webhook deliveries as received, until each has been processed for its incident."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from app.ports import Lane
 from app.store.database import Db, Row
 
 EARLY = "no incident"
-"""The note of a delivery about an issue that is no incident; the index `delivery_early` knows it too."""
+"""Note of a processed delivery whose issue was no incident; the index `delivery_without_incident` repeats it."""
 _SORTING = 720_221
-"""Who has this lock of the database sorts."""
+"""Advisory lock of the worker that routes deliveries."""
 
 
 class Kept(Enum):
-    """What became of a delivery at the door."""
+    """Outcome of storing a delivery."""
 
     NEW = "new"
     KNOWN = "known"
     REUSED = "reused"
-    """The id is known with another body: nothing of it is processed."""
+    """The id is known with another body: the delivery is not processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One webhook delivery, body as sent."""
+    """One webhook delivery; the body is as sent."""
 
     hook: str
     guid: str
@@ -55,16 +55,16 @@ def keep(db: Db, delivery: Delivery) -> Kept:
 
 
 def alone(db: Db) -> bool:
-    """Whether nobody else sorts until this transaction ends.
+    """Try to become the only router until this transaction ends, and return whether that succeeded.
 
-    Two at once would wait for each other at the repositories that both of them write, each in its own order.
+    Two routers would deadlock on the repository rows that both of them write, each in its own order.
     """
     row = db.execute("SELECT pg_try_advisory_xact_lock(%s) AS free", (_SORTING,)).fetchone()
     return row is not None and bool(row["free"])
 
 
 def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
-    """The oldest deliveries that nobody has looked at, locked for this transaction; those locked elsewhere are skipped."""
+    """Lock the oldest received deliveries for this transaction; rows locked elsewhere are skipped."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery WHERE state = 'new'"
         " ORDER BY arrival LIMIT %s FOR UPDATE SKIP LOCKED",
@@ -74,7 +74,10 @@ def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
 
 
 def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool = False) -> None:
-    """Each delivery is for its incident, and waits there; `taken`: it says nothing that is not known."""
+    """Assign each delivery to its incident.
+
+    `processed`: the deliveries carry no new information, so they need no processing.
+    """
     rows = [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in sorted_]
     if not rows:
         return
@@ -88,13 +91,16 @@ def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool =
 
 
 def known(db: Db, guids: Iterable[str]) -> set[str]:
-    """Those of these ids under which a delivery has come, by whichever hook."""
+    """Return those of these ids under which a delivery is stored, by whichever hook."""
     rows = db.execute("SELECT guid FROM delivery WHERE guid = ANY(%s)", (list(guids),)).fetchall()
     return {row["guid"] for row in rows}
 
 
 def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
-    """They have been taken in; `early`: into nothing, for their issue is no incident as far as we know."""
+    """Mark deliveries as processed.
+
+    `no_incident`: without effect, for their issue is not known as an incident.
+    """
     those = list(deliveries)
     db.execute(
         "UPDATE delivery SET state = 'taken', note = %s"
@@ -104,7 +110,7 @@ def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
 
 
 def take_again(db: Db, lane: Lane) -> None:
-    """The issue turned out to be an incident: what came before we knew waits for it again."""
+    """Route again the deliveries that came before the issue was known as an incident."""
     db.execute(
         "UPDATE delivery SET state = 'sorted', note = NULL"
         " WHERE note = 'no incident' AND state = 'taken' AND repo_id = %s AND number = %s",
@@ -113,7 +119,10 @@ def take_again(db: Db, lane: Lane) -> None:
 
 
 def take_again_since(db: Db, lane: Lane, since: datetime) -> None:
-    """The incident is made anew from what GitHub said at that time: what came since waits for it again."""
+    """Route again the processed deliveries received since then.
+
+    The incident was rebuilt from what GitHub said at that time.
+    """
     db.execute(
         "UPDATE delivery SET state = 'sorted'"
         " WHERE state = 'taken' AND received_at >= %s AND repo_id = %s AND number = %s",
@@ -122,7 +131,7 @@ def take_again_since(db: Db, lane: Lane, since: datetime) -> None:
 
 
 def of_lane(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
-    """The oldest deliveries that wait for this incident, in the order of their arrival."""
+    """List the oldest deliveries routed to an incident, in order of arrival."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery"
         " WHERE state = 'sorted' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
@@ -132,7 +141,10 @@ def of_lane(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
 
 
 def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
-    """The end of a delivery: `taken`, `ignored` (nothing for us) or `parked` (nobody can read it)."""
+    """Set the final state of a delivery.
+
+    `processed`, `ignored` (not relevant) or `dead` (cannot be parsed), which counts an attempt.
+    """
     db.execute(
         "UPDATE delivery SET state = %s, note = %s, tries = tries + %s::boolean::integer WHERE hook = %s AND guid = %s",
         (state, note[:500], state == "parked", delivery.hook, delivery.guid),
@@ -140,7 +152,7 @@ def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
 
 
 def ignore(db: Db, delivery: Delivery, repo_id: int | None) -> None:
-    """The end of a delivery with nothing for us, about that repository or none."""
+    """Mark a delivery as ignored; `repo_id` is the repository it is about, None where there is none."""
     settle(db, delivery, "ignored")
     db.execute(
         "UPDATE delivery SET repo_id = %s WHERE hook = %s AND guid = %s", (repo_id, delivery.hook, delivery.guid)
@@ -148,17 +160,17 @@ def ignore(db: Db, delivery: Delivery, repo_id: int | None) -> None:
 
 
 def empty(db: Db, delivery: Delivery) -> None:
-    """What it said is not kept; its id is."""
+    """Delete the body of a delivery; its id stays known."""
     db.execute("UPDATE delivery SET body = '' WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid))
 
 
 def any_new(db: Db) -> bool:
-    """Whether a delivery waits that nobody has sorted."""
+    """Return whether a delivery waits to be routed."""
     return db.execute("SELECT 1 FROM delivery WHERE state = 'new' LIMIT 1").fetchone() is not None
 
 
 def waiting_lanes(db: Db) -> list[Lane]:
-    """The incidents for which a sorted delivery waits, five hundred at most: those for which one has waited longest."""
+    """List incidents with routed deliveries, at most 500, those that have waited longest first."""
     rows = db.execute(
         "SELECT repo_id, number FROM delivery WHERE state = 'sorted' GROUP BY repo_id, number"
         " ORDER BY min(arrival) LIMIT 500"

@@ -1,4 +1,4 @@
-"""Incidents, the log each is folded from, and its alarms."""
+"""Incidents, the event log each is replayed from, and their alarms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.store.serialization import event_from, event_json, incident_from, incid
 class Stored:
     """One incident as stored.
 
-    `lived_until`: the alarms due up to then have rung, so an event from before needs a fold from the beginning.
+    `replayed_until`: alarms due up to then have fired, so an earlier event requires a replay from the beginning.
     `board_id` None: no board has been posted.
     """
 
@@ -34,18 +34,19 @@ _LOAD: LiteralString = "SELECT state, lived_until, board_id, board_url FROM inci
 
 
 def load(db: Db, lane: Lane) -> Stored | None:
-    """The incident of that lane as it is now."""
+    """Load an incident; None where it is unknown."""
     row = db.execute(_LOAD, (lane.repo_id, lane.number)).fetchone()
     return _stored(row) if row else None
 
 
 def locked(db: Db, lane: Lane) -> Stored | None:
-    """The incident of that lane, which nobody else changes until the transaction ends: that waits for the disk."""
+    """Load an incident and lock its row until the transaction ends, which includes the wait for the disk."""
     row = db.execute(_LOAD + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
     return _stored(row) if row else None
 
 
 def save(db: Db, lane: Lane, stored: Stored) -> None:
+    """Insert or update an incident."""
     db.execute(
         "INSERT INTO incident (repo_id, number, state, lived_until) VALUES (%s, %s, %s::jsonb, %s)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, lived_until = excluded.lived_until",
@@ -54,7 +55,7 @@ def save(db: Db, lane: Lane, stored: Stored) -> None:
 
 
 def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
-    """Remember which labels the issue carried at that time, unless something newer is known."""
+    """Record the labels the issue carried at that time, unless newer ones are known."""
     db.execute(
         "UPDATE incident SET labels = %s, labels_at = %s WHERE repo_id = %s AND number = %s"
         " AND (labels_at IS NULL OR labels_at <= %s)",
@@ -63,12 +64,12 @@ def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
 
 
 def doubt_labels(db: Db, lane: Lane) -> None:
-    """Nobody can tell which labels the issue carries: look before they are set."""
+    """Mark the labels as stale, so that they are read from GitHub before they are set."""
     db.execute("UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
 
 
 def labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
-    """The labels last seen on the issue, and whether they are doubted."""
+    """Load the labels last seen on the issue, and whether they are stale."""
     row = db.execute(
         "SELECT labels, labels_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
     ).fetchone()
@@ -76,7 +77,7 @@ def labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
 
 
 def labels_of(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, frozenset[str]]]:
-    """Of those that are known incidents, which labels were last seen and when; without those that are doubted."""
+    """Load the labels of known incidents, and when they were seen; incidents with stale labels are left out."""
     those = list(lanes)
     rows = db.execute(
         "SELECT repo_id, number, labels, labels_at FROM incident JOIN unnest(%s::bigint[], %s::bigint[])"
@@ -87,7 +88,7 @@ def labels_of(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, froze
 
 
 def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
-    """Remember where the board is; None: it was deleted."""
+    """Record the comment that holds the board; `comment_id` None: it was deleted."""
     db.execute(
         "UPDATE incident SET board_id = %s, board_url = %s WHERE repo_id = %s AND number = %s",
         (comment, url, lane.repo_id, lane.number),
@@ -95,13 +96,13 @@ def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
 
 
 def every(db: Db) -> list[tuple[Lane, Stored]]:
-    """All incidents, in one order."""
+    """List all incidents, ordered by key."""
     rows = db.execute("SELECT * FROM incident ORDER BY repo_id, number").fetchall()
     return [(Lane(row["repo_id"], row["number"]), _stored(row)) for row in rows]
 
 
 def declared_since(db: Db, repo_id: int, since: datetime, most: int) -> list[tuple[Lane, Stored]]:
-    """The newest incidents of a repository that were declared since then, `most` of them, the oldest first."""
+    """List the newest incidents of a repository declared since then, oldest first, at most `limit`."""
     rows = db.execute(
         "SELECT * FROM incident WHERE repo_id = %s AND (state->>'declared_at')::timestamptz >= %s"
         " ORDER BY number DESC LIMIT %s",
@@ -111,7 +112,7 @@ def declared_since(db: Db, repo_id: int, since: datetime, most: int) -> list[tup
 
 
 def forget(db: Db, lane: Lane) -> None:
-    """Drop everything stored of that incident; a rebuild writes it anew."""
+    """Delete everything stored of an incident; a rebuild writes it anew."""
     for table in ("outbox", "alarm", "event", "incident"):
         db.execute(
             SQL("DELETE FROM {} WHERE repo_id = %s AND number = %s").format(Identifier(table)),
@@ -120,7 +121,7 @@ def forget(db: Db, lane: Lane) -> None:
 
 
 def append(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> set[str]:
-    """Write what happened into the log, each key once, and return the keys of what did not stand there yet."""
+    """Append events to the log, each key once, and return the keys that were new."""
     rows = [(event.key, at, kind_of(event), event_json(event)) for at, event in happened]
     if not rows:
         return set()
@@ -135,7 +136,7 @@ def append(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> se
 
 
 def opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
-    """How that incident began, if its log knows."""
+    """Load the event that opened an incident, and its time; None if the log has none."""
     row = db.execute(
         "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s AND kind = 'Opened' ORDER BY at LIMIT 1",
         (lane.repo_id, lane.number),
@@ -145,7 +146,7 @@ def opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
 
 
 def amend(db: Db, lane: Lane, event: Event) -> None:
-    """Something that is in the log already was known less well until now."""
+    """Correct a logged event: more is known of it now."""
     db.execute(
         "UPDATE event SET data = %s::jsonb WHERE repo_id = %s AND number = %s AND key = %s",
         (event_json(event), lane.repo_id, lane.number, event.key),
@@ -153,7 +154,7 @@ def amend(db: Db, lane: Lane, event: Event) -> None:
 
 
 def log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
-    """Everything that happened to that incident."""
+    """Load the event log of an incident, oldest first."""
     rows = db.execute(
         "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s ORDER BY at, key",
         (lane.repo_id, lane.number),
@@ -162,7 +163,7 @@ def log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
 
 
 def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
-    """Make the stored alarms of that incident equal to these; whether any of them was another before."""
+    """Make the stored alarms of an incident equal to these, and return whether any of them changed."""
     wanted = {alarm.key: alarm.due for alarm in alarms}
     there = {
         row["key"]: row["due"]
@@ -184,7 +185,7 @@ def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
 
 
 def lanes_due(db: Db, now: datetime) -> list[Lane]:
-    """The incidents with an alarm due by `now`, the longest overdue first."""
+    """List incidents with an alarm due by `now`, the longest overdue first, at most 500."""
     rows = db.execute(
         "SELECT repo_id, number, min(due) AS due FROM alarm WHERE due <= %s GROUP BY repo_id, number ORDER BY min(due) LIMIT 500",
         (now,),
@@ -193,18 +194,19 @@ def lanes_due(db: Db, now: datetime) -> list[Lane]:
 
 
 def most_overdue(db: Db, now: datetime) -> timedelta:
-    """How long the most overdue alarm has been waiting; zero when none is."""
+    """Return how long the most overdue alarm has been due; zero when none is."""
     row = db.execute("SELECT min(due) AS due FROM alarm WHERE due < %s", (now,)).fetchone()
     return now - row["due"] if row and row["due"] else timedelta()
 
 
 def alarms_of(db: Db) -> list[tuple[Lane, str, datetime]]:
+    """List all alarms: incident, key, due time."""
     rows = db.execute("SELECT repo_id, number, key, due FROM alarm ORDER BY repo_id, number, due, key").fetchall()
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["due"]) for row in rows]
 
 
 def next_id(db: Db, repo_id: int, day: date) -> str:
-    """A new incident id, `INC-2026-0314-001`: unique in the repository and never given again (A8)."""
+    """Allocate a new incident id, `INC-2026-0314-001`: unique in the repository and never reused (A8)."""
     row = db.execute(
         "INSERT INTO incident_number AS n (repo_id, day, last) VALUES (%s, %s, 1)"
         " ON CONFLICT (repo_id, day) DO UPDATE SET last = n.last + 1 RETURNING last",
@@ -215,7 +217,7 @@ def next_id(db: Db, repo_id: int, day: date) -> str:
 
 
 def reserve_id(db: Db, repo_id: int, incident_id: str) -> None:
-    """Never give that id again: a rebuild found it in use."""
+    """Reserve an incident id that a rebuild found in use, so that it is never allocated again."""
     _, year, month_day, number = incident_id.split("-")
     day = date(int(year), int(month_day[:2]), int(month_day[2:]))
     db.execute(
@@ -226,6 +228,7 @@ def reserve_id(db: Db, repo_id: int, incident_id: str) -> None:
 
 
 def remember_repository(db: Db, repository: Repository) -> None:
+    """Insert or update a repository; nothing is written when nothing changed."""
     db.execute(
         "INSERT INTO repository (repo_id, name, installation, default_branch) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (repo_id) DO UPDATE SET name = excluded.name, installation = excluded.installation,"
@@ -237,12 +240,13 @@ def remember_repository(db: Db, repository: Repository) -> None:
 
 
 def repository(db: Db, repo_id: int) -> Repository | None:
+    """Load a repository; None where it is unknown."""
     row = db.execute("SELECT * FROM repository WHERE repo_id = %s", (repo_id,)).fetchone()
     return Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) if row else None
 
 
 def repositories(db: Db, ids: Iterable[int] | None = None) -> list[Repository]:
-    """The repositories of these ids, or all of them, by name."""
+    """List the repositories with these ids, or all of them, by name."""
     rows = db.execute(
         "SELECT * FROM repository WHERE %(all)s OR repo_id = ANY(%(ids)s) ORDER BY name",
         {"all": ids is None, "ids": list(ids or ())},
@@ -251,7 +255,7 @@ def repositories(db: Db, ids: Iterable[int] | None = None) -> list[Repository]:
 
 
 def open_lanes(db: Db, repo_id: int) -> list[Lane]:
-    """The incidents of a repository whose clocks may run."""
+    """List the incidents of a repository that have alarms, so their clocks may run."""
     rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()
     return [Lane(repo_id, row["number"]) for row in rows]
 

@@ -1,10 +1,10 @@
-"""What is to be done, kept until it is done.
+"""Outbox: effects to carry out, kept until they are done.
 
-*Say once*: a row with the key of its effect, which is never written twice.  *Show latest*: one row for the labels and
-one for the board of an incident, which a newer state takes over.  A row is `trying` from before the first call until
-its outcome is known, so that a crash in between is seen and looked into before anything is said again.  Every attempt
-has a `token`; what is written down under an older one is not taken.
-Rows with a `channel` are no business of GitHub's: see `messages`.
+*Say once*: a row under the key of its effect, which is never written twice.  *Show latest*: one row for the
+labels and one for the board of an incident, which a newer state replaces.  A row is `in_flight` from before the
+first call until its outcome is known, so that a crash in between is detected and GitHub is checked before
+anything is posted again.  Every attempt has a `fencing_token`; an outcome under an older token is not
+recorded.  Rows with a `channel` are not sent to GitHub: see `channel_outbox`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from app.store.serialization import effect_from, effect_json, kind_of
 
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
 SHOWN = tuple(_SLOTS.values())
-"""What shows how things are, rather than to say something: it goes after what is to be said for incidents as severe."""
+"""Keys of effects that display state instead of notifying: they go after notices for incidents of the same severity."""
 
 
 class Overtaken(Exception):
-    """Somebody else carries this out now: nothing more may be done about it here."""
+    """The lease belongs to a newer holder: no further write is allowed here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One row.  `tried` is True when an earlier attempt may have reached the other side; `due`: its time has come, which was
-    not before `not_before`.
+    """One outbox row for GitHub.
 
-    `held_until`: an attempt may still be under way, so nobody begins another before that; None: there is none.
-    `unseen_until`: what was sent may still arrive, so it may be looked for but is not sent again; None: nothing may.
+    `outcome_unknown` is True when an earlier attempt may have reached GitHub; `due`: its time, not before
+    `not_before`, has come.  `lease_until`: an attempt may be running, so no other starts before then; None: none
+    is.  `may_arrive_until`: a sent request may still arrive, so GitHub may be checked but nothing is sent again;
+    None: no such request.
     """
 
     lane: Lane
@@ -52,17 +53,20 @@ class Order:
 
     @property
     def under_way(self) -> bool:
-        """Whether it may be about to be said, by whoever."""
+        """Whether an attempt of any worker may be running, or a sent request may still arrive."""
         return self.held_until is not None or self.unseen_until is not None
 
     @property
     def next_at(self) -> datetime:
-        """When there is something to be done about it."""
+        """When the next attempt is possible."""
         return max(self.not_before, self.held_until or self.not_before)
 
 
 def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
-    """Add what is to be done; what was said already is left out.  Returns how many rows are new or newly to do."""
+    """Add effects to the outbox, and return how many rows are new or pending again.
+
+    Effects that were added before are left out.
+    """
     effects = list(effects)
     newest = {slot: effect for effect in effects if (slot := _SLOTS.get(type(effect)))}
     count = 0
@@ -75,6 +79,7 @@ def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
 
 
 def _say(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
+    """Insert effects that are carried out once."""
     keys, kinds, data = zip(*((each.key, kind_of(each), effect_json(each)) for each in effects), strict=True)
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
@@ -93,10 +98,11 @@ def _say(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
 
 
 def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
-    """A row that waits shows the newer state when its time comes, no sooner: the other side may have asked for patience.
+    """Let the row of a slot show the newer state.
 
-    A board that may have been posted without our knowing stays `trying`, so that it is looked for first.  Whoever shows the
-    older state at this moment is overtaken, or the newer one would count as shown.
+    A pending row keeps its time: GitHub may have asked us to wait.  A board that may have been posted without our
+    knowledge stays `in_flight`, so that it is looked up first.  A worker that is showing the older state loses its
+    lease, or the newer state would count as shown.
     """
     return db.execute(
         "INSERT INTO outbox AS o (repo_id, number, key, kind, data, created_at, not_before)"
@@ -111,7 +117,7 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
 
 
 def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
-    """What is to be done for that incident, in order: people first, and the board last, which shows what the others did."""
+    """List the unfinished items of an incident in order: notices first, and the board last, which shows their results."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
         " CASE WHEN held_until > %s THEN held_until END AS held,"
@@ -139,7 +145,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
 
 
 def known(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
-    """Those of `keys` that are in the outbox already, done or not."""
+    """Return those of `keys` that are in the outbox, finished or not."""
     rows = db.execute(
         "SELECT key FROM outbox WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
         (lane.repo_id, lane.number, list(keys)),
@@ -148,9 +154,10 @@ def known(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
 
 
 def trying(db: Db, orders: Iterable[Order], until: datetime) -> list[Order]:
-    """Say, before the call, that there will be one; nobody else begins before `until`.  The orders with their new token.
+    """Start an attempt on each item before the call, and return the items with their new fencing tokens.
 
-    Raises Overtaken when one of them has been taken up, or changed, since it was read.
+    No other attempt starts before `lease_until`.  Raises LeaseLost when an item was taken or changed since it was
+    read.
     """
     return [_taken(db, order, until) for order in orders]
 
@@ -169,19 +176,19 @@ def _taken(db: Db, order: Order, until: datetime) -> Order:
 
 
 def hold(db: Db, orders: Sequence[Order], until: datetime) -> None:
-    """Keep the right to carry them out until then.  Raises Overtaken when it is not ours any more."""
+    """Renew the lease on these items; raises LeaseLost when a newer holder has one of them."""
     for order in orders:
         if not _change(db, order, "held_until = %s", until, only="state = 'trying'"):
             raise Overtaken(order.key)
 
 
 def done(db: Db, order: Order, url: str = "", state: str = "done") -> None:
-    """The outcome is known: `done`, or `moot` when there was nothing left to say."""
+    """Record the outcome of an item: `done`, or `skipped` when it was no longer relevant."""
     _change(db, order, "state = %s, url = %s, note = '', held_until = NULL, unseen_until = NULL", state, url)
 
 
 def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
-    """Nobody has to hear these any more."""
+    """Skip the items with these keys: they are no longer relevant."""
     db.execute(
         "UPDATE outbox SET state = 'moot', held_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
         (lane.repo_id, lane.number, list(keys)),
@@ -191,8 +198,11 @@ def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
 def later(
     db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, unseen_until: datetime | None = None
 ) -> None:
-    """Try again then.  `uncertain`: look first whether it was done after all; until `unseen_until` only look, for what was
-    sent may still arrive."""
+    """Retry at that time.
+
+    `outcome_unknown`: check GitHub first, for the attempt may have succeeded; until `may_arrive_until` only check,
+    for the request may still arrive.
+    """
     _change(
         db,
         order,
@@ -205,10 +215,10 @@ def later(
 
 
 def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool = False) -> None:
-    """It counts as no attempt, and what is to be done for that incident waits with it, in its order; but nothing waits for
-    what only shows how things are, which may have given way to all others.
+    """Defer the item and everything queued behind it, without counting an attempt.
 
-    `begun`: of several steps some may have been done, so look first.
+    An item that displays state defers only itself: it may have been deferred in favour of all others.
+    `partly_done`: some of several steps may have been done, so GitHub is checked first.
     """
     _change(
         db,
@@ -228,14 +238,14 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
 
 
 def dead(db: Db, order: Order, note: str) -> None:
-    """The other side says never: set aside for a person to look at."""
+    """Move an item to the dead letters: it was refused for good and waits for a person."""
     _change(db, order, "state = 'dead', note = %s, held_until = NULL", note[:500])
 
 
 def _change(db: Db, order: Order, what: LiteralString, *values: object, only: LiteralString = "true") -> bool:
-    """Change the row of that order; False when somebody else has taken it up since, or changed it."""
+    """Update the row of an item; returns False when it was taken or changed since it was read."""
     changed = db.execute(
-        # Both parts are literals of this file.
+        # Both interpolated parts are literals of this file.
         f"UPDATE outbox SET {what} WHERE repo_id = %s AND number = %s AND key = %s AND token = %s AND {only}",  # noqa: S608
         (*values, order.lane.repo_id, order.lane.number, order.key, order.token),
     )
@@ -243,7 +253,7 @@ def _change(db: Db, order: Order, what: LiteralString, *values: object, only: Li
 
 
 def said(db: Db, lane: Lane, key: str, url: str) -> None:
-    """A rebuild found that it was done."""
+    """Mark an item as done, because a rebuild found its result on GitHub."""
     db.execute(
         "UPDATE outbox SET state = 'done', url = %s WHERE repo_id = %s AND number = %s AND key = %s",
         (url, lane.repo_id, lane.number, key),
@@ -251,7 +261,7 @@ def said(db: Db, lane: Lane, key: str, url: str) -> None:
 
 
 def links(db: Db, lane: Lane) -> dict[str, str]:
-    """Where each thing that was said can be seen, by its key."""
+    """Load the URLs of posted effects, by key."""
     rows = db.execute(
         "SELECT key, url FROM outbox WHERE repo_id = %s AND number = %s AND url <> ''", (lane.repo_id, lane.number)
     ).fetchall()
@@ -259,7 +269,7 @@ def links(db: Db, lane: Lane) -> dict[str, str]:
 
 
 def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
-    """The incidents with something to do by `now`."""
+    """List incidents with an item due by `now`, at most 500."""
     rows = db.execute(
         "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND channel = '' AND not_before <= %s"
         " AND (held_until IS NULL OR held_until <= %s) LIMIT 500",
@@ -269,7 +279,7 @@ def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
 
 
 def states(db: Db) -> list[tuple[Lane, str, str]]:
-    """Every effect that is said once on GitHub, and how far it is."""
+    """List the state of every effect that is carried out once on GitHub."""
     rows = db.execute(
         "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
     ).fetchall()
@@ -277,7 +287,7 @@ def states(db: Db) -> list[tuple[Lane, str, str]]:
 
 
 def put_off(db: Db, order: Order, not_before: datetime, note: str) -> None:
-    """It was not tried after all: nothing was sent, and it waits until then."""
+    """Defer an item without counting the attempt: nothing was sent."""
     _change(
         db,
         order,

@@ -1,4 +1,4 @@
-"""The policy files of repositories and organisations as last seen, and the last good ones."""
+"""Policy files of repositories and organisations: the newest version seen and the last valid one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from app.ports import Lane
 from app.store.database import Db
 
 _TOLD = 60
-"""So many versions are remembered as told, which is more than anybody mends in a row."""
+"""Number of faulty versions remembered as reported, more than are corrected in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose file it is: a repository by its id, or an organisation by the id of its installation."""
+    """The owner of a policy file: a repository by its id, or an organisation by the id of its installation."""
 
     kind: Literal["repository", "organisation"]
     id: int
@@ -31,11 +31,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`text` is the file in force (None: there is none); `fault_text` is a newer one that cannot be obeyed.
+    """A policy file as stored.
 
-    `base_text` is the organisation's file that `text` was read with, None where it needs none or there is none; `judged`
-    names the newest pair of the two that was weighed.  `checked_at` None: look before the next use.  `doubts` is how many
-    pushes have touched the file.
+    `text` is the active file (None: there is none); `fault_text` is a newer, invalid one.  `base_text` is the
+    organisation's file that `text` was read with, None where it needs none or there is none; `evaluated_digest`
+    identifies the newest pair of the two that was evaluated.  `checked_at` None: check before the next use.
+    `push_count` is how many pushes have touched the file.
     """
 
     text: str | None = None
@@ -49,11 +50,12 @@ class Kept:
 
     @property
     def newest(self) -> str | None:
-        """The file as it was last seen, whether or not it can be obeyed."""
+        """The newest version of the file, valid or not."""
         return self.fault_text if self.fault and self.fault_text else self.text
 
 
 def kept(db: Db, place: Place) -> Kept:
+    """Load what is stored of a policy file; empty where nothing is."""
     row = db.execute("SELECT * FROM policy WHERE place = %s AND id = %s", (place.kind, place.id)).fetchone()
     if row is None:
         return Kept()
@@ -70,7 +72,7 @@ def kept(db: Db, place: Place) -> Kept:
 
 
 def keep(db: Db, place: Place, new: Kept) -> None:
-    """Remember what was read, unless a push has touched the file since."""
+    """Save what was read of a policy file, unless a push has touched it since it was loaded."""
     db.execute(
         "INSERT INTO policy (place, id, text, etag, fault, fault_text, base_text, judged, checked_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -93,7 +95,7 @@ def keep(db: Db, place: Place, new: Kept) -> None:
 
 
 def doubt(db: Db, place: Place) -> None:
-    """A push touched the file, or a feed beside it: look before the next use."""
+    """Mark a policy file and the feeds beside it as stale after a push, so that they are read before the next use."""
     db.execute(
         "INSERT INTO policy AS p (place, id, doubts) VALUES (%s, %s, 1)"
         " ON CONFLICT (place, id) DO UPDATE SET checked_at = NULL, doubts = p.doubts + 1",
@@ -105,7 +107,7 @@ def doubt(db: Db, place: Place) -> None:
 
 
 def tell(db: Db, place: Place, version: str) -> bool:
-    """Whether that fault has not been told of yet; from now on it has."""
+    """Claim the report of a faulty version, and return whether it had not been reported before."""
     row = db.execute(
         "SELECT told FROM policy WHERE place = %s AND id = %s FOR UPDATE", (place.kind, place.id)
     ).fetchone()
@@ -120,7 +122,7 @@ def tell(db: Db, place: Place, version: str) -> bool:
 
 
 def lanes_of_organisation(db: Db, installation: int) -> list[Lane]:
-    """The incidents of an organisation whose clocks may run, in any of its repositories."""
+    """List the incidents with alarms in all repositories of an organisation."""
     rows = db.execute(
         "SELECT DISTINCT repo_id, number FROM alarm JOIN repository USING (repo_id) WHERE installation = %s"
         " ORDER BY repo_id, number",

@@ -1,4 +1,4 @@
-"""The pace of each installation, one ledger for all processes, and who is first in line."""
+"""GitHub rate limits per installation, shared by all processes, and the order in which incidents are served."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from app.store.database import Database, Db, Row
 from app.store.outbox import SHOWN
 
 _OVERDUE = timedelta(minutes=2)
-"""An order that nobody got to for so long holds up no other one: its incident may be stuck for reasons of its own."""
+"""An item overdue for this long no longer delays others: its incident may be stuck for other reasons."""
 _SOON = 2
-"""A more severe order goes first if it is due within so many turns."""
+"""An item of a more severe incident goes first if it is due within this many turns."""
 _MOST = 30
-"""How many of them are counted."""
+"""At most this many items ahead are counted."""
 _LOCKED = "SELECT * FROM pace WHERE installation = %s FOR UPDATE"
 _HURRIED = "SELECT set_config('synchronous_commit', 'off', true), * FROM pace WHERE installation = %s FOR UPDATE"
 _LONG = 3.0
-"""Seconds of waiting that are worth writing down."""
+"""Only waits longer than this are recorded."""
 
 
 class DatabasePace:
-    """Implements `app.ports.Pace`: whoever asks holds the ledger of that installation while it is read and written.
+    """Implements `app.ports.RateLimiter`; the state row of an installation is locked while it is read and written.
 
-    Where writes are spaced, a write gives way to what is worse and waits in the outbox of the same installation: orders of
-    more severe incidents, and for what only shows how things are whatever is to be said for incidents as severe as its own.
+    Where writes are spaced, a write yields to more urgent items in the outbox of the same installation: to those of
+    more severe incidents, and, if it only displays state, to all notices for incidents of its own severity.
     """
 
     def __init__(self, database: Database, rates: Rates = FREE) -> None:
@@ -38,6 +38,7 @@ class DatabasePace:
         self._told: dict[int, Budget] = {}
 
     def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+        """Ask to make a call now; returns 0 when it may be made, else seconds until it is worth asking again."""
         rates = rates_of(installation, self._rates)
         if rates == FREE and self._nothing_forbids(installation, method, urgency.severity, now):
             return 0.0
@@ -53,7 +54,10 @@ class DatabasePace:
         return ledger.asks_again(wait, now)
 
     def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
-        """A budget is written only where it is news: a hundredth of it, or another hour."""
+        """Record the end of a call.
+
+        A budget is written only when it changed significantly: by a hundredth, or with a new hour.
+        """
         rates = rates_of(installation, self._rates)
         if method not in READS and rates.spacing:
             with self._database.transaction() as db:
@@ -75,7 +79,7 @@ class DatabasePace:
                 )
 
     def _is_news(self, installation: int, budget: Budget) -> bool:
-        """Whether it differs from what was written last, from here: the other processes know that, too."""
+        """Return whether the budget differs from the one this process wrote last: other processes learn it as well."""
         told = self._told.get(installation)
         same = told is not None and (told.limit, told.reset) == (budget.limit, budget.reset)
         if same and told is not None and 0 <= told.left - budget.left <= budget.limit // 100:
@@ -84,12 +88,16 @@ class DatabasePace:
         return True
 
     def _nothing_forbids(self, installation: int, method: str, severity: Severity | None, now: datetime) -> bool:
-        """Where nobody counts there is nothing to write down either."""
+        """Return whether the call may proceed without a write, where no limits are counted."""
         with self._database.look() as db:
             row = db.execute("SELECT * FROM pace WHERE installation = %s", (installation,)).fetchone()
         return row is not None and not _read(row).wait(FREE, method, severity, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
+        """Record that GitHub limited an installation, and return for how many seconds it pauses.
+
+        `retry_after_seconds` None: GitHub did not say how long.
+        """
         with self._database.transaction() as db:
             ledger = _ledger(db, installation).limited(told, now)
             _keep(db, installation, ledger)
@@ -99,7 +107,10 @@ class DatabasePace:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one installation stands.  `waiting` are orders whose time has come, or that are held back until `until`."""
+    """The rate limit status of an installation.
+
+    `pending` counts the unfinished items of its outbox; `until` is the end of the wait where one is in effect.
+    """
 
     installation: int
     waiting: int
@@ -108,7 +119,7 @@ class Standing:
 
 
 def standings(db: Db, now: datetime) -> list[Standing]:
-    """How every installation stands that GitHub has been asked for."""
+    """List the rate limit status of every installation that has called GitHub."""
     rows = db.execute(
         "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM pace p LEFT JOIN"
         " (SELECT r.installation, count(*) AS waiting FROM outbox o JOIN repository r USING (repo_id)"
@@ -118,23 +129,24 @@ def standings(db: Db, now: datetime) -> list[Standing]:
 
 
 def left(db: Db, now: datetime) -> dict[int, float]:
-    """The part of GitHub's hourly budget that is left, from 0 to 1, by installation; one whose hour is over is not known."""
+    """Load the fraction of the hourly budget that remains, from 0 to 1, by installation.
+
+    An installation whose hour is over is left out.
+    """
     known = ((one.installation, part_left(one, now)) for one in standings(db, now))
     return {installation: part for installation, part in known if part is not None}
 
 
 def part_left(one: Standing, now: datetime) -> float | None:
-    """The part of its hourly budget that is left, from 0 to 1; None: not known, for its hour is over."""
+    """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, for its hour is over."""
     at = one.budget
     return at.left / at.limit if at is not None and at.limit and now < at.reset else None
 
 
 def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
-    """The incidents with something to do by `now`: of each installation the first `most`.
+    """List the incidents to serve next: the first `limit_per_installation` of each installation.
 
-    The most severe come first, and of those the ones with something to say.
-
-    `resting`: those that are to be left alone.
+    The most severe come first, and among those the ones with notices.  `cooling_down`: incidents to leave out.
     """
     left_alone = list(resting)
     rows = db.execute(
@@ -161,9 +173,10 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
 
 
 def _ledger(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
-    """The ledger of that installation, locked until the transaction ends.
+    """Load the rate limit state of an installation, locked until the transaction ends.
 
-    `hurried`: that end waits for no disk.  A call more or less after a power cut harms nobody; quiet is another matter.
+    `async_commit`: the commit does not wait for the disk.  One call too many after a power cut does no harm; losing
+    a limit set by GitHub would.
     """
     while True:
         row = db.execute(_HURRIED if hurried else _LOCKED, (installation,)).fetchone()
@@ -205,7 +218,7 @@ def _keep(db: Db, installation: int, ledger: Ledger) -> None:
 
 
 def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: float) -> int:
-    """How many orders of that installation go before that write in the next turns."""
+    """Count the items of that installation that go before this write in the next turns."""
     severity, shows = urgency.severity, urgency.shows
     if severity is Severity.SEV1 and not shows:
         return 0

@@ -1,4 +1,4 @@
-"""What is kept for a while only."""
+"""Deletes finished deliveries after their retention period."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.store.database import Db
 
 
 def files(db: Db) -> dict[int, tuple[str | None, str | None]]:
-    """The policy files in force that may speak of retention, by repository: its own and its organisation's."""
+    """Load the active policy files that mention retention, by repository: its own and its organisation's."""
     rows = db.execute(
         "SELECT id, text, base_text FROM policy WHERE place = 'repository'"
         " AND strpos(coalesce(text, '') || coalesce(base_text, ''), 'retention') > 0"
@@ -18,9 +18,9 @@ def files(db: Db) -> dict[int, tuple[str | None, str | None]]:
 
 
 def forget(db: Db, before: datetime, repos: Iterable[int], *, others: bool = False, most: int = 500) -> int:
-    """Drop the oldest finished deliveries of these repositories, or of all `others`, that came before then.
+    """Delete the oldest finished deliveries of these repositories, or of all `others`, received before then.
 
-    Returns how many: as long as these are the `most`, there may be more.  What is parked waits for a person.
+    Returns how many: if that equals `limit`, there may be more.  Dead letters are kept: they wait for a person.
     """
     return db.execute(
         "DELETE FROM delivery WHERE (hook, guid) IN (SELECT hook, guid FROM delivery"

@@ -1,4 +1,4 @@
-"""Incidents, events and effects as JSON and back."""
+"""Serialization of incidents, events and effects to JSON and back."""
 
 from __future__ import annotations
 
@@ -28,43 +28,49 @@ _EFFECTS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind 
 
 
 def kind_of(thing: Event | Effect) -> str:
-    """The name under which it is stored."""
+    """Return the type name under which an event or effect is stored."""
     return type(thing).__name__
 
 
 def incident_json(incident: Incident) -> str:
+    """Serialize an incident to JSON."""
     return _INCIDENT.dump_json(incident).decode()
 
 
 def incident_from(data: Any) -> Incident:
+    """Parse an incident from decoded JSON."""
     return _INCIDENT.validate_python(data)
 
 
 def event_json(event: Event) -> str:
+    """Serialize an event to JSON; its kind is stored beside it."""
     return _EVENTS[kind_of(event)].dump_json(event).decode()
 
 
 def event_from(kind: str, data: Any) -> Event:
+    """Parse an event of that kind from decoded JSON."""
     found: Event = _EVENTS[kind].validate_python(data)
     return found
 
 
 def effect_json(effect: Effect) -> str:
+    """Serialize an effect to JSON; its kind is stored beside it."""
     return _EFFECTS[kind_of(effect)].dump_json(effect).decode()
 
 
 def effect_from(kind: str, data: Any) -> Effect:
+    """Parse an effect of that kind from decoded JSON."""
     found: Effect = _EFFECTS[kind].validate_python(data)
     return found
 
 
 def canonical(thing: Any) -> str:
-    """JSON that is the same for the same thing: sorted keys, sets as sorted lists."""
+    """Return JSON that is identical for equal values: sorted keys, sets as sorted lists."""
     return json.dumps(thing, sort_keys=True, ensure_ascii=False, indent=1)
 
 
 def incident_facts(incident: Incident) -> dict[str, Any]:
-    """An incident as plain data in one order, for comparing."""
+    """Return an incident as plain data in a fixed order, for comparisons."""
     facts: dict[str, Any] = json.loads(incident_json(incident))
     sets = (field.name for field in fields(incident) if isinstance(getattr(incident, field.name), frozenset))
     return facts | {name: sorted(facts[name]) for name in sets}

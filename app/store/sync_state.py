@@ -1,4 +1,4 @@
-"""How far the comparison with GitHub has come, and who is at it."""
+"""Sync checkpoints and the sync lock."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.store.incidents import Stored
 from app.store.serialization import incident_from
 
 _LOCK = 720220
-"""The advisory lock of whoever compares: it is gone with the connection, however its process ends."""
+"""Advisory lock of the syncing process: released with its connection, however the process ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """When a part was last done; `about` are the incidents that differed then."""
+    """When a part of the sync was last done; `incident_keys` are the incidents that differed from GitHub then."""
 
     at: datetime
     etag: str = ""
@@ -30,21 +30,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An open incident as it is stored, for the comparison."""
+    """An open incident as stored, to be compared with GitHub."""
 
     lane: Lane
     stored: Stored
     alarms: dict[str, datetime]
     busy: bool
-    """Something has come in, or its labels or board wait: what it shows on GitHub may rightly be older.
+    """Whether deliveries, labels or the board are pending, so that GitHub may rightly show an older state.
 
-    Comments that wait do not count: where an issue has had too many, they wait for hours.
+    Pending comments do not count: where the comment limit is reached, they wait for hours.
     """
 
 
 @contextmanager
 def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
-    """Whether we are the only ones who compare; with `wait`, as soon as the others are done."""
+    """Hold the sync lock, and yield whether it was acquired; with `wait`, block until the others are done."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         if wait:
             connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -53,18 +53,18 @@ def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
         try:
             yield mine
         finally:
-            if mine:  # the server notices the end of a connection a moment late
+            if mine:  # unlock here: the server notices the end of a connection a moment late
                 connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def marks(db: Db) -> dict[str, Mark]:
-    """Every part that was ever done, by its name."""
+    """Load all checkpoints by name."""
     rows = db.execute("SELECT part, at, etag, about FROM reconciled").fetchall()
     return {row["part"]: Mark(row["at"], row["etag"], tuple(map(lane_of, row["about"]))) for row in rows}
 
 
 def mark(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] = ()) -> None:
-    """That part was done then."""
+    """Save the time at which a part of the sync was done."""
     db.execute(
         "INSERT INTO reconciled (part, at, etag, about) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (part) DO UPDATE SET at = excluded.at, etag = excluded.etag, about = excluded.about",
@@ -73,26 +73,26 @@ def mark(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] 
 
 
 def first_delivery(db: Db) -> datetime | None:
-    """When the oldest delivery came that is still kept."""
+    """Return when the oldest stored delivery was received; None: there is none."""
     row = db.execute("SELECT min(received_at) AS at FROM delivery").fetchone()
     return row["at"] if row else None
 
 
 def last_delivery(db: Db) -> datetime | None:
-    """When the newest delivery came."""
+    """Return when the newest delivery was received; None: there is none."""
     row = db.execute("SELECT max(received_at) AS at FROM delivery").fetchone()
     return row["at"] if row else None
 
 
 def fell_behind(db: Db, since: datetime, repos: Iterable[int]) -> None:
-    """Nobody has heard of these repositories since then."""
+    """Record that changes in these repositories may have been missed since then."""
     db.execute(
         "UPDATE repository SET behind_since = least(behind_since, %s) WHERE repo_id = ANY(%s)", (since, list(repos))
     )
 
 
 def behind(db: Db) -> list[tuple[Repository, datetime]]:
-    """The repositories that have to be compared, and since when."""
+    """List the repositories that need a catch-up, and from which time on."""
     rows = db.execute("SELECT * FROM repository WHERE behind_since IS NOT NULL ORDER BY name").fetchall()
     return [
         (Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]), row["behind_since"])
@@ -101,12 +101,12 @@ def behind(db: Db) -> list[tuple[Repository, datetime]]:
 
 
 def caught_up(db: Db, repo_id: int, since: datetime) -> None:
-    """That repository was compared since then; where it has fallen behind from an earlier time meanwhile, it still is."""
+    """Record the catch-up of a repository from that time on; an earlier missed time stays recorded."""
     db.execute("UPDATE repository SET behind_since = NULL WHERE repo_id = %s AND behind_since >= %s", (repo_id, since))
 
 
 def standing(db: Db, repo_id: int) -> list[Standing]:
-    """The incidents of a repository that are not closed and within reach, those compared longest ago first."""
+    """List the open, reachable incidents of a repository, the longest not compared first."""
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
         " AND o.state IN ('waiting', 'trying') AND o.key IN ('show/labels', 'show/board')) OR EXISTS"
@@ -129,7 +129,7 @@ def standing(db: Db, repo_id: int) -> list[Standing]:
 
 
 def compared_at(db: Db, lane: Lane) -> datetime | None:
-    """When that incident was last compared with GitHub in full."""
+    """Load when an incident was last fully compared with GitHub; None: never."""
     row = db.execute(
         "SELECT compared_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
     ).fetchone()
@@ -137,14 +137,14 @@ def compared_at(db: Db, lane: Lane) -> datetime | None:
 
 
 def compared(db: Db, lane: Lane, at: datetime) -> None:
-    """That incident was compared with GitHub in full."""
+    """Record that an incident was fully compared with GitHub."""
     db.execute(
         "UPDATE incident SET compared_at = %s WHERE repo_id = %s AND number = %s", (at, lane.repo_id, lane.number)
     )
 
 
 def postmortems(db: Db, repo_id: int) -> dict[int, int]:
-    """The incident of each pull request that holds a postmortem, by the pull request's number."""
+    """Load the postmortem pull requests of a repository: the incident number by pull request number."""
     rows = db.execute(
         "SELECT number, (state->'postmortem'->>'number')::bigint AS pull FROM incident"
         " WHERE repo_id = %s AND state->'postmortem'->>'number' IS NOT NULL",

@@ -1,4 +1,4 @@
-"""Incidents of people without rights that nobody has confirmed: which of them notified people, and which wait."""
+"""Unconfirmed reports of people without rights: which of them notified people, and which are throttled."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from app.store.database import Db
 from app.store.serialization import incident_from
 
 _WAITS = timedelta(hours=1)
-"""One that waits and has not asked for so long waits no more: it was closed, or went away."""
+"""A throttled report without a request to notify for this long is dropped: it was closed or became unreachable."""
 
 
 UNCONFIRMED = "waits until somebody with rights has confirmed the incident, or few others wait"
-"""Why an order of theirs is put off."""
+"""Note of a deferred outbox item of a throttled report; users may see it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The comment that tells of those that wait, on the issue of `lane`; `comment` None: it is still to be posted."""
+    """The comment that lists throttled reports, on the issue of `incident_key`; `comment_id` None: not posted yet."""
 
     lane: Lane
     began_at: datetime
@@ -29,12 +29,12 @@ class Digest:
 
 
 def lock(db: Db, repo_id: int) -> None:
-    """One at a time, until the transaction ends: two workers must not both be the third."""
+    """Lock a repository until the transaction ends, so that two workers cannot both be the last admitted."""
     db.execute("SELECT 1 FROM repository WHERE repo_id = %s FOR UPDATE", (repo_id,))
 
 
 def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]:
-    """Those that asked or notified after `since`, or still wait."""
+    """List the reports that requested or sent a notification after `since`, or are still throttled."""
     rows = db.execute(
         "SELECT number, login, said_at FROM stranger"
         " WHERE repo_id = %s AND (asked_at > %s OR said_at > %s OR (held AND asked_at > %s)) ORDER BY number",
@@ -44,7 +44,7 @@ def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]
 
 
 def said_key(db: Db, lane: Lane) -> str:
-    """The notice that it was last let through for; empty: none yet."""
+    """Return the notice for which the report was last admitted; empty: none."""
     row = db.execute(
         "SELECT said_key FROM stranger WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
     ).fetchone()
@@ -52,6 +52,7 @@ def said_key(db: Db, lane: Lane) -> str:
 
 
 def let_through(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None:
+    """Admit a report: it may notify people for that notice."""
     db.execute(
         "INSERT INTO stranger (repo_id, number, login, asked_at, said_at, said_key, held)"
         " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
@@ -61,7 +62,7 @@ def let_through(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None
 
 
 def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
-    """It waits; whether it did not before."""
+    """Throttle a report, and return whether it was not throttled before."""
     known = held(db, lane)
     db.execute(
         "INSERT INTO stranger (repo_id, number, login, asked_at, held) VALUES (%s, %s, %s, %s, true)"
@@ -72,7 +73,7 @@ def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
 
 
 def held(db: Db, lane: Lane) -> bool:
-    """Whether that incident waits."""
+    """Return whether the report is throttled."""
     row = db.execute(
         "SELECT 1 FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number)
     ).fetchone()
@@ -80,7 +81,7 @@ def held(db: Db, lane: Lane) -> bool:
 
 
 def unheard(db: Db, lane: Lane) -> bool:
-    """Whether that incident waits, and has not notified anybody before."""
+    """Return whether the report is throttled and has never notified people."""
     row = db.execute(
         "SELECT 1 FROM stranger WHERE repo_id = %s AND number = %s AND held AND said_at IS NULL",
         (lane.repo_id, lane.number),
@@ -89,7 +90,7 @@ def unheard(db: Db, lane: Lane) -> bool:
 
 
 def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incident]:
-    """Those that wait and did not notify anybody after `since`, the oldest first."""
+    """List throttled incidents that have not notified people after `since`, oldest first."""
     rows = db.execute(
         "SELECT i.state FROM stranger s JOIN incident i USING (repo_id, number)"
         " WHERE s.repo_id = %s AND s.held AND s.asked_at > %s AND coalesce(s.said_at <= %s, true) ORDER BY number",
@@ -99,7 +100,7 @@ def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incide
 
 
 def confirm(db: Db, lane: Lane, now: datetime) -> None:
-    """Somebody with rights has confirmed it: what waited may be said at once."""
+    """Release a report that a person with rights confirmed: its deferred items are due at once."""
     gone = db.execute("DELETE FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number))
     if gone.rowcount:
         db.execute(
@@ -110,12 +111,13 @@ def confirm(db: Db, lane: Lane, now: datetime) -> None:
 
 
 def digest(db: Db, repo_id: int) -> Digest | None:
+    """Load the current digest of a repository; None: there is none."""
     row = db.execute("SELECT number, began_at, comment FROM digest WHERE repo_id = %s", (repo_id,)).fetchone()
     return Digest(Lane(repo_id, row["number"]), row["began_at"], row["comment"]) if row else None
 
 
 def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
-    """A new digest, on that issue."""
+    """Start a new digest on that issue."""
     db.execute(
         "INSERT INTO digest (repo_id, number, began_at) VALUES (%s, %s, %s) ON CONFLICT (repo_id)"
         " DO UPDATE SET number = excluded.number, began_at = excluded.began_at, comment = NULL",
@@ -124,6 +126,7 @@ def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
 
 
 def posted_digest(db: Db, lane: Lane, began_at: datetime, comment: int | None) -> None:
+    """Record the comment that holds the digest; None: it was deleted."""
     db.execute(
         "UPDATE digest SET comment = %s WHERE repo_id = %s AND number = %s AND began_at = %s",
         (comment, lane.repo_id, lane.number, began_at),

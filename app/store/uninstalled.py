@@ -1,4 +1,4 @@
-"""Repositories that the App was taken off: what is cancelled at once, and what is forgotten a little later."""
+"""Uninstalled repositories: pending work is cancelled at once, their data is deleted after a grace period."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _OF_REPOSITORY: tuple[LiteralString, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """A repository that was left at that time, as it was last known."""
+    """A repository from which the App was removed, as it was last known."""
 
     repository: Repository
     at: datetime
 
 
 def of_installation(db: Db, installation: int) -> list[Repository]:
-    """The repositories that this installation let us into, as far as we know."""
+    """List the known repositories of an installation."""
     rows = db.execute("SELECT repo_id, name FROM repository WHERE installation = %s", (installation,)).fetchall()
     return [Repository(row["repo_id"], row["name"], installation) for row in rows]
 
 
 def leave(db: Db, repositories: Sequence[Repository], at: datetime, look_at: datetime) -> None:
-    """Cancel what was still to be done there, and look again then."""
+    """Record that the App was removed, cancel pending work and alarms, and schedule the check before deletion."""
     ids = [one.id for one in repositories]
     for one in repositories:
         db.execute(
@@ -48,12 +48,12 @@ def leave(db: Db, repositories: Sequence[Repository], at: datetime, look_at: dat
 
 
 def come_back(db: Db, ids: Sequence[int]) -> None:
-    """These let us in (again), or are forgotten for good."""
+    """Remove the uninstall records: the App was installed again, or the data has been deleted."""
     db.execute("DELETE FROM departed WHERE repo_id = ANY(%s)", (list(ids),))
 
 
 def to_look_at(db: Db, now: datetime) -> list[Departed]:
-    """Those whose time has come."""
+    """List the uninstalled repositories whose check is due, at most 100."""
     rows = db.execute(
         "SELECT repo_id, installation, name, at FROM departed WHERE look_at <= %s ORDER BY look_at LIMIT 100", (now,)
     ).fetchall()
@@ -61,11 +61,15 @@ def to_look_at(db: Db, now: datetime) -> list[Departed]:
 
 
 def later(db: Db, repo_id: int, look_at: datetime) -> None:
+    """Postpone the check of an uninstalled repository."""
     db.execute("UPDATE departed SET look_at = %s WHERE repo_id = %s", (look_at, repo_id))
 
 
 def forget(db: Db, one: Departed) -> None:
-    """Delete all that is known of it.  Of a delivery its id stays, so that it is not fetched or taken once more."""
+    """Delete everything stored of a repository.
+
+    Of each delivery only the id stays, so that it is not fetched or processed again.
+    """
     repo_id = one.repository.id
     db.execute(
         "UPDATE delivery SET body = '', state = 'ignored', note = NULL, number = NULL"
@@ -80,7 +84,7 @@ def forget(db: Db, one: Departed) -> None:
 
 
 def _forget_installation(db: Db, installation: int) -> None:
-    """What concerns all its repositories, once none of them is left."""
+    """Delete the data of an installation once none of its repositories is left."""
     if db.execute("SELECT 1 FROM repository WHERE installation = %s LIMIT 1", (installation,)).fetchone():
         return
     for table in ("policy", "feed"):

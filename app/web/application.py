@@ -1,4 +1,4 @@
-"""The Flask application and the server it stands behind."""
+"""The Flask application."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def application(
     measure: Callable[[], None] = lambda: None,
     failpoints: Failpoints | None = None,
 ) -> Flask:
-    """Everything that answers over HTTP."""
+    """Create the Flask application with all HTTP endpoints."""
     flask = Flask("muster", static_folder=None)
     flask.register_blueprint(webhook(Door(database, secrets, clock, delivered, failpoints or Failpoints())))
     flask.register_blueprint(health(database, ready, measure))

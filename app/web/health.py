@@ -1,4 +1,4 @@
-"""Whether we are alive, ready, and how it goes."""
+"""Health endpoints: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from app.store.database import Database
 
 
 def health(database: Database, ready: Callable[[], Sequence[str]], measure: Callable[[], None]) -> Blueprint:
-    """`ready` says in words why no work is done, a sentence each; empty: all is well.  `measure` brings the gauges up to
-    date."""
+    """Create the blueprint of `/healthz`, `/readyz` and `/metrics`.
+
+    `readiness_problems` returns why no work is done, a sentence each; empty: all is well.  `update_metrics` brings
+    the gauges up to date.
+    """
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")

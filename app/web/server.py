@@ -1,4 +1,4 @@
-"""A WSGI application behind waitress, in a thread of its own, that can be stopped."""
+"""Serve a WSGI application with waitress in a background thread that can be stopped."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import waitress
 from waitress import wasyncore
 
 _ADMITTED = 256
-"""At most so many new clients at a time."""
+"""The largest number of new clients accepted at a time."""
 _BESIDE = 200
-"""Files that a process holds beside the connections of its clients."""
+"""The number of open files that a process needs besides its client connections."""
 
 
 def free_port() -> int:
-    """A port on loopback that was free a moment ago."""
+    """Return a loopback port that was free a moment ago."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return int(asked.getsockname()[1])
 
 
 def _make_room(files: int) -> None:
-    """Let this process open so many files, or as many as it may.  Elsewhere than on Unix this does nothing."""
+    """Raise this process's limit of open files to that number, as far as it may; only Unix has such a limit."""
     try:
         import resource  # noqa: PLC0415
     except ImportError:
@@ -39,9 +39,9 @@ def _make_room(files: int) -> None:
 
 
 class Served:
-    """An application that answers on a port from the moment this exists until `stop`.
+    """A WSGI server that answers on a port from its creation until `stop`.
 
-    `connections` are what slow clients may hold: in waitress they hold a socket, not a thread.  Port 0 is a free one.
+    Slow clients may hold `max_connections`: in waitress each holds a socket, not a thread.  Port 0 picks a free one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Served:
             threads=8,
             connection_limit=connections,
             channel_timeout=60,
-            asyncore_use_poll=True,  # select() fails at the 1,024th file, for everybody
+            asyncore_use_poll=True,  # select() fails for all clients at the 1,024th file
             max_request_body_size=largest,
             clear_untrusted_proxy_headers=True,
             ident=name,
@@ -68,19 +68,21 @@ class Served:
         self._thread.start()
 
     def stop(self) -> None:
-        """End every connection and the threads; what is being answered has five seconds.  Twice does no harm."""
+        """Close every connection and stop the threads; running requests have five seconds.  Idempotent."""
         if not self._thread.is_alive():
             return
-        # Closed from within the loop's own thread; without sockets the loop ends.  The trigger goes last, since pulling
-        # it writes to it.
+        # Close the sockets in the loop's own thread; without sockets the loop ends.  The trigger is closed last, since
+        # pulling it writes to it.
         self._server.trigger.pull_trigger(self._close)
         self._thread.join(5)
         self._server.trigger.close()
         self._server.task_dispatcher.shutdown(timeout=5)
 
     def _accept(self) -> None:
-        """Let in everybody who waits at the door: waitress asks each client that it has whether it has something to say, and
-        then lets in one."""
+        """Accept all waiting clients.
+
+        By itself waitress polls every client it has before it accepts a single new one.
+        """
         for _ in range(_ADMITTED):
             inside = len(self._sockets)
             self._accept_one()

@@ -1,4 +1,4 @@
-"""The door for GitHub's deliveries: checked, stored, answered.  Nothing else happens here."""
+"""The receiver of GitHub's webhook deliveries: checks, stores and answers them, and does nothing else."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from app.store.database import Database
 from app.store.inbox import Delivery, Kept
 
 LARGEST = 25 * 1024 * 1024
-"""Bytes; GitHub sends no larger payload."""
+"""GitHub sends no larger payload."""
 
 _LONGEST_NAME = 100
-"""Characters; GitHub's ids have 36."""
+"""Longest accepted header value; GitHub's ids have 36 characters."""
 
-DELIVERIES = Counter("muster_deliveries", "Webhook deliveries by what became of them at the door", ["outcome"])
+DELIVERIES = Counter("muster_deliveries", "Webhook deliveries by outcome on receipt", ["outcome"])
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Door:
-    """What the door needs.  `delivered` is called after each new delivery has been committed; it may fail, for the beat
-    finds the row."""
+    """Receives webhook deliveries.
+
+    `on_delivery` is called after each new delivery has been committed; it may fail, for the periodic sweep finds
+    the row.
+    """
 
     database: Database
     secrets: Sequence[str]
@@ -41,7 +44,7 @@ class Door:
     failpoints: Failpoints
 
     def receive(self) -> Response:
-        """Check, store, answer (interface page, "HTTP")."""
+        """Check a delivery, store it and answer (interface page, "HTTP")."""
         try:
             body = _body()
         except RequestEntityTooLarge:
@@ -70,20 +73,20 @@ class Door:
             try:
                 self.delivered()
             except Exception:
-                log.exception("nobody woken")
+                log.exception("enqueue failed")
         self.failpoints.reach("before_202")
         return _answer(202, kept.value)
 
 
 def webhook(door: Door) -> Blueprint:
-    """`POST /webhook`."""
+    """Create the blueprint of `POST /webhook`."""
     blueprint = Blueprint("webhook", __name__)
     blueprint.post("/webhook")(door.receive)
     return blueprint
 
 
 def _names() -> tuple[str, str, str] | None:
-    """The hook, the delivery's id and its event, as the headers say; None without the last two, or with absurd ones."""
+    """Read the hook, the delivery id and the event from the headers; None if one is missing or too long."""
     hook = request.headers.get("X-GitHub-Hook-ID", "app")
     guid, event = request.headers.get("X-GitHub-Delivery", ""), request.headers.get("X-GitHub-Event", "")
     if not guid or not event or max(len(hook), len(guid), len(event)) > _LONGEST_NAME:
@@ -92,7 +95,10 @@ def _names() -> tuple[str, str, str] | None:
 
 
 def _body() -> bytes:
-    """The raw bytes, never decoded.  Raises RequestEntityTooLarge from the length alone, before anything is read."""
+    """Read the raw body, never decoded.
+
+    Raises RequestEntityTooLarge from the declared length alone, before anything is read.
+    """
     if (request.content_length or 0) > LARGEST:
         raise RequestEntityTooLarge
     return request.get_data(cache=False)

@@ -1,1 +1,1 @@
-"""The steps: sort a delivery, wake an incident, perform what it ordered, and rebuild everything from GitHub."""
+"""Worker: routes deliveries, processes incidents, relays the outbox and keeps in sync with GitHub."""

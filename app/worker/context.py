@@ -1,4 +1,4 @@
-"""What every step needs at hand."""
+"""Dependencies shared by all worker steps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from app.ports import Repository, Tracker
 from app.store.database import Database
 
 LEASE = timedelta(seconds=30)
-"""Twice what a call to GitHub may take (reliability, section 2)."""
+"""Twice the time limit of a GitHub call (reliability, section 2)."""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """`clock` is the only time there is; `tracker` opens one repository on GitHub.
+    """Dependencies shared by all worker steps.
 
-    `lease` is how long an attempt keeps others from the same order: longer than a call to GitHub takes, and than what was
-    sent without an answer takes to arrive.
+    `clock` is the only source of the current time.  `tracker` opens one repository on GitHub.
+    `lease_period` is how long an attempt keeps other workers from the same outbox item.  It must exceed the duration of
+    a GitHub call, and the time in which a request without a response may still arrive.
     """
 
     database: Database
@@ -35,5 +36,5 @@ class Desk:
     channels: Channels = field(default_factory=Channels)
     failpoints: Failpoints = field(default_factory=Failpoints)
     at_once: int = 500
-    """How many incidents of one installation are woken at once for orders that wait."""
+    """Maximum number of incidents of one installation enqueued at a time for pending outbox items."""
     lease: timedelta = LEASE

@@ -1,6 +1,7 @@
-"""Who is woken when: Procrastinate spreads the wake-ups, and the rows are the work.
+"""Schedule work with Procrastinate; a job only says "process this incident".
 
-A wake-up that is lost, doubled or tried again does no harm: the beat finds every row that nobody woke.
+The rows in the database are the work.  A lost, doubled or retried job does no harm: the sweep finds every row that
+has no job.
 """
 
 from __future__ import annotations
@@ -34,38 +35,43 @@ from app.worker.sync.reconciler import Reconciler
 
 log = structlog.get_logger()
 
-FAILED = Counter("muster_jobs_failed", "Wake-ups that ended with a bug of ours, or without a database", ["task"])
+FAILED = Counter("muster_jobs_failed", "Jobs that failed because of a bug or an unavailable database", ["task"])
 
 
 _QUEUE = "muster"
 _POLL = 0.25
-"""Seconds.  A wake-up that waits for another one of its incident to end is not notified of that end."""
+"""Workers are not notified when a job ends that blocked another one of its incident, so they poll."""
 _DEAD = 10.0
-"""Seconds of silence after which a worker counts as dead."""
+"""Silence after which a worker counts as dead."""
 _ENOUGH = 100
-"""So many wake-ups wait at most, but for those of alarms: each one that waits makes it harder to find the next, and what is
-more severe stands behind fewer of them.  The beat puts in others as they are taken out.
+"""Limit on pending jobs; jobs for due alarms are exempt.
+
+Each pending job makes it dearer to find the next one, and a more severe incident waits behind fewer of them.  The
+sweep enqueues further incidents as jobs finish.
 """
 _FEW = 16
-"""Where more wait, what was just sorted is left to the beat, which wakes those first that have waited longest: by their turn
-more has come in for each of them, and all of it is taken at once.
+"""Limit on pending jobs above which routed deliveries are left to the sweep.
+
+The sweep enqueues the incident that has waited longest first.  By its turn more deliveries have arrived for it, and
+one job processes all of them.
 """
 _CONNECTIONS = 4
-"""How many the queue has for handing out wake-ups."""
+"""Size of the connection pool from which Procrastinate fetches jobs."""
 _BREATH = 0.2
-"""Seconds between two rings of the bell: the first delivery is sorted at once, and what comes with many others is sorted with
-them.
+"""Minimum time between two routing notifications.
+
+The first delivery is routed at once; deliveries that arrive in a burst are routed together.
 """
 _TIDY = 3600.0
-"""Seconds between two looks for deliveries that have been kept long enough."""
+"""Time between two runs of the retention of deliveries."""
 _FIRST = 1
-"""The priority of what must not wait behind the others."""
+"""Priority of jobs that run before all others: routing and due alarms."""
 _REST = 10.0
-"""Seconds in which the beat leaves an incident alone after a wake-up that got nowhere."""
+"""Time in which the sweep does not enqueue an incident whose last job made no progress."""
 
 
 class Queue:
-    """Wakes incidents and works them off."""
+    """Enqueues jobs for incidents and runs them."""
 
     def __init__(
         self,
@@ -76,29 +82,33 @@ class Queue:
         reconciler: Reconciler | None = None,
         dead: float = _DEAD,
     ) -> None:
-        """`beat`: seconds of the wall clock between two looks for rows that nobody woke.
+        """Set up the queue for `ctx`.
 
-        `dead`: seconds of silence after which a worker counts as dead; it speaks three times as often.
-        `reconciler` compares with GitHub now and then; None: nobody does.
+        `poll_interval`: seconds of wall-clock time between two sweeps for rows without a job.
+        `worker_timeout`: seconds without a heartbeat after which a worker counts as dead; it sends three in that time.
+        `reconciler` compares with GitHub regularly; None: no comparison.
         """
         self.desk = desk
         self._reconciler = reconciler
         self._beat = beat
         self._concurrency = concurrency
         self._dead, self._heartbeat = dead, dead / 3
-        # Two sides of one queue: waking is done from any thread, working in an event loop of its own.
+        # Two apps on one queue: jobs are enqueued from any thread, and run in an event loop of their own.
         self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(desk.database.pool)
         self._working = procrastinate.App(connector=procrastinate.PsycopgConnector())
         self._working.task(name="sort")(self._sort_now)
         self._working.task(name="wake")(self._wake_now)
-        self._bell, self._rung = ThreadPoolExecutor(1, thread_name_prefix="bell"), threading.Event()
+        self._bell, self._rung = ThreadPoolExecutor(1, thread_name_prefix="job-notifier"), threading.Event()
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
         self._tidied = 0.0
         self._fitted, self._outdated = 0.0, False
 
     def delivered(self) -> None:
-        """A delivery has been stored: somebody should sort it.  Returns at once; one ring is enough for many."""
+        """Request routing after a delivery was stored; return at once.
+
+        One request covers all deliveries stored before it runs.
+        """
         if not self._rung.is_set():
             self._rung.set()
             self._bell.submit(self._ring)
@@ -108,11 +118,11 @@ class Queue:
         try:
             self._ask_to_sort()
         except Exception:
-            log.exception("nobody woken")
+            log.exception("enqueue failed")
         self._stop.wait(_BREATH)
 
     def _ask_to_sort(self) -> None:
-        """Somebody sorts what has come in."""
+        """Enqueue a routing job unless one is pending."""
         with self.desk.database.look() as db:
             waits = db.execute(
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
@@ -121,9 +131,11 @@ class Queue:
             self._put([_job("sort", "sort", priority=_FIRST)])
 
     def wake(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _ENOUGH) -> None:
-        """Wake these incidents.  At most one wake-up waits for each, and one runs; where `most` wait already, none is added.
+        """Enqueue a job for each incident that has none pending.
 
-        `rings`: an alarm of theirs is due, which waits for nobody's orders: they come first, whatever else waits for them.
+        At most one job is pending and one running for each incident.  Nothing is added once `max_pending` jobs are
+        pending.
+        `alarms_due`: these incidents have a due alarm; their jobs come first and ignore the limit.
         """
         named = {f"{'alarm' if rings else 'incident'} {lane}": lane for lane in lanes}
         if not named:
@@ -138,14 +150,17 @@ class Queue:
         self._put(jobs[: max(room, 0)])
 
     def look(self) -> None:
-        """Wake everything that has something to do: new deliveries, due alarms, orders whose time has come."""
+        """Sweep: enqueue jobs for new deliveries, due alarms and due outbox items.
+
+        Does nothing while the schema is newer than this program.
+        """
         if not self._fits():
             return
         now = self.desk.clock()
         with self.desk.database.look() as db:
             new = inbox.any_new(db)
             due = dict.fromkeys(lane for lane in incidents.lanes_due(db, now) if not self._rests(lane))
-            # In turns, so that neither a flood of deliveries nor one of orders keeps the other waiting.
+            # Alternate, so that neither a flood of deliveries nor one of outbox items starves the other.
             turns = zip_longest(inbox.waiting_lanes(db), self._in_line(db, now))
             lanes = dict.fromkeys(lane for both in turns for lane in both if lane is not None)
             OLDEST_ALARM.set(incidents.most_overdue(db, now).total_seconds())
@@ -153,14 +168,14 @@ class Queue:
             self._ask_to_sort()
         self.wake(due, rings=True)
         self.wake(lane for lane in lanes if lane not in due and not self._rests(lane))
-        # Last, and a batch a beat, so that no alarm waits for it.
+        # Last, and one batch a sweep, so that no alarm waits for it.
         if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
             self._tidied = time.monotonic()
         if self._reconciler is not None:
             self._reconciler.beat()
 
     def idle(self) -> bool:
-        """Nothing is due and nobody is at work."""
+        """Return True if nothing is due and no job is pending or running."""
         now = self.desk.clock()
         with self.desk.database.look() as db:
             busy = db.execute("SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1").fetchone()
@@ -173,12 +188,14 @@ class Queue:
         return busy is None and not rows
 
     def run(self) -> None:
-        """Work until `stop`, or a signal where this is the main thread."""
+        """Run jobs until `stop` is called, or a signal arrives on the main thread."""
         if self._reconciler is not None:
             self._reconciler.first(self._stop.wait)
-        beat = threading.Thread(target=self._keep_beat, name="beat", daemon=True)
+        beat = threading.Thread(target=self._keep_beat, name="sweep", daemon=True)
         beat.start()
-        messenger = threading.Thread(target=Messenger(self.desk).run, args=(self._stop,), name="messenger", daemon=True)
+        messenger = threading.Thread(
+            target=Messenger(self.desk).run, args=(self._stop,), name="channel-sender", daemon=True
+        )
         messenger.start()
         try:
             asyncio.run(self._work())
@@ -190,11 +207,14 @@ class Queue:
                 self._reconciler.stop()
 
     def stop(self) -> None:
-        """Finish what is being done, and return from `run`."""
+        """Finish running jobs, then return from `run`."""
         self._stop.set()
 
     def _put(self, jobs: Sequence[Job]) -> None:
-        """All in one statement; where one of them waits already, each by itself, but for that one."""
+        """Insert all jobs in one statement.
+
+        If one of them is pending already, insert the others one by one.
+        """
         try:
             if jobs:
                 self._waking.job_manager.batch_defer_jobs(list(jobs))
@@ -204,8 +224,9 @@ class Queue:
                     self._put([job])
 
     def _waiting(self) -> set[str]:
-        """The wake-ups that wait already: a look costs less than being refused one, which leaves a line in the server's
-        log besides.
+        """Load the names of the pending jobs.
+
+        This costs less than a refused insert, which also adds a line to the log of the database server.
         """
         with self.desk.database.look() as db:
             rows = db.execute("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo'").fetchall()
@@ -221,17 +242,17 @@ class Queue:
                     working.cancel()
                 (problem,) = await asyncio.gather(working, return_exceptions=True)
                 if not stopped.done():
-                    log.error("the worker stumbled", reason=repr(problem))
+                    log.error("worker failed", reason=repr(problem))
                     await asyncio.wait((stopped,), timeout=1)
 
     async def _take_jobs(self) -> None:
-        """Work until cancelled.  Ends with the database's error when that is away."""
+        """Run jobs until cancelled; end with the database's error when it is unavailable."""
         burying = asyncio.create_task(self._bury())
         try:
             await self._working.run_worker_async(
                 queues=[_QUEUE],
                 concurrency=self._concurrency,
-                # Also what failed: the rows are the work, and the beat finds them again.
+                # Failed jobs too: the rows are the work, and the sweep finds them again.
                 delete_jobs="always",
                 install_signal_handlers=False,
                 fetch_job_polling_interval=_POLL,
@@ -243,10 +264,13 @@ class Queue:
             burying.cancel()
 
     async def _bury(self) -> None:
-        """Drop the wake-ups that a killed worker held, or their incidents would stay locked; the beat wakes them anew."""
+        """Delete the running jobs of dead workers, which would keep their incidents locked.
+
+        The sweep enqueues those incidents again.
+        """
         while True:
             for job in await self._working.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._dead):
-                log.warning("left behind by a worker that died", task=job.task_name, lock=job.lock)
+                log.warning("stalled job reaped", task=job.task_name, lock=job.lock)
                 await self._working.job_manager.finish_job(job, Status.FAILED, delete_job=True)
             await asyncio.sleep(self._heartbeat)
 
@@ -255,7 +279,7 @@ class Queue:
             try:
                 self.look()
             except Exception:
-                log.exception("the beat stumbled")
+                log.exception("sweep failed")
 
     def _sort_now(self) -> None:
         if self._fits():
@@ -283,9 +307,10 @@ class Queue:
         return rate_limits.first_in_line(db, now, resting, self.desk.at_once)
 
     def _fits(self) -> bool:
-        """Whether this program is as new as the schema.  If not, it says so and does nothing; a newer one finds the rows.
+        """Return True if this program knows the current database schema.
 
-        Asked once a beat, however many are woken.
+        If it does not, log that once and do no work; a newer program finds the rows.  Checked at most once a poll
+        interval, however many jobs run.
         """
         asked = time.monotonic()
         if asked - self._fitted < self._beat:
@@ -299,11 +324,11 @@ class Queue:
         return known
 
     def _going(self) -> bool:
-        """Whether another step may begin."""
+        """Return True while another step may begin."""
         return not self._stop.is_set()
 
     def _rests(self, lane: Lane) -> bool:
-        """Whether its last wake-up got nowhere, so that trying again every second would help nobody."""
+        """Return True if the last job made no progress, so that retrying every second would not help."""
         until = self._resting.get(lane)
         if until is not None and until <= time.monotonic():
             self._resting.pop(lane, None)
@@ -311,6 +336,6 @@ class Queue:
 
 
 def _job(task: str, name: str, *, lock: str | None = None, priority: int = 0, about: Lane | None = None) -> Job:
-    """One wake-up; only one of that name waits at a time."""
+    """Make a job; at most one with this name is pending at a time."""
     told: JSONDict = {"repo_id": about.repo_id, "number": about.number} if about is not None else {}
     return Job(queue=_QUEUE, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=told)

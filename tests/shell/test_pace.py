@@ -190,8 +190,8 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
 
         watch_pace(built.desk, tonight.clock())
         label = {"installation": str(tonight.installation)}
-        assert REGISTRY.get_sample_value("muster_orders_waiting", label) == 5
-        until = REGISTRY.get_sample_value("muster_pace_held_until_seconds", label)
+        assert REGISTRY.get_sample_value("muster_outbox_pending", label) == 5
+        until = REGISTRY.get_sample_value("muster_rate_limit_deferred_until_seconds", label)
         assert until is not None
         assert 3000 < until - began.timestamp() < 3300
         left = REGISTRY.get_sample_value("muster_github_budget", label)

@@ -222,7 +222,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
                 said = told.said()
                 time.sleep(max(0.0, away - (time.monotonic() - stood)))
                 first.send_signal(signal.SIGCONT)
-                assert comes(lambda: '"overtaken"' in (tmp_path / "processes.log").read_text(), 20), log_of(tmp_path)
+                assert comes(lambda: '"lease lost"' in (tmp_path / "processes.log").read_text(), 20), log_of(tmp_path)
                 assert comes(lambda: idle(database), 30)
         now_said = told.said()
         assert {key: now_said[key] for key in said} == said, "in five minutes another page may ring, but nothing twice"

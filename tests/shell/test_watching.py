@@ -264,7 +264,7 @@ def test_a_monitor_that_is_away_harms_nobody(tonight: Night) -> None:
     watch = Watch(tonight.built.desk, url="http://127.0.0.1:9/ping", outbound=Outbound(loopback=True))
     with structlog.testing.capture_logs() as logs:
         assert not watch.once()
-    assert [row["event"] for row in logs] == ["no sign of life"]
+    assert [row["event"] for row in logs] == ["heartbeat failed"]
     guarded = Watch(tonight.built.desk, url="https://127.0.0.1/ping", outbound=Outbound())
     assert not guarded.once(), "the door to other places is the guarded one"
 
@@ -419,11 +419,11 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
         found = gauges(f"http://127.0.0.1:{served.port}")
     finally:
         served.stop()
-    assert found["muster_parked_deliveries"] == 1
+    assert found["muster_inbox_dead"] == 1
     assert found["muster_dead_letters"] == 1
     assert found["muster_overdue_alarms"] >= 1
     assert found["muster_oldest_alarm_seconds"] > 60
-    assert found["muster_breaker_open"] == 0
+    assert found["muster_comment_limit_active"] == 0
     assert not any(name.startswith("muster_github_budget{") for name in found), "its hour is over: nobody knows"
 
 

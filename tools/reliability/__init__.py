@@ -1,1 +1,1 @@
-"""`make soak`: the checks of reliability at full size, and the page docs/reliability.md that tells of them."""
+"""Run the reliability checks at full size and generate docs/reliability.md from the results: `make soak`."""

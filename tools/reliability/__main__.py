@@ -33,7 +33,7 @@ from tools.reliability.results import EMBEDDED, NOT_RUN, ROOT, SERVER, Kept
 from tools.reliability.scheduler import Hour, a_folder, lanes
 
 LONGEST = 3600
-"""Seconds for everything."""
+"""Time limit of a whole run; what does not fit is listed as not run."""
 WHERE = (
     "tests/shell",
     "tests/core/test_calendar.py",
@@ -41,6 +41,7 @@ WHERE = (
     "tests/core/test_replay.py",
     "tests/test_pacing.py",
 )
+"""Where the tests of the reliability checks are."""
 
 
 def _checks(test: str) -> tuple[str, ...]:
@@ -48,7 +49,10 @@ def _checks(test: str) -> tuple[str, ...]:
 
 
 def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
-    """The tests of these checks, or of all.  Raises CalledProcessError where pytest cannot find them."""
+    """Return the tests of these checks, or of all when `only` is empty.
+
+    Raises CalledProcessError when pytest cannot collect them.
+    """
     words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *WHERE]
     said = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = [line for line in said.splitlines() if "::test_" in line]
@@ -56,10 +60,10 @@ def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
 
 
 def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGEST, lives: int | None = None) -> bool:
-    """Run the checks on that database, and write down what came of each.  `how`: quick, full or nightly.
+    """Run the checks on that database and record the result of each; return True when all passed.
 
-    `lives` of a night; None: as many as there are in a whole one.  False: not all is well.  Raises Absent where there is no
-    such server.
+    `size`: quick, full or nightly.  `lives`: how many of a night; None: as many as there are in a whole one.
+    Raises Absent when there is no such server.
     """
     began, cores = (
         datetime.now(UTC),
@@ -108,6 +112,7 @@ def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGE
 
 
 def _count(text: str) -> int:
+    """Parse a whole number from 1."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
@@ -118,6 +123,7 @@ def _interrupted(number: int, frame: object) -> None:
 
 
 def main() -> int:
+    """Run the checks if asked to, write the page, and return the exit code."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--run", action="store_true", help="measure first")
     parser.add_argument(
@@ -137,7 +143,7 @@ def main() -> int:
     only = options.only or (["B9"] if options.how == "nightly" else [])
     began, well = time.monotonic(), True
     if options.run:
-        # Also SIGINT, which a shell lets those in the background ignore, and what they start with them.
+        # SIGINT too: a shell makes background jobs ignore it, and the processes they start inherit that.
         for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(asked, _interrupted)
         try:

@@ -1,4 +1,4 @@
-"""The page docs/reliability.md, printed from what is kept."""
+"""Generate the page docs/reliability.md from the recorded results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tools.reliability.requirements import ASKED
 from tools.reliability.results import EMBEDDED, NOT_RUN, ROOT, SERVER
 
 PAGE = ROOT / "docs" / "reliability.md"
+"""The page that is generated."""
 
 HEAD = """\
 # Reliability
@@ -38,10 +39,11 @@ comes with Muster; where another one is named, it was a server of the machine's 
 `make soak ARGS=--server` runs on such a server whatever else runs on the embedded one; that is the last table. Every night
 [a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
 """
+"""The text before the tables."""
 
 
 def page() -> str:
-    """The page, from the lines that are there."""
+    """Render the page from the recorded results."""
     return "".join([HEAD, "\n", *_embedded(EMBEDDED.lines()), *before(EMBEDDED.lines()), *_on_a_server(SERVER.lines())])
 
 
@@ -54,7 +56,10 @@ def _embedded(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def before(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    """What the checks that were measured again had given at first: the better figure is not the only one."""
+    """Yield the table of first results of the checks that were measured again.
+
+    They are shown so that the better figure is not the only one.
+    """
     once = [line["once"] for line in lines if "once" in line]
     if not once:
         return
@@ -66,7 +71,10 @@ def before(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    """Those that have tests there: the others need no database, or are about the embedded one, or run on both above."""
+    """Yield the table of the checks that have tests on a server.
+
+    The others need no database, or concern the embedded one, or run on both in the tables above.
+    """
     there = {check for line in lines for check in line.get("checks", ())}
     if not there:
         return
@@ -76,7 +84,7 @@ def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def whence(lines: Sequence[Mapping[str, Any]], what: str) -> str:
-    """Whether all of that is from one run, and from which; and what was measured by itself afterwards."""
+    """Say whether all results are from one run, from which, and what was measured again afterwards."""
     tests = [line for line in lines if "outcome" in line]
     runs = {line["run"]: line for line in lines if "run" in line}
     known = [runs.get(line.get("of", "")) for line in tests]
@@ -95,7 +103,7 @@ def whence(lines: Sequence[Mapping[str, Any]], what: str) -> str:
 
 
 def _afterwards(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    """Which checks were measured by themselves after that run, and when."""
+    """Say which checks were measured again after that run, and when."""
     when = {check: runs[line["of"]]["began"] for line in tests if line["of"] != run["run"] for check in line["checks"]}
     those = ", ".join(f"{check} ({began})" for check, began in sorted(when.items()))
     given = "What that run had given for them is [further down](#measured-again)."
@@ -107,7 +115,7 @@ def _row(*cells: str) -> str:
 
 
 def _cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]:
-    """What was reached, how its tests ended, and when."""
+    """Return what a check reached, how its tests ended, and when."""
     lines = list(lines)
     reached = [
         f"{one['size']}: {one['measured']}" for one in lines if "measured" in one and check in one["check"].split(", ")
@@ -121,7 +129,7 @@ def _cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, str, st
 
 
 def unshown(lines: Iterable[Mapping[str, Any]], among: Iterable[str]) -> list[str]:
-    """Those of the checks of which the lines have no test that passed, or one that did not."""
+    """Return the checks without a passed test, or with one that failed or was not run."""
     ended: dict[str, set[str]] = {}
     for line in lines:
         for check in line.get("checks", ()):

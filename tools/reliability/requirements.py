@@ -1,4 +1,4 @@
-"""What is asked of each check of reliability, in our words, by the part of Muster that it is about."""
+"""The requirement of each reliability check, by the part of Muster that it concerns."""
 
 from __future__ import annotations
 
@@ -71,4 +71,4 @@ ASKED: Mapping[str, Mapping[str, str]] = {
         "Row 14": "an upgrade with 10,000 rows under load: nothing lost; an older worker does nothing and says so",
     },
 }
-"""What is asked of each check, in our words, by the part of Muster that it is about."""
+"""The requirements by part of Muster and check id, as docs/reliability.md shows them."""

@@ -1,4 +1,4 @@
-"""What was measured last, on the embedded database and on a server: lines of JSON beside the page."""
+"""The last results on the embedded database and on a server: lines of JSON beside the page."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 NOT_RUN = "not run"
+"""The outcome of a test for which there was no time."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The figures of one database, the end of each test, and the runs that they are from."""
+    """The results on one database: measured figures, the outcome of each test, and the runs they are from."""
 
     file: Path
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line that was written."""
+        """Load every line; none when the file does not exist."""
         return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
 
     def forget(self, only: Sequence[str]) -> None:
-        """What tells of these checks, but for what was told of them at `once`; everything where nothing is named."""
+        """Remove the lines of these checks, or all lines when `only` is empty.
+
+        The first result of each check stays as a line with the key `once`, so that a better second result does not
+        hide it.
+        """
         lines = self.lines() if only else []
         again = {check for line in lines if "once" in line for check in _told_of(line["once"])}
         left = []
@@ -36,6 +41,7 @@ class Kept:
         self.file.write_text("".join(json.dumps(line) + "\n" for line in left))
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Append these lines."""
         with self.file.open("a") as opened:
             opened.writelines(json.dumps(line) + "\n" for line in lines)
 
@@ -45,6 +51,6 @@ SERVER = Kept(ROOT / "docs" / "reliability-server.jsonl")
 
 
 def _told_of(line: Mapping[str, Any]) -> Sequence[str]:
-    """The checks that a line is about."""
+    """Return the checks that a line is about."""
     checks: Sequence[str] = line.get("checks") or line.get("check", "").split(", ")
     return checks

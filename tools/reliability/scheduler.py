@@ -1,4 +1,4 @@
-"""Which tests run beside which, and a run of them that ends in time and leaves nothing behind."""
+"""Plan which reliability tests run together, and run them within a time limit without leaving processes behind."""
 
 from __future__ import annotations
 
@@ -20,38 +20,42 @@ from tests.figures import FILE
 from tools.reliability.results import ROOT
 
 ALONE = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
-"""How the names of the tests begin whose figure is a time of answering: nothing else runs beside them."""
+"""Prefixes of the tests that measure response times: no other test runs at the same time."""
 _LONG = 100.0
-"""Seconds.  What takes longer comes first, or it would end alone; of the rest the short ones, so that few do not fit."""
+"""A test that takes longer starts first, or it would end alone.
+
+Of the rest the short ones start first, so that few do not fit into the time limit.
+"""
 _PATIENCE = 60.0
-"""Seconds in which tests that are interrupted put away what they started."""
+"""How long interrupted tests have to clean up."""
 _UNKNOWN = 30.0
-"""Seconds that a test is thought to take which has never been run at this size."""
+"""Assumed duration of a test that has never run at this size."""
 _EACH = 1800
-"""Seconds that one test may take."""
+"""Time limit of a single test."""
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Tests that run together, in this order, so many at a time."""
+    """Tests of one pytest run, in their order; `processes` of them run at a time."""
 
     name: str
     tests: Sequence[str]
     at_once: int = 1
 
     def words(self, folder: Path) -> list[str]:
-        """What is typed to run them."""
-        # One by one, each to the core that is free: so what is begun first is begun in this order.
+        """Return the command that runs the tests; they write below `folder`."""
+        # Hand out one test at a time to the next free process, so that tests start in this order.
         spread = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
         most = [f"--timeout={_EACH}", "--tb=short", f"--basetemp={folder / self.name}"]
         return [sys.executable, "-m", "pytest", *spread, *most, *self.tests]
 
 
 def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
-    """First each test that must be alone, then the others on every core, the longest and then the short ones first.
+    """Plan one batch of the tests that must run alone, and one of all others on every core.
 
-    `took`: seconds last time; endless for what did not fit in, so that it comes early now.  Two more than there are cores:
-    many of them wait most of the time.
+    The long tests come first, then the short ones.  `last_seconds`: duration of each test in its last run; infinite for
+    a test that did not fit, so that it comes early now.  There are two processes more than cores, because many tests wait
+    most of the time.
     """
     alone, beside = list[str](), list[str]()
     for test in tests:
@@ -62,20 +66,23 @@ def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[L
 
 
 def _expected(test: str, took: Mapping[str, float]) -> float:
-    """Seconds: as last time, or as the longest of those that differ from it in their parameters only."""
+    """Return the expected duration of a test in seconds.
+
+    That of its last run, or else the longest of the same test function with other parameters.
+    """
     like = test.partition("[")[0]
     alike = (seconds for name, seconds in took.items() if name.partition("[")[0] == like)
     return took[test] if test in took else max(alike, default=_UNKNOWN)
 
 
 class Hour:
-    """One run of some tests: says how it goes, and ends everything that it started.
+    """A run of some tests that prints its progress and ends every process that it started.
 
-    `longest`: seconds; None: as long as it takes.
+    `max_seconds` None: no time limit.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, longest: float | None) -> None:
-        """`folder`: where the tests have everything that they write."""
+        """Prepare a run whose tests write only below `folder`."""
         self.failed = False
         self.done = 0
         self._environment = {**environment, "TMPDIR": str(folder / "tmp")}
@@ -84,18 +91,18 @@ class Hour:
         self.longest = longest
         self._began = time.monotonic()
         self._heard = len(self._figures.read_bytes()) if self._figures.exists() else 0
-        # A server that runs as somebody else has to get in.
+        # A PostgreSQL server that runs as another user has to reach the files in these folders.
         for each in (folder, folder / "tmp"):
             each.mkdir(exist_ok=True)
             each.chmod(0o711)
 
     @property
     def gone(self) -> float:
-        """The seconds that it has taken so far."""
+        """The seconds since the run began."""
         return time.monotonic() - self._began
 
     def run(self, lane: Lane) -> None:
-        """Run them all, or as many as there is time for."""
+        """Run the tests of a batch, or as many as there is time for."""
         where = f"{lane.at_once} at a time" if lane.at_once > 1 else "one after the other"
         self._say(f"{len(lane.tests)} tests {where}")
         log = self._folder / f"{lane.name}.log"
@@ -107,7 +114,7 @@ class Hour:
                 env=self._environment,
                 stdout=said,
                 stderr=said,
-                start_new_session=True,  # who interrupts us leaves it to us to end them
+                start_new_session=True,  # an interrupt of ours does not reach them: we end them
             ) as tests,
         ):
             try:
@@ -128,13 +135,14 @@ class Hour:
             print(text[max(0, text.find("\n=")) :] if "= FAILURES =" in text else text[-4000:], file=sys.stderr)
 
     def _over(self) -> bool:
+        """Return True when the time limit is exceeded, and mark the run as failed then."""
         over = self.longest is not None and self.gone > self.longest
         if over:
             self.failed = True
         return over
 
     def _tell(self) -> None:
-        """Say what has ended since the last time."""
+        """Print the tests that have ended since the last call."""
         with self._figures.open("rb") as opened:
             opened.seek(self._heard)
             lines = opened.readlines()
@@ -154,12 +162,15 @@ class Hour:
 
 
 def _put_away(tests: subprocess.Popen[bytes], spread: bool) -> None:
-    """Interrupt them, as one would at a keyboard; what is left of them after a while is ended."""
+    """Interrupt the tests as Ctrl-C would; kill what is left of them after the timeout.
+
+    `parallel`: pytest has spread them over several processes.
+    """
     with suppress(psutil.NoSuchProcess):
         itself = psutil.Process(tests.pid)
         everyone = [itself, *itself.children(recursive=True)]
         try:
-            # Where they are spread, each child is a pytest of its own, and nobody hands the interruption on to it.
+            # With several processes each child is a pytest of its own, to which the parent does not forward the interrupt.
             for each in (*(itself.children() if spread else ()), itself):
                 with suppress(psutil.NoSuchProcess):
                     each.send_signal(signal.SIGINT)
@@ -171,7 +182,10 @@ def _put_away(tests: subprocess.Popen[bytes], spread: bool) -> None:
 
 
 def end_all_of(folder: Path) -> None:
-    """End what runs in that folder: a server that was started there belongs to nobody any more."""
+    """Kill every process whose working directory is in that folder.
+
+    A server that a test started has a session of its own, so it cannot be found as a child of the tests.
+    """
     found = []
     for each in psutil.process_iter():
         with suppress(psutil.Error):
@@ -181,7 +195,7 @@ def end_all_of(folder: Path) -> None:
 
 
 def _end(processes: Iterable[psutil.Process]) -> None:
-    """At once; PostgreSQL is asked first, so that it gives back its shared memory."""
+    """Kill these processes; SIGQUIT comes first, so that PostgreSQL releases its shared memory."""
     left = list(processes)
     for ask in (signal.SIGQUIT, signal.SIGKILL):
         for each in left:
@@ -192,7 +206,7 @@ def _end(processes: Iterable[psutil.Process]) -> None:
 
 @contextmanager
 def a_folder() -> Iterator[Path]:
-    """A folder of our own, gone at the end."""
+    """Create a temporary folder and delete it at the end."""
     found = Path(tempfile.mkdtemp(prefix="muster-soak-")).resolve()
     try:
         yield found

@@ -1,4 +1,4 @@
-"""`muster policy`: look at a policy, try it, and see what another one would change."""
+"""`muster policy`: check, explain, simulate, compare and replay policies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Outside", "main"]
 
 
 def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | None = None) -> int:
-    """Run one command.  Returns 0 for good, 1 for a fault the user can mend, 2 for wrong usage."""
+    """Run one command; returns 0 on success, 1 for an error in the input, 2 for wrong usage."""
     outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.on_github(name, now))
     options = _parser().parse_args(words)
     run: Callable[[argparse.Namespace, Outside], int] = options.run
@@ -38,7 +38,7 @@ def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | N
     return 1
 
 
-# What can be written on the command line.
+# The command line: help texts and parser.
 
 _CHECK = """\
 examples:

@@ -1,4 +1,4 @@
-"""What was written on the command line, read."""
+"""Parses and loads the arguments of `muster policy`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from app.ports import Tracker
 from app.text import visible
 
 LONGEST = timedelta(days=14)
-"""A simulation takes no longer: by then everything has rung, and most of it again."""
+"""Longest simulation: by then every alarm has fired, and most have fired again."""
 
 
 class Fault(Exception):
-    """Something the user can mend, said in one line.  Exit code 1."""
+    """An error the user can correct, described in one line; exit code 1."""
 
 
 class Usage(Exception):
-    """The command was not written as it should be, said in one line.  Exit code 2."""
+    """A wrong command line, described in one line; exit code 2."""
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What a command may touch: where it prints, the clock, and `repository`, which opens one on GitHub by its name."""
+    """The dependencies of a command: output streams, the clock, and a function that opens a repository by name."""
 
     out: TextIO
     err: TextIO
@@ -44,14 +44,17 @@ class Outside:
 
 
 def policy(name: str | Path, options: argparse.Namespace) -> Policy:
-    """The policy of a file, or a shipped profile of that name where there is no such file.  Raises PolicyFaults."""
+    """Load a policy from a file, or the shipped profile of that name where there is no such file.
+
+    Raises PolicyFaults.
+    """
     if str(name) in PROFILES and not Path(name).exists():
         return shipped(str(name))
     return read(text_of(Path(name)), name=str(name), org=organisation(options))
 
 
 def with_feeds(policy: Policy, file: Path, at: datetime) -> Policy:
-    """The policy with the shifts of those feeds that stand beside it in the repository.  Others are not asked here."""
+    """Add the shifts of feeds that are files in the same repository; other feeds are not fetched here."""
     root = file.parent.parent if file.parent.name == ".github" else file.parent
     rotations = dict(policy.rotations)
     for name, rotation in policy.rotations.items():
@@ -75,17 +78,19 @@ def _shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift,
 
 
 def source(name: str | None) -> tuple[str | None, str]:
-    """The text of a file, None where it is a profile, and what to call it."""
+    """Load the text of a policy and the name to show; the text is None where the default profile is meant."""
     if name is None or (name in PROFILES and not Path(name).exists()):
         return (f"extends: {name}" if name else None), name or DEFAULT
     return text_of(Path(name)), name
 
 
 def organisation(options: argparse.Namespace) -> str | None:
+    """Load the organisation's policy file; None where none was given."""
     return text_of(options.org) if options.org else None
 
 
 def text_of(path: Path) -> str:
+    """Read a text file; raises PolicyCommandError where it cannot be read."""
     try:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError as problem:
@@ -93,6 +98,7 @@ def text_of(path: Path) -> str:
 
 
 def severity(name: str, policy: Policy) -> Severity:
+    """Parse a severity in the policy's own scale; raises PolicyUsageError."""
     severity = policy.severity(name)
     if severity is None:
         names = ", ".join(each.said(policy.scale) for each in Severity)
@@ -101,6 +107,7 @@ def severity(name: str, policy: Policy) -> Severity:
 
 
 def scene(options: argparse.Namespace, policy: Policy) -> Scene:
+    """Build the scenario to simulate from the options; raises PolicyUsageError."""
     whole = length("--for", options.length)
     if not timedelta() < whole <= LONGEST:
         raise Usage(f"--for: '{visible(options.length)}' is out of range: from 1m to {LONGEST.days}d")
@@ -121,6 +128,7 @@ def scene(options: argparse.Namespace, policy: Policy) -> Scene:
 
 
 def length(option: str, text: str) -> timedelta:
+    """Parse a duration given as an option; raises PolicyUsageError."""
     try:
         duration = Duration.parse(text)
     except ValueError as wrong:

@@ -1,4 +1,4 @@
-"""What each command does."""
+"""The commands of `muster policy`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from app.render.terminal.simulation_table import Line, timetable
 from app.text import visible
 
 _CELL = 60
-"""The widest cell of a table; JSON has everything."""
+"""Widest cell of a table; JSON output is not cut."""
 
 
 def check(options: argparse.Namespace, outside: Outside) -> int:
+    """Check a policy file and print its errors; returns 1 if there are any."""
     faults: tuple[Fault, ...] = ()
     try:
         read(arguments.text_of(options.file), name=str(options.file), org=arguments.organisation(options))
@@ -35,7 +36,8 @@ def check(options: argparse.Namespace, outside: Outside) -> int:
 
 
 def explain(options: argparse.Namespace, outside: Outside) -> int:
-    from app.policy_file.explain import explained  # noqa: PLC0415  reads every document's line, which nothing else needs
+    """Print every value of a policy with its origin."""
+    from app.policy_file.explain import explained  # noqa: PLC0415  reads the docs of every key, which no other command needs
 
     policy = arguments.policy(options.file or DEFAULT, options)
     severity = arguments.severity(options.sev, policy) if options.sev else None
@@ -52,6 +54,7 @@ def explain(options: argparse.Namespace, outside: Outside) -> int:
 
 
 def schema(options: argparse.Namespace, outside: Outside) -> int:
+    """Print the JSON Schema of a policy file."""
     from app.policy_file import schema as json_schema  # noqa: PLC0415
 
     output.print_json(json_schema(), outside)
@@ -59,6 +62,7 @@ def schema(options: argparse.Namespace, outside: Outside) -> int:
 
 
 def simulate(options: argparse.Namespace, outside: Outside) -> int:
+    """Simulate an incident and print who is notified when."""
     policy = arguments.policy(options.file, options)
     scene = arguments.scene(options, policy)
     policy = arguments.with_feeds(policy, Path(options.file), scene.at)
@@ -72,6 +76,7 @@ def simulate(options: argparse.Namespace, outside: Outside) -> int:
 
 
 def diff(options: argparse.Namespace, outside: Outside) -> int:
+    """Print the differences in effect between two policies."""
     old, new = arguments.policy(options.old, options), arguments.policy(options.new, options)
     moves = changes(old, new)
     if options.json:
@@ -90,6 +95,7 @@ def diff(options: argparse.Namespace, outside: Outside) -> int:
 
 
 def replay(options: argparse.Namespace, outside: Outside) -> int:
+    """Replay past incidents under two policies and print the differences."""
     new = arguments.policy(options.file, options)
     incidents, in_force, where = (
         past_incidents.from_file(options, new, outside)

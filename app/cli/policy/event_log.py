@@ -1,19 +1,20 @@
-"""Past incidents as JSON Lines: one event a line, in any order of incidents.
+"""Read and write past incidents as JSON Lines: one event per line, incidents in any order.
 
     {"incident": "octo/shop#12", "at": "2026-03-06T16:40:00Z", "event": "opened", "by": "mona",
      "title": "Checkout is down", "severity": "sev1", "type": "service outage", "services": ["checkout"]}
     {"incident": "octo/shop#12", "at": "2026-03-06T16:52:00Z", "event": "said", "by": "hubot", "text": "/ack"}
     {"incident": "octo/shop#12", "at": "2026-03-06T18:10:00Z", "event": "closed", "by": "hubot"}
 
-(each on one line).  Every line has `incident`, `at` (a time with a zone) and `event`; `by` is a login and `role` what they
-may do in the repository, `write` when it is left out.  Events, and what they have beside:
+(each on one line).  Every line has `incident`, `at` (a time with a zone) and `event`; `by` is a login and `role` that
+user's permission in the repository, `write` if left out.  The events and their other keys:
 
-- `opened`, `edited`: `title`, `severity`, `impact`, `urgency`, `type`, `services`, `personal-data`, `started`, `detected`,
-  each as the form says it, and `labels` that the issue was opened with.  An edit changes what it names; the rest stays.
+- `opened`, `edited`: `title`, `severity`, `impact`, `urgency`, `type`, `services`, `personal-data`, `started` and
+  `detected`, each as in the form, and `labels` that the issue was opened with.  An edit changes the keys it has; the
+  rest stays.
 - `said`: `text`, a comment with commands such as `/ack`.
 - `labeled`, `unlabeled`: `label`.
-- `closed`, `reopened`, `locked`, `unlocked`, `deleted`, `transferred`: nothing.
-- `until`: nothing; up to then nothing more happened.  Without it, an incident ends with its last event.
+- `closed`, `reopened`, `locked`, `unlocked`, `deleted`, `transferred`: no other keys.
+- `until`: no other keys; nothing more happened up to then.  Without it, an incident ends with its last event.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _REPORT = {
     "started": "started_at",
     "detected": "detected_at",
 }
-"""The keys of a report, and the fields they fill."""
+"""The keys of a report, and the fields of the incident report that they fill."""
 _REPORTING = ("title", "labels", *_REPORT)
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "opened": _REPORTING,
@@ -77,12 +78,12 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "transferred": (),
     "until": (),
 }
-"""Every event, and the keys that its line may have beside the common ones."""
+"""Every event, and the keys that its line may have besides the common ones."""
 
 YEARS = range(1970, 2101)
-"""Calendars can be asked about these."""
+"""The years for which calendars have data."""
 FAULTS = 50
-"""So many faulty lines are told; mending a few often mends more."""
+"""Reading stops after this many faulty lines; fixing a few often fixes more."""
 _NAME = re.compile(r"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})#([0-9]{1,9})")
 
 
@@ -95,12 +96,12 @@ class PastFaults(Exception):
 
 
 class _Wrong(ValueError):
-    """What is wrong with a line, and what would have worked."""
+    """An error in a line: what was found, and what would have worked."""
 
 
 @dataclass(slots=True)
 class _Growing:
-    """One incident while its lines are read."""
+    """An incident while its lines are read."""
 
     title: str = ""
     report: Report = field(default_factory=Report)
@@ -111,9 +112,9 @@ class _Growing:
 
 
 def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
-    """The incidents, in the order of their first lines.  Severities are read as `policy` calls them.
+    """Return the incidents, in the order of their first lines; severities are named as in `policy`.
 
-    Empty lines are skipped.  Raises PastFaults, and nothing else, whatever the lines.
+    Empty lines are skipped.  Raises EventLogFaults, and nothing else, whatever the lines contain.
     """
     found: dict[str, _Growing] = {}
     faults: list[str] = []
@@ -146,7 +147,7 @@ def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
 
 
 def written(past: Iterable[Past], scale: Scale) -> Iterator[str]:
-    """The lines of those incidents, which `read` reads again.  What became of a postmortem is left out."""
+    """Yield the lines of those incidents, in the format of `read_event_log`; postmortem events are left out."""
     for each in past:
         last = None
         for at, event in ordered(each.log):
@@ -348,7 +349,7 @@ _PLAIN: Mapping[type[Event], str] = {
 
 
 def _said_of(event: Event, scale: Scale) -> dict[str, Any] | None:
-    """The keys of an event's line; None: it has no line."""
+    """Return the keys of an event's line; None: it has no line."""
     found: dict[str, Any] | None = None
     if isinstance(event, Opened | Edited):
         found = {"event": "edited", "title": event.title, **_answers(event.report, scale)}

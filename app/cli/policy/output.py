@@ -1,4 +1,4 @@
-"""How the answers are printed: as JSON, and as lines with colour on terminals only."""
+"""Prints the results of `muster policy`: as JSON, or as lines, coloured on terminals only."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _COLOURS = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": 
 
 
 def as_row(row: Row) -> dict[str, Any]:
+    """Convert a row of a simulation to JSON."""
     return {
         "at": row.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "offset_s": int(row.offset.total_seconds()),
@@ -36,11 +37,13 @@ def as_row(row: Row) -> dict[str, Any]:
 
 
 def as_move(move: Move, policy: Policy) -> dict[str, Any]:
+    """Convert a change between two policies to JSON."""
     severity = move.severity.said(policy.scale) if move.severity else None
     return {"severity": severity, "what": move.what, "was": move.was, "now": move.now}
 
 
 def as_tested(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
+    """Convert the result of a backtest to JSON."""
     return {
         "tried": found.tried,
         "against": against,
@@ -62,6 +65,7 @@ def as_tested(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
 
 
 def told(found: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
+    """Format the result of a backtest as lines."""
     yield Line(f"{visible(file, 200)} against {visible(against, 200)}, incidents of {visible(where, 200)}:", "quiet")
     yield Line(f"{found.summary[:1].upper()}{found.summary[1:]}.", "strong")
     if found.notices[0] != found.notices[1]:
@@ -77,14 +81,16 @@ def told(found: Backtest, against: str, where: str, file: str, policy: Policy) -
 
 
 def show(line: Line, out: TextIO) -> None:
-    """The line; in colour on a terminal, unless somebody wants none."""
+    """Print a line; in colour on a terminal, unless NO_COLOR is set."""
     colour = _COLOURS.get(line.tone) if out.isatty() and not os.environ.get("NO_COLOR") else None
     print(f"\033[{colour}m{line.text}\033[0m" if colour and line.text else line.text, file=out)
 
 
 def width(out: TextIO) -> int:
+    """Return the width of the output in columns, from 60 to 120; 80 where it is no terminal."""
     return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120) if out.isatty() else 80
 
 
 def print_json(value: object, outside: Outside) -> None:
+    """Print a value as JSON."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=outside.out)

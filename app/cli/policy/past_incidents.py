@@ -1,4 +1,4 @@
-"""The past incidents that a policy is tried on."""
+"""Loads the past incidents on which a policy is tested."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from app.text import visible
 def from_file(
     options: argparse.Namespace, policy: Policy, outside: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
+    """Read past incidents from a file of JSON Lines; no active policy comes with it, so None stands for it."""
     if options.events == "-":
         return event_log.read(sys.stdin, policy, "stdin"), None, "stdin"
     text = arguments.text_of(Path(options.events))
@@ -32,7 +33,8 @@ def from_file(
 def from_repository(
     options: argparse.Namespace, policy: Policy, outside: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
-    from app.github.incident_history import past_incidents  # noqa: PLC0415  the client for GitHub takes long to load
+    """Read past incidents, and the active policy unless another is named, from a repository."""
+    from app.github.incident_history import past_incidents  # noqa: PLC0415  the GitHub client is slow to load
 
     since, now = arguments.length("--since", options.since), outside.now()
     with outside.repository(options.repo) as tracker:
@@ -49,7 +51,10 @@ def from_repository(
 
 @contextmanager
 def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
-    """That repository: by the token in GITHUB_TOKEN where there is one, otherwise as the App.  Raises DeliveryFailed."""
+    """Open a repository on GitHub, with the token in GITHUB_TOKEN if there is one, otherwise as the App.
+
+    Raises DeliveryFailed.
+    """
     from app import settings  # noqa: PLC0415
     from app.github.auth import AppKey, PlainToken  # noqa: PLC0415
     from app.github.client import Client  # noqa: PLC0415
@@ -76,7 +81,7 @@ def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
 
 
 def counted(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[Past]:
-    """The same, counted in one line of a terminal on the way."""
+    """Pass the incidents through, with a progress line on a terminal."""
     watched, number = err.isatty(), 0
     for number, each in enumerate(past, 1):
         if watched and number % 10 == 0:
@@ -88,6 +93,7 @@ def counted(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[
 
 
 def save(path: Path, past: Iterable[Past], policy: Policy) -> None:
+    """Save past incidents as JSON Lines; raises PolicyCommandError where the file cannot be written."""
     try:
         path.write_text("".join(f"{line}\n" for line in event_log.written(past, policy.scale)), "utf-8")
     except OSError as problem:

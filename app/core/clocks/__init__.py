@@ -1,4 +1,4 @@
-"""The shelf of clocks: one file each, one line here."""
+"""The shelf of clocks: one file per clock, one line here."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ CLOCKS: dict[str, Clock] = {
         postmortem.CLOCK,
     )
 }
+"""All clocks by name; alarms due at the same time fire in this order."""
 
 
 def alarms(incident: Incident, policy: Policy) -> tuple[Alarm, ...]:
-    """The alarms that should exist now, the earliest first, and together due in the order of the shelf.  Whoever keeps alarms makes theirs equal to these.
+    """Return the alarms that should exist now, earliest first.
 
-    None is due before the grade, reopening or return that made it: what is late by then rings at that moment (B11).
+    Alarms due at the same time keep the order of `CLOCKS`. Every store of alarms is made equal to this result. No alarm
+    is due before the grade, reopening or return that created it: one that would be late by then fires at that moment
+    (B11).
     """
     policy = rules(policy, incident)
     found = [alarm for clock in CLOCKS.values() for alarm in clock.alarms(incident, policy)]
@@ -41,7 +44,7 @@ def alarms(incident: Incident, policy: Policy) -> tuple[Alarm, ...]:
 
 
 def still(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None:
-    """The alarm of that key as it should be now, or None where it should not be any more."""
+    """Return the alarm with this key as it should be now, or None if it should no longer exist."""
     clock = CLOCKS.get(alarm.clock)
     if clock is None:
         return None
@@ -50,6 +53,7 @@ def still(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None:
 
 
 def _timely(found: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
+    """Move alarms that would be due before the last reset to that reset; yield none for an unavailable issue."""
     if not incident.left:
         earliest = incident.reckoned_at
         for alarm in found:
@@ -57,13 +61,16 @@ def _timely(found: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
 
 
 def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
-    """The promises of this incident, in the order of the shelf."""
+    """Return the SLA deadlines of the incident, in the order of `CLOCKS`."""
     policy = rules(policy, incident)
     return tuple(found for clock in CLOCKS.values() for found in clock.deadlines(incident, policy))
 
 
 def owed(notice: Escalate | Remind, incident: Incident) -> bool:
-    """Whether what a clock or the ladder asked for is still to be done."""
+    """Return whether a reminder or escalation is still due.
+
+    An update given after the notice was created replaces a reminder to give one.
+    """
     if notice.key.startswith(f"{postmortem.NAME}/"):
         return incident.resolved_at is not None and not postmortem.merged(incident)
     if not isinstance(notice, Remind):

@@ -1,4 +1,4 @@
-"""The person on call answers a page within five minutes (B5)."""
+"""Acknowledgement deadline: the person on call answers a page in time, by default within five minutes (B5)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ NAME = "acknowledge"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
+    """Return the acknowledgement deadline, or None if the severity has no such target."""
     target = policy.targets_of(incident.severity).acknowledge
     if target is None:
         return None
@@ -21,12 +22,13 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the breach alarm while the incident is paging."""
     if incident.paging and (guarded := due(incident, policy)):
         yield from breach(guarded, incident)
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    """Only the record: the paging itself goes on by the ladder."""
+    """Record the breach on the timeline; the escalation policy keeps paging by itself."""
     return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"), ()
 
 

@@ -1,7 +1,7 @@
-"""Those who wait without working on it hear something in time, each audience by its own cadence (B7, D5).
+"""Update deadlines per audience: people who wait without working on the incident get news in time (B7, D5).
 
-The first word counts from the declaration, or the last reopening; the next ones count from the last update that was
-given, and until there is one from when the first was due.  One update serves all audiences.  Each is asked for once.
+The first news counts from the declaration, or from the last reopening. The next ones count from the last update; until
+there is one, from when the first news was due. One update serves all audiences. Each deadline requests news once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _ASK = "ask"
 
 
 def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
-    """What each audience waits for now: the first word until it came, the next update from then on."""
+    """Yield each audience's current deadline: the first news until it was given, then the next update."""
     if incident.status.open:
         for name, audience in policy.audiences.items():
             yield from _owed(name, audience, incident, policy)[:1]
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the alarms of all unmet audience deadlines while the incident is open."""
     if incident.status.open:
         for name, audience in policy.audiences.items():
             for owed in _owed(name, audience, incident, policy):
@@ -39,6 +40,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Remind the people who inform the audience; a breach is also recorded on the timeline."""
     name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
     audience = policy.audiences[name]
     owed = next(owed for owed in _owed(name, audience, incident, policy) if owed.mark(what) == alarm.mark)
@@ -61,19 +63,26 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
 
 
 def _asks(owed: Deadline, incident: Incident) -> Iterator[Alarm]:
-    """What is due at once is asked for at once; it is late only when a page would have been answered late."""
+    """Yield an immediate request for news that is due at once.
+
+    Such news is late only when a page would have been answered late.
+    """
     alarm = Alarm(owed.start, NAME, owed.mark(_ASK))
     if alarm.key not in incident.rung:
         yield alarm
 
 
 def _owed(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
-    """What that audience is still owed, in order, or the first word where that was all and it came."""
+    """Return the audience's deadlines in order, cached by what they depend on.
+
+    Where only first news was due, it stays in the result after it was given.
+    """
     key = NAME, name, incident.severity, incident.laddered_at, _told(incident)
     return policy.once(key, lambda: _reckoned(name, audience, incident, policy))
 
 
 def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+    """Compute the deadlines of the first news and of the next update."""
     since, told = incident.laddered_at, _told(incident)
     first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
     word = first_word(name, first, incident, policy) if first is not None else None
@@ -85,7 +94,7 @@ def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy)
 
 
 def first_word(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
-    """When that audience hears of it at the latest."""
+    """Return the deadline of the audience's first news."""
     since, told = incident.laddered_at, _told(incident)
     target = prompt(Target(within), policy.targets_of(incident.severity))
     found = deadline(NAME, since, target, policy, met_at=told, about=name)
@@ -93,7 +102,7 @@ def first_word(name: str, within: Duration, incident: Incident, policy: Policy) 
 
 
 def _told(incident: Incident) -> datetime | None:
-    """When the last update was given since the declaration, or the last reopening."""
+    """Return when the last update was given since the declaration or the last reopening; None if there was none."""
     at = incident.updated_at
     return at if at is not None and at >= incident.laddered_at else None
 

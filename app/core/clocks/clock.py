@@ -1,4 +1,4 @@
-"""What a clock is made of, and the deadline that most clocks guard."""
+"""The parts of a clock, and the deadline that most clocks watch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from app.core.policy import Duration, Policy, Target, Targets
 from app.core.timeline import Deed
 
 _ANSWER = Target(Duration(seconds=300))
+"""Stands in where a severity has no acknowledgement target: five minutes (B5)."""
 
 Answer = tuple[Incident, tuple[Effect, ...]]
+"""The incident after an alarm fired, and the effects it causes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """One promise: it began at `start` and ends at `due`, both UTC.  `met_at` None: not kept yet.
+    """An SLA deadline from `start` to `due`, both UTC.
 
-    `rests` do not count.  `about` tells the promises of one clock apart, such as the name of an audience.
+    `met_at` None: not met yet. `pauses` do not count. `about` distinguishes several deadlines of one clock, such as by
+    the name of an audience.
     """
 
     clock: str
@@ -37,22 +40,27 @@ class Deadline:
 
     @property
     def rested(self) -> timedelta:
-        """How long it rested, by any clock."""
+        """The total length of the pauses, by elapsed time."""
         return rested(self.rests, self.start)
 
     def mark(self, what: str) -> str:
-        """What the alarms of this promise are marked with: `breach`, or the per cent of a warning, and when it ends."""
+        """Return the mark of an alarm of this deadline: its kind and when the deadline ends.
+
+        `kind` is `breach`, or the percentage of a warning.
+        """
         return f"{self.about}.{what}@{stamp(self.due)}" if self.about else f"{what}@{stamp(self.due)}"
 
     def broken(self, incident: Incident) -> bool:
-        """It was kept late, or its breach has rung.  A re-grade moves the deadline, and with it what counts as broken;
-        history keeps both."""
+        """Return whether the deadline was met late or its breach alarm has fired.
+
+        A re-grade moves the deadline, and with it what counts as breached; the history keeps both.
+        """
         if self.met_at is not None:
             return self.met_at > self.due
         return f"{self.clock}/{self.mark('breach')}" in incident.rung
 
     def at_risk(self, incident: Incident, policy: Policy) -> bool:
-        """A warning has rung and neither the promise nor the deadline has been reached."""
+        """Return whether a warning has fired while the deadline is neither met nor breached."""
         if self.met_at is not None or self.broken(incident):
             return False
         return not incident.rung.isdisjoint(_warned(self.clock, self.about, self.due, policy.warnings))
@@ -62,8 +70,8 @@ class Deadline:
 class Clock:
     """One clock of the shelf.
 
-    `deadlines` are what it promises, none while it does not run.  `alarms` are those that have not rung.  `ring` says
-    what one of them changes.  `title` begins the names of its promises, which end with what each is about.
+    `deadlines` yields its SLA deadlines, none while it does not run. `alarms` yields those that have not fired. `fire`
+    applies one of them. `title` begins the displayed name of each deadline, which ends with its `about`.
     """
 
     name: str
@@ -83,18 +91,21 @@ def deadline(
     rests: tuple[Rest, ...] = (),
     about: str = "",
 ) -> Deadline:
-    """The deadline of a target that began at `start`; the `rests` move it."""
+    """Create the deadline of a target that began at `start`; the pauses move it."""
     due = due_by(start, target, policy.calendars, rests)
     return Deadline(clock, start, due, target, met_at, rests, about)
 
 
 def prompt(target: Target, targets: Targets) -> Target:
-    """The target; "at once" (B4) is as soon as a page can be answered, else every such promise would begin with a breach."""
+    """Replace a target of "at once" (B4) by the acknowledgement target.
+
+    Otherwise every such deadline would begin with a breach.
+    """
     return (targets.acknowledge or _ANSWER) if target.within.at_once else target
 
 
 def one(due: Callable[[Incident, Policy], Deadline | None]) -> Callable[[Incident, Policy], Iterable[Deadline]]:
-    """The promises of a clock that makes one at most."""
+    """Adapt a function that returns at most one deadline to `Clock.deadlines`."""
 
     def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
         found = due(incident, policy)
@@ -104,9 +115,9 @@ def one(due: Callable[[Incident, Policy], Deadline | None]) -> Callable[[Inciden
 
 
 def fairly(deadline: Deadline, incident: Incident) -> Deadline:
-    """The deadline, moved to when it was kept where that was in time for the severity it then had.
+    """Move the deadline to when it was met if that was in time for the severity of that moment.
 
-    A raise does not turn what was in time into the past (B11).
+    Raising the severity does not make something late that was in time (B11).
     """
     if deadline.met_at is None or deadline.met_at <= deadline.due:
         return deadline
@@ -117,7 +128,10 @@ def fairly(deadline: Deadline, incident: Incident) -> Deadline:
 
 
 def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator[Alarm]:
-    """The warnings before a breach (B11).  One that was past when the alarms were made anew is not given any more."""
+    """Yield the warnings before a breach that have not fired (B11).
+
+    A warning that was already past when the alarms were last reset is skipped.
+    """
     for percent in policy.warnings:
         mark = deadline.mark(str(percent))
         if f"{deadline.clock}/{mark}" not in incident.rung:
@@ -127,16 +141,16 @@ def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator
 
 
 def breach(deadline: Deadline, incident: Incident) -> Iterator[Alarm]:
-    """The breach, unless it has rung."""
+    """Yield the breach alarm unless it has fired."""
     alarm = Alarm(deadline.due, deadline.clock, deadline.mark("breach"))
     if alarm.key not in incident.rung:
         yield alarm
 
 
 def judged(incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, missed: str) -> tuple[Incident, bool]:
-    """The incident after a warning or a breach, and whether somebody should hear of it: at the last warning and the breach.
+    """Record a warning or breach, and return whether to notify people: at the last warning and at the breach.
 
-    `missed` is the row for the record.
+    `breach_summary` is the timeline entry of the breach.
     """
     if alarm.mark == guarded.mark("breach"):
         late = f"; it was past already when the incident {_anew(incident, policy)}" if alarm.due > guarded.due else ""
@@ -146,26 +160,26 @@ def judged(incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, 
 
 @lru_cache(maxsize=4096)
 def stamp(at: datetime) -> str:
-    """A moment as it stands in keys: UTC, to the second."""
+    """Format a moment as it is used in keys: UTC, to the second."""
     return f"{at.isoformat()[:19]}Z"
 
 
 @lru_cache(maxsize=4096)
 def _warned(clock: str, about: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
-    """The keys of the warnings of a promise."""
+    """Return the keys of all warnings of a deadline."""
     name = f"{clock}/{about}." if about else f"{clock}/"
     return frozenset(f"{name}{percent}@{stamp(due)}" for percent in warnings)
 
 
 def _anew(incident: Incident, policy: Policy) -> str:
-    """What made the alarms anew last."""
+    """Return what reset the alarms last, as a phrase for the timeline."""
     if incident.reckoned_at == incident.graded_at:
         return f"became {incident.severity.said(policy.scale)}"
     return "was reopened" if incident.reckoned_at == incident.laddered_at else "came back"
 
 
 def _part_of(deadline: Deadline, percent: int, policy: Policy) -> datetime:
-    """When that part of the time it has is over, of which only what counts is time; its rests move it."""
+    """Return when that percentage of the deadline's counted time is over, moved by its pauses."""
     start, calendar = deadline.start, counted(deadline.target, policy.calendars)
     whole = gone(start, due_by(start, deadline.target, policy.calendars), calendar)
     return later(start, whole * percent / 100 + rested(deadline.rests, start, calendar), calendar)

@@ -1,4 +1,7 @@
-"""Somebody leads it in time (B8).  Whoever takes an incident commands it, until they hand it on."""
+"""Commander deadline: an incident gets a commander in time (B8).
+
+The first responder to take the incident commands it until they hand it on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ NAME = "commander"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
-    """None once it is over without anybody having taken it: there is nothing left to lead."""
+    """Return the commander deadline, or None if there is no target.
+
+    Also None once the incident has ended without a commander: there is nothing left to lead.
+    """
     target, met_at = policy.targets_of(incident.severity).commander, incident.acknowledged_at
     if target is None or (met_at is None and not incident.status.open):
         return None
@@ -24,12 +30,13 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the breach alarm until the incident is acknowledged."""
     if incident.acknowledged_at is None and (guarded := due(incident, policy)):
         yield from breach(guarded, incident)
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    """Ask those who hold the role, and who stand in for them, or else whoever is on call."""
+    """Remind the holders of the commander role and their backups, otherwise the people on call."""
     asked = holders(incident, policy, (), alarm.due, otherwise=(COMMANDER,))
     notice = Remind(
         key=alarm.key,

@@ -1,4 +1,4 @@
-"""The ladder: pages until somebody acknowledges, management until it is resolved, and pages again after a long silence (E1 to E3)."""
+"""The escalation policy: pages until acknowledged, escalates until resolved, pages again after silence (E1 to E3)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import Deed
 
 NAME = "escalate"
-# Marks: a rung is named by its contacts and how long it waits, `it-manager@30m`; a page and a silence by the moment they
-# count from, `page0.2@2026-03-14T09:00:00Z`.  So a contact may be called `silence` without being taken for one.
+# Alarm marks: an escalation step is identified by its contacts and its delay, `it-manager@30m`; a page and a silence by
+# the moment they count from, `page0.2@2026-03-14T09:00:00Z`. So a contact called `silence` is not mistaken for one.
 
 
 def promises(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
-    """The ladder promises nothing; it has steps, not a deadline."""
+    """Return no deadlines: the escalation policy has steps instead."""
     return ()
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the next page of each paging step or the silence alarm, and the escalation steps not yet notified."""
     if not incident.status.open:
         return
     if incident.paging:
@@ -39,9 +40,10 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Fire an escalation step, a page, or the silence that restarts the paging."""
     kind, _, when = alarm.mark.partition("@")
     if not when.endswith("Z"):
-        rung = next(rung for rung in management(incident, policy) if rung.key == alarm.key)
+        rung = next(step for step in management(incident, policy) if step.key == alarm.key)
         return _climb(incident, alarm, rung, policy)
     if kind == "silence":
         since = incident.spoken_at or incident.declared_at
@@ -53,6 +55,7 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
 
 
 def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
+    """Yield the next page of a paging step; a step without `repeat` pages once."""
     since = stamp(incident.armed_at)
     before, after = f"{NAME}/page{index}.", f"@{since}"
     rung = (key.removesuffix(after) for key in incident.rung if key.startswith(before) and key.endswith(after))
@@ -64,6 +67,7 @@ def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> It
 
 
 def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the alarm that restarts paging after the configured number of missed updates."""
     cadence = policy.targets_of(incident.severity).update
     if cadence is None or incident.spoken_at is None or not policy.silence:
         return
@@ -78,12 +82,12 @@ def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     kind, _, since = alarm.mark.partition("@")
     index, _, times = kind.removeprefix("page").partition(".")
-    # The last page says how many there were: where nobody answers for days, there are thousands.
+    # Keep only the key of the last page, which holds their number: days without an answer make thousands of pages.
     incident = replace(incident, rung=incident.rung - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
     step = paging_steps(incident, policy)[int(index)]
     asked = reached(incident, policy, step.to or (ON_CALL,), alarm.due)
-    # Each page asks one more of the people on call: the primary alone first, then the secondary beside them.
-    # After a silence, whoever has it comes first.
+    # Each page adds one more person on call: first the primary alone, then the secondary too.
+    # After a silence, the commander comes first.
     people = asked.people[: int(times)] if not asked.missing else asked.people
     if incident.commander and incident.status is not Status.TRIGGERED:
         people = tuple(dict.fromkeys((incident.commander, *people)))
@@ -128,6 +132,7 @@ def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answ
 
 
 def named(people: tuple[str, ...]) -> str:
+    """Join people's names for the timeline."""
     return ", ".join(people) or "nobody"
 
 

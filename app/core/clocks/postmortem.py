@@ -1,7 +1,7 @@
-"""What was learned is written down, and talked over, in time (P4).  Runs from the resolution until the postmortem is merged.
+"""Postmortem deadlines: document and review are finished in time (P4).
 
-The document and the review are asked for once each; what is not there some days after the closing is brought to the
-reviewers.
+Runs from the resolution until the postmortem is merged. Document and review are each requested once; what is missing
+some days after the closing is escalated to the reviewers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DOCUMENT, REVIEW, OVERDUE = "document", "review", "overdue"
 
 
 def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
-    """The document and its review, once the service is restored and a postmortem is wanted."""
+    """Yield the deadlines of document and review, once the incident is resolved and requires a postmortem."""
     if incident.resolved_at is None or not _wanted(incident, policy):
         return
     rules, since = policy.postmortem, incident.resolved_at
@@ -34,10 +34,12 @@ def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
 
 
 def merged(incident: Incident) -> bool:
+    """Return whether the incident's postmortem is merged."""
     return incident.postmortem is not None and incident.postmortem.state == "merged"
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the unfired breach and overdue alarms until the postmortem is merged."""
     if merged(incident):
         return
     for guarded in promises(incident, policy):
@@ -50,12 +52,13 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Send the reminder for document or review, or the overdue escalation."""
     what = alarm.mark.partition("@")[0].partition(".")[0]
     return _overdue(incident, alarm, policy) if what == OVERDUE else _remind(incident, alarm, policy, what)
 
 
 def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> Answer:
-    """The document is asked of whoever had the incident, the review of those who hold it."""
+    """Remind the commander of the document, or the reviewers of the review."""
     asked = _asked(incident, policy, what, alarm)
     missed = "the postmortem was not merged in time" if what == DOCUMENT else "the postmortem was not reviewed in time"
     return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed), (
@@ -100,7 +103,10 @@ def _asked(incident: Incident, policy: Policy, what: str, alarm: Alarm) -> Reach
 
 
 def _wanted(incident: Incident, policy: Policy) -> bool:
-    """It is asked for at the closing at the latest; before that, the severity tells."""
+    """Return whether a postmortem is required.
+
+    It is requested at the closing at the latest; before that, the severity decides.
+    """
     soon = incident.status is not Status.CLOSED and incident.severity in policy.postmortem.required
     return incident.postmortem_wanted or soon
 

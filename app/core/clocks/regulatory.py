@@ -1,7 +1,7 @@
-"""What a law wants to know in time, such as article 33 of the GDPR (G2).
+"""Regulatory deadlines, such as article 33 of the GDPR (G2).
 
-It counts every hour from the awareness, or the declaration; nothing pauses or moves it.  It runs on after the incident
-is resolved, until the issue is closed: the decision is owed, whatever the service does.
+Every hour counts from the awareness, or from the declaration; nothing pauses or moves the deadline. The clock runs on
+after the resolution until the issue is closed: the decision is required even when the service works again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ NAME = "regulatory"
 
 
 def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+    """Yield the deadline of each regulation that applies to the incident."""
     for name, law in regulated(policy, incident.report).items():
         yield _due(name, law, incident, policy)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the unfired warnings and breaches until the incident is closed."""
     if incident.status is Status.CLOSED:
         return
     for guarded in promises(incident, policy):
@@ -35,7 +37,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    """Each warning and the breach are told: a law forgives nothing."""
+    """Remind the people who decide, at each warning and at the breach: a law allows no delay."""
     name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
     law = policy.regulations[name]
     if what == "breach":
@@ -59,7 +61,10 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
 
 
 def _due(name: str, law: Regulation, incident: Incident, policy: Policy) -> Deadline:
-    """Awareness is at the latest the declaration; what the report says of a later time is a mistake."""
+    """Return the deadline of one regulation.
+
+    Awareness is at the latest the declaration; a later detection time in the report is a mistake.
+    """
     since, detected = incident.declared_at, incident.report.detected_at
     if law.since is Since.AWARENESS and detected is not None:
         since = min(since, detected)

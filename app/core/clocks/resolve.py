@@ -1,4 +1,4 @@
-"""The service is restored in time (B1 to B3)."""
+"""Resolution deadline: the service is restored in time (B1 to B3)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ NAME = "resolve"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
+    """Return the resolution deadline, or None if the severity has no such target."""
     target = policy.targets_of(incident.severity).resolve
     if target is None:
         return None
@@ -23,12 +24,14 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the unfired warnings and the breach while the incident is open."""
     if incident.status.open and (guarded := due(incident, policy)):
         yield from warnings(guarded, incident, policy)
         yield from breach(guarded, incident)
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Record a warning or breach, and remind the current owner if it is one to notify."""
     guarded = due(incident, policy)
     if guarded is None:
         return incident, ()

@@ -1,4 +1,7 @@
-"""Somebody has begun to work on it (B1 to B4).  Any command of a responder is a response, and so is closing the issue."""
+"""Response deadline: work on the incident begins in time (B1 to B4).
+
+Any command of a responder is a response, and so is closing the issue.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ NAME = "respond"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
+    """Return the response deadline, or None if the severity has no such target."""
     targets = policy.targets_of(incident.severity)
     target = targets.respond
     if target is None:
@@ -24,13 +28,14 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the unfired warnings and the breach until someone responds."""
     if incident.responded_at is None and incident.status.open and (guarded := due(incident, policy)):
         yield from warnings(guarded, incident, policy)
         yield from breach(guarded, incident)
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
-    """A comment only where the ladder does not page anyway."""
+    """Record a warning or breach; remind the people on call only where the escalation policy does not page anyway."""
     guarded = due(incident, policy)
     if guarded is None:
         return incident, ()

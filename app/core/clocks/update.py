@@ -1,7 +1,7 @@
-"""Those who wait hear something new in time (B6).  Runs from the acknowledgement to the resolution.
+"""Update cadence for responders (B6), from the acknowledgement to the resolution.
 
-It counts from the last update, or from the last page that was answered.  A grade changes the cadence, not the start: a
-lower severity does not put off an update for longer than its own cadence, and a higher one may find it due at once.
+It counts from the last update, or from the last acknowledged page. A grade changes the cadence, not the start: a lower
+severity does not delay an update beyond its own cadence, and a higher one may make it due at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ NAME = "update"
 
 
 def due(incident: Incident, policy: Policy) -> Deadline | None:
+    """Return the deadline of the next update, or None before the acknowledgement and after the resolution."""
     target = policy.targets_of(incident.severity).update
     if target is None or incident.answered_at is None or not incident.status.open:
         return None
@@ -28,11 +29,13 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+    """Yield the breach alarm of the next update."""
     if guarded := due(incident, policy):
         yield from breach(guarded, incident)
 
 
 def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+    """Record the missed update and remind the current owner."""
     asked = responsible(incident, policy, alarm.due)
     incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
     return incident, (

@@ -1,4 +1,4 @@
-"""The shelf of slash commands: one file each, one line here."""
+"""The shelf of slash commands: one file per command, one line here."""
 
 from __future__ import annotations
 
@@ -19,5 +19,6 @@ COMMANDS: dict[str, Command] = {
         help_.COMMAND,
     )
 }
+"""All commands by name, in the order of the help."""
 
 __all__ = ["COMMANDS", "Answer", "Call", "Command"]

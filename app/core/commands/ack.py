@@ -12,7 +12,10 @@ from app.core.timeline import Deed
 
 
 def ack(incident: Incident, call: Call) -> Answer:
-    """The first answer takes a triggered incident; the answer after a silence takes over one that somebody had."""
+    """Take the incident and stop the paging.
+
+    A triggered incident is acknowledged.  After a silence, the caller takes an incident over from its commander.
+    """
     if incident.status.open and not incident.paging:
         raise Refused(
             f"{incident.id} is already {incident.status}; {incident.commander} has it. To tell the others how it goes: /update."

@@ -1,4 +1,4 @@
-"""What a slash command is made of."""
+"""The parts of a slash command, and the changes that several commands share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from app.core.lifecycle import Status, after
 from app.core.policy import Policy
 
 Answer = tuple[Incident, tuple[Effect, ...]]
+"""The changed incident and the effects to carry out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Somebody used a command, in a comment or by its twin, a label.
+    """One use of a command, in a comment or through the label that stands for it.
 
-    `argument` is what followed the name, as it was typed.  `event` is where it was said, and `nth` its place there,
-    from 0.
+    `argument` is the text after the name, as it was typed.  `event` is the event that contains it, and `index` its
+    position there, from 0.
     """
 
     by: str
@@ -32,7 +33,7 @@ class Call:
 
     @property
     def key(self) -> str:
-        """What the effects of this call are known by: one comment may hold the same command twice."""
+        """The key of the effects of this call: one comment may hold the same command twice."""
         return f"{self.event.key}.{self.nth}" if self.nth else self.event.key
 
 
@@ -48,9 +49,9 @@ class Command:
 
 
 def spoken(incident: Incident, call: Call) -> Incident:
-    """The incident after a responder did anything about it: a response, and the end of a silence.
+    """Record activity of a responder: a response, and the end of a silence.
 
-    A page after a silence is answered by that.  The page of an incident that nobody holds is not: it has to be taken.
+    It answers a page that was sent after a silence, but not the page of a triggered incident: that one has to be taken.
     """
     held = incident.status is not Status.TRIGGERED
     return replace(
@@ -62,7 +63,7 @@ def spoken(incident: Incident, call: Call) -> Incident:
 
 
 def taken(incident: Incident, call: Call) -> Incident:
-    """The incident in the hands of whoever works on it; who holds it already keeps it."""
+    """Make the caller the commander, unless the incident has one; record the acknowledgement and the activity."""
     held = incident.status is not Status.TRIGGERED
     return replace(
         spoken(incident, call),
@@ -73,7 +74,7 @@ def taken(incident: Incident, call: Call) -> Incident:
 
 
 def moved(incident: Incident, call: Call, action: str) -> Incident:
-    """The incident after `action`, taken by whoever did it.  Raises Refused."""
+    """Change the status by `action` and make the caller the commander, if there is none.  Raises Refused."""
     status = after(incident.status, action)
     incident = replace(taken(incident, call), status=status)
     if status is Status.MITIGATED:

@@ -1,4 +1,4 @@
-"""`/escalate`: tell the next rung now.  Its twin is the label `escalate`."""
+"""`/escalate`: notify the next escalation step now.  The label `escalate` does the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.core.timeline import Deed
 
 
 def escalate(incident: Incident, call: Call) -> Answer:
+    """Notify the next escalation step now, also when it is not due yet."""
     if not incident.status.open:
         raise Refused(f"{incident.id} is {incident.status}. Reopen the issue if it goes on, then /escalate reason.")
     rung = next_rung(incident, call.policy)

@@ -1,4 +1,4 @@
-"""`/help`: what can be said here."""
+"""`/help`: list the commands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from app.core.incident import Incident
 
 
 def help_(incident: Incident, call: Call) -> Answer:
+    """Reply with the list of commands."""
     return incident, (Help(key=f"help/{call.event.key}", to=call.by),)
 
 

@@ -11,6 +11,7 @@ from app.core.timeline import Deed
 
 
 def postmortem(incident: Incident, call: Call) -> Answer:
+    """Open the postmortem pull request, unless there is one or it is being opened."""
     if incident.postmortem is not None:
         raise Refused(f"The postmortem of {incident.id} is {incident.postmortem.state}: {incident.postmortem.url}")
     if incident.postmortem_wanted:
@@ -20,7 +21,7 @@ def postmortem(incident: Incident, call: Call) -> Answer:
 
 
 def wanted() -> OpenPostmortem:
-    """The order to open the postmortem: one key, so one pull request an incident."""
+    """Return the effect that opens the postmortem: it has one key, so there is one pull request per incident."""
     return OpenPostmortem(key="postmortem")
 
 

@@ -1,4 +1,4 @@
-"""`/resolve`: the service is restored."""
+"""`/resolve`: mark the service as restored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from app.core.timeline import Deed
 
 
 def resolve(incident: Incident, call: Call) -> Answer:
+    """Resolve the incident."""
     incident = moved(incident, call, "resolve")
     return incident.noted(call.at, call.event, Deed.MOVED, "resolved the incident", call.argument), ()
 

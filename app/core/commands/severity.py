@@ -1,4 +1,4 @@
-"""`/severity`: grade the incident by hand.  Its twin is a severity label."""
+"""`/severity`: grade the incident by hand.  A severity label does the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.core.timeline import Deed
 
 
 def severity(incident: Incident, call: Call) -> Answer:
+    """Set the severity to the one that the argument names, with an optional reason."""
     name, _, reason = call.argument.partition(" ")
     found = call.policy.severity(name)
     if found is None:
@@ -26,7 +27,10 @@ def severity(incident: Incident, call: Call) -> Answer:
 
 
 def graded(incident: Incident, call: Call, to: Severity, reason: str) -> Answer:
-    """The incident at its new severity.  Deadlines follow from the original start; a raise is told (B11, E5)."""
+    """Change the severity, or confirm an uncertain one.
+
+    Deadlines still count from the original start; a higher severity notifies people (B11, E5).
+    """
     was = incident.severity
     words = f"graded by {call.by}" + (f": {reason}" if reason else "")
     old, new = was.said(call.policy.scale), to.said(call.policy.scale)

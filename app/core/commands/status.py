@@ -1,4 +1,4 @@
-"""`/status`: say how far the work has come."""
+"""`/status`: set the status of the work."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ ACTIONS = {
     "resolved": "resolve",
     "verified": "verify",
 }
-"""The statuses people name, and how each is reached.  `contained` is 002's word for mitigated (D2)."""
+"""The statuses that can be named, and the action that leads to each.  `contained` is 002's word for mitigated (D2)."""
 
 
 def status(incident: Incident, call: Call) -> Answer:
+    """Set the status that the argument names."""
     name = call.argument.split(" ", 1)[0].lower()
     if name not in ACTIONS:
         found = f"'{name}' is not a status that can be set here." if name else f"{incident.id} is {incident.status}."

@@ -1,4 +1,4 @@
-"""`/update`: tell everybody how it goes, and promise when they hear next."""
+"""`/update`: publish an update; the next one is due one cadence later."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.core.timeline import Deed
 
 
 def update(incident: Incident, call: Call) -> Answer:
+    """Publish an update, which also acknowledges a triggered incident."""
     if not call.argument:
         raise Refused(
             "/update needs a sentence for those who wait, such as /update The database is back, we watch the queue."

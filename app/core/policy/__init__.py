@@ -1,4 +1,4 @@
-"""What a team has decided beforehand: targets, ladders, people, words.  Data only; the rules are elsewhere."""
+"""The policy of a team: targets, escalation, people, names. Data only; the rules that use it are elsewhere."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ __all__ = [
 Made = TypeVar("Made")
 
 REMEMBERED = 1000
-"""How much a policy remembers of what was made of it."""
+"""Upper bound of a policy's cache of derived values; the cache is cleared when it is full."""
 
 _NO_TARGETS = Targets()
 _NO_NOTICE = FirstNotice()
@@ -73,12 +73,15 @@ _NO_NOTICE = FirstNotice()
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything a team has decided.  The shipped profiles fill it; a repository's file overrides parts of it.
+    """Everything a team has decided.
 
-    `zone` is the IANA zone in which times are shown to people beside UTC.  `aliases` are further names of severities.
-    `contacts` maps what a step's `to` names, such as `on-call` or `it-manager`, to logins: people, not teams, are
-    mentioned (E8); `roles`, `teams` and `rotations` can be named there too.  `warnings` are per cent of a target.
-    `silence` is how many missed update cadences re-arm the paging of an acknowledged incident (E3).
+    The shipped profiles fill it; a repository's file overrides parts of it.
+
+    `zone` is the IANA zone in which times are shown beside UTC. `aliases` are additional names of severities.
+    `contacts` maps the names that a step's `to` uses, such as `on-call` or `it-manager`, to logins: people are
+    mentioned, not teams (E8); `roles`, `teams` and `rotations` can be named there too. `warnings` are percentages of a
+    target. `silence` is the number of missed update cadences after which the paging of an acknowledged incident
+    restarts (E3).
     """
 
     profile: str = "guide"
@@ -114,14 +117,15 @@ class Policy:
     retention: Retention = field(default_factory=Retention)
 
     def targets_of(self, severity: Severity) -> Targets:
-        """The clocks of that severity; none run where the policy names none."""
+        """Return the targets of that severity; no clock runs where the policy names none."""
         return self.targets.get(severity, _NO_TARGETS)
 
     def first_notice_of(self, severity: Severity) -> FirstNotice:
+        """Return how a new incident of that severity is announced."""
         return self.first_notice.get(severity, _NO_NOTICE)
 
     def severity(self, name: str) -> Severity | None:
-        """The severity that `name` has here: one of `aliases`, or a name on the scale.  None: it is no severity here."""
+        """Return the severity that has this name, one of `aliases` or a name on the scale; None if there is none."""
         folded = name.casefold()
         for severity, names in self.aliases.items():
             if any(folded == alias.casefold() for alias in names):
@@ -129,18 +133,18 @@ class Policy:
         return self.scale.read(name)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What `make` makes of this policy, which never changes: worked out once for a key, and remembered for a while.
+        """Return the value for this key, computed once and cached; the policy itself never changes.
 
-        A key begins with the name of whoever asks, and holds all that `make` looks at beside the policy.
+        A key begins with the name of the caller and holds everything `compute` reads beside the policy.
         """
         try:
             return cast("Made", self.made[key])
         except KeyError:
-            if len(self.made) >= REMEMBERED:  # names of services come from anybody who can open an issue
+            if len(self.made) >= REMEMBERED:  # keys hold service names, which any reporter can choose
                 self.made.clear()
             return cast("Made", self.made.setdefault(key, make()))
 
     @cached_property
     def made(self) -> dict[Hashable, object]:
-        """What was made of this policy, by the keys of `once`."""
+        """The values derived from this policy, by the keys of `cached`."""
         return {}

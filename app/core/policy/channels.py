@@ -1,4 +1,4 @@
-"""Where notices go beside the issue."""
+"""Configuration of the notification channels beside the issue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.core.policy.escalation import Via
 
 
 class ChannelKind(Enum):
-    """What stands at the other end, and so how it is spoken to."""
+    """The kind of receiver, which decides the format of what is sent."""
 
     WEBHOOK = "webhook"
 
@@ -18,7 +18,7 @@ class ChannelKind(Enum):
 class Channel:
     """A way out beside the comment on the issue: it carries every notice whose `via` it serves.
 
-    `url` and `secret` may be `env:NAME`, a variable that whoever runs Muster has set; a `secret` always is.
+    `url` and `secret` may be `env:NAME`, an environment variable set by the operator of Muster; a `secret` always is.
     """
 
     url: str

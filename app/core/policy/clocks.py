@@ -1,4 +1,4 @@
-"""When a team works, and how long things may take."""
+"""Working hours, targets and regulatory deadlines of a policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.core.policy.duration import Duration
 from app.core.severity import Severity
 
 BUSINESS = "business"
-"""The calendar whose days a target in business days counts when neither it nor the owning team names one."""
+"""The calendar for targets in business days when neither the target nor the owning team names one."""
 
 TEAM = "team"
 """Stands for the calendar of the team that owns the service; without one, for `business`."""
@@ -20,10 +20,11 @@ TEAM = "team"
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """When a team works.  `opens` and `closes` are wall clock times in `zone`; 24 hours on every day is `AROUND_THE_CLOCK`.
+    """When a team works.
 
-    `days` are weekdays, Monday is 0.  `country` is an ISO 3166-1 code whose national holidays are days off, `region` an
-    ISO 3166-2 subdivision of it, empty for none.  `holidays` are days off beside them, `workdays` are never days off.
+    `opens` and `closes` are wall clock times in `zone`; 24 hours on every day is `AROUND_THE_CLOCK`. `days` are
+    weekdays, Monday is 0. `country` is an ISO 3166-1 code whose national holidays are days off, `region` an ISO 3166-2
+    subdivision of it, empty for none. `holidays` are additional days off, `workdays` are never days off.
     """
 
     zone: str = "UTC"
@@ -38,7 +39,10 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How long something may take.  `calendar` None: every hour counts (business days use the team's, or `business`)."""
+    """How long something may take.
+
+    `calendar` None: every hour counts (business days use the team's calendar, or `business`).
+    """
 
     within: Duration
     calendar: str | None = None
@@ -46,10 +50,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The clocks of one severity.  None: that clock does not run.
+    """The clocks of one severity.
 
-    `commander` is how soon somebody has to lead (B8), `acknowledge` how soon a page is answered (B5), `update` how often
-    responders say how it goes (B6).
+    None: that clock does not run. `commander` is the time until an incident has a commander (B8), `acknowledge` the
+    time until a page is answered (B5), `update` the interval between the responders' updates (B6).
     """
 
     commander: Target | None = None
@@ -63,8 +67,8 @@ class Targets:
 class Audience:
     """People who wait for news without working on it, such as executives (B7, D5).
 
-    `to` names who informs them, without it whoever leads communications; `first` is when they hear of it at the latest,
-    and `updates` how often from then on.  A severity that is not named owes them nothing.
+    `to` names who informs them; empty: the holders of the communications role. `first` is the latest time of the first
+    news, and `updates` the interval from then on. A severity that is not named has no deadlines.
     """
 
     to: tuple[str, ...] = ()
@@ -73,7 +77,7 @@ class Audience:
 
 
 class Since(Enum):
-    """What a regulatory clock counts from: the time of detection that the report gives, or the opening of the issue."""
+    """The start of a regulatory clock: the detection time given in the report, or the opening of the issue."""
 
     AWARENESS = "awareness"
     DECLARATION = "declaration"
@@ -81,10 +85,10 @@ class Since(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Regulation:
-    """A clock that a law sets (G2).  It counts every hour and cannot be paused.
+    """A clock that a law sets (G2).
 
-    It runs for incidents of these `kinds`, or with these answers on `personal_data`; where it names neither, for all.
-    `to` names who decides, and `do` says what.
+    Every hour counts and it cannot be paused. It runs for incidents of these `kinds`, or with these answers on
+    `personal_data`; if it names neither, for all. `to` names who decides, and `do` says what.
     """
 
     within: Duration

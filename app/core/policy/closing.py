@@ -1,4 +1,4 @@
-"""What is owed when an incident ends, and after it."""
+"""Requirements for closing an incident, the postmortem, retention and goals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AGENDA = tuple(Duration(seconds=60 * minutes) for minutes in (10, 20, 30, 20, 1
 class Closing:
     """What should be true before an incident of these `severities` is closed (D6, D7).
 
-    `verify` are the ways in which the recovery is verified.  The board lists both once the incident is resolved.
+    `verify` are the ways in which the recovery is verified. The board lists both once the incident is resolved.
     """
 
     severities: frozenset[Severity] = frozenset()
@@ -27,10 +27,10 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Postmortem:
-    """When a postmortem is written (P1, P3, P4).  `reviewers` are contacts of the policy.
+    """When a postmortem is written (P1, P3, P4).
 
-    `document` and `review` count from the resolution, `overdue` from the closing.  The review takes as long as the
-    minutes of its `agenda` together.
+    `reviewers` are contacts of the policy. `document` and `review` count from the resolution, `overdue` from the
+    closing. The review takes as long as the parts of its `agenda` together.
     """
 
     required: frozenset[Severity] = frozenset({Severity.SEV1, Severity.SEV2})
@@ -43,9 +43,10 @@ class Postmortem:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long Muster keeps what it was sent; incidents themselves stay on GitHub.  None: for ever.
+    """How long Muster keeps what it was sent; incidents themselves stay on GitHub.
 
-    `deliveries` are the bodies of webhooks that have been worked off, at least a week so that none is taken in twice.
+    None: for ever. `deliveries` are the bodies of processed webhooks, kept at least a week so that none is processed
+    twice.
     """
 
     deliveries: Duration | None = _A_MONTH
@@ -53,7 +54,10 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Goals:
-    """What a team wants to reach over many incidents (M1).  `first_contact` is per cent, `satisfaction` is out of five."""
+    """What a team wants to reach over many incidents (M1).
+
+    `first_contact` is per cent, `satisfaction` is out of five.
+    """
 
     detect: Duration = _FIVE_MINUTES
     respond: Duration = _A_QUARTER

@@ -1,4 +1,4 @@
-"""Lengths of time as a policy writes them."""
+"""Durations as a policy writes them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _span(seconds: int) -> timedelta:
 class Duration:
     """A length of time as a policy writes it: `15m`, `4h`, `3d`, or business days `1bd`.
 
-    `d` is 24 elapsed hours; `bd` is a day of a calendar and has no length of its own.  Exactly one field is not zero,
-    but for `0m`, which means "at once".
+    `d` is 24 elapsed hours; `bd` is a day of a calendar and has no length of its own. Exactly one field is not zero,
+    except for `0m`, which means "at once".
     """
 
     seconds: int = 0
@@ -30,7 +30,10 @@ class Duration:
 
     @classmethod
     def parse(cls, text: str) -> Duration:
-        """Raises ValueError, with what would have worked, unless the text is 60 s to 365 d, or `0m` (M23)."""
+        """Parse a duration of 60 s to 365 d, or `0m` (M23).
+
+        Raises ValueError, with what would have worked.
+        """
         if text == "0m":
             return cls()
         found = _DURATION.fullmatch(text)
@@ -48,16 +51,17 @@ class Duration:
 
     @property
     def elapsed(self) -> timedelta:
-        """The plain length; zero for business days."""
+        """The elapsed length; zero for business days."""
         return _span(self.seconds)
 
     @property
     def at_once(self) -> bool:
+        """Whether it is `0m`, which means "at once"."""
         return not self.seconds and not self.business_days
 
     @property
     def words(self) -> str:
-        """As people say it: `5 minutes`, `1 hour`, `2 business days`."""
+        """The duration in words: `5 minutes`, `1 hour`, `2 business days`."""
         if self.at_once:
             return "at once"
         text = str(self)

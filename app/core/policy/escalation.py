@@ -1,4 +1,4 @@
-"""Who is told what when nobody acts."""
+"""Escalation steps and first notices of a policy."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ _A_QUARTER = Duration(seconds=15 * 60)
 
 
 class Until(Enum):
-    """What ends a step: `ack` pages the person on call and repeats, `resolved` runs on after an acknowledgement (E3)."""
+    """What ends a step (E3).
+
+    `ack` pages the person on call and repeats; `resolved` continues after an acknowledgement.
+    """
 
     ACK = "ack"
     RESOLVED = "resolved"
 
 
 class Via(Enum):
-    """The kind of channel that a notice goes out by (E4), beside the comment on the issue, which it always is."""
+    """The kind of channel a notice is sent by (E4), in addition to the comment on the issue, which is always posted."""
 
     PAGER = "pager"
     CHAT = "chat"
@@ -30,8 +33,8 @@ class Via(Enum):
 class Step:
     """One rung of a ladder, counted from the declaration of the incident.
 
-    `to` names contacts, roles, teams or rotations of the policy; `via` empty: as the first notice of that severity;
-    `repeat` None: told once; `do` is asked for in words, such as "customer communication required".
+    `to` names contacts, roles, teams or rotations of the policy. `via` empty: the channels of the severity's first
+    notice. `repeat` None: notified once. `do` is a request in words, such as "customer communication required".
     """
 
     after: Duration
@@ -46,8 +49,8 @@ class Step:
 class FirstNotice:
     """How word of a new incident spreads (E4).
 
-    `via` are the channels of its severity, `within` is the time they have, and `to` names who hears of it at once beside
-    those on the ladder, such as leadership.
+    `via` are the channels of its severity, `within` is the time limit for sending, and `to` names who is notified at
+    once beside the people of the escalation steps, such as leadership.
     """
 
     within: Duration = _A_QUARTER

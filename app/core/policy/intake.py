@@ -1,4 +1,4 @@
-"""What makes an incident severe, and how reports are read."""
+"""How reports and alerts are graded: intake defaults, severity matrix, floors and alert rules."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.core.severity import Severity
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """A fact that makes an incident at least that severe (A5).  Every field that is not None must match.
+    """A fact that makes an incident at least that severe (A5).
 
-    `service` is one that the report names as affected.
+    Every field that is not None must match. `service` is one that the report names as affected.
     """
 
     because: str
@@ -37,7 +37,10 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A reading of monitoring at which an incident is opened (A9).  `above` is the reading with its unit."""
+    """A reading of monitoring at which an incident is opened (A9).
+
+    `above` is the reading with its unit.
+    """
 
     above: str
     severity: Severity
@@ -48,7 +51,7 @@ MATRIX: Mapping[Level, Mapping[Level, Severity]] = {
     urgency: dict(zip((Level.HIGH, Level.MEDIUM, Level.LOW), map(Severity, row), strict=True))
     for urgency, row in {Level.HIGH: (1, 2, 3), Level.MEDIUM: (2, 3, 4), Level.LOW: (3, 4, 4)}.items()
 }
-"""Severity by urgency, then impact (A3, from 003)."""
+"""The default severity by urgency, then impact (A3, from 003)."""
 
 FLOORS = (
     Floor("a security breach", Severity.SEV1, kind=Kind.SECURITY),
@@ -56,4 +59,7 @@ FLOORS = (
     Floor("a full outage", Severity.SEV1, kind=Kind.OUTAGE, impact=Level.HIGH),
     Floor("a major data loss", Severity.SEV1, kind=Kind.DATA_LOSS, impact=Level.HIGH),
 )
-"""What makes an incident sev1 whatever was chosen (A5).  A critical vulnerability is reported as a security breach."""
+"""The default facts that make an incident sev1 whatever was chosen (A5).
+
+A critical vulnerability is reported as a security breach.
+"""

@@ -1,4 +1,4 @@
-"""What Muster's labels are called."""
+"""The configurable names of Muster's labels."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Labels:
     confidential: str = "confidential"
 
     def of(self, severity: Severity) -> str:
+        """Return the label of that severity."""
         return self.severities[severity - 1]
 
     def severity(self, label: str) -> Severity | None:
-        """The severity that a label stands for, or None for any other label."""
+        """Return the severity of that label, or None for any other label."""
         return Severity(self.severities.index(label) + 1) if label in self.severities else None

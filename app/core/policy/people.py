@@ -1,4 +1,4 @@
-"""Who there is, and who is on call."""
+"""People, teams, roles and on-call rotations of a policy."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import UTC, date, datetime, time
 from app.core.policy.duration import Duration
 
 ON_CALL = "on-call"
-"""The contact, or rotation, that every policy is expected to name."""
+"""The contact or rotation that every policy is expected to name."""
 
 OWNER = "owner"
 """Stands for the team that owns the service of an incident."""
 
 COMMANDER = "commander"
-"""The role of whoever leads an incident."""
+"""The role that leads an incident."""
 
 COMMUNICATIONS = "communications-lead"
-"""The role of whoever informs those who wait."""
+"""The role that informs the audiences of an incident."""
 
 WEEK = Duration(seconds=7 * 86400)
 
@@ -26,7 +26,7 @@ WEEK = Duration(seconds=7 * 86400)
 class Person:
     """Someone who can be mentioned; the key of `Policy.people` is the GitHub login.
 
-    `name` and `mail` are how a calendar feed may call them.
+    `name` and `mail` are how a calendar feed may identify them.
     """
 
     name: str = ""
@@ -35,7 +35,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """People who own services together.  `calendar` None: they work by `business`; `on_call` None: paged as everybody."""
+    """People who own services together.
+
+    `calendar` None: they work by `business`. `on_call` None: the rotation `on-call` is paged for them.
+    """
 
     members: tuple[str, ...] = ()
     calendar: str | None = None
@@ -54,7 +57,7 @@ class Duty:
 class Cover:
     """Somebody else is on call from `since` to `until`, wall clock times of the rotation's zone.
 
-    `instead_of` None: in the place of whoever is the primary then.
+    `instead_of` None: replaces the person who is primary at that time.
     """
 
     since: datetime
@@ -65,7 +68,10 @@ class Cover:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Shift:
-    """Somebody is on call from `since` to `until`, UTC.  Of two at a time, the lower `rank` is the primary."""
+    """One person's on-call shift from `since` to `until`, UTC.
+
+    Of two shifts at a time, the one with the lower `rank` is the primary.
+    """
 
     since: datetime
     until: datetime
@@ -73,6 +79,7 @@ class Shift:
     person: str
 
     def holds(self, at: datetime) -> bool:
+        """Return whether the shift includes that moment."""
         return self.since <= at.astimezone(UTC) < self.until
 
 
@@ -80,12 +87,12 @@ class Shift:
 class Rotation:
     """Who is on call by turns: the first of `people` from the hand-off on `starts`, each for one `turn` (E7).
 
-    A turn in days or weeks is handed over at `hand_off` by the clocks of `zone`, whatever daylight saving does; one in
-    hours or minutes lasts exactly so long.  `secondary` take turns beside them; where it is empty, the next of `people`
-    is the secondary.  `overrides` go before turns, later ones before earlier ones.
+    A turn in days or weeks is handed over at `hand_off` local time in `zone`, across daylight saving changes; one in
+    hours or minutes lasts exactly that long. `secondary` take turns beside them; where it is empty, the next of
+    `people` is the secondary. `overrides` take precedence over turns, later ones over earlier ones.
 
-    `feed` is where an iCalendar with the shifts stands: a path in the repository, `env:NAME` or an https address.  What
-    was read from it is in `shifts`; while that is empty, the turns hold.
+    `feed` is the location of an iCalendar with the shifts: a path in the repository, `env:NAME` or an https address.
+    `shifts` holds what was read from it; while that is empty, the turns apply.
     """
 
     people: tuple[str, ...] = ()

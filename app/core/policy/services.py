@@ -1,4 +1,4 @@
-"""What can break, whose it is, and what a team does otherwise for it."""
+"""Services with their owners, runbooks and war rooms, and the overrides for some incidents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from app.core.severity import Severity
 class Service:
     """Something that reports name as affected, under its own name or one of `aliases`, in any case.
 
-    `owner` is a team; `on_call` a rotation that goes before the team's.  `runbooks` are names of the policy's.
+    `owner` is a team; `on_call` a rotation that takes precedence over the team's. `runbooks` are names of the policy's
+    runbooks.
     """
 
     owner: str | None = None
@@ -37,9 +38,10 @@ class Runbook:
 
 @dataclass(frozen=True, slots=True)
 class WarRoom:
-    """Where responders meet (D3).  Both are plain `{{ name }}` substitutions of `id`, `number`, `service` and `room`.
+    """Where responders meet (D3).
 
-    `name` is the naming convention of the room, `link` an address; empty: the name alone is shown.
+    `name` is the naming convention of the room, `link` an address; empty: only the name is shown. Both are plain `{{
+    name }}` substitutions of `id`, `number`, `service` and `room`.
     """
 
     severities: frozenset[Severity] = frozenset()
@@ -51,8 +53,9 @@ class WarRoom:
 class Override:
     """What holds otherwise for some incidents: those of one of these `services`, and of one of these `kinds`.
 
-    An empty condition is met by all.  `targets` change single clocks, by severity and the clock's name, None stopping
-    it; ladders and first notices are replaced by severity, contacts by name.  Of two that match, the later goes first.
+    An empty condition matches every incident. `targets` change single clocks, by severity and the clock's name; None
+    stops the clock. Escalation steps and first notices are replaced by severity, contacts by name. Of two that match,
+    the later wins.
     """
 
     services: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The answers of a body, by what their headings ask."""
+"""Find the answers in an issue's body by the meaning of their headings."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from app.github.intake.wording import HEADINGS, INSIDE_HEADINGS
 from app.github.issue_form import Answer, blocks, parse_fitting
 
 LOOKED_AT = 200
-"""So many characters of a choice, a time or a heading are looked at."""
-_FIELDS = {"kind": "type", "source": "detection"}  # a policy may use the names of `Report` too
+"""Number of characters of a choice, a time or a heading that are read."""
+_FIELDS = {"kind": "type", "source": "detection"}  # a policy may also use the report's own field names
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One answer under one heading."""
+    """One answer below one heading."""
 
     heading: str
     value: Answer
 
     @property
     def text(self) -> str:
+        """The answer as one text; chosen items are joined by `, `."""
         if isinstance(self.value, str):
             return self.value
         return ", ".join(self.items)
 
     @property
     def items(self) -> list[str]:
-        """What was chosen: the parts of a multiple choice, the ticked boxes."""
+        """The chosen parts of a multiple choice, or the labels of the ticked boxes."""
         if isinstance(self.value, str):
             return _ticked(self.value)
         return [
@@ -43,12 +44,15 @@ class Given:
 
     @property
     def choice(self) -> str:
-        """The beginning of a choice, stripped of ASCII space and line ends only."""
+        """The beginning of a choice, stripped of ASCII spaces and line ends only."""
         return (", ".join(self.items) if self.items else self.text)[:LOOKED_AT].strip(" \r\n")
 
 
 def answers_in(body: str, policy: Policy) -> dict[str, list[Given]]:
-    """The answers by what is asked; an empty answer leaves an empty list, a heading nobody knows leaves nothing."""
+    """Map each field that the body asks for to its answers.
+
+    An empty answer gives an empty list; an unknown heading gives no entry.
+    """
     form = shipped_form()
     fitting = parse_fitting(form, body)
     if fitting is not None:

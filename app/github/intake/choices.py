@@ -1,4 +1,4 @@
-"""Choices as people write them."""
+"""Recognise choices as people write them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app.github.intake.wording import SEVERITIES, UNSURE
 from app.text import visible
 
 _NAMED = 3
-"""So many aliases of a severity are offered to somebody whose answer was not understood."""
+"""Maximum number of aliases per severity in the hint for an answer that was not understood."""
 
 
 def begins(text: str, words: Iterable[str]) -> bool:
-    """Whether the text is one of the words, or one of them and then a remark: `High — all users`, `P1 (critical)`."""
+    """Return True if the text is one of the words, or one of them and a remark: `High — all users`, `P1 (critical)`."""
     return any(_matches(text, word) for word in words)
 
 
@@ -32,7 +32,7 @@ def _may_follow(rest: str) -> bool:
 
 
 def grade(text: str, policy: Policy) -> Severity | None:
-    """The severity that a text begins with: by a name the team gave it, on the team's scale, or in words."""
+    """Return the severity that the text begins with: the team's own name, a name on its scale, or a common word."""
     severity, size = max(_by_alias(text, policy), _by_scale(text, policy.scale), key=lambda found: found[1])
     if severity is not None:
         rest = text[size:]
@@ -41,7 +41,7 @@ def grade(text: str, policy: Policy) -> Severity | None:
 
 
 def _by_alias(text: str, policy: Policy) -> tuple[Severity | None, int]:
-    """The severity of the longest alias that the text begins with, and how long that is."""
+    """Return the severity of the longest alias that begins the text, and the alias's length."""
     found = [(name, severity) for severity, names in policy.aliases.items() for name in names]
     for name, severity in sorted(found, key=lambda alias: -len(alias[0])):
         if begins(text, (name, name.lower())):
@@ -50,7 +50,7 @@ def _by_alias(text: str, policy: Policy) -> tuple[Severity | None, int]:
 
 
 def _by_scale(text: str, scale: Scale) -> tuple[Severity | None, int]:
-    """The severity of the longest name on that scale that the text begins with, and how long that is."""
+    """Return the severity of the longest name on the scale that begins the text, and the name's length."""
     for size in range(min(len(text), 12), 0, -1):
         name = text[:size]
         severity = scale.read(name) or (Scale.SEV.read(name) if name.lower().startswith("sev") else None)
@@ -60,13 +60,13 @@ def _by_scale(text: str, scale: Scale) -> tuple[Severity | None, int]:
 
 
 def _other_grades(rest: str, severity: Severity, policy: Policy) -> bool:
-    """Whether a remark names another severity: `SEV1 - SEV2` is no choice."""
+    """Return True if the remark names another severity: `SEV1 - SEV2` is no choice."""
     names = re.findall(r"(?<![A-Za-z0-9])(?:sev|severity|p|priority)[- ]?[0-9](?![0-9A-Za-z])", rest, re.IGNORECASE)
     return rest[1:2].isdigit() or any(policy.severity(name) not in (severity, None) for name in names)
 
 
 def severity_doubt(title: str, text: str, policy: Policy) -> str:
-    """What to tell somebody whose severity was not understood."""
+    """Return the doubt for the reporter about a severity that was not understood."""
     scale = policy.scale
     names = ", ".join(_names(severity, policy) for severity in Severity)
     label = re.match(r"(?:p|priority)[- ]?([0-9])(?![0-9A-Za-z])", text, re.IGNORECASE)
@@ -78,18 +78,21 @@ def severity_doubt(title: str, text: str, policy: Policy) -> str:
 
 
 def _names(severity: Severity, policy: Policy) -> str:
-    """What a severity is called here: `SEV1`, or `SEV1 (critical, kritisch)`."""
+    """Return the severity's names in this policy: `SEV1`, or `SEV1 (critical, kritisch)`."""
     aliases = ", ".join(visible(name, 30) for name in policy.aliases.get(severity, ())[:_NAMED])
     return f"{severity.on(policy.scale)} ({aliases})" if aliases else severity.on(policy.scale)
 
 
 def unsure(text: str) -> bool:
-    """Whether an answer says that it is none."""
+    """Return True if the text says that the reporter does not know."""
     return begins(text.lower() if text.isascii() else text, UNSURE)
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether a word of the text begins so; a short one has to be it.  One that is not ASCII only has to be in it."""
+    """Return True if a word of the text begins with `word`.
+
+    A short word (up to 3 letters) has to match as a whole; one that is not ASCII only has to occur in the text.
+    """
     if not word.isascii():
         return word in text
     end = "(?![a-z])" if len(word) <= 3 else ""

@@ -1,4 +1,4 @@
-"""Assembles the report: each answer as what it means, or a doubt."""
+"""Assemble the incident report: each answer becomes a value or a doubt."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from app.github.intake.wording import DAY_FIRST, EXPOSURES, KINDS, OTHER, SEVERI
 from app.text import cleaned, visible
 
 _LEVELS = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
-_LOOKED_AT_EACH = 100  # names of services, or severities
+_LOOKED_AT_EACH = 100  # names of services, or severities, that are read
 _T = TypeVar("_T", Kind, Source)
 
 
 def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -> Report:
-    """What the body of a new issue says.  `opened_at` is aware: words such as "just now" and the future count from it."""
+    """Read the body of a new issue into a report.
+
+    `opened_at` is aware: words such as "just now" and the check for future times are relative to it.
+    """
     body, title = cleaned(body), _bare(cleaned(title))
     reading = _Reading(answers_in(body, policy), opened_at, policy)
     if not reading.answers:
@@ -34,7 +37,7 @@ def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -
 
 
 class _Reading:
-    """One pass over the answers, collecting doubts."""
+    """Reads the answers of one body and collects the doubts."""
 
     def __init__(self, answers: dict[str, list[Given]], opened_at: datetime, policy: Policy) -> None:
         self.answers = answers
@@ -74,7 +77,7 @@ class _Reading:
         return given[0].choice if given else ""
 
     def severity(self) -> Severity | None:
-        """From the severity, or the priority where a form asks for that instead."""
+        """Read the severity, or the priority where a form asks for that instead."""
         name = "severity" if self.answers.get("severity") else "priority"
         given = self.answers.get(name) or []
         title = name.capitalize()
@@ -91,7 +94,10 @@ class _Reading:
         return severity
 
     def level(self, name: str) -> Level | None:
-        """High, medium or low.  Many forms ask for the impact in free words: those are a description, not a doubt."""
+        """Read high, medium or low.
+
+        Many forms ask for the impact in free words: those are a description, not a doubt.
+        """
         text = self.choice(name)
         if not text or unsure(text):
             return None
@@ -169,5 +175,5 @@ def _first_line(text: str) -> str:
 
 
 def _bare(title: str) -> str:
-    """The title without the form's `[Incident]: `."""
+    """Return the title without the form's prefix `[Incident]: `."""
     return re.sub(r"^\[[^\]\[]{1,40}\]:?\s*", "", title.strip()[:1000])

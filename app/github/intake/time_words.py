@@ -1,4 +1,4 @@
-"""Times in many languages, rewritten in the words and marks that dateutil knows."""
+"""Rewrite times of many languages in the words and punctuation that dateutil understands."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from app.github.intake.wording import DAYS, MONTHS
 
 ENGLISH_MONTHS = tuple(dict.fromkeys(MONTHS.values()))
 AGO_SIGN = re.compile(r"\bago\b|^vor |^il y a |^hace |^há |前$| geleden$| fa$| temu$| atrás$")
-"""What shows that a time is counted back from now."""
+"""Matches a time that counts back from now."""
 
 
 def plain_words(text: str) -> str:
-    """In lower case, with the marks and words of other languages as dateutil knows them."""
+    """Return the text in lower case, in the words and punctuation that dateutil understands."""
     words = " ".join(
         text.replace("−", "-").replace("\u2013", "-").replace("：", ":").replace("〜", " ").split()
     ).lower()
@@ -41,7 +41,7 @@ def plain_words(text: str) -> str:
 
 
 def without_day(words: str) -> tuple[str, int | None]:
-    """The words without `today` or `yesterday`, and how many days back that is."""
+    """Return the words without `today` or `yesterday`, and how many days back that is; None: neither occurs."""
     for back, row in DAYS.items():
         patterns = [rf"(?<!\w){re.escape(day)}(?!\w)" if day[0].isascii() else re.escape(day) for day in row]
         if any(re.search(pattern, words) for pattern in patterns):

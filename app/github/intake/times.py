@@ -1,4 +1,4 @@
-"""Moments as people write them: `30 minutes ago`, `yesterday 14:05 CET`, `14.03.2026 02:10`."""
+"""Parse times as people write them: `30 minutes ago`, `yesterday 14:05 CET`, `14.03.2026 02:10`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.github.intake.time_words import AGO_SIGN, ENGLISH_MONTHS, plain_words, 
 from app.github.intake.wording import MONTH_FIRST_IN, NOW, ZONES
 
 SLACK = timedelta(minutes=5)
-"""So far ahead a reporter's clock may be."""
+"""How far a reporter's clock may be ahead of ours."""
 
 
 class NotATime(Exception):
-    """The text names no moment; the message continues "'...' "."""
+    """The text is no readable time; the message continues "'...' "."""
 
 
 _WHAT_WORKS = "is not a time I can read. What works: 2026-03-14 14:05 UTC, or 30 minutes ago"
@@ -35,7 +35,10 @@ _DATED = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Reads what people write for a time.  `opened_at` is in UTC; `zone` is where they are if they do not say."""
+    """Parses what people write for a time.
+
+    `opened_at` is in UTC; `zone` applies to times without a zone of their own.
+    """
 
     opened_at: datetime
     zone: str
@@ -46,7 +49,7 @@ class Clock:
         object.__setattr__(self, "home", _zone(self.zone) or UTC)
 
     def read(self, text: str) -> datetime:
-        """The moment in UTC.  Raises NotATime."""
+        """Parse the text into a time in UTC.  Raises NotATime."""
         words = plain_words(text)
         if words in NOW:
             return self.opened_at
@@ -72,7 +75,7 @@ class Clock:
         return self.opened_at - timedelta(seconds=total)
 
     def _named_zone(self, words: str) -> tuple[str, tzinfo | None]:
-        """The words without the zone they name, as `Europe/Berlin` or `CET`, and that zone."""
+        """Return the words without the zone they name, such as `Europe/Berlin` or `CET`, and that zone."""
         found = re.search(r"\(?\b([a-z]{2,20}/[a-z_]{2,30}(?:/[a-z_]{2,30})?)\)?", words)
         if found:
             zone = _zone("/".join(part.upper() if part == "utc" else part.title() for part in found[1].split("/")))
@@ -117,7 +120,10 @@ class Clock:
                 raise NotATime(_WHAT_WORKS) from fault
 
     def _abbreviations(self) -> dict[str, int]:
-        """Seconds east of UTC; what the team's own zone is called wins: CST is Chicago or Shanghai."""
+        """Map zone abbreviations to seconds east of UTC.
+
+        The team's own zone has precedence: CST is Chicago or Shanghai.
+        """
         known = dict(ZONES)
         for month in (1, 7):
             moment = datetime(self.opened_at.year, month, 1, tzinfo=UTC).astimezone(self.home)

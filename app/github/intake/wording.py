@@ -1,4 +1,7 @@
-"""What people call things, as `data/wording.yml` has it.  Words are in lower case; the order of rows matters."""
+"""Word lists of `data/wording.yml`, with which answers are recognised.
+
+Words are in lower case; the order of the rows matters.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,22 @@ import yaml
 from app.core.incident_report import Exposure, Kind, Source
 from app.core.severity import Severity
 
-# The loader in C reads the same, ten times as fast: every start reads this.
+# The C loader gives the same result ten times as fast, and every start reads this file.
 _LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _TABLES: Final[dict[str, Any]] = yaml.load(
     files("app.github").joinpath("data/wording.yml").read_text("utf-8"),
-    Loader=_LOADER,  # noqa: S506  both are the safe one
+    Loader=_LOADER,  # noqa: S506  both loaders are safe ones
 )
 
 HEADINGS: Final[dict[str, str]] = {
     words: asked for asked, rows in _TABLES["headings"].items() for row in rows.values() for words in row
 }
-"""What a heading asks for."""
+"""Maps a heading to the report field that it asks for."""
 INSIDE_HEADINGS: Final[list[str]] = _TABLES["inside_headings"]
 DAY_FIRST: Final = frozenset(
     words for asked in ("started_at", "detected_at") for words in _TABLES["headings"][asked]["others"]
 )
-"""Headings below which 03/11 is the third of November."""
+"""Headings whose dates have the day first: 03/11 is the third of November."""
 
 SEVERITIES: Final[dict[Severity, list[str]]] = {
     Severity[name.upper()]: row for name, row in _TABLES["severities"].items()
@@ -37,12 +40,12 @@ EXPOSURES: Final[dict[Exposure, list[str]]] = {Exposure(name): row for name, row
 OTHER: Final[tuple[str, ...]] = tuple(_TABLES["other"])
 
 MONTHS: Final[dict[str, str]] = {words: month for month, row in _TABLES["months"].items() for words in row}
-"""A month in any language as `jan`, `feb`, ..."""
+"""Maps a month's name in any language to `jan`, `feb`, ..."""
 NOW: Final = frozenset(_TABLES["now"])
 DAYS: Final[dict[int, list[str]]] = {0: _TABLES["today"], 1: _TABLES["yesterday"]}
-"""How many days back."""
+"""Maps a number of days back to the words for that day."""
 ZONES: Final[dict[str, int]] = {
     name.lower(): int(float(hours) * 3600) for hours, names in _TABLES["zones"].items() for name in names
 }
-"""Seconds east of UTC."""
+"""Maps a zone abbreviation to seconds east of UTC."""
 MONTH_FIRST_IN: Final = frozenset(_TABLES["month_first_in"])

@@ -1,4 +1,4 @@
-"""Issue forms: the fields a form file describes, and the answers in the body that GitHub makes of them."""
+"""Issue forms: parse form files, and the answers in the bodies that GitHub makes from them."""
 
 from app.github.issue_form.form import Answer, Field, FieldKind, Form
 from app.github.issue_form.form_file import FORM_LIMIT, FormFault, read_form

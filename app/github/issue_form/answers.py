@@ -1,4 +1,4 @@
-"""The answer to one field in the text below its heading."""
+"""Parse the answer to one field from the text below its heading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 def answer_to(asked: Field, lines: list[str]) -> Answer:
-    """What those lines say; None where nothing was answered."""
+    """Parse the answer in the lines; None if the field was not answered."""
     text = trimmed(lines)
     if not text.strip() or text == NO_RESPONSE:
         return None
@@ -61,7 +61,7 @@ def _ticks(text: str) -> list[dict[str, str | bool]]:
 
 
 def chosen(asked: Field, text: str) -> str | list[str] | Literal[False]:
-    """What was chosen, False if that text is no choice of the field."""
+    """Return the options that the text names; False if it is no possible choice of the field."""
     if text == "None":
         return not asked.required and "None"
     if not asked.options:
@@ -74,7 +74,10 @@ def chosen(asked: Field, text: str) -> str | list[str] | Literal[False]:
 
 @lru_cache(256)
 def _names(options: tuple[str, ...]) -> dict[str, str]:
-    """The ways an option may be written in a body.  YAML reads `yes`, `1.10` as values: GitHub may show what it read."""
+    """Map each way an option may be written in a body to the option.
+
+    YAML reads `yes` and `1.10` as values, and GitHub may show the value it read.
+    """
     names = {option: option for option in options}
     for option in options:
         if option.lower() in TRUE | FALSE:
@@ -86,9 +89,9 @@ def _names(options: tuple[str, ...]) -> dict[str, str]:
 
 
 def _split(text: str, names: dict[str, str]) -> list[str]:
-    """The options that, joined by `, `, are the text; the longest first where there is a choice; empty if there are none.
+    """Split the text into options joined by `, `, longest first where ambiguous; empty if it cannot be split.
 
-    Goes from the back and remembers from where the end can be reached, so nothing is tried twice.
+    Works from the back and remembers from which positions the end can be reached, so nothing is tried twice.
     """
     sizes = sorted({len(name) for name in names}, reverse=True)
     if len(text) > 2 * sum(len(name) + 2 for name in names):
@@ -112,7 +115,7 @@ def _split(text: str, names: dict[str, str]) -> list[str]:
 
 
 def _pieces(asked: Field, text: str) -> list[str]:
-    """The known options in a text that also holds others; what lies between them stays in one piece, commas and all."""
+    """Split the text into known options and, between them, unknown text kept whole with its commas."""
     names = sorted(_names(asked.options), key=len, reverse=True)
     parts: list[str] = []
     unknown = 0

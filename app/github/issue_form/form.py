@@ -1,4 +1,4 @@
-"""What an issue form asks, and what an answer to it can be."""
+"""The fields of an issue form, and the type of their answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ FALSE = frozenset({"no", "off", "false"})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One question.  `label` is empty where the file has none; `render` is the language of its fence, or empty."""
+    """One field of a form.
+
+    `label` is empty where the file has none; `render` is the language of the answer's code fence, or empty.
+    """
 
     id: str | None
     label: str
@@ -27,7 +30,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What GitHub asks, in order.  `markdown` blocks are left out, as they are in the body."""
+    """A form with its fields in order.  `markdown` blocks are left out, as they are in the body."""
 
     name: str = ""
     title: str = ""
@@ -35,7 +38,7 @@ class Form:
     fields: tuple[Field, ...] = ()
 
     def keys(self) -> tuple[str, ...]:
-        """A distinct name for each field: its id, else its label; a second one of the same name is `name (2)`."""
+        """Return a distinct key per field: its id, else its label; a second one of the same name is `name (2)`."""
         taken: list[str] = []
         for number, asked in enumerate(self.fields, 1):
             taken.append(free_name(asked.id or asked.label or f"field {number}", taken))
@@ -43,7 +46,7 @@ class Form:
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:
-    """The name, or `name (2)` and so on where it is taken."""
+    """Return the name, or `name (2)` and so on if it is taken."""
     number, free = 1, name
     while free in taken:
         number += 1

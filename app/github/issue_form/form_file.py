@@ -1,4 +1,4 @@
-"""The form that a file of `.github/ISSUE_TEMPLATE` describes.  Such files are full of faults: what is sound in them counts."""
+"""Parse form files of `.github/ISSUE_TEMPLATE`, tolerantly: they are often invalid, so every valid part counts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _KINDS: dict[str, FieldKind] = {"input": "input", "dropdown": "dropdown", "check
 
 
 class FormFault(Exception):
-    """Nothing at all can be read from a form file.  The message is for the person who wrote it."""
+    """Nothing can be read from a form file.  The message is for its author."""
 
 
 def read_form(text: str) -> Form:
-    """The form in a file of `.github/ISSUE_TEMPLATE`.
+    """Parse a form file of `.github/ISSUE_TEMPLATE`.
 
     Of invalid YAML the longest valid beginning counts.  Scalars are text as written: `label: Yes` is "Yes".
     Raises FormFault if not even a name or a field can be read.
@@ -51,9 +51,9 @@ def read_form(text: str) -> Form:
 
 
 def _tree(text: str) -> tuple[Node, str]:
-    """The first document as plain lists and mappings of text, and what stopped the reading, if anything did.
+    """Parse the first YAML document into text, lists and mappings; also return why parsing stopped, if it did.
 
-    The scanner looks ahead, so a fault can take sound lines before it along: the lines before the fault are read anew.
+    The scanner looks ahead, so an error can discard valid lines before it: those are parsed again without the rest.
     """
     text = yaml.reader.Reader.NON_PRINTABLE.sub("\ufffd", text.removeprefix("\ufeff"))
     tree = _Tree()
@@ -74,9 +74,10 @@ def _tree(text: str) -> tuple[Node, str]:
 
 
 def _by_the_other_parser(text: str) -> Node:
-    """What libyaml makes of it, or None: PyYAML's own parser stumbles over `{label: What happened?}`, GitHub's does not.
+    """Parse with libyaml; None if it fails too.
 
-    Only a text with few brackets is shown to it, for it does not survive deep nesting.
+    PyYAML's own parser rejects `{label: What happened?}`, which GitHub accepts.  Only text with few brackets is passed
+    on, because libyaml crashes on deep nesting.
     """
     if not yaml.__with_libyaml__ or text.count("[") + text.count("{") > _MOST_BRACKETS:
         return None
@@ -88,24 +89,27 @@ def _by_the_other_parser(text: str) -> Node:
 
 
 class _Tree:
-    """Lists and mappings of text, grown event by event, so that what came before a fault is there.
+    """Builds text, lists and mappings event by event, so that everything before an error is kept.
 
-    An alias is the very node it names, never a copy of it: a "billion laughs" stays as small as it is written.
+    An alias is the very node it names, never a copy: a "billion laughs" file stays as small as it is written.
     """
 
     def __init__(self) -> None:
         self.root: Node = None
         self._open: list[list[Node] | dict[str, Node]] = []
-        self._keys: list[str | None] = []  # for each open node the key that waits for its value
+        self._keys: list[str | None] = []  # for each open node the key whose value comes next
         self._anchors: dict[str, Node] = {}
 
     def size(self) -> int:
-        """How many questions there are."""
+        """Return the number of entries in the form's body."""
         body = self.root.get("body") if isinstance(self.root, dict) else self.root
         return len(body) if isinstance(body, list) else 0
 
     def grow(self, text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.SafeLoader) -> str:
-        """What stopped it short of the end, or nothing.  Raises YAMLError; what came before is kept."""
+        """Parse the text, and return why parsing stopped early, empty if it did not.
+
+        Raises YAMLError; the nodes built before it are kept.
+        """
         for count, event in enumerate(yaml.parse(text, Loader=loader)):
             if isinstance(event, yaml.DocumentEndEvent) and self.root:
                 break

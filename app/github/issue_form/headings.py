@@ -1,4 +1,4 @@
-"""A body cut at its headings, for a form nobody knows."""
+"""Split a body at its headings, without knowing the form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _MOST = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A heading and the text below it.  `line` is the heading as written; both are empty for text before the first."""
+    """A heading and the text below it.
+
+    `line` is the heading as written; it and `heading` are empty for the text before the first heading.
+    """
 
     heading: str
     text: str
@@ -20,10 +23,11 @@ class Block:
 
 
 def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
-    """The body cut at its headings, for a form nobody knows: `#` to `######`, and lines that are `**bold**` as a whole.
+    """Split the body at its headings: `#` to `######`, and lines that are `**bold**` as a whole.
 
-    Headings in fences and HTML comments are text, and so are all after the first thousand.  `**Severity:** SEV1` is a heading and its text in one line.
-    People also write bold for other reasons: with `known`, bold words count only where it says so.
+    Headings in fences and HTML comments are text, and so are all after the first thousand.  `**Severity:** SEV1` is a
+    heading and its text in one line.  Bold text has other uses too: with `is_known`, it is a heading only if that says
+    so.
     """
     lines = lines_of(body)
     hidden = hidden_spans(markers(lines))
@@ -52,7 +56,7 @@ _HEADS = frozenset("# *-_+")
 
 
 def _heading(line: str) -> tuple[str, str] | None:
-    """Its words and what follows in the same line, if the line is a heading."""
+    """Return the heading's words and the text after them in the same line; None if the line is no heading."""
     line = line.strip(" \t")
     if line[:1] == "#":
         words = line.lstrip("#")

@@ -1,4 +1,4 @@
-"""The lines of a body: which are blank, and which stand in fences and HTML comments."""
+"""Find the lines of a body that are inside fences and HTML comments, and trim blank lines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ _COMMENT = "<!--"
 
 
 def lines_of(body: str) -> list[str]:
+    """Split a body into lines, without byte order mark and whatever its line ends."""
     return body.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def markers(lines: Sequence[str]) -> list[tuple[int, str]]:
-    """The lines that may open or close a fence or an HTML comment."""
+    """Return the lines that may open or close a fence or an HTML comment, with their numbers."""
     return [
         (number, line)
         for number, line in enumerate(lines)
@@ -24,7 +25,10 @@ def markers(lines: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def hidden_spans(markers: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
-    """The spans of lines within fences and HTML comments, first and last included; the last may be open to the end."""
+    """Return the spans of lines in fences and HTML comments, both ends included.
+
+    The last span may be unclosed: then it ends after any possible line.
+    """
     spans: list[tuple[int, int]] = []
     start, opened = -1, ""
     for number, line in markers:
@@ -40,18 +44,19 @@ def hidden_spans(markers: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
 
 
 def within(spans: Sequence[tuple[int, int]], line: int) -> bool:
+    """Return True if the line is inside one of the spans, which are sorted."""
     at = bisect_left(spans, (line + 1,)) - 1
     return at >= 0 and spans[at][0] <= line <= spans[at][1]
 
 
 def wraps(head: str, foot: str) -> bool:
-    """Whether two lines are the first and the last of one fence."""
+    """Return True if the two lines open and close the same fence."""
     opened = _opened(head)
     return opened not in {"", _COMMENT} and _closes(opened, foot)
 
 
 def _opened(line: str) -> str:
-    """The fence that the line opens, or the beginning of a comment that it leaves open; empty for other lines."""
+    """Return the fence that the line opens, or the start of a comment it leaves open; else an empty text."""
     found = _FENCE.match(line)
     if found:
         return "" if found[1][0] == "`" and "`" in found[2] else found[1]
@@ -67,7 +72,7 @@ def _closes(opened: str, line: str) -> bool:
 
 
 def trimmed(lines: Sequence[str]) -> str:
-    """Without the blank lines around it and the spaces behind it; an indented first line keeps its indent."""
-    text = "\n".join(lines).rstrip(" \n")  # and nothing else: a no-break space can be meant to deceive
+    """Return the text without blank lines around it and spaces after it; the first line keeps its indentation."""
+    text = "\n".join(lines).rstrip(" \n")  # nothing else: a no-break space may be there to deceive
     first = len(text) - len(text.lstrip(" \n"))
     return text[text.rfind("\n", 0, first) + 1 :]

@@ -1,9 +1,9 @@
-"""The answers in a body, by the form that was filled in.
+"""Match a body with the form that was filled in, and parse its answers.
 
-A body carries labels, never ids, and an answer may hold any text, also a line that looks like a heading.  So headings
-are not looked up one by one.  All lines that could be headings are weighed together, and the reading wins in which
-every field of the form is present, in order, with an answer its kind can have: that is how GitHub writes.  Only when
-there is no such reading (the form has changed, somebody edited the body) are the rules loose.
+A body has labels, never ids, and an answer may hold any text, also a line that looks like a heading.  So headings
+are not looked up one by one: all candidate lines are scored together, and the best assignment is the one in which
+every field of the form is present, in order, with a possible answer, because that is how GitHub writes.  Only if
+there is none (the form has changed, or the body was edited) do looser rules apply.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ _MOST_EXTRA = 20
 
 
 def parse_body(form: Form, body: str) -> dict[str, Answer]:
-    """The answer to each field, under `form.keys()`; None where there is none.
+    """Parse the answer to each field, under `form.keys()`; None where there is none.
 
-    Headings that the form does not know, after a field that can hold only a choice or one line, are kept under their
-    own words.
+    Unknown headings after a field that can only hold a choice or one line are kept under their own words.
     """
     page = Page(form, lines_of(body))
     taken = _as_written(page)
@@ -34,9 +33,9 @@ def parse_body(form: Form, body: str) -> dict[str, Answer]:
 
 
 def parse_fitting(form: Form, body: str) -> dict[str, Answer] | None:
-    """The same if the body is just what GitHub writes for this form: every field, in order, with an answer of its kind.
+    """Parse a body that is exactly what GitHub writes for this form; None if it is not.
 
-    None if it is not.
+    Exactly means: every field, in order, with an answer that its kind allows.
     """
     page = Page(form, lines_of(body))
     taken = _as_written(page)
@@ -46,12 +45,12 @@ def parse_fitting(form: Form, body: str) -> dict[str, Answer] | None:
 
 
 def fits(form: Form, body: str) -> bool:
-    """Whether the body is just what GitHub writes for this form."""
+    """Return True if the body is exactly what GitHub writes for this form."""
     return parse_fitting(form, body) is not None
 
 
 def _as_written(page: Page) -> list[Place] | None:
-    """The headings of all fields, each as GitHub writes it and in the form's order; None if there are not that many."""
+    """Return the headings of all fields as GitHub writes them, in the form's order; None if one is missing."""
     needed = {number for number, asked in enumerate(page.fields) if asked.label}
     places = [place for place in page.places if place.sure]
     if not needed or not needed <= {place.field for place in places}:
@@ -77,10 +76,10 @@ def _answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> 
 
 
 def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]:
-    """The places to take as headings, at most one a field and in the form's order, that make the best sense together.
+    """Choose the most plausible headings among the candidates, at most one per field and in the form's order.
 
-    What counts, in this order: fields present, answers that suit their field, headings outside of the fences of the
-    answer before, headings just as GitHub writes them, answers without a heading of their own field.
+    The score counts, in this order: fields present, answers that suit their field, headings outside of the fences of
+    the answer before, headings exactly as GitHub writes them, answers without a heading of their own field.
     """
     if strict and page.solid:
         top = page.lines[page.solid[0]]
@@ -97,7 +96,7 @@ def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]
         suits = page.suits(place.field, place.below, stop)
         return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
 
-    best: list[tuple[int, int]] = []  # for each place the worth of the best reading up to it, and the place before
+    best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
     for number, place in enumerate(places):
         top_worth, before = place.sure * 10**6 + (page.solid[0] == place.line) * 10**12, -1
         for earlier in range(number):
@@ -119,7 +118,7 @@ def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]
 
 
 def _closes(page: Page, place: Place, end: int) -> bool:
-    """Whether the answer is a rendered field's fence as a whole, whatever fences it holds itself."""
+    """Return True if the answer is the complete fence of a rendered field, whatever fences it contains."""
     return bool(page.fields[place.field].render) and page.suits(place.field, place.below, end)
 
 

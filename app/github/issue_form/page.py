@@ -1,4 +1,4 @@
-"""A body beside a form: where the headings of its fields may stand, and what may be an answer."""
+"""Find candidate headings of a form's fields in a body, and test which lines can be an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _MOST_PLACES = 100
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line that could be the heading of a field.  `below` is the line after it, `sure` if GitHub may have written it."""
+    """A line that may be the heading of a field.
+
+    `answer_start` is the line after the heading; `is_exact`: GitHub may have written the heading this way.
+    """
 
     line: int
     below: int
@@ -23,7 +26,7 @@ class Place:
 
 
 class Page:
-    """The lines of a body with what is asked about them again and again: which are blank, hidden, a tick box."""
+    """A form's fields and the lines of a body, indexed for repeated questions: nonblank, hidden, checkbox."""
 
     def __init__(self, form: Form, lines: list[str]) -> None:
         self.fields = form.fields
@@ -63,12 +66,12 @@ class Page:
         return self._fewer(found)
 
     def _alone(self, line: int, below: int) -> bool:
-        """Whether it stands between blank lines, as GitHub writes a heading."""
+        """Return True if the heading stands between blank lines, as GitHub writes it."""
         before = line == 0 or not self.lines[line - 1].strip() or bisect_left(self.solid, line) == 0
         return before and (below >= len(self.lines) or not self.lines[below].strip())
 
     def _fewer(self, places: list[Place]) -> list[Place]:
-        """Of a body stuffed with headings the first and last few of each field, so that weighing them stays cheap."""
+        """Keep only the first and last few candidates per field, so that scoring a stuffed body stays cheap."""
         if len(places) <= _MOST_PLACES:
             return places
         keep = max(1, _MOST_PLACES // (2 * len(self.fields)))
@@ -79,13 +82,16 @@ class Page:
         return sorted(some, key=lambda place: (place.line, place.field))
 
     def loose(self) -> list[Place]:
-        """Where a heading may stand if the body is not as GitHub writes it: outside of fences and comments."""
-        # One that is never closed hides nothing.
+        """Return the candidates outside of fences and comments, for a body that is not as GitHub writes it."""
+        # A fence or comment that is never closed hides nothing.
         hidden = [span for span in hidden_spans(self.markers) if span[1] < len(self.lines)]
         return [place for place in self.places if not within(hidden, place.line)]
 
     def hidden_from(self, start: int, line: int) -> bool:
-        """Whether `line` is in a fence or comment that begins at `start` or later: an answer cannot see further up."""
+        """Return True if `line` is in a fence or comment that begins at `start` or later.
+
+        An answer is not affected by what was opened before it.
+        """
         if not self.markers:
             return False
         if len(self.markers) * len(self.places) > 15_000:
@@ -96,7 +102,7 @@ class Page:
         return within(self._hidden[start], line)
 
     def own(self, field: int, start: int, end: int) -> int:
-        """Where the answer ends if it cannot hold a heading: at the first one below it."""
+        """Return the line at which the answer ends: the first heading below it, if it cannot contain one."""
         asked = self.fields[field]
         if asked.kind == "textarea":
             return end
@@ -109,7 +115,10 @@ class Page:
         return end
 
     def suits(self, field: int, start: int, end: int) -> bool:
-        """Whether the lines from `start` to before `end` can be what GitHub writes for an answer to that field."""
+        """Return True if the lines can be what GitHub writes as the field's answer.
+
+        The lines are those from `start` up to `end`, which is excluded.
+        """
         asked = self.fields[field]
         first, last = bisect_left(self.solid, start), bisect_left(self.solid, end)
         count = last - first
@@ -131,5 +140,5 @@ class Page:
 
 
 def _alike(label: str) -> str:
-    """A label as people would compare it: without case, spare spaces and a closing colon."""
+    """Return a label in normal form: without case, extra spaces and a closing colon."""
     return " ".join(label.casefold().split()).rstrip(" :：*?.").lstrip("*")

@@ -1,6 +1,6 @@
-"""The board: one comment that says how an incident stands, edited in place.
+"""Renders the board: one comment that shows the state of an incident, edited in place.
 
-It is read at three in the morning on a phone, so what decides comes first, and what is long is folded away.
+It is read on a phone at three in the morning, so what matters most comes first and long parts are folded away.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ from app.render.markdown.markup import (
 from app.render.time_format import count, moment, span, target, utc
 
 _ROWS = (30, 20, 10, 5, 0)
-"""How many rows of the timeline are tried, until the comment is short enough (M39)."""
+"""Numbers of timeline rows to try, until the comment is short enough (M39)."""
 
 _DECIDED = 3
-"""So many deadlines that were kept or missed are shown beside those that still run."""
+"""Maximum number of met and missed deadlines shown beside the running ones."""
 
 _DAY = timedelta(days=1)
+"""How far ahead the next hand-off is shown."""
 _HAND_OFFS = 24
-"""So many moments are looked at for the next hand-off."""
+"""Maximum number of rotation changes examined to find the next hand-off."""
 
 _OWED = 20
-"""So many things are listed that have to be true before the closing."""
+"""Maximum number of items listed as conditions for closing."""
 
 
 def board(
@@ -60,11 +61,11 @@ def board(
     concerns: Sequence[str] = (),
     quiet: bool = False,
 ) -> str:
-    """The text of the board as of `now`, never longer than GitHub takes.
+    """Render the board as of `now`, never longer than GitHub accepts.
 
-    `links` are the addresses of our own comments, by the key of the event or effect that they answer.  `footer` is the
-    end of the text, unchanged.  `concerns` are sentences about what does not work as it should; `quiet`: it notifies
-    nobody.
+    `comment_urls` holds the URLs of our own comments by the key of the event or effect that they answer.  `footer` is
+    appended unchanged.  `warnings` are sentences about what does not work on this incident.  `quiet`: the board
+    mentions no one.
     """
     body, policy = Markdown(), rules(policy, incident)
     for rows in _ROWS:
@@ -92,9 +93,9 @@ def _body(
         sign=md("🚨" if incident.status.open else "✅"),
         id=incident.id,
         title=said(incident.title),
-        glance=_glance(incident, policy, now),
-        left=incident.left,
-        concerns=[said(concern, 300) for concern in concerns],
+        summary_line=_glance(incident, policy, now),
+        unavailable=incident.left,
+        warnings=[said(concern, 300) for concern in concerns],
         deadlines=running,
         decided=decided,
         decided_title=_decided_title(decided),
@@ -102,7 +103,7 @@ def _body(
         as_of=moment(now, policy.zone),
         facts=list(_facts(incident, policy, now, links, quiet=quiet)),
         update=_latest_update(incident, policy, links, day),
-        owed=list(_owed(incident, policy)),
+        closing_items=list(_owed(incident, policy)),
         timeline=[
             (phrases.link_of(utc(e.at, day=day), e, links), phrases.author(e), said(e.sentence))
             for e in reversed(shown)
@@ -119,13 +120,13 @@ def _glance(incident: Incident, policy: Policy, now: datetime) -> Markdown:
 
 
 Row = tuple[Markdown, Markdown, Markdown]
-"""What is due, when, and how it stands."""
+"""A deadline's title, its due time and its status."""
 
 
 def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[Row], list[Row]]:
-    """The rows to show, and those to fold away: what still runs first, the earliest first.
+    """Return the rows to show and the rows to fold away: running deadlines first, then by due time.
 
-    While somebody still has to act, many promises that are decided would hide those that are not.
+    While the incident is open, many decided deadlines would hide those that still need action.
     """
     promises = sorted(deadlines(incident, policy), key=lambda promise: promise.due)
     running = [_deadline(each, incident, policy, now) for each in promises if each.met_at is None]
@@ -152,7 +153,7 @@ def _decided_title(rows: Sequence[Row]) -> Markdown:
 
 
 def _owed(incident: Incident, policy: Policy) -> Iterator[Markdown]:
-    """What should be true before the issue is closed (D6, D7)."""
+    """Yield what must be true before the issue is closed (D6, D7)."""
     if incident.severity not in policy.closing.severities:
         return
     if incident.status is Status.RESOLVED:
@@ -162,7 +163,7 @@ def _owed(incident: Incident, policy: Policy) -> Iterator[Markdown]:
 
 
 Fact = tuple[str, Sequence[Markdown]]
-"""A name and what is known under it; several answers become a list."""
+"""A name and its values; several values become a list."""
 
 
 def _facts(
@@ -202,7 +203,10 @@ def _times(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]:
 
 
 def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) -> Markdown:
-    """The one person whom the creation of the board notifies, unless it is `quiet` or somebody has taken the incident."""
+    """Name who is on call; mentioning the first notifies them when the board is created.
+
+    They are not mentioned when the board is `quiet` or the incident is already acknowledged.
+    """
     named = people_of((ON_CALL,), policy, now)
     if not named:
         return phrases.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
@@ -212,12 +216,12 @@ def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) 
 
 
 def _hand_off(policy: Policy, now: datetime) -> Markdown:
-    """When somebody else will be asked first, as far as that is within a day."""
+    """Say when the first person on call changes, if that is within a day."""
     rotation = policy.rotations.get(ON_CALL)
     if rotation is None:
         return md("")
     first, at = on_call(rotation, now)[:1], next_hand_off(rotation, now)
-    for _ in range(_HAND_OFFS):  # one may end a cover and change nothing
+    for _ in range(_HAND_OFFS):  # a change may end an override without changing who is first
         if at is None or at - now > _DAY:
             break
         if (then := on_call(rotation, at)[:1]) != first:
@@ -227,7 +231,7 @@ def _hand_off(policy: Policy, now: datetime) -> Markdown:
 
 
 def _places(incident: Incident, policy: Policy) -> Iterator[Fact]:
-    """Where to meet and where to look."""
+    """Yield the links to the war room and the runbooks."""
     if room := places.war_room(incident, policy):
         yield "War room", [room]
     if books := places.runbooks(incident, policy):

@@ -1,4 +1,4 @@
-"""One comment for many incidents that notify nobody themselves, because nobody with rights has confirmed them."""
+"""Renders one digest comment for many unconfirmed reports, which send no notifications of their own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MENTIONED = 40
 
 
 def digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: datetime, *, footer: str) -> str:
-    """The comment for those that wait, which are shown with who reported them; `to` are called by name."""
+    """Render the digest of unconfirmed `incidents`, each with its reporter; `logins` are mentioned."""
     body = rendered(
         "digest",
-        called=joined(map(mention, to[:_MENTIONED]), " "),
+        mentions=joined(map(mention, to[:_MENTIONED]), " "),
         count=count(len(waiting), "more report"),
         people=count(len({each.opened_by for each in waiting}), "person", "people"),
         rows=[

@@ -1,6 +1,7 @@
-"""Where to look and where to meet: the runbooks and the war room of an incident (D3, D9).
+"""Builds the links to the runbooks and the war room of an incident (D3, D9).
 
-Names and addresses are the team's, but for the service, which a stranger may have named: it comes in as a slug only.
+Names and addresses come from the team's policy.  Only the service may come from an untrusted report, so it is inserted
+as a slug.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from app.render.markdown.markup import Markdown, link, md, said
 from app.text import cleaned
 
 _LONGEST = 4096
-"""No text with places to fill in becomes longer."""
+"""Maximum length of a text with placeholders, before and after they are filled in."""
 
 _SLUG = 40
 _PLACE = re.compile(r"([-_ ]?)\{\{ {0,3}([a-z]{1,20}) {0,3}\}\}")
 _KEPT = "/:?#&=%+~@,{}"
-"""What an address is written with; a brace that is left is a place nobody filled in, and makes it no address."""
+"""Characters that stay unencoded in an address.
+
+They include braces: an unfilled placeholder keeps its own, so the text is no valid address.
+"""
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with each `{{ name }}` replaced; a name that is not in `values` stays as it stands.
+    """Replace each `{{ name }}` in the text by its value; unknown names stay unchanged.
 
-    Where there is nothing to fill in, the dash before it goes too.
+    Where the value is empty, the separator before the placeholder is removed too.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -40,7 +44,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def war_room(incident: Incident, policy: Policy) -> Markdown | None:
-    """Where responders meet; None at a severity that has no room."""
+    """Build the link to the war room; None: incidents of this severity have none."""
     wanted = policy.war_room
     if incident.severity not in wanted.severities:
         return None
@@ -53,7 +57,7 @@ def war_room(incident: Incident, policy: Policy) -> Markdown | None:
 
 
 def runbooks(incident: Incident, policy: Policy) -> list[Markdown]:
-    """Those of the affected services, then those for its type."""
+    """Build the links to the runbooks of the affected services, then to those of the incident's type."""
     report = incident.report
     names = [name for service in affected(policy, report).values() for name in service.runbooks]
     names += [name for name, known in policy.runbooks.items() if report.kind and report.kind in known.kinds]
@@ -62,18 +66,18 @@ def runbooks(incident: Incident, policy: Policy) -> list[Markdown]:
 
 
 def _to(text: Markdown, url: str, written: str) -> Markdown:
-    """The text as a link, or else with what is written in its place."""
+    """Link the text, or show the original address beside it where that cannot be linked."""
     linked = link(text, url)
     return linked if linked != text or not written else md("{} ({})", text, said(written, 200))
 
 
 def _address(text: str) -> str:
-    """The text as an address, empty where it is none: people are sent to https only."""
+    """Encode the text as an https address; empty where it is none, since only https is linked."""
     return _encoded(text, _KEPT) if text.startswith("https://") else ""
 
 
 def _file(path: str, incident: Incident) -> str:
-    """The address of a file on the default branch of the incident's repository, empty where there can be none."""
+    """Build the URL of a file on the default branch of the incident's repository; empty where that is impossible."""
     repository, issue, _ = incident.url.rpartition("/issues/")
     name, _, heading = path.removeprefix("./").lstrip("/").partition("#")
     if not issue or not name or "://" in path or ".." in name.split("/"):

@@ -1,6 +1,6 @@
-"""What interrupts people: one comment for all notices that wait together.
+"""Renders the notices that interrupt people: one comment for all notices that are pending together.
 
-The first line is what a lock screen shows, so it names the worst that happened, what is asked, and who is asked.
+The first line is what a lock screen shows, so it names the worst event, what is requested and of whom.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from app.render.markdown.markup import (
 from app.render.time_format import moment, span, utc
 
 _LEVELS: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
-"""From the quietest to the loudest."""
+"""Notice types from the quietest to the loudest."""
 
 _MENTIONED = 40
-"""GitHub notifies 50 people a comment at most."""
+"""Maximum number of mentions in a comment; GitHub notifies at most 50 people per comment."""
 
 _PRESSING = 5
-"""So many deadlines are told, the earliest first."""
+"""Maximum number of deadlines listed, the earliest first."""
 
 _FAULTS = 20
-"""So many faults of a policy file are shown; mending a few often mends more."""
+"""Maximum number of policy faults shown; correcting a few often corrects more."""
 
 ANSWERS = {
     "respond": ("first response", "/ack"),
@@ -55,7 +55,7 @@ ANSWERS = {
     "audience": ("news", "/update text"),
     "postmortem": ("postmortem", ""),
 }
-"""What is promised by each clock, in a phrase, and the command that keeps the promise."""
+"""For each clock, what its deadline is for and the command that meets it."""
 
 
 def notice(
@@ -67,9 +67,9 @@ def notice(
     links: Mapping[str, str],
     footer: str,
 ) -> str:
-    """One comment for all of `notices`, of which there is at least one.  `links` and `footer` are as for the board.
+    """Render one comment for all `notices`, of which there is at least one.
 
-    Its link `board`, where there is one, leads to the board.
+    `comment_urls` and `footer` are as for the board; the URL under `board`, where there is one, links to the board.
     """
     policy = rules(policy, incident)
     ordered = sorted(notices, key=lambda each: _loudness(each, incident, policy), reverse=True)
@@ -78,17 +78,18 @@ def notice(
     body = rendered(
         "notice",
         headline=_headline(loudest, incident, policy, now),
-        called=joined(map(mention, called[:_MENTIONED]), " "),
-        asks=list(dict.fromkeys(_asks(ordered, incident, policy, now))),
+        mentions=joined(map(mention, called[:_MENTIONED]), " "),
+        requests=list(dict.fromkeys(_asks(ordered, incident, policy, now))),
         context=list(_context(incident, policy, now)) if isinstance(loudest, Escalate) else [],
-        tried=list(_tried(incident, links, now)) if isinstance(loudest, Escalate) else [],
-        missing=[phrases.unnamed(names, asked) for names, asked in missing.items()],
+        actions=list(_tried(incident, links, now)) if isinstance(loudest, Escalate) else [],
+        unstaffed=[phrases.unnamed(names, asked) for names, asked in missing.items()],
         board=link(md("{}, as it stands", incident.id), links.get("board") or incident.url),
     )
     return signed(body, footer)
 
 
 def _loudness(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, int, datetime]:
+    """Return the sort key of a notice: its type, then how high its escalation step is, then its time."""
     rungs = [rung.contacts for rung in management(incident, policy)]
     highest = -1
     if isinstance(notice, Escalate) and notice.contacts in rungs:
@@ -97,7 +98,10 @@ def _loudness(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, 
 
 
 def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    """Most important first, for about a hundred characters are seen; the title has what room is left."""
+    """Build the first line, most important first: about a hundred characters of it are visible.
+
+    The title is cut to the room that is left.
+    """
     name, title = phrases.severity(incident, policy), said(incident.title, 40)
     if isinstance(notice, Escalate):
         to = listed((said(contact, 24) for contact in notice.contacts), 2) or md("whoever has it")
@@ -116,7 +120,7 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
 
 
 def _to_mend(notice: Notice, name: Markdown, title: Markdown, policy: Policy) -> Markdown:
-    """The headline of what is wrong with the report, the policy or a channel."""
+    """Build the headline for a fault of the policy, a failed channel or a report of unclear severity."""
     if isinstance(notice, Mend):
         return md("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", said(notice.faults[0], 120))
     if isinstance(notice, Undelivered):
@@ -133,7 +137,7 @@ def _in_hand(incident: Incident, now: datetime) -> Markdown:
 
 
 def _wanted(incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    """What a page asks for, as long as nobody has answered it."""
+    """Say what a page asks for while it is unanswered, or else who owns the incident."""
     if not incident.paging:
         return phrases.holder(incident)
     due = answer_due(incident, policy, now)
@@ -143,20 +147,23 @@ def _wanted(incident: Incident, policy: Policy, now: datetime) -> Markdown:
 
 
 def _answered(notice: Remind, incident: Incident, policy: Policy) -> bool:
-    """The promise was kept, or begun anew, before the reminder could be written."""
+    """Return whether the deadline was met or restarted before the reminder was written."""
     promises = (each for each in deadlines(incident, policy) if each.clock == notice.clock)
     found = next((each for each in promises if each.about == notice.about), None)
     return found is None or found.met_at is not None or found.due > notice.due
 
 
 def answer_due(incident: Incident, policy: Policy, now: datetime) -> Deadline | None:
-    """By when a page wants an answer: the deadline that has not passed yet, the acknowledgement before the response."""
+    """Return the deadline by which a page has to be answered; None: none is running.
+
+    Only a deadline that has not passed counts, and acknowledgement comes before first response.
+    """
     found = {each.clock: each for each in deadlines(incident, policy) if each.met_at is None and each.due > now}
     return found.get("acknowledge") or found.get("respond")
 
 
 def ended(due: datetime, now: datetime) -> Markdown:
-    """How far off the end of a promise is, or how long ago it was."""
+    """Say how far in the future or past a deadline is."""
     left = due - now
     if abs(left.total_seconds()) < 60:
         return md("due now")
@@ -164,7 +171,7 @@ def ended(due: datetime, now: datetime) -> Markdown:
 
 
 def _asks(notices: Sequence[Notice], incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
-    """What is asked of the reader, a paragraph for each notice; of several pages the last one counts."""
+    """Yield a paragraph for each notice with what it asks of the reader; several pages give one."""
     if not incident.status.open and not any(isinstance(n, Escalate | Remind) and owed(n, incident) for n in notices):
         yield md("It is **{}** by now: nothing is asked of you any more.", incident.status.value)
     paged = False
@@ -242,7 +249,7 @@ def _announcement(notice: Announce, policy: Policy) -> Markdown:
 
 
 def _promised(notice: Remind, incident: Incident, *, whole: bool = False) -> tuple[Markdown, Markdown]:
-    """What is promised, and what keeps the promise; in a headline without its second half."""
+    """Return what a reminder's deadline is for, and what meets it; shortened for a headline unless `full`."""
     if notice.clock == "regulatory":
         return said(notice.about, 60), said(notice.do, 300 if whole else 60) or md("decide and close")
     what, command = ANSWERS.get(notice.clock, (notice.clock, "/update text"))
@@ -286,9 +293,9 @@ def _example(policy: Policy) -> Markdown:
 
 
 def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
-    """What somebody needs who hears of it for the first time (E6)."""
+    """Yield what someone who hears of the incident for the first time needs to know (E6)."""
     report, day = incident.report, now.date()
-    told = dict.fromkeys((incident.title, report.summary[:400]))  # a summary often is the title once more
+    told = dict.fromkeys((incident.title, report.summary[:400]))  # a summary often repeats the title
     what = joined((said(text, 400) for text in told if text), ". ")
     yield "What", md("{}: {}", phrases.severity(incident, policy), what)
     since = report.started_at or report.detected_at or incident.declared_at

@@ -1,4 +1,4 @@
-"""What the board, the notices and the postmortem all say about an incident, each in one phrase."""
+"""Phrases about an incident that the board, the notices and the postmortem share."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ from app.render.markdown.markup import Markdown, code, joined, link, listed, md,
 from app.render.time_format import moment, span, utc
 
 POLICY_FILE = ".github/incidents.yml"
+"""Path of a repository's policy file."""
 
 
 def severity(incident: Incident, policy: Policy) -> Markdown:
+    """Return the name of the severity on the policy's scale."""
     return safe(incident.severity.on(policy.scale))
 
 
 def open_for(incident: Incident, now: datetime) -> timedelta:
-    """How long somebody has had, or had, to restore the service; the time it rested between two failures is left out."""
+    """Return how long the service was down: from declaration to resolution, or to `now`.
+
+    The time between a resolution and a reopening does not count.
+    """
     return max((incident.resolved_at or now) - incident.declared_at - incident.rested, timedelta())
 
 
 def holder(incident: Incident) -> Markdown:
-    """Who has it, and what to write where somebody has to answer."""
+    """Say who owns the incident, and which command is needed where an answer is missing."""
     if incident.status is Status.TRIGGERED:
         before = md(" ({} had it before)", person(incident.commander)) if incident.commander else md("")
         return md("nobody yet{}: {} takes it", before, code("/ack"))
@@ -43,12 +48,12 @@ def holder(incident: Incident) -> Markdown:
 
 
 def answer(incident: Incident) -> str:
-    """The command that answers a page."""
+    """Return the command that answers a page."""
     return "/ack" if incident.status is Status.TRIGGERED else "/update text"
 
 
 def judged(deadline: Deadline, incident: Incident, now: datetime) -> Markdown:
-    """How a promise stands at `now`."""
+    """Describe the status of a deadline at `now`: time left, met or missed."""
     met = deadline.met_at
     if met is None:
         late = now - deadline.due
@@ -56,33 +61,36 @@ def judged(deadline: Deadline, incident: Incident, now: datetime) -> Markdown:
     if met > deadline.due:
         return md("❌ missed by {}", span(met - deadline.due))
     took = met - deadline.start - deadline.rested
-    if took < timedelta():  # answered before it was asked for again
+    if took < timedelta():  # answered before the deadline started again
         return md("❌ missed") if deadline.broken(incident) else md("✅ met")
     return md("✅ met after {}", span(took))
 
 
 def title_of(clock: str, about: str = "") -> Markdown:
-    """What a promise is called, such as `Resolve` or `News for executives`."""
+    """Return the title of a deadline, such as `Resolve` or `News for executives`."""
     return md("{} {}", CLOCKS[clock].title, said(about, 60)) if about else safe(CLOCKS[clock].title)
 
 
 def updates(incident: Incident) -> list[Entry]:
-    """The rows that tell how it goes, the latest last."""
+    """Return the timeline entries that report progress, the latest last."""
     return [entry for entry in incident.timeline if entry.words and entry.deed in (Deed.UPDATED, Deed.MOVED)]
 
 
 def told(update: Entry) -> Markdown:
-    """What such a row tells."""
+    """Return the escaped text of a progress entry."""
     return said(update.words, 1000)
 
 
 def progress(incident: Incident) -> list[Entry]:
-    """What people did about it: everything but the report and the escalations."""
+    """Return what people did about the incident: all their entries except the report and the escalations."""
     return [entry for entry in incident.timeline if entry.by and entry.deed not in (Deed.ESCALATED, Deed.REPORTED)]
 
 
 def escalated(incident: Incident, links: Mapping[str, str], day: date, most: int) -> list[Markdown]:
-    """The pages, in one phrase, and the last escalations, in order.  `day` is taken for granted."""
+    """List the pages, in one phrase, and the last `max_steps` escalations, in order.
+
+    `day` is assumed by the reader, so its date is left out.
+    """
     pages = [entry for entry in incident.timeline if entry.deed is Deed.PAGED]
     steps = [entry for entry in incident.timeline if entry.deed is Deed.ESCALATED]
     paged = [_paged(pages, links, day)] if pages else []
@@ -91,29 +99,30 @@ def escalated(incident: Incident, links: Mapping[str, str], day: date, most: int
 
 
 def coming(incident: Incident, policy: Policy, now: datetime) -> list[Markdown]:
-    """What happens next if nothing happens, the earliest first."""
+    """List the escalations that follow if nothing else happens, the earliest first."""
     waiting = [alarm for alarm in alarms(incident, policy) if alarm.clock == "escalate"]
     return [phrase for alarm in waiting if (phrase := _step(alarm, incident, policy, now))]
 
 
 def link_of(text: object, entry: Entry, links: Mapping[str, str]) -> Markdown:
-    """The text, linked to where that row of the timeline can be seen."""
+    """Link the text to where the timeline entry can be seen."""
     return link(text, entry.url or links.get(entry.key))
 
 
 def author(entry: Entry) -> Markdown:
+    """Return the author of a timeline entry."""
     return person(entry.by) if entry.by else md("Muster")
 
 
 def contact(names: tuple[str, ...], policy: Policy, at: datetime) -> Markdown:
-    """Contacts of the policy, and who holds them at `at`."""
+    """Name contacts of the policy together with the people who fill them at `at`."""
     held = people_of(names, policy, at)
     who = people(held) if held else md("nobody is named")
     return md("{} ({})", listed((said(name, 40) for name in names), 5), who)
 
 
 def unnamed(missing: tuple[str, ...], asked: tuple[str, ...]) -> Markdown:
-    """That the policy names nobody, whom that leaves, and where to mend it."""
+    """Say which contacts have no one, who is asked instead, and where to correct the policy."""
     names = listed((md("**{}**", said(name, 40)) for name in missing), 8)
     instead = (
         md("{} is asked instead" if len(asked) == 1 else "{} are asked instead", people(asked))
@@ -161,7 +170,7 @@ def _step(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Ma
 
 
 def services(incident: Incident, policy: Policy) -> Markdown:
-    """What is affected, each with the team that owns it."""
+    """List the affected services, each with the team that owns it."""
     return listed((_service(name, incident, policy) for name in incident.report.services), 12)
 
 
@@ -172,7 +181,7 @@ def _service(name: str, incident: Incident, policy: Policy) -> Markdown:
 
 
 def impact(incident: Incident) -> Iterator[Markdown]:
-    """Each known fact about the impact."""
+    """Yield a phrase for each known fact about the impact."""
     report = incident.report
     levels = (("impact", report.impact), ("urgency", report.urgency))
     if words := joined(md("{} {}", level.value, name) for name, level in levels if level):
@@ -185,7 +194,7 @@ def impact(incident: Incident) -> Iterator[Markdown]:
 
 
 def held_back(until: datetime) -> str:
-    """What people should know while the breaker of an issue holds comments back."""
+    """Explain on the board that the comment limit of the issue defers further comments."""
     return (
         f"This issue has had many comments, so further ones are held back until {until:%H:%M} UTC and said together"
         " then. Escalations go out as long as the limit of the day allows. This board stays up to date."

@@ -1,6 +1,7 @@
-"""What a proposed policy would do, for the check on its pull request: what moves, a simulated night, and past incidents.
+"""Renders the review of a proposed policy for the check on its pull request.
 
-Everything that comes from the two files and from past incidents is somebody's words, and is quoted.
+It shows the changes, a simulated night and a backtest on past incidents.  Everything that comes from the two files and
+from past incidents is untrusted text, and is escaped.
 """
 
 from __future__ import annotations
@@ -34,14 +35,17 @@ _SATURDAY = 5
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """`title` is one line of plain text that says the consequence; `summary` is Markdown that fits a check run."""
+    """A rendered review.
+
+    `title` is one line of plain text that states the consequence; `summary` is Markdown that fits into a check run.
+    """
 
     title: str
     summary: str
 
 
 class Faulty(Protocol):
-    """A fault of a policy file, as its reader tells it."""
+    """A fault of a policy file, as its reader reports it."""
 
     @property
     def line(self) -> int: ...
@@ -56,7 +60,7 @@ class Faulty(Protocol):
 
 
 def review(old: Policy, new: Policy, tried: Backtest, now: datetime) -> Review:
-    """What becomes of incidents when `new` takes the place of `old`; `tried` is what past ones would have been."""
+    """Review the replacement of policy `old` by `new`; `backtest` holds the effect on past incidents."""
     moves = changes(old, new)
     if not moves:
         return Review("Nothing moves: the policy stays what it is", md("Both files mean the same."))
@@ -68,7 +72,7 @@ def review(old: Policy, new: Policy, tried: Backtest, now: datetime) -> Review:
 
 
 def faulty(faults: Sequence[Faulty]) -> Review:
-    """For a file that cannot be obeyed.  There is at least one fault."""
+    """Review a policy file that has faults; there is at least one."""
     rows = [
         md(
             "- line {}, column {}: **{}**: {}, {}",
@@ -88,7 +92,7 @@ def faulty(faults: Sequence[Faulty]) -> Review:
 
 
 def consequence(move: Move, policy: Policy) -> str:
-    """A move as a sentence, for one line: `sev1: it-manager hears after 20m instead of 30m`."""
+    """Describe a change in one line: `sev1: it-manager hears after 20m instead of 30m`."""
     if not move.rung:
         return f"{move.severity.said(policy.scale)}: {move}" if move.severity else str(move)
     who = move.what.removeprefix("page ")
@@ -106,7 +110,7 @@ def _after(when: str) -> str:
 
 
 def _title(moves: Sequence[Move], tried: Backtest, new: Policy) -> str:
-    """What matters most to whoever merges it: who hears when, then what is promised, then the rest."""
+    """Build the title from the most important change: notifications first, then targets, then the rest."""
     first = min(moves, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
     more = f" and {count(len(moves) - 1, 'more move')}" if len(moves) > 1 else ""
     past = f"; {tried.summary}" if tried.tried else ""
@@ -195,7 +199,7 @@ def _compared(each: Compared) -> Markdown:
 
 
 def _saturday(policy: Policy, now: datetime) -> datetime:
-    """The next Saturday at 02:00 by the clocks of the policy."""
+    """Return the next Saturday at 02:00 in the policy's zone."""
     today = now.astimezone(ZoneInfo(policy.zone)).date()
     day = today + timedelta(days=(_SATURDAY - today.weekday()) % 7 or 7)
     return instant(datetime.combine(day, time(2)), policy.zone).astimezone(UTC)
@@ -206,4 +210,5 @@ def _plain(rows: Iterable[Row]) -> list[tuple[object, ...]]:
 
 
 def _key(row: Row) -> tuple[object, ...]:
+    """Return what identifies a row when two simulations are compared."""
     return row.offset, row.kind, row.to, row.step, row.via

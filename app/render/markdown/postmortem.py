@@ -1,6 +1,6 @@
-"""The postmortem as a pull request: everything that is known filled in, everything else asked for.
+"""Renders the postmortem's file and pull request: known facts are filled in, the rest is asked for.
 
-Blocks between `muster:begin` and `muster:end` are printed from the record; all else belongs to its authors.
+Blocks between `muster:begin` and `muster:end` are generated from the record; everything else belongs to the authors.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ from app.text import plain
 
 _ID = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
 _CLASSES = ("preventive", "process", "tool", "training")
+"""Classes that an action item can have."""
 
 
 def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> NewFile:
-    """The postmortem of `incident` as it is known at `now`.  `links` are as for the board.
+    """Render the postmortem of `incident` as of `now`; `comment_urls` are as for the board.
 
-    Path, branch and message hold nothing that a person wrote but a defused title.
+    Path, branch and message hold no untrusted text except the title, which is made harmless.  Raises ValueError for an
+    incident id that is not ours.
     """
     found = _ID.fullmatch(incident.id)
     if found is None:
@@ -79,7 +81,7 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
             for entry in phrases.updates(incident)
         ],
         metrics=list(_metrics(incident)),
-        promises=[
+        deadlines=[
             _promise(promise, incident, policy, now)
             for promise in deadlines(incident, policy)
             if promise.clock != "postmortem"
@@ -117,7 +119,7 @@ def _pull_body(incident: Incident, policy: Policy, links: Mapping[str, str], now
 
 
 def _by(start: datetime | None, within: Duration, what: str, policy: Policy) -> Markdown:
-    """A deadline of the postmortem, or its length while what it counts from has not happened."""
+    """Format a postmortem deadline; only its duration while the event that starts it has not happened."""
     if start is None:
         return md("{} after {}", length(within), what)
     at = due_by(start, Target(within), policy.calendars)
@@ -172,7 +174,10 @@ def _impact(incident: Incident, now: datetime) -> Iterator[tuple[str, Markdown]]
 
 
 def _metrics(incident: Incident) -> Iterator[tuple[str, Markdown]]:
-    """The measures by their full names, with the aim of the product page (M1); MTTR is always to resolve."""
+    """Yield the response times by their full names, with the target of the product page (M1).
+
+    MTTR is always the time to resolve.
+    """
     took = durations(incident)
     for name, value in (
         ("Time to detect (MTTD; aim: under 5 min)", took.to_detect),
@@ -195,7 +200,7 @@ def _promise(
 
 
 def _breaches(incident: Incident, day: date) -> Iterator[Markdown]:
-    """Every breach that rang, also of deadlines that a later grade moved."""
+    """Yield every recorded breach, including those of deadlines that a later severity moved."""
     for entry in incident.timeline:
         if entry.deed is Deed.MISSED:
             yield md("{}: {}", utc(entry.at, day=day), said(entry.sentence))
@@ -215,7 +220,7 @@ def _first_responder(incident: Incident) -> Entry | None:
 
 
 def _contributors(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
-    """Everybody in the record with what they did, in the order in which they came."""
+    """Yield everyone in the timeline with what they did, in the order in which they joined."""
     deeds: dict[str, dict[str, int]] = {}
     for entry in incident.timeline:
         if entry.by:

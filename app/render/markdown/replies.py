@@ -1,4 +1,4 @@
-"""Answers to one person, below their comment."""
+"""Renders replies to a person's comment."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from app.render.markdown.markup import code, md, mention, rendered, said, signed
 
 
 def reply(effect: Reply, footer: str) -> str:
-    """The answer to a person.  `footer` is the end of the text, unchanged."""
+    """Render the reply to a person.  `footer` is appended unchanged."""
     return signed(md("{} {}", mention(effect.to), said(effect.text, 4000)), footer)
 
 
 def help_reply(effect: Help, incident: Incident, policy: Policy, footer: str) -> str:
-    """The commands, and who may use them."""
+    """Render the list of commands, and the role each of them needs."""
     body = rendered(
         "help",
         to=mention(effect.to),
         id=incident.id,
         severity=phrases.severity(incident, policy),
         status=incident.status.value,
-        holder=phrases.holder(incident),
+        owner=phrases.holder(incident),
         commands=[(code(each.usage), each.summary, each.role.name.lower()) for each in COMMANDS.values()],
     )
     return signed(body, footer)

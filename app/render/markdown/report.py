@@ -1,6 +1,6 @@
-"""The incidents that were closed in a period: a page that people read, and the same figures for programs.
+"""Renders the report on the incidents closed in a period: a page for people, and the same figures as JSON.
 
-The shape of the JSON is a promise: docs/reports.md has it, names are added and never change.
+The JSON is a stable interface, documented in docs/reports.md: names are added, but never change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.render.markdown.markup import Markdown, code, joined, link, listed, md,
 from app.render.time_format import count, length, span, target
 
 SHAPE = 1
-"""Counts up when a name of the JSON would have to change its meaning."""
+"""Version of the JSON; it increases when a name would have to change its meaning."""
 
 _MEASURES = {
     "to_detect": "Time to detect (MTTD)",
@@ -35,7 +35,11 @@ _NOTHING = md("–")
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """What a report is made of.  `left_out` were more than one run reads, `unread` are known by their numbers alone."""
+    """The data of a report.
+
+    `left_out` counts the incidents beyond the maximum that one run reads; `unread` holds the numbers of those that
+    could not be read.
+    """
 
     repository: str
     period: Period
@@ -46,16 +50,17 @@ class Edition:
 
     @property
     def incidents(self) -> int:
-        """How many were closed in the period."""
+        """The number of incidents closed in the period."""
         return len(self.figures.measured) + self.left_out + len(self.unread)
 
     @property
     def over(self) -> bool:
+        """True if the period had ended when the report was made."""
         return self.made_at >= self.period.end
 
 
 def summary(edition: Edition, policy: Policy) -> Markdown:
-    """The page of a run: what matters first, then the figures against what the policy asks, then each incident."""
+    """Render the report as Markdown: the headline, the figures against the policy's goals, then each incident."""
     figures, period = edition.figures, edition.period
     return rendered(
         "report",
@@ -63,11 +68,11 @@ def summary(edition: Edition, policy: Policy) -> Markdown:
         headline=headline(edition),
         days=md("{} to {}, by the clocks of {}", f"{period.first}", f"{period.last}", code(period.zone)),
         over=edition.over,
-        lacking=list(_lacking(edition)),
+        gaps=list(_lacking(edition)),
         measures=[_measure(name, figures, policy) for name in _MEASURES] if figures.measured else [],
         clocks=[_clock(promise, tally, figures, policy) for promise, tally in figures.clocks.items()],
         together=_shares(figures.compliance),
-        otherwise=bool(policy.overrides),
+        has_overrides=bool(policy.overrides),
         severities=[_severity(severity, figures, policy) for severity in figures.severities],
         kinds=joined(md("{} {}", kind.value if kind else "not said", many) for kind, many in figures.kinds.items()),
         postmortems=_postmortems(figures),
@@ -76,7 +81,7 @@ def summary(edition: Edition, policy: Policy) -> Markdown:
 
 
 def headline(edition: Edition) -> Markdown:
-    """The report in a sentence, for one line."""
+    """Summarize the report in one sentence, on one line."""
     figures, period = edition.figures, edition.period
     when = md("in the {} {}" if edition.over else "in the {} {} so far", period.kind, period.name)
     if not edition.incidents:
@@ -95,7 +100,7 @@ def headline(edition: Edition) -> Markdown:
 
 
 def as_json(edition: Edition, policy: Policy) -> dict[str, Any]:
-    """The same for programs: times in seconds, moments in UTC, None for what nobody knows."""
+    """Build the report as JSON: durations in seconds, times in UTC, None for what is unknown."""
     figures, period = edition.figures, edition.period
     return {
         "shape": SHAPE,
@@ -134,7 +139,7 @@ def as_json(edition: Edition, policy: Policy) -> dict[str, Any]:
 
 
 def _lacking(edition: Edition) -> Iterator[Markdown]:
-    """What is not in the figures."""
+    """Yield a sentence for each group of incidents that the figures do not include."""
     if edition.left_out:
         yield md(
             "Only the {} that were closed last are in the figures: {} more were closed before them.",
@@ -160,7 +165,7 @@ def _measure(name: str, figures: Figures, policy: Policy) -> tuple[str, ...]:
 
 
 def _goal(name: str, figures: Figures, policy: Policy) -> Markdown:
-    """How often the goal was reached; the one for resolving is for the worst severity alone."""
+    """Say how often the goal was met; the goal for resolving applies to sev1 only."""
     goal = _GOAL_OF.get(name)
     if goal is None:
         return _NOTHING
@@ -184,7 +189,7 @@ def _clock(promise: Promise, tally: Tally, figures: Figures, policy: Policy) -> 
 
 
 def _asked(promise: Promise, severity: Severity, policy: Policy) -> Markdown:
-    """What the policy asks of that severity; empty: nothing."""
+    """Return the policy's target for that severity; empty: there is none."""
     if promise.clock == audience.NAME:
         return _news(policy.audiences.get(promise.about, Audience()), severity)
     wanted = getattr(policy.targets_of(severity), promise.clock, None)
@@ -198,7 +203,7 @@ def _news(waits: Audience, severity: Severity) -> Markdown:
 
 
 def _shares(tally: Tally) -> Markdown:
-    """The last three cells of a row."""
+    """Build the last three cells of a row: met, missed, share."""
     return md("{} | {} | {}", tally.kept, tally.missed, _percent(tally))
 
 

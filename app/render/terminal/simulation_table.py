@@ -1,6 +1,6 @@
-"""A simulated incident as a timetable for the terminal: on the team's clocks and in UTC, at most so many columns wide.
+"""Renders a simulated incident as a table for the terminal, in the team's zone and in UTC, within a given width.
 
-Names come from a policy file that anybody may have written, so whatever a terminal would obey is spelled out.
+Names come from an untrusted policy file, so characters that a terminal would interpret are spelled out.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _TONES = {
 
 
 class Line(NamedTuple):
-    """One line, and how it may be shown: `strong`, `warning`, `bad`, `good`, `quiet`, or plain where it is empty."""
+    """A line and its tone: `strong`, `warning`, `bad`, `good`, `quiet`, or empty for plain text."""
 
     text: str
     tone: str = ""
 
 
 def timetable(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int = 80) -> tuple[Line, ...]:
-    """The rows of `simulate`, with what a reader wants to know beside them, and a summary."""
+    """Render the rows of `simulate` with a header and a summary."""
     policy = ruled(policy, Report(services=scene.services, kind=scene.kind))
     head = [part for line in (*_head(rows, policy, scene), Line("")) for part in _wrapped(line, width)]
     foot = [part for line in (Line(""), *summary(rows, policy)) for part in _wrapped(line, width)]
@@ -50,11 +50,11 @@ def timetable(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int =
 
 
 _OWN = ("declared", "page", "hand-off", "acknowledge", "resolve")
-"""What names people without telling them anything, or wakes them."""
+"""Kinds of rows that name people without notifying them, or that page them."""
 
 
 def summary(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
-    """Who was woken and told, which targets were missed, and for whom the policy names nobody."""
+    """Summarize who was paged and notified, which targets were missed, and which contacts have no one."""
     woken = Counter(name for row in rows if row.kind == "page" for name in row.to)
     told = dict.fromkeys(name for row in rows if row.kind not in _OWN for name in row.to)
     missed = {f"{visible(row.step)} at {plus(row.offset)}": None for row in rows if row.kind == "breach"}
@@ -90,7 +90,7 @@ def _head(rows: Sequence[Row], policy: Policy, scene: Scene) -> Iterator[Line]:
 
 
 def _on_both(here: datetime) -> str:
-    """`2026-03-06 16:40 EST (21:40 UTC)`."""
+    """Format a time in both zones: `2026-03-06 16:40 EST (21:40 UTC)`."""
     utc = here.astimezone(UTC)
     if here.utcoffset() == timedelta():
         return f"{here:%Y-%m-%d %H:%M} UTC"
@@ -126,7 +126,7 @@ def _body(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iter
 
 
 def _columns(row: Row, zone: ZoneInfo, *, one_clock: bool) -> tuple[str, ...]:
-    """What stands before the words: the team's clock, UTC, how long after the declaration, what it is."""
+    """Return the cells before the description: local time, UTC, time since the declaration, kind."""
     here = row.at.astimezone(zone)
     days = (row.at.date() - here.date()).days
     utc = f"{row.at:%H:%M}{f'{days:+}d' if days else ''}"
@@ -148,7 +148,7 @@ def _told(row: Row, note: str, policy: Policy, met: set[str]) -> str:
 
 
 def _hanging(head: str, words: str, width: int, tone: str) -> Iterator[Line]:
-    """The words behind the head, set in under themselves where they go on."""
+    """Wrap the text behind the head, with a hanging indent."""
     room = max(width - len(head), 20)
     pieces = textwrap.wrap(words, room, break_on_hyphens=False) or [""]
     for number, piece in enumerate(pieces):
@@ -183,7 +183,7 @@ def _is_open(calendar: Calendar, at: datetime) -> bool:
 
 
 def _person(name: str, policy: Policy, met: set[str] | None = None) -> str:
-    """The login, and who that is; once is enough for those who were `met`."""
+    """Format a login with the person's name, which is left out for those already `introduced`."""
     person = policy.people.get(name)
     if person is None or not person.name or (met is not None and name in met):
         return visible(name)

@@ -1,7 +1,7 @@
-"""A notice for those who do not look at GitHub: a few lines of plain text, the first of them for a lock screen.
+"""Renders a notice as plain text for people outside GitHub; the first line is for a lock screen.
 
-Nobody knows what a receiver makes of it, a chat, a mail or a web page.  So whatever somebody wrote is broken where any of
-them would act: it mentions nobody, links to nothing and opens no tag.
+It is unknown whether a receiver treats the text as chat, mail or a web page.  So untrusted text is broken wherever one
+of them would interpret it: it mentions no one, links to nothing and opens no tag.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _KINDS: dict[type[Notice], str] = {
     Announce: "announce",
     Ask: "ask",
 }
-"""What each notice is called in a message; the others are for GitHub alone."""
+"""The name of each notice type in a message; notices of other types go to GitHub only."""
 
 
 def goes_out(notice: Notice) -> bool:
-    """Whether it is one that channels carry."""
+    """Return whether channels carry this type of notice."""
     return type(notice) in _KINDS
 
 
 def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *, key: str) -> Message:
-    """The notice as a message; it has to be one that goes out."""
+    """Render the notice as a channel message; it must be of a type that channels carry."""
     policy = rules(policy, incident)
     subject = _subject(notice, incident, policy, now)
     lines = [subject, *_asked(notice, incident, policy, now), _who(notice), incident.url]
@@ -58,7 +58,7 @@ def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *
 
 
 def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> str:
-    """Severity first, then what happens, then what it is about: about sixty characters are seen."""
+    """Build the subject: severity, event, title; about sixty characters of it are visible."""
     name, title = incident.severity.on(policy.scale), plain(incident.title, _TITLE)
     if isinstance(notice, Escalate):
         to = ", ".join(plain(contact, 24) for contact in notice.contacts[:3]) or "whoever has it"
@@ -71,7 +71,7 @@ def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) 
 
 
 def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:
-    """What is asked of the reader, and why."""
+    """Yield what is requested of the reader, and why."""
     day, length = now.date(), span(phrases.open_for(incident, now))
     holder = incident.commander and incident.status is not Status.TRIGGERED
     has_it = f"{plain(incident.commander, 60)} has it" if holder else "nobody has it"
@@ -93,7 +93,7 @@ def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) ->
 
 
 def _promised(notice: Remind) -> str:
-    """What the reminder is about, in a word or two."""
+    """Return what the reminder's deadline is for, in a word or two."""
     if notice.clock == "regulatory":
         return plain(notice.about, 60)
     what = ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
@@ -101,7 +101,7 @@ def _promised(notice: Remind) -> str:
 
 
 def _who(notice: Notice) -> str:
-    """Whom it is for; nobody is mentioned, for a login on GitHub may be somebody else elsewhere."""
+    """Name the recipients without mentioning them: a GitHub login may be someone else in another service."""
     names = [plain(login, 60) for login in notice.to[:10]]
     more = f" and {len(notice.to) - 10} more" if len(notice.to) > 10 else ""
     return f"For: {', '.join(names)}{more}" if names else "For: whoever reads this"

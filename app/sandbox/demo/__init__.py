@@ -1,4 +1,4 @@
-"""One incident, played from the report to the merged postmortem."""
+"""The demo: one incident, played from the report to the merged postmortem."""
 
 from app.sandbox.demo.play import Played, play
 

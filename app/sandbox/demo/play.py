@@ -1,7 +1,7 @@
-"""The play: a bad night for a web shop, and a good one for those on call.
+"""The script of the demo: an outage of a web shop at night, handled by those on call.
 
-Everything goes the way it goes in production: signed deliveries to the webhook, workers on PostgreSQL, calls to
-GitHub's API.  Only the clock is moved by hand.
+Everything runs as in production: signed deliveries to the webhook, workers on PostgreSQL, calls to GitHub's API.
+Only the clock is moved by hand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LABELS = {
     "resolved": "0e8a16",
     "postmortem-due": "fbca04",
 }
-"""The labels that this repository had before, with their colours."""
+"""The labels that the repository had before, with their colours."""
 REPOSITORY = "octo/shop"
 POLICY = """\
 # How this team wants to be woken.  Everything that is not said here comes from the profile `guide`.
@@ -53,7 +53,7 @@ escalation:
 _EARLIER = POLICY.replace("after: 5m, to: it-manager", "after: 3m, to: it-manager").replace(
     "after: 30m, to: cto", "after: 20m, to: cto"
 )
-"""What Mona proposes after the postmortem."""
+"""The policy that Mona proposes after the postmortem."""
 _ANSWERS = {
     "summary": "Checkout answers 502 to every customer",
     "severity": "SEV1 — everything is down, data is lost or leaking, or there is a security breach",
@@ -78,12 +78,12 @@ _ADDED = {
     "Since the winter catalogue there are more articles than connections.",
     "What went well": "Kai had a dashboard with the connections by job, and found the cause within seven minutes.",
 }
-"""What Ada writes into the postmortem, under which headings."""
+"""The sections that Ada adds to the postmortem, by heading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the story.  `who` empty: Muster did it."""
+    """One line of the story; an empty `actor` means Muster."""
 
     at: datetime
     who: str
@@ -92,7 +92,7 @@ class Line:
 
 @dataclass
 class Played:
-    """What was played, for those who want to look at it afterwards."""
+    """The result of the demo, for output and checks."""
 
     issue_url: str = ""
     pull_url: str = ""
@@ -113,6 +113,8 @@ class Played:
 
 @dataclass
 class _Play:
+    """The state of a running demo."""
+
     stage: Stage
     tell: Callable[[Line, Stage, int], None]
     played: Played
@@ -120,21 +122,23 @@ class _Play:
 
     @property
     def issue(self) -> Issue:
+        """The issue of the incident."""
         return self.stage.shop.issue(self.played.number)
 
     def says(self, who: str, text: str) -> None:
+        """Add a line to the story and report it."""
         line = Line(self.stage.clock(), who, text)
         self.played.lines.append(line)
         self.tell(line, self.stage, self.played.number)
 
     def minute(self, minutes: float) -> None:
-        """Go on to that minute of the night, and tell what Muster does on the way."""
+        """Advance to that minute of the night and report what Muster does on the way."""
         until = START + timedelta(minutes=minutes)
         self.stage.goes_on(until)
         self.report()
 
     def report(self) -> None:
-        """Tell what Muster has written since the last time."""
+        """Report the comments that Muster has written since the last call."""
         ours = [comment for comment in self.issue.comments if comment.via_app]
         for comment in ours[self.seen :]:
             line = Line(comment.created_at, "", _headline(comment))
@@ -143,15 +147,16 @@ class _Play:
         self.seen = len(ours)
 
     def labels(self) -> str:
+        """Describe the labels that the issue has now."""
         return "labels now: " + ", ".join(self.issue.labels)
 
 
 def _silent(line: Line, on: Stage, number: int) -> None:
-    """Nobody listens."""
+    """Ignore a line."""
 
 
 def _nothing(on: Stage, played: Played) -> None:
-    """Nobody looks."""
+    """Ignore the result."""
 
 
 def play(
@@ -160,7 +165,11 @@ def play(
     *,
     refresh: int | None = None,
 ) -> Played:
-    """Play it; `tell` hears every line as it happens, `then` has the stage before it is taken down."""
+    """Play the demo.
+
+    `on_line` gets every line as it happens; `on_end` gets the stage before it is closed. `refresh` makes the pages of
+    the sandbox GitHub reload themselves every so many seconds.
+    """
     files = {"README.md": "# shop\n", ".github/incidents.yml": POLICY}
     with stage(START - timedelta(minutes=10), name=REPOSITORY, files=files, labels=_LABELS, refresh=refresh) as on:
         for login, name in _TEAM.items():
@@ -259,7 +268,7 @@ def _written_up(play: _Play) -> None:
 
 
 def _looked_at(play: _Play, mark: int) -> None:
-    """What is left when the night is over."""
+    """Collect what the incident leaves behind: board, notices, postmortem and number of calls."""
     played, ours = play.played, [comment.body for comment in play.issue.comments if comment.via_app]
     played.calls = len(play.stage.github.calls_since(mark))
     played.board = next(body for body in ours if body.startswith("## "))
@@ -269,7 +278,7 @@ def _looked_at(play: _Play, mark: int) -> None:
 
 
 def _learned(play: _Play) -> None:
-    """The last chapter: the policy changes too, and says what that would have done tonight before it is merged."""
+    """Propose a policy change; its check says what it would have changed for this incident."""
     on, played, shop = play.stage, play.played, play.stage.shop
     mona = on.github.person("mona")
     play.minute(53)
@@ -289,7 +298,7 @@ def _path(played: Played) -> str:
 
 
 def _filled_in(text: str) -> str:
-    """The postmortem with what a person adds to it."""
+    """Return the postmortem with the sections that a person adds to it."""
     for heading, words in _ADDED.items():
         before, found, after = text.partition(f"\n## {heading}\n")
         assert found, f"the postmortem has no section {heading}"

@@ -1,4 +1,4 @@
-"""The stage: the whole of Muster beside a pretend GitHub, on a clock that jumps."""
+"""The demo's stage: all of Muster next to a sandbox GitHub, on a clock that is moved by hand."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from app.store import incidents
 from app.worker.jobs import Queue
 
 _PATIENCE = 60.0
-"""Seconds of the wall clock in which everything that is due must have happened."""
+"""Wall-clock time in which all due work must finish."""
 
 
 @dataclass
 class Clock:
-    """The injected clock: it stands still until the play moves it on, so an hour takes no longer than a second."""
+    """A clock that stands still until it is moved, so that the demo of an hour takes seconds."""
 
     at: datetime
 
@@ -37,7 +37,7 @@ class Clock:
 
 @dataclass
 class Stage:
-    """What the play is played on."""
+    """What the demo runs on: the application, its GitHub, the clock and one repository."""
 
     clock: Clock
     github: PretendGitHub
@@ -46,7 +46,7 @@ class Stage:
     shop: Repository
 
     def goes_on(self, until: datetime) -> None:
-        """Time passes until then; every alarm on the way rings at its time, one after the other."""
+        """Advance the clock to `until`; every alarm on the way fires at its own time, one after the other."""
         while True:
             with self.built.desk.database.transaction() as db:
                 due = min((due for _, _, due in incidents.alarms_of(db) if due <= until), default=until)
@@ -56,7 +56,10 @@ class Stage:
                 return
 
     def settles(self) -> None:
-        """Everything that is due has happened: deliveries sent and taken, alarms rung, effects carried out."""
+        """Wait until all due work is done: deliveries sent and processed, alarms fired, effects carried out.
+
+        Raises TimeoutError after 60 s of the wall clock.
+        """
         end = time.monotonic() + _PATIENCE
         quiet = 0
         self.queue.look()
@@ -68,11 +71,13 @@ class Stage:
             time.sleep(0.01)
 
     def incident(self, number: int) -> Incident | None:
+        """Return the stored incident of an issue, if there is one."""
         with self.built.desk.database.transaction() as db:
             stored = incidents.load(db, ports.Lane(self.shop.id, number))
         return stored.incident if stored else None
 
     def policy(self) -> Policy:
+        """Return the policy that is active for the repository."""
         desk, repository = self.built.desk, self._repository()
         return desk.policies.of(desk.database, desk.tracker(repository), repository, self.clock()).policy
 
@@ -87,7 +92,7 @@ class Stage:
 def stage(
     at: datetime, *, name: str, files: dict[str, str], labels: dict[str, str], refresh: int | None
 ) -> Iterator[Stage]:
-    """A stage with one repository, in a folder that is gone afterwards; the database is the embedded one."""
+    """Open a stage with one repository, on the embedded database, in a temporary folder."""
     clock = Clock(at)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True)))

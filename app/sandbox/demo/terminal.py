@@ -1,4 +1,4 @@
-"""Telling the play in the terminal."""
+"""Shows the demo in the terminal."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from app.sandbox.demo.play import START, Line, Played, play
 from app.sandbox.demo.stage import Stage
 
 _BREATH = 0.5
-"""Seconds between two lines, for people who watch; nobody waits where nobody watches."""
+"""Pause between two lines on a terminal; there is none when the output goes to a file."""
 
 
 def demo(*, stay: bool, as_json: bool) -> int:
-    """Play one incident; exit code 0 when it was played to its end."""
+    """Play the demo and print it; return exit code 0 when it was played to its end."""
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     if as_json:
         played = play()
@@ -114,13 +114,13 @@ def _ending(console: Console, on: Stage, played: Played, seconds: float, live: L
 
 
 def _gist(summary: str) -> str:
-    """The sections of a check that a terminal can show: what folds open in a browser is left to that."""
+    """Return the sections of a check that a terminal can show, without those that fold open in a browser."""
     sections = summary.split("\n### ")
     return "\n### ".join(section for section in sections if "<details>" not in section)
 
 
 def _show(console: Console, text: str) -> None:
-    """Markdown rendered for a terminal, and as it is for a file; our signed last line is for machines."""
+    """Print Markdown, rendered on a terminal and plain into a file, without the board's signed marker."""
     shown = "\n".join(line for line in text.splitlines() if not line.startswith("<!-- muster:"))
     if console.is_terminal:
         console.print(Markdown(shown))

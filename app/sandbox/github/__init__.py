@@ -1,4 +1,4 @@
-"""A pretend GitHub on loopback: stateful, strict where GitHub is strict, and pleasant to look at."""
+"""The sandbox GitHub: a stateful GitHub on loopback, as strict as the real one, with pages to look at."""
 
 from app.sandbox.github.errors import Declined
 from app.sandbox.github.limits import Limits

@@ -1,4 +1,4 @@
-"""From the world's state to GitHub's JSON: accounts, installations, repositories."""
+"""GitHub's JSON for accounts, installations and repositories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.sandbox.github.world import (
 
 Json = dict[str, Any]
 
-# The addresses a repository names, relative to its own.
+# The URLs in a repository's JSON, relative to its API URL.
 REPOSITORY_LINKS = {
     "archive_url": "/{archive_format}{/ref}",
     "assignees_url": "/assignees{/user}",
@@ -70,21 +70,25 @@ USER_LINKS = {
 
 
 def stamp(at: datetime) -> str:
-    """GitHub's way to write an instant: whole seconds, UTC, Z."""
+    """Format a time as GitHub does: whole seconds, UTC, with Z."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def maybe(at: datetime | None) -> str | None:
+    """Format a time as GitHub does; None stays None."""
     return None if at is None else stamp(at)
 
 
 def node_id(kind: str, number: int) -> str:
-    """An opaque id, the same for the same thing in every run."""
+    """Return an opaque id that is the same for the same object in every run."""
     return f"{kind}_" + base64.urlsafe_b64encode(f"{kind}{number}".encode()).decode().rstrip("=")
 
 
 class PlaceShapes:
-    """GitHub's JSON with addresses under `url` (pages) and `url`/api/v3 (the API)."""
+    """Serializes accounts and repositories.
+
+    Addresses of pages are under `url`, those of the API under `url`/api/v3.
+    """
 
     def __init__(self, registration: AppRegistration, owner: Account) -> None:
         self.registration = registration
@@ -93,15 +97,19 @@ class PlaceShapes:
 
     @property
     def api_url(self) -> str:
+        """The base URL of the REST API."""
         return f"{self.url}/api/v3"
 
     def repo_url(self, repository: Repository) -> str:
+        """Return the API URL of a repository."""
         return f"{self.url}/api/v3/repos/{repository.full_name}"
 
     def repo_page(self, repository: Repository) -> str:
+        """Return the URL of a repository's page."""
         return f"{self.url}/{repository.full_name}"
 
     def account(self, account: Account) -> Json:
+        """Return the JSON of an account, short form."""
         login = quote(account.login)
         api = f"{self.url}/api/v3/users/{login}"
         page = account.login.removesuffix("[bot]")
@@ -121,6 +129,7 @@ class PlaceShapes:
         return shape
 
     def organization(self, account: Account) -> Json:
+        """Return the JSON of an organisation in a webhook payload."""
         api = f"{self.api_url}/orgs/{account.login}"
         links = {f"{part}_url": f"{api}/{part}" for part in ("repos", "events", "hooks", "issues")}
         return {
@@ -136,12 +145,14 @@ class PlaceShapes:
         }
 
     def profile(self, account: Account) -> Json:
+        """Return the JSON of an account, full form."""
         none = dict.fromkeys(("company", "location", "email", "hireable", "bio", "twitter_username"))
         counts = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
         times = {"created_at": stamp(account.created_at), "updated_at": stamp(account.created_at)}
         return {**self.account(account), "name": account.name, "blog": "", **none, **counts, **times}
 
     def app(self) -> Json:
+        """Return the JSON of the app."""
         registration = self.registration
         born = stamp(registration.created_at)
         return {
@@ -161,9 +172,11 @@ class PlaceShapes:
         }
 
     def performed_via(self, via_app: bool) -> Json | None:
+        """Return the app's JSON for a change made through it, else None."""
         return self.app() if via_app else None
 
     def installation(self, installation: Installation) -> Json:
+        """Return the JSON of an installation."""
         by = installation.suspended_by
         return {
             "id": installation.id,
@@ -189,6 +202,7 @@ class PlaceShapes:
         }
 
     def repository_brief(self, repository: Repository) -> Json:
+        """Return the JSON of a repository as installation events list it."""
         return {
             "id": repository.id,
             "node_id": node_id("R", repository.id),
@@ -198,6 +212,7 @@ class PlaceShapes:
         }
 
     def repository(self, repository: Repository) -> Json:
+        """Return the JSON of a repository."""
         api, page = self.repo_url(repository), self.repo_page(repository)
         host = self.url.removeprefix("http://")
         pushed = repository.pushed_at or repository.created_at
@@ -239,6 +254,7 @@ class PlaceShapes:
         return shape
 
     def team(self, team: Team) -> Json:
+        """Return the JSON of a team."""
         api = f"{self.api_url}/organizations/{team.organization.id}/team/{team.id}"
         return {
             "id": team.id,

@@ -1,4 +1,4 @@
-"""Who calls: App JWTs, installation tokens, people's tokens."""
+"""Authentication of callers: App JWTs, installation tokens and personal access tokens."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from app.sandbox.github.world import Account, Actor, Installation, Repository, R
 LEVELS = {"read": 1, "write": 2, "admin": 3}
 TOKEN_LIFE = timedelta(hours=1)
 
-# What a person needs where an app would need a permission.
+# The repository role a person needs where an app needs a permission of that level.
 ROLE_FOR: dict[str, Role] = {"read": "read", "write": "write", "admin": "admin"}
 
 
 @dataclass
 class Caller:
-    """Who stands behind a call and what it may reach."""
+    """The authenticated identity behind a call and what it may reach."""
 
     name: str
     account: Account | None = None
@@ -34,12 +34,13 @@ class Caller:
 
     @property
     def actor(self) -> Actor:
+        """The account that a change is recorded under. Raises ApiError 401 for an anonymous caller."""
         if self.account is None:
             raise Declined(401, "Requires authentication")
         return Actor(self.account, self.via_app)
 
     def covers(self, repository: Repository) -> bool:
-        """Whether the repository exists at all for this caller."""
+        """Return True if the repository is visible to this caller; to all others it does not exist."""
         if self.installation is not None:
             own = repository.id in self.installation.repositories
             return own and (self.repositories is None or repository.id in self.repositories)
@@ -48,7 +49,10 @@ class Caller:
         return not repository.private
 
     def may(self, permission: str, level: str, repository: Repository | None) -> bool:
-        """Whether a permission such as ("issues", "write") is held; several may be offered as `issues|pull_requests`."""
+        """Return True if the caller has a permission such as ("issues", "write").
+
+        Alternatives are written as `issues|pull_requests`; one of them is enough.
+        """
         if self.installation is not None:
             held = self.installation.permissions if self.permissions is None else self.permissions
             best = max(LEVELS.get(held.get(name, ""), 0) for name in permission.split("|"))
@@ -60,7 +64,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class InstallationToken:
-    """An issued token."""
+    """An issued installation token."""
 
     token: str
     installation: Installation
@@ -68,11 +72,11 @@ class InstallationToken:
     repositories: frozenset[int] | None
     permissions: dict[str, str]
     bot: Account | None = None
-    """In whose name it writes; None: the app's."""
+    """The account that the token writes as; None: the app's own bot."""
 
 
 class Auth:
-    """Checks what comes in the Authorization header, against the given clock."""
+    """Checks the Authorization header; expiry follows the given clock."""
 
     def __init__(self, world: World, app: AppRegistration, clock: Callable[[], datetime]) -> None:
         self._world = world
@@ -84,7 +88,7 @@ class Auth:
         self._issued = 0
 
     def token_for(self, account: Account) -> str:
-        """A person's token, always the same one."""
+        """Return the personal access token of an account, the same one each time."""
         token = "ghp_" + self._secret(f"person {account.login}")
         self._personal[token] = account
         return token
@@ -96,7 +100,10 @@ class Auth:
         permissions: dict[str, str],
         bot: Account | None = None,
     ) -> InstallationToken:
-        """A new installation token, good for an hour; of another app than ours where it writes as that `bot`."""
+        """Issue a new installation token that is valid for one hour.
+
+        With `bot` the token belongs to another app than ours and writes as that account.
+        """
         now = self._clock()
         self._tokens = {text: token for text, token in self._tokens.items() if token.expires_at > now}
         self._issued += 1
@@ -106,7 +113,10 @@ class Auth:
         return token
 
     def caller(self, header: str | None) -> Caller:
-        """Raises Declined 401 for credentials that are wrong or too old; none at all is a stranger."""
+        """Return the caller for an Authorization header; a missing header means an anonymous caller.
+
+        Raises ApiError 401 for credentials that are wrong or expired, and 403 for a suspended installation.
+        """
         if not header:
             return Caller("nobody")
         scheme, _, credentials = header.partition(" ")
@@ -137,7 +147,7 @@ class Auth:
                 text,
                 self._public_key,
                 algorithms=["RS256"],
-                # Times are checked below, against the given clock.
+                # The times are checked below against the given clock.
                 options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_iss": False},
             )
         except jwt.PyJWTError:
@@ -163,5 +173,5 @@ class Auth:
             raise Declined(401, "'Expiration time' claim ('exp') is too far in the future")
 
     def _secret(self, of: str) -> str:
-        # Derived, so that equal runs are equal; it opens nothing but this pretend world.
+        # Derived instead of random, so that equal runs are equal; it is valid for the sandbox GitHub only.
         return hashlib.sha256(f"{self._app.webhook_secret} {of}".encode()).hexdigest()[:36]

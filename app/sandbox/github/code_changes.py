@@ -1,4 +1,4 @@
-"""Every change to refs, files, pull requests and checks, with its webhook."""
+"""Changes to refs, files, pull requests and check runs, each with its webhook."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PUSH_LIMIT = 20
 
 
 class Changes(IssueChanges):
-    """All that can be done to the world: what `IssueChanges` has, and the code."""
+    """All changes to the world: those of `IssueChanges` and those to code."""
 
     def signature(self, account: Account) -> Signature:
-        """How GitHub signs a commit made on its site."""
+        """Return the signature that GitHub puts on a commit made on its site."""
         email = f"{account.id}+{account.login}@users.noreply.github.com"
         return Signature(account.name or account.login, email, self.now())
 
@@ -35,7 +35,10 @@ class Changes(IssueChanges):
         author: Signature | None = None,
         committer: Signature | None = None,
     ) -> Commit:
-        """One commit that writes one file, or removes it when `content` is None; in an empty repository the first."""
+        """Commit one file; `content` None removes it.
+
+        In an empty repository this makes the first commit. Raises ApiError 404 for an unknown branch.
+        """
         git = repository.git
         ref = f"refs/heads/{branch or repository.default_branch}"
         parent = git.refs.get(ref)
@@ -55,7 +58,7 @@ class Changes(IssueChanges):
         return commit
 
     def move_ref(self, repository: Repository, actor: Actor, ref: str, sha: str | None) -> None:
-        """Creates, moves or (None) deletes a ref; tells `push` and brings open pull requests up to date."""
+        """Create, move or (`sha` None) delete a ref, send `push` and update open pull requests."""
         git = repository.git
         before = git.refs.get(ref)
         if before == sha:
@@ -82,11 +85,12 @@ class Changes(IssueChanges):
                 pull.base_sha = sha
 
     def _open_pulls_at(self, repository: Repository) -> list[Issue]:
-        """The open pull requests of a repository, and those from it to the one that it was forked from."""
+        """Return the open pull requests of a repository, including those from it to its parent."""
         above = repository.parent.open_pulls.values() if repository.parent else ()
         return [*repository.open_pulls.values(), *above]
 
     def create_ref(self, repository: Repository, actor: Actor, ref: str, sha: str) -> None:
+        """Create a ref. Raises ApiError 409 for an empty repository and 422 for an invalid name or object."""
         if not repository.git.refs:
             raise Declined(409, "Git Repository is empty.")
         if not ref.startswith("refs/") or ref.count("/") < 2:
@@ -102,6 +106,7 @@ class Changes(IssueChanges):
         self.move_ref(repository, actor, ref, sha)
 
     def update_ref(self, repository: Repository, actor: Actor, ref: str, sha: str, force: bool) -> None:
+        """Move an existing ref. Raises ApiError 422 unless it is a fast forward or `force` is set."""
         git = repository.git
         if ref not in git.refs:
             raise Declined(422, "Reference does not exist")
@@ -122,7 +127,11 @@ class Changes(IssueChanges):
         draft: bool = False,
         maintainer_can_modify: bool = False,
     ) -> Issue:
-        """`head` is a branch of the same repository, bare or as owner:branch, or of a fork, as owner:branch."""
+        """Open a pull request.
+
+        `head` is a branch of the same repository, bare or as owner:branch, or a branch of a fork, as owner:branch.
+        Raises ApiError 422.
+        """
         check_title(title, "PullRequest")
         check_body(body, "PullRequest")
         owner, _, branch = head.rpartition(":")
@@ -150,14 +159,14 @@ class Changes(IssueChanges):
         return issue
 
     def _head_repository(self, repository: Repository, owner: str) -> Repository | None:
-        """The repository that an owner named before the head has in this one's family."""
+        """Return the repository or fork that belongs to the owner named before the head, if any."""
         if owner.lower() in ("", repository.owner.login.lower()):
             return repository
         forks = (one for one in self.world.repositories.values() if one.parent is repository)
         return next((fork for fork in forks if fork.owner.login.lower() == owner.lower()), None)
 
     def fork(self, repository: Repository, actor: Actor) -> Repository:
-        """The repository again under another owner, with the same objects and branches of its own."""
+        """Fork a repository under the actor's account: shared objects, separate branches."""
         key = f"{actor.account.login}/{repository.name}".lower()
         if key in self.world.repositories:
             raise Declined(403, "Already forked")
@@ -169,7 +178,7 @@ class Changes(IssueChanges):
         return fork
 
     def retarget(self, issue: Issue, actor: Actor, base: str) -> None:
-        """Aims a pull request at another branch."""
+        """Change the base branch of a pull request."""
         pull, refs = _pull(issue), issue.repository.git.refs
         if f"refs/heads/{base}" not in refs:
             raise invalid("PullRequest", "base")
@@ -180,6 +189,7 @@ class Changes(IssueChanges):
             self.tell_issue(issue, "edited", actor, changes=changes)
 
     def request_reviewers(self, issue: Issue, actor: Actor, logins: list[str], teams: list[str]) -> None:
+        """Request reviews from people and teams. Raises ApiError 422 if one of them cannot review."""
         pull, repository = _pull(issue), issue.repository
         found = [self.world.accounts.get(login.lower()) for login in logins]
         for account in found:
@@ -202,7 +212,10 @@ class Changes(IssueChanges):
                 self.tell_issue(issue, "review_requested", actor, requested_reviewer=shape)
 
     def merge(self, issue: Issue, actor: Actor) -> str:
-        """Merges with a merge commit and closes what the description says it closes; gives the commit's sha."""
+        """Merge a pull request with a merge commit and return that commit's sha.
+
+        Issues that its description closes are closed when the base is the default branch.
+        """
         pull, repository = _pull(issue), issue.repository
         git = repository.git
         if issue.state != "open" or pull.draft:
@@ -219,7 +232,7 @@ class Changes(IssueChanges):
         who = self.signature(actor.account)
         commit = git.add_commit(tree, (base_sha, pull.head_sha), message, who, account=actor.account.login)
         pull.merged_at, pull.merged_by, pull.merge_sha = self.now(), actor.account, commit.sha
-        # Off the list first: the push below must not take it for an open one.
+        # Remove it from the open pull requests first, so that the push below does not update it.
         repository.open_pulls.pop(issue.number, None)
         self.note(issue, "merged", actor, commit=commit.sha)
         self.move_ref(repository, actor, f"refs/heads/{pull.base}", commit.sha)
@@ -233,6 +246,7 @@ class Changes(IssueChanges):
         return commit.sha
 
     def save_check_run(self, repository: Repository, actor: Actor, run: CheckRun, action: str) -> None:
+        """Store a check run and send its event. Raises ApiError 422 for an unknown commit."""
         if run.head_sha not in repository.git.commits:
             raise Declined(422, f"No commit found for SHA: {run.head_sha}")
         if run.id not in repository.check_runs:
@@ -246,13 +260,13 @@ class Changes(IssueChanges):
         git, page = repository.git, self.shapes.repo_page(repository)
         new: list[Commit] = []
         if after is not None:
-            # A new branch is compared with the default one.
+            # A new branch is compared with the default branch.
             since = before or git.refs.get(f"refs/heads/{repository.default_branch}")
             new = list(itertools.islice(git.between(since, after), PUSH_LIMIT))
         commits: list[dict[str, Any]] = [self.shapes.push_commit(repository, commit) for commit in reversed(new)]
         head = self.shapes.push_commit(repository, git.commits[after]) if after else None
         shape = self.shapes.repository(repository)
-        # GitHub gives these two as seconds here, and nowhere else.
+        # Only in `push` payloads GitHub gives these two as seconds since the epoch.
         shape["created_at"] = int(repository.created_at.timestamp())
         shape["pushed_at"] = int(self.now().timestamp())
         span = f"{(before or NO_COMMIT)[:12]}...{(after or NO_COMMIT)[:12]}"

@@ -1,4 +1,4 @@
-"""From the world's state to GitHub's JSON: files, commits, pull requests, checks."""
+"""GitHub's JSON for files, commits, pull requests and check runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ BIG_FILE = 1_000_000
 
 
 def path_in_address(path: str) -> str:
+    """Percent-encode a path for a URL and keep its slashes."""
     return quote(path.encode("utf-8", "replace"), safe="/")
 
 
 class CodeShapes(Shapes):
-    """The shapes of everything that stands on git."""
+    """Serializes everything that is based on git."""
 
     def ref(self, repository: Repository, name: str) -> Json:
+        """Return the JSON of a git ref."""
         sha = repository.git.refs[name]
         api = self.repo_url(repository)
         return {
@@ -33,9 +35,11 @@ class CodeShapes(Shapes):
         }
 
     def signature(self, who: Signature) -> Json:
+        """Return the JSON of an author or committer."""
         return {"name": who.name, "email": who.email, "date": stamp(who.at)}
 
     def git_commit(self, repository: Repository, commit: Commit) -> Json:
+        """Return the JSON of a commit as the git database API gives it."""
         api, page = self.repo_url(repository), self.repo_page(repository)
         return {
             "sha": commit.sha,
@@ -51,6 +55,7 @@ class CodeShapes(Shapes):
         }
 
     def commit(self, repository: Repository, commit: Commit, account: Json | None) -> Json:
+        """Return the JSON of a commit as the commits API lists it."""
         api = self.repo_url(repository)
         inner = self.git_commit(repository, commit)
         keep = ("author", "committer", "message", "tree", "url", "verification")
@@ -67,6 +72,7 @@ class CodeShapes(Shapes):
         }
 
     def tree(self, repository: Repository, sha: str) -> Json:
+        """Return the JSON of a tree with its direct entries."""
         api = self.repo_url(repository)
         entries = []
         for name, entry in repository.git.trees[sha].items():
@@ -84,7 +90,7 @@ class CodeShapes(Shapes):
         return {"sha": sha, "url": f"{api}/git/trees/{sha}", "tree": entries, "truncated": False}
 
     def content(self, repository: Repository, path: str, entry: Entry, ref: str, full: bool = True) -> Json:
-        """A file with its content, a folder's line without."""
+        """Return the JSON of a file or folder; `full` adds the content of a file."""
         api, page, at = self.repo_url(repository), self.repo_page(repository), path_in_address(path)
         kind = "dir" if entry.is_folder else "file"
         own = f"{api}/contents/{at}?ref={quote(ref, safe='')}"
@@ -110,7 +116,7 @@ class CodeShapes(Shapes):
         return shape
 
     def push_commit(self, repository: Repository, commit: Commit) -> Json:
-        """A commit as a `push` payload names it."""
+        """Return the JSON of a commit in a `push` payload."""
         git = repository.git
         before = git.commits[commit.parents[0]].tree if commit.parents else None
         changed: dict[str, list[str]] = {"added": [], "removed": [], "modified": []}
@@ -143,7 +149,7 @@ class CodeShapes(Shapes):
         }
 
     def pull_brief(self, issue: Issue) -> Json:
-        """A pull request as lists show it."""
+        """Return the JSON of a pull request as lists contain it."""
         pull, repository = _pull(issue), issue.repository
         api, page = f"{self.repo_url(repository)}/pulls/{issue.number}", self.issue_page(issue)
         conversation = f"{self.repo_url(repository)}/issues/{issue.number}"
@@ -187,7 +193,7 @@ class CodeShapes(Shapes):
         }
 
     def pull(self, issue: Issue) -> Json:
-        """A pull request asked for by number."""
+        """Return the full JSON of a pull request."""
         pull = _pull(issue)
         files = self.pull_files(issue)
         git = issue.repository.git
@@ -210,7 +216,7 @@ class CodeShapes(Shapes):
         }
 
     def pull_files(self, issue: Issue) -> list[Json]:
-        """What the pull request changes, against where it left its base."""
+        """Return the changed files of a pull request, compared with its merge base."""
         pull, repository = _pull(issue), issue.repository
         git, api, page = repository.git, self.repo_url(repository), self.repo_page(repository)
         base = git.merge_base(pull.base_sha, pull.head_sha) or pull.base_sha
@@ -238,6 +244,7 @@ class CodeShapes(Shapes):
         return files
 
     def check_run(self, repository: Repository, run: CheckRun) -> Json:
+        """Return the JSON of a check run."""
         api = f"{self.repo_url(repository)}/check-runs/{run.id}"
         page = f"{self.repo_page(repository)}/runs/{run.id}"
         output: dict[str, Any] = dict.fromkeys(("title", "summary", "text"))

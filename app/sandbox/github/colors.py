@@ -1,4 +1,4 @@
-"""Colours: labels readable on any ground, and faces made of initials."""
+"""Colours: labels that stay readable on light and dark pages, and avatars made of initials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FACES = ("0969da", "1a7f37", "8250df", "bf3989", "bc4c00", "9a6700", "0a7d91", "
 
 
 def label_css(colors: Iterable[str]) -> str:
-    """Two classes' worth of custom properties for each colour, for light and for dark."""
+    """Return one CSS rule for each colour, with custom properties for the light and the dark theme."""
     return "\n".join(_label_rule(color) for color in dict.fromkeys(colors)) + "\n"
 
 
@@ -32,7 +32,7 @@ def _label_rule(color: str) -> str:
 
 
 def initials(account: Account) -> str:
-    """One or two letters for a face."""
+    """Return one or two letters for an avatar."""
     words: list[str] = re.findall(r"\w+", account.name or account.login.removesuffix("[bot]"))
     if len(words) > 1:
         return (words[0][0] + words[-1][0]).upper()
@@ -40,7 +40,10 @@ def initials(account: Account) -> str:
 
 
 def avatar_svg(account: Account, size: str = "m", *, alone: bool = False) -> str:
-    """A disc with initials for a person, a rounded square for a bot or an organisation."""
+    """Draw an avatar: a disc for a person, a rounded square for a bot or an organisation.
+
+    `standalone` adds the namespace that an SVG file of its own needs.
+    """
     color = FACES[sum(map(ord, account.login)) % len(FACES)]
     corner = 20 if account.kind == "User" else 9
     name = escape(account.login)

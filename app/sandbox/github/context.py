@@ -1,4 +1,4 @@
-"""What every change needs: the world, the time, and a way to tell the app."""
+"""What every change needs: the world, the clock and the webhooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BODY_LIMIT = 65_536
 TITLE_LIMIT = 256
 LABEL_LIMIT = 50
 
-# GitHub tells an app of these whether it subscribed or not.
+# GitHub sends these to an app whether it subscribed to them or not.
 ALWAYS_TOLD = frozenset({"installation", "installation_repositories", "ping"})
 
 REFERENCE = re.compile(r"(?<![\w/&])(?:([\w.-]+/[\w.-]+))?#(\d+)\b")
@@ -26,7 +26,7 @@ REFERENCE = re.compile(r"(?<![\w/&])(?:([\w.-]+/[\w.-]+))?#(\d+)\b")
 
 @dataclass
 class Scene:
-    """Shared by everything that changes the world."""
+    """Shared base of all changes to the world."""
 
     world: World
     shapes: CodeShapes
@@ -34,10 +34,11 @@ class Scene:
     clock: Callable[[], datetime]
 
     def now(self) -> datetime:
+        """Return the current time of the clock."""
         return self.clock()
 
     def tell(self, repository: Repository, event: str, actor: Actor, /, **parts: Any) -> None:
-        """Sends a repository's event to the app, where it is installed and has asked for it."""
+        """Send a repository's event to the app, if it is installed there and subscribed to it."""
         installation = repository.installation
         if installation is None or installation.suspended_at is not None:
             return
@@ -56,6 +57,7 @@ class Scene:
         /,
         **parts: Any,
     ) -> None:
+        """Send an event to an installation, if it is subscribed to it."""
         if event not in ALWAYS_TOLD and event not in installation.events:
             return
         payload = {**parts, "sender": self.shapes.account(actor.account)}
@@ -63,7 +65,7 @@ class Scene:
         self.hooks.emit(event, payload, installation.id, repository.id if repository else None)
 
     def note(self, issue: Issue, event: str, actor: Actor, **parts: Any) -> Event:
-        """Writes an entry into an issue's timeline; the issue counts as updated."""
+        """Add an event to an issue's timeline and mark the issue as updated."""
         now = self.now()
         entry = Event(self.world.new_id(), event, actor.account, now, actor.via_app, **parts)
         issue.timeline.append(entry)
@@ -71,13 +73,14 @@ class Scene:
         return entry
 
     def note_comment(self, issue: Issue, comment: Comment) -> None:
+        """Add a comment to an issue's timeline and mark the issue as updated."""
         issue.timeline.append(
             Event(comment.id, "commented", comment.author, comment.created_at, comment.via_app, comment=comment)
         )
         issue.updated_at = comment.created_at
 
     def cross_reference(self, source: Issue, text: str | None, actor: Actor) -> None:
-        """Leaves a trace on each issue that the text mentions, once for each source."""
+        """Add a cross-reference to the timeline of each issue that the text mentions, once for each source."""
         for owner_and_name, number in REFERENCE.findall(text or ""):
             full_name = owner_and_name or source.repository.full_name
             repository = self.world.repositories.get(full_name.lower())
@@ -90,7 +93,7 @@ class Scene:
                 target.timeline.append(entry)
 
     def label_named(self, repository: Repository, name: str) -> Label:
-        """The repository's label of that name; an unknown one is created grey, as GitHub does."""
+        """Return the repository's label of that name; an unknown one is created grey, as on GitHub."""
         known = repository.labels.get(name.lower())
         if known is not None:
             return known
@@ -100,6 +103,7 @@ class Scene:
         return label
 
     def person(self, login: str, resource: str = "Issue", field: str = "assignees") -> Account:
+        """Return an account. Raises ApiError 422 for an unknown login."""
         account = self.world.accounts.get(login.lower())
         if account is None:
             raise invalid(resource, field)
@@ -107,6 +111,7 @@ class Scene:
 
 
 def check_label(name: str) -> None:
+    """Check the name of a label. Raises ApiError 422."""
     if not name.strip():
         raise invalid("Label", "name", "missing_field")
     if len(name) > LABEL_LIMIT:
@@ -114,6 +119,7 @@ def check_label(name: str) -> None:
 
 
 def check_title(title: str, resource: str = "Issue") -> None:
+    """Check a title. Raises ApiError 422."""
     if not title.strip():
         raise invalid(resource, "title", "missing_field")
     if len(title) > TITLE_LIMIT:
@@ -121,6 +127,7 @@ def check_title(title: str, resource: str = "Issue") -> None:
 
 
 def check_body(body: str | None, resource: str = "Issue", required: bool = False) -> None:
+    """Check the length of a body and, if `required`, that there is one. Raises ApiError 422."""
     if required and not (body or "").strip():
         raise Declined(422, "Validation Failed", [{"resource": resource, "field": "body", "code": "missing_field"}])
     if body is not None and len(body) > BODY_LIMIT:

@@ -1,4 +1,4 @@
-"""GitHub's way of saying no."""
+"""GitHub-style error responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ FieldError = dict[str, str]
 
 
 class Declined(Exception):
-    """An HTTP status with GitHub's words, and field errors where a field is to blame."""
+    """An error response: HTTP status, GitHub's message and, for an invalid request, the field errors.
+
+    `extra` are further fields of the JSON body.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,12 @@ class Declined(Exception):
 
 
 def not_found() -> Declined:
-    """What is not there, and what a token may not see: GitHub does not tell them apart."""
+    """Return a 404, used both for a missing object and for one the token may not see, as GitHub does."""
     return Declined(404, "Not Found")
 
 
 def invalid(resource: str, field: str, code: str = "invalid", message: str | None = None) -> Declined:
-    """One field is wrong; `code` is GitHub's word for how: missing_field, invalid, already_exists, custom."""
+    """Return a 422 for one field; `code` is GitHub's: missing_field, invalid, already_exists or custom."""
     error = {"resource": resource, "field": field, "code": code}
     if message is not None:
         error["message"] = message

@@ -1,4 +1,4 @@
-"""Bad days: answers that get lost, come late, break off or never come."""
+"""Fault injection: responses that are lost, late, truncated or never sent."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Kind = Literal["pre", "lost", "post5", "late", "trunc", "hang", "status"]
 
 @dataclass
 class Fault:
-    """One kind of bad day for calls that match.
+    """A fault for the calls that match.
 
-    pre     the connection breaks and nothing is done
-    lost    done, and the connection breaks without an answer
-    post5   done, and the answer is a 502
-    late    the connection breaks at once, and `seconds` later it is done all the same
-    trunc   done, and the answer breaks off in the middle
-    hang    nothing is done, and the connection breaks only after `seconds`
-    status  nothing is done, and the answer is `status` with `headers`
+    pre     the connection closes and nothing is done
+    lost    done, and the connection closes without a response
+    post5   done, and the response is a 502
+    late    the connection closes at once, and `seconds` later it is done all the same
+    trunc   done, and the response breaks off in the middle
+    hang    nothing is done, and the connection closes only after `seconds`
+    status  nothing is done, and the response is `status` with `headers`
     """
 
     kind: Kind
@@ -37,14 +37,15 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
     def matches(self, request: Request) -> bool:
+        """Return True if the request has the fault's method and contains its path; None matches every request."""
         return (self.method or request.method) == request.method and (self.path or "") in request.path
 
 
 class Faults:
-    """What goes wrong next.  Faults are taken in the order they were added.
+    """The faults to inject, used in the order they were added.
 
-    `weather` says of each call that met none of them whether something goes wrong with it.  `lag`: seconds that a new
-    comment takes until it shows in the list of comments.
+    `choose_fault` may pick a fault for a call that matches none of them. `comment_lag_seconds`: how long a new comment
+    is missing from the list of comments.
     """
 
     def __init__(self) -> None:
@@ -54,18 +55,19 @@ class Faults:
         self._waiting: list[Fault] = []
 
     def add(self, kind: Kind, **parts: Any) -> Fault:
-        """The next `times` calls whose method is `method` and whose path contains `path` go wrong."""
+        """Add a fault for the next `times` calls whose method is `method` and whose path contains `path`."""
         fault = Fault(kind, **parts)
         with self._lock:
             self._waiting.append(fault)
         return fault
 
     def clear(self) -> None:
+        """Remove all pending faults."""
         with self._lock:
             self._waiting.clear()
 
     def around(self, request: Request, answer: Callable[[], Response]) -> Response:
-        """The answer, or what a fault makes of it."""
+        """Return the response of `respond`, or what the next matching fault makes of it."""
         fault = self._next(request)
         if fault is None:
             return answer()
@@ -96,7 +98,7 @@ class Faults:
 
 def _undone(fault: Fault, request: Request) -> Response:
     if fault.kind == "status":
-        message = f'{{"message":"pretended {fault.status}","status":"{fault.status}"}}'
+        message = f'{{"message":"simulated {fault.status}","status":"{fault.status}"}}'
         return Response(message, fault.status, fault.headers, content_type="application/json")
     if fault.kind == "hang":
         time.sleep(fault.seconds)
@@ -105,14 +107,14 @@ def _undone(fault: Fault, request: Request) -> Response:
 
 def _half(response: Response) -> Response:
     raw = response.get_data()
-    # Half the bytes under the full length: the server closes the connection there.
+    # Send half the bytes with the full Content-Length; the server then closes the connection.
     half = Response(iter([raw[: len(raw) // 2]]), response.status_code, content_type=response.content_type)
     half.headers["Content-Length"] = str(len(raw))
     return half
 
 
 def _cut(request: Request) -> Response:
-    # waitress hands out a bound method of the connection and nothing else that leads to it.
+    # waitress exposes a bound method of the connection, the only way to reach its socket.
     check = request.environ.get("waitress.client_disconnected")
     connection = getattr(getattr(check, "__self__", None), "socket", None)
     if isinstance(connection, socket.socket):

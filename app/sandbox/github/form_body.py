@@ -1,4 +1,4 @@
-"""The body that GitHub writes when somebody sends an issue form."""
+"""The issue body that GitHub writes when an issue form is submitted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from app.github.issue_form import Answer, Field, Form
 
 
 def filled(form: Form, answers: Mapping[str, Answer]) -> str:
-    """The body for those answers, under the form's keys and shaped as `parse_body` gives them; a missing one is empty.
+    """Return the issue body for the answers, which are keyed and shaped as `parse_body` returns them.
 
-    Fields without a label are headings without words.  A fence stays three backticks long, whatever is inside.
+    A missing answer is empty. A field without a label gets an empty heading. A fence stays three backticks long,
+    whatever it contains.
     """
     pairs = zip(form.keys(), form.fields, strict=True)
     return "\n\n".join(f"### {asked.label}".rstrip() + f"\n\n{_value(asked, answers.get(key))}" for key, asked in pairs)

@@ -1,7 +1,6 @@
-"""Git objects and refs of one repository, with the shas real git would give.
+"""Git objects and refs of one repository, with the same shas as real git.
 
-Trees are kept nested as git keeps them, so that a change touches only the folders above it and a comparison skips
-the folders that are equal.
+Trees are nested as in git, so that a change touches only the folders above it and a comparison skips equal folders.
 """
 
 from __future__ import annotations
@@ -22,18 +21,19 @@ Change = Literal["added", "modified", "removed"]
 
 
 class Entry(NamedTuple):
-    """One line of a tree; a folder's sha names another tree."""
+    """One entry of a tree; the sha of a folder is that of another tree."""
 
     mode: str
     sha: str
 
     @property
     def is_folder(self) -> bool:
+        """True if the entry is a tree."""
         return self.mode == FOLDER
 
 
 class Signature(NamedTuple):
-    """Who wrote or recorded a commit, and when."""
+    """The author or committer of a commit, with the time."""
 
     name: str
     email: str
@@ -42,7 +42,7 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit; `account` is the login GitHub would link, if any."""
+    """A commit; `account` is the login that GitHub links to it, if any."""
 
     sha: str
     tree: str
@@ -54,7 +54,7 @@ class Commit:
 
 
 class Git:
-    """The object store and the refs.  Full ref names are keys: `refs/heads/main`."""
+    """The object store and the refs, keyed by full name such as `refs/heads/main`."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -64,19 +64,21 @@ class Git:
         self._merge_bases: dict[tuple[str, str], str | None] = {}
 
     def fork(self) -> Git:
-        """The same objects, for both from now on, and refs of its own: GitHub keeps a repository and its forks together."""
+        """Return a fork with separate refs that shares all objects, as GitHub stores forks."""
         fork = Git()
         fork.blobs, fork.trees, fork.commits = self.blobs, self.trees, self.commits
         fork.refs = dict(self.refs)
         return fork
 
     def add_blob(self, content: bytes) -> str:
+        """Store a blob and return its sha."""
         sha = _sha("blob", content)
         self.blobs[sha] = content
         return sha
 
     def add_tree(self, entries: Mapping[str, Entry]) -> str:
-        # Git sorts folders as though their names ended in a slash.
+        # Git sorts folders as if their names ended in a slash.
+        """Store a tree and return its sha."""
         ordered = sorted(entries.items(), key=lambda item: item[0] + "/" if item[1].is_folder else item[0])
         raw = b"".join(
             f"{entry.mode} {name}".encode("utf-8", "replace") + b"\0" + bytes.fromhex(entry.sha)
@@ -95,6 +97,7 @@ class Git:
         committer: Signature | None = None,
         account: str | None = None,
     ) -> Commit:
+        """Store a commit; the committer defaults to the author."""
         committer = committer or author
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines += [f"author {_stamp(author)}", f"committer {_stamp(committer)}", "", message]
@@ -104,14 +107,14 @@ class Git:
         return commit
 
     def resolve(self, ref: str) -> Commit | None:
-        """The commit a branch, tag, full ref name or sha stands for."""
+        """Return the commit that a branch, tag, full ref name or sha points to."""
         for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}"):
             if name in self.refs:
                 return self.commits.get(self.refs[name])
         return self.commits.get(ref)
 
     def find(self, tree: str, path: str) -> Entry | None:
-        """What stands at `path`; the empty path is the tree itself."""
+        """Return the entry at `path`; the empty path is the tree itself."""
         entry = Entry(FOLDER, tree)
         for name in filter(None, path.split("/")):
             if not entry.is_folder:
@@ -123,7 +126,10 @@ class Git:
         return entry
 
     def write(self, tree: str, path: str, entry: Entry | None) -> str:
-        """The tree with `entry` at `path`, or without it when `entry` is None.  Folders left empty vanish."""
+        """Return the sha of the tree with `entry` at `path`, or without it when `entry` is None.
+
+        Folders that become empty are removed.
+        """
         name, _, rest = path.partition("/")
         entries = dict(self.trees[tree])
         if rest:
@@ -137,7 +143,7 @@ class Git:
         return self.add_tree(entries)
 
     def files(self, tree: str, under: str = "") -> Iterator[tuple[str, Entry]]:
-        """Every file below a tree with its full path."""
+        """Yield every file below a tree with its full path."""
         for name, entry in self.trees[tree].items():
             if entry.is_folder:
                 yield from self.files(entry.sha, f"{under}{name}/")
@@ -145,7 +151,7 @@ class Git:
                 yield under + name, entry
 
     def compare(self, before: str, after: str, under: str = "") -> Iterator[tuple[str, Change, Entry]]:
-        """The files that differ between two trees; a removed file comes with its old entry."""
+        """Yield the files that differ between two trees; a removed file comes with its old entry."""
         if before == after:
             return
         old, new = self.trees[before], self.trees[after]
@@ -167,7 +173,7 @@ class Git:
                 yield under + name, "added" if was is None or was_folder else "modified", now
 
     def history(self, sha: str) -> Iterator[Commit]:
-        """The commit and all before it, newest first."""
+        """Yield the commit and all its ancestors, newest first."""
         seen = {sha}
         waiting = [self.commits[sha]]
         while waiting:
@@ -180,10 +186,11 @@ class Git:
                     waiting.append(self.commits[parent])
 
     def is_ancestor(self, older: str, newer: str) -> bool:
+        """Return True if `older` is in the history of `newer`."""
         return any(commit.sha == older for commit in self.history(newer))
 
     def merge_base(self, one: str, other: str) -> str | None:
-        """The newest commit both have."""
+        """Return the newest commit in both histories."""
         if (one, other) not in self._merge_bases:
             reached = {commit.sha for commit in self.history(one)}
             found = (commit.sha for commit in self.history(other) if commit.sha in reached)
@@ -191,7 +198,7 @@ class Git:
         return self._merge_bases[one, other]
 
     def between(self, before: str | None, after: str) -> Iterator[Commit]:
-        """The commits that `after` has and `before` has not, newest first."""
+        """Yield the commits that `after` has and `before` does not, newest first."""
         if before is not None and self.commits[after].parents == (before,):
             yield self.commits[after]
             return
@@ -200,7 +207,7 @@ class Git:
 
 
 def is_ref_name(name: str) -> bool:
-    """Git's rules for a ref name, as `git check-ref-format` has them."""
+    """Return True if `git check-ref-format` would accept the name."""
     parts = name.split("/")
     return (
         len(parts) >= 2

@@ -1,6 +1,6 @@
-"""Webhook deliveries: signed, sent in order, each once, and kept for three days.
+"""Webhook deliveries: signed, sent once and in order, and listed for three days.
 
-As on GitHub a delivery that fails is not sent again by itself.  Who wants it asks for a redelivery.
+As on GitHub, a failed delivery is not retried; a redelivery has to be requested.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from app.sandbox.github.registration import AppRegistration
 KEPT = timedelta(hours=72)
 TIMEOUT_S = 10.0
 _STRIDE, _MODULUS = 618_033_989, 1_000_000_007
-"""Both prime, so that a billion deliveries have ids of their own in no visible order."""
+"""Both are prime, so that a billion deliveries get distinct ids in no visible order."""
 NAMESPACE = uuid.UUID("6f6e2d63-616c-4c70-8a67-657321010203")
 
 
 def signature(secret: str, body: bytes) -> str:
-    """The value of X-Hub-Signature-256."""
+    """Return the value of the X-Hub-Signature-256 header."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 @dataclass(eq=False)
 class Delivery:
-    """One event on its way, and after the attempt what became of it."""
+    """One webhook delivery and, after the attempt, its result."""
 
     guid: str
     event: str
@@ -53,21 +53,23 @@ class Delivery:
     response_headers: dict[str, str] = field(default_factory=dict)
     response_body: str = ""
     listed_from: datetime | None = None
-    """Until then the list does not show it; None: at once."""
+    """When the list starts to show it; None: at once."""
 
     @property
     def payload(self) -> Any:
+        """The body as JSON."""
         return json.loads(self.body)
 
     @property
     def ok(self) -> bool:
+        """True if the receiver accepted it."""
         return 200 <= self.status_code < 400
 
 
 class Hooks:
-    """The app's webhook: where it goes, what waits, what was sent.
+    """The app's webhook: its URL, the queue of deliveries and their log.
 
-    `url=None` means nobody listens: deliveries are recorded as failed.
+    With `url=None` there is no receiver, and deliveries are recorded as failed.
     """
 
     def __init__(self, app: AppRegistration, clock: Callable[[], datetime]) -> None:
@@ -76,9 +78,9 @@ class Hooks:
         self._clock = clock
         self._turn = threading.RLock()
         self._more = threading.Condition(self._turn)
-        """Something waits to be sent, or nothing will any more."""
+        """Notified when a delivery was queued or the senders have to stop."""
         self._quiet = threading.Condition(self._turn)
-        """Nothing waits, and nothing is under way."""
+        """Notified when the queue is empty and no delivery is in flight."""
         self._waiting: deque[Delivery] = deque()
         self._held: list[Delivery] | None = None
         self._in_flight = 0
@@ -89,12 +91,15 @@ class Hooks:
         self._threads: list[threading.Thread] = []
         self._stopping = False
         self.scattered_ids = False
-        """Whether the ids of deliveries are in no order."""
+        """True if delivery ids are in no order."""
 
-    # What a test or a demo controls.
+    # Controls for tests and the demo.
 
     def settle(self, timeout: float = 10.0) -> None:
-        """Waits until everything waiting was sent; held deliveries do not count.  Raises TimeoutError."""
+        """Wait until every queued delivery was sent, except those held back.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
         end = monotonic() + timeout
         with self._turn:
             while self._waiting or self._in_flight:
@@ -103,19 +108,23 @@ class Hooks:
                     raise TimeoutError(f"{len(self._waiting)} deliveries still wait after {timeout} s")
 
     def hold(self) -> None:
-        """Keeps new deliveries back until `release`."""
+        """Hold new deliveries back until `release`."""
         with self._turn:
             if self._held is None:
                 self._held = []
 
     @property
     def held(self) -> list[Delivery]:
-        """The deliveries kept back, oldest first."""
+        """The deliveries held back, oldest first."""
         with self._turn:
             return list(self._held or ())
 
     def release(self, order: Sequence[Delivery] | None = None) -> None:
-        """Lets the held ones go, in `order` if given: one named twice goes twice, one left out is lost."""
+        """Queue the deliveries held back.
+
+        With `order`, exactly these are sent, in that order: one listed twice is sent twice, one left out is recorded as
+        failed.
+        """
         with self._turn:
             held, self._held = self._held or [], None
             chosen = held if order is None else list(order)
@@ -127,35 +136,44 @@ class Hooks:
             self._more.notify_all()
 
     def hand_over(self) -> list[Delivery]:
-        """The ones kept back, oldest first, for somebody who carries them himself: they are in no list."""
+        """Return the deliveries held back, oldest first, for a caller that sends them itself.
+
+        They do not appear in the list of deliveries.
+        """
         with self._turn:
             held, self._held = self._held or [], None
             return held
 
     def hurry(self, at_once: int) -> None:
-        """From now on so many are under way at a time, as GitHub does it, and arrive in no order."""
+        """Start senders until there are `count`.
+
+        More than one send concurrently and so out of order, as GitHub does.
+        """
         while len(self._threads) < at_once:
-            self._threads.append(threading.Thread(target=self._run, name="pretend-github-hooks", daemon=True))
+            self._threads.append(threading.Thread(target=self._run, name="sandbox-github-hooks", daemon=True))
             self._threads[-1].start()
 
     def drop_next(self, count: int = 1) -> None:
-        """The next `count` deliveries fail without being sent."""
+        """Let the next `count` deliveries fail without being sent."""
         with self._turn:
             self._to_drop += count
 
     def list_late(self, deliveries: Sequence[Delivery], late: timedelta) -> None:
-        """Those appear in the list only so long after they were made, in the place that is theirs by their time."""
+        """Hide these deliveries from the list for `delay` after they were made.
+
+        Later they appear at the place that their time gives them.
+        """
         with self._turn:
             for delivery in deliveries:
                 assert delivery.delivered_at is not None
                 delivery.listed_from = delivery.delivered_at + late
 
-    # What the world and the API use.
+    # Used by the world and the API.
 
     def emit(
         self, event: str, payload: dict[str, Any], installation_id: int | None, repository_id: int | None
     ) -> Delivery:
-        """Signs a payload and puts it in the queue."""
+        """Sign a payload and queue its delivery."""
         body = json.dumps(payload, separators=(",", ":")).encode()
         with self._turn:
             self._made += 1
@@ -173,7 +191,7 @@ class Hooks:
         return delivery
 
     def redeliver(self, old: Delivery) -> None:
-        """Sends the same bytes under the same GUID again."""
+        """Queue the same body under the same GUID again."""
         with self._turn:
             self._enqueue(
                 Delivery(
@@ -181,7 +199,7 @@ class Hooks:
                     old.event,
                     old.action,
                     old.body,
-                    # Signed anew: the secret may have been rotated since.
+                    # Sign again: the secret may have been rotated since.
                     self._headers(old.event, old.guid, old.body),
                     old.installation_id,
                     old.repository_id,
@@ -190,12 +208,16 @@ class Hooks:
             )
 
     def delivery(self, delivery_id: int) -> Delivery | None:
+        """Return a delivery of the last three days, or None."""
         with self._turn:
             self._forget()
             return self._log.get(delivery_id)
 
     def deliveries(self, before: int | None = None) -> Iterator[Delivery]:
-        """Newest first, from the last three days; `before` is the cursor, the id of the last one seen."""
+        """Return the deliveries of the last three days, newest first.
+
+        `before` is the cursor: the id of the last delivery of the page before.
+        """
         with self._turn:
             self._forget()
             kept = list(reversed(self._log.values()))
@@ -204,12 +226,12 @@ class Hooks:
         return (one for one in kept[start:] if one.listed_from is None or one.listed_from <= now)
 
     def start(self) -> None:
-        """One sender, so that what is delivered arrives in order."""
+        """Start one sender, so that deliveries arrive in order."""
         self._stopping = False
         self.hurry(1)
 
     def stop(self) -> None:
-        """Ends the senders; what still waits is not sent."""
+        """Stop the senders; queued deliveries are not sent."""
         with self._turn:
             self._stopping = True
             self._more.notify_all()
@@ -278,7 +300,7 @@ class Hooks:
         self, delivery: Delivery, status: str, code: int, took: float = 0.0, answer: BaseHTTPResponse | None = None
     ) -> None:
         if delivery.id:
-            # Released twice: the second attempt is a row of its own.
+            # It was released twice: record the second attempt separately.
             again = (delivery.installation_id, delivery.repository_id, delivery.redelivery)
             delivery = Delivery(delivery.guid, delivery.event, delivery.action, delivery.body, delivery.headers, *again)
         self._sent += 1

@@ -1,6 +1,6 @@
-"""Every change to issues, comments and labels: the state, the timeline and the webhook, in GitHub's order.
+"""Changes to issues, comments and labels: state, timeline and webhook, in GitHub's order.
 
-Rights are the caller's business; what is checked here holds for everybody.
+Permissions are checked by the caller; the checks here hold for all callers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ASSIGNEE_LIMIT = 10
 
 
 class IssueChanges(Scene):
-    """What can be done to an issue or to the conversation of a pull request."""
+    """Changes to issues and to the conversation of pull requests."""
 
     def open_issue(
         self,
@@ -31,7 +31,10 @@ class IssueChanges(Scene):
         assignees: Iterable[str] = (),
         milestone: Milestone | None = None,
     ) -> Issue:
-        """Tells `opened` with all labels on it, then `labeled` for each, as GitHub does."""
+        """Open an issue.
+
+        As on GitHub, `opened` is sent with all labels on it, then `labeled` for each of them.
+        """
         check_title(title)
         check_body(body)
         issue = self._new_issue(repository, actor, title, body)
@@ -58,7 +61,7 @@ class IssueChanges(Scene):
         body: str | None = UNCHANGED,
         milestone: Milestone | None = UNCHANGED,
     ) -> None:
-        """A new title, body or milestone; what is not given stays."""
+        """Change the title, body or milestone; what is not given stays."""
         changes: dict[str, Any] = {}
         if title is not None and title != issue.title:
             check_title(title, "PullRequest" if issue.pull else "Issue")
@@ -84,7 +87,7 @@ class IssueChanges(Scene):
                 self._milestoned(issue, milestone, actor)
 
     def close(self, issue: Issue, actor: Actor, reason: str | None = None, commit: str | None = None) -> None:
-        """Closes it; closing again changes only the reason."""
+        """Close an issue; closing it again changes only the reason."""
         if issue.state == "closed":
             issue.state_reason = reason or issue.state_reason
             return
@@ -97,6 +100,7 @@ class IssueChanges(Scene):
         self.tell_issue(issue, "closed", actor)
 
     def reopen(self, issue: Issue, actor: Actor) -> None:
+        """Reopen an issue. Raises ApiError 422 for a merged pull request."""
         if issue.state == "open":
             return
         if issue.merged:
@@ -111,13 +115,14 @@ class IssueChanges(Scene):
         self.tell_issue(issue, "reopened", actor)
 
     def add_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
+        """Add the labels that the issue does not have yet."""
         for label in self._labels(issue.repository, names):
             if label not in issue.label_list:
                 issue.label_list.append(label)
                 self._labelled(issue, label, actor)
 
     def remove_label(self, issue: Issue, actor: Actor, name: str) -> None:
-        """Raises Declined 404 where the issue does not carry it."""
+        """Remove a label. Raises ApiError 404 if the issue does not have it."""
         label = next((label for label in issue.label_list if label.name.lower() == name.lower()), None)
         if label is None:
             raise Declined(404, "Label does not exist")
@@ -126,14 +131,17 @@ class IssueChanges(Scene):
         self.tell_issue(issue, "unlabeled", actor, label=self.shapes.label(issue.repository, label))
 
     def set_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
-        """Only the difference is made and told."""
+        """Replace the labels of an issue; only the difference is changed and sent."""
         wanted = self._labels(issue.repository, names)
         for label in [label for label in issue.label_list if label not in wanted]:
             self.remove_label(issue, actor, label.name)
         self.add_labels(issue, actor, [label.name for label in wanted])
 
     def assign(self, issue: Issue, actor: Actor, logins: Iterable[str], strict: bool = False) -> None:
-        """Those who cannot be assigned are passed over in silence, as GitHub does, unless `strict`."""
+        """Assign accounts to an issue.
+
+        As on GitHub, those who cannot be assigned are skipped; with `strict` this raises ApiError 422.
+        """
         for account in self._assignable(issue.repository, logins, strict):
             if account not in issue.assignees and len(issue.assignees) < ASSIGNEE_LIMIT:
                 issue.assignees.append(account)
@@ -141,6 +149,7 @@ class IssueChanges(Scene):
                 self.tell_issue(issue, "assigned", actor, assignee=self.shapes.account(account))
 
     def unassign(self, issue: Issue, actor: Actor, logins: Iterable[str]) -> None:
+        """Remove assignees from an issue."""
         names = {login.lower() for login in logins}
         for account in [account for account in issue.assignees if account.login.lower() in names]:
             issue.assignees.remove(account)
@@ -148,18 +157,21 @@ class IssueChanges(Scene):
             self.tell_issue(issue, "unassigned", actor, assignee=self.shapes.account(account))
 
     def lock(self, issue: Issue, actor: Actor, reason: str | None = None) -> None:
+        """Lock the conversation of an issue."""
         if not issue.locked:
             issue.locked, issue.lock_reason = True, reason
             self.note(issue, "locked", actor, lock_reason=reason)
             self.tell_issue(issue, "locked", actor)
 
     def unlock(self, issue: Issue, actor: Actor) -> None:
+        """Unlock the conversation of an issue."""
         if issue.locked:
             issue.locked, issue.lock_reason = False, None
             self.note(issue, "unlocked", actor)
             self.tell_issue(issue, "unlocked", actor)
 
     def comment(self, issue: Issue, actor: Actor, body: str) -> Comment:
+        """Add a comment to an issue."""
         check_body(body, "IssueComment", required=True)
         now = self.now()
         comment = Comment(self.world.new_id(), actor.account, body, now, now, actor.via_app)
@@ -171,6 +183,7 @@ class IssueChanges(Scene):
         return comment
 
     def edit_comment(self, issue: Issue, comment: Comment, actor: Actor, body: str) -> None:
+        """Change the body of a comment."""
         check_body(body, "IssueComment", required=True)
         if body == comment.body:
             return
@@ -179,6 +192,7 @@ class IssueChanges(Scene):
         self._tell_comment(issue, comment, "edited", actor, changes={"body": {"from": before}})
 
     def delete_comment(self, issue: Issue, comment: Comment, actor: Actor) -> None:
+        """Delete a comment."""
         del issue.comments_by_id[comment.id]
         del issue.repository.comments[comment.id]
         issue.timeline = [entry for entry in issue.timeline if entry.comment is not comment]
@@ -186,7 +200,7 @@ class IssueChanges(Scene):
         self._tell_comment(issue, comment, "deleted", actor)
 
     def react(self, to: Issue | Comment, actor: Actor, content: str) -> tuple[Reaction, bool]:
-        """The reaction and whether it is new."""
+        """Add a reaction; return it and whether it is new."""
         if content not in REACTIONS:
             raise invalid("Reaction", "content")
         for reaction in to.reactions:
@@ -197,6 +211,7 @@ class IssueChanges(Scene):
         return reaction, True
 
     def add_sub_issue(self, parent: Issue, actor: Actor, child: Issue, replace_parent: bool = False) -> None:
+        """Make one issue a sub-issue of another. Raises ApiError 422 for a cycle or a second parent."""
         above: Issue | None = parent
         while above is not None:
             if above is child:
@@ -212,7 +227,7 @@ class IssueChanges(Scene):
         self.note(child, "parent_issue_added", actor)
 
     def transfer(self, issue: Issue, actor: Actor, target: Repository) -> Issue:
-        """Moves it to another repository; labels go along where the target knows them."""
+        """Move an issue to another repository; labels are kept if the target has them."""
         if issue.pull:
             raise Declined(422, "Pull requests cannot be transferred")
         moved = self._new_issue(target, Actor(issue.author, issue.via_app), issue.title, issue.body)
@@ -239,6 +254,7 @@ class IssueChanges(Scene):
         return moved
 
     def delete_issue(self, issue: Issue, actor: Actor) -> None:
+        """Delete an issue with its comments."""
         issue.deleted = True
         if issue.state == "open":
             issue.repository.open_count -= 1
@@ -254,7 +270,7 @@ class IssueChanges(Scene):
         color: str = "ededed",
         description: str | None = None,
     ) -> Label:
-        """A new label of the repository."""
+        """Add a label to the repository. Raises ApiError 422 if the name is taken."""
         check_label(name)
         if name.lower() in repository.labels:
             raise invalid("Label", "name", "already_exists")
@@ -266,6 +282,7 @@ class IssueChanges(Scene):
     def edit_label(
         self, repository: Repository, actor: Actor, label: Label, name: str | None, color: str | None, description: Any
     ) -> None:
+        """Change the name, colour or description of a label; None and UNCHANGED keep the old value."""
         changes: dict[str, Any] = {}
         if name is not None and name != label.name:
             check_label(name)
@@ -294,6 +311,7 @@ class IssueChanges(Scene):
         state: Literal["open", "closed"] = "open",
         due_on: str | None = None,
     ) -> Milestone:
+        """Add a milestone to the repository. Raises ApiError 422 if the title is taken."""
         if any(milestone.title == title for milestone in repository.milestones.values()):
             raise invalid("Milestone", "title", "already_exists")
         number = len(repository.milestones) + 1
@@ -304,7 +322,7 @@ class IssueChanges(Scene):
         return milestone
 
     def tell_issue(self, issue: Issue, action: str, actor: Actor, **parts: Any) -> None:
-        """An `issues` event, or `pull_request` where it is one."""
+        """Send an `issues` event, or `pull_request` for a pull request."""
         if issue.pull:
             shape = self.shapes.pull(issue)
             self.tell(
@@ -350,7 +368,7 @@ class IssueChanges(Scene):
 
     def _labels(self, repository: Repository, names: Iterable[str]) -> list[Label]:
         names = list(dict.fromkeys(names))
-        # All names are checked before the first label is made.
+        # Check all names before the first label is created.
         for name in names:
             check_label(name)
         return list(dict.fromkeys(self.label_named(repository, name) for name in names))

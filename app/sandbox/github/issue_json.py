@@ -1,4 +1,4 @@
-"""From the world's state to GitHub's JSON: issues, comments, labels, events."""
+"""GitHub's JSON for issues, comments, labels and timeline events."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes
 
 
 class Shapes(PlaceShapes):
-    """The shapes of a conversation, on top of where it takes place."""
+    """Serializes issues and their conversation."""
 
     def label(self, repository: Repository, label: Label) -> Json:
+        """Return the JSON of a label."""
         return {
             "id": label.id,
             "node_id": node_id("LA", label.id),
@@ -26,6 +27,7 @@ class Shapes(PlaceShapes):
         }
 
     def milestone(self, repository: Repository, milestone: Milestone) -> Json:
+        """Return the JSON of a milestone."""
         api = f"{self.repo_url(repository)}/milestones/{milestone.number}"
         born = stamp(milestone.created_at)
         return {
@@ -48,7 +50,10 @@ class Shapes(PlaceShapes):
         }
 
     def association(self, repository: Repository, account: Account) -> str:
-        """Says little about rights, as on GitHub: the permission end point does."""
+        """Return the author association.
+
+        As on GitHub it says little about permissions; the collaborator permission endpoint gives those.
+        """
         if account is repository.owner:
             return "OWNER"
         if account.login.lower() in repository.owner.members:
@@ -57,10 +62,12 @@ class Shapes(PlaceShapes):
         return "COLLABORATOR" if known else "NONE"
 
     def rollup(self, url: str, reactions: list[Reaction]) -> Json:
+        """Return the JSON that counts the reactions."""
         counts = Counter(reaction.content for reaction in reactions)
         return {"url": url, "total_count": len(reactions), **{content: counts[content] for content in REACTIONS}}
 
     def reaction(self, reaction: Reaction) -> Json:
+        """Return the JSON of a reaction."""
         return {
             "id": reaction.id,
             "node_id": node_id("REA", reaction.id),
@@ -70,9 +77,11 @@ class Shapes(PlaceShapes):
         }
 
     def issue_page(self, issue: Issue) -> str:
+        """Return the URL of the page of an issue or pull request."""
         return f"{self.repo_page(issue.repository)}/{'pull' if issue.pull else 'issues'}/{issue.number}"
 
     def issue(self, issue: Issue) -> Json:
+        """Return the JSON of an issue as lists contain it."""
         repository = issue.repository
         repo_url = self.repo_url(repository)
         api = f"{repo_url}/issues/{issue.number}"
@@ -127,10 +136,11 @@ class Shapes(PlaceShapes):
         return shape
 
     def issue_in_full(self, issue: Issue) -> Json:
-        """One issue asked for by number also says who closed it."""
+        """Return the JSON of a single issue, which also has the account that closed it."""
         return {**self.issue(issue), "closed_by": self.account(issue.closed_by) if issue.closed_by else None}
 
     def comment(self, issue: Issue, comment: Comment) -> Json:
+        """Return the JSON of a comment."""
         api = f"{self.repo_url(issue.repository)}/issues"
         return {
             "url": f"{api}/comments/{comment.id}",
@@ -148,7 +158,7 @@ class Shapes(PlaceShapes):
         }
 
     def event(self, issue: Issue, event: Event) -> Json:
-        """One timeline entry; comments and cross references have shapes of their own."""
+        """Return the JSON of a timeline event; comments and cross-references have their own format."""
         if event.comment:
             actor = self.account(event.actor)
             return {**self.comment(issue, event.comment), "event": "commented", "actor": actor}

@@ -18,21 +18,22 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class Limits:
-    """What one caller may do.  None switches a secondary limit off."""
+    """The rate limits of one caller; None switches a secondary limit off."""
 
     per_hour: int = 5000
     points_per_minute: int | None = None
     creations_per_minute: int | None = None
     creations_per_hour: int | None = None
     at_once: int | None = None
-    """Requests that are being answered at the same time."""
+    """Requests that are in progress at the same time."""
     tokens_per_hour: int | None = None
-    """Installation tokens that an App may ask for."""
+    """Installation tokens that an App may request."""
 
     @classmethod
     def strict(cls, per_hour: int = 5000) -> Limits:
-        """The published secondary limits as well: 900 points and 80 creations a minute, 500 creations and 2,000 tokens
-        an hour, 100 requests at once.
+        """Return the primary limit with the published secondary limits.
+
+        900 points and 80 creations a minute, 500 creations and 2,000 tokens an hour, 100 concurrent requests.
         """
         return cls(per_hour, 900, 80, 500, 100, 2000)
 
@@ -48,7 +49,7 @@ class _Account:
 
 
 class Meter:
-    """Counts calls and refuses those over the limit."""
+    """Counts calls and refuses those over a limit."""
 
     def __init__(self, limits: Limits, clock: Callable[[], datetime]) -> None:
         self.limits = limits
@@ -57,11 +58,11 @@ class Meter:
         self._inside: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.refused = 0
-        """How many calls met a secondary limit."""
+        """The number of calls that met a secondary limit."""
 
     @contextmanager
     def inside(self, caller: str) -> Iterator[bool]:
-        """A request is being answered meanwhile; whether it is one too many at once."""
+        """Count a request as in progress; yield True if that is more than the limit."""
         with self._lock:
             self._inside[caller] += 1
             most = self.limits.at_once
@@ -73,9 +74,10 @@ class Meter:
                 self._inside[caller] -= 1
 
     def charge(self, caller: str, method: str, *, crowded: bool = False, token: bool = False) -> None:
-        """Counts one call.  `crowded`: too many are being answered at once; `token`: it asks for one.
+        """Count one call.
 
-        Raises Declined 403 when it is one too many.
+        `too_many`: more requests are in progress than allowed; `token`: the call requests an installation token.
+        Raises ApiError 403 over a limit.
         """
         now = self._clock()
         account = self._account(caller, now)
@@ -106,11 +108,12 @@ class Meter:
         )
 
     def refund(self, caller: str) -> None:
-        """A 304 is free."""
+        """Take one call back, since a 304 is free."""
         account = self._account(caller, self._clock())
         account.used = max(0, account.used - 1)
 
     def status(self, caller: str) -> dict[str, int]:
+        """Return the caller's primary limit as GitHub's `rate_limit` object."""
         account = self._account(caller, self._clock())
         return {
             "limit": self.limits.per_hour,
@@ -120,6 +123,7 @@ class Meter:
         }
 
     def headers(self, caller: str) -> dict[str, str]:
+        """Return the X-RateLimit headers for the caller."""
         named = {f"X-RateLimit-{name.capitalize()}": str(value) for name, value in self.status(caller).items()}
         return {**named, "X-RateLimit-Resource": "core"}
 

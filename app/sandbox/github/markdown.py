@@ -1,6 +1,6 @@
-"""GitHub's Markdown, safe to show: what a person wrote never becomes an element of its own choosing.
+"""GitHub's Markdown as safe HTML: user text never becomes an element of its own choosing.
 
-Raw HTML is shown as text, but for comments, which vanish, and a handful of bare tags without attributes.
+Raw HTML is escaped, except comments, which are removed, and a few bare tags without attributes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TASK = re.compile(r"\[([ xX])\]\s+")
 
 
 class _Renderer(RendererHTML):
-    """Gives out only what is written here or escaped by the library."""
+    """Renders only HTML that is written here or escaped by the library."""
 
     def html_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
         shown = _allowed(tokens[idx].content).strip()
@@ -35,7 +35,7 @@ class _Renderer(RendererHTML):
         return _allowed(tokens[idx].content)
 
     def image(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        # Nothing is fetched from elsewhere: a picture is shown as a link to it.
+        # Nothing is fetched from other hosts: an image is shown as a link to it.
         source, text = str(tokens[idx].attrGet("src") or ""), tokens[idx].content or "image"
         return f'<a href="{escape(source)}" rel="nofollow noopener">{escape(text)}</a>'
 
@@ -45,7 +45,7 @@ class _Renderer(RendererHTML):
 
 
 def render(text: str, url: str = "", repository: str | None = None) -> str:
-    """The HTML of a text; `repository` (owner/name) is where #1 points to."""
+    """Render a text to HTML; `repository` (owner/name) is the one that #1 refers to."""
     return str(MARKDOWN.render(text, {"url": url, "repository": repository}))
 
 
@@ -107,7 +107,7 @@ def _tasks(state: StateCore) -> None:
 
 
 def _build() -> MarkdownIt:
-    # `html` only makes the parser see tags and comments; what becomes of them is decided above.
+    # `html` only makes the parser recognize tags and comments; the renderer above decides what to do with them.
     markdown = MarkdownIt("commonmark", {"html": True, "breaks": True}, renderer_cls=_Renderer)
     markdown.enable(["table", "strikethrough"])
     markdown.core.ruler.push("mentions", _link_mentions)

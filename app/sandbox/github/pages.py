@@ -1,7 +1,7 @@
-"""The pages a person can watch: repositories, issues, pull requests, files.
+"""Web pages of the sandbox GitHub: repositories, issues, pull requests and files.
 
-Nothing that a person wrote reaches a page unescaped but through `markdown.render`, and the content security policy
-allows no script and nothing from elsewhere.
+User text reaches a page only escaped or through `markdown.render`, and the content security policy allows no script
+and nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PER_PAGE = 50
 
 
 def safe(response: Response) -> Response:
-    """With the headers every page carries."""
+    """Add the security headers that every page has."""
     response.headers["Content-Security-Policy"] = CSP
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -43,7 +43,7 @@ def safe(response: Response) -> Response:
 
 
 def ago(at: datetime, now: datetime) -> str:
-    """How long ago, in words: `3 minutes ago`."""
+    """Return how long ago a time was, such as `3 minutes ago`."""
     count = int((now - at).total_seconds())
     if count < 10:
         return "just now"
@@ -55,6 +55,7 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 def blueprint(changes: Changes, refresh: int | None = None) -> Blueprint:
+    """Register the pages; `refresh` makes them reload themselves every so many seconds."""
     part = Blueprint("pages", __name__)
     pages = Pages(changes, refresh)
     views: dict[str, Callable[..., Response]] = {
@@ -78,14 +79,13 @@ def blueprint(changes: Changes, refresh: int | None = None) -> Blueprint:
 
 
 class Pages:
-    """One method for each page."""
+    """The views, one method for each page."""
 
     def __init__(self, changes: Changes, refresh: int | None) -> None:
         self._changes = changes
         self._world = changes.world
         self._refresh = refresh
         self._style = STYLE.read_bytes()
-        # Ids are given once, so an avatar can be found by its number.
         self._templates = Environment(
             loader=PackageLoader("app.sandbox.github"),
             autoescape=select_autoescape(default=True),
@@ -96,6 +96,8 @@ class Pages:
         self._templates.globals.update(avatar=self._avatar, when=self._when, address=path_in_address)
 
     def guarded(self, view: Callable[..., Response]) -> Callable[..., Response]:
+        """Wrap a view: hold the world's lock, add the security headers and render an ApiError as a page."""
+
         def page(**path: Any) -> Response:
             with self._world.lock:
                 try:
@@ -106,26 +108,32 @@ class Pages:
         return page
 
     def home(self) -> Response:
+        """List all repositories."""
         return self._list_repositories(self._world.repositories.values(), None)
 
     def owner(self, owner: str) -> Response:
+        """List the repositories of an account."""
         account = self._world.account(owner)
         found = [repository for repository in self._world.repositories.values() if repository.owner is account]
         return self._list_repositories(found, account)
 
     def repository(self, owner: str, repo: str) -> Response:
+        """Show the root folder of a repository."""
         repository = self._find(owner, repo)
         return self._folder(repository, repository.default_branch, "")
 
     def issues(self, owner: str, repo: str) -> Response:
+        """List the issues of a repository."""
         repository = self._find(owner, repo)
         return self._list(repository, [issue for issue in repository.issues.values() if not issue.pull], "issues")
 
     def pulls(self, owner: str, repo: str) -> Response:
+        """List the pull requests of a repository."""
         repository = self._find(owner, repo)
         return self._list(repository, repository.pulls, "pulls")
 
     def issue(self, owner: str, repo: str, number: int) -> Response:
+        """Show an issue or pull request; redirect when it has another address."""
         repository = self._find(owner, repo)
         issue = repository.issues.get(number)
         if issue is None or issue.deleted:
@@ -145,7 +153,7 @@ class Pages:
             participants=_participants(issue),
             items=conversation(issue),
             files=files,
-            # The newest of each name: what an update of the branch left behind is on its own page.
+            # Show only the newest run of each name; older ones have their own pages.
             checks=list({run.name: run for run in runs}.values()),
             labels=_colors(issue),
             association=self._changes.shapes.association,
@@ -153,6 +161,7 @@ class Pages:
         )
 
     def check(self, owner: str, repo: str, number: int) -> Response:
+        """Show a check run."""
         repository = self._find(owner, repo)
         run = repository.check_runs.get(number)
         if run is None:
@@ -169,9 +178,10 @@ class Pages:
         )
 
     def blob(self, owner: str, repo: str, ref_and_path: str) -> Response:
+        """Show a file or folder."""
         repository = self._find(owner, repo)
         git, parts = repository.git, ref_and_path.split("/")
-        # A branch may hold slashes: the shortest beginning that is a ref is the ref.
+        # A branch name may contain slashes: the shortest prefix that is a ref is taken.
         for cut in range(1, len(parts) + 1):
             ref, path = "/".join(parts[:cut]), "/".join(parts[cut:])
             commit = git.resolve(repository.default_branch if ref == "HEAD" else ref)
@@ -200,9 +210,11 @@ class Pages:
         raise not_found()
 
     def style(self) -> Response:
+        """Return the style sheet."""
         return Response(self._style, content_type="text/css; charset=utf-8")
 
     def label_colors(self) -> Response:
+        """Return the style sheet for the label colours in the query."""
         given = request.args.get("c", "").split(",")
         return Response(
             label_css(color for color in given if HEX_COLOR.fullmatch(color)),
@@ -210,6 +222,7 @@ class Pages:
         )
 
     def avatar(self, number: int) -> Response:
+        """Return the avatar of an account as SVG."""
         account = next((account for account in self._world.accounts.values() if account.id == number), None)
         if account is None:
             raise not_found()
@@ -270,13 +283,13 @@ class Pages:
         html = self._templates.get_template(template).render(
             {"refresh": self._refresh, "labels": "", "tab": "", **values, "app": self._changes.shapes.registration}
         )
-        # Half a surrogate pair has no place in UTF-8.
+        # A lone surrogate cannot be encoded as UTF-8.
         return Response(html.encode("utf-8", "replace"), status, content_type="text/html; charset=utf-8")
 
     def _markdown(self, text: str | None, repository: Repository) -> Markup:
         if not (text or "").strip():
             return Markup('<p class="quiet"><em>No description provided.</em></p>')
-        # `render` is the one place that turns a person's text into HTML, and it is made for that.
+        # `render` is the only function that turns user text into HTML, and its result is safe.
         return Markup(render(text or "", "", repository.full_name))  # noqa: S704
 
     def _avatar(self, account: Account, size: str = "m") -> Markup:
@@ -293,7 +306,7 @@ def _crumbs(repository: Repository) -> list[tuple[str, str]]:
 
 
 def _trail(path: str) -> list[tuple[str, str]]:
-    """The folders above and the path itself, each with where it is."""
+    """Return each parent folder and the path itself, as name and path."""
     parts = [part for part in path.split("/") if part]
     return [(part, "/".join(parts[: place + 1])) for place, part in enumerate(parts)]
 
@@ -304,7 +317,7 @@ def _participants(issue: Issue) -> list[Account]:
 
 
 def _colors(*issues: Issue) -> str:
-    """The query that asks the style sheet for these issues' label colours."""
+    """Return the query that requests the label colours of these issues from the style sheet."""
     colors = {label.color.lower() for issue in issues for label in issue.label_list}
     for issue in issues:
         colors |= {entry.label.color.lower() for entry in issue.timeline if entry.label}

@@ -1,4 +1,4 @@
-"""What a person does in the browser."""
+"""Actions of people in the browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _in_one_step(deed: Callable[Concatenate[Person, P], R]) -> Callable[Concaten
 
 
 class Person:
-    """A person at the keyboard.  Raises Declined for what GitHub would not let them do."""
+    """A person using the site. Methods raise ApiError for what GitHub would not allow."""
 
     def __init__(self, changes: Changes, account: Account) -> None:
         self._changes = changes
@@ -34,6 +34,7 @@ class Person:
 
     @property
     def login(self) -> str:
+        """The person's login."""
         return self.account.login
 
     @_in_one_step
@@ -45,34 +46,39 @@ class Person:
         labels: Iterable[str] = (),
         assignees: Iterable[str] = (),
     ) -> int:
-        """A new issue, with the labels its form gives; its number."""
+        """Open an issue, with the labels that its form adds, and return its number."""
         self._needs(repository, "read")
         return self._changes.open_issue(repository, self.actor, title, body, labels, assignees).number
 
     @_in_one_step
     def comments(self, repository: Repository, number: int, body: str) -> Comment:
+        """Add a comment to an issue."""
         issue = self._issue(repository, number)
         self._needs(repository, "write" if issue.locked else "read")
         return self._changes.comment(issue, self.actor, body)
 
     @_in_one_step
     def labels(self, repository: Repository, number: int, *names: str) -> None:
+        """Add labels to an issue."""
         self._needs(repository, "triage")
         self._changes.add_labels(self._issue(repository, number), self.actor, names)
 
     @_in_one_step
     def unlabels(self, repository: Repository, number: int, *names: str) -> None:
+        """Remove labels from an issue."""
         self._needs(repository, "triage")
         for name in names:
             self._changes.remove_label(self._issue(repository, number), self.actor, name)
 
     @_in_one_step
     def assigns(self, repository: Repository, number: int, *logins: str) -> None:
+        """Assign people to an issue."""
         self._needs(repository, "triage")
         self._changes.assign(self._issue(repository, number), self.actor, logins, strict=True)
 
     @_in_one_step
     def unassigns(self, repository: Repository, number: int, *logins: str) -> None:
+        """Remove assignees from an issue."""
         self._needs(repository, "triage")
         self._changes.unassign(self._issue(repository, number), self.actor, logins)
 
@@ -83,12 +89,14 @@ class Person:
         number: int,
         reason: Literal["completed", "not_planned", "duplicate"] = "completed",
     ) -> None:
+        """Close an issue or pull request."""
         issue = self._issue(repository, number)
         self._needs_own(issue)
         self._changes.close(issue, self.actor, reason)
 
     @_in_one_step
     def reopens(self, repository: Repository, number: int) -> None:
+        """Reopen an issue or pull request."""
         issue = self._issue(repository, number)
         self._needs_own(issue)
         self._changes.reopen(issue, self.actor)
@@ -97,50 +105,58 @@ class Person:
     def edits_issue(
         self, repository: Repository, number: int, *, title: str | None = None, body: str | None = UNCHANGED
     ) -> None:
+        """Change the title or body of an issue."""
         issue = self._issue(repository, number)
         self._needs_own(issue)
         self._changes.edit_issue(issue, self.actor, title=title, body=body)
 
     @_in_one_step
     def edits_comment(self, repository: Repository, comment: Comment | int, body: str) -> None:
+        """Change the body of a comment."""
         issue, found = self._comment(repository, comment)
         self._changes.edit_comment(issue, found, self.actor, body)
 
     @_in_one_step
     def deletes_comment(self, repository: Repository, comment: Comment | int) -> None:
+        """Delete a comment."""
         issue, found = self._comment(repository, comment)
         self._changes.delete_comment(issue, found, self.actor)
 
     @_in_one_step
     def reacts(self, repository: Repository, number: int, content: str, comment: Comment | None = None) -> None:
+        """React to an issue, or to `comment`."""
         issue = self._issue(repository, number)
         self._needs(repository, "read")
         self._changes.react(comment or issue, self.actor, content)
 
     @_in_one_step
     def locks(self, repository: Repository, number: int, reason: str | None = None) -> None:
+        """Lock the conversation of an issue."""
         self._needs(repository, "write")
         self._changes.lock(self._issue(repository, number), self.actor, reason)
 
     @_in_one_step
     def unlocks(self, repository: Repository, number: int) -> None:
+        """Unlock the conversation of an issue."""
         self._needs(repository, "write")
         self._changes.unlock(self._issue(repository, number), self.actor)
 
     @_in_one_step
     def transfers(self, repository: Repository, number: int, target: Repository) -> int:
-        """Moves an issue; its number there."""
+        """Move an issue to another repository and return its number there."""
         self._needs(repository, "write")
         self._needs(target, "write")
         return self._changes.transfer(self._issue(repository, number), self.actor, target).number
 
     @_in_one_step
     def deletes_issue(self, repository: Repository, number: int) -> None:
+        """Delete an issue."""
         self._needs(repository, "admin")
         self._changes.delete_issue(self._issue(repository, number), self.actor)
 
     @_in_one_step
     def adds_sub_issue(self, repository: Repository, parent: int, child: int) -> None:
+        """Make one issue a sub-issue of another."""
         self._needs(repository, "triage")
         above, below = self._issue(repository, parent), self._issue(repository, child)
         self._changes.add_sub_issue(above, self.actor, below)
@@ -154,7 +170,10 @@ class Person:
         message: str = "Update",
         branch: str | None = None,
     ) -> str:
-        """Commits one file (None removes it), on a new branch where there is none; the commit's sha."""
+        """Commit one file and return the commit's sha.
+
+        `text` None removes the file. A branch that does not exist is created.
+        """
         self._needs(repository, "write")
         git = repository.git
         if branch and git.refs and f"refs/heads/{branch}" not in git.refs:
@@ -168,32 +187,33 @@ class Person:
     def opens_pull(
         self, repository: Repository, head: str, title: str, body: str | None = None, base: str | None = None
     ) -> int:
-        """A pull request from a branch, or from owner:branch of a fork; its number."""
+        """Open a pull request and return its number; `head` is a branch, or owner:branch of a fork."""
         self._needs(repository, "read" if ":" in head else "write")
         target = base or repository.default_branch
         return self._changes.open_pull(repository, self.actor, title, head, target, body).number
 
     @_in_one_step
     def forks(self, repository: Repository) -> Repository:
-        """A fork of one's own.  The app is not installed on it."""
+        """Fork a repository; the app is not installed on the fork."""
         self._needs(repository, "read")
         return self._changes.fork(repository, self.actor)
 
     @_in_one_step
     def retargets(self, repository: Repository, number: int, base: str) -> None:
-        """Aims a pull request at another branch."""
+        """Change the base branch of a pull request."""
         issue = self._issue(repository, number)
         self._needs_own(issue)
         self._changes.retarget(issue, self.actor, base)
 
     @_in_one_step
     def merges(self, repository: Repository, number: int) -> str:
-        """Merges a pull request; the merge commit's sha."""
+        """Merge a pull request and return the merge commit's sha."""
         self._needs(repository, "write")
         return self._changes.merge(self._issue(repository, number), self.actor)
 
     @_in_one_step
     def requests_review(self, repository: Repository, number: int, *logins: str) -> None:
+        """Request reviews of a pull request."""
         self._needs(repository, "write")
         self._changes.request_reviewers(self._issue(repository, number), self.actor, list(logins), [])
 

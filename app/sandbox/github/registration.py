@@ -1,4 +1,4 @@
-"""The app as it stands in the pretend GitHub's register."""
+"""The registration of the app on the sandbox GitHub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENTS = ["issues", "issue_comment", "pull_request", "push", "label", "milestone
 
 @dataclass
 class AppRegistration:
-    """What an app has after its registration: an id, a key, a webhook secret, permissions and events."""
+    """The data of a registered app: id, key, webhook secret, permissions and events."""
 
     app_id: int
     slug: str
@@ -46,7 +46,7 @@ class AppRegistration:
         permissions: dict[str, str] | None = None,
         events: list[str] | None = None,
     ) -> AppRegistration:
-        """A new app with a new key pair; everything else is the same each time."""
+        """Generate an app with a new key pair; all other defaults but the webhook secret are constant."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -64,6 +64,7 @@ class AppRegistration:
 
     @property
     def public_key_pem(self) -> str:
+        """The public key that belongs to the private key."""
         key = serialization.load_pem_private_key(self.private_key_pem.encode(), password=None)
         return (
             key.public_key()

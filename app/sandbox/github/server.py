@@ -1,4 +1,4 @@
-"""The pretend GitHub as one thing: wired, served on loopback, and in the hands of a demo or a test."""
+"""The sandbox GitHub: wires its parts, serves it on loopback and lets tests and the demo control it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from app.web.server import Served
 
 HOST = "127.0.0.1"
 ACTIONS = "github-actions[bot]"
-"""In whose name the runs of GitHub Actions write."""
-# Enough for a test that opens connections faster than it closes them.
+"""The account that runs of GitHub Actions write as."""
+# Enough for tests that open connections faster than they close them.
 CONNECTIONS = 1000
 
 
 class PretendGitHub:
-    """A GitHub of one's own: people, repositories, an app, webhooks, pages.
+    """A GitHub on this machine: people, repositories, an app, webhooks and pages.
 
     `refresh` makes pages reload themselves every so many seconds.
     """
@@ -66,14 +66,14 @@ class PretendGitHub:
     # Serving.
 
     def start(self, port: int = 0) -> Self:
-        """Serves on 127.0.0.1, on a free port by default."""
+        """Serve on 127.0.0.1, by default on a free port."""
         self._served = Served(self._wsgi, HOST, port, name="github.com", connections=CONNECTIONS)
         self.shapes.url = f"http://{HOST}:{self._served.port}"
         self.hooks.start()
         return self
 
     def stop(self) -> None:
-        """Closes every connection and ends the threads.  Stopping twice does no harm."""
+        """Close every connection and end the threads; stopping twice is harmless."""
         self.hooks.stop()
         if self._served is not None:
             self._served.stop()
@@ -91,23 +91,23 @@ class PretendGitHub:
 
     @property
     def url(self) -> str:
-        """Where the pages are."""
+        """The base URL of the pages."""
         return self.shapes.url
 
     @property
     def api_url(self) -> str:
-        """Where the REST API is; what GITHUB_API_URL should say."""
+        """The base URL of the REST API, for GITHUB_API_URL."""
         return self.shapes.api_url
 
     @property
     def wsgi(self) -> Flask:
-        """The application itself, for those who ask without a network."""
+        """The WSGI application, for requests without a network."""
         return self._wsgi
 
-    # Filling the world.
+    # People and repositories.
 
     def add_person(self, login: str, name: str | None = None) -> Person:
-        """A person; an existing one is given back."""
+        """Add a person; an existing one is returned."""
         with self.world.lock:
             known = self.world.accounts.get(login.lower())
             account = known or self._account(login, "User", name)
@@ -115,11 +115,11 @@ class PretendGitHub:
             return Person(self.changes, account)
 
     def person(self, login: str) -> Person:
-        """Raises Declined 404 for a stranger."""
+        """Return a person. Raises ApiError 404 for an unknown login."""
         return Person(self.changes, self.world.account(login))
 
     def add_organization(self, login: str, members: Mapping[str, Role] | None = None) -> Account:
-        """An organisation with its members: `admin` for owners, `read` for others."""
+        """Add an organisation with its members: `admin` for owners, `read` for others."""
         with self.world.lock:
             account = self.world.accounts.get(login.lower()) or self._account(login, "Organization", None)
             for member, role in (members or {}).items():
@@ -128,6 +128,7 @@ class PretendGitHub:
             return account
 
     def add_team(self, organization: str, slug: str, members: Iterable[str] = ()) -> Team:
+        """Add a team; unknown organisations and members are created."""
         with self.world.lock:
             owner = self.add_organization(organization)
             people = [self.add_person(login).account for login in members]
@@ -147,9 +148,10 @@ class PretendGitHub:
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Repository:
-        """A repository with a first commit of `files`; an unknown owner becomes an organisation.
+        """Add a repository with a first commit of `files`; an unknown owner becomes an organisation.
 
-        `labels` are names with colours.  With `install` the app is installed on it, after the first commit.
+        `labels` are names with colours. With `install` the app is installed on it, after the first commit.
+        Raises ValueError if the name is taken.
         """
         owner_name, _, name = full_name.partition("/")
         with self.world.lock:
@@ -168,12 +170,12 @@ class PretendGitHub:
             return repository
 
     def repository(self, full_name: str) -> Repository:
-        """Raises Declined 404."""
+        """Return a repository. Raises ApiError 404."""
         owner, _, name = full_name.partition("/")
         return self.world.repository(owner, name)
 
     def rename_repository(self, repository: Repository, name: str) -> None:
-        """The old name then answers with 301."""
+        """Rename a repository; the old name then answers with 301."""
         with self.world.lock:
             old, before = repository.full_name, repository.name
             del self.world.repositories[old.lower()]
@@ -183,10 +185,10 @@ class PretendGitHub:
             changes = {"repository": {"name": {"from": before}}}
             self.changes.tell(repository, "repository", Actor(repository.owner), action="renamed", changes=changes)
 
-    # The app's installations.
+    # Installations and tokens.
 
     def install(self, *repositories: Repository) -> Installation:
-        """Installs the app on repositories of one owner; there is one installation for each owner."""
+        """Install the app on repositories of one owner; there is one installation for each owner."""
         with self.world.lock:
             owner = repositories[0].owner
             installation = self.world.installation_of(owner)
@@ -206,7 +208,7 @@ class PretendGitHub:
             return installation
 
     def uninstall(self, owner: str, *repositories: Repository) -> None:
-        """Takes the app off some repositories of an owner, or off all."""
+        """Uninstall the app from some repositories of an owner, or from all."""
         with self.world.lock:
             installation = self._installation(owner)
             gone = list(repositories or installation.repositories.values())
@@ -220,34 +222,35 @@ class PretendGitHub:
                 self._tell_installation(installation, "deleted", repositories=self._briefly(gone))
 
     def suspend(self, owner: str) -> None:
-        """The app's tokens there stop working until `unsuspend`."""
+        """Suspend the installation; its tokens stop working until `unsuspend`."""
         with self.world.lock:
             installation = self._installation(owner)
             installation.suspended_at, installation.suspended_by = self.clock(), installation.account
             self._tell_installation(installation, "suspend")
 
     def unsuspend(self, owner: str) -> None:
+        """End the suspension of an installation."""
         with self.world.lock:
             installation = self._installation(owner)
             installation.suspended_at = installation.suspended_by = None
             self._tell_installation(installation, "unsuspend")
 
     def token_for(self, login: str) -> str:
-        """A personal access token of a person."""
+        """Return a person's personal access token."""
         return self.auth.token_for(self.world.account(login))
 
     def run_token(self, repository: Repository, permissions: Mapping[str, str]) -> str:
-        """What a run of GitHub Actions is given as GITHUB_TOKEN, with the permissions that its job asks for."""
+        """Issue the GITHUB_TOKEN of a GitHub Actions run, with the permissions that its job requests."""
         with self.world.lock:
             if ACTIONS not in self.world.accounts:
                 self.world.accounts[ACTIONS] = Account(self.world.new_id(), ACTIONS, "Bot", None, self.clock())
-            # Its own installation, on that repository alone: nobody has to install anything for it.
+            # A run has its own installation, on that repository alone; the app need not be installed there.
             inside = Installation(self.world.new_id(), repository.owner, self.clock(), dict(permissions), [])
             inside.repositories[repository.id] = repository
             return self.auth.issue(inside, None, dict(permissions), self.world.accounts[ACTIONS]).token
 
     def ping(self) -> None:
-        """The event GitHub sends when a hook is set up."""
+        """Send the event that GitHub sends when a hook is created."""
         hook = {
             "type": "App",
             "id": self.app.hook_id,
@@ -261,14 +264,14 @@ class PretendGitHub:
             payload = {"zen": "Anything added dilutes everything else.", "hook_id": self.app.hook_id, "hook": hook}
             self.hooks.emit("ping", payload, None, None)
 
-    # Watching.
+    # The call log.
 
     def mark(self) -> int:
-        """Where the call log stands, for `calls_since`."""
+        """Return the current end of the call log, for `calls_since`."""
         return self._door.calls_made
 
     def calls_since(self, mark: int = 0) -> list[CallRecord]:
-        """The calls answered since, oldest first; the log keeps the newest 100,000."""
+        """Return the calls answered since that position, oldest first; the log keeps the newest 100,000."""
         with self.world.lock:
             calls = self._door.calls
             first = self._door.calls_made - len(calls)

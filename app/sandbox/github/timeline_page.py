@@ -1,4 +1,4 @@
-"""An issue's timeline as a person reads it: comments as boxes, small events as lines, label changes gathered."""
+"""The timeline of an issue's page: comments as boxes, other events as lines, label changes grouped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from app.sandbox.github.world import Comment, Event, Issue, Label
 
-# Label changes of one hand within this time are one line.
+# Label changes by the same account within this time share one line.
 TOGETHER = timedelta(seconds=60)
 
 WORDS = {
@@ -34,7 +34,7 @@ WORDS = {
 
 @dataclass
 class Item:
-    """One line or box of the page."""
+    """One line or comment box of the page."""
 
     event: Event
     icon: str
@@ -45,6 +45,7 @@ class Item:
 
 
 def conversation(issue: Issue) -> list[Item]:
+    """Return the items that an issue's page shows, oldest first."""
     return list(_items(issue))
 
 

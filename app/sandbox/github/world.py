@@ -1,7 +1,7 @@
-"""What the pretend GitHub knows: accounts, repositories, issues and all that hangs on them.
+"""The state of the sandbox GitHub: accounts, repositories, issues and everything that belongs to them.
 
-Plain state.  Nothing here tells anybody; `changes` does that.  Reading properties such as `Issue.labels` are there for
-those who look at the outcome.
+Plain state that sends no webhooks; `issue_changes` and `code_changes` do that. Properties such as `Issue.labels`
+are for tests and the demo, which check the outcome.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Account:
 
 
 class Actor(NamedTuple):
-    """Who makes a change, and whether through the app."""
+    """The account that makes a change, and whether it does so through the app."""
 
     account: Account
     via_app: bool = False
@@ -40,7 +40,7 @@ class Actor(NamedTuple):
 
 @dataclass(eq=False)
 class Label:
-    """A repository's label."""
+    """A label of a repository."""
 
     id: int
     name: str
@@ -51,7 +51,7 @@ class Label:
 
 @dataclass(eq=False)
 class Milestone:
-    """A repository's milestone."""
+    """A milestone of a repository."""
 
     id: int
     number: int
@@ -65,7 +65,7 @@ class Milestone:
 
 @dataclass(eq=False)
 class Reaction:
-    """One person's emoji."""
+    """An emoji reaction by one account."""
 
     id: int
     account: Account
@@ -87,12 +87,13 @@ class Comment:
 
     @property
     def login(self) -> str:
+        """The author's login."""
         return self.author.login
 
 
 @dataclass(eq=False)
 class Event:
-    """One entry of an issue's timeline.  Only the fields that its kind has are set."""
+    """One entry of an issue's timeline; only the fields of its kind are set."""
 
     id: int
     event: str
@@ -113,7 +114,10 @@ class Event:
 
 @dataclass(eq=False)
 class Pull:
-    """What a pull request has beyond an issue.  `fork` is where its head is; None: in the same repository."""
+    """The fields that a pull request has in addition to an issue.
+
+    `fork` is the repository of its head; None: the same repository.
+    """
 
     head: str
     head_sha: str
@@ -131,7 +135,7 @@ class Pull:
 
 @dataclass(eq=False)
 class Issue:
-    """An issue, or a pull request where `pull` is set."""
+    """An issue, or a pull request if `pull` is set."""
 
     id: int
     number: int
@@ -172,12 +176,16 @@ class Issue:
 
     @property
     def merged(self) -> bool:
+        """True for a merged pull request."""
         return self.pull is not None and self.pull.merged_at is not None
 
 
 @dataclass(eq=False)
 class CheckRun:
-    """A check run on a commit, by the app.  `output` is what was last sent, `annotations` all that ever was."""
+    """A check run of the app on a commit.
+
+    `output` is the last one sent, `annotations` are all that were ever sent.
+    """
 
     id: int
     name: str
@@ -194,7 +202,7 @@ class CheckRun:
 
 @dataclass(eq=False)
 class Repository:
-    """A repository with everything in it."""
+    """A repository with its contents."""
 
     id: int
     owner: Account
@@ -219,10 +227,11 @@ class Repository:
     open_count: int = 0
     last_number: int = 0
     parent: Repository | None = None
-    """What it was forked from."""
+    """The repository it was forked from."""
 
     @property
     def full_name(self) -> str:
+        """The name as owner/name."""
         return f"{self.owner.login}/{self.name}"
 
     @property
@@ -231,13 +240,16 @@ class Repository:
         return list(self.pulls_by_number.values())
 
     def permit(self, login: str, role: Role) -> None:
-        """Gives a person a role: read, triage, write, maintain, admin; `none` takes it away."""
+        """Give a person a role: read, triage, write, maintain or admin; `none` removes it.
+
+        Raises ValueError for another role.
+        """
         if role not in ROLES:
             raise ValueError(f"{role!r} is not a role, such as {', '.join(ROLES)}")
         self.roles[login.lower()] = role
 
     def role(self, account: Account) -> Role:
-        """What a person may do here, from the repository, the organisation and its being public."""
+        """Return a person's role, from the repository, the organisation and the visibility."""
         login = account.login.lower()
         if account is self.owner or self.owner.members.get(login) == "admin":
             return "admin"
@@ -246,18 +258,19 @@ class Repository:
         return max(own, least, key=ROLES.index)
 
     def allows(self, account: Account, role: Role) -> bool:
+        """Return True if the account has at least that role."""
         return ROLES.index(self.role(account)) >= ROLES.index(role)
 
     def issue(self, number: int) -> Issue:
-        """The issue or pull request of that number.  Raises KeyError."""
+        """Return the issue or pull request of that number. Raises KeyError."""
         return self.issues[number]
 
     def file(self, path: str, ref: str | None = None) -> str:
-        """A file's text on a branch, or at a commit.  Raises KeyError."""
+        """Return the text of a file on a branch or at a commit. Raises KeyError."""
         return self.read(path, ref).decode()
 
     def read(self, path: str, ref: str | None = None) -> bytes:
-        """A file's bytes on a branch, or at a commit.  Raises KeyError."""
+        """Return the bytes of a file on a branch or at a commit. Raises KeyError."""
         commit = self.git.resolve(ref or self.default_branch)
         entry = self.git.find(commit.tree, path) if commit else None
         if entry is None or entry.is_folder:
@@ -267,7 +280,7 @@ class Repository:
 
 @dataclass(eq=False)
 class Installation:
-    """The app's foot in one account."""
+    """An installation of the app on one account."""
 
     id: int
     account: Account
@@ -291,7 +304,7 @@ class Team:
 
 
 class World:
-    """All of it, behind one lock.  Ids come from one counter, so equal runs are equal."""
+    """All state, behind one lock. Ids come from one counter, so that equal runs are equal."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -303,28 +316,33 @@ class World:
         self._ids = itertools.count(1_000_001)
 
     def new_id(self) -> int:
+        """Return an id that no other object has."""
         return next(self._ids)
 
     def account(self, login: str) -> Account:
-        """Raises Declined 404."""
+        """Return an account. Raises ApiError 404."""
         try:
             return self.accounts[login.lower()]
         except KeyError:
             raise not_found() from None
 
     def repository(self, owner: str, name: str) -> Repository:
-        """Raises Declined 404."""
+        """Return a repository. Raises ApiError 404."""
         try:
             return self.repositories[f"{owner}/{name}".lower()]
         except KeyError:
             raise not_found() from None
 
     def installation_of(self, account: Account) -> Installation | None:
+        """Return the current installation on an account, if any."""
         return next((i for i in self.installations.values() if i.account is account and not i.removed), None)
 
 
 def live(issue: Issue | None) -> Issue:
-    """The issue, if it is still where it was.  Raises Declined 404 or 410; a moved one is for the caller to follow."""
+    """Return the issue unless it is missing or deleted. Raises ApiError 404 or 410.
+
+    The caller has to follow an issue that was transferred.
+    """
     if issue is None:
         raise not_found()
     if issue.deleted:

@@ -1,4 +1,4 @@
-"""The breaker: when it is too much, nothing is lost, but it has to wait (reliability, row 11)."""
+"""Limit our comments and label writes per issue; excess notices are deferred, never lost (reliability, row 11)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ log = structlog.get_logger()
 
 
 class Held(Exception):
-    """It may not be said before `until`.  `why` can be shown; empty: nobody needs to hear of it."""
+    """Raised when a limit is reached; retry after `until`.
+
+    `reason` can be shown to users; empty: it need not be shown.
+    """
 
     def __init__(self, until: datetime, why: str = "") -> None:
         super().__init__(f"held back until {until:%H:%M:%S} UTC")
@@ -29,7 +32,10 @@ class Held(Exception):
 
 
 def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequence[Effect]) -> Comment:
-    """Write one comment for these.  Raises Held while the issue has had enough of ours, and DeliveryFailed."""
+    """Post one comment that carries these effects.
+
+    Raises Throttled while the issue has reached its comment limit, and DeliveryFailed.
+    """
     now = desk.clock()
     with desk.database.look() as db:
         said = comment_log.comments(db, lane, now - noise_limits.DAY)
@@ -37,7 +43,7 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
     if until > now:
         with desk.database.transaction() as db:
             if comment_log.hold(db, lane, until, now):
-                log.error("comments are held back", incident=str(lane), until=until.isoformat(), of_day=len(said))
+                log.error("comment limit reached", incident=str(lane), until=until.isoformat(), last_day=len(said))
                 outbox.put(db, lane, (ShowBoard(),), now)
         raise Held(until, "held back: the issue has had enough comments for now")
     posted = tracker.comment(lane.number, body)
@@ -50,7 +56,7 @@ def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequen
 
 
 def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
-    """A comment of ours stands there, written by an attempt whose outcome nobody had heard."""
+    """Record our comment that was found on the issue after an attempt with unknown outcome."""
     now = desk.clock()
     with desk.database.transaction() as db:
         comment_log.note(db, lane, "comment", posted.id, min(now, posted.created_at))
@@ -63,7 +69,7 @@ def _counted(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> Non
 
 
 def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
-    """Raises Held where these labels were put back several times in a minute (M29)."""
+    """Raise Throttled if these labels were restored several times within a minute (M29)."""
     now = desk.clock()
     with desk.database.look() as db:
         until = noise_limits.labels_at(comment_log.labels(db, lane, _digest(labels), now - noise_limits.MINUTE), now)
@@ -72,7 +78,7 @@ def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
 
 
 def has_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
-    """These labels were set, or found to be set."""
+    """Record that these labels were set, or were found to be set already."""
     with desk.database.transaction() as db:
         comment_log.note(db, lane, "labels", _digest(labels), desk.clock())
 
@@ -82,7 +88,10 @@ def _digest(labels: frozenset[str]) -> int:
 
 
 def put_off(desk: Desk, orders: Sequence[Order], held: Held) -> None:
-    """Say it later, together with what comes until then.  An answer to one person is not worth waiting for."""
+    """Defer the items until the limit allows them, to be combined with later ones.
+
+    A reply to one person that was not attempted yet is dropped instead: a late answer is of no use.
+    """
     with desk.database.transaction() as db:
         for order in orders:
             if isinstance(order.effect, Reply | Help) and not order.tried:

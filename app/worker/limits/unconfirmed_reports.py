@@ -1,7 +1,8 @@
-"""Two hundred reports of people without rights must not page two hundred times (M30).
+"""Limit how many unconfirmed reports may notify people (M30): 200 reports must not page 200 times.
 
-A report alone is believed, whoever wrote it: its page goes out at once.  Where there are many that nobody has confirmed,
-the first ones page and one comment tells of all others.  Rights are what GitHub's permission endpoint says.
+A single report is trusted, regardless of its author: its page is sent at once.  When a repository has many reports that
+no user with triage rights has confirmed, the first ones page and one digest comment lists all others.  Rights are those
+of GitHub's permission endpoint.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ log = structlog.get_logger()
 
 
 def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, key: str) -> None:
-    """Pass, or raise Held where too many that nobody has confirmed notify people.  `key` is that of the first notice.
+    """Return if the incident may notify people, else raise Throttled: too many unconfirmed reports did lately.
 
-    Nobody is asked for rights while no other incident is near.  Where GitHub does not say who may do what, it passes: an
-    incident more is better than one unheard.
+    `key` is that of the first notice.  Permissions are looked up only when another unconfirmed incident is close in
+    time.  If GitHub does not tell them, the incident is admitted: one page too many is better than an incident that is
+    never noticed.
     """
     if noise_limits.confirmed(incident) or not incident.opened_by:
         return
     now, login, rights = desk.clock(), incident.opened_by, dict[str, bool]()
-    with desk.database.look() as db:  # most pass here, and none of them waits for another one
+    with desk.database.look() as db:  # the common path: without the lock, so that incidents do not wait for each other
         if unconfirmed_reports.said_key(db, lane) == key:
-            return  # let through before, and then the post failed
+            return  # admitted before, but posting failed afterwards
         unknown = _unknown(
             lane, login, unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.WINDOW, now), rights
         )
@@ -61,32 +63,35 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
 
 
 def _unknown(lane: Lane, login: str, recent: Iterable[noise_limits.Asking], rights: Mapping[str, bool]) -> set[str]:
-    """Those whose rights have to be asked for: nobody's, while no other incident is near."""
+    """Return the logins whose rights have to be looked up; none while no other incident is close in time."""
     others = {each.login for each in recent if each.number != lane.number}
     return ({login, *others} if others else set()) - rights.keys()
 
 
 def _decide(db: Db, lane: Lane, login: str, recent: list[noise_limits.Asking], key: str, now: datetime) -> datetime:
-    """When it may notify people: now, or later, and then the digest tells of it."""
+    """Return when the incident may notify people: now, or later, in which case the digest lists it."""
     until = noise_limits.notify_at(lane.number, login, recent, now)
     if until <= now:
         unconfirmed_reports.let_through(db, lane, login, key, now)
     elif _has_been_confirmed(db, lane):
         return now
     elif unconfirmed_reports.hold(db, lane, login, now):
-        log.warning("notices wait", incident=str(lane), until=until.isoformat())
+        log.warning("notifications throttled", incident=str(lane), until=until.isoformat())
         _show(db, lane, recent, now)
     return until
 
 
 def _has_been_confirmed(db: Db, lane: Lane) -> bool:
-    """Whether somebody did since it was looked at: what is held after that, nobody would let go."""
+    """Return True if the incident was confirmed since it was read.
+
+    Throttling it after that would never be undone, because a confirmation releases only what was throttled before it.
+    """
     stored = incidents.locked(db, lane)
     return stored is not None and noise_limits.confirmed(stored.incident)
 
 
 def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datetime) -> bool:
-    """Whether that person may command, or GitHub does not say."""
+    """Return True if that user may use commands, or if GitHub does not tell."""
     try:
         return desk.authorities.of(tracker, lane.repo_id, login, now, briefly=True) >= RESPONDER
     except DeliveryFailed:
@@ -94,18 +99,21 @@ def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datet
 
 
 def waits(desk: Desk, lane: Lane) -> bool:
-    """Whether this incident notifies nobody for now, and never did."""
+    """Return True if the incident is throttled and has never notified anyone."""
     with desk.database.look() as db:
         return unconfirmed_reports.unheard(db, lane)
 
 
 def key_of(began_at: datetime) -> str:
-    """What the marker of a digest says that it is."""
+    """Return the effect key that the signed marker of a digest carries."""
     return f"digest/{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def digest_of(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
-    """The digest that stands, or is to stand, on this issue."""
+    """Return the digest that is, or will be, posted on this issue.
+
+    None: the repository has no digest, or has it on another issue.
+    """
     with desk.database.transaction() as db:
         found = unconfirmed_reports.digest(db, lane.repo_id)
     return found if found is not None and found.lane == lane else None
@@ -114,7 +122,10 @@ def digest_of(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
 def show(
     desk: Desk, tracker: Tracker, found: unconfirmed_reports.Digest, incident: Incident, policy: Policy, footer: str
 ) -> Comment | None:
-    """Show the newest list: posted once, which notifies whoever is on call, and edited after that."""
+    """Post the digest, which notifies the person on call, or edit the posted one to show the newest list.
+
+    Returns the comment if one was posted, None if an existing one was edited.
+    """
     now, lane = desk.clock(), found.lane
     with desk.database.transaction() as db:
         waiting = unconfirmed_reports.waiting(db, lane.repo_id, found.began_at - noise_limits.WINDOW, now)
@@ -124,7 +135,7 @@ def show(
         try:
             tracker.edit_comment(found.comment, body)
         except Gone:
-            log.warning("the digest was deleted", incident=str(lane))
+            log.warning("digest comment was deleted", incident=str(lane))
         return None
     posted = comment_limit.comment(desk, tracker, lane, body, (ShowDigest(),))
     found_digest(desk, found, posted)
@@ -132,13 +143,13 @@ def show(
 
 
 def found_digest(desk: Desk, found: unconfirmed_reports.Digest, posted: Comment) -> None:
-    """It stands there."""
+    """Record the posted digest comment."""
     with desk.database.transaction() as db:
         unconfirmed_reports.posted_digest(db, found.lane, found.began_at, posted.id)
 
 
 def _show(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
-    """Have the digest shown: that of this window, or a new one on the issue that notified people last."""
+    """Queue an update of the current digest, or start one on the issue that notified people last."""
     known = unconfirmed_reports.digest(db, lane.repo_id)
     if known is None or known.began_at <= now - noise_limits.WINDOW:
         said = [(each.said_at, each.number) for each in recent if each.said_at is not None]

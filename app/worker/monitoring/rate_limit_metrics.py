@@ -1,4 +1,4 @@
-"""How the pace of each installation stands, for whoever watches."""
+"""Export the rate limit state of each installation as metrics."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from app.rate_limit import ITSELF
 from app.store import rate_limits
 from app.worker.context import Desk
 
-WAITING = Gauge("muster_orders_waiting", "Orders that are still to be carried out", ["installation"])
+WAITING = Gauge("muster_outbox_pending", "Outbox items that are not done yet", ["installation"])
 UNTIL = Gauge(
-    "muster_pace_held_until_seconds",
-    "When the installation may be called again, or its orders have their turn, in seconds since 1970; 0: it is not held",
+    "muster_rate_limit_deferred_until_seconds",
+    "When calls to GitHub or outbox items are due again, in seconds since 1970; 0: not deferred",
     ["installation"],
 )
 BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
 
 
 def watch_pace(desk: Desk, now: datetime) -> None:
-    """Write down how every installation stands.  The App's own calls have the name `app`.  Raises psycopg.Error.
+    """Set the gauges of every installation; those of the App's own calls are labelled `app`.
 
-    A budget whose hour is over is not known, so nothing is said of it.
+    The budget gauge is absent once its hour is over, because the new budget is unknown.  Raises psycopg.Error.
     """
     with desk.database.transaction() as db:
         found = rate_limits.standings(db, now)

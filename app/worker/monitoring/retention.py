@@ -1,4 +1,4 @@
-"""How long deliveries are kept: each repository's own policy says it, as it was last read."""
+"""Delete processed deliveries after the retention period in each repository's policy, as last read."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from app.store import retention
 from app.worker.context import Desk
 
 LEAST = timedelta(days=7)
-"""The id of a delivery is known for so long whatever a policy says, so that none is taken twice (reliability, row 3)."""
+"""Deliveries are kept at least this long, whatever a policy says, so that none is processed twice (reliability, row
+3).
+"""
 
 _DEFAULT = Retention().deliveries
 
 
 def tidy(desk: Desk, now: datetime, most: int = 500) -> bool:
-    """Drop deliveries that have been kept long enough, `most` for each length of time.  True: there are no more."""
+    """Delete deliveries older than their retention, at most `max_rows` for each period; return True if none is left."""
     with desk.database.transaction() as db:
         files = retention.files(db)
     lengths: dict[Duration | None, list[int]] = defaultdict(list)
@@ -41,7 +43,10 @@ def _forget(
 
 @lru_cache(maxsize=256)
 def _kept(text: str | None, base: str | None) -> Duration | None:
-    """How long a policy keeps deliveries.  One that cannot be read any more may have said "for ever"."""
+    """Return how long a policy keeps deliveries; None: for ever.
+
+    Also None for a policy that cannot be read any more, since it may have specified "for ever".
+    """
     try:
         policy = read(base or "") if text is None else read(text, org=base)
     except PolicyFaults:

@@ -1,7 +1,7 @@
-"""Muster watches itself: an audit every minute, and a sign of life that is sent only when the audit finds nothing.
+"""Audit Muster's own health every minute, and send a heartbeat only if the audit finds nothing.
 
-Derive, do not instruct: the audit says what is wrong now, what is stored is made equal to it, and what is new is told
-once.  So twenty dead letters are one alarm, and an alarm ends by itself when its reason does.
+The audit computes the current problems, stores the difference and alerts once on each new one.  So twenty dead letters
+are one alarm, and an alarm ends by itself when its cause is gone.
 """
 
 from __future__ import annotations
@@ -31,37 +31,38 @@ from app.worker.pipeline.board_warnings import OVERDUE
 log = structlog.get_logger()
 
 SILENT = timedelta(seconds=20)
-"""A worker that has not been heard for so long is not working: it says that it lives every three seconds (G1)."""
+"""A worker without a heartbeat for this long is not working: it writes one every three seconds (G1)."""
 OLD = timedelta(minutes=5)
-"""A delivery, or a wake-up, that has been waiting for so long is not being worked on."""
+"""A delivery or job that has been waiting for this long is not being processed."""
 LATE = timedelta(seconds=60)
-"""An alarm that is so late should have rung (G3)."""
+"""An alarm that is this late should have fired (G3)."""
 LEAST = 0.2
-"""So much of GitHub's hourly budget is kept for what presses."""
+"""The part of GitHub's hourly rate limit that is reserved for urgent calls, from 0 to 1."""
 
 _BOARDS = 20
-"""So many boards say what concerns their incident, so that an alarm about many does not write on all of them."""
+"""At most this many boards show a finding, so that one about many incidents does not write to all of them."""
 
 DATABASE = Gauge("muster_database_up", "1 while the database answers")
-SILENCE = Gauge("muster_worker_silence_seconds", "How long no worker has been heard; -1: none is known")
-UNPROCESSED = Gauge(
-    "muster_oldest_unprocessed_seconds", "How long the oldest delivery has been waiting to be worked off"
-)
-PARKED = Gauge("muster_parked_deliveries", "Deliveries that nobody could read and that wait for a person")
-DEAD = Gauge("muster_dead_letters", "Orders that the other side refused and that wait for a person")
-OVERDUE_ALARMS = Gauge("muster_overdue_alarms", "Alarms that are due and have not rung")
-BREAKER = Gauge("muster_breaker_open", "Issues on which comments are held back")
-CONCERN = Gauge("muster_concern", "1 while the audit finds this wrong", ["name"])
-ALARMS = Counter("muster_audit_alarms", "How often the audit began to find this wrong", ["name"])
-AUDITED = Gauge("muster_audit_timestamp_seconds", "When the audit was last done")
-HEARTBEATS = Counter("muster_heartbeats", "Signs of life that were sent, withheld or did not get through", ["outcome"])
+SILENCE = Gauge("muster_worker_silence_seconds", "Seconds since the last worker heartbeat; -1: none is known")
+UNPROCESSED = Gauge("muster_oldest_unprocessed_seconds", "How long the oldest delivery has been waiting for processing")
+PARKED = Gauge("muster_inbox_dead", "Deliveries that could not be parsed and wait for a person")
+DEAD = Gauge("muster_dead_letters", "Outbox items that were refused for good and wait for a person")
+OVERDUE_ALARMS = Gauge("muster_overdue_alarms", "Alarms that are due and have not fired")
+BREAKER = Gauge("muster_comment_limit_active", "Issues that have reached the comment limit")
+CONCERN = Gauge("muster_audit_failing", "1 while the audit reports this finding", ["name"])
+ALARMS = Counter("muster_audit_alarms", "How often the audit began to report this finding", ["name"])
+AUDITED = Gauge("muster_audit_timestamp_seconds", "Time of the last audit, in seconds since 1970")
+HEARTBEATS = Counter("muster_heartbeats", "Heartbeats that were sent, withheld or failed", ["outcome"])
 
 NAMES = ("workers", "inbox", OVERDUE, "stuck", "dead-letters", "breaker", "drift", "budget")
-"""Everything that the audit may find wrong."""
+"""The names of all findings that the audit may report."""
 
 
 def unready(desk: Desk) -> list[str]:
-    """Why work is not done as it should be, a sentence each; empty: all is well.  Raises psycopg.Error."""
+    """Return the reasons why work is not being done, one sentence each; empty: all is well.
+
+    Raises psycopg.Error.
+    """
     now = desk.clock()
     with desk.database.transaction() as db:
         found, newer, left = watching.figures(db, now), watching.newer_than_code(db), rate_limits.left(db, now)
@@ -74,7 +75,7 @@ def unready(desk: Desk) -> list[str]:
 
 
 def measure(desk: Desk) -> None:
-    """Bring the gauges up to date, for whoever asks: also where no worker is left to do it."""
+    """Update the gauges when metrics are requested, so that they are right even if no worker is running."""
     now = desk.clock()
     try:
         with desk.database.transaction() as db:
@@ -96,9 +97,9 @@ def measure(desk: Desk) -> None:
 
 
 def audit(desk: Desk) -> list[Concern]:
-    """What is wrong now; what is new is told, and boards that it concerns say it.
+    """Return the current findings, after storing them, alerting on new ones and updating the boards concerned.
 
-    An incident is held against what the core says of it, not against the stored alarms alone: one of those may be lost.
+    Due alarms are computed from each incident, not read from the stored alarms alone: a stored alarm may be lost.
     """
     now = desk.clock()
     found = {concern.name: concern for concern in _found(desk, now)}
@@ -118,7 +119,10 @@ def audit(desk: Desk) -> list[Concern]:
 
 
 class Watch:
-    """The audit, over and over, and the sign of life.  `wake` wakes incidents that are late; `url` empty: nobody is told."""
+    """Runs the audit at an interval and sends the heartbeat.
+
+    `enqueue` schedules the incidents that are late.  `heartbeat_url` empty: no heartbeat is sent.
+    """
 
     def __init__(
         self,
@@ -138,16 +142,18 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> Watch:
+        """Start the audit in a background thread."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
+        """Stop the audit, waiting at most 5 seconds for a running one."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
     def once(self) -> bool:
-        """One audit, and the sign of life if it found nothing.  Whether it was sent."""
+        """Run one audit, and send the heartbeat if it found nothing; return True if it was sent."""
         found = audit(self._desk)
         self._wake(lane for concern in found if concern.name == OVERDUE for lane in concern.about)
         if found:
@@ -159,18 +165,21 @@ class Watch:
             self._outbound.post(self._url, b"")
         except DeliveryFailed as failed:
             HEARTBEATS.labels("failed").inc()
-            log.warning("no sign of life", reason=str(failed))
+            log.warning("heartbeat failed", reason=str(failed))
             return False
         HEARTBEATS.labels("sent").inc()
         return True
 
     def _run(self) -> None:
-        """Not at once: after a pause, what fell due meanwhile is still being caught up with."""
+        """Run the audit until stopped, first after one interval.
+
+        Not at once, because overdue work after a pause is still being caught up with.
+        """
         while not self._stop.wait(self._every):
             try:
                 self.once()
             except Exception:
-                log.exception("the audit stumbled")
+                log.exception("audit failed")
 
 
 def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
@@ -219,7 +228,7 @@ def _budget(left: Mapping[int, float]) -> Iterable[Concern]:
 
 
 def _overdue(desk: Desk, now: datetime) -> Iterable[Lane]:
-    """The incidents of which an alarm should have rung a minute ago, stored or not."""
+    """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
     policies: dict[int, Policy | None] = {}
     with desk.database.transaction() as db:
         late = dict.fromkeys(incidents.lanes_due(db, now - LATE))

@@ -1,4 +1,4 @@
-"""The whole state as plain data, the same for the same state."""
+"""Dump the whole stored state as plain data; equal states give equal dumps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.store.serialization import incident_facts
 
 
 def dump(database: Database) -> dict[str, Any]:
-    """Incidents, alarms and effects, sorted, without row ids and receive times."""
+    """Return incidents, alarms and effects, sorted, without row ids and receive times."""
     with database.transaction() as db:
         names = {repository.id: repository.name for repository in incidents.repositories(db)}
         return {

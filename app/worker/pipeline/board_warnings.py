@@ -1,4 +1,4 @@
-"""What does not work as it should on one incident, for its board."""
+"""Warnings shown on an incident's board."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from app.store import audit, comment_log
 from app.worker.context import Desk
 
 OVERDUE = "overdue"
+"""Name of the audit finding about overdue alarms."""
 
 
 def of_lane(desk: Desk, lane: Lane, now: datetime, *, waits: bool) -> tuple[str, ...]:
-    """A sentence for each thing that people on that issue should know.  `waits`: it notifies nobody yet."""
+    """List the warnings for the readers of the issue, a sentence each.
+
+    `notices_deferred`: notices wait because the report is unconfirmed.
+    """
     with desk.database.look() as db:
         until, dead = comment_log.held_until(db, lane, now), audit.dead_of(db, lane)
         named = audit.about(db, lane)

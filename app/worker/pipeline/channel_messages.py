@@ -1,4 +1,4 @@
-"""Which notices go out by a channel too: decided with the notice, in its transaction, and said in its words of then."""
+"""Renders and queues a message for each channel in the transaction that creates the notice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.store.database import Db
 
 
 def write(db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], policy: Policy, now: datetime) -> None:
-    """A message for each new notice and each channel that serves its `via`.
+    """Queue a message for each new notice and each channel that serves its `via`.
 
-    It comes before the notices are put in the outbox: one that is there already is not new, so a channel that joins
-    late is not told of the past.
+    Call it before the notices are put in the outbox: a notice that is there already is not new, so a channel that is
+    added later gets no messages about the past.
     """
     if not policy.channels or incident.left:
         return
@@ -34,10 +34,10 @@ def write(db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], pol
 
 
 def serving(notice: Notice, policy: Policy) -> Iterator[str]:
-    """The names of the channels that carry it."""
+    """Return the names of the channels that serve the notice."""
     return (name for name, channel in policy.channels.items() if not set(channel.serves).isdisjoint(notice.via))
 
 
 def key_of(lane: Lane, notice: Notice, channel: str) -> str:
-    """What the receiver knows the message by: the same after a rebuild, too."""
+    """Return the key by which the receiver recognizes the message; a rebuild yields the same key."""
     return hashlib.sha256(f"{lane} {notice.key}>{channel}".encode()).hexdigest()[:40]

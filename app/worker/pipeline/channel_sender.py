@@ -1,7 +1,7 @@
-"""Sends what channels carry, apart from everything that concerns GitHub, and needs GitHub for nothing.
+"""Sends channel messages, independently of everything that calls GitHub.
 
-So a night without GitHub is a night with messages, and a receiver that is away holds up nobody but itself.  GitHub is
-asked for one thing, who has reported what nobody has confirmed (M30), and where it does not say, the message goes out.
+Channels keep working during a GitHub outage; a slow channel delays only itself.  The one question put to GitHub is that
+for the permissions of the author of an unconfirmed report (M30); if GitHub does not answer, the message is sent.
 """
 
 from __future__ import annotations
@@ -29,25 +29,28 @@ from app.worker.pipeline.retry_policy import backoff, exhausted
 
 MESSAGES = Counter(
     "muster_messages",
-    "Tries to send a message by a channel: done, moot, later, or dead for a person to see",
+    "Attempts to send a channel message, by outcome: done, skipped, retried or dead",
     ["outcome"],
 )
-WAITED = Gauge("muster_oldest_message_seconds", "How long the oldest message that is not delivered has been waiting")
+WAITED = Gauge("muster_oldest_message_seconds", "How long the oldest undelivered message has been waiting")
 
 LEASE = timedelta(seconds=30)
-"""A message that was claimed so long ago, and still has no outcome, was claimed by somebody who died."""
+"""Age after which a claimed message without an outcome is claimed again: its sender has died."""
 _EACH = 8
-"""Messages on their way to one channel at a time."""
+"""Maximum number of messages being sent to one channel at a time."""
 _GATHERS = 0.02
-"""Seconds in which other hands may be free too: one claim serves all of them."""
+"""Wait for further free slots, so that one claim fills all of them."""
 _FIRST = 1.0
-"""Seconds until the second try, unless the receiver asks for more."""
+"""Wait before the second attempt, unless the receiver asks for more."""
 
 log = structlog.get_logger()
 
 
 class Messenger:
-    """Works off the messages of all incidents.  `poll`: seconds between two looks; `hands`: how many are sent at a time."""
+    """Sends the channel messages of all incidents.
+
+    `poll_interval`: seconds between two polls.  `concurrency`: how many messages are sent at a time.
+    """
 
     def __init__(self, desk: Desk, *, poll: float = 0.25, hands: int = 24) -> None:
         self._desk = desk
@@ -57,21 +60,21 @@ class Messenger:
         self._lock = threading.Lock()
         self._freed = threading.Event()
         self._idle = True
-        """Nothing was found when somebody looked last, so a look that costs little comes first."""
+        """True if the last claim found nothing; then a cheap query precedes the next claim."""
 
     def run(self, stopped: threading.Event) -> None:
-        """Work until `stopped`; what is being sent then is ended in peace."""
-        with ThreadPoolExecutor(self._hands, thread_name_prefix="messenger") as pool:
+        """Send messages until `stop` is set; messages being sent then are finished."""
+        with ThreadPoolExecutor(self._hands, thread_name_prefix="channel-sender") as pool:
             while not stopped.is_set():
                 try:
                     found = self._claim()
                 except Exception:
-                    log.exception("the messenger stumbled")
+                    log.exception("channel sender failed")
                     stopped.wait(1)
                     continue
                 for sending in found:
                     pool.submit(self._send, sending)
-                if self._freed.wait(self._poll):  # a hand that is free again has a look at once
+                if self._freed.wait(self._poll):  # a slot that becomes free claims at once
                     stopped.wait(_GATHERS)
 
     def _claim(self) -> Sequence[Sending]:
@@ -99,7 +102,7 @@ class Messenger:
         try:
             send(self._desk, sending)
         except Exception:
-            log.exception("not sent", incident=str(sending.lane), key=sending.key)
+            log.exception("message could not be sent", incident=str(sending.lane), key=sending.key)
         finally:
             with self._lock:
                 self._busy -= Count((sending.sink,))
@@ -107,7 +110,7 @@ class Messenger:
 
 
 def send(desk: Desk, sending: Sending) -> None:
-    """Send one message that was claimed, and write down what became of it."""
+    """Send one claimed message and store the outcome."""
     try:
         channel = _worth_sending(desk, sending)
     except Held as held:
@@ -117,7 +120,7 @@ def send(desk: Desk, sending: Sending) -> None:
     if channel is None:
         with desk.database.single() as db:
             channel_outbox.settle(db, sending, "moot")
-        MESSAGES.labels("moot").inc()
+        MESSAGES.labels("skipped").inc()
         return
     desk.failpoints.reach("before_post")
     try:
@@ -133,9 +136,9 @@ def send(desk: Desk, sending: Sending) -> None:
 
 
 def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
-    """The channel, as the policy has it now; None where it has none, or nobody has to hear of it any more.
+    """Find the channel in the current policy; None if there is none, or the notice is no longer relevant.
 
-    Raises Held where too many reports that nobody has confirmed would notify people.
+    Raises Throttled if too many unconfirmed reports would notify people.
     """
     with desk.database.look() as db:
         stored = incidents.load(db, sending.lane)
@@ -150,7 +153,7 @@ def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
 
 
 def _failed(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
-    """Later, or never: then a person is told, on the incident itself."""
+    """Schedule a retry, or give up and report the failure on the incident."""
     now = desk.clock()
     never = failed.retry_after is None or exhausted(sending.attempts, sending.created_at, now)
     log.warning(
@@ -167,11 +170,11 @@ def _failed(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
             channel_outbox.later(db, sending, now + timedelta(seconds=wait), str(failed))
         elif channel_outbox.settle(db, sending, "dead", str(failed)):
             outbox.put(db, sending.lane, (_alarm(sending, failed, now),), now)
-    MESSAGES.labels("dead" if never else "later").inc()
+    MESSAGES.labels("dead" if never else "retried").inc()
 
 
 def _alarm(sending: Sending, failed: DeliveryFailed, now: datetime) -> Undelivered:
-    """Once for an incident and a channel: whoever mends it, mends it for all that follow."""
+    """Make the failure notice, once per incident and channel: one repair fixes all messages that follow."""
     return Undelivered(
         key=f"undelivered/{sending.channel}",
         to=sending.notice.to,

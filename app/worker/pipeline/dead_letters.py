@@ -1,4 +1,4 @@
-"""What nobody can read is set aside after one try, so that it never holds up what can be read."""
+"""Moves unparseable deliveries to the dead-letter state after one attempt, so that they never block others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from app.store import inbox
 from app.store.database import Db
 from app.store.inbox import Delivery
 
-PARKED = Counter("muster_deliveries_parked", "Deliveries set aside because nobody could read them", ["event"])
+PARKED = Counter(
+    "muster_deliveries_dead_lettered",
+    "Deliveries moved to the dead letters because they could not be parsed",
+    ["event"],
+)
 
 UNREADABLE = (
     Unreadable,
@@ -23,13 +27,16 @@ UNREADABLE = (
     ValueError,
     psycopg.DataError,
 )
-"""What comes of data that is not what it should be.  All else is our bug, or the database's bad day, and rises."""
+"""Errors caused by invalid data.
+
+All others are a bug of ours or a failure of the database, and propagate.
+"""
 
 log = structlog.get_logger()
 
 
 def park(db: Db, delivery: Delivery, problem: str) -> None:
-    """Set this delivery aside for a person to look at; `problem` says why."""
-    log.warning("delivery parked", guid=delivery.guid, name=delivery.event, reason=problem[:200])
+    """Move the delivery to the dead letters, with the reason for the operator."""
+    log.warning("delivery moved to dead letters", guid=delivery.guid, name=delivery.event, reason=problem[:200])
     PARKED.labels(delivery.event).inc()
     inbox.settle(db, delivery, "parked", problem)

@@ -1,4 +1,4 @@
-"""From deliveries to decisions: one transaction an incident, and nothing is sent in it."""
+"""Applies an incident's pending deliveries and due alarms in one transaction, in which nothing is sent."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One delivery, read.  `declared`: its issue is an incident by what it shows.  `problem`: nobody can read it.
+    """A parsed delivery.
 
-    `original`: it shows the issue as it was opened.
+    `is_incident`: the payload shows that its issue is an incident.
+    `problem`: why the delivery cannot be parsed; empty if it can.
+    `is_opening`: it shows the issue as it was opened.
     """
 
     delivery: Delivery
@@ -50,10 +52,10 @@ class _Reading:
 
 
 def take(desk: Desk, lane: Lane) -> bool:
-    """Take in what waits for this incident, let its alarms ring up to now, and write down what is to be done.
+    """Process the pending deliveries and due alarms of an incident and write the resulting effects to the outbox.
 
-    The lane may be a pull request's instead, or that of the pushes: then the policy that comes with it is reviewed.
-    False when some of it has to wait, because GitHub does not say now who may do what.
+    The key may also be that of a pull request or of the pushes of a repository; then the policy they bring is checked.
+    False if some deliveries have to wait because GitHub cannot be asked for permissions now.
     """
     now = desk.clock()
     with desk.database.look() as db:
@@ -70,8 +72,8 @@ def take(desk: Desk, lane: Lane) -> bool:
     try:
         _write(desk, lane, readings, force, now)
     except UNREADABLE:
-        # One of them is not what it should be.  Alone, each of the others gets through, and that one is set aside.
-        log.exception("not taken together", incident=str(lane))
+        # One of them is invalid.  One by one, the others are applied and that one moves to the dead letters.
+        log.exception("batch failed, deliveries are processed one by one", incident=str(lane))
         if not readings:
             raise
         for reading in readings:
@@ -105,7 +107,7 @@ def _write_alone(desk: Desk, lane: Lane, reading: _Reading, force: InForce, now:
 
 
 def happened(desk: Desk, lane: Lane, what: Iterable[Happened]) -> None:
-    """Take in what we ourselves know to have happened, such as a pull request that we opened."""
+    """Apply events that we caused ourselves, such as a pull request that we opened."""
     now = desk.clock()
     with desk.database.look() as db:
         repository = incidents.repository(db, lane.repo_id)
@@ -117,7 +119,7 @@ def happened(desk: Desk, lane: Lane, what: Iterable[Happened]) -> None:
 
 
 def _in_time(waiting: list[Delivery], known: Stored | None) -> list[Delivery]:
-    """The deliveries, of which none came before what is known to have happened, even if the host's clock was set back."""
+    """Make no delivery older than the replayed state, even if the host's clock was set back."""
     if known is None:
         return waiting
     return [replace(one, received_at=max(one.received_at, known.lived_until)) for one in waiting]
@@ -126,7 +128,7 @@ def _in_time(waiting: list[Delivery], known: Stored | None) -> list[Delivery]:
 def _read(
     desk: Desk, tracker: Tracker, repository: Repository, waiting: list[Delivery], policy: Policy, now: datetime
 ) -> Iterable[_Reading]:
-    """Each delivery in the order of arrival, up to the first whose author's rights cannot be asked for now."""
+    """Parse the deliveries in order of arrival, up to the first whose author's permission cannot be asked for now."""
     for delivery in waiting:
         try:
             payload = inbound.payload_of(delivery.body)
@@ -152,6 +154,7 @@ def _with_authority(
     policy: Policy,
     now: datetime,
 ) -> Happened | Touched | None:
+    """Add the author's role to an event that needs it.  Raises DeliveryFailed if it cannot be asked for now."""
     if not isinstance(found, Happened) or not inbound.asks_for_authority(found.event, policy.labels):
         return found
     role: Role = desk.authorities.of(tracker, repository.id, found.event.by, now)
@@ -161,7 +164,7 @@ def _with_authority(
 def _advance(
     db: Db, lane: Lane, stored: Stored | None, readings: list[_Reading], force: InForce, now: datetime
 ) -> Stored | None:
-    # What comes before the opening is kept for it, where the issue shows that there will be one.
+    # Deliveries before the opening are kept if the issue is an incident: the opening is still to come.
     if stored is None and not any(reading.declared or _opens(reading) for reading in readings):
         return None
     touched = [reading.found for reading in readings if isinstance(reading.found, Touched)]
@@ -180,7 +183,10 @@ def _advance(
 
 
 def _as_reported(db: Db, lane: Lane, reading: _Reading) -> bool:
-    """Whether the log had the opening from a later look at the issue; now it has the report as it was then."""
+    """Replace a logged opening that came from a later look at the issue by the original report.
+
+    True if the log changed.
+    """
     found = reading.found
     if not isinstance(found, Happened) or not isinstance(found.event, Opened) or found.event.adopted:
         return False
@@ -203,10 +209,10 @@ def advance(
     *,
     anew: bool = False,
 ) -> Stored | None:
-    """Fold what happened into the incident, save it, make its alarms equal, and put what is to be done in the outbox.
+    """Apply events to the incident, save it, update its alarms and write the effects to the outbox.
 
-    In order, it goes on from what is stored; late, or before alarms that have rung, or with `anew`, it is folded anew from
-    the log.
+    Events in order continue from the stored state.  If one is late, or precedes an alarm that has fired, or
+    `replay_all` is set, the whole log is replayed.
     """
     fresh = sorted(_append(db, lane, stored, what), key=lambda one: order(one.at, one.event))
     until = max([now, *(one.at for one in fresh)])
@@ -220,7 +226,7 @@ def advance(
     effects: tuple[Effect, ...] = decision.effects
     moved = incidents.set_alarms(db, lane, alarms(new.incident, force.policy))
     if moved and not effects and not new.incident.left:
-        effects = (ShowBoard(),)  # another policy is in force, and the board shows its deadlines
+        effects = (ShowBoard(),)  # another policy is active, and the board shows its deadlines
     if noise_limits.confirmed(new.incident) and (stored is None or not noise_limits.confirmed(stored.incident)):
         unconfirmed_reports.confirm(db, lane, now)
     channel_messages.write(db, lane, new.incident, effects, force.policy, now)
@@ -242,9 +248,9 @@ def _saved(
 
 
 def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened]) -> list[Happened]:
-    """Write each into the log once, and return what is new.
+    """Log each event once and return the new ones.
 
-    An opening without an incident id gets one here, where it is given only once.
+    An opening without an incident id gets one here, the only place where ids are assigned.
     """
     known, found = stored is not None, dict[str, Happened]()
     for one in what:
@@ -260,9 +266,9 @@ def _append(db: Db, lane: Lane, stored: Stored | None, what: Iterable[Happened])
 
 
 def compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy: Policy, now: datetime) -> None:
-    """What the issue carries against what it should: a difference is sent, whatever caused it.
+    """Queue a label update if the labels of the issue differ from the desired ones, whatever the cause.
 
-    GitHub tells times to the second.  Where two of one second differ, only a look at the issue can tell which is newer.
+    GitHub's times are in whole seconds.  If two label sets of the same second differ, the issue itself has to be read.
     """
     if seen:
         at = max(one.at for one in seen)
@@ -280,7 +286,7 @@ def compare_labels(db: Db, lane: Lane, stored: Stored, seen: list[Seen], policy:
 
 
 def _tell_faults(db: Db, lane: Lane, incident: Incident, force: InForce, now: datetime) -> None:
-    """Say what is wrong with the policy files, each version once, on the first open incident that is taken."""
+    """Queue a notice for each policy problem, once per version, on the first open incident that is processed."""
     if not force.troubles or incident.left or not incident.status.open:
         return
     asked = reached(incident, force.policy, (ON_CALL,), now)

@@ -1,8 +1,8 @@
-"""The right to carry out orders: held for a while, shown again before each write, and lost to whoever came after.
+"""A lease on outbox items, checked before every write and lost to a newer holder (fencing token).
 
-A process may be stopped anywhere, for minutes, and go on as if nothing had been.  GitHub knows no tokens that it could
-refuse, so the look is taken here, immediately before the write: by our own watch while the right is fresh, which costs
-nothing, and in the database, where it is renewed, once it is not.
+A process may be suspended at any point, for minutes, and resume as if nothing had happened.  GitHub knows no fencing
+tokens that it could refuse, so the check is made here, immediately before the write.  While the lease is fresh, local
+clocks decide, which costs nothing; after that the lease is renewed in the database.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from app.store.outbox import Order
 from app.worker.context import Desk
 
 _FRESH = 3
-"""The right is believed for this part of its time.  What is left then is longer than a call to GitHub may take."""
+"""The lease is trusted for its period divided by this.
+
+The time left then exceeds the duration of a GitHub call.
+"""
 
 
 class Fence:
-    """The right to carry out `orders`, each marked as being tried.  Raises Overtaken when somebody else is at it."""
+    """A lease on outbox items, each marked as in flight.  Raises LeaseLost if another worker holds one of them."""
 
     def __init__(self, desk: Desk, db: Db, orders: Sequence[Order]) -> None:
         self._desk = desk
@@ -29,7 +32,10 @@ class Fence:
         self.orders = outbox.trying(db, orders, self._until)
 
     def check(self) -> None:
-        """Raises Overtaken when the right is somebody else's now.  Otherwise it lasts for longer than one call does."""
+        """Raise LeaseLost if another worker has taken over; renew the lease if it is not fresh.
+
+        Afterwards the lease lasts longer than one GitHub call.
+        """
         if self._age() < self._desk.lease / _FRESH:
             return
         self._begin()
@@ -41,5 +47,8 @@ class Fence:
         self._until = self._at + self._desk.lease
 
     def _age(self) -> timedelta:
-        """By the clock or by the watch, whichever says more: a clock may be set back, a watch may sleep with its machine."""
+        """Return the age by wall or monotonic clock, whichever is larger.
+
+        The wall clock may be set back, and the monotonic clock may stop while the machine sleeps.
+        """
         return max(timedelta(seconds=time.monotonic() - self._watch), self._desk.clock() - self._at)

@@ -1,4 +1,4 @@
-"""Carrying out what was decided: once, in order, and with a look first where an earlier attempt may have got through."""
+"""Outbox relay: sends pending items once and in order, after a search for what an earlier attempt may have sent."""
 
 from __future__ import annotations
 
@@ -53,21 +53,26 @@ from app.worker.pipeline.retry_policy import LONGEST_UNREACHED, LONGEST_WAIT, ba
 log = structlog.get_logger()
 
 _FIRST = 5.0
-"""Seconds until the second try, unless GitHub asks for more: a list may lag by some (B5), and the first try is looked for."""
+"""Wait before the second attempt, unless GitHub asks for more.
+
+The second attempt first searches for the result of the first, and GitHub's lists may lag by some seconds (B5).
+"""
 _FIRST_ALIKE = 2.0
-"""Where nothing is looked for."""
+"""Wait before the second attempt of an idempotent effect, which needs no search."""
 _UNSEEN = 2
-"""What was sent without an answer may arrive in this part of a lease: 15 s, and GitHub ends what takes it over 10 s (GitHub's
-troubleshooting of its REST API, timeouts)."""
+"""A request without a response may still arrive within a lease period divided by this: 15 s.
+
+GitHub ends requests that take more than 10 s (GitHub's troubleshooting of its REST API, timeouts).
+"""
 _ALIKE = (React, Assign)
-"""Done twice they are as done once: nobody has to know whether it was done."""
+"""Idempotent effects: safe to repeat without checking whether an earlier attempt got through."""
 _CLOCKS_APART = timedelta(minutes=5)
-"""How far GitHub's clock and ours may differ when a comment of ours is looked for."""
+"""Allowed difference between GitHub's clock and ours in the search for our own comments."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """One incident whose orders are carried out."""
+    """An incident and what is needed to relay its outbox items."""
 
     desk: Desk
     lane: Lane
@@ -77,10 +82,10 @@ class _Work:
     board_id: int | None
     board_url: str
     told_as: frozenset[str]
-    """The keys of the notices that tell what is wrong with the policy as it is now."""
+    """Keys of the notices about the current problems of the policy."""
 
     def links(self) -> dict[str, str]:
-        """Where things that were said can be seen, by their keys; the board by the name `board`."""
+        """Return the URL of each posted effect by its key, and that of the board under `board`."""
         with self.desk.database.look() as db:
             return {**outbox.links(db, self.lane), "board": self.board_url}
 
@@ -88,7 +93,10 @@ class _Work:
         return self.desk.signer.marker(self.lane, content)
 
     def marked(self, orders: Sequence[Order], key: str = "") -> dict[str, Comment]:
-        """The comments of ours that carry already what was tried, by their keys; `key` where it is not the order's own."""
+        """Find our comments that earlier attempts at these items have posted, by item key.
+
+        `key`: the key to search for in the markers if it is not that of the item.
+        """
         tried = [order for order in orders if order.tried]
         if not tried:
             return {}
@@ -104,21 +112,24 @@ class _Work:
 
 
 def _may_send(orders: Iterable[Order]) -> None:
-    """Raises Held while what an earlier attempt sent for one of them may still arrive.  They have been looked for."""
+    """Raise Throttled while an earlier attempt at one of the items may still arrive.
+
+    Call it after the search for what that attempt may have posted.
+    """
     if until := max((order.unseen_until for order in orders if order.unseen_until), default=None):
         raise Held(until, "sent, and neither answered nor seen: it may still arrive")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an incident is, and what holds there."""
+    """The repository of an incident and the policy active there."""
 
     repository: Repository
     force: InForce
 
 
 def _place(desk: Desk, lane: Lane) -> _Place | None:
-    """None: nobody knows that repository any more."""
+    """Load the repository of the incident and its policy; None if the repository is no longer known."""
     with desk.database.look() as db:
         repository = incidents.repository(db, lane.repo_id)
     if repository is None:
@@ -128,7 +139,10 @@ def _place(desk: Desk, lane: Lane) -> _Place | None:
 
 
 def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) -> None:
-    """Carry out what waits for this incident, while `going`.  What fails is tried later, or set aside for a person."""
+    """Relay the pending outbox items of the incident while `should_continue` returns True.
+
+    An item that fails is retried later, or becomes a dead letter.
+    """
     place: _Place | None = None
     try:
         for orders in _bundles(desk, lane):
@@ -138,14 +152,14 @@ def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) ->
             if not _next(desk, lane, orders, place):
                 return
     except Overtaken as order:
-        # We were away for longer than our right to it lasted, and somebody else has gone on.
-        log.warning("overtaken", incident=str(lane), key=str(order))
+        # We were suspended for longer than the lease, and another worker has taken over.
+        log.warning("lease lost", incident=str(lane), key=str(order))
 
 
 def _bundles(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
-    """What is carried out one after the other; each was read after the one before it was done.
+    """Yield the batches to relay in turn; each is read after the one before it is complete.
 
-    But for what nothing else depends on: several of these are read together.
+    Consecutive idempotent effects, on which nothing else depends, are read together.
     """
     while bundle := _bundle(orders := _behind(desk, _worth_saying(desk, lane))):
         yield bundle
@@ -157,7 +171,7 @@ def _bundles(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
 
 
 def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
-    """What is carried out next: one order, or the notices that wait, due or not, which become one comment."""
+    """Return the next batch: one item, or all pending notices, due or not, which become one comment."""
     first = next((order for order in orders if order.due), None)
     if first is None:
         return ()
@@ -167,7 +181,7 @@ def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
 
 
 def _worth_saying(desk: Desk, lane: Lane) -> Sequence[Order]:
-    """What is undone, less what nobody has to hear any more."""
+    """List the pending items without stale notices, which are dropped from the outbox."""
     with desk.database.look() as db:
         waiting = outbox.undone(db, lane, desk.clock())
     if gone := surplus(order.effect for order in waiting if isinstance(order.effect, Notice)):
@@ -177,7 +191,10 @@ def _worth_saying(desk: Desk, lane: Lane) -> Sequence[Order]:
 
 
 def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
-    """The orders, of which no notice is due while one of them may still be on its way: it waits until that was looked for."""
+    """Defer the notices that are due while another may still be in flight, until that one was searched for.
+
+    Returns the items that remain.
+    """
     notices = [order for order in orders if isinstance(order.effect, Notice)]
     under_way = [order for order in notices if order.under_way]
     if not under_way:
@@ -191,14 +208,14 @@ def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
 
 
 def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
-    """Carry out one bundle; False when the rest has to wait."""
+    """Relay one batch; False if the rest has to wait."""
     with _together(desk, orders) as db:
         fence = Fence(desk, db, orders)
-        stored = incidents.load(db, lane)  # after the fence: whatever was decided before the order is seen
+        stored = incidents.load(db, lane)  # after the lease is acquired, so that every earlier decision is visible
     orders = fence.orders
     there = isinstance(orders[0].effect, OpenPostmortem)
     if stored is None or place is None or (stored.incident.left and not there):
-        # Out of reach, nothing can be said on the issue; the postmortem does not stand there.
+        # The issue is unavailable, so nothing can be posted on it.  The postmortem is not posted there.
         with _together(desk, orders) as db:
             for order in orders:
                 outbox.done(db, order, state="moot")
@@ -225,13 +242,13 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
 
 
 def _together(desk: Desk, orders: Sequence[Order]) -> AbstractContextManager[Db]:
-    """For a statement about each of them: all or none."""
+    """Open a transaction for several items, so that all change or none, or a single-statement connection for one."""
     return desk.database.transaction() if len(orders) > 1 else desk.database.single()
 
 
 def _mark(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, str]) -> None:
-    """They are done, or were not worth doing."""
-    # The board did not wait for what was tried before, and shows it without a link.
+    """Mark the items as done, or as skipped if they have no URL in `urls`."""
+    # The board was updated without waiting for retried items, so it lacks their links.
     anew = any(order.attempts and urls.get(order.key) for order in orders)
     with desk.database.transaction() if anew else _together(desk, orders) as db:
         for order in orders:
@@ -242,14 +259,20 @@ def _mark(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, st
 
 
 def _carry_out(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
-    """Do it; the URL of what was said by its key, empty where there is none.  What was not worth saying is left out."""
+    """Execute the batch; return the URL of each posted effect by its key.
+
+    The URL is empty if the effect has none.  Effects that are no longer relevant are left out.
+    """
     if isinstance(orders[0].effect, Notice):
         return _notify(work, orders)
     return {orders[0].key: _WAYS[type(orders[0].effect)](work, orders[0])}
 
 
 def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
-    """One comment for everybody who has to act now; what has been answered in the meantime is not asked again."""
+    """Post one comment for all notices that are still relevant.
+
+    Questions answered in the meantime are not asked again.
+    """
     said = {key: comment.url for key, comment in work.marked(orders).items()}
     waiting = {
         order.key: order.effect
@@ -269,7 +292,7 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
         links=work.links(),
         footer=work.marker({"keys": list(waiting)}),
     )
-    if not any(isinstance(effect, Mend) for effect in waiting.values()):  # a fault of the policy is nobody's report
+    if not any(isinstance(effect, Mend) for effect in waiting.values()):  # no user reported the policy fault
         unconfirmed_reports.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
     url = _comment(work, body, list(waiting.values())).url
     return {**said, **dict.fromkeys(waiting, url)}
@@ -305,7 +328,7 @@ def _set_labels(work: _Work, order: Order) -> str:
     should, own = order.effect.labels, managed(work.policy.labels)
     if carried & own != should:
         _may_send([order])
-    for _ in range(2):  # GitHub's answer may show one that nobody has told us of
+    for _ in range(2):  # GitHub's response may show a label that no delivery has mentioned yet
         shown = work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
         if shown is None:
             break
@@ -313,13 +336,13 @@ def _set_labels(work: _Work, order: Order) -> str:
     if known_at is not None:
         comment_limit.has_set(work.desk, work.lane, order.effect.labels)
         with work.desk.database.single() as db:
-            # What GitHub tells of our own change, in the same second, is older than what we know.
+            # A delivery about our own change, in the same second, is older than this state.
             incidents.saw_labels(db, work.lane, carried, known_at + timedelta(seconds=1))
     return ""
 
 
 def _show_board(work: _Work, order: Order) -> str:
-    """Edited in place; posted anew only where there is none (any more)."""
+    """Edit the board in place; post a new one only if there is none, or it was deleted."""
     now, quiet = work.desk.clock(), unconfirmed_reports.waits(work.desk, work.lane)
     body = board(
         work.incident,
@@ -354,10 +377,10 @@ def _found_board(work: _Work, comment: Comment | None) -> None:
 
 
 def _show_digest(work: _Work, order: Order) -> str:
-    """Posted once a window, and edited after that."""
+    """Post the digest once per window; edit it after that."""
     found = unconfirmed_reports.digest_of(work.desk, work.lane)
     if found is None:
-        return ""  # another issue has it by now
+        return ""  # the digest is on another issue by now
     key = unconfirmed_reports.key_of(found.began_at)
     if found.comment is None and (there := work.marked([order], key).get(key)):
         unconfirmed_reports.found_digest(work.desk, found, there)
@@ -382,7 +405,7 @@ def _assign(work: _Work, order: Order) -> str:
 
 
 def _open_postmortem(work: _Work, order: Order) -> str:
-    """The pull request, wherever an earlier attempt got stuck."""
+    """Open the postmortem pull request, or go on from where an earlier attempt stopped."""
     links = {**event_links(_timeline(work), work.incident), **work.links()}
     document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
@@ -415,9 +438,9 @@ _WAYS: dict[type[Effect], Callable[[_Work, Order], str]] = {
 
 
 def _in_line(desk: Desk, orders: Sequence[Order], yet: NotYet) -> bool:
-    """Not yet: its turn comes later, however often it has been held back."""
+    """Defer the batch because of a rate limit, without counting an attempt."""
     until = desk.clock() + timedelta(seconds=yet.retry_after or 0.0)
-    log.debug("held back", incident=str(orders[0].lane), keys=[order.key for order in orders], reason=str(yet))
+    log.debug("deferred", incident=str(orders[0].lane), keys=[order.key for order in orders], reason=str(yet))
     with desk.database.transaction() as db:
         for order in orders:
             outbox.held(db, order, until, str(yet), begun=isinstance(order.effect, OpenPostmortem))
@@ -425,7 +448,11 @@ def _in_line(desk: Desk, orders: Sequence[Order], yet: NotYet) -> bool:
 
 
 def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFailed) -> bool:
-    """Later, or never.  A later one holds back the rest of this wake-up, so that things are said in their order."""
+    """Schedule a retry of the failed items, or move them to the dead letters.
+
+    True if they are not retried.  A retry makes the other items of the incident wait, so that comments keep their
+    order.
+    """
     now, first = desk.clock(), min(orders, key=lambda order: order.created_at)
     never = failed.retry_after is None or exhausted(first.attempts + 1, first.created_at, now)
     log.warning(
@@ -434,10 +461,10 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
     with desk.database.transaction() as db:
         for order in orders:
             if isinstance(failed, Gone) and isinstance(order.effect, React):
-                outbox.done(db, order, state="moot")  # the comment was deleted, and nobody misses the thumb below it
+                outbox.done(db, order, state="moot")  # the comment was deleted, so the reaction is not needed
             elif never:
                 outbox.dead(db, order, str(failed))
-                log.error("set aside for a person", incident=str(lane), key=order.key, reason=str(failed))
+                log.error("moved to dead letters", incident=str(lane), key=order.key, reason=str(failed))
             else:
                 longest = LONGEST_UNREACHED if isinstance(failed, Unreached) else LONGEST_WAIT
                 first_wait = _FIRST_ALIKE if isinstance(order.effect, _ALIKE) else _FIRST
@@ -456,12 +483,12 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
 
 
 def _unseen_until(order: Order, failed: DeliveryFailed, now: datetime, lease: timedelta) -> datetime | None:
-    """Until when what was sent may still arrive; None: it does not, or does no harm."""
+    """Return until when the sent request may still arrive; None if it cannot, or does no harm."""
     return now + lease / _UNSEEN if failed.late and not isinstance(order.effect, _ALIKE) else None
 
 
 def _look_for_issue(desk: Desk, lane: Lane) -> None:
-    """The issue may have been deleted or transferred without a word to us: then the incident ends quietly."""
+    """End the incident if its issue was deleted or transferred, of which GitHub may not have notified us."""
     with desk.database.transaction() as db:
         repository = incidents.repository(db, lane.repo_id)
     if repository is None:

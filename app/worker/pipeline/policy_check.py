@@ -1,7 +1,7 @@
-"""What a pull request would do to the policy, shown as a check on its newest commit before anybody merges it.
+"""Shows the effect of a proposed policy change as a check run on the newest commit of its pull request.
 
-A pull request that leaves the file alone is not spoken to.  A push that brings a faulty file to the default branch gets
-the same check: the file never takes effect, and whoever pushed it should see that where they look.
+Pull requests that do not touch the policy get no check.  A push of a faulty file to the default branch gets one: that
+file never takes effect, and its author should see that on the commit.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 NAME = "Muster policy"
 _PATIENCE = timedelta(days=1)
-"""What still fails after so long is left: whoever waits for the check pushes again."""
+"""Period after which failed attempts are given up: the author can push again."""
 _LAG = timedelta(minutes=1)
-"""So long GitHub may tell of a commit whose files it does not show yet."""
+"""Time for which GitHub may announce a commit whose files cannot be read yet."""
 _PUSHED = (
     "This file is on the default branch and never takes effect: the last good one does, until this one is mended. "
     "Muster says so once, on an open incident."
@@ -41,14 +41,14 @@ _PUSHED = (
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A delivery that may change the policy, read."""
+    """A parsed delivery that may change the policy."""
 
     delivery: Delivery
     found: Proposed | Pushed
 
 
 def proposals(lane: Lane, waiting: Sequence[Delivery]) -> list[Proposal]:
-    """Those of the deliveries that wait in a lane which are about the policy and not about an incident."""
+    """List the pending deliveries under this key that are about the policy rather than an incident."""
     found = (
         (delivery, _proposed(lane, delivery)) for delivery in waiting if delivery.event in ("pull_request", "push")
     )
@@ -59,13 +59,13 @@ def _proposed(lane: Lane, delivery: Delivery) -> Proposed | Pushed | None:
     try:
         return inbound.proposed(delivery.event, inbound.payload_of(delivery.body), lane, delivery.received_at)
     except UNREADABLE:
-        return None  # whoever reads it next says so
+        return None  # reported by the next parser
 
 
 def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now: datetime) -> bool:
-    """Show the check for the newest of these; a newer commit supersedes those before it.
+    """Publish the check run for the newest of these deliveries; it supersedes the older ones.
 
-    False when it has to wait, because GitHub does not take it now.
+    False if it has to wait because GitHub is not available now.
     """
     *_, newest = sorted(waiting, key=_order)
     done = "taken", ""
@@ -88,12 +88,15 @@ def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now:
 
 
 def _order(proposal: Proposal) -> datetime:
-    """GitHub tells times to the second; within one, deliveries stand in the order of their arrival."""
+    """Return the time by which policy changes are ordered.
+
+    GitHub's times are in whole seconds; within one second deliveries keep the order of arrival.
+    """
     return proposal.found.at if isinstance(proposal.found, Proposed) else proposal.delivery.received_at
 
 
 def _check(desk: Desk, tracker: Tracker, repository: Repository, proposal: Proposal, now: datetime) -> Check | None:
-    """What is to be shown; None: nothing."""
+    """Build the check run; None if there is nothing to show.  Raises DeliveryFailed if a file cannot be read yet."""
     found = proposal.found
     text = tracker.file(PATH, found.head)
     if isinstance(found, Pushed):
@@ -129,7 +132,10 @@ def _check_push(
 
 
 def with_known_shifts(new: Policy, old: Policy) -> Policy:
-    """The new policy with the shifts of those feeds that the old one names too; the others wait until it is merged."""
+    """Copy the shifts of feeds that the old policy names too into the new policy.
+
+    The feeds that are new to it are read after the merge.
+    """
     known = {
         name: replace(rotation, shifts=old.rotations[name].shifts)
         for name, rotation in new.rotations.items()
@@ -144,7 +150,7 @@ def _taken_away(new: Policy) -> str:
 
 
 def checked(sha: str, found: Review, faults: Sequence[Fault], besides: str = "") -> Check:
-    """The check on that commit; `besides` is said before everything else."""
+    """Make the check run for that commit; `preamble` precedes the summary."""
     return Check(
         name=NAME,
         sha=sha,
@@ -158,7 +164,7 @@ def checked(sha: str, found: Review, faults: Sequence[Fault], besides: str = "")
 
 
 def past(desk: Desk, repository: Repository, now: datetime) -> list[Past]:
-    """The incidents of that repository of the last months, as our own log has them."""
+    """Load the incidents of the last months of that repository from our own log."""
     with desk.database.transaction() as db:
         return [
             Past(f"{repository.name}#{lane.number}", stored.incident.title, incidents.log(db, lane), now)

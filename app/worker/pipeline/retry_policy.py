@@ -1,4 +1,4 @@
-"""How long we wait for the other side, and when we stop."""
+"""Retry policy: exponential backoff with jitter, and the give-up rule."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import hashlib
 from datetime import datetime, timedelta
 
 LONGEST_WAIT = 60.0
-"""Seconds between two tries at most, unless the other side asks for more."""
+"""Longest wait between two attempts, unless GitHub or the channel asks for more."""
 
 LONGEST_UNREACHED = 8.0
-"""Where there is no connection at all: then fifty comments, a second apart, are written within a minute of its return (C1)."""
+"""Longest wait between two attempts while there is no connection.
+
+Short, so that fifty comments, a second apart, are written within a minute after the connection returns (C1).
+"""
 _SPREAD = 0.25
 _TRIES = 8
 _PATIENCE = timedelta(days=1)
-"""What still fails after so many tries and so long is set aside: an outage of GitHub's may last for hours (C1)."""
+"""Retries go on for at least this period and number of attempts before an item becomes a dead letter.
+
+An outage of GitHub may last for hours (C1).
+"""
 
 
 def backoff(failures: int, key: str, first: float, longest: float = LONGEST_WAIT) -> float:
-    """Seconds to wait after so many failures, from 1: `first`, or up to a quarter more, and each wait twice the one before.
+    """Return the seconds to wait after `failures` (counted from 1) failures.
 
-    None is longer than `longest`.
-    How much more follows from `key`, so that those who failed together do not come back together, and a wait is never
-    less than twice the one before.
+    The wait starts at `first_seconds`, doubles each time, never exceeds `max_seconds`, and is up to a quarter longer.
+    That jitter follows from `key`, so items that failed together do not retry together, and below `max_seconds` each
+    wait is at least twice the one before.
     """
     share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
     wait = min(longest / (1 + _SPREAD), first * 2.0 ** min(max(failures, 1) - 1, 16))
@@ -29,5 +35,5 @@ def backoff(failures: int, key: str, first: float, longest: float = LONGEST_WAIT
 
 
 def exhausted(attempts: int, since: datetime, now: datetime) -> bool:
-    """Whether it has been tried often enough, and for long enough."""
+    """Return True after enough attempts over a long enough time to give up."""
     return attempts >= _TRIES and now - since >= _PATIENCE

@@ -1,4 +1,4 @@
-"""Which incident a delivery is for."""
+"""Routes each stored delivery to the incident it belongs to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from app.worker.pipeline.dead_letters import UNREADABLE, park
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """Where a delivery goes.  `policy`: it may have changed the policy file.
+    """Where a delivery belongs.
 
-    `shown`: the labels of its issue, where it says nothing else of an incident that is known.
+    `may_change_policy`: it may have changed the policy file or a feed.
+    `labels_seen`: the labels of its issue, if it says nothing else about an incident that is known.
     """
 
     repository: Repository | None
@@ -33,9 +34,10 @@ class _Address:
 
 
 def sort(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
-    """Sort what has come in, while `going`, and return the incidents that should be woken.
+    """Route the new deliveries and return the incidents to process.
 
-    Where somebody else sorts already, that one sorts what came until then as well.
+    Stops early when `should_continue` returns False.  If another worker is routing, return at once: that worker routes
+    all deliveries stored until then.
     """
     lanes: dict[Lane, None] = {}
     while going() and _any_new(desk):
@@ -54,7 +56,7 @@ def _any_new(desk: Desk) -> bool:
 
 
 def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
-    """The incidents to be woken."""
+    """Route these deliveries and return the incidents to process."""
     found = list(_addressed(db, deliveries))
     carried = incidents.labels_of(db, {address.lane for _, address in found if address.lane and address.shown})
     named = {address.repository.id for _, address in found if address.repository is not None}
@@ -83,9 +85,9 @@ def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
 
 
 def _is_known(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | None) -> bool:
-    """Whether a delivery says nothing but what we know of its issue: then nobody has to be woken for it.
+    """Return True if the delivery carries no new information, so the incident need not be processed.
 
-    So a conversation in an issue costs next to nothing, and neither do the echoes of what we write.
+    This keeps conversations on an issue, and the echoes of our own writes, nearly free.
     """
     if shown is None or carried is None:
         return False
@@ -94,7 +96,7 @@ def _is_known(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | Non
 
 
 def _addressed(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:
-    """Each delivery with where it goes; what nobody can read is set aside."""
+    """Yield each delivery with its route; move an unparseable one to the dead letters."""
     for delivery in deliveries:
         try:
             yield delivery, _address(delivery)
@@ -103,7 +105,7 @@ def _addressed(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Deliver
 
 
 def _doubt(db: Db, repository: Repository) -> list[Lane]:
-    """Look at the files of a repository before the next use, and wake whoever they may concern."""
+    """Re-read the policy files of the repository before their next use; return the incidents they may affect."""
     policies.doubt(db, Place.repository(repository.id))
     if repository.name.partition("/")[2].lower() != ".github":
         return incidents.open_lanes(db, repository.id)

@@ -1,4 +1,4 @@
-"""Whoever takes the App off a repository is left alone at once, and nothing of it is kept for longer than a day."""
+"""Handles uninstallation: cancels pending work at once and deletes the data within a day."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from app.store.uninstalled import Departed
 from app.worker.context import Desk
 
 GRACE = timedelta(hours=1)
-"""What was on its way has arrived by then, and whoever clicked by mistake has thought better of it."""
+"""Grace period before deletion: late deliveries arrive, and an accidental uninstall can be undone."""
 _SOON = timedelta(minutes=10)
-"""Between two questions while GitHub does not answer."""
+"""Wait before the next request while GitHub does not respond."""
 _AGAIN = timedelta(hours=6)
-"""Between two looks at what came late."""
+"""Interval between two deletions of data that arrived late."""
 _UNASKED = timedelta(hours=20)
-"""After so long it is deleted even where GitHub does not say whether we are let in."""
+"""Age after which the data is deleted even if GitHub could not be asked whether the app is installed."""
 _OVER = timedelta(days=4)
-"""GitHub's list of deliveries ends, for all that happened there, soon after."""
+"""Age after which no late delivery is expected: GitHub's delivery list reaches back less far."""
 
 log = structlog.get_logger()
 
 
 def heard(db: Db, departure: Departure, now: datetime) -> None:
-    """GitHub says that the App was taken off, or let in; the latter may be old news, so GitHub is asked at once."""
+    """Record that the app was uninstalled from repositories or installed on them.
+
+    News of an installation may be outdated, so GitHub is asked at the next opportunity.
+    """
     for repo_id in departure.joined:
         uninstalled.later(db, repo_id, now)
     if departure.everything:
@@ -39,12 +42,15 @@ def heard(db: Db, departure: Departure, now: datetime) -> None:
         found = (incidents.repository(db, repo_id) for repo_id in departure.left)
         known = [one for one in found if one is not None]
     if known:
-        log.warning("the App was taken off", repositories=[one.name for one in known])
+        log.warning("app uninstalled", repositories=[one.name for one in known])
         uninstalled.leave(db, known, now, now + GRACE)
 
 
 def forget(desk: Desk, client: Client) -> int:
-    """Delete what is known of repositories that were left.  Returns how many of them that concerned."""
+    """Delete the data of uninstalled repositories whose grace period is over; return their number.
+
+    GitHub is asked first whether the app is installed again, because deleted data cannot be restored.
+    """
     now, count = desk.clock(), 0
     with desk.database.transaction() as db:
         found = uninstalled.to_look_at(db, now)
@@ -52,9 +58,7 @@ def forget(desk: Desk, client: Client) -> int:
     for one in found:
         with desk.database.transaction() as db:
             if reached is not None and one.repository.id in reached:
-                uninstalled.come_back(
-                    db, [one.repository.id]
-                )  # what is deleted does not come back, so GitHub was asked
+                uninstalled.come_back(db, [one.repository.id])  # installed again, so nothing is deleted
             elif now - one.at < (_UNASKED if reached is None else GRACE):
                 uninstalled.later(db, one.repository.id, max(now + _SOON, one.at + GRACE))
             else:
@@ -65,7 +69,7 @@ def forget(desk: Desk, client: Client) -> int:
 
 
 def _next(db: Db, one: Departed, now: datetime) -> None:
-    log.info("forgotten", repository=one.repository.name, since=one.at.isoformat())
+    log.info("data of uninstalled repository deleted", repository=one.repository.name, since=one.at.isoformat())
     if now - one.at >= _OVER:
         uninstalled.come_back(db, [one.repository.id])
     else:
@@ -73,9 +77,9 @@ def _next(db: Db, one: Departed, now: datetime) -> None:
 
 
 def _reached(client: Client) -> set[int] | None:
-    """The repositories that let us in; None: GitHub does not say."""
+    """List the ids of the repositories where the app is installed; None if GitHub does not respond."""
     try:
         return {one.id for one in repositories(client)}
     except DeliveryFailed as failed:
-        log.warning("nobody knows who lets us in", reason=str(failed))
+        log.warning("installations could not be listed", reason=str(failed))
         return None

@@ -1,7 +1,7 @@
-"""What happened on issues while nobody listened, by the issues themselves.
+"""Catch up on issue changes that happened while no worker was running.
 
-One list of what was updated since then, 100 issues for each call; only those that may differ are looked into.  What is
-found is folded at the time when it happened, so that only what still stands is said.
+One list call returns 100 issues updated since then; only those that may differ are examined.  Missing events are
+applied at the time when they happened, so that only notices which are still relevant are sent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from app.worker.sync.missed_deliveries import MISSED
 from app.worker.sync.rebuild import rebuild
 
 _CLOCKS_APART = timedelta(minutes=5)
-"""How far GitHub's clock and ours may differ."""
+"""The largest difference expected between GitHub's clock and ours."""
 
 Issue = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Caught:
-    """What a look at the issues of a repository found: how many were listed and looked into, and what was missing."""
+    """Counts of one catch-up: issues listed and examined, incidents opened and events applied."""
 
     listed: int = 0
     looked: int = 0
@@ -53,14 +53,14 @@ class Caught:
 def catch_up(
     desk: Desk, repository: Repository, since: datetime, begun: datetime, say: Callable[[str], None]
 ) -> Caught:
-    """Take in what happened in that repository since then, the open incidents first.
+    """Apply what happened in the repository since then, open incidents first.
 
-    `begun`: an incident that was declared before is not ours to take up.  Raises DeliveryFailed when GitHub cannot be
-    asked; what was taken in by then stays.
+    Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  Raises DeliveryFailed
+    when GitHub does not answer; what was applied by then stays.
     """
     tracker, caught, asked_at = desk.tracker(repository), Caught(), desk.clock()
     with desk.database.transaction() as db:
-        policies.doubt(db, Place.repository(repository.id))  # a push may have been missed, too
+        policies.doubt(db, Place.repository(repository.id))  # a push to the policy may have been missed, too
         pulls = sync_state.postmortems(db, repository.id)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
     rows = list(tracker.updated_since(since - _CLOCKS_APART))
@@ -76,7 +76,7 @@ def catch_up(
                 desk, repository, force, issue, _Since(since, begun, asked_at, own=number == row["number"]), caught
             )
         except Gone:
-            log.warning("gone while it was looked into", issue=f"{repository.name}#{number}")
+            log.warning("issue not found during sync", issue=f"{repository.name}#{number}")
     if caught.opened or caught.events:
         say(f"{repository.name}: {caught.opened} incidents and {caught.events} events had been missed")
     return caught
@@ -84,8 +84,11 @@ def catch_up(
 
 @dataclass(frozen=True, slots=True)
 class _Since:
-    """From when on things count: `contact` for what may differ, `begun` for what is ours.  `asked_at` is when GitHub
-    showed the issue; `own`: it is the issue's own row.
+    """The points in time that limit a catch-up.
+
+    Changes after `last_contact` may be missing here; incidents declared before `tracked_from` are not ours.
+    `fetched_at` is when GitHub returned the issue; `is_own_row`: the row is the issue's own, not that of its postmortem
+    pull request.
     """
 
     contact: datetime
@@ -105,7 +108,7 @@ def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, s
             caught.opened += bool(open_anew(desk, repository, lane))
             _compared(desk, lane, since.asked_at)
         return
-    # Where an earlier look at the same list did not come to its end, it is not begun anew.
+    # An interrupted catch-up resumes: issues that it already compared are not compared again.
     known_to = max(since.contact, at - _CLOCKS_APART) if at else since.contact
     if since.own and moment(issue["updated_at"]) <= known_to and not _differs(issue, stored, carried, force):
         return
@@ -120,7 +123,10 @@ def _compared(desk: Desk, lane: Lane, at: datetime) -> None:
 
 
 def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun: datetime) -> bool:
-    """Whether an incident that we do not have was declared since then.  An old issue may have been declared lately."""
+    """Return True if an unknown incident was declared since `tracked_from`.
+
+    An old issue may have been declared an incident lately, so its timeline decides.
+    """
     if moment(issue["created_at"]) >= begun:
         return True
     timeline = desk.tracker(repository).timeline(int(issue["number"]))
@@ -128,13 +134,13 @@ def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun
 
 
 def open_anew(desk: Desk, repository: Repository, lane: Lane) -> str:
-    """Take in an incident that we do not have, and return its id."""
+    """Rebuild an incident that is not stored, and return its id."""
     MISSED.labels("issue").inc()
     return rebuild(desk, repository, lane.number, missing=True)
 
 
 def _differs(issue: Issue, stored: Stored, carried: frozenset[str], force: InForce) -> bool:
-    """Whether an issue shows something else than we know, although nothing seems to have happened to it."""
+    """Return True if the issue's state or labels differ from what is stored, although it was not updated."""
     own = managed(force.policy.labels)
     closed = stored.incident.closed_at is not None
     return (issue.get("state") == "closed") is not closed or labels_of(issue) & own != carried & own
@@ -142,7 +148,7 @@ def _differs(issue: Issue, stored: Stored, carried: frozenset[str], force: InFor
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How many events were missing, and whether the incident that was stored is not what its log makes of it."""
+    """How many events were missing, and whether the stored incident was replaced by a replay of its log."""
 
     events: int
     refolded: bool
@@ -151,11 +157,12 @@ class Looked:
 def look_into(
     desk: Desk, repository: Repository, force: InForce, issue: Issue, asked_at: datetime, *, refold: bool = False
 ) -> Looked:
-    """Compare an incident with everything that its issue tells, take in what is missing, and set right what differs.
+    """Compare an incident with its issue's full history, apply missing events and repair differences.
 
-    `asked_at` is when GitHub showed the issue.  `refold`: what is stored is compared with its own log as well.
+    `fetched_at` is when GitHub returned the issue.  `check_log`: also compare the stored incident with a replay of its
+    log.
 
-    Raises DeliveryFailed, and Gone when the issue is out of reach; then nothing is changed.
+    Raises DeliveryFailed, and NotFound when the issue is unavailable; then nothing is changed.
     """
     lane, tracker, now = Lane(repository.id, int(issue["number"])), desk.tracker(repository), desk.clock()
     with desk.database.transaction() as db:
@@ -181,7 +188,7 @@ def look_into(
 
 
 def gone(desk: Desk, repository: Repository, force: InForce, lane: Lane) -> None:
-    """The issue is not there any more: the incident ends quietly."""
+    """End the incident without notices, because its issue does not exist any more."""
     now = desk.clock()
     with desk.database.transaction() as db:
         left = Happened(now, Left(key="left/gone", how="gone"))
@@ -189,7 +196,10 @@ def gone(desk: Desk, repository: Repository, force: InForce, lane: Lane) -> None
 
 
 def _told(tracker: Tracker, issue: Issue, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
-    """What the timeline tells, and that of the postmortem where there may be one; not the opening, which is known."""
+    """Return the events of the issue's timeline, without the opening, which is known.
+
+    Includes those of its postmortem pull request where there may be one.
+    """
     number, incident = int(issue["number"]), stored.incident
     _, *found = history(issue, tracker.timeline(number), repository.name, force.policy)
     if issue.get("state") == "closed" or incident.postmortem_wanted or incident.postmortem is not None:
@@ -209,7 +219,10 @@ def _with_roles(
 
 
 def _refolded(db: Db, lane: Lane, stored: Stored, force: InForce, now: datetime) -> tuple[Stored, bool]:
-    """The incident as its log has it, where what is stored does not show what it should: its labels say so."""
+    """Replace the stored incident by a replay of its log, if status, labels or grade differ.
+
+    The three decide which labels the issue should carry.
+    """
     decision = replay(incidents.log(db, lane), force.policy, now)
     again = decision.incident
     if again is None or (again.labels, again.status, again.grade) == (
@@ -218,9 +231,9 @@ def _refolded(db: Db, lane: Lane, stored: Stored, force: InForce, now: datetime)
         stored.incident.grade,
     ):
         return stored, False
-    log.warning("what was stored is not what its log makes of it", incident=str(lane))
+    log.warning("stored incident differs from a replay of its log", incident=str(lane))
     incidents.save(db, lane, Stored(again, now, stored.board_id, stored.board_url))
     outbox.put(db, lane, decision.effects, now)
     kept = incidents.locked(db, lane)
-    fixed = advance(db, lane, kept, (), force, now)  # its alarms follow
+    fixed = advance(db, lane, kept, (), force, now)  # updates its alarms
     return fixed or stored, True

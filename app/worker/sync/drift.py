@@ -1,7 +1,7 @@
-"""Whether what we believe is what GitHub shows: every hour, and set right where it is not.
+"""Compare the stored open incidents with GitHub every hour, and repair what differs.
 
-The labels and the state of all open incidents cost one call for each 100 of them.  A hundredth of them, those longest
-not looked at, is compared in full: the timeline with the log, the log with what is stored, and whether the board is there.
+Labels and state of all open incidents cost one call per 100 incidents.  One in a hundred, those compared longest ago,
+is compared in full: the timeline with the log, the log with the stored incident, and whether the board exists.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ from app.worker.context import Desk
 from app.worker.sync import catch_up
 
 _SAMPLE = 100
-"""One of so many open incidents is compared in full each time, at least one of a repository."""
+"""One of this many open incidents is compared in full each time, at least one per repository."""
 _FOLDED = 1000
-"""So many are folded again from their logs each time, which asks nobody anything."""
+"""This many are replayed from their logs each time, which needs no call to GitHub."""
 _SETTLED = timedelta(minutes=2)
-"""What changed so lately may be on its way to us."""
+"""Changes younger than this may still be on their way to us."""
 
-DRIFT = Counter("muster_drift", "Differences between GitHub and the store, which were set right", ["kind"])
+DRIFT = Counter("muster_drift", "Differences between GitHub and the store that were repaired", ["kind"])
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One incident that was not what GitHub shows.  `kind`: labels, state, missing, gone, alarms, events, stored or board."""
+    """One difference between an incident and GitHub.
+
+    `kind`: labels, state, missing, gone, alarms, events, stored or board.
+    """
 
     repo: str
     number: int
@@ -50,7 +53,7 @@ class Difference:
 
 @dataclass
 class Compared:
-    """How many open incidents were compared, how many of them in full, and what was set right."""
+    """How many open incidents were compared, how many of them in full, and which differences were repaired."""
 
     open: int = 0
     in_full: int = 0
@@ -60,10 +63,10 @@ class Compared:
 def compare(
     desk: Desk, repository: Repository, begun: datetime, say: Callable[[str], None], *, everything: bool = False
 ) -> Compared:
-    """Compare the open incidents of a repository with GitHub, and set right what differs.
+    """Compare a repository's open incidents with GitHub and repair the differences.
 
-    `begun`: an incident that was declared before is not ours to take up.  `everything`: all of them in full.
-    Raises DeliveryFailed when GitHub cannot be asked.
+    Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  `full`: compare all
+    of them in full.  Raises DeliveryFailed when GitHub does not answer.
     """
     return _Comparison(desk, repository, begun, say, everything).run()
 
@@ -83,6 +86,7 @@ class _Comparison:
         self.force: InForce = self.desk.policies.of(self.desk.database, self.tracker, self.repository, self.now)
 
     def run(self) -> Compared:
+        """Run the comparison and return its report."""
         label = self.force.policy.labels.incident
         shown = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
         with self.desk.database.transaction() as db:
@@ -103,7 +107,7 @@ class _Comparison:
         return self.result
 
     def _suspicions(self, one: Standing, row: Mapping[str, Any] | None) -> list[str]:
-        """What cannot be right, by the list and the tables alone."""
+        """Return the kinds of differences visible from GitHub's list and our tables alone."""
         incident, policy = one.stored.incident, self.force.policy
         if row is None:
             return ["state"]
@@ -115,7 +119,10 @@ class _Comparison:
         return kinds
 
     def _misfolded(self, one: Standing) -> bool:
-        """Whether the log makes something else of it; under another policy it may rightly be graded otherwise."""
+        """Return True if a replay of the log yields another status, commander or times.
+
+        The grade is not compared: under a changed policy it may rightly differ.
+        """
         with self.desk.database.transaction() as db:
             again = replay(incidents.log(db, one.lane), self.force.policy, one.stored.lived_until).incident
         was = one.stored.incident
@@ -143,7 +150,7 @@ class _Comparison:
             self._found(lane, ["gone"])
             return
         if row is None and issue.get("state") == "open":
-            kinds = ["labels"]  # it is not in the list because it does not carry the label any more
+            kinds = ["labels"]  # it is missing from the list because it lost its label
         kinds += ["events"] if looked.events else []
         kinds += ["stored"] if looked.refolded and "stored" not in kinds else []
         kinds += ["board"] if board else []
@@ -154,7 +161,10 @@ class _Comparison:
             sync_state.compared(db, lane, self.now)
 
     def _board_is_missing(self, one: Standing) -> bool:
-        """Whether the board is gone; then it is put up again, or the one found that we had forgotten."""
+        """Return True if the board comment is missing, and queue an update that restores it.
+
+        If another board of ours is on the issue, its id is stored again instead of posting a new one.
+        """
         comments = self.tracker.comments(one.lane.number)
         if any(comment.id == one.stored.board_id for comment in comments):
             return False
@@ -167,7 +177,7 @@ class _Comparison:
         return True
 
     def _missing(self, shown: Mapping[int, Mapping[str, Any]], known: set[int]) -> None:
-        """Open incidents that we do not have at all."""
+        """Rebuild open incidents that are not stored at all."""
         for number, row in shown.items():
             lane = Lane(self.repository.id, number)
             if number in known or not self._settled(row):
@@ -181,7 +191,7 @@ class _Comparison:
                 self._found(lane, ["missing"])
 
     def _shown_otherwise(self, lane: Lane, row: Mapping[str, Any]) -> None:
-        """GitHub shows it open, and we take it for closed or out of reach."""
+        """Sync an incident that is open on GitHub, but closed or unavailable in the store."""
         with self.desk.database.transaction() as db:
             busy = any(True for _ in outbox.undone(db, lane, self.now))
         if busy or row.get("locked"):

@@ -1,7 +1,7 @@
-"""Deliveries that never reached the door: found in GitHub's own list, and put into the inbox as if they had come in.
+"""Find deliveries that we never received in GitHub's delivery list, and store them in the inbox.
 
-They are known by their GUID in our table and by nothing else: GitHub's status says what was answered, not what was
-kept, and ids are in no order.
+They are identified by their GUID alone: the status in GitHub's list is that of the HTTP response, not of what was
+stored, and ids are not ordered.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from app.store.inbox import Delivery, Kept
 from app.worker.context import Desk
 
 LOOK_BACK = timedelta(hours=72)
-"""GitHub lists deliveries for so long."""
+"""How long GitHub keeps deliveries in its list."""
 _OVERLAP = timedelta(minutes=2)
-"""How far an incremental pass looks beyond the last one: attempts are listed a little after they were made, and what is
-listed later than that is for the hourly pass over all of them.
+"""How far an incremental scan reaches beyond the previous one: attempts are listed shortly after they were made.
+
+Whatever is listed even later is found by the hourly scan of the whole list.
 """
 ON_ITS_WAY = timedelta(seconds=15)
-"""A delivery that was sent so lately may be at the door just now: GitHub gives up after ten seconds."""
+"""A delivery younger than this may still be arriving at the web receiver: GitHub gives up after 10 seconds."""
 _MANY = 20
-"""More than so many in one pass is catching up, which leaves some of the App's calls for others."""
+"""Above this many missed deliveries, a scan leaves part of the App's rate limit to other calls."""
 
-MISSED = Counter("muster_missed", "What had not come in and was found by comparing with GitHub", ["found"])
+MISSED = Counter("muster_missed_total", "Missed deliveries and issue events that reconciliation found", ["found"])
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Look:
-    """What a pass over the delivery list found.  `taken` of the `missed` are in the inbox now; `lost` ones GitHub has forgotten.
+    """The result of one scan of the delivery list.
 
-    `etag` is that of the newest page, where nothing of it is left to do; `reaches` is the oldest attempt that was looked at.
+    Of the `missed` deliveries, `fetched` are in the inbox now, and GitHub no longer has `expired`.  `in_transit` were
+    skipped as too recent.  `etag` is that of the newest page, empty if that page has to be read again; `oldest_at` is
+    the oldest attempt that was examined.
     """
 
     pages: int = 0
@@ -55,9 +58,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Search:
-    """How to go through the list.  `since`: everything before was compared already; None: look at all of it.
+    """How to scan the list.
 
-    `patient` leaves alone what may be at the door just now; `repo_id` only looks at what belongs to that repository.
+    `since`: everything older was compared before; None: scan the whole list.  `skip_recent` ignores deliveries that may
+    still be arriving at the web receiver; `repo_id` restricts the scan to one repository.
     """
 
     since: datetime | None = None
@@ -67,9 +71,9 @@ class Search:
 
 
 def fetch_missed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
-    """Put every delivery that we do not have into the inbox, the oldest first.
+    """Store every delivery that we do not have in the inbox, oldest first.
 
-    Raises DeliveryFailed when GitHub cannot be asked; what is in the inbox by then stays there.
+    Raises DeliveryFailed when GitHub does not answer; what is in the inbox by then stays there.
     """
     look = _listed(desk, deliveries, search, say)
     look.missed = len(look.missing)
@@ -86,7 +90,7 @@ def _fetch(desk: Desk, deliveries: Deliveries, one: Listed, look: Look) -> None:
     try:
         sent = deliveries.sent(one)
     except Gone as gone:
-        log.warning("a missed delivery is gone", guid=one.guid, reason=str(gone))
+        log.warning("missed delivery has expired on GitHub", guid=one.guid, reason=str(gone))
         look.lost += 1
         return
     with desk.database.transaction() as db:
@@ -114,7 +118,7 @@ def _listed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[s
         wanted = [row for row in new if search.repo_id in (None, row.repo_id)]
         ready = [row for row in wanted if not search.patient or row.at <= now - ON_ITS_WAY]
         look.left += len(wanted) - len(ready)
-        for row in ready:  # one GUID may be listed twice
+        for row in ready:  # the list may hold one GUID twice
             if row.guid not in found:
                 found.add(row.guid)
                 look.missing.append(row)
@@ -130,5 +134,8 @@ def _listed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[s
 
 
 def _far_enough(rows: list[Listed], new: list[Listed], since: datetime | None) -> bool:
-    """Whether a page shows that older ones hold nothing new.  Attempts are in no strict order, so all of it has to be old."""
+    """Return True if the page shows that older pages hold nothing new.
+
+    Attempts are not strictly ordered, so every row of the page has to be old.
+    """
     return since is not None and not new and all(row.at < since - _OVERLAP for row in rows)

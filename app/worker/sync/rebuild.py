@@ -1,4 +1,4 @@
-"""The store again, from GitHub alone."""
+"""Rebuild an incident's stored state from GitHub alone."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ from app.worker.context import Desk
 from app.worker.pipeline.ingest import advance
 
 STILL_ASKING = timedelta(minutes=10)
-"""Whoever asked longer ago waits for no answer any more.  Theirs was dropped, for all that GitHub shows: where the issue has
-had enough of our comments, an answer to one person does not wait.
+"""Commands older than this get no reply after a rebuild.
+
+Their reply may have been dropped on purpose: when an issue has reached its comment limit, a reply to one person is
+not deferred.  GitHub does not show which case it was.
 """
 
 
 def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = False) -> str:
-    """Restore one incident, and return its id.  `missing`: only if nothing is stored of it, whoever was faster.
+    """Restore one incident and return its id; empty if the issue is no incident.
 
-    What was said on GitHub counts as said; what was not is put in the outbox again.  Raises DeliveryFailed, and Gone
-    when the issue is out of reach; then nothing is changed.
+    `only_if_missing`: do nothing if it is stored by now, even if another process was faster.  Notices found on GitHub
+    count as posted; the others are queued in the outbox again.  Raises DeliveryFailed, and NotFound when the issue is
+    unavailable; then nothing is changed.
     """
     lane, tracker, now = Lane(repository.id, number), desk.tracker(repository), desk.clock()
     force = desk.policies.of(desk.database, tracker, repository, now)
@@ -75,7 +78,7 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
 def _already_said(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:
     for key in map(str, found.get("keys", ())):
         if key.startswith("policy/"):
-            # No event of the incident's own orders this one.
+            # No event of the incident creates this effect, so it has to be queued here.
             outbox.put(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
             for trouble in force.troubles:
                 if trouble.told_as == key:
@@ -98,14 +101,17 @@ def _already_done(
         if one.event.by in assignees:
             outbox.said(db, lane, f"assign/{one.event.key}", "")
     if pull is not None:
-        outbox.put(db, lane, (wanted(),), pull.created_at)  # in the order of a rebuild, the log may not ask for it
+        outbox.put(db, lane, (wanted(),), pull.created_at)  # the replay may not request it in this order
         outbox.said(db, lane, "postmortem", pull.url)
 
 
 def _not_worth_saying(
     db: Db, lane: Lane, incident: Incident, force: InForce, asked: Sequence[Happened], now: datetime
 ) -> None:
-    """`asked`: what people wrote so long ago that they wait for no answer."""
+    """Skip queued effects that are no longer relevant.
+
+    `expired_commands`: commands so old that their authors expect no reply any more.
+    """
     late = {f"{kind}/{one.event.key}" for one in asked for kind in ("reply", "help")}
     late |= {f"reply/rights/{one.event.by}" for one in asked}
 

@@ -1,8 +1,8 @@
-"""What came past us is found: deliveries in GitHub's list, issues by their own history, and drift.
+"""Reconcile the store with GitHub: missed deliveries, changes made while we were down, and drift.
 
-Whoever comes back after an absence looks at the issues first, so that the open incidents are right before an alarm rings
-on old evidence; then at the deliveries.  After that the newest page of the delivery list is compared every minute, all of
-it every hour, since GitHub may list a page hours late, and the open incidents every hour.  One process at a time does it.
+After an absence, issues are compared before deliveries, so that open incidents are correct before an alarm fires on
+outdated data.  After that, the newest page of the delivery list is scanned every minute; the whole list every hour,
+since GitHub may list a page hours late; and the open incidents every hour.  One process at a time does it.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ from app.worker.sync.drift import Compared
 from app.worker.sync.missed_deliveries import Look, Search
 
 EVERY = timedelta(seconds=60)
-"""Between two looks at the newest page of the delivery list, where a door takes deliveries in."""
+"""Interval between scans of the newest page of the delivery list, if the web receiver takes deliveries."""
 _DEEP = timedelta(hours=1)
 _DRIFT = timedelta(hours=1)
 _ABSENT = timedelta(minutes=5)
-"""Who has not compared anything for so long has been away."""
+"""After this long without a comparison, the process counts as having been away."""
 _PATIENCE = 45.0
-"""Seconds of the wall clock in which alarms wait for the look at the issues after an absence, and no longer: they are
-promised within a minute of a restart."""
-_SOON = 5.0
-"""Seconds until a look that failed is taken again, unless GitHub asks for more."""
-_AGAIN = 60.0
-"""Seconds until the next try after a failure, unless GitHub asks for more."""
+"""How long alarms wait for the catch-up on issues after an absence, in wall-clock seconds.
 
-FAILED = Counter("muster_reconcile_failed", "Comparisons with GitHub that could not be finished")
+Not longer, because alarms have to fire within a minute of a restart.
+"""
+_SOON = 5.0
+"""The shortest delay before a failed comparison is retried; GitHub may ask for more."""
+_AGAIN = 60.0
+"""Seconds until the next attempt after a failure, unless GitHub asks for more."""
+
+FAILED = Counter("muster_reconcile_failed", "Comparisons with GitHub that failed")
 DONE = Gauge("muster_reconciled_timestamp_seconds", "When each comparison was last finished", ["part"])
 
 log = structlog.get_logger()
@@ -53,7 +55,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Report:
-    """What a comparison found and did."""
+    """What a reconciliation found and did."""
 
     absent_since: datetime | None = None
     repositories: int = 0
@@ -63,7 +65,7 @@ class Report:
     failures: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the report as JSON data; its keys are printed by `muster reconcile --json`."""
         look = self.deliveries
         return {
             "absent_since": self.absent_since.isoformat() if self.absent_since else None,
@@ -84,8 +86,10 @@ class Report:
 
 
 class Reconciler:
-    """Compares with GitHub whatever is due.  `every`: how long the newest deliveries may go unseen; `pull`: nothing comes
-    in at a door, so that there is none to wait for.
+    """Runs the comparisons with GitHub that are due.
+
+    `scan_interval` is the time between two scans of the newest deliveries.  `pull`: deliveries come from GitHub's list
+    only, so recent ones need not be left to the web receiver.
     """
 
     def __init__(self, desk: Desk, client: Client, *, every: timedelta = EVERY, pull: bool = False) -> None:
@@ -99,17 +103,20 @@ class Reconciler:
         self._issues_done = threading.Event()
         self._stopped = threading.Event()
 
-    # From the worker's beat.
+    # Called by the worker's periodic sweep.
 
     def beat(self) -> None:
-        """Begin what is due, in a thread of its own: no alarm waits for it."""
+        """Start the comparisons that are due, in a thread of their own, so that no alarm waits for them."""
         if (self._thread is not None and self._thread.is_alive()) or self._stopped.is_set() or not self._due():
             return
         self._thread = threading.Thread(target=self._turn_safely, name="reconcile", daemon=True)
         self._thread.start()
 
     def first(self, stopped: Callable[[float], bool]) -> None:
-        """After an absence, wait until the issues have been looked at, 45 seconds at most.  `stopped` waits and says so."""
+        """After an absence, wait until the issues have been compared, at most 45 seconds.
+
+        `wait_for_stop` waits the given seconds and returns True when the process is to stop.
+        """
         try:
             with self.desk.database.transaction() as db:
                 absent = _absent_since(sync_state.marks(db), self.desk.clock()) is not None
@@ -117,25 +124,28 @@ class Reconciler:
                 return
             self.beat()
         except psycopg.Error as problem:
-            log.warning("nobody knows whether we were away", reason=type(problem).__name__)
+            log.warning("absence could not be determined", reason=type(problem).__name__)
             return
         for _ in range(int(_PATIENCE * 10)):
             if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or stopped(0.1):
                 return
-        log.warning("the issues are still being looked at; alarms go on meanwhile")
+        log.warning("catch-up still running; alarms continue")
 
     def stop(self) -> None:
-        """Begin nothing new, and give what is being done a moment."""
+        """Start nothing new, and give a running comparison 3 seconds to end."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=3)
 
     def turn(self) -> Report | None:
-        """Whatever is due now; None: nothing is, or another process is at it.  Raises DeliveryFailed."""
+        """Run the comparisons that are due.
+
+        Returns None if none is, or if another process is reconciling.  Raises DeliveryFailed.
+        """
         if not self._due():
             return None
         with sync_state.alone(self.desk.database) as mine:
-            # Another process may have done it while we asked.
+            # Another process may have done it while we waited for the lock.
             if not mine or not self._due():
                 return None
             try:
@@ -150,16 +160,17 @@ class Reconciler:
             return report
 
     def _rest(self, wait: float) -> None:
-        """After a failure, ask nothing for so many seconds, and no less than a minute where a door is open."""
+        """Pause after a failure for that many seconds, at least a minute unless in pull mode."""
         least = self._every.total_seconds() if self._pull else _AGAIN
         self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
 
-    # By hand.
+    # On demand.
 
     def run(self, say: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
-        """Compare now, whatever is due.  `repo`: one repository only; `deep`: all that can be compared.
+        """Compare now, whether it is due or not.
 
-        Waits for another process that is at it.  Raises DeliveryFailed.
+        `repo`: one repository only, as owner/name.  `deep`: compare everything.  Waits while another process
+        reconciles.  Raises DeliveryFailed.
         """
         with sync_state.alone(self.desk.database, wait=True):
             return self._work(say, by_hand=True, repo=repo.lower(), deep=deep)
@@ -169,10 +180,10 @@ class Reconciler:
             self.turn()
         except DeliveryFailed as failed:
             FAILED.inc()
-            log.warning("not compared with GitHub", reason=str(failed))
+            log.warning("reconciliation failed", reason=str(failed))
         except Exception:
             FAILED.inc()
-            log.exception("the comparison with GitHub stumbled")
+            log.exception("reconciliation crashed")
             self._not_before = self.desk.clock() + timedelta(seconds=_AGAIN)
         finally:
             self._issues_done.set()
@@ -187,7 +198,7 @@ class Reconciler:
 
     def _is_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
         each = {"deliveries": self._every, "deep": _DEEP, "drift": _DRIFT}[part]
-        # What we have heard of since we began has had no time yet to differ.
+        # Incidents received since the first run have had no time to drift yet.
         last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
         return last is None or now - last.at >= each or last.at > now + each
 
@@ -207,13 +218,13 @@ class Reconciler:
         if by_hand or self._is_due(marks, "deliveries", now):
             whole = deep or report.absent_since is not None or self._is_due(marks, "deep", now)
             self._look_at_deliveries(marks, now, report, say, whole=whole, repo=repo)
-        # After an absence the issues were compared just now; the rest has until the next beat.
+        # After an absence the issues were compared just now; the drift check can wait for the next sweep.
         if by_hand or (self._is_due(marks, "drift", now) and report.absent_since is None):
             self._drift(begun, now, report, say, repo=repo, deep=deep)
         return report
 
     def _fell_behind(self, since: datetime, repo: str = "") -> None:
-        """Write down what is owed before anything is asked, so that a crash in between forgets nothing."""
+        """Record which repositories must catch up before GitHub is asked, so that a crash in between loses nothing."""
         found = [one for one in repositories(self._client) if repo in ("", one.name.lower())]
         with self.desk.database.transaction() as db:
             for one in found:
@@ -228,7 +239,7 @@ class Reconciler:
                 caught = catch_up.catch_up(self.desk, repository, since, begun, say)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
-                log.warning("issues not looked at", repository=repository.name, reason=str(failed))
+                log.warning("catch-up failed", repository=repository.name, reason=str(failed))
                 if failed.retry_after is not None:
                     continue
             else:
@@ -265,9 +276,9 @@ class Reconciler:
         look = missed_deliveries.fetch_missed(self.desk, self._deliveries, search, say)
         report.deliveries = look
         if repo:
-            return  # the others have not been looked at
+            return  # the other repositories were not scanned, so no checkpoint
         with self.desk.database.transaction() as db:
-            # What is on its way now has to be looked at the next time.
+            # `now` is when the scan started: deliveries that were in transit belong to the next scan.
             sync_state.mark(db, "deliveries", now, look.etag)
             if whole:
                 sync_state.mark(db, "deep", now)
@@ -284,7 +295,7 @@ class Reconciler:
                 found = drift.compare(self.desk, repository, begun, say, everything=deep)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
-                log.warning("not compared", repository=repository.name, reason=str(failed))
+                log.warning("drift check failed", repository=repository.name, reason=str(failed))
                 continue
             report.drift.open += found.open
             report.drift.in_full += found.in_full
@@ -297,7 +308,7 @@ class Reconciler:
         DONE.labels("drift").set(now.timestamp())
 
     def _of(self, every: list[tuple[Repository, datetime]], repo: str) -> Iterator[tuple[Repository, datetime]]:
-        """Those that are asked for, until we are to stop."""
+        """Yield the requested repositories until the reconciler is stopped."""
         for repository, since in every:
             if self._stopped.is_set():
                 return
@@ -306,7 +317,7 @@ class Reconciler:
 
 
 def _begun(db: Db, now: datetime) -> datetime:
-    """When we first heard of anything: what was declared before is not ours to take up."""
+    """Return when our first delivery arrived; incidents declared before are not tracked."""
     if (known := sync_state.marks(db).get("begun")) is not None:
         return known.at
     begun = sync_state.first_delivery(db) or now
@@ -315,16 +326,19 @@ def _begun(db: Db, now: datetime) -> datetime:
 
 
 def _absent_since(marks: dict[str, Mark], now: datetime) -> datetime | None:
-    """When we last compared anything, if that is long ago."""
+    """Return when deliveries were last compared, if that is longer ago than the absence period."""
     last = marks.get("deliveries")
     return last.at if last is not None and now - last.at > _ABSENT else None
 
 
 def _never_looked(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
-    """When the last delivery came, if long ago and nothing was ever compared: an earlier version kept no other trace."""
+    """Return when the last delivery arrived, if long ago and no comparison was ever recorded.
+
+    Earlier versions kept no other trace of being up.
+    """
     last = None if "deliveries" in marks else sync_state.last_delivery(db)
     return last if last is not None and now - last > _ABSENT else None
 
 
 def _quiet(line: str) -> None:
-    """Nobody watches."""
+    """Discard a progress message."""

@@ -1,4 +1,4 @@
-"""The app itself, its installations, tokens and deliveries."""
+"""API routes for the app, its installations, tokens and deliveries."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.sandbox.github.world import Installation
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of the app and its installations."""
     part = Blueprint("app", __name__, url_prefix=PREFIX)
     door.route(part, "GET", "/app", app, "app")
     door.route(part, "GET", "/app/hook/config", hook_config, "app")
@@ -32,17 +33,20 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def app(call: Call) -> Reply:
+    """Return the app."""
     installed = [i for i in call.world.installations.values() if not i.removed]
     return Reply({**call.shapes.app(), "installations_count": len(installed)})
 
 
 def hook_config(call: Call) -> Reply:
+    """Return the configuration of the app's webhook."""
     url = call.changes.hooks.url
     config = {"content_type": "json", "insecure_ssl": "0", "secret": "********"}
     return Reply({**config, "url": url} if url else config)
 
 
 def list_deliveries(call: Call) -> Reply:
+    """List the webhook deliveries, newest first, one page at a time by cursor."""
     size = min(100, max(1, call.number("per_page", 30)))
     cursor = call.request.args.get("cursor")
     before = None
@@ -64,6 +68,7 @@ def list_deliveries(call: Call) -> Reply:
 
 
 def get_delivery(call: Call) -> Reply:
+    """Return a delivery with its request and response."""
     delivery = _find(call)
     answered = delivery.response_headers or None
     return Reply(
@@ -77,20 +82,24 @@ def get_delivery(call: Call) -> Reply:
 
 
 def redeliver(call: Call) -> Reply:
+    """Queue a redelivery."""
     call.changes.hooks.redeliver(_find(call))
     return Reply(status=202)
 
 
 def list_installations(call: Call) -> Reply:
+    """List the app's installations."""
     present = [i for i in call.world.installations.values() if not i.removed]
     return call.page(present, call.shapes.installation)
 
 
 def get_installation(call: Call) -> Reply:
+    """Return an installation."""
     return Reply(call.shapes.installation(_installation(call)))
 
 
 def create_token(call: Call) -> Reply:
+    """Issue an installation token, optionally for some repositories and permissions only."""
     installation = _installation(call)
     if installation.suspended_at is not None:
         raise Declined(403, "This installation has been suspended")
@@ -113,13 +122,14 @@ def create_token(call: Call) -> Reply:
 
 
 def convert_manifest(call: Call) -> Reply:
-    """Every code is good, and gives the one app there is."""
+    """Return the app's credentials; any code is valid, and there is only one app."""
     app = call.door.app
     secrets = {"client_secret": "0" * 40, "webhook_secret": app.webhook_secret, "pem": app.private_key_pem}
     return Reply({**call.shapes.app(), "client_id": app.client_id, **secrets}, 201)
 
 
 def installation_repositories(call: Call) -> Reply:
+    """List the repositories that the installation token can access."""
     installation = call.caller.installation
     if installation is None:
         raise Declined(403, "You must authenticate with an installation access token in order to list repositories for an installation.")  # fmt: skip
@@ -130,7 +140,8 @@ def installation_repositories(call: Call) -> Reply:
 
 
 def repository_installation(call: Call) -> Reply:
-    # An app sees where it is installed, whatever the repository's visibility.
+    # An app sees its own installations whatever the repository's visibility.
+    """Return the installation on a repository."""
     repository = call.world.repository(call.path["owner"], call.path["repo"])
     if repository.installation is None:
         raise not_found()

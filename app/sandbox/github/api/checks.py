@@ -1,4 +1,4 @@
-"""Check runs."""
+"""API routes for check runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", 
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of check runs."""
     part = Blueprint("checks", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
     door.route(part, "POST", f"{repo}/check-runs", create, "checks:write")
@@ -27,6 +28,7 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def create(call: Call) -> Reply:
+    """Create a check run."""
     if call.caller.installation is None:
         raise Declined(403, "You must authenticate via a GitHub App.")
     run = CheckRun(
@@ -47,6 +49,7 @@ def create(call: Call) -> Reply:
 
 
 def update(call: Call) -> Reply:
+    """Update a check run."""
     if call.caller.installation is None:
         raise Declined(403, "You must authenticate via a GitHub App.")
     run = call.repository.check_runs.get(call.path["check_run_id"])
@@ -59,6 +62,7 @@ def update(call: Call) -> Reply:
 
 
 def list_for_ref(call: Call) -> Reply:
+    """List the check runs of a commit, by default the newest of each name."""
     repository = call.repository
     commit = repository.git.resolve(call.path["ref"])
     if commit is None:
@@ -76,7 +80,7 @@ def list_for_ref(call: Call) -> Reply:
 
 
 def _check_annotations(annotations: Any) -> None:
-    """Raises Declined where GitHub would."""
+    """Check annotations as GitHub does. Raises ApiError 422."""
     if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
         raise Declined(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
     if len(annotations) > ANNOTATIONS:
@@ -118,7 +122,7 @@ def _fill(call: Call, run: CheckRun) -> None:
     run.external_id = call.take("external_id", str, run.external_id or "") or None
     run.started_at = call.take("started_at", str, run.started_at or "") or None
     if conclusion:
-        # A conclusion completes the run, whatever status was named.
+        # A conclusion completes the run, whatever the given status.
         run.conclusion, run.status = conclusion, "completed"
         run.completed_at = call.take("completed_at", str, "") or stamp(call.changes.now())
     elif status:

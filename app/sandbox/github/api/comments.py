@@ -1,4 +1,4 @@
-"""Comments and reactions."""
+"""API routes for comments and reactions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.sandbox.github.world import Comment, Issue
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of comments and reactions."""
     part = Blueprint("comments", __name__, url_prefix=PREFIX)
     issues = "/repos/<owner>/<repo>/issues"
     door.route(part, "GET", f"{issues}/<int:number>/comments", list_comments, READ)
@@ -28,6 +29,7 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def list_comments(call: Call) -> Reply:
+    """List the comments of an issue."""
     issue, after = call.issue, since(call)
     listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
     found = [
@@ -39,7 +41,7 @@ def list_comments(call: Call) -> Reply:
 
 
 def list_of_repository(call: Call) -> Reply:
-    """Those of all issues and pull requests; without a `sort` their order is that of their ids."""
+    """List the comments of all issues and pull requests; without `sort` they are in the order of their ids."""
     args, after = call.request.args, since(call)
     listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
     found = [
@@ -57,6 +59,7 @@ def list_of_repository(call: Call) -> Reply:
 
 
 def create_comment(call: Call) -> Reply:
+    """Add a comment to an issue."""
     issue = call.issue
     _may_take_part(call, issue)
     comment = call.changes.comment(issue, call.actor, call.required("body", "IssueComment"))
@@ -65,11 +68,13 @@ def create_comment(call: Call) -> Reply:
 
 
 def get_comment(call: Call) -> Reply:
+    """Return a comment."""
     issue, comment = _comment(call)
     return Reply(call.shapes.comment(issue, comment))
 
 
 def update_comment(call: Call) -> Reply:
+    """Change the body of a comment."""
     issue, comment = _comment(call)
     _own_or_write(call, comment)
     call.changes.edit_comment(issue, comment, call.actor, call.required("body", "IssueComment"))
@@ -77,6 +82,7 @@ def update_comment(call: Call) -> Reply:
 
 
 def delete_comment(call: Call) -> Reply:
+    """Delete a comment."""
     issue, comment = _comment(call)
     _own_or_write(call, comment)
     call.changes.delete_comment(issue, comment, call.actor)
@@ -84,15 +90,18 @@ def delete_comment(call: Call) -> Reply:
 
 
 def react_to_comment(call: Call) -> Reply:
+    """Add a reaction to a comment."""
     issue, comment = _comment(call)
     return _react(call, issue, comment)
 
 
 def react_to_issue(call: Call) -> Reply:
+    """Add a reaction to an issue."""
     return _react(call, call.issue, call.issue)
 
 
 def take_back_from_issue(call: Call) -> Reply:
+    """Delete the caller's reaction to an issue."""
     issue = call.issue
     reaction = next((each for each in issue.reactions if each.id == call.path["reaction_id"]), None)
     if reaction is None:
@@ -117,9 +126,10 @@ def _comment(call: Call) -> tuple[Issue, Comment]:
 
 
 def _may_take_part(call: Call, issue: Issue) -> None:
-    """Everybody may who sees the repository; on a locked issue only those who may write to it.
+    """Require that the caller may comment on the issue. Raises ApiError 403.
 
-    An app counts as such only when it administers the repository, so a plain one meets the refusal.
+    All who can see the repository may; on a locked issue only those with write access.
+    An app has such access only if it administers the repository, so an ordinary app is refused.
     """
     if call.caller.installation is not None:
         call.need("issues|pull_requests", "write")

@@ -1,6 +1,6 @@
-"""The door of the API: who calls, what it may, how much is left, and how an answer or a refusal looks.
+"""The gateway of the API: authenticates, authorizes, meters and logs calls, and formats responses and errors.
 
-A view takes a `Call` and gives a `Reply`; everything that all operations share happens here.
+A view takes a `Call` and returns a `Reply`; everything that all operations share happens here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CALLS_KEPT = 100_000
 
 
 class CallRecord(NamedTuple):
-    """One call as it was answered."""
+    """One call in the call log."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class CallRecord(NamedTuple):
 
 @dataclass
 class Reply:
-    """A view's answer; `text` replaces the JSON body where an operation answers something else."""
+    """The result of a view; `text` replaces the JSON body for an operation that returns something else."""
 
     body: Any = None
     status: int = 200
@@ -58,7 +58,7 @@ View = Callable[["Call"], Reply]
 
 @dataclass
 class Call:
-    """One request, understood."""
+    """One authenticated request."""
 
     door: Door
     caller: Caller
@@ -67,23 +67,27 @@ class Call:
 
     @property
     def world(self) -> World:
+        """The state of the sandbox GitHub."""
         return self.door.world
 
     @property
     def changes(self) -> Changes:
+        """The changes that can be made to the world."""
         return self.door.changes
 
     @property
     def shapes(self) -> CodeShapes:
+        """The serializer for GitHub's JSON."""
         return self.door.changes.shapes
 
     @property
     def actor(self) -> Actor:
+        """The account that changes are recorded under. Raises ApiError 401 for an anonymous caller."""
         return self.caller.actor
 
     @property
     def repository(self) -> Repository:
-        """The repository of the address.  Raises Declined 301 after a rename, 404 where the caller cannot see it."""
+        """The repository in the path. Raises ApiError 301 after a rename, 404 if the caller cannot see it."""
         owner, name = self.path["owner"], self.path["repo"]
         former = self.world.former_names.get(f"{owner}/{name}".lower())
         if former is not None and self.caller.covers(former):
@@ -96,7 +100,7 @@ class Call:
 
     @property
     def issue(self) -> Issue:
-        """The issue of the address.  Raises Declined 301, 404 or 410."""
+        """The issue in the path. Raises ApiError 301, 404 or 410."""
         repository = self.repository
         number = self.path["number"]
         issue = live(repository.issues.get(number))
@@ -110,14 +114,14 @@ class Call:
         return issue
 
     def check(self, permission: str, level: str) -> None:
-        """What a route asks for: to be the app itself, or a permission on the repository, or nothing."""
+        """Check what a route requires: to be the app itself, a permission on the repository, or nothing."""
         if permission == "app" and not self.caller.is_app:
             raise Declined(401, "A JSON web token could not be decoded")
         if level:
             self.need(permission, level)
 
     def need(self, permission: str, level: str) -> None:
-        """Raises Declined 403 where the caller has not this right on the repository."""
+        """Require a permission on the repository. Raises ApiError 401 or 403."""
         repository = self.repository if "owner" in self.path else None
         if self.caller.may(permission, level, repository):
             return
@@ -132,7 +136,7 @@ class Call:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON object sent; none is an empty one.  Raises Declined 400 or 422."""
+        """The JSON object in the body; an empty body is an empty object. Raises ApiError 400 or 422."""
         given = self.json
         if given is None:
             return {}
@@ -142,6 +146,7 @@ class Call:
 
     @property
     def json(self) -> Any:
+        """The JSON value in the body; None for an empty body. Raises ApiError 400."""
         raw = self.request.get_data()
         if not raw:
             return None
@@ -151,7 +156,7 @@ class Call:
             raise Declined(400, "Problems parsing JSON") from None
 
     def take(self, name: str, kind: type[T], default: T) -> T:
-        """A field of the body with its type checked; null counts as absent."""
+        """Return a field of the body and check its type; null counts as absent. Raises ApiError 422."""
         value = self.body.get(name)
         if value is None:
             return default
@@ -160,13 +165,13 @@ class Call:
         return value
 
     def required(self, name: str, resource: str) -> str:
-        """A text field that must be there."""
+        """Return a text field of the body. Raises ApiError 422 if it is missing."""
         if self.body.get(name) is None:
             raise invalid(resource, name, "missing_field")
         return self.take(name, str, "")
 
     def names(self, value: Any, key: str = "name") -> list[str]:
-        """A list of names, as text or as objects with a name."""
+        """Read a list of names, given as text or as objects with a name. Raises ApiError 422."""
         if not isinstance(value, list):
             raise Declined(422, "Invalid request.\n\nAn array was expected.")
         names: list[str] = []
@@ -178,7 +183,7 @@ class Call:
         return names
 
     def page(self, items: Iterable[T], shape: Callable[[T], Any], wrap: str | None = None) -> Reply:
-        """One page of a list with its Link header; `wrap` names the list in an object with a count."""
+        """Return one page of a list with its Link header; `wrap` puts the list into an object with a count."""
         every: Sequence[T] = items if isinstance(items, list) else list(items)
         size = min(100, max(1, self.number("per_page", 30)))
         page = max(1, self.number("page", 1))
@@ -193,22 +198,23 @@ class Call:
         return Reply({"total_count": len(every), wrap: shown} if wrap else shown, headers=headers)
 
     def number(self, name: str, default: int) -> int:
-        """A whole number of the query; nonsense counts as absent."""
+        """Return a whole number from the query; an invalid one counts as absent."""
         text = self.request.args.get(name, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
     def address(self, **changed: Any) -> str:
-        """The address asked for, with other query parameters."""
+        """Return the requested URL with other query parameters."""
         query = {**self.request.args.to_dict(), **changed}
         return f"{self.shapes.url}{self.request.path}?{urlencode(query)}"
 
 
 def moved(url: str) -> Declined:
+    """Return a 301 to another URL."""
     return Declined(301, "Moved Permanently", headers={"Location": url}, url=url)
 
 
 class Door:
-    """Authenticates, meters, answers and writes down every call."""
+    """Authenticates, meters, answers and logs every call."""
 
     def __init__(
         self,
@@ -230,7 +236,7 @@ class Door:
         self.calls_made = 0
 
     def route(self, blueprint: Blueprint, method: str, rule: str, view: View, needs: str | None = None) -> None:
-        """Puts a view at an address; `needs` is a permission and a level, such as `issues:write`."""
+        """Register a view; `required_permission` is a permission and a level, such as `issues:write`."""
         permission, _, level = (needs or "").partition(":")
 
         def endpoint(**path: Any) -> Response:
@@ -253,7 +259,7 @@ class Door:
     def _answer(
         self, view: View, permission: str, level: str, path: dict[str, Any], *, crowded: bool = False
     ) -> Response:
-        # Asking what is left costs nothing.
+        # The rate limit endpoint is not metered.
         needs_meter = permission != "free"
         with self.world.lock:
             caller = Caller("nobody")
@@ -296,7 +302,7 @@ class Door:
         return Response(raw, reply.status, headers, content_type=reply.content_type)
 
     def refuse(self, no: Declined) -> Response:
-        """A refusal where there is no view to reach."""
+        """Respond with an error to a request that no view matches."""
 
         def refusing(call: Call) -> Reply:
             raise no
@@ -309,7 +315,7 @@ class Door:
 
 
 def refusal(no: Declined) -> Reply:
-    """GitHub's error object."""
+    """Return GitHub's error object."""
     body: dict[str, Any] = {"message": no.message}
     if no.errors is not None:
         body["errors"] = no.errors

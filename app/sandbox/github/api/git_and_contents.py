@@ -1,4 +1,4 @@
-"""Files, refs, blobs, trees and commits."""
+"""API routes for files, refs, blobs, trees and commits."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ READ, WRITE = "contents:read", "contents:write"
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of git data and file contents."""
     part = Blueprint("git", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
     door.route(part, "GET", f"{repo}/contents/", get_contents, READ)
@@ -37,6 +38,7 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def get_contents(call: Call) -> Reply:
+    """Return a file or list a folder."""
     repository, path = call.repository, call.path.get("path", "").strip("/")
     git, ref = repository.git, call.request.args.get("ref") or repository.default_branch
     commit = git.resolve(ref)
@@ -61,6 +63,7 @@ def get_contents(call: Call) -> Reply:
 
 
 def put_contents(call: Call) -> Reply:
+    """Create or update a file; an update needs the sha of the old content."""
     repository, path = call.repository, call.path["path"]
     if any(name in ("", ".", "..", ".git") for name in path.split("/")):
         raise Declined(422, "path contains a malformed path component")
@@ -89,10 +92,12 @@ def put_contents(call: Call) -> Reply:
 
 
 def get_ref(call: Call) -> Reply:
+    """Return a ref."""
     return Reply(call.shapes.ref(call.repository, _ref(call)))
 
 
 def create_ref(call: Call) -> Reply:
+    """Create a ref."""
     ref, sha = call.required("ref", "Reference"), call.required("sha", "Reference")
     call.changes.create_ref(call.repository, call.actor, ref, sha)
     shape = call.shapes.ref(call.repository, ref)
@@ -100,12 +105,14 @@ def create_ref(call: Call) -> Reply:
 
 
 def update_ref(call: Call) -> Reply:
+    """Move a ref."""
     ref, sha = f"refs/{call.path['ref']}", call.required("sha", "Reference")
     call.changes.update_ref(call.repository, call.actor, ref, sha, call.take("force", bool, False))
     return Reply(call.shapes.ref(call.repository, ref))
 
 
 def delete_ref(call: Call) -> Reply:
+    """Delete a ref; the default branch cannot be deleted."""
     repository, ref = call.repository, f"refs/{call.path['ref']}"
     if ref not in repository.git.refs:
         raise Declined(422, "Reference does not exist")
@@ -116,6 +123,7 @@ def delete_ref(call: Call) -> Reply:
 
 
 def create_blob(call: Call) -> Reply:
+    """Store a blob."""
     repository, text = _not_empty(call.repository), call.required("content", "Blob")
     base64ed = call.take("encoding", str, "utf-8") == "base64"
     sha = repository.git.add_blob(_from_base64(text) if base64ed else text.encode("utf-8", "replace"))
@@ -123,6 +131,7 @@ def create_blob(call: Call) -> Reply:
 
 
 def create_tree(call: Call) -> Reply:
+    """Store a tree, optionally based on another one."""
     repository = _not_empty(call.repository)
     git = repository.git
     base = call.take("base_tree", str, "") or EMPTY_TREE
@@ -138,6 +147,7 @@ def create_tree(call: Call) -> Reply:
 
 
 def create_commit(call: Call) -> Reply:
+    """Store a commit without moving a ref."""
     repository = _not_empty(call.repository)
     git = repository.git
     message, tree = call.required("message", "Commit"), call.required("tree", "Commit")
@@ -154,6 +164,7 @@ def create_commit(call: Call) -> Reply:
 
 
 def get_git_commit(call: Call) -> Reply:
+    """Return a commit."""
     commit = call.repository.git.commits.get(call.path["sha"])
     if commit is None:
         raise not_found()
@@ -161,6 +172,7 @@ def get_git_commit(call: Call) -> Reply:
 
 
 def list_commits(call: Call) -> Reply:
+    """List the commits of a branch, optionally by path and time."""
     repository, args = call.repository, call.request.args
     git = _not_empty(repository).git
     start = git.resolve(args.get("sha") or repository.default_branch)
@@ -211,7 +223,7 @@ def _from_base64(text: str) -> bytes:
 
 
 def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
-    """The entry a line asks for; None takes the path away."""
+    """Return the entry that a line of the request describes; None removes the path."""
     git, mode = repository.git, line.get("mode", "100644")
     if mode not in ("100644", "100755", "040000", "160000", "120000"):
         raise Declined(422, f"tree.mode {mode} is not valid")

@@ -1,4 +1,4 @@
-"""Issues, their labels, assignees, lock, timeline and sub-issues."""
+"""API routes for issues: labels, assignees, lock, timeline and sub-issues."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ NOT_EVENTS = ("commented", "cross-referenced")
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of issues."""
     part = Blueprint("issues", __name__, url_prefix=PREFIX)
     many = "/repos/<owner>/<repo>/issues"
     one = f"{many}/<int:number>"
     door.route(part, "GET", many, list_issues, READ)
-    # A person needs no more than to see the repository in order to report something.
+    # Read access is enough for a person to open an issue.
     door.route(part, "POST", many, create_issue)
     door.route(part, "GET", one, get_issue, READ)
     door.route(part, "PATCH", one, update_issue)
@@ -42,7 +43,7 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def since(call: Call) -> datetime | None:
-    """The `since` parameter.  Raises Declined 422 for what is no time."""
+    """Read the `since` parameter. Raises ApiError 422 if it is not a time."""
     text = call.request.args.get("since")
     if not text:
         return None
@@ -54,6 +55,7 @@ def since(call: Call) -> datetime | None:
 
 
 def list_issues(call: Call) -> Reply:
+    """List the issues and pull requests of a repository."""
     args, repository = call.request.args, call.repository
     state = args.get("state", "open")
     if state not in ("open", "closed", "all"):
@@ -82,6 +84,7 @@ def list_issues(call: Call) -> Reply:
 
 
 def create_issue(call: Call) -> Reply:
+    """Open an issue."""
     repository, caller = call.repository, call.caller
     if caller.installation is not None:
         call.need("issues", "write")
@@ -93,7 +96,7 @@ def create_issue(call: Call) -> Reply:
     assignees = [*call.take("assignees", list, []), *filter(None, [call.body.get("assignee")])]
     milestone = _milestone(call) if call.body.get("milestone") is not None else None
     if not caller.may("issues", "write", repository):
-        # Without push access these are dropped in silence.
+        # GitHub drops these silently for a caller without push access.
         labels, assignees, milestone = [], [], None
     issue = call.changes.open_issue(
         repository, call.actor, str(title), body or None, labels, call.names(assignees, "login"), milestone
@@ -104,10 +107,12 @@ def create_issue(call: Call) -> Reply:
 
 
 def get_issue(call: Call) -> Reply:
+    """Return an issue."""
     return Reply(call.shapes.issue_in_full(call.issue))
 
 
 def update_issue(call: Call) -> Reply:
+    """Change the fields given in the body."""
     issue, actor, changes, body = call.issue, call.actor, call.changes, call.body
     if call.caller.account is not issue.author or call.caller.installation is not None:
         call.need("issues|pull_requests", "write")
@@ -142,36 +147,43 @@ def update_issue(call: Call) -> Reply:
 
 
 def add_assignees(call: Call) -> Reply:
+    """Assign accounts to an issue."""
     call.changes.assign(call.issue, call.actor, call.names(call.take("assignees", list, []), "login"))
     return Reply(call.shapes.issue(call.issue), 201)
 
 
 def remove_assignees(call: Call) -> Reply:
+    """Remove assignees from an issue."""
     call.changes.unassign(call.issue, call.actor, call.names(call.take("assignees", list, []), "login"))
     return Reply(call.shapes.issue(call.issue))
 
 
 def list_labels(call: Call) -> Reply:
+    """List the labels of an issue."""
     issue = call.issue
     return call.page(issue.label_list, lambda label: call.shapes.label(issue.repository, label))
 
 
 def add_labels(call: Call) -> Reply:
+    """Add labels to an issue."""
     call.changes.add_labels(call.issue, call.actor, _label_names(call))
     return _all_labels(call)
 
 
 def set_labels(call: Call) -> Reply:
+    """Replace the labels of an issue."""
     call.changes.set_labels(call.issue, call.actor, _label_names(call))
     return _all_labels(call)
 
 
 def remove_label(call: Call) -> Reply:
+    """Remove a label from an issue."""
     call.changes.remove_label(call.issue, call.actor, call.path["name"])
     return _all_labels(call)
 
 
 def lock(call: Call) -> Reply:
+    """Lock the conversation of an issue."""
     reason = call.take("lock_reason", str, "") or None
     if reason is not None and reason not in LOCK_REASONS:
         raise invalid("Issue", "lock_reason")
@@ -180,26 +192,31 @@ def lock(call: Call) -> Reply:
 
 
 def unlock(call: Call) -> Reply:
+    """Unlock the conversation of an issue."""
     call.changes.unlock(call.issue, call.actor)
     return Reply(status=204)
 
 
 def timeline(call: Call) -> Reply:
+    """List the timeline of an issue."""
     issue = call.issue
     return call.page(issue.timeline, lambda entry: call.shapes.event(issue, entry))
 
 
 def events(call: Call) -> Reply:
+    """List the events of an issue: its timeline without comments and cross-references."""
     issue = call.issue
     found = [entry for entry in issue.timeline if entry.event not in NOT_EVENTS]
     return call.page(found, lambda entry: call.shapes.event(issue, entry))
 
 
 def list_sub_issues(call: Call) -> Reply:
+    """List the sub-issues of an issue."""
     return call.page([sub for sub in call.issue.sub_issues if not sub.deleted], call.shapes.issue)
 
 
 def add_sub_issue(call: Call) -> Reply:
+    """Make an issue a sub-issue of another."""
     issue, wanted = call.issue, call.take("sub_issue_id", int, 0)
     owner = issue.repository.owner
     repositories = [r for r in call.world.repositories.values() if r.owner is owner and call.caller.covers(r)]

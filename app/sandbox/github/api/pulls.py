@@ -1,4 +1,4 @@
-"""Pull requests."""
+"""API routes for pull requests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ READ, WRITE = "pull_requests:read", "pull_requests:write"
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of pull requests."""
     part = Blueprint("pulls", __name__, url_prefix=PREFIX)
     many = "/repos/<owner>/<repo>/pulls"
     one = f"{many}/<int:number>"
@@ -26,6 +27,7 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def list_pulls(call: Call) -> Reply:
+    """List the pull requests of a repository."""
     args, repository = call.request.args, call.repository
     state, head, base = args.get("state", "open"), args.get("head", ""), args.get("base", "")
     owner, _, branch = head.rpartition(":")
@@ -35,7 +37,7 @@ def list_pulls(call: Call) -> Reply:
         for issue in reversed(among.values())
         if issue.pull
         and state in ("all", issue.state)
-        # A head without its owner is ignored, as GitHub does.
+        # A head without an owner is ignored, as on GitHub.
         and (not owner or (owner.lower(), branch) == (_from(issue, issue.pull), issue.pull.head))
         and base in ("", issue.pull.base)
     ]
@@ -47,6 +49,7 @@ def list_pulls(call: Call) -> Reply:
 
 
 def create_pull(call: Call) -> Reply:
+    """Open a pull request."""
     head, base = call.required("head", "PullRequest"), call.required("base", "PullRequest")
     issue = call.changes.open_pull(
         call.repository,
@@ -63,10 +66,12 @@ def create_pull(call: Call) -> Reply:
 
 
 def get_pull(call: Call) -> Reply:
+    """Return a pull request."""
     return Reply(call.shapes.pull(_pull(call)))
 
 
 def update_pull(call: Call) -> Reply:
+    """Change the title, body, base or state of a pull request."""
     issue, actor, changes = _pull(call), call.actor, call.changes
     state = call.take("state", str, "")
     if state not in ("", "open", "closed"):
@@ -85,10 +90,12 @@ def update_pull(call: Call) -> Reply:
 
 
 def list_files(call: Call) -> Reply:
+    """List the changed files of a pull request."""
     return call.page(call.shapes.pull_files(_pull(call)), lambda file: file)
 
 
 def request_reviewers(call: Call) -> Reply:
+    """Request reviews from people and teams."""
     issue = _pull(call)
     reviewers = call.names(call.take("reviewers", list, []), "login")
     teams = call.names(call.take("team_reviewers", list, []), "slug")

@@ -1,4 +1,4 @@
-"""Repositories, people's rights, labels, milestones, and what belongs to no repository."""
+"""API routes for repositories, permissions, labels and milestones, and for what belongs to no repository."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ COLOR = re.compile(r"[0-9a-fA-F]{6}")
 
 
 def blueprint(door: Door) -> Blueprint:
+    """Register the routes of repositories and the global ones."""
     part = Blueprint("repository", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
     door.route(part, "GET", "/rate_limit", rate_limit, "free")
@@ -41,32 +42,38 @@ def blueprint(door: Door) -> Blueprint:
 
 
 def rate_limit(call: Call) -> Reply:
+    """Return the caller's rate limits."""
     core = {**call.door.meter.status(call.caller.name), "resource": "core"}
     search = {**core, "limit": 30, "used": 0, "remaining": 30, "resource": "search"}
     return Reply({"resources": {"core": core, "search": search}, "rate": core})
 
 
 def meta(call: Call) -> Reply:
+    """Return the version of the sandbox GitHub."""
     return Reply({"verifiable_password_authentication": False, "installed_version": "3.20.0"})
 
 
 def user(call: Call) -> Reply:
+    """Return the authenticated account."""
     if call.caller.installation is not None:
         raise Declined(403, "Resource not accessible by integration")
     return Reply(call.shapes.profile(call.actor.account))
 
 
 def get_user(call: Call) -> Reply:
+    """Return an account."""
     return Reply(call.shapes.profile(call.world.account(call.path["username"])))
 
 
 def markdown(call: Call) -> Reply:
+    """Render Markdown to HTML."""
     context = call.take("context", str, "")
     html = render(call.required("text", "Markdown"), call.shapes.url, context or None)
     return Reply(text=html.encode("utf-8", "replace"), content_type="text/html;charset=utf-8")
 
 
 def team_members(call: Call) -> Reply:
+    """List the members of a team."""
     if call.caller.account is None or (not call.caller.may("members", "read", None) and call.caller.installation):
         raise not_found()
     team = call.world.teams.get((call.path["org"].lower(), call.path["team"].lower()))
@@ -76,6 +83,7 @@ def team_members(call: Call) -> Reply:
 
 
 def get_repository(call: Call) -> Reply:
+    """Return a repository."""
     repository = call.repository
     shape = {**call.shapes.repository(repository), "network_count": 0, "subscribers_count": 0}
     if repository.owner.kind == "Organization":
@@ -84,6 +92,7 @@ def get_repository(call: Call) -> Reply:
 
 
 def permission(call: Call) -> Reply:
+    """Return a person's permission on a repository."""
     repository = call.repository
     account = call.world.account(call.path["username"])
     if account.kind != "User":
@@ -102,11 +111,13 @@ def permission(call: Call) -> Reply:
 
 
 def list_labels(call: Call) -> Reply:
+    """List the labels of a repository."""
     repository = call.repository
     return call.page(repository.labels.values(), lambda label: call.shapes.label(repository, label))
 
 
 def create_label(call: Call) -> Reply:
+    """Create a label."""
     name, color = call.required("name", "Label"), _color(call)
     description = _description(call)
     label = call.changes.add_label(call.repository, call.actor, name, color or "ededed", description)
@@ -114,10 +125,12 @@ def create_label(call: Call) -> Reply:
 
 
 def get_label(call: Call) -> Reply:
+    """Return a label."""
     return Reply(call.shapes.label(call.repository, _label(call)))
 
 
 def update_label(call: Call) -> Reply:
+    """Change a label."""
     label = _label(call)
     description = _description(call) if "description" in call.body else UNCHANGED
     new_name = call.take("new_name", str, "") or None
@@ -126,12 +139,14 @@ def update_label(call: Call) -> Reply:
 
 
 def list_milestones(call: Call) -> Reply:
+    """List the milestones of a repository."""
     repository, state = call.repository, call.request.args.get("state", "open")
     found = [m for m in repository.milestones.values() if state in ("all", m.state)]
     return call.page(found, lambda milestone: call.shapes.milestone(repository, milestone))
 
 
 def create_milestone(call: Call) -> Reply:
+    """Create a milestone."""
     title = call.required("title", "Milestone")
     description = call.take("description", str, "") or None
     due = call.take("due_on", str, "") or None
@@ -143,7 +158,7 @@ def create_milestone(call: Call) -> Reply:
 
 
 def list_deployments(call: Call) -> Reply:
-    """There are none."""
+    """List the deployments of a repository; there are none."""
     nothing: list[Any] = []
     return call.page(nothing, lambda item: item)
 

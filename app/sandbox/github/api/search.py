@@ -1,4 +1,4 @@
-"""A small search: qualifiers and words, as far as scripts use them."""
+"""Issue search: the qualifiers and words that scripts use."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Test = Callable[[Issue], bool]
 
 
 def search_issues(call: Call) -> Reply:
+    """Search issues and pull requests."""
     query = call.request.args.get("q", "")
     if not query.strip():
         raise invalid("Search", "q", "missing")
@@ -45,7 +46,7 @@ def search_issues(call: Call) -> Reply:
     by = "updated_at" if call.request.args.get("sort") == "updated" else "created_at"
     rising = call.request.args.get("order") == "asc"
     found.sort(key=lambda issue: (getattr(issue, by), issue.id), reverse=not rising)
-    # Search shows a thousand at most.
+    # Search returns at most 1,000 results.
     reply = call.page(found[:1000], lambda issue: {**call.shapes.issue(issue), "score": 1.0}, "items")
     reply.body |= {"total_count": len(found), "incomplete_results": False, "search_type": "lexical"}
     return reply
@@ -94,7 +95,10 @@ def _test(key: str, value: str) -> Test:
 
 
 def _within(at: str, bound: str) -> bool:
-    """Dates compare as text, cut to what was given."""
+    """Return True if a time is within a bound such as `>=2026-03-14` or `2026-03-01..*`.
+
+    Times are compared as text, cut to the length of the bound.
+    """
     if ".." in bound:
         first, last = bound.split("..", 1)
         return (first == "*" or at[: len(first)] >= first) and (last == "*" or at[: len(last)] <= last)

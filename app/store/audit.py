@@ -43,8 +43,8 @@ class Concern:
 def figures(db: Db, now: datetime) -> Figures:
     """Load the current health figures."""
     row = db.execute(
-        "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('new', 'sorted')) AS oldest,"
-        " (SELECT count(*) FROM delivery WHERE state = 'parked') AS parked,"
+        "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('received', 'routed')) AS oldest,"
+        " (SELECT count(*) FROM delivery WHERE state = 'dead') AS parked,"
         " (SELECT count(*) FROM alarm WHERE due < %(now)s) AS overdue,"
         " (SELECT min(due) FROM alarm WHERE due < %(now)s) AS most_overdue,"
         " (SELECT max(last_heartbeat) FROM procrastinate_workers) AS heard",
@@ -66,7 +66,7 @@ def dead(db: Db) -> list[Lane]:
     """List the incident of each dead outbox item; issues out of reach are left out, for nothing can be done there."""
     rows = db.execute(
         "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
-        " WHERE o.state = 'dead' AND coalesce(i.state->>'left', '') = '' ORDER BY o.position"
+        " WHERE o.state = 'dead' AND coalesce(i.state->>'unavailable', i.state->>'left', '') = '' ORDER BY o.position"
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
@@ -102,8 +102,8 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
     while True:
         rows = db.execute(
             "SELECT repo_id, number, state FROM incident WHERE (repo_id, number) > (%s, %s)"
-            " AND state->>'status' <> 'closed' AND state->>'left' = ''"
-            " AND repo_id NOT IN (SELECT repo_id FROM departed) ORDER BY repo_id, number LIMIT %s",
+            " AND state->>'status' <> 'closed' AND coalesce(state->>'unavailable', state->>'left', '') = ''"
+            " AND repo_id NOT IN (SELECT repo_id FROM uninstalled_repository) ORDER BY repo_id, number LIMIT %s",
             (*last, _BATCH),
         ).fetchall()
         for row in rows:
@@ -115,8 +115,10 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
 
 def concerns(db: Db) -> dict[str, Concern]:
     """Load the findings of the last audit, by name."""
-    rows = db.execute("SELECT name, sentence, about FROM concern").fetchall()
-    return {row["name"]: Concern(row["name"], row["sentence"], tuple(map(lane_of, row["about"]))) for row in rows}
+    rows = db.execute("SELECT name, message, incident_keys FROM audit_finding").fetchall()
+    return {
+        row["name"]: Concern(row["name"], row["message"], tuple(map(lane_of, row["incident_keys"]))) for row in rows
+    }
 
 
 def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
@@ -124,14 +126,14 @@ def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[C
 
     With concurrent audits, each new finding is new for exactly one of them.
     """
-    db.execute("LOCK TABLE concern IN EXCLUSIVE MODE")
+    db.execute("LOCK TABLE audit_finding IN EXCLUSIVE MODE")
     known = concerns(db)
     over = [concern for name, concern in known.items() if name not in found]
-    db.execute("DELETE FROM concern WHERE name = ANY(%s)", ([concern.name for concern in over],))
+    db.execute("DELETE FROM audit_finding WHERE name = ANY(%s)", ([concern.name for concern in over],))
     for concern in found.values():
         db.execute(
-            "INSERT INTO concern (name, sentence, since, about) VALUES (%s, %s, %s, %s)"
-            " ON CONFLICT (name) DO UPDATE SET sentence = excluded.sentence, about = excluded.about",
+            "INSERT INTO audit_finding (name, message, since, incident_keys) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET message = excluded.message, incident_keys = excluded.incident_keys",
             (concern.name, concern.sentence, now, [str(lane) for lane in concern.about]),
         )
     return [concern for name, concern in found.items() if name not in known], over
@@ -139,7 +141,9 @@ def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[C
 
 def about(db: Db, lane: Lane) -> list[str]:
     """List the names of the findings that concern an incident."""
-    rows = db.execute("SELECT name FROM concern WHERE %s = ANY(about) ORDER BY name", (str(lane),)).fetchall()
+    rows = db.execute(
+        "SELECT name FROM audit_finding WHERE %s = ANY(incident_keys) ORDER BY name", (str(lane),)
+    ).fetchall()
     return [row["name"] for row in rows]
 
 

@@ -22,7 +22,7 @@ from app.store.serialization import effect_from, effect_json, kind_of
 _MESSAGE = TypeAdapter(Message)
 _LOOKED_AT = 100
 """Number of the longest-waiting messages of one sink that are considered at a time."""
-_UNSENT: LiteralString = "channel <> '' AND state IN ('waiting', 'trying')"
+_UNSENT: LiteralString = "channel <> '' AND state IN ('pending', 'in_flight')"
 """Condition for unsent messages, the same as that of the partial indexes."""
 
 Sink = tuple[int, str]
@@ -81,7 +81,7 @@ def claim(
         f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
         f"  ORDER BY repo_id, channel LIMIT 1) AS next)"
         # Find the rows by ctid: any other key would scan all pending rows.
-        f" UPDATE outbox SET state = 'trying', attempts = attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
+        f" UPDATE outbox SET state = 'in_flight', attempts = attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
         f" SELECT place FROM ("
         f"  SELECT place, position, not_before, row_number() OVER ("
         f"   PARTITION BY sink.repo_id, sink.channel ORDER BY attempts > 0, not_before, position) AS turn"
@@ -121,12 +121,12 @@ def settle(db: Db, sending: Sending, state: str, note: str = "") -> bool:
 
 def later(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
     """Retry at that time; returns False when a later attempt holds the message."""
-    return _outcome(db, sending, "waiting", note, not_before)
+    return _outcome(db, sending, "pending", note, not_before)
 
 
 def put_off(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
     """Defer without counting an attempt; returns False when a later attempt holds the message."""
-    return _outcome(db, sending, "waiting", note, not_before, tries=sending.attempts - 1)
+    return _outcome(db, sending, "pending", note, not_before, tries=sending.attempts - 1)
 
 
 def _outcome(
@@ -136,7 +136,7 @@ def _outcome(
     return bool(
         db.execute(
             "UPDATE outbox SET state = %s, note = %s, not_before = coalesce(%s, not_before), attempts = %s"
-            " WHERE repo_id = %s AND number = %s AND key = %s AND attempts = %s AND state = 'trying'",
+            " WHERE repo_id = %s AND number = %s AND key = %s AND attempts = %s AND state = 'in_flight'",
             (
                 state,
                 note[:500],
@@ -154,11 +154,11 @@ def _outcome(
 def told_before(db: Db, lane: Lane) -> None:
     """Skip the messages of notices that a rebuild found on GitHub: presumably they were sent as well."""
     db.execute(
-        "UPDATE outbox AS message SET state = 'moot' FROM outbox AS notice"
+        "UPDATE outbox AS message SET state = 'skipped' FROM outbox AS notice"
         " WHERE message.repo_id = %s AND message.number = %s AND message.channel <> ''"
-        " AND message.state IN ('waiting', 'trying')"
+        " AND message.state IN ('pending', 'in_flight')"
         " AND (notice.repo_id, notice.number) = (message.repo_id, message.number) AND notice.channel = ''"
-        " AND message.key = notice.key || '>' || message.channel AND notice.state NOT IN ('waiting', 'trying')",
+        " AND message.key = notice.key || '>' || message.channel AND notice.state NOT IN ('pending', 'in_flight')",
         (lane.repo_id, lane.number),
     )
 

@@ -16,7 +16,7 @@ _KEPT = timedelta(days=1)
 def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
     """List when our comments were written after then, earliest first."""
     rows = db.execute(
-        "SELECT at FROM spoken WHERE repo_id = %s AND number = %s AND what = 'comment' AND at > %s ORDER BY at",
+        "SELECT at FROM comment_log WHERE repo_id = %s AND number = %s AND kind = 'comment' AND at > %s ORDER BY at",
         (lane.repo_id, lane.number, since),
     ).fetchall()
     return [row["at"] for row in rows]
@@ -25,8 +25,8 @@ def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
 def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
     """List when the same labels were set after then, earliest first."""
     rows = db.execute(
-        "SELECT at FROM spoken"
-        " WHERE repo_id = %s AND number = %s AND what = 'labels' AND which = %s AND at > %s ORDER BY at",
+        "SELECT at FROM comment_log"
+        " WHERE repo_id = %s AND number = %s AND kind = 'labels' AND item_id = %s AND at > %s ORDER BY at",
         (lane.repo_id, lane.number, which, since),
     ).fetchall()
     return [row["at"] for row in rows]
@@ -38,14 +38,14 @@ def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
     """
     db.execute(
-        "WITH forgotten AS (DELETE FROM spoken WHERE repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
-        " INSERT INTO spoken (repo_id, number, what, which, at)"
-        " VALUES (%(repo_id)s, %(number)s, %(what)s, %(which)s, %(at)s) ON CONFLICT DO NOTHING",
+        "WITH forgotten AS (DELETE FROM comment_log WHERE repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
+        " INSERT INTO comment_log (repo_id, number, kind, item_id, at)"
+        " VALUES (%(repo_id)s, %(number)s, %(kind)s, %(item_id)s, %(at)s) ON CONFLICT DO NOTHING",
         {
             "repo_id": lane.repo_id,
             "number": lane.number,
-            "what": what,
-            "which": which,
+            "kind": what,
+            "item_id": which,
             "at": at,
             "kept": at - _KEPT,
         },
@@ -56,7 +56,7 @@ def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
     """Limit comments on an issue until then, and return whether they were not limited before."""
     known = held_until(db, lane, now)
     db.execute(
-        "INSERT INTO breaker (repo_id, number, until) VALUES (%s, %s, %s)"
+        "INSERT INTO comment_limit (repo_id, number, until) VALUES (%s, %s, %s)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET until = excluded.until",
         (lane.repo_id, lane.number, until),
     )
@@ -67,22 +67,26 @@ def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
     """Move or lift the limit after a comment, and return whether comments were limited before."""
     if next_at > now:
         changed = db.execute(
-            "UPDATE breaker SET until = %s WHERE repo_id = %s AND number = %s", (next_at, lane.repo_id, lane.number)
+            "UPDATE comment_limit SET until = %s WHERE repo_id = %s AND number = %s",
+            (next_at, lane.repo_id, lane.number),
         )
     else:
-        changed = db.execute("DELETE FROM breaker WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
+        changed = db.execute(
+            "DELETE FROM comment_limit WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+        )
     return changed.rowcount > 0
 
 
 def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
     """Return until when comments are limited on an issue; None: they are not."""
     row = db.execute(
-        "SELECT until FROM breaker WHERE repo_id = %s AND number = %s AND until > %s", (lane.repo_id, lane.number, now)
+        "SELECT until FROM comment_limit WHERE repo_id = %s AND number = %s AND until > %s",
+        (lane.repo_id, lane.number, now),
     ).fetchone()
     return row["until"] if row else None
 
 
 def held(db: Db, now: datetime) -> list[Lane]:
     """List the incidents on which comments are limited."""
-    rows = db.execute("SELECT repo_id, number FROM breaker WHERE until > %s ORDER BY 1, 2", (now,)).fetchall()
+    rows = db.execute("SELECT repo_id, number FROM comment_limit WHERE until > %s ORDER BY 1, 2", (now,)).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]

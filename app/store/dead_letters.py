@@ -49,8 +49,8 @@ def parked(db: Db, guid: str | None = None) -> list[Parked]:
     `guid` None: all of them; otherwise those with that id, which several hooks may share.
     """
     rows = db.execute(
-        "SELECT hook, guid, event, received_at, tries, length(body) AS bytes, coalesce(note, '') AS why FROM delivery"
-        " WHERE state = 'parked' AND guid = coalesce(%s, guid) ORDER BY arrival",
+        "SELECT hook, guid, event, received_at, attempts AS tries, length(body) AS bytes, coalesce(note, '') AS why FROM delivery"
+        " WHERE state = 'dead' AND guid = coalesce(%s, guid) ORDER BY arrival",
         (guid,),
     ).fetchall()
     return [Parked(**row) for row in rows]
@@ -65,14 +65,15 @@ def body(db: Db, one: Parked) -> bytes:
 def put_back(db: Db, guid: str) -> int:
     """Put the dead deliveries with that id back to `received`, and return how many there were."""
     return db.execute(
-        "UPDATE delivery SET state = 'new', repo_id = NULL, number = NULL WHERE state = 'parked' AND guid = %s", (guid,)
+        "UPDATE delivery SET state = 'received', repo_id = NULL, number = NULL WHERE state = 'dead' AND guid = %s",
+        (guid,),
     ).rowcount
 
 
 def drop(db: Db, guid: str, note: str) -> int:
     """Mark the dead deliveries with that id as ignored, for the reason in `note`, and return how many there were."""
     return db.execute(
-        "UPDATE delivery SET state = 'ignored', note = %s WHERE state = 'parked' AND guid = %s", (note[:500], guid)
+        "UPDATE delivery SET state = 'ignored', note = %s WHERE state = 'dead' AND guid = %s", (note[:500], guid)
     ).rowcount
 
 
@@ -92,7 +93,7 @@ def try_again(db: Db, number: int, now: datetime) -> bool:
     Its outcome counts as unknown, so GitHub is checked before anything is sent again.
     """
     changed = db.execute(
-        "UPDATE outbox SET state = 'trying', attempts = 0, not_before = %s WHERE state = 'dead' AND position = %s",
+        "UPDATE outbox SET state = 'in_flight', attempts = 0, not_before = %s WHERE state = 'dead' AND position = %s",
         (now, number),
     )
     return changed.rowcount > 0
@@ -101,6 +102,6 @@ def try_again(db: Db, number: int, now: datetime) -> bool:
 def leave(db: Db, number: int, note: str) -> bool:
     """Mark a dead outbox item as skipped, for the reason in `note`, and return whether there was one."""
     changed = db.execute(
-        "UPDATE outbox SET state = 'moot', note = %s WHERE state = 'dead' AND position = %s", (note[:500], number)
+        "UPDATE outbox SET state = 'skipped', note = %s WHERE state = 'dead' AND position = %s", (note[:500], number)
     )
     return changed.rowcount > 0

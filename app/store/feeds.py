@@ -44,8 +44,8 @@ class Kept:
 def kept(db: Db, feed: Feed) -> Kept:
     """Load the stored state of a feed; empty where it is unknown."""
     row = db.execute(
-        "SELECT digest, etag, read_at, checked_at, fault, failing_since, doubts FROM feed"
-        " WHERE place = %s AND id = %s AND source = %s",
+        "SELECT digest, etag, read_at, checked_at, fault, failing_since, push_count FROM feed"
+        " WHERE scope = %s AND id = %s AND source = %s",
         (feed.place, feed.id, feed.source),
     ).fetchone()
     return Kept(**row) if row else Kept()
@@ -68,12 +68,12 @@ def keep(db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: li
     `body` and `shifts` None: unchanged.
     """
     db.execute(
-        "INSERT INTO feed (place, id, source, body, digest, etag, shifts, read_at, checked_at, fault, failing_since)"
+        "INSERT INTO feed (scope, id, source, body, digest, etag, shifts, read_at, checked_at, fault, failing_since)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " ON CONFLICT (place, id, source) DO UPDATE SET body = coalesce(excluded.body, feed.body),"
+        " ON CONFLICT (scope, id, source) DO UPDATE SET body = coalesce(excluded.body, feed.body),"
         " digest = excluded.digest, etag = excluded.etag, shifts = coalesce(excluded.shifts, feed.shifts),"
         " read_at = excluded.read_at, checked_at = excluded.checked_at, fault = excluded.fault,"
-        " failing_since = excluded.failing_since WHERE feed.doubts = %s",
+        " failing_since = excluded.failing_since WHERE feed.push_count = %s",
         (
             feed.place,
             feed.id,
@@ -93,6 +93,6 @@ def keep(db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: li
 
 def _column(db: Db, feed: Feed, name: Literal["body", "shifts"]) -> Any:
     row = db.execute(
-        "SELECT body, shifts FROM feed WHERE place = %s AND id = %s AND source = %s", (feed.place, feed.id, feed.source)
+        "SELECT body, shifts FROM feed WHERE scope = %s AND id = %s AND source = %s", (feed.place, feed.id, feed.source)
     ).fetchone()
     return row[name] if row else None

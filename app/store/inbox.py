@@ -66,7 +66,7 @@ def alone(db: Db) -> bool:
 def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
     """Lock the oldest received deliveries for this transaction; rows locked elsewhere are skipped."""
     rows = db.execute(
-        "SELECT hook, guid, event, body, received_at FROM delivery WHERE state = 'new'"
+        "SELECT hook, guid, event, body, received_at FROM delivery WHERE state = 'received'"
         " ORDER BY arrival LIMIT %s FOR UPDATE SKIP LOCKED",
         (limit,),
     ).fetchall()
@@ -86,7 +86,7 @@ def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool =
         "UPDATE delivery SET state = %s, repo_id = to_.repo_id, number = to_.number"
         " FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS to_ (repo_id, number, hook, guid)"
         " WHERE (delivery.hook, delivery.guid) = (to_.hook, to_.guid)",
-        ("taken" if taken else "sorted", list(repositories), list(numbers), list(hooks), list(guids)),
+        ("processed" if taken else "routed", list(repositories), list(numbers), list(hooks), list(guids)),
     )
 
 
@@ -103,7 +103,7 @@ def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
     """
     those = list(deliveries)
     db.execute(
-        "UPDATE delivery SET state = 'taken', note = %s"
+        "UPDATE delivery SET state = 'processed', note = %s"
         " WHERE (hook, guid) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
         (EARLY if early else "", [one.hook for one in those], [one.guid for one in those]),
     )
@@ -112,8 +112,8 @@ def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
 def take_again(db: Db, lane: Lane) -> None:
     """Route again the deliveries that came before the issue was known as an incident."""
     db.execute(
-        "UPDATE delivery SET state = 'sorted', note = NULL"
-        " WHERE note = 'no incident' AND state = 'taken' AND repo_id = %s AND number = %s",
+        "UPDATE delivery SET state = 'routed', note = NULL"
+        " WHERE note = 'no incident' AND state = 'processed' AND repo_id = %s AND number = %s",
         (lane.repo_id, lane.number),
     )
 
@@ -124,8 +124,8 @@ def take_again_since(db: Db, lane: Lane, since: datetime) -> None:
     The incident was rebuilt from what GitHub said at that time.
     """
     db.execute(
-        "UPDATE delivery SET state = 'sorted'"
-        " WHERE state = 'taken' AND received_at >= %s AND repo_id = %s AND number = %s",
+        "UPDATE delivery SET state = 'routed'"
+        " WHERE state = 'processed' AND received_at >= %s AND repo_id = %s AND number = %s",
         (since, lane.repo_id, lane.number),
     )
 
@@ -134,7 +134,7 @@ def of_lane(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
     """List the oldest deliveries routed to an incident, in order of arrival."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery"
-        " WHERE state = 'sorted' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
+        " WHERE state = 'routed' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
         (lane.repo_id, lane.number, most),
     ).fetchall()
     return [_delivery(row) for row in rows]
@@ -146,8 +146,8 @@ def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
     `processed`, `ignored` (not relevant) or `dead` (cannot be parsed), which counts an attempt.
     """
     db.execute(
-        "UPDATE delivery SET state = %s, note = %s, tries = tries + %s::boolean::integer WHERE hook = %s AND guid = %s",
-        (state, note[:500], state == "parked", delivery.hook, delivery.guid),
+        "UPDATE delivery SET state = %s, note = %s, attempts = attempts + %s::boolean::integer WHERE hook = %s AND guid = %s",
+        (state, note[:500], state == "dead", delivery.hook, delivery.guid),
     )
 
 
@@ -166,13 +166,13 @@ def empty(db: Db, delivery: Delivery) -> None:
 
 def any_new(db: Db) -> bool:
     """Return whether a delivery waits to be routed."""
-    return db.execute("SELECT 1 FROM delivery WHERE state = 'new' LIMIT 1").fetchone() is not None
+    return db.execute("SELECT 1 FROM delivery WHERE state = 'received' LIMIT 1").fetchone() is not None
 
 
 def waiting_lanes(db: Db) -> list[Lane]:
     """List incidents with routed deliveries, at most 500, those that have waited longest first."""
     rows = db.execute(
-        "SELECT repo_id, number FROM delivery WHERE state = 'sorted' GROUP BY repo_id, number"
+        "SELECT repo_id, number FROM delivery WHERE state = 'routed' GROUP BY repo_id, number"
         " ORDER BY min(arrival) LIMIT 500"
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]

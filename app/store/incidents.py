@@ -30,7 +30,9 @@ class Stored:
     board_url: str = ""
 
 
-_LOAD: LiteralString = "SELECT state, lived_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s"
+_LOAD: LiteralString = (
+    "SELECT state, replayed_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s"
+)
 
 
 def load(db: Db, lane: Lane) -> Stored | None:
@@ -48,8 +50,8 @@ def locked(db: Db, lane: Lane) -> Stored | None:
 def save(db: Db, lane: Lane, stored: Stored) -> None:
     """Insert or update an incident."""
     db.execute(
-        "INSERT INTO incident (repo_id, number, state, lived_until) VALUES (%s, %s, %s::jsonb, %s)"
-        " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, lived_until = excluded.lived_until",
+        "INSERT INTO incident (repo_id, number, state, replayed_until) VALUES (%s, %s, %s::jsonb, %s)"
+        " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, replayed_until = excluded.replayed_until",
         (lane.repo_id, lane.number, incident_json(stored.incident), stored.lived_until),
     )
 
@@ -261,4 +263,4 @@ def open_lanes(db: Db, repo_id: int) -> list[Lane]:
 
 
 def _stored(row: Row) -> Stored:
-    return Stored(incident_from(row["state"]), row["lived_until"], row["board_id"], row["board_url"] or "")
+    return Stored(incident_from(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or "")

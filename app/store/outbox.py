@@ -107,11 +107,11 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
     return db.execute(
         "INSERT INTO outbox AS o (repo_id, number, key, kind, data, created_at, not_before)"
         " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s)"
-        " ON CONFLICT (repo_id, number, key) DO UPDATE SET data = excluded.data, token = o.token + 1,"
+        " ON CONFLICT (repo_id, number, key) DO UPDATE SET data = excluded.data, fencing_token = o.fencing_token + 1,"
         " (state, attempts, created_at, not_before) ="
-        " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('waiting', 'trying')"
-        " UNION ALL SELECT 'waiting', 0, excluded.created_at, excluded.not_before"
-        " WHERE o.state NOT IN ('waiting', 'trying'))",
+        " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('pending', 'in_flight')"
+        " UNION ALL SELECT 'pending', 0, excluded.created_at, excluded.not_before"
+        " WHERE o.state NOT IN ('pending', 'in_flight'))",
         (lane.repo_id, lane.number, slot, kind_of(effect), effect_json(effect), now, now),
     ).rowcount
 
@@ -119,10 +119,10 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
 def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     """List the unfinished items of an incident in order: notices first, and the board last, which shows their results."""
     rows = db.execute(
-        "SELECT key, kind, data, state, attempts, created_at, not_before, token,"
-        " CASE WHEN held_until > %s THEN held_until END AS held,"
-        " CASE WHEN unseen_until > %s THEN unseen_until END AS unseen FROM outbox"
-        " WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying') AND channel = ''"
+        "SELECT key, kind, data, state, attempts, created_at, not_before, fencing_token,"
+        " CASE WHEN lease_until > %s THEN lease_until END AS active_lease_until,"
+        " CASE WHEN may_arrive_until > %s THEN may_arrive_until END AS pending_arrival_until FROM outbox"
+        " WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight') AND channel = ''"
         " ORDER BY key = ANY(%s), key = 'show/board', position",
         (now, now, lane.repo_id, lane.number, list(SHOWN)),
     ).fetchall()
@@ -131,14 +131,14 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
             lane,
             row["key"],
             effect_from(row["kind"], row["data"]),
-            row["state"] == "trying",
+            row["state"] == "in_flight",
             row["attempts"],
             row["created_at"],
             row["not_before"],
-            row["not_before"] <= now and row["held"] is None,
-            row["held"],
-            row["token"],
-            row["unseen"],
+            row["not_before"] <= now and row["active_lease_until"] is None,
+            row["active_lease_until"],
+            row["fencing_token"],
+            row["pending_arrival_until"],
         )
         for row in rows
     ]
@@ -166,9 +166,9 @@ def _taken(db: Db, order: Order, until: datetime) -> Order:
     changed = _change(
         db,
         order,
-        "state = 'trying', attempts = attempts + 1, token = token + 1, held_until = %s",
+        "state = 'in_flight', attempts = attempts + 1, fencing_token = fencing_token + 1, lease_until = %s",
         until,
-        only="state IN ('waiting', 'trying')",
+        only="state IN ('pending', 'in_flight')",
     )
     if not changed:
         raise Overtaken(order.key)
@@ -178,19 +178,19 @@ def _taken(db: Db, order: Order, until: datetime) -> Order:
 def hold(db: Db, orders: Sequence[Order], until: datetime) -> None:
     """Renew the lease on these items; raises LeaseLost when a newer holder has one of them."""
     for order in orders:
-        if not _change(db, order, "held_until = %s", until, only="state = 'trying'"):
+        if not _change(db, order, "lease_until = %s", until, only="state = 'in_flight'"):
             raise Overtaken(order.key)
 
 
 def done(db: Db, order: Order, url: str = "", state: str = "done") -> None:
     """Record the outcome of an item: `done`, or `skipped` when it was no longer relevant."""
-    _change(db, order, "state = %s, url = %s, note = '', held_until = NULL, unseen_until = NULL", state, url)
+    _change(db, order, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
 
 
 def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
     """Skip the items with these keys: they are no longer relevant."""
     db.execute(
-        "UPDATE outbox SET state = 'moot', held_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+        "UPDATE outbox SET state = 'skipped', lease_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
         (lane.repo_id, lane.number, list(keys)),
     )
 
@@ -206,8 +206,8 @@ def later(
     _change(
         db,
         order,
-        "state = %s, not_before = %s, note = %s, held_until = NULL, unseen_until = greatest(unseen_until, %s)",
-        "trying" if uncertain else "waiting",
+        "state = %s, not_before = %s, note = %s, lease_until = NULL, may_arrive_until = greatest(may_arrive_until, %s)",
+        "in_flight" if uncertain else "pending",
         not_before,
         note[:500],
         unseen_until,
@@ -223,15 +223,15 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
     _change(
         db,
         order,
-        "state = %s, attempts = %s, not_before = %s, note = %s, held_until = NULL",
-        "trying" if begun or order.tried else "waiting",
+        "state = %s, attempts = %s, not_before = %s, note = %s, lease_until = NULL",
+        "in_flight" if begun or order.tried else "pending",
         order.attempts,
         not_before,
         note[:500],
     )
     if order.key not in SHOWN:
         db.execute(
-            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
+            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND channel = '' AND not_before < %s",
             (not_before, order.lane.repo_id, order.lane.number, not_before),
         )
@@ -239,14 +239,14 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
 
 def dead(db: Db, order: Order, note: str) -> None:
     """Move an item to the dead letters: it was refused for good and waits for a person."""
-    _change(db, order, "state = 'dead', note = %s, held_until = NULL", note[:500])
+    _change(db, order, "state = 'dead', note = %s, lease_until = NULL", note[:500])
 
 
 def _change(db: Db, order: Order, what: LiteralString, *values: object, only: LiteralString = "true") -> bool:
     """Update the row of an item; returns False when it was taken or changed since it was read."""
     changed = db.execute(
         # Both interpolated parts are literals of this file.
-        f"UPDATE outbox SET {what} WHERE repo_id = %s AND number = %s AND key = %s AND token = %s AND {only}",  # noqa: S608
+        f"UPDATE outbox SET {what} WHERE repo_id = %s AND number = %s AND key = %s AND fencing_token = %s AND {only}",  # noqa: S608
         (*values, order.lane.repo_id, order.lane.number, order.key, order.token),
     )
     return changed.rowcount == 1
@@ -271,8 +271,8 @@ def links(db: Db, lane: Lane) -> dict[str, str]:
 def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
     """List incidents with an item due by `now`, at most 500."""
     rows = db.execute(
-        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('waiting', 'trying') AND channel = '' AND not_before <= %s"
-        " AND (held_until IS NULL OR held_until <= %s) LIMIT 500",
+        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('pending', 'in_flight') AND channel = '' AND not_before <= %s"
+        " AND (lease_until IS NULL OR lease_until <= %s) LIMIT 500",
         (now, now),
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
@@ -291,8 +291,8 @@ def put_off(db: Db, order: Order, not_before: datetime, note: str) -> None:
     _change(
         db,
         order,
-        "state = %s, attempts = attempts - 1, not_before = %s, note = %s, held_until = NULL",
-        "trying" if order.tried else "waiting",
+        "state = %s, attempts = attempts - 1, not_before = %s, note = %s, lease_until = NULL",
+        "in_flight" if order.tried else "pending",
         not_before,
         note,
     )

@@ -56,7 +56,7 @@ class Kept:
 
 def kept(db: Db, place: Place) -> Kept:
     """Load what is stored of a policy file; empty where nothing is."""
-    row = db.execute("SELECT * FROM policy WHERE place = %s AND id = %s", (place.kind, place.id)).fetchone()
+    row = db.execute("SELECT * FROM policy WHERE scope = %s AND id = %s", (place.kind, place.id)).fetchone()
     if row is None:
         return Kept()
     return Kept(
@@ -65,20 +65,20 @@ def kept(db: Db, place: Place) -> Kept:
         row["fault"],
         row["fault_text"],
         row["base_text"],
-        row["judged"],
+        row["evaluated_digest"],
         row["checked_at"],
-        row["doubts"],
+        row["push_count"],
     )
 
 
 def keep(db: Db, place: Place, new: Kept) -> None:
     """Save what was read of a policy file, unless a push has touched it since it was loaded."""
     db.execute(
-        "INSERT INTO policy (place, id, text, etag, fault, fault_text, base_text, judged, checked_at)"
+        "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_digest, checked_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " ON CONFLICT (place, id) DO UPDATE SET text = excluded.text, etag = excluded.etag, fault = excluded.fault,"
-        " fault_text = excluded.fault_text, base_text = excluded.base_text, judged = excluded.judged,"
-        " checked_at = excluded.checked_at WHERE policy.doubts = %s",
+        " ON CONFLICT (scope, id) DO UPDATE SET text = excluded.text, etag = excluded.etag, fault = excluded.fault,"
+        " fault_text = excluded.fault_text, base_text = excluded.base_text, evaluated_digest = excluded.evaluated_digest,"
+        " checked_at = excluded.checked_at WHERE policy.push_count = %s",
         (
             place.kind,
             place.id,
@@ -97,25 +97,26 @@ def keep(db: Db, place: Place, new: Kept) -> None:
 def doubt(db: Db, place: Place) -> None:
     """Mark a policy file and the feeds beside it as stale after a push, so that they are read before the next use."""
     db.execute(
-        "INSERT INTO policy AS p (place, id, doubts) VALUES (%s, %s, 1)"
-        " ON CONFLICT (place, id) DO UPDATE SET checked_at = NULL, doubts = p.doubts + 1",
+        "INSERT INTO policy AS p (scope, id, push_count) VALUES (%s, %s, 1)"
+        " ON CONFLICT (scope, id) DO UPDATE SET checked_at = NULL, push_count = p.push_count + 1",
         (place.kind, place.id),
     )
     db.execute(
-        "UPDATE feed SET checked_at = NULL, doubts = doubts + 1 WHERE place = %s AND id = %s", (place.kind, place.id)
+        "UPDATE feed SET checked_at = NULL, push_count = push_count + 1 WHERE scope = %s AND id = %s",
+        (place.kind, place.id),
     )
 
 
 def tell(db: Db, place: Place, version: str) -> bool:
     """Claim the report of a faulty version, and return whether it had not been reported before."""
     row = db.execute(
-        "SELECT told FROM policy WHERE place = %s AND id = %s FOR UPDATE", (place.kind, place.id)
+        "SELECT reported_faults FROM policy WHERE scope = %s AND id = %s FOR UPDATE", (place.kind, place.id)
     ).fetchone()
-    told = row["told"].split() if row else []
+    told = row["reported_faults"].split() if row else []
     if row is None or version in told:
         return False
     db.execute(
-        "UPDATE policy SET told = %s WHERE place = %s AND id = %s",
+        "UPDATE policy SET reported_faults = %s WHERE scope = %s AND id = %s",
         (" ".join([*told, version][-_TOLD:]), place.kind, place.id),
     )
     return True

@@ -19,8 +19,8 @@ _SOON = 2
 """An item of a more severe incident goes first if it is due within this many turns."""
 _MOST = 30
 """At most this many items ahead are counted."""
-_LOCKED = "SELECT * FROM pace WHERE installation = %s FOR UPDATE"
-_HURRIED = "SELECT set_config('synchronous_commit', 'off', true), * FROM pace WHERE installation = %s FOR UPDATE"
+_LOCKED = "SELECT * FROM rate_limit WHERE installation = %s FOR UPDATE"
+_HURRIED = "SELECT set_config('synchronous_commit', 'off', true), * FROM rate_limit WHERE installation = %s FOR UPDATE"
 _LONG = 3.0
 """Only waits longer than this are recorded."""
 
@@ -66,10 +66,10 @@ class DatabasePace:
         elif budget is not None and self._is_news(installation, budget):
             with self._database.look() as db:
                 db.execute(
-                    "UPDATE pace SET budget_limit = %(limit)s, budget_left = %(left)s, budget_reset = %(reset)s"
-                    " WHERE installation = %(installation)s AND (budget_reset IS DISTINCT FROM %(reset)s"
-                    " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_left - %(left)s) * 100 > %(limit)s"
-                    " OR budget_left > %(left)s)",
+                    "UPDATE rate_limit SET budget_limit = %(limit)s, budget_remaining = %(left)s, budget_resets_at = %(reset)s"
+                    " WHERE installation = %(installation)s AND (budget_resets_at IS DISTINCT FROM %(reset)s"
+                    " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_remaining - %(left)s) * 100 > %(limit)s"
+                    " OR budget_remaining > %(left)s)",
                     {
                         "limit": budget.limit,
                         "left": budget.left,
@@ -90,7 +90,7 @@ class DatabasePace:
     def _nothing_forbids(self, installation: int, method: str, severity: Severity | None, now: datetime) -> bool:
         """Return whether the call may proceed without a write, where no limits are counted."""
         with self._database.look() as db:
-            row = db.execute("SELECT * FROM pace WHERE installation = %s", (installation,)).fetchone()
+            row = db.execute("SELECT * FROM rate_limit WHERE installation = %s", (installation,)).fetchone()
         return row is not None and not _read(row).wait(FREE, method, severity, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
@@ -121,9 +121,9 @@ class Standing:
 def standings(db: Db, now: datetime) -> list[Standing]:
     """List the rate limit status of every installation that has called GitHub."""
     rows = db.execute(
-        "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM pace p LEFT JOIN"
+        "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM rate_limit p LEFT JOIN"
         " (SELECT r.installation, count(*) AS waiting FROM outbox o JOIN repository r USING (repo_id)"
-        " WHERE o.state IN ('waiting', 'trying') AND o.channel = '' GROUP BY r.installation) w USING (installation) ORDER BY installation"
+        " WHERE o.state IN ('pending', 'in_flight') AND o.channel = '' GROUP BY r.installation) w USING (installation) ORDER BY installation"
     ).fetchall()
     return [_standing(row, now) for row in rows]
 
@@ -154,8 +154,8 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
         " bool_and(o.key = ANY(%s)) AS shown, row_number() OVER"
         " (PARTITION BY r.installation ORDER BY i.severity, bool_and(o.key = ANY(%s)), min(o.position)) AS place"
         " FROM outbox o LEFT JOIN repository r USING (repo_id) LEFT JOIN incident i USING (repo_id, number)"
-        " WHERE o.state IN ('waiting', 'trying') AND o.channel = '' AND o.not_before <= %s"
-        " AND (o.held_until IS NULL OR o.held_until <= %s)"
+        " WHERE o.state IN ('pending', 'in_flight') AND o.channel = '' AND o.not_before <= %s"
+        " AND (o.lease_until IS NULL OR o.lease_until <= %s)"
         " AND (o.repo_id, o.number) NOT IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
         " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
         " WHERE place <= %s ORDER BY severity, shown, position LIMIT 500",
@@ -182,17 +182,17 @@ def _ledger(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
         row = db.execute(_HURRIED if hurried else _LOCKED, (installation,)).fetchone()
         if row is not None:
             return _read(row)
-        db.execute("INSERT INTO pace (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
+        db.execute("INSERT INTO rate_limit (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
 
 
 def _read(row: Row) -> Ledger:
     return Ledger(
-        wrote_at=row["wrote_at"],
-        created=tuple(row["created"]),
-        spent=tuple((second, points) for second, points in row["spent"]),
-        quiet_until=row["quiet_until"],
-        strikes=row["strikes"],
-        held_until=row["held_until"],
+        wrote_at=row["last_write_at"],
+        created=tuple(row["creation_times"]),
+        spent=tuple((second, points) for second, points in row["points_by_second"]),
+        quiet_until=row["paused_until"],
+        strikes=row["consecutive_limits"],
+        held_until=row["deferred_until"],
         budget=_budget(row),
     )
 
@@ -200,8 +200,8 @@ def _read(row: Row) -> Ledger:
 def _keep(db: Db, installation: int, ledger: Ledger) -> None:
     budget = ledger.budget
     db.execute(
-        "UPDATE pace SET wrote_at = %s, created = %s, spent = %s::jsonb, quiet_until = %s, strikes = %s, held_until = %s,"
-        " budget_limit = %s, budget_left = %s, budget_reset = %s WHERE installation = %s",
+        "UPDATE rate_limit SET last_write_at = %s, creation_times = %s, points_by_second = %s::jsonb, paused_until = %s, consecutive_limits = %s, deferred_until = %s,"
+        " budget_limit = %s, budget_remaining = %s, budget_resets_at = %s WHERE installation = %s",
         (
             ledger.wrote_at,
             list(ledger.created),
@@ -224,7 +224,7 @@ def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: 
         return 0
     row = db.execute(
         "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
-        " JOIN incident i USING (repo_id, number) WHERE r.installation = %s AND o.state IN ('waiting', 'trying')"
+        " JOIN incident i USING (repo_id, number) WHERE r.installation = %s AND o.state IN ('pending', 'in_flight')"
         " AND o.channel = '' AND o.not_before > %s AND o.not_before <= %s"
         " AND (i.severity < %s OR (%s AND i.severity = %s AND o.key <> ALL(%s))) LIMIT %s) AS those",
         (
@@ -244,11 +244,11 @@ def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: 
 def _budget(row: Row) -> Budget | None:
     if row["budget_limit"] is None:
         return None
-    return Budget(row["budget_limit"], row["budget_left"], row["budget_reset"])
+    return Budget(row["budget_limit"], row["budget_remaining"], row["budget_resets_at"])
 
 
 def _standing(row: Row, now: datetime) -> Standing:
-    later = [at for at in (row["quiet_until"], row["held_until"]) if at is not None and at > now]
+    later = [at for at in (row["paused_until"], row["deferred_until"]) if at is not None and at > now]
     waiting = row["waiting"]
-    quiet = row["quiet_until"] is not None and row["quiet_until"] > now
+    quiet = row["paused_until"] is not None and row["paused_until"] > now
     return Standing(row["installation"], waiting, max(later, default=None) if waiting or quiet else None, _budget(row))

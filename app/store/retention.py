@@ -11,7 +11,7 @@ from app.store.database import Db
 def files(db: Db) -> dict[int, tuple[str | None, str | None]]:
     """Load the active policy files that mention retention, by repository: its own and its organisation's."""
     rows = db.execute(
-        "SELECT id, text, base_text FROM policy WHERE place = 'repository'"
+        "SELECT id, text, base_text FROM policy WHERE scope = 'repository'"
         " AND strpos(coalesce(text, '') || coalesce(base_text, ''), 'retention') > 0"
     ).fetchall()
     return {row["id"]: (row["text"], row["base_text"]) for row in rows}
@@ -24,7 +24,7 @@ def forget(db: Db, before: datetime, repos: Iterable[int], *, others: bool = Fal
     """
     return db.execute(
         "DELETE FROM delivery WHERE (hook, guid) IN (SELECT hook, guid FROM delivery"
-        " WHERE state IN ('taken', 'ignored') AND received_at < %s AND coalesce(repo_id = ANY(%s), false) <> %s"
+        " WHERE state IN ('processed', 'ignored') AND received_at < %s AND coalesce(repo_id = ANY(%s), false) <> %s"
         " ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)",
         (before, list(repos), others, most),
     ).rowcount

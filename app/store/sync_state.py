@@ -59,15 +59,15 @@ def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
 
 def marks(db: Db) -> dict[str, Mark]:
     """Load all checkpoints by name."""
-    rows = db.execute("SELECT part, at, etag, about FROM reconciled").fetchall()
-    return {row["part"]: Mark(row["at"], row["etag"], tuple(map(lane_of, row["about"]))) for row in rows}
+    rows = db.execute("SELECT name, at, etag, incident_keys FROM sync_checkpoint").fetchall()
+    return {row["name"]: Mark(row["at"], row["etag"], tuple(map(lane_of, row["incident_keys"]))) for row in rows}
 
 
 def mark(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] = ()) -> None:
     """Save the time at which a part of the sync was done."""
     db.execute(
-        "INSERT INTO reconciled (part, at, etag, about) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (part) DO UPDATE SET at = excluded.at, etag = excluded.etag, about = excluded.about",
+        "INSERT INTO sync_checkpoint (name, at, etag, incident_keys) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (name) DO UPDATE SET at = excluded.at, etag = excluded.etag, incident_keys = excluded.incident_keys",
         (part, at, etag, [str(lane) for lane in about]),
     )
 
@@ -87,40 +87,42 @@ def last_delivery(db: Db) -> datetime | None:
 def fell_behind(db: Db, since: datetime, repos: Iterable[int]) -> None:
     """Record that changes in these repositories may have been missed since then."""
     db.execute(
-        "UPDATE repository SET behind_since = least(behind_since, %s) WHERE repo_id = ANY(%s)", (since, list(repos))
+        "UPDATE repository SET catch_up_since = least(catch_up_since, %s) WHERE repo_id = ANY(%s)", (since, list(repos))
     )
 
 
 def behind(db: Db) -> list[tuple[Repository, datetime]]:
     """List the repositories that need a catch-up, and from which time on."""
-    rows = db.execute("SELECT * FROM repository WHERE behind_since IS NOT NULL ORDER BY name").fetchall()
+    rows = db.execute("SELECT * FROM repository WHERE catch_up_since IS NOT NULL ORDER BY name").fetchall()
     return [
-        (Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]), row["behind_since"])
+        (Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]), row["catch_up_since"])
         for row in rows
     ]
 
 
 def caught_up(db: Db, repo_id: int, since: datetime) -> None:
     """Record the catch-up of a repository from that time on; an earlier missed time stays recorded."""
-    db.execute("UPDATE repository SET behind_since = NULL WHERE repo_id = %s AND behind_since >= %s", (repo_id, since))
+    db.execute(
+        "UPDATE repository SET catch_up_since = NULL WHERE repo_id = %s AND catch_up_since >= %s", (repo_id, since)
+    )
 
 
 def standing(db: Db, repo_id: int) -> list[Standing]:
     """List the open, reachable incidents of a repository, the longest not compared first."""
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
-        " AND o.state IN ('waiting', 'trying') AND o.key IN ('show/labels', 'show/board')) OR EXISTS"
-        " (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id AND d.number = i.number AND d.state = 'sorted')) AS busy,"
+        " AND o.state IN ('pending', 'in_flight') AND o.key IN ('show/labels', 'show/board')) OR EXISTS"
+        " (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id AND d.number = i.number AND d.state = 'routed')) AS busy,"
         " (SELECT coalesce(jsonb_object_agg(a.key, a.due), '{}') FROM alarm a"
         " WHERE a.repo_id = i.repo_id AND a.number = i.number) AS alarms"
         " FROM incident i WHERE i.repo_id = %s AND i.state->>'closed_at' IS NULL"
-        " AND coalesce(i.state->>'left', '') = '' ORDER BY i.compared_at NULLS FIRST, i.number",
+        " AND coalesce(i.state->>'unavailable', i.state->>'left', '') = '' ORDER BY i.compared_at NULLS FIRST, i.number",
         (repo_id,),
     ).fetchall()
     return [
         Standing(
             Lane(row["repo_id"], row["number"]),
-            Stored(incident_from(row["state"]), row["lived_until"], row["board_id"], row["board_url"] or ""),
+            Stored(incident_from(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or ""),
             {key: datetime.fromisoformat(due) for key, due in row["alarms"].items()},
             row["busy"],
         )

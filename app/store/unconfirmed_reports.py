@@ -36,27 +36,28 @@ def lock(db: Db, repo_id: int) -> None:
 def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]:
     """List the reports that requested or sent a notification after `since`, or are still throttled."""
     rows = db.execute(
-        "SELECT number, login, said_at FROM stranger"
-        " WHERE repo_id = %s AND (asked_at > %s OR said_at > %s OR (held AND asked_at > %s)) ORDER BY number",
+        "SELECT number, login, notified_at FROM unconfirmed_report"
+        " WHERE repo_id = %s AND (requested_at > %s OR notified_at > %s OR (throttled AND requested_at > %s)) ORDER BY number",
         (repo_id, since, since, now - _WAITS),
     ).fetchall()
-    return [Asking(row["number"], row["login"], row["said_at"]) for row in rows]
+    return [Asking(row["number"], row["login"], row["notified_at"]) for row in rows]
 
 
 def said_key(db: Db, lane: Lane) -> str:
     """Return the notice for which the report was last admitted; empty: none."""
     row = db.execute(
-        "SELECT said_key FROM stranger WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+        "SELECT last_admitted_key FROM unconfirmed_report WHERE repo_id = %s AND number = %s",
+        (lane.repo_id, lane.number),
     ).fetchone()
-    return row["said_key"] if row else ""
+    return row["last_admitted_key"] if row else ""
 
 
 def let_through(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None:
     """Admit a report: it may notify people for that notice."""
     db.execute(
-        "INSERT INTO stranger (repo_id, number, login, asked_at, said_at, said_key, held)"
+        "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, notified_at, last_admitted_key, throttled)"
         " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
-        " asked_at = excluded.asked_at, said_at = excluded.said_at, said_key = excluded.said_key, held = false",
+        " requested_at = excluded.requested_at, notified_at = excluded.notified_at, last_admitted_key = excluded.last_admitted_key, throttled = false",
         (lane.repo_id, lane.number, login, now, now, key),
     )
 
@@ -65,8 +66,8 @@ def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
     """Throttle a report, and return whether it was not throttled before."""
     known = held(db, lane)
     db.execute(
-        "INSERT INTO stranger (repo_id, number, login, asked_at, held) VALUES (%s, %s, %s, %s, true)"
-        " ON CONFLICT (repo_id, number) DO UPDATE SET asked_at = excluded.asked_at, held = true",
+        "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, throttled) VALUES (%s, %s, %s, %s, true)"
+        " ON CONFLICT (repo_id, number) DO UPDATE SET requested_at = excluded.requested_at, throttled = true",
         (lane.repo_id, lane.number, login, now),
     )
     return not known
@@ -75,7 +76,7 @@ def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
 def held(db: Db, lane: Lane) -> bool:
     """Return whether the report is throttled."""
     row = db.execute(
-        "SELECT 1 FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number)
+        "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
     ).fetchone()
     return row is not None
 
@@ -83,7 +84,7 @@ def held(db: Db, lane: Lane) -> bool:
 def unheard(db: Db, lane: Lane) -> bool:
     """Return whether the report is throttled and has never notified people."""
     row = db.execute(
-        "SELECT 1 FROM stranger WHERE repo_id = %s AND number = %s AND held AND said_at IS NULL",
+        "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled AND notified_at IS NULL",
         (lane.repo_id, lane.number),
     ).fetchone()
     return row is not None
@@ -92,8 +93,8 @@ def unheard(db: Db, lane: Lane) -> bool:
 def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incident]:
     """List throttled incidents that have not notified people after `since`, oldest first."""
     rows = db.execute(
-        "SELECT i.state FROM stranger s JOIN incident i USING (repo_id, number)"
-        " WHERE s.repo_id = %s AND s.held AND s.asked_at > %s AND coalesce(s.said_at <= %s, true) ORDER BY number",
+        "SELECT i.state FROM unconfirmed_report s JOIN incident i USING (repo_id, number)"
+        " WHERE s.repo_id = %s AND s.throttled AND s.requested_at > %s AND coalesce(s.notified_at <= %s, true) ORDER BY number",
         (repo_id, now - _WAITS, since),
     ).fetchall()
     return [incident_from(row["state"]) for row in rows]
@@ -101,10 +102,12 @@ def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incide
 
 def confirm(db: Db, lane: Lane, now: datetime) -> None:
     """Release a report that a person with rights confirmed: its deferred items are due at once."""
-    gone = db.execute("DELETE FROM stranger WHERE repo_id = %s AND number = %s AND held", (lane.repo_id, lane.number))
+    gone = db.execute(
+        "DELETE FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
+    )
     if gone.rowcount:
         db.execute(
-            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('waiting', 'trying')"
+            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND not_before > %s AND note = %s",
             (now, lane.repo_id, lane.number, now, UNCONFIRMED),
         )
@@ -112,15 +115,17 @@ def confirm(db: Db, lane: Lane, now: datetime) -> None:
 
 def digest(db: Db, repo_id: int) -> Digest | None:
     """Load the current digest of a repository; None: there is none."""
-    row = db.execute("SELECT number, began_at, comment FROM digest WHERE repo_id = %s", (repo_id,)).fetchone()
-    return Digest(Lane(repo_id, row["number"]), row["began_at"], row["comment"]) if row else None
+    row = db.execute(
+        "SELECT number, started_at, comment_id FROM unconfirmed_digest WHERE repo_id = %s", (repo_id,)
+    ).fetchone()
+    return Digest(Lane(repo_id, row["number"]), row["started_at"], row["comment_id"]) if row else None
 
 
 def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
     """Start a new digest on that issue."""
     db.execute(
-        "INSERT INTO digest (repo_id, number, began_at) VALUES (%s, %s, %s) ON CONFLICT (repo_id)"
-        " DO UPDATE SET number = excluded.number, began_at = excluded.began_at, comment = NULL",
+        "INSERT INTO unconfirmed_digest (repo_id, number, started_at) VALUES (%s, %s, %s) ON CONFLICT (repo_id)"
+        " DO UPDATE SET number = excluded.number, started_at = excluded.started_at, comment_id = NULL",
         (lane.repo_id, lane.number, now),
     )
 
@@ -128,6 +133,6 @@ def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
 def posted_digest(db: Db, lane: Lane, began_at: datetime, comment: int | None) -> None:
     """Record the comment that holds the digest; None: it was deleted."""
     db.execute(
-        "UPDATE digest SET comment = %s WHERE repo_id = %s AND number = %s AND began_at = %s",
+        "UPDATE unconfirmed_digest SET comment_id = %s WHERE repo_id = %s AND number = %s AND started_at = %s",
         (comment, lane.repo_id, lane.number, began_at),
     )

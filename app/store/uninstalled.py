@@ -12,7 +12,7 @@ from app.store.database import Db
 
 _OF_REPOSITORY: tuple[LiteralString, ...] = (
     *("incident", "event", "alarm", "outbox", "incident_number"),
-    *("spoken", "breaker", "stranger", "digest", "repository"),
+    *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "repository"),
 )
 
 
@@ -35,13 +35,13 @@ def leave(db: Db, repositories: Sequence[Repository], at: datetime, look_at: dat
     ids = [one.id for one in repositories]
     for one in repositories:
         db.execute(
-            "INSERT INTO departed (repo_id, installation, name, at, look_at) VALUES (%s, %s, %s, %s, %s)"
+            "INSERT INTO uninstalled_repository (repo_id, installation, name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
             " ON CONFLICT (repo_id) DO NOTHING",
             (one.id, one.installation, one.name, at, look_at),
         )
     db.execute(
-        "UPDATE outbox SET state = 'moot', note = 'the App was taken off', token = token + 1, held_until = NULL"
-        " WHERE repo_id = ANY(%s) AND state IN ('waiting', 'trying')",
+        "UPDATE outbox SET state = 'skipped', note = 'the App was taken off', fencing_token = fencing_token + 1, lease_until = NULL"
+        " WHERE repo_id = ANY(%s) AND state IN ('pending', 'in_flight')",
         (ids,),
     )
     db.execute("DELETE FROM alarm WHERE repo_id = ANY(%s)", (ids,))
@@ -49,20 +49,23 @@ def leave(db: Db, repositories: Sequence[Repository], at: datetime, look_at: dat
 
 def come_back(db: Db, ids: Sequence[int]) -> None:
     """Remove the uninstall records: the App was installed again, or the data has been deleted."""
-    db.execute("DELETE FROM departed WHERE repo_id = ANY(%s)", (list(ids),))
+    db.execute("DELETE FROM uninstalled_repository WHERE repo_id = ANY(%s)", (list(ids),))
 
 
 def to_look_at(db: Db, now: datetime) -> list[Departed]:
     """List the uninstalled repositories whose check is due, at most 100."""
     rows = db.execute(
-        "SELECT repo_id, installation, name, at FROM departed WHERE look_at <= %s ORDER BY look_at LIMIT 100", (now,)
+        "SELECT repo_id, installation, name, uninstalled_at FROM uninstalled_repository WHERE check_at <= %s ORDER BY check_at LIMIT 100",
+        (now,),
     ).fetchall()
-    return [Departed(Repository(row["repo_id"], row["name"], row["installation"]), row["at"]) for row in rows]
+    return [
+        Departed(Repository(row["repo_id"], row["name"], row["installation"]), row["uninstalled_at"]) for row in rows
+    ]
 
 
 def later(db: Db, repo_id: int, look_at: datetime) -> None:
     """Postpone the check of an uninstalled repository."""
-    db.execute("UPDATE departed SET look_at = %s WHERE repo_id = %s", (look_at, repo_id))
+    db.execute("UPDATE uninstalled_repository SET check_at = %s WHERE repo_id = %s", (look_at, repo_id))
 
 
 def forget(db: Db, one: Departed) -> None:
@@ -79,7 +82,7 @@ def forget(db: Db, one: Departed) -> None:
     for table in _OF_REPOSITORY:
         db.execute(f"DELETE FROM {table} WHERE repo_id = %s", (repo_id,))  # noqa: S608 - a literal of this file
     for table in ("policy", "feed"):
-        db.execute(f"DELETE FROM {table} WHERE place = 'repository' AND id = %s", (repo_id,))  # noqa: S608 - the same
+        db.execute(f"DELETE FROM {table} WHERE scope = 'repository' AND id = %s", (repo_id,))  # noqa: S608 - the same
     _forget_installation(db, one.repository.installation)
 
 
@@ -88,5 +91,5 @@ def _forget_installation(db: Db, installation: int) -> None:
     if db.execute("SELECT 1 FROM repository WHERE installation = %s LIMIT 1", (installation,)).fetchone():
         return
     for table in ("policy", "feed"):
-        db.execute(f"DELETE FROM {table} WHERE place = 'organisation' AND id = %s", (installation,))  # noqa: S608 - the same
-    db.execute("DELETE FROM pace WHERE installation = %s", (installation,))
+        db.execute(f"DELETE FROM {table} WHERE scope = 'organisation' AND id = %s", (installation,))  # noqa: S608 - the same
+    db.execute("DELETE FROM rate_limit WHERE installation = %s", (installation,))

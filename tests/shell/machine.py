@@ -330,11 +330,11 @@ class Machine(RuleBasedStateMachine):
         """How long until the next of what is still to be done; None: nothing is."""
         with self.night.database.transaction() as db:
             row = db.execute(
-                "SELECT min(greatest(not_before, coalesce(held_until, not_before))) AS at FROM outbox"
-                " WHERE state IN ('waiting', 'trying') AND NOT (state = 'waiting' AND note LIKE %s)",
+                "SELECT min(greatest(not_before, coalesce(lease_until, not_before))) AS at FROM outbox"
+                " WHERE state IN ('pending', 'in_flight') AND NOT (state = 'pending' AND note LIKE %s)",
                 (HELD,),
             ).fetchone()
-            sorted_in = db.execute("SELECT 1 FROM delivery WHERE state IN ('new', 'sorted')").fetchone()
+            sorted_in = db.execute("SELECT 1 FROM delivery WHERE state IN ('received', 'routed')").fetchone()
         if row and row["at"]:
             return row["at"] - self.clock()
         return timedelta(minutes=1) if sorted_in else None  # nobody says yet who may do what
@@ -361,11 +361,13 @@ class Machine(RuleBasedStateMachine):
         with self.night.database.transaction() as db:
             undone = db.execute(
                 "SELECT key, state, note FROM outbox"
-                " WHERE state NOT IN ('done', 'moot') AND NOT (state = 'waiting' AND note LIKE %s)",
+                " WHERE state NOT IN ('done', 'skipped') AND NOT (state = 'pending' AND note LIKE %s)",
                 (HELD,),
             ).fetchall()
             done = db.execute("SELECT key FROM outbox WHERE state = 'done' AND channel = ''").fetchall()
-            waits = db.execute("SELECT guid, state FROM delivery WHERE state NOT IN ('taken', 'ignored')").fetchall()
+            waits = db.execute(
+                "SELECT guid, state FROM delivery WHERE state NOT IN ('processed', 'ignored')"
+            ).fetchall()
             stored = incidents.load(db, self.lane)
         assert not undone, f"not done: {undone}"
         assert not waits, f"not taken: {waits}"
@@ -421,7 +423,7 @@ class Machine(RuleBasedStateMachine):
         """The answers that were dropped so lately that whoever asked may still wait, and be given them after all."""
         with self.night.database.transaction() as db:
             rows = db.execute(
-                "SELECT key FROM outbox WHERE state = 'moot' AND key ~ '^(reply|help)/' AND created_at > %s",
+                "SELECT key FROM outbox WHERE state = 'skipped' AND key ~ '^(reply|help)/' AND created_at > %s",
                 (self.clock() - STILL_ASKING,),
             ).fetchall()
         return {self.night._plain(row["key"]) for row in rows}

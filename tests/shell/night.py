@@ -74,7 +74,16 @@ High
 
 TABLES = (
     *("delivery", "repository", "incident", "event", "alarm", "outbox", "incident_number", "policy", "feed"),
-    *("pace", "reconciled", "spoken", "breaker", "stranger", "digest", "concern", "departed"),
+    *(
+        "rate_limit",
+        "sync_checkpoint",
+        "comment_log",
+        "comment_limit",
+        "unconfirmed_report",
+        "unconfirmed_digest",
+        "audit_finding",
+        "uninstalled_repository",
+    ),
 )
 
 

@@ -95,8 +95,8 @@ def idle(database: Database) -> bool:
     return not any(
         count(database, what)
         for what in (
-            "FROM delivery WHERE state IN ('new', 'sorted')",
-            "FROM outbox WHERE state IN ('waiting', 'trying')",
+            "FROM delivery WHERE state IN ('received', 'routed')",
+            "FROM outbox WHERE state IN ('pending', 'in_flight')",
             "FROM procrastinate_jobs",
         )
     )

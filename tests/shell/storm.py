@@ -136,7 +136,7 @@ class Storm:
         """How many of the deliveries that were acknowledged nobody has taken."""
         taken = {d.guid for d in self.github.hooks.deliveries() if d.status_code == 202}
         with database.transaction() as db:
-            rows = db.execute("SELECT guid FROM delivery WHERE state IN ('taken', 'ignored')").fetchall()
+            rows = db.execute("SELECT guid FROM delivery WHERE state IN ('processed', 'ignored')").fetchall()
         return len(taken - {row["guid"] for row in rows})
 
     def said(self) -> Counter[tuple[str, str]]:
@@ -161,7 +161,7 @@ class Storm:
         for effect in dump(database)["effects"]:
             place, key, state = f"{effect['repo']}#{effect['number']}", effect["key"], effect["state"]
             spoken = key.partition("/")[0] not in ("react", "assign", "postmortem")
-            if state not in ("done", "moot") or (spoken and state == "done" and not said[place, key]):
+            if state not in ("done", "skipped") or (spoken and state == "done" and not said[place, key]):
                 wrong.append((place, key, state))
         for shop in self.shops:
             for number in shop.issues:

@@ -50,7 +50,7 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
     assert "held back until" in tonight.board(number)
     assert len([row for row in logs if row["event"] == "alarm" and row["name"] == "breaker"]) == 1
     with tonight.database.transaction() as db:
-        waiting = db.execute("SELECT 1 FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
+        waiting = db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
         assert waiting is None, "an answer nobody waits for is dropped, not kept"
     said = len(times)
     tonight.clock.at += DAY
@@ -105,7 +105,7 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
     assert said <= 10
     with tonight.database.transaction() as db:
         held = comment_log.held(db, tonight.clock())
-        waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'waiting'").fetchone()
+        waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'pending'").fetchone()
     assert [lane.number for lane in held] == [number]
     assert waiting is not None
     assert waiting["n"] >= 1
@@ -119,7 +119,7 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
     tonight.clock.at += timedelta(minutes=100)
     tonight.settle()
     with tonight.database.transaction() as db:
-        assert not db.execute("SELECT 1 FROM outbox WHERE state IN ('waiting', 'trying')").fetchall()
+        assert not db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'in_flight')").fetchall()
 
 
 def test_c5_a_rebuild_remembers_what_was_said(tonight: Night) -> None:
@@ -196,7 +196,7 @@ def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(ton
     assert f"#{numbers[1]}" in digests[0]
     assert "Nobody is paged for this yet" in tonight.board(numbers[-1])
     with tonight.database.transaction() as db:
-        waiting = {row["number"] for row in db.execute("SELECT number FROM outbox WHERE state = 'waiting'").fetchall()}
+        waiting = {row["number"] for row in db.execute("SELECT number FROM outbox WHERE state = 'pending'").fetchall()}
     assert waiting >= set(numbers[1:]), "nothing is lost"
 
     tonight.github.person("ada").comments(tonight.shop, numbers[7], "/severity sev1 this one is real")

@@ -113,7 +113,7 @@ def test_a_channel_that_joins_late_is_not_told_of_the_past(database: Database) -
         tonight.github.person("ada").pushes(tonight.shop, ".github/incidents.yml", QUIET + CHANNEL)
         tonight.later()
         with tonight.database.transaction() as db:
-            db.execute("UPDATE incident SET lived_until = lived_until + interval '1 hour'")
+            db.execute("UPDATE incident SET replayed_until = replayed_until + interval '1 hour'")
         tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
         tonight.later()  # it seems to come late, so everything is folded anew
         assert ours.heard == []
@@ -202,7 +202,7 @@ def test_what_was_answered_in_the_meantime_is_not_sent(heard: tuple[Night, Sink]
     tonight.settle()
     tonight.passes(minutes=5)
     assert len(ours.heard) <= count + 1
-    assert [row["state"] for row in rows(tonight)] == ["moot"]
+    assert [row["state"] for row in rows(tonight)] == ["skipped"]
 
 
 class Died(BaseException):
@@ -332,7 +332,7 @@ def test_a_rebuild_sends_nothing_again(heard: tuple[Night, Sink]) -> None:
     tonight.lost_and_rebuilt()
     tonight.passes(minutes=3)
     assert len(ours.heard) == 1
-    assert [row["state"] for row in rows(tonight)] == ["moot"]
+    assert [row["state"] for row in rows(tonight)] == ["skipped"]
 
 
 def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Night, Sink]) -> None:

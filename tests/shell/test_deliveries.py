@@ -47,7 +47,7 @@ def test_every_published_payload_is_accepted_and_harms_nobody(tonight: Night, sh
     states = tonight.deliveries()
     ours = {guid: state for guid, state in states.items() if guid.startswith("example-")}
     assert len(ours) == len(payloads)
-    assert set(ours.values()) <= {"taken", "ignored"}
+    assert set(ours.values()) <= {"processed", "ignored"}
 
 
 def sends(tonight: Night, client: httpx.Client, guid: str, name: str, payload: Any) -> int:
@@ -107,7 +107,7 @@ def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
     tonight.github.person("ada").assigns(tonight.shop, number, "mona")
     tonight.github.hooks.settle(10)
     assert sort(tonight.built.desk) == []
-    assert set(tonight.deliveries().values()) <= {"taken", "ignored"}
+    assert set(tonight.deliveries().values()) <= {"processed", "ignored"}
 
 
 def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
@@ -152,7 +152,7 @@ def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_n
         tonight.clock.at += timedelta(days=days)
         Queue(tonight.built.desk).look()
         assert (len(tonight.deliveries()) > 1) is known
-    assert tonight.deliveries() == {"unreadable": "parked"}
+    assert tonight.deliveries() == {"unreadable": "dead"}
     assert tonight.incident(number)
 
 

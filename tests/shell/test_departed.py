@@ -11,7 +11,7 @@ from app.worker.sync.reconciler import Reconciler
 from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night
 
-KEPT = frozenset({"delivery", "departed", "reconciled", "concern"})
+KEPT = frozenset({"delivery", "uninstalled_repository", "sync_checkpoint", "audit_finding"})
 """What is about no repository, or keeps the ids of deliveries and no more."""
 
 
@@ -28,12 +28,12 @@ def opens(tonight: Night) -> int:
 def rows(database: Database) -> dict[str, int]:
     """How many rows each table has that may tell of a repository."""
     found = {table: count(database, f"FROM {table}") for table in TABLES if table not in KEPT}
-    found["pace"] = count(database, f"FROM pace WHERE installation <> {ITSELF}")
+    found["rate_limit"] = count(database, f"FROM rate_limit WHERE installation <> {ITSELF}")
     return {table: n for table, n in found.items() if n}
 
 
 def undone(database: Database) -> int:
-    return count(database, "FROM outbox WHERE state IN ('waiting', 'trying')") + count(database, "FROM alarm")
+    return count(database, "FROM outbox WHERE state IN ('pending', 'in_flight')") + count(database, "FROM alarm")
 
 
 def count(database: Database, what: str) -> int:
@@ -108,7 +108,7 @@ def test_c6_whoever_installs_it_again_within_the_hour_keeps_everything(tonight: 
             tonight.github.hooks.url = url
         tonight.clock.at += timedelta(hours=1)
         assert forget(tonight.built.desk, tonight.built.client) == 0
-        assert count(tonight.database, "FROM departed") == 0
+        assert count(tonight.database, "FROM uninstalled_repository") == 0
         assert tonight.incident(number).number == number
 
 
@@ -143,4 +143,4 @@ def test_c6_what_comes_late_is_forgotten_too(tonight: Night) -> None:
     assert "secret cause" not in bodies(tonight.database)
     tonight.clock.at += timedelta(days=5)
     forget(tonight.built.desk, tonight.built.client)
-    assert count(tonight.database, "FROM departed") == 0, "and in the end the fact itself"
+    assert count(tonight.database, "FROM uninstalled_repository") == 0, "and in the end the fact itself"

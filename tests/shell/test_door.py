@@ -307,5 +307,5 @@ def test_a6_m06_m07_poison_is_set_aside_once_and_holds_up_nobody(tonight: Night)
     tonight.later()
     assert "incident" in tonight.labels(number)
     states = tonight.deliveries()
-    assert [states[f"poison-{n}"] for n in range(len(POISON))] == ["parked"] * len(POISON)
+    assert [states[f"poison-{n}"] for n in range(len(POISON))] == ["dead"] * len(POISON)
     assert {states[f"poison-{n}"] for n in range(len(POISON), len(POISON) + len(IGNORED))} == {"ignored"}

@@ -21,7 +21,7 @@ def ended(tonight: Night) -> dict[str, str]:
     tonight.passes(minutes=3)
     with tonight.database.transaction() as db:
         rows = db.execute("SELECT key, state, attempts FROM outbox").fetchall()
-    assert {row["state"] for row in rows} <= {"done", "moot", "dead"}, rows
+    assert {row["state"] for row in rows} <= {"done", "skipped", "dead"}, rows
     assert max(row["attempts"] for row in rows) <= 3, rows
     mark = tonight.github.mark()
     tonight.clock.at += timedelta(seconds=30)
@@ -43,7 +43,7 @@ def test_c7_m39_a_report_as_long_as_github_allows(tonight: Night, words: str) ->
     body = f"{SEV1}\n### What happened?\n\n{words}"[:LONGEST]
     number = reported(tonight, words[:250], body)
     tonight.github.person("hubot").comments(tonight.shop, number, f"/update {words}"[:LONGEST])
-    assert set(ended(tonight).values()) <= {"done", "moot"}
+    assert set(ended(tonight).values()) <= {"done", "skipped"}
     for text in [tonight.board(number), *tonight.notices(number)]:
         assert len(text.encode("utf-16-le")) // 2 <= LONGEST
         assert "muster:1" in text.splitlines()[-1], "the marker is whole"

@@ -154,9 +154,9 @@ def test_what_arrived_is_found_at_the_first_look(tonight: Night, path: str) -> N
     mark = tonight.github.mark()
     mona.comments(shop, number, "/help\n/ack")
     tonight.settle()
-    assert count(tonight.database, "FROM outbox WHERE state = 'trying'") == 1
+    assert count(tonight.database, "FROM outbox WHERE state = 'in_flight'") == 1
     tonight.later(7)
-    assert not count(tonight.database, "FROM outbox WHERE state IN ('waiting', 'trying')")
+    assert not count(tonight.database, "FROM outbox WHERE state IN ('pending', 'in_flight')")
     comments = [
         call for call in tonight.github.calls_since(mark) if (call.method, call.path[-9:]) == ("POST", "/comments")
     ]

@@ -31,7 +31,7 @@ def once(tonight: Night, number: int) -> None:
     said = tonight.said(number)
     assert len(said) == len(set(said))
     assert {"incident", "sev1"} <= tonight.labels(number)
-    assert set(states(tonight, number).values()) <= {"done", "moot"}
+    assert set(states(tonight, number).values()) <= {"done", "skipped"}
 
 
 @pytest.mark.parametrize("path", ["/comments", "/labels", "/contents", "/access_tokens"])
@@ -127,7 +127,7 @@ def test_more_notices_than_one_comment_can_carry(tonight: Night) -> None:
     said = [key for key in tonight.said(number) if key.endswith("/of/many")]
     assert len(said) == 400
     assert "escalate/page/899/of/many" in said, "the newest"
-    assert set(states(tonight, number).values()) <= {"done", "moot"}
+    assert set(states(tonight, number).values()) <= {"done", "skipped"}
 
 
 def test_what_fails_for_a_day_is_set_aside_and_the_rest_goes_on(tonight: Night) -> None:
@@ -137,12 +137,12 @@ def test_what_fails_for_a_day_is_set_aside_and_the_rest_goes_on(tonight: Night) 
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     assert "acknowledged" in tonight.labels(number)
-    assert "trying" in states(tonight, number).values()
+    assert "in_flight" in states(tonight, number).values()
     for _ in range(9):
         tonight.clock.at += timedelta(hours=3)
         tonight.settle()
     assert [key.partition("/")[0] for key, state in states(tonight, number).items() if state == "dead"] == ["react"]
-    assert not {"waiting", "trying"} & set(states(tonight, number).values())
+    assert not {"pending", "in_flight"} & set(states(tonight, number).values())
 
 
 def test_what_github_refuses_for_good_is_set_aside_at_once(tonight: Night) -> None:

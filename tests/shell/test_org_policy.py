@@ -276,8 +276,8 @@ def test_rows_from_before_keep_their_policy(postgres: str) -> None:
     try:
         with opened.transaction() as db:
             found = kept(db, Place.repository(7))
-            told_as = db.execute("SELECT told FROM policy").fetchone()
+            told_as = db.execute("SELECT reported_faults FROM policy").fetchone()
         assert (found.text, found.newest, found.fault, found.etag) == (POLICY, "extends: nothing", "bad", "e")
-        assert told_as == {"told": "v1"}
+        assert told_as == {"reported_faults": "v1"}
     finally:
         opened.close()

@@ -92,7 +92,7 @@ def alarms(tonight: Night, number: int) -> dict[str, datetime]:
 
 def waiting(tonight: Night) -> int:
     with tonight.database.transaction() as db:
-        row = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
+        row = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
     assert row is not None
     found: int = row["n"]
     return found
@@ -237,7 +237,7 @@ def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database, figures: Fig
         assert waiting(tonight) == 0
         with database.transaction() as db:
             found = db.execute("SELECT key, state, attempts FROM outbox WHERE channel = ''").fetchall()
-        assert {row["state"] for row in found} <= {"done", "moot"}, "all effects done"
+        assert {row["state"] for row in found} <= {"done", "skipped"}, "all effects done"
         assert max(row["attempts"] for row in found) <= 8
         assert sum(row["attempts"] > 1 for row in found) > len(numbers), "it was no easy hour"
         for number in numbers:
@@ -356,7 +356,7 @@ def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong
         )
 
 
-UNSENT = "FROM outbox WHERE key LIKE 'simulated/%' AND state IN ('waiting', 'trying')"
+UNSENT = "FROM outbox WHERE key LIKE 'simulated/%' AND state IN ('pending', 'in_flight')"
 
 
 def bad_days(one_in: int) -> Callable[[Heard], Answer]:

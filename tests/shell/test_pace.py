@@ -68,7 +68,7 @@ def pending(github: PretendGitHub, database: Database, shop: Shop, like: Stored,
 
 def undone(database: Database) -> int:
     with database.transaction() as db:
-        row = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('waiting', 'trying')").fetchone()
+        row = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
     assert row is not None
     return int(row["n"])
 
@@ -202,7 +202,7 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
 
 def held(database: Database) -> list[dict[str, int]]:
     with database.transaction() as db:
-        return db.execute("SELECT attempts FROM outbox WHERE state IN ('waiting', 'trying')").fetchall()
+        return db.execute("SELECT attempts FROM outbox WHERE state IN ('pending', 'in_flight')").fetchall()
 
 
 RESET = int(HandClock.tonight().at.timestamp()) + 1700
@@ -547,7 +547,7 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
 
 def quiet_until(database: Database) -> datetime | None:
     with database.transaction() as db:
-        row = db.execute("SELECT max(quiet_until) AS until FROM pace WHERE quiet_until IS NOT NULL").fetchone()
+        row = db.execute("SELECT max(paused_until) AS until FROM rate_limit WHERE paused_until IS NOT NULL").fetchone()
     return row["until"] if row else None
 
 
@@ -562,9 +562,9 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
 
     def goes_on() -> None:
         with stopped.transaction() as db:
-            db.execute("SELECT * FROM pace FOR UPDATE")
+            db.execute("SELECT * FROM rate_limit FOR UPDATE")
             assert pace.ask(1, "GET", Urgency(), now) == quiet  # waits for the lock, and has it
-            db.execute("DELETE FROM pace")
+            db.execute("DELETE FROM rate_limit")
 
     try:
         with pytest.raises(psycopg.Error):

@@ -117,7 +117,7 @@ def test_the_newest_of_several_pushes_is_answered(tonight: Night) -> None:
     tonight.later()
     (run,) = checks(tonight)
     assert (run.head_sha, run.conclusion) == (head(tonight, pull), "success")
-    assert set(tonight.deliveries().values()) <= {"taken", "ignored"}
+    assert set(tonight.deliveries().values()) <= {"processed", "ignored"}
 
 
 def test_a_fork_is_read_through_the_repository_that_it_asks(tonight: Night) -> None:
@@ -256,16 +256,16 @@ def test_while_github_is_away_the_check_waits_and_then_comes_once(tonight: Night
     tonight.later()
     tonight.later()
     assert len(checks(tonight)) == 1
-    assert "sorted" not in tonight.deliveries().values()
+    assert "routed" not in tonight.deliveries().values()
 
 
 def test_what_github_does_not_take_for_a_day_is_left(tonight: Night) -> None:
     tonight.github.faults.add("status", status=502, method="POST", path="/check-runs", times=99)
     proposes(tonight, FASTER)
-    assert "sorted" in tonight.deliveries().values()
+    assert "routed" in tonight.deliveries().values()
     tonight.clock.at += timedelta(days=1)
     tonight.settle()
-    assert "sorted" not in tonight.deliveries().values()
+    assert "routed" not in tonight.deliveries().values()
     assert checks(tonight) == []
 
 
@@ -292,7 +292,7 @@ def test_without_the_permission_it_ends_quietly(tonight: Night) -> None:
     tonight.passes(minutes=5)
     assert len(tonight.github.calls_since(mark)) == asked, "it is not asked again"
     assert checks(tonight) == []
-    assert "sorted" not in tonight.deliveries().values()
+    assert "routed" not in tonight.deliveries().values()
 
 
 def test_a_pull_request_that_is_reopened_has_its_answer_already(tonight: Night) -> None:

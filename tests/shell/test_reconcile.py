@@ -178,7 +178,7 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     assert compared_within_the_budget(tonight) == len(late)
     known = tonight.deliveries()
     assert {one.guid for one in everything} <= set(known)
-    assert {known[one.guid] for one in everything} <= {"taken", "ignored"}
+    assert {known[one.guid] for one in everything} <= {"processed", "ignored"}
     assert statuses == {number: str(tonight.incident(number).status) for number in elsewhere.shop.issues}
     for number in elsewhere.shop.issues:
         said = tonight.said(number)

@@ -19,7 +19,7 @@ AGES = (0, 6, 8, 13, 15, 29, 31, 59, 61, 400)
 """Days."""
 
 
-def aged(tonight: Night, repo: int | None, state: str = "taken", ages: tuple[float, ...] = AGES) -> None:
+def aged(tonight: Night, repo: int | None, state: str = "processed", ages: tuple[float, ...] = AGES) -> None:
     """Deliveries of that repository, one of each age."""
     with tonight.database.transaction() as db:
         for age in ages:
@@ -28,7 +28,7 @@ def aged(tonight: Night, repo: int | None, state: str = "taken", ages: tuple[flo
             db.execute("UPDATE delivery SET state = %s, repo_id = %s WHERE guid = %s", (state, repo, guid))
 
 
-def left(tonight: Night, repo: int | None, state: str = "taken") -> tuple[float, ...]:
+def left(tonight: Night, repo: int | None, state: str = "processed") -> tuple[float, ...]:
     """The ages of those that are still there."""
     found = [guid.rsplit("/", 1) for guid in tonight.deliveries()]
     return tuple(sorted(float(age) for of, age in found if of == f"{repo}/{state}"))
@@ -73,7 +73,7 @@ def test_each_repository_keeps_them_as_its_policy_says(
 
 
 @pytest.mark.parametrize(
-    ("state", "goes"), [("taken", True), ("ignored", True), ("parked", False), ("new", False), ("sorted", False)]
+    ("state", "goes"), [("processed", True), ("ignored", True), ("dead", False), ("received", False), ("routed", False)]
 )
 def test_only_what_is_settled_goes(tonight: Night, state: str, goes: bool) -> None:
     aged(tonight, 71, state)
@@ -88,7 +88,10 @@ def test_what_comes_again_within_a_week_is_known(tonight: Night) -> None:
     with tonight.database.transaction() as db:
         again = [
             inbox.keep(
-                db, Delivery("hook", f"71/taken/{age}", "issues", f"body of 71/taken/{age}".encode(), tonight.clock())
+                db,
+                Delivery(
+                    "hook", f"71/processed/{age}", "issues", f"body of 71/processed/{age}".encode(), tonight.clock()
+                ),
             )
             for age in (6.99, 7.01)
         ]
@@ -116,7 +119,7 @@ def held(tonight: Night, guid: str) -> Iterator[None]:
 
 def test_it_waits_for_nobody(tonight: Night) -> None:
     aged(tonight, 71, ages=(31, 32))
-    with held(tonight, "71/taken/32"):
+    with held(tonight, "71/processed/32"):
         assert tidy(tonight.built.desk, tonight.clock())
         assert left(tonight, 71) == (32,)
     assert tidy(tonight.built.desk, tonight.clock())
@@ -127,7 +130,7 @@ def test_the_beat_forgets_and_the_incident_stays(tonight: Night) -> None:
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     before = [line for line in tonight.state() if "deliver" not in line]
-    taken = {guid for guid, state in tonight.deliveries().items() if state in ("taken", "ignored")}
+    taken = {guid for guid, state in tonight.deliveries().items() if state in ("processed", "ignored")}
     assert taken
     queue = Queue(tonight.built.desk)
     queue.look()

@@ -592,7 +592,7 @@ def taken(
             assert answer.status_code == 202
         for lane in sort(built.desk):
             assert take(built.desk, lane)
-        return rows(database, but="pace")  # what GitHub says is left of an hour is not the same twice
+        return rows(database, but="rate_limit")  # what GitHub says is left of an hour is not the same twice
     finally:
         served.stop()
         built.client.close()

@@ -35,7 +35,7 @@ DEATHS: list[tuple[tuple[str, ...], int]] = size(
     [((point,), nth) for point in (*AT_THE_DOOR, *AT_WORK) for nth in (1, 2, 10)],
 )
 """Where processes die one after the other, and which time they get there."""
-TAKEN = "FROM delivery WHERE state IN ('taken', 'ignored')"
+TAKEN = "FROM delivery WHERE state IN ('processed', 'ignored')"
 
 
 def redelivered(told: Storm) -> int:
@@ -181,7 +181,7 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
             once = time.monotonic() - began
         told.github.faults.add("hang", times=4, method="POST", path="/comments", seconds=size(5.0, 8.0))
         with worker(environment, tmp_path) as second:
-            assert comes(lambda: count(database, "FROM outbox WHERE state = 'trying'") > 0), log_of(tmp_path)
+            assert comes(lambda: count(database, "FROM outbox WHERE state = 'in_flight'") > 0), log_of(tmp_path)
             time.sleep(0.5)
             second.terminate()
             time.sleep(0.5)

@@ -73,10 +73,10 @@ def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
             served.stop()
         accepted = {one.guid for one in hooks.deliveries() if one.status_code == 202}
         assert {one.guid for one in told.deliveries} <= accepted
-        assert count(database, "FROM outbox WHERE token = 0") == 10_000
+        assert count(database, "FROM outbox WHERE fencing_token = 0") == 10_000
         with worker(environment, tmp_path):
-            assert comes(lambda: not count(database, "FROM delivery WHERE state IN ('new', 'sorted')"), 60), log_of(
-                tmp_path
+            assert comes(lambda: not count(database, "FROM delivery WHERE state IN ('received', 'routed')"), 60), (
+                log_of(tmp_path)
             )
         assert told.lost(database) == 0
         figures.record(
@@ -102,7 +102,7 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
         queue.delivered()
         queue.wake([Lane(tonight.shop.id, number)])
         assert comes(lambda: not count(tonight.database, "FROM procrastinate_jobs"), 20)
-        assert set(tonight.deliveries().values()) == {"new"}
+        assert set(tonight.deliveries().values()) == {"received"}
         assert tonight.notices(number) == []
         assert "newer than this program" in capsys.readouterr().out
         with tonight.database.transaction() as db:

@@ -274,12 +274,12 @@ def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
     with listening() as (url, heard):
         watch = Watch(tonight.built.desk, url=url, outbound=Outbound(loopback=True), every=0.05)
         with tonight.database.transaction() as db:
-            db.execute("ALTER TABLE concern RENAME TO elsewhere")
+            db.execute("ALTER TABLE audit_finding RENAME TO elsewhere")
         watch.start()
         time.sleep(0.3)
         assert heard == []
         with tonight.database.transaction() as db:
-            db.execute("ALTER TABLE elsewhere RENAME TO concern")
+            db.execute("ALTER TABLE elsewhere RENAME TO audit_finding")
         assert comes(lambda: len(heard) >= 2, 10)
         watch.stop()
         count = len(heard)
@@ -460,14 +460,14 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(
     pid, works = os.getpid(), threading.Thread(target=queue.run)
     works.start()
     try:
-        assert comes(lambda: not set(tonight.deliveries().values()) & {"new", "sorted"}, size(20, 300))
+        assert comes(lambda: not set(tonight.deliveries().values()) & {"received", "routed"}, size(20, 300))
         assert comes(lambda: bool(tonight.notices(number)), 20)
     finally:
         queue.stop()
         works.join(30)
     assert pid == os.getpid()
     states = tonight.deliveries()
-    assert {states[guid] for guid in states if guid.startswith("poison")} == {"parked"}
+    assert {states[guid] for guid in states if guid.startswith("poison")} == {"dead"}
     assert {states[guid] for guid in states if guid.startswith("good")} == {"ignored"}
     rows = json.loads(says(tonight, "inbox", "list", "--json")[1])
     assert {row["tries"] for row in rows} == {1}
@@ -499,7 +499,7 @@ def test_a_parked_delivery_is_listed_shown_put_back_and_dropped(tonight: Night) 
     assert json.loads(says(tonight, "inbox", "show", "twice", "--json")[1])[0]["body"] == twice.decode()
 
     assert says(tonight, "inbox", "retry", "twice")[1] == "twice is put back: a worker takes it within a few seconds\n"
-    assert tonight.deliveries()["twice"] == "new"
+    assert tonight.deliveries()["twice"] == "received"
     tonight.settle()
     assert json.loads(says(tonight, "inbox", "list", "--json")[1])[1]["tries"] == 2
     assert says(tonight, "inbox", "drop", "twice", "--note", "a test")[:2] == (

@@ -96,6 +96,6 @@ def put_off(desk: Desk, orders: Sequence[Order], held: Held) -> None:
         for order in orders:
             if isinstance(order.effect, Reply | Help) and not order.tried:
                 log.warning("reply dropped", incident=str(order.lane), key=order.key)
-                outbox.done(db, order, state="moot")
+                outbox.done(db, order, state="skipped")
             else:
                 outbox.put_off(db, order, held.until, held.why)

@@ -119,7 +119,7 @@ def send(desk: Desk, sending: Sending) -> None:
         return
     if channel is None:
         with desk.database.single() as db:
-            channel_outbox.settle(db, sending, "moot")
+            channel_outbox.settle(db, sending, "skipped")
         MESSAGES.labels("skipped").inc()
         return
     desk.failpoints.reach("before_post")

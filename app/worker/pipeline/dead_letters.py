@@ -39,4 +39,4 @@ def park(db: Db, delivery: Delivery, problem: str) -> None:
     """Move the delivery to the dead letters, with the reason for the operator."""
     log.warning("delivery moved to dead letters", guid=delivery.guid, name=delivery.event, reason=problem[:200])
     PARKED.labels(delivery.event).inc()
-    inbox.settle(db, delivery, "parked", problem)
+    inbox.settle(db, delivery, "dead", problem)

@@ -218,7 +218,7 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
         # The issue is unavailable, so nothing can be posted on it.  The postmortem is not posted there.
         with _together(desk, orders) as db:
             for order in orders:
-                outbox.done(db, order, state="moot")
+                outbox.done(db, order, state="skipped")
         return True
     shows = all(order.key in outbox.SHOWN for order in orders)
     urgent = desk.tracker(place.repository).urgent(Urgency(stored.incident.severity, shows))
@@ -253,7 +253,7 @@ def _mark(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, st
     with desk.database.transaction() if anew else _together(desk, orders) as db:
         for order in orders:
             url = urls.get(order.key)
-            outbox.done(db, order, url or "", state="moot" if url is None else "done")
+            outbox.done(db, order, url or "", state="skipped" if url is None else "done")
         if anew:
             outbox.put(db, lane, (ShowBoard(),), desk.clock())
 
@@ -461,7 +461,7 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
     with desk.database.transaction() as db:
         for order in orders:
             if isinstance(failed, Gone) and isinstance(order.effect, React):
-                outbox.done(db, order, state="moot")  # the comment was deleted, so the reaction is not needed
+                outbox.done(db, order, state="skipped")  # the comment was deleted, so the reaction is not needed
             elif never:
                 outbox.dead(db, order, str(failed))
                 log.error("moved to dead letters", incident=str(lane), key=order.key, reason=str(failed))

@@ -68,7 +68,7 @@ def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now:
     False if it has to wait because GitHub is not available now.
     """
     *_, newest = sorted(waiting, key=_order)
-    done = "taken", ""
+    done = "processed", ""
     try:
         check = _check(desk, desk.tracker(repository), repository, newest, now)
         if check is not None:

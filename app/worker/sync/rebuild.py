@@ -122,4 +122,4 @@ def _not_worth_saying(
 
     for order in outbox.undone(db, lane, now):
         if not worth(order.effect):
-            outbox.done(db, order, state="moot")
+            outbox.done(db, order, state="skipped")

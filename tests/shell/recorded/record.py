@@ -101,7 +101,7 @@ def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
             tonight.passes(minutes=20)
             audit(tonight.built.desk)
             with database.transaction() as db:
-                db.execute("UPDATE delivery SET body = '' WHERE state NOT IN ('new', 'sorted')")
+                db.execute("UPDATE delivery SET body = '' WHERE state NOT IN ('received', 'routed')")
             step = version(database.url)
             (folder / "state.json").write_text(canonical(dump(database)) + "\n")
             secret, app_id = tonight.github.app.webhook_secret, tonight.github.app.app_id

@@ -168,7 +168,9 @@ def _drain(url: str) -> None:
     """Wait until every delivery is processed, at most ten minutes."""
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(2400):
-            waits = connection.execute("SELECT 1 FROM delivery WHERE state IN ('new', 'sorted') LIMIT 1").fetchone()
+            waits = connection.execute(
+                "SELECT 1 FROM delivery WHERE state IN ('received', 'routed') LIMIT 1"
+            ).fetchone()
             if waits is None:
                 return
             time.sleep(0.25)

@@ -54,8 +54,8 @@ def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[L
     """Plan one batch of the tests that must run alone, and one of all others on every core.
 
     The long tests come first, then the short ones.  `last_seconds`: duration of each test in its last run; infinite for
-    a test that did not fit, so that it comes early now.  There are two processes more than cores, because many tests wait
-    most of the time.
+    a test that did not fit, so that it comes early now.  There are two processes more than cores, because many tests
+    wait most of the time.
     """
     alone, beside = list[str](), list[str]()
     for test in tests:

@@ -28,7 +28,7 @@ from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import Policies
 from app.policy_source.on_call_feeds import Feeds
-from app.rate_limit import FREE, GITHUB
+from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import Outbound
 from app.settings import Settings, complete
 from app.store import embedded
@@ -36,25 +36,25 @@ from app.store.database import Database, migrate
 from app.store.rate_limits import DatabasePace
 from app.web.application import application
 from app.web.server import Served
-from app.web.webhook import LARGEST
-from app.worker.context import LEASE, Desk
+from app.web.webhook import MAX_BODY_BYTES
+from app.worker.context import LEASE_PERIOD, Desk
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import Watch, measure, unready
 from app.worker.sync.rebuild import rebuild as rebuild_one
 from app.worker.sync.reconciler import Reconciler
 
-Clock = Callable[[], datetime]
+TimeSource = Callable[[], datetime]
 
-_LAST_WORDS = 28.0
+_SHUTDOWN_SECONDS = 28.0
 """Seconds from a signal to the end of the process at the latest (reliability, B8)."""
 
 _M_MMAP_THRESHOLD = -3
 """The constant of that name in glibc's malloc.h."""
 
-_MODEST = 10
+_WORKER_NICE_LEVEL = 10
 """How much a separate worker process lowers its CPU priority below that of the web process."""
 
-_AT_ONCE = 4
+_MAX_INCIDENTS_PER_INSTALLATION = 4
 """How many incidents of an installation are enqueued for its next turns; the others stay in the outbox."""
 
 log = structlog.get_logger()
@@ -99,7 +99,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def house(settings: Settings, clock: Clock) -> Iterator[House]:
+def house(settings: Settings, clock: TimeSource) -> Iterator[House]:
     """Yield the application of a GitHub App with these settings.
 
     Raises SettingsFault before anything is started.
@@ -116,20 +116,20 @@ def house(settings: Settings, clock: Clock) -> Iterator[House]:
 def furnished(
     settings: Settings,
     opened: Database,
-    clock: Clock,
+    clock: TimeSource,
     *,
     transport: httpx.BaseTransport | None = None,
     outbound: Outbound | None = None,
     failpoints: Failpoints | None = None,
     wait: Callable[[float], None] = time.sleep,
-    lease: timedelta = LEASE,
+    lease: timedelta = LEASE_PERIOD,
 ) -> House:
     """Build the application on an open database.
 
     `transport` carries the calls to GitHub, `http_client` those to other hosts; None: the network.  `wait` sleeps the
     given seconds until a turn that is near.
     """
-    pace = DatabasePace(opened, GITHUB if settings.paced else FREE)
+    pace = DatabasePace(opened, GITHUB_RATES if settings.paced else UNLIMITED)
     client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, pace, wait)
     desk = Desk(
         database=opened,
@@ -139,7 +139,7 @@ def furnished(
         policies=Policies(Feeds(outbound, settings.feeds)),
         channels=Channels(outbound, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
-        at_once=_AT_ONCE if settings.paced else Desk.at_once,
+        at_once=_MAX_INCIDENTS_PER_INSTALLATION if settings.paced else Desk.at_once,
         lease=lease,
     )
     return House(settings, desk, client)
@@ -159,7 +159,7 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
             os._exit(128 + number)  # threads that wait for GitHub would delay a graceful exit
         stopped.set()
         queue.stop()
-        last = threading.Timer(_LAST_WORDS, os._exit, (1,))
+        last = threading.Timer(_SHUTDOWN_SECONDS, os._exit, (1,))
         last.daemon = True
         last.start()
 
@@ -171,7 +171,7 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
         log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
     try:
         if work and not web and hasattr(os, "nice"):
-            os.nice(_MODEST)  # answering GitHub within 10 s comes before our own work
+            os.nice(_WORKER_NICE_LEVEL)  # answering GitHub within 10 s comes before our own work
         if work:
             watch.start()
             queue.run()
@@ -207,7 +207,7 @@ def door(built: House, queue: Queue) -> Served:
         failpoints=desk.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
-    return Served(flask, settings.host, settings.port, name="muster", largest=LARGEST + 65536)
+    return Served(flask, settings.host, settings.port, name="muster", largest=MAX_BODY_BYTES + 65536)
 
 
 def reconciler(built: House) -> Reconciler:

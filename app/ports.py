@@ -143,7 +143,7 @@ class PolicyText:
     unchanged: bool = False
 
 
-Change = Literal["none", "written", "removed"]
+FileChange = Literal["none", "written", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class Tracker(Protocol):
     def file(self, path: str, ref: str) -> str | None:
         """Return the text of that file at that commit or branch, also in a fork; None: it does not exist."""
 
-    def change(self, pull: int, path: str) -> Change:
+    def change(self, pull: int, path: str) -> FileChange:
         """Return what that pull request does to that file; a renamed file is removed from its old path."""
 
     def check(self, check: Check) -> None:

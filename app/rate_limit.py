@@ -11,19 +11,19 @@ from datetime import datetime, timedelta
 
 from app.core.severity import Severity
 
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_CREATES = frozenset({"POST", "PUT"})
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CREATING_METHODS = frozenset({"POST", "PUT"})
 """The methods counted as creating content: GitHub publishes no list, so all of them count."""
-_MINUTE, _HOUR = 60.0, 3600.0
-_MILLISECOND = 0.001
-_UNDER_WAY = 20.0
+_MINUTE_SECONDS, _HOUR_SECONDS = 60.0, 3600.0
+_MIN_WAIT_SECONDS = 0.001
+_WRITE_TIMEOUT_SECONDS = 20.0
 """After this long an unfinished write counts as ended, because its process died; no call takes as long."""
-_LOOK_AGAIN = 60.0
+_RECHECK_SECONDS = 60.0
 """Re-check interval of deferred calls, since the severity of their incident may rise meanwhile."""
-_QUIET = 60.0
+_DEFAULT_PAUSE_SECONDS = 60.0
 """Pause after a rate limit without `retry-after`; doubled each time it happens again within an hour."""
-_LONGEST_QUIET = 3600.0
-_SANEST_QUIET = 86400.0
+_MAX_DEFAULT_PAUSE_SECONDS = 3600.0
+_MAX_PAUSE_SECONDS = 86400.0
 """No limit of GitHub's lasts longer than this, so larger values are not believed."""
 
 
@@ -42,21 +42,21 @@ class Rates:
     kept: float = 0.2
 
 
-GITHUB = Rates()
-FREE = Rates(spacing=0.0, points_per_minute=None, creations_per_minute=None, creations_per_hour=None)
+GITHUB_RATES = Rates()
+UNLIMITED = Rates(spacing=0.0, points_per_minute=None, creations_per_minute=None, creations_per_hour=None)
 """No limits: a GitHub Enterprise Server without limits, or the sandbox GitHub.
 
 A pause that the server asks for is kept all the same.
 """
-ITSELF = -1
+APP = -1
 """The caller id of the App itself; other callers are installation ids."""
-APP = Rates(spacing=0.0, creations_per_minute=None, creations_per_hour=2000)
+APP_RATES = Rates(spacing=0.0, creations_per_minute=None, creations_per_hour=2000)
 """The limits of the App itself, whose only writes are its requests for tokens."""
 
 
 def rates_of(installation: int, rates: Rates) -> Rates:
     """Return the limits of that installation, or of the App itself."""
-    return APP if installation == ITSELF and rates != FREE else rates
+    return APP_RATES if installation == APP and rates != UNLIMITED else rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +106,21 @@ class Ledger:
             self._for_budget(_kept(rates, method, severity), now),
             self._for_points(rates, method, severity, now),
         ]
-        if method not in READS:
+        if method not in READ_METHODS:
             waits.append(self._for_spacing(rates, now))
-        if method in _CREATES:
+        if method in _CREATING_METHODS:
             kept = _kept(rates, method, severity)
-            waits.append(self._for_creations(rates.creations_per_minute, _MINUTE, rates.spacing, kept, now))
-            waits.append(self._for_creations(rates.creations_per_hour, _HOUR, rates.spacing, kept, now))
+            waits.append(self._for_creations(rates.creations_per_minute, _MINUTE_SECONDS, rates.spacing, kept, now))
+            waits.append(self._for_creations(rates.creations_per_hour, _HOUR_SECONDS, rates.spacing, kept, now))
         longest = max(waits)
-        return max(longest, _MILLISECOND) if longest > 0 else 0.0
+        return max(longest, _MIN_WAIT_SECONDS) if longest > 0 else 0.0
 
     def asks_again(self, wait: float, now: datetime) -> float:
         """Return the seconds after which asking again is worthwhile.
 
         A pause is kept to its end; other turns may come sooner than expected.
         """
-        return max(_left(self.quiet_until, now), min(wait, _LOOK_AGAIN))
+        return max(_left(self.quiet_until, now), min(wait, _RECHECK_SECONDS))
 
     def charged(self, rates: Rates, method: str, now: datetime) -> Ledger:
         """Return the state with that call counted; a spaced write is in flight until `record_response`."""
@@ -130,10 +130,10 @@ class Ledger:
             new = replace(new, spent=_spend(self.spent, int(at), _points(method)))
         if self.budget is not None:
             new = replace(new, budget=replace(self.budget, left=max(0, self.budget.left - 1)))
-        if method not in READS:
-            new = replace(new, wrote_at=now + timedelta(seconds=_UNDER_WAY) if rates.spacing else now)
-        if method in _CREATES and rates.creations_per_hour is not None:
-            new = replace(new, created=(*(one for one in self.created if one > at - _HOUR), at))
+        if method not in READ_METHODS:
+            new = replace(new, wrote_at=now + timedelta(seconds=_WRITE_TIMEOUT_SECONDS) if rates.spacing else now)
+        if method in _CREATING_METHODS and rates.creations_per_hour is not None:
+            new = replace(new, created=(*(one for one in self.created if one > at - _HOUR_SECONDS), at))
         return new
 
     def held(self, wait: float, now: datetime) -> Ledger:
@@ -144,10 +144,10 @@ class Ledger:
         """Return the state with a pause of `retry_after_seconds`; None: GitHub did not say how long."""
         strikes = 0
         if told is None:
-            again = self.quiet_until is not None and (now - self.quiet_until).total_seconds() < _HOUR
+            again = self.quiet_until is not None and (now - self.quiet_until).total_seconds() < _HOUR_SECONDS
             strikes = self.strikes + 1 if again else 1
-            told = min(_LONGEST_QUIET, _QUIET * 2.0 ** (strikes - 1))
-        until = now + timedelta(seconds=min(told, _SANEST_QUIET))
+            told = min(_MAX_DEFAULT_PAUSE_SECONDS, _DEFAULT_PAUSE_SECONDS * 2.0 ** (strikes - 1))
+        until = now + timedelta(seconds=min(told, _MAX_PAUSE_SECONDS))
         if self.quiet_until is not None and self.quiet_until > until:
             until = self.quiet_until  # another call was given a longer pause
         return replace(self, quiet_until=until, strikes=strikes or self.strikes)
@@ -158,9 +158,9 @@ class Ledger:
         A write counts from its response, because it may have taken its time on the way to GitHub.
         """
         new = replace(self, budget=budget or self.budget)
-        if method in READS or not rates.spacing:
+        if method in READ_METHODS or not rates.spacing:
             return new
-        if method in _CREATES and new.created:
+        if method in _CREATING_METHODS and new.created:
             new = replace(new, created=(*new.created[:-1], max(new.created[-1], now.timestamp())))
         return replace(new, wrote_at=now)
 
@@ -173,20 +173,20 @@ class Ledger:
             return rates.spacing - since
         # In flight, or begun or ended after `now` was read: a caller that had to wait for the state's lock read `now` a
         # while ago.  If it lies further ahead than that, the clock was set back, so do not wait for it.
-        return rates.spacing if since >= -2 * _UNDER_WAY else 0.0
+        return rates.spacing if since >= -2 * _WRITE_TIMEOUT_SECONDS else 0.0
 
     def _for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         if rates.points_per_minute is None:
             return 0.0
         most = rates.points_per_minute * (1 - _kept(rates, method, severity))
         at = now.timestamp()
-        lasting = [(second, points) for second, points in self.spent if second + 1 + _MINUTE > at]
+        lasting = [(second, points) for second, points in self.spent if second + 1 + _MINUTE_SECONDS > at]
         over = sum(points for _, points in lasting) + _points(method) - most
         for second, points in lasting:
             if over <= 0:
                 break
             over -= points
-            at = second + 1 + _MINUTE
+            at = second + 1 + _MINUTE_SECONDS
         return at - now.timestamp()
 
     def _for_budget(self, kept: float, now: datetime) -> float:
@@ -217,7 +217,7 @@ class Ledger:
 class MemoryPace:
     """A rate limiter in memory, for one process: a run inside Actions, and tools."""
 
-    def __init__(self, rates: Rates = FREE) -> None:
+    def __init__(self, rates: Rates = UNLIMITED) -> None:
         self._rates = rates
         self._ledgers: dict[int, Ledger] = {}
         self._lock = threading.Lock()
@@ -276,15 +276,15 @@ def _kept(rates: Rates, method: str, severity: Severity | None) -> float:
     """Return the part of a budget that this call must leave to others."""
     if severity is Severity.SEV1:
         return 0.0
-    return rates.kept / 2 if severity is None and method in READS else rates.kept
+    return rates.kept / 2 if severity is None and method in READ_METHODS else rates.kept
 
 
 def _points(method: str) -> int:
-    return 1 if method in READS else 5
+    return 1 if method in READ_METHODS else 5
 
 
 def _spend(spent: tuple[tuple[int, int], ...], second: int, points: int) -> tuple[tuple[int, int], ...]:
-    lasting = {one: each for one, each in spent if one + 1 + _MINUTE > second}
+    lasting = {one: each for one, each in spent if one + 1 + _MINUTE_SECONDS > second}
     lasting[second] = lasting.get(second, 0) + points
     return tuple(sorted(lasting.items()))
 

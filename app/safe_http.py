@@ -31,19 +31,19 @@ from app.ports import DeliveryFailed, Gone
 Resolver = Callable[[str, int], Sequence[str]]
 """Returns the IP addresses of a host and port; raises OSError if it has none."""
 
-_PORTS = {"https": (443, 8443), "http": ()}
-_CONNECT = 3.0
+_ALLOWED_PORTS = {"https": (443, 8443), "http": ()}
+_CONNECT_TIMEOUT_SECONDS = 3.0
 """Seconds for each attempt to connect."""
-_AGAIN = {"GET": 60.0, "POST": 0.0}
+_RETRY_SECONDS = {"GET": 60.0, "POST": 0.0}
 """Seconds until a temporary failure is retried; callers of POST have a retry policy of their own."""
-_LONGEST_WAIT = 3600.0
-_ANSWER = 4096
+_MAX_RETRY_SECONDS = 3600.0
+_MAX_POST_RESPONSE_BYTES = 4096
 """How many bytes of the response to a POST are read."""
-_LONGEST = 2000
+_MAX_URL_CHARACTERS = 2000
 
 # Depending on its version, Python's is_global accepts some of these; and only an eighth of IPv6 is public.
-_PUBLIC6 = IPv6Network("2000::/3")
-_NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = (
+_PUBLIC_IPV6_NETWORK = IPv6Network("2000::/3")
+_NON_PUBLIC_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = (
     IPv4Network("0.0.0.0/8"),
     IPv4Network("100.64.0.0/10"),  # carrier-grade NAT; the metadata service of one cloud
     IPv4Network("168.63.129.16/32"),  # the metadata service of one cloud, in public space
@@ -57,9 +57,9 @@ _NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = (
     IPv6Network("3fff::/20"),
 )
 
-_STRANGE = re.compile(r"[^\x21-\x7e]|[\\<>\"`{}|^]|%(?:[01][0-9a-f]|7f)", re.IGNORECASE)
-_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?")
-_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
+_FORBIDDEN_CHARACTER = re.compile(r"[^\x21-\x7e]|[\\<>\"`{}|^]|%(?:[01][0-9a-f]|7f)", re.IGNORECASE)
+_HOST_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?")
+_NUMERIC_LABEL = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ def address(text: str, *, loopback: bool = False) -> Address:
 
     Raises ValueError, with a message that can be shown to users.  `loopback` allows http and any port, as in tests.
     """
-    if len(text) > _LONGEST:
-        raise ValueError(f"an address is at most {_LONGEST} characters long")
-    if _STRANGE.search(text):
+    if len(text) > _MAX_URL_CHARACTERS:
+        raise ValueError(f"an address is at most {_MAX_URL_CHARACTERS} characters long")
+    if _FORBIDDEN_CHARACTER.search(text):
         raise ValueError("the address holds characters that an address does not have")
     try:
         parts = urlsplit(text)
@@ -112,7 +112,7 @@ def address(text: str, *, loopback: bool = False) -> Address:
     _check_host(host, bracketed="[" in parts.netloc)
     if port is None:
         port = 443 if parts.scheme == "https" else 80
-    if not loopback and port not in _PORTS[parts.scheme]:
+    if not loopback and port not in _ALLOWED_PORTS[parts.scheme]:
         raise ValueError(f"port {port} is not asked, only 443 and 8443")
     return Address(text, parts.scheme, host, port)
 
@@ -123,9 +123,11 @@ def public(text: str) -> bool:
         found = ip_address(text)
     except ValueError:
         return False
-    if isinstance(found, IPv6Address) and (found.scope_id or found not in _PUBLIC6):
+    if isinstance(found, IPv6Address) and (found.scope_id or found not in _PUBLIC_IPV6_NETWORK):
         return False
-    return found.is_global and not any(found in network for network in _NOT_PUBLIC if network.version == found.version)
+    return found.is_global and not any(
+        found in network for network in _NON_PUBLIC_NETWORKS if network.version == found.version
+    )
 
 
 def is_ip(text: str) -> bool:
@@ -167,7 +169,7 @@ class Outbound:
 
     def post(self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, within: float = 5.0) -> Answer:
         """Send `body` to the address once, and read the first 4 KiB of the response."""
-        return self._exchange("POST", url, body, headers or {}, _ANSWER, within)
+        return self._exchange("POST", url, body, headers or {}, _MAX_POST_RESPONSE_BYTES, within)
 
     def _exchange(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], largest: int, within: float
@@ -177,7 +179,7 @@ class Outbound:
             target = address(url, loopback=self._loopback)
         except ValueError as problem:
             raise DeliveryFailed(str(problem), retry_after=None) from None
-        line = _Line(target, self._places(target, until, _AGAIN[method]), until)
+        line = _Line(target, self._places(target, until, _RETRY_SECONDS[method]), until)
         sent = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
         with line.watched(), requests.Session() as session:
             session.trust_env = False
@@ -188,7 +190,7 @@ class Outbound:
                     target.url,
                     data=body,
                     headers=sent,
-                    timeout=(_CONNECT, within),
+                    timeout=(_CONNECT_TIMEOUT_SECONDS, within),
                     allow_redirects=False,
                     stream=True,
                     verify=self._certificates,
@@ -252,7 +254,7 @@ class _Line:
             if left <= 0:
                 break
             try:
-                dialled = socket.create_connection((place, self._target.port), min(_CONNECT, left))
+                dialled = socket.create_connection((place, self._target.port), min(_CONNECT_TIMEOUT_SECONDS, left))
             except OSError as failed:
                 problem = failed
                 continue
@@ -265,7 +267,7 @@ class _Line:
     def late(self, method: str, within: float) -> DeliveryFailed:
         return DeliveryFailed(
             f"{self._target.host} did not finish within {within:g} seconds",
-            retry_after=_AGAIN[method],
+            retry_after=_RETRY_SECONDS[method],
             uncertain=self._connected and method == "POST",
         )
 
@@ -276,8 +278,8 @@ class _Line:
         if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
             return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
         if not self._connected:
-            return DeliveryFailed(f"{host} does not answer", retry_after=_AGAIN[method])
-        return DeliveryFailed(f"{host} broke off", retry_after=_AGAIN[method], uncertain=method == "POST")
+            return DeliveryFailed(f"{host} does not answer", retry_after=_RETRY_SECONDS[method])
+        return DeliveryFailed(f"{host} broke off", retry_after=_RETRY_SECONDS[method], uncertain=method == "POST")
 
     def _cut(self) -> None:
         with self._lock:
@@ -339,14 +341,16 @@ def _check_status(target: Address, method: str, response: requests.Response) -> 
     if status in (404, 410):
         raise Gone(f"{host} answered {status}: there is nothing under this address")
     if status >= 500 or status in (408, 425, 429):
-        wait = _wait(response.headers.get("retry-after", ""), _AGAIN[method])
+        wait = _wait(response.headers.get("retry-after", ""), _RETRY_SECONDS[method])
         raise DeliveryFailed(f"{host} answered {status}", retry_after=wait, uncertain=method == "POST")
     raise DeliveryFailed(f"{host} answered {status}", retry_after=None)
 
 
 def _wait(asked: str, otherwise: float) -> float:
     """Return the seconds of a `retry-after` header, limited to an hour."""
-    return min(float(asked), _LONGEST_WAIT) if asked.isascii() and asked.isdigit() and len(asked) < 9 else otherwise
+    return (
+        min(float(asked), _MAX_RETRY_SECONDS) if asked.isascii() and asked.isdigit() and len(asked) < 9 else otherwise
+    )
 
 
 def _check_host(host: str, *, bracketed: bool) -> None:
@@ -363,7 +367,7 @@ def _check_host(host: str, *, bracketed: bool) -> None:
     ):
         return
     last = host.removesuffix(".").rpartition(".")[2]
-    if bracketed or len(host) > 253 or not _HOST.fullmatch(host) or _NUMBER.fullmatch(last):
+    if bracketed or len(host) > 253 or not _HOST_NAME.fullmatch(host) or _NUMERIC_LABEL.fullmatch(last):
         raise ValueError("the address has no host that can be asked, such as example.com")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_SHORTEST_SECRET = 32
+_MIN_SECRET_CHARACTERS = 32
 """The shortest webhook secret: in other Apps an empty or guessable one disabled the check (reliability, row 13)."""
 
 
@@ -114,9 +114,9 @@ def _secrets(found: Mapping[str, str]) -> tuple[str, ...]:
     names = [name for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if found.get(name)]
     for name in names:
         secret = found[name]
-        if len(secret) < _SHORTEST_SECRET or len(set(secret)) < 8:
+        if len(secret) < _MIN_SECRET_CHARACTERS or len(set(secret)) < 8:
             raise SettingsFault(
-                f"{name}: too easy to guess; at least {_SHORTEST_SECRET} characters are needed,"
+                f"{name}: too easy to guess; at least {_MIN_SECRET_CHARACTERS} characters are needed,"
                 " such as those of: openssl rand -hex 32"
             )
     return tuple(found[name] for name in names)
@@ -136,7 +136,7 @@ def _heartbeat(found: Mapping[str, str]) -> str:
     return text
 
 
-_OURS = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SMTP_", "PAGERDUTY_")
+_RESERVED_PREFIXES = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SMTP_", "PAGERDUTY_")
 """Prefixes of variables that hold something else, even if it is an address: no policy may refer to them."""
 
 
@@ -148,12 +148,12 @@ def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
     return {
         name: text
         for name, text in found.items()
-        if not name.startswith(_OURS)
+        if not name.startswith(_RESERVED_PREFIXES)
         and (text.startswith("https://") or (Path(text).is_absolute() and text.lower().endswith(".ics")))
     }
 
 
-_SIGNS = 16
+_MIN_SIGNING_SECRET_CHARACTERS = 16
 """The shortest signing secret: a shorter one could be guessed from a single signed message."""
 
 
@@ -162,10 +162,13 @@ def _channels(found: Mapping[str, str]) -> Mapping[str, str]:
     return {
         name: text
         for name, text in found.items()
-        if not name.startswith(_OURS)
+        if not name.startswith(_RESERVED_PREFIXES)
         and (
             text.startswith("https://")
-            or (len(text) >= _SIGNS and (name.startswith("CHANNEL_") or name.endswith("_SECRET")))
+            or (
+                len(text) >= _MIN_SIGNING_SECRET_CHARACTERS
+                and (name.startswith("CHANNEL_") or name.endswith("_SECRET"))
+            )
         )
     }
 

@@ -11,36 +11,36 @@ import html
 import re
 import unicodedata
 
-_BREAK = "\u200b"
-_MARK = "…"
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_ZERO_WIDTH_SPACE = "\u200b"
+_ELLIPSIS = "…"
+_UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _JOINERS = frozenset("\u200c\u200d")  # needed by emoji families and several scripts
 
-_DEFUSED = (
+_REFERENCE_BREAKS = (
     # Each has at most one unbounded part, which cannot restart inside itself: linear time on any text.
-    (re.compile(r"@"), "@" + _BREAK),
-    (re.compile(r"#(?=\w)"), "#" + _BREAK),
-    (re.compile(r"(?<![A-Za-z0-9])(gh-)(?=[0-9])", re.IGNORECASE), r"\1" + _BREAK),
-    (re.compile(r"://"), _BREAK + "://"),
-    (re.compile(r"(?<![A-Za-z0-9])(www)(?=\.)", re.IGNORECASE), r"\1" + _BREAK),
-    (re.compile(r"<(?=!--)"), "<" + _BREAK),
-    (re.compile(r"--(?=!?>)"), "--" + _BREAK),
+    (re.compile(r"@"), "@" + _ZERO_WIDTH_SPACE),
+    (re.compile(r"#(?=\w)"), "#" + _ZERO_WIDTH_SPACE),
+    (re.compile(r"(?<![A-Za-z0-9])(gh-)(?=[0-9])", re.IGNORECASE), r"\1" + _ZERO_WIDTH_SPACE),
+    (re.compile(r"://"), _ZERO_WIDTH_SPACE + "://"),
+    (re.compile(r"(?<![A-Za-z0-9])(www)(?=\.)", re.IGNORECASE), r"\1" + _ZERO_WIDTH_SPACE),
+    (re.compile(r"<(?=!--)"), "<" + _ZERO_WIDTH_SPACE),
+    (re.compile(r"--(?=!?>)"), "--" + _ZERO_WIDTH_SPACE),
 )
-_HEX = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{7,64}(?![A-Za-z0-9])")
-_CLOSING = re.compile(
+_COMMIT_HASH = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{7,64}(?![A-Za-z0-9])")
+_CLOSING_KEYWORD = re.compile(
     r"(?<![A-Za-z])(clos|fix|resolv)(?=(?:e|es|ed)?:?[ \t\n]+[^ \t\n]{0,200}(?:#|gh-|://))", re.IGNORECASE
 )
 _SKIP_CI = re.compile(r"\[(?=(?:skip[ -](?:ci|actions|checks)|(?:ci|actions)[ -]skip|no[ -]ci)\])", re.IGNORECASE)
-_TEMPLATE = re.compile(r"\{(?=[{%#])")
+_TEMPLATE_TAG = re.compile(r"\{(?=[{%#])")
 
-_ESCAPED = {c: "\\" + c for c in "\\`*_[]|~$!{}"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKDOWN_ESCAPES = {c: "\\" + c for c in "\\`*_[]|~$!{}"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _LINE_START = re.compile(r"[-+=#:]|[0-9]{1,9}[.)]")
 
 
 def cleaned(text: str) -> str:
     """Replace NUL and lone surrogates by U+FFFD, so that every store, log and page can hold the text."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return _UNSTORABLE_CHARACTER.sub("\ufffd", text)
 
 
 def visible(text: str, limit: int = 60) -> str:
@@ -80,9 +80,9 @@ def plain(text: str, limit: int) -> str:
     Also breaks `[skip ci]`, template tags, and a first character that a spreadsheet would run as a formula.
     """
     line = _raw(" ".join(_decoded(text, limit).split()))
-    line = _TEMPLATE.sub("{" + _BREAK, _SKIP_CI.sub(lambda found: found[0] + _BREAK, line))
-    line = re.sub(r"<(?=[A-Za-z/!?])", "<" + _BREAK, line)
-    return _cut([_BREAK, *line] if line[:1] in set("=+-@") else list(line), limit)
+    line = _TEMPLATE_TAG.sub("{" + _ZERO_WIDTH_SPACE, _SKIP_CI.sub(lambda found: found[0] + _ZERO_WIDTH_SPACE, line))
+    line = re.sub(r"<(?=[A-Za-z/!?])", "<" + _ZERO_WIDTH_SPACE, line)
+    return _cut([_ZERO_WIDTH_SPACE, *line] if line[:1] in set("=+-@") else list(line), limit)
 
 
 def fenced(text: str, limit: int) -> str:
@@ -92,7 +92,7 @@ def fenced(text: str, limit: int) -> str:
     fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
     room = limit - 2 * len(fence) - 2
     if room < 1:  # nothing but backticks: show that there was some text
-        fence, content, room = "```", _MARK, limit
+        fence, content, room = "```", _ELLIPSIS, limit
     return f"{fence}\n{_cut(list(content), room)}\n{fence}"
 
 
@@ -113,27 +113,27 @@ def _decoded(text: str, limit: int) -> str:
 
 
 def _defused(text: str) -> str:
-    text = _CLOSING.sub(lambda found: found[0] + _BREAK, text)
-    text = _HEX.sub(_split_hash, text)
-    for pattern, safe in _DEFUSED:
+    text = _CLOSING_KEYWORD.sub(lambda found: found[0] + _ZERO_WIDTH_SPACE, text)
+    text = _COMMIT_HASH.sub(_split_hash, text)
+    for pattern, safe in _REFERENCE_BREAKS:
         text = pattern.sub(safe, text)
     return text
 
 
 def _raw(text: str) -> str:
     """Defuse text where an entity would be decoded later, such as in a mail reply that quotes it."""
-    return re.sub(r"&(?=#|[A-Za-z])", "&" + _BREAK, _defused(text))
+    return re.sub(r"&(?=#|[A-Za-z])", "&" + _ZERO_WIDTH_SPACE, _defused(text))
 
 
 def _split_hash(found: re.Match[str]) -> str:
     word = found[0]
     plain_word = len(word) < 40 and (word.isdigit() or word.isalpha())  # a number or a word, not a commit
-    return word if plain_word else word[:6] + _BREAK + word[6:]
+    return word if plain_word else word[:6] + _ZERO_WIDTH_SPACE + word[6:]
 
 
 def _escaped(line: str) -> list[str]:
     """Escape Markdown, one piece per character, so that truncation never falls inside an escape."""
-    pieces = [_ESCAPED.get(char, char) for char in line]
+    pieces = [_MARKDOWN_ESCAPES.get(char, char) for char in line]
     start = _LINE_START.match(line)
     if start:
         last = start.end() - 1
@@ -150,7 +150,7 @@ def _cut(pieces: list[str], limit: int) -> str:
             while kept and taken + 1 > limit:
                 kept -= 1
                 taken -= length(pieces[kept])
-            return "".join(pieces[:kept]) + _MARK
+            return "".join(pieces[:kept]) + _ELLIPSIS
         taken += size
     return "".join(pieces)
 

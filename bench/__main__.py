@@ -51,7 +51,7 @@ def main() -> None:
     console.print("runs of GitHub Actions …")
     runner.rows(row)
     seconds = 5 if quick else 30
-    console.print(f"{shell.RATE} deliveries a second for {seconds} s, with a worker at work …")
+    console.print(f"{shell.DELIVERIES_PER_SECOND} deliveries a second for {seconds} s, with a worker at work …")
     found = shell.measure(seconds)
     row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{found.to_label:.0f} ms")
     row("webhook p50", "at most 20 ms", f"{found.p50:.1f} ms")

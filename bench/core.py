@@ -19,9 +19,9 @@ from app.core.severity import Severity
 from app.core.slash_command import Spoken
 from app.policy_file import shipped
 
-DECLARED = datetime(2026, 3, 14, 9, tzinfo=UTC)
+DECLARED_AT = datetime(2026, 3, 14, 9, tzinfo=UTC)
 """When the sample incident is declared."""
-Row = tuple[datetime, Event]
+LoggedEvent = tuple[datetime, Event]
 """An event of a log and when it happened."""
 
 
@@ -31,7 +31,7 @@ def policy() -> Policy:
     return replace(found, contacts={name: (f"{name}-1", f"{name}-2") for name in found.contacts})
 
 
-def life() -> list[Row]:
+def life() -> list[LoggedEvent]:
     """Return the log of a sev1 incident.
 
     It is filed, acknowledged late, regraded twice, updated, resolved, closed, reopened and closed again.
@@ -70,7 +70,7 @@ def life() -> list[Row]:
         (112, Closed(**who)),
     ]
     return [
-        (DECLARED + timedelta(minutes=minutes), replace(event, key=event.key or f"event/{number}"))
+        (DECLARED_AT + timedelta(minutes=minutes), replace(event, key=event.key or f"event/{number}"))
         for number, (minutes, event) in enumerate(happened)
     ]
 
@@ -104,7 +104,7 @@ def replay_ms(events: int = 500) -> float:
     talk = [event for _, event in rest if isinstance(event, Said | Edited | Labeled | Unlabeled)][:-2]
     for number in range(1, events):
         event = replace(talk[number % len(talk)], key=f"event/{number}")
-        log.append((DECLARED + timedelta(minutes=3 * number), event))
+        log.append((DECLARED_AT + timedelta(minutes=3 * number), event))
     until = log[-1][0] + timedelta(hours=1)
     times = []
     for _ in range(10):
@@ -114,7 +114,7 @@ def replay_ms(events: int = 500) -> float:
     return min(times) * 1000
 
 
-def _asked(log: list[Row], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
+def _asked(log: list[LoggedEvent], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
     """Yield the arguments of each `decide` call that a replay of the log makes, alarms included."""
     incident: Incident | None = None
     for at, event in log:

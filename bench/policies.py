@@ -14,7 +14,7 @@ from app.core.policy import Duration, Policy
 from app.core.severity import Severity
 from app.core.simulate import Scene, simulate
 from app.policy_file import read
-from bench.core import DECLARED, life, policy
+from bench.core import DECLARED_AT, life, policy
 from tests.policy_file.large import large
 
 
@@ -23,7 +23,7 @@ def simulate_ms() -> float:
 
     Its escalation policy pages 577 times.
     """
-    scene = Scene(severity=Severity.SEV1, at=DECLARED, length=timedelta(hours=48))
+    scene = Scene(severity=Severity.SEV1, at=DECLARED_AT, length=timedelta(hours=48))
     force = policy()
     return _best(lambda: simulate(force, scene), 10) * 1000
 
@@ -36,7 +36,7 @@ def replay_seconds(incidents: int = 1000, events: int = 20) -> float:
     log = life()
     talk = [log[n] for n in (1, 2, 3, 4, 6, 8, 9)]
     more = [
-        (DECLARED + timedelta(minutes=65 + number), replace(talk[number % len(talk)][1], key=f"more/{number}"))
+        (DECLARED_AT + timedelta(minutes=65 + number), replace(talk[number % len(talk)][1], key=f"more/{number}"))
         for number in range(events - len(log))
     ]
     row = tuple(sorted([*log, *more], key=lambda happened: happened[0]))

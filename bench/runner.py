@@ -26,14 +26,14 @@ from app.sandbox.demo.play import POLICY
 from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.world import Repository
 
-OPEN, DUE = 200, 5
+OPEN_INCIDENTS, DUE_INCIDENTS = 200, 5
 """How many open incidents a sweep finds, and how many of them have something due."""
-_TIMES = 5
+_MEASURED_RUNS = 5
 """Measured runs: the most calls and the least processor time count."""
-_RIGHTS = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
+_TOKEN_PERMISSIONS = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
 """The permissions of the run's `GITHUB_TOKEN`."""
-_SEV1 = "### What is happening?\n\nThe checkout answers 502 to everybody.\n\n### Severity\n\nSEV1\n"
-_SEV3 = "### What is happening?\n\nA picture is missing.\n\n### Severity\n\nSEV3\n"
+_SEV1_BODY = "### What is happening?\n\nThe checkout answers 502 to everybody.\n\n### Severity\n\nSEV1\n"
+_SEV3_BODY = "### What is happening?\n\nA picture is missing.\n\n### Severity\n\nSEV3\n"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Desk:
             "GITHUB_EVENT_PATH": str(self.folder / "event.json"),
             "GITHUB_REPOSITORY": "octo/shop",
             "GITHUB_API_URL": self.github.api_url,
-            "GITHUB_TOKEN": self.github.run_token(self.shop, _RIGHTS),
+            "GITHUB_TOKEN": self.github.run_token(self.shop, _TOKEN_PERMISSIONS),
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
             "GITHUB_OUTPUT": str(self.folder / "output"),
         }
@@ -114,8 +114,8 @@ def triage() -> Cost:
     """
     with _desk() as desk:
         costs = []
-        for number in range(_TIMES + 1):  # the first one compiles the bytecode, as an installation does
-            issue = desk.opens(f"[Incident]: number {number}", _SEV1)
+        for number in range(_MEASURED_RUNS + 1):  # the first one compiles the bytecode, as an installation does
+            issue = desk.opens(f"[Incident]: number {number}", _SEV1_BODY)
             costs.append(desk.runs("triage", "issues", desk.opened(issue)))
         return Cost(max(cost.calls for cost in costs), min(cost.seconds for cost in costs[1:]), costs[-1].written_to)
 
@@ -124,7 +124,10 @@ def sweep() -> Cost:
     """Measure a scheduled sweep over many open incidents that were triaged before."""
     with _desk() as desk:
         # The sev1 incidents are unacknowledged and their next page is due; the sev3 ones need nothing for an hour.
-        for many, ago, body in ((OPEN - DUE, timedelta(minutes=30), _SEV3), (DUE, timedelta(minutes=8), _SEV1)):
+        for many, ago, body in (
+            (OPEN_INCIDENTS - DUE_INCIDENTS, timedelta(minutes=30), _SEV3_BODY),
+            (DUE_INCIDENTS, timedelta(minutes=8), _SEV1_BODY),
+        ):
             for number in range(many):
                 desk.clock.behind = ago
                 issue = desk.opens(f"[Incident]: number {number}", body)
@@ -191,7 +194,11 @@ def rows(row: Callable[[str, str, str], None]) -> None:
     found = triage()
     row("run triage, a new incident: API calls", "at most 8", _calls(found, 1))
     row("run triage, a new incident: processor time, its start among it", "at most 2 s", f"{found.seconds:.1f} s")
-    row(f"run sweep, {OPEN} open incidents, {DUE} due: API calls", "at most 60", _calls(sweep(), DUE))
+    row(
+        f"run sweep, {OPEN_INCIDENTS} open incidents, {DUE_INCIDENTS} due: API calls",
+        "at most 60",
+        _calls(sweep(), DUE_INCIDENTS),
+    )
 
 
 def _calls(found: Cost, due: int) -> str:

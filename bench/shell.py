@@ -26,7 +26,7 @@ from app.store.database import migrate
 from app.web.server import free_port
 from bench.cpu_steal import Theft
 
-RATE = 200
+DELIVERIES_PER_SECOND = 200
 """Deliveries sent per second."""
 _CONNECTIONS = 16
 """Connections that the load generator keeps open."""
@@ -66,7 +66,7 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
         stack.callback(postgres.stop)
         migrate(postgres.url)
         deliveries = folder / "deliveries.json"
-        incidents = RATE * seconds // 8
+        incidents = DELIVERIES_PER_SECOND * seconds // 8
         pretend = stack.enter_context(
             _child([sys.executable, "-m", "bench.fake_github", str(incidents), str(deliveries)], {})
         )
@@ -87,7 +87,7 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
         url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}/readyz")
         to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(rests))
-        load = json.loads(deliveries.read_text())[: RATE * seconds]
+        load = json.loads(deliveries.read_text())[: DELIVERIES_PER_SECOND * seconds]
         theft = Theft()
         taken = asyncio.run(_send(port, load))
         stolen = theft.part
@@ -137,7 +137,7 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
     senders = [asyncio.create_task(sender()) for _ in range(_CONNECTIONS)]
     start = time.perf_counter() + 0.2
     for number, request in enumerate(requests):
-        due = start + number / RATE
+        due = start + number / DELIVERIES_PER_SECOND
         if (pause := due - time.perf_counter()) > 0:
             await asyncio.sleep(pause)
         waiting.put_nowait((due, request))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.severity import Severity
-from app.rate_limit import FREE, GITHUB, Budget, Ledger, MemoryPace, Rates
+from app.rate_limit import GITHUB_RATES, UNLIMITED, Budget, Ledger, MemoryPace, Rates
 
 NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)
 SEV1, SEV2 = Severity.SEV1, Severity.SEV2
@@ -34,42 +34,42 @@ def made(ledger: Ledger, rates: Rates, method: str, at: datetime) -> Ledger:
 
 
 def test_writes_are_a_second_apart_and_reads_are_not() -> None:
-    ledger = spent(1, rates=GITHUB)
-    assert ledger.wait(GITHUB, "PATCH", SEV1, after(0.25)) == 0.75
-    assert ledger.wait(GITHUB, "PATCH", SEV1, after(1)) == 0
-    assert ledger.wait(GITHUB, "GET", SEV2, after(0)) == 0
+    ledger = spent(1, rates=GITHUB_RATES)
+    assert ledger.wait(GITHUB_RATES, "PATCH", SEV1, after(0.25)) == 0.75
+    assert ledger.wait(GITHUB_RATES, "PATCH", SEV1, after(1)) == 0
+    assert ledger.wait(GITHUB_RATES, "GET", SEV2, after(0)) == 0
 
 
 def test_a_write_counts_from_its_answer() -> None:
-    asked = Ledger().charged(GITHUB, "POST", NOW)
-    ledger = asked.ended(GITHUB, "POST", Budget(5000, 4000, after(600)), after(0.5))
-    assert ledger.wait(GITHUB, "PATCH", SEV1, after(1)) == 0.5
-    read = ledger.ended(GITHUB, "GET", Budget(5000, 3999, after(600)), after(0.9))
-    assert read.wait(GITHUB, "PATCH", SEV1, after(1.5)) == 0
+    asked = Ledger().charged(GITHUB_RATES, "POST", NOW)
+    ledger = asked.ended(GITHUB_RATES, "POST", Budget(5000, 4000, after(600)), after(0.5))
+    assert ledger.wait(GITHUB_RATES, "PATCH", SEV1, after(1)) == 0.5
+    read = ledger.ended(GITHUB_RATES, "GET", Budget(5000, 3999, after(600)), after(0.9))
+    assert read.wait(GITHUB_RATES, "PATCH", SEV1, after(1.5)) == 0
     assert ledger.created == (after(0.5).timestamp(),), "and so does what it created"
 
 
 def test_one_write_is_under_way_at_a_time_until_it_must_have_died() -> None:
     """However slow the way to GitHub: nothing overtakes it, and a process that was killed is not waited for for long."""
-    ledger = Ledger().charged(GITHUB, "POST", NOW)
-    waits = [ledger.wait(GITHUB, "PATCH", SEV1, after(seconds)) for seconds in (0, 0.5, 5, 19, 20.25, 21)]
+    ledger = Ledger().charged(GITHUB_RATES, "POST", NOW)
+    waits = [ledger.wait(GITHUB_RATES, "PATCH", SEV1, after(seconds)) for seconds in (0, 0.5, 5, 19, 20.25, 21)]
     assert waits == [1, 1, 1, 1, 0.75, 0]
-    assert ledger.wait(GITHUB, "GET", SEV2, after(1)) == 0, "reads go on"
+    assert ledger.wait(GITHUB_RATES, "GET", SEV2, after(1)) == 0, "reads go on"
 
 
 def test_a_moment_that_was_read_before_the_last_write_ended_is_no_clock_set_back() -> None:
     """Two ask, and one has to wait for the ledger: what it takes for now is past by then."""
-    ledger = spent(1, rates=GITHUB, every=0)
-    assert ledger.wait(GITHUB, "POST", SEV1, after(-0.01)) == 1
+    ledger = spent(1, rates=GITHUB_RATES, every=0)
+    assert ledger.wait(GITHUB_RATES, "POST", SEV1, after(-0.01)) == 1
 
 
 def test_a_moment_that_was_read_before_the_last_write_began_is_no_clock_set_back() -> None:
-    ledger = Ledger().charged(GITHUB, "POST", NOW)
-    assert ledger.wait(GITHUB, "POST", Severity.SEV2, NOW - timedelta(milliseconds=5)) > 0
+    ledger = Ledger().charged(GITHUB_RATES, "POST", NOW)
+    assert ledger.wait(GITHUB_RATES, "POST", Severity.SEV2, NOW - timedelta(milliseconds=5)) > 0
 
 
 def test_a_clock_that_was_set_back_holds_nobody_up() -> None:
-    assert spent(1, rates=GITHUB).wait(GITHUB, "PATCH", SEV1, after(-7200)) == 0
+    assert spent(1, rates=GITHUB_RATES).wait(GITHUB_RATES, "PATCH", SEV1, after(-7200)) == 0
 
 
 @pytest.mark.parametrize(("severity", "most"), [(SEV1, 80), (SEV2, 64), (None, 64)])
@@ -88,13 +88,13 @@ def test_creations_of_an_hour_keep_a_part_for_sev1(severity: Severity, most: int
 
 def test_what_is_kept_for_sev1_is_given_free_when_it_comes_back_in_time() -> None:
     """400 were written, one a second.  From 100 s before the first leaves the hour on, a burst of sev1 would fit all the same."""
-    ledger = spent(400, rates=GITHUB, every=1.0)
-    assert ledger.wait(GITHUB, "POST", SEV2, after(1000)) == pytest.approx(2500)
-    assert ledger.wait(GITHUB, "POST", SEV2, after(3500)) == 0
+    ledger = spent(400, rates=GITHUB_RATES, every=1.0)
+    assert ledger.wait(GITHUB_RATES, "POST", SEV2, after(1000)) == pytest.approx(2500)
+    assert ledger.wait(GITHUB_RATES, "POST", SEV2, after(3500)) == 0
     at = 3500.0
     for nth in range(200):
-        assert ledger.wait(GITHUB, "POST", SEV2, after(at + nth)) == 0, nth
-        ledger = made(ledger, GITHUB, "POST", after(at + nth))
+        assert ledger.wait(GITHUB_RATES, "POST", SEV2, after(at + nth)) == 0, nth
+        ledger = made(ledger, GITHUB_RATES, "POST", after(at + nth))
 
 
 @settings(max_examples=25, deadline=None)
@@ -104,15 +104,15 @@ def test_a_burst_of_sev1_always_finds_its_part_of_the_hour(gaps: list[int], late
     ledger, at = Ledger(), 0
     for gap in gaps * 20:
         at += gap if at % 7 else 1
-        if not ledger.wait(GITHUB, "POST", SEV2, after(at)):
-            ledger = made(ledger, GITHUB, "POST", after(at))
-    while ledger.wait(GITHUB, "POST", SEV2, after(at + late)):
+        if not ledger.wait(GITHUB_RATES, "POST", SEV2, after(at)):
+            ledger = made(ledger, GITHUB_RATES, "POST", after(at))
+    while ledger.wait(GITHUB_RATES, "POST", SEV2, after(at + late)):
         late += 60
     at += late
-    ledger = made(ledger, GITHUB, "POST", after(at))
+    ledger = made(ledger, GITHUB_RATES, "POST", after(at))
     for nth in range(1, 101):
-        assert ledger.wait(GITHUB, "POST", SEV1, after(at + nth)) == 0
-        ledger = made(ledger, GITHUB, "POST", after(at + nth))
+        assert ledger.wait(GITHUB_RATES, "POST", SEV1, after(at + nth)) == 0
+        ledger = made(ledger, GITHUB_RATES, "POST", after(at + nth))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_points_of_a_minute(method: str, severity: Severity | None, most: int) -
 )
 def test_the_hourly_budget_is_what_github_says(left: int, sev1: float, sev2: float, nobody: float) -> None:
     ledger = Ledger(budget=Budget(5000, left, after(600)))
-    waits = [ledger.wait(FREE, "GET", severity, NOW) for severity in (SEV1, SEV2, None)]
+    waits = [ledger.wait(UNLIMITED, "GET", severity, NOW) for severity in (SEV1, SEV2, None)]
     assert waits == [sev1, sev2, nobody]
-    assert ledger.wait(FREE, "GET", SEV2, after(600)) == 0, "another hour"
+    assert ledger.wait(UNLIMITED, "GET", SEV2, after(600)) == 0, "another hour"
 
 
 def test_quiet_without_a_time_doubles_and_is_forgotten_after_an_hour() -> None:
@@ -154,6 +154,6 @@ def test_a_shorter_quiet_does_not_end_a_longer_one_and_nonsense_is_not_believed(
 
 def test_quiet_is_waited_out_and_other_turns_are_asked_for_again() -> None:
     quiet = Ledger(quiet_until=after(900))
-    assert quiet.asks_again(quiet.wait(FREE, "GET", SEV1, NOW), NOW) == 900
-    full = spent(400, rates=GITHUB, every=1.0)
-    assert full.asks_again(full.wait(GITHUB, "POST", SEV2, after(1000)), after(1000)) == 60
+    assert quiet.asks_again(quiet.wait(UNLIMITED, "GET", SEV1, NOW), NOW) == 900
+    full = spent(400, rates=GITHUB_RATES, every=1.0)
+    assert full.asks_again(full.wait(GITHUB_RATES, "POST", SEV2, after(1000)), after(1000)) == 60

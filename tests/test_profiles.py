@@ -22,7 +22,7 @@ from app.core.calendar import due
 from app.core.incident_report import Level
 from app.core.policy import Alert, Audience, Duration, Duty, Policy, Step, Target, Until
 from app.core.severity import Scale, Severity
-from app.policy_file import DEFAULT, PROFILES, read, shipped
+from app.policy_file import DEFAULT_PROFILE, PROFILES, read, shipped
 
 PAGE = """
 id    value                                   | guide           | procedure       | p-scale         | strict
@@ -318,7 +318,7 @@ def test_a_profile_reads_without_a_fault_and_is_what_extending_it_gives(profile:
 
 
 def test_the_guide_is_the_default() -> None:
-    assert DEFAULT == "guide"
+    assert DEFAULT_PROFILE == "guide"
     assert read("") == shipped("guide")
 
 

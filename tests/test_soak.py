@@ -14,9 +14,9 @@ from tests.figures import FILE, Figures, checks_of
 from tests.shell.processes import comes
 from tests.soak import size
 from tools.reliability.report_page import before, unshown, whence
-from tools.reliability.requirements import ASKED
+from tools.reliability.requirements import REQUIREMENTS
 from tools.reliability.results import Kept
-from tools.reliability.scheduler import ALONE, Hour, Lane, lanes
+from tools.reliability.scheduler import EXCLUSIVE_TEST_PREFIXES, Hour, Lane, lanes
 
 RUN = "2026-03-14T09:00:00Z"
 
@@ -38,9 +38,9 @@ def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_t
     assert lanes([quick, slow, long], late, 2) == [Lane("beside", [long, slow, quick], 4)], "what did not fit last time"
     assert "--numprocesses=4" in found[1].words(Path("x"))
     assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
-    known = {check for checks in ASKED.values() for check in checks}
-    assert {check for begin in ALONE for check in checks_of(f"test_{begin}_")} <= known
-    assert all(checks_of(f"test_{begin}_") for begin in ALONE)
+    known = {check for checks in REQUIREMENTS.values() for check in checks}
+    assert {check for begin in EXCLUSIVE_TEST_PREFIXES for check in checks_of(f"test_{begin}_")} <= known
+    assert all(checks_of(f"test_{begin}_") for begin in EXCLUSIVE_TEST_PREFIXES)
 
 
 def test_lines_of_several_processes_are_whole(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tools.policy_page import policy_page, table
 from tools.workflows import actions_page, copies
 
 ROOT = Path(__file__).parent.parent
-_PRINTED = "<!-- Printed from the code by `make docs`. -->\n"
+_GENERATED_NOTICE = "<!-- Printed from the code by `make docs`. -->\n"
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def pages() -> dict[str, str]:
 
 
 def _page(parts: Iterator[str]) -> str:
-    return "\n".join((_PRINTED, *parts)).rstrip() + "\n"
+    return "\n".join((_GENERATED_NOTICE, *parts)).rstrip() + "\n"
 
 
 # Commands.

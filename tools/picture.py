@@ -15,12 +15,12 @@ from app.sandbox.demo import Played, play
 from app.sandbox.demo.play import Line
 from app.sandbox.demo.stage import Stage
 
-_PICTURE = Path("docs/images/issue.png")
-_WIDTH, _TOP, _HEIGHT, _PART = 1180, 1504, 1120, 900
+_PICTURE_PATH = Path("docs/images/issue.png")
+_WIDTH_PX, _TOP_PX, _HEIGHT_PX, _CROP_WIDTH_PX = 1180, 1504, 1120, 900
 """Width of the page, where the report ends, and height and width of the part that is shown."""
-_MOMENT = "the paging stops"
+_TRIGGER_TEXT = "the paging stops"
 """The picture is taken at the line of the demo that begins with this text."""
-_FLAGS = (
+_CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -37,7 +37,14 @@ def _take(url: str, path: Path, size: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
-            ["chromium", *_FLAGS, f"--user-data-dir={profile}", f"--window-size={size}", f"--screenshot={path}", url],
+            [
+                "chromium",
+                *_CHROMIUM_FLAGS,
+                f"--user-data-dir={profile}",
+                f"--window-size={size}",
+                f"--screenshot={path}",
+                url,
+            ],
             check=True,
             stderr=subprocess.DEVNULL,
         )
@@ -50,10 +57,10 @@ def _take_part(url: str, path: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as name:
         whole, frame = Path(name) / "whole.png", Path(name) / "frame.html"
-        _take(url, whole, f"{_WIDTH},{_TOP + _HEIGHT}")
-        style = f"margin:0;width:{_WIDTH}px;height:{_HEIGHT}px;background:url(whole.png) 0 -{_TOP}px"
+        _take(url, whole, f"{_WIDTH_PX},{_TOP_PX + _HEIGHT_PX}")
+        style = f"margin:0;width:{_WIDTH_PX}px;height:{_HEIGHT_PX}px;background:url(whole.png) 0 -{_TOP_PX}px"
         frame.write_text(f'<body style="{style}"></body>')
-        _take(frame.as_uri(), path, f"{_PART},{_HEIGHT}")
+        _take(frame.as_uri(), path, f"{_CROP_WIDTH_PX},{_HEIGHT_PX}")
 
 
 def main() -> None:
@@ -61,9 +68,9 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
     def tell(line: Line, on: Stage, number: int) -> None:
-        if line.text.startswith(_MOMENT):
+        if line.text.startswith(_TRIGGER_TEXT):
             issue = f"{on.github.url}/{on.shop.full_name}/issues/{number}"
-            _take_part(issue, folder / "acked.png" if folder else _PICTURE)
+            _take_part(issue, folder / "acked.png" if folder else _PICTURE_PATH)
 
     def then(on: Stage, played: Played) -> None:
         if folder:

@@ -43,13 +43,13 @@ from app.core.policy import (
     WarRoom,
 )
 from app.core.severity import Severity
-from app.policy_file import DEFAULT, PATH, PROFILES
-from app.policy_file.field_docs import HOLDS, MEANING, said
-from app.policy_file.field_rules import SHORT, Entry, entries
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PROFILES
+from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, said
+from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, entries
 from app.policy_file.inheritance import profile_text
-from app.policy_file.value_parsers import DAYS, NOUNS, TURNS, Zone
+from app.policy_file.value_parsers import ENUM_NOUNS, NAMED_TURNS, WEEKDAY_NAMES, Zone
 
-_BEGIN = """\
+_STARTER_POLICY = """\
 # yaml-language-server: $schema=incidents.schema.json
 
 people:
@@ -225,17 +225,17 @@ retention: {deliveries: 14d}
 )
 """The sections in their order; together they cover every key of the file."""
 
-_SHOWN = {title: part for topic in TOPICS for title, part in topic.parts}
+_RECORD_TYPES_BY_TITLE = {title: part for topic in TOPICS for title, part in topic.parts}
 
 
 def policy_page() -> Iterator[str]:
     """Yield the lines of the page."""
     yield "# The policy\n"
     yield (
-        f"A repository's policy stands in `{PATH}`. Without that file the profile `{DEFAULT}` holds, and a file says "
+        f"A repository's policy stands in `{POLICY_PATH}`. Without that file the profile `{DEFAULT_PROFILE}` holds, and a file says "
         "only what differs. This is all that most teams write:\n"
     )
-    yield from _yaml(_BEGIN)
+    yield from _yaml(_STARTER_POLICY)
     yield (
         "The first line gives your editor completion and help: `muster policy schema > .github/incidents.schema.json` "
         "writes the schema beside the file.\n"
@@ -245,8 +245,8 @@ def policy_page() -> Iterator[str]:
     yield "- `muster policy simulate FILE --sev sev1 --at 2026-03-06T16:40:00Z --for 6h` shows who would be told what, and when.\n"
     yield "## How it is read\n"
     yield (
-        f"- `extends:` names what the file builds on: a profile ({_either(PROFILES)}; without it, `{DEFAULT}`), or `org`: "
-        f"the file of the organisation, `{PATH}` in its repository `.github`, which builds on a profile itself."
+        f"- `extends:` names what the file builds on: a profile ({_either(PROFILES)}; without it, `{DEFAULT_PROFILE}`), or `org`: "
+        f"the file of the organisation, `{POLICY_PATH}` in its repository `.github`, which builds on a profile itself."
     )
     yield "- A map is merged into what it builds on, key by key. A list or a single value replaces it."
     yield "- Where a list stands, a single value is a list of one."
@@ -260,9 +260,9 @@ def policy_page() -> Iterator[str]:
         f"{said(Duration)} `d` is 24 elapsed hours, and `bd` a day of a calendar; `0m` is at once. From 1 minute to 365 "
         "days, in `s`, `m`, `h`, `d` or `w`, and from `1bd` to `365bd`.\n"
     )
-    yield f"## The profile `{DEFAULT}`\n"
+    yield f"## The profile `{DEFAULT_PROFILE}`\n"
     yield "Behind each value stands the document it comes from, or what it goes back to; `choice` is our own.\n"
-    yield from _yaml(profile_text(DEFAULT))
+    yield from _yaml(profile_text(DEFAULT_PROFILE))
 
 
 def _topic(topic: Topic) -> Iterator[str]:
@@ -279,7 +279,7 @@ def _topic(topic: Topic) -> Iterator[str]:
     for title, part in topic.parts:
         yield f"### {_titled(title)}\n"
         yield f"{said(part)}\n"
-        if short := SHORT.get(part):
+        if short := SHORTHAND_FIELDS.get(part):
             yield f"A single value stands for `{short}`.\n"
         yield table(("Key", "Is", "Holds", "Without it"), (_row(part, entry) for entry in entries(part).values()))
 
@@ -294,7 +294,7 @@ def _titled(title: str) -> str:
 
 def _row(part: type, entry: Entry) -> tuple[str, str, str, str]:
     holds = f"{_holds(entry.kind)}, or `off`" if entry.clearable else _holds(entry.kind)
-    return f"`{entry.key}`", MEANING[part][entry.key], holds, _without(part, entry)
+    return f"`{entry.key}`", KEY_DESCRIPTIONS[part][entry.key], holds, _without(part, entry)
 
 
 def _holds(kind: Any) -> str:
@@ -307,19 +307,19 @@ def _holds(kind: Any) -> str:
         return f"a list, each {_holds(args[0])}" if many else f"for each severity: {_holds(args[0])}"
     if args:
         return f"{_holds(args[0])}, or `off`"
-    if kind in HOLDS:
-        return HOLDS[kind]
+    if kind in KIND_DESCRIPTIONS:
+        return KIND_DESCRIPTIONS[kind]
     if is_dataclass(kind):
         return _linked(kind)
     return _either(member.value for member in kind)
 
 
 def _noun(kind: Any) -> str:
-    return re.sub("^(?:the name of )?an? ", "", NOUNS.get(kind.__name__) or HOLDS[kind])
+    return re.sub("^(?:the name of )?an? ", "", ENUM_NOUNS.get(kind.__name__) or KIND_DESCRIPTIONS[kind])
 
 
 def _linked(part: Any) -> str:
-    title = next(title for title, known in _SHOWN.items() if known is part)
+    title = next(title for title, known in _RECORD_TYPES_BY_TITLE.items() if known is part)
     return f"[{_titled(title)}]({_anchor(title)})"
 
 
@@ -361,12 +361,12 @@ def _shown(value: Any) -> str:
 
 
 def _day(one: Any) -> str:
-    return DAYS[one] if type(one) is int else _short(one)
+    return WEEKDAY_NAMES[one] if type(one) is int else _short(one)
 
 
 def _short(value: Any) -> str:
     if isinstance(value, Duration):
-        return next((word for word, length in TURNS.items() if length == value), str(value))
+        return next((word for word, length in NAMED_TURNS.items() if length == value), str(value))
     if isinstance(value, Enum) and not isinstance(value, Severity):
         return str(value.value)
     if isinstance(value, time):

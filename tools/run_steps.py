@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-_STARTED = {"bash": "bash", "sh": "sh"}
+_SHELLCHECK_DIALECTS = {"bash": "bash", "sh": "sh"}
 """The names that shellcheck has for the shells it supports."""
-_OTHERS = ("python", "pwsh", "powershell", "cmd")
+_UNCHECKED_SHELLS = ("python", "pwsh", "powershell", "cmd")
 """Shells whose scripts are not checked."""
-_OPTIONS = {"bash": "#!/usr/bin/env bash\nset -eo pipefail\n", "sh": "#!/bin/sh\nset -e\n"}
+_SCRIPT_PREAMBLES = {"bash": "#!/usr/bin/env bash\nset -eo pipefail\n", "sh": "#!/bin/sh\nset -e\n"}
 """The lines that stand for the options with which the Actions runner starts each shell."""
 
 
@@ -89,14 +89,14 @@ def judged(script: Script) -> Iterator[str]:
         return
     # A workflow step without `shell:` runs in bash on our runners, though without pipefail.
     shell = (script.shell or "bash").split()[0]
-    if shell in _OTHERS:
+    if shell in _UNCHECKED_SHELLS:
         return
-    if shell not in _STARTED:
+    if shell not in _SHELLCHECK_DIALECTS:
         yield f"{where}: nobody here checks a script for {shell}"
         return
-    checked = _OPTIONS[shell] + script.text
+    checked = _SCRIPT_PREAMBLES[shell] + script.text
     ran = subprocess.run(
-        [Path(sys.executable).parent / "shellcheck", "--shell", _STARTED[shell], "--format", "gcc", "-"],
+        [Path(sys.executable).parent / "shellcheck", "--shell", _SHELLCHECK_DIALECTS[shell], "--format", "gcc", "-"],
         input=checked,
         capture_output=True,
         text=True,
@@ -104,7 +104,7 @@ def judged(script: Script) -> Iterator[str]:
     )
     if ran.returncode and not ran.stdout:
         raise RuntimeError(ran.stderr)
-    before = _OPTIONS[shell].count("\n")
+    before = _SCRIPT_PREAMBLES[shell].count("\n")
     for line in ran.stdout.splitlines():
         _, number, _, told = line.split(":", 3)
         yield f"{where}: line {int(number) - before} of it:{told}"

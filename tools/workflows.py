@@ -18,32 +18,35 @@ import yaml
 from tools.policy_page import table
 
 ROOT = Path(__file__).parent.parent
-OURS = ROOT / ".github" / "workflows"
-COPIES = "docs/actions"
+OUR_WORKFLOWS = ROOT / ".github" / "workflows"
+COPIES_PATH = "docs/actions"
 ACTIONS = ("triage", "sweep", "postmortem", "check-policy", "report")
 """The actions, in the order in which a user meets them."""
-OWNER = "OWNER/muster"
+OWNER_PLACEHOLDER = "OWNER/muster"
 """Where a copy finds Muster; docs/actions/README.md says how both placeholders are filled in."""
-COMMIT = "0" * 40
+COMMIT_PLACEHOLDER = "0" * 40
 """No commit has this name, so a copy with unfilled pins fails instead of running something else."""
-_HEAD = """\
+_COPY_HEADER = """\
 # Copy this file to .github/workflows/.  OWNER/muster and the forty zeros become the repository and the commit of the
 # release that you take: docs/actions/README.md has one command for it, and says what each permission is for.
 """
 """The header that a copy has instead of ours."""
-_OUR_HEAD = re.compile(r"\A# Muster looks after its own incidents.*\n")
-_OURS = re.compile(r"uses: \$/actions/([a-z-]+)$", re.MULTILINE)
+_OUR_HEADER = re.compile(r"\A# Muster looks after its own incidents.*\n")
+_OUR_ACTION = re.compile(r"uses: \$/actions/([a-z-]+)$", re.MULTILINE)
 
 
 def copies() -> dict[str, str]:
     """Return each workflow to copy by its path."""
-    return {f"{COPIES}/{path.name}": copied(path.read_text("utf-8")) for path in sorted(OURS.glob("incident*.yml"))}
+    return {
+        f"{COPIES_PATH}/{path.name}": copied(path.read_text("utf-8"))
+        for path in sorted(OUR_WORKFLOWS.glob("incident*.yml"))
+    }
 
 
 def copied(text: str) -> str:
     """Convert one of our workflows to the copy for users."""
-    pinned = rf"uses: {OWNER}/actions/\1@{COMMIT} # v{version()}"
-    return _OURS.sub(pinned, _OUR_HEAD.sub(_HEAD, text))
+    pinned = rf"uses: {OWNER_PLACEHOLDER}/actions/\1@{COMMIT_PLACEHOLDER} # v{version()}"
+    return _OUR_ACTION.sub(pinned, _OUR_HEADER.sub(_COPY_HEADER, text))
 
 
 def version() -> str:

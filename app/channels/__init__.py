@@ -10,12 +10,12 @@ from app.core.policy import ChannelKind
 from app.ports import Channel, DeliveryFailed, Message
 from app.safe_http import Outbound
 
-__all__ = ["SHELF", "Channels", "Webhook"]
+__all__ = ["CHANNEL_TYPES", "Channels", "Webhook"]
 
-SHELF: Mapping[ChannelKind, Callable[[Outbound, str], Channel]] = {ChannelKind.WEBHOOK: Webhook}
+CHANNEL_TYPES: Mapping[ChannelKind, Callable[[Outbound, str], Channel]] = {ChannelKind.WEBHOOK: Webhook}
 """The channel class of each kind; it is built from the HTTP client and the secret."""
 
-_NAMED = "env:"
+_ENV_PREFIX = "env:"
 
 
 class Channels:
@@ -34,13 +34,13 @@ class Channels:
         Raises DeliveryFailed, with a message that can be shown, and nothing else.
         """
         address, secret = self._meant(channel.url), self._meant(channel.secret)
-        SHELF[channel.kind](self._outbound, secret).send(address, message)
+        CHANNEL_TYPES[channel.kind](self._outbound, secret).send(address, message)
 
     def _meant(self, text: str) -> str:
         """Resolve `env:NAME` to the value of that variable; raises DeliveryFailed where it is not set."""
-        if not text.startswith(_NAMED):
+        if not text.startswith(_ENV_PREFIX):
             return text
-        found = self._environment.get(text.removeprefix(_NAMED), "")
+        found = self._environment.get(text.removeprefix(_ENV_PREFIX), "")
         if not found:
             raise DeliveryFailed(
                 f"{text}: whoever runs Muster has set no such variable for a channel", retry_after=None

@@ -13,10 +13,10 @@ from datetime import UTC
 from app.ports import Message
 from app.safe_http import Outbound
 
-VERSION = 1
+DOCUMENT_VERSION = 1
 """Version of the document: new fields do not change it; no field is renamed or removed."""
 
-_WITHIN = 5.0
+_TIMEOUT_SECONDS = 5.0
 """Timeout of the whole exchange (reliability, H10)."""
 
 
@@ -38,13 +38,13 @@ class Webhook:
             "Idempotency-Key": message.key,
             "X-Muster-Signature-256": signature(self._secret, body),
         }
-        self._outbound.post(address, body, headers=headers, within=_WITHIN)
+        self._outbound.post(address, body, headers=headers, within=_TIMEOUT_SECONDS)
 
 
 def document(message: Message) -> bytes:
     """Build the posted document: JSON in UTF-8, keys sorted, without spaces."""
     found = {
-        "version": VERSION,
+        "version": DOCUMENT_VERSION,
         "key": message.key,
         "kind": message.kind,
         "severity": message.severity,

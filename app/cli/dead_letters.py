@@ -15,9 +15,9 @@ from app.store.database import Database
 from app.store.dead_letters import Dead, Parked
 from app.text import visible
 
-_SHOWN = 20_000
+_MAX_SHOWN_BYTES = 20_000
 """How many bytes of a delivery are shown, unless all are requested."""
-_WHY = 100
+_MAX_REASON_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Outside:
     err: TextIO = sys.stderr
 
 
-_Run = Callable[[argparse.Namespace, Outside], int]
+_CommandFunction = Callable[[argparse.Namespace, Outside], int]
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 
 def run(options: argparse.Namespace, outside: Outside) -> int:
     """Run one command; return 0 for success, 1 if there is no such dead letter."""
-    chosen: _Run = options.run
+    chosen: _CommandFunction = options.run
     return chosen(options, outside)
 
 
@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     _listing(inboxes.add_parser("list", help="say which wait, since when and why"), _inbox_list)
     show = inboxes.add_parser("show", help="print one, harmless on any terminal")
     show.add_argument("guid", metavar="GUID")
-    show.add_argument("--all", action="store_true", help=f"print all of it, not only the first {_SHOWN} bytes")
+    show.add_argument(
+        "--all", action="store_true", help=f"print all of it, not only the first {_MAX_SHOWN_BYTES} bytes"
+    )
     _listing(show, _inbox_show)
     retry = inboxes.add_parser("retry", help="put one back, to be worked off again")
     retry.add_argument("guid", metavar="GUID")
@@ -77,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _listing(parser: argparse.ArgumentParser, run: _Run) -> None:
+def _listing(parser: argparse.ArgumentParser, run: _CommandFunction) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
@@ -103,9 +105,9 @@ def _inbox_show(options: argparse.Namespace, outside: Outside) -> int:
         )
     for one, body in found:
         print(_line(one), file=outside.out)
-        print(harmless(body if options.all else body[:_SHOWN]), file=outside.out)
-        if not options.all and len(body) > _SHOWN:
-            print(f"({len(body) - _SHOWN} more bytes: --all)", file=outside.out)
+        print(harmless(body if options.all else body[:_MAX_SHOWN_BYTES]), file=outside.out)
+        if not options.all and len(body) > _MAX_SHOWN_BYTES:
+            print(f"({len(body) - _MAX_SHOWN_BYTES} more bytes: --all)", file=outside.out)
     return 0
 
 
@@ -137,7 +139,7 @@ def _outbox_list(options: argparse.Namespace, outside: Outside) -> int:
         tried = f"tried {one.tries} time{'' if one.tries == 1 else 's'}"
         print(
             f"{one.number}  {one.created_at:%Y-%m-%d %H:%M:%S} UTC  {where}  {one.kind} {visible(one.key)}  {tried}"
-            f"  {visible(one.why, _WHY)}",
+            f"  {visible(one.why, _MAX_REASON_CHARACTERS)}",
             file=outside.out,
         )
     return _summed(len(found), "order waits", "orders wait", outside)
@@ -185,7 +187,7 @@ def _line(one: Parked) -> str:
     tried = f"tried {one.tries} time{'' if one.tries == 1 else 's'}"
     return (
         f"{visible(one.guid, 100)}  {one.received_at:%Y-%m-%d %H:%M:%S} UTC  {visible(one.event)}  {one.bytes} bytes"
-        f"  {tried}  {visible(one.why, _WHY)}"
+        f"  {tried}  {visible(one.why, _MAX_REASON_CHARACTERS)}"
     )
 
 

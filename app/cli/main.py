@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     command("outbox", "look after orders that were refused for good", _usage(parser))
     running = command("run", "one run inside GitHub Actions", _usage(parser))
     runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, says in _RUNS.items():
+    for name, says in _ACTIONS_COMMANDS.items():
         inside = runs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
         inside.set_defaults(run=_run_inside, name=name)
         if name == "report":
@@ -177,7 +177,7 @@ def _demo(options: argparse.Namespace) -> int:
     return demo(stay=options.stay, as_json=options.json)
 
 
-_RUNS = {
+_ACTIONS_COMMANDS = {
     "triage": "do what an event of an issue asks for: grade, label, page, show the board",
     "postmortem": "the same, and open the pull request with the postmortem where it is asked for",
     "sweep": "let the clocks of all open incidents ring that are due",

@@ -8,7 +8,7 @@ import sys
 from app.text import visible
 from app.worker.sync.reconciler import Reconciler, Report
 
-_LONGEST = 400
+_MAX_LINE_CHARACTERS = 400
 
 
 def reconcile(reconciler: Reconciler, repo: str, *, deep: bool, as_json: bool) -> int:
@@ -21,12 +21,12 @@ def reconcile(reconciler: Reconciler, repo: str, *, deep: bool, as_json: bool) -
         print(json.dumps(report.plain(), default=str, indent=2))
     else:
         for line in lines(report):
-            print(visible(line, _LONGEST))
+            print(visible(line, _MAX_LINE_CHARACTERS))
     return 1 if report.failures else 0
 
 
 def _progress(line: str) -> None:
-    print(f"  {visible(line, _LONGEST)}", file=sys.stderr, flush=True)
+    print(f"  {visible(line, _MAX_LINE_CHARACTERS)}", file=sys.stderr, flush=True)
 
 
 def lines(report: Report) -> list[str]:

@@ -18,7 +18,7 @@ from app.core.policy import Policy
 from app.core.severity import Severity
 from app.core.simulate import Row, beats, plus, rows_of
 
-_SILENT = timedelta(days=7)
+_TRAILING_PERIOD = timedelta(days=7)
 """How long after the last event a replay goes on: alarms that fire later no longer distinguish the policies."""
 
 
@@ -162,7 +162,7 @@ class _Life:
 def _lived(past: Past, policy: Policy) -> _Life | None:
     incident, rows = None, []
     last = max((at for at, _ in past.log), default=past.until)
-    for beat in beats(past.log, policy, min(past.until, last + _SILENT)):
+    for beat in beats(past.log, policy, min(past.until, last + _TRAILING_PERIOD)):
         incident = beat.after
         if beat.effects or beat.before is None or beat.after is not beat.before:
             rows += [row for row in rows_of(beat, policy) if row.kind not in ("declared", "acknowledge", "resolve")]

@@ -23,7 +23,7 @@ from app.core.policy import BUSINESS, TEAM, Calendar, Target
 AROUND_THE_CLOCK = Calendar(opens=time(0), closes=time(0), days=frozenset(range(7)))
 """A calendar that is always open: one whose `closes` is not after its `opens` closes on the next day."""
 
-HORIZON = 10_000
+HORIZON_DAYS = 10_000
 """Days that a search looks ahead before it gives up.  The policy reader rejects targets that reach half as far."""
 
 _DAY = timedelta(days=1)
@@ -131,12 +131,12 @@ def _after_days(start: datetime, days: int, calendar: Calendar) -> datetime:
 def _openings(calendar: Calendar, at: datetime) -> Iterator[tuple[date, datetime, datetime]]:
     """Yield the working days that are not over at `at`, each with the instants at which it opens and closes."""
     day = _first_day(calendar, at)
-    for _ in range(HORIZON):
+    for _ in range(HORIZON_DAYS):
         window = _window(calendar, day)
         if window is not None and at < window[1]:
             yield day, *window
         day += _DAY
-    raise ValueError(f"the calendar does not open often enough in the {HORIZON} days after {at:%Y-%m-%d}")
+    raise ValueError(f"the calendar does not open often enough in the {HORIZON_DAYS} days after {at:%Y-%m-%d}")
 
 
 def _first_day(calendar: Calendar, at: datetime) -> date:

@@ -71,7 +71,7 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
         new, effects = _opened(event, policy, now)
         new = replace(new, labels=wanted(new, policy))
         return Decision(new, (*effects, SetLabels(labels=new.labels), ShowBoard()))
-    rule = _RULES.get(type(event))
+    rule = _HANDLERS.get(type(event))
     if rule is None:
         return Decision(incident)
     # An edit may change the effective policy; every other event is decided under the current one.
@@ -305,14 +305,16 @@ def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime
 def _left(incident: Incident, event: Left, policy: Policy, now: datetime) -> Answer:
     if incident.left == event.how:
         return incident, ()
-    return replace(incident, left=event.how).noted(now, event, Deed.LEFT, f"the issue was {event.how}"), ()
+    return replace(incident, left=event.how).noted(now, event, Deed.AVAILABILITY, f"the issue was {event.how}"), ()
 
 
 def _returned(incident: Incident, event: Returned, policy: Policy, now: datetime) -> Answer:
     if not incident.left:
         return incident, ()
     incident = replace(incident, left="", returned_at=now, armed_at=now if incident.paging else incident.armed_at)
-    return incident.noted(now, event, Deed.LEFT, "the issue came back"), (SetLabels(labels=wanted(incident, policy)),)
+    return incident.noted(now, event, Deed.AVAILABILITY, "the issue came back"), (
+        SetLabels(labels=wanted(incident, policy)),
+    )
 
 
 def _postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
@@ -347,7 +349,7 @@ def _rang(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Ans
     return CLOCKS[alarm.clock].ring(replace(incident, rung=incident.rung | {alarm.key}), alarm, policy)
 
 
-_RULES: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]] = {
+_HANDLERS: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]] = {
     Edited: _edited,
     Said: _said,
     Labeled: _labeled,

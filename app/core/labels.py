@@ -9,7 +9,7 @@ from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
 
-PROMISES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
+LABELED_DEADLINES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
 """The clocks whose warnings and breaches are shown as labels."""
 
 
@@ -34,7 +34,7 @@ def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
 def same(before: Incident, now: Incident, event: Event) -> bool:
     """Return True if `event` changed nothing that the labels depend on."""
     if isinstance(event, Rang):
-        return event.alarm.clock not in PROMISES
+        return event.alarm.clock not in LABELED_DEADLINES
     return _grounds(before) == _grounds(now)
 
 
@@ -72,7 +72,7 @@ def managed(names: Labels) -> frozenset[str]:
 def _risk(incident: Incident, policy: Policy) -> str | None:
     """Return the label for a breached deadline, else for one at risk, else None."""
     found = None
-    for promised in PROMISES.values():
+    for promised in LABELED_DEADLINES.values():
         promise = promised(incident, policy)
         if promise is None:
             continue

@@ -169,7 +169,7 @@ def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
     )
 
 
-_ANEW = (acknowledge.NAME, update.NAME, audience.NAME)
+_RESTARTING_CLOCKS = (acknowledge.NAME, update.NAME, audience.NAME)
 """The clocks that restart with each paging or update.  Their SLA is met if none of the runs was breached."""
 
 
@@ -181,7 +181,7 @@ def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) ->
     found = {Promise(each.clock, each.about): each for each in promised if each.clock != postmortem.NAME}
     kept: dict[Promise, bool] = {}
     for promise, each in found.items():
-        if each.broken(incident) or (each.clock in _ANEW and _rang(promise, incident)):
+        if each.broken(incident) or (each.clock in _RESTARTING_CLOCKS and _rang(promise, incident)):
             kept[promise] = False
         elif each.met_at is not None:
             kept[promise] = True

@@ -15,21 +15,21 @@ from app.core.incident import Incident
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
-_MOST = ((HOUR, 10), (DAY, 30))
+_MAX_COMMENTS_PER_WINDOW = ((HOUR, 10), (DAY, 30))
 """The most comments of ours on one issue in each window, of any kind (reliability, row 11)."""
-_ORDINARY = ((HOUR, 9), (DAY, 27))
+_MAX_ORDINARY_COMMENTS_PER_WINDOW = ((HOUR, 9), (DAY, 27))
 """The most comments in each window that are not urgent; the remainder is reserved for urgent ones."""
-_BRISK, _SPACE = 12, timedelta(minutes=90)
+_SPACED_FROM_COMMENTS_PER_DAY, _SPACING_INTERVAL = 12, timedelta(minutes=90)
 """The interval between ordinary comments, once there are that many in a day.
 
 So the daily limit lasts until the day is over.
 """
 
-_PUT_BACK = ((MINUTE, 6),)
+_MAX_LABEL_WRITES_PER_WINDOW = ((MINUTE, 6),)
 """How often the same labels are restored on one issue in each window, however often they are removed (M29)."""
 
-WINDOW = timedelta(minutes=10)
-_OF_REPOSITORY = 3
+UNCONFIRMED_PERIOD = timedelta(minutes=10)
+_MAX_UNCONFIRMED_NOTIFICATIONS = 3
 """The most comments in `UNCONFIRMED_PERIOD` that notify people of unconfirmed incidents of one repository (M30)."""
 
 
@@ -59,16 +59,16 @@ def comment_at(said: Sequence[datetime], now: datetime, *, presses: bool) -> dat
     `comment_times` are those of the last day.
     """
     times = sorted(said)
-    free = _free(times, now, _MOST if presses else _ORDINARY)
+    free = _free(times, now, _MAX_COMMENTS_PER_WINDOW if presses else _MAX_ORDINARY_COMMENTS_PER_WINDOW)
     of_day = [at for at in times if at > now - DAY]
-    if not presses and len(of_day) >= _BRISK:
-        free = max(free, of_day[-1] + _SPACE)
+    if not presses and len(of_day) >= _SPACED_FROM_COMMENTS_PER_DAY:
+        free = max(free, of_day[-1] + _SPACING_INTERVAL)
     return free
 
 
 def labels_at(set_at: Sequence[datetime], now: datetime) -> datetime:
     """Return when the same labels may be restored again on an issue; `now`: at once."""
-    return _free(sorted(set_at), now, _PUT_BACK)
+    return _free(sorted(set_at), now, _MAX_LABEL_WRITES_PER_WINDOW)
 
 
 def confirmed(incident: Incident) -> bool:
@@ -90,9 +90,9 @@ def notify_at(number: int, login: str, recent: Sequence[Asking], now: datetime) 
     own = [asking for asking in everybody.values() if asking.login == login]
     free = now
     if len(own) > 1:
-        free = max(free, _free(_said(own), now, ((WINDOW, 1),)))
-    if len(everybody) > _OF_REPOSITORY:
-        free = max(free, _free(_said(everybody.values()), now, ((WINDOW, _OF_REPOSITORY),)))
+        free = max(free, _free(_said(own), now, ((UNCONFIRMED_PERIOD, 1),)))
+    if len(everybody) > _MAX_UNCONFIRMED_NOTIFICATIONS:
+        free = max(free, _free(_said(everybody.values()), now, ((UNCONFIRMED_PERIOD, _MAX_UNCONFIRMED_NOTIFICATIONS),)))
     return free
 
 

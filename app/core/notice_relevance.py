@@ -8,7 +8,7 @@ from app.core.clocks import owed
 from app.core.effects import Escalate, Mend, Notice, Page, Remind
 from app.core.incident import Incident
 
-_BUNDLED = 400
+_MAX_BUNDLED_NOTICES = 400
 """The most notices bundled in one comment: their keys have to fit into its last line."""
 
 
@@ -19,7 +19,7 @@ def surplus(notices: Iterable[Notice]) -> frozenset[str]:
     """
     waiting = list(notices)
     again = [each.key for each in waiting if isinstance(each, Page | Remind)]
-    return frozenset(again[: max(0, len(waiting) - _BUNDLED)])
+    return frozenset(again[: max(0, len(waiting) - _MAX_BUNDLED_NOTICES)])
 
 
 def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:

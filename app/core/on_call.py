@@ -16,8 +16,8 @@ from app.core.calendar import instant
 from app.core.incident import Incident
 from app.core.policy import Cover, Policy, Rotation
 
-_DAY = 86400
-_NEVER = datetime.max.replace(tzinfo=UTC)
+_SECONDS_PER_DAY = 86400
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 def people_of(names: Iterable[str], policy: Policy, at: datetime) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def _moments(rotation: Rotation, at: datetime) -> Iterator[datetime]:
     if rotation.shifts:
         edges += [moment for shift in rotation.shifts for moment in (shift.since, shift.until)]
     edges = sorted({edge for edge in edges if edge > at})
-    for since, until in pairwise([at, *edges, _NEVER]):
+    for since, until in pairwise([at, *edges, _END_OF_TIME]):
         if since > at:
             yield since
         if not rotation.shifts:
@@ -132,11 +132,11 @@ def _turn(rotation: Rotation, at: datetime) -> int:
     """Return the index of the turn at `at`, counted from 0; negative before the first."""
     length = rotation.turn.seconds
     begins = _first(rotation)
-    if length % _DAY:
+    if length % _SECONDS_PER_DAY:
         return (at - begins) // timedelta(seconds=length)
     # Counted in days of the zone; corrected by one where the hand-off time moves `at` into the turn before or after.
     day = at.astimezone(ZoneInfo(rotation.zone)).date()
-    turn = (day - rotation.starts).days // (length // _DAY)
+    turn = (day - rotation.starts).days // (length // _SECONDS_PER_DAY)
     if _begins(rotation, turn) > at:
         return turn - 1
     return turn + 1 if _begins(rotation, turn + 1) <= at else turn
@@ -148,9 +148,9 @@ def _first(rotation: Rotation) -> datetime:
 
 def _begins(rotation: Rotation, turn: int) -> datetime:
     length = rotation.turn.seconds
-    if length % _DAY:
+    if length % _SECONDS_PER_DAY:
         return _first(rotation) + turn * timedelta(seconds=length)
-    day = rotation.starts + timedelta(days=turn * (length // _DAY))
+    day = rotation.starts + timedelta(days=turn * (length // _SECONDS_PER_DAY))
     return _hands_off(day, rotation.hand_off, rotation.zone)
 
 

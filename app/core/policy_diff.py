@@ -16,8 +16,8 @@ from typing import Any
 from app.core.policy import Calendar, Channel, Cover, Duration, Floor, Override, Policy, Rotation, Step, Target, Until
 from app.core.severity import Scale, Severity
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_SPELLED = {
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_FILE_KEYS = {
     (Policy, "profile"): "extends",
     (Policy, "targets"): "",
     (Policy, "ladders"): "",
@@ -29,9 +29,9 @@ _SPELLED = {
     (Floor, "kind"): "type",
 }
 """Fields whose key in the policy file differs from their name; empty: the path is the severity alone."""
-_EVERYWHERE = {"zone": "timezone", "kinds": "types", "kind": "type"}
+_COMMON_FILE_KEYS = {"zone": "timezone", "kinds": "types", "kind": "type"}
 """Keys of the policy file that differ from the field name in every record."""
-_ELSEWHERE = {
+_SKIPPED_FIELDS = {
     (Rotation, "shifts"),
     (Override, "services"),
     (Override, "kinds"),
@@ -61,9 +61,9 @@ class Move:
         return f"- {self.what} {self.was}" if self.now is None else f"{self.what} {self.was} -> {self.now}"
 
 
-_Place = tuple[Severity | None, str, str]
+_FactKey = tuple[Severity | None, str, str]
 """Severity, path, and what distinguishes the entries of a set."""
-_Facts = dict[_Place, str | tuple[Step, ...]]
+_Facts = dict[_FactKey, str | tuple[Step, ...]]
 
 
 def changes(old: Policy, new: Policy) -> tuple[Move, ...]:
@@ -80,7 +80,7 @@ def _facts(policy: Policy, scale: Scale) -> _Facts:
     return dict(_told(policy, None, "", scale))
 
 
-def _moved(place: _Place, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None) -> Iterator[Move]:
+def _moved(place: _FactKey, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None) -> Iterator[Move]:
     severity, path, _ = place
     if isinstance(was, tuple) or isinstance(now, tuple):
         yield from _climbed(severity, path, _steps(was), _steps(now))
@@ -165,7 +165,7 @@ def _wait(step: Step) -> str:
 # Flattening a policy into facts.
 
 
-def _told(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
+def _told(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
     """Yield every fact of `value`, which is at `path`."""
     if isinstance(value, Mapping):
         for key, each in value.items():
@@ -186,19 +186,19 @@ def _told(value: Any, severity: Severity | None, path: str, scale: Scale) -> Ite
         yield (severity, path, ""), _word(value, scale)
 
 
-def _fields(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
+def _fields(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
     if isinstance(value, Calendar):
         yield (severity, _dotted(path, "hours"), ""), f"{value.opens:%H:%M}-{value.closes:%H:%M}"
         yield (severity, _dotted(path, "days"), ""), _weekdays(value.days)
     for field in fields(value):
         place = (type(value), field.name)
-        if place in _ELSEWHERE or place == (Calendar, "days"):
+        if place in _SKIPPED_FIELDS or place == (Calendar, "days"):
             continue
-        key = _SPELLED.get(place, _EVERYWHERE.get(field.name, field.name)).replace("_", "-")
+        key = _FILE_KEYS.get(place, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
         yield from _told(getattr(value, field.name), severity, _dotted(path, key), scale)
 
 
-def _each(values: Sequence[Any], severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_Place, Any]]:
+def _each(values: Sequence[Any], severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
     """Yield the facts of a sequence.
 
     Escalation steps are one fact together; overrides are identified by what they apply to; floors and on-call
@@ -231,7 +231,7 @@ def _row(value: Any, scale: Scale) -> str:
         content = getattr(value, field.name)
         if content not in (None, "", ()) and not (isinstance(value, Floor) and field.name == "because"):
             place = (type(value), field.name)
-            key = _SPELLED.get(place, _EVERYWHERE.get(field.name, field.name)).replace("_", "-")
+            key = _FILE_KEYS.get(place, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
             parts.append(f"{key} {_word(content, scale)}")
     return ", ".join(parts)
 
@@ -263,7 +263,9 @@ def _weekdays(days: frozenset[int]) -> str:
             runs[-1].append(day)
         else:
             runs.append([day])
-    return ", ".join(_DAYS[run[0]] if len(run) == 1 else f"{_DAYS[run[0]]}-{_DAYS[run[-1]]}" for run in runs)
+    return ", ".join(
+        _WEEKDAYS[run[0]] if len(run) == 1 else f"{_WEEKDAYS[run[0]]}-{_WEEKDAYS[run[-1]]}" for run in runs
+    )
 
 
 def _dotted(path: str, key: str) -> str:

@@ -16,11 +16,11 @@ from app.core.events import Event, Opened, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy
 
-Log = Iterable[tuple[datetime, Event]]
+EventLog = Iterable[tuple[datetime, Event]]
 """The events and when they happened, in any order."""
 
 
-def replay(log: Log, policy: Policy, until: datetime, since: Incident | None = None) -> Decision:
+def replay(log: EventLog, policy: Policy, until: datetime, since: Incident | None = None) -> Decision:
     """Replay the log: return the incident at `until`, and all effects on the way, in order.
 
     Events after `until` are left out.  An event that is in the log twice counts once.  With `initial`, the replay
@@ -40,7 +40,7 @@ def replay(log: Log, policy: Policy, until: datetime, since: Incident | None = N
     return Decision(incident, (*effects, *due))
 
 
-def ordered(log: Log) -> list[tuple[datetime, Event]]:
+def ordered(log: EventLog) -> list[tuple[datetime, Event]]:
     """Sort the log into the order of replay and keep each event once: the earliest of those with the same key."""
     once: dict[str, tuple[datetime, Event]] = {}
     for at, event in sorted(log, key=lambda row: order(*row)):

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 from app.core.calendar import instant
 
-Kind = Literal["week", "month", "quarter", "year"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+PeriodKind = Literal["week", "month", "quarter", "year"]
+PERIOD_KINDS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 
 _DAY = timedelta(days=1)
-_MONTHS: dict[Kind, int] = {"month": 1, "quarter": 3, "year": 12}
+_MONTHS: dict[PeriodKind, int] = {"month": 1, "quarter": 3, "year": 12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Period:
     `name` sorts: `2026-W11`, `2026-03`, `2026-Q1`, `2026`.
     """
 
-    kind: Kind
+    kind: PeriodKind
     name: str
     first: date
     last: date
@@ -40,7 +40,7 @@ class Period:
         return instant(datetime.combine(self.last + _DAY, time()), self.zone)
 
 
-def around(kind: Kind, day: date, zone: str) -> Period:
+def around(kind: PeriodKind, day: date, zone: str) -> Period:
     """Return the period that contains `day`.  Raises ValueError for a day at the very ends of the calendar."""
     try:
         if kind == "week":
@@ -60,7 +60,7 @@ def around(kind: Kind, day: date, zone: str) -> Period:
         raise ValueError(f"{day} is not in a {kind} that the calendar holds") from None
 
 
-def before(kind: Kind, now: datetime, zone: str) -> Period:
+def before(kind: PeriodKind, now: datetime, zone: str) -> Period:
     """Return the last period that was over at `now`."""
     here = around(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
     return around(kind, here.first - _DAY, zone)

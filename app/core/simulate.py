@@ -19,11 +19,11 @@ from app.core.incident import Incident
 from app.core.incident_report import Exposure, Kind, Report
 from app.core.on_call import next_hand_off, on_call, people_of
 from app.core.policy import ON_CALL, Duration, Policy, Via
-from app.core.replay import Log, ordered
+from app.core.replay import EventLog, ordered
 from app.core.severity import Severity
 from app.core.slash_command import Spoken
 
-KINDS = (
+ROW_KINDS = (
     *("declared", "page", "escalate", "announce", "do", "remind", "ask", "warn", "breach"),
     *("acknowledge", "resolve", "hand-off"),
 )
@@ -33,10 +33,10 @@ KINDS = (
 step that only asks for something, `remind` any other notice of a clock, `hand-off` a change of the people on call.
 """
 
-_NEWS = (update.NAME, audience.NAME)
+_UPDATE_CLOCKS = (update.NAME, audience.NAME)
 """The clocks that ask for an update when it is due; that is a reminder, not yet a breach."""
 
-_HAND_OFFS = 100
+_MAX_HAND_OFFS = 100
 """The most hand-offs of one rotation that are examined: a feed may hold thousands."""
 
 
@@ -105,7 +105,7 @@ def simulate(policy: Policy, scene: Scene) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: (row.at, row.kind != "declared", row.kind != "hand-off")))
 
 
-def beats(log: Log, policy: Policy, until: datetime) -> Iterator[Beat]:
+def beats(log: EventLog, policy: Policy, until: datetime) -> Iterator[Beat]:
     """Replay the log decision by decision.  Events before the opening are left out."""
     incident: Incident | None = None
     for at, event in ordered(log):
@@ -198,7 +198,7 @@ def _of_clock(rang: Rang) -> tuple[str, str]:
     clock = f"{rang.alarm.clock} {about}".strip()
     if what.isdigit():
         return "warn", f"{clock} {what} %"
-    return "breach" if what == "breach" and rang.alarm.clock not in _NEWS else "remind", clock
+    return "breach" if what == "breach" and rang.alarm.clock not in _UPDATE_CLOCKS else "remind", clock
 
 
 def _index(rang: Rang) -> int:
@@ -231,7 +231,7 @@ def _hand_offs(incident: Incident, policy: Policy, until: datetime) -> Iterator[
     for name in dict.fromkeys((ON_CALL, *(contact for step in steps for contact in step.to))):
         rotation = policy.rotations.get(name)
         at = incident.declared_at if rotation else None
-        for _ in range(_HAND_OFFS):
+        for _ in range(_MAX_HAND_OFFS):
             if rotation is None or at is None:
                 break
             before, at = on_call(rotation, at), next_hand_off(rotation, at)

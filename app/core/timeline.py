@@ -14,14 +14,14 @@ class Deed(Enum):
     EDITED = "edited"
     GRADED = "graded"
     ACKNOWLEDGED = "acknowledged"
-    MOVED = "moved"
+    STATUS_CHANGED = "moved"
     UPDATED = "updated"
     PAGED = "paged"
     ESCALATED = "escalated"
     MISSED = "missed"
     CLOSED = "closed"
     REOPENED = "reopened"
-    LEFT = "left"
+    AVAILABILITY = "left"
     POSTMORTEM = "postmortem"
 
 

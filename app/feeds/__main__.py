@@ -13,12 +13,12 @@ try:
 except ImportError:  # not available on Windows
     resource = None  # type: ignore[assignment]
 
-from app.feeds.ical import LARGEST, FeedFault, as_json
+from app.feeds.ical import MAX_FEED_BYTES, FeedFault, as_json
 from app.feeds.ical_events import occurring
 
-_SECONDS = 2.0
+_MAX_CPU_SECONDS = 2.0
 """CPU time, far longer than any legitimate feed takes, even on a slow machine."""
-_MEMORY = 768 * 1024 * 1024
+_MAX_MEMORY_BYTES = 768 * 1024 * 1024
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     since, until = (datetime.fromisoformat(text) for text in sys.argv[1:3])
     _limit()
     try:
-        found = {"occurrences": as_json(occurring(sys.stdin.buffer.read(LARGEST + 1), since, until))}
+        found = {"occurrences": as_json(occurring(sys.stdin.buffer.read(MAX_FEED_BYTES + 1), since, until))}
     except FeedFault as fault:
         print(json.dumps({"fault": str(fault)}))  # noqa: T201 -- the result
         return 0
@@ -40,8 +40,8 @@ def main() -> int:
 def _limit() -> None:
     """Limit CPU time and memory; where the system has no such limits, the parent's timeout applies."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
-        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        signal.setitimer(signal.ITIMER_PROF, _MAX_CPU_SECONDS)
+        resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 

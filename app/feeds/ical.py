@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-LARGEST = 1024 * 1024
+MAX_FEED_BYTES = 1024 * 1024
 """Largest accepted feed."""
-_PATIENCE = 8.0
+_TIMEOUT_SECONDS = 8.0
 """Wall clock timeout, for a busy machine; CPU time is limited by the subprocess itself."""
-_KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONTZPATH", "SYSTEMROOT", "VIRTUAL_ENV")
+_PASSED_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONTZPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 """Environment variables passed to the subprocess: no secrets."""
 
 
@@ -46,18 +46,18 @@ class Occurrence:
 
 def occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurrence, ...]:
     """Parse the events that occur between the two times, in order; raises FeedFault, and nothing else."""
-    if len(feed) > LARGEST:
-        raise FeedFault(f"it is larger than {LARGEST} bytes")
+    if len(feed) > MAX_FEED_BYTES:
+        raise FeedFault(f"it is larger than {MAX_FEED_BYTES} bytes")
     try:
         done = subprocess.run(  # noqa: S603 -- our own module; the feed is its input, not an argument
             [sys.executable, "-m", "app.feeds", since.astimezone(UTC).isoformat(), until.astimezone(UTC).isoformat()],
             input=feed,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
             cwd=Path(__file__).parents[2],
-            env={name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONUTF8": "1"},
+            env={name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ} | {"PYTHONUTF8": "1"},
         )
     except OSError as problem:
         raise FeedFault(f"nothing could be started to read it ({problem.strerror})") from None

@@ -16,19 +16,19 @@ import recurring_ical_events  # type: ignore[import-untyped]
 
 from app.feeds.ical import FeedFault, Occurrence
 
-_EVENTS, _READ, _OCCURRING, _ZONES = 20_000, 1_000, 2_000, 50
+_MAX_EVENTS, _MAX_CANDIDATE_EVENTS, _MAX_OCCURRENCES, _MAX_ZONES = 20_000, 1_000, 2_000, 50
 """Limits: events in a feed, events that may occur in the span, occurrences, time zones."""
-_DEPTH = 8
-_LONGEST = 500
+_MAX_NESTING = 8
+_MAX_VALUE_CHARS = 500
 """Length of a value that is read, after its folded lines were joined."""
-_SLACK = timedelta(days=2)
-_WHEN = frozenset({"DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
-_WANTED = _WHEN | {"UID", "SUMMARY", "ATTENDEE", "STATUS", "SEQUENCE"}
-_REPEATS = frozenset({"RRULE", "RDATE", "RECURRENCE-ID", "EXRULE", "DURATION"})
-_NAME = re.compile(r"[A-Za-z0-9-]+")
-_TOO_OFTEN = re.compile(r"FREQ\s*=\s*(SECONDLY|MINUTELY)", re.IGNORECASE)
-_OFTEN = re.compile(r"FREQ\s*=\s*[A-Z]", re.IGNORECASE)
-_DAY = re.compile(r"[^:]*:\s*([0-9]{8})")
+_MARGIN_PERIOD = timedelta(days=2)
+_TIME_PROPERTIES = frozenset({"DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
+_READ_PROPERTIES = _TIME_PROPERTIES | {"UID", "SUMMARY", "ATTENDEE", "STATUS", "SEQUENCE"}
+_RECURRENCE_PROPERTIES = frozenset({"RRULE", "RDATE", "RECURRENCE-ID", "EXRULE", "DURATION"})
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9-]+")
+_TOO_FREQUENT_PATTERN = re.compile(r"FREQ\s*=\s*(SECONDLY|MINUTELY)", re.IGNORECASE)
+_FREQUENCY_PATTERN = re.compile(r"FREQ\s*=\s*[A-Z]", re.IGNORECASE)
+_DATE_PATTERN = re.compile(r"[^:]*:\s*([0-9]{8})")
 
 
 def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]:
@@ -40,8 +40,10 @@ def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]
     for event in calendar.walk("VEVENT"):
         _check_readable(event)
     found = recurring_ical_events.of(calendar).between(since, until)
-    if len(found) > _OCCURRING:
-        raise FeedFault(f"it has {len(found)} shifts in {(until - since).days} days; {_OCCURRING} are read at most")
+    if len(found) > _MAX_OCCURRENCES:
+        raise FeedFault(
+            f"it has {len(found)} shifts in {(until - since).days} days; {_MAX_OCCURRENCES} are read at most"
+        )
     shifts = (_occurrence(event) for event in found if str(event.get("STATUS", "")).upper() != "CANCELLED")
     return sorted((shift for shift in shifts if shift.since < shift.until), key=lambda one: one.since.isoformat())
 
@@ -64,17 +66,19 @@ def _outlined(text: str, since: datetime, until: datetime) -> str:
     events: list[str] = []
     if "BEGIN:VCALENDAR" not in text[: 64 * 1024].upper():
         raise FeedFault("it is no iCalendar, which begins with BEGIN:VCALENDAR")
-    if text.upper().count("BEGIN:VEVENT") > _EVENTS:
-        raise FeedFault(f"it has more than {_EVENTS} events")
+    if text.upper().count("BEGIN:VEVENT") > _MAX_EVENTS:
+        raise FeedFault(f"it has more than {_MAX_EVENTS} events")
     for kind, lines in _blocks(text):
-        if kind == "VTIMEZONE" and len(zones) < _ZONES:
+        if kind == "VTIMEZONE" and len(zones) < _MAX_ZONES:
             zones.append("\r\n".join(lines))
         elif kind == "VCALENDAR":
             head.extend(line for line in lines if line.upper().startswith("X-WR-TIMEZONE"))
         elif kind == "VEVENT" and _may_occur(lines, since, until):
             events.append("\r\n".join(lines))
-    if len(events) > _READ:
-        raise FeedFault(f"{len(events)} of its events repeat or lie in {(until - since).days} days; {_READ} are read")
+    if len(events) > _MAX_CANDIDATE_EVENTS:
+        raise FeedFault(
+            f"{len(events)} of its events repeat or lie in {(until - since).days} days; {_MAX_CANDIDATE_EVENTS} are read"
+        )
     return "\r\n".join(("BEGIN:VCALENDAR", *head[:3], *zones, *events, "END:VCALENDAR", ""))
 
 
@@ -85,16 +89,16 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     outside: list[str] = []
     block: list[str] = []
     for line in plain.split("\n"):
-        found = _NAME.match(line)
+        found = _NAME_PATTERN.match(line)
         name = found[0].upper() if found else ""
         if name == "BEGIN":
             inside.append(line[6:].strip().upper())
-            if len(inside) > _DEPTH:
-                raise FeedFault(f"its parts are nested more than {_DEPTH} deep")
+            if len(inside) > _MAX_NESTING:
+                raise FeedFault(f"its parts are nested more than {_MAX_NESTING} deep")
         kind = next((part for part in inside if part in ("VEVENT", "VTIMEZONE")), "")
         if not kind:
-            outside.append(line[:_LONGEST])
-        elif kind == "VTIMEZONE" or (inside[-1] == kind and name in _WANTED | {"BEGIN", "END"}):
+            outside.append(line[:_MAX_VALUE_CHARS])
+        elif kind == "VTIMEZONE" or (inside[-1] == kind and name in _READ_PROPERTIES | {"BEGIN", "END"}):
             block.append(_value(name, line))
         if name == "END" and inside and inside.pop() == kind and kind not in inside:
             yield kind, block
@@ -105,26 +109,26 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
 def _value(name: str, line: str) -> str:
     """Shorten a line to the length that is read; properties that say when are never cut."""
     if name == "RRULE":
-        if often := _TOO_OFTEN.search(line):
+        if often := _TOO_FREQUENT_PATTERN.search(line):
             raise FeedFault(f"an event repeats {often[1].lower()}, which no shift does")
-        if not _OFTEN.search(line):
+        if not _FREQUENCY_PATTERN.search(line):
             raise FeedFault("an event has no RRULE that can be read")
-    return line if name in _WHEN else line[:_LONGEST].rstrip("\\")
+    return line if name in _TIME_PROPERTIES else line[:_MAX_VALUE_CHARS].rstrip("\\")
 
 
 def _may_occur(lines: list[str], since: datetime, until: datetime) -> bool:
     """Return whether an event may occur between the two times; in doubt, True."""
-    names = {(_NAME.match(line) or [""])[0].upper(): line for line in lines}
-    if names.keys() & _REPEATS or "DTSTART" not in names:
+    names = {(_NAME_PATTERN.match(line) or [""])[0].upper(): line for line in lines}
+    if names.keys() & _RECURRENCE_PROPERTIES or "DTSTART" not in names:
         return True
     begins, ends = _day(names["DTSTART"]), _day(names.get("DTEND", names["DTSTART"]))
     if begins is None or ends is None:
         return True
-    return begins <= (until + _SLACK).date() and ends >= (since - _SLACK).date()
+    return begins <= (until + _MARGIN_PERIOD).date() and ends >= (since - _MARGIN_PERIOD).date()
 
 
 def _day(line: str) -> date | None:
-    found = _DAY.match(line)
+    found = _DATE_PATTERN.match(line)
     try:
         return datetime.strptime(found[1], "%Y%m%d").date() if found else None  # noqa: DTZ007 -- a day has no zone
     except ValueError:
@@ -133,7 +137,7 @@ def _day(line: str) -> date | None:
 
 def _check_readable(event: Any) -> None:
     """Raise FeedFault where the time of an event cannot be parsed."""
-    wrong = sorted({str(name).upper() for name, _ in event.errors if name} & _WHEN)
+    wrong = sorted({str(name).upper() for name, _ in event.errors if name} & _TIME_PROPERTIES)
     if "DTSTART" not in event:
         wrong = wrong or ["DTSTART"]
     if wrong:

@@ -12,12 +12,12 @@ from app.core.calendar import instant
 from app.core.policy import Person, Shift
 from app.feeds.ical import Occurrence
 
-_WORD = re.compile(r"[\w@.+-]+")
-_EDGES = "@.+-_"
-_MENTION = re.compile(r"@([A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})")
-_SECOND = frozenset({"secondary", "backup"})
+_WORD_PATTERN = re.compile(r"[\w@.+-]+")
+_EDGE_CHARS = "@.+-_"
+_MENTION_PATTERN = re.compile(r"@([A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})")
+_SECONDARY_WORDS = frozenset({"secondary", "backup"})
 """Words in a summary that mark a secondary shift."""
-_READ = 200
+_MAX_SUMMARY_CHARS = 200
 """Length of a summary in which people are searched."""
 
 
@@ -76,8 +76,8 @@ class _Calls:
         return invited or logins, rank
 
     def _by_summary(self, summary: str) -> tuple[tuple[str, ...], int]:
-        words = _words(summary[:_READ])
-        rank = 1 if _SECOND.intersection(words) else 0
+        words = _words(summary[:_MAX_SUMMARY_CHARS])
+        rank = 1 if _SECONDARY_WORDS.intersection(words) else 0
         named = [
             name
             for place in range(len(words))
@@ -86,14 +86,17 @@ class _Calls:
         ]
         if named:
             return (self._called[max(named, key=_length)],), rank
-        alone = _MENTION.fullmatch(summary.strip())
+        alone = _MENTION_PATTERN.fullmatch(summary.strip())
         return ((alone[1],) if alone else ()), rank
 
 
 def _words(text: str) -> tuple[str, ...]:
     """Split a text into case-folded words, without surrounding characters such as @ or brackets."""
     return tuple(
-        filter(None, (word.strip(_EDGES) for word in _WORD.findall(unicodedata.normalize("NFC", text).casefold())))
+        filter(
+            None,
+            (word.strip(_EDGE_CHARS) for word in _WORD_PATTERN.findall(unicodedata.normalize("NFC", text).casefold())),
+        )
     )
 
 

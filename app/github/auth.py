@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 # PyJWT and cryptography are imported where they are used: they load slowly, and a plain token needs neither.
 
-_BACK = timedelta(seconds=300)
+_BACKDATE_PERIOD = timedelta(seconds=300)
 """How far the issue time of a JWT is moved into the past.
 
 GitHub refuses a token issued in the future, so our clock may be up to five minutes fast.
 """
-_AHEAD = timedelta(seconds=300)
+_VALIDITY_PERIOD = timedelta(seconds=300)
 """How long a JWT is valid; our clock may be up to this much slow."""
-_EARLY = timedelta(minutes=5)
+_RENEWAL_PERIOD = timedelta(minutes=5)
 """How long before its expiry an installation token is renewed."""
 
 
@@ -37,8 +37,8 @@ class AppKey:
         import jwt  # noqa: PLC0415
 
         claims = {
-            "iat": int((now - _BACK).timestamp()),
-            "exp": int((now + _AHEAD).timestamp()),
+            "iat": int((now - _BACKDATE_PERIOD).timestamp()),
+            "exp": int((now + _VALIDITY_PERIOD).timestamp()),
             "iss": str(self.app_id),
         }
         return jwt.encode(claims, _read(self.private_key), algorithm="RS256")
@@ -83,7 +83,7 @@ class InstallationTokens:
             lock = self._locks.setdefault(installation, threading.Lock())
         with lock:
             known = self._known.get(installation)
-            if known is None or known[1] - _EARLY <= now:
+            if known is None or known[1] - _RENEWAL_PERIOD <= now:
                 known = self._known[installation] = self._ask(installation)
             return known[0]
 

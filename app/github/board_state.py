@@ -23,13 +23,13 @@ from app.ports import Comment
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-BOARD = "board"
-_ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
-_GROUNDS = tuple[Ground, ...]
-_AUTHORITIES = tuple[Authority, ...]
-_MOST_KEPT = 40
+BOARD_KEY = "board"
+_INCIDENT_ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
+_GRADING_INPUTS = tuple[Ground, ...]
+_ROLE_HISTORY = tuple[Authority, ...]
+_MAX_CHANGED_COMMENTS = 40
 """Maximum number of later-changed comments whose commands the marker keeps: a comment has limited space."""
-Marked = tuple[Comment, Mapping[str, Any]]
+MarkedComment = tuple[Comment, Mapping[str, Any]]
 """One of our comments, and the content of its marker."""
 
 
@@ -60,7 +60,7 @@ class AsShown:
 
     def content(self) -> dict[str, Any]:
         """Return the marker content of this snapshot, with the newest changed comments only."""
-        told = _as(AsShown).dump_json(replace(self, kept=self.kept[-_MOST_KEPT:]), exclude_defaults=True)
+        told = _as(AsShown).dump_json(replace(self, kept=self.kept[-_MAX_CHANGED_COMMENTS:]), exclude_defaults=True)
         return {**json.loads(told), **({"heard": sorted(self.heard)} if self.heard else {})}
 
 
@@ -78,27 +78,27 @@ class Memory:
 def content(incident: Incident) -> dict[str, Any]:
     """Return the marker content of the incident's board."""
     return {
-        "keys": [BOARD],
+        "keys": [BOARD_KEY],
         "id": incident.id,
-        "grounds": json.loads(_as(_GROUNDS).dump_json(incident.grounds)),
-        "authorities": json.loads(_as(_AUTHORITIES).dump_json(incident.authorities)),
+        "grounds": json.loads(_as(_GRADING_INPUTS).dump_json(incident.grounds)),
+        "authorities": json.loads(_as(_ROLE_HISTORY).dump_json(incident.authorities)),
         "opened_with": sorted(incident.opened_with),
     }
 
 
 def recalled(found: Mapping[str, Any]) -> Memory | None:
     """Parse the board state in a marker; None if the marker is another comment's, or malformed."""
-    if BOARD not in found.get("keys", ()):
+    if BOARD_KEY not in found.get("keys", ()):
         return None
     try:
-        grounds = _as(_GROUNDS).validate_python(found["grounds"])
-        authorities = _as(_AUTHORITIES).validate_python(found["authorities"])
+        grounds = _as(_GRADING_INPUTS).validate_python(found["grounds"])
+        authorities = _as(_ROLE_HISTORY).validate_python(found["authorities"])
         opened_with = frozenset(map(str, found["opened_with"]))
         shown = _shown(found) if "at" in found else None
     except (KeyError, TypeError, ValueError):
         return None
     named = str(found.get("id", ""))
-    return Memory(named if _ID.fullmatch(named) else "", grounds, authorities, opened_with, shown)
+    return Memory(named if _INCIDENT_ID.fullmatch(named) else "", grounds, authorities, opened_with, shown)
 
 
 def _shown(found: Mapping[str, Any]) -> AsShown:
@@ -107,7 +107,7 @@ def _shown(found: Mapping[str, Any]) -> AsShown:
     return shown
 
 
-def board_of(ours: Sequence[Marked]) -> tuple[Comment | None, Memory | None]:
+def board_of(ours: Sequence[MarkedComment]) -> tuple[Comment | None, Memory | None]:
     """Return the newest board among our comments, and its state."""
     for comment, found in reversed(ours):
         if memory := recalled(found):

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 import httpx
 
-_IN_A_ROW = 3
-_ALONE = timedelta(seconds=20)
+_MAX_CONSECUTIVE_TIMEOUTS = 3
+_OPEN_PERIOD = timedelta(seconds=20)
 
 
 class Breaker(httpx.BaseTransport):
@@ -37,8 +37,8 @@ class Breaker(httpx.BaseTransport):
         except httpx.TimeoutException:
             with self._lock:
                 self._hung += 1
-                if self._hung >= _IN_A_ROW:
-                    self._until = self._clock() + _ALONE
+                if self._hung >= _MAX_CONSECUTIVE_TIMEOUTS:
+                    self._until = self._clock() + _OPEN_PERIOD
             raise
         with self._lock:
             self._hung, self._until = 0, None
@@ -56,4 +56,4 @@ class Breaker(httpx.BaseTransport):
             now = self._clock()
             if now < self._until:
                 raise httpx.ConnectError("circuit breaker open: GitHub's last calls timed out")
-            self._until = now + _ALONE
+            self._until = now + _OPEN_PERIOD

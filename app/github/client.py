@@ -18,21 +18,21 @@ from prometheus_client import Counter
 from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.github.circuit_breaker import Breaker
 from app.ports import DeliveryFailed, Gone, NotYet, Pace, Unreached
-from app.rate_limit import ITSELF, READS, Budget, Line, MemoryPace, Urgency
+from app.rate_limit import APP, READ_METHODS, Budget, Line, MemoryPace, Urgency
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
-_TIMEOUT = 15.0
+_TIMEOUT_SECONDS = 15.0
 """Timeout of one request in seconds (reliability, section 2)."""
-_SUSPENDED = 900.0
+_SUSPENSION_RETRY_SECONDS = 900.0
 """Seconds until a suspended installation is tried again."""
-_PATIENCE = 3.0
+_MAX_WAIT_SECONDS = 3.0
 """Longest wait in place for the rate limiter, in seconds; beyond that the outbox item is deferred."""
-_GAVE_UP = 504
+_GATEWAY_TIMEOUT_STATUS = 504
 """Status of a gateway timeout: the server behind the gateway may still carry out the request."""
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors before a connection existed, so that the request cannot have arrived."""
-PAGES = 50
+MAX_PAGES = 50
 """Maximum number of pages read from one list, 100 rows each."""
 
 
@@ -79,7 +79,7 @@ class Client:
         self._key = key
         self._clock = clock
         wire = transport or httpx.HTTPTransport(verify=_trusted(), limits=httpx.Limits(max_keepalive_connections=20))
-        self._kit = Kit(api_url.rstrip("/"), Breaker(wire, clock), _TIMEOUT)
+        self._kit = Kit(api_url.rstrip("/"), Breaker(wire, clock), _TIMEOUT_SECONDS)
         self._tokens = InstallationTokens(self._new_token)
         self._pace: Pace = pace or MemoryPace()
         self._wait = wait
@@ -131,14 +131,14 @@ class Client:
                 self._take_turn(installation, method, path)
                 return self._send(installation, token, method, path, json, params, etag)
         except _Suspended as suspended:
-            wait = self._pace.limited(installation, _SUSPENDED, self._clock())
+            wait = self._pace.limited(installation, _SUSPENSION_RETRY_SECONDS, self._clock())
             raise NotYet(str(suspended), retry_after=wait) from None
 
     def pages(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
     ) -> Iterator[Any]:
         """Yield the rows of a list, page by page; `key` names the list where the body is an object."""
-        for page in range(1, PAGES + 1):
+        for page in range(1, MAX_PAGES + 1):
             answer = self.call(installation, "GET", path, params={**(params or {}), "per_page": 100, "page": page})
             yield from answer.body[key] if key else answer.body
             if 'rel="next"' not in answer.headers.get("link", ""):
@@ -150,12 +150,12 @@ class Client:
         """Send one request as the App itself."""
         if isinstance(self._key, PlainToken):
             raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
-        self._take_turn(ITSELF, method, path)
-        return self._send(ITSELF, self._key.token(self._clock()), method, path, None, params, etag)
+        self._take_turn(APP, method, path)
+        return self._send(APP, self._key.token(self._clock()), method, path, None, params, etag)
 
     def installations(self) -> Iterator[int]:
         """Yield the ids of the App's installations, without the suspended ones."""
-        for page in range(1, PAGES + 1):
+        for page in range(1, MAX_PAGES + 1):
             answer = self.as_app("GET", "/app/installations", params={"per_page": 100, "page": page})
             yield from (row["id"] for row in answer.body if not row.get("suspended_at"))
             if 'rel="next"' not in answer.headers.get("link", ""):
@@ -168,11 +168,11 @@ class Client:
         """
         if not (wait := self._ask(installation, method)):
             return
-        room = wait <= _PATIENCE and self._line.enter(installation)
+        room = wait <= _MAX_WAIT_SECONDS and self._line.enter(installation)
         try:
             waited = 0.0
             while wait:
-                if not room or waited + wait > _PATIENCE:
+                if not room or waited + wait > _MAX_WAIT_SECONDS:
                     raise NotYet(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
                 self._wait(wait)
                 waited += wait
@@ -214,7 +214,7 @@ class Client:
             CALLS.labels(method, "none").inc()
             raise _unanswered(method, path, failed, timed_out=isinstance(failed, RequestTimeout)) from None
         finally:
-            if budget is not None or method not in READS:
+            if budget is not None or method not in READ_METHODS:
                 self._pace.ended(installation, method, budget, self._clock())
         CALLS.labels(method, response.status_code).inc()
         if response.status_code in (301, 302, 307, 308):
@@ -249,9 +249,9 @@ def _unanswered(method: str, path: str, failed: Exception, *, timed_out: bool) -
 
     A write that was sent may have arrived, or arrive later, so its outcome has to be looked up before a retry.
     """
-    if isinstance(failed.__cause__, _NEVER_SENT):
+    if isinstance(failed.__cause__, _NOT_SENT_ERRORS):
         return Unreached(f"{method} {path} did not get through", retry_after=0)
-    written = method not in READS
+    written = method not in READ_METHODS
     what = "timed out" if timed_out else "broke off"
     return DeliveryFailed(f"{method} {path} {what}", retry_after=0, uncertain=written, late=written)
 
@@ -276,12 +276,14 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
     if status in (403, 429) and (_limit(response, now) is not None or _says_nothing_but_limit(response)):
         return _Limited(text, retry_after=_limit(response, now))
     if status == 403 and "suspended" in text:
-        return _Suspended(text, retry_after=_SUSPENDED)
+        return _Suspended(text, retry_after=_SUSPENSION_RETRY_SECONDS)
     if status in (404, 410):
         return Gone(text)
     if status >= 500:
-        written = method not in READS
-        return DeliveryFailed(text, retry_after=0, uncertain=written, late=written and status == _GAVE_UP)
+        written = method not in READ_METHODS
+        return DeliveryFailed(
+            text, retry_after=0, uncertain=written, late=written and status == _GATEWAY_TIMEOUT_STATUS
+        )
     return DeliveryFailed(text, retry_after=None)
 
 

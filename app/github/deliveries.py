@@ -14,7 +14,7 @@ from app.github.tracker import moment
 from app.ports import DeliveryFailed, Gone
 
 _PATH = "/app/hook/deliveries"
-_KEPT_BACK = 0.2
+_RESERVED_FRACTION = 0.2
 """Fraction of the App's hourly calls that catch-up leaves unused, for example for installation tokens."""
 
 
@@ -93,7 +93,7 @@ class Deliveries:
     def _ask(self, path: str, params: Mapping[str, str | int], etag: str) -> Answer:
         answer = self._client.as_app("GET", path, params=params, etag=etag)
         limit, left, until = (_number(answer, name) for name in ("limit", "remaining", "reset"))
-        scarce = limit > 0 and left < limit * _KEPT_BACK
+        scarce = limit > 0 and left < limit * _RESERVED_FRACTION
         self._scarce_until = datetime.fromtimestamp(until, self._clock().tzinfo) if scarce else None
         return answer
 

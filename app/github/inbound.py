@@ -35,18 +35,18 @@ from app.github.tracker import POLICY_PATH, labels_of, moment
 from app.ports import Lane, Repository
 from app.text import cleaned
 
-OPENING = timedelta(seconds=5)
+OPENING_PERIOD = timedelta(seconds=5)
 """Period after an issue's creation in which labels set by its author belong to the opening.
 
 The labels of an issue form arrive as deliveries of their own.
 """
 _SECOND = timedelta(seconds=1)
-_FUTURE = timedelta(minutes=5)
+_CLOCK_SKEW_PERIOD = timedelta(minutes=5)
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_BECOMES = ("opened", "reopened", "closed")
-_PROPOSING = ("opened", "synchronize", "reopened", "ready_for_review")
-_ANY = Policy()
-_BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
+_POSTMORTEM_ACTIONS = ("opened", "reopened", "closed")
+_PROPOSAL_ACTIONS = ("opened", "synchronize", "reopened", "ready_for_review")
+_DEFAULT_POLICY = Policy()
+_POSTMORTEM_BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
 
 Json = Mapping[str, Any]
 
@@ -115,7 +115,7 @@ def repository_of(payload: Json) -> Repository | None:
     return Repository(_id(found), name, _id(installation), branch)
 
 
-ABOUT_US = frozenset({"installation", "installation_repositories"})
+INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
 """Events that list many repositories at once; their payloads are deleted as soon as they are read."""
 
 
@@ -163,7 +163,7 @@ def lane_of(name: str, payload: Json) -> Lane | None:
         return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
     if name == "pull_request":
         number = _pull(payload)["number"] if _proposes(payload) and _head(payload) else 0
-        if payload.get("action") in _BECOMES:
+        if payload.get("action") in _POSTMORTEM_ACTIONS:
             number = postmortem_of(payload, repository) or number
         return Lane(repository.id, number) if number else None
     return Lane(repository.id, 0) if changes_policy(name, payload) and _commit(payload.get("after")) else None
@@ -213,7 +213,7 @@ def seen(payload: Json) -> Seen | None:
         return None
     by_hand = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
     # GitHub's times are whole seconds: within the same one, a person's label change counts as newer than ours.
-    return Seen(at + _SECOND if by_hand and at - created > OPENING else at, labels_of(issue))
+    return Seen(at + _SECOND if by_hand and at - created > OPENING_PERIOD else at, labels_of(issue))
 
 
 def only_shown(name: str, payload: Json, received_at: datetime) -> Seen | None:
@@ -227,7 +227,7 @@ def only_shown(name: str, payload: Json, received_at: datetime) -> Seen | None:
     if name == "issues" and action in ("opened", "edited"):
         return None
     # Any policy will do: it only affects what an opening event holds.
-    return seen(payload) if read(name, payload, _ANY, received_at) is None else None
+    return seen(payload) if read(name, payload, _DEFAULT_POLICY, received_at) is None else None
 
 
 def declared(payload: Json, policy: Policy) -> bool:
@@ -378,7 +378,7 @@ def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = Fal
 
 def _labeled(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
     issue, sender, label = issue_of(payload), payload.get("sender"), _label(payload)
-    at_opening = changed - created <= OPENING and login_of(sender) == login_of(issue.get("user"))
+    at_opening = changed - created <= OPENING_PERIOD and login_of(sender) == login_of(issue.get("user"))
     if label == policy.labels.incident:
         return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
     if at_opening or is_bot(sender):
@@ -436,14 +436,14 @@ def postmortem_of(payload: Json, repository: Repository) -> int | None:
     A branch of that name in a fork does not count.
     """
     head = _pull(payload).get("head") or {}
-    found = _BRANCH.fullmatch(str(head.get("ref") or ""))
+    found = _POSTMORTEM_BRANCH.fullmatch(str(head.get("ref") or ""))
     return int(found[1]) if found and (head.get("repo") or {}).get("id") == repository.id else None
 
 
 def _proposes(payload: Json) -> bool:
     """Return True if the action may alter what the pull request changes."""
     action = payload.get("action")
-    return action in _PROPOSING or (action == "edited" and "base" in (payload.get("changes") or {}))
+    return action in _PROPOSAL_ACTIONS or (action == "edited" and "base" in (payload.get("changes") or {}))
 
 
 def _head(payload: Json) -> str:
@@ -481,7 +481,7 @@ def _when(text: object, received_at: datetime) -> datetime:
         found = moment(str(text))
     except ValueError:
         return received_at
-    return received_at if found > received_at + _FUTURE or found.year < 2008 else found
+    return received_at if found > received_at + _CLOCK_SKEW_PERIOD or found.year < 2008 else found
 
 
 def _id(row: Json) -> int:

@@ -18,15 +18,15 @@ from app.ports import DeliveryFailed, Pull, Tracker
 if TYPE_CHECKING:
     from app.core.backtest import Past
 
-SINCE = timedelta(days=90)
+BACKTEST_PERIOD = timedelta(days=90)
 """How far back the backtest of a policy looks for incidents."""
-MOST = 200
+MAX_INCIDENTS = 200
 """Maximum number of past incidents to load, newest first.
 
 Each takes two or three of the thousand calls that a run has per hour.
 """
 
-RoleOf = Callable[[str, datetime], Role]
+RoleLookup = Callable[[str, datetime], Role]
 """Returns a user's role in the repository, by login and time."""
 
 
@@ -52,7 +52,7 @@ def told(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) 
 
 
 def lived(
-    tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy, role: RoleOf, now: datetime
+    tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy, role: RoleLookup, now: datetime
 ) -> Incident:
     """Load the incident as it is at `now`, with as few calls as possible.
 
@@ -91,7 +91,7 @@ def with_rights(
             yield one
 
 
-def rights_of_today(tracker: Tracker) -> RoleOf:
+def rights_of_today(tracker: Tracker) -> RoleLookup:
     """Return a lookup of today's roles, which asks for each login once.
 
     A user that GitHub does not know has no role.
@@ -121,7 +121,7 @@ def past_incidents(
     from app.core.backtest import Past  # noqa: PLC0415  most callers of this module run no backtest
 
     role = rights_of_today(tracker)
-    for issue in tracker.incidents_since(label, since)[:MOST]:
+    for issue in tracker.incidents_since(label, since)[:MAX_INCIDENTS]:
         found = told(tracker, issue, repo, policy)
         log = tuple((one.at, one.event) for one in with_rights(found.happened, policy.labels, role))
         yield Past(f"{repo}#{issue['number']}", title_of(issue), log, now)

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from app.core.events import Role
 from app.ports import DeliveryFailed, Tracker
 
-_KEPT = timedelta(seconds=60)
+_MAX_CACHE_AGE = timedelta(seconds=60)
 """Maximum age of a cached role (hostile input M26)."""
-_MOST = 10_000
-_AWAY = timedelta(seconds=30)
+_MAX_CACHE_ENTRIES = 10_000
+_FAIL_FAST_PERIOD = timedelta(seconds=30)
 """Time after a failed request in which callers with `fail_fast` do not ask GitHub again."""
 
 
@@ -34,10 +34,12 @@ class Authorities:
         key = (repo_id, login)
         with self._lock:
             known, unanswered = self._known.get(key), self._unanswered.get(repo_id)
-        if known is not None and timedelta() <= now - known[0] < _KEPT:
+        if known is not None and timedelta() <= now - known[0] < _MAX_CACHE_AGE:
             return known[1]
-        if briefly and unanswered is not None and timedelta() <= now - unanswered < _AWAY:
-            raise DeliveryFailed("GitHub did not say a moment ago who may do what", retry_after=_AWAY.total_seconds())
+        if briefly and unanswered is not None and timedelta() <= now - unanswered < _FAIL_FAST_PERIOD:
+            raise DeliveryFailed(
+                "GitHub did not say a moment ago who may do what", retry_after=_FAIL_FAST_PERIOD.total_seconds()
+            )
         try:
             role = tracker.permission(login)
         except DeliveryFailed as failed:
@@ -48,7 +50,7 @@ class Authorities:
             role = Role.NONE
         with self._lock:
             self._unanswered.pop(repo_id, None)
-            if len(self._known) >= _MOST:
+            if len(self._known) >= _MAX_CACHE_ENTRIES:
                 self._known.clear()
             self._known[key] = (now, role)
         return role

@@ -17,7 +17,7 @@ from typing import Any
 
 from app.ports import Comment, Lane
 
-_OPEN, _CLOSE = "<!-- muster:1 ", " -->"
+_PREFIX, _SUFFIX = "<!-- muster:1 ", " -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Signer:
     def marker(self, lane: Lane, content: Mapping[str, Any]) -> str:
         """Return the signed marker line that holds `content`."""
         data = base64.urlsafe_b64encode(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).decode()
-        return f"{_OPEN}{data} {_mac(self.secrets[0], lane, data)}{_CLOSE}"
+        return f"{_PREFIX}{data} {_mac(self.secrets[0], lane, data)}{_SUFFIX}"
 
     def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
         """Return the content of the comment's marker; None if it has no valid one."""
         ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
         if not (comment.bot and ours and marked(comment.body)):
             return None
-        data, _, mac = _last(comment.body)[len(_OPEN) : -len(_CLOSE)].partition(" ")
+        data, _, mac = _last(comment.body)[len(_PREFIX) : -len(_SUFFIX)].partition(" ")
         expected = [hmac.compare_digest(_mac(secret, lane, data), mac) for secret in self.secrets if mac.isascii()]
         if not any(expected):
             return None
@@ -56,7 +56,7 @@ class Signer:
 def marked(body: str) -> bool:
     """Return True if the text ends with a line in the form of a marker, whether or not it is authentic."""
     last = _last(body)
-    return last.startswith(_OPEN) and last.endswith(_CLOSE)
+    return last.startswith(_PREFIX) and last.endswith(_SUFFIX)
 
 
 def _last(body: str) -> str:

@@ -17,27 +17,27 @@ from functools import partial
 
 from app.core.slash_command import Spoken
 
-MOST_COMMANDS = 10
-_MOST_LINES = 4_000  # GitHub accepts 65,536 characters: 16 per line
-_DEEPEST = 20
+MAX_COMMANDS = 10
+_MAX_LINES = 4_000  # GitHub accepts 65,536 characters: 16 per line
+_MAX_DEPTH = 20
 
 _COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]{0,39})(?:[ \t]+(.*))?")
-_MAYBE = re.compile(r"^[ \t]*/[A-Za-z]", re.MULTILINE)
-_BLANK = re.compile(r"\n(?:[ \t]*\n){2,}")
+_POSSIBLE_COMMAND = re.compile(r"^[ \t]*/[A-Za-z]", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
 def spoken(body: str) -> tuple[Spoken, ...]:
     """Parse the commands of a comment in the order written, names in lower case; at most the first ten."""
     body = body.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
-    if not _MAYBE.search(body):
+    if not _POSSIBLE_COMMAND.search(body):
         return ()
     found: list[Spoken] = []
-    for paragraph in _paragraphs(_BLANK.sub("\n\n", body).split("\n")[:_MOST_LINES]):
-        for line in _said(paragraph) if _MAYBE.search(paragraph) else ():
+    for paragraph in _paragraphs(_BLANK_LINES.sub("\n\n", body).split("\n")[:_MAX_LINES]):
+        for line in _said(paragraph) if _POSSIBLE_COMMAND.search(paragraph) else ():
             command = _COMMAND.fullmatch(line.strip(" \t"))
             if command:
                 found.append(Spoken(command[1].lower(), (command[2] or "").strip()))
-                if len(found) == MOST_COMMANDS:
+                if len(found) == MAX_COMMANDS:
                     return tuple(found)
     return tuple(found)
 
@@ -45,8 +45,8 @@ def spoken(body: str) -> tuple[Spoken, ...]:
 # --- blocks
 
 _QUOTE = 0
-_OPENING = frozenset(">-+*0123456789")  # first characters of quotations and list items
-_OTHER = frozenset("#-_*=`~<")  # first characters of all other blocks
+_CONTAINER_STARTS = frozenset(">-+*0123456789")  # first characters of quotations and list items
+_BLOCK_STARTS = frozenset("#-_*=`~<")  # first characters of all other blocks
 _ITEM = re.compile(r"( {0,3}(?:[-+*]|([0-9]{1,9})[.)]))( +|\Z)")
 _UNDERLINE = re.compile(r"(?:=+|-+) *\Z")
 _RULE_OR_HEADING = re.compile(r"#{1,6}(?: |\Z)|(?:- *+){3,}+\Z|(?:_ *+){3,}+\Z|(?:\* *+){3,}+\Z")
@@ -146,9 +146,9 @@ class _Place:
         Directly below a paragraph (`after_paragraph`) not every list item may begin.
         """
         opened: list[int] = []
-        while kept + len(opened) < _DEEPEST:
+        while kept + len(opened) < _MAX_DEPTH:
             text = rest.lstrip(" ")
-            if text[:1] not in _OPENING or len(rest) - len(text) > 3:
+            if text[:1] not in _CONTAINER_STARTS or len(rest) - len(text) > 3:
                 break
             if text[0] == ">":
                 opened.append(_QUOTE)
@@ -167,7 +167,7 @@ class _Place:
 
     def _begins(self, text: str, goes_on: bool, outside: bool) -> bool:
         """Return True if a block other than a paragraph begins here or, for an underline, ends here."""
-        if text[0] not in _OTHER:
+        if text[0] not in _BLOCK_STARTS:
             return False
         if _RULE_OR_HEADING.match(text) or (goes_on and not outside and _UNDERLINE.match(text)):
             self.until = None

@@ -21,14 +21,14 @@ from app.core.events import (
 )
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.github.inbound import OPENING, Happened, is_bot, key, login_of, opened, pull_key, said
+from app.github.inbound import OPENING_PERIOD, Happened, is_bot, key, login_of, opened, pull_key, said
 from app.github.tracker import moment
 from app.ports import Pull
 from app.text import cleaned
 
 Json = Mapping[str, Any]
 
-_SAME = timedelta(seconds=2)
+_SAME_EVENT_PERIOD = timedelta(seconds=2)
 """Largest distance between the times that a timeline and a delivery give for the same event."""
 
 
@@ -43,7 +43,7 @@ def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) ->
         found = _event(row)
         if found is None:
             continue
-        echo = isinstance(found.event, Labeled) and found.at - created <= OPENING and found.event.by == author
+        echo = isinstance(found.event, Labeled) and found.at - created <= OPENING_PERIOD and found.event.by == author
         declares = isinstance(found.event, Labeled) and found.event.label == policy.labels.incident
         if not echo and not declares:
             yield found
@@ -107,7 +107,7 @@ def known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
         if (
             slash
             and event.key.startswith(f"{what}/20")
-            and abs(at - one.at) <= _SAME
+            and abs(at - one.at) <= _SAME_EVENT_PERIOD
             and type(event) is type(one.event)
         ):
             return True
@@ -125,7 +125,7 @@ def _opening(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -
     adopted = first is not None and not _at_opening(first, created, author)
     at = moment(first["created_at"]) if adopted and first is not None else created
     by = login_of(first.get("actor")) if adopted and first is not None else author
-    labels = _labels_at(timeline, at if adopted else created + OPENING)
+    labels = _labels_at(timeline, at if adopted else created + OPENING_PERIOD)
     shown = {**issue, "labels": [{"name": label} for label in sorted(labels)]}
     return Happened(at, opened(shown, repo, policy, at, by=by, adopted=adopted))
 
@@ -144,7 +144,7 @@ def _labels_at(timeline: Sequence[Json], at: datetime) -> set[str]:
 
 
 def _at_opening(row: Json, created: datetime, author: str) -> bool:
-    return moment(row["created_at"]) - created <= OPENING and login_of(row.get("actor")) == author
+    return moment(row["created_at"]) - created <= OPENING_PERIOD and login_of(row.get("actor")) == author
 
 
 def _label(row: Json) -> str:
@@ -157,7 +157,7 @@ def _event(row: Json) -> Happened | None:
         comment = {**row, "user": row.get("user") or row.get("actor")}
         event = said(comment)
         return Happened(moment(row["created_at"]), event) if event else None
-    if kind not in _KINDS or not row.get("created_at"):
+    if kind not in _EVENT_KINDS or not row.get("created_at"):
         return None
     actor, at = row.get("actor"), moment(row["created_at"])
     return (
@@ -167,7 +167,7 @@ def _event(row: Json) -> Happened | None:
     )
 
 
-_KINDS = ("labeled", "unlabeled", "closed", "reopened", "locked", "unlocked", "transferred")
+_EVENT_KINDS = ("labeled", "unlabeled", "closed", "reopened", "locked", "unlocked", "transferred")
 
 
 def _plain(kind: str, row: Json, by: str, at: datetime) -> Event:

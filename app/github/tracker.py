@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.github.client import PAGES, Answer, Client, Moved
+from app.github.client import MAX_PAGES, Answer, Client, Moved
 from app.ports import (
     Annotation,
-    Change,
     Check,
     Claim,
     Comment,
     DeliveryFailed,
     FeedFile,
+    FileChange,
     Gone,
     Labelled,
     NewFile,
@@ -35,13 +35,13 @@ from app.text import cleaned
 _T = TypeVar("_T")
 
 POLICY_PATH = ".github/incidents.yml"
-_LARGEST_POLICY = 64 * 1024
-_LARGEST_FEED = 1024 * 1024
-_AT_ONCE = 50
+_MAX_POLICY_BYTES = 64 * 1024
+_MAX_FEED_BYTES = 1024 * 1024
+_MAX_ANNOTATIONS_PER_REQUEST = 50
 """Maximum number of annotations that GitHub accepts in one request."""
-_CLAIM = "eyes"
+_LOCK_REACTION = "eyes"
 """The reaction on an issue that serves as its lock."""
-_SUMMARY = 65_535
+_MAX_SUMMARY_CHARS = 65_535
 """Longest summary of a check run that GitHub accepts, in characters."""
 
 
@@ -99,7 +99,7 @@ class GitHubTracker:
             seen.update(row["number"] for row in fresh)
             yield from fresh
             # A list ends after MAX_PAGES pages even if there is more.
-            if not fresh or len(rows) < PAGES * 100:
+            if not fresh or len(rows) < MAX_PAGES * 100:
                 return
             since = moment(str(fresh[-1]["updated_at"]))
 
@@ -126,7 +126,7 @@ class GitHubTracker:
 
     def claim(self, number: int) -> Claim:
         """Acquire the issue's lock by adding our reaction, or return the lock that exists already."""
-        answer = self._answer("POST", f"/issues/{number}/reactions", {"content": _CLAIM})
+        answer = self._answer("POST", f"/issues/{number}/reactions", {"content": _LOCK_REACTION})
         return Claim(answer.body["id"], moment(answer.body["created_at"]), ours=answer.status == 201)
 
     def release(self, number: int, claim: int) -> None:
@@ -178,8 +178,8 @@ class GitHubTracker:
         body = answer.body
         if not isinstance(body, dict) or body.get("type") != "file":
             return FeedFile(None, "")
-        if body.get("encoding") != "base64" or int(body.get("size") or 0) > _LARGEST_FEED:
-            raise DeliveryFailed(f"it is larger than {_LARGEST_FEED} bytes", retry_after=None)
+        if body.get("encoding") != "base64" or int(body.get("size") or 0) > _MAX_FEED_BYTES:
+            raise DeliveryFailed(f"it is larger than {_MAX_FEED_BYTES} bytes", retry_after=None)
         return FeedFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
 
     def _policy(self, where: Callable[[Repository], str], etag: str) -> PolicyText:
@@ -206,7 +206,7 @@ class GitHubTracker:
         except Gone:
             return None
 
-    def change(self, pull: int, path: str) -> Change:
+    def change(self, pull: int, path: str) -> FileChange:
         """Return what the pull request does to the file; a renamed file counts as removed from its old path."""
         rows = self._pages(f"/pulls/{pull}/files")
         if row := next((row for row in rows if row.get("filename") == path), None):
@@ -221,7 +221,7 @@ class GitHubTracker:
         shown = [_annotation(one) for one in check.annotations]
         run, sent = (there["id"], int(there["output"]["annotations_count"])) if there is not None else (None, 0)
         while True:
-            part, sent = shown[sent : sent + _AT_ONCE], sent + _AT_ONCE
+            part, sent = shown[sent : sent + _MAX_ANNOTATIONS_PER_REQUEST], sent + _MAX_ANNOTATIONS_PER_REQUEST
             body = _check_body(check, part, last=sent >= len(shown))
             if run is None:
                 run = self._call("POST", "/check-runs", {"name": check.name, "head_sha": check.sha, **body})["id"]
@@ -465,7 +465,7 @@ def _annotation(one: Annotation) -> dict[str, Any]:
 
 def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
     """Build one request of a check run.  GitHub adds its annotations to those it already has."""
-    output = {"title": check.title[:255], "summary": check.summary[:_SUMMARY]}
+    output = {"title": check.title[:255], "summary": check.summary[:_MAX_SUMMARY_CHARS]}
     conclusion = "success" if check.success else "failure"
     return {
         **({"status": "completed", "conclusion": conclusion} if last else {"status": "in_progress"}),
@@ -496,8 +496,8 @@ def _file_text(body: Any) -> str | None:
     if not isinstance(body, dict) or body.get("type") != "file":
         return None
     if body.get("encoding") == "none":  # above one megabyte GitHub returns no content
-        return "#" * (_LARGEST_POLICY + 1)
+        return "#" * (_MAX_POLICY_BYTES + 1)
     if body.get("encoding") != "base64":
         return None
     raw = base64.b64decode(body.get("content") or "")
-    return raw[: _LARGEST_POLICY + 1].decode("utf-8", "replace")
+    return raw[: _MAX_POLICY_BYTES + 1].decode("utf-8", "replace")

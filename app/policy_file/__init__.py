@@ -7,12 +7,12 @@ profiles are shipped, in `app/policies`.
 from __future__ import annotations
 
 from app.policy_file.fault import Fault, PolicyFaults
-from app.policy_file.inheritance import DEFAULT, PATH, PROFILES, read, shipped, stands_on_organisation
+from app.policy_file.inheritance import DEFAULT_PROFILE, POLICY_PATH, PROFILES, read, shipped, stands_on_organisation
 from app.policy_file.json_schema import schema
 
 __all__ = [
-    "DEFAULT",
-    "PATH",
+    "DEFAULT_PROFILE",
+    "POLICY_PATH",
     "PROFILES",
     "Fault",
     "PolicyFaults",

@@ -13,7 +13,7 @@ from typing import Any
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import clean
-from app.policy_file.inheritance import DEFAULT, PATH, layers, profile, profile_text
+from app.policy_file.inheritance import DEFAULT_PROFILE, POLICY_PATH, layers, profile, profile_text
 from app.policy_file.reader import EXTENDS, Reading
 from app.policy_file.writer import written
 from app.policy_file.yaml_tree import Entries, Node, Text
@@ -21,7 +21,7 @@ from app.policy_file.yaml_tree import Entries, Node, Text
 CHOICE = "choice"
 """Stands for a document where none prescribes the value: it was our choice."""
 
-BUILT_IN = {
+BUILT_IN_DOCUMENTS = {
     "aliases": CHOICE,
     "timezone": CHOICE,
     "warnings": CHOICE,
@@ -70,7 +70,7 @@ class Explained:
 
 
 def explained(
-    text: str | None, *, name: str = PATH, org: str | None = None, severity: Severity | None = None
+    text: str | None, *, name: str = POLICY_PATH, org: str | None = None, severity: Severity | None = None
 ) -> tuple[Explained, ...]:
     """Return every value in force under a file, in the order of the policy; None: the repository has no file.
 
@@ -105,8 +105,8 @@ def _layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple
     if text is not None:
         return layers(text, name=name, org=org)
     if org is not None:
-        return layers(org, name=f"org: {PATH}")
-    return profile(DEFAULT)
+        return layers(org, name=f"org: {POLICY_PATH}")
+    return profile(DEFAULT_PROFILE)
 
 
 # Flattening the policy into single values.
@@ -197,8 +197,8 @@ def _is_nothing(node: Node) -> bool:
 def _named(layer: Reading | None, node: Node | None, where: str, readings: tuple[Reading, ...]) -> tuple[str, str]:
     """Return the origin and the document of a value."""
     if layer is None or node is None:
-        begins = [path for path in BUILT_IN if f"{where}.".replace("[", ".").startswith(f"{path}.")]
-        return "built in", BUILT_IN.get(max(begins, key=len, default=""), CHOICE)
+        begins = [path for path in BUILT_IN_DOCUMENTS if f"{where}.".replace("[", ".").startswith(f"{path}.")]
+        return "built in", BUILT_IN_DOCUMENTS.get(max(begins, key=len, default=""), CHOICE)
     if layer is readings[-1]:
         name = PurePath(layer.file).stem
         return f"profile {name}", _document(name, node.line)
@@ -224,14 +224,14 @@ def _document(name: str, line: int) -> str:
 
 # Selecting the values that concern one severity.
 
-_ENDED_BY = {"closing": "severities", "postmortem": "required", "war-room": "severities"}
+_SEVERITY_LIST_KEYS = {"closing": "severities", "postmortem": "required", "war-room": "severities"}
 """Parts that apply to the severities listed under one of their keys."""
 
-_SEVERITY_AT = {"severities": 1, "escalation": 1, "first-notice": 1, "aliases": 1, "audiences": 3, "overrides": 3}
+_SEVERITY_DEPTH = {"severities": 1, "escalation": 1, "first-notice": 1, "aliases": 1, "audiences": 3, "overrides": 3}
 """How many keys deep each part names severities."""
 
-_NAMED = frozenset({"contacts", "roles", "teams", "rotations", "calendars", "people"})
-_GENERAL = frozenset({"scale", "timezone", "warnings", "silence", "regulations"})
+_REFERENCED_PARTS = frozenset({"contacts", "roles", "teams", "rotations", "calendars", "people"})
+_GENERAL_PARTS = frozenset({"scale", "timezone", "warnings", "silence", "regulations"})
 
 
 class _Bearing:
@@ -260,28 +260,32 @@ class _Bearing:
         severity = self._severity(leaf)
         if severity is not None:
             found = severity == self._own
-        elif first in _SEVERITY_AT:
+        elif first in _SEVERITY_DEPTH:
             found = leaf.parts[:2] in self._touched
-        elif first in _ENDED_BY:
+        elif first in _SEVERITY_LIST_KEYS:
             found = first in self._listed
-        elif first in _NAMED:
+        elif first in _REFERENCED_PARTS:
             found = not self._named.isdisjoint(leaf.parts[1:2])
         elif first == "alerts":
             found = leaf.parts[:2] in self._touched or self._own in _words(leaf.value)
         else:
-            found = first in _GENERAL or (first in ("matrix", "floors", "intake") and self._own in _words(leaf.value))
+            found = first in _GENERAL_PARTS or (
+                first in ("matrix", "floors", "intake") and self._own in _words(leaf.value)
+            )
         return found
 
     def _severity(self, leaf: _Leaf) -> str | None:
         """Return the severity the value is for, in parts that have one value per severity; otherwise None."""
         if leaf.parts[0] == "alerts" and leaf.parts[-1] == "severity":
             return str(leaf.value)
-        at = _SEVERITY_AT.get(leaf.parts[0], len(leaf.parts))
+        at = _SEVERITY_DEPTH.get(leaf.parts[0], len(leaf.parts))
         named = leaf.parts[at] if len(leaf.parts) > at else ""
         return named if named == self._own or named in self._others else None
 
     def _lists(self, leaf: _Leaf) -> bool:
-        return len(leaf.parts) == 2 and _ENDED_BY.get(leaf.parts[0]) == leaf.parts[1] and self._own in leaf.value
+        return (
+            len(leaf.parts) == 2 and _SEVERITY_LIST_KEYS.get(leaf.parts[0]) == leaf.parts[1] and self._own in leaf.value
+        )
 
 
 def _words(value: Any) -> Iterator[str]:

@@ -40,9 +40,9 @@ from app.core.policy import (
 from app.core.severity import Severity
 from app.policy_file import value_parsers
 from app.policy_file.field_rules import entries
-from app.policy_file.value_parsers import DAYS, REPORT_FIELDS, ROOM_WORDS, spelled_field
+from app.policy_file.value_parsers import REPORT_FIELDS, ROOM_PLACEHOLDERS, WEEKDAY_NAMES, spelled_field
 
-MEANING: Mapping[type, Mapping[str, str]] = {
+KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     Policy: {
         "scale": "the names of severities: SEV1 to SEV4, or P0 to P3",
         "aliases": "further names of severities, for labels, forms and commands",
@@ -227,7 +227,7 @@ MEANING: Mapping[type, Mapping[str, str]] = {
 }
 """The description of each key; a test fails when one is missing."""
 
-HOLDS: Mapping[Any, str] = {
+KIND_DESCRIPTIONS: Mapping[Any, str] = {
     str: "a line of text",
     Duration: "a duration",
     date: "a date, such as `2026-12-24`",
@@ -247,31 +247,31 @@ HOLDS: Mapping[Any, str] = {
     value_parsers.LabelName: "a label of up to 50 characters",
     value_parsers.Heading: "a heading of the form",
     value_parsers.ReportField: f"one of {', '.join(f'`{spelled_field(name)}`' for name in REPORT_FIELDS)}",
-    value_parsers.Pace: "a duration, not `0m`",
+    value_parsers.RepeatInterval: "a duration, not `0m`",
     value_parsers.Elapsed: "a duration that counts every hour",
     value_parsers.Turn: "`weekly`, `two-weekly`, or a duration from `1h`",
-    value_parsers.Clock: "a time of the day, such as `09:00`",
+    value_parsers.TimeOfDay: "a time of the day, such as `09:00`",
     value_parsers.Moment: "a date with a time, such as `2026-12-24 18:00`",
     value_parsers.Percent: "per cent, 1 to 100",
     value_parsers.Count: "a number from 1",
     value_parsers.Hours: "hours, such as `09:00-17:00`",
-    value_parsers.Weekdays: f"days of {', '.join(DAYS)}, or a range such as `mon-fri`",
+    value_parsers.Weekdays: f"days of {', '.join(WEEKDAY_NAMES)}, or a range such as `mon-fri`",
     value_parsers.WeekdayRange: "a day, or a range such as `mon-fri`",
     value_parsers.Country: "an ISO 3166-1 code, such as `DE`",
     value_parsers.Region: "an ISO 3166-2 subdivision without its country, such as `BE`",
     value_parsers.Mail: "a mail address",
     value_parsers.Link: "an https address, or a path in the repository",
-    value_parsers.Feed: "a path in the repository that ends in `.ics`, `env:NAME`, or an https address",
-    value_parsers.Sink: "an https address, or `env:NAME`",
+    value_parsers.FeedAddress: "a path in the repository that ends in `.ics`, `env:NAME`, or an https address",
+    value_parsers.ChannelUrl: "an https address, or `env:NAME`",
     value_parsers.Variable: "`env:NAME`",
-    value_parsers.RoomName: f"a line of text with blanks: {', '.join(f'`{{{{ {word} }}}}`' for word in ROOM_WORDS[:-1])}",
-    value_parsers.RoomLink: f"an https address with blanks: {', '.join(f'`{{{{ {word} }}}}`' for word in ROOM_WORDS)}",
-    value_parsers.Reading: "a number with its unit, such as `5 s`",
+    value_parsers.RoomName: f"a line of text with blanks: {', '.join(f'`{{{{ {word} }}}}`' for word in ROOM_PLACEHOLDERS[:-1])}",
+    value_parsers.RoomLink: f"an https address with blanks: {', '.join(f'`{{{{ {word} }}}}`' for word in ROOM_PLACEHOLDERS)}",
+    value_parsers.MetricReading: "a number with its unit, such as `5 s`",
     value_parsers.Score: "a number from 0.0 to 5.0",
 }
 """The description of each kind of word."""
 
-EXAMPLES: Mapping[Any, tuple[str, ...]] = {
+KIND_EXAMPLES: Mapping[Any, tuple[str, ...]] = {
     str: ("customer communication required",),
     Duration: ("15m", "4h", "3d", "1bd"),
     date: ("2026-12-24",),
@@ -288,10 +288,10 @@ EXAMPLES: Mapping[Any, tuple[str, ...]] = {
     value_parsers.ServiceName: ("checkout",),
     value_parsers.LabelName: ("sev1", "kind: incident"),
     value_parsers.Heading: ("Dringlichkeit",),
-    value_parsers.Pace: ("5m", "30m"),
+    value_parsers.RepeatInterval: ("5m", "30m"),
     value_parsers.Elapsed: ("72h",),
     value_parsers.Turn: ("weekly", "two-weekly", "10d", "12h"),
-    value_parsers.Clock: ("09:00",),
+    value_parsers.TimeOfDay: ("09:00",),
     value_parsers.Moment: ("2026-12-24 18:00",),
     value_parsers.Percent: ("50", "80"),
     value_parsers.Count: ("2",),
@@ -301,22 +301,22 @@ EXAMPLES: Mapping[Any, tuple[str, ...]] = {
     value_parsers.Region: ("BE", "CA"),
     value_parsers.Mail: ("mona@example.com",),
     value_parsers.Link: ("docs/runbooks/database.md", "https://example.com/runbook"),
-    value_parsers.Feed: ("on-call.ics", "env:ON_CALL_FEED", "https://example.com/on-call.ics"),
-    value_parsers.Sink: ("env:CHANNEL_OPS_URL", "https://hooks.example.com/muster"),
+    value_parsers.FeedAddress: ("on-call.ics", "env:ON_CALL_FEED", "https://example.com/on-call.ics"),
+    value_parsers.ChannelUrl: ("env:CHANNEL_OPS_URL", "https://hooks.example.com/muster"),
     value_parsers.Variable: ("env:CHANNEL_OPS_SECRET",),
     value_parsers.RoomName: ("{{ id }}-{{ service }}",),
     value_parsers.RoomLink: ("https://meet.example.com/{{ room }}",),
-    value_parsers.Reading: ("5 s", "90 %", "100/min"),
+    value_parsers.MetricReading: ("5 s", "90 %", "100/min"),
     value_parsers.Score: ("4.0",),
 }
 """Readable examples of each kind of word."""
 
-_RULE = re.compile(r" \([A-Z][0-9]{1,2}(?:(?:, | to )[A-Z][0-9]{1,2})*\)")
+_RULE_NUMBERS = re.compile(r" \([A-Z][0-9]{1,2}(?:(?:, | to )[A-Z][0-9]{1,2})*\)")
 
 
 def said(part: type) -> str:
     """Return the first sentence of a type's docstring, with keys as the file spells them and without rule numbers."""
-    text = _RULE.sub("", " ".join(cleandoc(part.__doc__ or "").split())).replace("`Policy.", "`")
+    text = _RULE_NUMBERS.sub("", " ".join(cleandoc(part.__doc__ or "").split())).replace("`Policy.", "`")
     for entry in entries(part).values():
         for name in entry.fields:
             text = text.replace(f"`{name}`", f"`{entry.key}`")

@@ -46,27 +46,27 @@ from app.core.severity import Scale, Severity
 from app.policy_file.fault import Wrong, shown
 from app.policy_file.value_parsers import (
     CalendarName,
-    Clock,
+    ChannelUrl,
     ClockName,
     Contact,
     Count,
     Country,
     Elapsed,
-    Feed,
+    FeedAddress,
     Heading,
     Hours,
     LabelName,
     Link,
     Login,
     Mail,
+    MetricReading,
     Moment,
     Name,
     OwnCalendar,
     OwnContact,
-    Pace,
     Percent,
-    Reading,
     Region,
+    RepeatInterval,
     ReportField,
     RoomLink,
     RoomName,
@@ -74,8 +74,8 @@ from app.policy_file.value_parsers import (
     RunbookName,
     Score,
     ServiceName,
-    Sink,
     TeamName,
+    TimeOfDay,
     Turn,
     Variable,
     Weekdays,
@@ -84,7 +84,7 @@ from app.policy_file.value_parsers import (
     regions,
 )
 
-FINER: Mapping[type, Mapping[str, Any]] = {
+FIELD_KINDS: Mapping[type, Mapping[str, Any]] = {
     Policy: {
         "aliases": Mapping[Severity, tuple[Name, ...]],
         "zone": Zone,
@@ -105,11 +105,11 @@ FINER: Mapping[type, Mapping[str, Any]] = {
     },
     Calendar: {"zone": Zone, "days": Weekdays, "country": Country, "region": Region},
     Target: {"calendar": CalendarName | None},
-    Audience: {"to": tuple[Contact, ...], "updates": Mapping[Severity, Pace]},
+    Audience: {"to": tuple[Contact, ...], "updates": Mapping[Severity, RepeatInterval]},
     Regulation: {"within": Elapsed, "to": tuple[Contact, ...]},
-    Step: {"to": tuple[Contact, ...], "repeat": Pace | None},
+    Step: {"to": tuple[Contact, ...], "repeat": RepeatInterval | None},
     FirstNotice: {"to": tuple[Contact, ...]},
-    Channel: {"url": Sink, "secret": Variable},
+    Channel: {"url": ChannelUrl, "secret": Variable},
     Person: {"mail": Mail},
     Team: {"members": tuple[Login, ...], "calendar": OwnCalendar | None, "on_call": RotationName | None},
     Duty: {"holder": tuple[Login, ...], "backup": tuple[Login, ...]},
@@ -118,9 +118,9 @@ FINER: Mapping[type, Mapping[str, Any]] = {
         "people": tuple[Login, ...],
         "secondary": tuple[Login, ...],
         "turn": Turn,
-        "hand_off": Clock,
+        "hand_off": TimeOfDay,
         "zone": Zone,
-        "feed": Feed,
+        "feed": FeedAddress,
     },
     Service: {
         "owner": TeamName | None,
@@ -141,14 +141,14 @@ FINER: Mapping[type, Mapping[str, Any]] = {
         for field in fields(Labels)
     },
     Intake: {"fields": Mapping[Heading, ReportField]},
-    Alert: {"above": Reading},
+    Alert: {"above": MetricReading},
     Postmortem: {"reviewers": tuple[Contact, ...], "agenda": tuple[Elapsed, ...]},
     Goals: {"detect": Elapsed, "respond": Elapsed, "resolve": Elapsed, "first_contact": Percent, "satisfaction": Score},
     Retention: {"deliveries": Elapsed | None},
 }
 """The kind of value in a field, where its type alone says too little."""
 
-SPELLED: Mapping[type, Mapping[str, str]] = {
+FIELD_KEYS: Mapping[type, Mapping[str, str]] = {
     Policy: {"zone": "timezone", "targets": "severities", "ladders": "escalation"},
     Calendar: {"zone": "timezone"},
     Rotation: {"zone": "timezone"},
@@ -162,22 +162,24 @@ SPELLED: Mapping[type, Mapping[str, str]] = {
 }
 """The key of a field in the file, where it is not the field's own name."""
 
-JOINED: Mapping[type, Mapping[str, tuple[tuple[str, ...], Any]]] = {Calendar: {"hours": (("opens", "closes"), Hours)}}
+COMBINED_KEYS: Mapping[type, Mapping[str, tuple[tuple[str, ...], Any]]] = {
+    Calendar: {"hours": (("opens", "closes"), Hours)}
+}
 """Keys that hold several fields at once."""
 
-SHORT: Mapping[type, str] = {Target: "within"}
+SHORTHAND_FIELDS: Mapping[type, str] = {Target: "within"}
 """The field that a scalar stands for, where a map could be written."""
 
-ELSEWHERE: Mapping[type, frozenset[str]] = {Policy: frozenset({"profile"}), Rotation: frozenset({"shifts"})}
+FIELDS_WITHOUT_KEY: Mapping[type, frozenset[str]] = {Policy: frozenset({"profile"}), Rotation: frozenset({"shifts"})}
 """Fields without a key: `extends` is read first and decides the profile; shifts are read from the feed."""
 
-STAYS: frozenset[Any] = frozenset({Calendar, Severity, Targets})
+NOT_REMOVABLE_KINDS: frozenset[Any] = frozenset({Calendar, Severity, Targets})
 """Kinds that `off` cannot remove from an inherited map.
 
 Clocks fall back on calendars, and every severity has a value.
 """
 
-HOLIDAYS = 400
+MAX_HOLIDAYS = 400
 """The most days off that a calendar may list."""
 
 
@@ -198,8 +200,8 @@ class Entry:
 @cache
 def entries(cls: type) -> Mapping[str, Entry]:
     """Return the keys that the file may have where a `cls` is written."""
-    finer, spelled, joined = FINER.get(cls, {}), SPELLED.get(cls, {}), JOINED.get(cls, {})
-    hidden = ELSEWHERE.get(cls, frozenset()) | {name for names, _ in joined.values() for name in names}
+    finer, spelled, joined = FIELD_KINDS.get(cls, {}), FIELD_KEYS.get(cls, {}), COMBINED_KEYS.get(cls, {})
+    hidden = FIELDS_WITHOUT_KEY.get(cls, frozenset()) | {name for names, _ in joined.values() for name in names}
     kinds = get_type_hints(cls)
     found = [Entry(key, names, kind) for key, (names, kind) in joined.items()]
     for field in fields(cls):
@@ -246,10 +248,10 @@ def shape_of(kind: Any) -> Shape:
 
 def _removable(kind: Any) -> bool:
     """Return whether `off` removes a name of such a map; where a value can be `off` itself, it means just that."""
-    return get_origin(kind) is None and kind not in STAYS
+    return get_origin(kind) is None and kind not in NOT_REMOVABLE_KINDS
 
 
-Finding = tuple[tuple[str, ...], Wrong]
+CheckFailure = tuple[tuple[str, ...], Wrong]
 """An error in a record as a whole: the keys it may be placed at, and the error.
 
 It is placed at the first of these keys that the file has, otherwise at the whole record. A key may be a path, such
@@ -257,12 +259,12 @@ as `severities.sev1.update`.
 """
 
 
-def _targets(targets: Targets) -> Iterator[Finding]:
+def _targets(targets: Targets) -> Iterator[CheckFailure]:
     if targets.update is not None and targets.update.within.at_once:
         yield ("update",), Wrong("'0m' would repeat without a pause", "such as 15m")
 
 
-def _step(step: Step) -> Iterator[Finding]:
+def _step(step: Step) -> Iterator[CheckFailure]:
     if not step.to and not step.do:
         yield (), Wrong("the step does nothing", "write to: with a contact, or do: with what is asked for")
     if step.repeat is not None and step.until is not Until.ACK:
@@ -272,22 +274,22 @@ def _step(step: Step) -> Iterator[Finding]:
         )
 
 
-def _channel(channel: Channel) -> Iterator[Finding]:
+def _channel(channel: Channel) -> Iterator[CheckFailure]:
     if not channel.serves:
         yield ("for",), Wrong("the channel carries nothing", "such as [pager, chat], or take the channel out")
 
 
-def _cover(cover: Cover) -> Iterator[Finding]:
+def _cover(cover: Cover) -> Iterator[CheckFailure]:
     if cover.until <= cover.since:
         yield ("until",), Wrong("it ends before it begins", f"write a time after {cover.since:%Y-%m-%d %H:%M}")
 
 
-def _rotation(rotation: Rotation) -> Iterator[Finding]:
+def _rotation(rotation: Rotation) -> Iterator[CheckFailure]:
     if not rotation.people and not rotation.feed:
         yield (), Wrong("nobody takes a turn", "write people: with their logins, or feed: with an iCalendar")
 
 
-def _override(override: Override) -> Iterator[Finding]:
+def _override(override: Override) -> Iterator[CheckFailure]:
     if not (override.targets or override.ladders or override.first_notice or override.contacts):
         wanted = "write severities:, escalation:, first-notice: or contacts:"
         yield (), Wrong("the override changes nothing", wanted)
@@ -298,16 +300,16 @@ def _override(override: Override) -> Iterator[Finding]:
             yield paths, Wrong("'0m' would repeat without a pause", "such as 15m")
 
 
-def _floor(floor: Floor) -> Iterator[Finding]:
+def _floor(floor: Floor) -> Iterator[CheckFailure]:
     if floor.kind is None and floor.impact is None and floor.personal_data is None and floor.service is None:
         yield (), Wrong("the floor is under every incident", "give it a type, an impact, personal-data or a service")
 
 
-def _calendar(calendar: Calendar) -> Iterator[Finding]:
+def _calendar(calendar: Calendar) -> Iterator[CheckFailure]:
     if not calendar.days:
         yield ("days",), Wrong("the calendar has no open day", "such as mon-fri")
-    if len(calendar.holidays) > HOLIDAYS:
-        yield ("holidays",), Wrong(f"{len(calendar.holidays)} days off", f"at most {HOLIDAYS} are read")
+    if len(calendar.holidays) > MAX_HOLIDAYS:
+        yield ("holidays",), Wrong(f"{len(calendar.holidays)} days off", f"at most {MAX_HOLIDAYS} are read")
     if calendar.region and not calendar.country:
         yield ("region",), Wrong("a region without its country", "write country: beside it, such as DE")
     elif calendar.region and calendar.region not in regions(calendar.country):
@@ -320,7 +322,7 @@ def _calendar(calendar: Calendar) -> Iterator[Finding]:
         yield ("workdays", "holidays"), Wrong(f"{both[0]} is a day off and a day of work", "keep one")
 
 
-def _labels(labels: Labels) -> Iterator[Finding]:
+def _labels(labels: Labels) -> Iterator[CheckFailure]:
     holders: dict[str, str] = {}
     for entry in entries(Labels).values():
         value = getattr(labels, entry.fields[0])
@@ -332,14 +334,14 @@ def _labels(labels: Labels) -> Iterator[Finding]:
             holders[name.lower()] = entry.key
 
 
-def _retention(retention: Retention) -> Iterator[Finding]:
+def _retention(retention: Retention) -> Iterator[CheckFailure]:
     kept = retention.deliveries
     if kept is not None and kept.seconds < 7 * 86400:
         wrong = Wrong(f"'{kept}' is too short: GitHub may send a delivery again within a week", "from 7d, or off")
         yield ("deliveries",), wrong
 
 
-def _policy(policy: Policy) -> Iterator[Finding]:
+def _policy(policy: Policy) -> Iterator[CheckFailure]:
     if any(a >= b for a, b in zip(policy.warnings, policy.warnings[1:], strict=False)):
         yield ("warnings",), Wrong("the warnings do not rise", "such as [50, 80]")
     yield from _reserved(policy)
@@ -347,16 +349,16 @@ def _policy(policy: Policy) -> Iterator[Finding]:
     yield from _service_aliases(policy)
 
 
-def _reserved(policy: Policy) -> Iterator[Finding]:
+def _reserved(policy: Policy) -> Iterator[CheckFailure]:
     words = [("calendars", TEAM, "the calendar of the team that owns a service")]
-    words += [(part, OWNER, "the team that owns a service") for part in REACHED]
+    words += [(part, OWNER, "the team that owns a service") for part in RECIPIENT_PARTS]
     for part, word, meaning in words:
         for name in getattr(policy, part):
             if name.lower() == word:
                 yield (f"{part}.{name}",), Wrong(f"{shown(name)} stands for {meaning}", "give it another name")
 
 
-def _severity_aliases(policy: Policy) -> Iterator[Finding]:
+def _severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
     holders: dict[str, Severity] = {}
     for severity, names in policy.aliases.items():
         for name in names if isinstance(names, tuple) else ():
@@ -366,7 +368,7 @@ def _severity_aliases(policy: Policy) -> Iterator[Finding]:
                 yield tuple(f"aliases.{spelled}" for spelled in _names(severity)), wrong
 
 
-def _service_aliases(policy: Policy) -> Iterator[Finding]:
+def _service_aliases(policy: Policy) -> Iterator[CheckFailure]:
     holders = {name.casefold(): name for name in policy.services}
     for name, service in policy.services.items():
         for alias in service.aliases if isinstance(service, Service) else ():
@@ -382,10 +384,10 @@ def _names(severity: Severity) -> tuple[str, ...]:
     return (*spelled, *(name.lower() for name in spelled[1:]))
 
 
-REACHED = ("contacts", "roles", "teams", "rotations")
+RECIPIENT_PARTS = ("contacts", "roles", "teams", "rotations")
 """The parts whose names a step can notify."""
 
-CHECKS: Mapping[type, Callable[[Any], Iterator[Finding]]] = {
+CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
     Targets: _targets,
     Step: _step,
     Channel: _channel,
@@ -410,7 +412,7 @@ def _ladder(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
                 yield n, Wrong(f"the step is told to the same after the same time as [{before}]", "make one of them")
 
 
-ROWS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _ladder}
+LIST_CHECKS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _ladder}
 """The checks of a list, by the type of its items; each failure has the index of its item.
 
 An item that already has an error is not of that type and has to be skipped.

@@ -8,9 +8,9 @@ from datetime import timedelta
 from app.core.policy import BUSINESS, TEAM, Calendar, Duration, Policy, Target
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import Wrong
-from app.policy_file.value_parsers import CLOCKS
+from app.policy_file.value_parsers import CLOCK_NAMES
 
-REACH = timedelta(days=3650)
+MAX_TARGET_PERIOD = timedelta(days=3650)
 """The longest a target may take when only the open hours of a calendar count."""
 
 
@@ -25,7 +25,7 @@ def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
             continue
         teams = {team.calendar for team in policy.teams.values() if team.calendar}
         for name in sorted({BUSINESS, *teams}) if hours == TEAM else (hours,):
-            if _takes(policy.calendars[name], target.within) > REACH:
+            if _takes(policy.calendars[name], target.within) > MAX_TARGET_PERIOD:
                 wrong = Wrong(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
                 yield where, f"calendars.{name}", wrong
                 break
@@ -34,7 +34,7 @@ def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
 def _targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, Target]]:
     """Yield every target of the policy and of its overrides, with its path."""
     for severity, targets in policy.targets.items():
-        yield from _running("severities", severity, {name: getattr(targets, name) for name in CLOCKS}, scale)
+        yield from _running("severities", severity, {name: getattr(targets, name) for name in CLOCK_NAMES}, scale)
     for n, override in enumerate(policy.overrides):
         for severity, clocks in override.targets.items():
             yield from _running(f"overrides[{n}].severities", severity, clocks, scale)

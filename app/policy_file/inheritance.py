@@ -9,15 +9,15 @@ from app.core.policy import Policy
 from app.policy_file.fault import PolicyFaults, Wrong
 from app.policy_file.reader import ORG, Reading
 
-PATH = ".github/incidents.yml"
+POLICY_PATH = ".github/incidents.yml"
 """The path of the policy file in a repository."""
 PROFILES = ("guide", "procedure", "p-scale", "strict")
 """The names of the shipped profiles."""
-DEFAULT = "guide"
+DEFAULT_PROFILE = "guide"
 """The profile of a file that names none, and of a repository without a file."""
 
 
-def read(text: str, *, name: str = PATH, org: str | None = None) -> Policy:
+def read(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> Policy:
     """Read the policy that a file makes of what it extends; an empty text is the default profile.
 
     `name` is what errors call the file. `org` is the text of the organisation's file, None where there is none. Raises
@@ -27,13 +27,13 @@ def read(text: str, *, name: str = PATH, org: str | None = None) -> Policy:
     return policy
 
 
-def layers(text: str, *, name: str = PATH, org: str | None = None) -> tuple[Policy, tuple[Reading, ...]]:
+def layers(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> tuple[Policy, tuple[Reading, ...]]:
     """Read the policy, and return it with its readers: the file's own first, then those of what it extends.
 
     Raises PolicyFaults.
     """
     reading = Reading(text, name)
-    ground = reading.extends(DEFAULT, PROFILES)
+    ground = reading.extends(DEFAULT_PROFILE, PROFILES)
     if ground != ORG:
         base, below = profile(ground)
     elif org is None:
@@ -46,7 +46,7 @@ def layers(text: str, *, name: str = PATH, org: str | None = None) -> tuple[Poli
 
 def _organisation(text: str, above: Reading) -> tuple[Policy, tuple[Reading, ...]]:
     try:
-        return layers(text, name=f"org: {PATH}")
+        return layers(text, name=f"org: {POLICY_PATH}")
     except PolicyFaults as found:
         faults = found.faults
         many = f"{len(faults)} faults, the first" if len(faults) > 1 else "a fault"
@@ -63,7 +63,7 @@ def stands_on_organisation(text: str | None) -> bool:
     if text is None:
         return True
     try:
-        return Reading(text, PATH).extends(DEFAULT, PROFILES) == ORG
+        return Reading(text, POLICY_PATH).extends(DEFAULT_PROFILE, PROFILES) == ORG
     except PolicyFaults:
         return False
 

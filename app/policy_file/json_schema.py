@@ -15,15 +15,15 @@ from typing import Any
 from app.core.policy import Duration, Policy, Targets
 from app.core.severity import Scale, Severity
 from app.policy_file import value_parsers
-from app.policy_file.field_docs import EXAMPLES, HOLDS, MEANING, said
-from app.policy_file.field_rules import SHORT, entries, shape_of
-from app.policy_file.inheritance import PATH, PROFILES
+from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, KIND_EXAMPLES, said
+from app.policy_file.field_rules import SHORTHAND_FIELDS, entries, shape_of
+from app.policy_file.inheritance import POLICY_PATH, PROFILES
 from app.policy_file.reader import EXTENDS, ORG
-from app.policy_file.value_parsers import DAYS, REPORT_FIELDS, TURNS, spelled_field
+from app.policy_file.value_parsers import NAMED_TURNS, REPORT_FIELDS, WEEKDAY_NAMES, spelled_field
 
 Schema = dict[str, Any]
 
-_LENGTH = "[1-9][0-9]{0,4}(?:s|m|h|d|w)"
+_ELAPSED_DURATION = "[1-9][0-9]{0,4}(?:s|m|h|d|w)"
 _DURATION = "0m|[1-9][0-9]{0,4}(?:s|m|h|d|w|bd)"
 _LABEL = r"[^\s,](?:[^,]{0,48}[^\s,])?"
 _NAME = f"(?!@){_LABEL}"
@@ -47,25 +47,25 @@ _PATTERNS: Mapping[Any, str] = {
     value_parsers.Login: value_parsers.LOGIN.pattern,
     value_parsers.LabelName: _LABEL,
     value_parsers.Heading: _LINE,
-    value_parsers.Pace: _DURATION.removeprefix("0m|"),
-    value_parsers.Elapsed: _LENGTH,
-    value_parsers.Turn: f"{_any_case(*TURNS)}|{_LENGTH}",
-    value_parsers.Clock: value_parsers.CLOCK.pattern,
+    value_parsers.RepeatInterval: _DURATION.removeprefix("0m|"),
+    value_parsers.Elapsed: _ELAPSED_DURATION,
+    value_parsers.Turn: f"{_any_case(*NAMED_TURNS)}|{_ELAPSED_DURATION}",
+    value_parsers.TimeOfDay: value_parsers.TIME_OF_DAY.pattern,
     value_parsers.Moment: value_parsers.MOMENT.pattern,
     value_parsers.Percent: "[1-9][0-9]?|100",
     value_parsers.Count: "[1-9][0-9]{0,5}",
     value_parsers.Hours: value_parsers.HOURS.pattern,
-    value_parsers.WeekdayRange: rf"\s*{_any_case(*DAYS)}\s*(?:-\s*{_any_case(*DAYS)}\s*)?",
+    value_parsers.WeekdayRange: rf"\s*{_any_case(*WEEKDAY_NAMES)}\s*(?:-\s*{_any_case(*WEEKDAY_NAMES)}\s*)?",
     value_parsers.Country: "[A-Z]{2}",
     value_parsers.Region: ".{1,40}",
     value_parsers.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",
     value_parsers.Link: f"{_ADDRESS}|{_PATH}",
-    value_parsers.Feed: f"{_ADDRESS}|{value_parsers.VARIABLE.pattern}|{_PATH}\\.ics",
-    value_parsers.Sink: f"{_ADDRESS}|{value_parsers.VARIABLE.pattern}",
+    value_parsers.FeedAddress: f"{_ADDRESS}|{value_parsers.VARIABLE.pattern}|{_PATH}\\.ics",
+    value_parsers.ChannelUrl: f"{_ADDRESS}|{value_parsers.VARIABLE.pattern}",
     value_parsers.Variable: value_parsers.VARIABLE.pattern,
     value_parsers.RoomName: _LINE,
     value_parsers.RoomLink: r"https://.{1,492}",
-    value_parsers.Reading: "[0-9].{0,40}",
+    value_parsers.MetricReading: "[0-9].{0,40}",
     value_parsers.Score: value_parsers.SCORE.pattern,
 }
 """The pattern of each kind of word; a kind that is missing here is a name."""
@@ -89,7 +89,7 @@ def schema() -> Schema:
     } | whole["properties"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"Muster policy ({PATH})",
+        "title": f"Muster policy ({POLICY_PATH})",
         **whole,
         "$defs": dict(sorted(printer.definitions.items())),
     }
@@ -143,7 +143,7 @@ class _Printer:
             found["properties"] = {member.value: value for member in keys}
             found["patternProperties"] = {_exactly(_any_case(*(member.value for member in keys))): value}
         elif keys is value_parsers.ClockName:
-            found["properties"] = dict.fromkeys(value_parsers.CLOCKS, value)
+            found["properties"] = dict.fromkeys(value_parsers.CLOCK_NAMES, value)
         else:
             found["patternProperties"] = {_exactly(_PATTERNS.get(keys, _NAME)): value}
         return found
@@ -155,8 +155,8 @@ class _Printer:
             self.definitions[name] = {}  # reserve the name, since a record may contain itself
             self.definitions[name] = self.record(cls)
         found: Schema = {"$ref": f"#/$defs/{name}"}
-        if cls in SHORT:
-            found = _either(self.kind(entries(cls)[SHORT[cls]].kind), found)
+        if cls in SHORTHAND_FIELDS:
+            found = _either(self.kind(entries(cls)[SHORTHAND_FIELDS[cls]].kind), found)
         return _either(found, _OFF) if cls is Targets else found
 
     def record(self, cls: Any) -> Schema:
@@ -164,7 +164,7 @@ class _Printer:
         for key, entry in entries(cls).items():
             held = self.kind(entry.kind)
             held = _either(held, _OFF) if entry.clearable else held
-            properties[key] = {"description": MEANING[cls][key].replace("`", "")} | _without_description(held)
+            properties[key] = {"description": KEY_DESCRIPTIONS[cls][key].replace("`", "")} | _without_description(held)
             properties[key] |= _default(cls, entry.fields)
         required = [key for key, entry in entries(cls).items() if entry.required]
         found: Schema = {
@@ -173,7 +173,7 @@ class _Printer:
             "properties": properties,
             "additionalProperties": False,
         }
-        return found | ({"required": required} if required and cls not in SHORT else {})
+        return found | ({"required": required} if required and cls not in SHORTHAND_FIELDS else {})
 
     def word(self, kind: Any) -> Schema:
         if kind is Severity:
@@ -194,7 +194,7 @@ class _Printer:
 
 def _word(kind: Any) -> Schema:
     pattern = _PATTERNS.get(kind, _NAME)
-    found: Schema = {"description": HOLDS[kind].replace("`", ""), "type": "string"}
+    found: Schema = {"description": KIND_DESCRIPTIONS[kind].replace("`", ""), "type": "string"}
     if kind in (value_parsers.Percent, value_parsers.Count):
         found |= {
             "type": ["integer", "string"],
@@ -203,10 +203,10 @@ def _word(kind: Any) -> Schema:
         }
     elif kind is value_parsers.Score:
         found |= {"type": ["number", "string"], "minimum": 0, "maximum": 5}
-    elif kind not in (Duration, value_parsers.Pace, value_parsers.Elapsed, value_parsers.Turn):
+    elif kind not in (Duration, value_parsers.RepeatInterval, value_parsers.Elapsed, value_parsers.Turn):
         found["type"] = ["string", "number", "boolean"]  # the reader takes it as text, whatever YAML makes of it
     found["pattern"] = _exactly(pattern)
-    return found | ({"examples": list(EXAMPLES[kind])} if kind in EXAMPLES else {})
+    return found | ({"examples": list(KIND_EXAMPLES[kind])} if kind in KIND_EXAMPLES else {})
 
 
 def _either(*choices: Schema) -> Schema:

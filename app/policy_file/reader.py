@@ -15,13 +15,13 @@ from typing import Any
 from app.core.policy import Calendar, Policy, Rotation, Targets
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import Fault, PolicyFaults, Wrong, clean, shown
-from app.policy_file.field_rules import CHECKS, ROWS, SHORT, entries, shape_of
+from app.policy_file.field_rules import CHECKS, LIST_CHECKS, SHORTHAND_FIELDS, entries, shape_of
 from app.policy_file.horizon import too_far
-from app.policy_file.references import MENTIONS, clashes, dangling, folded, known, path_to, unknown
-from app.policy_file.value_parsers import WORDS, WeekdayRange, member, one_of
+from app.policy_file.references import REFERENCE_KINDS, clashes, dangling, folded, known, path_to, unknown
+from app.policy_file.value_parsers import PARSERS, WeekdayRange, member, one_of
 from app.policy_file.yaml_tree import Entries, Items, Node, Refused, Spot, Text, parse
 
-FAULTS = 100
+MAX_ERRORS = 100
 """How many errors are reported at once; a file with more is not a policy with mistakes."""
 
 EXTENDS = "extends"
@@ -34,7 +34,7 @@ class _Faulty:
     """The type of the placeholder for a value that could not be read."""
 
 
-FAULTY = _Faulty()
+INVALID = _Faulty()
 """Stands for a value whose error has been recorded."""
 
 
@@ -125,7 +125,7 @@ class Reading:
             return self._shaped(kind, node, base, where)
         except Wrong as wrong:
             self._fault(node.spot, where, wrong)
-            return FAULTY
+            return INVALID
 
     def _shaped(self, kind: Any, node: Node, base: Any, where: str) -> Any:
         """Read a value by the shape of its type.
@@ -162,7 +162,7 @@ class Reading:
         if kind is Severity:
             return self._severity(node.value)
         value = _read_word(kind, node.value)
-        if kind in MENTIONS:
+        if kind in REFERENCE_KINDS:
             self.mentions.append((kind, value, where, node.spot))
         return value
 
@@ -177,7 +177,7 @@ class Reading:
         if isinstance(node, Text):
             return _sound([self._read(kind, node, None, where)])
         values = [self._read(kind, item, None, f"{where}[{n}]") for n, item in enumerate(node.nodes)]
-        for n, wrong in ROWS[kind](tuple(values)) if kind in ROWS else ():
+        for n, wrong in LIST_CHECKS[kind](tuple(values)) if kind in LIST_CHECKS else ():
             self._fault(node.nodes[n].spot, f"{where}[{n}]", wrong)
         return _sound(values)
 
@@ -194,7 +194,7 @@ class Reading:
             )
         else:
             raise Wrong(f"{_what(node)} stands here", f"write a list of {len(kinds)}, or a map by severity")
-        return base if FAULTY in values else values
+        return base if INVALID in values else values
 
     def _map(
         self,
@@ -239,9 +239,9 @@ class Reading:
         if cls is Targets and _is_off(node):
             return Targets()
         known = entries(cls)
-        if cls in SHORT and isinstance(node, Text):
-            (field,) = known[SHORT[cls]].fields
-            return cls(**{field: self._shaped(known[SHORT[cls]].kind, node, None, where)})
+        if cls in SHORTHAND_FIELDS and isinstance(node, Text):
+            (field,) = known[SHORTHAND_FIELDS[cls]].fields
+            return cls(**{field: self._shaped(known[SHORTHAND_FIELDS[cls]].kind, node, None, where)})
         faults = len(self.faults)
         values, found = self._fields(cls, node, base, where)
         if base is None:
@@ -250,7 +250,7 @@ class Reading:
                     wrong = Wrong(f"{entry.key} is missing", f"write {entry.key}: with its value")
                     self._fault(node.spot, where, wrong)
         if len(self.faults) > faults and cls is not Policy:
-            return FAULTY if base is None else replace(base, **values)
+            return INVALID if base is None else replace(base, **values)
         whole = cls(**values) if base is None else replace(base, **values)
         for keys, wrong in CHECKS[cls](whole) if cls in CHECKS else ():
             paths = [path_to(where, key) for key in keys]
@@ -274,7 +274,7 @@ class Reading:
                     values[entry.fields[0]] = ""
                     continue
                 value = self._read(entry.kind, value_node, before, path)
-                if value is FAULTY:
+                if value is INVALID:
                     continue
                 if len(entry.fields) == 1:
                     values[entry.fields[0]] = value
@@ -355,7 +355,7 @@ class Reading:
 
     def _fault(self, spot: Spot, where: str, wrong: Wrong) -> None:
         self.faults.append(Fault(self.file, spot.line, spot.column, where, wrong.found, wrong.wanted))
-        if len(self.faults) >= FAULTS:
+        if len(self.faults) >= MAX_ERRORS:
             raise _Enough
 
     def _fault_at(self, where: str, wrong: Wrong) -> None:
@@ -370,7 +370,7 @@ class Reading:
 def _read_word(kind: Any, text: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return member(kind, text)
-    return WORDS[kind](text)
+    return PARSERS[kind](text)
 
 
 @cache
@@ -404,4 +404,4 @@ def _must_be_spelled(key: str, name: Any, inherited: Any) -> None:
 
 
 def _sound(values: list[Any]) -> tuple[Any, ...]:
-    return tuple(value for value in values if value is not FAULTY)
+    return tuple(value for value in values if value is not INVALID)

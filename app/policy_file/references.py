@@ -10,7 +10,7 @@ from typing import Any
 
 from app.core.policy import OWNER, TEAM, Duty, Policy, Service
 from app.policy_file.fault import Wrong, clean, shown
-from app.policy_file.field_rules import REACHED, entries, shape_of
+from app.policy_file.field_rules import RECIPIENT_PARTS, entries, shape_of
 from app.policy_file.value_parsers import (
     CalendarName,
     Contact,
@@ -25,10 +25,12 @@ from app.policy_file.value_parsers import (
     one_of,
 )
 
-MENTIONS = frozenset({Contact, OwnContact, CalendarName, OwnCalendar, TeamName, RotationName, RunbookName, ServiceName})
+REFERENCE_KINDS = frozenset(
+    {Contact, OwnContact, CalendarName, OwnCalendar, TeamName, RotationName, RunbookName, ServiceName}
+)
 """The kinds of word that refer to another part of the policy."""
 
-_PARTS: Mapping[Any, tuple[str, str]] = {
+_DECLARING_PARTS: Mapping[Any, tuple[str, str]] = {
     TeamName: ("a team", "teams"),
     RotationName: ("a rotation", "rotations"),
     RunbookName: ("a runbook", "runbooks"),
@@ -36,8 +38,8 @@ _PARTS: Mapping[Any, tuple[str, str]] = {
 }
 """What each kind of name stands for in words, and the part that declares it."""
 
-_CALLED = {"contacts": "a contact", "roles": "a role", "teams": "a team", "rotations": "a rotation"}
-_FILLED = frozenset({("contacts", part) for part in REACHED[1:]} | {("roles", "rotations")})
+_PART_NOUNS = {"contacts": "a contact", "roles": "a role", "teams": "a team", "rotations": "a rotation"}
+_FILLABLE_PAIRS = frozenset({("contacts", part) for part in RECIPIENT_PARTS[1:]} | {("roles", "rotations")})
 """Pairs of parts where the first may declare an empty entry that the second fills.
 
 The profiles declare contacts and roles that no one holds yet.
@@ -71,7 +73,7 @@ def known(policy: Policy) -> Mapping[Any, Collection[str]]:
         OwnContact: held - policy.teams.keys(),
         CalendarName: (*policy.calendars, TEAM),
         OwnCalendar: tuple(policy.calendars),
-        **{kind: getattr(policy, part) for kind, (_, part) in _PARTS.items()},
+        **{kind: getattr(policy, part) for kind, (_, part) in _DECLARING_PARTS.items()},
     }
 
 
@@ -79,7 +81,7 @@ def unknown(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wro
     """Describe a name that is not declared, with the closest one or where to declare it."""
     if kind in (CalendarName, OwnCalendar):
         return one_of(name, "a calendar", known)
-    called, part = _PARTS.get(kind, ("a contact", "contacts"))
+    called, part = _DECLARING_PARTS.get(kind, ("a contact", "contacts"))
     if kind is OwnContact and name in policy.teams:
         return Wrong(f"{shown(name)} is a team, not a contact", "tell another contact in escalation:")
     if kind is Contact and name in policy.people:
@@ -98,7 +100,7 @@ def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
     Yields both paths and what is wrong with the later one.
     """
     holders: dict[Any, tuple[str, str]] = {}
-    for part in REACHED:
+    for part in RECIPIENT_PARTS:
         for name in getattr(policy, part):
             key = folded(Name, name)
             if key not in holders:
@@ -108,11 +110,11 @@ def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
             wrong = None
             if first != name:
                 wrong = Wrong(f"{shown(name)} is not written like {shown(first)}", f"write {first}")
-            elif (before, part) in _FILLED and getattr(policy, before)[first] in ((), Duty()):
+            elif (before, part) in _FILLABLE_PAIRS and getattr(policy, before)[first] in ((), Duty()):
                 holders[key] = part, name
             else:
                 wrong = Wrong(
-                    f"{shown(name)} is used for {_CALLED[before]} and for {_CALLED[part]}", "give each its own"
+                    f"{shown(name)} is used for {_PART_NOUNS[before]} and for {_PART_NOUNS[part]}", "give each its own"
                 )
             if wrong is not None:
                 yield f"{part}.{name}", f"{before}.{first}", wrong
@@ -122,7 +124,9 @@ def dangling(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[t
     """Yield names that were removed, as (part, name), but are still used by inherited values; each with its path."""
     for part, name in removed:
         for kind, mentioned, where in mentions(Policy, policy, ""):
-            meant = REACHED if kind is Contact else (_PARTS[kind][1],) if kind in _PARTS else ()
+            meant = (
+                RECIPIENT_PARTS if kind is Contact else (_DECLARING_PARTS[kind][1],) if kind in _DECLARING_PARTS else ()
+            )
             if mentioned == name and part in meant and not any(name in getattr(policy, other) for other in meant):
                 yield f"{part}.{name}", Wrong(f"{shown(name)} is still named by {where}", "change that too")
                 break
@@ -131,7 +135,7 @@ def dangling(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[t
 def mentions(kind: Any, value: Any, where: str) -> Iterator[tuple[Any, str, str]]:
     """Yield every reference in a value of that kind: its kind, the name, and its path."""
     shape = shape_of(kind)
-    if kind in MENTIONS:
+    if kind in REFERENCE_KINDS:
         yield kind, value, where
     elif shape.form == "optional" and value is not None:
         yield from mentions(shape.inner[0], value, where)

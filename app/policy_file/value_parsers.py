@@ -35,7 +35,7 @@ ClockName = NewType("ClockName", str)
 LabelName = NewType("LabelName", str)
 Heading = NewType("Heading", str)
 ReportField = NewType("ReportField", str)
-Pace = NewType("Pace", Duration)
+RepeatInterval = NewType("RepeatInterval", Duration)
 Percent = NewType("Percent", int)
 Count = NewType("Count", int)
 Hours = NewType("Hours", tuple[time, time])
@@ -43,40 +43,40 @@ WeekdayRange = NewType("WeekdayRange", frozenset[int])
 Weekdays = NewType("Weekdays", frozenset[int])
 Elapsed = NewType("Elapsed", Duration)
 Turn = NewType("Turn", Duration)
-Clock = NewType("Clock", time)
+TimeOfDay = NewType("TimeOfDay", time)
 Moment = NewType("Moment", datetime)
 Country = NewType("Country", str)
 Region = NewType("Region", str)
 Mail = NewType("Mail", str)
 Link = NewType("Link", str)
-Feed = NewType("Feed", str)
-Sink = NewType("Sink", str)
+FeedAddress = NewType("FeedAddress", str)
+ChannelUrl = NewType("ChannelUrl", str)
 Variable = NewType("Variable", str)
 RoomName = NewType("RoomName", str)
 RoomLink = NewType("RoomLink", str)
-Reading = NewType("Reading", str)
+MetricReading = NewType("MetricReading", str)
 Score = NewType("Score", str)
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 REPORT_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("doubts", "structured"))
 
 LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}(?:_[A-Za-z0-9]{1,8})?")
 HOURS = re.compile(r"([0-2]?[0-9]):([0-5][0-9])-([0-2]?[0-9]):([0-5][0-9])")
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
-CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]((?:[01]?[0-9]|2[0-3]):[0-5][0-9])")
 MAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[\w-]{1,63}\.)+[\w-]{2,63}")
 HTTPS = re.compile(r"https://[\w.-]{1,253}(?::[0-9]{1,5})?(?:[/?#][^\s<>\"`\\^{|}]*)?")
-FILE = re.compile(r"[^\s<>\"`\\^{|}:?*/]+(?:/[^\s<>\"`\\^{|}:?*/]+)*")
+REPOSITORY_PATH = re.compile(r"[^\s<>\"`\\^{|}:?*/]+(?:/[^\s<>\"`\\^{|}:?*/]+)*")
 VARIABLE = re.compile(r"env:[A-Z][A-Z0-9_]{0,63}")
-_BLANK = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-READING = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?(?: ?[^\W\d][\w/]{0,20}| ?%|/[\w/]{1,20})?")
+_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+METRIC_READING = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?(?: ?[^\W\d][\w/]{0,20}| ?%|/[\w/]{1,20})?")
 SCORE = re.compile(r"[0-4](?:\.[0-9])?|5(?:\.0)?")
-_DURATION_WRONG = re.compile(r"('.*' is [^,:]*)(?:, |: )(.*)", re.DOTALL)
+_DURATION_ERROR = re.compile(r"('.*' is [^,:]*)(?:, |: )(.*)", re.DOTALL)
 
 
-LIKELY = 20
+MAX_CANDIDATES = 20
 """How many candidates, those that share the most letters, are compared letter by letter."""
 
 
@@ -91,7 +91,7 @@ def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     if word in by_lower:
         return by_lower[word]
     letters = set(word)
-    alike = nlargest(LIKELY, by_lower, key=lambda name: len(letters & set(name)) - len(letters ^ set(name)))
+    alike = nlargest(MAX_CANDIDATES, by_lower, key=lambda name: len(letters & set(name)) - len(letters ^ set(name)))
     close = get_close_matches(word, alike, n=1)
     return by_lower[close[0]] if close else None
 
@@ -109,7 +109,7 @@ def duration(text: str) -> Duration:
     try:
         return Duration.parse(text)
     except ValueError as error:
-        found = _DURATION_WRONG.fullmatch(str(error))
+        found = _DURATION_ERROR.fullmatch(str(error))
         raise (Wrong(found[1], found[2]) if found else Wrong(str(error), "such as 15m or 2h")) from None
 
 
@@ -131,7 +131,7 @@ def elapsed(text: str) -> Duration:
 
 def turn(text: str) -> Duration:
     """Parse the length of an on-call turn: `weekly`, `two-weekly`, or a duration from an hour."""
-    spoken = TURNS.get(text.lower())
+    spoken = NAMED_TURNS.get(text.lower())
     if spoken is not None:
         return spoken
     try:
@@ -147,7 +147,7 @@ def turn(text: str) -> Duration:
 
 def clock(text: str) -> time:
     """Parse a time of day."""
-    found = CLOCK.fullmatch(text)
+    found = TIME_OF_DAY.fullmatch(text)
     if found is None:
         raise Wrong(f"{shown(text)} is not a time of the day", "such as 09:00")
     return time(int(found[1]), int(found[2]))
@@ -190,9 +190,9 @@ def hours(text: str) -> tuple[time, time]:
 def weekdays(text: str) -> frozenset[int]:
     """Parse one weekday or a range, such as `mon` or `mon-fri`; a range may run over the weekend."""
     ends = [part.strip() for part in text.lower().split("-")]
-    if not 1 <= len(ends) <= 2 or any(end not in DAYS for end in ends):
-        raise Wrong(f"{shown(text)} is not a weekday", f"use {', '.join(DAYS)} or a range such as mon-fri")
-    first, last = DAYS.index(ends[0]), DAYS.index(ends[-1])
+    if not 1 <= len(ends) <= 2 or any(end not in WEEKDAY_NAMES for end in ends):
+        raise Wrong(f"{shown(text)} is not a weekday", f"use {', '.join(WEEKDAY_NAMES)} or a range such as mon-fri")
+    first, last = WEEKDAY_NAMES.index(ends[0]), WEEKDAY_NAMES.index(ends[-1])
     return frozenset((first + n) % 7 for n in range((last - first) % 7 + 1))
 
 
@@ -362,7 +362,7 @@ def address(text: str) -> str:
 def is_path(text: str) -> bool:
     """Return whether the text is a path inside the repository, from its root."""
     parts = text.split("/")
-    return len(text) <= 200 and bool(FILE.fullmatch(text)) and "." not in parts and ".." not in parts
+    return len(text) <= 200 and bool(REPOSITORY_PATH.fullmatch(text)) and "." not in parts and ".." not in parts
 
 
 def room_name(text: str) -> str:
@@ -372,17 +372,17 @@ def room_name(text: str) -> str:
 
 def room_link(text: str) -> str:
     """Parse an https address with placeholders, none of which can change its host."""
-    _filled(text, ROOM_WORDS)
-    if _BLANK.search(text.removeprefix("https://").partition("/")[0]):
+    _filled(text, ROOM_PLACEHOLDERS)
+    if _PLACEHOLDER.search(text.removeprefix("https://").partition("/")[0]):
         raise Wrong(f"{shown(text)} has a blank in the name of its host", "such as https://meet.example.com/{{ room }}")
-    if not HTTPS.fullmatch(_BLANK.sub("x", text)):
+    if not HTTPS.fullmatch(_PLACEHOLDER.sub("x", text)):
         raise Wrong(f"{shown(text)} is not an https address", "such as https://meet.example.com/{{ room }}")
     return text
 
 
 def _filled(text: str, known: tuple[str, ...]) -> str:
     """Return the text if each placeholder in it is allowed."""
-    for blank in _BLANK.findall(text):
+    for blank in _PLACEHOLDER.findall(text):
         if blank.strip() not in known:
             raise one_of(blank.strip(), "filled in here", known)
     return text
@@ -390,7 +390,7 @@ def _filled(text: str, known: tuple[str, ...]) -> str:
 
 def reading(text: str) -> str:
     """Parse a reading of monitoring: a number with its unit."""
-    if not READING.fullmatch(text):
+    if not METRIC_READING.fullmatch(text):
         raise Wrong(f"{shown(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min")
     return text
 
@@ -404,8 +404,8 @@ def score(text: str) -> str:
 
 def clock_name(text: str) -> str:
     """Parse the name of a clock."""
-    if text not in CLOCKS:
-        raise one_of(text, "a clock", CLOCKS)
+    if text not in CLOCK_NAMES:
+        raise one_of(text, "a clock", CLOCK_NAMES)
     return text
 
 
@@ -442,15 +442,15 @@ def member(kind: type[Enum], text: str) -> Enum:
     for candidate in kind:
         if text.lower() == candidate.value:
             return candidate
-    raise one_of(text, NOUNS.get(kind.__name__, "known here"), (candidate.value for candidate in kind))
+    raise one_of(text, ENUM_NOUNS.get(kind.__name__, "known here"), (candidate.value for candidate in kind))
 
 
-DAY = 86400
-TURNS = {"weekly": Duration(seconds=7 * DAY), "two-weekly": Duration(seconds=14 * DAY)}
-CLOCKS = tuple(f.name for f in fields(Targets))
-ROOM_WORDS = ("id", "number", "service", "room")
+DAY_SECONDS = 86400
+NAMED_TURNS = {"weekly": Duration(seconds=7 * DAY_SECONDS), "two-weekly": Duration(seconds=14 * DAY_SECONDS)}
+CLOCK_NAMES = tuple(f.name for f in fields(Targets))
+ROOM_PLACEHOLDERS = ("id", "number", "service", "room")
 
-NOUNS = {
+ENUM_NOUNS = {
     "Scale": "a scale",
     "Until": "an end of a step",
     "Level": "a level",
@@ -462,7 +462,7 @@ NOUNS = {
 }
 """What an enumeration's members are called in errors, by the name of its class."""
 
-WORDS: Mapping[Any, Callable[[str], Any]] = {
+PARSERS: Mapping[Any, Callable[[str], Any]] = {
     str: line,
     Duration: duration,
     date: day,
@@ -481,25 +481,25 @@ WORDS: Mapping[Any, Callable[[str], Any]] = {
     LabelName: label,
     Heading: line,
     ReportField: report_field,
-    Pace: pace,
+    RepeatInterval: pace,
     Percent: percent,
     Count: count,
     Hours: hours,
     WeekdayRange: weekdays,
     Elapsed: elapsed,
     Turn: turn,
-    Clock: clock,
+    TimeOfDay: clock,
     Moment: moment,
     Country: country,
     Region: region,
     Mail: mail,
     Link: link,
-    Feed: feed,
-    Sink: sink,
+    FeedAddress: feed,
+    ChannelUrl: sink,
     Variable: variable,
     RoomName: room_name,
     RoomLink: room_link,
-    Reading: reading,
+    MetricReading: reading,
     Score: score,
 }
 """The parser of each kind of word."""

@@ -15,19 +15,28 @@ import yaml
 
 from app.core.policy import Calendar, Policy, Rotation
 from app.core.severity import Scale, Severity
-from app.policy_file.field_rules import SHORT, Entry, entries, shape_of
+from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, entries, shape_of
 from app.policy_file.inheritance import shipped
 from app.policy_file.reader import EXTENDS
-from app.policy_file.value_parsers import DAYS, TURNS, Clock, Hours, Moment, ReportField, Turn, spelled_field
+from app.policy_file.value_parsers import (
+    NAMED_TURNS,
+    WEEKDAY_NAMES,
+    Hours,
+    Moment,
+    ReportField,
+    TimeOfDay,
+    Turn,
+    spelled_field,
+)
 
-Written = dict[str, Any]
+PolicyDict = dict[str, Any]
 """Maps, lists and texts; None is `off`."""
 
-_FOLLOWED = {Calendar: "timezone", Rotation: "timezone"}
+_INHERITED_KEYS = {Calendar: "timezone", Rotation: "timezone"}
 """A key that is always written, because its default depends on the policy: the time zone."""
 
 
-def written(policy: Policy, scale: Scale | None = None, *, whole: bool = False) -> Written:
+def written(policy: Policy, scale: Scale | None = None, *, whole: bool = False) -> PolicyDict:
     """Return the policy as a complete file on its profile; what only the profile has is `off`.
 
     `scale` is the one to name severities by, None: the policy's own. `whole` also writes the defaults of named entries
@@ -58,8 +67,8 @@ class _Writer:
                 found = self.word(kind, value)
             case "optional":
                 found = None if value is None else self.value(shape.inner[0], value, base)
-            case "record" if kind in SHORT and _is_short(kind, value):
-                short = entries(kind)[SHORT[kind]]
+            case "record" if kind in SHORTHAND_FIELDS and _is_short(kind, value):
+                short = entries(kind)[SHORTHAND_FIELDS[kind]]
                 found = self.value(short.kind, getattr(value, short.fields[0]), None)
             case "record":
                 found = self.record(kind, value, base)
@@ -73,12 +82,12 @@ class _Writer:
                 found = [item.value(shape.inner[0], one, None) for one in _ordered(value)]
         return found
 
-    def record(self, cls: Any, value: Any, base: Any) -> Written:
+    def record(self, cls: Any, value: Any, base: Any) -> PolicyDict:
         """Write all fields if `base` is given, otherwise only those that differ from the defaults."""
         return {
             entry.key: self.field(entry, value, base)
             for entry in entries(cls).values()
-            if base is not None or _FOLLOWED.get(cls) == entry.key or self._counts(cls, entry, value)
+            if base is not None or _INHERITED_KEYS.get(cls) == entry.key or self._counts(cls, entry, value)
         }
 
     def _counts(self, cls: Any, entry: Entry, value: Any) -> bool:
@@ -94,7 +103,7 @@ class _Writer:
 
     def map(
         self, key_kind: Any, kind: Any, value: Mapping[Any, Any], base: Mapping[Any, Any], *, removable: bool
-    ) -> Written:
+    ) -> PolicyDict:
         found = {self.word(key_kind, key): self.value(kind, one, base.get(key)) for key, one in value.items()}
         gone = [self.word(key_kind, key) for key in base if key not in value] if removable else []
         return found | dict.fromkeys(gone)
@@ -104,12 +113,12 @@ class _Writer:
             return value.said(self.scale)
         if isinstance(value, Enum):
             return str(value.value)
-        return _SPELLED.get(kind, str)(value)
+        return _FORMATTERS.get(kind, str)(value)
 
 
 def _is_short(cls: Any, value: Any) -> bool:
     """Return whether all fields but the short one have their defaults."""
-    return all(_is_default(cls, entry, value) for key, entry in entries(cls).items() if key != SHORT[cls])
+    return all(_is_default(cls, entry, value) for key, entry in entries(cls).items() if key != SHORTHAND_FIELDS[cls])
 
 
 def _is_default(cls: Any, entry: Entry, value: Any) -> bool:
@@ -131,7 +140,7 @@ def _days(days: frozenset[int]) -> list[str]:
     starts = [day for day in range(7) if day in days and (day == 0 or day - 1 not in days)]
     ends = [day for day in range(7) if day in days and (day == 6 or day + 1 not in days)]
     return [
-        DAYS[first] if first == last else f"{DAYS[first]}-{DAYS[last]}"
+        WEEKDAY_NAMES[first] if first == last else f"{WEEKDAY_NAMES[first]}-{WEEKDAY_NAMES[last]}"
         for first, last in zip(starts, ends, strict=True)
     ]
 
@@ -142,13 +151,13 @@ def _hours(hours: tuple[time, time]) -> str:
 
 
 def _turn(length: Any) -> str:
-    return next((word for word, known in TURNS.items() if known == length), str(length))
+    return next((word for word, known in NAMED_TURNS.items() if known == length), str(length))
 
 
-_SPELLED: Mapping[Any, Callable[[Any], str]] = {
+_FORMATTERS: Mapping[Any, Callable[[Any], str]] = {
     Hours: _hours,
     Turn: _turn,
-    Clock: lambda clock: f"{clock:%H:%M}",
+    TimeOfDay: lambda clock: f"{clock:%H:%M}",
     Moment: lambda moment: f"{moment:%Y-%m-%d %H:%M}",
     ReportField: spelled_field,
 }

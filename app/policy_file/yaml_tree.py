@@ -15,15 +15,17 @@ import yaml
 
 from app.policy_file.fault import Wrong, shown
 
-SIZE = 64 * 1024
+MAX_FILE_BYTES = 64 * 1024
 """The largest policy file that is read."""
-DEPTH = 20
+MAX_DEPTH = 20
 """The deepest nesting that is read."""
 
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORBIDDEN_CHARACTERS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 """Characters rejected in a value: control characters, surrogates, and marks that change the text direction."""
 
-_NOT_PRINTABLE = yaml.reader.Reader.NON_PRINTABLE
+_NON_YAML_CHARACTERS = yaml.reader.Reader.NON_PRINTABLE
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
@@ -107,7 +109,7 @@ class PurePython(yaml.SafeLoader):
 
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
         """Raise UnsupportedYaml beyond the depth limit."""
-        if self.flow_level >= DEPTH:
+        if self.flow_level >= MAX_DEPTH:
             raise _too_deep(Spot(self.line + 1, self.column + 1))
         super().fetch_flow_collection_start(token)
 
@@ -125,11 +127,11 @@ def parse(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
 
     Raises UnsupportedYaml.
     """
-    if len(text) > SIZE or len(text.encode("utf-8", "surrogatepass")) > SIZE:
+    if len(text) > MAX_FILE_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
         raise _refused(Spot(), "the file is too large", "at most 64 KiB are read")
     if text.startswith("version https://git-lfs.github.com/spec/"):
         raise _refused(Spot(), "the file is a Git LFS pointer", "store the policy itself in the repository")
-    if strange := _NOT_PRINTABLE.search(text):
+    if strange := _NON_YAML_CHARACTERS.search(text):
         before = text[: strange.start()]
         spot = Spot(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
         found = f"the character U+{ord(strange[0]):04X} is not allowed in YAML"
@@ -181,7 +183,7 @@ class _Builder:
         spot = _spot(event)
         node = Items(*spot) if type(event) is yaml.SequenceStartEvent else Entries(*spot)
         self._place(node)
-        if len(self._open) == DEPTH:
+        if len(self._open) == MAX_DEPTH:
             raise _too_deep(spot)
         self._open.append((node, {}))
         self._keys.append(self._key)
@@ -232,7 +234,7 @@ def _text(event: Any) -> Text:
     if value.isascii() and value.isprintable():
         return Text(value, mark.line + 1, mark.column + 1, not event.style)
     value = value.rstrip("\n")
-    if strange := _FORBIDDEN.search(value):
+    if strange := _FORBIDDEN_CHARACTERS.search(value):
         found = f"{shown(value)} has the character U+{ord(strange[0]):04X}"
         raise _refused(_spot(event), found, "write plain text on one line")
     return Text(value, mark.line + 1, mark.column + 1, not event.style)
@@ -260,7 +262,7 @@ def _spot(event: Any) -> Spot:
 
 
 def _too_deep(spot: Spot) -> Refused:
-    return _refused(spot, "the file is nested too deeply", f"at most {DEPTH} levels are read")
+    return _refused(spot, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
 
 
 def _refused(spot: Spot, found: str, wanted: str) -> Refused:

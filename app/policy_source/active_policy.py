@@ -16,14 +16,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.core.policy import Policy
-from app.policy_file import DEFAULT, PATH, PolicyFaults, read, shipped, stands_on_organisation
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PolicyFaults, read, shipped, stands_on_organisation
 from app.policy_source.on_call_feeds import Feeds, Wrong
 from app.ports import DeliveryFailed, PolicyText, Repository, Tracker
 from app.store import policies
 from app.store.database import Database, Db
 from app.store.policies import Kept, Place
 
-_FRESH = timedelta(hours=2)
+_REFRESH_INTERVAL = timedelta(hours=2)
 """Interval between two reads of a file, in case the delivery of a push was lost."""
 
 log = structlog.get_logger()
@@ -137,7 +137,7 @@ class Policies:
 
     def _policy(self, text: str | None, base: str | None) -> Policy:
         if text is None and base is None:
-            return shipped(DEFAULT)
+            return shipped(DEFAULT_PROFILE)
         with self._lock:
             if (text, base) not in self._read:
                 if len(self._read) > 500:
@@ -150,7 +150,7 @@ def _looked(
     kept: Kept, ask: Callable[[str], PolicyText], now: datetime, repository: Repository
 ) -> tuple[Kept, str | None]:
     """Refresh a file if due; return what is stored of it and its newest text."""
-    if kept.checked_at is not None and now - kept.checked_at < _FRESH:
+    if kept.checked_at is not None and now - kept.checked_at < _REFRESH_INTERVAL:
         return kept, kept.newest
     try:
         found = ask(kept.etag)
@@ -162,7 +162,7 @@ def _looked(
     return replace(kept, etag=found.etag, checked_at=now), found.text
 
 
-def _weighed(kept: Kept, newest: str | None, base: str | None, *, name: str = PATH) -> Kept:
+def _weighed(kept: Kept, newest: str | None, base: str | None, *, name: str = POLICY_PATH) -> Kept:
     """Make the newest file active, with the base file it builds on, if it is valid; else record its faults."""
     judged = _digest(newest, base)
     if judged == kept.judged:
@@ -197,7 +197,7 @@ def _obeyed(text: str | None, base: str | None) -> Policy:
         return read(text or "", org=base) if text is not None else read(base or "")
     except PolicyFaults as faults:
         log.error("active policy can no longer be parsed", reason=str(faults))
-        return shipped(DEFAULT)
+        return shipped(DEFAULT_PROFILE)
 
 
 def _troubles(place: Place, kept: Kept) -> Iterable[Trouble]:
@@ -207,7 +207,7 @@ def _troubles(place: Place, kept: Kept) -> Iterable[Trouble]:
 
 def _feed_troubles(wrong: Iterable[Wrong], repository: Repository, home: Place, above: Place) -> Iterable[Trouble]:
     for one in wrong:
-        file = _organisations_file(repository) if one.shared else PATH
+        file = _organisations_file(repository) if one.shared else POLICY_PATH
         yield Trouble(
             above if one.shared else home, one.version, (f"{file}: rotations.{one.rotation}.feed: {one.sentence}",)
         )
@@ -215,7 +215,7 @@ def _feed_troubles(wrong: Iterable[Wrong], repository: Repository, home: Place, 
 
 def _organisations_file(repository: Repository) -> str:
     """Return the name of the organisation's file as policy faults show it."""
-    return f"{repository.name.partition('/')[0]}/.github: {PATH}"
+    return f"{repository.name.partition('/')[0]}/.github: {POLICY_PATH}"
 
 
 def _digest(text: str | None, base: str | None) -> str:

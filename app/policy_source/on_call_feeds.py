@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from app.core.policy import Policy, Rotation
-from app.feeds import LARGEST, FeedFault, Meant, Occurrence, as_json, from_json, meant, occurrences
+from app.feeds import MAX_FEED_BYTES, FeedFault, Meant, Occurrence, as_json, from_json, meant, occurrences
 from app.ports import DeliveryFailed, Repository, Tracker
 from app.safe_http import Outbound, address
 from app.store import feeds
@@ -26,16 +26,16 @@ from app.store.database import Database
 from app.store.feeds import Feed, Kept
 from app.text import visible
 
-_FRESH = timedelta(minutes=15)
-_PATIENCE = timedelta(hours=1)
+_REFRESH_INTERVAL = timedelta(minutes=15)
+_FAILURE_GRACE_PERIOD = timedelta(hours=1)
 """Time for which a feed that was read before may be unavailable until it is reported."""
-_BACK, _AHEAD = timedelta(days=14), timedelta(days=60)
+_LOOKBACK_PERIOD, _LOOKAHEAD_PERIOD = timedelta(days=14), timedelta(days=60)
 """Shifts are read from so long ago until so far ahead."""
-_READ_AGAIN = timedelta(days=1)
+_REPARSE_INTERVAL = timedelta(days=1)
 """Interval after which unchanged content is parsed again, since the window ahead moves."""
-_UNKNOWN = 5
+_MAX_UNKNOWN_PEOPLE = 5
 """Maximum number of unknown people reported per feed."""
-_NAMED = "env:"
+_ENVIRONMENT_PREFIX = "env:"
 
 log = structlog.get_logger()
 
@@ -119,9 +119,9 @@ class Feeds:
             states = {feed: feeds.kept(db, feed) for feed in wanted}
         for feed, kept in states.items():
             left = ends - time.monotonic()
-            if left > 0 and (kept.checked_at is None or now - kept.checked_at >= _FRESH):
+            if left > 0 and (kept.checked_at is None or now - kept.checked_at >= _REFRESH_INTERVAL):
                 states[feed] = self._look(database, tracker, feed, kept, now, left)
-            elif kept.read_at is not None and now - kept.read_at >= _READ_AGAIN:
+            elif kept.read_at is not None and now - kept.read_at >= _REPARSE_INTERVAL:
                 states[feed] = self._read_again(database, feed, kept, now)
         return states
 
@@ -136,7 +136,7 @@ class Feeds:
             if found is not None:
                 return self._taken(database, feed, kept, found, etag, now)
             new = replace(kept, checked_at=now, fault="", failing_since=None)
-            if kept.read_at is not None and now - kept.read_at >= _READ_AGAIN:
+            if kept.read_at is not None and now - kept.read_at >= _REPARSE_INTERVAL:
                 return self._read_again(database, feed, new, now)
         with database.transaction() as db:
             feeds.keep(db, feed, new)
@@ -146,7 +146,7 @@ class Feeds:
         """Parse and store fetched content; if it is invalid, the last good content stays."""
         digest = hashlib.sha256(found).hexdigest()
         try:
-            read = occurrences(found, now - _BACK, now + _AHEAD)
+            read = occurrences(found, now - _LOOKBACK_PERIOD, now + _LOOKAHEAD_PERIOD)
         except FeedFault as fault:
             new = _failing(kept, str(fault), now, lasting=True)
             with database.transaction() as db:
@@ -173,8 +173,8 @@ class Feeds:
                 raise DeliveryFailed("there is no such file in the repository", retry_after=None)
             return file.content, file.etag
         source = feed.source
-        if source.startswith(_NAMED):
-            source = self._environment.get(source.removeprefix(_NAMED), "")
+        if source.startswith(_ENVIRONMENT_PREFIX):
+            source = self._environment.get(source.removeprefix(_ENVIRONMENT_PREFIX), "")
             if not source:
                 raise DeliveryFailed(
                     "whoever runs Muster has set no such variable to a https address or the path of an .ics file",
@@ -183,7 +183,7 @@ class Feeds:
             if not source.startswith(("https://", "http://")):
                 return _file(Path(source)), ""
         asked = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": kept.etag} if kept.etag else {})
-        answer = self._outbound.get(source, headers=asked, largest=LARGEST, within=left)
+        answer = self._outbound.get(source, headers=asked, largest=MAX_FEED_BYTES, within=left)
         return None if answer.unchanged else answer.body, _etag(answer.headers.get("etag", ""))
 
     def _with_shifts(
@@ -227,7 +227,7 @@ class Feeds:
 def _feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
     """Locate the feed of the rotation: a path is relative to the repository of the file that names it."""
     source = rotation.feed
-    if source.startswith((_NAMED, "https://", "http://")):
+    if source.startswith((_ENVIRONMENT_PREFIX, "https://", "http://")):
         return Feed("anywhere", 0, source)
     above = base.rotations.get(name) if base else None
     if above is not None and above.feed == source:
@@ -239,7 +239,10 @@ def _failing(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
     """Record a failure; a temporary one counts as a fault only after the grace period."""
     since = kept.failing_since or now
     return replace(
-        kept, checked_at=now, failing_since=since, fault=fault if lasting or now - since >= _PATIENCE else ""
+        kept,
+        checked_at=now,
+        failing_since=since,
+        fault=fault if lasting or now - since >= _FAILURE_GRACE_PERIOD else "",
     )
 
 
@@ -259,7 +262,7 @@ def _unknown(one: Named, who: Meant) -> list[Wrong]:
             _version(one, name),
             shared=one.feed.place == "organisation",
         )
-        for name in who.unknown[:_UNKNOWN]
+        for name in who.unknown[:_MAX_UNKNOWN_PEOPLE]
     ]
 
 
@@ -275,7 +278,7 @@ def _etag(text: str) -> str:
 
 def _shown(feed: Feed) -> str:
     """Return the feed's name for display.  The path of an address is hidden, because it is often a secret."""
-    if feed.place != "anywhere" or feed.source.startswith(_NAMED):
+    if feed.place != "anywhere" or feed.source.startswith(_ENVIRONMENT_PREFIX):
         return f"'{visible(feed.source)}'"
     try:
         return f"'{address(feed.source, loopback=True).shown}'"
@@ -289,6 +292,6 @@ def _file(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DeliveryFailed("what the variable names is no file", retry_after=None)
         with path.open("rb") as file:
-            return file.read(LARGEST + 1)
+            return file.read(MAX_FEED_BYTES + 1)
     except OSError as problem:
         raise DeliveryFailed(f"the file cannot be read ({problem.strerror})", retry_after=None) from None

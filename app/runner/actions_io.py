@@ -21,7 +21,7 @@ from app.github.client import Client
 from app.ports import Repository
 from app.text import cleaned
 
-LARGEST = 64 * 1024
+MAX_FILE_BYTES = 64 * 1024
 """Maximum size of a file read from the workspace.
 
 One more byte is read, so that the reader sees that the file is too large.
@@ -118,7 +118,7 @@ class Workflow:
         if file.resolve() != file or not file.is_file():
             return None
         with file.open("rb") as opened:
-            return opened.read(LARGEST + 1).decode("utf-8", "replace")
+            return opened.read(MAX_FILE_BYTES + 1).decode("utf-8", "replace")
 
     def say(self, how: Literal["error", "warning", "notice"], message: str, **spot: str | int) -> None:
         """Print one annotation; `properties` may hold its file, line, col and title."""

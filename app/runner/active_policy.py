@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from app.core.policy import Policy
 from app.policy_file import (
-    DEFAULT,
-    PATH,
+    DEFAULT_PROFILE,
+    POLICY_PATH,
     PROFILES,
     Fault,
     PolicyFaults,
@@ -20,9 +20,9 @@ from app.policy_file import (
 )
 from app.ports import DeliveryFailed, FeedFile, Repository, Tracker
 
-_VERSIONS = 10
+_MAX_VERSIONS = 10
 """Maximum number of earlier versions tried when the file has a fault."""
-_BACK, _AHEAD = timedelta(days=14), timedelta(days=60)
+_PAST_SHIFTS_PERIOD, _FUTURE_SHIFTS_PERIOD = timedelta(days=14), timedelta(days=60)
 """Shifts of a feed are read this far ahead, as in the app."""
 
 
@@ -56,18 +56,20 @@ def in_force(tracker: Tracker, repository: Repository, now: datetime) -> InForce
     except DeliveryFailed as failed:
         if failed.retry_after is not None:
             raise
-        why = f"{PATH} cannot be read ({failed})"
-        return InForce(shipped(DEFAULT), "unread", (), (why,), f"{why}, so the profile {DEFAULT} holds.")
+        why = f"{POLICY_PATH} cannot be read ({failed})"
+        return InForce(
+            shipped(DEFAULT_PROFILE), "unread", (), (why,), f"{why}, so the profile {DEFAULT_PROFILE} holds."
+        )
     found = _obeyed(tracker, repository, own, organisation)
     policy, wrong = _with_feeds(tracker, found.policy, own, now)
     return replace(found, policy=policy, wrong=(*found.wrong, *wrong)) if policy is not found.policy or wrong else found
 
 
 def _obeyed(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> InForce:
-    name = PATH if own is not None else f"{repository.name.partition('/')[0]}/.github: {PATH}"
+    name = POLICY_PATH if own is not None else f"{repository.name.partition('/')[0]}/.github: {POLICY_PATH}"
     text = organisation if own is None else own
     if text is None:
-        return InForce(shipped(DEFAULT), _version())
+        return InForce(shipped(DEFAULT_PROFILE), _version())
     try:
         return InForce(read(text, name=name, org=organisation), _version(own, organisation))
     except PolicyFaults as found:
@@ -91,16 +93,16 @@ def _nearest(tracker: Tracker, own: str | None, organisation: str | None) -> tup
                 return read(text, org=organisation), f"the version of commit {commit[:7]}"
             except PolicyFaults:
                 continue
-        meant = next((profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT)
+        meant = next((profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT_PROFILE)
         return shipped(meant), f"the profile {meant}"
-    return shipped(DEFAULT), f"the profile {DEFAULT}"
+    return shipped(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}"
 
 
 def _earlier(tracker: Tracker) -> Iterator[tuple[str, str]]:
     """Yield earlier versions of the file, the newest first, as far back as GitHub lists them."""
     try:
-        for commit in tracker.versions(PATH)[1 : _VERSIONS + 1]:
-            text = tracker.file(PATH, commit)
+        for commit in tracker.versions(POLICY_PATH)[1 : _MAX_VERSIONS + 1]:
+            text = tracker.file(POLICY_PATH, commit)
             if text is not None:
                 yield commit, text
     except DeliveryFailed as failed:
@@ -124,7 +126,12 @@ def _with_feeds(tracker: Tracker, policy: Policy, own: str | None, now: datetime
 
         try:
             text = _fetched(tracker, rotation.feed, beside=own is not None)
-            who = meant(occurrences(text, now - _BACK, now + _AHEAD), policy.people, rotation.zone, now)
+            who = meant(
+                occurrences(text, now - _PAST_SHIFTS_PERIOD, now + _FUTURE_SHIFTS_PERIOD),
+                policy.people,
+                rotation.zone,
+                now,
+            )
         except (DeliveryFailed, FeedFault) as problem:
             wrong.append(f"rotations.{name}.feed cannot be used, {problem}; its turns hold, where it has any")
             continue
@@ -141,10 +148,12 @@ def _fetched(tracker: Tracker, source: str, *, beside: bool) -> bytes:
     if source.startswith("env:"):
         raise DeliveryFailed("a run of GitHub Actions has no such variable", retry_after=None)
     if source.startswith(("https://", "http://")):
-        from app.feeds import LARGEST  # noqa: PLC0415
+        from app.feeds import MAX_FEED_BYTES  # noqa: PLC0415
         from app.safe_http import Outbound  # noqa: PLC0415
 
-        found = Outbound().get(source, headers={"Accept": "text/calendar, */*;q=0.1"}, largest=LARGEST, within=10.0)
+        found = Outbound().get(
+            source, headers={"Accept": "text/calendar, */*;q=0.1"}, largest=MAX_FEED_BYTES, within=10.0
+        )
         return found.body
     places: tuple[Callable[[], FeedFile], ...] = (
         lambda: tracker.feed(source, "", organisation=False),

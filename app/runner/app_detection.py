@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from app.github.signed_marker import marked
 from app.ports import Comment
-from app.runner.context import BOT
+from app.runner.context import BOT_LOGIN
 
 
 def of_app(comments: Iterable[Comment]) -> Comment | None:
@@ -15,4 +15,4 @@ def of_app(comments: Iterable[Comment]) -> Comment | None:
     An attacker who can make another bot of the repository end a comment like this can stop the runs; their output then
     links to that comment.
     """
-    return next((each for each in comments if each.bot and each.author != BOT and marked(each.body)), None)
+    return next((each for each in comments if each.bot and each.author != BOT_LOGIN and marked(each.body)), None)

@@ -41,7 +41,7 @@ from app.runner.context import Run
 from app.runner.gather import Known, folded
 from app.text import cleaned
 
-_SEEN = timedelta(minutes=10)
+_PAST_NOTICE_AGE = timedelta(minutes=10)
 """A notice due this long before the board was written was posted then, or is no longer relevant."""
 
 
@@ -146,7 +146,7 @@ class _Work:
             return True
         if isinstance(effect, Page | Remind):
             # Its key can be new although the notice is not: under another policy, or with more due than fits a comment.
-            return before.held or effect.at >= before.at - _SEEN
+            return before.held or effect.at >= before.at - _PAST_NOTICE_AGE
         if isinstance(effect, Escalate | Announce) and before.policy != self.force.version:
             return not any(_same_people(effect.key, key) for key in self.links)
         return True

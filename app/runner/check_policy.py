@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.policy import Policy
 from app.github import inbound
-from app.github.incident_history import SINCE, past_incidents
+from app.github.incident_history import BACKTEST_PERIOD, past_incidents
 from app.github.tracker import GitHubTracker
-from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, read, shipped
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, read, shipped
 from app.ports import DeliveryFailed, Repository, Tracker
 from app.runner.actions_io import Unusable, Workflow
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from app.core.backtest import Past
 
 _TITLE = "Muster policy"
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+_PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 """Errors from a past incident that is not as expected: the policy is checked all the same."""
-_PROGRESS = 25
+_INCIDENTS_PER_PROGRESS_LINE = 25
 """Number of past incidents between two progress lines; each takes GitHub about a second."""
-_PULLS = ("pull_request", "pull_request_target")
+_PULL_REQUEST_EVENTS = ("pull_request", "pull_request_target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def check_policy(workflow: Workflow) -> int:
 def _step(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _Step | None:
     """Find the revisions to compare; None: there is nothing to check, which has been printed."""
     branch, event = repository.default_branch, workflow.event
-    if event in _PULLS:
+    if event in _PULL_REQUEST_EVENTS:
         pull = payload.get("pull_request") or {}
         if payload.get("action") == "closed" or pull.get("state") == "closed":
             workflow.say("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
@@ -99,15 +99,21 @@ def _texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
 
     Without the old one, only faults are reported.
     """
-    checked_out = workflow.checked_out(PATH) if step.workspace else None
+    checked_out = workflow.checked_out(POLICY_PATH) if step.workspace else None
     try:
         # A pull request is checked out merged with its base, but the lines have to be those of its own commit.
-        new = tracker.file(PATH, step.new) if workflow.event in _PULLS or checked_out is None else None
-        old = tracker.file(PATH, step.old) if step.old else None
+        new = (
+            tracker.file(POLICY_PATH, step.new)
+            if workflow.event in _PULL_REQUEST_EVENTS or checked_out is None
+            else None
+        )
+        old = tracker.file(POLICY_PATH, step.old) if step.old else None
         return _Texts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
     except DeliveryFailed as failed:
         if checked_out is None:
-            workflow.say("warning", f"{PATH} could not be read, so it was not checked. {_help(failed)}", title=_TITLE)
+            workflow.say(
+                "warning", f"{POLICY_PATH} could not be read, so it was not checked. {_help(failed)}", title=_TITLE
+            )
             return None
         workflow.say("warning", f"The policy in force could not be read to compare. {_help(failed)}", title=_TITLE)
         return _Texts(None, checked_out, None, compared=False)
@@ -132,7 +138,7 @@ def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: 
         found = faulty(faults)
         for fault in faults:
             message = f"{fault.found}, {fault.wanted}"
-            workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
+            workflow.say("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
         if texts.organisation is None and any(_lacks_organisation(fault) for fault in faults):
             owner = repository.name.partition("/")[0]
             told = f"The token of a run may not read {owner}/.github where that is private: give the step one that may."
@@ -140,12 +146,14 @@ def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: 
         workflow.summarize(f"## {_TITLE}\n\n{found.summary}")
         return 1
     if not texts.compared or texts.new == texts.old:
-        told = f"{PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
-        workflow.say("notice", told if texts.new is not None else f"{_instead(texts)} holds: no {PATH}.", title=_TITLE)
+        told = f"{POLICY_PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
+        workflow.say(
+            "notice", told if texts.new is not None else f"{_instead(texts)} holds: no {POLICY_PATH}.", title=_TITLE
+        )
         return 0
     old, new = _in_force(workflow, texts), _meant(texts.new, texts.organisation)
     found = review(old, new, backtest(_past(workflow, tracker, repository, old, now), old, new), now)
-    besides = [] if texts.new is not None else [f"`{PATH}` is taken away: {_instead(texts)} would hold instead."]
+    besides = [] if texts.new is not None else [f"`{POLICY_PATH}` is taken away: {_instead(texts)} would hold instead."]
     workflow.summarize("\n\n".join([f"## {_TITLE}", *besides, found.summary]))
     workflow.say("notice", found.title, title=_TITLE)
     return 0
@@ -169,21 +177,21 @@ def _meant(text: str | None, organisation: str | None) -> Policy:
     """Build the policy of that file, or the one that applies without it.  Raises PolicyFaults."""
     if text is not None:
         return read(text, org=organisation)
-    return shipped(DEFAULT) if organisation is None or _faults(organisation, None) else read(organisation)
+    return shipped(DEFAULT_PROFILE) if organisation is None or _faults(organisation, None) else read(organisation)
 
 
 def _in_force(workflow: Workflow, texts: _Texts) -> Policy:
     try:
         return _meant(texts.old, texts.organisation)
     except PolicyFaults:
-        told = f"The file before has faults and is not in force: compared with the profile {DEFAULT} instead."
+        told = f"The file before has faults and is not in force: compared with the profile {DEFAULT_PROFILE} instead."
         workflow.say("notice", told, title=_TITLE)
-        return shipped(DEFAULT)
+        return shipped(DEFAULT_PROFILE)
 
 
 def _instead(texts: _Texts) -> str:
     """Name the policy that applies where a repository has no file."""
-    return f"the profile `{DEFAULT}`" if texts.organisation is None else "the organisation's policy"
+    return f"the profile `{DEFAULT_PROFILE}`" if texts.organisation is None else "the organisation's policy"
 
 
 def _past(
@@ -193,14 +201,14 @@ def _past(
     found: list[Past] = []
     try:
         label = policy.labels.incident
-        for past in past_incidents(tracker, label, now - SINCE, policy, repo=repository.name, now=now):
+        for past in past_incidents(tracker, label, now - BACKTEST_PERIOD, policy, repo=repository.name, now=now):
             found.append(past)
-            if len(found) % _PROGRESS == 0:
+            if len(found) % _INCIDENTS_PER_PROGRESS_LINE == 0:
                 workflow.tell(f"{len(found)} past incidents read")
     except DeliveryFailed as failed:
         told = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_help(failed)}"
         workflow.say("warning", told, title=_TITLE)
-    except _UNREADABLE as problem:
+    except _PARSE_ERRORS as problem:
         told = f"A past incident is not what it should be, so the policy was tried on {len(found)} ({problem!r:.200})."
         workflow.say("warning", told, title=_TITLE)
     return found[::-1]

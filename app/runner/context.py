@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.core.events import Role
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
-from app.policy_file import PATH
+from app.policy_file import POLICY_PATH
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
 from app.runner.actions_io import Unusable, Workflow
 from app.runner.active_policy import InForce, in_force
@@ -20,16 +20,16 @@ _T = TypeVar("_T")
 
 TITLE = "Muster"
 """Title of the annotations."""
-BOT = "github-actions[bot]"
+BOT_LOGIN = "github-actions[bot]"
 """The account that the token of a run writes as."""
-_REFUSED = "not accessible by"
+_PERMISSION_ERROR = "not accessible by"
 """Part of GitHub's error message where a token lacks a permission."""
-_TRIES = 3
-_LONGEST = 60.0
+_MAX_ATTEMPTS = 3
+_MAX_WAIT_SECONDS = 60.0
 """Maximum wait in seconds for GitHub to recover; after that the next run catches up."""
-AGAIN = 5.0
+RETRY_SECONDS = 5.0
 """Seconds until the next attempt, unless GitHub asks for more."""
-_LATE = 20.0
+_LATE_ARRIVAL_SECONDS = 20.0
 """Seconds after which a request with unknown outcome has arrived, or never will."""
 
 
@@ -91,7 +91,7 @@ class Run:
 
     def failed(self, failed: DeliveryFailed) -> int:
         """Print why the run failed and what would help; return the exit code."""
-        if _REFUSED in str(failed):
+        if _PERMISSION_ERROR in str(failed):
             told = f"{failed}. The job needs these permissions: {_PERMISSIONS}."
         elif failed.retry_after is None:
             told = f"{failed}."
@@ -105,7 +105,7 @@ def tell_wrong(workflow: Workflow, force: InForce) -> None:
     """Print the problems of the policy, as annotations on their lines where they have one."""
     for fault in force.faults:
         message = f"{fault.found}, {fault.wanted}"
-        workflow.say("error", message, file=PATH, line=fault.line, col=fault.column, title=fault.where)
+        workflow.say("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
     if not force.faults:
         for sentence in force.wrong:
             workflow.say("error", sentence, title=TITLE)
@@ -136,7 +136,7 @@ def run_of(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
             repository = replace(repository, id=there["id"], default_branch=there["default_branch"])
         tracker = GitHubTracker(client, repository)
         writer = GitHubTracker(other, repository) if other else tracker
-        signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot=BOT)
+        signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot=BOT_LOGIN)
         yield Run(workflow, repository, tracker, writer, signer), payload
     finally:
         client.close()
@@ -165,12 +165,12 @@ def persistent(run: Run, look: Callable[[], _T]) -> _T:
 
     Raises DeliveryFailed when the attempts are used up, or waiting does not help.
     """
-    for tried in range(1, _TRIES + 1):
+    for tried in range(1, _MAX_ATTEMPTS + 1):
         try:
             return look()
         except DeliveryFailed as failed:
-            wait = max(failed.retry_after or 0.0, _LATE if failed.late else AGAIN)
-            if failed.retry_after is None or wait > _LONGEST or tried == _TRIES:
+            wait = max(failed.retry_after or 0.0, _LATE_ARRIVAL_SECONDS if failed.late else RETRY_SECONDS)
+            if failed.retry_after is None or wait > _MAX_WAIT_SECONDS or tried == _MAX_ATTEMPTS:
                 raise
             run.workflow.say("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)
             run.sleep(wait)

@@ -11,7 +11,7 @@ from app.core.decide import Decision
 from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Incident
 from app.core.replay import replay
-from app.github.board_state import AsShown, Marked, Memory, board_of, recollected, remembered
+from app.github.board_state import AsShown, MarkedComment, Memory, board_of, recollected, remembered
 from app.github.inbound import Happened
 from app.github.incident_history import with_rights
 from app.github.timeline import assigned, edit_of, history, known, pull_events
@@ -20,7 +20,7 @@ from app.ports import Comment, Pull
 from app.runner.active_policy import InForce
 from app.runner.context import Run
 
-_SEEN = timedelta(minutes=10)
+_PROPAGATION_PERIOD = timedelta(minutes=10)
 """What happened this long before the board was written was visible to the run that wrote it."""
 
 Json = Mapping[str, Any]
@@ -36,7 +36,7 @@ class Reading:
 
     rows: Sequence[Json]
     comments: tuple[Comment, ...]
-    ours: tuple[Marked, ...]
+    ours: tuple[MarkedComment, ...]
     board: Comment | None
     memory: Memory | None
 
@@ -148,7 +148,7 @@ def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) 
     def role(login: str, at: datetime) -> Role:
         if shown is not None and at <= shown.at:
             recalled = remembered(memory, login, at)
-            if recalled is not None or at < shown.at - _SEEN:
+            if recalled is not None or at < shown.at - _PROPAGATION_PERIOD:
                 return recalled or Role.NONE  # the board records every role that mattered
         return run.role(login)
 

@@ -18,9 +18,9 @@ from app.runner.app_detection import of_app
 from app.runner.apply import Done, apply
 from app.runner.context import Run
 from app.runner.gather import Known, News, gather, read
-from app.runner.lock import PATIENCE, held, locked
+from app.runner.lock import LOCK_TIMEOUT, held, locked
 
-_ONCE_MORE = 2
+_MAX_EXTRA_PASSES = 2
 """Maximum number of extra passes after a slow run, to pick up events of runs that timed out waiting."""
 
 Json = Mapping[str, Any]
@@ -76,8 +76,8 @@ def look_after(run: Run, errand: Errand, force: InForce, newest: list[Comment] |
             if not lock:
                 return Left(f"Another run has had #{number} in hand all the while: it sees what happened here.")
             since, found = run.clock(), _look(run, errand, force)
-            for _ in range(_ONCE_MORE):
-                if isinstance(found, Left) or run.clock() - since < PATIENCE:
+            for _ in range(_MAX_EXTRA_PASSES):
+                if isinstance(found, Left) or run.clock() - since < LOCK_TIMEOUT:
                     break
                 since, found = run.clock(), _again(run, errand, force, found)
             return found

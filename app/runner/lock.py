@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 
 from app.ports import Claim, DeliveryFailed, Tracker
 
-STALE = timedelta(minutes=10)
+STALE_LOCK_AGE = timedelta(minutes=10)
 """A lock of this age was left by a run that died: no run takes so long."""
-PATIENCE = timedelta(seconds=45)
+LOCK_TIMEOUT = timedelta(seconds=45)
 """How long a run waits for the lock."""
-_STEP = 3.0
+_POLL_SECONDS = 3.0
 """Seconds between two attempts."""
 
 
@@ -42,7 +42,7 @@ def _released(tracker: Tracker, number: int, claim: Claim, sleep: Callable[[floa
 
     The work is done by then, and a lock that remains is removed when it is stale.
     """
-    for wait in (_STEP, 0.0):
+    for wait in (_POLL_SECONDS, 0.0):
         try:
             tracker.release(number, claim.id)
         except DeliveryFailed:
@@ -60,13 +60,13 @@ def _claimed(
         claim = tracker.claim(number)
         if claim.ours:
             return claim
-        if clock() - claim.at > STALE:
+        if clock() - claim.at > STALE_LOCK_AGE:
             tracker.release(number, claim.id)
             continue
-        if waited >= PATIENCE.total_seconds():
+        if waited >= LOCK_TIMEOUT.total_seconds():
             return None
-        sleep(_STEP)
-        waited += _STEP
+        sleep(_POLL_SECONDS)
+        waited += _POLL_SECONDS
 
 
 def locked(failed: DeliveryFailed) -> bool:

@@ -13,26 +13,26 @@ from typing import Any, TypeVar
 from app.core.incident import Incident
 from app.core.metrics import figures
 from app.core.policy import BUSINESS, Policy
-from app.core.report_period import KINDS, Period, around, before
+from app.core.report_period import PERIOD_KINDS, Period, around, before
 from app.github import inbound
-from app.github.incident_history import MOST, lived, rights_of_today
+from app.github.incident_history import MAX_INCIDENTS, lived, rights_of_today
 from app.github.tracker import GitHubTracker, moment
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
 from app.render.markdown.report import Edition, as_json, headline, summary
 from app.runner.actions_io import Workflow
 from app.runner.active_policy import InForce, in_force
-from app.runner.context import AGAIN, tell_wrong
+from app.runner.context import RETRY_SECONDS, tell_wrong
 from app.text import visible
 
 _T = TypeVar("_T")
 
 _TITLE = "Muster report"
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+_PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 """Errors from an issue that is not as expected: the other incidents are reported all the same."""
-_PROGRESS = 25
+_INCIDENTS_PER_PROGRESS_LINE = 25
 """Number of incidents between two progress lines; each takes GitHub about a second."""
-_TRIES = 3
-_PATIENCE = 20.0
+_MAX_ATTEMPTS = 3
+_MAX_RETRY_WAIT_SECONDS = 20.0
 """Maximum wait in seconds between two attempts; a longer request of GitHub ends the run."""
 
 
@@ -108,8 +108,8 @@ class _Run:
         """Return the kind of period and a day in it; None: the last complete one."""
         environment = self.workflow.environment
         kind = environment.get("MUSTER_PERIOD", "").strip().lower() or "week"
-        if kind not in KINDS:
-            raise self._wrong(f"MUSTER_PERIOD: '{visible(kind, 40)}' is none of {', '.join(KINDS)}.")
+        if kind not in PERIOD_KINDS:
+            raise self._wrong(f"MUSTER_PERIOD: '{visible(kind, 40)}' is none of {', '.join(PERIOD_KINDS)}.")
         if not (at := environment.get("MUSTER_AT", "").strip()):
             return kind, None
         try:
@@ -143,7 +143,7 @@ class _Run:
     def _period(self, kind: str, day: date | None, policy: Policy) -> Period:
         hours = policy.calendars.get(BUSINESS)
         zone = hours.zone if hours else policy.zone
-        (known,) = (each for each in KINDS if each == kind)
+        (known,) = (each for each in PERIOD_KINDS if each == kind)
         try:
             return before(known, self.now, zone) if day is None else around(known, day, zone)
         except ValueError as problem:
@@ -157,14 +157,14 @@ class _Run:
         except DeliveryFailed as failed:
             raise self._failed("The incidents could not be listed", failed) from None
         closed = sorted(_closed(rows, period), key=lambda row: row[0], reverse=True)
-        found, role = _Read([], [], max(len(closed) - MOST, 0)), rights_of_today(self.tracker)
+        found, role = _Read([], [], max(len(closed) - MAX_INCIDENTS, 0)), rights_of_today(self.tracker)
         if found.left_out:
-            told = f"{len(closed)} incidents were closed: only the last {MOST} of them are read."
+            told = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
             self.workflow.say("warning", told, title=_TITLE)
-        for number, (_, issue) in enumerate(closed[:MOST], 1):
+        for number, (_, issue) in enumerate(closed[:MAX_INCIDENTS], 1):
             self._one(issue, found, partial(lived, self.tracker, issue, self.repository.name, policy, role, self.now))
-            if number % _PROGRESS == 0:
-                self.workflow.tell(f"{number} of {min(len(closed), MOST)} incidents read")
+            if number % _INCIDENTS_PER_PROGRESS_LINE == 0:
+                self.workflow.tell(f"{number} of {min(len(closed), MAX_INCIDENTS)} incidents read")
         return found
 
     def _one(self, issue: Mapping[str, Any], found: _Read, ask: Callable[[], Incident]) -> None:
@@ -177,7 +177,7 @@ class _Run:
             why = str(gone)
         except DeliveryFailed as failed:
             raise self._failed(f"Issue {number} could not be read", failed) from None
-        except _UNREADABLE as problem:
+        except _PARSE_ERRORS as problem:
             why = f"{problem!r:.200}"
         else:
             found.incidents.append(incident)
@@ -187,13 +187,17 @@ class _Run:
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
         """Call `load`, with a few more attempts where GitHub failed briefly.  Raises DeliveryFailed."""
-        for _ in range(_TRIES - 1):
+        for _ in range(_MAX_ATTEMPTS - 1):
             try:
                 return ask()
             except DeliveryFailed as failed:
-                if failed.retry_after is None or failed.retry_after > _PATIENCE or not self.workflow.token:
+                if (
+                    failed.retry_after is None
+                    or failed.retry_after > _MAX_RETRY_WAIT_SECONDS
+                    or not self.workflow.token
+                ):
                     raise
-                self.workflow.sleep(max(failed.retry_after, AGAIN))
+                self.workflow.sleep(max(failed.retry_after, RETRY_SECONDS))
         return ask()
 
     def _say(self, edition: Edition, policy: Policy, as_lines: bool) -> None:

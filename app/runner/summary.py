@@ -15,14 +15,14 @@ from app.render.time_format import count, moment, span, utc
 from app.runner.active_policy import InForce
 from app.runner.apply import Done
 
-_NAMES: dict[type[Notice], str] = {
+_NOTICE_NAMES: dict[type[Notice], str] = {
     Page: "page",
     Escalate: "escalation",
     Announce: "announcement",
     Remind: "reminder",
     Ask: "question about the severity",
 }
-_SHOWN = 30
+_MAX_INCIDENTS = 30
 """Maximum number of incidents listed for a sweep."""
 
 
@@ -79,7 +79,7 @@ def told(notices: Sequence[Notice]) -> Markdown:
     """Count notices by kind: `page, 2 reminders`."""
     kinds: dict[str, int] = {}
     for each in notices:
-        name = _NAMES.get(type(each), "notice")
+        name = _NOTICE_NAMES.get(type(each), "notice")
         kinds[name] = kinds.get(name, 0) + 1
     return joined(name if number == 1 else count(number, name) for name, number in kinds.items())
 
@@ -120,8 +120,13 @@ def of_sweep(
         joined([*_lag(rows, slot), md("{} looked into.", count(len(rows), "incident was", "incidents were"))], " "),
     ]
     if rows:
-        lines += ["", "| Incident | Why | Alarm late by | Done |", "|:---|:---|:---|:---|", *map(_row, rows[:_SHOWN])]
-        lines += [md("\nand {} more", len(rows) - _SHOWN)] if len(rows) > _SHOWN else []
+        lines += [
+            "",
+            "| Incident | Why | Alarm late by | Done |",
+            "|:---|:---|:---|:---|",
+            *map(_row, rows[:_MAX_INCIDENTS]),
+        ]
+        lines += [md("\nand {} more", len(rows) - _MAX_INCIDENTS)] if len(rows) > _MAX_INCIDENTS else []
     lines += ["", *(f"- {other}" for other in others)] if others else []
     return "\n".join([*lines, *_concern(force)])
 

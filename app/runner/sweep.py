@@ -26,11 +26,11 @@ from app.runner.incident_run import Errand, Left, look_after
 from app.runner.summary import Swept, of_sweep
 from app.runner.triage import left_alone
 
-_PAGES = 20
+_MAX_PAGES = 20
 """Maximum number of pages of the repository's comments, latest edit first, that are searched for boards."""
-_OWN = timedelta(seconds=5)
+_OWN_WRITE_PERIOD = timedelta(seconds=5)
 """A change of the issue this soon after its board was written was made by the same run."""
-_MOST = 100
+_MAX_INCIDENTS = 100
 """Maximum number of incidents handled in one run, the longest overdue first.
 
 Each takes a few of the thousand calls that a run has per hour.
@@ -75,7 +75,7 @@ def _once(run: Run, payload: Json) -> int:
         others.append(md("{}: {} left to it", said(found.why), count(len(theirs), "incident")))
     ours = [each for each in due if each not in theirs]
     done = 0
-    for each in ours[:_MOST]:
+    for each in ours[:_MAX_INCIDENTS]:
         if not _look(run, each, force, swept, others):
             break
         done += 1
@@ -122,7 +122,7 @@ def _boards(run: Run, wanted: set[int]) -> _Boards:
     """Find the boards of the issues, latest edit first, reading no more pages than needed."""
     found: dict[int, tuple[Comment, AsShown]] = {}
     newest: list[Comment] = []
-    for comment in islice(run.tracker.comments_by_update(), _PAGES * 100):
+    for comment in islice(run.tracker.comments_by_update(), _MAX_PAGES * 100):
         if len(newest) < 100:
             newest.append(comment)
         if comment.issue in wanted and comment.issue not in found:
@@ -147,7 +147,7 @@ def _due(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime)
             yield _Due(issue, "an alarm was due", shown.next)
         elif shown.policy != force.version:
             yield _Due(issue, "another policy holds")
-        elif moment(issue["updated_at"]) > written + _OWN:
+        elif moment(issue["updated_at"]) > written + _OWN_WRITE_PERIOD:
             yield _Due(issue, "something happened since its board was written", touched=True)
 
 

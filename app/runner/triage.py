@@ -13,7 +13,7 @@ from app.runner.context import TITLE, Run, carried_out
 from app.runner.incident_run import Left, Looked, errand_of, look_after
 from app.runner.summary import nothing, of_incident
 
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
+_PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 """Errors from an event payload that is not as expected."""
 
 
@@ -35,7 +35,7 @@ def _once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:
     force = run.policy()
     try:
         errand = errand_of(run, run.workflow.event, payload, force, opens=opens)
-    except _UNREADABLE as problem:
+    except _PARSE_ERRORS as problem:
         run.workflow.say("error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE)
         return 1
     found = errand if isinstance(errand, Left) else look_after(run, errand, force)

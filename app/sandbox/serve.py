@@ -37,7 +37,7 @@ The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .e
 
 
 @contextmanager
-def beside(settings: Settings, clock: bootstrap.Clock) -> Iterator[bootstrap.House]:
+def beside(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstrap.House]:
     """Open an application against a sandbox GitHub on this machine; all of its data is gone with the process."""
     registration = AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
     with (

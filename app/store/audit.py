@@ -12,7 +12,7 @@ from app.store import comment_log
 from app.store.database import Db, migrations
 from app.store.serialization import incident_from
 
-_BATCH = 500
+_BATCH_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
             "SELECT repo_id, number, state FROM incident WHERE (repo_id, number) > (%s, %s)"
             " AND state->>'status' <> 'closed' AND coalesce(state->>'unavailable', state->>'left', '') = ''"
             " AND repo_id NOT IN (SELECT repo_id FROM uninstalled_repository) ORDER BY repo_id, number LIMIT %s",
-            (*last, _BATCH),
+            (*last, _BATCH_ROWS),
         ).fetchall()
         for row in rows:
             last = (row["repo_id"], row["number"])
             yield Lane(*last), incident_from(row["state"])
-        if len(rows) < _BATCH:
+        if len(rows) < _BATCH_ROWS:
             return
 
 

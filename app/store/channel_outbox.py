@@ -19,10 +19,10 @@ from app.ports import Lane, Message
 from app.store.database import Db
 from app.store.serialization import effect_from, effect_json, kind_of
 
-_MESSAGE = TypeAdapter(Message)
-_LOOKED_AT = 100
+_MESSAGE_ADAPTER = TypeAdapter(Message)
+_MAX_CANDIDATES_PER_SINK = 100
 """Number of the longest-waiting messages of one sink that are considered at a time."""
-_UNSENT: LiteralString = "channel <> '' AND state IN ('pending', 'in_flight')"
+_UNSENT_SQL: LiteralString = "channel <> '' AND state IN ('pending', 'in_flight')"
 """Condition for unsent messages, the same as that of the partial indexes."""
 
 Sink = tuple[int, str]
@@ -61,7 +61,7 @@ def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now:
             now,
             now,
             channel,
-            _MESSAGE.dump_json(message).decode(),
+            _MESSAGE_ADAPTER.dump_json(message).decode(),
         ),
     ).rowcount
 
@@ -76,9 +76,9 @@ def claim(
     rows = db.execute(
         # Step from sink to sink by the index: most rows may belong to a full sink.
         f"WITH RECURSIVE sink AS ("  # noqa: S608 -- a literal of this file
-        f" (SELECT repo_id, channel FROM outbox WHERE {_UNSENT} ORDER BY repo_id, channel LIMIT 1)"
+        f" (SELECT repo_id, channel FROM outbox WHERE {_UNSENT_SQL} ORDER BY repo_id, channel LIMIT 1)"
         f" UNION ALL SELECT next.repo_id, next.channel FROM sink, LATERAL ("
-        f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
+        f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT_SQL} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
         f"  ORDER BY repo_id, channel LIMIT 1) AS next)"
         # Find the rows by ctid: any other key would scan all pending rows.
         f" UPDATE outbox SET state = 'in_flight', attempts = attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
@@ -86,11 +86,11 @@ def claim(
         f"  SELECT place, position, not_before, row_number() OVER ("
         f"   PARTITION BY sink.repo_id, sink.channel ORDER BY attempts > 0, not_before, position) AS turn"
         f"  FROM sink, LATERAL (SELECT ctid AS place, position, attempts, not_before FROM outbox"
-        f"   WHERE {_UNSENT} AND repo_id = sink.repo_id AND channel = sink.channel AND not_before <= %(now)s"
+        f"   WHERE {_UNSENT_SQL} AND repo_id = sink.repo_id AND channel = sink.channel AND not_before <= %(now)s"
         f"   ORDER BY not_before, position LIMIT %(looked_at)s) AS due"
         f"  WHERE NOT sink.repo_id || ' ' || sink.channel = ANY(%(full)s)) AS turns"
         f" WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s))"
-        f" AND {_UNSENT} AND not_before <= %(now)s"
+        f" AND {_UNSENT_SQL} AND not_before <= %(now)s"
         f" RETURNING repo_id, number, key, kind, data, channel, message, attempts, created_at",
         {
             "now": now,
@@ -98,14 +98,14 @@ def claim(
             "most": most,
             "each": each,
             "full": [f"{repo_id} {channel}" for repo_id, channel in full],
-            "looked_at": _LOOKED_AT,
+            "looked_at": _MAX_CANDIDATES_PER_SINK,
         },
     ).fetchall()
     found = []
     for row in rows:
         notice = effect_from(row["kind"], row["data"])
         assert isinstance(notice, Notice)
-        message = _MESSAGE.validate_python(row["message"])
+        message = _MESSAGE_ADAPTER.validate_python(row["message"])
         lane = Lane(row["repo_id"], row["number"])
         found.append(Sending(lane, row["key"], row["channel"], notice, message, row["attempts"], row["created_at"]))
     return found
@@ -166,6 +166,6 @@ def told_before(db: Db, lane: Lane) -> None:
 def waited(db: Db, now: datetime) -> timedelta | None:
     """Return the age of the oldest unsent message; None: there is none."""
     row = db.execute(
-        f"SELECT min(created_at) AS first FROM outbox WHERE {_UNSENT}"  # noqa: S608 -- a literal of this file
+        f"SELECT min(created_at) AS first FROM outbox WHERE {_UNSENT_SQL}"  # noqa: S608 -- a literal of this file
     ).fetchone()
     return now - row["first"] if row and row["first"] else None

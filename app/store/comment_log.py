@@ -8,9 +8,9 @@ from typing import Literal
 from app.ports import Lane
 from app.store.database import Db
 
-What = Literal["comment", "labels"]
+WriteKind = Literal["comment", "labels"]
 
-_KEPT = timedelta(days=1)
+_RETENTION_PERIOD = timedelta(days=1)
 
 
 def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
@@ -32,7 +32,7 @@ def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
     return [row["at"] for row in rows]
 
 
-def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
+def note(db: Db, lane: Lane, what: WriteKind, which: int, at: datetime) -> None:
     """Record a write, and delete the records of that issue that are older than a day.
 
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
@@ -47,7 +47,7 @@ def note(db: Db, lane: Lane, what: What, which: int, at: datetime) -> None:
             "kind": what,
             "item_id": which,
             "at": at,
-            "kept": at - _KEPT,
+            "kept": at - _RETENTION_PERIOD,
         },
     )
 

@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 Row = dict[str, Any]
 Db = Connection[Row]
 
-_BELIEVED = 0.25
+_LIVENESS_TRUST_SECONDS = 0.25
 """A connection that worked this recently is not checked again, which saves a round trip."""
 
 
@@ -35,7 +35,7 @@ class _Belief:
 
     def doubts(self, connection: object) -> bool:
         """Return whether a connection has not worked recently and must be checked."""
-        return time.monotonic() - self._worked.get(connection, -_BELIEVED) >= _BELIEVED
+        return time.monotonic() - self._worked.get(connection, -_LIVENESS_TRUST_SECONDS) >= _LIVENESS_TRUST_SECONDS
 
 
 class _Pool(ConnectionPool[Db]):

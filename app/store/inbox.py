@@ -12,9 +12,9 @@ from enum import Enum
 from app.ports import Lane
 from app.store.database import Db, Row
 
-EARLY = "no incident"
+NO_INCIDENT_NOTE = "no incident"
 """Note of a processed delivery whose issue was no incident; the index `delivery_without_incident` repeats it."""
-_SORTING = 720_221
+_ROUTING_LOCK_ID = 720_221
 """Advisory lock of the worker that routes deliveries."""
 
 
@@ -59,7 +59,7 @@ def alone(db: Db) -> bool:
 
     Two routers would deadlock on the repository rows that both of them write, each in its own order.
     """
-    row = db.execute("SELECT pg_try_advisory_xact_lock(%s) AS free", (_SORTING,)).fetchone()
+    row = db.execute("SELECT pg_try_advisory_xact_lock(%s) AS free", (_ROUTING_LOCK_ID,)).fetchone()
     return row is not None and bool(row["free"])
 
 
@@ -105,7 +105,7 @@ def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
     db.execute(
         "UPDATE delivery SET state = 'processed', note = %s"
         " WHERE (hook, guid) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
-        (EARLY if early else "", [one.hook for one in those], [one.guid for one in those]),
+        (NO_INCIDENT_NOTE if early else "", [one.hook for one in those], [one.guid for one in those]),
     )
 
 

@@ -30,20 +30,20 @@ class Stored:
     board_url: str = ""
 
 
-_LOAD: LiteralString = (
+_LOAD_SQL: LiteralString = (
     "SELECT state, replayed_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s"
 )
 
 
 def load(db: Db, lane: Lane) -> Stored | None:
     """Load an incident; None where it is unknown."""
-    row = db.execute(_LOAD, (lane.repo_id, lane.number)).fetchone()
+    row = db.execute(_LOAD_SQL, (lane.repo_id, lane.number)).fetchone()
     return _stored(row) if row else None
 
 
 def locked(db: Db, lane: Lane) -> Stored | None:
     """Load an incident and lock its row until the transaction ends, which includes the wait for the disk."""
-    row = db.execute(_LOAD + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
+    row = db.execute(_LOAD_SQL + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
     return _stored(row) if row else None
 
 

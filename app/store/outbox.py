@@ -21,7 +21,7 @@ from app.store.database import Db
 from app.store.serialization import effect_from, effect_json, kind_of
 
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
-SHOWN = tuple(_SLOTS.values())
+DISPLAY_KEYS = tuple(_SLOTS.values())
 """Keys of effects that display state instead of notifying: they go after notices for incidents of the same severity."""
 
 
@@ -124,7 +124,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
         " CASE WHEN may_arrive_until > %s THEN may_arrive_until END AS pending_arrival_until FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight') AND channel = ''"
         " ORDER BY key = ANY(%s), key = 'show/board', position",
-        (now, now, lane.repo_id, lane.number, list(SHOWN)),
+        (now, now, lane.repo_id, lane.number, list(DISPLAY_KEYS)),
     ).fetchall()
     return [
         Order(
@@ -229,7 +229,7 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
         not_before,
         note[:500],
     )
-    if order.key not in SHOWN:
+    if order.key not in DISPLAY_KEYS:
         db.execute(
             "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND channel = '' AND not_before < %s",

@@ -9,7 +9,7 @@ from typing import Literal
 from app.ports import Lane
 from app.store.database import Db
 
-_TOLD = 60
+_MAX_REPORTED_VERSIONS = 60
 """Number of faulty versions remembered as reported, more than are corrected in a row."""
 
 
@@ -117,7 +117,7 @@ def tell(db: Db, place: Place, version: str) -> bool:
         return False
     db.execute(
         "UPDATE policy SET reported_faults = %s WHERE scope = %s AND id = %s",
-        (" ".join([*told, version][-_TOLD:]), place.kind, place.id),
+        (" ".join([*told, version][-_MAX_REPORTED_VERSIONS:]), place.kind, place.id),
     )
     return True
 

@@ -9,19 +9,21 @@ from datetime import datetime, timedelta
 
 from app.core.severity import Severity
 from app.ports import Lane
-from app.rate_limit import FREE, READS, Budget, Ledger, Rates, Urgency, rates_of
+from app.rate_limit import READ_METHODS, UNLIMITED, Budget, Ledger, Rates, Urgency, rates_of
 from app.store.database import Database, Db, Row
-from app.store.outbox import SHOWN
+from app.store.outbox import DISPLAY_KEYS
 
-_OVERDUE = timedelta(minutes=2)
+_STUCK_AGE = timedelta(minutes=2)
 """An item overdue for this long no longer delays others: its incident may be stuck for other reasons."""
-_SOON = 2
+_LOOKAHEAD_TURNS = 2
 """An item of a more severe incident goes first if it is due within this many turns."""
-_MOST = 30
+_MAX_COUNTED_ITEMS = 30
 """At most this many items ahead are counted."""
-_LOCKED = "SELECT * FROM rate_limit WHERE installation = %s FOR UPDATE"
-_HURRIED = "SELECT set_config('synchronous_commit', 'off', true), * FROM rate_limit WHERE installation = %s FOR UPDATE"
-_LONG = 3.0
+_LOCK_SQL = "SELECT * FROM rate_limit WHERE installation = %s FOR UPDATE"
+_LOCK_ASYNC_COMMIT_SQL = (
+    "SELECT set_config('synchronous_commit', 'off', true), * FROM rate_limit WHERE installation = %s FOR UPDATE"
+)
+_RECORDED_WAIT_SECONDS = 3.0
 """Only waits longer than this are recorded."""
 
 
@@ -32,7 +34,7 @@ class DatabasePace:
     more severe incidents, and, if it only displays state, to all notices for incidents of its own severity.
     """
 
-    def __init__(self, database: Database, rates: Rates = FREE) -> None:
+    def __init__(self, database: Database, rates: Rates = UNLIMITED) -> None:
         self._database = database
         self._rates = rates
         self._told: dict[int, Budget] = {}
@@ -40,16 +42,16 @@ class DatabasePace:
     def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
         """Ask to make a call now; returns 0 when it may be made, else seconds until it is worth asking again."""
         rates = rates_of(installation, self._rates)
-        if rates == FREE and self._nothing_forbids(installation, method, urgency.severity, now):
+        if rates == UNLIMITED and self._nothing_forbids(installation, method, urgency.severity, now):
             return 0.0
         with self._database.transaction() as db:
             ledger = _ledger(db, installation, hurried=True)
             wait = ledger.wait(rates, method, urgency.severity, now)
-            if not wait and method not in READS and rates.spacing:
+            if not wait and method not in READ_METHODS and rates.spacing:
                 wait = rates.spacing * _ahead(db, installation, urgency, now, rates.spacing)
             if not wait:
                 _keep(db, installation, ledger.charged(rates, method, now))
-            elif wait > _LONG:
+            elif wait > _RECORDED_WAIT_SECONDS:
                 _keep(db, installation, ledger.held(wait, now))
         return ledger.asks_again(wait, now)
 
@@ -59,7 +61,7 @@ class DatabasePace:
         A budget is written only when it changed significantly: by a hundredth, or with a new hour.
         """
         rates = rates_of(installation, self._rates)
-        if method not in READS and rates.spacing:
+        if method not in READ_METHODS and rates.spacing:
             with self._database.transaction() as db:
                 ledger = _ledger(db, installation, hurried=True)
                 _keep(db, installation, ledger.ended(rates, method, budget, now))
@@ -91,7 +93,7 @@ class DatabasePace:
         """Return whether the call may proceed without a write, where no limits are counted."""
         with self._database.look() as db:
             row = db.execute("SELECT * FROM rate_limit WHERE installation = %s", (installation,)).fetchone()
-        return row is not None and not _read(row).wait(FREE, method, severity, now)
+        return row is not None and not _read(row).wait(UNLIMITED, method, severity, now)
 
     def limited(self, installation: int, told: float | None, now: datetime) -> float:
         """Record that GitHub limited an installation, and return for how many seconds it pauses.
@@ -160,8 +162,8 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
         " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
         " WHERE place <= %s ORDER BY severity, shown, position LIMIT 500",
         (
-            list(SHOWN),
-            list(SHOWN),
+            list(DISPLAY_KEYS),
+            list(DISPLAY_KEYS),
             now,
             now,
             [lane.repo_id for lane in left_alone],
@@ -179,7 +181,7 @@ def _ledger(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
     a limit set by GitHub would.
     """
     while True:
-        row = db.execute(_HURRIED if hurried else _LOCKED, (installation,)).fetchone()
+        row = db.execute(_LOCK_ASYNC_COMMIT_SQL if hurried else _LOCK_SQL, (installation,)).fetchone()
         if row is not None:
             return _read(row)
         db.execute("INSERT INTO rate_limit (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
@@ -229,13 +231,13 @@ def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: 
         " AND (i.severity < %s OR (%s AND i.severity = %s AND o.key <> ALL(%s))) LIMIT %s) AS those",
         (
             installation,
-            now - _OVERDUE,
-            now + timedelta(seconds=_SOON * spacing),
+            now - _STUCK_AGE,
+            now + timedelta(seconds=_LOOKAHEAD_TURNS * spacing),
             int(severity or max(Severity) + 1),
             shows,
             None if severity is None else int(severity),
-            list(SHOWN),
-            _MOST,
+            list(DISPLAY_KEYS),
+            _MAX_COUNTED_ITEMS,
         ),
     ).fetchone()
     return int(row["ahead"]) if row else 0

@@ -13,7 +13,7 @@ from app.core.effects import Effect
 from app.core.events import Event
 from app.core.incident import Incident
 
-_INCIDENT = TypeAdapter(Incident)
+_INCIDENT_ADAPTER = TypeAdapter(Incident)
 
 
 def _kinds(module: object, base: type) -> dict[str, type]:
@@ -23,8 +23,10 @@ def _kinds(module: object, base: type) -> dict[str, type]:
     }
 
 
-_EVENTS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _kinds(events, Event).items()}
-_EFFECTS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _kinds(effects, Effect).items()}
+_EVENT_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _kinds(events, Event).items()}
+_EFFECT_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(kind) for name, kind in _kinds(effects, Effect).items()
+}
 
 
 def kind_of(thing: Event | Effect) -> str:
@@ -34,33 +36,33 @@ def kind_of(thing: Event | Effect) -> str:
 
 def incident_json(incident: Incident) -> str:
     """Serialize an incident to JSON."""
-    return _INCIDENT.dump_json(incident).decode()
+    return _INCIDENT_ADAPTER.dump_json(incident).decode()
 
 
 def incident_from(data: Any) -> Incident:
     """Parse an incident from decoded JSON."""
-    return _INCIDENT.validate_python(data)
+    return _INCIDENT_ADAPTER.validate_python(data)
 
 
 def event_json(event: Event) -> str:
     """Serialize an event to JSON; its kind is stored beside it."""
-    return _EVENTS[kind_of(event)].dump_json(event).decode()
+    return _EVENT_ADAPTERS[kind_of(event)].dump_json(event).decode()
 
 
 def event_from(kind: str, data: Any) -> Event:
     """Parse an event of that kind from decoded JSON."""
-    found: Event = _EVENTS[kind].validate_python(data)
+    found: Event = _EVENT_ADAPTERS[kind].validate_python(data)
     return found
 
 
 def effect_json(effect: Effect) -> str:
     """Serialize an effect to JSON; its kind is stored beside it."""
-    return _EFFECTS[kind_of(effect)].dump_json(effect).decode()
+    return _EFFECT_ADAPTERS[kind_of(effect)].dump_json(effect).decode()
 
 
 def effect_from(kind: str, data: Any) -> Effect:
     """Parse an effect of that kind from decoded JSON."""
-    found: Effect = _EFFECTS[kind].validate_python(data)
+    found: Effect = _EFFECT_ADAPTERS[kind].validate_python(data)
     return found
 
 

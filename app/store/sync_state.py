@@ -15,7 +15,7 @@ from app.store.database import Database, Db
 from app.store.incidents import Stored
 from app.store.serialization import incident_from
 
-_LOCK = 720220
+_SYNC_LOCK_ID = 720220
 """Advisory lock of the syncing process: released with its connection, however the process ends."""
 
 
@@ -47,14 +47,14 @@ def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
     """Hold the sync lock, and yield whether it was acquired; with `wait`, block until the others are done."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         if wait:
-            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        row = connection.execute("SELECT %s OR pg_try_advisory_lock(%s)", (wait, _LOCK)).fetchone()
+            connection.execute("SELECT pg_advisory_lock(%s)", (_SYNC_LOCK_ID,))
+        row = connection.execute("SELECT %s OR pg_try_advisory_lock(%s)", (wait, _SYNC_LOCK_ID)).fetchone()
         mine = bool(row and row[0])
         try:
             yield mine
         finally:
             if mine:  # unlock here: the server notices the end of a connection a moment late
-                connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_SYNC_LOCK_ID,))
 
 
 def marks(db: Db) -> dict[str, Mark]:

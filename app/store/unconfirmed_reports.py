@@ -11,11 +11,11 @@ from app.ports import Lane
 from app.store.database import Db
 from app.store.serialization import incident_from
 
-_WAITS = timedelta(hours=1)
+_MAX_THROTTLED_AGE = timedelta(hours=1)
 """A throttled report without a request to notify for this long is dropped: it was closed or became unreachable."""
 
 
-UNCONFIRMED = "waits until somebody with rights has confirmed the incident, or few others wait"
+UNCONFIRMED_NOTE = "waits until somebody with rights has confirmed the incident, or few others wait"
 """Note of a deferred outbox item of a throttled report; users may see it."""
 
 
@@ -38,7 +38,7 @@ def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]
     rows = db.execute(
         "SELECT number, login, notified_at FROM unconfirmed_report"
         " WHERE repo_id = %s AND (requested_at > %s OR notified_at > %s OR (throttled AND requested_at > %s)) ORDER BY number",
-        (repo_id, since, since, now - _WAITS),
+        (repo_id, since, since, now - _MAX_THROTTLED_AGE),
     ).fetchall()
     return [Asking(row["number"], row["login"], row["notified_at"]) for row in rows]
 
@@ -95,7 +95,7 @@ def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incide
     rows = db.execute(
         "SELECT i.state FROM unconfirmed_report s JOIN incident i USING (repo_id, number)"
         " WHERE s.repo_id = %s AND s.throttled AND s.requested_at > %s AND coalesce(s.notified_at <= %s, true) ORDER BY number",
-        (repo_id, now - _WAITS, since),
+        (repo_id, now - _MAX_THROTTLED_AGE, since),
     ).fetchall()
     return [incident_from(row["state"]) for row in rows]
 
@@ -109,7 +109,7 @@ def confirm(db: Db, lane: Lane, now: datetime) -> None:
         db.execute(
             "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND not_before > %s AND note = %s",
-            (now, lane.repo_id, lane.number, now, UNCONFIRMED),
+            (now, lane.repo_id, lane.number, now, UNCONFIRMED_NOTE),
         )
 
 

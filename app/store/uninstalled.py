@@ -10,7 +10,7 @@ from typing import LiteralString
 from app.ports import Repository
 from app.store.database import Db
 
-_OF_REPOSITORY: tuple[LiteralString, ...] = (
+_REPOSITORY_TABLES: tuple[LiteralString, ...] = (
     *("incident", "event", "alarm", "outbox", "incident_number"),
     *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "repository"),
 )
@@ -79,7 +79,7 @@ def forget(db: Db, one: Departed) -> None:
         " WHERE repo_id = %s AND (body <> '' OR number IS NOT NULL)",
         (repo_id,),
     )
-    for table in _OF_REPOSITORY:
+    for table in _REPOSITORY_TABLES:
         db.execute(f"DELETE FROM {table} WHERE repo_id = %s", (repo_id,))  # noqa: S608 - a literal of this file
     for table in ("policy", "feed"):
         db.execute(f"DELETE FROM {table} WHERE scope = 'repository' AND id = %s", (repo_id,))  # noqa: S608 - the same

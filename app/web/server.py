@@ -10,9 +10,9 @@ from typing import Any
 import waitress
 from waitress import wasyncore
 
-_ADMITTED = 256
+_MAX_ACCEPTS = 256
 """The largest number of new clients accepted at a time."""
-_BESIDE = 200
+_RESERVED_FILES = 200
 """The number of open files that a process needs besides its client connections."""
 
 
@@ -47,7 +47,7 @@ class Served:
     def __init__(
         self, application: Any, host: str, port: int, *, name: str, connections: int = 2500, largest: int = 2**30
     ) -> None:
-        _make_room(connections + _BESIDE)
+        _make_room(connections + _RESERVED_FILES)
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(
             application,
@@ -83,7 +83,7 @@ class Served:
 
         By itself waitress polls every client it has before it accepts a single new one.
         """
-        for _ in range(_ADMITTED):
+        for _ in range(_MAX_ACCEPTS):
             inside = len(self._sockets)
             self._accept_one()
             if len(self._sockets) == inside:

@@ -18,10 +18,10 @@ from app.store import inbox
 from app.store.database import Database
 from app.store.inbox import Delivery, Kept
 
-LARGEST = 25 * 1024 * 1024
+MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends no larger payload."""
 
-_LONGEST_NAME = 100
+_MAX_HEADER_CHARS = 100
 """Longest accepted header value; GitHub's ids have 36 characters."""
 
 DELIVERIES = Counter("muster_deliveries", "Webhook deliveries by outcome on receipt", ["outcome"])
@@ -89,7 +89,7 @@ def _names() -> tuple[str, str, str] | None:
     """Read the hook, the delivery id and the event from the headers; None if one is missing or too long."""
     hook = request.headers.get("X-GitHub-Hook-ID", "app")
     guid, event = request.headers.get("X-GitHub-Delivery", ""), request.headers.get("X-GitHub-Event", "")
-    if not guid or not event or max(len(hook), len(guid), len(event)) > _LONGEST_NAME:
+    if not guid or not event or max(len(hook), len(guid), len(event)) > _MAX_HEADER_CHARS:
         return None
     return _stored(hook), _stored(guid), _stored(event)
 
@@ -99,7 +99,7 @@ def _body() -> bytes:
 
     Raises RequestEntityTooLarge from the declared length alone, before anything is read.
     """
-    if (request.content_length or 0) > LARGEST:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
     return request.get_data(cache=False)
 

@@ -14,7 +14,7 @@ from app.policy_source.active_policy import Policies
 from app.ports import Repository, Tracker
 from app.store.database import Database
 
-LEASE = timedelta(seconds=30)
+LEASE_PERIOD = timedelta(seconds=30)
 """Twice the time limit of a GitHub call (reliability, section 2)."""
 
 
@@ -37,4 +37,4 @@ class Desk:
     failpoints: Failpoints = field(default_factory=Failpoints)
     at_once: int = 500
     """Maximum number of incidents of one installation enqueued at a time for pending outbox items."""
-    lease: timedelta = LEASE
+    lease: timedelta = LEASE_PERIOD

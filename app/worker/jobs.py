@@ -35,38 +35,38 @@ from app.worker.sync.reconciler import Reconciler
 
 log = structlog.get_logger()
 
-FAILED = Counter("muster_jobs_failed", "Jobs that failed because of a bug or an unavailable database", ["task"])
+JOBS_FAILED = Counter("muster_jobs_failed", "Jobs that failed because of a bug or an unavailable database", ["task"])
 
 
-_QUEUE = "muster"
-_POLL = 0.25
+_QUEUE_NAME = "muster"
+_JOB_POLL_SECONDS = 0.25
 """Workers are not notified when a job ends that blocked another one of its incident, so they poll."""
-_DEAD = 10.0
+_WORKER_TIMEOUT_SECONDS = 10.0
 """Silence after which a worker counts as dead."""
-_ENOUGH = 100
+_MAX_PENDING_JOBS = 100
 """Limit on pending jobs; jobs for due alarms are exempt.
 
 Each pending job makes it dearer to find the next one, and a more severe incident waits behind fewer of them.  The
 sweep enqueues further incidents as jobs finish.
 """
-_FEW = 16
+_MAX_PENDING_JOBS_AFTER_ROUTING = 16
 """Limit on pending jobs above which routed deliveries are left to the sweep.
 
 The sweep enqueues the incident that has waited longest first.  By its turn more deliveries have arrived for it, and
 one job processes all of them.
 """
-_CONNECTIONS = 4
+_MAX_POOL_CONNECTIONS = 4
 """Size of the connection pool from which Procrastinate fetches jobs."""
-_BREATH = 0.2
+_NOTIFY_INTERVAL_SECONDS = 0.2
 """Minimum time between two routing notifications.
 
 The first delivery is routed at once; deliveries that arrive in a burst are routed together.
 """
-_TIDY = 3600.0
+_RETENTION_INTERVAL_SECONDS = 3600.0
 """Time between two runs of the retention of deliveries."""
-_FIRST = 1
+_URGENT_PRIORITY = 1
 """Priority of jobs that run before all others: routing and due alarms."""
-_REST = 10.0
+_COOLDOWN_SECONDS = 10.0
 """Time in which the sweep does not enqueue an incident whose last job made no progress."""
 
 
@@ -80,7 +80,7 @@ class Queue:
         beat: float = 1.0,
         concurrency: int = 8,
         reconciler: Reconciler | None = None,
-        dead: float = _DEAD,
+        dead: float = _WORKER_TIMEOUT_SECONDS,
     ) -> None:
         """Set up the queue for `ctx`.
 
@@ -119,7 +119,7 @@ class Queue:
             self._ask_to_sort()
         except Exception:
             log.exception("enqueue failed")
-        self._stop.wait(_BREATH)
+        self._stop.wait(_NOTIFY_INTERVAL_SECONDS)
 
     def _ask_to_sort(self) -> None:
         """Enqueue a routing job unless one is pending."""
@@ -128,9 +128,9 @@ class Queue:
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
             ).fetchone()
         if waits is None:
-            self._put([_job("sort", "sort", priority=_FIRST)])
+            self._put([_job("sort", "sort", priority=_URGENT_PRIORITY)])
 
-    def wake(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _ENOUGH) -> None:
+    def wake(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _MAX_PENDING_JOBS) -> None:
         """Enqueue a job for each incident that has none pending.
 
         At most one job is pending and one running for each incident.  Nothing is added once `max_pending` jobs are
@@ -143,7 +143,7 @@ class Queue:
         waiting = self._waiting()
         room = len(named) if rings else most - len(waiting)
         jobs = [
-            _job("wake", name, lock=f"incident {lane}", priority=_FIRST if rings else 0, about=lane)
+            _job("wake", name, lock=f"incident {lane}", priority=_URGENT_PRIORITY if rings else 0, about=lane)
             for name, lane in named.items()
             if name not in waiting
         ]
@@ -169,7 +169,7 @@ class Queue:
         self.wake(due, rings=True)
         self.wake(lane for lane in lanes if lane not in due and not self._rests(lane))
         # Last, and one batch a sweep, so that no alarm waits for it.
-        if (not self._tidied or time.monotonic() - self._tidied > _TIDY) and tidy(self.desk, now):
+        if (not self._tidied or time.monotonic() - self._tidied > _RETENTION_INTERVAL_SECONDS) and tidy(self.desk, now):
             self._tidied = time.monotonic()
         if self._reconciler is not None:
             self._reconciler.beat()
@@ -233,7 +233,7 @@ class Queue:
         return {row["queueing_lock"] for row in rows}
 
     async def _work(self) -> None:
-        async with async_pool(self.desk.database.url, _CONNECTIONS) as pool, self._working.open_async(pool):
+        async with async_pool(self.desk.database.url, _MAX_POOL_CONNECTIONS) as pool, self._working.open_async(pool):
             stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
             while not stopped.done():
                 working = asyncio.create_task(self._take_jobs())
@@ -250,12 +250,12 @@ class Queue:
         burying = asyncio.create_task(self._bury())
         try:
             await self._working.run_worker_async(
-                queues=[_QUEUE],
+                queues=[_QUEUE_NAME],
                 concurrency=self._concurrency,
                 # Failed jobs too: the rows are the work, and the sweep finds them again.
                 delete_jobs="always",
                 install_signal_handlers=False,
-                fetch_job_polling_interval=_POLL,
+                fetch_job_polling_interval=_JOB_POLL_SECONDS,
                 shutdown_graceful_timeout=25,
                 update_heartbeat_interval=self._heartbeat,
                 stalled_worker_timeout=self._dead,
@@ -283,7 +283,7 @@ class Queue:
 
     def _sort_now(self) -> None:
         if self._fits():
-            self.wake(sort(self.desk, self._going), most=_FEW)
+            self.wake(sort(self.desk, self._going), most=_MAX_PENDING_JOBS_AFTER_ROUTING)
 
     def _wake_now(self, repo_id: int, number: int) -> None:
         if not self._fits():
@@ -297,10 +297,10 @@ class Queue:
                         return
             perform(self.desk, lane, self._going)
         except Exception:
-            FAILED.labels("wake").inc()
-            self._resting[lane] = time.monotonic() + _REST
+            JOBS_FAILED.labels("wake").inc()
+            self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
             raise
-        self._resting[lane] = time.monotonic() + _REST
+        self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
 
     def _in_line(self, db: Db, now: datetime) -> list[Lane]:
         resting = [lane for lane in tuple(self._resting) if self._rests(lane)]
@@ -338,4 +338,4 @@ class Queue:
 def _job(task: str, name: str, *, lock: str | None = None, priority: int = 0, about: Lane | None = None) -> Job:
     """Make a job; at most one with this name is pending at a time."""
     told: JSONDict = {"repo_id": about.repo_id, "number": about.number} if about is not None else {}
-    return Job(queue=_QUEUE, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=told)
+    return Job(queue=_QUEUE_NAME, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=told)

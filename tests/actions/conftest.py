@@ -20,7 +20,7 @@ from tests.actions.expressions import Broken
 from tests.actions.interpreter import Done, Job, Machine, StandIn, loaded, run_action, run_workflow
 from tests.runner.conftest import Runner
 from tests.runner.conftest import runner as runner  # noqa: PLC0414 -- a fixture is known by its name in this module
-from tools.workflows import ACTIONS, COMMIT, OWNER, ROOT
+from tools.workflows import ACTIONS, COMMIT_PLACEHOLDER, OWNER_PLACEHOLDER, ROOT
 
 LOCK = ROOT / "requirements" / "actions.txt"
 SHOP = 1000009
@@ -130,7 +130,7 @@ class Bench:
             "actions/cache/save": cache.save,
             "actions/setup-python": python,
         }
-        places = {f"{OWNER}/actions/{name}": ROOT / "actions" / name for name in ACTIONS}
+        places = {f"{OWNER_PLACEHOLDER}/actions/{name}": ROOT / "actions" / name for name in ACTIONS}
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
         machine = Machine(folder / "machine", stand_ins, places, repository=ROOT, environment=environment)
         return cls(machine, cache, python)
@@ -259,17 +259,17 @@ class Called:
 def called(bench: Bench) -> Called:
     """What stands in for our own actions, where only the jobs around them matter."""
     made = Called()
-    ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER) for name in ACTIONS}
+    ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER_PLACEHOLDER) for name in ACTIONS}
     bench.machine.stand_ins = {**bench.machine.stand_ins, **ours}
     return made
 
 
 __all__ = [
     "ACTIONS",
-    "COMMIT",
+    "COMMIT_PLACEHOLDER",
     "COPIES",
     "LOCK",
-    "OWNER",
+    "OWNER_PLACEHOLDER",
     "ROOT",
     "WORKFLOWS",
     "Called",

@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, COMMIT, COPIES, OWNER, ROOT, SHOP, WORKFLOWS, Bench, Called, Desk
+from tests.actions.conftest import (
+    ACTIONS,
+    COMMIT_PLACEHOLDER,
+    COPIES,
+    OWNER_PLACEHOLDER,
+    ROOT,
+    SHOP,
+    WORKFLOWS,
+    Bench,
+    Called,
+    Desk,
+)
 from tests.actions.interpreter import loaded
 from tests.runner.conftest import FILE
 from tests.runner.test_check_policy import FAULTY
@@ -129,8 +140,8 @@ def test_the_command_of_the_page_fills_in_the_pins(tmp_path: Path) -> None:
     assert [path.name for path in written] == [path.name for path in COPIES]
     for path in written:
         text = path.read_text("utf-8")
-        assert OWNER not in text.partition("\nname:")[2]
-        assert COMMIT not in text
+        assert OWNER_PLACEHOLDER not in text.partition("\nname:")[2]
+        assert COMMIT_PLACEHOLDER not in text
         assert all(
             one.startswith("octo-org/muster/actions/") and f"@{commit} # v{version()}" in one for one in uses(path)
         )

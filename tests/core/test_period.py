@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.report_period import KINDS, Kind, around, before
+from app.core.report_period import PERIOD_KINDS, PeriodKind, around, before
 
 DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
 
@@ -26,13 +26,13 @@ DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
         ("year", "2026-03-14", "2026", "2026-01-01", "2026-12-31"),
     ],
 )
-def test_a_day_is_in_one_of_each_kind(kind: Kind, day: str, name: str, first: str, last: str) -> None:
+def test_a_day_is_in_one_of_each_kind(kind: PeriodKind, day: str, name: str, first: str, last: str) -> None:
     found = around(kind, date.fromisoformat(day), "UTC")
     assert (found.name, f"{found.first}", f"{found.last}") == (name, first, last)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("week", "2025-W52"), ("month", "2025-12"), ("quarter", "2025-Q4")])
-def test_without_a_day_it_is_the_last_one_that_is_over(kind: Kind, name: str) -> None:
+def test_without_a_day_it_is_the_last_one_that_is_over(kind: PeriodKind, name: str) -> None:
     assert before(kind, datetime(2026, 1, 1, 0, 30, tzinfo=UTC), "UTC").name == name
 
 
@@ -49,8 +49,8 @@ def test_it_begins_at_midnight_there_also_when_the_clocks_change() -> None:
     )
 
 
-@given(kind=st.sampled_from(KINDS), day=DAYS, zone=st.sampled_from(["UTC", "Asia/Tokyo", "America/Sao_Paulo"]))
-def test_they_follow_each_other_without_a_gap(kind: Kind, day: date, zone: str) -> None:
+@given(kind=st.sampled_from(PERIOD_KINDS), day=DAYS, zone=st.sampled_from(["UTC", "Asia/Tokyo", "America/Sao_Paulo"]))
+def test_they_follow_each_other_without_a_gap(kind: PeriodKind, day: date, zone: str) -> None:
     found = around(kind, day, zone)
     assert found.first <= day <= found.last
     following = around(kind, found.last + timedelta(days=1), zone)
@@ -59,7 +59,7 @@ def test_they_follow_each_other_without_a_gap(kind: Kind, day: date, zone: str) 
 
 
 @pytest.mark.parametrize("day", [date.min, date.max])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_ends_of_the_calendar_are_told(kind: Kind, day: date) -> None:
+@pytest.mark.parametrize("kind", PERIOD_KINDS)
+def test_the_ends_of_the_calendar_are_told(kind: PeriodKind, day: date) -> None:
     with pytest.raises(ValueError, match="that the calendar holds"):
         around(kind, day, "Asia/Tokyo" if day == date.min else "America/New_York")

@@ -15,9 +15,9 @@ from app.core.incident import Incident
 from app.core.incident_report import Exposure, Kind, Report
 from app.core.on_call import people_of
 from app.core.policy import (
+    MAX_CACHE_ENTRIES,
     ON_CALL,
     OWNER,
-    REMEMBERED,
     Calendar,
     Duration,
     Duty,
@@ -163,7 +163,7 @@ def test_many_made_up_services_do_not_fill_the_memory() -> None:
     policy = replace(POLICY)
     for number in range(2500):
         ruled(policy, Report(services=(f"made up {number}",)))
-    assert len(policy.made) <= REMEMBERED
+    assert len(policy.made) <= MAX_CACHE_ENTRIES
 
 
 @pytest.mark.parametrize(

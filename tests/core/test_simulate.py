@@ -12,7 +12,7 @@ from app.core.incident_report import Kind
 from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
-from app.core.simulate import KINDS, Row, Scene, beats, plus, simulate
+from app.core.simulate import ROW_KINDS, Row, Scene, beats, plus, simulate
 from app.policy_file import PROFILES, read, shipped
 
 from .lives import Log, logs, manned, profiles
@@ -97,7 +97,7 @@ def test_a_bare_profile_names_the_contacts(profile: str, severity: Severity) -> 
     asked = [row for row in rows if row.kind in ("page", "escalate")]
     assert all(row.to == row.contacts for row in asked)
     assert {name for row in rows for name in row.to} <= known
-    assert {row.kind for row in rows} <= set(KINDS)
+    assert {row.kind for row in rows} <= set(ROW_KINDS)
     assert [row.at for row in rows] == sorted(row.at for row in rows)
     assert all(row.at - row.offset == START for row in rows)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.feeds import LARGEST, FeedFault, occurrences
+from app.feeds import MAX_FEED_BYTES, FeedFault, occurrences
 from app.feeds.ical_events import occurring
 
 SINCE = datetime(2026, 3, 1, tzinfo=UTC)
@@ -144,7 +144,7 @@ HOSTILE = {
     "deep parts": (b"BEGIN:VCALENDAR\n" + b"BEGIN:X\n" * 100_000, "nested"),
     "100,000 events": (calendar(*["DTSTART:20260310"] * 100_000), "larger than"),
     "20,001 events": (b"BEGIN:VCALENDAR\n" + b"BEGIN:VEVENT\nDTSTART:20260310\nEND:VEVENT\n" * 20_001, "20000 events"),
-    "too large": (b"BEGIN:VCALENDAR\n" + b"x" * LARGEST, "larger than"),
+    "too large": (b"BEGIN:VCALENDAR\n" + b"x" * MAX_FEED_BYTES, "larger than"),
     "a page": (b"<html><body>Please sign in</body></html>", "no iCalendar"),
     "nothing": (b"", "no iCalendar"),
     "every byte": (bytes(range(256)) * 4000, "no iCalendar"),

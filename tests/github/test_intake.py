@@ -16,7 +16,7 @@ from app.core.policy import Intake, Policy
 from app.core.severity import Scale, Severity
 from app.core.severity_grading import grade
 from app.github.intake import is_incident_report, read_report, shipped_form, shipped_form_text
-from app.github.issue_form import Answer, read_form
+from app.github.issue_form import FormValue, read_form
 from app.policy_file import read as read_policy
 from app.sandbox.github.form_body import filled
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
 FILES = sorted(path for path in SHARED.glob("*.y*ml")) if SHARED.is_dir() else []
 OPENED = datetime(2026, 3, 14, 9, 40, tzinfo=UTC)  # a Saturday
-WHOLE: dict[str, Answer] = {
+WHOLE: dict[str, FormValue] = {
     "summary": "Checkout is down",
     "severity": "SEV1 — everything is down, data is lost or leaking, or there is a security breach",
     "impact": "High — all or most users, or a critical business function",
@@ -450,7 +450,7 @@ def test_the_fields_of_a_real_form_in_its_own_words(name: str) -> None:
     assert report(filled(form, answers)) != read, "without the policy it is understood less"
 
 
-UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, Answer], dict[str, object]]] = {
+UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, FormValue], dict[str, object]]] = {
     "MBI-NETWORK__legisbox-status__incident.yml": (
         "impact",
         ["sev3", "sev2", "sev1"],

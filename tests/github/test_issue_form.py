@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.github.intake import shipped_form
-from app.github.issue_form import Answer, Field, Form, FormFault, blocks, fits, parse_body, read_form
+from app.github.issue_form import Field, Form, FormFault, FormValue, blocks, fits, parse_body, read_form
 from app.sandbox.github.form_body import filled
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_no_text_breaks_the_reading(text: str) -> None:
         ),
     ],
 )
-def test_one_answer(kind: dict[str, object], value: str, answer: Answer) -> None:
+def test_one_answer(kind: dict[str, object], value: str, answer: FormValue) -> None:
     form = Form(fields=(Field("q", "Q", **kind), Field("end", "End")))  # type: ignore[arg-type]
     body = f"### Q\n\n{value}\n\n### End\n\nx"
     assert parse_body(form, body) == {"q": answer, "end": "x"}
@@ -202,7 +202,7 @@ def words(avoid: Form) -> st.SearchStrategy[str]:
     )  # fmt: skip
 
 
-def text_answer(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[Answer]:
+def text_answer(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[FormValue]:
     """Any lines.  Not the heading of the next field where that is a text too: nobody could tell the two apart."""
     ambiguous = {f"### {asked.label}"} | ({f"### {other.label}"} if other else set())
     lines = st.lists(words(form).filter(lambda line: line not in ambiguous), min_size=1, max_size=6).map("\n".join)
@@ -210,14 +210,14 @@ def text_answer(form: Form, asked: Field, other: Field | None) -> st.SearchStrat
     return st.none() | clean.filter(lambda text: text != "_No response_")
 
 
-def boxes(asked: Field, row: list[bool]) -> Answer:
+def boxes(asked: Field, row: list[bool]) -> FormValue:
     ticks: list[dict[str, str | bool]] = [
         {"label": label, "checked": checked} for label, checked in zip(asked.options, row, strict=True)
     ]
     return ticks
 
 
-def answer_to(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[Answer]:
+def answer_to(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[FormValue]:
     match asked.kind:
         case "input":
             line = words(form).filter(lambda text: "\n" not in text and bool(text.strip()))
@@ -234,7 +234,7 @@ def answer_to(form: Form, asked: Field, other: Field | None) -> st.SearchStrateg
 
 
 @st.composite
-def filled_in(draw: st.DrawFn, form: Form) -> dict[str, Answer]:
+def filled_in(draw: st.DrawFn, form: Form) -> dict[str, FormValue]:
     nexts = (*form.fields[1:], None)
     asked = zip(form.keys(), form.fields, nexts, strict=True)
     return {key: draw(answer_to(form, one, other)) for key, one, other in asked}
@@ -259,7 +259,7 @@ def test_every_real_form_comes_back_without_loss(path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(filled_in(shipped_form()))
-def test_the_shipped_form_comes_back_without_loss(answers: dict[str, Answer]) -> None:
+def test_the_shipped_form_comes_back_without_loss(answers: dict[str, FormValue]) -> None:
     assert parse_body(shipped_form(), filled(shipped_form(), answers)) == answers
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.core.policy import Cover, Duration, Step, Targets
 from app.core.severity import Severity
 from app.policy_file import value_parsers
-from app.policy_file.field_docs import EXAMPLES
+from app.policy_file.field_docs import KIND_EXAMPLES
 from app.policy_file.field_rules import entries, shape_of
 
 ORG = """
@@ -48,7 +48,7 @@ NAMES: dict[Any, tuple[str, ...]] = {
     value_parsers.RotationName: ("night", "day"),
     value_parsers.RunbookName: ("database",),
     value_parsers.ServiceName: ("checkout", "index"),
-    value_parsers.ClockName: value_parsers.CLOCKS,
+    value_parsers.ClockName: value_parsers.CLOCK_NAMES,
     value_parsers.ReportField: ("type", "started-at", "urgency"),
     value_parsers.Country: ("DE",),
     value_parsers.Region: ("BE", "BY"),
@@ -89,7 +89,7 @@ def _words(kind: Any) -> st.SearchStrategy[str]:
         return st.sampled_from([member.value for member in kind])
     if kind is value_parsers.LabelName:
         return st.integers(0, 10**6).map("label {}".format)
-    return st.sampled_from(NAMES.get(kind) or EXAMPLES[kind])
+    return st.sampled_from(NAMES.get(kind) or KIND_EXAMPLES[kind])
 
 
 def _records(cls: Any) -> st.SearchStrategy[Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.severity import Severity
 from app.policy_file import PROFILES, PolicyFaults, read
-from app.policy_file.explain import BUILT_IN, Explained, explained, flow
+from app.policy_file.explain import BUILT_IN_DOCUMENTS, Explained, explained, flow
 from app.policy_file.field_rules import entries
 from app.policy_file.inheritance import profile_text
 from app.policy_file.yaml_tree import parse
@@ -150,7 +150,7 @@ def test_every_line_of_a_profile_is_told(profile: str) -> None:
 
 
 def test_the_built_in_documents_are_of_keys_that_there_are() -> None:
-    for path in BUILT_IN:
+    for path in BUILT_IN_DOCUMENTS:
         first, _, second = path.partition(".")
         kind = entries(type(read("")))[first].kind
         assert not second or second in entries(kind)

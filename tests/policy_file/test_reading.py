@@ -32,7 +32,7 @@ from app.core.severity import Severity
 from app.policy_file import Fault, PolicyFaults, read, shipped
 from app.policy_file.field_rules import entries
 from app.policy_file.inheritance import profile_text
-from app.policy_file.value_parsers import WORDS, Weekdays
+from app.policy_file.value_parsers import PARSERS, Weekdays
 from app.policy_file.yaml_tree import PARSER, Items, Node, PurePython, Refused, Text, parse
 
 SEV1, SEV2, SEV3, SEV4 = Severity
@@ -172,14 +172,14 @@ def test_every_type_of_the_policy_can_be_read() -> None:
         inner = [arg for arg in get_args(kind) if arg is not NoneType and arg is not Ellipsis]
         if inner:
             waiting += inner
-        elif isinstance(kind, type) and is_dataclass(kind) and kind not in WORDS:
+        elif isinstance(kind, type) and is_dataclass(kind) and kind not in PARSERS:
             filled = {name for entry in entries(kind).values() for name in entry.fields}
             assert filled | {"profile", "shifts"} >= {field.name for field in fields(kind)}
             waiting += [entry.kind for entry in entries(kind).values() if kind not in seen]
             seen.add(kind)
         else:
             enumeration = isinstance(kind, type) and issubclass(kind, Enum)
-            assert enumeration or kind in (*WORDS, Weekdays), f"{kind} has no reader"
+            assert enumeration or kind in (*PARSERS, Weekdays), f"{kind} has no reader"
 
 
 @pytest.mark.parametrize("length", ["365bd", "52d"])

@@ -7,10 +7,10 @@ from jsonschema import Draft202012Validator
 
 from app.core.policy import Policy
 from app.policy_file import PROFILES, PolicyFaults, read, schema
-from app.policy_file.field_docs import EXAMPLES, MEANING
+from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_EXAMPLES
 from app.policy_file.field_rules import entries
 from app.policy_file.inheritance import profile_text
-from app.policy_file.value_parsers import WORDS, WeekdayRange
+from app.policy_file.value_parsers import PARSERS, WeekdayRange
 
 from .core_yaml import loaded, refused, valid
 from .large import large
@@ -31,17 +31,17 @@ def test_the_large_policy_is_valid() -> None:
 
 
 def test_every_key_has_a_meaning_and_says_it() -> None:
-    for part, meaning in MEANING.items():
+    for part, meaning in KEY_DESCRIPTIONS.items():
         assert meaning.keys() == entries(part).keys(), part
         printed = schema() if part is Policy else schema()["$defs"][part.__name__]
         assert all(printed["properties"][key]["description"] for key in meaning)
 
 
-@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", KIND_EXAMPLES, ids=lambda kind: kind.__name__)
 def test_every_example_is_read(kind: object) -> None:
-    for example in EXAMPLES[kind]:
-        assert WORDS[kind](example) is not None
-    assert set(EXAMPLES) | {WeekdayRange} <= set(WORDS)
+    for example in KIND_EXAMPLES[kind]:
+        assert PARSERS[kind](example) is not None
+    assert set(KIND_EXAMPLES) | {WeekdayRange} <= set(PARSERS)
 
 
 FINE = [

@@ -11,7 +11,7 @@ import pytest
 
 from app.core.effects import Escalate, Page, Remind
 from app.core.policy import Cover, Duration, Shift
-from app.core.policy.people import WEEK
+from app.core.policy.people import ONE_WEEK
 from app.core.severity import Scale
 from app.render import board, notice, postmortem
 
@@ -103,15 +103,15 @@ DAY = timedelta(days=1)
     ("changes", "says"),
     [
         ({}, "@hubot, then `octocat`; `octocat` takes over at 17:00 UTC (18:00 CET)"),
-        ({"turn": WEEK}, "@octocat, then `boss`"),  # until Sunday at 18:00
-        ({"turn": WEEK, "starts": date(2026, 3, 7)}, "@hubot, then `octocat`; `octocat` takes over at 17:00 UTC (18:00 CET)"),
+        ({"turn": ONE_WEEK}, "@octocat, then `boss`"),  # until Sunday at 18:00
+        ({"turn": ONE_WEEK, "starts": date(2026, 3, 7)}, "@hubot, then `octocat`; `octocat` takes over at 17:00 UTC (18:00 CET)"),
         ({"people": ("hubot",)}, "@hubot"),
         (
-            {"turn": WEEK, "overrides": (Cover(wall(14, 0), wall(15, 6), "chief"),)},
+            {"turn": ONE_WEEK, "overrides": (Cover(wall(14, 0), wall(15, 6), "chief"),)},
             "@chief, then `boss`; `octocat` takes over at 2026-03-15 05:00 UTC (06:00 CET)",
         ),
         (
-            {"turn": WEEK, "overrides": (Cover(wall(14, 0), wall(15, 18), "chief"),)},
+            {"turn": ONE_WEEK, "overrides": (Cover(wall(14, 0), wall(15, 18), "chief"),)},
             "@chief, then `boss`",
         ),
         (

@@ -15,7 +15,7 @@ from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.ports import Lane
 from app.runner import postmortem, sweep, triage
-from app.sandbox.github.server import ACTIONS
+from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Run, Runner
@@ -45,7 +45,7 @@ class Actions:
         """The events since the last look that start a workflow: what a token of a run does starts none."""
         self.seen, fresh = len(self.github.hooks.held), self.github.hooks.held[self.seen :]
         found = [(each.event, each.payload) for each in fresh if each.event in _STARTS]
-        return [(name, payload) for name, payload in found if payload["sender"]["login"] != ACTIONS]
+        return [(name, payload) for name, payload in found if payload["sender"]["login"] != ACTIONS_BOT_LOGIN]
 
     def settle(self) -> list[Run]:
         """Every workflow runs for what has happened; the runs."""
@@ -127,7 +127,7 @@ class Actions:
 
     def _ours(self, number: int) -> list[dict[str, Any]]:
         """What the markers of our comments on that issue say."""
-        issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot=ACTIONS)
+        issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot=ACTIONS_BOT_LOGIN)
         shown = [comment_from(self.github.shapes.comment(issue, comment)) for comment in issue.comments]
         return [content for each in shown if (content := signer.read(Lane(self.shop.id, number), each))]
 

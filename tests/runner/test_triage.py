@@ -15,7 +15,7 @@ import pytest
 from app.github.signed_marker import Signer
 from app.ports import Lane
 from app.runner import Unusable, triage
-from app.sandbox.github.server import ACTIONS
+from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 from app.sandbox.github.world import Actor
 from tests.runner.actions import TRIAGE, Actions
 from tests.runner.conftest import FILE, Run
@@ -152,7 +152,7 @@ def test_a_mark_that_a_dead_run_has_left_is_taken_away(actions: Actions) -> None
     number = actions.opens(SEV1)
     (opened, *_) = actions.happened()
     actions.github.run_token(actions.shop, TRIAGE)
-    bot = actions.github.world.account(ACTIONS)
+    bot = actions.github.world.account(ACTIONS_BOT_LOGIN)
     actions.github.changes.react(actions.shop.issue(number), Actor(bot), "eyes")
     actions.clock.at += timedelta(minutes=9)
     assert actions.triage(*opened).outputs["skipped"] == "true"

@@ -27,13 +27,13 @@ from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
 from app.failpoints import Failpoints
-from app.policy_file import DEFAULT, read, shipped
+from app.policy_file import DEFAULT_PROFILE, read, shipped
 from app.ports import Lane
 from app.sandbox.github.world import Comment
 from app.store import incidents, outbox, policies
 from app.store.incidents import Stored
 from app.store.policies import Place
-from app.worker.sync.rebuild import STILL_ASKING
+from app.worker.sync.rebuild import MAX_REPLY_AGE
 from tests.shell.indoors import HostClock, Stage, hasty
 from tests.shell.night import POLICY, SEV1, Night
 
@@ -352,7 +352,7 @@ class Machine(RuleBasedStateMachine):
         if text not in self.sound:
             text = self.kept()
             assert text in self.sound or not self.seen, f"a policy that nobody may obey: {text}"
-        return read(text) if text is not None else shipped(DEFAULT)
+        return read(text) if text is not None else shipped(DEFAULT_PROFILE)
 
     def nothing_lost_nothing_twice(self) -> Stored:
         said = Counter(key for one in self.ours() for key in self.keys(one))
@@ -424,7 +424,7 @@ class Machine(RuleBasedStateMachine):
         with self.night.database.transaction() as db:
             rows = db.execute(
                 "SELECT key FROM outbox WHERE state = 'skipped' AND key ~ '^(reply|help)/' AND created_at > %s",
-                (self.clock() - STILL_ASKING,),
+                (self.clock() - MAX_REPLY_AGE,),
             ).fetchall()
         return {self.night._plain(row["key"]) for row in rows}
 

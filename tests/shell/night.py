@@ -35,7 +35,7 @@ from app.store.serialization import canonical
 from app.web.application import application
 from app.web.server import Served
 from app.worker.monitoring.state_dump import dump
-from app.worker.pipeline.channel_sender import LEASE, send
+from app.worker.pipeline.channel_sender import CLAIM_PERIOD, send
 from app.worker.pipeline.ingest import take
 from app.worker.pipeline.outbox_relay import perform
 from app.worker.pipeline.routing import sort
@@ -197,7 +197,7 @@ class Night:
         tries = 0
         while self._messages_wait():
             with self.database.single() as db:
-                found = channel_outbox.claim(db, self.clock(), LEASE, most=8, each=8)
+                found = channel_outbox.claim(db, self.clock(), CLAIM_PERIOD, most=8, each=8)
             if not found:
                 break
             for sending in found:

@@ -24,7 +24,7 @@ from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.ports import Lane
 from app.sandbox.github import Limits, PretendGitHub
-from app.sandbox.github.faults import Fault, Kind
+from app.sandbox.github.faults import Fault, FaultKind
 from app.sandbox.github.hooks import Delivery
 from app.sandbox.github.world import Repository
 from app.settings import Settings
@@ -43,7 +43,7 @@ _STEP = timedelta(seconds=10)
 _SHOPS = 50
 """Over how many repositories they are spread at most, each of an organisation of its own."""
 
-FAULTS: Mapping[Kind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}
+FAULTS: Mapping[FaultKind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}
 """How many of the POSTs go wrong, and how (row 3)."""
 
 
@@ -62,7 +62,7 @@ class Watch:
         return now() - self.behind
 
 
-def weather(seed: int, rates: Mapping[Kind, float] = FAULTS) -> Callable[[Request], Fault | None]:
+def weather(seed: int, rates: Mapping[FaultKind, float] = FAULTS) -> Callable[[Request], Fault | None]:
     """So many of the POSTs go wrong, but for those of tokens."""
     dice = random.Random(seed)
 
@@ -100,7 +100,7 @@ class Storm:
             **more,
         }
 
-    def bad_weather(self, rates: Mapping[Kind, float] = FAULTS) -> None:
+    def bad_weather(self, rates: Mapping[FaultKind, float] = FAULTS) -> None:
         """From now on so many of the POSTs go wrong."""
         self.github.faults.weather = weather(self.seed, rates)
 

@@ -17,8 +17,8 @@ from app.github.signature import signature
 from app.sandbox.github import AppRegistration
 from app.store.database import Database
 from app.web.server import free_port
-from app.web.webhook import LARGEST
-from bench.shell import RATE, measure
+from app.web.webhook import MAX_BODY_BYTES
+from bench.shell import DELIVERIES_PER_SECOND, measure
 from tests.figures import STOLEN, Figures
 from tests.shell.night import registered
 from tests.shell.processes import Process, door
@@ -58,7 +58,7 @@ def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
     seconds, tries = size(1, 60), list[str]()
     while True:
         found = measure(seconds, rests=1, drains=False)
-        assert found.sent == found.accepted == found.stored == RATE * seconds
+        assert found.sent == found.accepted == found.stored == DELIVERIES_PER_SECOND * seconds
         tries.append(f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms")
         good = found.p50 <= 20 and found.p99 <= 250 and found.longest <= 2000
         if good or not soaking() or found.stolen < STOLEN or len(tries) == 3:
@@ -72,7 +72,7 @@ def test_a5_large_bodies_do_not_make_it_grow(at_home: tuple[Process, int], figur
     itself = psutil.Process(process.pid)
     assert knock(port, b"{}", "small")[0] == 202
     before, most = itself.memory_info().rss, 0
-    body = os.urandom(LARGEST - 1)
+    body = os.urandom(MAX_BODY_BYTES - 1)
     for nth in range(size(4, 40)):
         assert knock(port, body, f"signed-{nth}")[0] == 202
         assert knock(port, body, f"forged-{nth}", given="sha256=" + "0" * 64)[0] == 401

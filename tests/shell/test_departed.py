@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from app.rate_limit import ITSELF
+from app.rate_limit import APP
 from app.store.database import Database
 from app.worker.pipeline.uninstall import forget
 from app.worker.sync.reconciler import Reconciler
@@ -28,7 +28,7 @@ def opens(tonight: Night) -> int:
 def rows(database: Database) -> dict[str, int]:
     """How many rows each table has that may tell of a repository."""
     found = {table: count(database, f"FROM {table}") for table in TABLES if table not in KEPT}
-    found["rate_limit"] = count(database, f"FROM rate_limit WHERE installation <> {ITSELF}")
+    found["rate_limit"] = count(database, f"FROM rate_limit WHERE installation <> {APP}")
     return {table: n for table, n in found.items() if n}
 
 

@@ -24,7 +24,7 @@ from app.github.signature import signature
 from app.store.database import Database
 from app.web.application import application
 from app.web.server import Served
-from app.web.webhook import LARGEST
+from app.web.webhook import MAX_BODY_BYTES
 from tests.figures import Figures
 from tests.shell.night import SEV1, HandClock, Night
 from tests.soak import size
@@ -76,7 +76,7 @@ def standing(database: Database, secrets: tuple[str, ...], **more: Any) -> Itera
     woken: list[str] = []
     clock = HandClock.tonight()
     flask = application(database, secrets, clock, delivered=lambda: woken.append("woken"), **more)
-    served = Served(flask, "127.0.0.1", 0, name="door", largest=LARGEST + 65536)
+    served = Served(flask, "127.0.0.1", 0, name="door", largest=MAX_BODY_BYTES + 65536)
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         with httpx.Client(
@@ -219,7 +219,7 @@ def unlike(some: list[float], others: list[float]) -> float:
 
 def test_a5_m05_too_large(door: Door) -> None:
     """By its length alone, whole, or in chunks that do not tell their length: it is not stored."""
-    body = b"x" * (LARGEST + 1)
+    body = b"x" * (MAX_BODY_BYTES + 1)
     assert door.knock(body).status_code == 413
     assert door.knock(b"".join([body]), given="sha256=" + "0" * 64).status_code == 413
     pieces = (b"x" * 2**20 for _ in range(27))

@@ -24,7 +24,7 @@ from app.core.severity import Severity
 from app.github.auth import AppKey
 from app.github.client import Client
 from app.ports import DeliveryFailed, Lane, NotYet, Repository
-from app.rate_limit import GITHUB, MemoryPace, Urgency
+from app.rate_limit import GITHUB_RATES, MemoryPace, Urgency
 from app.sandbox.github import Limits, PretendGitHub
 from app.sandbox.github.world import Repository as Shop
 from app.store import incidents, outbox
@@ -167,7 +167,7 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
     tonight.clock.at += timedelta(hours=1)
     with another_process(tonight) as built:
         assert tonight.shop.installation is not None
-        pace = DatabasePace(tonight.database, GITHUB)
+        pace = DatabasePace(tonight.database, GITHUB_RATES)
         for _ in range(400):
             assert pace.ask(tonight.installation, "POST", Urgency(Severity.SEV2), tonight.clock()) == 0
             pace.ended(tonight.installation, "POST", None, tonight.clock())
@@ -321,8 +321,8 @@ def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
         tonight.clock.at += timedelta(seconds=seconds)
 
     key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
-    client = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB), wait=wait)
-    stuck = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB), wait=waited.append)
+    client = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB_RATES), wait=wait)
+    stuck = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB_RATES), wait=waited.append)
     try:
         for _ in range(3):
             asks(client, tonight.installation, "/repos/octo/shop/issues", "POST")
@@ -422,7 +422,7 @@ def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
     """A sev1 whose wake-up stumbles again and again: for two minutes the others give way, then they go on."""
     like = opened(tonight)
     pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
-    pace = DatabasePace(tonight.database, GITHUB)
+    pace = DatabasePace(tonight.database, GITHUB_RATES)
     began = tonight.clock()
     asked = [
         pace.ask(tonight.installation, "POST", Urgency(Severity.SEV2), began + timedelta(seconds=seconds))
@@ -556,7 +556,7 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
 ) -> None:
     """Its transaction is ended for it, and what it would write then is refused."""
     stopped = Database(database.url, silence=0.2).open()
-    pace, now = DatabasePace(database, GITHUB), datetime.now(UTC)
+    pace, now = DatabasePace(database, GITHUB_RATES), datetime.now(UTC)
     quiet = pytest.approx(5.0, abs=0.1)
     pace.limited(1, 5.0, now)
 

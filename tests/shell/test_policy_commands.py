@@ -457,7 +457,7 @@ def test_an_incident_is_opened_once() -> None:
 def test_faults_are_told_up_to_a_number() -> None:
     with pytest.raises(event_log.PastFaults) as found:
         event_log.read(["nonsense"] * 1000, shipped("guide"), "past.jsonl")
-    assert len(found.value.faults) == event_log.FAULTS
+    assert len(found.value.faults) == event_log.MAX_FAULTS
 
 
 def test_what_is_written_is_read_again() -> None:

@@ -13,7 +13,7 @@ from app.core.backtest import backtest
 from app.core.policy import Duration, Policy, Rotation, Shift
 from app.failpoints import Failpoints
 from app.github.client import Answer
-from app.github.incident_history import MOST, SINCE, past_incidents
+from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS, past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import read
 from app.ports import Annotation, Check, Repository
@@ -374,7 +374,7 @@ def test_the_actions_host_tries_the_same_incidents_and_finds_the_same(tonight: N
     desk, now, old, new = tonight.built.desk, tonight.clock(), read(POLICY), read(FASTER)
     own = backtest(past(desk, repository, now), old, new)
     tracker = desk.tracker(repository)
-    asked = [*past_incidents(tracker, "incident", now - SINCE, old, repo="octo/shop", now=now)]
+    asked = [*past_incidents(tracker, "incident", now - BACKTEST_PERIOD, old, repo="octo/shop", now=now)]
     assert backtest(sorted(asked, key=lambda one: one.name), old, new) == own
     assert own.tried == 2
     assert [one.name for one in own.compared] == ["octo/shop#1"]
@@ -400,11 +400,11 @@ class Busy:
 
 def test_no_more_are_read_than_a_run_may_ask_for() -> None:
     busy, now = Busy(), datetime(2026, 3, 14, tzinfo=UTC)
-    found = past_incidents(busy, "incident", now - SINCE, read(POLICY), repo="octo/shop", now=now)  # type: ignore[arg-type]
+    found = past_incidents(busy, "incident", now - BACKTEST_PERIOD, read(POLICY), repo="octo/shop", now=now)  # type: ignore[arg-type]
     next(found)
     assert busy.asked == 1, "each is asked for as it is taken"
-    assert len(list(found)) == MOST - 1
-    assert busy.asked == MOST
+    assert len(list(found)) == MAX_INCIDENTS - 1
+    assert busy.asked == MAX_INCIDENTS
 
 
 def test_what_a_proposal_names_is_not_fetched_before_it_is_merged(tonight: Night) -> None:

@@ -355,12 +355,12 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
         sync_state.mark(db, "drift", tonight.clock.at - timedelta(minutes=57))
     issue = tonight.shop.issue(stripped)
     issue.label_list = [label for label in issue.label_list if label.name != "sev3"]
-    told = sum(drift.DRIFT.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
+    told = sum(drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
     tonight.clock.at += timedelta(minutes=3)
     reports = [compared(tonight)]
     found = {one.number: one.kind for report in reports for one in report.drift.differences}
     assert found == {wrong: "stored", stripped: "labels", silent: "alarms"}
-    assert sum(drift.DRIFT.labels(kind)._value.get() for kind in ("stored", "labels", "alarms")) == told + sum(
+    assert sum(drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms")) == told + sum(
         len(report.drift.differences) for report in reports
     )
     assert max(report.drift.in_full for report in reports) <= 3 + -(-len(numbers) // 100)

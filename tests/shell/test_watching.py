@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY
 
 from app.bootstrap import Watch, door, furnished
 from app.cli import dead_letters
-from app.rate_limit import FREE, ITSELF, Budget
+from app.rate_limit import APP, UNLIMITED, Budget
 from app.safe_http import Outbound
 from app.sandbox.github import PretendGitHub
 from app.settings import Settings
@@ -32,7 +32,7 @@ from app.store.rate_limits import DatabasePace
 from app.web.application import application
 from app.web.server import Served
 from app.worker.jobs import Queue
-from app.worker.monitoring.self_audit import NAMES, audit, measure, unready
+from app.worker.monitoring.self_audit import FINDING_NAMES, audit, measure, unready
 from app.worker.sync.reconciler import Reconciler
 from tests.figures import Figures
 from tests.shell import storm
@@ -168,8 +168,8 @@ def opens_as_ada(tonight: Night) -> int:
 def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night, figures: Figures) -> None:
     opens(tonight)
     told = Budget(5000, 999, tonight.clock() + timedelta(seconds=600))
-    for installation in (tonight.installation, ITSELF):
-        DatabasePace(tonight.database, FREE).ended(installation, "GET", told, tonight.clock())
+    for installation in (tonight.installation, APP):
+        DatabasePace(tonight.database, UNLIMITED).ended(installation, "GET", told, tonight.clock())
     said = (
         "less than 20% of GitHub's budget is left for the App itself and 1 installation:"
         " all but sev1 may wait for its next hour"
@@ -394,7 +394,7 @@ def test_every_metric_and_reason_is_explained() -> None:
     names = set(re.findall(r'(?:Gauge|Counter|Histogram)\(\s*"(muster_\w+)"', sources))
     assert len(names) >= 15
     assert [name for name in sorted(names) if f"`{name}" not in page] == []
-    assert [name for name in NAMES if f"| `{name}` |" not in page] == []
+    assert [name for name in FINDING_NAMES if f"| `{name}` |" not in page] == []
 
 
 def test_the_gauges_say_what_is_there(tonight: Night) -> None:

@@ -28,13 +28,13 @@ from tests.figures import Run as Outcome
 from tests.shell import server
 from tests.soak import ON
 from tools.reliability.report_page import HEAD, PAGE, page, unshown
-from tools.reliability.requirements import ASKED
-from tools.reliability.results import EMBEDDED, NOT_RUN, ROOT, SERVER, Kept
+from tools.reliability.requirements import REQUIREMENTS
+from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS, Kept
 from tools.reliability.scheduler import Hour, a_folder, lanes
 
-LONGEST = 3600
+MAX_SECONDS = 3600
 """Time limit of a whole run; what does not fit is listed as not run."""
-WHERE = (
+TEST_PATHS = (
     "tests/shell",
     "tests/core/test_calendar.py",
     "tests/core/test_calm.py",
@@ -53,13 +53,15 @@ def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
 
     Raises CalledProcessError when pytest cannot collect them.
     """
-    words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *WHERE]
+    words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *TEST_PATHS]
     said = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = [line for line in said.splitlines() if "::test_" in line]
     return [test for test in found if not only or set(only).intersection(_checks(test))]
 
 
-def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGEST, lives: int | None = None) -> bool:
+def measure(
+    kept: Kept, how: str, only: list[str], longest: float | None = MAX_SECONDS, lives: int | None = None
+) -> bool:
     """Run the checks on that database and record the result of each; return True when all passed.
 
     `size`: quick, full or nightly.  `lives`: how many of a night; None: as many as there are in a whole one.
@@ -70,7 +72,7 @@ def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGE
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     )
     run = f"{began:%Y-%m-%dT%H:%M:%SZ}"
-    name = server.named(server.programs()) if kept is SERVER else ""
+    name = server.named(server.programs()) if kept is SERVER_RESULTS else ""
     environment = {**os.environ, FILE: str(kept.file), RUN: run, ON: "server" if name else ""}
     environment.pop("MUSTER_SOAK", None)
     if how != "quick":
@@ -80,7 +82,7 @@ def measure(kept: Kept, how: str, only: list[str], longest: float | None = LONGE
     full = how != "quick"
     took = {
         line["test"]: math.inf if line["outcome"] == NOT_RUN else line["seconds"]
-        for line in (*EMBEDDED.lines(), *kept.lines())
+        for line in (*EMBEDDED_RESULTS.lines(), *kept.lines())
         if line.get("full") is full and "outcome" in line
     }
     tests = collected(environment, only)
@@ -134,12 +136,12 @@ def main() -> int:
     parser.add_argument("--lives", type=_count, metavar="N", help="with --nightly: how often it lives (20000)")
     parser.add_argument("only", nargs="*", metavar="CHECK", help="such as B1 or 'Row 12'; all by default")
     options = parser.parse_args()
-    known = {check for checks in ASKED.values() for check in checks}
+    known = {check for checks in REQUIREMENTS.values() for check in checks}
     if options.lives is not None and options.how != "nightly":
         parser.error("--lives says something of --nightly only")
     if strange := [one for one in options.only if one not in known]:
         parser.error(f"{', '.join(strange)}: no such check; there are {', '.join(sorted(known))}")
-    kept = SERVER if options.server else EMBEDDED
+    kept = SERVER_RESULTS if options.server else EMBEDDED_RESULTS
     only = options.only or (["B9"] if options.how == "nightly" else [])
     began, well = time.monotonic(), True
     if options.run:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tools.reliability.requirements import ASKED
-from tools.reliability.results import EMBEDDED, NOT_RUN, ROOT, SERVER
+from tools.reliability.requirements import REQUIREMENTS
+from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS
 
 PAGE = ROOT / "docs" / "reliability.md"
 """The page that is generated."""
@@ -44,12 +44,20 @@ comes with Muster; where another one is named, it was a server of the machine's 
 
 def page() -> str:
     """Render the page from the recorded results."""
-    return "".join([HEAD, "\n", *_embedded(EMBEDDED.lines()), *before(EMBEDDED.lines()), *_on_a_server(SERVER.lines())])
+    return "".join(
+        [
+            HEAD,
+            "\n",
+            *_embedded(EMBEDDED_RESULTS.lines()),
+            *before(EMBEDDED_RESULTS.lines()),
+            *_on_a_server(SERVER_RESULTS.lines()),
+        ]
+    )
 
 
 def _embedded(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield whence(lines, "What follows")
-    for part, checks in ASKED.items():
+    for part, checks in REQUIREMENTS.items():
         yield f"\n## {part}\n\n| Check | Asked | Reached | Tests | When |\n|---|---|---|---|---|\n"
         for check, asked in checks.items():
             yield _row(check, asked, *_cells(check, lines))
@@ -66,7 +74,7 @@ def before(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield "\n## Measured again\n\nWhat the checks that were measured again had given at first, in place of what is above.\n\n"
     yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
     there = {check for line in once for check in line.get("checks", ())}
-    for check in (check for checks in ASKED.values() for check in checks if check in there):
+    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in there):
         yield _row(check, *_cells(check, once))
 
 
@@ -79,7 +87,7 @@ def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     if not there:
         return
     yield f"\n## On a server\n\n{whence(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
-    for check in (check for checks in ASKED.values() for check in checks if check in there):
+    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in there):
         yield _row(check, *_cells(check, lines))
 
 

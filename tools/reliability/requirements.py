@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-ASKED: Mapping[str, Mapping[str, str]] = {
+REQUIREMENTS: Mapping[str, Mapping[str, str]] = {
     "Receiving": {
         "A1": "200 deliveries a second for a minute: half answered in 20 ms, 99 % in 250 ms, all in 2 s, all stored",
         "A2": "wrong signatures are refused, in a time that tells nothing of the right one",

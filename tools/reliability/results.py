@@ -46,8 +46,8 @@ class Kept:
             opened.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-EMBEDDED = Kept(ROOT / "docs" / "reliability.jsonl")
-SERVER = Kept(ROOT / "docs" / "reliability-server.jsonl")
+EMBEDDED_RESULTS = Kept(ROOT / "docs" / "reliability.jsonl")
+SERVER_RESULTS = Kept(ROOT / "docs" / "reliability-server.jsonl")
 
 
 def _told_of(line: Mapping[str, Any]) -> Sequence[str]:

@@ -19,18 +19,18 @@ import psutil
 from tests.figures import FILE
 from tools.reliability.results import ROOT
 
-ALONE = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
+EXCLUSIVE_TEST_PREFIXES = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
 """Prefixes of the tests that measure response times: no other test runs at the same time."""
-_LONG = 100.0
+_LONG_TEST_SECONDS = 100.0
 """A test that takes longer starts first, or it would end alone.
 
 Of the rest the short ones start first, so that few do not fit into the time limit.
 """
-_PATIENCE = 60.0
+_INTERRUPT_TIMEOUT_SECONDS = 60.0
 """How long interrupted tests have to clean up."""
-_UNKNOWN = 30.0
+_DEFAULT_TEST_SECONDS = 30.0
 """Assumed duration of a test that has never run at this size."""
-_EACH = 1800
+_TEST_TIMEOUT_SECONDS = 1800
 """Time limit of a single test."""
 
 
@@ -46,7 +46,7 @@ class Lane:
         """Return the command that runs the tests; they write below `folder`."""
         # Hand out one test at a time to the next free process, so that tests start in this order.
         spread = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
-        most = [f"--timeout={_EACH}", "--tb=short", f"--basetemp={folder / self.name}"]
+        most = [f"--timeout={_TEST_TIMEOUT_SECONDS}", "--tb=short", f"--basetemp={folder / self.name}"]
         return [sys.executable, "-m", "pytest", *spread, *most, *self.tests]
 
 
@@ -60,8 +60,8 @@ def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[L
     alone, beside = list[str](), list[str]()
     for test in tests:
         name = test.partition("::test_")[2]
-        (alone if any(name.startswith(f"{begin}_") for begin in ALONE) else beside).append(test)
-    beside.sort(key=lambda test: ((seconds := _expected(test, took)) <= _LONG, seconds))
+        (alone if any(name.startswith(f"{begin}_") for begin in EXCLUSIVE_TEST_PREFIXES) else beside).append(test)
+    beside.sort(key=lambda test: ((seconds := _expected(test, took)) <= _LONG_TEST_SECONDS, seconds))
     return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 2)) if lane.tests]
 
 
@@ -72,7 +72,7 @@ def _expected(test: str, took: Mapping[str, float]) -> float:
     """
     like = test.partition("[")[0]
     alike = (seconds for name, seconds in took.items() if name.partition("[")[0] == like)
-    return took[test] if test in took else max(alike, default=_UNKNOWN)
+    return took[test] if test in took else max(alike, default=_DEFAULT_TEST_SECONDS)
 
 
 class Hour:
@@ -124,7 +124,7 @@ class Hour:
             finally:
                 try:
                     if tests.poll() is None:
-                        self._say(f"ends what it has begun, in {_PATIENCE:.0f} s at most")
+                        self._say(f"ends what it has begun, in {_INTERRUPT_TIMEOUT_SECONDS:.0f} s at most")
                         _put_away(tests, lane.at_once > 1)
                 finally:
                     end_all_of(self._folder)
@@ -175,7 +175,7 @@ def _put_away(tests: subprocess.Popen[bytes], spread: bool) -> None:
                 with suppress(psutil.NoSuchProcess):
                     each.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                tests.wait(_PATIENCE)
+                tests.wait(_INTERRUPT_TIMEOUT_SECONDS)
         finally:
             _end(everyone)
     tests.wait()

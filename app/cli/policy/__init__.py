@@ -40,17 +40,17 @@ def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | N
 
 # The command line: help texts and parser.
 
-_CHECK = """\
+_CHECK_EXAMPLES = """\
 examples:
   muster policy check .github/incidents.yml
   muster policy check .github/incidents.yml --org ../.github/.github/incidents.yml
 """
-_EXPLAIN = """\
+_EXPLAIN_EXAMPLES = """\
 examples:
   muster policy explain
   muster policy explain .github/incidents.yml --sev sev1
 """
-_SIMULATE = """\
+_SIMULATE_EXAMPLES = """\
 examples:
   muster policy simulate guide --sev sev1 --at 2026-03-06T16:40:00-05:00 --for 6h
   muster policy simulate .github/incidents.yml --sev sev1 \\
@@ -60,16 +60,16 @@ examples:
   muster policy simulate strict --sev sev3 --type "security breach" \\
       --at 2026-03-06T16:40:00Z --for 4h --json
 """
-_DIFF = """\
+_DIFF_EXAMPLES = """\
 examples:
   muster policy diff guide strict
   muster policy diff old.yml .github/incidents.yml --json
 """
-_KEYS = "\n".join(
+_EVENT_KEYS = "\n".join(
     textwrap.fill(f"  {event}: {', '.join(keys) or 'nothing'}", 78, subsequent_indent="    ", break_on_hyphens=False)
-    for event, keys in event_log.EVENTS.items()
+    for event, keys in event_log.EVENT_KEYS.items()
 )
-_REPLAY = f"""\
+_REPLAY_HELP = f"""\
 Events are JSON Lines, one event a line; these three are written on several
 lines here to be read:
   {{"incident": "octo/shop#12", "at": "2026-03-06T16:40:00Z", "event": "opened",
@@ -82,7 +82,7 @@ lines here to be read:
 
 Every line has incident, at and event, and may have by and role (write when it
 is left out).  Events, and what their lines may have beside:
-{_KEYS}
+{_EVENT_KEYS}
 
 Without --against, FILE is held against the policy in force in the repository
 (with --repo), or against the profile that it extends (with --events).  A
@@ -111,17 +111,21 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    check = command("check", "name every fault of a policy file, with its line", commands.check, _CHECK)
+    check = command("check", "name every fault of a policy file, with its line", commands.check, _CHECK_EXAMPLES)
     check.add_argument("file", type=Path, metavar="FILE")
     _with(check, "a list of objects instead of lines")
-    explain = command("explain", "say every value of a policy, and where it comes from", commands.explain, _EXPLAIN)
-    explain.add_argument("file", nargs="?", metavar="FILE", help=_WHICH)
+    explain = command(
+        "explain", "say every value of a policy, and where it comes from", commands.explain, _EXPLAIN_EXAMPLES
+    )
+    explain.add_argument("file", nargs="?", metavar="FILE", help=_POLICY_HELP)
     explain.add_argument("--sev", metavar="SEVERITY", help="only what holds for that severity")
     _with(explain, "a list of objects instead of a table")
     schema = command("schema", "print the JSON Schema of a policy file, for editors", commands.schema)
     schema.set_defaults(json=True)
-    tried = command("simulate", "imagine an incident, and say who is told what and when", commands.simulate, _SIMULATE)
-    tried.add_argument("file", metavar="FILE", help=_WHICH)
+    tried = command(
+        "simulate", "imagine an incident, and say who is told what and when", commands.simulate, _SIMULATE_EXAMPLES
+    )
+    tried.add_argument("file", metavar="FILE", help=_POLICY_HELP)
     tried.add_argument("--sev", required=True, metavar="SEVERITY", help="such as sev1, or P0 where the policy says so")
     tried.add_argument("--at", required=True, metavar="TIME", help="with its zone: 2026-03-06T16:40:00-05:00")
     tried.add_argument(
@@ -133,12 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     tried.add_argument("--type", metavar="TYPE", help=", ".join(kind.value for kind in Kind))
     tried.add_argument("--personal-data", metavar="ANSWER", help="exposed: yes, possibly or no")
     _with(tried, "a list of objects instead of a timetable")
-    moved = command("diff", "say what moves from one policy to another", commands.diff, _DIFF)
-    moved.add_argument("old", metavar="OLD", help=_WHICH)
-    moved.add_argument("new", metavar="NEW", help=_WHICH)
+    moved = command("diff", "say what moves from one policy to another", commands.diff, _DIFF_EXAMPLES)
+    moved.add_argument("old", metavar="OLD", help=_POLICY_HELP)
+    moved.add_argument("new", metavar="NEW", help=_POLICY_HELP)
     _with(moved, "a list of objects instead of lines")
-    replayed = command("replay", "say what would have been different in past incidents", commands.replay, _REPLAY)
-    replayed.add_argument("file", metavar="FILE", help=_WHICH)
+    replayed = command("replay", "say what would have been different in past incidents", commands.replay, _REPLAY_HELP)
+    replayed.add_argument("file", metavar="FILE", help=_POLICY_HELP)
     source = replayed.add_mutually_exclusive_group(required=True)
     source.add_argument("--events", metavar="FILE.jsonl", help="past incidents as JSON Lines; - reads them from stdin")
     source.add_argument("--repo", metavar="OWNER/NAME", help="past incidents of that repository")
@@ -149,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_WHICH = f"a policy file, or one of {', '.join(PROFILES)}"
+_POLICY_HELP = f"a policy file, or one of {', '.join(PROFILES)}"
 
 
 def _with(parser: argparse.ArgumentParser, json_says: str) -> None:

@@ -17,11 +17,11 @@ from app.core.incident_report import Exposure, Kind, Report
 from app.core.policy import Duration, Policy, Shift
 from app.core.severity import Severity
 from app.core.simulate import Scene
-from app.policy_file import DEFAULT, PROFILES, read, shipped
+from app.policy_file import DEFAULT_PROFILE, PROFILES, read, shipped
 from app.ports import Tracker
 from app.text import visible
 
-LONGEST = timedelta(days=14)
+MAX_SIMULATION_PERIOD = timedelta(days=14)
 """Longest simulation: by then every alarm has fired, and most have fired again."""
 
 
@@ -65,11 +65,13 @@ def with_feeds(policy: Policy, file: Path, at: datetime) -> Policy:
 
 
 def _shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift, ...]:
-    from app.feeds import LARGEST, FeedFault, meant, occurrences  # noqa: PLC0415  few policies have feeds
+    from app.feeds import MAX_FEED_BYTES, FeedFault, meant, occurrences  # noqa: PLC0415  few policies have feeds
 
     try:
         with path.open("rb") as opened:
-            found = occurrences(opened.read(LARGEST + 1), at - LONGEST, at + 2 * LONGEST)
+            found = occurrences(
+                opened.read(MAX_FEED_BYTES + 1), at - MAX_SIMULATION_PERIOD, at + 2 * MAX_SIMULATION_PERIOD
+            )
     except OSError as problem:
         raise Fault(f"{path}: {problem.strerror}") from None
     except FeedFault as fault:
@@ -80,7 +82,7 @@ def _shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift,
 def source(name: str | None) -> tuple[str | None, str]:
     """Load the text of a policy and the name to show; the text is None where the default profile is meant."""
     if name is None or (name in PROFILES and not Path(name).exists()):
-        return (f"extends: {name}" if name else None), name or DEFAULT
+        return (f"extends: {name}" if name else None), name or DEFAULT_PROFILE
     return text_of(Path(name)), name
 
 
@@ -109,8 +111,8 @@ def severity(name: str, policy: Policy) -> Severity:
 def scene(options: argparse.Namespace, policy: Policy) -> Scene:
     """Build the scenario to simulate from the options; raises PolicyUsageError."""
     whole = length("--for", options.length)
-    if not timedelta() < whole <= LONGEST:
-        raise Usage(f"--for: '{visible(options.length)}' is out of range: from 1m to {LONGEST.days}d")
+    if not timedelta() < whole <= MAX_SIMULATION_PERIOD:
+        raise Usage(f"--for: '{visible(options.length)}' is out of range: from 1m to {MAX_SIMULATION_PERIOD.days}d")
     ack = length("--ack", options.ack) if options.ack else None
     resolve = length("--resolve", options.resolve) if options.resolve else None
     if ack is not None and resolve is not None and ack >= resolve:
@@ -146,7 +148,7 @@ def _time(option: str, text: str) -> datetime:
         raise Usage(f"{option}: '{visible(text)}' is not a time: {example}") from None
     if at.tzinfo is None:
         raise Usage(f"{option}: '{visible(text)}' has no zone: {example}")
-    if at.year not in event_log.YEARS:
+    if at.year not in event_log.SUPPORTED_YEARS:
         raise Usage(f"{option}: '{visible(text)}' is too far away: {example}")
     return at
 

@@ -12,11 +12,11 @@ from app.core.backtest import backtest
 from app.core.policy_diff import changes
 from app.core.severity import Severity
 from app.core.simulate import simulate as imagine
-from app.policy_file import DEFAULT, Fault, PolicyFaults, read, shipped
+from app.policy_file import DEFAULT_PROFILE, Fault, PolicyFaults, read, shipped
 from app.render.terminal.simulation_table import Line, timetable
 from app.text import visible
 
-_CELL = 60
+_MAX_CELL_CHARS = 60
 """Widest cell of a table; JSON output is not cut."""
 
 
@@ -39,14 +39,17 @@ def explain(options: argparse.Namespace, outside: Outside) -> int:
     """Print every value of a policy with its origin."""
     from app.policy_file.explain import explained  # noqa: PLC0415  reads the docs of every key, which no other command needs
 
-    policy = arguments.policy(options.file or DEFAULT, options)
+    policy = arguments.policy(options.file or DEFAULT_PROFILE, options)
     severity = arguments.severity(options.sev, policy) if options.sev else None
     text, name = arguments.source(options.file)
     rows = explained(text, name=name, org=arguments.organisation(options), severity=severity)
     if options.json:
         output.print_json([dataclasses.asdict(row) for row in rows], outside)
         return 0
-    cells = [tuple(visible(cell, _CELL) for cell in (row.where, row.value, row.origin, row.document)) for row in rows]
+    cells = [
+        tuple(visible(cell, _MAX_CELL_CHARS) for cell in (row.where, row.value, row.origin, row.document))
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
     for row in cells:
         print("  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip(), file=outside.out)
@@ -107,7 +110,7 @@ def replay(options: argparse.Namespace, outside: Outside) -> int:
     elif in_force is not None:
         old, against = in_force, f"the policy in force in {where}"
     elif new == shipped(new.profile):
-        old, against = shipped(DEFAULT), f"the profile {DEFAULT}, the default"
+        old, against = shipped(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}, the default"
     else:
         old, against = shipped(new.profile), f"the profile {new.profile}, which it extends"
     if options.save:

@@ -51,8 +51,8 @@ from app.text import cleaned, visible
 
 _E = TypeVar("_E", bound=Enum)
 
-_COMMON = ("incident", "at", "event", "by", "role")
-_REPORT = {
+_COMMON_KEYS = ("incident", "at", "event", "by", "role")
+_REPORT_FIELDS = {
     "severity": "severity",
     "impact": "impact",
     "urgency": "urgency",
@@ -63,10 +63,10 @@ _REPORT = {
     "detected": "detected_at",
 }
 """The keys of a report, and the fields of the incident report that they fill."""
-_REPORTING = ("title", "labels", *_REPORT)
-EVENTS: Mapping[str, tuple[str, ...]] = {
-    "opened": _REPORTING,
-    "edited": ("title", *_REPORT),
+_OPENED_KEYS = ("title", "labels", *_REPORT_FIELDS)
+EVENT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "opened": _OPENED_KEYS,
+    "edited": ("title", *_REPORT_FIELDS),
     "said": ("text",),
     "labeled": ("label",),
     "unlabeled": ("label",),
@@ -80,11 +80,11 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 }
 """Every event, and the keys that its line may have besides the common ones."""
 
-YEARS = range(1970, 2101)
+SUPPORTED_YEARS = range(1970, 2101)
 """The years for which calendars have data."""
-FAULTS = 50
+MAX_FAULTS = 50
 """Reading stops after this many faulty lines; fixing a few often fixes more."""
-_NAME = re.compile(r"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})#([0-9]{1,9})")
+_INCIDENT_NAME = re.compile(r"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})#([0-9]{1,9})")
 
 
 class PastFaults(Exception):
@@ -125,7 +125,7 @@ def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
             _take(line, number, found, policy)
         except _Wrong as wrong:
             faults.append(f"{name}:{number}: {wrong}")
-            if len(faults) == FAULTS:
+            if len(faults) == MAX_FAULTS:
                 break
     if not faults:
         faults = [
@@ -168,8 +168,8 @@ def written(past: Iterable[Past], scale: Scale) -> Iterator[str]:
 
 def _take(line: str, number: int, found: dict[str, _Growing], policy: Policy) -> None:
     row = _object(line)
-    event = _one_of(row, "event", EVENTS)
-    known = (*_COMMON, *EVENTS[event])
+    event = _one_of(row, "event", EVENT_KEYS)
+    known = (*_COMMON_KEYS, *EVENT_KEYS[event])
     for key in row:
         if key not in known:
             raise _Wrong(f'{visible(key)}: not a key of "{event}": {_hint(key, known)}')
@@ -196,7 +196,7 @@ def _event(row: Mapping[str, Any], event: str, number: int, growing: _Growing, p
         if event == "edited":
             return Edited(title=growing.title, report=growing.report, **who)
         name = _text(row, "incident")
-        place = _NAME.fullmatch(name)
+        place = _INCIDENT_NAME.fullmatch(name)
         repo, issue = (place[1], int(place[2])) if place else (name, 0)
         labels = frozenset(_texts(row, "labels"))
         return Opened(
@@ -222,7 +222,7 @@ def _report(row: Mapping[str, Any], before: Report, policy: Policy) -> Report:
         "started": lambda key: _time(row, key),
         "detected": lambda key: _time(row, key),
     }
-    return replace(before, **{_REPORT[key]: reader(key) for key, reader in readers.items() if key in row})
+    return replace(before, **{_REPORT_FIELDS[key]: reader(key) for key, reader in readers.items() if key in row})
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _time(row: Mapping[str, Any], key: str, *, needed: bool = False) -> datetime
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
-    if at is None or at.tzinfo is None or at.year not in YEARS:
+    if at is None or at.tzinfo is None or at.year not in SUPPORTED_YEARS:
         raise _Wrong(f'{key}: {_shown(text)} is not a time with its zone: such as "2026-03-06T16:40:00Z"')
     return at.astimezone(UTC)
 
@@ -339,7 +339,7 @@ _EXAMPLES: Mapping[str, Any] = {
 # Writing.
 
 
-_PLAIN: Mapping[type[Event], str] = {
+_SIMPLE_EVENT_NAMES: Mapping[type[Event], str] = {
     Labeled: "labeled",
     Unlabeled: "unlabeled",
     Closed: "closed",
@@ -360,8 +360,8 @@ def _said_of(event: Event, scale: Scale) -> dict[str, Any] | None:
         found = {"event": "said", "text": "\n".join(lines)}
     elif isinstance(event, Left):
         found = {"event": event.how}
-    elif type(event) in _PLAIN:
-        found = {"event": _PLAIN[type(event)]}
+    elif type(event) in _SIMPLE_EVENT_NAMES:
+        found = {"event": _SIMPLE_EVENT_NAMES[type(event)]}
         if isinstance(event, Labeled | Unlabeled):
             found["label"] = event.label
     return found
@@ -369,7 +369,7 @@ def _said_of(event: Event, scale: Scale) -> dict[str, Any] | None:
 
 def _answers(report: Report, scale: Scale) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, name in _REPORT.items():
+    for key, name in _REPORT_FIELDS.items():
         value = getattr(report, name)
         if isinstance(value, Severity):
             value = value.said(scale)

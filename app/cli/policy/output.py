@@ -18,7 +18,7 @@ from app.core.simulate import Row
 from app.render.terminal.simulation_table import Line
 from app.text import visible
 
-_COLOURS = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": "2"}
+_COLOUR_CODES = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": "2"}
 
 
 def as_row(row: Row) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def told(found: Backtest, against: str, where: str, file: str, policy: Policy) -
 
 def show(line: Line, out: TextIO) -> None:
     """Print a line; in colour on a terminal, unless NO_COLOR is set."""
-    colour = _COLOURS.get(line.tone) if out.isatty() and not os.environ.get("NO_COLOR") else None
+    colour = _COLOUR_CODES.get(line.tone) if out.isatty() and not os.environ.get("NO_COLOR") else None
     print(f"\033[{colour}m{line.text}\033[0m" if colour and line.text else line.text, file=out)
 
 

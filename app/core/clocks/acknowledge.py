@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, one
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, one
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy
@@ -27,7 +27,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the breach on the timeline; the escalation policy keeps paging by itself."""
     return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"), ()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.core.calendar import due as due_by
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, prompt
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, prompt
 from app.core.effects import Remind
 from app.core.escalation import channels, holders
 from app.core.events import Alarm, Rang
@@ -39,7 +39,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
                     yield from _asks(owed, incident) if owed.target.within.at_once else breach(owed, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the people who inform the audience; a breach is also recorded on the timeline."""
     name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
     audience = policy.audiences[name]

@@ -15,10 +15,10 @@ from app.core.incident import Incident
 from app.core.policy import Duration, Policy, Target, Targets
 from app.core.timeline import Deed
 
-_ANSWER = Target(Duration(seconds=300))
+_DEFAULT_ACKNOWLEDGE_TARGET = Target(Duration(seconds=300))
 """Stands in where a severity has no acknowledgement target: five minutes (B5)."""
 
-Answer = tuple[Incident, tuple[Effect, ...]]
+ClockResult = tuple[Incident, tuple[Effect, ...]]
 """The incident after an alarm fired, and the effects it causes."""
 
 
@@ -78,7 +78,7 @@ class Clock:
     title: str
     deadlines: Callable[[Incident, Policy], Iterable[Deadline]]
     alarms: Callable[[Incident, Policy], Iterator[Alarm]]
-    ring: Callable[[Incident, Alarm, Policy], Answer]
+    ring: Callable[[Incident, Alarm, Policy], ClockResult]
 
 
 def deadline(
@@ -101,7 +101,7 @@ def prompt(target: Target, targets: Targets) -> Target:
 
     Otherwise every such deadline would begin with a breach.
     """
-    return (targets.acknowledge or _ANSWER) if target.within.at_once else target
+    return (targets.acknowledge or _DEFAULT_ACKNOWLEDGE_TARGET) if target.within.at_once else target
 
 
 def one(due: Callable[[Incident, Policy], Deadline | None]) -> Callable[[Incident, Policy], Iterable[Deadline]]:

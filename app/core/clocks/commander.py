@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, fairly, one
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, fairly, one
 from app.core.effects import Remind
 from app.core.escalation import channels, holders
 from app.core.events import Alarm, Rang
@@ -35,7 +35,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the holders of the commander role and their backups, otherwise the people on call."""
     asked = holders(incident, policy, (), alarm.due, otherwise=(COMMANDER,))
     notice = Remind(

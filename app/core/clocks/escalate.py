@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from app.core.calendar import due as due_by
-from app.core.clocks.clock import Answer, Clock, Deadline, stamp
+from app.core.clocks.clock import Clock, ClockResult, Deadline, stamp
 from app.core.effects import Escalate, Page
 from app.core.escalation import Reached, Rung, channels, length, management, paging_steps, reached, responsible, waiting
 from app.core.events import Alarm, Rang
@@ -39,7 +39,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
             yield Alarm(rung.due, NAME, rung.key.removeprefix(f"{NAME}/"))
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Fire an escalation step, a page, or the silence that restarts the paging."""
     kind, _, when = alarm.mark.partition("@")
     if not when.endswith("Z"):
@@ -79,7 +79,7 @@ def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield alarm
 
 
-def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def _page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     kind, _, since = alarm.mark.partition("@")
     index, _, times = kind.removeprefix("page").partition(".")
     # Keep only the key of the last page, which holds their number: days without an answer make thousands of pages.
@@ -108,7 +108,7 @@ def _page(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
     ), (notice,)
 
 
-def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Answer:
+def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> ClockResult:
     asked: Reached = (
         reached(incident, policy, rung.contacts, alarm.due)
         if rung.contacts

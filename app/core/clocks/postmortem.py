@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.core.calendar import due as due_by
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, stamp
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, stamp
 from app.core.effects import Escalate, Remind
 from app.core.escalation import Reached, channels, reached
 from app.core.events import Alarm, Rang
@@ -51,13 +51,13 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
             yield alarm
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Send the reminder for document or review, or the overdue escalation."""
     what = alarm.mark.partition("@")[0].partition(".")[0]
     return _overdue(incident, alarm, policy) if what == OVERDUE else _remind(incident, alarm, policy, what)
 
 
-def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> Answer:
+def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> ClockResult:
     """Remind the commander of the document, or the reviewers of the review."""
     asked = _asked(incident, policy, what, alarm)
     missed = "the postmortem was not merged in time" if what == DOCUMENT else "the postmortem was not reviewed in time"
@@ -75,7 +75,7 @@ def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> Answ
     )
 
 
-def _overdue(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def _overdue(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     rules = policy.postmortem
     asked = reached(incident, policy, rules.reviewers, alarm.due)
     because = f"the postmortem is not merged {rules.overdue.words} after the closing"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, warnings
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, warnings
 from app.core.effective_policy import regulated
 from app.core.effects import Remind
 from app.core.escalation import channels, holders
@@ -36,7 +36,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the people who decide, at each warning and at the breach: a law allows no delay."""
     name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
     law = policy.regulations[name]

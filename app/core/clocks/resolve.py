@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, judged, one, warnings
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, judged, one, warnings
 from app.core.effects import Remind
 from app.core.escalation import channels, responsible
 from app.core.events import Alarm
@@ -30,7 +30,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record a warning or breach, and remind the current owner if it is one to notify."""
     guarded = due(incident, policy)
     if guarded is None:

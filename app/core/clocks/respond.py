@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, fairly, judged, one, prompt, warnings
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, fairly, judged, one, prompt, warnings
 from app.core.effects import Remind
 from app.core.escalation import channels, paging_steps, reached
 from app.core.events import Alarm
@@ -34,7 +34,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record a warning or breach; remind the people on call only where the escalation policy does not page anyway."""
     guarded = due(incident, policy)
     if guarded is None:

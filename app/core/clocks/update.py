@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Answer, Clock, Deadline, breach, deadline, one
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, one
 from app.core.effects import Remind
 from app.core.escalation import channels, responsible
 from app.core.events import Alarm, Rang
@@ -34,7 +34,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> Answer:
+def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the missed update and remind the current owner."""
     asked = responsible(incident, policy, alarm.due)
     incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")

@@ -11,7 +11,7 @@ from app.core.timeline import Deed
 def resolve(incident: Incident, call: Call) -> Answer:
     """Resolve the incident."""
     incident = moved(incident, call, "resolve")
-    return incident.noted(call.at, call.event, Deed.MOVED, "resolved the incident", call.argument), ()
+    return incident.noted(call.at, call.event, Deed.STATUS_CHANGED, "resolved the incident", call.argument), ()
 
 
 COMMAND = Command(

@@ -29,7 +29,7 @@ def status(incident: Incident, call: Call) -> Answer:
     if name == incident.status.value:
         raise Refused(f"{incident.id} is {name} already.")
     incident = moved(incident, call, ACTIONS[name])
-    return incident.noted(call.at, call.event, Deed.MOVED, f"set the status to {incident.status}"), ()
+    return incident.noted(call.at, call.event, Deed.STATUS_CHANGED, f"set the status to {incident.status}"), ()
 
 
 COMMAND = Command(

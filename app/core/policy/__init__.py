@@ -62,9 +62,9 @@ __all__ = [
     "WarRoom",
 ]
 
-Made = TypeVar("Made")
+CachedT = TypeVar("CachedT")
 
-REMEMBERED = 1000
+MAX_CACHE_ENTRIES = 1000
 """Upper bound of a policy's cache of derived values; the cache is cleared when it is full."""
 
 _NO_TARGETS = Targets()
@@ -132,17 +132,17 @@ class Policy:
                 return severity
         return self.scale.read(name)
 
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+    def once(self, key: Hashable, make: Callable[[], CachedT]) -> CachedT:
         """Return the value for this key, computed once and cached; the policy itself never changes.
 
         A key begins with the name of the caller and holds everything `compute` reads beside the policy.
         """
         try:
-            return cast("Made", self.made[key])
+            return cast("CachedT", self.made[key])
         except KeyError:
-            if len(self.made) >= REMEMBERED:  # keys hold service names, which any reporter can choose
+            if len(self.made) >= MAX_CACHE_ENTRIES:  # keys hold service names, which any reporter can choose
                 self.made.clear()
-            return cast("Made", self.made.setdefault(key, make()))
+            return cast("CachedT", self.made.setdefault(key, make()))
 
     @cached_property
     def made(self) -> dict[Hashable, object]:

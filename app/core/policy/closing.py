@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from app.core.policy.duration import Duration
 from app.core.severity import Severity
 
-_FIVE_MINUTES, _A_QUARTER, _FOUR_HOURS = (Duration(seconds=60 * minutes) for minutes in (5, 15, 240))
-_TWO_DAYS, _THREE_DAYS, _A_MONTH = (Duration(seconds=86400 * days) for days in (2, 3, 30))
-_A_WEEK_OF_WORK = Duration(business_days=5)
+_FIVE_MINUTES, _FIFTEEN_MINUTES, _FOUR_HOURS = (Duration(seconds=60 * minutes) for minutes in (5, 15, 240))
+_TWO_DAYS, _THREE_DAYS, _THIRTY_DAYS = (Duration(seconds=86400 * days) for days in (2, 3, 30))
+_FIVE_BUSINESS_DAYS = Duration(business_days=5)
 _AGENDA = tuple(Duration(seconds=60 * minutes) for minutes in (10, 20, 30, 20, 10))
 
 
@@ -37,7 +37,7 @@ class Postmortem:
     reviewers: tuple[str, ...] = ("it-manager",)
     document: Duration = _TWO_DAYS
     review: Duration = _THREE_DAYS
-    overdue: Duration = _A_WEEK_OF_WORK
+    overdue: Duration = _FIVE_BUSINESS_DAYS
     agenda: tuple[Duration, ...] = _AGENDA
 
 
@@ -49,7 +49,7 @@ class Retention:
     twice.
     """
 
-    deliveries: Duration | None = _A_MONTH
+    deliveries: Duration | None = _THIRTY_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Goals:
     """
 
     detect: Duration = _FIVE_MINUTES
-    respond: Duration = _A_QUARTER
+    respond: Duration = _FIFTEEN_MINUTES
     resolve: Duration = _FOUR_HOURS
     first_contact: int = 80
     satisfaction: str = "4.0"

@@ -8,8 +8,8 @@ from datetime import timedelta
 from functools import lru_cache
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})(s|m|h|d|w|bd)")
-_SPOKEN = {"s": "second", "m": "minute", "h": "hour", "d": "day", "bd": "business day"}
-_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNIT_NAMES = {"s": "second", "m": "minute", "h": "hour", "d": "day", "bd": "business day"}
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @lru_cache(maxsize=1024)
@@ -44,7 +44,7 @@ class Duration:
             if amount > 365:
                 raise ValueError(f"'{text}' is too long: at most 365bd")
             return cls(business_days=amount)
-        seconds = amount * _UNIT[unit]
+        seconds = amount * _UNIT_SECONDS[unit]
         if not 60 <= seconds <= 365 * 86400:
             raise ValueError(f"'{text}' is out of range: from 1m to 365d, or 0m for at once")
         return cls(seconds=seconds)
@@ -66,7 +66,7 @@ class Duration:
             return "at once"
         text = str(self)
         amount = text.rstrip("smhdb")
-        unit = _SPOKEN[text.removeprefix(amount)]
+        unit = _UNIT_NAMES[text.removeprefix(amount)]
         return f"{amount} {unit}" if amount == "1" else f"{amount} {unit}s"
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from app.core.policy.duration import Duration
 
-_A_QUARTER = Duration(seconds=15 * 60)
+_FIFTEEN_MINUTES = Duration(seconds=15 * 60)
 
 
 class Until(Enum):
@@ -53,6 +53,6 @@ class FirstNotice:
     once beside the people of the escalation steps, such as leadership.
     """
 
-    within: Duration = _A_QUARTER
+    within: Duration = _FIFTEEN_MINUTES
     via: tuple[Via, ...] = ()
     to: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ COMMANDER = "commander"
 COMMUNICATIONS = "communications-lead"
 """The role that informs the audiences of an incident."""
 
-WEEK = Duration(seconds=7 * 86400)
+ONE_WEEK = Duration(seconds=7 * 86400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Rotation:
 
     people: tuple[str, ...] = ()
     secondary: tuple[str, ...] = ()
-    turn: Duration = WEEK
+    turn: Duration = ONE_WEEK
     starts: date = date(2024, 1, 1)
     hand_off: time = time(9)
     zone: str = "UTC"

@@ -9,12 +9,12 @@ from functools import cache
 
 from app.core.policy import Policy
 from app.github.intake.shipped import shipped_form
-from app.github.intake.wording import HEADINGS, INSIDE_HEADINGS
-from app.github.issue_form import Answer, blocks, parse_fitting
+from app.github.intake.wording import HEADING_KEYWORDS, HEADINGS
+from app.github.issue_form import FormValue, blocks, parse_fitting
 
-LOOKED_AT = 200
+MAX_READ_CHARS = 200
 """Number of characters of a choice, a time or a heading that are read."""
-_FIELDS = {"kind": "type", "source": "detection"}  # a policy may also use the report's own field names
+_FIELD_ALIASES = {"kind": "type", "source": "detection"}  # a policy may also use the report's own field names
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Given:
     """One answer below one heading."""
 
     heading: str
-    value: Answer
+    value: FormValue
 
     @property
     def text(self) -> str:
@@ -45,7 +45,7 @@ class Given:
     @property
     def choice(self) -> str:
         """The beginning of a choice, stripped of ASCII spaces and line ends only."""
-        return (", ".join(self.items) if self.items else self.text)[:LOOKED_AT].strip(" \r\n")
+        return (", ".join(self.items) if self.items else self.text)[:MAX_READ_CHARS].strip(" \r\n")
 
 
 def answers_in(body: str, policy: Policy) -> dict[str, list[Given]]:
@@ -61,7 +61,8 @@ def answers_in(body: str, policy: Policy) -> dict[str, list[Given]]:
             for key, asked in zip(form.keys(), form.fields, strict=True)
         }
     wanted = {
-        " ".join(words.casefold().split()): _FIELDS.get(name, name) for words, name in policy.intake.fields.items()
+        " ".join(words.casefold().split()): _FIELD_ALIASES.get(name, name)
+        for words, name in policy.intake.fields.items()
     }
     meaning = cache(lambda heading: _meaning(heading, wanted))
     found: dict[str, list[Given]] = {}
@@ -87,8 +88,8 @@ def _meaning(heading: str, wanted: Mapping[str, str]) -> str | None:
         meaning = HEADINGS.get(re.sub(r"^[^\w]+|[^\w]+$", "", words)) or HEADINGS.get(words.strip())
         if meaning:
             return meaning
-    words_inside = set(re.split(r"\W+", whole[:LOOKED_AT]))
-    return next((HEADINGS[word] for word in INSIDE_HEADINGS if word in words_inside), None)
+    words_inside = set(re.split(r"\W+", whole[:MAX_READ_CHARS]))
+    return next((HEADINGS[word] for word in HEADING_KEYWORDS if word in words_inside), None)
 
 
 def _ticked(text: str) -> list[str]:

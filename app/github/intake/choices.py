@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
-from app.github.intake.wording import SEVERITIES, UNSURE
+from app.github.intake.wording import SEVERITIES, UNSURE_WORDS
 from app.text import visible
 
-_NAMED = 3
+_MAX_ALIASES_SHOWN = 3
 """Maximum number of aliases per severity in the hint for an answer that was not understood."""
 
 
@@ -79,13 +79,13 @@ def severity_doubt(title: str, text: str, policy: Policy) -> str:
 
 def _names(severity: Severity, policy: Policy) -> str:
     """Return the severity's names in this policy: `SEV1`, or `SEV1 (critical, kritisch)`."""
-    aliases = ", ".join(visible(name, 30) for name in policy.aliases.get(severity, ())[:_NAMED])
+    aliases = ", ".join(visible(name, 30) for name in policy.aliases.get(severity, ())[:_MAX_ALIASES_SHOWN])
     return f"{severity.on(policy.scale)} ({aliases})" if aliases else severity.on(policy.scale)
 
 
 def unsure(text: str) -> bool:
     """Return True if the text says that the reporter does not know."""
-    return begins(text.lower() if text.isascii() else text, UNSURE)
+    return begins(text.lower() if text.isascii() else text, UNSURE_WORDS)
 
 
 def has_word(text: str, word: str) -> bool:

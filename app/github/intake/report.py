@@ -11,14 +11,14 @@ from typing import TypeVar
 from app.core.incident_report import Exposure, Kind, Level, Report, Source
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.github.intake.answers import LOOKED_AT, Given, answers_in
+from app.github.intake.answers import MAX_READ_CHARS, Given, answers_in
 from app.github.intake.choices import begins, grade, has_word, severity_doubt, unsure
-from app.github.intake.times import SLACK, Clock, NotATime
-from app.github.intake.wording import DAY_FIRST, EXPOSURES, KINDS, OTHER, SEVERITIES, SOURCES
+from app.github.intake.times import CLOCK_SKEW_PERIOD, Clock, NotATime
+from app.github.intake.wording import DAY_FIRST_HEADINGS, EXPOSURES, KINDS, OTHER_WORDS, SEVERITIES, SOURCES
 from app.text import cleaned, visible
 
 _LEVELS = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
-_LOOKED_AT_EACH = 100  # names of services, or severities, that are read
+_MAX_ITEMS = 100  # names of services, or severities, that are read
 _T = TypeVar("_T", Kind, Source)
 
 
@@ -81,7 +81,7 @@ class _Reading:
         name = "severity" if self.answers.get("severity") else "priority"
         given = self.answers.get(name) or []
         title = name.capitalize()
-        texts = list(dict.fromkeys(one.choice for one in given))[:_LOOKED_AT_EACH]
+        texts = list(dict.fromkeys(one.choice for one in given))[:_MAX_ITEMS]
         if len(texts) > 1 and len({grade(text, self.policy) for text in texts}) > 1:
             shown = " and ".join(f"'{visible(text)}'" for text in texts[:3])
             self.doubts.append(f"{title} is answered more than once, with {shown}. Which one is right?")
@@ -122,7 +122,7 @@ class _Reading:
         for meaning, row in rows.items():
             if any(has_word(lower, word) for word in row):
                 return meaning
-        if not lower.startswith(OTHER):
+        if not lower.startswith(OTHER_WORDS):
             known = ", ".join(meaning.value for meaning in rows)
             self.doubts.append(f"{title}: '{visible(text)}' is not one of {known}")
         return None
@@ -136,7 +136,7 @@ class _Reading:
             else:
                 names.extend(given.items)
         stripped = dict.fromkeys(name.strip(" \t`*.") for name in names)
-        kept = dict.fromkeys(name[:100] for name in [*stripped][:_LOOKED_AT_EACH] if name and not unsure(name))
+        kept = dict.fromkeys(name[:100] for name in [*stripped][:_MAX_ITEMS] if name and not unsure(name))
         return tuple(kept)[:50]
 
     def exposure(self) -> Exposure | None:
@@ -153,16 +153,16 @@ class _Reading:
 
     def time(self, name: str, title: str) -> datetime | None:
         given = self.answers.get(name) or []
-        text = _first_line(given[0].text)[:LOOKED_AT].strip() if given else ""
+        text = _first_line(given[0].text)[:MAX_READ_CHARS].strip() if given else ""
         if not text or unsure(text.strip(" .")):
             return None
         asked = given[0].heading.casefold().strip(" :?")
         try:
-            at = Clock(self.opened_at, self.policy.zone, day_first=asked in DAY_FIRST).read(text)
+            at = Clock(self.opened_at, self.policy.zone, day_first=asked in DAY_FIRST_HEADINGS).read(text)
         except NotATime as fault:
             self.doubts.append(f"{title}: '{visible(text)}' {fault}")
             return None
-        if at > self.opened_at + SLACK:
+        if at > self.opened_at + CLOCK_SKEW_PERIOD:
             self.doubts.append(
                 f"{title}: '{visible(text)}' is in the future ({at:%Y-%m-%d %H:%M} UTC). Is the time zone right?"
             )

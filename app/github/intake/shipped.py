@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from app.github.issue_form import Form, blocks, read_form
 
-_ENOUGH = 5
+_MIN_HEADINGS = 5
 """Number of the shipped form's headings that make a body an Incident Report."""
 
 
@@ -30,4 +30,4 @@ def is_incident_report(body: str) -> bool:
     """
     headings = {block.heading for block in blocks(body)}
     labels = [field.label for field in shipped_form().fields if field.label]
-    return sum(label in headings for label in labels) >= _ENOUGH
+    return sum(label in headings for label in labels) >= _MIN_HEADINGS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from app.github.intake.wording import DAYS, MONTHS
+from app.github.intake.wording import MONTHS, RELATIVE_DAYS
 
 ENGLISH_MONTHS = tuple(dict.fromkeys(MONTHS.values()))
-AGO_SIGN = re.compile(r"\bago\b|^vor |^il y a |^hace |^há |前$| geleden$| fa$| temu$| atrás$")
+RELATIVE_TIME = re.compile(r"\bago\b|^vor |^il y a |^hace |^há |前$| geleden$| fa$| temu$| atrás$")
 """Matches a time that counts back from now."""
 
 
@@ -24,7 +24,7 @@ def plain_words(text: str) -> str:
     )
     words = re.sub(r"([0-9]{4})[年] *([0-9]{1,2})[月] *([0-9]{1,2})[日号]?", r"\1-\2-\3 ", words)
     words = re.sub(r"([0-9]{1,2})[時时点] *([0-9]{1,2})分?", r"\1:\2", words)
-    if not AGO_SIGN.search(words):
+    if not RELATIVE_TIME.search(words):
         words = re.sub(r"([0-9]) (?:uhr|hrs|hours|o'clock)\b", r"\1", words)
         words = re.sub(r"([0-9]{1,2}) ?h ?([0-9]{2})?(?= |$)", lambda m: f"{m[1]}:{m[2] or '00'}", words)
     words = re.sub(r"(?<=[0-9:])-[0-9]{1,2}:[0-9]{2}(?=$| utc| gmt)(?<![03]0)(?<!45)", "", words)
@@ -42,7 +42,7 @@ def plain_words(text: str) -> str:
 
 def without_day(words: str) -> tuple[str, int | None]:
     """Return the words without `today` or `yesterday`, and how many days back that is; None: neither occurs."""
-    for back, row in DAYS.items():
+    for back, row in RELATIVE_DAYS.items():
         patterns = [rf"(?<!\w){re.escape(day)}(?!\w)" if day[0].isascii() else re.escape(day) for day in row]
         if any(re.search(pattern, words) for pattern in patterns):
             for pattern in patterns:

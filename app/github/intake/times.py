@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dateutil import parser as dates
 
-from app.github.intake.time_words import AGO_SIGN, ENGLISH_MONTHS, plain_words, without_day
-from app.github.intake.wording import MONTH_FIRST_IN, NOW, ZONES
+from app.github.intake.time_words import ENGLISH_MONTHS, RELATIVE_TIME, plain_words, without_day
+from app.github.intake.wording import MONTH_FIRST_ZONES, NOW_WORDS, ZONE_OFFSET_SECONDS
 
-SLACK = timedelta(minutes=5)
+CLOCK_SKEW_PERIOD = timedelta(minutes=5)
 """How far a reporter's clock may be ahead of ours."""
 
 
@@ -21,16 +21,16 @@ class NotATime(Exception):
     """The text is no readable time; the message continues "'...' "."""
 
 
-_WHAT_WORKS = "is not a time I can read. What works: 2026-03-14 14:05 UTC, or 30 minutes ago"
+_UNREADABLE_TIME = "is not a time I can read. What works: 2026-03-14 14:05 UTC, or 30 minutes ago"
 
-_AGO = re.compile(
+_RELATIVE_AMOUNT = re.compile(
     r"(?:vor |il y a |hace |há )?(?P<n>[0-9]{1,4}(?:\.[0-9]{1,2})?|an?|one|half an|a couple of|einer|einem|une|un|una|um|uma) ?"
     r"(?P<unit>seconds?|secs?|s|minutes?|minuten?|minutos?|minuti|minuut|minut|mins?|m|hours?|hrs?|h|stunden?|heures?|horas?|ore|ora|uur|godzin[aęy]?"
     r"|days?|d|tage?n?|jours?|días?|dias?|giorni|dagen|dni|秒|分|分钟|時間|小时|日|天)"
     r"(?![a-zà-ÿ])(?: ago|前| geleden| fa| temu| atrás)?"
 )
 _WEEKDAY = re.compile(r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|satu?r?|sun)(?:day)?\b")
-_DATED = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
+_HAS_DATE = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Clock:
     def read(self, text: str) -> datetime:
         """Parse the text into a time in UTC.  Raises NotATime."""
         words = plain_words(text)
-        if words in NOW:
+        if words in NOW_WORDS:
             return self.opened_at
-        if AGO_SIGN.search(words):
+        if RELATIVE_TIME.search(words):
             return self._ago(words)
         words, zone = self._named_zone(words)
         words, back = without_day(words)
@@ -65,9 +65,9 @@ class Clock:
         total = 0.0
         rest = words
         while rest:
-            found = _AGO.match(rest)
+            found = _RELATIVE_AMOUNT.match(rest)
             if not found:
-                raise NotATime(_WHAT_WORKS)
+                raise NotATime(_UNREADABLE_TIME)
             total += _amount(found["n"]) * _unit(found["unit"])
             rest = re.sub(r"^[\s,]*(?:and |und |et |y |e )?", "", rest[found.end() :])
         if total > 366 * 86400:
@@ -92,7 +92,7 @@ class Clock:
     def _absolute(self, words: str, zone: tzinfo | None, back: int | None) -> datetime:
         local = self.opened_at.astimezone(zone or self.home)
         day = local.date() - timedelta(days=back or 0)
-        weekday = back is None and _WEEKDAY.match(words) is not None and not _DATED.search(words)
+        weekday = back is None and _WEEKDAY.match(words) is not None and not _HAS_DATE.search(words)
         if weekday:
             day = local.date() - timedelta(days=6)
         midnight = datetime.combine(day, time())
@@ -103,7 +103,7 @@ class Clock:
         dateless = first.date() != other.date()
         yearless = dateless and (first.month, first.day) == (other.month, other.day)
         at = self._settled(first, zone)
-        if dateless and back is None and not weekday and at > self.opened_at + SLACK:
+        if dateless and back is None and not weekday and at > self.opened_at + CLOCK_SKEW_PERIOD:
             earlier = self._settled(first.replace(year=first.year - 1) if yearless else first - timedelta(days=1), zone)
             at = earlier if yearless or self.opened_at - earlier <= timedelta(hours=12) else at
         if at < self.opened_at - timedelta(days=3660):
@@ -117,14 +117,14 @@ class Clock:
             try:
                 return dates.parse(words, default=default, dayfirst=day_first)
             except (ValueError, OverflowError, TypeError, AttributeError, Warning) as fault:
-                raise NotATime(_WHAT_WORKS) from fault
+                raise NotATime(_UNREADABLE_TIME) from fault
 
     def _abbreviations(self) -> dict[str, int]:
         """Map zone abbreviations to seconds east of UTC.
 
         The team's own zone has precedence: CST is Chicago or Shanghai.
         """
-        known = dict(ZONES)
+        known = dict(ZONE_OFFSET_SECONDS)
         for month in (1, 7):
             moment = datetime(self.opened_at.year, month, 1, tzinfo=UTC).astimezone(self.home)
             name, offset = moment.tzname(), moment.utcoffset()
@@ -140,10 +140,10 @@ class Clock:
         if one > 12 or two > 12 or one == two:
             return one > 12
         if self.day_first or (
-            self.zone not in MONTH_FIRST_IN and "/" in self.zone and not self.zone.startswith("Etc/")
+            self.zone not in MONTH_FIRST_ZONES and "/" in self.zone and not self.zone.startswith("Etc/")
         ):
             return True
-        if self.zone in MONTH_FIRST_IN:
+        if self.zone in MONTH_FIRST_ZONES:
             return False
         recent = []
         for first in (True, False):
@@ -160,7 +160,7 @@ class Clock:
                 UTC
             )
         except (OverflowError, ValueError) as fault:
-            raise NotATime(_WHAT_WORKS) from fault
+            raise NotATime(_UNREADABLE_TIME) from fault
 
 
 def _amount(word: str) -> float:

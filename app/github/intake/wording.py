@@ -24,8 +24,8 @@ HEADINGS: Final[dict[str, str]] = {
     words: asked for asked, rows in _TABLES["headings"].items() for row in rows.values() for words in row
 }
 """Maps a heading to the report field that it asks for."""
-INSIDE_HEADINGS: Final[list[str]] = _TABLES["inside_headings"]
-DAY_FIRST: Final = frozenset(
+HEADING_KEYWORDS: Final[list[str]] = _TABLES["inside_headings"]
+DAY_FIRST_HEADINGS: Final = frozenset(
     words for asked in ("started_at", "detected_at") for words in _TABLES["headings"][asked]["others"]
 )
 """Headings whose dates have the day first: 03/11 is the third of November."""
@@ -33,19 +33,19 @@ DAY_FIRST: Final = frozenset(
 SEVERITIES: Final[dict[Severity, list[str]]] = {
     Severity[name.upper()]: row for name, row in _TABLES["severities"].items()
 }
-UNSURE: Final[list[str]] = _TABLES["unsure"]
+UNSURE_WORDS: Final[list[str]] = _TABLES["unsure"]
 KINDS: Final[dict[Kind, list[str]]] = {Kind(name): row for name, row in _TABLES["kinds"].items()}
 SOURCES: Final[dict[Source, list[str]]] = {Source(name): row for name, row in _TABLES["sources"].items()}
 EXPOSURES: Final[dict[Exposure, list[str]]] = {Exposure(name): row for name, row in _TABLES["exposures"].items()}
-OTHER: Final[tuple[str, ...]] = tuple(_TABLES["other"])
+OTHER_WORDS: Final[tuple[str, ...]] = tuple(_TABLES["other"])
 
 MONTHS: Final[dict[str, str]] = {words: month for month, row in _TABLES["months"].items() for words in row}
 """Maps a month's name in any language to `jan`, `feb`, ..."""
-NOW: Final = frozenset(_TABLES["now"])
-DAYS: Final[dict[int, list[str]]] = {0: _TABLES["today"], 1: _TABLES["yesterday"]}
+NOW_WORDS: Final = frozenset(_TABLES["now"])
+RELATIVE_DAYS: Final[dict[int, list[str]]] = {0: _TABLES["today"], 1: _TABLES["yesterday"]}
 """Maps a number of days back to the words for that day."""
-ZONES: Final[dict[str, int]] = {
+ZONE_OFFSET_SECONDS: Final[dict[str, int]] = {
     name.lower(): int(float(hours) * 3600) for hours, names in _TABLES["zones"].items() for name in names
 }
 """Maps a zone abbreviation to seconds east of UTC."""
-MONTH_FIRST_IN: Final = frozenset(_TABLES["month_first_in"])
+MONTH_FIRST_ZONES: Final = frozenset(_TABLES["month_first_in"])

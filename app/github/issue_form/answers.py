@@ -6,15 +6,15 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from app.github.issue_form.form import FALSE, TRUE, Answer, Field
+from app.github.issue_form.form import FALSE_WORDS, TRUE_WORDS, Field, FormValue
 from app.github.issue_form.lines import trimmed, wraps
 
 NO_RESPONSE = "_No response_"
-BOX = re.compile(r"[-*+] +\[([ xX]?)\](?:[ \t]+(.*))?", re.DOTALL)
+CHECKBOX = re.compile(r"[-*+] +\[([ xX]?)\](?:[ \t]+(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
-def answer_to(asked: Field, lines: list[str]) -> Answer:
+def answer_to(asked: Field, lines: list[str]) -> FormValue:
     """Parse the answer in the lines; None if the field was not answered."""
     text = trimmed(lines)
     if not text.strip() or text == NO_RESPONSE:
@@ -30,7 +30,7 @@ def answer_to(asked: Field, lines: list[str]) -> Answer:
             return _unwrapped(text) if asked.render else text
 
 
-def _choice(asked: Field, text: str) -> Answer:
+def _choice(asked: Field, text: str) -> FormValue:
     if text == "None" and not asked.required:
         return None
     if not asked.multiple:
@@ -50,7 +50,7 @@ def _unwrapped(text: str) -> str | None:
 def _ticks(text: str) -> list[dict[str, str | bool]]:
     ticks: list[tuple[bool, list[str]]] = []
     for line in text.split("\n"):
-        found = BOX.fullmatch(line.rstrip())
+        found = CHECKBOX.fullmatch(line.rstrip())
         if found:
             ticks.append((found[1] in ("x", "X"), [found[2] or ""]))
         elif ticks:
@@ -80,9 +80,9 @@ def _names(options: tuple[str, ...]) -> dict[str, str]:
     """
     names = {option: option for option in options}
     for option in options:
-        if option.lower() in TRUE | FALSE:
-            names.setdefault(str(option.lower() in TRUE).lower(), option)
-            names.setdefault(str(option.lower() in TRUE), option)
+        if option.lower() in TRUE_WORDS | FALSE_WORDS:
+            names.setdefault(str(option.lower() in TRUE_WORDS).lower(), option)
+            names.setdefault(str(option.lower() in TRUE_WORDS), option)
         elif _NUMBER.fullmatch(option):
             names.setdefault(str(float(option) if "." in option else int(option)), option)
     return names

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 FieldKind: TypeAlias = Literal["input", "textarea", "dropdown", "checkboxes"]
-Answer: TypeAlias = "str | list[str] | list[dict[str, str | bool]] | None"
-TRUE = frozenset({"yes", "on", "true"})
-FALSE = frozenset({"no", "off", "false"})
+FormValue: TypeAlias = "str | list[str] | list[dict[str, str | bool]] | None"
+TRUE_WORDS = frozenset({"yes", "on", "true"})
+FALSE_WORDS = frozenset({"no", "off", "false"})
 
 
 @dataclass(frozen=True, slots=True)

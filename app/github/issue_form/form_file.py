@@ -7,13 +7,13 @@ from typing import TypeAlias
 
 import yaml
 
-from app.github.issue_form.form import TRUE, Field, FieldKind, Form
+from app.github.issue_form.form import TRUE_WORDS, Field, FieldKind, Form
 
-FORM_LIMIT = 256 * 1024
-_DEEPEST = 32
-_MOST_EVENTS = 60_000
-_MOST_FIELDS = 200
-_MOST_BRACKETS = 500
+MAX_FORM_CHARS = 256 * 1024
+_MAX_DEPTH = 32
+_MAX_YAML_EVENTS = 60_000
+_MAX_FIELDS = 200
+_MAX_BRACKETS = 500
 
 Node: TypeAlias = "str | list[Node] | dict[str, Node] | None"
 
@@ -30,15 +30,15 @@ def read_form(text: str) -> Form:
     Of invalid YAML the longest valid beginning counts.  Scalars are text as written: `label: Yes` is "Yes".
     Raises FormFault if not even a name or a field can be read.
     """
-    if len(text) > FORM_LIMIT:
-        raise FormFault(f"The form is longer than {FORM_LIMIT // 1024} KiB.")
+    if len(text) > MAX_FORM_CHARS:
+        raise FormFault(f"The form is longer than {MAX_FORM_CHARS // 1024} KiB.")
     root, trouble = _tree(text)
     if isinstance(root, list) and any(isinstance(item, dict) for item in root):
         root = {"body": root}
     if not isinstance(root, dict) or not {"name", "description", "title", "body"} & root.keys():
         wanted = "A form begins with 'name:' and has its questions in a list below 'body:'."
         raise FormFault(f"No form can be read: {trouble}. {wanted}" if trouble else f"No form can be read. {wanted}")
-    fields = (_field(item) for item in _list(root.get("body"))[:_MOST_FIELDS])
+    fields = (_field(item) for item in _list(root.get("body"))[:_MAX_FIELDS])
     labels = root.get("labels")
     return Form(
         name=_text(root.get("name")),
@@ -79,7 +79,7 @@ def _by_the_other_parser(text: str) -> Node:
     PyYAML's own parser rejects `{label: What happened?}`, which GitHub accepts.  Only text with few brackets is passed
     on, because libyaml crashes on deep nesting.
     """
-    if not yaml.__with_libyaml__ or text.count("[") + text.count("{") > _MOST_BRACKETS:
+    if not yaml.__with_libyaml__ or text.count("[") + text.count("{") > _MAX_BRACKETS:
         return None
     tree = _Tree()
     try:
@@ -113,7 +113,7 @@ class _Tree:
         for count, event in enumerate(yaml.parse(text, Loader=loader)):
             if isinstance(event, yaml.DocumentEndEvent) and self.root:
                 break
-            if count > _MOST_EVENTS or len(self._open) > _DEEPEST:
+            if count > _MAX_YAML_EVENTS or len(self._open) > _MAX_DEPTH:
                 return "it is nested too deeply or has too many parts"
             self._take(event)
         return ""
@@ -175,9 +175,9 @@ def _field(item: Node) -> Field | None:
         label=_text(says.get("label")),
         kind=_KINDS.get(kind, "textarea"),
         options=tuple(dict.fromkeys(option for option in map(_option, _list(says.get("options"))) if option)),
-        multiple=_text(says.get("multiple")).lower() in TRUE,
+        multiple=_text(says.get("multiple")).lower() in TRUE_WORDS,
         render=_text(says.get("render")),
-        required=isinstance(validations, dict) and _text(validations.get("required")).lower() in TRUE,
+        required=isinstance(validations, dict) and _text(validations.get("required")).lower() in TRUE_WORDS,
     )
     return asked if asked.id or asked.label else None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.github.issue_form.lines import hidden_spans, lines_of, markers, trimmed, within
 
-_MOST = 1_000
+_MAX_HEADINGS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block
     hidden = hidden_spans(markers(lines))
     found: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines):
-        if not line or line[0] not in _HEADS or (heading := _heading(line)) is None or within(hidden, number):
+        if not line or line[0] not in _HEADING_CHARS or (heading := _heading(line)) is None or within(hidden, number):
             continue
-        if len(found) == _MOST:
+        if len(found) == _MAX_HEADINGS:
             break
         if known is None or line.lstrip(" ").startswith("#") or known(heading[0]):
             found.append((number, *heading))
@@ -52,7 +52,7 @@ def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block
     return tuple(block for block in cut if block.line or block.text)
 
 
-_HEADS = frozenset("# *-_+")
+_HEADING_CHARS = frozenset("# *-_+")
 
 
 def _heading(line: str) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
-_COMMENT = "<!--"
+_COMMENT_START = "<!--"
 
 
 def lines_of(body: str) -> list[str]:
@@ -52,7 +52,7 @@ def within(spans: Sequence[tuple[int, int]], line: int) -> bool:
 def wraps(head: str, foot: str) -> bool:
     """Return True if the two lines open and close the same fence."""
     opened = _opened(head)
-    return opened not in {"", _COMMENT} and _closes(opened, foot)
+    return opened not in {"", _COMMENT_START} and _closes(opened, foot)
 
 
 def _opened(line: str) -> str:
@@ -60,12 +60,12 @@ def _opened(line: str) -> str:
     found = _FENCE.match(line)
     if found:
         return "" if found[1][0] == "`" and "`" in found[2] else found[1]
-    at = line.find(_COMMENT)
-    return _COMMENT if 0 <= at <= 3 and not line[:at].strip(" ") and "-->" not in line[at + 2 :] else ""
+    at = line.find(_COMMENT_START)
+    return _COMMENT_START if 0 <= at <= 3 and not line[:at].strip(" ") and "-->" not in line[at + 2 :] else ""
 
 
 def _closes(opened: str, line: str) -> bool:
-    if opened == _COMMENT:
+    if opened == _COMMENT_START:
         return "-->" in line
     found = _FENCE.match(line)
     return found is not None and found[1].startswith(opened) and not found[2].strip()

@@ -12,15 +12,15 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from app.github.issue_form.answers import answer_to
-from app.github.issue_form.form import Answer, Form, free_name
+from app.github.issue_form.form import Form, FormValue, free_name
 from app.github.issue_form.headings import blocks
 from app.github.issue_form.lines import lines_of
 from app.github.issue_form.page import Page, Place
 
-_MOST_EXTRA = 20
+_MAX_EXTRA_HEADINGS = 20
 
 
-def parse_body(form: Form, body: str) -> dict[str, Answer]:
+def parse_body(form: Form, body: str) -> dict[str, FormValue]:
     """Parse the answer to each field, under `form.keys()`; None where there is none.
 
     Unknown headings after a field that can only hold a choice or one line are kept under their own words.
@@ -32,7 +32,7 @@ def parse_body(form: Form, body: str) -> dict[str, Answer]:
     return _answers(form, page, _assign(page, page.loose(), strict=False), whole=False)
 
 
-def parse_fitting(form: Form, body: str) -> dict[str, Answer] | None:
+def parse_fitting(form: Form, body: str) -> dict[str, FormValue] | None:
     """Parse a body that is exactly what GitHub writes for this form; None if it is not.
 
     Exactly means: every field, in order, with an answer that its kind allows.
@@ -59,17 +59,17 @@ def _as_written(page: Page) -> list[Place] | None:
     return taken if needed <= {place.field for place in taken} else None
 
 
-def _answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> dict[str, Answer]:
+def _answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> dict[str, FormValue]:
     keys = form.keys()
-    answers: dict[str, Answer] = dict.fromkeys(keys)
+    answers: dict[str, FormValue] = dict.fromkeys(keys)
     kept: list[tuple[str, str]] = []
     for place, end in _spans(taken, page):
         stop = end if whole else page.own(place.field, place.below, end)
         answers[keys[place.field]] = answer_to(form.fields[place.field], page.lines[place.below : stop])
         kept.extend((block.heading, block.text) for block in blocks("\n".join(page.lines[stop:end])))
-    if len(kept) > _MOST_EXTRA:
-        rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in kept[_MOST_EXTRA:])
-        kept = [*kept[:_MOST_EXTRA], ("text", rest)]
+    if len(kept) > _MAX_EXTRA_HEADINGS:
+        rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in kept[_MAX_EXTRA_HEADINGS:])
+        kept = [*kept[:_MAX_EXTRA_HEADINGS], ("text", rest)]
     for heading, text in kept:
         answers[free_name(heading or "text", list(answers))] = text
     return answers

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from app.github.issue_form.answers import BOX, NO_RESPONSE, chosen
+from app.github.issue_form.answers import CHECKBOX, NO_RESPONSE, chosen
 from app.github.issue_form.form import Form
 from app.github.issue_form.lines import hidden_spans, markers, within, wraps
 
-_MOST_PLACES = 100
+_MAX_CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Page:
         self.fields = form.fields
         self.lines = lines
         self.solid = [number for number, line in enumerate(lines) if line and not line.isspace()]
-        self.boxes = [number for number in self.solid if BOX.match(lines[number])]
+        self.boxes = [number for number in self.solid if CHECKBOX.match(lines[number])]
         self.markers = markers(lines)
         self.places = self._places()
         self._hidden: dict[int, list[tuple[int, int]]] = {}
@@ -72,9 +72,9 @@ class Page:
 
     def _fewer(self, places: list[Place]) -> list[Place]:
         """Keep only the first and last few candidates per field, so that scoring a stuffed body stays cheap."""
-        if len(places) <= _MOST_PLACES:
+        if len(places) <= _MAX_CANDIDATES:
             return places
-        keep = max(1, _MOST_PLACES // (2 * len(self.fields)))
+        keep = max(1, _MAX_CANDIDATES // (2 * len(self.fields)))
         each: dict[int, list[Place]] = {}
         for place in places:
             each.setdefault(place.field, []).append(place)

@@ -36,18 +36,18 @@ from app.render.markdown.markup import (
 )
 from app.render.time_format import count, moment, span, target, utc
 
-_ROWS = (30, 20, 10, 5, 0)
+_TIMELINE_ROW_LIMITS = (30, 20, 10, 5, 0)
 """Numbers of timeline rows to try, until the comment is short enough (M39)."""
 
-_DECIDED = 3
+_MAX_DECIDED_ROWS = 3
 """Maximum number of met and missed deadlines shown beside the running ones."""
 
-_DAY = timedelta(days=1)
+_HAND_OFF_PERIOD = timedelta(days=1)
 """How far ahead the next hand-off is shown."""
-_HAND_OFFS = 24
+_MAX_HAND_OFFS = 24
 """Maximum number of rotation changes examined to find the next hand-off."""
 
-_OWED = 20
+_MAX_CLOSING_ITEMS = 20
 """Maximum number of items listed as conditions for closing."""
 
 
@@ -68,7 +68,7 @@ def board(
     mentions no one.
     """
     body, policy = Markdown(), rules(policy, incident)
-    for rows in _ROWS:
+    for rows in _TIMELINE_ROW_LIMITS:
         body = _body(incident, policy, now, links, rows, concerns=concerns, quiet=quiet)
         if fits(body, footer):
             break
@@ -119,11 +119,11 @@ def _glance(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     return joined((phrases.severity(incident, policy), incident.status.value, lasted, phrases.holder(incident)), " · ")
 
 
-Row = tuple[Markdown, Markdown, Markdown]
+DeadlineRow = tuple[Markdown, Markdown, Markdown]
 """A deadline's title, its due time and its status."""
 
 
-def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[Row], list[Row]]:
+def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[DeadlineRow], list[DeadlineRow]]:
     """Return the rows to show and the rows to fold away: running deadlines first, then by due time.
 
     While the incident is open, many decided deadlines would hide those that still need action.
@@ -137,17 +137,17 @@ def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[
         if cadence and incident.status is Status.TRIGGERED
         else []
     )
-    if incident.status.open and len(decided) > _DECIDED:
+    if incident.status.open and len(decided) > _MAX_DECIDED_ROWS:
         return [*running, *later], decided
     return [*running, *decided, *later], []
 
 
-def _deadline(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Row:
+def _deadline(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> DeadlineRow:
     due = safe(moment(promise.due, policy.zone, day=now.date()))
     return phrases.title_of(promise.clock, promise.about), due, phrases.judged(promise, incident, now)
 
 
-def _decided_title(rows: Sequence[Row]) -> Markdown:
+def _decided_title(rows: Sequence[DeadlineRow]) -> Markdown:
     met = sum(stands.startswith("✅") for _, _, stands in rows)
     return md("Deadlines that are decided: {} met, {} missed", met, len(rows) - met)
 
@@ -157,9 +157,9 @@ def _owed(incident: Incident, policy: Policy) -> Iterator[Markdown]:
     if incident.severity not in policy.closing.severities:
         return
     if incident.status is Status.RESOLVED:
-        yield from (md("recovery verified: {}", said(way, 80)) for way in policy.closing.verify[:_OWED])
+        yield from (md("recovery verified: {}", said(way, 80)) for way in policy.closing.verify[:_MAX_CLOSING_ITEMS])
     if incident.status in (Status.RESOLVED, Status.VERIFIED):
-        yield from (said(item, 200) for item in policy.closing.checklist[:_OWED])
+        yield from (said(item, 200) for item in policy.closing.checklist[:_MAX_CLOSING_ITEMS])
 
 
 Fact = tuple[str, Sequence[Markdown]]
@@ -221,8 +221,8 @@ def _hand_off(policy: Policy, now: datetime) -> Markdown:
     if rotation is None:
         return md("")
     first, at = on_call(rotation, now)[:1], next_hand_off(rotation, now)
-    for _ in range(_HAND_OFFS):  # a change may end an override without changing who is first
-        if at is None or at - now > _DAY:
+    for _ in range(_MAX_HAND_OFFS):  # a change may end an override without changing who is first
+        if at is None or at - now > _HAND_OFF_PERIOD:
             break
         if (then := on_call(rotation, at)[:1]) != first:
             return md("; {} takes over at {}", people(then) or md("nobody"), moment(at, policy.zone, day=now.date()))

@@ -11,15 +11,15 @@ from app.render.markdown import phrases
 from app.render.markdown.markup import joined, link, md, mention, person, rendered, said, signed
 from app.render.time_format import count, moment
 
-_LISTED = 60
-_MENTIONED = 40
+_MAX_ROWS = 60
+_MAX_MENTIONS = 40
 
 
 def digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: datetime, *, footer: str) -> str:
     """Render the digest of unconfirmed `incidents`, each with its reporter; `logins` are mentioned."""
     body = rendered(
         "digest",
-        mentions=joined(map(mention, to[:_MENTIONED]), " "),
+        mentions=joined(map(mention, to[:_MAX_MENTIONS]), " "),
         count=count(len(waiting), "more report"),
         people=count(len({each.opened_by for each in waiting}), "person", "people"),
         rows=[
@@ -30,9 +30,9 @@ def digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: 
                 said(each.title, 80),
                 person(each.opened_by),
             )
-            for each in waiting[:_LISTED]
+            for each in waiting[:_MAX_ROWS]
         ],
-        more=max(0, len(waiting) - _LISTED),
+        more=max(0, len(waiting) - _MAX_ROWS),
         now=moment(now, policy.zone),
     )
     return signed(body, footer)

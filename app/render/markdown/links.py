@@ -16,12 +16,12 @@ from app.core.policy import Policy
 from app.render.markdown.markup import Markdown, link, md, said
 from app.text import cleaned
 
-_LONGEST = 4096
+_MAX_CHARS = 4096
 """Maximum length of a text with placeholders, before and after they are filled in."""
 
-_SLUG = 40
-_PLACE = re.compile(r"([-_ ]?)\{\{ {0,3}([a-z]{1,20}) {0,3}\}\}")
-_KEPT = "/:?#&=%+~@,{}"
+_MAX_SLUG_CHARS = 40
+_PLACEHOLDER_PATTERN = re.compile(r"([-_ ]?)\{\{ {0,3}([a-z]{1,20}) {0,3}\}\}")
+_URL_CHARS = "/:?#&=%+~@,{}"
 """Characters that stay unencoded in an address.
 
 They include braces: an unfilled placeholder keeps its own, so the text is no valid address.
@@ -40,7 +40,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
             return found[0]
         return found[1] + given if given else ""
 
-    return _PLACE.sub(value, text[:_LONGEST])[:_LONGEST]
+    return _PLACEHOLDER_PATTERN.sub(value, text[:_MAX_CHARS])[:_MAX_CHARS]
 
 
 def war_room(incident: Incident, policy: Policy) -> Markdown | None:
@@ -73,7 +73,7 @@ def _to(text: Markdown, url: str, written: str) -> Markdown:
 
 def _address(text: str) -> str:
     """Encode the text as an https address; empty where it is none, since only https is linked."""
-    return _encoded(text, _KEPT) if text.startswith("https://") else ""
+    return _encoded(text, _URL_CHARS) if text.startswith("https://") else ""
 
 
 def _file(path: str, incident: Incident) -> str:
@@ -90,4 +90,4 @@ def _encoded(text: str, kept: str) -> str:
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()[:200]).strip("-")[:_SLUG].rstrip("-")
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()[:200]).strip("-")[:_MAX_SLUG_CHARS].rstrip("-")

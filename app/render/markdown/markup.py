@@ -14,18 +14,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from app.text import fenced, length, quoted, quoted_lines
 
-CEILING = 65_536
+MAX_BODY_CHARS = 65_536
 """The maximum length that GitHub accepts for the body of a comment, an issue or a pull request."""
 
-_ORDINARY = 300
+_DEFAULT_MAX_CHARS = 300
 """The length at which untrusted text is cut unless the caller says otherwise."""
 
-_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-_BOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}(?:\[bot\])?")
-_REFERENCE = re.compile(r"gh-[0-9]+|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-f]{7,60}|[0-9a-f]{40,60}", re.IGNORECASE)
-_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][A-Za-z0-9./?#&=%+~:@,_-]*)?")
-_TAG = re.compile(r"\{(?=[%{#])")
-_BLANKS = re.compile(r"\n{3,}")
+_LOGIN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+_LOGIN_OR_BOT_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}(?:\[bot\])?")
+_REFERENCE_PATTERN = re.compile(
+    r"gh-[0-9]+|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-f]{7,60}|[0-9a-f]{40,60}", re.IGNORECASE
+)
+_URL_PATTERN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][A-Za-z0-9./?#&=%+~:@,_-]*)?")
+_TEMPLATE_TAG_PATTERN = re.compile(r"\{(?=[%{#])")
+_BLANK_LINES_PATTERN = re.compile(r"\n{3,}")
 
 
 class Markdown(str):
@@ -34,19 +36,19 @@ class Markdown(str):
     __slots__ = ()
 
 
-def said(text: str, limit: int = _ORDINARY) -> Markdown:
+def said(text: str, limit: int = _DEFAULT_MAX_CHARS) -> Markdown:
     """Escape untrusted text to one line of Markdown that shows it literally."""
-    return Markdown(_TAG.sub("{\u200b", quoted(text, limit)))
+    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", quoted(text, limit)))
 
 
 def said_lines(text: str, limit: int) -> Markdown:
     """Escape untrusted text of several lines as a block quote; blank text gives an empty result."""
-    return Markdown(_TAG.sub("{\u200b", quoted_lines(text, limit)) if text.strip() else "")
+    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", quoted_lines(text, limit)) if text.strip() else "")
 
 
 def said_block(text: str, limit: int) -> Markdown:
     """Escape untrusted text, such as a log, as a fenced code block; blank text gives an empty result."""
-    return Markdown(_TAG.sub("{\u200b", fenced(text, limit)) if text.strip() else "")
+    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", fenced(text, limit)) if text.strip() else "")
 
 
 def safe(value: object) -> Markdown:
@@ -94,7 +96,7 @@ def person(login: str) -> Markdown:
     """Format a login as a code span, which notifies no one."""
     if not login:
         return Markdown("somebody")
-    if _BOT.fullmatch(login) and not _REFERENCE.fullmatch(login):
+    if _LOGIN_OR_BOT_PATTERN.fullmatch(login) and not _REFERENCE_PATTERN.fullmatch(login):
         return Markdown(f"`{login}`")
     return said(login, 60)
 
@@ -109,12 +111,12 @@ def mention(login: str) -> Markdown:
 
     Text that is not a login, such as a team, is escaped and notifies no one.
     """
-    return Markdown(f"@{login}") if _LOGIN.fullmatch(login) else said(login, 60)
+    return Markdown(f"@{login}") if _LOGIN_PATTERN.fullmatch(login) else said(login, 60)
 
 
 def link(text: object, url: str | None) -> Markdown:
     """Build a link, or give the text alone where `url` is not a valid address."""
-    if url is None or len(url) > 500 or not _ADDRESS.fullmatch(url):
+    if url is None or len(url) > 500 or not _URL_PATTERN.fullmatch(url):
         return safe(text)
     return md("[{}]({})", text, Markdown(url))
 
@@ -123,7 +125,7 @@ def rendered(template: str, **values: Any) -> Markdown:
     """Render a template, without trailing blanks and with at most one empty line between blocks."""
     text = _TEMPLATES.get_template(f"{template}.md.j2").render(values)
     text = "\n".join(line.rstrip() for line in text.split("\n"))
-    return Markdown(_BLANKS.sub("\n\n", text).strip("\n"))
+    return Markdown(_BLANK_LINES_PATTERN.sub("\n\n", text).strip("\n"))
 
 
 def signed(body: Markdown, footer: str) -> str:
@@ -131,14 +133,14 @@ def signed(body: Markdown, footer: str) -> str:
 
     The footer is never changed: it holds the signed marker.
     """
-    room = CEILING - length(footer) - 2
+    room = MAX_BODY_CHARS - length(footer) - 2
     text = body if length(body) <= room else _clipped(body, room)
     return f"{text}\n\n{footer}" if footer else text
 
 
 def fits(body: Markdown, footer: str) -> bool:
     """Return whether body and footer fit into one GitHub comment."""
-    return length(body) + 2 + length(footer) <= CEILING
+    return length(body) + 2 + length(footer) <= MAX_BODY_CHARS
 
 
 def _clipped(body: Markdown, room: int) -> str:

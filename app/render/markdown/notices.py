@@ -34,19 +34,19 @@ from app.render.markdown.markup import (
 )
 from app.render.time_format import moment, span, utc
 
-_LEVELS: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
+_LOUDNESS_ORDER: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
 """Notice types from the quietest to the loudest."""
 
-_MENTIONED = 40
+_MAX_MENTIONS = 40
 """Maximum number of mentions in a comment; GitHub notifies at most 50 people per comment."""
 
-_PRESSING = 5
+_MAX_DEADLINES = 5
 """Maximum number of deadlines listed, the earliest first."""
 
-_FAULTS = 20
+_MAX_FAULTS = 20
 """Maximum number of policy faults shown; correcting a few often corrects more."""
 
-ANSWERS = {
+CLOCK_ANSWERS = {
     "respond": ("first response", "/ack"),
     "acknowledge": ("acknowledgement", "/ack"),
     "update": ("update for those who wait", "/update text"),
@@ -78,7 +78,7 @@ def notice(
     body = rendered(
         "notice",
         headline=_headline(loudest, incident, policy, now),
-        mentions=joined(map(mention, called[:_MENTIONED]), " "),
+        mentions=joined(map(mention, called[:_MAX_MENTIONS]), " "),
         requests=list(dict.fromkeys(_asks(ordered, incident, policy, now))),
         context=list(_context(incident, policy, now)) if isinstance(loudest, Escalate) else [],
         actions=list(_tried(incident, links, now)) if isinstance(loudest, Escalate) else [],
@@ -94,7 +94,7 @@ def _loudness(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, 
     highest = -1
     if isinstance(notice, Escalate) and notice.contacts in rungs:
         highest = len(rungs) - rungs[::-1].index(notice.contacts)
-    return _LEVELS.index(type(notice)), highest, notice.at
+    return _LOUDNESS_ORDER.index(type(notice)), highest, notice.at
 
 
 def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Markdown:
@@ -202,8 +202,8 @@ def _escalation(notice: Escalate, incident: Incident, policy: Policy, now: datet
 
 
 def _mending(notice: Mend) -> Markdown:
-    shown = joined((md("- {}", said(fault, 400)) for fault in notice.faults[:_FAULTS]), "\n")
-    more = md("\n- and {} more", len(notice.faults) - _FAULTS) if len(notice.faults) > _FAULTS else md("")
+    shown = joined((md("- {}", said(fault, 400)) for fault in notice.faults[:_MAX_FAULTS]), "\n")
+    more = md("\n- and {} more", len(notice.faults) - _MAX_FAULTS) if len(notice.faults) > _MAX_FAULTS else md("")
     return md(
         "The policy file has a fault, so the last good one stays in force and every clock keeps running. To mend:\n\n{}{}",
         shown,
@@ -252,7 +252,7 @@ def _promised(notice: Remind, incident: Incident, *, whole: bool = False) -> tup
     """Return what a reminder's deadline is for, and what meets it; shortened for a headline unless `full`."""
     if notice.clock == "regulatory":
         return said(notice.about, 60), said(notice.do, 300 if whole else 60) or md("decide and close")
-    what, command = ANSWERS.get(notice.clock, (notice.clock, "/update text"))
+    what, command = CLOCK_ANSWERS.get(notice.clock, (notice.clock, "/update text"))
     if notice.clock == "postmortem":
         pull = incident.postmortem
         merge = md("merge {}", link(f"pull request {pull.number}", pull.url)) if pull else md("write it and merge it")
@@ -320,7 +320,10 @@ def _context(incident: Incident, policy: Policy, now: datetime) -> Iterator[tupl
     running = [each for each in deadlines(incident, policy) if each.met_at is None and each.clock != "postmortem"]
     if running:
         soonest = sorted(running, key=lambda promise: promise.due)
-        yield "Deadlines", listed((_running(promise, incident, policy, now) for promise in soonest), _PRESSING, "; ")
+        yield (
+            "Deadlines",
+            listed((_running(promise, incident, policy, now) for promise in soonest), _MAX_DEADLINES, "; "),
+        )
 
 
 def _running(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Markdown:

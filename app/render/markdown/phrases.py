@@ -73,7 +73,7 @@ def title_of(clock: str, about: str = "") -> Markdown:
 
 def updates(incident: Incident) -> list[Entry]:
     """Return the timeline entries that report progress, the latest last."""
-    return [entry for entry in incident.timeline if entry.words and entry.deed in (Deed.UPDATED, Deed.MOVED)]
+    return [entry for entry in incident.timeline if entry.words and entry.deed in (Deed.UPDATED, Deed.STATUS_CHANGED)]
 
 
 def told(update: Entry) -> Markdown:

@@ -23,14 +23,14 @@ from app.render.simulation_rows import collapsed
 from app.render.time_format import count
 from app.text import plain
 
-_TITLE = 240
-_MOVES = 60
-_ROWS = 24
-_INCIDENTS = 20
-_DIFFERENCES = 6
-_FAULTS = 50
-_NIGHT = timedelta(hours=8)
-_SATURDAY = 5
+_MAX_TITLE_CHARS = 240
+_MAX_CHANGES = 60
+_MAX_NIGHT_ROWS = 24
+_MAX_INCIDENTS = 20
+_MAX_DIFFERENCES = 6
+_MAX_FAULTS = 50
+_NIGHT_PERIOD = timedelta(hours=8)
+_SATURDAY_WEEKDAY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ def faulty(faults: Sequence[Faulty]) -> Review:
             said(each.found, 200),
             said(each.wanted, 200),
         )
-        for each in faults[:_FAULTS]
+        for each in faults[:_MAX_FAULTS]
     ]
-    more = [md("- and {} more", len(faults) - _FAULTS)] if len(faults) > _FAULTS else []
+    more = [md("- and {} more", len(faults) - _MAX_FAULTS)] if len(faults) > _MAX_FAULTS else []
     first = faults[0]
     title = f"The file cannot be obeyed, {count(len(faults), 'fault')}: line {first.line}: {first.where}: {first.found}"
     head = md("Merged as it is, this file would not take effect: the last good one stays in force. To mend:")
-    return Review(plain(title, _TITLE), signed(joined([head, joined([*rows, *more], "\n")], "\n\n"), ""))
+    return Review(plain(title, _MAX_TITLE_CHARS), signed(joined([head, joined([*rows, *more], "\n")], "\n\n"), ""))
 
 
 def consequence(move: Move, policy: Policy) -> str:
@@ -114,7 +114,7 @@ def _title(moves: Sequence[Move], tried: Backtest, new: Policy) -> str:
     first = min(moves, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
     more = f" and {count(len(moves) - 1, 'more move')}" if len(moves) > 1 else ""
     past = f"; {tried.summary}" if tried.tried else ""
-    return plain(f"{consequence(first, new)}{more}{past}", _TITLE)
+    return plain(f"{consequence(first, new)}{more}{past}", _MAX_TITLE_CHARS)
 
 
 def _moves(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
@@ -127,12 +127,12 @@ def _moves(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
             _cell(move.was),
             _cell(move.now),
         )
-        for move in moves[:_MOVES]
+        for move in moves[:_MAX_CHANGES]
     ]
     head = [md("| severity | what | was | now |"), md("|:---|:---|:---|:---|")]
     yield joined([*head, *rows], "\n")
-    if len(moves) > _MOVES:
-        yield md("and {} more", len(moves) - _MOVES)
+    if len(moves) > _MAX_CHANGES:
+        yield md("and {} more", len(moves) - _MAX_CHANGES)
 
 
 def _cell(text: str | None) -> Markdown:
@@ -143,7 +143,7 @@ def _nights(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown]:
     here = at.astimezone(ZoneInfo(new.zone))
     yield md("### A night: declared on Saturday, {}, and nobody answers", f"{here:%Y-%m-%d %H:%M} {here.tzname()}")
     for severity in Severity:
-        scene = Scene(severity=severity, at=at, length=_NIGHT)
+        scene = Scene(severity=severity, at=at, length=_NIGHT_PERIOD)
         rows, before = simulate(new, scene), simulate(old, scene)
         yield _night(severity, rows, before, new)
 
@@ -169,12 +169,12 @@ def _night(severity: Severity, rows: Sequence[Row], before: Sequence[Row], new: 
         for row, note in collapsed(rows)
         if row.kind != "declared"
     ]
-    more = [md("| | | and {} more | | |", len(lines) - _ROWS)] if len(lines) > _ROWS else []
-    table = [md("| | after | | who | |"), md("|:---|---:|:---|:---|:---|"), *lines[:_ROWS], *more]
+    more = [md("| | | and {} more | | |", len(lines) - _MAX_NIGHT_ROWS)] if len(lines) > _MAX_NIGHT_ROWS else []
+    table = [md("| | after | | who | |"), md("|:---|---:|:---|:---|:---|"), *lines[:_MAX_NIGHT_ROWS], *more]
     return joined(
         [
             head,
-            joined(table, "\n") if lines else md("Nothing happens in {} hours.", _NIGHT // timedelta(hours=1)),
+            joined(table, "\n") if lines else md("Nothing happens in {} hours.", _NIGHT_PERIOD // timedelta(hours=1)),
             md("</details>"),
         ],
         "\n\n",
@@ -186,22 +186,22 @@ def _past(tried: Backtest) -> Iterator[Markdown]:
     yield md("Folded through both files: {}.", tried.summary)
     if tried.notices[0] != tried.notices[1]:
         yield md("Notices to people: {} instead of {}.", tried.notices[1], tried.notices[0])
-    shown = [_compared(each) for each in tried.compared[:_INCIDENTS]]
+    shown = [_compared(each) for each in tried.compared[:_MAX_INCIDENTS]]
     if shown:
         yield joined(shown, "\n")
-    if len(tried.compared) > _INCIDENTS:
-        yield md("and {} more", len(tried.compared) - _INCIDENTS)
+    if len(tried.compared) > _MAX_INCIDENTS:
+        yield md("and {} more", len(tried.compared) - _MAX_INCIDENTS)
 
 
 def _compared(each: Compared) -> Markdown:
-    differences = listed((said(str(found), 120) for found in each.differences), _DIFFERENCES)
+    differences = listed((said(str(found), 120) for found in each.differences), _MAX_DIFFERENCES)
     return md("- {} {}: {}", said(each.name, 80), said(each.title, 60), differences)
 
 
 def _saturday(policy: Policy, now: datetime) -> datetime:
     """Return the next Saturday at 02:00 in the policy's zone."""
     today = now.astimezone(ZoneInfo(policy.zone)).date()
-    day = today + timedelta(days=(_SATURDAY - today.weekday()) % 7 or 7)
+    day = today + timedelta(days=(_SATURDAY_WEEKDAY - today.weekday()) % 7 or 7)
     return instant(datetime.combine(day, time(2)), policy.zone).astimezone(UTC)
 
 

@@ -35,8 +35,8 @@ from app.render.markdown.markup import (
 from app.render.time_format import count, length, moment, span, target, utc
 from app.text import plain
 
-_ID = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
-_CLASSES = ("preventive", "process", "tool", "training")
+_INCIDENT_ID_PATTERN = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
+_ACTION_ITEM_CLASSES = ("preventive", "process", "tool", "training")
 """Classes that an action item can have."""
 
 
@@ -46,7 +46,7 @@ def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], 
     Path, branch and message hold no untrusted text except the title, which is made harmless.  Raises ValueError for an
     incident id that is not ours.
     """
-    found = _ID.fullmatch(incident.id)
+    found = _INCIDENT_ID_PATTERN.fullmatch(incident.id)
     if found is None:
         raise ValueError(f"{incident.id!r} is not the id of an incident")
     policy = rules(policy, incident)
@@ -95,7 +95,7 @@ def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: dat
         roles=list(_roles(incident, day)),
         contributors=list(_contributors(incident)),
         links=list(_links(incident, policy, links)),
-        classes=", ".join(_CLASSES),
+        classes=", ".join(_ACTION_ITEM_CLASSES),
     )
 
 
@@ -114,7 +114,7 @@ def _pull_body(incident: Incident, policy: Policy, links: Mapping[str, str], now
         document=_by(incident.resolved_at, policy.postmortem.document, "the resolution", policy),
         review=_by(incident.resolved_at, policy.postmortem.review, "the resolution", policy),
         overdue=_by(incident.closed_at, policy.postmortem.overdue, "closing", policy),
-        classes=", ".join(_CLASSES),
+        classes=", ".join(_ACTION_ITEM_CLASSES),
     )
 
 

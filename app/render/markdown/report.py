@@ -19,18 +19,18 @@ from app.render.markdown import phrases
 from app.render.markdown.markup import Markdown, code, joined, link, listed, md, rendered, safe, said
 from app.render.time_format import count, length, span, target
 
-SHAPE = 1
+SCHEMA_VERSION = 1
 """Version of the JSON; it increases when a name would have to change its meaning."""
 
-_MEASURES = {
+_MEASURE_TITLES = {
     "to_detect": "Time to detect (MTTD)",
     "to_acknowledge": "Time to acknowledge (MTTA)",
     "to_respond": "Time to first response",
     "to_mitigate": "Time to mitigate",
     "to_resolve": "Time to resolve (MTTR, to resolve)",
 }
-_GOAL_OF = {"to_detect": "detect", "to_respond": "respond", "to_resolve": "resolve"}
-_NOTHING = md("–")
+_GOAL_OF_MEASURE = {"to_detect": "detect", "to_respond": "respond", "to_resolve": "resolve"}
+_EMPTY_CELL = md("–")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def summary(edition: Edition, policy: Policy) -> Markdown:
         days=md("{} to {}, by the clocks of {}", f"{period.first}", f"{period.last}", code(period.zone)),
         over=edition.over,
         gaps=list(_lacking(edition)),
-        measures=[_measure(name, figures, policy) for name in _MEASURES] if figures.measured else [],
+        measures=[_measure(name, figures, policy) for name in _MEASURE_TITLES] if figures.measured else [],
         clocks=[_clock(promise, tally, figures, policy) for promise, tally in figures.clocks.items()],
         together=_shares(figures.compliance),
         has_overrides=bool(policy.overrides),
@@ -103,7 +103,7 @@ def as_json(edition: Edition, policy: Policy) -> dict[str, Any]:
     """Build the report as JSON: durations in seconds, times in UTC, None for what is unknown."""
     figures, period = edition.figures, edition.period
     return {
-        "shape": SHAPE,
+        "shape": SCHEMA_VERSION,
         "repository": edition.repository,
         "made_at": _stamp(edition.made_at),
         "policy": policy.profile,
@@ -159,16 +159,16 @@ def _were(number: int) -> tuple[str, str]:
 def _measure(name: str, figures: Figures, policy: Policy) -> tuple[str, ...]:
     found, goal = figures.times[name], _goal(name, figures, policy)
     if found is None:
-        return _MEASURES[name], safe(0), _NOTHING, _NOTHING, _NOTHING, goal
+        return _MEASURE_TITLES[name], safe(0), _EMPTY_CELL, _EMPTY_CELL, _EMPTY_CELL, goal
     times = (safe(span(each)) for each in (found.median, found.p90, found.mean))
-    return _MEASURES[name], safe(found.count), *times, goal
+    return _MEASURE_TITLES[name], safe(found.count), *times, goal
 
 
 def _goal(name: str, figures: Figures, policy: Policy) -> Markdown:
     """Say how often the goal was met; the goal for resolving applies to sev1 only."""
-    goal = _GOAL_OF.get(name)
+    goal = _GOAL_OF_MEASURE.get(name)
     if goal is None:
-        return _NOTHING
+        return _EMPTY_CELL
     tally, within = figures.goals[goal], length(getattr(policy.goals, goal))
     whose = md("{}: ", Severity.SEV1.said(policy.scale)) if goal == "resolve" else md("")
     if tally.percent is None:
@@ -185,7 +185,7 @@ def _clock(promise: Promise, tally: Tally, figures: Figures, policy: Policy) -> 
     ]
     if promise.clock == regulatory.NAME and promise.about in policy.regulations:
         asked = [safe(length(policy.regulations[promise.about].within))]
-    return phrases.title_of(promise.clock, promise.about), joined(asked) if asked else _NOTHING, _shares(tally)
+    return phrases.title_of(promise.clock, promise.about), joined(asked) if asked else _EMPTY_CELL, _shares(tally)
 
 
 def _asked(promise: Promise, severity: Severity, policy: Policy) -> Markdown:
@@ -209,7 +209,7 @@ def _shares(tally: Tally) -> Markdown:
 
 def _percent(tally: Tally) -> Markdown:
     if tally.percent is None:
-        return _NOTHING
+        return _EMPTY_CELL
     whole, tenths = divmod(round(tally.percent * 10), 10)
     return md("{}.{} %", whole, tenths) if tenths else md("{} %", whole)
 
@@ -227,7 +227,7 @@ def _severity(severity: Severity, figures: Figures, policy: Policy) -> tuple[Mar
 
 
 def _median(found: Spread | None) -> Markdown:
-    return _NOTHING if found is None else safe(span(found.median))
+    return _EMPTY_CELL if found is None else safe(span(found.median))
 
 
 def _postmortems(figures: Figures) -> Markdown:
@@ -248,18 +248,18 @@ def _incident(one: Measured, policy: Policy) -> tuple[Markdown, ...]:
         safe(incident.severity.on(policy.scale)),
         _took(one.took.to_acknowledge),
         _took(one.took.to_resolve),
-        md("❌ {}", missed) if missed else md("✅ nothing") if one.judged else _NOTHING,
+        md("❌ {}", missed) if missed else md("✅ nothing") if one.judged else _EMPTY_CELL,
         _document(one),
     )
 
 
 def _took(time: timedelta | None) -> Markdown:
-    return _NOTHING if time is None else safe(span(time))
+    return _EMPTY_CELL if time is None else safe(span(time))
 
 
 def _document(one: Measured) -> Markdown:
     if one.postmortem is None:
-        return _NOTHING
+        return _EMPTY_CELL
     mark = {Written.DONE: "✅", Written.LATE: "✅", Written.DUE: "⏳", Written.OVERDUE: "❌"}[one.postmortem]
     pull = one.incident.postmortem
     return md("{} {}", mark, link(one.postmortem.value, pull.url if pull else None))
@@ -276,7 +276,7 @@ def _row(one: Measured) -> Mapping[str, Any]:
         "services": list(incident.report.services),
         "declared_at": _stamp(incident.declared_at),
         "closed_at": _stamp(incident.closed_at),
-        "times": {name: _seconds(getattr(took, name)) for name in _MEASURES},
+        "times": {name: _seconds(getattr(took, name)) for name in _MEASURE_TITLES},
         "reopened": incident.reopened,
         "judged": [
             {"clock": promise.clock, "about": promise.about, "kept": kept} for promise, kept in one.judged.items()

@@ -21,7 +21,7 @@ from app.render.simulation_rows import collapsed
 from app.text import visible
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_TONES = {
+_TONES_BY_KIND = {
     "declared": "strong",
     "page": "strong",
     "escalate": "warning",
@@ -49,14 +49,14 @@ def timetable(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int =
     return (*head, *_body(rows, policy, scene, width), *foot)
 
 
-_OWN = ("declared", "page", "hand-off", "acknowledge", "resolve")
+_NOT_NOTIFYING_KINDS = ("declared", "page", "hand-off", "acknowledge", "resolve")
 """Kinds of rows that name people without notifying them, or that page them."""
 
 
 def summary(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
     """Summarize who was paged and notified, which targets were missed, and which contacts have no one."""
     woken = Counter(name for row in rows if row.kind == "page" for name in row.to)
-    told = dict.fromkeys(name for row in rows if row.kind not in _OWN for name in row.to)
+    told = dict.fromkeys(name for row in rows if row.kind not in _NOT_NOTIFYING_KINDS for name in row.to)
     missed = {f"{visible(row.step)} at {plus(row.offset)}": None for row in rows if row.kind == "breach"}
     missing = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
     if woken:
@@ -122,7 +122,7 @@ def _body(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iter
         *sizes, offset_size, kind_size = widths
         cells = [cell.ljust(size) for cell, size in zip(clocks, sizes, strict=True)]
         head = f" {' '.join(cells)} {offset.rjust(offset_size)} {kind.ljust(kind_size)} "
-        yield from _hanging(head, _told(row, note, policy, met), width, _TONES.get(row.kind, ""))
+        yield from _hanging(head, _told(row, note, policy, met), width, _TONES_BY_KIND.get(row.kind, ""))
 
 
 def _columns(row: Row, zone: ZoneInfo, *, one_clock: bool) -> tuple[str, ...]:

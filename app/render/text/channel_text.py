@@ -17,12 +17,12 @@ from app.core.policy import Policy
 from app.core.severity import Severity
 from app.ports import Message
 from app.render.markdown import phrases
-from app.render.markdown.notices import ANSWERS, answer_due, ended
+from app.render.markdown.notices import CLOCK_ANSWERS, answer_due, ended
 from app.render.time_format import moment, span
 from app.text import plain
 
-_TITLE = 80
-_KINDS: dict[type[Notice], str] = {
+_MAX_TITLE_CHARS = 80
+_MESSAGE_KINDS: dict[type[Notice], str] = {
     Page: "page",
     Escalate: "escalate",
     Remind: "remind",
@@ -34,7 +34,7 @@ _KINDS: dict[type[Notice], str] = {
 
 def goes_out(notice: Notice) -> bool:
     """Return whether channels carry this type of notice."""
-    return type(notice) in _KINDS
+    return type(notice) in _MESSAGE_KINDS
 
 
 def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *, key: str) -> Message:
@@ -44,7 +44,7 @@ def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *
     lines = [subject, *_asked(notice, incident, policy, now), _who(notice), incident.url]
     return Message(
         key=key,
-        kind=_KINDS[type(notice)],
+        kind=_MESSAGE_KINDS[type(notice)],
         severity=str(incident.severity),
         subject=subject,
         text="\n".join(filter(None, lines)),
@@ -59,7 +59,7 @@ def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *
 
 def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> str:
     """Build the subject: severity, event, title; about sixty characters of it are visible."""
-    name, title = incident.severity.on(policy.scale), plain(incident.title, _TITLE)
+    name, title = incident.severity.on(policy.scale), plain(incident.title, _MAX_TITLE_CHARS)
     if isinstance(notice, Escalate):
         to = ", ".join(plain(contact, 24) for contact in notice.contacts[:3]) or "whoever has it"
         return f"{name} escalated to {to}: {title}"
@@ -86,7 +86,7 @@ def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) ->
     elif isinstance(notice, Announce):
         yield f"For you to know: {plain(notice.because, 300)}; open {length}, {has_it}."
     elif isinstance(notice, Remind):
-        wanted = plain(notice.do, 300) or ANSWERS.get(notice.clock, ("", ""))[1]
+        wanted = plain(notice.do, 300) or CLOCK_ANSWERS.get(notice.clock, ("", ""))[1]
         yield f"Asked: {wanted or 'see to it'}, due {moment(notice.due, policy.zone, day=day)}."
     else:
         yield f"Asked: /severity {Severity.SEV2.on(policy.scale).lower()} reason, on the issue."
@@ -96,7 +96,7 @@ def _promised(notice: Remind) -> str:
     """Return what the reminder's deadline is for, in a word or two."""
     if notice.clock == "regulatory":
         return plain(notice.about, 60)
-    what = ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
+    what = CLOCK_ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
     return f"{what} for {plain(notice.about, 40)}" if notice.about else what
 
 

@@ -14,7 +14,7 @@ from app.github.intake import shipped_form
 from app.sandbox.demo.stage import Stage, stage
 from app.sandbox.github.form_body import filled
 from app.sandbox.github.world import Comment, Issue
-from app.worker.pipeline.policy_check import NAME as CHECK
+from app.worker.pipeline.policy_check import CHECK_NAME as CHECK
 
 START = datetime(2026, 3, 14, 2, 7, tzinfo=UTC)
 _TEAM = {"mona": "Mona Lisa", "kai": "Kai Sato", "ada": "Ada Lovelace", "grace": "Grace Hopper"}
@@ -50,7 +50,7 @@ escalation:
     - {after: 5m, to: it-manager, until: resolved}
     - {after: 30m, to: cto, until: resolved}
 """
-_EARLIER = POLICY.replace("after: 5m, to: it-manager", "after: 3m, to: it-manager").replace(
+_PROPOSED_POLICY = POLICY.replace("after: 5m, to: it-manager", "after: 3m, to: it-manager").replace(
     "after: 30m, to: cto", "after: 20m, to: cto"
 )
 """The policy that Mona proposes after the postmortem."""
@@ -73,7 +73,7 @@ _ANSWERS = {
 }
 
 
-_ADDED = {
+_POSTMORTEM_SECTIONS = {
     "Root cause": "The nightly stock export opened one database connection for each article and never gave one back. "
     "Since the winter catalogue there are more articles than connections.",
     "What went well": "Kai had a dashboard with the connections by job, and found the cause within seven minutes.",
@@ -283,7 +283,7 @@ def _learned(play: _Play) -> None:
     mona = on.github.person("mona")
     play.minute(53)
     path, branch = ".github/incidents.yml", "hear-earlier"
-    mona.pushes(shop, path, _EARLIER, "The IT manager and the CTO hear earlier", branch=branch)
+    mona.pushes(shop, path, _PROPOSED_POLICY, "The IT manager and the CTO hear earlier", branch=branch)
     number = mona.opens_pull(shop, branch, "The IT manager and the CTO hear earlier", f"Learned in #{played.number}.")
     played.policy_url = f"{on.github.url}/{shop.full_name}/pull/{number}"
     play.says("mona", f"opens pull request #{number}: for a sev1 the IT manager and the CTO should hear earlier")
@@ -299,7 +299,7 @@ def _path(played: Played) -> str:
 
 def _filled_in(text: str) -> str:
     """Return the postmortem with the sections that a person adds to it."""
-    for heading, words in _ADDED.items():
+    for heading, words in _POSTMORTEM_SECTIONS.items():
         before, found, after = text.partition(f"\n## {heading}\n")
         assert found, f"the postmortem has no section {heading}"
         text = f"{before}{found}\n{words}\n{after}"

@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.store import incidents
 from app.worker.jobs import Queue
 
-_PATIENCE = 60.0
+_SETTLE_TIMEOUT_SECONDS = 60.0
 """Wall-clock time in which all due work must finish."""
 
 
@@ -60,11 +60,11 @@ class Stage:
 
         Raises TimeoutError after 60 s of the wall clock.
         """
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _SETTLE_TIMEOUT_SECONDS
         quiet = 0
         self.queue.look()
         while quiet < 2:
-            self.github.hooks.settle(_PATIENCE)
+            self.github.hooks.settle(_SETTLE_TIMEOUT_SECONDS)
             quiet = quiet + 1 if self.queue.idle() else 0
             if time.monotonic() > end:
                 raise TimeoutError("the workers did not get done; their log says why")

@@ -22,7 +22,7 @@ from app.render.time_format import span
 from app.sandbox.demo.play import START, Line, Played, play
 from app.sandbox.demo.stage import Stage
 
-_BREATH = 0.5
+_LINE_PAUSE_SECONDS = 0.5
 """Pause between two lines on a terminal; there is none when the output goes to a file."""
 
 
@@ -45,7 +45,7 @@ def demo(*, stay: bool, as_json: bool) -> int:
                 console.print(f"{'':20}in a browser: {on.github.url}/{on.shop.full_name}/issues/{number}", style="dim")
             if live is not None:
                 live.update(_glance(on, number))
-                time.sleep(_BREATH)
+                time.sleep(_LINE_PAUSE_SECONDS)
 
         play(
             tell,

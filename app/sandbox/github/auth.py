@@ -14,10 +14,10 @@ from app.sandbox.github.registration import AppRegistration
 from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, World
 
 LEVELS = {"read": 1, "write": 2, "admin": 3}
-TOKEN_LIFE = timedelta(hours=1)
+TOKEN_LIFETIME = timedelta(hours=1)
 
 # The repository role a person needs where an app needs a permission of that level.
-ROLE_FOR: dict[str, Role] = {"read": "read", "write": "write", "admin": "admin"}
+REQUIRED_ROLES: dict[str, Role] = {"read": "read", "write": "write", "admin": "admin"}
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Caller:
             best = max(LEVELS.get(held.get(name, ""), 0) for name in permission.split("|"))
             return permission == "metadata" or best >= LEVELS[level]
         if self.account is not None and repository is not None:
-            return repository.allows(self.account, ROLE_FOR[level])
+            return repository.allows(self.account, REQUIRED_ROLES[level])
         return level == "read"
 
 
@@ -108,7 +108,7 @@ class Auth:
         self._tokens = {text: token for text, token in self._tokens.items() if token.expires_at > now}
         self._issued += 1
         text = "ghs_" + self._secret(f"token {self._issued}")
-        token = InstallationToken(text, installation, now + TOKEN_LIFE, repositories, permissions, bot)
+        token = InstallationToken(text, installation, now + TOKEN_LIFETIME, repositories, permissions, bot)
         self._tokens[text] = token
         return token
 

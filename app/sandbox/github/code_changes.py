@@ -8,12 +8,12 @@ from typing import Any
 
 from app.sandbox.github.context import check_body, check_title
 from app.sandbox.github.errors import Declined, invalid, not_found
-from app.sandbox.github.git import EMPTY_TREE, FILE, NO_COMMIT, Commit, Entry, Signature, is_ref_name
+from app.sandbox.github.git import EMPTY_TREE_SHA, FILE_MODE, ZERO_SHA, Commit, Entry, Signature, is_ref_name
 from app.sandbox.github.issue_changes import IssueChanges
 from app.sandbox.github.world import Account, Actor, CheckRun, Issue, Pull, Repository
 
-CLOSING = re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+#(\d{1,9})\b", re.IGNORECASE)
-PUSH_LIMIT = 20
+CLOSING_KEYWORD = re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+#(\d{1,9})\b", re.IGNORECASE)
+MAX_PUSH_COMMITS = 20
 
 
 class Changes(IssueChanges):
@@ -44,8 +44,8 @@ class Changes(IssueChanges):
         parent = git.refs.get(ref)
         if parent is None and git.refs:
             raise Declined(404, f"Branch {branch} not found")
-        entry = None if content is None else Entry(FILE, git.add_blob(content))
-        tree = git.write(git.commits[parent].tree if parent else EMPTY_TREE, path, entry)
+        entry = None if content is None else Entry(FILE_MODE, git.add_blob(content))
+        tree = git.write(git.commits[parent].tree if parent else EMPTY_TREE_SHA, path, entry)
         commit = git.add_commit(
             tree,
             (parent,) if parent else (),
@@ -224,7 +224,7 @@ class Changes(IssueChanges):
         common = git.merge_base(base_sha, pull.head_sha)
         tree = git.commits[base_sha].tree
         for path, how, entry in git.compare(
-            git.commits[common].tree if common else EMPTY_TREE, git.commits[pull.head_sha].tree
+            git.commits[common].tree if common else EMPTY_TREE_SHA, git.commits[pull.head_sha].tree
         ):
             tree = git.write(tree, path, None if how == "removed" else entry)
         source = (pull.fork or repository).owner.login
@@ -239,7 +239,7 @@ class Changes(IssueChanges):
         pull.base_sha = base_sha
         self.close(issue, actor)
         if pull.base == repository.default_branch:
-            for number in dict.fromkeys(CLOSING.findall(issue.body or "")):
+            for number in dict.fromkeys(CLOSING_KEYWORD.findall(issue.body or "")):
                 target = repository.issues.get(int(number))
                 if target and not target.pull and not target.deleted and not target.moved_to:
                     self.close(target, actor, commit=commit.sha)
@@ -262,21 +262,21 @@ class Changes(IssueChanges):
         if after is not None:
             # A new branch is compared with the default branch.
             since = before or git.refs.get(f"refs/heads/{repository.default_branch}")
-            new = list(itertools.islice(git.between(since, after), PUSH_LIMIT))
+            new = list(itertools.islice(git.between(since, after), MAX_PUSH_COMMITS))
         commits: list[dict[str, Any]] = [self.shapes.push_commit(repository, commit) for commit in reversed(new)]
         head = self.shapes.push_commit(repository, git.commits[after]) if after else None
         shape = self.shapes.repository(repository)
         # Only in `push` payloads GitHub gives these two as seconds since the epoch.
         shape["created_at"] = int(repository.created_at.timestamp())
         shape["pushed_at"] = int(self.now().timestamp())
-        span = f"{(before or NO_COMMIT)[:12]}...{(after or NO_COMMIT)[:12]}"
+        span = f"{(before or ZERO_SHA)[:12]}...{(after or ZERO_SHA)[:12]}"
         self.tell(
             repository,
             "push",
             actor,
             ref=ref,
-            before=before or NO_COMMIT,
-            after=after or NO_COMMIT,
+            before=before or ZERO_SHA,
+            after=after or ZERO_SHA,
             repository=shape,
             pusher={"name": actor.account.login, "email": self.signature(actor.account).email},
             created=before is None,

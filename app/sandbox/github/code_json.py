@@ -12,7 +12,7 @@ from app.sandbox.github.git import Commit, Entry, Signature
 from app.sandbox.github.issue_json import Shapes
 from app.sandbox.github.world import CheckRun, Issue, Pull, Repository
 
-BIG_FILE = 1_000_000
+MAX_INLINE_BYTES = 1_000_000
 
 
 def path_in_address(path: str) -> str:
@@ -110,7 +110,7 @@ class CodeShapes(Shapes):
             "_links": {"self": own, "git": git, "html": html},
         }
         if full and kind == "file":
-            big = len(blob) > BIG_FILE
+            big = len(blob) > MAX_INLINE_BYTES
             shape["encoding"] = "none" if big else "base64"
             shape["content"] = "" if big else base64.encodebytes(blob).decode()
         return shape

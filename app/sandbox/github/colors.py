@@ -9,7 +9,7 @@ from html import escape
 
 from app.sandbox.github.world import Account
 
-FACES = ("0969da", "1a7f37", "8250df", "bf3989", "bc4c00", "9a6700", "0a7d91", "57606a", "cf222e", "4b5bd1")
+AVATAR_COLORS = ("0969da", "1a7f37", "8250df", "bf3989", "bc4c00", "9a6700", "0a7d91", "57606a", "cf222e", "4b5bd1")
 
 
 def label_css(colors: Iterable[str]) -> str:
@@ -44,7 +44,7 @@ def avatar_svg(account: Account, size: str = "m", *, alone: bool = False) -> str
 
     `standalone` adds the namespace that an SVG file of its own needs.
     """
-    color = FACES[sum(map(ord, account.login)) % len(FACES)]
+    color = AVATAR_COLORS[sum(map(ord, account.login)) % len(AVATAR_COLORS)]
     corner = 20 if account.kind == "User" else 9
     name = escape(account.login)
     namespace = ' xmlns="http://www.w3.org/2000/svg"' if alone else ""

@@ -14,14 +14,14 @@ from app.sandbox.github.errors import Declined, invalid
 from app.sandbox.github.hooks import Hooks
 from app.sandbox.github.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
 
-BODY_LIMIT = 65_536
-TITLE_LIMIT = 256
-LABEL_LIMIT = 50
+MAX_BODY_CHARS = 65_536
+MAX_TITLE_CHARS = 256
+MAX_LABEL_CHARS = 50
 
 # GitHub sends these to an app whether it subscribed to them or not.
-ALWAYS_TOLD = frozenset({"installation", "installation_repositories", "ping"})
+ALWAYS_SENT_EVENTS = frozenset({"installation", "installation_repositories", "ping"})
 
-REFERENCE = re.compile(r"(?<![\w/&])(?:([\w.-]+/[\w.-]+))?#(\d+)\b")
+ISSUE_REFERENCE = re.compile(r"(?<![\w/&])(?:([\w.-]+/[\w.-]+))?#(\d+)\b")
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Scene:
         **parts: Any,
     ) -> None:
         """Send an event to an installation, if it is subscribed to it."""
-        if event not in ALWAYS_TOLD and event not in installation.events:
+        if event not in ALWAYS_SENT_EVENTS and event not in installation.events:
             return
         payload = {**parts, "sender": self.shapes.account(actor.account)}
         payload.setdefault("installation", {"id": installation.id, "node_id": node_id("IN", installation.id)})
@@ -81,7 +81,7 @@ class Scene:
 
     def cross_reference(self, source: Issue, text: str | None, actor: Actor) -> None:
         """Add a cross-reference to the timeline of each issue that the text mentions, once for each source."""
-        for owner_and_name, number in REFERENCE.findall(text or ""):
+        for owner_and_name, number in ISSUE_REFERENCE.findall(text or ""):
             full_name = owner_and_name or source.repository.full_name
             repository = self.world.repositories.get(full_name.lower())
             target = repository.issues.get(int(number)) if repository and len(number) < 10 else None
@@ -114,21 +114,21 @@ def check_label(name: str) -> None:
     """Check the name of a label. Raises ApiError 422."""
     if not name.strip():
         raise invalid("Label", "name", "missing_field")
-    if len(name) > LABEL_LIMIT:
-        raise invalid("Label", "name", "custom", f"name is too long (maximum is {LABEL_LIMIT} characters)")
+    if len(name) > MAX_LABEL_CHARS:
+        raise invalid("Label", "name", "custom", f"name is too long (maximum is {MAX_LABEL_CHARS} characters)")
 
 
 def check_title(title: str, resource: str = "Issue") -> None:
     """Check a title. Raises ApiError 422."""
     if not title.strip():
         raise invalid(resource, "title", "missing_field")
-    if len(title) > TITLE_LIMIT:
-        raise invalid(resource, "title", "custom", f"title is too long (maximum is {TITLE_LIMIT} characters)")
+    if len(title) > MAX_TITLE_CHARS:
+        raise invalid(resource, "title", "custom", f"title is too long (maximum is {MAX_TITLE_CHARS} characters)")
 
 
 def check_body(body: str | None, resource: str = "Issue", required: bool = False) -> None:
     """Check the length of a body and, if `required`, that there is one. Raises ApiError 422."""
     if required and not (body or "").strip():
         raise Declined(422, "Validation Failed", [{"resource": resource, "field": "body", "code": "missing_field"}])
-    if body is not None and len(body) > BODY_LIMIT:
-        raise invalid(resource, "body", "custom", f"body is too long (maximum is {BODY_LIMIT} characters)")
+    if body is not None and len(body) > MAX_BODY_CHARS:
+        raise invalid(resource, "body", "custom", f"body is too long (maximum is {MAX_BODY_CHARS} characters)")

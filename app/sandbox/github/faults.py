@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from flask import Request, Response
 
-Kind = Literal["pre", "lost", "post5", "late", "trunc", "hang", "status"]
+FaultKind = Literal["pre", "lost", "post5", "late", "trunc", "hang", "status"]
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Fault:
     status  nothing is done, and the response is `status` with `headers`
     """
 
-    kind: Kind
+    kind: FaultKind
     times: int = 1
     method: str | None = None
     path: str | None = None
@@ -54,7 +54,7 @@ class Faults:
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
-    def add(self, kind: Kind, **parts: Any) -> Fault:
+    def add(self, kind: FaultKind, **parts: Any) -> Fault:
         """Add a fault for the next `times` calls whose method is `method` and whose path contains `path`."""
         fault = Fault(kind, **parts)
         with self._lock:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.github.issue_form import Answer, Field, Form
+from app.github.issue_form import Field, Form, FormValue
 
 
-def filled(form: Form, answers: Mapping[str, Answer]) -> str:
+def filled(form: Form, answers: Mapping[str, FormValue]) -> str:
     """Return the issue body for the answers, which are keyed and shaped as `parse_body` returns them.
 
     A missing answer is empty. A field without a label gets an empty heading. A fence stays three backticks long,
@@ -17,7 +17,7 @@ def filled(form: Form, answers: Mapping[str, Answer]) -> str:
     return "\n\n".join(f"### {asked.label}".rstrip() + f"\n\n{_value(asked, answers.get(key))}" for key, asked in pairs)
 
 
-def _value(asked: Field, answer: Answer) -> str:
+def _value(asked: Field, answer: FormValue) -> str:
     if asked.kind == "checkboxes":
         return "\n".join(f"- [{'x' if checked else ' '}] {label}" for label, checked in _boxes(asked, answer))
     if asked.render:
@@ -31,7 +31,7 @@ def _untouched(asked: Field) -> str:
     return "None" if asked.kind == "dropdown" and not asked.required else "_No response_"
 
 
-def _boxes(asked: Field, answer: Answer) -> list[tuple[str, bool]]:
+def _boxes(asked: Field, answer: FormValue) -> list[tuple[str, bool]]:
     ticks = [tick for tick in answer if isinstance(tick, dict)] if isinstance(answer, list) else []
     checked = {str(tick["label"]) for tick in ticks if tick["checked"]}
     return [(label, label in checked) for label in asked.options]

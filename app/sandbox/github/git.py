@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-FILE = "100644"
-FOLDER = "40000"
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-NO_COMMIT = "0" * 40
+FILE_MODE = "100644"
+FOLDER_MODE = "40000"
+EMPTY_TREE_SHA = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+ZERO_SHA = "0" * 40
 
 Change = Literal["added", "modified", "removed"]
 
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     @property
     def is_folder(self) -> bool:
         """True if the entry is a tree."""
-        return self.mode == FOLDER
+        return self.mode == FOLDER_MODE
 
 
 class Signature(NamedTuple):
@@ -58,7 +58,7 @@ class Git:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
-        self.trees: dict[str, dict[str, Entry]] = {EMPTY_TREE: {}}
+        self.trees: dict[str, dict[str, Entry]] = {EMPTY_TREE_SHA: {}}
         self.commits: dict[str, Commit] = {}
         self.refs: dict[str, str] = {}
         self._merge_bases: dict[tuple[str, str], str | None] = {}
@@ -115,7 +115,7 @@ class Git:
 
     def find(self, tree: str, path: str) -> Entry | None:
         """Return the entry at `path`; the empty path is the tree itself."""
-        entry = Entry(FOLDER, tree)
+        entry = Entry(FOLDER_MODE, tree)
         for name in filter(None, path.split("/")):
             if not entry.is_folder:
                 return None
@@ -134,8 +134,8 @@ class Git:
         entries = dict(self.trees[tree])
         if rest:
             below = entries.get(name)
-            inner = self.write(below.sha if below and below.is_folder else EMPTY_TREE, rest, entry)
-            entry = Entry(FOLDER, inner) if inner != EMPTY_TREE else None
+            inner = self.write(below.sha if below and below.is_folder else EMPTY_TREE_SHA, rest, entry)
+            entry = Entry(FOLDER_MODE, inner) if inner != EMPTY_TREE_SHA else None
         if entry is None:
             entries.pop(name, None)
         else:
@@ -163,8 +163,8 @@ class Git:
             now_folder = now is not None and now.is_folder
             if was_folder or now_folder:
                 yield from self.compare(
-                    was.sha if was and was_folder else EMPTY_TREE,
-                    now.sha if now and now_folder else EMPTY_TREE,
+                    was.sha if was and was_folder else EMPTY_TREE_SHA,
+                    now.sha if now and now_folder else EMPTY_TREE_SHA,
                     f"{under}{name}/",
                 )
             if was is not None and not was_folder and (now is None or now_folder):

@@ -21,11 +21,11 @@ from urllib3 import BaseHTTPResponse, PoolManager, exceptions
 
 from app.sandbox.github.registration import AppRegistration
 
-KEPT = timedelta(hours=72)
-TIMEOUT_S = 10.0
+RETENTION_PERIOD = timedelta(hours=72)
+TIMEOUT_SECONDS = 10.0
 _STRIDE, _MODULUS = 618_033_989, 1_000_000_007
 """Both are prime, so that a billion deliveries get distinct ids in no visible order."""
-NAMESPACE = uuid.UUID("6f6e2d63-616c-4c70-8a67-657321010203")
+GUID_NAMESPACE = uuid.UUID("6f6e2d63-616c-4c70-8a67-657321010203")
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -177,7 +177,7 @@ class Hooks:
         body = json.dumps(payload, separators=(",", ":")).encode()
         with self._turn:
             self._made += 1
-            guid = str(uuid.uuid5(NAMESPACE, str(self._made)))
+            guid = str(uuid.uuid5(GUID_NAMESPACE, str(self._made)))
             delivery = Delivery(
                 guid,
                 event,
@@ -236,7 +236,7 @@ class Hooks:
             self._stopping = True
             self._more.notify_all()
         while self._threads:
-            self._threads.pop().join(TIMEOUT_S + 1)
+            self._threads.pop().join(TIMEOUT_SECONDS + 1)
 
     def _headers(self, event: str, guid: str, body: bytes) -> dict[str, str]:
         return {
@@ -259,7 +259,7 @@ class Hooks:
         self._more.notify()
 
     def _run(self) -> None:
-        with PoolManager(timeout=TIMEOUT_S, retries=False) as client:
+        with PoolManager(timeout=TIMEOUT_SECONDS, retries=False) as client:
             while True:
                 with self._turn:
                     while not self._waiting and not self._stopping:
@@ -315,7 +315,7 @@ class Hooks:
         self._forget()
 
     def _forget(self) -> None:
-        horizon = self._clock() - KEPT
+        horizon = self._clock() - RETENTION_PERIOD
         while self._log:
             at = self._log[next(iter(self._log))].delivered_at
             if at is not None and at >= horizon:

@@ -15,7 +15,7 @@ from app.sandbox.github.issue_json import REACTIONS
 from app.sandbox.github.world import Account, Actor, Comment, Issue, Label, Milestone, Reaction, Repository
 
 UNCHANGED: Any = object()
-ASSIGNEE_LIMIT = 10
+MAX_ASSIGNEES = 10
 
 
 class IssueChanges(Scene):
@@ -143,7 +143,7 @@ class IssueChanges(Scene):
         As on GitHub, those who cannot be assigned are skipped; with `strict` this raises ApiError 422.
         """
         for account in self._assignable(issue.repository, logins, strict):
-            if account not in issue.assignees and len(issue.assignees) < ASSIGNEE_LIMIT:
+            if account not in issue.assignees and len(issue.assignees) < MAX_ASSIGNEES:
                 issue.assignees.append(account)
                 self.note(issue, "assigned", actor, assignee=account)
                 self.tell_issue(issue, "assigned", actor, assignee=self.shapes.account(account))
@@ -382,7 +382,7 @@ class IssueChanges(Scene):
                 found.append(account)
             elif strict:
                 raise invalid("Issue", "assignees")
-        return found[:ASSIGNEE_LIMIT]
+        return found[:MAX_ASSIGNEES]
 
     def _labelled(self, issue: Issue, label: Label, actor: Actor) -> None:
         self.note(issue, "labeled", actor, label=copy.copy(label))

@@ -13,7 +13,7 @@ from app.sandbox.github.errors import Declined
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Meter:
             self._check_tokens(account, now, self.limits.tokens_per_hour)
         creation = method == "POST" and not caller.startswith("app ")
         if self.limits.points_per_minute is not None or self.limits.creations_per_minute is not None:
-            self._check_secondary(account, now, 1 if method in READS else 5, creation)
+            self._check_secondary(account, now, 1 if method in READ_METHODS else 5, creation)
         account.used += 1
 
     def _check_tokens(self, account: _Account, now: datetime, most: int) -> None:

@@ -28,9 +28,9 @@ from app.sandbox.github.world import Account, Issue, Repository
 
 CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 HEX_COLOR = re.compile(r"[0-9a-f]{6}")
-STYLE = resources.files("app.sandbox.github").joinpath("static/style.css")
-STEPS = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "month"), (1000, "year"))
-PER_PAGE = 50
+STYLESHEET = resources.files("app.sandbox.github").joinpath("static/style.css")
+TIME_UNITS = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "month"), (1000, "year"))
+MAX_ISSUES_PER_PAGE = 50
 
 
 def safe(response: Response) -> Response:
@@ -47,7 +47,7 @@ def ago(at: datetime, now: datetime) -> str:
     count = int((now - at).total_seconds())
     if count < 10:
         return "just now"
-    for size, unit in STEPS:
+    for size, unit in TIME_UNITS:
         if count < size:
             return f"{count} {unit}{'' if count == 1 else 's'} ago"
         count //= size
@@ -85,7 +85,7 @@ class Pages:
         self._changes = changes
         self._world = changes.world
         self._refresh = refresh
-        self._style = STYLE.read_bytes()
+        self._style = STYLESHEET.read_bytes()
         self._templates = Environment(
             loader=PackageLoader("app.sandbox.github"),
             autoescape=select_autoescape(default=True),
@@ -242,7 +242,7 @@ class Pages:
         here = [issue for issue in reversed(found) if not issue.deleted and issue.moved_to is None]
         state = "closed" if "is:closed" in request.args.get("q", "") else "open"
         counts = {name: sum(issue.state == name for issue in here) for name in ("open", "closed")}
-        shown = [issue for issue in here if issue.state == state][:PER_PAGE]
+        shown = [issue for issue in here if issue.state == state][:MAX_ISSUES_PER_PAGE]
         return self._page(
             "issues.html",
             title=f"{tab.capitalize()} · {repository.full_name}",

@@ -18,7 +18,7 @@ from app.sandbox.github.code_changes import Changes
 from app.sandbox.github.code_json import CodeShapes
 from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.faults import Faults
-from app.sandbox.github.git import EMPTY_TREE, FILE, Entry
+from app.sandbox.github.git import EMPTY_TREE_SHA, FILE_MODE, Entry
 from app.sandbox.github.hooks import Hooks
 from app.sandbox.github.limits import Limits, Meter
 from app.sandbox.github.people import Person
@@ -27,10 +27,10 @@ from app.sandbox.github.world import Account, Actor, Installation, Repository, R
 from app.web.server import Served
 
 HOST = "127.0.0.1"
-ACTIONS = "github-actions[bot]"
+ACTIONS_BOT_LOGIN = "github-actions[bot]"
 """The account that runs of GitHub Actions write as."""
 # Enough for tests that open connections faster than they close them.
-CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 
 
 class PretendGitHub:
@@ -67,7 +67,7 @@ class PretendGitHub:
 
     def start(self, port: int = 0) -> Self:
         """Serve on 127.0.0.1, by default on a free port."""
-        self._served = Served(self._wsgi, HOST, port, name="github.com", connections=CONNECTIONS)
+        self._served = Served(self._wsgi, HOST, port, name="github.com", connections=MAX_CONNECTIONS)
         self.shapes.url = f"http://{HOST}:{self._served.port}"
         self.hooks.start()
         return self
@@ -242,12 +242,14 @@ class PretendGitHub:
     def run_token(self, repository: Repository, permissions: Mapping[str, str]) -> str:
         """Issue the GITHUB_TOKEN of a GitHub Actions run, with the permissions that its job requests."""
         with self.world.lock:
-            if ACTIONS not in self.world.accounts:
-                self.world.accounts[ACTIONS] = Account(self.world.new_id(), ACTIONS, "Bot", None, self.clock())
+            if ACTIONS_BOT_LOGIN not in self.world.accounts:
+                self.world.accounts[ACTIONS_BOT_LOGIN] = Account(
+                    self.world.new_id(), ACTIONS_BOT_LOGIN, "Bot", None, self.clock()
+                )
             # A run has its own installation, on that repository alone; the app need not be installed there.
             inside = Installation(self.world.new_id(), repository.owner, self.clock(), dict(permissions), [])
             inside.repositories[repository.id] = repository
-            return self.auth.issue(inside, None, dict(permissions), self.world.accounts[ACTIONS]).token
+            return self.auth.issue(inside, None, dict(permissions), self.world.accounts[ACTIONS_BOT_LOGIN]).token
 
     def ping(self) -> None:
         """Send the event that GitHub sends when a hook is created."""
@@ -285,10 +287,10 @@ class PretendGitHub:
     def _first_commit(self, repository: Repository, files: Mapping[str, str | bytes]) -> None:
         if not files:
             return
-        git, tree = repository.git, EMPTY_TREE
+        git, tree = repository.git, EMPTY_TREE_SHA
         for path, text in files.items():
             content = text.encode("utf-8", "replace") if isinstance(text, str) else text
-            tree = git.write(tree, path, Entry(FILE, git.add_blob(content)))
+            tree = git.write(tree, path, Entry(FILE_MODE, git.add_blob(content)))
         who = self.changes.signature(repository.owner)
         commit = git.add_commit(tree, (), "Initial commit", who, account=repository.owner.login)
         git.refs[f"refs/heads/{repository.default_branch}"] = commit.sha
@@ -328,7 +330,7 @@ class PretendGitHub:
 
     def _build(self, refresh: int | None) -> Flask:
         flask = Flask("app.sandbox.github", static_folder=None)
-        for part in api.PARTS:
+        for part in api.BLUEPRINT_FACTORIES:
             flask.register_blueprint(part(self._door))
         flask.register_blueprint(pages.blueprint(self.changes, refresh))
 

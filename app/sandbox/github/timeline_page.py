@@ -9,9 +9,9 @@ from datetime import timedelta
 from app.sandbox.github.world import Comment, Event, Issue, Label
 
 # Label changes by the same account within this time share one line.
-TOGETHER = timedelta(seconds=60)
+LABEL_GROUP_PERIOD = timedelta(seconds=60)
 
-WORDS = {
+EVENT_ICONS_AND_TEXTS = {
     "assigned": ("person", "assigned"),
     "unassigned": ("person", "removed the assignment of"),
     "renamed": ("pencil", "changed the title"),
@@ -65,7 +65,7 @@ def _items(issue: Issue) -> Iterator[Item]:
         if event.comment is not None:
             yield Item(event, "comment", "commented", comment=event.comment)
         else:
-            icon, words = WORDS.get(event.event, ("dot", event.event.replace("_", " ")))
+            icon, words = EVENT_ICONS_AND_TEXTS.get(event.event, ("dot", event.event.replace("_", " ")))
             if event.event == "closed" and event.state_reason == "not_planned":
                 icon, words = "skipped", "closed this as not planned"
             elif event.event == "closed" and not issue.pull:
@@ -76,4 +76,4 @@ def _items(issue: Issue) -> Iterator[Item]:
 
 
 def _same_breath(first: Event, second: Event) -> bool:
-    return first.actor is second.actor and second.at - first.at <= TOGETHER
+    return first.actor is second.actor and second.at - first.at <= LABEL_GROUP_PERIOD

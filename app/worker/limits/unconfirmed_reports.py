@@ -43,7 +43,10 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
         if unconfirmed_reports.said_key(db, lane) == key:
             return  # admitted before, but posting failed afterwards
         unknown = _unknown(
-            lane, login, unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.WINDOW, now), rights
+            lane,
+            login,
+            unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now),
+            rights,
         )
     while True:
         rights |= {each: _has_rights(desk, tracker, lane, each, now) for each in unknown}
@@ -53,13 +56,13 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
             unconfirmed_reports.lock(db, lane.repo_id)
             if unconfirmed_reports.said_key(db, lane) == key:
                 return
-            recent = unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.WINDOW, now)
+            recent = unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now)
             if not (unknown := _unknown(lane, login, recent, rights)):
                 near = [each for each in recent if not rights.get(each.login, False)]
                 until = _decide(db, lane, login, near, key, now)
                 break
     if until > now:
-        raise Held(until, unconfirmed_reports.UNCONFIRMED)
+        raise Held(until, unconfirmed_reports.UNCONFIRMED_NOTE)
 
 
 def _unknown(lane: Lane, login: str, recent: Iterable[noise_limits.Asking], rights: Mapping[str, bool]) -> set[str]:
@@ -128,7 +131,7 @@ def show(
     """
     now, lane = desk.clock(), found.lane
     with desk.database.transaction() as db:
-        waiting = unconfirmed_reports.waiting(db, lane.repo_id, found.began_at - noise_limits.WINDOW, now)
+        waiting = unconfirmed_reports.waiting(db, lane.repo_id, found.began_at - noise_limits.UNCONFIRMED_PERIOD, now)
     asked = reached(incident, policy, (ON_CALL,), now)
     body = digest(waiting, asked.people, policy, now, footer=footer)
     if found.comment is not None:
@@ -151,7 +154,7 @@ def found_digest(desk: Desk, found: unconfirmed_reports.Digest, posted: Comment)
 def _show(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
     """Queue an update of the current digest, or start one on the issue that notified people last."""
     known = unconfirmed_reports.digest(db, lane.repo_id)
-    if known is None or known.began_at <= now - noise_limits.WINDOW:
+    if known is None or known.began_at <= now - noise_limits.UNCONFIRMED_PERIOD:
         said = [(each.said_at, each.number) for each in recent if each.said_at is not None]
         known = unconfirmed_reports.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
         unconfirmed_reports.begin_digest(db, known.lane, now)

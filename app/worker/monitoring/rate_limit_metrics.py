@@ -6,17 +6,17 @@ from datetime import datetime
 
 from prometheus_client import Gauge
 
-from app.rate_limit import ITSELF
+from app.rate_limit import APP
 from app.store import rate_limits
 from app.worker.context import Desk
 
-WAITING = Gauge("muster_outbox_pending", "Outbox items that are not done yet", ["installation"])
-UNTIL = Gauge(
+OUTBOX_PENDING = Gauge("muster_outbox_pending", "Outbox items that are not done yet", ["installation"])
+DEFERRED_UNTIL_SECONDS = Gauge(
     "muster_rate_limit_deferred_until_seconds",
     "When calls to GitHub or outbox items are due again, in seconds since 1970; 0: not deferred",
     ["installation"],
 )
-BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
+GITHUB_BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
 
 
 def watch_pace(desk: Desk, now: datetime) -> None:
@@ -26,11 +26,11 @@ def watch_pace(desk: Desk, now: datetime) -> None:
     """
     with desk.database.transaction() as db:
         found = rate_limits.standings(db, now)
-    for gauge in (WAITING, UNTIL, BUDGET):
+    for gauge in (OUTBOX_PENDING, DEFERRED_UNTIL_SECONDS, GITHUB_BUDGET):
         gauge.clear()
     for one in found:
-        name = "app" if one.installation == ITSELF else str(one.installation)
-        WAITING.labels(name).set(one.waiting)
-        UNTIL.labels(name).set(one.until.timestamp() if one.until else 0)
+        name = "app" if one.installation == APP else str(one.installation)
+        OUTBOX_PENDING.labels(name).set(one.waiting)
+        DEFERRED_UNTIL_SECONDS.labels(name).set(one.until.timestamp() if one.until else 0)
         if (part := rate_limits.part_left(one, now)) is not None:
-            BUDGET.labels(name).set(part)
+            GITHUB_BUDGET.labels(name).set(part)

@@ -11,12 +11,12 @@ from app.policy_file import PolicyFaults, read
 from app.store import retention
 from app.worker.context import Desk
 
-LEAST = timedelta(days=7)
+MIN_RETENTION_PERIOD = timedelta(days=7)
 """Deliveries are kept at least this long, whatever a policy says, so that none is processed twice (reliability, row
 3).
 """
 
-_DEFAULT = Retention().deliveries
+_DEFAULT_RETENTION = Retention().deliveries
 
 
 def tidy(desk: Desk, now: datetime, most: int = 500) -> bool:
@@ -27,7 +27,7 @@ def tidy(desk: Desk, now: datetime, most: int = 500) -> bool:
     for repo_id, (text, base) in files.items():
         lengths[_kept(text, base)].append(repo_id)
     done = [_forget(desk, now, length, repos, most) for length, repos in lengths.items()]
-    done.append(_forget(desk, now, _DEFAULT, list(files), most, others=True))
+    done.append(_forget(desk, now, _DEFAULT_RETENTION, list(files), most, others=True))
     return all(done)
 
 
@@ -36,7 +36,7 @@ def _forget(
 ) -> bool:
     if length is None:
         return True
-    before = now - max(length.elapsed, LEAST)
+    before = now - max(length.elapsed, MIN_RETENTION_PERIOD)
     with desk.database.transaction() as db:
         return retention.forget(db, before, repos, others=others, most=most) < most
 

@@ -18,7 +18,7 @@ from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.policy import Policy
 from app.ports import DeliveryFailed, Lane
-from app.rate_limit import ITSELF
+from app.rate_limit import APP
 from app.safe_http import Outbound
 from app.store import audit as watching
 from app.store import comment_log, incidents, outbox, rate_limits, sync_state
@@ -26,35 +26,39 @@ from app.store.audit import Concern, Figures
 from app.worker.context import Desk
 from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.rate_limit_metrics import watch_pace
-from app.worker.pipeline.board_warnings import OVERDUE
+from app.worker.pipeline.board_warnings import OVERDUE_FINDING
 
 log = structlog.get_logger()
 
-SILENT = timedelta(seconds=20)
+WORKER_SILENCE_TIMEOUT = timedelta(seconds=20)
 """A worker without a heartbeat for this long is not working: it writes one every three seconds (G1)."""
-OLD = timedelta(minutes=5)
+STALLED_AGE = timedelta(minutes=5)
 """A delivery or job that has been waiting for this long is not being processed."""
-LATE = timedelta(seconds=60)
+OVERDUE_ALARM_AGE = timedelta(seconds=60)
 """An alarm that is this late should have fired (G3)."""
-LEAST = 0.2
+MIN_BUDGET_FRACTION = 0.2
 """The part of GitHub's hourly rate limit that is reserved for urgent calls, from 0 to 1."""
 
-_BOARDS = 20
+_MAX_BOARDS = 20
 """At most this many boards show a finding, so that one about many incidents does not write to all of them."""
 
-DATABASE = Gauge("muster_database_up", "1 while the database answers")
-SILENCE = Gauge("muster_worker_silence_seconds", "Seconds since the last worker heartbeat; -1: none is known")
-UNPROCESSED = Gauge("muster_oldest_unprocessed_seconds", "How long the oldest delivery has been waiting for processing")
-PARKED = Gauge("muster_inbox_dead", "Deliveries that could not be parsed and wait for a person")
-DEAD = Gauge("muster_dead_letters", "Outbox items that were refused for good and wait for a person")
+DATABASE_UP = Gauge("muster_database_up", "1 while the database answers")
+WORKER_SILENCE_SECONDS = Gauge(
+    "muster_worker_silence_seconds", "Seconds since the last worker heartbeat; -1: none is known"
+)
+OLDEST_UNPROCESSED_SECONDS = Gauge(
+    "muster_oldest_unprocessed_seconds", "How long the oldest delivery has been waiting for processing"
+)
+INBOX_DEAD = Gauge("muster_inbox_dead", "Deliveries that could not be parsed and wait for a person")
+DEAD_LETTERS = Gauge("muster_dead_letters", "Outbox items that were refused for good and wait for a person")
 OVERDUE_ALARMS = Gauge("muster_overdue_alarms", "Alarms that are due and have not fired")
-BREAKER = Gauge("muster_comment_limit_active", "Issues that have reached the comment limit")
-CONCERN = Gauge("muster_audit_failing", "1 while the audit reports this finding", ["name"])
-ALARMS = Counter("muster_audit_alarms", "How often the audit began to report this finding", ["name"])
-AUDITED = Gauge("muster_audit_timestamp_seconds", "Time of the last audit, in seconds since 1970")
+COMMENT_LIMIT_ACTIVE = Gauge("muster_comment_limit_active", "Issues that have reached the comment limit")
+AUDIT_FAILING = Gauge("muster_audit_failing", "1 while the audit reports this finding", ["name"])
+AUDIT_ALARMS = Counter("muster_audit_alarms", "How often the audit began to report this finding", ["name"])
+AUDIT_TIMESTAMP_SECONDS = Gauge("muster_audit_timestamp_seconds", "Time of the last audit, in seconds since 1970")
 HEARTBEATS = Counter("muster_heartbeats", "Heartbeats that were sent, withheld or failed", ["outcome"])
 
-NAMES = ("workers", "inbox", OVERDUE, "stuck", "dead-letters", "breaker", "drift", "budget")
+FINDING_NAMES = ("workers", "inbox", OVERDUE_FINDING, "stuck", "dead-letters", "breaker", "drift", "budget")
 """The names of all findings that the audit may report."""
 
 
@@ -67,7 +71,7 @@ def unready(desk: Desk) -> list[str]:
     with desk.database.transaction() as db:
         found, newer, left = watching.figures(db, now), watching.newer_than_code(db), rate_limits.left(db, now)
     reasons = [concern.sentence for concern in (*_workers(found), *_inbox(found), *_budget(left))]
-    if found.most_overdue > LATE:
+    if found.most_overdue > OVERDUE_ALARM_AGE:
         reasons.append(f"an alarm is {_said(found.most_overdue)} late")
     if newer:
         reasons.append("the schema is newer than this code: upgrade it")
@@ -82,18 +86,18 @@ def measure(desk: Desk) -> None:
             found, named = watching.figures(db, now), watching.concerns(db)
         watch_pace(desk, now)
     except psycopg.Error:
-        DATABASE.set(0)
+        DATABASE_UP.set(0)
         return
-    DATABASE.set(1)
-    SILENCE.set(-1 if found.silence is None else found.silence.total_seconds())
-    UNPROCESSED.set(found.unprocessed.total_seconds())
-    PARKED.set(found.parked)
-    DEAD.set(found.dead)
+    DATABASE_UP.set(1)
+    WORKER_SILENCE_SECONDS.set(-1 if found.silence is None else found.silence.total_seconds())
+    OLDEST_UNPROCESSED_SECONDS.set(found.unprocessed.total_seconds())
+    INBOX_DEAD.set(found.parked)
+    DEAD_LETTERS.set(found.dead)
     OVERDUE_ALARMS.set(found.overdue)
     OLDEST_ALARM.set(found.most_overdue.total_seconds())
-    BREAKER.set(found.held)
-    for name in {*NAMES, *named}:
-        CONCERN.labels(name).set(name in named)
+    COMMENT_LIMIT_ACTIVE.set(found.held)
+    for name in {*FINDING_NAMES, *named}:
+        AUDIT_FAILING.labels(name).set(name in named)
 
 
 def audit(desk: Desk) -> list[Concern]:
@@ -106,15 +110,15 @@ def audit(desk: Desk) -> list[Concern]:
     with desk.database.transaction() as db:
         new, over = watching.make_equal(db, found, now)
         for concern in (*new, *over):
-            if concern.name == OVERDUE:
-                for lane in concern.about[:_BOARDS]:
+            if concern.name == OVERDUE_FINDING:
+                for lane in concern.about[:_MAX_BOARDS]:
                     outbox.put(db, lane, (ShowBoard(),), now)
     for concern in new:
-        ALARMS.labels(concern.name).inc()
+        AUDIT_ALARMS.labels(concern.name).inc()
         log.error("alarm", name=concern.name, reason=concern.sentence, about=[str(lane) for lane in concern.about[:20]])
     for concern in over:
         log.info("alarm over", name=concern.name)
-    AUDITED.set(now.timestamp())
+    AUDIT_TIMESTAMP_SECONDS.set(now.timestamp())
     return list(found.values())
 
 
@@ -155,7 +159,7 @@ class Watch:
     def once(self) -> bool:
         """Run one audit, and send the heartbeat if it found nothing; return True if it was sent."""
         found = audit(self._desk)
-        self._wake(lane for concern in found if concern.name == OVERDUE for lane in concern.about)
+        self._wake(lane for concern in found if concern.name == OVERDUE_FINDING for lane in concern.about)
         if found:
             HEARTBEATS.labels("withheld").inc()
             return False
@@ -184,15 +188,17 @@ class Watch:
 
 def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
     with desk.database.transaction() as db:
-        found, stuck = watching.figures(db, now), watching.stuck(db, now - OLD)
+        found, stuck = watching.figures(db, now), watching.stuck(db, now - STALLED_AGE)
         dead, held, left = watching.dead(db), comment_log.held(db, now), rate_limits.left(db, now)
         compared = sync_state.marks(db).get("drift")
     yield from _workers(found)
     yield from _inbox(found)
     if late := list(_overdue(desk, now)):
-        yield Concern(OVERDUE, f"{_count(len(late), 'incident')} should have rung a minute ago or more", tuple(late))
+        yield Concern(
+            OVERDUE_FINDING, f"{_count(len(late), 'incident')} should have rung a minute ago or more", tuple(late)
+        )
     if stuck:
-        yield Concern("stuck", f"{_count(len(stuck), 'wake-up')} waiting or running for more than {_said(OLD)}")
+        yield Concern("stuck", f"{_count(len(stuck), 'wake-up')} waiting or running for more than {_said(STALLED_AGE)}")
     if dead:
         yield Concern(
             "dead-letters", f"{_count(len(dead), 'order')} refused for good: muster outbox list", _distinct(dead)
@@ -206,24 +212,24 @@ def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
 
 
 def _workers(found: Figures) -> Iterable[Concern]:
-    if found.silence is None or found.silence > SILENT:
-        yield Concern("workers", f"no worker has been heard for {_said(SILENT)}")
+    if found.silence is None or found.silence > WORKER_SILENCE_TIMEOUT:
+        yield Concern("workers", f"no worker has been heard for {_said(WORKER_SILENCE_TIMEOUT)}")
 
 
 def _inbox(found: Figures) -> Iterable[Concern]:
-    if found.unprocessed > OLD:
+    if found.unprocessed > STALLED_AGE:
         yield Concern("inbox", f"a delivery has been waiting for {_said(found.unprocessed)}")
 
 
 def _budget(left: Mapping[int, float]) -> Iterable[Concern]:
-    low = [installation for installation, part in left.items() if part < LEAST]
+    low = [installation for installation, part in left.items() if part < MIN_BUDGET_FRACTION]
     if not low:
         return
-    others = len(low) - (ITSELF in low)
-    whose = " and ".join(["the App itself"] * (ITSELF in low) + [_count(others, "installation")] * bool(others))
+    others = len(low) - (APP in low)
+    whose = " and ".join(["the App itself"] * (APP in low) + [_count(others, "installation")] * bool(others))
     yield Concern(
         "budget",
-        f"less than {LEAST:.0%} of GitHub's budget is left for {whose}: all but sev1 may wait for its next hour",
+        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {whose}: all but sev1 may wait for its next hour",
     )
 
 
@@ -231,7 +237,7 @@ def _overdue(desk: Desk, now: datetime) -> Iterable[Lane]:
     """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
     policies: dict[int, Policy | None] = {}
     with desk.database.transaction() as db:
-        late = dict.fromkeys(incidents.lanes_due(db, now - LATE))
+        late = dict.fromkeys(incidents.lanes_due(db, now - OVERDUE_ALARM_AGE))
         lanes = list(watching.running(db))
     yield from late
     for lane, incident in lanes:
@@ -240,7 +246,7 @@ def _overdue(desk: Desk, now: datetime) -> Iterable[Lane]:
         if lane.repo_id not in policies:
             policies[lane.repo_id] = _policy(desk, lane.repo_id, now)
         policy = policies[lane.repo_id]
-        if policy is not None and any(alarm.due <= now - LATE for alarm in alarms(incident, policy)[:1]):
+        if policy is not None and any(alarm.due <= now - OVERDUE_ALARM_AGE for alarm in alarms(incident, policy)[:1]):
             yield lane
 
 

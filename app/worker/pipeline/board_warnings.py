@@ -9,7 +9,7 @@ from app.render.markdown.phrases import held_back
 from app.store import audit, comment_log
 from app.worker.context import Desk
 
-OVERDUE = "overdue"
+OVERDUE_FINDING = "overdue"
 """Name of the audit finding about overdue alarms."""
 
 
@@ -21,7 +21,7 @@ def of_lane(desk: Desk, lane: Lane, now: datetime, *, waits: bool) -> tuple[str,
     with desk.database.look() as db:
         until, dead = comment_log.held_until(db, lane, now), audit.dead_of(db, lane)
         named = audit.about(db, lane)
-    return tuple(_sentences(until, dead, late=OVERDUE in named, waits=waits))
+    return tuple(_sentences(until, dead, late=OVERDUE_FINDING in named, waits=waits))
 
 
 def _sentences(until: datetime | None, dead: int, *, late: bool, waits: bool) -> list[str]:

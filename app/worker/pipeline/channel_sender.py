@@ -32,15 +32,17 @@ MESSAGES = Counter(
     "Attempts to send a channel message, by outcome: done, skipped, retried or dead",
     ["outcome"],
 )
-WAITED = Gauge("muster_oldest_message_seconds", "How long the oldest undelivered message has been waiting")
+OLDEST_MESSAGE_SECONDS = Gauge(
+    "muster_oldest_message_seconds", "How long the oldest undelivered message has been waiting"
+)
 
-LEASE = timedelta(seconds=30)
+CLAIM_PERIOD = timedelta(seconds=30)
 """Age after which a claimed message without an outcome is claimed again: its sender has died."""
-_EACH = 8
+_MAX_IN_FLIGHT_PER_CHANNEL = 8
 """Maximum number of messages being sent to one channel at a time."""
-_GATHERS = 0.02
+_BATCH_WAIT_SECONDS = 0.02
 """Wait for further free slots, so that one claim fills all of them."""
-_FIRST = 1.0
+_FIRST_RETRY_SECONDS = 1.0
 """Wait before the second attempt, unless the receiver asks for more."""
 
 log = structlog.get_logger()
@@ -75,24 +77,24 @@ class Messenger:
                 for sending in found:
                     pool.submit(self._send, sending)
                 if self._freed.wait(self._poll):  # a slot that becomes free claims at once
-                    stopped.wait(_GATHERS)
+                    stopped.wait(_BATCH_WAIT_SECONDS)
 
     def _claim(self) -> Sequence[Sending]:
         self._freed.clear()
         with self._lock:
             free = self._hands - self._busy.total()
-            full = [sink for sink, busy in self._busy.items() if busy >= _EACH]
+            full = [sink for sink, busy in self._busy.items() if busy >= _MAX_IN_FLIGHT_PER_CHANNEL]
         if free <= 0:
             return ()
         now = self._desk.clock()
         if self._idle:
             with self._desk.database.look() as db:
                 waited = channel_outbox.waited(db, now)
-            WAITED.set(waited.total_seconds() if waited is not None else 0)
+            OLDEST_MESSAGE_SECONDS.set(waited.total_seconds() if waited is not None else 0)
             if waited is None:
                 return ()
         with self._desk.database.single() as db:
-            found = channel_outbox.claim(db, now, LEASE, most=free, each=_EACH, full=full)
+            found = channel_outbox.claim(db, now, CLAIM_PERIOD, most=free, each=_MAX_IN_FLIGHT_PER_CHANNEL, full=full)
         self._idle = not found
         with self._lock:
             self._busy.update(sending.sink for sending in found)
@@ -166,7 +168,7 @@ def _failed(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
     )
     with desk.database.transaction() as db:
         if not never:
-            wait = max(failed.retry_after or 0.0, backoff(sending.attempts, sending.message.key, _FIRST))
+            wait = max(failed.retry_after or 0.0, backoff(sending.attempts, sending.message.key, _FIRST_RETRY_SECONDS))
             channel_outbox.later(db, sending, now + timedelta(seconds=wait), str(failed))
         elif channel_outbox.settle(db, sending, "dead", str(failed)):
             outbox.put(db, sending.lane, (_alarm(sending, failed, now),), now)

@@ -11,13 +11,13 @@ from app.store import inbox
 from app.store.database import Db
 from app.store.inbox import Delivery
 
-PARKED = Counter(
+DEAD_DELIVERIES = Counter(
     "muster_deliveries_dead_lettered",
     "Deliveries moved to the dead letters because they could not be parsed",
     ["event"],
 )
 
-UNREADABLE = (
+UNREADABLE_ERRORS = (
     Unreadable,
     ArithmeticError,
     AttributeError,
@@ -38,5 +38,5 @@ log = structlog.get_logger()
 def park(db: Db, delivery: Delivery, problem: str) -> None:
     """Move the delivery to the dead letters, with the reason for the operator."""
     log.warning("delivery moved to dead letters", guid=delivery.guid, name=delivery.event, reason=problem[:200])
-    PARKED.labels(delivery.event).inc()
+    DEAD_DELIVERIES.labels(delivery.event).inc()
     inbox.settle(db, delivery, "dead", problem)

@@ -28,7 +28,7 @@ from app.store.inbox import Delivery
 from app.store.incidents import Stored
 from app.worker.context import Desk
 from app.worker.pipeline import channel_messages
-from app.worker.pipeline.dead_letters import UNREADABLE, park
+from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, park
 from app.worker.pipeline.policy_check import answer, proposals
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ def take(desk: Desk, lane: Lane) -> bool:
     readings = list(_read(desk, tracker, repository, _in_time(waiting, known), force.policy, now))
     try:
         _write(desk, lane, readings, force, now)
-    except UNREADABLE:
+    except UNREADABLE_ERRORS:
         # One of them is invalid.  One by one, the others are applied and that one moves to the dead letters.
         log.exception("batch failed, deliveries are processed one by one", incident=str(lane))
         if not readings:
@@ -102,7 +102,7 @@ def _write(desk: Desk, lane: Lane, readings: list[_Reading], force: InForce, now
 def _write_alone(desk: Desk, lane: Lane, reading: _Reading, force: InForce, now: datetime) -> None:
     try:
         _write(desk, lane, [reading], force, now)
-    except UNREADABLE as problem:
+    except UNREADABLE_ERRORS as problem:
         _write(desk, lane, [_Reading(reading.delivery, problem=repr(problem))], force, now)
 
 
@@ -134,7 +134,7 @@ def _read(
             payload = inbound.payload_of(delivery.body)
             found = inbound.read(delivery.event, payload, policy, delivery.received_at)
             seen, declared = inbound.seen(payload), inbound.declared(payload, policy)
-        except UNREADABLE as problem:
+        except UNREADABLE_ERRORS as problem:
             yield _Reading(delivery, problem=repr(problem))
             continue
         try:

@@ -16,7 +16,7 @@ from app.store.database import Db
 from app.store.outbox import Order
 from app.worker.context import Desk
 
-_FRESH = 3
+_RENEWAL_DIVISOR = 3
 """The lease is trusted for its period divided by this.
 
 The time left then exceeds the duration of a GitHub call.
@@ -36,7 +36,7 @@ class Fence:
 
         Afterwards the lease lasts longer than one GitHub call.
         """
-        if self._age() < self._desk.lease / _FRESH:
+        if self._age() < self._desk.lease / _RENEWAL_DIVISOR:
             return
         self._begin()
         with self._desk.database.transaction() as db:

@@ -48,25 +48,25 @@ from app.worker.limits.comment_limit import Held
 from app.worker.pipeline import board_warnings
 from app.worker.pipeline.ingest import happened
 from app.worker.pipeline.lease import Fence
-from app.worker.pipeline.retry_policy import LONGEST_UNREACHED, LONGEST_WAIT, backoff, exhausted
+from app.worker.pipeline.retry_policy import MAX_RECONNECT_SECONDS, MAX_RETRY_SECONDS, backoff, exhausted
 
 log = structlog.get_logger()
 
-_FIRST = 5.0
+_FIRST_RETRY_SECONDS = 5.0
 """Wait before the second attempt, unless GitHub asks for more.
 
 The second attempt first searches for the result of the first, and GitHub's lists may lag by some seconds (B5).
 """
-_FIRST_ALIKE = 2.0
+_FIRST_IDEMPOTENT_RETRY_SECONDS = 2.0
 """Wait before the second attempt of an idempotent effect, which needs no search."""
-_UNSEEN = 2
+_ARRIVAL_LEASE_DIVISOR = 2
 """A request without a response may still arrive within a lease period divided by this: 15 s.
 
 GitHub ends requests that take more than 10 s (GitHub's troubleshooting of its REST API, timeouts).
 """
-_ALIKE = (React, Assign)
+_IDEMPOTENT_EFFECTS = (React, Assign)
 """Idempotent effects: safe to repeat without checking whether an earlier attempt got through."""
-_CLOCKS_APART = timedelta(minutes=5)
+_MAX_CLOCK_SKEW = timedelta(minutes=5)
 """Allowed difference between GitHub's clock and ours in the search for our own comments."""
 
 
@@ -101,7 +101,7 @@ class _Work:
         if not tried:
             return {}
         wanted = {key or order.key for order in tried}
-        since = min(order.created_at for order in tried) - _CLOCKS_APART
+        since = min(order.created_at for order in tried) - _MAX_CLOCK_SKEW
         found: dict[str, Comment] = {}
         for comment in self.tracker.comments(self.lane.number, since):
             content = self.desk.signer.read(self.lane, comment) or {}
@@ -163,10 +163,11 @@ def _bundles(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
     """
     while bundle := _bundle(orders := _behind(desk, _worth_saying(desk, lane))):
         yield bundle
-        if isinstance(bundle[0].effect, _ALIKE):
+        if isinstance(bundle[0].effect, _IDEMPOTENT_EFFECTS):
             following = orders[orders.index(bundle[0]) + 1 :]
             yield from (
-                [each] for each in takewhile(lambda each: each.due and isinstance(each.effect, _ALIKE), following)
+                [each]
+                for each in takewhile(lambda each: each.due and isinstance(each.effect, _IDEMPOTENT_EFFECTS), following)
             )
 
 
@@ -220,7 +221,7 @@ def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None)
             for order in orders:
                 outbox.done(db, order, state="skipped")
         return True
-    shows = all(order.key in outbox.SHOWN for order in orders)
+    shows = all(order.key in outbox.DISPLAY_KEYS for order in orders)
     urgent = desk.tracker(place.repository).urgent(Urgency(stored.incident.severity, shows))
     tracker = urgent.guarded(fence.check)
     policy = rules(place.force.policy, stored.incident)
@@ -265,7 +266,7 @@ def _carry_out(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
     """
     if isinstance(orders[0].effect, Notice):
         return _notify(work, orders)
-    return {orders[0].key: _WAYS[type(orders[0].effect)](work, orders[0])}
+    return {orders[0].key: _HANDLERS[type(orders[0].effect)](work, orders[0])}
 
 
 def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
@@ -354,7 +355,7 @@ def _show_board(work: _Work, order: Order) -> str:
         quiet=quiet,
     )
     comment = work.board_id
-    if comment is None and (there := work.marked([order], board_state.BOARD).get(board_state.BOARD)):
+    if comment is None and (there := work.marked([order], board_state.BOARD_KEY).get(board_state.BOARD_KEY)):
         comment = there.id
         _found_board(work, there)
     else:
@@ -425,7 +426,7 @@ def _timeline(work: _Work) -> Sequence[Mapping[str, Any]]:
         return ()
 
 
-_WAYS: dict[type[Effect], Callable[[_Work, Order], str]] = {
+_HANDLERS: dict[type[Effect], Callable[[_Work, Order], str]] = {
     Reply: _reply,
     Help: _reply,
     SetLabels: _set_labels,
@@ -466,8 +467,12 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                 outbox.dead(db, order, str(failed))
                 log.error("moved to dead letters", incident=str(lane), key=order.key, reason=str(failed))
             else:
-                longest = LONGEST_UNREACHED if isinstance(failed, Unreached) else LONGEST_WAIT
-                first_wait = _FIRST_ALIKE if isinstance(order.effect, _ALIKE) else _FIRST
+                longest = MAX_RECONNECT_SECONDS if isinstance(failed, Unreached) else MAX_RETRY_SECONDS
+                first_wait = (
+                    _FIRST_IDEMPOTENT_RETRY_SECONDS
+                    if isinstance(order.effect, _IDEMPOTENT_EFFECTS)
+                    else _FIRST_RETRY_SECONDS
+                )
                 wait = backoff(order.attempts + 1, f"{lane} {order.key}", first_wait, longest)
                 outbox.later(
                     db,
@@ -477,14 +482,18 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                     uncertain=failed.uncertain or order.tried,
                     unseen_until=_unseen_until(order, failed, now, desk.lease),
                 )
-    if isinstance(failed, Gone) and not isinstance(orders[0].effect, _ALIKE):
+    if isinstance(failed, Gone) and not isinstance(orders[0].effect, _IDEMPOTENT_EFFECTS):
         _look_for_issue(desk, lane)
     return never
 
 
 def _unseen_until(order: Order, failed: DeliveryFailed, now: datetime, lease: timedelta) -> datetime | None:
     """Return until when the sent request may still arrive; None if it cannot, or does no harm."""
-    return now + lease / _UNSEEN if failed.late and not isinstance(order.effect, _ALIKE) else None
+    return (
+        now + lease / _ARRIVAL_LEASE_DIVISOR
+        if failed.late and not isinstance(order.effect, _IDEMPOTENT_EFFECTS)
+        else None
+    )
 
 
 def _look_for_issue(desk: Desk, lane: Lane) -> None:

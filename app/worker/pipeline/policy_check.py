@@ -16,24 +16,24 @@ from app.core.backtest import Past, backtest
 from app.core.policy import Policy
 from app.github import inbound
 from app.github.inbound import Proposed, Pushed
-from app.github.incident_history import MOST, SINCE
-from app.policy_file import DEFAULT, PATH, Fault, PolicyFaults, shipped
+from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, shipped
 from app.ports import Annotation, Check, DeliveryFailed, Lane, Repository, Tracker
 from app.render.markdown.policy_review import Review, faulty, review
 from app.store import inbox, incidents, policies
 from app.store.inbox import Delivery
 from app.store.policies import Place
 from app.worker.context import Desk
-from app.worker.pipeline.dead_letters import UNREADABLE
+from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS
 
 log = structlog.get_logger()
 
-NAME = "Muster policy"
-_PATIENCE = timedelta(days=1)
+CHECK_NAME = "Muster policy"
+_RETRY_PERIOD = timedelta(days=1)
 """Period after which failed attempts are given up: the author can push again."""
-_LAG = timedelta(minutes=1)
+_FILE_LAG_PERIOD = timedelta(minutes=1)
 """Time for which GitHub may announce a commit whose files cannot be read yet."""
-_PUSHED = (
+_PUSHED_FAULT_NOTE = (
     "This file is on the default branch and never takes effect: the last good one does, until this one is mended. "
     "Muster says so once, on an open incident."
 )
@@ -58,7 +58,7 @@ def proposals(lane: Lane, waiting: Sequence[Delivery]) -> list[Proposal]:
 def _proposed(lane: Lane, delivery: Delivery) -> Proposed | Pushed | None:
     try:
         return inbound.proposed(delivery.event, inbound.payload_of(delivery.body), lane, delivery.received_at)
-    except UNREADABLE:
+    except UNREADABLE_ERRORS:
         return None  # reported by the next parser
 
 
@@ -76,7 +76,7 @@ def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now:
             desk.tracker(repository).check(check)
             desk.failpoints.reach("after_post_before_mark")
     except DeliveryFailed as failed:
-        never = failed.retry_after is None or now - newest.delivery.received_at >= _PATIENCE
+        never = failed.retry_after is None or now - newest.delivery.received_at >= _RETRY_PERIOD
         log.warning("policy not checked", repository=repository.name, never=never, reason=str(failed))
         if not never:
             return False
@@ -98,7 +98,7 @@ def _order(proposal: Proposal) -> datetime:
 def _check(desk: Desk, tracker: Tracker, repository: Repository, proposal: Proposal, now: datetime) -> Check | None:
     """Build the check run; None if there is nothing to show.  Raises DeliveryFailed if a file cannot be read yet."""
     found = proposal.found
-    text = tracker.file(PATH, found.head)
+    text = tracker.file(POLICY_PATH, found.head)
     if isinstance(found, Pushed):
         return _check_push(desk, tracker, repository, found.head, text, now)
     force = desk.policies.of(desk.database, tracker, repository, now).policy
@@ -106,9 +106,9 @@ def _check(desk: Desk, tracker: Tracker, repository: Repository, proposal: Propo
         kept = policies.kept(db, Place.repository(repository.id))
     if kept.checked_at is None:
         raise DeliveryFailed("the policy in force is not known now", retry_after=5)
-    if text == kept.newest or (change := tracker.change(found.pull, PATH)) == "none":
+    if text == kept.newest or (change := tracker.change(found.pull, POLICY_PATH)) == "none":
         return None
-    if text is None and change == "written" and now - proposal.delivery.received_at < _LAG:
+    if text is None and change == "written" and now - proposal.delivery.received_at < _FILE_LAG_PERIOD:
         raise DeliveryFailed("the file cannot be seen yet", retry_after=5)
     try:
         new = desk.policies.proposed(desk.database, tracker, repository, text, now)
@@ -127,7 +127,7 @@ def _check_push(
     try:
         desk.policies.proposed(desk.database, tracker, repository, text, now)
     except PolicyFaults as faults:
-        return checked(head, faulty(faults.faults), faults.faults, _PUSHED)
+        return checked(head, faulty(faults.faults), faults.faults, _PUSHED_FAULT_NOTE)
     return None
 
 
@@ -145,20 +145,20 @@ def with_known_shifts(new: Policy, old: Policy) -> Policy:
 
 
 def _taken_away(new: Policy) -> str:
-    below = f"the profile `{DEFAULT}`" if new is shipped(DEFAULT) else "the organisation's policy"
-    return f"`{PATH}` is taken away: {below} would hold instead."
+    below = f"the profile `{DEFAULT_PROFILE}`" if new is shipped(DEFAULT_PROFILE) else "the organisation's policy"
+    return f"`{POLICY_PATH}` is taken away: {below} would hold instead."
 
 
 def checked(sha: str, found: Review, faults: Sequence[Fault], besides: str = "") -> Check:
     """Make the check run for that commit; `preamble` precedes the summary."""
     return Check(
-        name=NAME,
+        name=CHECK_NAME,
         sha=sha,
         success=not faults,
         title=found.title,
         summary=f"{besides}\n\n{found.summary}" if besides else found.summary,
         annotations=tuple(
-            Annotation(PATH, one.line, one.column, one.where, f"{one.found}, {one.wanted}") for one in faults
+            Annotation(POLICY_PATH, one.line, one.column, one.where, f"{one.found}, {one.wanted}") for one in faults
         ),
     )
 
@@ -168,5 +168,5 @@ def past(desk: Desk, repository: Repository, now: datetime) -> list[Past]:
     with desk.database.transaction() as db:
         return [
             Past(f"{repository.name}#{lane.number}", stored.incident.title, incidents.log(db, lane), now)
-            for lane, stored in incidents.declared_since(db, repository.id, now - SINCE, MOST)
+            for lane, stored in incidents.declared_since(db, repository.id, now - BACKTEST_PERIOD, MAX_INCIDENTS)
         ]

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 
-LONGEST_WAIT = 60.0
+MAX_RETRY_SECONDS = 60.0
 """Longest wait between two attempts, unless GitHub or the channel asks for more."""
 
-LONGEST_UNREACHED = 8.0
+MAX_RECONNECT_SECONDS = 8.0
 """Longest wait between two attempts while there is no connection.
 
 Short, so that fifty comments, a second apart, are written within a minute after the connection returns (C1).
 """
-_SPREAD = 0.25
-_TRIES = 8
-_PATIENCE = timedelta(days=1)
+_JITTER_RATIO = 0.25
+_MIN_ATTEMPTS = 8
+_MIN_RETRY_PERIOD = timedelta(days=1)
 """Retries go on for at least this period and number of attempts before an item becomes a dead letter.
 
 An outage of GitHub may last for hours (C1).
 """
 
 
-def backoff(failures: int, key: str, first: float, longest: float = LONGEST_WAIT) -> float:
+def backoff(failures: int, key: str, first: float, longest: float = MAX_RETRY_SECONDS) -> float:
     """Return the seconds to wait after `failures` (counted from 1) failures.
 
     The wait starts at `first_seconds`, doubles each time, never exceeds `max_seconds`, and is up to a quarter longer.
@@ -30,10 +30,10 @@ def backoff(failures: int, key: str, first: float, longest: float = LONGEST_WAIT
     wait is at least twice the one before.
     """
     share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
-    wait = min(longest / (1 + _SPREAD), first * 2.0 ** min(max(failures, 1) - 1, 16))
-    return wait * (1 + _SPREAD * share)
+    wait = min(longest / (1 + _JITTER_RATIO), first * 2.0 ** min(max(failures, 1) - 1, 16))
+    return wait * (1 + _JITTER_RATIO * share)
 
 
 def exhausted(attempts: int, since: datetime, now: datetime) -> bool:
     """Return True after enough attempts over a long enough time to give up."""
-    return attempts >= _TRIES and now - since >= _PATIENCE
+    return attempts >= _MIN_ATTEMPTS and now - since >= _MIN_RETRY_PERIOD

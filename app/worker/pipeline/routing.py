@@ -15,7 +15,7 @@ from app.store.inbox import Delivery
 from app.store.policies import Place
 from app.worker.context import Desk
 from app.worker.pipeline import uninstall
-from app.worker.pipeline.dead_letters import UNREADABLE, park
+from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, park
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
             there.append((delivery, address.lane))
             continue
         inbox.ignore(db, delivery, address.repository.id if address.repository else None)
-        if delivery.event in inbound.ABOUT_US:
+        if delivery.event in inbound.INSTALLATION_EVENTS:
             inbox.empty(db, delivery)
     inbox.sort_into(db, news)
     inbox.sort_into(db, known, taken=True)
@@ -100,7 +100,7 @@ def _addressed(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Deliver
     for delivery in deliveries:
         try:
             yield delivery, _address(delivery)
-        except UNREADABLE as problem:
+        except UNREADABLE_ERRORS as problem:
             park(db, delivery, repr(problem))
 
 

@@ -15,15 +15,15 @@ from app.store.database import Db
 from app.store.uninstalled import Departed
 from app.worker.context import Desk
 
-GRACE = timedelta(hours=1)
+GRACE_PERIOD = timedelta(hours=1)
 """Grace period before deletion: late deliveries arrive, and an accidental uninstall can be undone."""
-_SOON = timedelta(minutes=10)
+_RETRY_INTERVAL = timedelta(minutes=10)
 """Wait before the next request while GitHub does not respond."""
-_AGAIN = timedelta(hours=6)
+_RECHECK_INTERVAL = timedelta(hours=6)
 """Interval between two deletions of data that arrived late."""
-_UNASKED = timedelta(hours=20)
+_MAX_UNVERIFIED_AGE = timedelta(hours=20)
 """Age after which the data is deleted even if GitHub could not be asked whether the app is installed."""
-_OVER = timedelta(days=4)
+_REDELIVERY_PERIOD = timedelta(days=4)
 """Age after which no late delivery is expected: GitHub's delivery list reaches back less far."""
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ def heard(db: Db, departure: Departure, now: datetime) -> None:
         known = [one for one in found if one is not None]
     if known:
         log.warning("app uninstalled", repositories=[one.name for one in known])
-        uninstalled.leave(db, known, now, now + GRACE)
+        uninstalled.leave(db, known, now, now + GRACE_PERIOD)
 
 
 def forget(desk: Desk, client: Client) -> int:
@@ -59,8 +59,8 @@ def forget(desk: Desk, client: Client) -> int:
         with desk.database.transaction() as db:
             if reached is not None and one.repository.id in reached:
                 uninstalled.come_back(db, [one.repository.id])  # installed again, so nothing is deleted
-            elif now - one.at < (_UNASKED if reached is None else GRACE):
-                uninstalled.later(db, one.repository.id, max(now + _SOON, one.at + GRACE))
+            elif now - one.at < (_MAX_UNVERIFIED_AGE if reached is None else GRACE_PERIOD):
+                uninstalled.later(db, one.repository.id, max(now + _RETRY_INTERVAL, one.at + GRACE_PERIOD))
             else:
                 uninstalled.forget(db, one)
                 count += 1
@@ -70,10 +70,10 @@ def forget(desk: Desk, client: Client) -> int:
 
 def _next(db: Db, one: Departed, now: datetime) -> None:
     log.info("data of uninstalled repository deleted", repository=one.repository.name, since=one.at.isoformat())
-    if now - one.at >= _OVER:
+    if now - one.at >= _REDELIVERY_PERIOD:
         uninstalled.come_back(db, [one.repository.id])
     else:
-        uninstalled.later(db, one.repository.id, now + _AGAIN)
+        uninstalled.later(db, one.repository.id, now + _RECHECK_INTERVAL)
 
 
 def _reached(client: Client) -> set[int] | None:

@@ -29,13 +29,13 @@ from app.store.incidents import Stored
 from app.store.policies import Place
 from app.worker.context import Desk
 from app.worker.pipeline.ingest import advance, compare_labels
-from app.worker.sync.missed_deliveries import MISSED
+from app.worker.sync.missed_deliveries import MISSED_TOTAL
 from app.worker.sync.rebuild import rebuild
 
-_CLOCKS_APART = timedelta(minutes=5)
+_MAX_CLOCK_SKEW_INTERVAL = timedelta(minutes=5)
 """The largest difference expected between GitHub's clock and ours."""
 
-Issue = Mapping[str, Any]
+IssueJson = Mapping[str, Any]
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ def catch_up(
         policies.doubt(db, Place.repository(repository.id))  # a push to the policy may have been missed, too
         pulls = sync_state.postmortems(db, repository.id)
     force = desk.policies.of(desk.database, tracker, repository, desk.clock())
-    rows = list(tracker.updated_since(since - _CLOCKS_APART))
+    rows = list(tracker.updated_since(since - _MAX_CLOCK_SKEW_INTERVAL))
     caught.listed = len(rows)
     open_first = sorted(rows, key=lambda row: (row.get("state") != "open", str(row.get("updated_at"))))
     for row in open_first:
@@ -97,7 +97,9 @@ class _Since:
     own: bool
 
 
-def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, since: _Since, caught: Caught) -> None:
+def _take_in(
+    desk: Desk, repository: Repository, force: InForce, issue: IssueJson, since: _Since, caught: Caught
+) -> None:
     lane = Lane(repository.id, int(issue["number"]))
     with desk.database.transaction() as db:
         stored = incidents.locked(db, lane)
@@ -109,7 +111,7 @@ def _take_in(desk: Desk, repository: Repository, force: InForce, issue: Issue, s
             _compared(desk, lane, since.asked_at)
         return
     # An interrupted catch-up resumes: issues that it already compared are not compared again.
-    known_to = max(since.contact, at - _CLOCKS_APART) if at else since.contact
+    known_to = max(since.contact, at - _MAX_CLOCK_SKEW_INTERVAL) if at else since.contact
     if since.own and moment(issue["updated_at"]) <= known_to and not _differs(issue, stored, carried, force):
         return
     caught.looked += 1
@@ -122,7 +124,7 @@ def _compared(desk: Desk, lane: Lane, at: datetime) -> None:
         sync_state.compared(db, lane, at)
 
 
-def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun: datetime) -> bool:
+def ours(desk: Desk, repository: Repository, force: InForce, issue: IssueJson, begun: datetime) -> bool:
     """Return True if an unknown incident was declared since `tracked_from`.
 
     An old issue may have been declared an incident lately, so its timeline decides.
@@ -135,11 +137,11 @@ def ours(desk: Desk, repository: Repository, force: InForce, issue: Issue, begun
 
 def open_anew(desk: Desk, repository: Repository, lane: Lane) -> str:
     """Rebuild an incident that is not stored, and return its id."""
-    MISSED.labels("issue").inc()
+    MISSED_TOTAL.labels("issue").inc()
     return rebuild(desk, repository, lane.number, missing=True)
 
 
-def _differs(issue: Issue, stored: Stored, carried: frozenset[str], force: InForce) -> bool:
+def _differs(issue: IssueJson, stored: Stored, carried: frozenset[str], force: InForce) -> bool:
     """Return True if the issue's state or labels differ from what is stored, although it was not updated."""
     own = managed(force.policy.labels)
     closed = stored.incident.closed_at is not None
@@ -155,7 +157,7 @@ class Looked:
 
 
 def look_into(
-    desk: Desk, repository: Repository, force: InForce, issue: Issue, asked_at: datetime, *, refold: bool = False
+    desk: Desk, repository: Repository, force: InForce, issue: IssueJson, asked_at: datetime, *, refold: bool = False
 ) -> Looked:
     """Compare an incident with its issue's full history, apply missing events and repair differences.
 
@@ -173,7 +175,7 @@ def look_into(
         *_told(tracker, issue, repository, force, stored),
         *edit_of(issue, repository.name, force.policy, stored.incident),
     ]
-    fresh = [one for one in found if not known(one, log_of) and one.at <= now + _CLOCKS_APART]
+    fresh = [one for one in found if not known(one, log_of) and one.at <= now + _MAX_CLOCK_SKEW_INTERVAL]
     fresh = _with_roles(desk, tracker, repository, fresh, force)
     seen = Seen(asked_at, labels_of(issue))
     with desk.database.transaction() as db:
@@ -183,7 +185,7 @@ def look_into(
         stored, refolded = _refolded(db, lane, stored, force, now) if refold else (stored, False)
         compare_labels(db, lane, stored, [seen], force.policy, now)
     if fresh:
-        MISSED.labels("issue").inc(len(fresh))
+        MISSED_TOTAL.labels("issue").inc(len(fresh))
     return Looked(len(fresh), refolded)
 
 
@@ -195,7 +197,7 @@ def gone(desk: Desk, repository: Repository, force: InForce, lane: Lane) -> None
         advance(db, lane, incidents.locked(db, lane), [left], force, now)
 
 
-def _told(tracker: Tracker, issue: Issue, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
+def _told(tracker: Tracker, issue: IssueJson, repository: Repository, force: InForce, stored: Stored) -> list[Happened]:
     """Return the events of the issue's timeline, without the opening, which is known.
 
     Includes those of its postmortem pull request where there may be one.

@@ -27,14 +27,14 @@ from app.store.sync_state import Standing
 from app.worker.context import Desk
 from app.worker.sync import catch_up
 
-_SAMPLE = 100
+_INCIDENTS_PER_SAMPLE = 100
 """One of this many open incidents is compared in full each time, at least one per repository."""
-_FOLDED = 1000
+_MAX_REPLAYED_INCIDENTS = 1000
 """This many are replayed from their logs each time, which needs no call to GitHub."""
-_SETTLED = timedelta(minutes=2)
+_SETTLED_AGE = timedelta(minutes=2)
 """Changes younger than this may still be on their way to us."""
 
-DRIFT = Counter("muster_drift", "Differences between GitHub and the store that were repaired", ["kind"])
+DRIFT_TOTAL = Counter("muster_drift", "Differences between GitHub and the store that were repaired", ["kind"])
 
 log = structlog.get_logger()
 
@@ -93,11 +93,11 @@ class _Comparison:
             standing = sync_state.standing(db, self.repository.id)
         self.result.open = len(standing)
         quiet = [one for one in standing if not one.busy]
-        sample = len(quiet) if self.everything else -(-len(quiet) // _SAMPLE)
+        sample = len(quiet) if self.everything else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
         for nth, one in enumerate(quiet):
             row = shown.get(one.lane.number)
             kinds = self._suspicions(one, row)
-            if nth < _FOLDED and not kinds and self._misfolded(one):
+            if nth < _MAX_REPLAYED_INCIDENTS and not kinds and self._misfolded(one):
                 kinds = ["stored"]
             if kinds or nth < sample:
                 self._look(one, row, kinds)
@@ -134,7 +134,7 @@ class _Comparison:
         )
 
     def _settled(self, row: Mapping[str, Any]) -> bool:
-        return moment(row["updated_at"]) <= self.now - _SETTLED
+        return moment(row["updated_at"]) <= self.now - _SETTLED_AGE
 
     def _look(self, one: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
         lane = one.lane
@@ -169,7 +169,7 @@ class _Comparison:
         if any(comment.id == one.stored.board_id for comment in comments):
             return False
         ours = ((comment, self.desk.signer.read(one.lane, comment) or {}) for comment in comments)
-        there = [comment for comment, found in ours if board_state.BOARD in found.get("keys", ())]
+        there = [comment for comment, found in ours if board_state.BOARD_KEY in found.get("keys", ())]
         board = there[-1] if there else None
         with self.desk.database.transaction() as db:
             incidents.posted_board(db, one.lane, board.id if board else None, board.url if board else "")
@@ -202,7 +202,7 @@ class _Comparison:
 
     def _found(self, lane: Lane, kinds: list[str]) -> None:
         for kind in kinds:
-            DRIFT.labels(kind).inc()
+            DRIFT_TOTAL.labels(kind).inc()
             self.result.differences.append(Difference(self.repository.name, lane.number, kind))
             self.say(f"{self.repository.name}#{lane.number}: {kind} differed, set right")
             log.warning("drift", incident=str(lane), kind=kind)

@@ -19,19 +19,19 @@ from app.store import inbox
 from app.store.inbox import Delivery, Kept
 from app.worker.context import Desk
 
-LOOK_BACK = timedelta(hours=72)
+DELIVERY_LIST_PERIOD = timedelta(hours=72)
 """How long GitHub keeps deliveries in its list."""
-_OVERLAP = timedelta(minutes=2)
+_OVERLAP_PERIOD = timedelta(minutes=2)
 """How far an incremental scan reaches beyond the previous one: attempts are listed shortly after they were made.
 
 Whatever is listed even later is found by the hourly scan of the whole list.
 """
-ON_ITS_WAY = timedelta(seconds=15)
+IN_TRANSIT_AGE = timedelta(seconds=15)
 """A delivery younger than this may still be arriving at the web receiver: GitHub gives up after 10 seconds."""
-_MANY = 20
+_MAX_SMALL_SCAN_DELIVERIES = 20
 """Above this many missed deliveries, a scan leaves part of the App's rate limit to other calls."""
 
-MISSED = Counter("muster_missed_total", "Missed deliveries and issue events that reconciliation found", ["found"])
+MISSED_TOTAL = Counter("muster_missed_total", "Missed deliveries and issue events that reconciliation found", ["found"])
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ def fetch_missed(desk: Desk, deliveries: Deliveries, search: Search, say: Callab
     look = _listed(desk, deliveries, search, say)
     look.missed = len(look.missing)
     for nth, one in enumerate(sorted(look.missing, key=lambda one: (one.at, one.id)), 1):
-        if look.missed > _MANY:
+        if look.missed > _MAX_SMALL_SCAN_DELIVERIES:
             deliveries.spare()
         _fetch(desk, deliveries, one, look)
         if nth % 100 == 0:
@@ -96,7 +96,7 @@ def _fetch(desk: Desk, deliveries: Deliveries, one: Listed, look: Look) -> None:
     with desk.database.transaction() as db:
         kept = inbox.keep(db, Delivery(sent.hook, one.guid, one.event, sent.body, desk.clock()))
     if kept is Kept.NEW:
-        MISSED.labels("delivery").inc()
+        MISSED_TOTAL.labels("delivery").inc()
         look.taken += 1
 
 
@@ -111,12 +111,12 @@ def _listed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[s
             return look
         look.pages += 1
         look.listed += len(page.rows)
-        rows = [row for row in page.rows if row.at > now - LOOK_BACK - _OVERLAP]
+        rows = [row for row in page.rows if row.at > now - DELIVERY_LIST_PERIOD - _OVERLAP_PERIOD]
         with desk.database.transaction() as db:
             known = inbox.known(db, (row.guid for row in rows))
         new = [row for row in rows if row.guid not in known and row.guid not in found]
         wanted = [row for row in new if search.repo_id in (None, row.repo_id)]
-        ready = [row for row in wanted if not search.patient or row.at <= now - ON_ITS_WAY]
+        ready = [row for row in wanted if not search.patient or row.at <= now - IN_TRANSIT_AGE]
         look.left += len(wanted) - len(ready)
         for row in ready:  # the list may hold one GUID twice
             if row.guid not in found:
@@ -138,4 +138,4 @@ def _far_enough(rows: list[Listed], new: list[Listed], since: datetime | None) -
 
     Attempts are not strictly ordered, so every row of the page has to be old.
     """
-    return since is not None and not new and all(row.at < since - _OVERLAP for row in rows)
+    return since is not None and not new and all(row.at < since - _OVERLAP_PERIOD for row in rows)

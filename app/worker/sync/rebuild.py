@@ -23,7 +23,7 @@ from app.store.database import Db
 from app.worker.context import Desk
 from app.worker.pipeline.ingest import advance
 
-STILL_ASKING = timedelta(minutes=10)
+MAX_REPLY_AGE = timedelta(minutes=10)
 """Commands older than this get no reply after a rebuild.
 
 Their reply may have been dropped on purpose: when an issue has reached its comment limit, a reply to one person is
@@ -69,7 +69,7 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
             comment_log.note(db, lane, "comment", comment.id, comment.created_at)
             _already_said(db, lane, comment, marker, force)
         _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
-        asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - STILL_ASKING]
+        asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - MAX_REPLY_AGE]
         _not_worth_saying(db, lane, stored.incident, force, asked, now)
         channel_outbox.told_before(db, lane)
         return stored.incident.id

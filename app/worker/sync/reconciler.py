@@ -31,24 +31,26 @@ from app.worker.sync.catch_up import Caught
 from app.worker.sync.drift import Compared
 from app.worker.sync.missed_deliveries import Look, Search
 
-EVERY = timedelta(seconds=60)
+DELIVERY_SCAN_INTERVAL = timedelta(seconds=60)
 """Interval between scans of the newest page of the delivery list, if the web receiver takes deliveries."""
-_DEEP = timedelta(hours=1)
-_DRIFT = timedelta(hours=1)
-_ABSENT = timedelta(minutes=5)
+_FULL_SCAN_INTERVAL = timedelta(hours=1)
+_DRIFT_INTERVAL = timedelta(hours=1)
+_ABSENCE_PERIOD = timedelta(minutes=5)
 """After this long without a comparison, the process counts as having been away."""
-_PATIENCE = 45.0
+_CATCH_UP_WAIT_SECONDS = 45.0
 """How long alarms wait for the catch-up on issues after an absence, in wall-clock seconds.
 
 Not longer, because alarms have to fire within a minute of a restart.
 """
-_SOON = 5.0
+_MIN_RETRY_SECONDS = 5.0
 """The shortest delay before a failed comparison is retried; GitHub may ask for more."""
-_AGAIN = 60.0
+_RETRY_SECONDS = 60.0
 """Seconds until the next attempt after a failure, unless GitHub asks for more."""
 
-FAILED = Counter("muster_reconcile_failed", "Comparisons with GitHub that failed")
-DONE = Gauge("muster_reconciled_timestamp_seconds", "When each comparison was last finished", ["part"])
+RECONCILE_FAILURES = Counter("muster_reconcile_failed", "Comparisons with GitHub that failed")
+RECONCILED_TIMESTAMP_SECONDS = Gauge(
+    "muster_reconciled_timestamp_seconds", "When each comparison was last finished", ["part"]
+)
 
 log = structlog.get_logger()
 
@@ -92,7 +94,9 @@ class Reconciler:
     only, so recent ones need not be left to the web receiver.
     """
 
-    def __init__(self, desk: Desk, client: Client, *, every: timedelta = EVERY, pull: bool = False) -> None:
+    def __init__(
+        self, desk: Desk, client: Client, *, every: timedelta = DELIVERY_SCAN_INTERVAL, pull: bool = False
+    ) -> None:
         self.desk = desk
         self._client = client
         self._deliveries = Deliveries(client, desk.clock)
@@ -126,7 +130,7 @@ class Reconciler:
         except psycopg.Error as problem:
             log.warning("absence could not be determined", reason=type(problem).__name__)
             return
-        for _ in range(int(_PATIENCE * 10)):
+        for _ in range(int(_CATCH_UP_WAIT_SECONDS * 10)):
             if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or stopped(0.1):
                 return
         log.warning("catch-up still running; alarms continue")
@@ -151,7 +155,9 @@ class Reconciler:
             try:
                 report = self._work(_quiet)
             except DeliveryFailed as failed:
-                self._rest(_AGAIN if failed.retry_after is None else max(failed.retry_after, _SOON))
+                self._rest(
+                    _RETRY_SECONDS if failed.retry_after is None else max(failed.retry_after, _MIN_RETRY_SECONDS)
+                )
                 raise
             finally:
                 self._issues_done.set()
@@ -161,7 +167,7 @@ class Reconciler:
 
     def _rest(self, wait: float) -> None:
         """Pause after a failure for that many seconds, at least a minute unless in pull mode."""
-        least = self._every.total_seconds() if self._pull else _AGAIN
+        least = self._every.total_seconds() if self._pull else _RETRY_SECONDS
         self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
 
     # On demand.
@@ -179,12 +185,12 @@ class Reconciler:
         try:
             self.turn()
         except DeliveryFailed as failed:
-            FAILED.inc()
+            RECONCILE_FAILURES.inc()
             log.warning("reconciliation failed", reason=str(failed))
         except Exception:
-            FAILED.inc()
+            RECONCILE_FAILURES.inc()
             log.exception("reconciliation crashed")
-            self._not_before = self.desk.clock() + timedelta(seconds=_AGAIN)
+            self._not_before = self.desk.clock() + timedelta(seconds=_RETRY_SECONDS)
         finally:
             self._issues_done.set()
 
@@ -197,7 +203,7 @@ class Reconciler:
         return bool(behind) or any(self._is_due(marks, part, now) for part in ("deliveries", "drift"))
 
     def _is_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
-        each = {"deliveries": self._every, "deep": _DEEP, "drift": _DRIFT}[part]
+        each = {"deliveries": self._every, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
         # Incidents received since the first run have had no time to drift yet.
         last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
         return last is None or now - last.at >= each or last.at > now + each
@@ -212,7 +218,7 @@ class Reconciler:
         if report.absent_since is not None:
             self._fell_behind(report.absent_since)
         if deep:
-            self._fell_behind(max(begun, now - missed_deliveries.LOOK_BACK), repo)
+            self._fell_behind(max(begun, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
         self._issues(begun, report, say, repo)
         self._issues_done.set()
         if by_hand or self._is_due(marks, "deliveries", now):
@@ -249,7 +255,7 @@ class Reconciler:
             with self.desk.database.transaction() as db:
                 sync_state.caught_up(db, repository.id, since)
         if not report.failures:
-            DONE.labels("issues").set(self.desk.clock().timestamp())
+            RECONCILED_TIMESTAMP_SECONDS.labels("issues").set(self.desk.clock().timestamp())
 
     def _look_at_deliveries(
         self,
@@ -282,7 +288,7 @@ class Reconciler:
             sync_state.mark(db, "deliveries", now, look.etag)
             if whole:
                 sync_state.mark(db, "deep", now)
-        DONE.labels("deliveries").set(now.timestamp())
+        RECONCILED_TIMESTAMP_SECONDS.labels("deliveries").set(now.timestamp())
 
     def _drift(
         self, begun: datetime, now: datetime, report: Report, say: Callable[[str], None], *, repo: str, deep: bool
@@ -305,7 +311,7 @@ class Reconciler:
             return
         with self.desk.database.transaction() as db:
             sync_state.mark(db, "drift", now, about=dict.fromkeys(about))
-        DONE.labels("drift").set(now.timestamp())
+        RECONCILED_TIMESTAMP_SECONDS.labels("drift").set(now.timestamp())
 
     def _of(self, every: list[tuple[Repository, datetime]], repo: str) -> Iterator[tuple[Repository, datetime]]:
         """Yield the requested repositories until the reconciler is stopped."""
@@ -328,7 +334,7 @@ def _begun(db: Db, now: datetime) -> datetime:
 def _absent_since(marks: dict[str, Mark], now: datetime) -> datetime | None:
     """Return when deliveries were last compared, if that is longer ago than the absence period."""
     last = marks.get("deliveries")
-    return last.at if last is not None and now - last.at > _ABSENT else None
+    return last.at if last is not None and now - last.at > _ABSENCE_PERIOD else None
 
 
 def _never_looked(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
@@ -337,7 +343,7 @@ def _never_looked(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | N
     Earlier versions kept no other trace of being up.
     """
     last = None if "deliveries" in marks else sync_state.last_delivery(db)
-    return last if last is not None and now - last > _ABSENT else None
+    return last if last is not None and now - last > _ABSENCE_PERIOD else None
 
 
 def _quiet(line: str) -> None:

@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 
 from app.policy_file import PROFILES
 from app.sandbox.github.people import Person
-from app.sandbox.github.server import ACTIONS
+from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 from app.sandbox.github.world import Repository
 from app.store import embedded
 from app.store.database import Database, migrate, version
@@ -119,7 +119,7 @@ def record_runner(folder: Path, policy: str) -> None:
         host = Actions(_Elsewhere(runner.github, runner.shop, runner.clock, runner.folder, api=runner.github.api_url))
         runner.github.shapes.url = ADDRESS
         play(host)
-        told = {"secrets": [f"repository {host.shop.id}"], "bot": ACTIONS, **_issues(host, host.shop)}
+        told = {"secrets": [f"repository {host.shop.id}"], "bot": ACTIONS_BOT_LOGIN, **_issues(host, host.shop)}
         (folder / "runner.json").write_text(canonical(told) + "\n")
 
 

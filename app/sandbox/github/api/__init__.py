@@ -9,7 +9,7 @@ from flask import Blueprint
 from app.sandbox.github.api import app_and_installations, checks, comments, git_and_contents, issues, pulls, repository
 from app.sandbox.github.api.gateway import Door
 
-PARTS: tuple[Callable[[Door], Blueprint], ...] = (
+BLUEPRINT_FACTORIES: tuple[Callable[[Door], Blueprint], ...] = (
     app_and_installations.blueprint,
     repository.blueprint,
     issues.blueprint,

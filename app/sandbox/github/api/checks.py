@@ -12,8 +12,8 @@ from app.sandbox.github.errors import Declined, invalid, not_found
 from app.sandbox.github.world import CheckRun
 
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
-ANNOTATIONS = 50
-LEVELS = ("notice", "warning", "failure")
+MAX_ANNOTATIONS = 50
+ANNOTATION_LEVELS = ("notice", "warning", "failure")
 CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
 
 
@@ -83,13 +83,16 @@ def _check_annotations(annotations: Any) -> None:
     """Check annotations as GitHub does. Raises ApiError 422."""
     if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
         raise Declined(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
-    if len(annotations) > ANNOTATIONS:
-        raise Declined(422, f"Invalid request.\n\nNo more than {ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
+    if len(annotations) > MAX_ANNOTATIONS:
+        raise Declined(422, f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
     for one in annotations:
         if not (isinstance(one.get("path"), str) and isinstance(one.get("message"), str) and one["message"]):
             raise invalid("CheckRun", "annotations", "missing_field")
         lines = one.get("start_line"), one.get("end_line")
-        if not all(type(line) is int and line > 0 for line in lines) or one.get("annotation_level") not in LEVELS:
+        if (
+            not all(type(line) is int and line > 0 for line in lines)
+            or one.get("annotation_level") not in ANNOTATION_LEVELS
+        ):
             raise invalid("CheckRun", "annotations")
         if len(one.get("title") or "") > 255:
             raise invalid("CheckRun", "annotations", "custom", "title is too long (maximum is 255 characters)")

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 PREFIX = "/api/v3"
 DOCS = "https://docs.github.com/rest"
-CALLS_KEPT = 100_000
+MAX_CALL_RECORDS = 100_000
 
 
 class CallRecord(NamedTuple):
@@ -232,7 +232,7 @@ class Door:
         self.meter = meter
         self.faults = faults
         self.clock = clock
-        self.calls: deque[CallRecord] = deque(maxlen=CALLS_KEPT)
+        self.calls: deque[CallRecord] = deque(maxlen=MAX_CALL_RECORDS)
         self.calls_made = 0
 
     def route(self, blueprint: Blueprint, method: str, rule: str, view: View, needs: str | None = None) -> None:

@@ -12,7 +12,7 @@ from flask import Blueprint
 from app.sandbox.github.account_json import Json
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
 from app.sandbox.github.errors import Declined, invalid, not_found
-from app.sandbox.github.git import EMPTY_TREE, FOLDER, Commit, Entry, Signature
+from app.sandbox.github.git import EMPTY_TREE_SHA, FOLDER_MODE, Commit, Entry, Signature
 from app.sandbox.github.world import Repository
 
 READ, WRITE = "contents:read", "contents:write"
@@ -134,7 +134,7 @@ def create_tree(call: Call) -> Reply:
     """Store a tree, optionally based on another one."""
     repository = _not_empty(call.repository)
     git = repository.git
-    base = call.take("base_tree", str, "") or EMPTY_TREE
+    base = call.take("base_tree", str, "") or EMPTY_TREE_SHA
     if base in git.commits:
         base = git.commits[base].tree
     if base not in git.trees:
@@ -193,7 +193,7 @@ def list_commits(call: Call) -> Reply:
 
 def _touches(repository: Repository, commit: Commit, path: str) -> bool:
     git = repository.git
-    before = git.commits[commit.parents[0]].tree if commit.parents else EMPTY_TREE
+    before = git.commits[commit.parents[0]].tree if commit.parents else EMPTY_TREE_SHA
     return git.find(before, path) != git.find(commit.tree, path)
 
 
@@ -233,7 +233,7 @@ def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
     if sha is None:
         return None
     if mode == "040000" and sha in git.trees:
-        return Entry(FOLDER, sha)
+        return Entry(FOLDER_MODE, sha)
     if sha not in git.blobs:
         raise Declined(422, f"tree.sha {sha} is not a valid blob")
     return Entry(mode, sha)

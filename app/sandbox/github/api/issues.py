@@ -14,7 +14,7 @@ from app.sandbox.github.world import Issue, Milestone
 
 READ, WRITE = "issues|pull_requests:read", "issues|pull_requests:write"
 LOCK_REASONS = ("off-topic", "too heated", "resolved", "spam")
-NOT_EVENTS = ("commented", "cross-referenced")
+TIMELINE_ONLY_EVENTS = ("commented", "cross-referenced")
 
 
 def blueprint(door: Door) -> Blueprint:
@@ -206,7 +206,7 @@ def timeline(call: Call) -> Reply:
 def events(call: Call) -> Reply:
     """List the events of an issue: its timeline without comments and cross-references."""
     issue = call.issue
-    found = [entry for entry in issue.timeline if entry.event not in NOT_EVENTS]
+    found = [entry for entry in issue.timeline if entry.event not in TIMELINE_ONLY_EVENTS]
     return call.page(found, lambda entry: call.shapes.event(issue, entry))
 
 

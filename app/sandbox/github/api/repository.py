@@ -14,7 +14,7 @@ from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.markdown import render
 from app.sandbox.github.world import ROLES, Label
 
-COARSE = {"triage": "read", "maintain": "write"}
+LEGACY_PERMISSIONS = {"triage": "read", "maintain": "write"}
 COLOR = re.compile(r"[0-9a-fA-F]{6}")
 
 
@@ -107,7 +107,7 @@ def permission(call: Call) -> Reply:
         "pull": rank >= ROLES.index("read"),
     }
     person = {**call.shapes.account(account), "permissions": rights, "role_name": role}
-    return Reply({"permission": COARSE.get(role, role), "role_name": role, "user": person})
+    return Reply({"permission": LEGACY_PERMISSIONS.get(role, role), "role_name": role, "user": person})
 
 
 def list_labels(call: Call) -> Reply:

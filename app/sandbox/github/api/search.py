@@ -14,7 +14,7 @@ from app.sandbox.github.world import Issue, Repository
 TERM = re.compile(r'(-?)(?:(\w+):)?("[^"]*"|\S+)')
 BOUND = re.compile(r"(>=|<=|>|<)?(.+)")
 
-Test = Callable[[Issue], bool]
+Predicate = Callable[[Issue], bool]
 
 
 def search_issues(call: Call) -> Reply:
@@ -23,7 +23,7 @@ def search_issues(call: Call) -> Reply:
     if not query.strip():
         raise invalid("Search", "q", "missing")
     repositories = [r for r in call.world.repositories.values() if call.caller.covers(r)]
-    tests: list[Test] = []
+    tests: list[Predicate] = []
     scopes: list[Repository] = []
     asked_for_scope = False
     for minus, key, raw in TERM.findall(query):
@@ -56,13 +56,13 @@ def _always(_: Issue) -> bool:
     return True
 
 
-def _not(test: Test) -> Test:
+def _not(test: Predicate) -> Predicate:
     return lambda issue: not test(issue)
 
 
-def _test(key: str, value: str) -> Test:
+def _test(key: str, value: str) -> Predicate:
     low = value.lower()
-    simple: dict[str, Test] = {
+    simple: dict[str, Predicate] = {
         "label": lambda issue: low in [name.lower() for name in issue.labels],
         "author": lambda issue: issue.author.login.lower() == low,
         "assignee": lambda issue: low in [account.login.lower() for account in issue.assignees],
@@ -76,7 +76,7 @@ def _test(key: str, value: str) -> Test:
         "closed": lambda issue: issue.closed_at is not None and _within(stamp(issue.closed_at), value),
     }
     if key == "is":
-        states: dict[str, Test] = {
+        states: dict[str, Predicate] = {
             "issue": lambda issue: issue.pull is None,
             "pr": lambda issue: issue.pull is not None,
             "open": lambda issue: issue.state == "open",

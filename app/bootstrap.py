@@ -23,24 +23,24 @@ from app.channels import Channels
 from app.failpoints import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.github.installations import repositories
+from app.github.installations import list_installed_repositories
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import Policies
 from app.policy_source.on_call_feeds import Feeds
 from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import Outbound
-from app.settings import Settings, complete
+from app.settings import Settings, require_app_credentials
 from app.store import embedded
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabasePace
-from app.web.application import application
+from app.web.application import create_app
 from app.web.server import Served
 from app.web.webhook import MAX_BODY_BYTES
 from app.worker.context import LEASE_PERIOD, Desk
 from app.worker.jobs import Queue
-from app.worker.monitoring.self_audit import Watch, measure, unready
-from app.worker.sync.rebuild import rebuild as rebuild_one
+from app.worker.monitoring.self_audit import Watch, readiness_problems, update_gauges
+from app.worker.sync.rebuild import rebuild_incident as rebuild_one
 from app.worker.sync.reconciler import Reconciler
 
 TimeSource = Callable[[], datetime]
@@ -70,7 +70,7 @@ class House:
 
 
 @contextmanager
-def server(settings: Settings) -> Iterator[str]:
+def open_database_server(settings: Settings) -> Iterator[str]:
     """Yield the URL of the PostgreSQL server in the settings, or that of the embedded one, which runs meanwhile.
 
     Raises ConnectionError, with one line for the operator, when the server does not answer.
@@ -87,9 +87,9 @@ def server(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[Database]:
+def open_database(settings: Settings) -> Iterator[Database]:
     """Yield the migrated and open database of these settings."""
-    with server(settings) as url:
+    with open_database_server(settings) as url:
         migrate(url, Failpoints(settings.failpoint).reach)
         opened = Database(url).open()
         try:
@@ -99,21 +99,21 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def house(settings: Settings, clock: TimeSource) -> Iterator[House]:
+def open_application(settings: Settings, clock: TimeSource) -> Iterator[House]:
     """Yield the application of a GitHub App with these settings.
 
     Raises SettingsFault before anything is started.
     """
-    complete(settings)
-    with database(settings) as opened:
-        built = furnished(settings, opened, clock)
+    require_app_credentials(settings)
+    with open_database(settings) as opened:
+        built = build(settings, opened, clock)
         try:
             yield built
         finally:
             built.client.close()
 
 
-def furnished(
+def build(
     settings: Settings,
     opened: Database,
     clock: TimeSource,
@@ -151,7 +151,7 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
     The first signal lets running work finish, within half a minute; a second one ends the process at once.  Either way
     nothing is lost: unfinished work is found by the next process.
     """
-    queue = queue or Queue(built.desk, reconciler=reconciler(built))
+    queue = queue or Queue(built.desk, reconciler=create_reconciler(built))
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
@@ -165,8 +165,8 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    served = door(built, queue) if web else None
-    watch = Watch(built.desk, wake=queue.wake, url=built.settings.heartbeat_url)
+    served = http_server(built, queue) if web else None
+    watch = Watch(built.desk, wake=queue.enqueue_incidents, url=built.settings.heartbeat_url)
     if served is not None:
         log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
     try:
@@ -183,7 +183,7 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
             served.stop()
 
 
-def give_back_large_blocks() -> None:
+def return_large_blocks_to_system() -> None:
     """Return freed memory blocks of 1 MiB or more to the system at once (reliability, A5).
 
     glibc raises that threshold by itself after the first large delivery, and then keeps several copies of 25 MB in each
@@ -193,24 +193,24 @@ def give_back_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
-def door(built: House, queue: Queue) -> Served:
+def http_server(built: House, queue: Queue) -> Served:
     """Start the HTTP server: web receiver, health and metrics."""
-    give_back_large_blocks()
+    return_large_blocks_to_system()
     settings, desk = built.settings, built.desk
-    flask = application(
+    flask = create_app(
         desk.database,
         settings.webhook_secrets,
         desk.clock,
-        delivered=queue.delivered,
-        ready=lambda: unready(desk),
-        measure=lambda: measure(desk),
+        delivered=queue.on_delivery,
+        ready=lambda: readiness_problems(desk),
+        measure=lambda: update_gauges(desk),
         failpoints=desk.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
     return Served(flask, settings.host, settings.port, name="muster", largest=MAX_BODY_BYTES + 65536)
 
 
-def reconciler(built: House) -> Reconciler:
+def create_reconciler(built: House) -> Reconciler:
     """Create the reconciler, in pull mode if `MUSTER_PULL` is set: deliveries then come from GitHub's list only."""
     settings = built.settings
     if not settings.pull:
@@ -218,12 +218,12 @@ def reconciler(built: House) -> Reconciler:
     return Reconciler(built.desk, built.client, every=timedelta(seconds=settings.pull_seconds), pull=True)
 
 
-def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
+def rebuild_incidents(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
     """Restore incidents from GitHub, all or the given one, and yield a line for each.  Raises DeliveryFailed."""
-    for repository in repositories(built.client):
+    for repository in list_installed_repositories(built.client):
         if repo is not None and repository.name.lower() != repo.lower():
             continue
-        policy = built.desk.policies.of(
+        policy = built.desk.policies.load(
             built.desk.database, built.desk.tracker(repository), repository, built.desk.clock()
         )
         numbers = [issue] if issue else built.desk.tracker(repository).incidents(policy.policy.labels.incident)
@@ -231,7 +231,7 @@ def rebuild(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
             yield f"{repository.name}#{number} {rebuild_one(built.desk, repository, number) or 'is no incident'}"
 
 
-def logging_to_stderr(how: str) -> None:
+def configure_logging(how: str) -> None:
     """Log to stderr, as text for people or as JSON for machines; colour on terminals only."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     render = (

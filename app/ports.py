@@ -51,16 +51,16 @@ class Unreached(DeliveryFailed):
 class Pace(Protocol):
     """Limits how fast each installation calls GitHub.  Every method may be called from any thread."""
 
-    def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
         """Count that call and return 0 if it may be made now; else return the seconds after which to ask again."""
 
-    def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+    def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of that call, which lets the next one go.
 
         `budget` is what GitHub reported; None: it reported nothing.
         """
 
-    def limited(self, installation: int, told: float | None, now: datetime) -> float:
+    def record_limit(self, installation: int, told: float | None, now: datetime) -> float:
         """Record a rate limit, and return the seconds of the pause.
 
         `retry_after_seconds` None: GitHub did not say how long.
@@ -88,7 +88,7 @@ class Repository:
     default_branch: str = "main"
 
     @property
-    def is_organisations(self) -> bool:
+    def is_organisation_config(self) -> bool:
         """True for the repository `.github`, where an organisation keeps settings for all its repositories."""
         return self.name.partition("/")[2].lower() == ".github"
 
@@ -234,10 +234,10 @@ class Channel(Protocol):
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 
-    def urgent(self, urgency: Urgency) -> Tracker:
+    def with_priority(self, urgency: Urgency) -> Tracker:
         """Return a tracker of the same repository whose calls have that priority."""
 
-    def guarded(self, guard: Callable[[], None]) -> Tracker:
+    def with_guard(self, guard: Callable[[], None]) -> Tracker:
         """Return a tracker that calls `guard` immediately before each write; if it raises, nothing is written."""
 
     def issue(self, number: int) -> Mapping[str, Any]:
@@ -270,13 +270,13 @@ class Tracker(Protocol):
     def comments_by_update(self) -> Iterator[Comment]:
         """Yield the repository's comments, last edited first; 100 per call, as long as they are consumed."""
 
-    def claim(self, number: int) -> Claim:
+    def lock(self, number: int) -> Claim:
         """Acquire the per-issue lock (a reaction of ours), or return the existing one."""
 
-    def release(self, number: int, claim: int) -> None:
+    def unlock(self, number: int, claim: int) -> None:
         """Release that lock; do nothing if it no longer exists."""
 
-    def versions(self, path: str) -> list[str]:
+    def commits_of(self, path: str) -> list[str]:
         """Return the newest commits of the default branch that changed that file, newest first, at most 30."""
 
     def permission(self, login: str) -> Role:
@@ -294,7 +294,7 @@ class Tracker(Protocol):
     def file(self, path: str, ref: str) -> str | None:
         """Return the text of that file at that commit or branch, also in a fork; None: it does not exist."""
 
-    def change(self, pull: int, path: str) -> FileChange:
+    def file_change(self, pull: int, path: str) -> FileChange:
         """Return what that pull request does to that file; a renamed file is removed from its old path."""
 
     def check(self, check: Check) -> None:
@@ -321,7 +321,7 @@ class Tracker(Protocol):
     def pull_of(self, branch: str) -> Pull | None:
         """Return the newest pull request from that branch, in any state."""
 
-    def propose(self, file: NewFile) -> Pull:
+    def open_pull_request(self, file: NewFile) -> Pull:
         """Create branch, file and pull request; each step checks first, so repeating it is harmless."""
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:

@@ -54,7 +54,7 @@ APP_RATES = Rates(spacing=0.0, creations_per_minute=None, creations_per_hour=200
 """The limits of the App itself, whose only writes are its requests for tokens."""
 
 
-def rates_of(installation: int, rates: Rates) -> Rates:
+def rates_for(installation: int, rates: Rates) -> Rates:
     """Return the limits of that installation, or of the App itself."""
     return APP_RATES if installation == APP and rates != UNLIMITED else rates
 
@@ -99,35 +99,37 @@ class Ledger:
     held_until: datetime | None = None
     budget: Budget | None = None
 
-    def wait(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
+    def seconds_until_allowed(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         """Return the seconds until that call may be made, as far as is known; 0: now."""
         waits = [
-            _left(self.quiet_until, now),
-            self._for_budget(_kept(rates, method, severity), now),
-            self._for_points(rates, method, severity, now),
+            _seconds_until(self.quiet_until, now),
+            self._wait_for_budget(_reserved_part(rates, method, severity), now),
+            self._wait_for_points(rates, method, severity, now),
         ]
         if method not in READ_METHODS:
-            waits.append(self._for_spacing(rates, now))
+            waits.append(self._wait_for_spacing(rates, now))
         if method in _CREATING_METHODS:
-            kept = _kept(rates, method, severity)
-            waits.append(self._for_creations(rates.creations_per_minute, _MINUTE_SECONDS, rates.spacing, kept, now))
-            waits.append(self._for_creations(rates.creations_per_hour, _HOUR_SECONDS, rates.spacing, kept, now))
+            kept = _reserved_part(rates, method, severity)
+            waits.append(
+                self._wait_for_creations(rates.creations_per_minute, _MINUTE_SECONDS, rates.spacing, kept, now)
+            )
+            waits.append(self._wait_for_creations(rates.creations_per_hour, _HOUR_SECONDS, rates.spacing, kept, now))
         longest = max(waits)
         return max(longest, _MIN_WAIT_SECONDS) if longest > 0 else 0.0
 
-    def asks_again(self, wait: float, now: datetime) -> float:
+    def seconds_until_recheck(self, wait: float, now: datetime) -> float:
         """Return the seconds after which asking again is worthwhile.
 
         A pause is kept to its end; other turns may come sooner than expected.
         """
-        return max(_left(self.quiet_until, now), min(wait, _RECHECK_SECONDS))
+        return max(_seconds_until(self.quiet_until, now), min(wait, _RECHECK_SECONDS))
 
-    def charged(self, rates: Rates, method: str, now: datetime) -> Ledger:
+    def record_request(self, rates: Rates, method: str, now: datetime) -> Ledger:
         """Return the state with that call counted; a spaced write is in flight until `record_response`."""
         at = now.timestamp()
         new = self
         if rates.points_per_minute is not None:
-            new = replace(new, spent=_spend(self.spent, int(at), _points(method)))
+            new = replace(new, spent=_add_points(self.spent, int(at), _call_points(method)))
         if self.budget is not None:
             new = replace(new, budget=replace(self.budget, left=max(0, self.budget.left - 1)))
         if method not in READ_METHODS:
@@ -136,11 +138,11 @@ class Ledger:
             new = replace(new, created=(*(one for one in self.created if one > at - _HOUR_SECONDS), at))
         return new
 
-    def held(self, wait: float, now: datetime) -> Ledger:
+    def record_deferral(self, wait: float, now: datetime) -> Ledger:
         """Return the state with a call that was deferred for that many seconds."""
         return replace(self, held_until=now + timedelta(seconds=wait))
 
-    def limited(self, told: float | None, now: datetime) -> Ledger:
+    def record_limit(self, told: float | None, now: datetime) -> Ledger:
         """Return the state with a pause of `retry_after_seconds`; None: GitHub did not say how long."""
         strikes = 0
         if told is None:
@@ -152,7 +154,7 @@ class Ledger:
             until = self.quiet_until  # another call was given a longer pause
         return replace(self, quiet_until=until, strikes=strikes or self.strikes)
 
-    def ended(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> Ledger:
+    def record_response(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> Ledger:
         """Return the state after that call's response.
 
         A write counts from its response, because it may have taken its time on the way to GitHub.
@@ -164,7 +166,7 @@ class Ledger:
             new = replace(new, created=(*new.created[:-1], max(new.created[-1], now.timestamp())))
         return replace(new, wrote_at=now)
 
-    def _for_spacing(self, rates: Rates, now: datetime) -> float:
+    def _wait_for_spacing(self, rates: Rates, now: datetime) -> float:
         """Return the wait for one write at a time, each a while after the end of the last."""
         if self.wrote_at is None or not rates.spacing:
             return 0.0
@@ -175,13 +177,13 @@ class Ledger:
         # while ago.  If it lies further ahead than that, the clock was set back, so do not wait for it.
         return rates.spacing if since >= -2 * _WRITE_TIMEOUT_SECONDS else 0.0
 
-    def _for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
+    def _wait_for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         if rates.points_per_minute is None:
             return 0.0
-        most = rates.points_per_minute * (1 - _kept(rates, method, severity))
+        most = rates.points_per_minute * (1 - _reserved_part(rates, method, severity))
         at = now.timestamp()
         lasting = [(second, points) for second, points in self.spent if second + 1 + _MINUTE_SECONDS > at]
-        over = sum(points for _, points in lasting) + _points(method) - most
+        over = sum(points for _, points in lasting) + _call_points(method) - most
         for second, points in lasting:
             if over <= 0:
                 break
@@ -189,13 +191,13 @@ class Ledger:
             at = second + 1 + _MINUTE_SECONDS
         return at - now.timestamp()
 
-    def _for_budget(self, kept: float, now: datetime) -> float:
+    def _wait_for_budget(self, kept: float, now: datetime) -> float:
         budget = self.budget
         if budget is None or budget.left - 1 >= budget.limit * kept:
             return 0.0
-        return _left(budget.reset, now)
+        return _seconds_until(budget.reset, now)
 
-    def _for_creations(self, most: int | None, window: float, spacing: float, kept: float, now: datetime) -> float:
+    def _wait_for_creations(self, most: int | None, window: float, spacing: float, kept: float, now: datetime) -> float:
         """Return the wait until a sev1 burst right after this call would still find its part of that window.
 
         The burst's nth write comes `n * spacing` later, and by then older writes have left the window.
@@ -222,29 +224,29 @@ class MemoryPace:
         self._ledgers: dict[int, Ledger] = {}
         self._lock = threading.Lock()
 
-    def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
         """Count that call and return 0, or return the seconds after which to ask again."""
-        rates = rates_of(installation, self._rates)
+        rates = rates_for(installation, self._rates)
         with self._lock:
             ledger = self._ledgers.get(installation, Ledger())
-            wait = ledger.wait(rates, method, urgency.severity, now)
+            wait = ledger.seconds_until_allowed(rates, method, urgency.severity, now)
             if wait:
-                return ledger.asks_again(wait, now)
-            self._ledgers[installation] = ledger.charged(rates, method, now)
+                return ledger.seconds_until_recheck(wait, now)
+            self._ledgers[installation] = ledger.record_request(rates, method, now)
             return 0.0
 
-    def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+    def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of that call, and the budget that GitHub reported."""
-        rates = rates_of(installation, self._rates)
+        rates = rates_for(installation, self._rates)
         with self._lock:
             ledger = self._ledgers.get(installation, Ledger())
-            self._ledgers[installation] = ledger.ended(rates, method, budget, now)
+            self._ledgers[installation] = ledger.record_response(rates, method, budget, now)
 
-    def limited(self, installation: int, told: float | None, now: datetime) -> float:
+    def record_limit(self, installation: int, told: float | None, now: datetime) -> float:
         """Pause the installation, and return for how many seconds."""
         with self._lock:
-            ledger = self._ledgers[installation] = self._ledgers.get(installation, Ledger()).limited(told, now)
-        return _left(ledger.quiet_until, now)
+            ledger = self._ledgers[installation] = self._ledgers.get(installation, Ledger()).record_limit(told, now)
+        return _seconds_until(ledger.quiet_until, now)
 
 
 @dataclass
@@ -255,7 +257,7 @@ class Line:
     _there: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def enter(self, installation: int) -> bool:
+    def try_acquire(self, installation: int) -> bool:
         """Take a slot; return False if none is free.  A slot that was taken has to be released."""
         with self._lock:
             there = self._there.get(installation, 0)
@@ -264,7 +266,7 @@ class Line:
             self._there[installation] = there + 1
             return True
 
-    def leave(self, installation: int) -> None:
+    def release(self, installation: int) -> None:
         """Give a slot back."""
         with self._lock:
             self._there[installation] -= 1
@@ -272,22 +274,22 @@ class Line:
                 del self._there[installation]
 
 
-def _kept(rates: Rates, method: str, severity: Severity | None) -> float:
+def _reserved_part(rates: Rates, method: str, severity: Severity | None) -> float:
     """Return the part of a budget that this call must leave to others."""
     if severity is Severity.SEV1:
         return 0.0
     return rates.kept / 2 if severity is None and method in READ_METHODS else rates.kept
 
 
-def _points(method: str) -> int:
+def _call_points(method: str) -> int:
     return 1 if method in READ_METHODS else 5
 
 
-def _spend(spent: tuple[tuple[int, int], ...], second: int, points: int) -> tuple[tuple[int, int], ...]:
+def _add_points(spent: tuple[tuple[int, int], ...], second: int, points: int) -> tuple[tuple[int, int], ...]:
     lasting = {one: each for one, each in spent if one + 1 + _MINUTE_SECONDS > second}
     lasting[second] = lasting.get(second, 0) + points
     return tuple(sorted(lasting.items()))
 
 
-def _left(until: datetime | None, now: datetime) -> float:
+def _seconds_until(until: datetime | None, now: datetime) -> float:
     return max(0.0, (until - now).total_seconds()) if until is not None else 0.0

@@ -72,7 +72,7 @@ class Address:
     port: int
 
     @property
-    def shown(self) -> str:
+    def redacted(self) -> str:
         """The address without path and query, which are often secrets."""
         return f"{self.scheme}://{self.host}/…"
 
@@ -86,12 +86,12 @@ class Answer:
     body: bytes
 
     @property
-    def unchanged(self) -> bool:
+    def is_not_modified(self) -> bool:
         """True if the server answered 304 Not Modified."""
         return self.status == 304
 
 
-def address(text: str, *, loopback: bool = False) -> Address:
+def parse_address(text: str, *, loopback: bool = False) -> Address:
     """Parse and check the address without using the network.
 
     Raises ValueError, with a message that can be shown to users.  `loopback` allows http and any port, as in tests.
@@ -117,7 +117,7 @@ def address(text: str, *, loopback: bool = False) -> Address:
     return Address(text, parts.scheme, host, port)
 
 
-def public(text: str) -> bool:
+def is_public_ip(text: str) -> bool:
     """Return True if that is an IP address of the public Internet."""
     try:
         found = ip_address(text)
@@ -139,7 +139,7 @@ def is_ip(text: str) -> bool:
     return True
 
 
-def resolved(host: str, port: int) -> Sequence[str]:
+def resolve_host(host: str, port: int) -> Sequence[str]:
     """Return the addresses that the system resolver knows for a host."""
     rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
@@ -155,7 +155,7 @@ class Outbound:
     """
 
     def __init__(
-        self, *, resolve: Resolver = resolved, loopback: bool = False, certificates: str | None = None
+        self, *, resolve: Resolver = resolve_host, loopback: bool = False, certificates: str | None = None
     ) -> None:
         self._resolve = resolve
         self._loopback = loopback
@@ -176,12 +176,12 @@ class Outbound:
     ) -> Answer:
         until = time.monotonic() + within
         try:
-            target = address(url, loopback=self._loopback)
+            target = parse_address(url, loopback=self._loopback)
         except ValueError as problem:
             raise DeliveryFailed(str(problem), retry_after=None) from None
-        line = _Line(target, self._places(target, until, _RETRY_SECONDS[method]), until)
+        line = _Line(target, self._resolve_checked_addresses(target, until, _RETRY_SECONDS[method]), until)
         sent = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
-        with line.watched(), requests.Session() as session:
+        with line.enforce_deadline(), requests.Session() as session:
             session.trust_env = False
             session.mount(f"{target.scheme}://", _Door(line))
             try:
@@ -196,25 +196,25 @@ class Outbound:
                     verify=self._certificates,
                 ) as response:
                     _check_status(target, method, response)
-                    content = _content(target, response, largest, cut=method == "POST")
+                    content = _read_body(target, response, largest, cut=method == "POST")
             except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
-                raise line.meaning(method, within, problem) from None
+                raise line.to_delivery_failure(method, within, problem) from None
             if line.over:
-                raise line.late(method, within)
+                raise line.timeout_error(method, within)
         received = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, received, content)
 
-    def _places(self, target: Address, until: float, again: float) -> Sequence[str]:
+    def _resolve_checked_addresses(self, target: Address, until: float, again: float) -> Sequence[str]:
         """Return the checked IP addresses of the host; if one of them is not public, the host is refused."""
         try:
-            found = _before(until, lambda: self._resolve(target.host, target.port))
+            found = _run_before(until, lambda: self._resolve(target.host, target.port))
         except TimeoutError:
             raise DeliveryFailed(f"{target.host}: its name was not resolved in time", retry_after=again) from None
         except (OSError, UnicodeError):
             raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=again) from None
         if not found:
             raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=again)
-        if not all(public(place) or (self._loopback and _is_loopback(place)) for place in found):
+        if not all(is_public_ip(place) or (self._loopback and _is_loopback(place)) for place in found):
             raise DeliveryFailed(f"{target.host} is not on the public Internet, so it is not asked", retry_after=None)
         return found
 
@@ -232,9 +232,9 @@ class _Line:
         self._lock = threading.Lock()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def enforce_deadline(self) -> Iterator[None]:
         """Close the connection at the deadline, even if data still arrives."""
-        watch = threading.Timer(max(0.0, self._until - time.monotonic()), self._cut)
+        watch = threading.Timer(max(0.0, self._until - time.monotonic()), self._abort)
         watch.daemon = True
         watch.start()
         try:
@@ -264,24 +264,24 @@ class _Line:
             return dialled
         raise problem
 
-    def late(self, method: str, within: float) -> DeliveryFailed:
+    def timeout_error(self, method: str, within: float) -> DeliveryFailed:
         return DeliveryFailed(
             f"{self._target.host} did not finish within {within:g} seconds",
             retry_after=_RETRY_SECONDS[method],
             uncertain=self._connected and method == "POST",
         )
 
-    def meaning(self, method: str, within: float, problem: Exception) -> DeliveryFailed:
+    def to_delivery_failure(self, method: str, within: float, problem: Exception) -> DeliveryFailed:
         host = self._target.host
         if self.over or isinstance(problem, requests.Timeout):
-            return self.late(method, within)
+            return self.timeout_error(method, within)
         if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
             return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
         if not self._connected:
             return DeliveryFailed(f"{host} does not answer", retry_after=_RETRY_SECONDS[method])
         return DeliveryFailed(f"{host} broke off", retry_after=_RETRY_SECONDS[method], uncertain=method == "POST")
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         with self._lock:
             self.over = True
             if self._twin is not None:
@@ -317,7 +317,7 @@ class _Door(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
-def _content(target: Address, response: requests.Response, largest: int, *, cut: bool) -> bytes:
+def _read_body(target: Address, response: requests.Response, largest: int, *, cut: bool) -> bytes:
     """Return the body as sent, at most `max_bytes`: a longer one is truncated or refused."""
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise DeliveryFailed(f"{target.host} answers compressed, which was not asked for", retry_after=None)
@@ -341,12 +341,12 @@ def _check_status(target: Address, method: str, response: requests.Response) -> 
     if status in (404, 410):
         raise Gone(f"{host} answered {status}: there is nothing under this address")
     if status >= 500 or status in (408, 425, 429):
-        wait = _wait(response.headers.get("retry-after", ""), _RETRY_SECONDS[method])
+        wait = _parse_retry_after(response.headers.get("retry-after", ""), _RETRY_SECONDS[method])
         raise DeliveryFailed(f"{host} answered {status}", retry_after=wait, uncertain=method == "POST")
     raise DeliveryFailed(f"{host} answered {status}", retry_after=None)
 
 
-def _wait(asked: str, otherwise: float) -> float:
+def _parse_retry_after(asked: str, otherwise: float) -> float:
     """Return the seconds of a `retry-after` header, limited to an hour."""
     return (
         min(float(asked), _MAX_RETRY_SECONDS) if asked.isascii() and asked.isdigit() and len(asked) < 9 else otherwise
@@ -376,7 +376,7 @@ def _is_loopback(place: str) -> bool:
     return found.is_loopback and (isinstance(found, IPv4Address) or found == IPv6Address("::1"))
 
 
-def _before(until: float, ask: Callable[[], Sequence[str]]) -> Sequence[str]:
+def _run_before(until: float, ask: Callable[[], Sequence[str]]) -> Sequence[str]:
     """Return the result of `resolve` if it comes before the deadline; system resolvers have no timeout of their own.
 
     Raises TimeoutError, and what `resolve` raises.

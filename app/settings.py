@@ -44,36 +44,36 @@ class Settings:
     pull_seconds: int = 5
 
     @property
-    def credentials(self) -> bool:
+    def has_credentials(self) -> bool:
         """True for a GitHub App; without credentials, Muster serves against the sandbox GitHub."""
         return bool(self.app_id)
 
 
-def read(environment: Mapping[str, str] | None = None, *, folder: Path = Path()) -> Settings:
+def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path = Path()) -> Settings:
     """Return the settings of this process; the environment overrides `.env` in `folder`.  Raises SettingsFault."""
-    found = {**_dotenv(folder / ".env"), **(os.environ if environment is None else environment)}
+    found = {**_read_dotenv(folder / ".env"), **(os.environ if environment is None else environment)}
     return Settings(
         home=Path(found.get("MUSTER_HOME", "var")),
         host=found.get("MUSTER_HOST", "127.0.0.1"),
-        port=_number(found, "PORT", 8080, most=65535),
+        port=_parse_number(found, "PORT", 8080, most=65535),
         database_url=found.get("DATABASE_URL", ""),
-        api_url=_url(found, "GITHUB_API_URL", "https://api.github.com"),
-        app_id=_number(found, "GITHUB_APP_ID", 0),
-        private_key=_private_key(found),
-        webhook_secrets=_secrets(found),
-        public_url=_url(found, "MUSTER_PUBLIC_URL", ""),
-        log=_one_of(found, "MUSTER_LOG", ("text", "json")),
-        paced=_one_of(found, "MUSTER_PACE", ("github", "free")) == "github",
-        feeds=_feeds(found),
-        channels=_channels(found),
-        heartbeat_url=_heartbeat(found),
-        failpoint=_failpoint(found),
-        pull=_one_of(found, "MUSTER_PULL", ("0", "1")) == "1",
-        pull_seconds=max(1, _number(found, "MUSTER_PULL_SECONDS", 5, most=300)),
+        api_url=_parse_url(found, "GITHUB_API_URL", "https://api.github.com"),
+        app_id=_parse_number(found, "GITHUB_APP_ID", 0),
+        private_key=_read_private_key(found),
+        webhook_secrets=_webhook_secrets(found),
+        public_url=_parse_url(found, "MUSTER_PUBLIC_URL", ""),
+        log=_parse_choice(found, "MUSTER_LOG", ("text", "json")),
+        paced=_parse_choice(found, "MUSTER_PACE", ("github", "free")) == "github",
+        feeds=_feed_variables(found),
+        channels=_channel_variables(found),
+        heartbeat_url=_parse_heartbeat_url(found),
+        failpoint=_parse_failpoint(found),
+        pull=_parse_choice(found, "MUSTER_PULL", ("0", "1")) == "1",
+        pull_seconds=max(1, _parse_number(found, "MUSTER_PULL_SECONDS", 5, most=300)),
     )
 
 
-def complete(settings: Settings) -> Settings:
+def require_app_credentials(settings: Settings) -> Settings:
     """Return the same settings if a GitHub App can start with them.  Raises SettingsFault."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -93,7 +93,7 @@ def complete(settings: Settings) -> Settings:
     return settings
 
 
-def _private_key(found: Mapping[str, str]) -> str:
+def _read_private_key(found: Mapping[str, str]) -> str:
     if text := found.get("GITHUB_APP_PRIVATE_KEY"):
         return text.replace("\\n", "\n")
     name = found.get("GITHUB_APP_PRIVATE_KEY_FILE")
@@ -109,7 +109,7 @@ def _private_key(found: Mapping[str, str]) -> str:
     return text
 
 
-def _secrets(found: Mapping[str, str]) -> tuple[str, ...]:
+def _webhook_secrets(found: Mapping[str, str]) -> tuple[str, ...]:
     """Return the current webhook secret, and the old one during a rotation."""
     names = [name for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if found.get(name)]
     for name in names:
@@ -122,14 +122,14 @@ def _secrets(found: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found[name] for name in names)
 
 
-def _url(found: Mapping[str, str], name: str, default: str) -> str:
+def _parse_url(found: Mapping[str, str], name: str, default: str) -> str:
     text = found.get(name) or default
     if text and not text.startswith(("https://", "http://")):
         raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
     return text.rstrip("/")
 
 
-def _heartbeat(found: Mapping[str, str]) -> str:
+def _parse_heartbeat_url(found: Mapping[str, str]) -> str:
     text = found.get("MUSTER_HEARTBEAT_URL", "")
     if text and not text.startswith("https://"):
         raise SettingsFault("MUSTER_HEARTBEAT_URL: it is no address that begins with https://")
@@ -140,7 +140,7 @@ _RESERVED_PREFIXES = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SM
 """Prefixes of variables that hold something else, even if it is an address: no policy may refer to them."""
 
 
-def _feeds(found: Mapping[str, str]) -> Mapping[str, str]:
+def _feed_variables(found: Mapping[str, str]) -> Mapping[str, str]:
     """Return the variables that can be a feed.
 
     Policies are written by others, so they must not be able to refer to anything else in the environment.
@@ -157,7 +157,7 @@ _MIN_SIGNING_SECRET_CHARACTERS = 16
 """The shortest signing secret: a shorter one could be guessed from a single signed message."""
 
 
-def _channels(found: Mapping[str, str]) -> Mapping[str, str]:
+def _channel_variables(found: Mapping[str, str]) -> Mapping[str, str]:
     """Return the variables that can be a channel's address or secret; a secret shows by its name that it is one."""
     return {
         name: text
@@ -173,7 +173,7 @@ def _channels(found: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def _failpoint(found: Mapping[str, str]) -> str:
+def _parse_failpoint(found: Mapping[str, str]) -> str:
     text = found.get("FAILPOINT", "")
     _, colon, nth = text.partition(":")
     if colon and not (nth.isascii() and nth.isdigit() and int(nth)):
@@ -181,7 +181,7 @@ def _failpoint(found: Mapping[str, str]) -> str:
     return text
 
 
-def _number(found: Mapping[str, str], name: str, default: int, most: int = 2**53) -> int:
+def _parse_number(found: Mapping[str, str], name: str, default: int, most: int = 2**53) -> int:
     text = found.get(name, "")
     if not text:
         return default
@@ -190,14 +190,14 @@ def _number(found: Mapping[str, str], name: str, default: int, most: int = 2**53
     return int(text)
 
 
-def _one_of(found: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+def _parse_choice(found: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     text = found.get(name, choices[0])
     if text not in choices:
         raise SettingsFault(f"{name}: '{text[:40]}' is none of {', '.join(choices)}.")
     return text
 
 
-def _dotenv(path: Path) -> dict[str, str]:
+def _read_dotenv(path: Path) -> dict[str, str]:
     """Return the `NAME=value` lines of the file without expansion; quotes around a value are removed."""
     if not path.is_file():
         return {}

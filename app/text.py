@@ -38,12 +38,12 @@ _MARKDOWN_ESCAPES = {c: "\\" + c for c in "\\`*_[]|~$!{}"} | {"&": "&amp;", "<":
 _LINE_START = re.compile(r"[-+=#:]|[0-9]{1,9}[.)]")
 
 
-def cleaned(text: str) -> str:
+def replace_unstorable(text: str) -> str:
     """Replace NUL and lone surrogates by U+FFFD, so that every store, log and page can hold the text."""
     return _UNSTORABLE_CHARACTER.sub("\ufffd", text)
 
 
-def visible(text: str, limit: int = 60) -> str:
+def make_visible(text: str, limit: int = 60) -> str:
     r"""Return one line of the text for a message about the text itself, with deceptive characters spelled out.
 
     Controls, invisible and bidirectional characters, accents on ASCII and look-alike letters come out as `\u202e`.
@@ -51,68 +51,68 @@ def visible(text: str, limit: int = 60) -> str:
     shown: list[str] = []
     before = ""
     for char in text[: limit + 1]:
-        shown.append(_spelled(char) if _odd(char, before) else char)
+        shown.append(_spell_out(char) if _is_deceptive(char, before) else char)
         before = char
-    return _cut(shown, limit)
+    return _truncate(shown, limit)
 
 
-def quoted(text: str, limit: int) -> str:
+def escape_line(text: str, limit: int) -> str:
     """Escape user text for one line of Markdown: a heading, a sentence, a table cell.
 
     At most `limit` long, truncated with `…`.
     """
-    return _cut(_escaped(_defused(" ".join(_decoded(text, limit).split()))), limit)
+    return _truncate(_escape_markdown(_defuse(" ".join(_decode(text, limit).split()))), limit)
 
 
-def quoted_lines(text: str, limit: int) -> str:
+def quote_lines(text: str, limit: int) -> str:
     """Format user text of several lines as a Markdown quotation, at most `limit` long."""
-    lines = _defused(_decoded(text, limit).strip("\n")).split("\n")
+    lines = _defuse(_decode(text, limit).strip("\n")).split("\n")
     pieces: list[str] = []
     for number, line in enumerate(lines):
         pieces.append("\n> " if number else "> ")
-        pieces.extend(_escaped(line.strip()))
-    return _cut(pieces, limit)
+        pieces.extend(_escape_markdown(line.strip()))
+    return _truncate(pieces, limit)
 
 
-def plain(text: str, limit: int) -> str:
+def defuse_line(text: str, limit: int) -> str:
     """Defuse user text for one line that is not Markdown: a pull request title, a commit subject.
 
     Also breaks `[skip ci]`, template tags, and a first character that a spreadsheet would run as a formula.
     """
-    line = _raw(" ".join(_decoded(text, limit).split()))
+    line = _defuse_unescaped(" ".join(_decode(text, limit).split()))
     line = _TEMPLATE_TAG.sub("{" + _ZERO_WIDTH_SPACE, _SKIP_CI.sub(lambda found: found[0] + _ZERO_WIDTH_SPACE, line))
     line = re.sub(r"<(?=[A-Za-z/!?])", "<" + _ZERO_WIDTH_SPACE, line)
-    return _cut([_ZERO_WIDTH_SPACE, *line] if line[:1] in set("=+-@") else list(line), limit)
+    return _truncate([_ZERO_WIDTH_SPACE, *line] if line[:1] in set("=+-@") else list(line), limit)
 
 
-def fenced(text: str, limit: int) -> str:
+def fence_text(text: str, limit: int) -> str:
     """Put user text of several lines into a code fence that it cannot close, at most `limit` long with the fences."""
-    content = _raw(_decoded(text, limit)).strip("\n")
+    content = _defuse_unescaped(_decode(text, limit)).strip("\n")
     runs = re.findall("`+", content)
     fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
     room = limit - 2 * len(fence) - 2
     if room < 1:  # nothing but backticks: show that there was some text
         fence, content, room = "```", _ELLIPSIS, limit
-    return f"{fence}\n{_cut(list(content), room)}\n{fence}"
+    return f"{fence}\n{_truncate(list(content), room)}\n{fence}"
 
 
-def length(text: str) -> int:
+def github_length(text: str) -> int:
     """Return the length as GitHub may count it: in UTF-16 units, the larger of its two ways."""
     return len(text) if text.isascii() else len(text) + sum(char > "\uffff" for char in text)
 
 
-def _decoded(text: str, limit: int) -> str:
+def _decode(text: str, limit: int) -> str:
     r"""Decode entities, normalise line ends to `\n` and spell out invisible characters."""
-    text = cleaned(text[: 8 * limit + 64])
+    text = replace_unstorable(text[: 8 * limit + 64])
     for _ in range(3):
         text, before = html.unescape(text), text
         if text == before:
             break
-    text = _LINE_ENDS.sub("\n", cleaned(text))
-    return "".join(_spelled(char) if _hidden(char) else char for char in text)
+    text = _LINE_ENDS.sub("\n", replace_unstorable(text))
+    return "".join(_spell_out(char) if _is_hidden(char) else char for char in text)
 
 
-def _defused(text: str) -> str:
+def _defuse(text: str) -> str:
     text = _CLOSING_KEYWORD.sub(lambda found: found[0] + _ZERO_WIDTH_SPACE, text)
     text = _COMMIT_HASH.sub(_split_hash, text)
     for pattern, safe in _REFERENCE_BREAKS:
@@ -120,9 +120,9 @@ def _defused(text: str) -> str:
     return text
 
 
-def _raw(text: str) -> str:
+def _defuse_unescaped(text: str) -> str:
     """Defuse text where an entity would be decoded later, such as in a mail reply that quotes it."""
-    return re.sub(r"&(?=#|[A-Za-z])", "&" + _ZERO_WIDTH_SPACE, _defused(text))
+    return re.sub(r"&(?=#|[A-Za-z])", "&" + _ZERO_WIDTH_SPACE, _defuse(text))
 
 
 def _split_hash(found: re.Match[str]) -> str:
@@ -131,7 +131,7 @@ def _split_hash(found: re.Match[str]) -> str:
     return word if plain_word else word[:6] + _ZERO_WIDTH_SPACE + word[6:]
 
 
-def _escaped(line: str) -> list[str]:
+def _escape_markdown(line: str) -> list[str]:
     """Escape Markdown, one piece per character, so that truncation never falls inside an escape."""
     pieces = [_MARKDOWN_ESCAPES.get(char, char) for char in line]
     start = _LINE_START.match(line)
@@ -141,32 +141,32 @@ def _escaped(line: str) -> list[str]:
     return pieces
 
 
-def _cut(pieces: list[str], limit: int) -> str:
+def _truncate(pieces: list[str], limit: int) -> str:
     taken = 0
     for number, piece in enumerate(pieces):
-        size = length(piece)
+        size = github_length(piece)
         if taken + size > limit:
             kept = number
             while kept and taken + 1 > limit:
                 kept -= 1
-                taken -= length(pieces[kept])
+                taken -= github_length(pieces[kept])
             return "".join(pieces[:kept]) + _ELLIPSIS
         taken += size
     return "".join(pieces)
 
 
-def _spelled(char: str) -> str:
+def _spell_out(char: str) -> str:
     return f"\\u{ord(char):04x}" if char <= "\uffff" else f"\\U{ord(char):08x}"
 
 
-def _hidden(char: str) -> bool:
+def _is_hidden(char: str) -> bool:
     """Return True if the character is invisible, or can change the direction of the text around it."""
     if char.isascii():
         return char not in "\n\t" and (char < " " or char == "\x7f")
     return unicodedata.category(char) in {"Cf", "Cc", "Cs"} and char not in _JOINERS
 
 
-def _odd(char: str, before: str) -> bool:
+def _is_deceptive(char: str, before: str) -> bool:
     if char.isascii():
         return not char.isprintable()
     category = unicodedata.category(char)

@@ -32,43 +32,45 @@ def main() -> None:
     table = Table("figure", "asked", "measured", title="Muster, measured")
     quick = "--quick" in sys.argv
 
-    def row(what: str, asked: str, measured: str) -> None:
+    def add_row(what: str, asked: str, measured: str) -> None:
         console.print(f"  {what}: {measured} (asked: {asked})")
         table.add_row(what, asked, measured)
         rows.append((what, asked, measured))
 
     console.print("the core …")
-    row("decide, one core", "at least 20,000 events/s", f"{core.decide_rate():,.0f} events/s")
-    row("replay of a 500-event incident", "at most 50 ms", f"{core.replay_ms():.1f} ms")
-    row("simulate 48 h of a sev1", "at most 100 ms", f"{policies.simulate_ms():.0f} ms")
-    row("replay of 1,000 past incidents through two policies", "at most 10 s", f"{policies.replay_seconds():.1f} s")
-    row("reading the largest sensible policy (64 KiB)", "at most 100 ms", f"{policies.read_ms():.0f} ms")
-    row("muster --help", "at most 300 ms", f"{_help():.0f} ms")
+    add_row("decide, one core", "at least 20,000 events/s", f"{core.decide_rate():,.0f} events/s")
+    add_row("replay of a 500-event incident", "at most 50 ms", f"{core.replay_ms():.1f} ms")
+    add_row("simulate 48 h of a sev1", "at most 100 ms", f"{policies.simulate_ms():.0f} ms")
+    add_row(
+        "replay of 1,000 past incidents through two policies", "at most 10 s", f"{policies.backtest_seconds():.1f} s"
+    )
+    add_row("reading the largest sensible policy (64 KiB)", "at most 100 ms", f"{policies.read_ms():.0f} ms")
+    add_row("muster --help", "at most 300 ms", f"{_help_ms():.0f} ms")
     console.print("the life of the demo's sev1 …")
     played = play()
-    row("API calls from the report to the board", "at most 6", str(played.calls_to_board))
-    row("API calls of the whole life", "at most 35", str(played.calls))
+    add_row("API calls from the report to the board", "at most 6", str(played.calls_to_board))
+    add_row("API calls of the whole life", "at most 35", str(played.calls))
     console.print("runs of GitHub Actions …")
-    runner.rows(row)
+    runner.measure_runs(add_row)
     seconds = 5 if quick else 30
     console.print(f"{shell.DELIVERIES_PER_SECOND} deliveries a second for {seconds} s, with a worker at work …")
-    found = shell.measure(seconds)
-    row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{found.to_label:.0f} ms")
-    row("webhook p50", "at most 20 ms", f"{found.p50:.1f} ms")
-    row("webhook p99", "at most 250 ms", f"{found.p99:.1f} ms")
+    found = shell.measure_load(seconds)
+    add_row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{found.to_label:.0f} ms")
+    add_row("webhook p50", "at most 20 ms", f"{found.p50:.1f} ms")
+    add_row("webhook p99", "at most 250 ms", f"{found.p99:.1f} ms")
     if found.stolen:
-        row("taken by the host of this machine meanwhile", "-", f"{100 * found.stolen:.0f} % of its processors")
-    row("webhook slowest", "-", f"{found.longest:.0f} ms")
-    row("deliveries lost", "none", f"{found.sent - found.stored} of {found.sent} ({found.accepted} answered 202)")
-    row("worked off after the last one", "-", f"{found.drained:.0f} s")
-    row("memory of the web process", "at most 150 MB", f"{found.web_memory:.0f} MB")
-    row("memory of the worker process", "at most 150 MB", f"{found.worker_memory:.0f} MB")
+        add_row("taken by the host of this machine meanwhile", "-", f"{100 * found.stolen:.0f} % of its processors")
+    add_row("webhook slowest", "-", f"{found.longest:.0f} ms")
+    add_row("deliveries lost", "none", f"{found.sent - found.stored} of {found.sent} ({found.accepted} answered 202)")
+    add_row("worked off after the last one", "-", f"{found.drained:.0f} s")
+    add_row("memory of the web process", "at most 150 MB", f"{found.web_memory:.0f} MB")
+    add_row("memory of the worker process", "at most 150 MB", f"{found.worker_memory:.0f} MB")
     console.print(table)
     if "--write" in sys.argv:
-        _PAGE.write_text(_page(rows))
+        _PAGE.write_text(_render_page(rows))
 
 
-def _page(rows: list[tuple[str, str, str]]) -> str:
+def _render_page(rows: list[tuple[str, str, str]]) -> str:
     lines = "\n".join(f"| {what} | {asked} | {measured} |" for what, asked, measured in rows)
     where = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     return f"""\
@@ -87,7 +89,7 @@ incidents that are graded, answered, updated and resolved, so the worker is at w
 """
 
 
-def _help() -> float:
+def _help_ms() -> float:
     """Return the median time of `muster --help` in milliseconds."""
     times = []
     for _ in range(7):

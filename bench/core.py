@@ -17,7 +17,7 @@ from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
 from app.core.slash_command import Spoken
-from app.policy_file import shipped
+from app.policy_file import load_profile
 
 DECLARED_AT = datetime(2026, 3, 14, 9, tzinfo=UTC)
 """When the sample incident is declared."""
@@ -25,13 +25,13 @@ LoggedEvent = tuple[datetime, Event]
 """An event of a log and when it happened."""
 
 
-def policy() -> Policy:
+def guide_policy() -> Policy:
     """Return the built-in policy with two people for each contact, so that every page has a recipient."""
-    found = shipped("guide")
+    found = load_profile("guide")
     return replace(found, contacts={name: (f"{name}-1", f"{name}-2") for name in found.contacts})
 
 
-def life() -> list[LoggedEvent]:
+def sample_log() -> list[LoggedEvent]:
     """Return the log of a sev1 incident.
 
     It is filed, acknowledged late, regraded twice, updated, resolved, closed, reopened and closed again.
@@ -80,8 +80,8 @@ def decide_rate() -> float:
 
     The events are those of a whole incident, with the alarms that fire in between.
     """
-    force = policy()
-    asked = list(_asked(life(), force))
+    force = guide_policy()
+    asked = list(_decide_calls(sample_log(), force))
     rates = []
     for _ in range(30):
         decided, began = 0, process_time()
@@ -98,8 +98,8 @@ def replay_ms(events: int = 500) -> float:
 
     The alarms that fire in between are part of it.
     """
-    force = policy()
-    opened, *rest = life()[:13]
+    force = guide_policy()
+    opened, *rest = sample_log()[:13]
     log = [opened]
     talk = [event for _, event in rest if isinstance(event, Said | Edited | Labeled | Unlabeled)][:-2]
     for number in range(1, events):
@@ -114,7 +114,7 @@ def replay_ms(events: int = 500) -> float:
     return min(times) * 1000
 
 
-def _asked(log: list[LoggedEvent], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
+def _decide_calls(log: list[LoggedEvent], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
     """Yield the arguments of each `decide` call that a replay of the log makes, alarms included."""
     incident: Incident | None = None
     for at, event in log:

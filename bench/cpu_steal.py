@@ -12,7 +12,7 @@ class Theft:
         self._before = psutil.cpu_times()
 
     @property
-    def part(self) -> float:
+    def fraction(self) -> float:
         """The stolen fraction of the processor time, from 0 to 1; 0 where the host does not report it."""
         before, after = self._before, psutil.cpu_times()
         passed = sum(after) - sum(before)

@@ -17,18 +17,18 @@ from pathlib import Path
 from app.github.intake import shipped_form
 from app.sandbox.demo.play import POLICY
 from app.sandbox.github import Limits, PretendGitHub
-from app.sandbox.github.form_body import filled
+from app.sandbox.github.form_body import fill_form
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _incident(github: PretendGitHub, number_of: int) -> None:
+def _create_incident(github: PretendGitHub, number_of: int) -> None:
     """Open an incident and have people acknowledge, discuss, update and resolve it."""
     shop, kai = github.repository("octo/shop"), github.person("kai")
     severity = shipped_form().fields[1].options[number_of % 4]
-    body = filled(
+    body = fill_form(
         shipped_form(), {"summary": f"Something is broken, {number_of}", "severity": severity, "symptoms": "x" * 3000}
     )
     number = github.person("jonas").opens(shop, f"[Incident]: number {number_of}", body, ["incident"])
@@ -54,11 +54,11 @@ def main() -> None:
     github.hooks.settle(60)
     github.hooks.hold()
     for number in range(incidents):
-        _incident(github, number)
+        _create_incident(github, number)
     # Kept out of GitHub's list of deliveries: listed as failed, they would be redelivered as well.
     deliveries = [
         {"headers": dict(delivery.headers), "body": base64.b64encode(delivery.body).decode()}
-        for delivery in github.hooks.hand_over()
+        for delivery in github.hooks.take_held_deliveries()
     ]
     file.write_text(json.dumps(deliveries))
     print(

@@ -13,8 +13,8 @@ from app.core.backtest import Past, backtest
 from app.core.policy import Duration, Policy
 from app.core.severity import Severity
 from app.core.simulate import Scene, simulate
-from app.policy_file import read
-from bench.core import DECLARED_AT, life, policy
+from app.policy_file import read_policy
+from bench.core import DECLARED_AT, guide_policy, sample_log
 from tests.policy_file.large import large
 
 
@@ -24,16 +24,16 @@ def simulate_ms() -> float:
     Its escalation policy pages 577 times.
     """
     scene = Scene(severity=Severity.SEV1, at=DECLARED_AT, length=timedelta(hours=48))
-    force = policy()
-    return _best(lambda: simulate(force, scene), 10) * 1000
+    force = guide_policy()
+    return _best_seconds(lambda: simulate(force, scene), 10) * 1000
 
 
-def replay_seconds(incidents: int = 1000, events: int = 20) -> float:
+def backtest_seconds(incidents: int = 1000, events: int = 20) -> float:
     """Return the seconds to replay past incidents through two policies.
 
     `events` is the number of events of each incident.
     """
-    log = life()
+    log = sample_log()
     talk = [log[n] for n in (1, 2, 3, 4, 6, 8, 9)]
     more = [
         (DECLARED_AT + timedelta(minutes=65 + number), replace(talk[number % len(talk)][1], key=f"more/{number}"))
@@ -41,7 +41,7 @@ def replay_seconds(incidents: int = 1000, events: int = 20) -> float:
     ]
     row = tuple(sorted([*log, *more], key=lambda happened: happened[0]))
     past = [Past(f"octo/shop#{number}", "Checkout is down", row, row[-1][0]) for number in range(incidents)]
-    old, new = policy(), _sooner(policy())
+    old, new = guide_policy(), _with_later_steps(guide_policy())
     began = process_time()
     backtest(past, old, new)
     return process_time() - began
@@ -53,10 +53,10 @@ def read_ms() -> float:
     It has 64 KiB, for a company of thirty teams.
     """
     text = large()
-    return _best(lambda: read(text), 5) * 1000
+    return _best_seconds(lambda: read_policy(text), 5) * 1000
 
 
-def _sooner(force: Policy) -> Policy:
+def _with_later_steps(force: Policy) -> Policy:
     """Return the policy with every escalation step ten minutes later, so that every incident differs."""
     ladders = {
         severity: tuple(
@@ -67,7 +67,7 @@ def _sooner(force: Policy) -> Policy:
     return replace(force, ladders=ladders)
 
 
-def _best(run: object, times: int) -> float:
+def _best_seconds(run: object, times: int) -> float:
     """Return the shortest processor time of several runs, in seconds."""
     assert callable(run)
     took = []
@@ -81,7 +81,7 @@ def _best(run: object, times: int) -> float:
 def main() -> None:
     """Print the figures of the policies beside the required ones."""
     print(f"simulate: {simulate_ms():.0f} ms for 48 h (at most 100)")
-    print(f"replay of 1,000 past incidents: {replay_seconds():.1f} s (at most 10)")
+    print(f"replay of 1,000 past incidents: {backtest_seconds():.1f} s (at most 10)")
     print(f"reading a policy of 64 KiB: {read_ms():.0f} ms (at most 100)")
 
 

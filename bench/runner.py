@@ -68,31 +68,31 @@ class Desk:
     clock: _Clock
     folder: Path
 
-    def opens(self, title: str, body: str) -> int:
+    def open_issue(self, title: str, body: str) -> int:
         """Open an incident and return its issue number."""
         return self.github.person("jonas").opens(self.shop, title, body, ["incident"])
 
-    def runs(self, name: str, event: str, payload: Mapping[str, Any]) -> Cost:
+    def measure_run(self, name: str, event: str, payload: Mapping[str, Any]) -> Cost:
         """Run `python -m app run NAME` in a process of its own and return what it cost."""
-        mark, before = self.github.mark(), _children()
-        _muster(name, self._environment(event, payload))
-        calls, seconds = self.github.calls_since(mark), _children() - before
+        mark, before = self.github.call_log_position(), _children_cpu_seconds()
+        _run_muster(name, self._prepare_environment(event, payload))
+        calls, seconds = self.github.calls_since(mark), _children_cpu_seconds() - before
         commented = {call.path for call in calls if call.method == "POST" and call.path.endswith("/comments")}
         return Cost(len(calls), seconds, len(commented))
 
-    def triaged(self, number: int) -> None:
+    def triage_in_process(self, number: int) -> None:
         """Triage an issue in this process, so that the clock may be in the past."""
         # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
         wire = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        given = self._environment("issues", self.opened(number))
+        given = self._prepare_environment("issues", self.opened_payload(number))
         code = runner.triage(runner.Workflow(given, lambda _: None, self.clock, wire))
         assert code == 0, f"issue {number} was not looked after"
 
-    def opened(self, number: int) -> Mapping[str, Any]:
+    def opened_payload(self, number: int) -> Mapping[str, Any]:
         """Return the payload of the `issues` event for that new issue."""
         return {"action": "opened", "issue": self.github.shapes.issue_in_full(self.shop.issue(number))}
 
-    def _environment(self, event: str, payload: Mapping[str, Any]) -> dict[str, str]:
+    def _prepare_environment(self, event: str, payload: Mapping[str, Any]) -> dict[str, str]:
         """Write the event file and return the environment that Actions gives to a run."""
         repository = {"id": self.shop.id, "full_name": "octo/shop", "default_branch": "main"}
         (self.folder / "event.json").write_text(json.dumps({"repository": repository, **payload}))
@@ -101,28 +101,28 @@ class Desk:
             "GITHUB_EVENT_PATH": str(self.folder / "event.json"),
             "GITHUB_REPOSITORY": "octo/shop",
             "GITHUB_API_URL": self.github.api_url,
-            "GITHUB_TOKEN": self.github.run_token(self.shop, _TOKEN_PERMISSIONS),
+            "GITHUB_TOKEN": self.github.issue_actions_token(self.shop, _TOKEN_PERMISSIONS),
             "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
             "GITHUB_OUTPUT": str(self.folder / "output"),
         }
 
 
-def triage() -> Cost:
+def measure_triage() -> Cost:
     """Measure the triage of a new incident in several runs, each on its own issue.
 
     The most calls and the least processor time count.
     """
-    with _desk() as desk:
+    with _open_harness() as desk:
         costs = []
         for number in range(_MEASURED_RUNS + 1):  # the first one compiles the bytecode, as an installation does
-            issue = desk.opens(f"[Incident]: number {number}", _SEV1_BODY)
-            costs.append(desk.runs("triage", "issues", desk.opened(issue)))
+            issue = desk.open_issue(f"[Incident]: number {number}", _SEV1_BODY)
+            costs.append(desk.measure_run("triage", "issues", desk.opened_payload(issue)))
         return Cost(max(cost.calls for cost in costs), min(cost.seconds for cost in costs[1:]), costs[-1].written_to)
 
 
-def sweep() -> Cost:
+def measure_sweep() -> Cost:
     """Measure a scheduled sweep over many open incidents that were triaged before."""
-    with _desk() as desk:
+    with _open_harness() as desk:
         # The sev1 incidents are unacknowledged and their next page is due; the sev3 ones need nothing for an hour.
         for many, ago, body in (
             (OPEN_INCIDENTS - DUE_INCIDENTS, timedelta(minutes=30), _SEV3_BODY),
@@ -130,12 +130,12 @@ def sweep() -> Cost:
         ):
             for number in range(many):
                 desk.clock.behind = ago
-                issue = desk.opens(f"[Incident]: number {number}", body)
+                issue = desk.open_issue(f"[Incident]: number {number}", body)
                 # GitHub's times have whole seconds: a run's comments must be later than the issue they are on.
                 desk.clock.behind = ago - timedelta(seconds=2)
-                desk.triaged(issue)
+                desk.triage_in_process(issue)
         desk.clock.behind = timedelta()
-        return desk.runs("sweep", "schedule", {"schedule": "*/5 * * * *"})
+        return desk.measure_run("sweep", "schedule", {"schedule": "*/5 * * * *"})
 
 
 def import_seconds() -> float:
@@ -144,17 +144,17 @@ def import_seconds() -> float:
     The first one also compiles the bytecode, so it is never the best.
     """
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as compiled:
-        return min(_loading(compiled, "import app.runner") for _ in range(8))
+        return min(_load_seconds(compiled, "import app.runner") for _ in range(8))
 
 
-def _loading(compiled: str, code: str) -> float:
-    before = _children()
-    subprocess.run([sys.executable, "-c", code], check=True, env=_kept({}, compiled))
-    return _children() - before
+def _load_seconds(compiled: str, code: str) -> float:
+    before = _children_cpu_seconds()
+    subprocess.run([sys.executable, "-c", code], check=True, env=_child_environment({}, compiled))
+    return _children_cpu_seconds() - before
 
 
 @contextmanager
-def _desk() -> Iterator[Desk]:
+def _open_harness() -> Iterator[Desk]:
     """Open a harness on a new sandbox GitHub, with a repository and its people."""
     clock = _Clock()
     with (
@@ -170,38 +170,38 @@ def _desk() -> Iterator[Desk]:
         yield Desk(github, shop, clock, Path(folder))
 
 
-def _muster(name: str, environment: Mapping[str, str]) -> None:
+def _run_muster(name: str, environment: Mapping[str, str]) -> None:
     folder = str(Path(environment["GITHUB_EVENT_PATH"]).parent / "compiled")
     words = [sys.executable, "-m", "app", "run", name]
-    subprocess.run(words, check=True, capture_output=True, env=_kept(environment, folder))
+    subprocess.run(words, check=True, capture_output=True, env=_child_environment(environment, folder))
 
 
-def _kept(environment: Mapping[str, str], compiled: str) -> dict[str, str]:
+def _child_environment(environment: Mapping[str, str], compiled: str) -> dict[str, str]:
     """Return a minimal environment for a child process, with a folder of its own for bytecode."""
     own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     return {**own, **environment} | ({"PYTHONPYCACHEPREFIX": compiled} if compiled else {})
 
 
-def _children() -> float:
+def _children_cpu_seconds() -> float:
     """Return the processor time of ended child processes, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def rows(row: Callable[[str, str, str], None]) -> None:
+def measure_runs(row: Callable[[str, str, str], None]) -> None:
     """Measure the runs and pass each figure to `add_row`: name, requirement, measurement."""
     row("import of the runner", "at most 0.7 s", f"{import_seconds():.2f} s of processor time")
-    found = triage()
-    row("run triage, a new incident: API calls", "at most 8", _calls(found, 1))
+    found = measure_triage()
+    row("run triage, a new incident: API calls", "at most 8", _format_calls(found, 1))
     row("run triage, a new incident: processor time, its start among it", "at most 2 s", f"{found.seconds:.1f} s")
     row(
         f"run sweep, {OPEN_INCIDENTS} open incidents, {DUE_INCIDENTS} due: API calls",
         "at most 60",
-        _calls(sweep(), DUE_INCIDENTS),
+        _format_calls(measure_sweep(), DUE_INCIDENTS),
     )
 
 
-def _calls(found: Cost, due: int) -> str:
+def _format_calls(found: Cost, due: int) -> str:
     """Format the number of calls, and name a wrong number of commented issues."""
     return (
         str(found.calls) if found.written_to == due else f"{found.calls}, but it wrote to {found.written_to} of {due}"
@@ -210,7 +210,7 @@ def _calls(found: Cost, due: int) -> str:
 
 def main() -> None:
     """Print the figures of the runs beside the required ones."""
-    rows(lambda what, asked, measured: print(f"{what}: {measured} ({asked})"))
+    measure_runs(lambda what, asked, measured: print(f"{what}: {measured} ({asked})"))
 
 
 if __name__ == "__main__":

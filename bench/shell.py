@@ -23,7 +23,7 @@ import psycopg
 
 from app.store import embedded
 from app.store.database import migrate
-from app.web.server import free_port
+from app.web.server import find_free_port
 from bench.cpu_steal import Theft
 
 DELIVERIES_PER_SECOND = 200
@@ -53,7 +53,7 @@ class Figures:
     stolen: float
 
 
-def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figures:
+def measure_load(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figures:
     """Send deliveries for `seconds` and measure the responses, the label time and the memory.
 
     `idle_samples`: single deliveries timed before the load.  `until_drained`: wait until all deliveries are processed.
@@ -68,10 +68,10 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
         deliveries = folder / "deliveries.json"
         incidents = DELIVERIES_PER_SECOND * seconds // 8
         pretend = stack.enter_context(
-            _child([sys.executable, "-m", "bench.fake_github", str(incidents), str(deliveries)], {})
+            _run_child([sys.executable, "-m", "bench.fake_github", str(incidents), str(deliveries)], {})
         )
-        said = json.loads(_line(pretend))
-        port = free_port()
+        said = json.loads(_read_line(pretend))
+        port = find_free_port()
         environment = {
             "DATABASE_URL": postgres.url,
             "GITHUB_API_URL": said["api_url"],
@@ -82,20 +82,20 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
             "MUSTER_HOME": str(folder),
             "MUSTER_PACE": "free",
         }
-        web = stack.enter_context(_child([sys.executable, "-m", "app", "web"], environment))
-        worker = stack.enter_context(_child([sys.executable, "-m", "app", "worker"], environment))
+        web = stack.enter_context(_run_child([sys.executable, "-m", "app", "web"], environment))
+        worker = stack.enter_context(_run_child([sys.executable, "-m", "app", "worker"], environment))
         url = f"http://127.0.0.1:{port}"
-        _wait_for(f"{url}/readyz")
-        to_label = statistics.median(_at_rest(pretend, f"{url}/webhook") for _ in range(rests))
+        _wait_until_ready(f"{url}/readyz")
+        to_label = statistics.median(_measure_label_ms(pretend, f"{url}/webhook") for _ in range(rests))
         load = json.loads(deliveries.read_text())[: DELIVERIES_PER_SECOND * seconds]
         theft = Theft()
         taken = asyncio.run(_send(port, load))
-        stolen = theft.part
+        stolen = theft.fraction
         times = sorted(ms for ms, _ in taken)
         began = time.monotonic()
         if drains:
-            _drain(postgres.url)
-        stored = _stored(postgres.url, [delivery["headers"]["X-GitHub-Delivery"] for delivery in load])
+            _wait_until_drained(postgres.url)
+        stored = _count_stored(postgres.url, [delivery["headers"]["X-GitHub-Delivery"] for delivery in load])
         return Figures(
             sent=len(load),
             accepted=sum(status == 202 for _, status in taken),
@@ -104,8 +104,8 @@ def measure(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figur
             p99=times[len(times) * 99 // 100],
             longest=times[-1],
             to_label=to_label,
-            web_memory=_megabytes(web),
-            worker_memory=_megabytes(worker),
+            web_memory=_memory_mb(web),
+            worker_memory=_memory_mb(worker),
             drained=time.monotonic() - began,
             stolen=stolen,
         )
@@ -120,7 +120,7 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
     waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
     results: list[tuple[float, int]] = []
 
-    async def sender() -> None:
+    async def send_requests() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (job := await waiting.get()) is not None:
             due, request = job
@@ -133,8 +133,8 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
             results.append(((time.perf_counter() - due) * 1000, int(head.split(b" ")[1])))
         writer.close()
 
-    requests = [_request(delivery) for delivery in deliveries]
-    senders = [asyncio.create_task(sender()) for _ in range(_CONNECTIONS)]
+    requests = [_build_request(delivery) for delivery in deliveries]
+    senders = [asyncio.create_task(send_requests()) for _ in range(_CONNECTIONS)]
     start = time.perf_counter() + 0.2
     for number, request in enumerate(requests):
         due = start + number / DELIVERIES_PER_SECOND
@@ -147,24 +147,24 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
     return results
 
 
-def _request(delivery: dict[str, Any]) -> bytes:
+def _build_request(delivery: dict[str, Any]) -> bytes:
     body = base64.b64decode(delivery["body"])
     headers = {**delivery["headers"], "Host": "127.0.0.1", "Content-Length": str(len(body))}
     head = "POST /webhook HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
     return head.encode() + body
 
 
-def _at_rest(pretend: subprocess.Popen[str], url: str) -> float:
+def _measure_label_ms(pretend: subprocess.Popen[str], url: str) -> float:
     """Return the milliseconds from a delivery to its label, without other load."""
     assert pretend.stdin is not None
     pretend.stdin.write(url + "\n")
     pretend.stdin.flush()
-    ms = float(json.loads(_line(pretend))["ms"])
+    ms = float(json.loads(_read_line(pretend))["ms"])
     time.sleep(0.4)
     return ms
 
 
-def _drain(url: str) -> None:
+def _wait_until_drained(url: str) -> None:
     """Wait until every delivery is processed, at most ten minutes."""
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(2400):
@@ -176,7 +176,7 @@ def _drain(url: str) -> None:
             time.sleep(0.25)
 
 
-def _stored(url: str, sent: list[str]) -> int:
+def _count_stored(url: str, sent: list[str]) -> int:
     """Count how many of these deliveries are stored."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (sent,)).fetchone()
@@ -184,11 +184,11 @@ def _stored(url: str, sent: list[str]) -> int:
         return int(row[0])
 
 
-def _megabytes(process: subprocess.Popen[str]) -> float:
+def _memory_mb(process: subprocess.Popen[str]) -> float:
     return float(psutil.Process(process.pid).memory_info().rss / 2**20)
 
 
-def _wait_for(url: str) -> None:
+def _wait_until_ready(url: str) -> None:
     for _ in range(200):
         try:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own child on loopback
@@ -198,13 +198,13 @@ def _wait_for(url: str) -> None:
     raise TimeoutError(f"{url} does not get ready")
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
 
 
 @contextmanager
-def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _run_child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run a child process; terminate it at the end, and kill it after 30 seconds."""
     process = subprocess.Popen(
         command,

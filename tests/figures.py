@@ -68,7 +68,7 @@ class Figures:
 
         Where the machine was not ours alone that is said, for times say less of us then.
         """
-        taken = self._theft.part
+        taken = self._theft.fraction
         note = f"; the host took {100 * taken:.0f} % of the machine" if taken >= STOLEN else ""
         self._write(Figure(check, size, measured + note))
 

@@ -20,14 +20,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.cli import policy as policy_commands
-from app.core.calendar import due
-from app.core.effective_policy import ruled
+from app.core.calendar import due_time
+from app.core.effective_policy import policy_for_report
 from app.core.incident_report import Report
-from app.core.on_call import on_call, people_of
+from app.core.on_call import people_of, people_on_call
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.feeds import meant, occurrences
-from app.policy_file import read
+from app.feeds import match_people, read_occurrences
+from app.policy_file import read_policy
 
 PAGE = Path(__file__).parents[1] / "docs" / "cookbook.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -49,7 +49,7 @@ class Recipe:
     @property
     def policy(self) -> Policy:
         *org, own = self.files
-        return read(own, org=org[0] if org else None)
+        return read_policy(own, org=org[0] if org else None)
 
     def typed(self, folder: Path) -> list[str]:
         """The command's arguments, with its files in that folder."""
@@ -185,7 +185,7 @@ def at(text: str) -> datetime:
 
 
 def primary(policy: Policy, moment: str) -> str:
-    return on_call(policy.rotations["on-call"], at(moment))[0]
+    return people_on_call(policy.rotations["on-call"], at(moment))[0]
 
 
 def test_a_team_of_four_hands_over_on_monday_at_ten_and_kai_covers_christmas() -> None:
@@ -202,7 +202,7 @@ def test_the_office_counts_its_own_hours_and_only_a_sev1_counts_all() -> None:
     policy = OFFICE.policy
     friday = at("2027-03-05T16:30+01:00")
     ends = {
-        severity: due(friday, respond, policy.calendars)
+        severity: due_time(friday, respond, policy.calendars)
         for severity, targets in policy.targets.items()
         if (respond := targets.respond)
     }
@@ -223,18 +223,18 @@ def test_the_sun_finds_somebody_awake_at_every_hour(day: str) -> None:
     begins = at(f"{day}T00:00+00:00")
     for hour in range(24):
         moment = begins + timedelta(hours=hour)
-        first, second = on_call(rotation, moment)
+        first, second = people_on_call(rotation, moment)
         assert second == beside[first]
         assert 6 <= moment.astimezone(ZoneInfo(zones[first])).hour < 19, (moment, first)
 
 
 def test_the_team_keeps_what_the_organisation_says() -> None:
     org, own = ORGANISATION.files
-    policy = read(own, org=org)
+    policy = read_policy(own, org=org)
     assert _clocks(policy, Severity.SEV1) == "5m 15m 15m 2h"
     assert _clocks(policy, Severity.SEV2) == "5m 30m 30m 8h"
-    assert _clocks(read(org), Severity.SEV2) == "5m 1h 30m 8h"
-    changed = read(own, org=org.replace("cto: sam", "cto: vera"))
+    assert _clocks(read_policy(org), Severity.SEV2) == "5m 1h 30m 8h"
+    changed = read_policy(own, org=org.replace("cto: sam", "cto: vera"))
     assert people_of(("cto", "on-call"), changed, at("2026-03-03T02:00+01:00")) == ("vera", "mona", "kai")
 
 
@@ -255,18 +255,18 @@ def test_the_calendar_says_who_is_on_call_and_the_turns_hold_until_it_is_read() 
     policy = CALENDAR.policy
     rotation = policy.rotations["on-call"]
     since, until = at("2026-02-16T00:00+00:00"), at("2026-05-01T00:00+00:00")
-    found = meant(occurrences(CALENDAR.feed.encode(), since, until), policy.people, rotation.zone, since)
+    found = match_people(read_occurrences(CALENDAR.feed.encode(), since, until), policy.people, rotation.zone, since)
     assert found.unknown == ()
     night = at("2026-03-03T03:07+01:00")
-    assert on_call(replace(rotation, shifts=found.shifts), night) == ("kai", "mona")
-    assert set(on_call(rotation, night)) == {"mona", "kai"}
+    assert people_on_call(replace(rotation, shifts=found.shifts), night) == ("kai", "mona")
+    assert set(people_on_call(rotation, night)) == {"mona", "kai"}
 
 
 def test_the_shop_is_the_payments_teams() -> None:
     policy = CALENDAR.policy
-    shop = ruled(policy, Report(services=("Shop",)))
+    shop = policy_for_report(policy, Report(services=("Shop",)))
     assert _clocks(shop, Severity.SEV2) == "3m 15m 30m 4h"
-    assert _clocks(ruled(policy, Report(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
+    assert _clocks(policy_for_report(policy, Report(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
     assert _clocks(shop, Severity.SEV1) == _clocks(policy, Severity.SEV1)
     night = at("2026-03-03T03:07+01:00")
     assert people_of(("on-call",), shop, night) == ("ada", "grace")

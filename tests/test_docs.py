@@ -7,23 +7,23 @@ import re
 import pytest
 
 from app.core.policy import Policy
-from app.policy_file import read, schema
-from app.policy_file.field_rules import entries
+from app.policy_file import read_policy, schema
+from app.policy_file.field_rules import key_specs
 from app.policy_file.json_schema import Schema
-from tools.docs import ROOT, pages
+from tools.docs import ROOT, generate_pages
 from tools.policy_page import TOPICS
 
-_EXAMPLES = re.findall(r"```yaml\n(.*?)```", pages()["docs/policy.md"], re.DOTALL)
+_EXAMPLES = re.findall(r"```yaml\n(.*?)```", generate_pages()["docs/policy.md"], re.DOTALL)
 
 
-@pytest.mark.parametrize("path", pages())
+@pytest.mark.parametrize("path", generate_pages())
 def test_a_printed_page_follows_from_the_code(path: str) -> None:
-    assert (ROOT / path).read_text("utf-8") == pages()[path], f"{path} is stale: run `make docs`"
+    assert (ROOT / path).read_text("utf-8") == generate_pages()[path], f"{path} is stale: run `make docs`"
 
 
 @pytest.mark.parametrize("text", _EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
 def test_every_example_of_the_policy_page_is_a_policy(text: str) -> None:
-    read(text)
+    read_policy(text)
 
 
 def test_the_page_begins_with_a_short_file_that_an_editor_understands() -> None:
@@ -34,7 +34,7 @@ def test_the_page_begins_with_a_short_file_that_an_editor_understands() -> None:
 
 def test_every_key_of_the_file_has_its_topic() -> None:
     keys = [key for topic in TOPICS for key in topic.keys]
-    assert sorted(keys) == sorted(entries(Policy))
+    assert sorted(keys) == sorted(key_specs(Policy))
     records = {part.__name__ for topic in TOPICS for _, part in topic.parts}
     assert records == {name for name, part in _definitions().items() if "properties" in part}
 

@@ -120,7 +120,7 @@ class Overheard:
         self.calls.append((method, path))
         return Answer(200, self._body(path), {"date": "Sat, 14 Mar 2026 09:00:00 GMT"})
 
-    def pages(
+    def list_rows(
         self, installation: int, path: str, params: Mapping[str, Any] | None = None, *, key: str = ""
     ) -> Iterator[Any]:
         self.call(installation, "GET", path)
@@ -164,7 +164,9 @@ def overheard() -> list[tuple[str, str]]:
     """Every call that a tracker makes, in whatever it can be asked for."""
     client = Overheard()
     tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
-    for name in (name for name in vars(Tracker) if not name.startswith("_") and name not in ("guarded", "urgent")):
+    for name in (
+        name for name in vars(Tracker) if not name.startswith("_") and name not in ("with_guard", "with_priority")
+    ):
         ask = getattr(tracker, name)
         said = ask(**{parameter: ARGUMENTS[parameter] for parameter in signature(ask).parameters})
         if isinstance(said, Iterator):
@@ -234,7 +236,7 @@ def is_read(event: str) -> bool:
         "after": "a" * 40,
         "commits": [{"modified": [POLICY_PATH]}],
     }
-    return inbound.lane_of(event, payload) is not None or inbound.changes_policy(event, payload)
+    return inbound.incident_key_of(event, payload) is not None or inbound.changes_policy(event, payload)
 
 
 @pytest.mark.parametrize("name", [*PERMISSIONS, *EVENTS])

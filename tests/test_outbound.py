@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.ports import DeliveryFailed, Gone
-from app.safe_http import Outbound, address, public
+from app.safe_http import Outbound, is_public_ip, parse_address
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "one"\r\nConnection: close\r\n\r\nhello'
 Says = Callable[[socket.socket], None]
@@ -174,7 +174,7 @@ def test_hostile_addresses_are_refused_for_good(url: str) -> None:
 
 @pytest.mark.parametrize("place", BY_ADDRESS)
 def test_what_is_not_public_is_not_dialled(place: str) -> None:
-    assert not public(place)
+    assert not is_public_ip(place)
     with server(OK) as heard:
         found = refused(Outbound(resolve=lambda host, port: ["8.8.8.8", place]), "https://feeds.example/")
     assert "not on the public Internet" in str(found), "one of its addresses is enough"
@@ -184,7 +184,7 @@ def test_what_is_not_public_is_not_dialled(place: str) -> None:
 
 @pytest.mark.parametrize("place", ["8.8.8.8", "140.82.121.4", "2606:50c0:8000::153", "2a00:1450:4001::1"])
 def test_what_is_public_may_be_dialled(place: str) -> None:
-    assert public(place)
+    assert is_public_ip(place)
 
 
 def test_loopback_is_allowed_where_the_operator_says_so_and_nothing_else_of_the_inside() -> None:
@@ -229,13 +229,13 @@ def test_loopback_is_allowed_where_the_operator_says_so_and_nothing_else_of_the_
 )
 def test_an_address_is_refused_before_any_look_at_the_network(url: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        address(url)
+        parse_address(url)
 
 
 def test_a_good_address_is_shown_without_what_may_be_secret() -> None:
-    found = address("https://Feeds.Example:8443/secret/on-call.ics?token=secret")
-    assert (found.host, found.port, found.shown) == ("feeds.example", 8443, "https://feeds.example/…")
-    assert address("https://[2606:4700::1111]/").host == "2606:4700::1111"
+    found = parse_address("https://Feeds.Example:8443/secret/on-call.ics?token=secret")
+    assert (found.host, found.port, found.redacted) == ("feeds.example", 8443, "https://feeds.example/…")
+    assert parse_address("https://[2606:4700::1111]/").host == "2606:4700::1111"
 
 
 def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to() -> None:
@@ -285,7 +285,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_unchanged_is_an_answer() -> None:
     with server(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n") as heard:
-        assert local().get(heard.url).unchanged
+        assert local().get(heard.url).is_not_modified
 
 
 def drips(talking: socket.socket) -> None:

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.calendar import due
+from app.core.calendar import due_time
 from app.core.incident_report import Level
 from app.core.policy import Alert, Audience, Duration, Duty, Policy, Step, Target, Until
 from app.core.severity import Scale, Severity
-from app.policy_file import DEFAULT_PROFILE, PROFILES, read, shipped
+from app.policy_file import DEFAULT_PROFILE, PROFILES, load_profile, read_policy
 
 PAGE = """
 id    value                                   | guide           | procedure       | p-scale         | strict
@@ -186,7 +186,7 @@ def _named(key: Any) -> str:
     [pytest.param(*row, id=f"{name} {row[0]} {row[1]}") for name, *row in rows(PAGE)],
 )
 def test_every_value_of_every_profile(value: str, profile: str, says: str) -> None:
-    assert spelled(looked_up(shipped(profile), value)) == plain(says)
+    assert spelled(looked_up(load_profile(profile), value)) == plain(says)
 
 
 def spelled(value: Any) -> str:
@@ -225,7 +225,7 @@ def plain(says: str) -> str:
 def test_the_ladders_of_every_profile(row: str) -> None:
     name, _, ladder = row.partition(":")
     _, profile, severity = name.split()
-    steps = shipped(profile).ladders[Severity(int(severity[-1]))]
+    steps = load_profile(profile).ladders[Severity(int(severity[-1]))]
     assert " | ".join(map(rung, steps)) == ladder.strip()
 
 
@@ -248,7 +248,7 @@ def test_the_table_speaks_of_all_profiles_and_of_every_clock() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_no_profile_says_more_than_the_page(profile: str) -> None:
     """What the table does not name is not there: no further clock, audience, regulation, alert or role."""
-    policy = shipped(profile)
+    policy = load_profile(profile)
     named = {tuple(value.split(".")[:2]) for _, value, of, says in rows(PAGE) if of == profile and says != "-"}
     for field, what in (("audiences", policy.audiences), ("regulations", policy.regulations)):
         assert set(what) == {name[1] for name in named if name[0] == field}
@@ -261,7 +261,7 @@ def test_no_profile_says_more_than_the_page(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a5_facts_that_make_it_sev1(profile: str) -> None:
-    floors = shipped(profile).floors
+    floors = load_profile(profile).floors
     assert {
         (floor.because, *map(spelled, (floor.at_least, floor.kind, floor.impact, floor.personal_data)))
         for floor in floors
@@ -271,13 +271,13 @@ def test_a5_facts_that_make_it_sev1(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", ["guide", "procedure", "strict"])
 def test_a9_failed_logins_are_a_matter_of_security(profile: str) -> None:
-    alert = shipped(profile).alerts["failed logins"]
+    alert = load_profile(profile).alerts["failed logins"]
     assert (alert.above, alert.severity, spelled(alert.kind)) == ("100/min", Severity.SEV2, "security breach")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_d1_seven_roles_that_nobody_holds_yet(profile: str) -> None:
-    policy = shipped(profile)
+    policy = load_profile(profile)
     assert dict(policy.roles) == dict.fromkeys(ROLES, Duty())
     assert not ROLES & set(policy.contacts), "a contact of the same name would never be asked"
 
@@ -286,12 +286,12 @@ def test_d1_seven_roles_that_nobody_holds_yet(profile: str) -> None:
     ("profile", "holds"), [("guide", True), ("procedure", False), ("p-scale", False), ("strict", True)]
 )
 def test_d7_the_checklist_of_seven(profile: str, holds: bool) -> None:
-    assert shipped(profile).closing.checklist == (CHECKLIST if holds else ())
+    assert load_profile(profile).closing.checklist == (CHECKLIST if holds else ())
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_p4_the_review_takes_ninety_minutes(profile: str) -> None:
-    assert sum(part.seconds for part in shipped(profile).postmortem.agenda) == 90 * 60
+    assert sum(part.seconds for part in load_profile(profile).postmortem.agenda) == 90 * 60
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_p4_the_review_takes_ninety_minutes(profile: str) -> None:
     ],
 )
 def test_the_first_rung_of_management_reviews(profile: str, reviewers: tuple[str, ...]) -> None:
-    assert shipped(profile).postmortem.reviewers == reviewers
+    assert load_profile(profile).postmortem.reviewers == reviewers
 
 
 # What a profile is.
@@ -312,19 +312,19 @@ def test_the_first_rung_of_management_reviews(profile: str, reviewers: tuple[str
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_reads_without_a_fault_and_is_what_extending_it_gives(profile: str) -> None:
-    assert shipped(profile).profile == profile
-    assert read(f"extends: {profile}") == shipped(profile)
-    assert shipped(profile).scale is (Scale.P if profile == "p-scale" else Scale.SEV)
+    assert load_profile(profile).profile == profile
+    assert read_policy(f"extends: {profile}") == load_profile(profile)
+    assert load_profile(profile).scale is (Scale.P if profile == "p-scale" else Scale.SEV)
 
 
 def test_the_guide_is_the_default() -> None:
     assert DEFAULT_PROFILE == "guide"
-    assert read("") == shipped("guide")
+    assert read_policy("") == load_profile("guide")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_names_its_contacts_and_knows_nobody(profile: str) -> None:
-    policy = shipped(profile)
+    policy = load_profile(profile)
     named = {name for steps in policy.ladders.values() for step in steps for name in step.to}
     named |= {name for notice in policy.first_notice.values() for name in notice.to}
     named |= {name for regulation in policy.regulations.values() for name in regulation.to}
@@ -397,7 +397,7 @@ def _at_least(length: Duration) -> int:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_strict_keeps_every_promise_of_any_profile_and_never_later(profile: str) -> None:
-    strict, other = shortest(promises(shipped("strict"))), shortest(promises(shipped(profile)))
+    strict, other = shortest(promises(load_profile("strict"))), shortest(promises(load_profile(profile)))
     assert set(other) <= set(strict)
     assert {
         what: (within, strict[what]) for what, within in other.items() if _at_least(strict[what]) > _at_least(within)
@@ -406,8 +406,8 @@ def test_strict_keeps_every_promise_of_any_profile_and_never_later(profile: str)
 
 def test_strict_makes_no_promise_of_its_own() -> None:
     """Each of its lengths is one that a document gives, and the shortest of them."""
-    others = [promise for profile in PROFILES if profile != "strict" for promise in promises(shipped(profile))]
-    assert shortest(promises(shipped("strict"))) == shortest(others)
+    others = [promise for profile in PROFILES if profile != "strict" for promise in promises(load_profile(profile))]
+    assert shortest(promises(load_profile("strict"))) == shortest(others)
 
 
 @given(
@@ -421,20 +421,23 @@ def test_whenever_it_happens_strict_is_due_no_later(
     hours: int, minutes: int, severity: Severity, clock: str, zone: str
 ) -> None:
     start = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hours, minutes=minutes)
-    at = {profile: _due(read(f"extends: {profile}\ntimezone: {zone}"), severity, clock, start) for profile in PROFILES}
+    at = {
+        profile: _due(read_policy(f"extends: {profile}\ntimezone: {zone}"), severity, clock, start)
+        for profile in PROFILES
+    }
     strict = at.pop("strict")
     assert all(strict is not None and strict <= other for other in at.values() if other is not None)
 
 
 def _due(policy: Policy, severity: Severity, clock: str, start: datetime) -> datetime | None:
     target = getattr(policy.targets_of(severity), clock)
-    return due(start, target, policy.calendars) if target else None
+    return due_time(start, target, policy.calendars) if target else None
 
 
 def test_strict_weighs_facts_as_the_others_do() -> None:
-    strict = shipped("strict")
+    strict = load_profile("strict")
     for profile in PROFILES:
-        policy = shipped(profile)
+        policy = load_profile(profile)
         assert set(strict.floors) >= set(policy.floors)
         assert all(strict.matrix[u][i] <= policy.matrix[u][i] for u in Level for i in Level)
         assert strict.closing.severities >= policy.closing.severities

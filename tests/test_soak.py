@@ -13,10 +13,10 @@ import psutil
 from tests.figures import FILE, Figures, checks_of
 from tests.shell.processes import comes
 from tests.soak import size
-from tools.reliability.report_page import before, unshown, whence
+from tools.reliability.report_page import describe_run, superseded_results, unproven_checks
 from tools.reliability.requirements import REQUIREMENTS
 from tools.reliability.results import Kept
-from tools.reliability.scheduler import EXCLUSIVE_TEST_PREFIXES, Hour, Lane, lanes
+from tools.reliability.scheduler import EXCLUSIVE_TEST_PREFIXES, Hour, Lane, plan_batches
 
 RUN = "2026-03-14T09:00:00Z"
 
@@ -29,15 +29,19 @@ def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_t
         "a.py::test_a1_timed[x::y]",
         "a.py::test_b1_b2_both",
     )
-    found = lanes([slow, quick, timed, long, both], {long: 400.0, quick: 0.5, slow: 50.0, timed: 60.0}, 2)
+    found = plan_batches([slow, quick, timed, long, both], {long: 400.0, quick: 0.5, slow: 50.0, timed: 60.0}, 2)
     assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick, slow], 4)]
-    assert lanes([quick], {}, 2) == [Lane("beside", [quick], 4)]
+    assert plan_batches([quick], {}, 2) == [Lane("beside", [quick], 4)]
     new = f"{long}[9]"
-    assert lanes([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 4)], "as others of its name"
+    assert plan_batches([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 4)], (
+        "as others of its name"
+    )
     late = {quick: 0.5, slow: math.inf, long: 400.0}
-    assert lanes([quick, slow, long], late, 2) == [Lane("beside", [long, slow, quick], 4)], "what did not fit last time"
-    assert "--numprocesses=4" in found[1].words(Path("x"))
-    assert not any(word.startswith("--numprocesses") for word in found[0].words(Path("x")))
+    assert plan_batches([quick, slow, long], late, 2) == [Lane("beside", [long, slow, quick], 4)], (
+        "what did not fit last time"
+    )
+    assert "--numprocesses=4" in found[1].pytest_command(Path("x"))
+    assert not any(word.startswith("--numprocesses") for word in found[0].pytest_command(Path("x")))
     known = {check for checks in REQUIREMENTS.values() for check in checks}
     assert {check for begin in EXCLUSIVE_TEST_PREFIXES for check in checks_of(f"test_{begin}_")} <= known
     assert all(checks_of(f"test_{begin}_") for begin in EXCLUSIVE_TEST_PREFIXES)
@@ -59,44 +63,46 @@ def test_the_page_says_whether_it_is_from_one_run() -> None:
     one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed", "at": "2026-03-14", "of": RUN}
     late = {**one, "test": "a.py::test_e2_y", "outcome": "not run"}
     run = {"run": RUN, "began": "2026-03-14 09:00 UTC", "seconds": 3000, "cores": 2, "size": "full", "tests": 2}
-    whole = whence([one, {"check": "E1", "size": "", "measured": ""}, {**run, "all": True}], "This page")
+    whole = describe_run([one, {"check": "E1", "size": "", "measured": ""}, {**run, "all": True}], "This page")
     assert (
         "This page is **from one run** of all 2 tests, at full size, on 2 cores: 2026-03-14 09:00 UTC, 50 min" in whole
     )
     assert "None was left out" in whole
-    assert "on 2 cores, by PostgreSQL 15: 2026" in whence([one, {**run, "all": True, "on": "PostgreSQL 15"}], "It")
-    assert "1 did not fit in and were not run: `test_e2_y`" in whence([one, late, {**run, "all": True}], "It")
-    assert "It is **not from one run**" in whence([one, {**run, "all": False}], "It")
-    assert "not from one run" in whence([one, {**late, "of": "another"}, {**run, "all": True}], "It")
+    assert "on 2 cores, by PostgreSQL 15: 2026" in describe_run(
+        [one, {**run, "all": True, "on": "PostgreSQL 15"}], "It"
+    )
+    assert "1 did not fit in and were not run: `test_e2_y`" in describe_run([one, late, {**run, "all": True}], "It")
+    assert "It is **not from one run**" in describe_run([one, {**run, "all": False}], "It")
+    assert "not from one run" in describe_run([one, {**late, "of": "another"}, {**run, "all": True}], "It")
     again = {**run, "run": "again", "began": "2026-03-14 11:00 UTC", "all": False}
-    anew = whence(
+    anew = describe_run(
         [one, {**late, "outcome": "passed", "checks": ["E2"], "of": "again"}, {**run, "all": True}, again], "It"
     )
     assert "09:00 UTC, 50 minutes. Measured again, each by itself: E2 (2026-03-14 11:00 UTC)." in anew
     before = {**again, "began": "2026-03-13 11:00 UTC"}
-    assert "not from one run" in whence([one, {**late, "of": "again"}, {**run, "all": True}, before], "It")
-    assert "from 2026-03-13 to 2026-03-14" in whence([one, {**one, "of": "", "at": "2026-03-13"}], "It")
+    assert "not from one run" in describe_run([one, {**late, "of": "again"}, {**run, "all": True}, before], "It")
+    assert "from 2026-03-13 to 2026-03-14" in describe_run([one, {**one, "of": "", "at": "2026-03-13"}], "It")
 
 
 def test_what_is_measured_anew_replaces_its_own_part(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "figures.jsonl")
-    assert kept.lines() == []
+    assert kept.load_lines() == []
     one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed"}
     both = {"checks": ["B1", "B2"], "test": "a.py::test_b1_b2_y", "outcome": "failed", "full": True, "at": "then"}
     figure = {"check": "B1, B2", "size": "many", "measured": "12 s"}
     kept.add([figure, one, both, {"run": RUN}])
-    assert unshown(kept.lines(), ["B1", "E1", "E2"]) == ["B1", "E2"]
+    assert unproven_checks(kept.load_lines(), ["B1", "E1", "E2"]) == ["B1", "E2"]
     kept.forget(["B2"])
     first = [{"once": figure}, one, {"once": both}, {"run": RUN}]
-    assert kept.lines() == first, "what the whole run had given stays to be seen"
+    assert kept.load_lines() == first, "what the whole run had given stays to be seen"
     anew = {**both, "outcome": "passed"}
     kept.add([anew])
-    assert unshown(kept.lines(), ["B1", "E1"]) == []
-    assert "| B1 | many: 12 s | 1 failed | then |" in "".join(before(kept.lines()))
+    assert unproven_checks(kept.load_lines(), ["B1", "E1"]) == []
+    assert "| B1 | many: 12 s | 1 failed | then |" in "".join(superseded_results(kept.load_lines()))
     kept.forget(["B1"])
-    assert kept.lines() == first, "and it alone"
+    assert kept.load_lines() == first, "and it alone"
     kept.forget([])
-    assert kept.lines() == []
+    assert kept.load_lines() == []
 
 
 STORY = """\

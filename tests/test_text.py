@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from app.text import cleaned, fenced, length, plain, quoted, quoted_lines, visible
+from app.text import defuse_line, escape_line, fence_text, github_length, make_visible, quote_lines, replace_unstorable
 
 LIVE = re.compile(
     r"@[A-Za-z0-9]|#[0-9]|\bGH-[0-9]|(?<![A-Za-z0-9])[0-9a-fA-F]{40}(?![A-Za-z0-9])|[a-z]://|www\.|<!--|-->",
@@ -26,19 +26,19 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("text", "clean"), [("a\x00b", "a\ufffdb"), ("x\\u0000y", "x\\u0000y"), ("\ud800", "\ufffd")])
 def test_cleaned(text: str, clean: str) -> None:
-    assert cleaned(text) == clean
-    cleaned(text).encode()
+    assert replace_unstorable(text) == clean
+    replace_unstorable(text).encode()
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_is_live(text: str) -> None:
-    for safe in (quoted(text, 500), quoted_lines(text, 500), plain(text, 500), fenced(text, 500)):
+    for safe in (escape_line(text, 500), quote_lines(text, 500), defuse_line(text, 500), fence_text(text, 500)):
         assert not LIVE.search(safe), safe
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_quoted_text_stays_in_its_line_and_cell(text: str) -> None:
-    safe = quoted(text, 500)
+    safe = escape_line(text, 500)
     assert "\n" not in safe
     tokens = MarkdownIt("commonmark").enable("table").parse(f"| a | b |\n|---|---|\n| {safe} | end |\n")
     cells = [token.content for token in tokens if token.type == "inline"]
@@ -51,7 +51,7 @@ def test_a_quoted_text_stays_in_its_line_and_cell(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_fenced_text_stays_in_its_fence(text: str) -> None:
-    [token] = MarkdownIt("commonmark").parse(fenced(text, 500))
+    [token] = MarkdownIt("commonmark").parse(fence_text(text, 500))
     assert token.type == "fence"
 
 
@@ -69,34 +69,39 @@ def test_a_fenced_text_stays_in_its_fence(text: str) -> None:
     ],
 )
 def test_quoted(text: str, safe: str) -> None:
-    assert quoted(text, 200) == safe
+    assert escape_line(text, 200) == safe
 
 
 def test_quoted_lines_is_one_quotation() -> None:
-    assert quoted_lines("a\n\n# b\n---", 99) == "> a\n> \n> \\# b\n> \\---"
+    assert quote_lines("a\n\n# b\n---", 99) == "> a\n> \n> \\# b\n> \\---"
 
 
 def test_plain_is_for_titles() -> None:
-    assert plain("[skip ci] x_y {% a %}", 99) == "[\u200bskip ci] x_y {\u200b% a %}"
-    assert plain("=1+1", 99) == "\u200b=1+1"
+    assert defuse_line("[skip ci] x_y {% a %}", 99) == "[\u200bskip ci] x_y {\u200b% a %}"
+    assert defuse_line("=1+1", 99) == "\u200b=1+1"
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=120) | st.text(alphabet="`@#<>-!&;\\|*_[]()\n a1", max_size=120), st.integers(20, 60))
 def test_no_more_than_the_limit(text: str, limit: int) -> None:
-    for safe in (quoted(text, limit), quoted_lines(text, limit), plain(text, limit), visible(text, limit)):
-        assert length(safe) <= limit
-    for safe in (quoted(text, limit), quoted_lines(text, limit)):  # the mark is never escaped by half an escape
+    for safe in (
+        escape_line(text, limit),
+        quote_lines(text, limit),
+        defuse_line(text, limit),
+        make_visible(text, limit),
+    ):
+        assert github_length(safe) <= limit
+    for safe in (escape_line(text, limit), quote_lines(text, limit)):  # the mark is never escaped by half an escape
         assert not re.search(r"(?<!\\)(?:\\\\)*\\…", safe)
-    assert length(fenced(text, limit)) <= max(limit, 9)
-    assert fenced(text, limit).count("\n") >= 2
+    assert github_length(fence_text(text, limit)) <= max(limit, 9)
+    assert fence_text(text, limit).count("\n") >= 2
 
 
 @pytest.mark.parametrize(
     "text", ["a" * 65_536, "👩‍👩‍👧" * 10_000, "`" * 65_536, "&amp;" * 13_000, "fix " * 16_000, "fix a" * 13_000]
 )
 def test_long_texts_are_cut_where_they_should_be(text: str) -> None:
-    for safe in (quoted(text, 1000), plain(text, 1000), quoted_lines(text, 1000)):
-        assert 900 < length(safe) <= 1000
+    for safe in (escape_line(text, 1000), defuse_line(text, 1000), quote_lines(text, 1000)):
+        assert 900 < github_length(safe) <= 1000
         assert safe.endswith("…")
-    assert length(fenced(text, 65_000)) <= 65_000
+    assert github_length(fence_text(text, 65_000)) <= 65_000

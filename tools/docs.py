@@ -10,8 +10,8 @@ from pathlib import Path
 from app.core.commands import COMMANDS
 from app.core.lifecycle import TABLE, Status
 from app.policy_file import schema
-from tools.policy_page import policy_page, table
-from tools.workflows import actions_page, copies
+from tools.policy_page import markdown_table, policy_page
+from tools.workflows import actions_page, workflow_copies
 
 ROOT = Path(__file__).parent.parent
 _GENERATED_NOTICE = "<!-- Printed from the code by `make docs`. -->\n"
@@ -19,7 +19,7 @@ _GENERATED_NOTICE = "<!-- Printed from the code by `make docs`. -->\n"
 
 def main() -> None:
     """Write the pages that have changed and print their paths."""
-    for path, text in pages().items():
+    for path, text in generate_pages().items():
         file = ROOT / path
         if not file.exists() or file.read_text("utf-8") != text:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -27,26 +27,26 @@ def main() -> None:
             sys.stdout.write(f"{path}\n")
 
 
-def pages() -> dict[str, str]:
+def generate_pages() -> dict[str, str]:
     """Return every generated page by its path."""
     return {
-        "docs/commands.md": _page(_commands()),
-        "docs/lifecycle.md": _page(_lifecycle()),
-        "docs/policy.md": _page(policy_page()),
+        "docs/commands.md": _join_page(_commands_page()),
+        "docs/lifecycle.md": _join_page(_lifecycle_page()),
+        "docs/policy.md": _join_page(policy_page()),
         "docs/policy.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
-        "actions/README.md": _page(actions_page()),
-        **copies(),
+        "actions/README.md": _join_page(actions_page()),
+        **workflow_copies(),
     }
 
 
-def _page(parts: Iterator[str]) -> str:
+def _join_page(parts: Iterator[str]) -> str:
     return "\n".join((_GENERATED_NOTICE, *parts)).rstrip() + "\n"
 
 
 # Commands.
 
 
-def _commands() -> Iterator[str]:
+def _commands_page() -> Iterator[str]:
     yield "# Commands\n"
     yield (
         "Write a command at the start of a line, in a new comment on the issue. Several may stand in one comment, each "
@@ -57,7 +57,7 @@ def _commands() -> Iterator[str]:
         "would have worked.\n"
     )
     rows = ((f"`{c.usage}`", c.summary, c.role.name.lower()) for c in COMMANDS.values())
-    yield table(("Write", "It will", "Who may: at least"), rows)
+    yield markdown_table(("Write", "It will", "Who may: at least"), rows)
     yield (
         "Some labels do the same: a severity label is `/severity`, `escalate` is `/escalate`, `acknowledged` is `/ack`, "
         "`mitigated` is `/status mitigated`, and `resolved` is `/resolve`.\n"
@@ -67,7 +67,7 @@ def _commands() -> Iterator[str]:
 # Lifecycle.
 
 
-def _lifecycle() -> Iterator[str]:
+def _lifecycle_page() -> Iterator[str]:
     yield "# The way of an incident\n"
     yield (
         "Every change of status is one of these arrows, and nothing else changes a status. Acting on an incident takes "
@@ -75,7 +75,7 @@ def _lifecycle() -> Iterator[str]:
     )
     yield "```mermaid\nstateDiagram-v2\n    [*] --> open\n    state open {"
     yield f"        [*] --> {Status.TRIGGERED}"
-    inside, outside = _arrows()
+    inside, outside = _list_transitions()
     yield from (f"        {arrow}" for arrow in inside)
     yield "    }"
     yield from (f"    {arrow}" for arrow in outside)
@@ -85,10 +85,10 @@ def _lifecycle() -> Iterator[str]:
         (f"**{status}**", *(str(ways[status]) if status in ways else "–" for ways in TABLE.values()))
         for status in Status
     )
-    yield table(("", *TABLE), rows)
+    yield markdown_table(("", *TABLE), rows)
 
 
-def _arrows() -> tuple[list[str], list[str]]:
+def _list_transitions() -> tuple[list[str], list[str]]:
     """List the transitions among the open statuses, and all others, as lines of Mermaid.
 
     A transition that starts from every open status is drawn once, from the group.

@@ -32,7 +32,7 @@ _CHROMIUM_FLAGS = (
 )
 
 
-def _take(url: str, path: Path, size: str) -> None:
+def _take_screenshot(url: str, path: Path, size: str) -> None:
     """Take a screenshot of a page; `size` is width and height in pixels, separated by a comma."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
@@ -50,36 +50,36 @@ def _take(url: str, path: Path, size: str) -> None:
         )
 
 
-def _take_part(url: str, path: Path) -> None:
+def _take_cropped_screenshot(url: str, path: Path) -> None:
     """Take a screenshot of the part of the page below the report.
 
     Chromium cannot crop: the whole page is taken first, then a page that shows a part of that picture.
     """
     with tempfile.TemporaryDirectory() as name:
         whole, frame = Path(name) / "whole.png", Path(name) / "frame.html"
-        _take(url, whole, f"{_WIDTH_PX},{_TOP_PX + _HEIGHT_PX}")
+        _take_screenshot(url, whole, f"{_WIDTH_PX},{_TOP_PX + _HEIGHT_PX}")
         style = f"margin:0;width:{_WIDTH_PX}px;height:{_HEIGHT_PX}px;background:url(whole.png) 0 -{_TOP_PX}px"
         frame.write_text(f'<body style="{style}"></body>')
-        _take(frame.as_uri(), path, f"{_CROP_WIDTH_PX},{_HEIGHT_PX}")
+        _take_screenshot(frame.as_uri(), path, f"{_CROP_WIDTH_PX},{_HEIGHT_PX}")
 
 
 def main() -> None:
     """Play the demo and take the pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
-    def tell(line: Line, on: Stage, number: int) -> None:
+    def capture_acknowledged(line: Line, on: Stage, number: int) -> None:
         if line.text.startswith(_TRIGGER_TEXT):
             issue = f"{on.github.url}/{on.shop.full_name}/issues/{number}"
-            _take_part(issue, folder / "acked.png" if folder else _PICTURE_PATH)
+            _take_cropped_screenshot(issue, folder / "acked.png" if folder else _PICTURE_PATH)
 
-    def then(on: Stage, played: Played) -> None:
+    def capture_results(on: Stage, played: Played) -> None:
         if folder:
-            _take(played.issue_url, folder / "issue.png", "1180,3600")
-            _take(played.pull_url, folder / "pull.png", "1180,2600")
+            _take_screenshot(played.issue_url, folder / "issue.png", "1180,3600")
+            _take_screenshot(played.pull_url, folder / "pull.png", "1180,2600")
             path = f"{on.github.url}/{on.shop.full_name}/blob/main/docs/incidents/postmortems/2026/INC-2026-0314-001.md"
-            _take(path, folder / "postmortem.png", "1180,3600")
+            _take_screenshot(path, folder / "postmortem.png", "1180,3600")
 
-    play(tell, then)
+    play(capture_acknowledged, capture_results)
 
 
 if __name__ == "__main__":

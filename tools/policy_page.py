@@ -44,9 +44,9 @@ from app.core.policy import (
 )
 from app.core.severity import Severity
 from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PROFILES
-from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, said
-from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, entries
-from app.policy_file.inheritance import profile_text
+from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, type_description
+from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, key_specs
+from app.policy_file.inheritance import load_profile_text
 from app.policy_file.value_parsers import ENUM_NOUNS, NAMED_TURNS, WEEKDAY_NAMES, Zone
 
 _STARTER_POLICY = """\
@@ -235,7 +235,7 @@ def policy_page() -> Iterator[str]:
         f"A repository's policy stands in `{POLICY_PATH}`. Without that file the profile `{DEFAULT_PROFILE}` holds, and a file says "
         "only what differs. This is all that most teams write:\n"
     )
-    yield from _yaml(_STARTER_POLICY)
+    yield from _yaml_block(_STARTER_POLICY)
     yield (
         "The first line gives your editor completion and help: `muster policy schema > .github/incidents.schema.json` "
         "writes the schema beside the file.\n"
@@ -245,7 +245,7 @@ def policy_page() -> Iterator[str]:
     yield "- `muster policy simulate FILE --sev sev1 --at 2026-03-06T16:40:00Z --for 6h` shows who would be told what, and when.\n"
     yield "## How it is read\n"
     yield (
-        f"- `extends:` names what the file builds on: a profile ({_either(PROFILES)}; without it, `{DEFAULT_PROFILE}`), or `org`: "
+        f"- `extends:` names what the file builds on: a profile ({_join_choices(PROFILES)}; without it, `{DEFAULT_PROFILE}`), or `org`: "
         f"the file of the organisation, `{POLICY_PATH}` in its repository `.github`, which builds on a profile itself."
     )
     yield "- A map is merged into what it builds on, key by key. A list or a single value replaces it."
@@ -254,117 +254,119 @@ def policy_page() -> Iterator[str]:
     yield "- A file is one plain YAML document of up to 64 KiB, without anchors, tags and merge keys.\n"
     yield f"Topics: {' · '.join(f'[{topic.title}]({_anchor(topic.title)})' for topic in TOPICS)}\n"
     for topic in TOPICS:
-        yield from _topic(topic)
+        yield from _topic_section(topic)
     yield "## Durations\n"
     yield (
-        f"{said(Duration)} `d` is 24 elapsed hours, and `bd` a day of a calendar; `0m` is at once. From 1 minute to 365 "
+        f"{type_description(Duration)} `d` is 24 elapsed hours, and `bd` a day of a calendar; `0m` is at once. From 1 minute to 365 "
         "days, in `s`, `m`, `h`, `d` or `w`, and from `1bd` to `365bd`.\n"
     )
     yield f"## The profile `{DEFAULT_PROFILE}`\n"
     yield "Behind each value stands the document it comes from, or what it goes back to; `choice` is our own.\n"
-    yield from _yaml(profile_text(DEFAULT_PROFILE))
+    yield from _yaml_block(load_profile_text(DEFAULT_PROFILE))
 
 
-def _topic(topic: Topic) -> Iterator[str]:
+def _topic_section(topic: Topic) -> Iterator[str]:
     yield f"## {topic.title}\n"
     yield f"{topic.lead}\n"
-    yield from _yaml(topic.example)
-    known = entries(Policy)
-    yield table(("Key", "Is", "Holds", "Built in"), (_row(Policy, known[key]) for key in topic.keys))
+    yield from _yaml_block(topic.example)
+    known = key_specs(Policy)
+    yield markdown_table(("Key", "Is", "Holds", "Built in"), (_key_row(Policy, known[key]) for key in topic.keys))
     if "matrix" in topic.keys:
         levels = [f"impact {level.value}" for level in Level]
         rows = ((f"**urgency {u.value}**", *(str(MATRIX[u][i]) for i in Level)) for u in Level)
         yield "The built-in matrix:\n"
-        yield table(("", *levels), rows)
+        yield markdown_table(("", *levels), rows)
     for title, part in topic.parts:
-        yield f"### {_titled(title)}\n"
-        yield f"{said(part)}\n"
+        yield f"### {_format_title(title)}\n"
+        yield f"{type_description(part)}\n"
         if short := SHORTHAND_FIELDS.get(part):
             yield f"A single value stands for `{short}`.\n"
-        yield table(("Key", "Is", "Holds", "Without it"), (_row(part, entry) for entry in entries(part).values()))
+        yield markdown_table(
+            ("Key", "Is", "Holds", "Without it"), (_key_row(part, entry) for entry in key_specs(part).values())
+        )
 
 
-def _yaml(text: str) -> Iterator[str]:
+def _yaml_block(text: str) -> Iterator[str]:
     yield f"```yaml\n{text.rstrip()}\n```\n"
 
 
-def _titled(title: str) -> str:
+def _format_title(title: str) -> str:
     return title if title[0].isupper() else f"`{title}`"
 
 
-def _row(part: type, entry: Entry) -> tuple[str, str, str, str]:
-    holds = f"{_holds(entry.kind)}, or `off`" if entry.clearable else _holds(entry.kind)
-    return f"`{entry.key}`", KEY_DESCRIPTIONS[part][entry.key], holds, _without(part, entry)
+def _key_row(part: type, entry: Entry) -> tuple[str, str, str, str]:
+    holds = f"{_describe_kind(entry.kind)}, or `off`" if entry.clearable else _describe_kind(entry.kind)
+    return f"`{entry.key}`", KEY_DESCRIPTIONS[part][entry.key], holds, _describe_default(part, entry)
 
 
-def _holds(kind: Any) -> str:
+def _describe_kind(kind: Any) -> str:
     """Describe in words what a key of this kind may hold."""
     args = tuple(arg for arg in get_args(kind) if arg is not NoneType)
     if get_origin(kind) is Mapping:
-        return f"for each {_noun(args[0])}: {_holds(args[1])}"
+        return f"for each {_kind_noun(args[0])}: {_describe_kind(args[1])}"
     if get_origin(kind) in (tuple, frozenset):
         many = Ellipsis in args or len(args) == 1
-        return f"a list, each {_holds(args[0])}" if many else f"for each severity: {_holds(args[0])}"
+        return f"a list, each {_describe_kind(args[0])}" if many else f"for each severity: {_describe_kind(args[0])}"
     if args:
-        return f"{_holds(args[0])}, or `off`"
+        return f"{_describe_kind(args[0])}, or `off`"
     if kind in KIND_DESCRIPTIONS:
         return KIND_DESCRIPTIONS[kind]
     if is_dataclass(kind):
-        return _linked(kind)
-    return _either(member.value for member in kind)
+        return _link_to_type(kind)
+    return _join_choices(member.value for member in kind)
 
 
-def _noun(kind: Any) -> str:
+def _kind_noun(kind: Any) -> str:
     return re.sub("^(?:the name of )?an? ", "", ENUM_NOUNS.get(kind.__name__) or KIND_DESCRIPTIONS[kind])
 
 
-def _linked(part: Any) -> str:
+def _link_to_type(part: Any) -> str:
     title = next(title for title, known in _RECORD_TYPES_BY_TITLE.items() if known is part)
-    return f"[{_titled(title)}]({_anchor(title)})"
+    return f"[{_format_title(title)}]({_anchor(title)})"
 
 
 def _anchor(title: str) -> str:
     return "#" + re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
 
 
-def _without(part: type, entry: Entry) -> str:
+def _describe_default(part: type, entry: Entry) -> str:
     """Describe the value of a key that is not written, before any profile."""
     found = {field.name: field for field in fields(part)}[entry.fields[0]]
     if entry.required:
         return "must be written"
-    default = found.default if found.default is not MISSING else _made(found.default_factory)
+    default = found.default if found.default is not MISSING else _call_factory(found.default_factory)
     if entry.kind is Zone and part is not Policy:
         return "that of the policy"
     if len(entry.fields) > 1:
-        return f"`{'-'.join(_short(getattr(part(), name)) for name in entry.fields)}`"
+        return f"`{'-'.join(_format_scalar(getattr(part(), name)) for name in entry.fields)}`"
     if default is MATRIX:
         return "below"
     if is_dataclass(default) and not isinstance(default, Duration):
         return "see there"
-    return _shown(default)
+    return _format_value(default)
 
 
-def _made(factory: Any) -> Any:
+def _call_factory(factory: Any) -> Any:
     return factory() if callable(factory) else None
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None or value in ("", (), {}, frozenset()):
         return "–"
     if isinstance(value, Mapping):
-        return ", ".join(f"`{_short(key)}`" for key in value)
+        return ", ".join(f"`{_format_scalar(key)}`" for key in value)
     if isinstance(value, frozenset):
-        return ", ".join(f"`{_day(one)}`" for one in sorted(value))
+        return ", ".join(f"`{_format_day(one)}`" for one in sorted(value))
     if isinstance(value, tuple):
-        return "; ".join(f"{one.because}" if isinstance(one, Floor) else f"`{_short(one)}`" for one in value)
-    return f"`{_short(value)}`"
+        return "; ".join(f"{one.because}" if isinstance(one, Floor) else f"`{_format_scalar(one)}`" for one in value)
+    return f"`{_format_scalar(value)}`"
 
 
-def _day(one: Any) -> str:
-    return WEEKDAY_NAMES[one] if type(one) is int else _short(one)
+def _format_day(one: Any) -> str:
+    return WEEKDAY_NAMES[one] if type(one) is int else _format_scalar(one)
 
 
-def _short(value: Any) -> str:
+def _format_scalar(value: Any) -> str:
     if isinstance(value, Duration):
         return next((word for word, length in NAMED_TURNS.items() if length == value), str(value))
     if isinstance(value, Enum) and not isinstance(value, Severity):
@@ -374,11 +376,11 @@ def _short(value: Any) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def _either(values: Any) -> str:
+def _join_choices(values: Any) -> str:
     return " · ".join(f"`{value}`" for value in values)
 
 
-def table(head: Sequence[str], rows: Any) -> str:
+def markdown_table(head: Sequence[str], rows: Any) -> str:
     """Return a table in Markdown."""
     lines = chain((head, ["---"] * len(head)), rows)
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

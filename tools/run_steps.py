@@ -35,45 +35,45 @@ class Script:
 
 def main(arguments: Sequence[str]) -> int:
     """Check these files and every YAML file below these folders; return 1 when there is a finding."""
-    found = [script for path in files(arguments) for script in scripts(path)]
-    problems = [problem for script in found for problem in judged(script)]
+    found = [script for path in find_yaml_files(arguments) for script in load_scripts(path)]
+    problems = [problem for script in found for problem in find_problems(script)]
     for problem in problems:
         print(problem)
     print(f"{len(found)} scripts in workflows and actions, {len(problems)} findings")
     return 1 if problems else 0
 
 
-def files(arguments: Sequence[str]) -> list[Path]:
+def find_yaml_files(arguments: Sequence[str]) -> list[Path]:
     """Return the given files and the YAML files below the given folders."""
     given = [Path(argument) for argument in arguments]
     below = [path for one in given if one.is_dir() for path in sorted(one.rglob("*.yml")) + sorted(one.rglob("*.yaml"))]
     return [one for one in given if one.is_file()] + below
 
 
-def scripts(path: Path) -> list[Script]:
+def load_scripts(path: Path) -> list[Script]:
     """Load the scripts of one file in their order."""
     root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
-    return list(_scripts(path, root, "")) if root is not None else []
+    return list(_walk_scripts(path, root, "")) if root is not None else []
 
 
-def _scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
+def _walk_scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
     """Yield the scripts below a node; `shell` is the default that the workflow or job sets for its steps."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _scripts(path, item, shell)
+            yield from _walk_scripts(path, item, shell)
     if not isinstance(node, yaml.MappingNode):
         return
     keys = {key.value: value for key, value in node.value}
-    shell = _said(_said(keys.get("defaults"), "run"), "shell", shell)
+    shell = _mapping_value(_mapping_value(keys.get("defaults"), "run"), "shell", shell)
     script = keys.get("run")
     if isinstance(script, yaml.ScalarNode):
-        yield Script(path, script.start_mark.line + 1, _said(node, "shell", shell), script.value)
+        yield Script(path, script.start_mark.line + 1, _mapping_value(node, "shell", shell), script.value)
     for key, value in node.value:
         if key.value != "defaults":
-            yield from _scripts(path, value, shell)
+            yield from _walk_scripts(path, value, shell)
 
 
-def _said(node: Any, key: str, otherwise: Any = None) -> Any:
+def _mapping_value(node: Any, key: str, otherwise: Any = None) -> Any:
     """Return the value of a key of a mapping node, as text where it is a scalar."""
     if not isinstance(node, yaml.MappingNode):
         return otherwise
@@ -81,7 +81,7 @@ def _said(node: Any, key: str, otherwise: Any = None) -> Any:
     return otherwise if found is None else found.value if isinstance(found, yaml.ScalarNode) else found
 
 
-def judged(script: Script) -> Iterator[str]:
+def find_problems(script: Script) -> Iterator[str]:
     """Yield the problems of a script, one line each."""
     where = f"{script.path}:{script.line}"
     if "${{" in script.text:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tools.policy_page import table
+from tools.policy_page import markdown_table
 
 ROOT = Path(__file__).parent.parent
 OUR_WORKFLOWS = ROOT / ".github" / "workflows"
@@ -35,21 +35,21 @@ _OUR_HEADER = re.compile(r"\A# Muster looks after its own incidents.*\n")
 _OUR_ACTION = re.compile(r"uses: \$/actions/([a-z-]+)$", re.MULTILINE)
 
 
-def copies() -> dict[str, str]:
+def workflow_copies() -> dict[str, str]:
     """Return each workflow to copy by its path."""
     return {
-        f"{COPIES_PATH}/{path.name}": copied(path.read_text("utf-8"))
+        f"{COPIES_PATH}/{path.name}": convert_workflow(path.read_text("utf-8"))
         for path in sorted(OUR_WORKFLOWS.glob("incident*.yml"))
     }
 
 
-def copied(text: str) -> str:
+def convert_workflow(text: str) -> str:
     """Convert one of our workflows to the copy for users."""
-    pinned = rf"uses: {OWNER_PLACEHOLDER}/actions/\1@{COMMIT_PLACEHOLDER} # v{version()}"
+    pinned = rf"uses: {OWNER_PLACEHOLDER}/actions/\1@{COMMIT_PLACEHOLDER} # v{release_version()}"
     return _OUR_ACTION.sub(pinned, _OUR_HEADER.sub(_COPY_HEADER, text))
 
 
-def version() -> str:
+def release_version() -> str:
     """Return the version of the release that is being made."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return str(project["version"])
@@ -72,11 +72,13 @@ def actions_page() -> Iterator[str]:
         action = yaml.safe_load((ROOT / "actions" / name / "action.yml").read_text("utf-8"))
         yield f"## {name}\n"
         yield f"{action['description']}\n"
-        yield table(("Input", "Means", "Without it"), (_input(*one) for one in action["inputs"].items()))
-        yield table(("Output", "Means"), ((f"`{key}`", one["description"]) for key, one in action["outputs"].items()))
+        yield markdown_table(("Input", "Means", "Without it"), (_input_row(*one) for one in action["inputs"].items()))
+        yield markdown_table(
+            ("Output", "Means"), ((f"`{key}`", one["description"]) for key, one in action["outputs"].items())
+        )
 
 
-def _input(name: str, one: Mapping[str, Any]) -> tuple[str, str, str]:
+def _input_row(name: str, one: Mapping[str, Any]) -> tuple[str, str, str]:
     default = str(one.get("default") or "")
     known = {"": "nothing", "${{ github.token }}": "the token of the run"}
     return f"`{name}`", str(one["description"]), known.get(default, f"`{default}`")

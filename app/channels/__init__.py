@@ -33,10 +33,10 @@ class Channels:
 
         Raises DeliveryFailed, with a message that can be shown, and nothing else.
         """
-        address, secret = self._meant(channel.url), self._meant(channel.secret)
+        address, secret = self._resolve_env(channel.url), self._resolve_env(channel.secret)
         CHANNEL_TYPES[channel.kind](self._outbound, secret).send(address, message)
 
-    def _meant(self, text: str) -> str:
+    def _resolve_env(self, text: str) -> str:
         """Resolve `env:NAME` to the value of that variable; raises DeliveryFailed where it is not set."""
         if not text.startswith(_ENV_PREFIX):
             return text

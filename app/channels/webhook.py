@@ -32,16 +32,16 @@ class Webhook:
 
         2xx is delivered; 408, 425, 429, 5xx and a broken connection are retried; anything else is refused for good.
         """
-        body = document(message)
+        body = build_document(message)
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": message.key,
-            "X-Muster-Signature-256": signature(self._secret, body),
+            "X-Muster-Signature-256": sign_body(self._secret, body),
         }
         self._outbound.post(address, body, headers=headers, within=_TIMEOUT_SECONDS)
 
 
-def document(message: Message) -> bytes:
+def build_document(message: Message) -> bytes:
     """Build the posted document: JSON in UTF-8, keys sorted, without spaces."""
     found = {
         "version": DOCUMENT_VERSION,
@@ -58,6 +58,6 @@ def document(message: Message) -> bytes:
     return json.dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def signature(secret: str, body: bytes) -> str:
+def sign_body(secret: str, body: bytes) -> str:
     """Return the value of `X-Muster-Signature-256`, computed as GitHub signs its webhooks."""
     return "sha256=" + hmac.new(secret.encode(), body, "sha256").hexdigest()

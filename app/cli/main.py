@@ -22,11 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     run: Callable[[], int]
     if words[:1] == ["policy"]:
-        run = partial(_policy, words[1:])
+        run = partial(_run_policy, words[1:])
     elif words[:1] in (["inbox"], ["outbox"]):
-        run = partial(_set_aside, words)
+        run = partial(_run_dead_letters, words)
     else:
-        options = _parser().parse_args(words)
+        options = _build_parser().parse_args(words)
         run = partial(options.run, options)
     from app.settings import SettingsFault
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="muster", description="GitHub Issues as an incident desk.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -62,14 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     parse = command("parse-form", "read the body of an issue by its form", _parse_form)
     parse.add_argument("--form", required=True, type=Path, metavar="FORM.yml")
     parse.add_argument("body", type=Path, metavar="BODY.md")
-    command("policy", "check, explain, simulate, compare and replay policy files", _usage(parser))
-    command("inbox", "look after deliveries that nobody could read", _usage(parser))
-    command("outbox", "look after orders that were refused for good", _usage(parser))
-    running = command("run", "one run inside GitHub Actions", _usage(parser))
+    command("policy", "check, explain, simulate, compare and replay policy files", _print_usage(parser))
+    command("inbox", "look after deliveries that nobody could read", _print_usage(parser))
+    command("outbox", "look after orders that were refused for good", _print_usage(parser))
+    running = command("run", "one run inside GitHub Actions", _print_usage(parser))
     runs = running.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, says in _ACTIONS_COMMANDS.items():
         inside = runs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
-        inside.set_defaults(run=_run_inside, name=name)
+        inside.set_defaults(run=_run_in_actions, name=name)
         if name == "report":
             inside.add_argument("--json", action="store_true", help="print the figures to the log as one line of JSON")
     rebuild = command("rebuild", "restore the store from GitHub", _rebuild)
@@ -79,14 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--repo", default="", metavar="OWNER/NAME", help="only this repository")
     compare.add_argument("--deep", action="store_true", help="all that can be compared, not only what may have changed")
     compare.add_argument("--json", action="store_true", help="print what was found as JSON")
-    state = command("state", "look into the store", _usage(parser))
+    state = command("state", "look into the store", _print_usage(parser))
     states = state.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dump = states.add_parser("dump", help="print incidents, alarms and effects as JSON")
     dump.add_argument(
         "--canonical", action="store_true", help="sorted, without row ids and receive times (the default)"
     )
     dump.set_defaults(run=_state_dump)
-    database = command("db", "look after the schema", _usage(parser))
+    database = command("db", "look after the schema", _print_usage(parser))
     databases = database.add_subparsers(title="commands", metavar="COMMAND", required=True)
     migrate = databases.add_parser("migrate", help="bring the schema up to date")
     migrate.set_defaults(run=_db_migrate)
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _usage(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+def _print_usage(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
         parser.print_usage(sys.stderr)
         return 2
@@ -107,66 +107,66 @@ def _parse_form(options: argparse.Namespace) -> int:
     from app.github.issue_form import FormFault, parse_body, read_form
 
     try:
-        form = read_form(_text(options.form))
+        form = read_form(_read_text(options.form))
     except FormFault as fault:
         raise Fault(f"{options.form}: {fault}") from None
-    print(json.dumps(parse_body(form, _text(options.body)), ensure_ascii=False, indent=2))
+    print(json.dumps(parse_body(form, _read_text(options.body)), ensure_ascii=False, indent=2))
     return 0
 
 
-def _policy(words: Sequence[str]) -> int:
+def _run_policy(words: Sequence[str]) -> int:
     """Run `muster policy`, whose commands have a module and a parser of their own."""
     from app.cli import policy
 
-    return policy.main(words, _now)
+    return policy.main(words, _utc_now)
 
 
-def _set_aside(words: Sequence[str]) -> int:
+def _run_dead_letters(words: Sequence[str]) -> int:
     """Run `muster inbox` or `muster outbox`, whose commands have a module and a parser of their own."""
     from app import bootstrap, settings
     from app.cli import dead_letters
 
-    options = dead_letters.parsed(words)
-    with bootstrap.database(settings.read()) as opened:
-        return dead_letters.run(options, dead_letters.Outside(opened, _now))
+    options = dead_letters.parse_arguments(words)
+    with bootstrap.open_database(settings.read_settings()) as opened:
+        return dead_letters.run_command(options, dead_letters.Outside(opened, _utc_now))
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError as problem:
         raise Fault(f"{path}: {problem.strerror}") from None
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     """Return the real time: the only clock outside the tests and the demo."""
     return datetime.now(UTC)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    return _open_house(web=True, work=True)
+    return _run_services(web=True, work=True)
 
 
 def _web(options: argparse.Namespace) -> int:
-    return _open_house(web=True, work=False)
+    return _run_services(web=True, work=False)
 
 
 def _worker(options: argparse.Namespace) -> int:
-    return _open_house(web=False, work=True)
+    return _run_services(web=False, work=True)
 
 
-def _open_house(*, web: bool, work: bool) -> int:
+def _run_services(*, web: bool, work: bool) -> int:
     from app import bootstrap, settings
 
-    found = settings.read()
-    bootstrap.logging_to_stderr(found.log)
-    if web and work and not found.credentials:
-        from app.sandbox.serve import beside
+    found = settings.read_settings()
+    bootstrap.configure_logging(found.log)
+    if web and work and not found.has_credentials:
+        from app.sandbox.serve import serve_with_sandbox
 
-        with beside(found, _now) as built:
+        with serve_with_sandbox(found, _utc_now) as built:
             bootstrap.serve(built, web=True, work=True)
         return 0
-    with bootstrap.house(found, _now) as built:
+    with bootstrap.open_application(found, _utc_now) as built:
         bootstrap.serve(built, web=web, work=work)
     return 0
 
@@ -186,20 +186,20 @@ _ACTIONS_COMMANDS = {
 }
 
 
-def _run_inside(options: argparse.Namespace) -> int:
+def _run_in_actions(options: argparse.Namespace) -> int:
     import os
 
     from app import runner
 
     runs: dict[str, Callable[..., int]] = {
         "triage": runner.triage,
-        "postmortem": runner.postmortem,
+        "postmortem": runner.triage_with_postmortem,
         "sweep": runner.sweep,
         "check-policy": runner.check_policy,
         "report": partial(runner.report, as_lines=getattr(options, "json", False)),
     }
     try:
-        return runs[options.name](runner.Workflow(os.environ, print, _now))
+        return runs[options.name](runner.Workflow(os.environ, print, _utc_now))
     except runner.Unusable as problem:
         raise Fault(str(problem)) from None
 
@@ -210,11 +210,11 @@ def _rebuild(options: argparse.Namespace) -> int:
 
     if options.issue and not options.repo:
         raise Fault("--issue needs --repo: the number of an issue says nothing without its repository.")
-    found = settings.read()
-    bootstrap.logging_to_stderr(found.log)
+    found = settings.read_settings()
+    bootstrap.configure_logging(found.log)
     try:
-        with bootstrap.house(found, _now) as built:
-            for line in bootstrap.rebuild(built, options.repo, options.issue):
+        with bootstrap.open_application(found, _utc_now) as built:
+            for line in bootstrap.rebuild_incidents(built, options.repo, options.issue):
                 print(line)
     except DeliveryFailed as failed:
         raise Fault(str(failed)) from None
@@ -223,25 +223,27 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 def _reconcile(options: argparse.Namespace) -> int:
     from app import bootstrap, settings
-    from app.cli.reconcile import reconcile
+    from app.cli.reconcile import run_reconcile
     from app.ports import DeliveryFailed
 
-    found = settings.read()
-    bootstrap.logging_to_stderr(found.log)
+    found = settings.read_settings()
+    bootstrap.configure_logging(found.log)
     try:
-        with bootstrap.house(found, _now) as built:
-            return reconcile(bootstrap.reconciler(built), options.repo, deep=options.deep, as_json=options.json)
+        with bootstrap.open_application(found, _utc_now) as built:
+            return run_reconcile(
+                bootstrap.create_reconciler(built), options.repo, deep=options.deep, as_json=options.json
+            )
     except DeliveryFailed as failed:
         raise Fault(str(failed)) from None
 
 
 def _state_dump(options: argparse.Namespace) -> int:
     from app import bootstrap, settings
-    from app.store.serialization import canonical
-    from app.worker.monitoring.state_dump import dump
+    from app.store.serialization import canonical_json
+    from app.worker.monitoring.state_dump import dump_state
 
-    with bootstrap.database(settings.read()) as opened:
-        print(canonical(dump(opened)))
+    with bootstrap.open_database(settings.read_settings()) as opened:
+        print(canonical_json(dump_state(opened)))
     return 0
 
 
@@ -249,8 +251,8 @@ def _db_migrate(options: argparse.Namespace) -> int:
     from app import bootstrap, settings
     from app.failpoints import Failpoints
 
-    found = settings.read()
-    with bootstrap.server(found) as url:
+    found = settings.read_settings()
+    with bootstrap.open_database_server(found) as url:
         from app.store.database import migrate
 
         for step in migrate(url, Failpoints(found.failpoint).reach) or ["the schema is up to date"]:
@@ -261,10 +263,10 @@ def _db_migrate(options: argparse.Namespace) -> int:
 def _db_status(options: argparse.Namespace) -> int:
     from app import bootstrap, settings
 
-    with bootstrap.server(settings.read()) as url:
-        from app.store.database import migrations, version
+    with bootstrap.open_database_server(settings.read_settings()) as url:
+        from app.store.database import load_migrations, read_schema_version
 
-        done = version(url)
-        for number, name, _ in migrations():
+        done = read_schema_version(url)
+        for number, name, _ in load_migrations():
             print(f"{'done   ' if number <= done else 'missing'} {name}")
     return 0

@@ -16,7 +16,7 @@ from app.core.events import Event
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.core.simulate import Row, beats, plus, rows_of
+from app.core.simulate import Row, format_offset, replay_steps, rows_of
 
 _TRAILING_PERIOD = timedelta(days=7)
 """How long after the last event a replay goes on: alarms that fire later no longer distinguish the policies."""
@@ -80,12 +80,12 @@ class Compared:
     earlier: bool
 
     @property
-    def regraded(self) -> bool:
+    def severity_changed(self) -> bool:
         """True if the severity would have been another one."""
         return any(found.kind == "severity" for found in self.differences)
 
     @property
-    def breaches(self) -> tuple[int, int]:
+    def breach_changes(self) -> tuple[int, int]:
         """How many more targets would have been breached, and how many fewer."""
         found = [difference for difference in self.differences if difference.kind == "breach"]
         return sum(each.was is None for each in found), sum(each.now is None for each in found)
@@ -111,15 +111,15 @@ class Backtest:
         if not self.compared:
             return f"none of {these} would have gone otherwise"
         counts = (
-            ("graded otherwise", sum(each.regraded for each in self.compared)),
+            ("graded otherwise", sum(each.severity_changed for each in self.compared)),
             ("escalated later", sum(each.later for each in self.compared)),
             ("escalated earlier", sum(each.earlier for each in self.compared)),
         )
         parts = [f"{count} would have been {how}" for how, count in counts if count]
         parts = parts or [f"{len(self.compared)} would have gone otherwise"]
         parts[0] = parts[0].replace(" would", f" of {these} would", 1)
-        more = sum(each.breaches[0] for each in self.compared)
-        fewer = sum(each.breaches[1] for each in self.compared)
+        more = sum(each.breach_changes[0] for each in self.compared)
+        fewer = sum(each.breach_changes[1] for each in self.compared)
         missed = [
             f"{count} breach{'es' if count > 1 else ''} {how}"
             for count, how in ((more, "more"), (fewer, "fewer"))
@@ -133,13 +133,13 @@ def backtest(past: Iterable[Past], old: Policy, new: Policy) -> Backtest:
     tried, before, after = 0, 0, 0
     found: list[Compared] = []
     for each in past:
-        was, now = _lived(each, old), _lived(each, new)
+        was, now = _replay_past(each, old), _replay_past(each, new)
         if was is None or now is None:
             continue
         tried += 1
-        before += was.notices
-        after += now.notices
-        if compared := _compared(each, was, now, new):
+        before += was.notice_count
+        after += now.notice_count
+        if compared := _diff_results(each, was, now, new):
             found.append(compared)
     return Backtest(tried, tuple(found), (before, after))
 
@@ -155,14 +155,14 @@ class _Life:
     due: dict[str, timedelta]
 
     @property
-    def notices(self) -> int:
+    def notice_count(self) -> int:
         return sum(bool(row.to) for row in self.rows)
 
 
-def _lived(past: Past, policy: Policy) -> _Life | None:
+def _replay_past(past: Past, policy: Policy) -> _Life | None:
     incident, rows = None, []
     last = max((at for at, _ in past.log), default=past.until)
-    for beat in beats(past.log, policy, min(past.until, last + _TRAILING_PERIOD)):
+    for beat in replay_steps(past.log, policy, min(past.until, last + _TRAILING_PERIOD)):
         incident = beat.after
         if beat.effects or beat.before is None or beat.after is not beat.before:
             rows += [row for row in rows_of(beat, policy) if row.kind not in ("declared", "acknowledge", "resolve")]
@@ -179,13 +179,13 @@ def _lived(past: Past, policy: Policy) -> _Life | None:
     return _Life(incident, rows, first, counts, due)
 
 
-def _compared(past: Past, was: _Life, now: _Life, new: Policy) -> Compared | None:
+def _diff_results(past: Past, was: _Life, now: _Life, new: Policy) -> Compared | None:
     differences = (
-        *_graded(was, now, new),
-        *_told(was, now),
-        *_missed(was, now),
-        *_counted(was, now),
-        *_promised(was, now),
+        *_severity_changes(was, now, new),
+        *_notification_changes(was, now),
+        *_breach_changes(was, now),
+        *_notice_count_changes(was, now),
+        *_deadline_changes(was, now),
     )
     if not differences:
         return None
@@ -203,30 +203,32 @@ def _compared(past: Past, was: _Life, now: _Life, new: Policy) -> Compared | Non
     )
 
 
-def _graded(was: _Life, now: _Life, new: Policy) -> Iterator[Difference]:
+def _severity_changes(was: _Life, now: _Life, new: Policy) -> Iterator[Difference]:
     before, after = was.incident.severity, now.incident.severity
     if before is not after:
-        yield Difference("severity", "severity", before.said(new.scale), after.said(new.scale))
+        yield Difference("severity", "severity", before.inline_name(new.scale), after.inline_name(new.scale))
 
 
-def _told(was: _Life, now: _Life) -> Iterator[Difference]:
+def _notification_changes(was: _Life, now: _Life) -> Iterator[Difference]:
     for contact in {**was.first, **now.first}:
         before, after = was.first.get(contact), now.first.get(contact)
         if before is None or after is None or before.at != after.at:
-            yield Difference("told", contact, _plus(before), _plus(after))
+            yield Difference("told", contact, _format_row_offset(before), _format_row_offset(after))
         if before and after and before.to != after.to:
             yield Difference("people", contact, ", ".join(before.to), ", ".join(after.to))
 
 
-def _missed(was: _Life, now: _Life) -> Iterator[Difference]:
+def _breach_changes(was: _Life, now: _Life) -> Iterator[Difference]:
     """Compare the breaches: yield those that only one policy has, each at its first time."""
-    before, after = _breaches(was), _breaches(now)
+    before, after = _first_breaches(was), _first_breaches(now)
     for clock in {**before, **after}:
         if (clock in before) != (clock in after):
-            yield Difference("breach", clock, _plus(before.get(clock)), _plus(after.get(clock)))
+            yield Difference(
+                "breach", clock, _format_row_offset(before.get(clock)), _format_row_offset(after.get(clock))
+            )
 
 
-def _breaches(life: _Life) -> dict[str, Row]:
+def _first_breaches(life: _Life) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for row in life.rows:
         if row.kind == "breach":
@@ -234,25 +236,28 @@ def _breaches(life: _Life) -> dict[str, Row]:
     return found
 
 
-def _counted(was: _Life, now: _Life) -> Iterator[Difference]:
+def _notice_count_changes(was: _Life, now: _Life) -> Iterator[Difference]:
     for what in {**was.counts, **now.counts}:
         before, after = was.counts[what], now.counts[what]
         if before != after:
-            yield Difference("notices", what, _times(before), _times(after))
+            yield Difference("notices", what, _format_count(before), _format_count(after))
 
 
-def _times(number: int) -> str:
+def _format_count(number: int) -> str:
     return {0: "never", 1: "once"}.get(number, f"{number} times")
 
 
-def _promised(was: _Life, now: _Life) -> Iterator[Difference]:
+def _deadline_changes(was: _Life, now: _Life) -> Iterator[Difference]:
     for clock in {**was.due, **now.due}:
         before, after = was.due.get(clock), now.due.get(clock)
         if before != after:
             yield Difference(
-                "deadline", clock, None if before is None else plus(before), None if after is None else plus(after)
+                "deadline",
+                clock,
+                None if before is None else format_offset(before),
+                None if after is None else format_offset(after),
             )
 
 
-def _plus(row: Row | None) -> str | None:
-    return None if row is None else plus(row.offset)
+def _format_row_offset(row: Row | None) -> str | None:
+    return None if row is None else format_offset(row.offset)

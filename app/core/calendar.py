@@ -39,45 +39,47 @@ class Rest:
     until: datetime
 
 
-def due(start: datetime, target: Target, calendars: Mapping[str, Calendar], rests: tuple[Rest, ...] = ()) -> datetime:
+def due_time(
+    start: datetime, target: Target, calendars: Mapping[str, Calendar], rests: tuple[Rest, ...] = ()
+) -> datetime:
     """Return the instant at which `target`, counted from `start`, is due, moved by the `pauses` since `start`.
 
     Without a calendar every second counts.  With one, only open hours count, and "at once" is the next opening.
     Business days lead to the same time of the working day that many business days later; a start outside hours counts
     from the next opening.  Raises ValueError for a calendar that does not open often enough to ever get there.
     """
-    start, within = _utc(start), target.within
-    calendar = counted(target, calendars)
+    start, within = _to_utc(start), target.within
+    calendar = calendar_for(target, calendars)
     if calendar is None:
-        over = start + within.elapsed
+        over = start + within.as_timedelta
     elif within.business_days:
-        over = _after_days(start, within.business_days, calendar)
+        over = _add_business_days(start, within.business_days, calendar)
     else:
-        over = _after_hours(start, within.elapsed, calendar)
-    lost = rested(rests, start, calendar) if rests else _ZERO
-    return later(over, lost, calendar) if lost else over
+        over = _add_open_hours(start, within.as_timedelta, calendar)
+    lost = paused_time(rests, start, calendar) if rests else _ZERO
+    return add_counted_time(over, lost, calendar) if lost else over
 
 
-def later(at: datetime, by: timedelta, calendar: Calendar | None) -> datetime:
+def add_counted_time(at: datetime, by: timedelta, calendar: Calendar | None) -> datetime:
     """Return the instant at which `by` more counted time has passed; without a calendar every second counts."""
-    return _utc(at) + by if calendar is None else _after_hours(_utc(at), by, calendar)
+    return _to_utc(at) + by if calendar is None else _add_open_hours(_to_utc(at), by, calendar)
 
 
-def gone(a: datetime, b: datetime, calendar: Calendar | None) -> timedelta:
+def counted_time_between(a: datetime, b: datetime, calendar: Calendar | None) -> timedelta:
     """Return the counted time from `a` to `b`; zero when `b` is not after `a`."""
     return max(b - a, _ZERO) if calendar is None else open_time_between(calendar, a, b)
 
 
-def rested(rests: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
+def paused_time(rests: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
     """Return the counted time in the pauses since `start`; where pauses overlap, it counts once."""
     total, last = _ZERO, start
     for rest in sorted(rests, key=lambda rest: rest.since):
-        total += gone(max(rest.since, last), rest.until, calendar)
+        total += counted_time_between(max(rest.since, last), rest.until, calendar)
         last = max(last, rest.until)
     return total
 
 
-def counted(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | None:
+def calendar_for(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | None:
     """Return the calendar that a target is measured in, or None where every hour counts."""
     if target.calendar is None and not target.within.business_days:
         return None
@@ -87,19 +89,19 @@ def counted(target: Target, calendars: Mapping[str, Calendar]) -> Calendar | Non
 
 def next_opening(calendar: Calendar, at: datetime) -> datetime:
     """Return `at` itself when the calendar is open then, otherwise the instant at which it next opens."""
-    at = _utc(at)
+    at = _to_utc(at)
     _, opens, _ = next(_openings(calendar, at))
     return max(at, opens)
 
 
 def open_time_between(calendar: Calendar, a: datetime, b: datetime) -> timedelta:
     """Return how much of the time from `a` to `b` the calendar is open; zero when `b` is not after `a`."""
-    a, b = _utc(a), _utc(b)
+    a, b = _to_utc(a), _to_utc(b)
     total = _ZERO
     if a < b:
         day, last = _first_day(calendar, a), b.astimezone(ZoneInfo(calendar.zone)).date()
         while day <= last:
-            window = _window(calendar, day)
+            window = _opening_hours(calendar, day)
             if window is not None:
                 total += max(_ZERO, min(b, window[1]) - max(a, window[0]))
             day += _DAY
@@ -107,7 +109,7 @@ def open_time_between(calendar: Calendar, a: datetime, b: datetime) -> timedelta
 
 
 @lru_cache(maxsize=4096)
-def _after_hours(start: datetime, amount: timedelta, calendar: Calendar) -> datetime:
+def _add_open_hours(start: datetime, amount: timedelta, calendar: Calendar) -> datetime:
     for _, opens, closes in _openings(calendar, start):
         begin = max(start, opens)
         if begin + amount <= closes:
@@ -117,14 +119,14 @@ def _after_hours(start: datetime, amount: timedelta, calendar: Calendar) -> date
 
 
 @lru_cache(maxsize=4096)
-def _after_days(start: datetime, days: int, calendar: Calendar) -> datetime:
+def _add_business_days(start: datetime, days: int, calendar: Calendar) -> datetime:
     openings = _openings(calendar, start)
     first, opens, _ = next(openings)
-    into = _wall(max(start, opens), calendar.zone) - datetime.combine(first, time())
+    into = _utc_to_wall(max(start, opens), calendar.zone) - datetime.combine(first, time())
     for _ in range(days - 1):
         next(openings)
     day, opens, closes = next(openings)
-    moment = instant(datetime.combine(day, time()) + into, calendar.zone)
+    moment = wall_to_utc(datetime.combine(day, time()) + into, calendar.zone)
     return min(max(moment, opens), closes)
 
 
@@ -132,7 +134,7 @@ def _openings(calendar: Calendar, at: datetime) -> Iterator[tuple[date, datetime
     """Yield the working days that are not over at `at`, each with the instants at which it opens and closes."""
     day = _first_day(calendar, at)
     for _ in range(HORIZON_DAYS):
-        window = _window(calendar, day)
+        window = _opening_hours(calendar, day)
         if window is not None and at < window[1]:
             yield day, *window
         day += _DAY
@@ -145,29 +147,29 @@ def _first_day(calendar: Calendar, at: datetime) -> date:
 
 
 @lru_cache(maxsize=16384)
-def _window(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
+def _opening_hours(calendar: Calendar, day: date) -> tuple[datetime, datetime] | None:
     """Return when the calendar opens and closes on that day.
 
     None on a day off, and on a day whose hours daylight saving skips entirely.
     """
-    if not _works(calendar, day):
+    if not _is_working_day(calendar, day):
         return None
     last = day if calendar.opens < calendar.closes else day + _DAY
-    opens = instant(datetime.combine(day, calendar.opens), calendar.zone)
-    closes = instant(datetime.combine(last, calendar.closes), calendar.zone)
+    opens = wall_to_utc(datetime.combine(day, calendar.opens), calendar.zone)
+    closes = wall_to_utc(datetime.combine(last, calendar.closes), calendar.zone)
     return (opens, closes) if opens < closes else None
 
 
-def _works(calendar: Calendar, day: date) -> bool:
+def _is_working_day(calendar: Calendar, day: date) -> bool:
     if day in calendar.workdays:
         return True
     if day.weekday() not in calendar.days or day in calendar.holidays:
         return False
-    return not calendar.country or day not in _national(calendar.country, calendar.region, day.year)
+    return not calendar.country or day not in _public_holidays(calendar.country, calendar.region, day.year)
 
 
 @lru_cache(maxsize=512)
-def _national(country: str, region: str, year: int) -> frozenset[date]:
+def _public_holidays(country: str, region: str, year: int) -> frozenset[date]:
     """Return the public holidays of that year, with the days off that replace those on a weekend."""
     # Imported lazily: most policies name no country, and it is slow to load.
     from holidays import country_holidays  # noqa: PLC0415
@@ -176,16 +178,16 @@ def _national(country: str, region: str, year: int) -> frozenset[date]:
 
 
 @lru_cache(maxsize=8192)
-def instant(wall: datetime, zone: str) -> datetime:
+def wall_to_utc(wall: datetime, zone: str) -> datetime:
     """Convert wall clock time in `zone` to UTC: the first instant that shows `wall`, or has just skipped it."""
     tz = ZoneInfo(zone)
     instant = wall.replace(tzinfo=tz, fold=0).astimezone(UTC)
     if instant.astimezone(tz).replace(tzinfo=None) == wall:
         return instant
-    return _switch(wall.replace(tzinfo=tz, fold=1).astimezone(UTC), instant, tz)
+    return _find_offset_change(wall.replace(tzinfo=tz, fold=1).astimezone(UTC), instant, tz)
 
 
-def _wall(instant: datetime, zone: str) -> datetime:
+def _utc_to_wall(instant: datetime, zone: str) -> datetime:
     """Convert an instant to the wall clock time of `zone`.
 
     It stands still while an hour is repeated, so that it never runs backwards.
@@ -194,24 +196,24 @@ def _wall(instant: datetime, zone: str) -> datetime:
     local = instant.astimezone(tz)
     if local.fold:
         first_pass = local.replace(fold=0).astimezone(UTC)
-        local = _switch(first_pass, instant, tz) + _offset(first_pass, tz)
+        local = _find_offset_change(first_pass, instant, tz) + _utc_offset(first_pass, tz)
     return local.replace(tzinfo=None, fold=0)
 
 
-def _switch(before: datetime, after: datetime, tz: ZoneInfo) -> datetime:
+def _find_offset_change(before: datetime, after: datetime, tz: ZoneInfo) -> datetime:
     """Find the instant between the two at which the UTC offset changes; it is on a whole second."""
-    old, before, after = _offset(before, tz), before.replace(microsecond=0), after.replace(microsecond=0)
+    old, before, after = _utc_offset(before, tz), before.replace(microsecond=0), after.replace(microsecond=0)
     while (seconds := (after - before) // _SECOND) > 1:
         middle = before + seconds // 2 * _SECOND
-        before, after = (middle, after) if _offset(middle, tz) == old else (before, middle)
+        before, after = (middle, after) if _utc_offset(middle, tz) == old else (before, middle)
     return after
 
 
-def _offset(instant: datetime, tz: ZoneInfo) -> timedelta:
+def _utc_offset(instant: datetime, tz: ZoneInfo) -> timedelta:
     return instant.astimezone(tz).utcoffset() or _ZERO
 
 
-def _utc(at: datetime) -> datetime:
+def _to_utc(at: datetime) -> datetime:
     if at.tzinfo is UTC:
         return at
     if at.tzinfo is None:

@@ -16,19 +16,26 @@ from difflib import get_close_matches
 from typing import Any
 
 from app.core.calendar import Rest
-from app.core.clocks import CLOCKS, still
-from app.core.clocks.postmortem import merged
+from app.core.clocks import CLOCKS, find_alarm
+from app.core.clocks.postmortem import is_merged
 from app.core.commands import COMMANDS, Answer, Call
 from app.core.commands.ack import ack
 from app.core.commands.escalate import escalate
-from app.core.commands.postmortem import wanted as postmortem_wanted
+from app.core.commands.postmortem import open_postmortem as postmortem_wanted
 from app.core.commands.resolve import resolve
-from app.core.commands.severity import graded
+from app.core.commands.severity import change_severity
 from app.core.commands.status import status as set_status
-from app.core.effective_policy import affected, regulated, rules
+from app.core.effective_policy import active_regulations, affected_services, policy_for
 from app.core.effects import Ask, Effect, OpenPostmortem, React, Reply, SetLabels, ShowBoard
 from app.core.errors import Refused
-from app.core.escalation import announced, channels, raised, reached, rearmed, regraded
+from app.core.escalation import (
+    announce,
+    apply_grade,
+    notice_channels,
+    notify_raised,
+    resolve_recipients,
+    restart_paging_if_changed,
+)
 from app.core.events import (
     RESPONDER,
     Closed,
@@ -48,8 +55,8 @@ from app.core.events import (
 )
 from app.core.incident import Ground, Incident, PostmortemPull, replace
 from app.core.incident_report import Report
-from app.core.labels import managed, same, wanted
-from app.core.lifecycle import Status, after
+from app.core.labels import desired_labels, labels_unchanged, own_labels
+from app.core.lifecycle import Status, next_status
 from app.core.policy import ON_CALL, Policy
 from app.core.severity_grading import grade
 from app.core.timeline import Deed
@@ -68,34 +75,36 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
     if incident is None:
         if not isinstance(event, Opened):
             return Decision(None)
-        new, effects = _opened(event, policy, now)
-        new = replace(new, labels=wanted(new, policy))
+        new, effects = _on_opened(event, policy, now)
+        new = replace(new, labels=desired_labels(new, policy))
         return Decision(new, (*effects, SetLabels(labels=new.labels), ShowBoard()))
     rule = _HANDLERS.get(type(event))
     if rule is None:
         return Decision(incident)
     # An edit may change the effective policy; every other event is decided under the current one.
-    changed, effects = rule(incident, event, policy if isinstance(event, Edited) else rules(policy, incident), now)
+    changed, effects = rule(incident, event, policy if isinstance(event, Edited) else policy_for(policy, incident), now)
     if changed is incident:
         return Decision(incident, () if incident.left else effects)
-    return _shown(incident, changed, event, effects, policy)
+    return _add_labels_and_board(incident, changed, event, effects, policy)
 
 
-def _shown(before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy) -> Decision:
+def _add_labels_and_board(
+    before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy
+) -> Decision:
     """Append the labels and the board to the effects where they changed.
 
     Nothing is posted on an unavailable issue; the postmortem is opened all the same, since it is not on the issue.
     """
     if now.left:
         return Decision(now, tuple(effect for effect in effects if isinstance(effect, OpenPostmortem)))
-    if not same(before, now, event) and (labels := wanted(now, policy)) != before.labels:
+    if not labels_unchanged(before, now, event) and (labels := desired_labels(now, policy)) != before.labels:
         now = replace(now, labels=labels)
         if not any(isinstance(effect, SetLabels) for effect in effects):
             effects = (*effects, SetLabels(labels=labels))
     return Decision(now, (*effects, ShowBoard()))
 
 
-def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
+def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
     found = grade(event.report, policy, event.labels)
     incident = Incident(
         id=event.id,
@@ -111,21 +120,23 @@ def _opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         armed_at=now,
         laddered_at=now,
         opened_with=frozenset(label for label in event.labels if policy.labels.severity(label)),
-        grounds=(_ground(event, event.report, policy, now),),
+        grounds=(_grading_input(event, event.report, policy, now),),
     )
-    policy = rules(policy, incident)
+    policy = policy_for(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
-    incident = incident.noted(now, event, Deed.REPORTED, f"{declared}; graded {found.severity.said(policy.scale)}")
-    incident, told = announced(incident, policy, now, f"a {found.severity.said(policy.scale)} was declared")
+    incident = incident.with_entry(
+        now, event, Deed.REPORTED, f"{declared}; graded {found.severity.inline_name(policy.scale)}"
+    )
+    incident, told = announce(incident, policy, now, f"a {found.severity.inline_name(policy.scale)} was declared")
     if not found.unsure:
         return incident, told
-    asked = reached(incident, policy, (ON_CALL,), now)
-    doubts, via = event.report.doubts or found.reasons, channels(incident, policy)
+    asked = resolve_recipients(incident, policy, (ON_CALL,), now)
+    doubts, via = event.report.doubts or found.reasons, notice_channels(incident, policy)
     question = Ask(key="question", to=asked.people, missing=asked.missing, at=now, via=via, doubts=doubts)
     return incident, (*told, question)
 
 
-def _ground(event: Event, report: Report, policy: Policy, now: datetime) -> Ground:
+def _grading_input(event: Event, report: Report, policy: Policy, now: datetime) -> Ground:
     return Ground(
         at=now,
         by=event.by,
@@ -137,62 +148,62 @@ def _ground(event: Event, report: Report, policy: Policy, now: datetime) -> Grou
         kind=report.kind,
         personal_data=report.personal_data,
         doubts=report.doubts,
-        services=tuple(affected(policy, report)),
-        detected_at=report.detected_at if regulated(policy, report) else None,
+        services=tuple(affected_services(policy, report)),
+        detected_at=report.detected_at if active_regulations(policy, report) else None,
     )
 
 
-def _edited(incident: Incident, event: Edited, policy: Policy, now: datetime) -> Answer:
+def _on_edited(incident: Incident, event: Edited, policy: Policy, now: datetime) -> Answer:
     """Apply the new title and report; the effective policy follows the services and the type in the report.
 
     The grade follows the report until a responder has graded by hand.
     """
     if (event.title, event.report) == (incident.title, incident.report):
         return incident, ()
-    ground = _ground(event, event.report, policy, now)
+    ground = _grading_input(event, event.report, policy, now)
     last = incident.grounds[-1]
     weighed = ground.answers != last.answers
-    before, owed = rules(policy, incident), regulated(policy, incident.report)
+    before, owed = policy_for(policy, incident), active_regulations(policy, incident.report)
     incident = replace(incident, title=event.title, report=event.report)
     if not weighed:
         return incident, ()
-    policy = rules(policy, incident)
+    policy = policy_for(policy, incident)
     incident = replace(incident, grounds=(*incident.grounds, ground))
-    if policy != before or regulated(policy, event.report) != owed or ground.detected_at != last.detected_at:
-        incident = rearmed(replace(incident, graded_at=now), before, policy, now)
+    if policy != before or active_regulations(policy, event.report) != owed or ground.detected_at != last.detected_at:
+        incident = restart_paging_if_changed(replace(incident, graded_at=now), before, policy, now)
     if incident.grade.by:
-        return incident.noted(
+        return incident.with_entry(
             now, event, Deed.EDITED, "changed the report", "the severity stands as graded by hand"
         ), ()
     if not incident.status.open:
-        return incident.noted(
+        return incident.with_entry(
             now, event, Deed.EDITED, "changed the report", f"the severity stands, it is {incident.status}"
         ), ()
     was = incident.severity
     found = grade(event.report, policy, incident.opened_with)
     if found.severity is was:
         incident = replace(incident, grade=found)
-        return incident.noted(now, event, Deed.EDITED, "changed the report", "the severity stays"), ()
-    incident = regraded(incident, found, policy, now)
-    incident, told = raised(incident, was, policy, now, by=event.by, key=event.key)
-    change = f"{was.said(policy.scale)} became {found.severity.said(policy.scale)}"
-    return incident.noted(now, event, Deed.EDITED, "changed the report", change), told
+        return incident.with_entry(now, event, Deed.EDITED, "changed the report", "the severity stays"), ()
+    incident = apply_grade(incident, found, policy, now)
+    incident, told = notify_raised(incident, was, policy, now, by=event.by, key=event.key)
+    change = f"{was.inline_name(policy.scale)} became {found.severity.inline_name(policy.scale)}"
+    return incident.with_entry(now, event, Deed.EDITED, "changed the report", change), told
 
 
-def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
+def _on_commented(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
     """Run each command in order.  Refusals are answered in one reply; commands that ran get one reaction."""
     known = any(command.name in COMMANDS for command in event.spoken)
     if event.role < RESPONDER:
-        return _not_allowed(incident, event, now) if known else (incident, ())
+        return _refuse_commands(incident, event, now) if known else (incident, ())
     if known:
-        incident = incident.heard(now, event)
+        incident = incident.with_role(now, event)
     effects: list[Effect] = []
     refusals: list[str] = []
     obeyed = False
     for index, command in enumerate(event.spoken):
         call = Call(event.by, now, command.argument.strip(), event, policy, index)
         try:
-            incident, ordered = _obey(incident, command.name, call)
+            incident, ordered = _run_command(incident, command.name, call)
         except Refused as refusal:
             refusals.append(str(refusal))
         else:
@@ -205,7 +216,7 @@ def _said(incident: Incident, event: Said, policy: Policy, now: datetime) -> Ans
     return incident, tuple(effects)
 
 
-def _obey(incident: Incident, name: str, call: Call) -> Answer:
+def _run_command(incident: Incident, name: str, call: Call) -> Answer:
     """Run one slash command; ignore the commands of other tools, but answer a likely typo with a suggestion."""
     command = COMMANDS.get(name)
     if command is None:
@@ -217,10 +228,10 @@ def _obey(incident: Incident, name: str, call: Call) -> Answer:
     return command.run(incident, call)
 
 
-def _not_allowed(incident: Incident, event: Said, now: datetime) -> Answer:
+def _refuse_commands(incident: Incident, event: Said, now: datetime) -> Answer:
     """Answer a person without the rights once per incident, however often they try."""
     told = any(known.login == event.by and known.role < RESPONDER for known in incident.authorities)
-    incident = incident.heard(now, event)
+    incident = incident.with_role(now, event)
     if told:
         return incident, ()
     text = (
@@ -230,58 +241,58 @@ def _not_allowed(incident: Incident, event: Said, now: datetime) -> Answer:
     return incident, (Reply(key=f"reply/rights/{event.by}", to=event.by, text=text),)
 
 
-def _labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) -> Answer:
+def _on_labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) -> Answer:
     """Run the command that a label stands for, on behalf of the person who added it (product page, section 4)."""
-    if event.label not in managed(policy.labels):
+    if event.label not in own_labels(policy.labels):
         return incident, ()
     restored = () if event.label in incident.labels else (SetLabels(labels=incident.labels),)
     confirms = incident.grade.unsure and event.label in policy.labels.severities
-    twin = _twin(incident, event.label, policy) if restored or confirms else None
+    twin = _command_for_label(incident, event.label, policy) if restored or confirms else None
     if twin is None:
         return incident, restored
-    incident = incident.heard(now, event)
+    incident = incident.with_role(now, event)
     if event.role < RESPONDER:
         return incident, restored
     try:
         changed, effects = twin(incident, Call(event.by, now, "", event, policy))
     except Refused:
         return incident, restored
-    return changed, (*effects, SetLabels(labels=wanted(changed, policy)))
+    return changed, (*effects, SetLabels(labels=desired_labels(changed, policy)))
 
 
-def _twin(incident: Incident, label: str, policy: Policy) -> Callable[[Incident, Call], Answer] | None:
+def _command_for_label(incident: Incident, label: str, policy: Policy) -> Callable[[Incident, Call], Answer] | None:
     """Return the command that a label stands for, or None."""
     names = policy.labels
     if severity := names.severity(label):
-        return (lambda incident, call: graded(incident, call, severity, "")) if incident.status.open else None
+        return (lambda incident, call: change_severity(incident, call, severity, "")) if incident.status.open else None
     if label == names.mitigated:
         return lambda incident, call: set_status(incident, dataclasses.replace(call, argument="mitigated"))
     return {names.escalate: escalate, names.acknowledged: ack, names.resolved: resolve}.get(label)
 
 
-def _unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: datetime) -> Answer:
+def _on_unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: datetime) -> Answer:
     return incident, (SetLabels(labels=incident.labels),) if event.label in incident.labels else ()
 
 
-def _closed(incident: Incident, event: Closed, policy: Policy, now: datetime) -> Answer:
+def _on_closed(incident: Incident, event: Closed, policy: Policy, now: datetime) -> Answer:
     """Close the incident: stop the clocks, and open the postmortem where the severity requires one (P1, P3)."""
     if incident.status is Status.CLOSED:
         return incident, ()
     incident = replace(
         incident,
-        status=after(incident.status, "close"),
+        status=next_status(incident.status, "close"),
         closed_at=now,
         resolved_at=incident.resolved_at or now,
         mitigated_at=incident.mitigated_at or now,
-        answered_at=now if incident.paging else incident.answered_at,
+        answered_at=now if incident.is_paging else incident.answered_at,
         responded_at=incident.responded_at or now,
-    ).noted(now, event, Deed.CLOSED, "closed the issue")
+    ).with_entry(now, event, Deed.CLOSED, "closed the issue")
     if incident.postmortem_wanted or incident.severity not in policy.postmortem.required:
         return incident, ()
     return replace(incident, postmortem_wanted=True, postmortem_wanted_at=now), (postmortem_wanted(),)
 
 
-def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime) -> Answer:
+def _on_reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime) -> Answer:
     """Reopen the incident: paging and escalation start again.
 
     The time it was resolved becomes a pause, which its targets do not count.
@@ -290,7 +301,7 @@ def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime
         return incident, ()
     return replace(
         incident,
-        status=after(incident.status, "reopen"),
+        status=next_status(incident.status, "reopen"),
         rests=(*incident.rests, Rest(incident.resolved_at, now)) if incident.resolved_at else incident.rests,
         answered_at=None,
         mitigated_at=None,
@@ -299,67 +310,67 @@ def _reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime
         armed_at=now,
         laddered_at=now,
         reopened=incident.reopened + 1,
-    ).noted(now, event, Deed.REOPENED, "reopened the issue"), ()
+    ).with_entry(now, event, Deed.REOPENED, "reopened the issue"), ()
 
 
-def _left(incident: Incident, event: Left, policy: Policy, now: datetime) -> Answer:
+def _on_issue_unavailable(incident: Incident, event: Left, policy: Policy, now: datetime) -> Answer:
     if incident.left == event.how:
         return incident, ()
-    return replace(incident, left=event.how).noted(now, event, Deed.AVAILABILITY, f"the issue was {event.how}"), ()
+    return replace(incident, left=event.how).with_entry(now, event, Deed.AVAILABILITY, f"the issue was {event.how}"), ()
 
 
-def _returned(incident: Incident, event: Returned, policy: Policy, now: datetime) -> Answer:
+def _on_issue_available(incident: Incident, event: Returned, policy: Policy, now: datetime) -> Answer:
     if not incident.left:
         return incident, ()
-    incident = replace(incident, left="", returned_at=now, armed_at=now if incident.paging else incident.armed_at)
-    return incident.noted(now, event, Deed.AVAILABILITY, "the issue came back"), (
-        SetLabels(labels=wanted(incident, policy)),
+    incident = replace(incident, left="", returned_at=now, armed_at=now if incident.is_paging else incident.armed_at)
+    return incident.with_entry(now, event, Deed.AVAILABILITY, "the issue came back"), (
+        SetLabels(labels=desired_labels(incident, policy)),
     )
 
 
-def _postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
+def _on_postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
     """Record the pull request.  A postmortem that was merged stays merged, whatever is proposed later."""
     pull = PostmortemPull(event.pull, event.url)
-    if incident.postmortem == pull or merged(incident):
+    if incident.postmortem == pull or is_merged(incident):
         return incident, ()
     wanted_at = incident.postmortem_wanted_at if incident.postmortem_wanted else now
-    return replace(incident, postmortem=pull, postmortem_wanted=True, postmortem_wanted_at=wanted_at).noted(
+    return replace(incident, postmortem=pull, postmortem_wanted=True, postmortem_wanted_at=wanted_at).with_entry(
         now, event, Deed.POSTMORTEM, "opened the postmortem"
     ), ()
 
 
-def _postmortem_ended(
+def _on_postmortem_ended(
     incident: Incident, event: PostmortemMerged | PostmortemDropped, policy: Policy, now: datetime
 ) -> Answer:
     state = "merged" if isinstance(event, PostmortemMerged) else "dropped"
     pull = incident.postmortem or PostmortemPull(event.pull, event.url)
-    if pull.number != event.pull or pull.state == state or merged(incident):
+    if pull.number != event.pull or pull.state == state or is_merged(incident):
         return incident, ()
     said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
-    return replace(incident, postmortem=dataclasses.replace(pull, state=state, ended_at=now)).noted(
+    return replace(incident, postmortem=dataclasses.replace(pull, state=state, ended_at=now)).with_entry(
         now, event, Deed.POSTMORTEM, said
     ), ()
 
 
-def _rang(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:
+def _on_alarm_fired(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:
     """Fire an alarm, unless it is no longer due: the store may fire one that has just become obsolete."""
-    alarm = still(event.alarm, incident, policy)
+    alarm = find_alarm(event.alarm, incident, policy)
     if alarm is None or alarm.due > now:
         return incident, ()
     return CLOCKS[alarm.clock].ring(replace(incident, rung=incident.rung | {alarm.key}), alarm, policy)
 
 
 _HANDLERS: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]] = {
-    Edited: _edited,
-    Said: _said,
-    Labeled: _labeled,
-    Unlabeled: _unlabeled,
-    Closed: _closed,
-    Reopened: _reopened,
-    Left: _left,
-    Returned: _returned,
-    PostmortemOpened: _postmortem_opened,
-    PostmortemMerged: _postmortem_ended,
-    PostmortemDropped: _postmortem_ended,
-    Rang: _rang,
+    Edited: _on_edited,
+    Said: _on_commented,
+    Labeled: _on_labeled,
+    Unlabeled: _on_unlabeled,
+    Closed: _on_closed,
+    Reopened: _on_reopened,
+    Left: _on_issue_unavailable,
+    Returned: _on_issue_available,
+    PostmortemOpened: _on_postmortem_opened,
+    PostmortemMerged: _on_postmortem_ended,
+    PostmortemDropped: _on_postmortem_ended,
+    Rang: _on_alarm_fired,
 }

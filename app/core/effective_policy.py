@@ -10,64 +10,64 @@ from app.core.incident_report import Kind, Report
 from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Regulation, Service, Target, Targets
 
 
-def rules(policy: Policy, incident: Incident) -> Policy:
+def policy_for(policy: Policy, incident: Incident) -> Policy:
     """Return the effective policy of the incident.  Applied to an effective policy, it changes nothing."""
     if not (policy.services or policy.overrides):
         return policy
-    return ruled(policy, incident.report)
+    return policy_for_report(policy, incident.report)
 
 
-def ruled(policy: Policy, report: Report) -> Policy:
+def policy_for_report(policy: Policy, report: Report) -> Policy:
     """Return the effective policy of an incident with that report."""
     wanted = (tuple(name.casefold() for name in report.services), report.kind)
-    return policy.once(("effective_policy", wanted), lambda: _settled(policy, wanted))
+    return policy.cached(("effective_policy", wanted), lambda: _build_effective_policy(policy, wanted))
 
 
-def regulated(policy: Policy, report: Report) -> dict[str, Regulation]:
+def active_regulations(policy: Policy, report: Report) -> dict[str, Regulation]:
     """Return the regulations whose clocks run for an incident with that report, by their names (G2)."""
-    return {name: law for name, law in policy.regulations.items() if _bound(law, report)}
+    return {name: law for name, law in policy.regulations.items() if _regulation_applies(law, report)}
 
 
-def _bound(law: Regulation, report: Report) -> bool:
+def _regulation_applies(law: Regulation, report: Report) -> bool:
     if not (law.kinds or law.personal_data):
         return True
     return report.kind in law.kinds or report.personal_data in law.personal_data
 
 
-def affected(policy: Policy, report: Report) -> dict[str, Service]:
+def affected_services(policy: Policy, report: Report) -> dict[str, Service]:
     """Return the services that a report names, by their names in the policy, in the order of the report."""
-    return _affected(policy, tuple(name.casefold() for name in report.services))
+    return _match_services(policy, tuple(name.casefold() for name in report.services))
 
 
-def _affected(policy: Policy, reported: tuple[str, ...]) -> dict[str, Service]:
+def _match_services(policy: Policy, reported: tuple[str, ...]) -> dict[str, Service]:
     called = {
         name.casefold(): service for service, known in policy.services.items() for name in (*known.aliases, service)
     }
     return {called[name]: policy.services[called[name]] for name in reported if name in called}
 
 
-def _settled(policy: Policy, wanted: tuple[tuple[str, ...], Kind | None]) -> Policy:
+def _build_effective_policy(policy: Policy, wanted: tuple[tuple[str, ...], Kind | None]) -> Policy:
     """Build the effective policy and cache it as its own effective policy, so that applying it again is free."""
-    found = _ruled(policy, *wanted)
-    return found.once(("effective_policy", wanted), lambda: found)
+    found = _apply_overrides(policy, *wanted)
+    return found.cached(("effective_policy", wanted), lambda: found)
 
 
-def _ruled(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Policy:
-    services = _affected(policy, reported)
-    found = _owned(replace(policy, overrides=()), services)
+def _apply_overrides(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Policy:
+    services = _match_services(policy, reported)
+    found = _with_owning_team(replace(policy, overrides=()), services)
     for override in policy.overrides:
-        if _matches(override, services, kind):
-            found = _overridden(found, override)
+        if _override_matches(override, services, kind):
+            found = _apply_override(found, override)
     return found
 
 
-def _owned(policy: Policy, services: Mapping[str, Service]) -> Policy:
+def _with_owning_team(policy: Policy, services: Mapping[str, Service]) -> Policy:
     """Apply the team that owns the first affected service.
 
     The policy gets that team, its hours, and the rotation that is paged for the service.
     """
     teams = [policy.teams[service.owner] for service in services.values() if service.owner]
-    pagers = [pager for service in services.values() if (pager := _pager(policy, service))]
+    pagers = [pager for service in services.values() if (pager := _on_call_rotation(policy, service))]
     if pagers:
         policy = replace(policy, rotations={**policy.rotations, ON_CALL: policy.rotations[pagers[0]]})
     if not teams:
@@ -76,20 +76,20 @@ def _owned(policy: Policy, services: Mapping[str, Service]) -> Policy:
     return replace(policy, teams={**policy.teams, OWNER: teams[0]}, calendars={**policy.calendars, TEAM: hours})
 
 
-def _pager(policy: Policy, service: Service) -> str | None:
+def _on_call_rotation(policy: Policy, service: Service) -> str | None:
     return service.on_call or (policy.teams[service.owner].on_call if service.owner else None)
 
 
-def _matches(override: Override, services: Mapping[str, Service], kind: Kind | None) -> bool:
+def _override_matches(override: Override, services: Mapping[str, Service], kind: Kind | None) -> bool:
     return (not override.services or any(name in services for name in override.services)) and (
         not override.kinds or kind in override.kinds
     )
 
 
-def _overridden(policy: Policy, override: Override) -> Policy:
+def _apply_override(policy: Policy, override: Override) -> Policy:
     targets = dict(policy.targets)
     for severity, clocks in override.targets.items():
-        targets[severity] = _timed(targets.get(severity, Targets()), clocks)
+        targets[severity] = _merge_targets(targets.get(severity, Targets()), clocks)
     return replace(
         policy,
         targets=targets,
@@ -102,5 +102,5 @@ def _overridden(policy: Policy, override: Override) -> Policy:
     )
 
 
-def _timed(targets: Targets, clocks: Mapping[str, Target | None]) -> Targets:
+def _merge_targets(targets: Targets, clocks: Mapping[str, Target | None]) -> Targets:
     return replace(targets, **clocks)

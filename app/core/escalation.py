@@ -36,22 +36,22 @@ class Reached:
     missing: tuple[str, ...] = ()
 
 
-def management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+def management_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """Return the steps that run until the incident is resolved, in order.
 
     If its severity has none, those of the next higher severity that has some.
     """
     key = "management_steps", incident.severity, incident.laddered_at, incident.reopened
-    return policy.once(key, lambda: _management(incident, policy))
+    return policy.cached(key, lambda: _build_management_steps(incident, policy))
 
 
-def _management(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
-    steps = _until_resolved(policy, incident.severity)
+def _build_management_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+    steps = _until_resolved_steps(policy, incident.severity)
     if steps:
-        return tuple(_rung(step, incident.laddered_at, incident.reopened) for step in steps)
+        return tuple(_escalation_step(step, incident.laddered_at, incident.reopened) for step in steps)
     for severity in reversed([s for s in Severity if s < incident.severity]):
-        if steps := _until_resolved(policy, severity):
-            return tuple(_rung(step, None, incident.reopened) for step in steps)
+        if steps := _until_resolved_steps(policy, severity):
+            return tuple(_escalation_step(step, None, incident.reopened) for step in steps)
     return ()
 
 
@@ -61,7 +61,7 @@ def paging_steps(incident: Incident, policy: Policy) -> tuple[Step, ...]:
     return tuple([step for step in steps if step.until is Until.ACK])
 
 
-def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Reached:
+def resolve_recipients(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Reached:
     """Resolve `contacts` to the people on duty at `at`.
 
     If there are none, use those of the next step up that has any, then of the next step down, then the person who
@@ -69,7 +69,7 @@ def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: d
     """
     if people := people_of(contacts, policy, at):
         return Reached(people)
-    steps = [step.contacts for step in management(incident, policy)]
+    steps = [step.contacts for step in management_steps(incident, policy)]
     above = max((n for n, step_contacts in enumerate(steps, 1) if step_contacts == contacts), default=0)
     missing = list(contacts)
     for instead in (*steps[above:], *reversed(steps[:above])):
@@ -79,12 +79,14 @@ def reached(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: d
     return Reached((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(missing)))
 
 
-def responsible(incident: Incident, policy: Policy, at: datetime) -> Reached:
+def current_owner(incident: Incident, policy: Policy, at: datetime) -> Reached:
     """Return the current owner at `at`: the commander, or the people on call."""
-    return Reached((incident.commander,)) if incident.commander else reached(incident, policy, (ON_CALL,), at)
+    return (
+        Reached((incident.commander,)) if incident.commander else resolve_recipients(incident, policy, (ON_CALL,), at)
+    )
 
 
-def holders(
+def role_holders(
     incident: Incident, policy: Policy, named: tuple[str, ...], at: datetime, *, otherwise: tuple[str, ...] = ()
 ) -> Reached:
     """Resolve `contacts` at `at`, else the `fallback` contacts, else the current owner.
@@ -95,16 +97,16 @@ def holders(
         return Reached(people)
     if people := people_of(otherwise, policy, at):
         return Reached(people, named)
-    asked = responsible(incident, policy, at)
+    asked = current_owner(incident, policy, at)
     return Reached(asked.people, tuple(dict.fromkeys((*named, *asked.missing))))
 
 
-def channels(incident: Incident, policy: Policy, via: tuple[Via, ...] = ()) -> tuple[Via, ...]:
+def notice_channels(incident: Incident, policy: Policy, via: tuple[Via, ...] = ()) -> tuple[Via, ...]:
     """Return the channels of a notice: its own `via`, or those of the first notice of the severity (E4)."""
     return via or policy.first_notice_of(incident.severity).via
 
 
-def announced(incident: Incident, policy: Policy, at: datetime, because: str) -> tuple[Incident, tuple[Announce, ...]]:
+def announce(incident: Incident, policy: Policy, at: datetime, because: str) -> tuple[Incident, tuple[Announce, ...]]:
     """Announce the incident to those who are informed of its severity at once.
 
     No notice is returned if it was given before or the policy names no person.  The same people are notified again when
@@ -112,14 +114,14 @@ def announced(incident: Incident, policy: Policy, at: datetime, because: str) ->
     """
     notice = policy.first_notice_of(incident.severity)
     people = people_of(notice.to, policy, at)
-    key = f"announce/{incident.severity}{_run(incident.reopened)}"
+    key = f"announce/{incident.severity}{_run_suffix(incident.reopened)}"
     if not people or key in incident.rung:
         return incident, ()
     told = Announce(key=key, to=people, at=at, via=notice.via, contacts=notice.to, because=because)
     return replace(incident, rung=incident.rung | {key}), (told,)
 
 
-def waiting(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+def pending_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """Return the steps that have not been notified yet.
 
     A new grade may find steps of its escalation policy in the past.  They are notified then, unless the same contacts
@@ -127,20 +129,21 @@ def waiting(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     """
     return tuple(
         step
-        for step in management(incident, policy)
-        if step.key not in incident.rung and not (_overdue(incident, step) and not step.do and _told(incident, step))
+        for step in management_steps(incident, policy)
+        if step.key not in incident.rung
+        and not (_is_overdue(incident, step) and not step.do and _was_notified(incident, step))
     )
 
 
-def next_rung(incident: Incident, policy: Policy) -> Rung:
+def next_step(incident: Incident, policy: Policy) -> Rung:
     """Return the next escalation step not yet notified, else the last."""
-    rungs = [step for step in management(incident, policy) if step.contacts] or [
+    rungs = [step for step in management_steps(incident, policy) if step.contacts] or [
         Rung(f"escalate/{ON_CALL}", (ON_CALL,))
     ]
-    return next((step for step in rungs if not _told(incident, step)), rungs[-1])
+    return next((step for step in rungs if not _was_notified(incident, step)), rungs[-1])
 
 
-def regraded(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> Incident:
+def apply_grade(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> Incident:
     """Apply another grade; where it changes who is paged, paging starts again.
 
     The commander of an incident that paged no one has, by taking it, answered the page of its new severity in advance.
@@ -149,19 +152,19 @@ def regraded(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> 
     before = paging_steps(incident, policy)
     if before == paging_steps(changed, policy):
         return changed
-    if incident.paging:
+    if incident.is_paging:
         return replace(changed, armed_at=at)
     return changed if before else replace(changed, armed_at=at, answered_at=at)
 
 
-def rearmed(incident: Incident, before: Policy, policy: Policy, at: datetime) -> Incident:
+def restart_paging_if_changed(incident: Incident, before: Policy, policy: Policy, at: datetime) -> Incident:
     """Restart paging if the new policy pages other people than the previous one."""
-    if not incident.paging or _pager(incident, before, at) == _pager(incident, policy, at):
+    if not incident.is_paging or _paging_targets(incident, before, at) == _paging_targets(incident, policy, at):
         return incident
     return replace(incident, armed_at=at)
 
 
-def raised(
+def notify_raised(
     incident: Incident, was: Severity, policy: Policy, at: datetime, *, by: str, key: str
 ) -> tuple[Incident, tuple[Escalate | Announce, ...]]:
     """Notify people that the severity is now higher than `previous_severity`.
@@ -170,57 +173,64 @@ def raised(
     """
     if incident.severity >= was:
         return incident, ()
-    asked = reached(incident, policy, (ON_CALL,), at)
+    asked = resolve_recipients(incident, policy, (ON_CALL,), at)
     holder = (incident.commander,) if incident.commander and incident.commander != by else ()
-    because = f"{by} raised the severity from {was.said(policy.scale)} to {incident.severity.said(policy.scale)}"
+    because = f"{by} raised the severity from {was.inline_name(policy.scale)} to {incident.severity.inline_name(policy.scale)}"
     notice = Escalate(
         key=f"raised/{key}",
         to=tuple(dict.fromkeys((*holder, *asked.people))),
         missing=asked.missing,
         at=at,
-        via=channels(incident, policy),
+        via=notice_channels(incident, policy),
         contacts=(ON_CALL,),
         because=because,
     )
-    incident, told = announced(incident, policy, at, because)
+    incident, told = announce(incident, policy, at, because)
     return incident, (notice, *told)
 
 
 @lru_cache(maxsize=256)
-def length(duration: Duration) -> timedelta:
+def wait_time(duration: Duration) -> timedelta:
     """Return how long an escalation step waits; a business day counts as 24 hours, since nights do not wait."""
-    return duration.elapsed + timedelta(days=duration.business_days)
+    return duration.as_timedelta + timedelta(days=duration.business_days)
 
 
-def _pager(incident: Incident, policy: Policy, at: datetime) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+def _paging_targets(incident: Incident, policy: Policy, at: datetime) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """Return the steps that page an incident, and the people they ask first."""
     steps = paging_steps(incident, policy)
     return steps, tuple(login for step in steps for login in people_of(step.to or (ON_CALL,), policy, at))
 
 
-def _until_resolved(policy: Policy, severity: Severity) -> tuple[Step, ...]:
+def _until_resolved_steps(policy: Policy, severity: Severity) -> tuple[Step, ...]:
     return tuple(step for step in policy.ladders.get(severity, ()) if step.until is Until.RESOLVED)
 
 
-def _rung(step: Step, since: datetime | None, reopened: int) -> Rung:
-    due = since + length(step.after) if since is not None else None
-    return Rung(f"{_name(step.to)}{step.after}{_run(reopened)}", step.to, step.do, due, step.after.words, step.via)
+def _escalation_step(step: Step, since: datetime | None, reopened: int) -> Rung:
+    due = since + wait_time(step.after) if since is not None else None
+    return Rung(
+        f"{_key_prefix(step.to)}{step.after}{_run_suffix(reopened)}",
+        step.to,
+        step.do,
+        due,
+        step.after.in_words,
+        step.via,
+    )
 
 
-def _name(contacts: tuple[str, ...]) -> str:
+def _key_prefix(contacts: tuple[str, ...]) -> str:
     return f"escalate/{'+'.join(contacts) or 'do'}@"
 
 
-def _run(reopened: int) -> str:
+def _run_suffix(reopened: int) -> str:
     """Return the suffix that distinguishes the steps after each reopening."""
     return f"#{reopened}" if reopened else ""
 
 
-def _overdue(incident: Incident, rung: Rung) -> bool:
+def _is_overdue(incident: Incident, rung: Rung) -> bool:
     return rung.due is not None and rung.due < incident.graded_at
 
 
-def _told(incident: Incident, rung: Rung) -> bool:
+def _was_notified(incident: Incident, rung: Rung) -> bool:
     """Return True if these contacts have been notified since the declaration, or since the reopening."""
-    name, run = _name(rung.contacts), _run(incident.reopened)
+    name, run = _key_prefix(rung.contacts), _run_suffix(incident.reopened)
     return any(key.startswith(name) and "".join(key[len(name) :].partition("#")[1:]) == run for key in incident.rung)

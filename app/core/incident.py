@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app.core.calendar import Rest, rested
+from app.core.calendar import Rest, paused_time
 from app.core.events import Event, Role
 from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.lifecycle import Status
@@ -164,17 +164,17 @@ class Incident:
         return self.grade.severity
 
     @property
-    def rested(self) -> timedelta:
+    def paused_time(self) -> timedelta:
         """How long the incident was resolved before it was reopened."""
-        return rested(self.rests, self.declared_at)
+        return paused_time(self.rests, self.declared_at)
 
     @property
-    def paging(self) -> bool:
+    def is_paging(self) -> bool:
         """True while a page is unanswered: the first one, or the one after a long silence (E3)."""
         return self.status.open and (self.answered_at is None or self.answered_at < self.armed_at)
 
     @property
-    def reckoned_at(self) -> datetime:
+    def alarms_reset_at(self) -> datetime:
         """When a grade, reopening or return last reset the alarms; no alarm is due before it (B11)."""
         since = max(self.graded_at, self.laddered_at)
         for at in (self.returned_at, self.postmortem_wanted_at):
@@ -182,12 +182,12 @@ class Incident:
                 since = at
         return since
 
-    def noted(self, at: datetime, event: Event, deed: Deed, text: str, words: str = "") -> Incident:
+    def with_entry(self, at: datetime, event: Event, deed: Deed, text: str, words: str = "") -> Incident:
         """Return the incident with one more timeline entry."""
         entry = Entry(at=at, by=event.by, deed=deed, text=text, words=words, key=event.key, url=event.url)
         return replace(self, timeline=(*self.timeline, entry))
 
-    def heard(self, at: datetime, event: Event) -> Incident:
+    def with_role(self, at: datetime, event: Event) -> Incident:
         """Return the incident with the role of the actor of `event` added to its role history, if it is new."""
         last = next((a.role for a in reversed(self.authorities) if a.login == event.by), None)
         if last == event.role:

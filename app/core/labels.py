@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 from app.core.clocks import resolve, respond
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.events import Event, Rang
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
 
-LABELED_DEADLINES = {respond.NAME: respond.due, resolve.NAME: resolve.due}
+LABELED_DEADLINES = {respond.NAME: respond.find_deadline, resolve.NAME: resolve.find_deadline}
 """The clocks whose warnings and breaches are shown as labels."""
 
 
-def wanted(incident: Incident, policy: Policy) -> frozenset[str]:
+def desired_labels(incident: Incident, policy: Policy) -> frozenset[str]:
     """Return the labels of ours that the issue should carry.
 
     Exactly one severity, at most one status, and what must be visible in a list of issues.
     """
-    policy, names = rules(policy, incident), policy.labels
-    labels = {names.incident, names.of(incident.severity)}
-    if status := _status(incident.status, names):
+    policy, names = policy_for(policy, incident), policy.labels
+    labels = {names.incident, names.for_severity(incident.severity)}
+    if status := _status_label(incident.status, names):
         labels.add(status)
     if incident.grade.unsure and incident.status.open:
         labels.add(names.needs_triage)
-    if risk := _risk(incident, policy):
+    if risk := _risk_label(incident, policy):
         labels.add(risk)
     if incident.postmortem_wanted and (incident.postmortem is None or incident.postmortem.state != "merged"):
         labels.add(names.postmortem_due)
     return frozenset(labels)
 
 
-def same(before: Incident, now: Incident, event: Event) -> bool:
+def labels_unchanged(before: Incident, now: Incident, event: Event) -> bool:
     """Return True if `event` changed nothing that the labels depend on."""
     if isinstance(event, Rang):
         return event.alarm.clock not in LABELED_DEADLINES
-    return _grounds(before) == _grounds(now)
+    return _label_inputs(before) == _label_inputs(now)
 
 
-def _grounds(incident: Incident) -> tuple[object, ...]:
+def _label_inputs(incident: Incident) -> tuple[object, ...]:
     return (
         incident.grade,
         incident.graded_at,
@@ -51,7 +51,7 @@ def _grounds(incident: Incident) -> tuple[object, ...]:
     )
 
 
-def managed(names: Labels) -> frozenset[str]:
+def own_labels(names: Labels) -> frozenset[str]:
     """Return every label that Muster adds and removes.  `paused` and `confidential` are left to people."""
     return frozenset(
         {
@@ -69,21 +69,21 @@ def managed(names: Labels) -> frozenset[str]:
     )
 
 
-def _risk(incident: Incident, policy: Policy) -> str | None:
+def _risk_label(incident: Incident, policy: Policy) -> str | None:
     """Return the label for a breached deadline, else for one at risk, else None."""
     found = None
     for promised in LABELED_DEADLINES.values():
         promise = promised(incident, policy)
         if promise is None:
             continue
-        if promise.broken(incident):
+        if promise.is_breached(incident):
             return policy.labels.breached
-        if incident.status.open and promise.at_risk(incident, policy):
+        if incident.status.open and promise.is_at_risk(incident, policy):
             found = policy.labels.at_risk
     return found
 
 
-def _status(status: Status, names: Labels) -> str | None:
+def _status_label(status: Status, names: Labels) -> str | None:
     if status is Status.TRIGGERED:
         return None
     if status is Status.MITIGATED:

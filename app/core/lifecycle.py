@@ -46,16 +46,16 @@ TABLE: dict[str, dict[Status, Status]] = {
 """Action, then the statuses it may start from, then the status it leads to."""
 
 
-def after(status: Status, action: str) -> Status:
+def next_status(status: Status, action: str) -> Status:
     """Return the status that `action` leads to from `status`.  Raises Refused, naming the actions that are allowed."""
     found = TABLE[action].get(status)
     if found is None:
         raise Refused(
-            f"You cannot {action} an incident that is {status}. From here you can: {', '.join(ways(status))}."
+            f"You cannot {action} an incident that is {status}. From here you can: {', '.join(allowed_actions(status))}."
         )
     return found
 
 
-def ways(status: Status) -> tuple[str, ...]:
+def allowed_actions(status: Status) -> tuple[str, ...]:
     """Return the actions that may start from `status`."""
     return tuple(action for action, rows in TABLE.items() if status in rows)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TypeVar
 
 from app.core.clocks import CLOCKS, Deadline, acknowledge, audience, deadlines, postmortem, update
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.incident import Incident
 from app.core.incident_report import Kind
 from app.core.policy import Duration, Policy
@@ -64,7 +64,7 @@ class Spread:
     mean: timedelta
 
 
-def spread(times: Iterable[timedelta | None]) -> Spread | None:
+def distribution(times: Iterable[timedelta | None]) -> Spread | None:
     """Compute the distribution of the durations, or None if none is known."""
     found = sorted(each for each in times if each is not None)
     if not found:
@@ -146,17 +146,17 @@ class Figures:
         return Tally(sum(each.kept for each in self.clocks.values()), sum(each.missed for each in self.clocks.values()))
 
 
-def figures(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Figures:
+def summarize_metrics(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Figures:
     """Summarize the metrics of closed incidents, as far as they are known at `now`."""
-    measured = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst))
+    measured = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst_first_key))
     return Figures(
         measured=measured,
-        times={each.name: spread(getattr(one.took, each.name) for one in measured) for each in fields(Durations)},
-        severities=_counted((one.incident.severity for one in measured), Severity),
-        kinds=_counted((one.incident.report.kind for one in measured), (*Kind, None)),
-        clocks=_by_promise(measured, policy),
-        goals=_goals(measured, policy),
-        postmortems=_counted((one.postmortem for one in measured if one.postmortem), Written),
+        times={each.name: distribution(getattr(one.took, each.name) for one in measured) for each in fields(Durations)},
+        severities=_count_in_order((one.incident.severity for one in measured), Severity),
+        kinds=_count_in_order((one.incident.report.kind for one in measured), (*Kind, None)),
+        clocks=_compliance_by_key(measured, policy),
+        goals=_goal_compliance(measured, policy),
+        postmortems=_count_in_order((one.postmortem for one in measured if one.postmortem), Written),
         reopened=sum(one.incident.reopened > 0 for one in measured),
     )
 
@@ -165,7 +165,10 @@ def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
     """Compute the metrics of one incident, as far as they are known at `now`."""
     promised = deadlines(incident, policy)
     return Measured(
-        incident, durations(incident), dict(_judged(incident, policy, promised)), _written(incident, promised, now)
+        incident,
+        durations(incident),
+        dict(_sla_results(incident, policy, promised)),
+        _postmortem_state(incident, promised, now),
     )
 
 
@@ -173,7 +176,7 @@ _RESTARTING_CLOCKS = (acknowledge.NAME, update.NAME, audience.NAME)
 """The clocks that restart with each paging or update.  Their SLA is met if none of the runs was breached."""
 
 
-def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) -> Iterator[tuple[Promise, bool]]:
+def _sla_results(incident: Incident, policy: Policy, promised: Sequence[Deadline]) -> Iterator[tuple[Promise, bool]]:
     """Yield each SLA of the incident and whether it was met; what is still running is left out.
 
     An SLA that runs once is judged by its deadline at the end: a new grade moves the deadline, and so what was missed.
@@ -181,48 +184,50 @@ def _judged(incident: Incident, policy: Policy, promised: Sequence[Deadline]) ->
     found = {Promise(each.clock, each.about): each for each in promised if each.clock != postmortem.NAME}
     kept: dict[Promise, bool] = {}
     for promise, each in found.items():
-        if each.broken(incident) or (each.clock in _RESTARTING_CLOCKS and _rang(promise, incident)):
+        if each.is_breached(incident) or (each.clock in _RESTARTING_CLOCKS and _was_breached(promise, incident)):
             kept[promise] = False
         elif each.met_at is not None:
             kept[promise] = True
-    kept.update(_news(incident, rules(policy, incident)))
-    yield from sorted(kept.items(), key=_on_the_shelf(policy))
+    kept.update(_update_results(incident, policy_for(policy, incident)))
+    yield from sorted(kept.items(), key=_shelf_sort_key(policy))
 
 
-def _news(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
+def _update_results(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
     """Yield the update SLAs that ran before the incident was resolved; they no longer have a deadline."""
     answered, over, severity = incident.answered_at, incident.resolved_at, incident.severity
     worked_on = answered is not None and (over is None or answered < over)
-    late = _rang(Promise(update.NAME), incident)
+    late = _was_breached(Promise(update.NAME), incident)
     if late or (policy.targets_of(severity).update is not None and worked_on):
         yield Promise(update.NAME), not late
     for name, waits in policy.audiences.items():
         promise = Promise(audience.NAME, name)
-        late = _rang(promise, incident) or _word_came_late(name, waits.first.get(severity), incident, policy)
+        late = _was_breached(promise, incident) or _first_update_was_late(
+            name, waits.first.get(severity), incident, policy
+        )
         if late or severity in waits.first or severity in waits.updates:
             yield promise, not late
 
 
-def _word_came_late(name: str, within: Duration | None, incident: Incident, policy: Policy) -> bool:
+def _first_update_was_late(name: str, within: Duration | None, incident: Incident, policy: Policy) -> bool:
     """Return True if a first update that was due at once came late, or not before the incident was resolved.
 
     Such an update is only asked for; no breach alarm fires for it.
     """
-    if within is None or not within.at_once:
+    if within is None or not within.is_immediate:
         return False
     since = incident.laddered_at
     told = (entry.at for entry in incident.timeline if entry.deed is Deed.UPDATED and entry.at >= since)
     heard = next(told, incident.resolved_at)
-    return heard is not None and heard > audience.first_word(name, within, incident, policy).due
+    return heard is not None and heard > audience.first_news_deadline(name, within, incident, policy).due
 
 
-def _rang(promise: Promise, incident: Incident) -> bool:
+def _was_breached(promise: Promise, incident: Incident) -> bool:
     """Return True if the SLA was ever breached."""
     about = f"{promise.about}." if promise.about else ""
     return any(key.startswith(f"{promise.clock}/{about}breach@") for key in incident.rung)
 
 
-def _on_the_shelf(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[int, int, str]]:
+def _shelf_sort_key(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[int, int, str]]:
     """Return a sort key: in the order of the clocks, and those of one clock in the order of the policy."""
     clocks, names = list(CLOCKS), [*policy.audiences, *policy.regulations]
 
@@ -233,7 +238,7 @@ def _on_the_shelf(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[in
     return place
 
 
-def _written(incident: Incident, promised: Sequence[Deadline], now: datetime) -> Written | None:
+def _postmortem_state(incident: Incident, promised: Sequence[Deadline], now: datetime) -> Written | None:
     document = next(
         (each for each in promised if (each.clock, each.about) == (postmortem.NAME, postmortem.DOCUMENT)), None
     )
@@ -244,16 +249,16 @@ def _written(incident: Incident, promised: Sequence[Deadline], now: datetime) ->
     return Written.DUE if now <= document.due else Written.OVERDUE
 
 
-def _by_promise(measured: Sequence[Measured], policy: Policy) -> dict[Promise, Tally]:
+def _compliance_by_key(measured: Sequence[Measured], policy: Policy) -> dict[Promise, Tally]:
     found: dict[Promise, Tally] = {}
     for one in measured:
         for promise, kept in one.judged.items():
             before = found.get(promise, Tally())
             found[promise] = Tally(before.kept + kept, before.missed + (not kept))
-    return dict(sorted(found.items(), key=_on_the_shelf(policy)))
+    return dict(sorted(found.items(), key=_shelf_sort_key(policy)))
 
 
-def _goals(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
+def _goal_compliance(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
     """Compute how often the goals were reached; there is a goal for resolving only at the worst severity (M1)."""
     goals, found = policy.goals, {}
     incidents = [one.incident for one in measured]
@@ -261,21 +266,21 @@ def _goals(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
     for name, within, times in (
         ("detect", goals.detect, [one.took.to_detect for one in measured]),
         ("respond", goals.respond, [_between(each.declared_at, each.responded_at) for each in incidents]),
-        ("resolve", goals.resolve, [_between(each.declared_at + each.rested, each.resolved_at) for each in worst]),
+        ("resolve", goals.resolve, [_between(each.declared_at + each.paused_time, each.resolved_at) for each in worst]),
     ):
         known = [each for each in times if each is not None]
-        kept = sum(each <= within.elapsed for each in known)
+        kept = sum(each <= within.as_timedelta for each in known)
         found[name] = Tally(kept, len(known) - kept)
     return found
 
 
-def _counted(found: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
+def _count_in_order(found: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
     """Count how often each item occurs, in the order of `order`."""
     counts = Counter(found)
     return {each: counts[each] for each in order if counts[each]}
 
 
-def _worst(one: Measured) -> tuple[Severity, int, timedelta, datetime, int]:
+def _worst_first_key(one: Measured) -> tuple[Severity, int, timedelta, datetime, int]:
     incident = one.incident
     took = one.took.to_resolve or timedelta()
     return incident.severity, -len(one.missed), -took, incident.declared_at, incident.number

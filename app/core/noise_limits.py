@@ -42,7 +42,7 @@ class Asking:
     said_at: datetime | None = None
 
 
-def pressing(effects: Sequence[Effect]) -> bool:
+def is_urgent(effects: Sequence[Effect]) -> bool:
     """Return True if the effects may use the reserved part of the limit.
 
     Urgent are the first page, an escalation, and what shows the current state.
@@ -53,25 +53,25 @@ def pressing(effects: Sequence[Effect]) -> bool:
     )
 
 
-def comment_at(said: Sequence[datetime], now: datetime, *, presses: bool) -> datetime:
+def next_comment_at(said: Sequence[datetime], now: datetime, *, presses: bool) -> datetime:
     """Return when the next comment may be posted on an issue; `now`: at once.
 
     `comment_times` are those of the last day.
     """
     times = sorted(said)
-    free = _free(times, now, _MAX_COMMENTS_PER_WINDOW if presses else _MAX_ORDINARY_COMMENTS_PER_WINDOW)
+    free = _next_free_time(times, now, _MAX_COMMENTS_PER_WINDOW if presses else _MAX_ORDINARY_COMMENTS_PER_WINDOW)
     of_day = [at for at in times if at > now - DAY]
     if not presses and len(of_day) >= _SPACED_FROM_COMMENTS_PER_DAY:
         free = max(free, of_day[-1] + _SPACING_INTERVAL)
     return free
 
 
-def labels_at(set_at: Sequence[datetime], now: datetime) -> datetime:
+def next_label_write_at(set_at: Sequence[datetime], now: datetime) -> datetime:
     """Return when the same labels may be restored again on an issue; `now`: at once."""
-    return _free(sorted(set_at), now, _MAX_LABEL_WRITES_PER_WINDOW)
+    return _next_free_time(sorted(set_at), now, _MAX_LABEL_WRITES_PER_WINDOW)
 
 
-def confirmed(incident: Incident) -> bool:
+def is_confirmed(incident: Incident) -> bool:
     """Return True if a person who may command the incident has used a command or a label on it.
 
     It is judged by the role that GitHub reported at that time.
@@ -79,7 +79,7 @@ def confirmed(incident: Incident) -> bool:
     return any(known.role >= RESPONDER for known in incident.authorities)
 
 
-def notify_at(number: int, login: str, recent: Sequence[Asking], now: datetime) -> datetime:
+def next_notification_at(number: int, login: str, recent: Sequence[Asking], now: datetime) -> datetime:
     """Return when an unconfirmed incident may notify people; `now`: at once.
 
     `recent` are all incidents of its repository that notified, or tried to, in the last `UNCONFIRMED_PERIOD`, or are
@@ -90,17 +90,22 @@ def notify_at(number: int, login: str, recent: Sequence[Asking], now: datetime) 
     own = [asking for asking in everybody.values() if asking.login == login]
     free = now
     if len(own) > 1:
-        free = max(free, _free(_said(own), now, ((UNCONFIRMED_PERIOD, 1),)))
+        free = max(free, _next_free_time(_notified_times(own), now, ((UNCONFIRMED_PERIOD, 1),)))
     if len(everybody) > _MAX_UNCONFIRMED_NOTIFICATIONS:
-        free = max(free, _free(_said(everybody.values()), now, ((UNCONFIRMED_PERIOD, _MAX_UNCONFIRMED_NOTIFICATIONS),)))
+        free = max(
+            free,
+            _next_free_time(
+                _notified_times(everybody.values()), now, ((UNCONFIRMED_PERIOD, _MAX_UNCONFIRMED_NOTIFICATIONS),)
+            ),
+        )
     return free
 
 
-def _said(asking: Iterable[Asking]) -> list[datetime]:
+def _notified_times(asking: Iterable[Asking]) -> list[datetime]:
     return sorted(each.said_at for each in asking if each.said_at is not None)
 
 
-def _free(times: Sequence[datetime], now: datetime, limits: tuple[tuple[timedelta, int], ...]) -> datetime:
+def _next_free_time(times: Sequence[datetime], now: datetime, limits: tuple[tuple[timedelta, int], ...]) -> datetime:
     """Return the first time from `now` on at which one more stays within the limit of every window."""
     free = now
     for span, most in limits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.core.clocks import owed
+from app.core.clocks import still_due
 from app.core.effects import Escalate, Mend, Notice, Page, Remind
 from app.core.incident import Incident
 
@@ -12,7 +12,7 @@ _MAX_BUNDLED_NOTICES = 400
 """The most notices bundled in one comment: their keys have to fit into its last line."""
 
 
-def surplus(notices: Iterable[Notice]) -> frozenset[str]:
+def drop_oldest(notices: Iterable[Notice]) -> frozenset[str]:
     """Return the keys of the notices to drop where too many are pending, such as after weeks offline.
 
     Only the oldest pages and reminders are dropped, since those recur.
@@ -22,7 +22,7 @@ def surplus(notices: Iterable[Notice]) -> frozenset[str]:
     return frozenset(again[: max(0, len(waiting) - _MAX_BUNDLED_NOTICES)])
 
 
-def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
+def still_relevant(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
     """Return True if the notice still has to be posted.
 
     `current_fault_keys` are the keys of the notices about the faults in the current policy file.
@@ -32,7 +32,7 @@ def stands(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
     if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
         return False  # from before the issue was reopened or became available again
     if isinstance(effect, Page):
-        return incident.paging and effect.at >= incident.armed_at
+        return incident.is_paging and effect.at >= incident.armed_at
     if isinstance(effect, Escalate | Remind):
-        return owed(effect, incident)
+        return still_due(effect, incident)
     return incident.status.open

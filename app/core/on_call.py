@@ -12,7 +12,7 @@ from itertools import pairwise, takewhile
 from math import lcm
 from zoneinfo import ZoneInfo
 
-from app.core.calendar import instant
+from app.core.calendar import wall_to_utc
 from app.core.incident import Incident
 from app.core.policy import Cover, Policy, Rotation
 
@@ -25,7 +25,7 @@ def people_of(names: Iterable[str], policy: Policy, at: datetime) -> tuple[str, 
 
     A name without a person adds none.
     """
-    return tuple(dict.fromkeys(login for name in names for login in _held(name, policy, at)))
+    return tuple(dict.fromkeys(login for name in names for login in _resolve_contact(name, policy, at)))
 
 
 def reviewers(incident: Incident, policy: Policy, at: datetime) -> tuple[str, ...]:
@@ -34,33 +34,33 @@ def reviewers(incident: Incident, policy: Policy, at: datetime) -> tuple[str, ..
     return tuple(dict.fromkeys((*named, *filter(None, (incident.commander,)))))
 
 
-def on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:
+def people_on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     """Return who is on call at `at`: the primary, then the secondary.
 
     Empty before the first turn and in a gap of a feed.
     """
     at = at.astimezone(UTC)
-    people = _by_feed(rotation, at) if rotation.shifts else _by_turns(rotation, at)
+    people = _on_call_by_feed(rotation, at) if rotation.shifts else _on_call_by_turns(rotation, at)
     places = [[login] for login in dict.fromkeys(people)]
     for cover in rotation.overrides:
-        if instant(cover.since, rotation.zone) <= at < instant(cover.until, rotation.zone):
-            _cover(places, cover)
+        if wall_to_utc(cover.since, rotation.zone) <= at < wall_to_utc(cover.until, rotation.zone):
+            _apply_override(places, cover)
     return tuple(dict.fromkeys(place[-1] for place in places))
 
 
 def next_hand_off(rotation: Rotation, at: datetime) -> datetime | None:
     """Return when the people on call next change, primary or secondary; None: never again."""
     at = at.astimezone(UTC)
-    now = on_call(rotation, at)
-    return next((moment for moment in _moments(rotation, at) if on_call(rotation, moment) != now), None)
+    now = people_on_call(rotation, at)
+    return next((moment for moment in _change_times(rotation, at) if people_on_call(rotation, moment) != now), None)
 
 
-def _moments(rotation: Rotation, at: datetime) -> Iterator[datetime]:
+def _change_times(rotation: Rotation, at: datetime) -> Iterator[datetime]:
     """Yield the times after `at` at which the people on call may change, in order.
 
     Between two overrides the turns repeat, so after one round of them nothing new comes before the next override.
     """
-    edges = [moment for cover in rotation.overrides for moment in _ends(cover, rotation.zone)]
+    edges = [moment for cover in rotation.overrides for moment in _override_bounds(cover, rotation.zone)]
     if rotation.shifts:
         edges += [moment for shift in rotation.shifts for moment in (shift.since, shift.until)]
     edges = sorted({edge for edge in edges if edge > at})
@@ -68,26 +68,26 @@ def _moments(rotation: Rotation, at: datetime) -> Iterator[datetime]:
         if since > at:
             yield since
         if not rotation.shifts:
-            yield from takewhile(until.__gt__, _turns_after(rotation, since))
+            yield from takewhile(until.__gt__, _turn_starts_after(rotation, since))
 
 
-def _turns_after(rotation: Rotation, at: datetime) -> Iterator[datetime]:
+def _turn_starts_after(rotation: Rotation, at: datetime) -> Iterator[datetime]:
     """Yield when the turns of one round after `at` begin; none where they change nothing."""
     people, seconds = rotation.people, rotation.secondary
     if not people:
         return
-    turn = _turn(rotation, at)
+    turn = _turn_at(rotation, at)
     if turn < 0:
-        yield _begins(rotation, 0)
+        yield _turn_start(rotation, 0)
     if len({*people}) > 1 or len({*seconds}) > 1:
         first = max(turn, 0) + 1
         for turn in range(first, first + lcm(len(people), len(seconds) or 1)):
-            yield _begins(rotation, turn)
+            yield _turn_start(rotation, turn)
 
 
-def _held(name: str, policy: Policy, at: datetime) -> tuple[str, ...]:
+def _resolve_contact(name: str, policy: Policy, at: datetime) -> tuple[str, ...]:
     if name in policy.rotations:
-        return on_call(policy.rotations[name], at)
+        return people_on_call(policy.rotations[name], at)
     if name in policy.roles:
         role = policy.roles[name]
         return (*role.holder, *role.backup)
@@ -96,13 +96,13 @@ def _held(name: str, policy: Policy, at: datetime) -> tuple[str, ...]:
     return policy.contacts.get(name, ())
 
 
-def _by_feed(rotation: Rotation, at: datetime) -> tuple[str, ...]:
-    holding = sorted((shift for shift in rotation.shifts if shift.holds(at)), key=lambda shift: shift.rank)
+def _on_call_by_feed(rotation: Rotation, at: datetime) -> tuple[str, ...]:
+    holding = sorted((shift for shift in rotation.shifts if shift.covers(at)), key=lambda shift: shift.rank)
     return tuple(shift.person for shift in holding)
 
 
-def _by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
-    turn = _turn(rotation, at)
+def _on_call_by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
+    turn = _turn_at(rotation, at)
     if turn < 0 or not rotation.people:
         return ()
     first = rotation.people[turn % len(rotation.people)]
@@ -110,7 +110,7 @@ def _by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     return first, seconds[turn % len(seconds)]
 
 
-def _cover(places: list[list[str]], cover: Cover) -> None:
+def _apply_override(places: list[list[str]], cover: Cover) -> None:
     """Put a person in the position of another one.
 
     The person who had it by turn, or by an earlier override, is remembered: an override can replace either.
@@ -128,35 +128,35 @@ def _cover(places: list[list[str]], cover: Cover) -> None:
         place.append(cover.person)
 
 
-def _turn(rotation: Rotation, at: datetime) -> int:
+def _turn_at(rotation: Rotation, at: datetime) -> int:
     """Return the index of the turn at `at`, counted from 0; negative before the first."""
     length = rotation.turn.seconds
-    begins = _first(rotation)
+    begins = _first_turn_start(rotation)
     if length % _SECONDS_PER_DAY:
         return (at - begins) // timedelta(seconds=length)
     # Counted in days of the zone; corrected by one where the hand-off time moves `at` into the turn before or after.
     day = at.astimezone(ZoneInfo(rotation.zone)).date()
     turn = (day - rotation.starts).days // (length // _SECONDS_PER_DAY)
-    if _begins(rotation, turn) > at:
+    if _turn_start(rotation, turn) > at:
         return turn - 1
-    return turn + 1 if _begins(rotation, turn + 1) <= at else turn
+    return turn + 1 if _turn_start(rotation, turn + 1) <= at else turn
 
 
-def _first(rotation: Rotation) -> datetime:
-    return _hands_off(rotation.starts, rotation.hand_off, rotation.zone)
+def _first_turn_start(rotation: Rotation) -> datetime:
+    return _hand_off_at(rotation.starts, rotation.hand_off, rotation.zone)
 
 
-def _begins(rotation: Rotation, turn: int) -> datetime:
+def _turn_start(rotation: Rotation, turn: int) -> datetime:
     length = rotation.turn.seconds
     if length % _SECONDS_PER_DAY:
-        return _first(rotation) + turn * timedelta(seconds=length)
+        return _first_turn_start(rotation) + turn * timedelta(seconds=length)
     day = rotation.starts + timedelta(days=turn * (length // _SECONDS_PER_DAY))
-    return _hands_off(day, rotation.hand_off, rotation.zone)
+    return _hand_off_at(day, rotation.hand_off, rotation.zone)
 
 
-def _hands_off(day: date, hand_off: time, zone: str) -> datetime:
-    return instant(datetime.combine(day, hand_off), zone)
+def _hand_off_at(day: date, hand_off: time, zone: str) -> datetime:
+    return wall_to_utc(datetime.combine(day, hand_off), zone)
 
 
-def _ends(cover: Cover, zone: str) -> tuple[datetime, datetime]:
-    return instant(cover.since, zone), instant(cover.until, zone)
+def _override_bounds(cover: Cover, zone: str) -> tuple[datetime, datetime]:
+    return wall_to_utc(cover.since, zone), wall_to_utc(cover.until, zone)

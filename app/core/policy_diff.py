@@ -66,33 +66,35 @@ _FactKey = tuple[Severity | None, str, str]
 _Facts = dict[_FactKey, str | tuple[Step, ...]]
 
 
-def changes(old: Policy, new: Policy) -> tuple[Move, ...]:
+def diff_policies(old: Policy, new: Policy) -> tuple[Move, ...]:
     """List the differences between two policies, those of a severity first and the worst severity first.
 
     Severities are named as in `new`.
     """
-    was, now = _facts(old, new.scale), _facts(new, new.scale)
-    moves = [change for key in {**was, **now} for change in _moved(key, was.get(key), now.get(key))]
+    was, now = _policy_facts(old, new.scale), _policy_facts(new, new.scale)
+    moves = [change for key in {**was, **now} for change in _fact_changes(key, was.get(key), now.get(key))]
     return tuple(sorted(moves, key=lambda change: (change.severity is None, change.severity or 0)))
 
 
-def _facts(policy: Policy, scale: Scale) -> _Facts:
-    return dict(_told(policy, None, "", scale))
+def _policy_facts(policy: Policy, scale: Scale) -> _Facts:
+    return dict(_facts_of(policy, None, "", scale))
 
 
-def _moved(place: _FactKey, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None) -> Iterator[Move]:
+def _fact_changes(
+    place: _FactKey, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None
+) -> Iterator[Move]:
     severity, path, _ = place
     if isinstance(was, tuple) or isinstance(now, tuple):
-        yield from _climbed(severity, path, _steps(was), _steps(now))
+        yield from _step_changes(severity, path, _as_steps(was), _as_steps(now))
     elif was != now:
         yield Move(severity, path, was, now)
 
 
-def _steps(ladder: str | tuple[Step, ...] | None) -> list[Step]:
+def _as_steps(ladder: str | tuple[Step, ...] | None) -> list[Step]:
     return list(ladder) if isinstance(ladder, tuple) else []
 
 
-def _climbed(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
+def _step_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
     """Compare two lists of escalation steps.
 
     Equal steps are dropped, then steps with the same recipients and request are paired, then those with the same
@@ -110,37 +112,39 @@ def _climbed(severity: Severity | None, path: str, was: list[Step], now: list[St
                 was.remove(step)
                 now.remove(match)
     for before, after in pairs.values():
-        yield Move(severity, _under(path, _whom(after)), *_apart(before, after), rung=True)
-    yield from _joined(severity, path, was, now)
+        yield Move(
+            severity, _join_words(path, _describe_recipients(after)), *_timing_difference(before, after), rung=True
+        )
+    yield from _recipient_changes(severity, path, was, now)
     for step in was:
-        yield Move(severity, _under(path, _whom(step)), _when(step), None, rung=True)
+        yield Move(severity, _join_words(path, _describe_recipients(step)), _describe_timing(step), None, rung=True)
     for step in now:
-        yield Move(severity, _under(path, _whom(step)), None, _when(step), rung=True)
+        yield Move(severity, _join_words(path, _describe_recipients(step)), None, _describe_timing(step), rung=True)
 
 
-def _joined(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
+def _recipient_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
     """Compare steps that are due at the same time, when only some of their recipients changed."""
     for step in list(was):
         kept = (other for other in now if replace(other, to=step.to) == step and set(other.to) & set(step.to))
         if match := next(kept, None):
             was.remove(step)
             now.remove(match)
-            yield Move(severity, _under(path, f"after {step.after}"), ", ".join(step.to), ", ".join(match.to))
+            yield Move(severity, _join_words(path, f"after {step.after}"), ", ".join(step.to), ", ".join(match.to))
 
 
-def _under(path: str, what: str) -> str:
+def _join_words(path: str, what: str) -> str:
     return f"{path} {what}".strip()
 
 
-def _whom(step: Step) -> str:
+def _describe_recipients(step: Step) -> str:
     names = ", ".join(step.to) or ("on-call" if step.until is Until.ACK else "")
     if step.until is Until.ACK:
         return f"page {names}"
     return names or f"do: {step.do}"
 
 
-def _when(step: Step) -> str:
-    parts = ["at once" if step.after.at_once else str(step.after)]
+def _describe_timing(step: Step) -> str:
+    parts = ["at once" if step.after.is_immediate else str(step.after)]
     if step.until is Until.ACK:
         parts.append("until ack")
     if step.repeat:
@@ -152,53 +156,59 @@ def _when(step: Step) -> str:
     return " ".join(parts)
 
 
-def _apart(before: Step, after: Step) -> tuple[str, str]:
+def _timing_difference(before: Step, after: Step) -> tuple[str, str]:
     """Describe when the step is due before and after; only the wait where nothing else differs."""
     alike = (before.repeat, before.via, before.do) == (after.repeat, after.via, after.do)
-    return (_wait(before), _wait(after)) if alike else (_when(before), _when(after))
+    return (
+        (_describe_wait(before), _describe_wait(after))
+        if alike
+        else (_describe_timing(before), _describe_timing(after))
+    )
 
 
-def _wait(step: Step) -> str:
-    return "at once" if step.after.at_once else str(step.after)
+def _describe_wait(step: Step) -> str:
+    return "at once" if step.after.is_immediate else str(step.after)
 
 
 # Flattening a policy into facts.
 
 
-def _told(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
+def _facts_of(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
     """Yield every fact of `value`, which is at `path`."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             if isinstance(key, Severity):
-                yield from _told(each, key, path, scale)
+                yield from _facts_of(each, key, path, scale)
             elif each is None:
-                yield (severity, _dotted(path, _word(key, scale)), ""), "off"
+                yield (severity, _join_keys(path, _format_value(key, scale)), ""), "off"
             else:
-                yield from _told(each, severity, _dotted(path, _word(key, scale)), scale)
+                yield from _facts_of(each, severity, _join_keys(path, _format_value(key, scale)), scale)
     elif isinstance(value, tuple) and value and is_dataclass(value[0]) and not isinstance(value[0], Duration):
-        yield from _each(value, severity, path, scale)
+        yield from _facts_of_sequence(value, severity, path, scale)
     elif isinstance(value, frozenset) and any(isinstance(each, date) for each in value):
         for day in sorted(value):
             yield (severity, path, day.isoformat()), day.isoformat()
     elif is_dataclass(value) and not isinstance(value, (Duration, Target)):
-        yield from _fields(value, severity, path, scale)
+        yield from _facts_of_record(value, severity, path, scale)
     elif value is not None and value not in ("", (), frozenset()):
-        yield (severity, path, ""), _word(value, scale)
+        yield (severity, path, ""), _format_value(value, scale)
 
 
-def _fields(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
+def _facts_of_record(value: Any, severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
     if isinstance(value, Calendar):
-        yield (severity, _dotted(path, "hours"), ""), f"{value.opens:%H:%M}-{value.closes:%H:%M}"
-        yield (severity, _dotted(path, "days"), ""), _weekdays(value.days)
+        yield (severity, _join_keys(path, "hours"), ""), f"{value.opens:%H:%M}-{value.closes:%H:%M}"
+        yield (severity, _join_keys(path, "days"), ""), _format_weekdays(value.days)
     for field in fields(value):
         place = (type(value), field.name)
         if place in _SKIPPED_FIELDS or place == (Calendar, "days"):
             continue
         key = _FILE_KEYS.get(place, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
-        yield from _told(getattr(value, field.name), severity, _dotted(path, key), scale)
+        yield from _facts_of(getattr(value, field.name), severity, _join_keys(path, key), scale)
 
 
-def _each(values: Sequence[Any], severity: Severity | None, path: str, scale: Scale) -> Iterator[tuple[_FactKey, Any]]:
+def _facts_of_sequence(
+    values: Sequence[Any], severity: Severity | None, path: str, scale: Scale
+) -> Iterator[tuple[_FactKey, Any]]:
     """Yield the facts of a sequence.
 
     Escalation steps are one fact together; overrides are identified by what they apply to; floors and on-call
@@ -209,45 +219,47 @@ def _each(values: Sequence[Any], severity: Severity | None, path: str, scale: Sc
         return
     seen: dict[str, int] = {}
     for value in values:
-        name = _named(value)
+        name = _entry_name(value)
         seen[name] = seen.get(name, 0) + 1
         again = f" ({seen[name]})" if seen[name] > 1 else ""
         if isinstance(value, Override):
-            yield from _fields(value, severity, f"{path}[{name}]{again}", scale)
+            yield from _facts_of_record(value, severity, f"{path}[{name}]{again}", scale)
         else:
-            yield (severity, path, name + again), _row(value, scale)
+            yield (severity, path, name + again), _describe_record(value, scale)
 
 
-def _named(value: Any) -> str:
+def _entry_name(value: Any) -> str:
     if isinstance(value, Override):
         return ", ".join((*value.services, *(kind.value for kind in value.kinds))) or "all"
     return value.because if isinstance(value, Floor) else ""
 
 
-def _row(value: Any, scale: Scale) -> str:
+def _describe_record(value: Any, scale: Scale) -> str:
     """Describe a small record in one line: `from 2026-12-24 18:00, until ..., person hubot`."""
-    parts = [_word(value.because, scale)] if isinstance(value, Floor) else []
+    parts = [_format_value(value.because, scale)] if isinstance(value, Floor) else []
     for field in fields(value):
         content = getattr(value, field.name)
         if content not in (None, "", ()) and not (isinstance(value, Floor) and field.name == "because"):
             place = (type(value), field.name)
             key = _FILE_KEYS.get(place, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
-            parts.append(f"{key} {_word(content, scale)}")
+            parts.append(f"{key} {_format_value(content, scale)}")
     return ", ".join(parts)
 
 
-def _word(value: Any, scale: Scale) -> str:
+def _format_value(value: Any, scale: Scale) -> str:
     """Format a value as in the policy file."""
     if isinstance(value, Severity):
-        return value.said(scale)
+        return value.inline_name(scale)
     if isinstance(value, Target):
         return f"{value.within} of {value.calendar} hours" if value.calendar else str(value.within)
     if isinstance(value, (tuple, frozenset)):
-        return ", ".join(_word(each, scale) for each in (sorted(value) if isinstance(value, frozenset) else value))
-    return _plain(value)
+        return ", ".join(
+            _format_value(each, scale) for each in (sorted(value) if isinstance(value, frozenset) else value)
+        )
+    return _format_scalar(value)
 
 
-def _plain(value: Any) -> str:
+def _format_scalar(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, datetime):
@@ -255,7 +267,7 @@ def _plain(value: Any) -> str:
     return f"{value:%H:%M}" if isinstance(value, time) else str(value)
 
 
-def _weekdays(days: frozenset[int]) -> str:
+def _format_weekdays(days: frozenset[int]) -> str:
     """Format weekdays as ranges: `mon-fri`, `mon-tue, sat`."""
     runs: list[list[int]] = []
     for day in sorted(days):
@@ -268,5 +280,5 @@ def _weekdays(days: frozenset[int]) -> str:
     )
 
 
-def _dotted(path: str, key: str) -> str:
+def _join_keys(path: str, key: str) -> str:
     return ".".join(part for part in (path, key) if part)

@@ -28,27 +28,27 @@ def replay(log: EventLog, policy: Policy, until: datetime, since: Incident | Non
     """
     incident = since
     effects: list[Effect] = []
-    for at, event in ordered(log):
+    for at, event in sort_log(log):
         if at > until:
             break
-        incident, due = _lived(incident, policy, at, itself=False)
+        incident, due = _fire_due_alarms(incident, policy, at, itself=False)
         decision = decide(incident, event, policy, at)
         incident = decision.incident
         effects += due
         effects += decision.effects
-    incident, due = _lived(incident, policy, until, itself=True)
+    incident, due = _fire_due_alarms(incident, policy, until, itself=True)
     return Decision(incident, (*effects, *due))
 
 
-def ordered(log: EventLog) -> list[tuple[datetime, Event]]:
+def sort_log(log: EventLog) -> list[tuple[datetime, Event]]:
     """Sort the log into the order of replay and keep each event once: the earliest of those with the same key."""
     once: dict[str, tuple[datetime, Event]] = {}
-    for at, event in sorted(log, key=lambda row: order(*row)):
+    for at, event in sorted(log, key=lambda row: log_sort_key(*row)):
         once.setdefault(event.key, (at, event))
     return list(once.values())
 
 
-def order(at: datetime, event: Event) -> tuple[datetime, bool, int, str]:
+def log_sort_key(at: datetime, event: Event) -> tuple[datetime, bool, int, str]:
     """Return the key that sorts the log for replay.
 
     In one second the opening comes first, and the others in the numeric order of their keys: comment 99 before 100.
@@ -56,13 +56,13 @@ def order(at: datetime, event: Event) -> tuple[datetime, bool, int, str]:
     return at, not isinstance(event, Opened), len(event.key), event.key
 
 
-def lived(incident: Incident, policy: Policy, until: datetime) -> Decision:
+def fire_due_alarms(incident: Incident, policy: Policy, until: datetime) -> Decision:
     """Fire all alarms that are due up to and including `until`."""
-    changed, effects = _lived(incident, policy, until, itself=True)
+    changed, effects = _fire_due_alarms(incident, policy, until, itself=True)
     return Decision(changed, tuple(effects))
 
 
-def _lived(
+def _fire_due_alarms(
     incident: Incident | None, policy: Policy, until: datetime, *, itself: bool
 ) -> tuple[Incident | None, list[Effect]]:
     """Fire the alarms that are due.

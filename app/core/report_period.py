@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
-from app.core.calendar import instant
+from app.core.calendar import wall_to_utc
 
 PeriodKind = Literal["week", "month", "quarter", "year"]
 PERIOD_KINDS: tuple[PeriodKind, ...] = get_args(PeriodKind)
@@ -32,21 +32,21 @@ class Period:
     @property
     def start(self) -> datetime:
         """The instant at which the period begins, UTC."""
-        return instant(datetime.combine(self.first, time()), self.zone)
+        return wall_to_utc(datetime.combine(self.first, time()), self.zone)
 
     @property
     def end(self) -> datetime:
         """The instant at which the next period begins, UTC."""
-        return instant(datetime.combine(self.last + _DAY, time()), self.zone)
+        return wall_to_utc(datetime.combine(self.last + _DAY, time()), self.zone)
 
 
-def around(kind: PeriodKind, day: date, zone: str) -> Period:
+def period_containing(kind: PeriodKind, day: date, zone: str) -> Period:
     """Return the period that contains `day`.  Raises ValueError for a day at the very ends of the calendar."""
     try:
         if kind == "week":
             first = day - timedelta(days=day.weekday())
             year, week, _ = day.isocalendar()
-            return _checked(Period(kind, f"{year}-W{week:02}", first, first + 6 * _DAY, zone))
+            return _check_bounds(Period(kind, f"{year}-W{week:02}", first, first + 6 * _DAY, zone))
         months = _MONTHS[kind]
         first = date(day.year, (day.month - 1) // months * months + 1, 1)
         # 31 days after the first of a month are in the next one, and 62 in the one after it.
@@ -55,18 +55,18 @@ def around(kind: PeriodKind, day: date, zone: str) -> Period:
             following = (following + 31 * _DAY).replace(day=1)
         number = (first.month - 1) // months + 1
         name = {"month": f"{day.year}-{number:02}", "quarter": f"{day.year}-Q{number}", "year": f"{day.year}"}[kind]
-        return _checked(Period(kind, name, first, following - _DAY, zone))
+        return _check_bounds(Period(kind, name, first, following - _DAY, zone))
     except OverflowError:
         raise ValueError(f"{day} is not in a {kind} that the calendar holds") from None
 
 
-def before(kind: PeriodKind, now: datetime, zone: str) -> Period:
+def previous_period(kind: PeriodKind, now: datetime, zone: str) -> Period:
     """Return the last period that was over at `now`."""
-    here = around(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
-    return around(kind, here.first - _DAY, zone)
+    here = period_containing(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
+    return period_containing(kind, here.first - _DAY, zone)
 
 
-def _checked(period: Period) -> Period:
+def _check_bounds(period: Period) -> Period:
     """Return the period if its ends are representable instants.  Raises OverflowError."""
     assert period.start < period.end
     return period

@@ -16,14 +16,14 @@ class Severity(IntEnum):
     def __str__(self) -> str:
         return f"sev{self.value}"
 
-    def on(self, scale: Scale) -> str:
+    def display_name(self, scale: Scale) -> str:
         """Return the name on that scale for titles and labels: sev1 is `SEV1` on one and `P0` on the other.
 
         The scales are those of the product page, section 2.
         """
         return f"P{self.value - 1}" if scale is Scale.P else f"SEV{self.value}"
 
-    def said(self, scale: Scale) -> str:
+    def inline_name(self, scale: Scale) -> str:
         """Return the name on that scale as it stands inside a sentence: `sev1`, or `P0`."""
         return f"P{self.value - 1}" if scale is Scale.P else str(self)
 
@@ -37,7 +37,7 @@ class Scale(Enum):
     SEV = "sev"
     P = "p"
 
-    def read(self, name: str) -> Severity | None:
+    def parse(self, name: str) -> Severity | None:
         """Return the severity that `name` has on this scale, or None; a name of the other scale is never guessed.
 
         The names are an allow list, compared in ASCII lower case without any folding of look-alike characters.

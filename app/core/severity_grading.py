@@ -5,7 +5,7 @@ The grade is the highest of the reporter's choice, the matrix and the floors.
 
 from __future__ import annotations
 
-from app.core.effective_policy import affected
+from app.core.effective_policy import affected_services
 from app.core.incident import Grade
 from app.core.incident_report import Report
 from app.core.policy import Policy
@@ -19,48 +19,62 @@ def grade(report: Report, policy: Policy, labels: frozenset[str] = frozenset()) 
     and is marked uncertain.
     """
     scale = policy.scale
-    found = [*_chosen(report, scale), *_labelled(policy, labels), *_weighed(report, policy), *_floors(report, policy)]
+    found = [
+        *_grade_from_reporter(report, scale),
+        *_grade_from_labels(policy, labels),
+        *_grade_from_matrix(report, policy),
+        *_grades_from_floors(report, policy),
+    ]
     if not found:
         severity = policy.intake.default
         return Grade(
             severity,
-            (f"nothing in the report says how severe it is, so {severity.said(scale)} until somebody grades it",),
+            (
+                f"nothing in the report says how severe it is, so {severity.inline_name(scale)} until somebody grades it",
+            ),
             unsure=True,
         )
     worst = min(severity for severity, _ in found)
     ordered = sorted(found, key=lambda graded: graded[0])
-    return Grade(worst, tuple(reason for _, reason in ordered), unsure=_misread(report))
+    return Grade(worst, tuple(reason for _, reason in ordered), unsure=_is_severity_misread(report))
 
 
-def _misread(report: Report) -> bool:
+def _is_severity_misread(report: Report) -> bool:
     """Return True if a severity was chosen in words that could not be parsed; it may have been a higher one."""
     return report.severity is None and any(doubt.lower().startswith("severity") for doubt in report.doubts)
 
 
-def _chosen(report: Report, scale: Scale) -> list[tuple[Severity, str]]:
-    return [] if report.severity is None else [(report.severity, f"the reporter chose {report.severity.said(scale)}")]
+def _grade_from_reporter(report: Report, scale: Scale) -> list[tuple[Severity, str]]:
+    return (
+        []
+        if report.severity is None
+        else [(report.severity, f"the reporter chose {report.severity.inline_name(scale)}")]
+    )
 
 
-def _labelled(policy: Policy, labels: frozenset[str]) -> list[tuple[Severity, str]]:
+def _grade_from_labels(policy: Policy, labels: frozenset[str]) -> list[tuple[Severity, str]]:
     found = sorted(severity for label in labels if (severity := policy.labels.severity(label)))
-    return [(severity, f"the issue was opened with the label {policy.labels.of(severity)}") for severity in found[:1]]
+    return [
+        (severity, f"the issue was opened with the label {policy.labels.for_severity(severity)}")
+        for severity in found[:1]
+    ]
 
 
-def _weighed(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
+def _grade_from_matrix(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
     if report.impact is None or report.urgency is None:
         return []
     severity = policy.matrix[report.urgency][report.impact]
-    words = f"{report.impact.value} impact and {report.urgency.value} urgency make {severity.said(policy.scale)}"
+    words = f"{report.impact.value} impact and {report.urgency.value} urgency make {severity.inline_name(policy.scale)}"
     return [(severity, words)]
 
 
-def _floors(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
+def _grades_from_floors(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
     return [
-        (floor.at_least, f"{floor.because} is at least {floor.at_least.said(policy.scale)}")
+        (floor.at_least, f"{floor.because} is at least {floor.at_least.inline_name(policy.scale)}")
         for floor in policy.floors
         if (floor.kind is None or floor.kind is report.kind)
         and (floor.impact is None or floor.impact is report.impact)
         and (floor.personal_data is None or floor.personal_data is report.personal_data)
-        and (floor.service is None or floor.service in affected(policy, report))
+        and (floor.service is None or floor.service in affected_services(policy, report))
         and (floor.kind, floor.impact, floor.personal_data, floor.service) != (None, None, None, None)
     ]

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 from app.core.clocks import alarms, audience, escalate, update
 from app.core.decide import decide
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.effects import Announce, Ask, Effect, Escalate, Notice, Page, Remind
 from app.core.escalation import paging_steps
 from app.core.events import Event, Opened, Rang, Role, Said
 from app.core.incident import Incident
 from app.core.incident_report import Exposure, Kind, Report
-from app.core.on_call import next_hand_off, on_call, people_of
+from app.core.on_call import next_hand_off, people_of, people_on_call
 from app.core.policy import ON_CALL, Duration, Policy, Via
-from app.core.replay import EventLog, ordered
+from app.core.replay import EventLog, sort_log
 from app.core.severity import Severity
 from app.core.slash_command import Spoken
 
@@ -90,41 +90,43 @@ def simulate(policy: Policy, scene: Scene) -> tuple[Row, ...]:
     """Simulate the scenario and return all rows in order, hand-offs before the notices of the same moment."""
     start = scene.at.astimezone(UTC)
     until = start + scene.length
-    beats = [_beat(None, _opening(scene), policy, start)]
+    beats = [_decide_step(None, _opening_event(scene), policy, start)]
     acts = sorted((at, command) for command, at in (("ack", scene.ack), ("resolve", scene.resolve)) if at is not None)
     for offset, command in acts:
         at = start + offset
         if at > until:
             break
-        beats += rung(beats[-1].after, policy, at, itself=False)
-        beats.append(_beat(beats[-1].after, _says(command, _answering(beats, policy, at)), policy, at))
-    beats += rung(beats[-1].after, policy, until, itself=True)
+        beats += due_alarm_steps(beats[-1].after, policy, at, itself=False)
+        beats.append(
+            _decide_step(beats[-1].after, _command_event(command, _acting_responder(beats, policy, at)), policy, at)
+        )
+    beats += due_alarm_steps(beats[-1].after, policy, until, itself=True)
     rows = [row for step in beats for row in rows_of(step, policy)]
     over = next((row.at for row in rows if row.kind == "resolve"), until)
-    rows += _hand_offs(beats[0].after, policy, over)
+    rows += _hand_off_rows(beats[0].after, policy, over)
     return tuple(sorted(rows, key=lambda row: (row.at, row.kind != "declared", row.kind != "hand-off")))
 
 
-def beats(log: EventLog, policy: Policy, until: datetime) -> Iterator[Beat]:
+def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[Beat]:
     """Replay the log decision by decision.  Events before the opening are left out."""
     incident: Incident | None = None
-    for at, event in ordered(log):
+    for at, event in sort_log(log):
         if at > until:
             break
         if incident is not None:
-            for step in rung(incident, policy, at, itself=False):
+            for step in due_alarm_steps(incident, policy, at, itself=False):
                 yield step
                 incident = step.after
         elif not isinstance(event, Opened):
             continue
-        step = _beat(incident, event, policy, at)
+        step = _decide_step(incident, event, policy, at)
         yield step
         incident = step.after
     if incident is not None:
-        yield from rung(incident, policy, until, itself=True)
+        yield from due_alarm_steps(incident, policy, until, itself=True)
 
 
-def rung(incident: Incident, policy: Policy, until: datetime, *, itself: bool) -> Iterator[Beat]:
+def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, itself: bool) -> Iterator[Beat]:
     """Fire the alarms that are due and yield each decision.
 
     `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happens then.
@@ -133,7 +135,7 @@ def rung(incident: Incident, policy: Policy, until: datetime, *, itself: bool) -
         alarm = next(iter(alarms(incident, policy)), None)
         if alarm is None or alarm.due > until or (alarm.due == until and not itself):
             return
-        step = _beat(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
+        step = _decide_step(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
         yield step
         incident = step.after
 
@@ -144,40 +146,44 @@ def rows_of(beat: Beat, policy: Policy) -> Iterator[Row]:
     offset = beat.at - after.declared_at
     if beat.before is None:
         yield Row(
-            at=beat.at, offset=offset, kind="declared", step=after.severity.said(policy.scale), note=_graded(after)
+            at=beat.at,
+            offset=offset,
+            kind="declared",
+            step=after.severity.inline_name(policy.scale),
+            note=_grade_note(after),
         )
     elif after.acknowledged_at != beat.before.acknowledged_at:
         yield Row(at=beat.at, offset=offset, kind="acknowledge", to=(event.by,), step="acknowledge")
     if beat.before is not None and after.resolved_at is not None and beat.before.resolved_at is None:
         yield Row(at=beat.at, offset=offset, kind="resolve", to=(event.by,), step="resolve")
-    ruled = rules(policy, after)
+    ruled = policy_for(policy, after)
     notices = [effect for effect in beat.effects if isinstance(effect, Notice)]
     for notice in notices:
-        yield _told(notice, beat, ruled, offset)
+        yield _notice_row(notice, beat, ruled, offset)
     if not notices and isinstance(event, Rang) and after is not beat.before:
-        kind, step = _of_clock(event)
+        kind, step = _classify_alarm(event)
         if kind in ("warn", "breach"):
             yield Row(at=beat.at, offset=offset, kind=kind, step=step)
 
 
-def _told(notice: Notice, beat: Beat, policy: Policy, offset: timedelta) -> Row:
+def _notice_row(notice: Notice, beat: Beat, policy: Policy, offset: timedelta) -> Row:
     kind, step, note = "remind", "", ""
     contacts: tuple[str, ...] = ()
     if isinstance(notice, Page) and isinstance(beat.event, Rang) and beat.before is not None:
-        rung = paging_steps(beat.before, policy)[_index(beat.event)]
+        rung = paging_steps(beat.before, policy)[_paging_step_index(beat.event)]
         kind, contacts = "page", rung.to or (ON_CALL,)
-        step, note = _rung(contacts, str(rung.after)), _again(notice, beat)
+        step, note = _describe_step(contacts, str(rung.after)), _describe_repeat(notice, beat)
     elif isinstance(notice, Escalate) and isinstance(beat.event, Rang) and beat.event.alarm.clock == escalate.NAME:
         contacts, wait = notice.contacts, beat.event.alarm.mark.rpartition("@")[2].partition("#")[0]
-        kind, step, note = ("escalate" if contacts else "do"), _rung(contacts, wait), notice.do
+        kind, step, note = ("escalate" if contacts else "do"), _describe_step(contacts, wait), notice.do
     elif isinstance(notice, Escalate | Announce):
         kind = "escalate" if isinstance(notice, Escalate) else "announce"
         contacts, note = notice.contacts, notice.because
-        step = _of_clock(beat.event)[1] if isinstance(beat.event, Rang) else ", ".join(contacts)
+        step = _classify_alarm(beat.event)[1] if isinstance(beat.event, Rang) else ", ".join(contacts)
     elif isinstance(notice, Ask):
         kind, step, note = "ask", "severity", "; ".join(notice.doubts)
     elif isinstance(beat.event, Rang):
-        kind, step = _of_clock(beat.event)
+        kind, step = _classify_alarm(beat.event)
         note = notice.do if isinstance(notice, Remind) else ""
     return Row(
         at=beat.at,
@@ -192,7 +198,7 @@ def _told(notice: Notice, beat: Beat, policy: Policy, offset: timedelta) -> Row:
     )
 
 
-def _of_clock(rang: Rang) -> tuple[str, str]:
+def _classify_alarm(rang: Rang) -> tuple[str, str]:
     """Return the row kind of an alarm, and its step: `respond/50@...` is `warn` and `respond 50 %`."""
     about, _, what = rang.alarm.mark.rpartition("@")[0].rpartition(".")
     clock = f"{rang.alarm.clock} {about}".strip()
@@ -201,32 +207,32 @@ def _of_clock(rang: Rang) -> tuple[str, str]:
     return "breach" if what == "breach" and rang.alarm.clock not in _UPDATE_CLOCKS else "remind", clock
 
 
-def _index(rang: Rang) -> int:
+def _paging_step_index(rang: Rang) -> int:
     """Return the paging step a page belongs to: `page0.2@...` is the second page of the first step."""
     return int(rang.alarm.mark.removeprefix("page").partition(".")[0])
 
 
-def _rung(contacts: tuple[str, ...], after: str) -> str:
+def _describe_step(contacts: tuple[str, ...], after: str) -> str:
     names = ", ".join(contacts) or "whoever has it"
     return names if after == str(Duration()) else f"{names} after {after}"
 
 
-def _again(page: Page, beat: Beat) -> str:
+def _describe_repeat(page: Page, beat: Beat) -> str:
     if page.times > 1:
         return f"page {page.times}"
     silent = beat.after.spoken_at is not None and beat.after.armed_at > beat.after.spoken_at
     return f"nothing was heard since {beat.after.spoken_at:%H:%M} UTC" if silent else ""
 
 
-def _graded(incident: Incident) -> str:
+def _grade_note(incident: Incident) -> str:
     """Return why it is graded differently from the report; empty where it is not."""
     reported = incident.report.severity
     return incident.grade.reasons[0] if reported is not None and reported is not incident.severity else ""
 
 
-def _hand_offs(incident: Incident, policy: Policy, until: datetime) -> Iterator[Row]:
+def _hand_off_rows(incident: Incident, policy: Policy, until: datetime) -> Iterator[Row]:
     """Yield the hand-offs of the rotations that the escalation policy of this incident asks."""
-    policy = rules(policy, incident)
+    policy = policy_for(policy, incident)
     steps = policy.ladders.get(incident.severity, ())
     for name in dict.fromkeys((ON_CALL, *(contact for step in steps for contact in step.to))):
         rotation = policy.rotations.get(name)
@@ -234,10 +240,10 @@ def _hand_offs(incident: Incident, policy: Policy, until: datetime) -> Iterator[
         for _ in range(_MAX_HAND_OFFS):
             if rotation is None or at is None:
                 break
-            before, at = on_call(rotation, at), next_hand_off(rotation, at)
+            before, at = people_on_call(rotation, at), next_hand_off(rotation, at)
             if at is None or at > until:
                 break
-            people = on_call(rotation, at)
+            people = people_on_call(rotation, at)
             if people != before:
                 yield Row(
                     at=at,
@@ -250,32 +256,32 @@ def _hand_offs(incident: Incident, policy: Policy, until: datetime) -> Iterator[
                 )
 
 
-def _answering(beats: list[Beat], policy: Policy, at: datetime) -> str:
+def _acting_responder(beats: list[Beat], policy: Policy, at: datetime) -> str:
     """Return who acts: the commander, else the person paged first, else the person on call."""
     if beats[-1].after.commander:
         return beats[-1].after.commander
     paged = (row.to[0] for step in beats for row in rows_of(step, policy) if row.kind == "page" and row.to)
-    return next(paged, next(iter(people_of((ON_CALL,), rules(policy, beats[-1].after), at)), ON_CALL))
+    return next(paged, next(iter(people_of((ON_CALL,), policy_for(policy, beats[-1].after), at)), ON_CALL))
 
 
-def _opening(scene: Scene) -> Opened:
+def _opening_event(scene: Scene) -> Opened:
     report = Report(
         severity=scene.severity, services=scene.services, kind=scene.kind, personal_data=scene.personal_data
     )
     return Opened(id="imagined", repo="", number=0, title="", report=report, key="issue/0")
 
 
-def _says(command: str, by: str) -> Said:
+def _command_event(command: str, by: str) -> Said:
     return Said(by=by, role=Role.WRITE, key=f"comment/{command}", comment=0, spoken=(Spoken(command),))
 
 
-def _beat(incident: Incident | None, event: Event, policy: Policy, at: datetime) -> Beat:
+def _decide_step(incident: Incident | None, event: Event, policy: Policy, at: datetime) -> Beat:
     decision = decide(incident, event, policy, at)
     assert decision.incident is not None, "only an opening is decided without an incident"
     return Beat(at, event, incident, decision.incident, decision.effects)
 
 
-def plus(offset: timedelta) -> str:
+def format_offset(offset: timedelta) -> str:
     """Format the time since the declaration: `+12m`, `+1h05m`, `+2d3h`, `+7m30s`."""
     seconds = int(offset.total_seconds())
     days, seconds = divmod(seconds, 86400)

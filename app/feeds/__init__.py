@@ -1,6 +1,22 @@
 """On-call feeds: parses untrusted iCalendar files into shifts of people."""
 
-from app.feeds.ical import MAX_FEED_BYTES, FeedFault, Occurrence, as_json, from_json, occurrences
-from app.feeds.people import Meant, meant
+from app.feeds.ical import (
+    MAX_FEED_BYTES,
+    FeedFault,
+    Occurrence,
+    occurrences_from_json,
+    occurrences_to_json,
+    read_occurrences,
+)
+from app.feeds.people import Meant, match_people
 
-__all__ = ["MAX_FEED_BYTES", "FeedFault", "Meant", "Occurrence", "as_json", "from_json", "meant", "occurrences"]
+__all__ = [
+    "MAX_FEED_BYTES",
+    "FeedFault",
+    "Meant",
+    "Occurrence",
+    "match_people",
+    "occurrences_from_json",
+    "occurrences_to_json",
+    "read_occurrences",
+]

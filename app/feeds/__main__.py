@@ -13,8 +13,8 @@ try:
 except ImportError:  # not available on Windows
     resource = None  # type: ignore[assignment]
 
-from app.feeds.ical import MAX_FEED_BYTES, FeedFault, as_json
-from app.feeds.ical_events import occurring
+from app.feeds.ical import MAX_FEED_BYTES, FeedFault, occurrences_to_json
+from app.feeds.ical_events import find_occurrences
 
 _MAX_CPU_SECONDS = 2.0
 """CPU time, far longer than any legitimate feed takes, even on a slow machine."""
@@ -27,9 +27,13 @@ def main() -> int:
     The process is ended by a signal when parsing takes too long, and by exit code 1 when the feed cannot be parsed.
     """
     since, until = (datetime.fromisoformat(text) for text in sys.argv[1:3])
-    _limit()
+    _limit_resources()
     try:
-        found = {"occurrences": as_json(occurring(sys.stdin.buffer.read(MAX_FEED_BYTES + 1), since, until))}
+        found = {
+            "occurrences": occurrences_to_json(
+                find_occurrences(sys.stdin.buffer.read(MAX_FEED_BYTES + 1), since, until)
+            )
+        }
     except FeedFault as fault:
         print(json.dumps({"fault": str(fault)}))  # noqa: T201 -- the result
         return 0
@@ -37,7 +41,7 @@ def main() -> int:
     return 0
 
 
-def _limit() -> None:
+def _limit_resources() -> None:
     """Limit CPU time and memory; where the system has no such limits, the parent's timeout applies."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         signal.setitimer(signal.ITIMER_PROF, _MAX_CPU_SECONDS)

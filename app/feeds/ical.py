@@ -44,7 +44,7 @@ class Occurrence:
     mails: tuple[str, ...]
 
 
-def occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurrence, ...]:
+def read_occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurrence, ...]:
     """Parse the events that occur between the two times, in order; raises FeedFault, and nothing else."""
     if len(feed) > MAX_FEED_BYTES:
         raise FeedFault(f"it is larger than {MAX_FEED_BYTES} bytes")
@@ -67,15 +67,15 @@ def occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occurren
         raise FeedFault("it takes too long to read: its repetitions ask too much")
     if done.returncode:
         raise FeedFault("it holds an event that cannot be read")
-    return _told(json.loads(done.stdout))
+    return _parse_result(json.loads(done.stdout))
 
 
-def as_json(found: Sequence[Occurrence]) -> list[list[Any]]:
+def occurrences_to_json(found: Sequence[Occurrence]) -> list[list[Any]]:
     """Convert occurrences to plain JSON."""
     return [[one.since.isoformat(), one.until.isoformat(), one.summary, list(one.mails)] for one in found]
 
 
-def from_json(rows: Sequence[Sequence[Any]]) -> tuple[Occurrence, ...]:
+def occurrences_from_json(rows: Sequence[Sequence[Any]]) -> tuple[Occurrence, ...]:
     """Convert plain JSON back to occurrences."""
     return tuple(
         Occurrence(datetime.fromisoformat(since), datetime.fromisoformat(until), summary, tuple(mails))
@@ -83,7 +83,7 @@ def from_json(rows: Sequence[Sequence[Any]]) -> tuple[Occurrence, ...]:
     )
 
 
-def _told(answer: dict[str, Any]) -> tuple[Occurrence, ...]:
+def _parse_result(answer: dict[str, Any]) -> tuple[Occurrence, ...]:
     if fault := answer.get("fault"):
         raise FeedFault(str(fault))
-    return from_json(answer["occurrences"])
+    return occurrences_from_json(answer["occurrences"])

@@ -31,12 +31,12 @@ _FREQUENCY_PATTERN = re.compile(r"FREQ\s*=\s*[A-Z]", re.IGNORECASE)
 _DATE_PATTERN = re.compile(r"[^:]*:\s*([0-9]{8})")
 
 
-def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]:
+def find_occurrences(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]:
     """Find the events that occur between the two times, in order.
 
     Raises FeedFault, and any exception of the library for a malformed feed.
     """
-    calendar = icalendar.Calendar.from_ical(_outlined(_decoded(feed), since, until))
+    calendar = icalendar.Calendar.from_ical(_reduce(_decode(feed), since, until))
     for event in calendar.walk("VEVENT"):
         _check_readable(event)
     found = recurring_ical_events.of(calendar).between(since, until)
@@ -44,11 +44,11 @@ def occurring(feed: bytes, since: datetime, until: datetime) -> list[Occurrence]
         raise FeedFault(
             f"it has {len(found)} shifts in {(until - since).days} days; {_MAX_OCCURRENCES} are read at most"
         )
-    shifts = (_occurrence(event) for event in found if str(event.get("STATUS", "")).upper() != "CANCELLED")
+    shifts = (_to_occurrence(event) for event in found if str(event.get("STATUS", "")).upper() != "CANCELLED")
     return sorted((shift for shift in shifts if shift.since < shift.until), key=lambda one: one.since.isoformat())
 
 
-def _decoded(feed: bytes) -> str:
+def _decode(feed: bytes) -> str:
     """Decode the feed: UTF-8 as the standard requires, else UTF-16 or Windows-1252, as old programs write."""
     for encoding in ("utf-8-sig", "utf-16" if feed[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"):
         try:
@@ -59,7 +59,7 @@ def _decoded(feed: bytes) -> str:
     return feed.decode("latin-1").replace("\x00", "\ufffd")
 
 
-def _outlined(text: str, since: datetime, until: datetime) -> str:
+def _reduce(text: str, since: datetime, until: datetime) -> str:
     """Reduce the calendar to its time zones and the events that may occur between the two times."""
     head = ["VERSION:2.0", "PRODID:-//muster//feed//EN"]
     zones: list[str] = []
@@ -68,7 +68,7 @@ def _outlined(text: str, since: datetime, until: datetime) -> str:
         raise FeedFault("it is no iCalendar, which begins with BEGIN:VCALENDAR")
     if text.upper().count("BEGIN:VEVENT") > _MAX_EVENTS:
         raise FeedFault(f"it has more than {_MAX_EVENTS} events")
-    for kind, lines in _blocks(text):
+    for kind, lines in _split_blocks(text):
         if kind == "VTIMEZONE" and len(zones) < _MAX_ZONES:
             zones.append("\r\n".join(lines))
         elif kind == "VCALENDAR":
@@ -82,7 +82,7 @@ def _outlined(text: str, since: datetime, until: datetime) -> str:
     return "\r\n".join(("BEGIN:VCALENDAR", *head[:3], *zones, *events, "END:VCALENDAR", ""))
 
 
-def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+def _split_blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     """Split the text into time zones and events with their relevant lines; all else comes last, as VCALENDAR."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n ", "").replace("\n\t", "")
     inside: list[str] = []
@@ -99,14 +99,14 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
         if not kind:
             outside.append(line[:_MAX_VALUE_CHARS])
         elif kind == "VTIMEZONE" or (inside[-1] == kind and name in _READ_PROPERTIES | {"BEGIN", "END"}):
-            block.append(_value(name, line))
+            block.append(_shorten_line(name, line))
         if name == "END" and inside and inside.pop() == kind and kind not in inside:
             yield kind, block
             block = []
     yield "VCALENDAR", outside
 
 
-def _value(name: str, line: str) -> str:
+def _shorten_line(name: str, line: str) -> str:
     """Shorten a line to the length that is read; properties that say when are never cut."""
     if name == "RRULE":
         if often := _TOO_FREQUENT_PATTERN.search(line):
@@ -121,13 +121,13 @@ def _may_occur(lines: list[str], since: datetime, until: datetime) -> bool:
     names = {(_NAME_PATTERN.match(line) or [""])[0].upper(): line for line in lines}
     if names.keys() & _RECURRENCE_PROPERTIES or "DTSTART" not in names:
         return True
-    begins, ends = _day(names["DTSTART"]), _day(names.get("DTEND", names["DTSTART"]))
+    begins, ends = _parse_date(names["DTSTART"]), _parse_date(names.get("DTEND", names["DTSTART"]))
     if begins is None or ends is None:
         return True
     return begins <= (until + _MARGIN_PERIOD).date() and ends >= (since - _MARGIN_PERIOD).date()
 
 
-def _day(line: str) -> date | None:
+def _parse_date(line: str) -> date | None:
     found = _DATE_PATTERN.match(line)
     try:
         return datetime.strptime(found[1], "%Y%m%d").date() if found else None  # noqa: DTZ007 -- a day has no zone
@@ -144,12 +144,14 @@ def _check_readable(event: Any) -> None:
         raise FeedFault(f"an event has no {wrong[0]} that can be read")
 
 
-def _occurrence(event: Any) -> Occurrence:
+def _to_occurrence(event: Any) -> Occurrence:
     since, until = event["DTSTART"].dt, event["DTEND"].dt if "DTEND" in event else event["DTSTART"].dt
-    return Occurrence(_moment(since), _moment(until), str(event.get("SUMMARY", "")), tuple(_mails(event)))
+    return Occurrence(
+        _normalize_time(since), _normalize_time(until), str(event.get("SUMMARY", "")), tuple(_attendee_mails(event))
+    )
 
 
-def _moment(found: date | datetime) -> datetime:
+def _normalize_time(found: date | datetime) -> datetime:
     """Convert a time with a zone to UTC; a date, and a time without a zone, stays a wall clock time."""
     if not isinstance(found, datetime):
         return datetime.combine(found, time())
@@ -158,7 +160,7 @@ def _moment(found: date | datetime) -> datetime:
     return found.astimezone(UTC)
 
 
-def _mails(event: Any) -> Iterator[str]:
+def _attendee_mails(event: Any) -> Iterator[str]:
     """Iterate over the addresses of attendees who have not declined, at most 20."""
     found = event.get("ATTENDEE", [])
     for one in (found if isinstance(found, list) else [found])[:20]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.core.calendar import instant
+from app.core.calendar import wall_to_utc
 from app.core.policy import Person, Shift
 from app.feeds.ical import Occurrence
 
@@ -29,7 +29,7 @@ class Meant:
     unknown: tuple[str, ...]
 
 
-def meant(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
+def match_people(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
     """Map events to shifts; wall clock times are those of `zone`.
 
     A person matches by the mail of an attendee, or else by the summary: their login, with or without @, their name
@@ -41,8 +41,8 @@ def meant(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, 
     shifts: set[Shift] = set()
     unknown: dict[str, None] = {}
     for one in found:
-        begins, ends = _instant(one.since, zone), _instant(one.until, zone)
-        logins, rank = calls.who(one)
+        begins, ends = _to_utc(one.since, zone), _to_utc(one.until, zone)
+        logins, rank = calls.find_logins(one)
         if not logins and ends >= since:
             unknown[one.summary] = None
         if begins < ends:
@@ -58,12 +58,12 @@ class _Calls:
         self._called: dict[tuple[str, ...], str] = {}
         for login, person in people.items():
             for name in (person.name, person.mail, login):
-                if words := _words(name):
+                if words := _split_words(name):
                     self._called[words] = login
         self._lengths = sorted({len(words) for words in self._called})
         self._known: dict[str, tuple[tuple[str, ...], int]] = {}
 
-    def who(self, one: Occurrence) -> tuple[tuple[str, ...], int]:
+    def find_logins(self, one: Occurrence) -> tuple[tuple[str, ...], int]:
         """Find the logins that an event refers to, and the rank of the first of them."""
         invited = tuple(
             dict.fromkeys(
@@ -71,12 +71,12 @@ class _Calls:
             )
         )
         if one.summary not in self._known:
-            self._known[one.summary] = self._by_summary(one.summary)
+            self._known[one.summary] = self._match_summary(one.summary)
         logins, rank = self._known[one.summary]
         return invited or logins, rank
 
-    def _by_summary(self, summary: str) -> tuple[tuple[str, ...], int]:
-        words = _words(summary[:_MAX_SUMMARY_CHARS])
+    def _match_summary(self, summary: str) -> tuple[tuple[str, ...], int]:
+        words = _split_words(summary[:_MAX_SUMMARY_CHARS])
         rank = 1 if _SECONDARY_WORDS.intersection(words) else 0
         named = [
             name
@@ -85,12 +85,12 @@ class _Calls:
             if (name := words[place : place + length]) in self._called
         ]
         if named:
-            return (self._called[max(named, key=_length)],), rank
+            return (self._called[max(named, key=_joined_length)],), rank
         alone = _MENTION_PATTERN.fullmatch(summary.strip())
         return ((alone[1],) if alone else ()), rank
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split_words(text: str) -> tuple[str, ...]:
     """Split a text into case-folded words, without surrounding characters such as @ or brackets."""
     return tuple(
         filter(
@@ -100,9 +100,9 @@ def _words(text: str) -> tuple[str, ...]:
     )
 
 
-def _length(words: tuple[str, ...]) -> int:
+def _joined_length(words: tuple[str, ...]) -> int:
     return len(" ".join(words))
 
 
-def _instant(moment: datetime, zone: str) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else instant(moment, zone)
+def _to_utc(moment: datetime, zone: str) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else wall_to_utc(moment, zone)

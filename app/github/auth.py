@@ -41,11 +41,11 @@ class AppKey:
             "exp": int((now + _VALIDITY_PERIOD).timestamp()),
             "iss": str(self.app_id),
         }
-        return jwt.encode(claims, _read(self.private_key), algorithm="RS256")
+        return jwt.encode(claims, _parse_private_key(self.private_key), algorithm="RS256")
 
 
 @lru_cache(maxsize=8)
-def _read(private_key: str) -> RSAPrivateKey:
+def _parse_private_key(private_key: str) -> RSAPrivateKey:
     """Parse and cache a private key.
 
     Parsing validates the key, which takes 50 ms: too long to repeat for every call of an outage.
@@ -77,7 +77,7 @@ class InstallationTokens:
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def of(self, installation: int, now: datetime) -> str:
+    def token_for(self, installation: int, now: datetime) -> str:
         """Return a valid token for the installation, requesting a new one if needed."""
         with self._lock:
             lock = self._locks.setdefault(installation, threading.Lock())

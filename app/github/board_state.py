@@ -34,7 +34,7 @@ MarkedComment = tuple[Comment, Mapping[str, Any]]
 
 
 @cache
-def _as(shape: Any) -> TypeAdapter[Any]:
+def _type_adapter(shape: Any) -> TypeAdapter[Any]:
     """Return the cached pydantic adapter that reads and writes that type."""
     from pydantic import TypeAdapter  # noqa: PLC0415  slow to load, and not needed by every run
 
@@ -58,9 +58,11 @@ class AsShown:
     heard: frozenset[int] = frozenset()
     kept: tuple[tuple[datetime, Said], ...] = ()
 
-    def content(self) -> dict[str, Any]:
+    def marker_content(self) -> dict[str, Any]:
         """Return the marker content of this snapshot, with the newest changed comments only."""
-        told = _as(AsShown).dump_json(replace(self, kept=self.kept[-_MAX_CHANGED_COMMENTS:]), exclude_defaults=True)
+        told = _type_adapter(AsShown).dump_json(
+            replace(self, kept=self.kept[-_MAX_CHANGED_COMMENTS:]), exclude_defaults=True
+        )
         return {**json.loads(told), **({"heard": sorted(self.heard)} if self.heard else {})}
 
 
@@ -75,47 +77,47 @@ class Memory:
     shown: AsShown | None = None
 
 
-def content(incident: Incident) -> dict[str, Any]:
+def marker_content(incident: Incident) -> dict[str, Any]:
     """Return the marker content of the incident's board."""
     return {
         "keys": [BOARD_KEY],
         "id": incident.id,
-        "grounds": json.loads(_as(_GRADING_INPUTS).dump_json(incident.grounds)),
-        "authorities": json.loads(_as(_ROLE_HISTORY).dump_json(incident.authorities)),
+        "grounds": json.loads(_type_adapter(_GRADING_INPUTS).dump_json(incident.grounds)),
+        "authorities": json.loads(_type_adapter(_ROLE_HISTORY).dump_json(incident.authorities)),
         "opened_with": sorted(incident.opened_with),
     }
 
 
-def recalled(found: Mapping[str, Any]) -> Memory | None:
+def parse_board_state(found: Mapping[str, Any]) -> Memory | None:
     """Parse the board state in a marker; None if the marker is another comment's, or malformed."""
     if BOARD_KEY not in found.get("keys", ()):
         return None
     try:
-        grounds = _as(_GRADING_INPUTS).validate_python(found["grounds"])
-        authorities = _as(_ROLE_HISTORY).validate_python(found["authorities"])
+        grounds = _type_adapter(_GRADING_INPUTS).validate_python(found["grounds"])
+        authorities = _type_adapter(_ROLE_HISTORY).validate_python(found["authorities"])
         opened_with = frozenset(map(str, found["opened_with"]))
-        shown = _shown(found) if "at" in found else None
+        shown = _parse_snapshot(found) if "at" in found else None
     except (KeyError, TypeError, ValueError):
         return None
     named = str(found.get("id", ""))
     return Memory(named if _INCIDENT_ID.fullmatch(named) else "", grounds, authorities, opened_with, shown)
 
 
-def _shown(found: Mapping[str, Any]) -> AsShown:
+def _parse_snapshot(found: Mapping[str, Any]) -> AsShown:
     known = {each.name: found[each.name] for each in fields(AsShown) if each.name in found}
-    shown: AsShown = _as(AsShown).validate_python(known)
+    shown: AsShown = _type_adapter(AsShown).validate_python(known)
     return shown
 
 
-def board_of(ours: Sequence[MarkedComment]) -> tuple[Comment | None, Memory | None]:
+def find_board(ours: Sequence[MarkedComment]) -> tuple[Comment | None, Memory | None]:
     """Return the newest board among our comments, and its state."""
     for comment, found in reversed(ours):
-        if memory := recalled(found):
+        if memory := parse_board_state(found):
             return comment, memory
     return None, None
 
 
-def recollected(happened: Iterable[Happened], memory: Memory | None) -> Iterator[Happened]:
+def restore_events(happened: Iterable[Happened], memory: Memory | None) -> Iterator[Happened]:
     """Add to GitHub's events what only the board knows: our id, the graded answers, and edits that changed them."""
     for one in happened:
         event = one.event
@@ -130,25 +132,25 @@ def recollected(happened: Iterable[Happened], memory: Memory | None) -> Iterator
         opening = replace(
             event,
             by=first.by,
-            report=as_graded(event.report, first, newest=not later),
+            report=report_as_graded(event.report, first, newest=not later),
             labels=memory.opened_with,
             adopted=event.adopted and first.at == one.at,
         )
         yield Happened(first.at, opening)
         for ground in later:
-            report = as_graded(event.report, ground, newest=ground is later[-1])
+            report = report_as_graded(event.report, ground, newest=ground is later[-1])
             yield Happened(
                 ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report)
             )
 
 
-def remembered(memory: Memory | None, login: str, at: datetime) -> Role | None:
+def role_at(memory: Memory | None, login: str, at: datetime) -> Role | None:
     """Return the user's role at that time as recorded by the board; None if it recorded none."""
     known = [a for a in (memory.authorities if memory else ()) if a.login == login and a.at <= at]
     return known[-1].role if known else None
 
 
-def as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
+def report_as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
     """Return the newest report with the answers as they were graded then, which may be the newest grading too."""
     return replace(
         report,

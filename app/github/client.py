@@ -45,13 +45,13 @@ class Answer:
     headers: Mapping[str, str]
 
     @property
-    def unchanged(self) -> bool:
+    def not_modified(self) -> bool:
         """Return True if GitHub answered 304, so the resource still matches the etag that was sent."""
         return self.status == 304
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     """Return the TLS context for GitHub, cached because loading the certificates is slow."""
     return ssl.create_default_context(cafile=certifi.where())
 
@@ -78,9 +78,11 @@ class Client:
 
         self._key = key
         self._clock = clock
-        wire = transport or httpx.HTTPTransport(verify=_trusted(), limits=httpx.Limits(max_keepalive_connections=20))
+        wire = transport or httpx.HTTPTransport(
+            verify=_tls_context(), limits=httpx.Limits(max_keepalive_connections=20)
+        )
         self._kit = Kit(api_url.rstrip("/"), Breaker(wire, clock), _TIMEOUT_SECONDS)
-        self._tokens = InstallationTokens(self._new_token)
+        self._tokens = InstallationTokens(self._request_token)
         self._pace: Pace = pace or MemoryPace()
         self._wait = wait
         self._line = Line()
@@ -100,7 +102,7 @@ class Client:
         """The current time of our clock."""
         return self._clock()
 
-    def urgent(self, urgency: Urgency) -> Client:
+    def with_priority(self, urgency: Urgency) -> Client:
         """Return a copy of this client that calls with the given priority."""
         found = copy.copy(self)
         found.urgency = urgency
@@ -120,21 +122,21 @@ class Client:
 
         A token that GitHub refuses is renewed once.  Raises Deferred while GitHub limits or suspends the installation.
         """
-        self._take_turn(installation, method, path)
+        self._wait_for_rate_limit(installation, method, path)
         try:
-            token = self._tokens.of(installation, self._clock())
+            token = self._tokens.token_for(installation, self._clock())
             try:
                 return self._send(installation, token, method, path, json, params, etag)
             except _Unauthorized:
                 self._tokens.forget(installation, token)
-                token = self._tokens.of(installation, self._clock())
-                self._take_turn(installation, method, path)
+                token = self._tokens.token_for(installation, self._clock())
+                self._wait_for_rate_limit(installation, method, path)
                 return self._send(installation, token, method, path, json, params, etag)
         except _Suspended as suspended:
-            wait = self._pace.limited(installation, _SUSPENSION_RETRY_SECONDS, self._clock())
+            wait = self._pace.record_limit(installation, _SUSPENSION_RETRY_SECONDS, self._clock())
             raise NotYet(str(suspended), retry_after=wait) from None
 
-    def pages(
+    def list_rows(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
     ) -> Iterator[Any]:
         """Yield the rows of a list, page by page; `key` names the list where the body is an object."""
@@ -144,31 +146,31 @@ class Client:
             if 'rel="next"' not in answer.headers.get("link", ""):
                 return
 
-    def as_app(
+    def call_as_app(
         self, method: str, path: str, *, params: Mapping[str, str | int] | None = None, etag: str = ""
     ) -> Answer:
         """Send one request as the App itself."""
         if isinstance(self._key, PlainToken):
             raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
-        self._take_turn(APP, method, path)
+        self._wait_for_rate_limit(APP, method, path)
         return self._send(APP, self._key.token(self._clock()), method, path, None, params, etag)
 
-    def installations(self) -> Iterator[int]:
+    def list_installations(self) -> Iterator[int]:
         """Yield the ids of the App's installations, without the suspended ones."""
         for page in range(1, MAX_PAGES + 1):
-            answer = self.as_app("GET", "/app/installations", params={"per_page": 100, "page": page})
+            answer = self.call_as_app("GET", "/app/installations", params={"per_page": 100, "page": page})
             yield from (row["id"] for row in answer.body if not row.get("suspended_at"))
             if 'rel="next"' not in answer.headers.get("link", ""):
                 return
 
-    def _take_turn(self, installation: int, method: str, path: str) -> None:
+    def _wait_for_rate_limit(self, installation: int, method: str, path: str) -> None:
         """Wait in place for the rate limiter.
 
         Raises Deferred if the turn is too far ahead, or if enough threads wait for this installation already.
         """
-        if not (wait := self._ask(installation, method)):
+        if not (wait := self._acquire(installation, method)):
             return
-        room = wait <= _MAX_WAIT_SECONDS and self._line.enter(installation)
+        room = wait <= _MAX_WAIT_SECONDS and self._line.try_acquire(installation)
         try:
             waited = 0.0
             while wait:
@@ -176,18 +178,18 @@ class Client:
                     raise NotYet(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
                 self._wait(wait)
                 waited += wait
-                wait = self._ask(installation, method)
+                wait = self._acquire(installation, method)
         finally:
             if room:
-                self._line.leave(installation)
+                self._line.release(installation)
 
-    def _ask(self, installation: int, method: str) -> float:
-        return self._pace.ask(installation, method, self.urgency, self._clock())
+    def _acquire(self, installation: int, method: str) -> float:
+        return self._pace.acquire(installation, method, self.urgency, self._clock())
 
-    def _new_token(self, installation: int) -> tuple[str, datetime]:
+    def _request_token(self, installation: int) -> tuple[str, datetime]:
         if isinstance(self._key, PlainToken):
             return self._key.text, datetime.max.replace(tzinfo=UTC)
-        answer = self.as_app("POST", f"/app/installations/{installation}/access_tokens")
+        answer = self.call_as_app("POST", f"/app/installations/{installation}/access_tokens")
         expires = datetime.fromisoformat(answer.body["expires_at"])
         return answer.body["token"], expires.astimezone(UTC)
 
@@ -205,26 +207,28 @@ class Client:
 
         budget: Budget | None = None
         try:
-            response = self._kit.ask(token, method, path, json=json, params=params, etag=etag)
-            budget = _budget(response.headers)
+            response = self._kit.send(token, method, path, json=json, params=params, etag=etag)
+            budget = _budget_from(response.headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()
-            raise self._heard(installation, _meaning(method, path, failed.response, self._clock())) from None
+            raise self._record_if_rate_limited(
+                installation, _error_from(method, path, failed.response, self._clock())
+            ) from None
         except (RequestTimeout, RequestError) as failed:
             CALLS.labels(method, "none").inc()
-            raise _unanswered(method, path, failed, timed_out=isinstance(failed, RequestTimeout)) from None
+            raise _no_response_error(method, path, failed, timed_out=isinstance(failed, RequestTimeout)) from None
         finally:
             if budget is not None or method not in READ_METHODS:
-                self._pace.ended(installation, method, budget, self._clock())
+                self._pace.record_response(installation, method, budget, self._clock())
         CALLS.labels(method, response.status_code).inc()
         if response.status_code in (301, 302, 307, 308):
             raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
-        return Answer(response.status_code, _body(method, path, response), dict(response.headers))
+        return Answer(response.status_code, _json_body(method, path, response), dict(response.headers))
 
-    def _heard(self, installation: int, failed: DeliveryFailed) -> DeliveryFailed:
+    def _record_if_rate_limited(self, installation: int, failed: DeliveryFailed) -> DeliveryFailed:
         """Record a rate limit with the rate limiter, and return the error with the wait that follows from it."""
         if isinstance(failed, _Limited):
-            failed.retry_after = self._pace.limited(installation, failed.retry_after, self._clock())
+            failed.retry_after = self._pace.record_limit(installation, failed.retry_after, self._clock())
         return failed
 
 
@@ -244,7 +248,7 @@ class _Suspended(DeliveryFailed):
     """The installation is suspended."""
 
 
-def _unanswered(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
+def _no_response_error(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
     """Return the error for a request without a response.
 
     A write that was sent may have arrived, or arrive later, so its outcome has to be looked up before a retry.
@@ -256,7 +260,7 @@ def _unanswered(method: str, path: str, failed: Exception, *, timed_out: bool) -
     return DeliveryFailed(f"{method} {path} {what}", retry_after=0, uncertain=written, late=written)
 
 
-def _body(method: str, path: str, response: Any) -> Any:
+def _json_body(method: str, path: str, response: Any) -> Any:
     if response.status_code in (204, 304):
         return None
     try:
@@ -268,13 +272,13 @@ def _body(method: str, path: str, response: Any) -> Any:
         ) from None
 
 
-def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFailed:
+def _error_from(method: str, path: str, response: Any, now: datetime) -> DeliveryFailed:
     status = response.status_code
-    text = f"{method} {path}: GitHub answered {status}: {_message(response)}"
+    text = f"{method} {path}: GitHub answered {status}: {_error_message(response)}"
     if status == 401:
         return _Unauthorized(text, retry_after=60)
-    if status in (403, 429) and (_limit(response, now) is not None or _says_nothing_but_limit(response)):
-        return _Limited(text, retry_after=_limit(response, now))
+    if status in (403, 429) and (_retry_after_seconds(response, now) is not None or _is_rate_limit_response(response)):
+        return _Limited(text, retry_after=_retry_after_seconds(response, now))
     if status == 403 and "suspended" in text:
         return _Suspended(text, retry_after=_SUSPENSION_RETRY_SECONDS)
     if status in (404, 410):
@@ -287,36 +291,36 @@ def _meaning(method: str, path: str, response: Any, now: datetime) -> DeliveryFa
     return DeliveryFailed(text, retry_after=None)
 
 
-def _limit(response: Any, now: datetime) -> float | None:
+def _retry_after_seconds(response: Any, now: datetime) -> float | None:
     """Return the seconds to wait after a rate limit: Retry-After, else the reset time; None if neither is given."""
     headers = response.headers
-    if _number(after := headers.get("retry-after", "")):
+    if _is_number(after := headers.get("retry-after", "")):
         return float(after)
-    if headers.get("x-ratelimit-remaining") == "0" and _number(headers.get("x-ratelimit-reset", "")):
+    if headers.get("x-ratelimit-remaining") == "0" and _is_number(headers.get("x-ratelimit-reset", "")):
         return max(1.0, float(headers["x-ratelimit-reset"]) - now.timestamp())
     return None
 
 
-def _says_nothing_but_limit(response: Any) -> bool:
-    return response.status_code == 429 or "secondary rate limit" in _message(response).lower()
+def _is_rate_limit_response(response: Any) -> bool:
+    return response.status_code == 429 or "secondary rate limit" in _error_message(response).lower()
 
 
-def _budget(headers: Mapping[str, str]) -> Budget | None:
+def _budget_from(headers: Mapping[str, str]) -> Budget | None:
     """Return the hourly budget in the headers; None for other resources, such as search, which have their own."""
     limit, left, reset = (headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset"))
     if headers.get("x-ratelimit-resource", "core") != "core":
         return None
-    if not all(_number(text) for text in (limit, left, reset)):
+    if not all(_is_number(text) for text in (limit, left, reset)):
         return None
     return Budget(int(limit), int(left), datetime.fromtimestamp(int(reset), UTC))
 
 
-def _number(text: str) -> bool:
+def _is_number(text: str) -> bool:
     """Return True if the text is a whole number that is plausible as a count or a time."""
     return text.isascii() and text.isdigit() and len(text) < 11
 
 
-def _message(response: Any) -> str:
+def _error_message(response: Any) -> str:
     try:
         body = response.json()
     except ValueError:

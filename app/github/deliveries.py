@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from app.github.client import Answer, Client
-from app.github.tracker import moment
+from app.github.tracker import parse_time
 from app.ports import DeliveryFailed, Gone
 
 _PATH = "/app/hook/deliveries"
@@ -58,24 +58,24 @@ class Deliveries:
         self._clock = clock
         self._scarce_until: datetime | None = None
 
-    def page(self, cursor: str = "", etag: str = "") -> Page:
+    def fetch_page(self, cursor: str = "", etag: str = "") -> Page:
         """Fetch up to 100 attempts, newest first.
 
         Without a cursor the first page is fetched; it is `unchanged` if it still matches the etag.
         """
         params: dict[str, str | int] = {"per_page": 100, **({"cursor": cursor} if cursor else {})}
-        answer = self._ask(_PATH, params, etag)
-        if answer.unchanged:
+        answer = self._call(_PATH, params, etag)
+        if answer.not_modified:
             return Page((), "", etag, unchanged=True)
         try:
-            rows = tuple(_listed(row) for row in answer.body)
+            rows = tuple(_attempt_from(row) for row in answer.body)
         except (AttributeError, KeyError, TypeError, ValueError) as problem:
             raise DeliveryFailed(f"{_PATH}: not a list of deliveries: {problem!r}", retry_after=60) from None
-        return Page(rows, _following(answer.headers), answer.headers.get("etag", ""))
+        return Page(rows, _next_cursor(answer.headers), answer.headers.get("etag", ""))
 
-    def sent(self, listed: Listed) -> Sent:
+    def fetch_content(self, listed: Listed) -> Sent:
         """Fetch the content of an attempt.  Raises NotFound if GitHub no longer keeps it."""
-        answer = self._ask(f"{_PATH}/{listed.id}", {}, "")
+        answer = self._call(f"{_PATH}/{listed.id}", {}, "")
         request = answer.body.get("request") if isinstance(answer.body, dict) else None
         payload = request.get("payload") if isinstance(request, dict) else None
         if not isinstance(payload, dict):
@@ -84,37 +84,37 @@ class Deliveries:
         # Written as GitHub writes it: should the webhook still receive it, the bytes are mostly the same.
         return Sent(headers.get("x-github-hook-id", "app"), json.dumps(payload, separators=(",", ":")).encode())
 
-    def spare(self) -> None:
+    def check_budget(self) -> None:
         """Raise DeliveryFailed until the hour ends if catch-up has used its part of the App's calls."""
         left = (self._scarce_until - self._clock()).total_seconds() if self._scarce_until else 0.0
         if left > 0:
             raise DeliveryFailed(f"{_PATH}: the rest of this hour's calls is kept for others", retry_after=left)
 
-    def _ask(self, path: str, params: Mapping[str, str | int], etag: str) -> Answer:
-        answer = self._client.as_app("GET", path, params=params, etag=etag)
-        limit, left, until = (_number(answer, name) for name in ("limit", "remaining", "reset"))
+    def _call(self, path: str, params: Mapping[str, str | int], etag: str) -> Answer:
+        answer = self._client.call_as_app("GET", path, params=params, etag=etag)
+        limit, left, until = (_header_number(answer, name) for name in ("limit", "remaining", "reset"))
         scarce = limit > 0 and left < limit * _RESERVED_FRACTION
         self._scarce_until = datetime.fromtimestamp(until, self._clock().tzinfo) if scarce else None
         return answer
 
 
-def _number(answer: Answer, name: str) -> int:
+def _header_number(answer: Answer, name: str) -> int:
     text = answer.headers.get(f"x-ratelimit-{name}", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
 
 
-def _listed(row: Mapping[str, Any]) -> Listed:
+def _attempt_from(row: Mapping[str, Any]) -> Listed:
     repo_id = row.get("repository_id")
     return Listed(
         int(row["id"]),
         str(row["guid"]).replace("\0", ""),
         str(row["event"]).replace("\0", ""),
-        moment(str(row["delivered_at"])),
+        parse_time(str(row["delivered_at"])),
         int(repo_id) if repo_id is not None else None,
     )
 
 
-def _following(headers: Mapping[str, str]) -> str:
+def _next_cursor(headers: Mapping[str, str]) -> str:
     for link in headers.get("link", "").split(","):
         address, _, relation = link.partition(";")
         if 'rel="next"' in relation:

@@ -39,7 +39,7 @@ class Kit(GitHub[UnauthAuthStrategy]):
         """Yield the shared client, which githubkit would otherwise open and close for each call."""
         yield self._client
 
-    def ask(
+    def send(
         self,
         token: str,
         method: str,

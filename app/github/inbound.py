@@ -30,10 +30,10 @@ from app.core.events import (
 )
 from app.core.policy import Labels, Policy
 from app.github.intake import is_incident_report, read_report
-from app.github.slash_commands import spoken
-from app.github.tracker import POLICY_PATH, labels_of, moment
+from app.github.slash_commands import parse_commands
+from app.github.tracker import POLICY_PATH, labels_of, parse_time
 from app.ports import Lane, Repository
-from app.text import cleaned
+from app.text import replace_unstorable
 
 OPENING_PERIOD = timedelta(seconds=5)
 """Period after an issue's creation in which labels set by its author belong to the opening.
@@ -95,10 +95,10 @@ class Pushed:
     head: str
 
 
-def payload_of(body: bytes) -> Json:
+def parse_payload(body: bytes) -> Json:
     """Parse the payload of a delivery.  Raises Unreadable if it is no JSON object, or has a duplicate key."""
     try:
-        found = json.loads(body, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
+        found = json.loads(body, object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as problem:
         raise Unreadable(f"not a payload: {str(problem)[:200]}") from None
     if not isinstance(found, dict):
@@ -111,8 +111,11 @@ def repository_of(payload: Json) -> Repository | None:
     found, installation = payload.get("repository"), payload.get("installation")
     if not isinstance(found, dict) or not isinstance(installation, dict) or "full_name" not in found:
         return None
-    name, branch = cleaned(str(found["full_name"])), cleaned(str(found.get("default_branch") or "main"))
-    return Repository(_id(found), name, _id(installation), branch)
+    name, branch = (
+        replace_unstorable(str(found["full_name"])),
+        replace_unstorable(str(found.get("default_branch") or "main")),
+    )
+    return Repository(_github_id(found), name, _github_id(installation), branch)
 
 
 INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
@@ -132,25 +135,25 @@ class Departure:
     everything: bool = False
 
 
-def departure_of(name: str, payload: Json) -> Departure | None:
+def installation_change_of(name: str, payload: Json) -> Departure | None:
     """Return the change to the App's installation that a delivery reports; None if there is none."""
     action, installation = payload.get("action"), payload.get("installation") or {}
     if name == "installation" and action in ("created", "deleted"):
         listed = _ids(payload, "repositories")
         if action == "created":
-            return Departure(_id(installation), joined=listed)
-        return Departure(_id(installation), left=listed, everything=True)
+            return Departure(_github_id(installation), joined=listed)
+        return Departure(_github_id(installation), left=listed, everything=True)
     if name == "installation_repositories":
         joined, left = _ids(payload, "repositories_added"), _ids(payload, "repositories_removed")
-        return Departure(_id(installation), left=left, joined=joined)
+        return Departure(_github_id(installation), left=left, joined=joined)
     return None
 
 
 def _ids(payload: Json, key: str) -> tuple[int, ...]:
-    return tuple(_id(one) for one in payload.get(key) or ())
+    return tuple(_github_id(one) for one in payload.get(key) or ())
 
 
-def lane_of(name: str, payload: Json) -> Lane | None:
+def incident_key_of(name: str, payload: Json) -> Lane | None:
     """Return the key of the incident or policy change that a delivery belongs to; None if it can be neither.
 
     An issue or pull request has its number; all pushes to the default branch share the number 0.  Raises Unreadable.
@@ -162,24 +165,24 @@ def lane_of(name: str, payload: Json) -> Lane | None:
         issue = issue_of(payload)
         return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
     if name == "pull_request":
-        number = _pull(payload)["number"] if _proposes(payload) and _head(payload) else 0
+        number = _pull_request_of(payload)["number"] if _changes_proposal(payload) and _head_commit(payload) else 0
         if payload.get("action") in _POSTMORTEM_ACTIONS:
             number = postmortem_of(payload, repository) or number
         return Lane(repository.id, number) if number else None
-    return Lane(repository.id, 0) if changes_policy(name, payload) and _commit(payload.get("after")) else None
+    return Lane(repository.id, 0) if changes_policy(name, payload) and _commit_sha(payload.get("after")) else None
 
 
 def changes_policy(name: str, payload: Json) -> bool:
     """Return True if a push to the default branch touched the policy file."""
-    return _touched(name, payload, lambda path: path == POLICY_PATH)
+    return _push_touches(name, payload, lambda path: path == POLICY_PATH)
 
 
 def changes_feeds(name: str, payload: Json) -> bool:
     """Return True if a push to the default branch touched a calendar file, which the policy may name as a feed."""
-    return _touched(name, payload, lambda path: path.lower().endswith(".ics"))
+    return _push_touches(name, payload, lambda path: path.lower().endswith(".ics"))
 
 
-def _touched(name: str, payload: Json, which: Callable[[str], bool]) -> bool:
+def _push_touches(name: str, payload: Json, which: Callable[[str], bool]) -> bool:
     if name != "push":
         return False
     branch = (payload.get("repository") or {}).get("default_branch") or "main"
@@ -193,22 +196,22 @@ def _touched(name: str, payload: Json, which: Callable[[str], bool]) -> bool:
     return len(commits) >= 20 or any(map(which, map(str, touched)))
 
 
-def proposed(name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
+def policy_change_of(name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
     """Return how a delivery may change the policy; None if it is about an incident.  Raises Unreadable."""
     if name == "push":
-        return Pushed(_commit(payload.get("after")))
-    if name != "pull_request" or (pull := _pull(payload))["number"] != lane.number:
+        return Pushed(_commit_sha(payload.get("after")))
+    if name != "pull_request" or (pull := _pull_request_of(payload))["number"] != lane.number:
         return None
-    return Proposed(_when(pull.get("updated_at"), received_at), lane.number, _head(payload))
+    return Proposed(_time_or_received(pull.get("updated_at"), received_at), lane.number, _head_commit(payload))
 
 
-def seen(payload: Json) -> Seen | None:
+def read_labels(payload: Json) -> Seen | None:
     """Return the labels that an issue payload shows; None if it shows no issue."""
     issue = payload.get("issue")
     if not isinstance(issue, dict) or issue.get("pull_request") or not issue.get("updated_at"):
         return None
     try:
-        at, created = moment(issue["updated_at"]), moment(issue["created_at"])
+        at, created = parse_time(issue["updated_at"]), parse_time(issue["created_at"])
     except (KeyError, TypeError, ValueError):
         return None
     by_hand = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
@@ -216,29 +219,29 @@ def seen(payload: Json) -> Seen | None:
     return Seen(at + _SECOND if by_hand and at - created > OPENING_PERIOD else at, labels_of(issue))
 
 
-def only_shown(name: str, payload: Json, received_at: datetime) -> Seen | None:
+def read_labels_only(name: str, payload: Json, received_at: datetime) -> Seen | None:
     """Return the labels of an issue if a delivery carries no other information on a known incident, else None.
 
     That is the case for ordinary comments and for labels set by bots.  Raises Unreadable.
     """
     action = payload.get("action")
     if name == "issues" and action in ("labeled", "unlabeled"):
-        return seen(payload) if is_bot(payload.get("sender")) else None
+        return read_labels(payload) if is_bot(payload.get("sender")) else None
     if name == "issues" and action in ("opened", "edited"):
         return None
     # Any policy will do: it only affects what an opening event holds.
-    return seen(payload) if read(name, payload, _DEFAULT_POLICY, received_at) is None else None
+    return read_labels(payload) if read_event(name, payload, _DEFAULT_POLICY, received_at) is None else None
 
 
-def declared(payload: Json, policy: Policy) -> bool:
+def is_declared(payload: Json, policy: Policy) -> bool:
     """Return True if the payload's issue is an incident: it has the label, or the shipped form filled in."""
     issue = payload.get("issue")
     if not isinstance(issue, dict) or issue.get("pull_request"):
         return False
-    return policy.labels.incident in labels_of(issue) or is_incident_report(cleaned(issue.get("body") or ""))
+    return policy.labels.incident in labels_of(issue) or is_incident_report(replace_unstorable(issue.get("body") or ""))
 
 
-def read(name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
+def read_event(name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
     """Convert a delivery into an event; None if it changes no incident.  Raises Unreadable."""
     action = payload.get("action")
     if name == "issues":
@@ -246,11 +249,11 @@ def read(name: str, payload: Json, policy: Policy, received_at: datetime) -> Hap
     if name == "issue_comment":
         return _read_comment(str(action), payload, received_at)
     if name == "pull_request":
-        return _read_pull(str(action), payload, received_at)
+        return _read_pull_request(str(action), payload, received_at)
     return None
 
 
-def asks_for_authority(event: Event, labels: Labels) -> bool:
+def needs_role(event: Event, labels: Labels) -> bool:
     """Return True if the event takes effect only with a sufficient repository role of its author."""
     if isinstance(event, Said):
         return bool(event.spoken)
@@ -263,7 +266,7 @@ def asks_for_authority(event: Event, labels: Labels) -> bool:
     )
 
 
-def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
+def build_opened_event(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
     """Build the opening event of an incident from an issue as GitHub shows it."""
     title = title_of(issue)
     return Opened(
@@ -274,7 +277,7 @@ def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, ado
         repo=repo,
         number=int(issue["number"]),
         title=title,
-        report=read_report(cleaned(issue.get("body") or ""), title=title, opened_at=at, policy=policy),
+        report=read_report(replace_unstorable(issue.get("body") or ""), title=title, opened_at=at, policy=policy),
         labels=labels_of(issue),
         adopted=adopted,
     )
@@ -282,30 +285,30 @@ def opened(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, ado
 
 def title_of(issue: Json) -> str:
     """Return the issue's title without the prefix `[Incident]: ` that the form sets."""
-    title = cleaned(str(issue.get("title") or ""))
+    title = replace_unstorable(str(issue.get("title") or ""))
     mark, bracket, rest = title.partition("]")
     rest = rest.lstrip(": ")
     return rest if bracket and rest and mark.strip().lower() == "[incident" else title
 
 
-def said(comment: Json) -> Said | None:
+def read_commands(comment: Json) -> Said | None:
     """Return the slash commands in a person's comment as an event; None for bots, and if there are none."""
     user = comment.get("user") or {}
     if user.get("type") == "Bot" or comment.get("performed_via_github_app"):
         return None
-    words = spoken(cleaned(comment.get("body") or ""))
+    words = parse_commands(replace_unstorable(comment.get("body") or ""))
     if not words:
         return None
     return Said(
         by=login_of(user),
-        key=f"comment/{_id(comment)}",
+        key=f"comment/{_github_id(comment)}",
         url=_url(comment),
-        comment=_id(comment),
+        comment=_github_id(comment),
         spoken=words,
     )
 
 
-def before(name: str, payload: Json) -> Happened | None:
+def commands_before_edit(name: str, payload: Json) -> Happened | None:
     """Return the commands of a comment as they were before it was edited or deleted; None if there were none.
 
     Only the payload of the edit or deletion still holds them.
@@ -314,13 +317,13 @@ def before(name: str, payload: Json) -> Happened | None:
     if name != "issue_comment" or not isinstance(comment, dict) or action not in ("edited", "deleted"):
         return None
     body = ((payload.get("changes") or {}).get("body") or {}).get("from") if action == "edited" else comment.get("body")
-    event = said({**comment, "body": str(body or "")})
-    return Happened(moment(str(comment.get("created_at"))), event) if event else None
+    event = read_commands({**comment, "body": str(body or "")})
+    return Happened(parse_time(str(comment.get("created_at"))), event) if event else None
 
 
 def login_of(user: Json | None) -> str:
     """Return the user's login, `ghost` for a deleted account."""
-    return cleaned(str((user or {}).get("login") or "ghost"))
+    return replace_unstorable(str((user or {}).get("login") or "ghost"))
 
 
 def is_bot(user: Json | None) -> bool:
@@ -328,7 +331,7 @@ def is_bot(user: Json | None) -> bool:
     return (user or {}).get("type") == "Bot"
 
 
-def key(what: str, at: datetime) -> str:
+def event_key(what: str, at: datetime) -> str:
     """Return a key for an event without an id of GitHub's: its name, and its time to the second."""
     return f"{what}/{at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
@@ -337,64 +340,66 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
     issue = issue_of(payload)
     if issue.get("pull_request"):
         return None
-    created = _when(issue.get("created_at"), received_at)
-    changed = _when(issue.get("updated_at"), received_at)
+    created = _time_or_received(issue.get("created_at"), received_at)
+    changed = _time_or_received(issue.get("updated_at"), received_at)
     sender = payload.get("sender") or issue.get("user")
     by = login_of(sender)
     if action == "opened":
-        return _opening(payload, policy, created) if declared(payload, policy) else None
+        return _opening_event(payload, policy, created) if is_declared(payload, policy) else None
     if action == "labeled":
-        return _labeled(payload, policy, created, changed)
+        return _labeled_event(payload, policy, created, changed)
     if action == "unlabeled":
-        return _unlabeled(payload, changed)
+        return _unlabeled_event(payload, changed)
     if action == "edited":
-        report = opened(issue, "", policy, created, by=by, adopted=False)
-        return Happened(changed, Edited(by=by, key=key("edited", changed), title=report.title, report=report.report))
-    return _plain(action, by, changed, _when(issue.get("closed_at"), changed))
+        report = build_opened_event(issue, "", policy, created, by=by, adopted=False)
+        return Happened(
+            changed, Edited(by=by, key=event_key("edited", changed), title=report.title, report=report.report)
+        )
+    return _state_event(action, by, changed, _time_or_received(issue.get("closed_at"), changed))
 
 
-def _plain(action: str, by: str, changed: datetime, closed: datetime) -> Happened | None:
+def _state_event(action: str, by: str, changed: datetime, closed: datetime) -> Happened | None:
     """Build the event of a state change, which has no link yet.
 
     It has no page of its own, only a row in the timeline; the link is added when that is read.
     """
     if action == "closed":
-        return Happened(closed, Closed(by=by, key=key("closed", closed)))
+        return Happened(closed, Closed(by=by, key=event_key("closed", closed)))
     if action == "reopened":
-        return Happened(changed, Reopened(by=by, key=key("reopened", changed)))
+        return Happened(changed, Reopened(by=by, key=event_key("reopened", changed)))
     if action in ("deleted", "transferred", "locked"):
-        return Happened(changed, Left(by=by, key=key(f"left/{action}", changed), how=action))
+        return Happened(changed, Left(by=by, key=event_key(f"left/{action}", changed), how=action))
     if action == "unlocked":
-        return Happened(changed, Returned(by=by, key=key("returned", changed)))
+        return Happened(changed, Returned(by=by, key=event_key("returned", changed)))
     return None
 
 
-def _opening(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
+def _opening_event(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
     issue = issue_of(payload)
-    repo = cleaned(str((payload.get("repository") or {}).get("full_name") or ""))
+    repo = replace_unstorable(str((payload.get("repository") or {}).get("full_name") or ""))
     by = login_of(payload.get("sender") if adopted else issue.get("user"))
-    return Happened(at, opened(issue, repo, policy, at, by=by, adopted=adopted))
+    return Happened(at, build_opened_event(issue, repo, policy, at, by=by, adopted=adopted))
 
 
-def _labeled(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
-    issue, sender, label = issue_of(payload), payload.get("sender"), _label(payload)
+def _labeled_event(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
+    issue, sender, label = issue_of(payload), payload.get("sender"), _label_name(payload)
     at_opening = changed - created <= OPENING_PERIOD and login_of(sender) == login_of(issue.get("user"))
     if label == policy.labels.incident:
-        return _opening(payload, policy, created if at_opening else changed, adopted=not at_opening)
+        return _opening_event(payload, policy, created if at_opening else changed, adopted=not at_opening)
     if at_opening or is_bot(sender):
         return None
-    return Happened(changed, Labeled(by=login_of(sender), key=key(f"labeled/{label}", changed), label=label))
+    return Happened(changed, Labeled(by=login_of(sender), key=event_key(f"labeled/{label}", changed), label=label))
 
 
-def _unlabeled(payload: Json, changed: datetime) -> Happened | None:
-    sender, label = payload.get("sender"), _label(payload)
+def _unlabeled_event(payload: Json, changed: datetime) -> Happened | None:
+    sender, label = payload.get("sender"), _label_name(payload)
     if is_bot(sender):
         return None
-    return Happened(changed, Unlabeled(by=login_of(sender), key=key(f"unlabeled/{label}", changed), label=label))
+    return Happened(changed, Unlabeled(by=login_of(sender), key=event_key(f"unlabeled/{label}", changed), label=label))
 
 
-def _label(payload: Json) -> str:
-    return cleaned(str((payload.get("label") or {}).get("name") or ""))
+def _label_name(payload: Json) -> str:
+    return replace_unstorable(str((payload.get("label") or {}).get("name") or ""))
 
 
 def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened | Touched | None:
@@ -407,25 +412,27 @@ def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened
         return None if own else Touched(comment["id"], deleted=action == "deleted")
     if action != "created":
         return None
-    event = said(comment)
-    return Happened(_when(comment.get("created_at"), received_at), event) if event else None
+    event = read_commands(comment)
+    return Happened(_time_or_received(comment.get("created_at"), received_at), event) if event else None
 
 
-def _read_pull(action: str, payload: Json, received_at: datetime) -> Happened | None:
+def _read_pull_request(action: str, payload: Json, received_at: datetime) -> Happened | None:
     pull = payload["pull_request"]
     by, number, url = login_of(payload.get("sender")), int(pull["number"]), _url(pull)
     if action in ("opened", "reopened"):
-        at = _when(pull.get("created_at") if action == "opened" else pull.get("updated_at"), received_at)
-        return Happened(at, PostmortemOpened(by=by, key=pull_key(number, action), url=url, pull=number))
+        at = _time_or_received(pull.get("created_at") if action == "opened" else pull.get("updated_at"), received_at)
+        return Happened(at, PostmortemOpened(by=by, key=pull_event_key(number, action), url=url, pull=number))
     if action == "closed":
         merged = bool(pull.get("merged_at") or pull.get("merged"))
-        at = _when(pull.get("merged_at") or pull.get("closed_at"), received_at)
+        at = _time_or_received(pull.get("merged_at") or pull.get("closed_at"), received_at)
         kind = PostmortemMerged if merged else PostmortemDropped
-        return Happened(at, kind(by=by, key=pull_key(number, "merged" if merged else "dropped"), url=url, pull=number))
+        return Happened(
+            at, kind(by=by, key=pull_event_key(number, "merged" if merged else "dropped"), url=url, pull=number)
+        )
     return None
 
 
-def pull_key(number: int, what: str) -> str:
+def pull_event_key(number: int, what: str) -> str:
     """Return the key of an event of a pull request."""
     return f"pull/{number}/{what}"
 
@@ -435,37 +442,37 @@ def postmortem_of(payload: Json, repository: Repository) -> int | None:
 
     A branch of that name in a fork does not count.
     """
-    head = _pull(payload).get("head") or {}
+    head = _pull_request_of(payload).get("head") or {}
     found = _POSTMORTEM_BRANCH.fullmatch(str(head.get("ref") or ""))
     return int(found[1]) if found and (head.get("repo") or {}).get("id") == repository.id else None
 
 
-def _proposes(payload: Json) -> bool:
+def _changes_proposal(payload: Json) -> bool:
     """Return True if the action may alter what the pull request changes."""
     action = payload.get("action")
     return action in _PROPOSAL_ACTIONS or (action == "edited" and "base" in (payload.get("changes") or {}))
 
 
-def _head(payload: Json) -> str:
+def _head_commit(payload: Json) -> str:
     """Return the newest commit of the pull request, empty if there is none."""
-    return _commit((_pull(payload).get("head") or {}).get("sha"))
+    return _commit_sha((_pull_request_of(payload).get("head") or {}).get("sha"))
 
 
-def _commit(sha: object) -> str:
+def _commit_sha(sha: object) -> str:
     """Return the commit id; empty if it is none, such as the zeros that stand for a deleted branch."""
     return sha if isinstance(sha, str) and _SHA.fullmatch(sha) and sha.strip("0") else ""
 
 
-def _pull(payload: Json) -> Json:
-    return _numbered(payload, "pull_request")
+def _pull_request_of(payload: Json) -> Json:
+    return _numbered_object(payload, "pull_request")
 
 
 def issue_of(payload: Json) -> Json:
     """Return the issue of a payload.  Raises Unreadable if there is none with a valid number."""
-    return _numbered(payload, "issue")
+    return _numbered_object(payload, "issue")
 
 
-def _numbered(payload: Json, name: str) -> Json:
+def _numbered_object(payload: Json, name: str) -> Json:
     found = payload.get(name)
     if not isinstance(found, dict):
         raise Unreadable(f"no {name} in it")
@@ -475,16 +482,16 @@ def _numbered(payload: Json, name: str) -> Json:
     return found
 
 
-def _when(text: object, received_at: datetime) -> datetime:
+def _time_or_received(text: object, received_at: datetime) -> datetime:
     """Parse a time of GitHub's; return the time of receipt if it is missing or implausible (M38)."""
     try:
-        found = moment(str(text))
+        found = parse_time(str(text))
     except ValueError:
         return received_at
     return received_at if found > received_at + _CLOCK_SKEW_PERIOD or found.year < 2008 else found
 
 
-def _id(row: Json) -> int:
+def _github_id(row: Json) -> int:
     """Return GitHub's id of an object.  Raises Unreadable if it does not fit PostgreSQL's bigint."""
     found = row.get("id")
     if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 2**63:
@@ -493,15 +500,15 @@ def _id(row: Json) -> int:
 
 
 def _url(row: Json) -> str:
-    return cleaned(str(row.get("html_url") or ""))
+    return replace_unstorable(str(row.get("html_url") or ""))
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands twice")
     return found
 
 
-def _no_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")

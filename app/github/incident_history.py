@@ -11,8 +11,8 @@ from app.core.events import Role
 from app.core.incident import Incident
 from app.core.policy import Labels, Policy
 from app.core.replay import replay
-from app.github.inbound import Happened, Unreadable, asks_for_authority, title_of
-from app.github.timeline import history, pull_events
+from app.github.inbound import Happened, Unreadable, needs_role, title_of
+from app.github.timeline import read_postmortem_events, read_timeline
 from app.ports import DeliveryFailed, Pull, Tracker
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ class Told:
     happened: tuple[Happened, ...]
 
 
-def told(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) -> Told:
+def load_history(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) -> Told:
     """Load everything GitHub has on the issue.  Raises DeliveryFailed, and NotFound if it is out of reach."""
     number = int(issue["number"])
     timeline = tracker.timeline(number)
-    pull, became = _postmortem(tracker, number)
-    return Told(issue, timeline, pull, (*history(issue, timeline, repo, policy), *became))
+    pull, became = _load_postmortem(tracker, number)
+    return Told(issue, timeline, pull, (*read_timeline(issue, timeline, repo, policy), *became))
 
 
-def lived(
+def load_incident(
     tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy, role: RoleLookup, now: datetime
 ) -> Incident:
     """Load the incident as it is at `now`, with as few calls as possible.
@@ -60,38 +60,38 @@ def lived(
     of reach, and Unreadable if its history is inconsistent.
     """
     number = int(issue["number"])
-    log = [*with_rights(history(issue, tracker.timeline(number), repo, policy), policy.labels, role)]
-    found = _folded(log, policy, now)
-    if found.postmortem_wanted and (became := _postmortem(tracker, number)[1]):
-        found = _folded([*log, *became], policy, now)
+    log = [*with_roles(read_timeline(issue, tracker.timeline(number), repo, policy), policy.labels, role)]
+    found = _replay_log(log, policy, now)
+    if found.postmortem_wanted and (became := _load_postmortem(tracker, number)[1]):
+        found = _replay_log([*log, *became], policy, now)
     return found
 
 
-def _folded(log: Sequence[Happened], policy: Policy, now: datetime) -> Incident:
+def _replay_log(log: Sequence[Happened], policy: Policy, now: datetime) -> Incident:
     found = replay(((one.at, one.event) for one in log), policy, now).incident
     if found is None:
         raise Unreadable("its history does not tell of its opening")
     return found
 
 
-def _postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happened]]:
+def _load_postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happened]]:
     """Load the pull request with the issue's postmortem, and its events."""
     pull = tracker.pull_of(f"muster/postmortem-{number}")
-    return pull, [] if pull is None else list(pull_events(pull, tracker.timeline(pull.number)))
+    return pull, [] if pull is None else list(read_postmortem_events(pull, tracker.timeline(pull.number)))
 
 
-def with_rights(
+def with_roles(
     happened: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]
 ) -> Iterator[Happened]:
     """Yield the events with the role of their author at the time, from `role`, where it matters."""
     for one in happened:
-        if asks_for_authority(one.event, labels):
+        if needs_role(one.event, labels):
             yield Happened(one.at, replace(one.event, role=role(one.event.by, one.at)))
         else:
             yield one
 
 
-def rights_of_today(tracker: Tracker) -> RoleLookup:
+def current_roles(tracker: Tracker) -> RoleLookup:
     """Return a lookup of today's roles, which asks for each login once.
 
     A user that GitHub does not know has no role.
@@ -111,7 +111,7 @@ def rights_of_today(tracker: Tracker) -> RoleLookup:
     return role
 
 
-def past_incidents(
+def load_past_incidents(
     tracker: Tracker, label: str, since: datetime, policy: Policy, *, repo: str, now: datetime
 ) -> Iterator[Past]:
     """Load the incidents updated since then, newest first, at most MAX_INCIDENTS, each when it is consumed.
@@ -120,8 +120,8 @@ def past_incidents(
     """
     from app.core.backtest import Past  # noqa: PLC0415  most callers of this module run no backtest
 
-    role = rights_of_today(tracker)
+    role = current_roles(tracker)
     for issue in tracker.incidents_since(label, since)[:MAX_INCIDENTS]:
-        found = told(tracker, issue, repo, policy)
-        log = tuple((one.at, one.event) for one in with_rights(found.happened, policy.labels, role))
+        found = load_history(tracker, issue, repo, policy)
+        log = tuple((one.at, one.event) for one in with_roles(found.happened, policy.labels, role))
         yield Past(f"{repo}#{issue['number']}", title_of(issue), log, now)

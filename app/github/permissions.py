@@ -26,7 +26,7 @@ class Authorities:
         self._unanswered: dict[int, datetime] = {}
         self._lock = threading.Lock()
 
-    def of(self, tracker: Tracker, repo_id: int, login: str, now: datetime, *, briefly: bool = False) -> Role:
+    def get_role(self, tracker: Tracker, repo_id: int, login: str, now: datetime, *, briefly: bool = False) -> Role:
         """Return the role of the user.  Raises DeliveryFailed if GitHub can be asked again later.
 
         `fail_fast`: raise at once if GitHub failed to respond a moment ago, since each request may take 15 seconds.

@@ -12,7 +12,7 @@ def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def genuine(secrets: Sequence[str], body: bytes, given: str) -> bool:
+def is_valid_signature(secrets: Sequence[str], body: bytes, given: str) -> bool:
     """Return True if `received` is the body's signature under one of the secrets, in constant time.
 
     There are two secrets while they are rotated.

@@ -40,9 +40,9 @@ class Signer:
     def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
         """Return the content of the comment's marker; None if it has no valid one."""
         ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
-        if not (comment.bot and ours and marked(comment.body)):
+        if not (comment.bot and ours and has_marker(comment.body)):
             return None
-        data, _, mac = _last(comment.body)[len(_PREFIX) : -len(_SUFFIX)].partition(" ")
+        data, _, mac = _last_line(comment.body)[len(_PREFIX) : -len(_SUFFIX)].partition(" ")
         expected = [hmac.compare_digest(_mac(secret, lane, data), mac) for secret in self.secrets if mac.isascii()]
         if not any(expected):
             return None
@@ -53,13 +53,13 @@ class Signer:
         return content if isinstance(content, dict) else None
 
 
-def marked(body: str) -> bool:
+def has_marker(body: str) -> bool:
     """Return True if the text ends with a line in the form of a marker, whether or not it is authentic."""
-    last = _last(body)
+    last = _last_line(body)
     return last.startswith(_PREFIX) and last.endswith(_SUFFIX)
 
 
-def _last(body: str) -> str:
+def _last_line(body: str) -> str:
     return body.rstrip().rpartition("\n")[2]
 
 

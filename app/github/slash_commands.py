@@ -26,14 +26,14 @@ _POSSIBLE_COMMAND = re.compile(r"^[ \t]*/[A-Za-z]", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
-def spoken(body: str) -> tuple[Spoken, ...]:
+def parse_commands(body: str) -> tuple[Spoken, ...]:
     """Parse the commands of a comment in the order written, names in lower case; at most the first ten."""
     body = body.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
     if not _POSSIBLE_COMMAND.search(body):
         return ()
     found: list[Spoken] = []
-    for paragraph in _paragraphs(_BLANK_LINES.sub("\n\n", body).split("\n")[:_MAX_LINES]):
-        for line in _said(paragraph) if _POSSIBLE_COMMAND.search(paragraph) else ():
+    for paragraph in _top_level_paragraphs(_BLANK_LINES.sub("\n\n", body).split("\n")[:_MAX_LINES]):
+        for line in _visible_lines(paragraph) if _POSSIBLE_COMMAND.search(paragraph) else ():
             command = _COMMAND.fullmatch(line.strip(" \t"))
             if command:
                 found.append(Spoken(command[1].lower(), (command[2] or "").strip()))
@@ -74,7 +74,7 @@ _HTML_ENDS: dict[str, Callable[[str], object]] = {
 _ONE_TAG = re.compile(rf"(?:<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+\s*+/?>|</[A-Za-z][A-Za-z0-9-]*+\s*+>)\s*\Z")
 
 
-def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
+def _top_level_paragraphs(lines: Iterable[str]) -> Iterator[str]:
     """Yield the paragraphs outside of other blocks.
 
     They include those that a line of dashes below them turns into a heading, such as the line above a signature.
@@ -83,7 +83,7 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
     own: list[str] = []
     for line in lines:
         if not (place.paragraph and line[:1].isalpha()):  # such a line continues the paragraph in any block
-            place.take(line)
+            place.read_line(line)
         if place.paragraph and not place.inside:
             own.append(line)
         elif own:
@@ -102,9 +102,9 @@ class _Place:
         self.until: Callable[[str], object] | None = None  # in a fence or HTML block: tests whether a line ends it
         self._hollow = False  # the innermost container is a list item without content yet
 
-    def take(self, line: str) -> None:
+    def read_line(self, line: str) -> None:
         """Update the state with the next line."""
-        kept, rest = self._entered(line.expandtabs(4))
+        kept, rest = self._match_containers(line.expandtabs(4))
         blank = not rest.strip(" ")
         self._hollow = False
         outside = kept < len(self.inside)
@@ -112,11 +112,11 @@ class _Place:
             if self.until(rest):
                 self.until = None
             return
-        opened, rest = self._opened(rest, kept, directly=self.paragraph and not outside)
+        opened, rest = self._open_containers(rest, kept, directly=self.paragraph and not outside)
         text = rest.lstrip(" ")
         indented = len(rest) - len(text) > 3
         goes_on = self.paragraph and not opened and not blank
-        begins = bool(text) and not indented and self._begins(text, goes_on, outside)
+        begins = bool(text) and not indented and self._starts_block(text, goes_on, outside)
         if goes_on and not begins:
             return  # outside of its container, this is a lazy continuation of the paragraph
         self.inside[kept:] = opened
@@ -125,7 +125,7 @@ class _Place:
         if not begins:
             self.until = None
 
-    def _entered(self, rest: str) -> tuple[int, str]:
+    def _match_containers(self, rest: str) -> tuple[int, str]:
         """Return how many open quotations and list items the line continues, and the line's content within them."""
         for number, need in enumerate(self.inside):
             text = rest.lstrip(" ")
@@ -140,7 +140,7 @@ class _Place:
                 rest = rest[need:]
         return len(self.inside), rest
 
-    def _opened(self, rest: str, kept: int, *, directly: bool) -> tuple[list[int], str]:
+    def _open_containers(self, rest: str, kept: int, *, directly: bool) -> tuple[list[int], str]:
         """Return the quotations and list items that begin in the line, and the rest of the line.
 
         Directly below a paragraph (`after_paragraph`) not every list item may begin.
@@ -165,7 +165,7 @@ class _Place:
             rest = rest[opened[-1] :]
         return opened, rest
 
-    def _begins(self, text: str, goes_on: bool, outside: bool) -> bool:
+    def _starts_block(self, text: str, goes_on: bool, outside: bool) -> bool:
         """Return True if a block other than a paragraph begins here or, for an underline, ends here."""
         if text[0] not in _BLOCK_STARTS:
             return False
@@ -173,7 +173,7 @@ class _Place:
             self.until = None
             return True
         if fence := _FENCE.match(text):
-            self.until = partial(_closes, fence[1] or fence[2])
+            self.until = partial(_closes_fence, fence[1] or fence[2])
             return True
         if html := _HTML.match(text):
             until = _HTML_ENDS[html.lastgroup or ""]
@@ -185,7 +185,7 @@ class _Place:
         return False
 
 
-def _closes(mark: str, line: str) -> bool:
+def _closes_fence(mark: str, line: str) -> bool:
     text = line.strip(" ")
     return text.startswith(mark) and not text.strip(mark[0]) and len(line) - len(line.lstrip(" ")) <= 3
 
@@ -201,13 +201,13 @@ _DEFINITION = re.compile(
 )
 
 
-def _said(paragraph: str) -> list[str]:
+def _visible_lines(paragraph: str) -> list[str]:
     """Return the lines that do not begin within a link definition, a code span or an HTML comment."""
     shown = 0
     while definition := _DEFINITION.match(paragraph, shown):
         shown = definition.end()
     paragraph = paragraph[shown:]
-    hidden = _hidden(paragraph)
+    hidden = _hidden_ranges(paragraph)
     start, end = next(hidden, (len(paragraph) + 1, 0))
     said: list[str] = []
     at = 0
@@ -220,7 +220,7 @@ def _said(paragraph: str) -> list[str]:
     return said
 
 
-def _hidden(text: str) -> Iterator[tuple[int, int]]:
+def _hidden_ranges(text: str) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each code span and inline comment, in linear time."""
     closers: dict[int, list[int]] = {}
     for run in reversed(list(_TICKS.finditer(text))):

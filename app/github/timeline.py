@@ -21,10 +21,19 @@ from app.core.events import (
 )
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.github.inbound import OPENING_PERIOD, Happened, is_bot, key, login_of, opened, pull_key, said
-from app.github.tracker import moment
+from app.github.inbound import (
+    OPENING_PERIOD,
+    Happened,
+    build_opened_event,
+    event_key,
+    is_bot,
+    login_of,
+    pull_event_key,
+    read_commands,
+)
+from app.github.tracker import parse_time
 from app.ports import Pull
-from app.text import cleaned
+from app.text import replace_unstorable
 
 Json = Mapping[str, Any]
 
@@ -32,15 +41,15 @@ _SAME_EVENT_PERIOD = timedelta(seconds=2)
 """Largest distance between the times that a timeline and a delivery give for the same event."""
 
 
-def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[Happened]:
+def read_timeline(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[Happened]:
     """Yield all events of an issue's timeline that change an incident, the opening first.
 
     The report is the newest one, and no roles are filled in: both are restored from the board's state.
     """
-    yield _opening(issue, timeline, repo, policy)
-    created, author = moment(issue["created_at"]), login_of(issue.get("user"))
+    yield _opening_event(issue, timeline, repo, policy)
+    created, author = parse_time(issue["created_at"]), login_of(issue.get("user"))
     for row in timeline:
-        found = _event(row)
+        found = _event_from(row)
         if found is None:
             continue
         echo = isinstance(found.event, Labeled) and found.at - created <= OPENING_PERIOD and found.event.by == author
@@ -49,53 +58,55 @@ def history(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) ->
             yield found
 
 
-def pull_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
+def read_postmortem_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
     """Yield the events of the postmortem's pull request, from its own timeline."""
     number, url = pull.number, pull.url
-    yield Happened(pull.created_at, PostmortemOpened(by=pull.by, key=pull_key(number, "opened"), url=url, pull=number))
+    yield Happened(
+        pull.created_at, PostmortemOpened(by=pull.by, key=pull_event_key(number, "opened"), url=url, pull=number)
+    )
     merged = {row["created_at"] for row in timeline if row.get("event") == "merged"}
     for row in timeline:
         what, by = row.get("event"), login_of(row.get("actor"))
         if what == "merged":
-            event: Event = PostmortemMerged(by=by, key=pull_key(number, "merged"), url=url, pull=number)
+            event: Event = PostmortemMerged(by=by, key=pull_event_key(number, "merged"), url=url, pull=number)
         elif what == "closed" and row["created_at"] not in merged:
-            event = PostmortemDropped(by=by, key=pull_key(number, "dropped"), url=url, pull=number)
+            event = PostmortemDropped(by=by, key=pull_event_key(number, "dropped"), url=url, pull=number)
         elif what == "reopened":
-            event = PostmortemOpened(by=by, key=pull_key(number, "reopened"), url=url, pull=number)
+            event = PostmortemOpened(by=by, key=pull_event_key(number, "reopened"), url=url, pull=number)
         else:
             continue
-        yield Happened(moment(row["created_at"]), event)
+        yield Happened(parse_time(row["created_at"]), event)
 
 
-def assigned(timeline: Sequence[Json]) -> frozenset[str]:
+def list_past_assignees(timeline: Sequence[Json]) -> frozenset[str]:
     """Return the logins of all past and present assignees."""
     return frozenset(login_of(row.get("assignee")) for row in timeline if row.get("event") == "assigned")
 
 
-def edit_of(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[Happened]:
+def detect_edit(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[Happened]:
     """Return an edit event if the title or the report differs from the incident's.
 
     GitHub does not tell when the text was changed, so the event has the time of the issue's last update.
     """
-    at = moment(issue["updated_at"])
-    shown = opened(issue, repo, policy, incident.declared_at, by="", adopted=False)
+    at = parse_time(issue["updated_at"])
+    shown = build_opened_event(issue, repo, policy, incident.declared_at, by="", adopted=False)
     if (shown.title, shown.report) == (incident.title, incident.report):
         return []
     by = login_of(issue.get("user"))
-    return [Happened(at, Edited(by=by, key=key("edited", at), title=shown.title, report=shown.report))]
+    return [Happened(at, Edited(by=by, key=event_key("edited", at), title=shown.title, report=shown.report))]
 
 
 def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
     """Map each entry's key to its link: its anchor in the issue's timeline, or else the issue."""
     found = {entry.key: incident.url for entry in incident.timeline}
     for row in timeline:
-        happened = _event(row)
+        happened = _event_from(row)
         if happened is not None and isinstance(row.get("id"), int) and not happened.event.key.startswith("comment/"):
             found[happened.event.key] = f"{incident.url}#event-{row['id']}"
     return found
 
 
-def known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
+def is_known_event(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
     """Return True if the log has the event.
 
     It is matched by its key or, where the key holds a time, by its kind and nearly the same time.
@@ -114,20 +125,20 @@ def known(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
     return False
 
 
-def _opening(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Happened:
-    created, author = moment(issue["created_at"]), login_of(issue.get("user"))
+def _opening_event(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Happened:
+    created, author = parse_time(issue["created_at"]), login_of(issue.get("user"))
     declared = [
         row
         for row in timeline
-        if row.get("event") == "labeled" and _label(row) == policy.labels.incident and not is_bot(row.get("actor"))
+        if row.get("event") == "labeled" and _label_name(row) == policy.labels.incident and not is_bot(row.get("actor"))
     ]
     first = min(declared, key=lambda row: str(row["created_at"]), default=None)
-    adopted = first is not None and not _at_opening(first, created, author)
-    at = moment(first["created_at"]) if adopted and first is not None else created
+    adopted = first is not None and not _is_at_opening(first, created, author)
+    at = parse_time(first["created_at"]) if adopted and first is not None else created
     by = login_of(first.get("actor")) if adopted and first is not None else author
     labels = _labels_at(timeline, at if adopted else created + OPENING_PERIOD)
     shown = {**issue, "labels": [{"name": label} for label in sorted(labels)]}
-    return Happened(at, opened(shown, repo, policy, at, by=by, adopted=adopted))
+    return Happened(at, build_opened_event(shown, repo, policy, at, by=by, adopted=adopted))
 
 
 def _labels_at(timeline: Sequence[Json], at: datetime) -> set[str]:
@@ -136,47 +147,47 @@ def _labels_at(timeline: Sequence[Json], at: datetime) -> set[str]:
     for row in timeline:
         if (
             row.get("event") in ("labeled", "unlabeled")
-            and moment(row["created_at"]) <= at
+            and parse_time(row["created_at"]) <= at
             and not is_bot(row.get("actor"))
         ):
-            (labels.add if row["event"] == "labeled" else labels.discard)(_label(row))
+            (labels.add if row["event"] == "labeled" else labels.discard)(_label_name(row))
     return labels
 
 
-def _at_opening(row: Json, created: datetime, author: str) -> bool:
-    return moment(row["created_at"]) - created <= OPENING_PERIOD and login_of(row.get("actor")) == author
+def _is_at_opening(row: Json, created: datetime, author: str) -> bool:
+    return parse_time(row["created_at"]) - created <= OPENING_PERIOD and login_of(row.get("actor")) == author
 
 
-def _label(row: Json) -> str:
-    return cleaned(str((row.get("label") or {}).get("name") or ""))
+def _label_name(row: Json) -> str:
+    return replace_unstorable(str((row.get("label") or {}).get("name") or ""))
 
 
-def _event(row: Json) -> Happened | None:
+def _event_from(row: Json) -> Happened | None:
     kind = row.get("event")
     if kind == "commented":
         comment = {**row, "user": row.get("user") or row.get("actor")}
-        event = said(comment)
-        return Happened(moment(row["created_at"]), event) if event else None
+        event = read_commands(comment)
+        return Happened(parse_time(row["created_at"]), event) if event else None
     if kind not in _EVENT_KINDS or not row.get("created_at"):
         return None
-    actor, at = row.get("actor"), moment(row["created_at"])
+    actor, at = row.get("actor"), parse_time(row["created_at"])
     return (
         None
         if is_bot(actor) and kind in ("labeled", "unlabeled")
-        else Happened(at, _plain(kind, row, login_of(actor), at))
+        else Happened(at, _simple_event(kind, row, login_of(actor), at))
     )
 
 
 _EVENT_KINDS = ("labeled", "unlabeled", "closed", "reopened", "locked", "unlocked", "transferred")
 
 
-def _plain(kind: str, row: Json, by: str, at: datetime) -> Event:
-    label = _label(row)
+def _simple_event(kind: str, row: Json, by: str, at: datetime) -> Event:
+    label = _label_name(row)
     events: dict[str, Event] = {
-        "labeled": Labeled(by=by, key=key(f"labeled/{label}", at), label=label),
-        "unlabeled": Unlabeled(by=by, key=key(f"unlabeled/{label}", at), label=label),
-        "closed": Closed(by=by, key=key("closed", at)),
-        "reopened": Reopened(by=by, key=key("reopened", at)),
-        "unlocked": Returned(by=by, key=key("returned", at)),
+        "labeled": Labeled(by=by, key=event_key(f"labeled/{label}", at), label=label),
+        "unlabeled": Unlabeled(by=by, key=event_key(f"unlabeled/{label}", at), label=label),
+        "closed": Closed(by=by, key=event_key("closed", at)),
+        "reopened": Reopened(by=by, key=event_key("reopened", at)),
+        "unlocked": Returned(by=by, key=event_key("returned", at)),
     }
-    return events.get(kind) or Left(by=by, key=key(f"left/{kind}", at), how=kind)
+    return events.get(kind) or Left(by=by, key=event_key(f"left/{kind}", at), how=kind)

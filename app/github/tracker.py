@@ -30,7 +30,7 @@ from app.ports import (
     Repository,
 )
 from app.rate_limit import Urgency
-from app.text import cleaned
+from app.text import replace_unstorable
 
 _T = TypeVar("_T")
 
@@ -56,13 +56,13 @@ class GitHubTracker:
     repository: Repository
     guard: Callable[[], None] = lambda: None
 
-    def guarded(self, guard: Callable[[], None]) -> GitHubTracker:
+    def with_guard(self, guard: Callable[[], None]) -> GitHubTracker:
         """Return a copy that calls `guard` immediately before each write."""
         return replace(self, guard=guard)
 
-    def urgent(self, urgency: Urgency) -> GitHubTracker:
+    def with_priority(self, urgency: Urgency) -> GitHubTracker:
         """Return a copy that calls GitHub with that priority."""
-        return replace(self, client=self.client.urgent(urgency))
+        return replace(self, client=self.client.with_priority(urgency))
 
     def issue(self, number: int) -> Mapping[str, Any]:
         """Fetch an issue as GitHub shows it."""
@@ -71,47 +71,47 @@ class GitHubTracker:
 
     def timeline(self, number: int) -> list[Mapping[str, Any]]:
         """Fetch the whole timeline of an issue."""
-        return list(self._pages(f"/issues/{number}/timeline"))
+        return list(self._list_rows(f"/issues/{number}/timeline"))
 
     def comments(self, number: int, since: datetime | None = None) -> list[Comment]:
         """Fetch an issue's comments, oldest first; with `since`, only those updated since then."""
         params = {"since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if since else {}
-        return [comment_from(row) for row in self._pages(f"/issues/{number}/comments", params)]
+        return [comment_from(row) for row in self._list_rows(f"/issues/{number}/comments", params)]
 
     def incidents(self, label: str) -> list[int]:
         """List the numbers of all issues with the incident label, open or closed, oldest first."""
-        rows = self._pages("/issues", {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
+        rows = self._list_rows("/issues", {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
         return [row["number"] for row in rows if "pull_request" not in row]
 
     def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
         """List the issues with the incident label that were updated since then, newest update first."""
         since = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         asked = {"labels": label, "state": "all", "since": since, "sort": "updated", "direction": "desc"}
-        return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
+        return [row for row in self._list_rows("/issues", asked) if "pull_request" not in row]
 
     def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
         """Yield all issues and pull requests that were updated since then, oldest update first."""
         asked: dict[str, str | int] = {"state": "all", "sort": "updated", "direction": "asc"}
         seen: set[int] = set()
         while True:
-            rows = self._pages("/issues", {**asked, "since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+            rows = self._list_rows("/issues", {**asked, "since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
             fresh = [row for row in rows if row["number"] not in seen]
             seen.update(row["number"] for row in fresh)
             yield from fresh
             # A list ends after MAX_PAGES pages even if there is more.
             if not fresh or len(rows) < MAX_PAGES * 100:
                 return
-            since = moment(str(fresh[-1]["updated_at"]))
+            since = parse_time(str(fresh[-1]["updated_at"]))
 
     def open_incidents(self, label: str) -> list[Mapping[str, Any]]:
         """List the open issues with the incident label, oldest first."""
-        rows = self._pages("/issues", {"labels": label, "state": "open", "sort": "created", "direction": "asc"})
+        rows = self._list_rows("/issues", {"labels": label, "state": "open", "sort": "created", "direction": "asc"})
         return [row for row in rows if "pull_request" not in row]
 
     def closed_incidents(self, labels: tuple[str, ...]) -> list[Mapping[str, Any]]:
         """List the closed issues that have all of the labels, newest update first."""
         asked = {"labels": ",".join(labels), "state": "closed", "sort": "updated", "direction": "desc"}
-        return [row for row in self._pages("/issues", asked) if "pull_request" not in row]
+        return [row for row in self._list_rows("/issues", asked) if "pull_request" not in row]
 
     def newest_comments(self) -> list[Comment]:
         """Fetch the 100 newest comments of the repository, newest first."""
@@ -121,20 +121,22 @@ class GitHubTracker:
     def comments_by_update(self) -> Iterator[Comment]:
         """Yield the repository's comments, newest update first, fetching pages as they are consumed."""
         asked = {"sort": "updated", "direction": "desc"}
-        pages = self.client.pages(self.repository.installation, _path(self.repository, "/issues/comments"), asked)
+        pages = self.client.list_rows(
+            self.repository.installation, _api_path(self.repository, "/issues/comments"), asked
+        )
         return (comment_from(row) for row in pages)
 
-    def claim(self, number: int) -> Claim:
+    def lock(self, number: int) -> Claim:
         """Acquire the issue's lock by adding our reaction, or return the lock that exists already."""
-        answer = self._answer("POST", f"/issues/{number}/reactions", {"content": _LOCK_REACTION})
-        return Claim(answer.body["id"], moment(answer.body["created_at"]), ours=answer.status == 201)
+        answer = self._request("POST", f"/issues/{number}/reactions", {"content": _LOCK_REACTION})
+        return Claim(answer.body["id"], parse_time(answer.body["created_at"]), ours=answer.status == 201)
 
-    def release(self, number: int, claim: int) -> None:
+    def unlock(self, number: int, claim: int) -> None:
         """Release the issue's lock; does nothing if it no longer exists."""
         with suppress(Gone):
             self._call("DELETE", f"/issues/{number}/reactions/{claim}")
 
-    def versions(self, path: str) -> list[str]:
+    def commits_of(self, path: str) -> list[str]:
         """List the newest commits of the default branch that changed the file, newest first, at most thirty."""
         asked = {"path": path, "sha": self.repository.default_branch}
         return [str(row["sha"]) for row in self._call("GET", "/commits", params=asked)]
@@ -150,12 +152,12 @@ class GitHubTracker:
 
     def policy(self, etag: str) -> PolicyText:
         """Fetch the repository's policy file unless it still matches the etag."""
-        return self._policy(_own, etag)
+        return self._fetch_policy(_own_repository, etag)
 
     def organisation_policy(self, etag: str) -> PolicyText:
         """Fetch the organisation's policy file; a file that we may not read counts as none."""
         try:
-            return self._policy(_organisations, etag)
+            return self._fetch_policy(_organisation_repository, etag)
         except DeliveryFailed as failed:
             if failed.retry_after is not None:
                 raise
@@ -168,12 +170,12 @@ class GitHubTracker:
         """
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise DeliveryFailed("it is not a path in a repository, such as rotas/on-call.ics", retry_after=None)
-        where = _organisations if organisation else _own
+        where = _organisation_repository if organisation else _own_repository
         try:
-            answer = self._content(where, path, etag)
+            answer = self._fetch_content(where, path, etag)
         except Gone:
             return FeedFile(None, "")
-        if answer.unchanged:
+        if answer.not_modified:
             return FeedFile(None, etag, unchanged=True)
         body = answer.body
         if not isinstance(body, dict) or body.get("type") != "file":
@@ -182,18 +184,18 @@ class GitHubTracker:
             raise DeliveryFailed(f"it is larger than {_MAX_FEED_BYTES} bytes", retry_after=None)
         return FeedFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
 
-    def _policy(self, where: Callable[[Repository], str], etag: str) -> PolicyText:
+    def _fetch_policy(self, where: Callable[[Repository], str], etag: str) -> PolicyText:
         try:
-            answer = self._content(where, POLICY_PATH, etag)
+            answer = self._fetch_content(where, POLICY_PATH, etag)
         except Gone:
             return PolicyText(None, "")
-        if answer.unchanged:
+        if answer.not_modified:
             return PolicyText(None, etag, unchanged=True)
         return PolicyText(_file_text(answer.body), answer.headers.get("etag", ""))
 
-    def _content(self, where: Callable[[Repository], str], path: str, etag: str) -> Answer:
+    def _fetch_content(self, where: Callable[[Repository], str], path: str, etag: str) -> Answer:
         """Fetch a file of the repository that `where` names, following a rename of ours.  Raises NotFound."""
-        return self._wherever(
+        return self._follow_rename(
             lambda found: self.client.call(
                 found.installation, "GET", f"/repos/{where(found)}/contents/{quote(path)}", etag=etag
             )
@@ -206,19 +208,19 @@ class GitHubTracker:
         except Gone:
             return None
 
-    def change(self, pull: int, path: str) -> FileChange:
+    def file_change(self, pull: int, path: str) -> FileChange:
         """Return what the pull request does to the file; a renamed file counts as removed from its old path."""
-        rows = self._pages(f"/pulls/{pull}/files")
+        rows = self._list_rows(f"/pulls/{pull}/files")
         if row := next((row for row in rows if row.get("filename") == path), None):
             return "removed" if row.get("status") == "removed" else "written"
         return "removed" if any(row.get("previous_filename") == path for row in rows) else "none"
 
     def check(self, check: Check) -> None:
         """Create our check run on its commit, or complete an unfinished one from an earlier attempt."""
-        there = self._own_check(check)
+        there = self._existing_check(check)
         if there is not None and there.get("status") == "completed":
             return
-        shown = [_annotation(one) for one in check.annotations]
+        shown = [_annotation_json(one) for one in check.annotations]
         run, sent = (there["id"], int(there["output"]["annotations_count"])) if there is not None else (None, 0)
         while True:
             part, sent = shown[sent : sent + _MAX_ANNOTATIONS_PER_REQUEST], sent + _MAX_ANNOTATIONS_PER_REQUEST
@@ -230,10 +232,10 @@ class GitHubTracker:
             if sent >= len(shown):
                 return
 
-    def _own_check(self, check: Check) -> Mapping[str, Any] | None:
+    def _existing_check(self, check: Check) -> Mapping[str, Any] | None:
         """Return the newest check run of that name by this App on that commit; None if there is none."""
         asked: dict[str, str | int] = {"check_name": check.name, "app_id": self.client.app_id, "filter": "all"}
-        rows = self._pages(f"/commits/{check.sha}/check-runs", asked, key="check_runs")
+        rows = self._list_rows(f"/commits/{check.sha}/check-runs", asked, key="check_runs")
         ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
         return max(ours, key=lambda row: int(row["id"]), default=None)
 
@@ -241,17 +243,17 @@ class GitHubTracker:
         """Add and remove labels, and return the labels afterwards; None if there was nothing to change."""
         labels, answer = f"/issues/{number}/labels", None
         if add:
-            answer = self._answer("POST", labels, {"labels": sorted(add)})
+            answer = self._request("POST", labels, {"labels": sorted(add)})
         for label in sorted(remove):
             try:
-                answer = self._answer("DELETE", f"{labels}/{quote(label, safe='')}")
+                answer = self._request("DELETE", f"{labels}/{quote(label, safe='')}")
             except Gone as gone:
                 if "label does not exist" not in str(gone).lower():
                     raise
                 answer = None
         if answer is None and (add or remove):
-            answer = self._answer("GET", labels)
-        return Labelled(labels_of({"labels": answer.body}), self._told_at(answer)) if answer is not None else None
+            answer = self._request("GET", labels)
+        return Labelled(labels_of({"labels": answer.body}), self._response_time(answer)) if answer is not None else None
 
     def comment(self, number: int, body: str) -> Comment:
         """Post a comment on an issue."""
@@ -272,19 +274,19 @@ class GitHubTracker:
     def pull_of(self, branch: str) -> Pull | None:
         """Return the newest pull request from that branch, in any state; None if there is none."""
         owner = self.repository.name.partition("/")[0]
-        rows = list(self._pages("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
+        rows = list(self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
 
-    def propose(self, file: NewFile) -> Pull:
+    def open_pull_request(self, file: NewFile) -> Pull:
         """Open a pull request that adds the file.
 
         Each step tolerates that an earlier attempt has done it, so repeating the call is safe.
         """
         base = self.repository.default_branch
         head = self._call("GET", f"/git/ref/heads/{quote(base, safe='/')}")["object"]["sha"]
-        self._branch(file.branch, head)
-        self._write(file)
-        return self._open_pull(file, base)
+        self._create_branch(file.branch, head)
+        self._write_file(file)
+        return self._create_pull_request(file, base)
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
         """Request reviews, skipping users who cannot review.
@@ -304,14 +306,14 @@ class GitHubTracker:
             for reviewer in reviewers:
                 self.ask_review(pull, (reviewer,))
 
-    def _branch(self, branch: str, sha: str) -> None:
+    def _create_branch(self, branch: str, sha: str) -> None:
         try:
             self._call("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
         except DeliveryFailed as failed:
             if "already exists" not in str(failed):
                 raise
 
-    def _write(self, file: NewFile) -> None:
+    def _write_file(self, file: NewFile) -> None:
         content = base64.b64encode(file.text.encode()).decode()
         try:
             self._call(
@@ -324,7 +326,7 @@ class GitHubTracker:
             if "sha" not in str(failed):
                 raise
 
-    def _open_pull(self, file: NewFile, base: str) -> Pull:
+    def _create_pull_request(self, file: NewFile, base: str) -> Pull:
         try:
             return pull_from(
                 self._call(
@@ -345,9 +347,9 @@ class GitHubTracker:
         *,
         params: Mapping[str, str | int] | None = None,
     ) -> Any:
-        return self._answer(method, path, json, params=params).body
+        return self._request(method, path, json, params=params).body
 
-    def _answer(
+    def _request(
         self,
         method: str,
         path: str,
@@ -358,48 +360,48 @@ class GitHubTracker:
         def ask(found: Repository) -> Answer:
             if method != "GET":
                 self.guard()
-            return self.client.call(found.installation, method, _path(found, path), json=json, params=params)
+            return self.client.call(found.installation, method, _api_path(found, path), json=json, params=params)
 
-        return self._wherever(ask)
+        return self._follow_rename(ask)
 
-    def _told_at(self, answer: Answer) -> datetime:
+    def _response_time(self, answer: Answer) -> datetime:
         """Return when GitHub answered: by its clock to the second, or by ours if the header is missing."""
         try:
             return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
         except (KeyError, ValueError):
             return self.client.now
 
-    def _pages(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
-        return self._wherever(
-            lambda found: list(self.client.pages(found.installation, _path(found, path), params, key=key))
+    def _list_rows(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
+        return self._follow_rename(
+            lambda found: list(self.client.list_rows(found.installation, _api_path(found, path), params, key=key))
         )
 
-    def _wherever(self, ask: Callable[[Repository], _T]) -> _T:
+    def _follow_rename(self, ask: Callable[[Repository], _T]) -> _T:
         """Call `ask` with the repository and, if it has moved, again under its present name."""
         try:
             return ask(self.repository)
         except Moved:
-            return ask(self._renamed())
+            return ask(self._find_renamed())
 
-    def _renamed(self) -> Repository:
+    def _find_renamed(self) -> Repository:
         """Return the repository under its present name.  Raises NotFound if it is not the repository that moved."""
-        rows = self.client.pages(self.repository.installation, "/installation/repositories", key="repositories")
+        rows = self.client.list_rows(self.repository.installation, "/installation/repositories", key="repositories")
         name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
         if name == self.repository.name:
             raise Gone(f"{name}: what was asked for has moved to another repository")
         return replace(self.repository, name=name)
 
 
-def _own(repository: Repository) -> str:
+def _own_repository(repository: Repository) -> str:
     return repository.name
 
 
-def _organisations(repository: Repository) -> str:
+def _organisation_repository(repository: Repository) -> str:
     """Return the repository in which an organisation keeps its common files."""
     return f"{repository.name.partition('/')[0]}/.github"
 
 
-def _path(repository: Repository, path: str) -> str:
+def _api_path(repository: Repository, path: str) -> str:
     return f"/repos/{repository.name}{path}"
 
 
@@ -424,15 +426,15 @@ def comment_from(row: Mapping[str, Any]) -> Comment:
         author=str(user.get("login") or "ghost"),
         bot=user.get("type") == "Bot",
         app_id=app.get("id"),
-        body=cleaned(row.get("body") or ""),
-        created_at=moment(row["created_at"]),
+        body=replace_unstorable(row.get("body") or ""),
+        created_at=parse_time(row["created_at"]),
         reactions=int(reactions.get("+1") or 0),
-        updated_at=moment(row["updated_at"]) if row.get("updated_at") else None,
-        issue=_number_of(row.get("issue_url")),
+        updated_at=parse_time(row["updated_at"]) if row.get("updated_at") else None,
+        issue=_issue_number_of(row.get("issue_url")),
     )
 
 
-def _number_of(url: object) -> int:
+def _issue_number_of(url: object) -> int:
     """Return the issue number in an API URL; 0 if there is none."""
     number = str(url or "").rpartition("/")[2]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
@@ -445,12 +447,12 @@ def pull_from(row: Mapping[str, Any]) -> Pull:
         number=row["number"],
         url=row.get("html_url") or "",
         state=state,
-        created_at=moment(row["created_at"]),
+        created_at=parse_time(row["created_at"]),
         by=str((row.get("user") or {}).get("login") or ""),
     )
 
 
-def _annotation(one: Annotation) -> dict[str, Any]:
+def _annotation_json(one: Annotation) -> dict[str, Any]:
     return {
         "path": one.path,
         "start_line": one.line,
@@ -476,11 +478,13 @@ def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) 
 def labels_of(issue: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of the issue's labels."""
     return frozenset(
-        cleaned(str(label.get("name") or "")) for label in issue.get("labels") or () if isinstance(label, dict)
+        replace_unstorable(str(label.get("name") or ""))
+        for label in issue.get("labels") or ()
+        if isinstance(label, dict)
     )
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Parse a time of GitHub's into aware UTC.  Raises ValueError if it is none, or has no zone."""
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:

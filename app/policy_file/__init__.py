@@ -7,7 +7,14 @@ profiles are shipped, in `app/policies`.
 from __future__ import annotations
 
 from app.policy_file.fault import Fault, PolicyFaults
-from app.policy_file.inheritance import DEFAULT_PROFILE, POLICY_PATH, PROFILES, read, shipped, stands_on_organisation
+from app.policy_file.inheritance import (
+    DEFAULT_PROFILE,
+    POLICY_PATH,
+    PROFILES,
+    load_profile,
+    read_policy,
+    uses_organisation_policy,
+)
 from app.policy_file.json_schema import schema
 
 __all__ = [
@@ -16,8 +23,8 @@ __all__ = [
     "PROFILES",
     "Fault",
     "PolicyFaults",
-    "read",
+    "load_profile",
+    "read_policy",
     "schema",
-    "shipped",
-    "stands_on_organisation",
+    "uses_organisation_policy",
 ]

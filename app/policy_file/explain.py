@@ -12,10 +12,10 @@ from typing import Any
 
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import clean
-from app.policy_file.inheritance import DEFAULT_PROFILE, POLICY_PATH, layers, profile, profile_text
+from app.policy_file.fault import printable_excerpt
+from app.policy_file.inheritance import DEFAULT_PROFILE, POLICY_PATH, load_profile_text, read_layers, read_profile
 from app.policy_file.reader import EXTENDS, Reading
-from app.policy_file.writer import written
+from app.policy_file.writer import policy_to_dict
 from app.policy_file.yaml_tree import Entries, Node, Text
 
 CHOICE = "choice"
@@ -69,44 +69,44 @@ class Explained:
     document: str
 
 
-def explained(
+def explain_policy(
     text: str | None, *, name: str = POLICY_PATH, org: str | None = None, severity: Severity | None = None
 ) -> tuple[Explained, ...]:
     """Return every value in force under a file, in the order of the policy; None: the repository has no file.
 
     `org` is the text of the organisation's file. With `severity`, only the values that concern it. Raises PolicyFaults.
     """
-    policy, readings = _layers(text, name, org)
+    policy, readings = _read_layers(text, name, org)
     kept = None if severity is None else _Bearing(policy, severity)
-    spelled = {scale: list(_leaves(written(policy, scale, whole=True))) for scale in Scale}
+    spelled = {scale: list(_leaves(policy_to_dict(policy, scale, whole=True))) for scale in Scale}
     found = []
     for n, leaf in enumerate(spelled[policy.scale]):
-        layer, node = _origin(readings, {scale: leaves[n] for scale, leaves in spelled.items()})
+        layer, node = _find_origin(readings, {scale: leaves[n] for scale, leaves in spelled.items()})
         empty = leaf.value in (None, "", [], {})
-        if (layer is None and empty) or (kept is not None and not kept.bears(leaf)):
+        if (layer is None and empty) or (kept is not None and not kept.is_relevant(leaf)):
             continue
-        value = flow(leaf.value) if empty else _as_written(node) or flow(leaf.value)
-        found.append(Explained(leaf.where, value, *_named(layer, node, leaf.where, readings)))
+        value = format_inline(leaf.value) if empty else _source_spelling(node) or format_inline(leaf.value)
+        found.append(Explained(leaf.where, value, *_source_of(layer, node, leaf.where, readings)))
     return tuple(found)
 
 
-def _as_written(node: Node | None) -> str:
+def _source_spelling(node: Node | None) -> str:
     """Return a single value as its file spells it, such as `72h` for three days.
 
     Empty for a severity, which is shown by its name on the policy's own scale, and for anything but a single plain
     value.
     """
-    if not isinstance(node, Text) or not node.plain or any(scale.read(node.value) for scale in Scale):
+    if not isinstance(node, Text) or not node.plain or any(scale.parse(node.value) for scale in Scale):
         return ""
-    return clean(node.value, 200)
+    return printable_excerpt(node.value, 200)
 
 
-def _layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple[Reading, ...]]:
+def _read_layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple[Reading, ...]]:
     if text is not None:
-        return layers(text, name=name, org=org)
+        return read_layers(text, name=name, org=org)
     if org is not None:
-        return layers(org, name=f"org: {POLICY_PATH}")
-    return profile(DEFAULT_PROFILE)
+        return read_layers(org, name=f"org: {POLICY_PATH}")
+    return read_profile(DEFAULT_PROFILE)
 
 
 # Flattening the policy into single values.
@@ -119,11 +119,13 @@ class _Leaf:
 
     @property
     def where(self) -> str:
-        return _joined(self.parts)
+        return _join_path(self.parts)
 
 
-def _joined(parts: tuple[str, ...]) -> str:
-    return "".join(part if _ITEM.fullmatch(part) else f".{clean(part, 60)}" for part in parts).removeprefix(".")
+def _join_path(parts: tuple[str, ...]) -> str:
+    return "".join(part if _ITEM.fullmatch(part) else f".{printable_excerpt(part, 60)}" for part in parts).removeprefix(
+        "."
+    )
 
 
 def _leaves(value: Any, parts: tuple[str, ...] = ()) -> Iterator[_Leaf]:
@@ -150,14 +152,14 @@ def _has_maps(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def flow(value: Any) -> str:
+def format_inline(value: Any) -> str:
     """Format a written value on one line, as it may stand in a file."""
     if value is None:
         return "off"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{flow(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{format_inline(key)}: {format_inline(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        items = [flow(item) for item in value]
+        items = [format_inline(item) for item in value]
         return items[0] if len(items) == 1 else f"[{', '.join(items)}]"
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in ("off", "null"):
@@ -168,7 +170,7 @@ def flow(value: Any) -> str:
 # Finding the origin of a value.
 
 
-def _origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
+def _find_origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
     """Return the highest layer that sets the value, and the node that does.
 
     A list or an `off` in a layer ends the search below it. A layer names severities on its own scale, so the value has
@@ -177,10 +179,10 @@ def _origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[
     for reading in readings:
         parts = leaves[reading.scale].parts
         for end in range(len(parts), 0, -1):
-            node = reading.spots.get(_joined(parts[:end]))
+            node = reading.spots.get(_join_path(parts[:end]))
             if node is None:
                 continue
-            if end == len(parts) or not (isinstance(node, Entries) or _is_nothing(node)):
+            if end == len(parts) or not (isinstance(node, Entries) or _is_empty(node)):
                 return reading, node
             break
     parts = leaves[Scale.SEV].parts
@@ -190,11 +192,11 @@ def _origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[
     return None, None
 
 
-def _is_nothing(node: Node) -> bool:
+def _is_empty(node: Node) -> bool:
     return isinstance(node, Text) and node.plain and not node.value
 
 
-def _named(layer: Reading | None, node: Node | None, where: str, readings: tuple[Reading, ...]) -> tuple[str, str]:
+def _source_of(layer: Reading | None, node: Node | None, where: str, readings: tuple[Reading, ...]) -> tuple[str, str]:
     """Return the origin and the document of a value."""
     if layer is None or node is None:
         begins = [path for path in BUILT_IN_DOCUMENTS if f"{where}.".replace("[", ".").startswith(f"{path}.")]
@@ -208,7 +210,7 @@ def _named(layer: Reading | None, node: Node | None, where: str, readings: tuple
 @cache
 def _document(name: str, line: int) -> str:
     """Return the documents named in the comment on that line of a profile, or on the nearest line that encloses it."""
-    lines = profile_text(name).splitlines()
+    lines = load_profile_text(name).splitlines()
     indent = len(lines[line - 1])
     for text in reversed(lines[:line]):
         begins = len(text) - len(text.lstrip(" "))
@@ -241,23 +243,25 @@ class _Bearing:
     """
 
     def __init__(self, policy: Policy, severity: Severity) -> None:
-        self._own = severity.said(policy.scale)
-        self._others = frozenset(other.said(policy.scale) for other in Severity) - {self._own}
-        everything = list(_leaves(written(policy)))
-        self._touched = {leaf.parts[:2] for leaf in everything if self._severity(leaf) == self._own}
+        self._own = severity.inline_name(policy.scale)
+        self._others = frozenset(other.inline_name(policy.scale) for other in Severity) - {self._own}
+        everything = list(_leaves(policy_to_dict(policy)))
+        self._touched = {leaf.parts[:2] for leaf in everything if self._severity_of(leaf) == self._own}
         self._touched |= {leaf.parts[:2] for leaf in everything if leaf.parts[2:3] == ("contacts",)}
-        self._listed = {leaf.parts[0] for leaf in everything if self._lists(leaf)}
+        self._listed = {leaf.parts[0] for leaf in everything if self._lists_severity(leaf)}
         self._named: frozenset[str] = frozenset()
         while (
-            named := frozenset(word for leaf in everything if self.bears(leaf) for word in _words(leaf.value))
+            named := frozenset(
+                word for leaf in everything if self.is_relevant(leaf) for word in _strings_in(leaf.value)
+            )
             - self._named
         ):
             self._named |= named
 
-    def bears(self, leaf: _Leaf) -> bool:
+    def is_relevant(self, leaf: _Leaf) -> bool:
         """Return whether the value is about that severity, or about something such a value refers to."""
         first = leaf.parts[0]
-        severity = self._severity(leaf)
+        severity = self._severity_of(leaf)
         if severity is not None:
             found = severity == self._own
         elif first in _SEVERITY_DEPTH:
@@ -267,14 +271,14 @@ class _Bearing:
         elif first in _REFERENCED_PARTS:
             found = not self._named.isdisjoint(leaf.parts[1:2])
         elif first == "alerts":
-            found = leaf.parts[:2] in self._touched or self._own in _words(leaf.value)
+            found = leaf.parts[:2] in self._touched or self._own in _strings_in(leaf.value)
         else:
             found = first in _GENERAL_PARTS or (
-                first in ("matrix", "floors", "intake") and self._own in _words(leaf.value)
+                first in ("matrix", "floors", "intake") and self._own in _strings_in(leaf.value)
             )
         return found
 
-    def _severity(self, leaf: _Leaf) -> str | None:
+    def _severity_of(self, leaf: _Leaf) -> str | None:
         """Return the severity the value is for, in parts that have one value per severity; otherwise None."""
         if leaf.parts[0] == "alerts" and leaf.parts[-1] == "severity":
             return str(leaf.value)
@@ -282,18 +286,18 @@ class _Bearing:
         named = leaf.parts[at] if len(leaf.parts) > at else ""
         return named if named == self._own or named in self._others else None
 
-    def _lists(self, leaf: _Leaf) -> bool:
+    def _lists_severity(self, leaf: _Leaf) -> bool:
         return (
             len(leaf.parts) == 2 and _SEVERITY_LIST_KEYS.get(leaf.parts[0]) == leaf.parts[1] and self._own in leaf.value
         )
 
 
-def _words(value: Any) -> Iterator[str]:
+def _strings_in(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for inner in value.values():
-            yield from _words(inner)
+            yield from _strings_in(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _words(inner)
+            yield from _strings_in(inner)
     elif value is not None:
         yield str(value)

@@ -47,12 +47,12 @@ class Wrong(ValueError):
         self.wanted = wanted
 
 
-def clean(text: str, length: int) -> str:
+def printable_excerpt(text: str, length: int) -> str:
     """Cut a piece of the file to fit in a line, and replace what is not printable."""
     text = text if len(text) <= length else text[: length - 1] + "…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def shown(text: str) -> str:
+def quoted_excerpt(text: str) -> str:
     """Return a piece of the file in quotes, cut to 40 printable characters."""
-    return f"'{clean(text, 40)}'"
+    return f"'{printable_excerpt(text, 40)}'"

@@ -39,8 +39,8 @@ from app.core.policy import (
 )
 from app.core.severity import Severity
 from app.policy_file import value_parsers
-from app.policy_file.field_rules import entries
-from app.policy_file.value_parsers import REPORT_FIELDS, ROOM_PLACEHOLDERS, WEEKDAY_NAMES, spelled_field
+from app.policy_file.field_rules import key_specs
+from app.policy_file.value_parsers import REPORT_FIELDS, ROOM_PLACEHOLDERS, WEEKDAY_NAMES, report_field_key
 
 KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     Policy: {
@@ -246,7 +246,7 @@ KIND_DESCRIPTIONS: Mapping[Any, str] = {
     value_parsers.ClockName: "a clock",
     value_parsers.LabelName: "a label of up to 50 characters",
     value_parsers.Heading: "a heading of the form",
-    value_parsers.ReportField: f"one of {', '.join(f'`{spelled_field(name)}`' for name in REPORT_FIELDS)}",
+    value_parsers.ReportField: f"one of {', '.join(f'`{report_field_key(name)}`' for name in REPORT_FIELDS)}",
     value_parsers.RepeatInterval: "a duration, not `0m`",
     value_parsers.Elapsed: "a duration that counts every hour",
     value_parsers.Turn: "`weekly`, `two-weekly`, or a duration from `1h`",
@@ -314,10 +314,10 @@ KIND_EXAMPLES: Mapping[Any, tuple[str, ...]] = {
 _RULE_NUMBERS = re.compile(r" \([A-Z][0-9]{1,2}(?:(?:, | to )[A-Z][0-9]{1,2})*\)")
 
 
-def said(part: type) -> str:
+def type_description(part: type) -> str:
     """Return the first sentence of a type's docstring, with keys as the file spells them and without rule numbers."""
     text = _RULE_NUMBERS.sub("", " ".join(cleandoc(part.__doc__ or "").split())).replace("`Policy.", "`")
-    for entry in entries(part).values():
+    for entry in key_specs(part).values():
         for name in entry.fields:
             text = text.replace(f"`{name}`", f"`{entry.key}`")
     return re.split(r"(?<=\.) ", text)[0]

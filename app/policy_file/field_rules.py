@@ -43,7 +43,7 @@ from app.core.policy import (
     WarRoom,
 )
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import Wrong, shown
+from app.policy_file.fault import Wrong, quoted_excerpt
 from app.policy_file.value_parsers import (
     CalendarName,
     ChannelUrl,
@@ -80,8 +80,8 @@ from app.policy_file.value_parsers import (
     Variable,
     Weekdays,
     Zone,
-    one_of,
     regions,
+    unknown_choice,
 )
 
 FIELD_KINDS: Mapping[type, Mapping[str, Any]] = {
@@ -198,7 +198,7 @@ class Entry:
 
 
 @cache
-def entries(cls: type) -> Mapping[str, Entry]:
+def key_specs(cls: type) -> Mapping[str, Entry]:
     """Return the keys that the file may have where a `cls` is written."""
     finer, spelled, joined = FIELD_KINDS.get(cls, {}), FIELD_KEYS.get(cls, {}), COMBINED_KEYS.get(cls, {})
     hidden = FIELDS_WITHOUT_KEY.get(cls, frozenset()) | {name for names, _ in joined.values() for name in names}
@@ -238,7 +238,7 @@ def shape_of(kind: Any) -> Shape:
     elif origin is frozenset:
         shape = Shape("set", args)
     elif origin is Mapping:
-        shape = Shape("map", args, removable=_removable(args[1]))
+        shape = Shape("map", args, removable=_is_removable(args[1]))
     elif kind is Weekdays:
         shape = Shape("weekdays")
     elif is_dataclass(kind) and kind is not Duration:
@@ -246,7 +246,7 @@ def shape_of(kind: Any) -> Shape:
     return shape
 
 
-def _removable(kind: Any) -> bool:
+def _is_removable(kind: Any) -> bool:
     """Return whether `off` removes a name of such a map; where a value can be `off` itself, it means just that."""
     return get_origin(kind) is None and kind not in NOT_REMOVABLE_KINDS
 
@@ -259,12 +259,12 @@ as `severities.sev1.update`.
 """
 
 
-def _targets(targets: Targets) -> Iterator[CheckFailure]:
-    if targets.update is not None and targets.update.within.at_once:
+def _check_targets(targets: Targets) -> Iterator[CheckFailure]:
+    if targets.update is not None and targets.update.within.is_immediate:
         yield ("update",), Wrong("'0m' would repeat without a pause", "such as 15m")
 
 
-def _step(step: Step) -> Iterator[CheckFailure]:
+def _check_step(step: Step) -> Iterator[CheckFailure]:
     if not step.to and not step.do:
         yield (), Wrong("the step does nothing", "write to: with a contact, or do: with what is asked for")
     if step.repeat is not None and step.until is not Until.ACK:
@@ -274,38 +274,38 @@ def _step(step: Step) -> Iterator[CheckFailure]:
         )
 
 
-def _channel(channel: Channel) -> Iterator[CheckFailure]:
+def _check_channel(channel: Channel) -> Iterator[CheckFailure]:
     if not channel.serves:
         yield ("for",), Wrong("the channel carries nothing", "such as [pager, chat], or take the channel out")
 
 
-def _cover(cover: Cover) -> Iterator[CheckFailure]:
+def _check_on_call_override(cover: Cover) -> Iterator[CheckFailure]:
     if cover.until <= cover.since:
         yield ("until",), Wrong("it ends before it begins", f"write a time after {cover.since:%Y-%m-%d %H:%M}")
 
 
-def _rotation(rotation: Rotation) -> Iterator[CheckFailure]:
+def _check_rotation(rotation: Rotation) -> Iterator[CheckFailure]:
     if not rotation.people and not rotation.feed:
         yield (), Wrong("nobody takes a turn", "write people: with their logins, or feed: with an iCalendar")
 
 
-def _override(override: Override) -> Iterator[CheckFailure]:
+def _check_override(override: Override) -> Iterator[CheckFailure]:
     if not (override.targets or override.ladders or override.first_notice or override.contacts):
         wanted = "write severities:, escalation:, first-notice: or contacts:"
         yield (), Wrong("the override changes nothing", wanted)
     for severity, clocks in override.targets.items():
         update = clocks.get("update")
-        if update is not None and update.within.at_once:
-            paths = tuple(f"severities.{name}.update" for name in _names(severity))
+        if update is not None and update.within.is_immediate:
+            paths = tuple(f"severities.{name}.update" for name in _severity_spellings(severity))
             yield paths, Wrong("'0m' would repeat without a pause", "such as 15m")
 
 
-def _floor(floor: Floor) -> Iterator[CheckFailure]:
+def _check_floor(floor: Floor) -> Iterator[CheckFailure]:
     if floor.kind is None and floor.impact is None and floor.personal_data is None and floor.service is None:
         yield (), Wrong("the floor is under every incident", "give it a type, an impact, personal-data or a service")
 
 
-def _calendar(calendar: Calendar) -> Iterator[CheckFailure]:
+def _check_calendar(calendar: Calendar) -> Iterator[CheckFailure]:
     if not calendar.days:
         yield ("days",), Wrong("the calendar has no open day", "such as mon-fri")
     if len(calendar.holidays) > MAX_HOLIDAYS:
@@ -315,72 +315,76 @@ def _calendar(calendar: Calendar) -> Iterator[CheckFailure]:
     elif calendar.region and calendar.region not in regions(calendar.country):
         what = f"a region of {calendar.country} with holidays of its own"
         known = regions(calendar.country)
-        wrong = one_of(calendar.region, what, known)
+        wrong = unknown_choice(calendar.region, what, known)
         yield ("region", "country"), wrong if known else Wrong(wrong.found, "take it out")
     both = sorted(calendar.holidays & calendar.workdays)
     if both:
         yield ("workdays", "holidays"), Wrong(f"{both[0]} is a day off and a day of work", "keep one")
 
 
-def _labels(labels: Labels) -> Iterator[CheckFailure]:
+def _check_labels(labels: Labels) -> Iterator[CheckFailure]:
     holders: dict[str, str] = {}
-    for entry in entries(Labels).values():
+    for entry in key_specs(Labels).values():
         value = getattr(labels, entry.fields[0])
         for name in value if isinstance(value, tuple) else (value,):
             holder = holders.get(name.lower())
             if holder is not None:
-                wrong = Wrong(f"the label {shown(name)} is used for {holder} and for {entry.key}", "give each its own")
+                wrong = Wrong(
+                    f"the label {quoted_excerpt(name)} is used for {holder} and for {entry.key}", "give each its own"
+                )
                 yield (entry.key, holder), wrong
             holders[name.lower()] = entry.key
 
 
-def _retention(retention: Retention) -> Iterator[CheckFailure]:
+def _check_retention(retention: Retention) -> Iterator[CheckFailure]:
     kept = retention.deliveries
     if kept is not None and kept.seconds < 7 * 86400:
         wrong = Wrong(f"'{kept}' is too short: GitHub may send a delivery again within a week", "from 7d, or off")
         yield ("deliveries",), wrong
 
 
-def _policy(policy: Policy) -> Iterator[CheckFailure]:
+def _check_policy(policy: Policy) -> Iterator[CheckFailure]:
     if any(a >= b for a, b in zip(policy.warnings, policy.warnings[1:], strict=False)):
         yield ("warnings",), Wrong("the warnings do not rise", "such as [50, 80]")
-    yield from _reserved(policy)
-    yield from _severity_aliases(policy)
-    yield from _service_aliases(policy)
+    yield from _check_reserved_names(policy)
+    yield from _check_severity_aliases(policy)
+    yield from _check_service_aliases(policy)
 
 
-def _reserved(policy: Policy) -> Iterator[CheckFailure]:
+def _check_reserved_names(policy: Policy) -> Iterator[CheckFailure]:
     words = [("calendars", TEAM, "the calendar of the team that owns a service")]
     words += [(part, OWNER, "the team that owns a service") for part in RECIPIENT_PARTS]
     for part, word, meaning in words:
         for name in getattr(policy, part):
             if name.lower() == word:
-                yield (f"{part}.{name}",), Wrong(f"{shown(name)} stands for {meaning}", "give it another name")
+                yield (f"{part}.{name}",), Wrong(f"{quoted_excerpt(name)} stands for {meaning}", "give it another name")
 
 
-def _severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
+def _check_severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
     holders: dict[str, Severity] = {}
     for severity, names in policy.aliases.items():
         for name in names if isinstance(names, tuple) else ():
-            holder = holders.setdefault(name.casefold(), policy.scale.read(name) or severity)
+            holder = holders.setdefault(name.casefold(), policy.scale.parse(name) or severity)
             if holder is not severity:
-                wrong = Wrong(f"{shown(name)} is {holder.said(policy.scale)} already", "give each its own")
-                yield tuple(f"aliases.{spelled}" for spelled in _names(severity)), wrong
+                wrong = Wrong(
+                    f"{quoted_excerpt(name)} is {holder.inline_name(policy.scale)} already", "give each its own"
+                )
+                yield tuple(f"aliases.{spelled}" for spelled in _severity_spellings(severity)), wrong
 
 
-def _service_aliases(policy: Policy) -> Iterator[CheckFailure]:
+def _check_service_aliases(policy: Policy) -> Iterator[CheckFailure]:
     holders = {name.casefold(): name for name in policy.services}
     for name, service in policy.services.items():
         for alias in service.aliases if isinstance(service, Service) else ():
             holder = holders.setdefault(alias.casefold(), name)
             if holder != name:
-                wrong = Wrong(f"{shown(alias)} is used for {holder} and for {name}", "give each its own")
+                wrong = Wrong(f"{quoted_excerpt(alias)} is used for {holder} and for {name}", "give each its own")
                 yield (f"services.{name}.aliases", f"services.{holder}.aliases", f"services.{holder}"), wrong
 
 
-def _names(severity: Severity) -> tuple[str, ...]:
+def _severity_spellings(severity: Severity) -> tuple[str, ...]:
     """Return the ways a file may spell that severity, on either scale."""
-    spelled = (str(severity), *(severity.on(scale) for scale in Scale))
+    spelled = (str(severity), *(severity.display_name(scale) for scale in Scale))
     return (*spelled, *(name.lower() for name in spelled[1:]))
 
 
@@ -388,22 +392,22 @@ RECIPIENT_PARTS = ("contacts", "roles", "teams", "rotations")
 """The parts whose names a step can notify."""
 
 CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
-    Targets: _targets,
-    Step: _step,
-    Channel: _channel,
-    Cover: _cover,
-    Rotation: _rotation,
-    Override: _override,
-    Floor: _floor,
-    Calendar: _calendar,
-    Labels: _labels,
-    Retention: _retention,
-    Policy: _policy,
+    Targets: _check_targets,
+    Step: _check_step,
+    Channel: _check_channel,
+    Cover: _check_on_call_override,
+    Rotation: _check_rotation,
+    Override: _check_override,
+    Floor: _check_floor,
+    Calendar: _check_calendar,
+    Labels: _check_labels,
+    Retention: _check_retention,
+    Policy: _check_policy,
 }
 """The checks of a record after its fields were read."""
 
 
-def _ladder(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
+def _check_steps(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
     first: dict[tuple[Duration, frozenset[str]], int] = {}
     for n, step in enumerate(steps):
         if isinstance(step, Step):
@@ -412,7 +416,7 @@ def _ladder(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
                 yield n, Wrong(f"the step is told to the same after the same time as [{before}]", "make one of them")
 
 
-LIST_CHECKS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _ladder}
+LIST_CHECKS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _check_steps}
 """The checks of a list, by the type of its items; each failure has the index of its item.
 
 An item that already has an error is not of that type and has to be skipped.

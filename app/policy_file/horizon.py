@@ -14,7 +14,7 @@ MAX_TARGET_PERIOD = timedelta(days=3650)
 """The longest a target may take when only the open hours of a calendar count."""
 
 
-def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
+def find_excessive_targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
     """Yield targets beyond the horizon, each with its path and that of the calendar.
 
     A target that takes decades of a short working week is a slip of the pen.
@@ -25,7 +25,7 @@ def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
             continue
         teams = {team.calendar for team in policy.teams.values() if team.calendar}
         for name in sorted({BUSINESS, *teams}) if hours == TEAM else (hours,):
-            if _takes(policy.calendars[name], target.within) > MAX_TARGET_PERIOD:
+            if _approximate_period(policy.calendars[name], target.within) > MAX_TARGET_PERIOD:
                 wrong = Wrong(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
                 yield where, f"calendars.{name}", wrong
                 break
@@ -34,22 +34,24 @@ def too_far(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
 def _targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, Target]]:
     """Yield every target of the policy and of its overrides, with its path."""
     for severity, targets in policy.targets.items():
-        yield from _running("severities", severity, {name: getattr(targets, name) for name in CLOCK_NAMES}, scale)
+        yield from _targets_of_clocks(
+            "severities", severity, {name: getattr(targets, name) for name in CLOCK_NAMES}, scale
+        )
     for n, override in enumerate(policy.overrides):
         for severity, clocks in override.targets.items():
-            yield from _running(f"overrides[{n}].severities", severity, clocks, scale)
+            yield from _targets_of_clocks(f"overrides[{n}].severities", severity, clocks, scale)
 
 
-def _running(
+def _targets_of_clocks(
     where: str, severity: Severity, clocks: Mapping[str, Target | None], scale: Scale
 ) -> Iterator[tuple[str, Target]]:
     for clock, target in clocks.items():
         if target is not None:
-            yield f"{where}.{severity.said(scale)}.{clock}", target
+            yield f"{where}.{severity.inline_name(scale)}.{clock}", target
 
 
-def _takes(calendar: Calendar, within: Duration) -> timedelta:
+def _approximate_period(calendar: Calendar, within: Duration) -> timedelta:
     """Return about how long `within` takes on that calendar."""
     opens, closes = (timedelta(hours=t.hour, minutes=t.minute) for t in (calendar.opens, calendar.closes))
     a_day = closes - opens if opens < closes else closes - opens + timedelta(days=1)
-    return timedelta(days=7) * (within.elapsed / (a_day * len(calendar.days)))
+    return timedelta(days=7) * (within.as_timedelta / (a_day * len(calendar.days)))

@@ -17,45 +17,45 @@ DEFAULT_PROFILE = "guide"
 """The profile of a file that names none, and of a repository without a file."""
 
 
-def read(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> Policy:
+def read_policy(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> Policy:
     """Read the policy that a file makes of what it extends; an empty text is the default profile.
 
     `name` is what errors call the file. `org` is the text of the organisation's file, None where there is none. Raises
     PolicyFaults, and nothing else, whatever the text.
     """
-    policy, _ = layers(text, name=name, org=org)
+    policy, _ = read_layers(text, name=name, org=org)
     return policy
 
 
-def layers(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> tuple[Policy, tuple[Reading, ...]]:
+def read_layers(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> tuple[Policy, tuple[Reading, ...]]:
     """Read the policy, and return it with its readers: the file's own first, then those of what it extends.
 
     Raises PolicyFaults.
     """
     reading = Reading(text, name)
-    ground = reading.extends(DEFAULT_PROFILE, PROFILES)
+    ground = reading.read_extends(DEFAULT_PROFILE, PROFILES)
     if ground != ORG:
-        base, below = profile(ground)
+        base, below = read_profile(ground)
     elif org is None:
         use = f"use one of {', '.join(PROFILES)}"
-        raise reading.cannot_extend(Wrong("there is no policy of an organisation to extend", use))
+        raise reading.extends_error(Wrong("there is no policy of an organisation to extend", use))
     else:
-        base, below = _organisation(org, reading)
-    return reading.policy(base, below[0].pinned), (reading, *below)
+        base, below = _read_organisation(org, reading)
+    return reading.read_onto(base, below[0].pinned), (reading, *below)
 
 
-def _organisation(text: str, above: Reading) -> tuple[Policy, tuple[Reading, ...]]:
+def _read_organisation(text: str, above: Reading) -> tuple[Policy, tuple[Reading, ...]]:
     try:
-        return layers(text, name=f"org: {POLICY_PATH}")
+        return read_layers(text, name=f"org: {POLICY_PATH}")
     except PolicyFaults as found:
         faults = found.faults
         many = f"{len(faults)} faults, the first" if len(faults) > 1 else "a fault"
         wrong = Wrong(f"the organisation's policy has {many}: {faults[0]}", "mend it there, or extend a profile")
-    raise above.cannot_extend(wrong)
+    raise above.extends_error(wrong)
 
 
 @lru_cache(maxsize=256)
-def stands_on_organisation(text: str | None) -> bool:
+def uses_organisation_policy(text: str | None) -> bool:
     """Return whether the organisation's file applies.
 
     It applies where the repository has no file, and where the repository's file extends it.
@@ -63,29 +63,29 @@ def stands_on_organisation(text: str | None) -> bool:
     if text is None:
         return True
     try:
-        return Reading(text, POLICY_PATH).extends(DEFAULT_PROFILE, PROFILES) == ORG
+        return Reading(text, POLICY_PATH).read_extends(DEFAULT_PROFILE, PROFILES) == ORG
     except PolicyFaults:
         return False
 
 
-def shipped(profile_name: str) -> Policy:
+def load_profile(profile_name: str) -> Policy:
     """Load a shipped profile, one of PROFILES, as a policy."""
-    policy, _ = profile(profile_name)
+    policy, _ = read_profile(profile_name)
     return policy
 
 
 @cache
-def profile(name: str) -> tuple[Policy, tuple[Reading, ...]]:
+def read_profile(name: str) -> tuple[Policy, tuple[Reading, ...]]:
     """Read a shipped profile, and return it with its reader.
 
     Raises KeyError for an unknown name.
     """
     if name not in PROFILES:
         raise KeyError(name)
-    reading = Reading(profile_text(name), f"policies/{name}.yml")
-    return reading.policy(Policy(profile=name)), (reading,)
+    reading = Reading(load_profile_text(name), f"policies/{name}.yml")
+    return reading.read_onto(Policy(profile=name)), (reading,)
 
 
-def profile_text(name: str) -> str:
+def load_profile_text(name: str) -> str:
     """Load the YAML text of a shipped profile."""
     return resources.files("app").joinpath("policies", f"{name}.yml").read_text("utf-8")

@@ -15,11 +15,11 @@ from typing import Any
 from app.core.policy import Duration, Policy, Targets
 from app.core.severity import Scale, Severity
 from app.policy_file import value_parsers
-from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, KIND_EXAMPLES, said
-from app.policy_file.field_rules import SHORTHAND_FIELDS, entries, shape_of
+from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, KIND_EXAMPLES, type_description
+from app.policy_file.field_rules import SHORTHAND_FIELDS, key_specs, shape_of
 from app.policy_file.inheritance import POLICY_PATH, PROFILES
 from app.policy_file.reader import EXTENDS, ORG
-from app.policy_file.value_parsers import NAMED_TURNS, REPORT_FIELDS, WEEKDAY_NAMES, spelled_field
+from app.policy_file.value_parsers import NAMED_TURNS, REPORT_FIELDS, WEEKDAY_NAMES, report_field_key
 
 Schema = dict[str, Any]
 
@@ -33,7 +33,7 @@ _SEGMENT = r"(?!\.\.?(?:/|$))[^\s<>\"`\\^{|}:?*/]+"
 _PATH = f"{_SEGMENT}(?:/{_SEGMENT})*"
 
 
-def _any_case(*words: str) -> str:
+def _case_insensitive(*words: str) -> str:
     """Return a pattern that matches these words in any case."""
     spelled = ("".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word) for word in words)
     return f"(?:{'|'.join(spelled)})"
@@ -49,13 +49,13 @@ _PATTERNS: Mapping[Any, str] = {
     value_parsers.Heading: _LINE,
     value_parsers.RepeatInterval: _DURATION.removeprefix("0m|"),
     value_parsers.Elapsed: _ELAPSED_DURATION,
-    value_parsers.Turn: f"{_any_case(*NAMED_TURNS)}|{_ELAPSED_DURATION}",
+    value_parsers.Turn: f"{_case_insensitive(*NAMED_TURNS)}|{_ELAPSED_DURATION}",
     value_parsers.TimeOfDay: value_parsers.TIME_OF_DAY.pattern,
     value_parsers.Moment: value_parsers.MOMENT.pattern,
     value_parsers.Percent: "[1-9][0-9]?|100",
     value_parsers.Count: "[1-9][0-9]{0,5}",
     value_parsers.Hours: value_parsers.HOURS.pattern,
-    value_parsers.WeekdayRange: rf"\s*{_any_case(*WEEKDAY_NAMES)}\s*(?:-\s*{_any_case(*WEEKDAY_NAMES)}\s*)?",
+    value_parsers.WeekdayRange: rf"\s*{_case_insensitive(*WEEKDAY_NAMES)}\s*(?:-\s*{_case_insensitive(*WEEKDAY_NAMES)}\s*)?",
     value_parsers.Country: "[A-Z]{2}",
     value_parsers.Region: ".{1,40}",
     value_parsers.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",
@@ -99,9 +99,9 @@ class _Printer:
     """Builds the schema of each shape of type; records and enumerations once, under their names."""
 
     def __init__(self) -> None:
-        in_any_case = {"type": "string", "pattern": _exactly(f"{_any_case('off', 'null')}|~")}
+        in_any_case = {"type": "string", "pattern": _anchored(f"{_case_insensitive('off', 'null')}|~")}
         self.definitions: dict[str, Schema] = {
-            "Off": {"description": "takes it away"} | _either({"enum": ["off", None]}, in_any_case)
+            "Off": {"description": "takes it away"} | _any_of({"enum": ["off", None]}, in_any_case)
         }
 
     def kind(self, kind: Any) -> Schema:
@@ -111,16 +111,16 @@ class _Printer:
             case "word":
                 found = self.word(kind)
             case "optional":
-                found = _either(self.kind(shape.inner[0]), _OFF)
+                found = _any_of(self.kind(shape.inner[0]), _OFF)
             case "record":
-                found = self.named(kind)
+                found = self.record_reference(kind)
             case "map":
                 keys, values = shape.inner
                 found = self.map(keys, values, removable=shape.removable)
             case "row":
                 item = self.kind(shape.inner[0])
                 row = {"type": "array", "items": item, "minItems": len(shape.inner), "maxItems": len(shape.inner)}
-                found = _either(row, self.map(Severity, shape.inner[0], removable=False))
+                found = _any_of(row, self.map(Severity, shape.inner[0], removable=False))
             case "weekdays":
                 found = self.items(value_parsers.WeekdayRange)
             case _:
@@ -130,25 +130,27 @@ class _Printer:
     def items(self, kind: Any) -> Schema:
         item = self.kind(kind)
         single = [] if is_dataclass(kind) and kind is not Duration else [item]
-        return _either({"type": "array", "items": item}, *single, _OFF)
+        return _any_of({"type": "array", "items": item}, *single, _OFF)
 
     def map(self, keys: Any, kind: Any, *, removable: bool) -> Schema:
         value = self.kind(kind)
-        value = _either(value, _OFF) if removable else value
+        value = _any_of(value, _OFF) if removable else value
         found: Schema = {"type": ["object", "null"], "additionalProperties": False}
         if keys is Severity:
-            found["properties"] = {name: value for scale in Scale for name in _names(scale)}
-            found["patternProperties"] = {_exactly(f"{_any_case('sev')}[1-4]|{_any_case('p')}[0-3]"): value}
+            found["properties"] = {name: value for scale in Scale for name in _severity_names(scale)}
+            found["patternProperties"] = {
+                _anchored(f"{_case_insensitive('sev')}[1-4]|{_case_insensitive('p')}[0-3]"): value
+            }
         elif isinstance(keys, type) and issubclass(keys, Enum):
             found["properties"] = {member.value: value for member in keys}
-            found["patternProperties"] = {_exactly(_any_case(*(member.value for member in keys))): value}
+            found["patternProperties"] = {_anchored(_case_insensitive(*(member.value for member in keys))): value}
         elif keys is value_parsers.ClockName:
             found["properties"] = dict.fromkeys(value_parsers.CLOCK_NAMES, value)
         else:
-            found["patternProperties"] = {_exactly(_PATTERNS.get(keys, _NAME)): value}
+            found["patternProperties"] = {_anchored(_PATTERNS.get(keys, _NAME)): value}
         return found
 
-    def named(self, cls: Any) -> Schema:
+    def record_reference(self, cls: Any) -> Schema:
         """Return a reference to a record's definition, beside the record's short forms."""
         name = cls.__name__
         if name not in self.definitions:
@@ -156,19 +158,19 @@ class _Printer:
             self.definitions[name] = self.record(cls)
         found: Schema = {"$ref": f"#/$defs/{name}"}
         if cls in SHORTHAND_FIELDS:
-            found = _either(self.kind(entries(cls)[SHORTHAND_FIELDS[cls]].kind), found)
-        return _either(found, _OFF) if cls is Targets else found
+            found = _any_of(self.kind(key_specs(cls)[SHORTHAND_FIELDS[cls]].kind), found)
+        return _any_of(found, _OFF) if cls is Targets else found
 
     def record(self, cls: Any) -> Schema:
         properties: dict[str, Schema] = {}
-        for key, entry in entries(cls).items():
+        for key, entry in key_specs(cls).items():
             held = self.kind(entry.kind)
-            held = _either(held, _OFF) if entry.clearable else held
+            held = _any_of(held, _OFF) if entry.clearable else held
             properties[key] = {"description": KEY_DESCRIPTIONS[cls][key].replace("`", "")} | _without_description(held)
-            properties[key] |= _default(cls, entry.fields)
-        required = [key for key, entry in entries(cls).items() if entry.required]
+            properties[key] |= _default_of(cls, entry.fields)
+        required = [key for key, entry in key_specs(cls).items() if entry.required]
         found: Schema = {
-            "description": said(cls),
+            "description": type_description(cls),
             "type": "object" if required else ["object", "null"],
             "properties": properties,
             "additionalProperties": False,
@@ -177,22 +179,22 @@ class _Printer:
 
     def word(self, kind: Any) -> Schema:
         if kind is Severity:
-            return self.enumeration("Severity", [name for scale in Scale for name in _names(scale)])
+            return self.enumeration("Severity", [name for scale in Scale for name in _severity_names(scale)])
         if kind is value_parsers.ReportField:
-            return self.enumeration("ReportField", [spelled_field(name) for name in REPORT_FIELDS])
+            return self.enumeration("ReportField", [report_field_key(name) for name in REPORT_FIELDS])
         if isinstance(kind, type) and issubclass(kind, Enum):
             return self.enumeration(kind.__name__, [member.value for member in kind])
         name = "Line" if kind is str else kind.__name__[0].upper() + kind.__name__[1:]
-        self.definitions.setdefault(name, _word(kind))
+        self.definitions.setdefault(name, _word_schema(kind))
         return {"$ref": f"#/$defs/{name}"}
 
     def enumeration(self, name: str, values: list[str]) -> Schema:
-        in_any_case = {"type": "string", "pattern": _exactly(_any_case(*(value.lower() for value in values)))}
-        self.definitions.setdefault(name, _either({"enum": values}, in_any_case))
+        in_any_case = {"type": "string", "pattern": _anchored(_case_insensitive(*(value.lower() for value in values)))}
+        self.definitions.setdefault(name, _any_of({"enum": values}, in_any_case))
         return {"$ref": f"#/$defs/{name}"}
 
 
-def _word(kind: Any) -> Schema:
+def _word_schema(kind: Any) -> Schema:
     pattern = _PATTERNS.get(kind, _NAME)
     found: Schema = {"description": KIND_DESCRIPTIONS[kind].replace("`", ""), "type": "string"}
     if kind in (value_parsers.Percent, value_parsers.Count):
@@ -205,11 +207,11 @@ def _word(kind: Any) -> Schema:
         found |= {"type": ["number", "string"], "minimum": 0, "maximum": 5}
     elif kind not in (Duration, value_parsers.RepeatInterval, value_parsers.Elapsed, value_parsers.Turn):
         found["type"] = ["string", "number", "boolean"]  # the reader takes it as text, whatever YAML makes of it
-    found["pattern"] = _exactly(pattern)
+    found["pattern"] = _anchored(pattern)
     return found | ({"examples": list(KIND_EXAMPLES[kind])} if kind in KIND_EXAMPLES else {})
 
 
-def _either(*choices: Schema) -> Schema:
+def _any_of(*choices: Schema) -> Schema:
     """Combine schemas with `anyOf`; nested `anyOf` lists are flattened."""
     flat: list[Schema] = []
     for choice in choices:
@@ -223,15 +225,15 @@ def _without_description(held: Schema) -> Schema:
     return {key: value for key, value in held.items() if key != "description"}
 
 
-def _default(cls: Any, names: tuple[str, ...]) -> Schema:
+def _default_of(cls: Any, names: tuple[str, ...]) -> Schema:
     """Return the default where it is a single number; all other defaults depend on the profile."""
     field = next(field for field in fields(cls) if field.name == names[0])
     return {"default": field.default} if isinstance(field.default, int) else {}
 
 
-def _names(scale: Scale) -> list[str]:
-    return [severity.said(scale) for severity in Severity]
+def _severity_names(scale: Scale) -> list[str]:
+    return [severity.inline_name(scale) for severity in Severity]
 
 
-def _exactly(pattern: str) -> str:
+def _anchored(pattern: str) -> str:
     return f"^(?:{pattern})$"

@@ -14,12 +14,20 @@ from typing import Any
 
 from app.core.policy import Calendar, Policy, Rotation, Targets
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import Fault, PolicyFaults, Wrong, clean, shown
-from app.policy_file.field_rules import CHECKS, LIST_CHECKS, SHORTHAND_FIELDS, entries, shape_of
-from app.policy_file.horizon import too_far
-from app.policy_file.references import REFERENCE_KINDS, clashes, dangling, folded, known, path_to, unknown
-from app.policy_file.value_parsers import PARSERS, WeekdayRange, member, one_of
-from app.policy_file.yaml_tree import Entries, Items, Node, Refused, Spot, Text, parse
+from app.policy_file.fault import Fault, PolicyFaults, Wrong, printable_excerpt, quoted_excerpt
+from app.policy_file.field_rules import CHECKS, LIST_CHECKS, SHORTHAND_FIELDS, key_specs, shape_of
+from app.policy_file.horizon import find_excessive_targets
+from app.policy_file.references import (
+    REFERENCE_KINDS,
+    declared_names,
+    find_dangling_references,
+    find_name_clashes,
+    join_path,
+    normalize_name,
+    unknown_name_error,
+)
+from app.policy_file.value_parsers import PARSERS, WeekdayRange, parse_enum_member, unknown_choice
+from app.policy_file.yaml_tree import Entries, Items, Node, Refused, Spot, Text, parse_yaml
 
 MAX_ERRORS = 100
 """How many errors are reported at once; a file with more is not a policy with mistakes."""
@@ -58,15 +66,15 @@ class Reading:
         self.removed: list[tuple[str, str]] = []
         self.pinned: frozenset[str] = frozenset()
         self.scale = Scale.SEV
-        self._severities = _severities(self.scale)
+        self._severities = _severity_names(self.scale)
         try:
-            self.tree, twice = parse(text)
+            self.tree, twice = parse_yaml(text)
         except Refused as refused:
-            self._fault(refused.spot, refused.where, refused.wrong)
-            raise self.end() from None
+            self._add_error(refused.spot, refused.where, refused.wrong)
+            raise self.collect_errors() from None
         self._twice = twice
 
-    def extends(self, default: str, known: tuple[str, ...]) -> str:
+    def read_extends(self, default: str, known: tuple[str, ...]) -> str:
         """Return the profile that the file builds on, or `org`.
 
         Returns `default` when the file does not say, or names something that does not exist.
@@ -77,43 +85,44 @@ class Reading:
                 if isinstance(node, Text) and node.value in known:
                     return node.value
                 if isinstance(node, Text):
-                    wrong = one_of(node.value, "a profile", known)
+                    wrong = unknown_choice(node.value, "a profile", known)
                 else:
-                    wrong = Wrong(f"{_what(node)} is not a profile", f"use one of {', '.join(known)}")
-                self._fault(node.spot, EXTENDS, wrong)
+                    wrong = Wrong(f"{_describe_node(node)} is not a profile", f"use one of {', '.join(known)}")
+                self._add_error(node.position, EXTENDS, wrong)
         return default
 
-    def cannot_extend(self, wrong: Wrong) -> PolicyFaults:
+    def extends_error(self, wrong: Wrong) -> PolicyFaults:
         """Return the errors of a file whose base is missing; everything else in it depends on that base."""
         node = next(node for key, node in self.tree.pairs if key.value == EXTENDS)
-        self._fault(node.spot, EXTENDS, wrong)
-        return self.end()
+        self._add_error(node.position, EXTENDS, wrong)
+        return self.collect_errors()
 
-    def policy(self, base: Policy, pinned: frozenset[str] = frozenset()) -> Policy:
+    def read_onto(self, base: Policy, pinned: frozenset[str] = frozenset()) -> Policy:
         """Read the file onto `base`, whose explicit zones, given by their paths, stay as they are.
 
         Raises PolicyFaults.
         """
-        self.scale = self._scale(base.scale)
-        self._severities = _severities(self.scale)
+        self.scale = self._peek_scale(base.scale)
+        self._severities = _severity_names(self.scale)
         self.pinned = pinned
         policy = base
         try:
             for repeated in self._twice:
                 wrong = Wrong(
-                    f"{shown(repeated.key.value)} stands in line {repeated.first.spot.line} already", "keep one"
+                    f"{quoted_excerpt(repeated.key.value)} stands in line {repeated.first.position.line} already",
+                    "keep one",
                 )
-                self._fault(repeated.key.spot, clean(repeated.key.value, 60), wrong)
-            policy = self._record(Policy, self.tree, base, "")
+                self._add_error(repeated.key.position, printable_excerpt(repeated.key.value, 60), wrong)
+            policy = self._read_record(Policy, self.tree, base, "")
             self.pinned |= {path for path in self.spots if path.endswith(".timezone")}
-            policy = self._zones_followed(policy)
+            policy = self._inherit_zones(policy)
             self._check_names(policy)
             if not self.faults:
-                self._check_whole(policy)
+                self._check_policy(policy)
         except _Enough:
             pass
         if self.faults:
-            raise self.end()
+            raise self.collect_errors()
         return policy
 
     # One method for each shape of type.
@@ -122,12 +131,12 @@ class Reading:
         """Read one value; return INVALID after recording an error."""
         self.spots[where] = node
         try:
-            return self._shaped(kind, node, base, where)
+            return self._read_shape(kind, node, base, where)
         except Wrong as wrong:
-            self._fault(node.spot, where, wrong)
+            self._add_error(node.position, where, wrong)
             return INVALID
 
-    def _shaped(self, kind: Any, node: Node, base: Any, where: str) -> Any:
+    def _read_shape(self, kind: Any, node: Node, base: Any, where: str) -> Any:
         """Read a value by the shape of its type.
 
         Raises InvalidValue.
@@ -136,37 +145,37 @@ class Reading:
         value: Any
         match shape.form:
             case "word":
-                value = self._word(kind, node, where)
+                value = self._read_word(kind, node, where)
             case "optional":
-                value = None if _is_off(node) else self._shaped(shape.inner[0], node, base, where)
+                value = None if _is_off(node) else self._read_shape(shape.inner[0], node, base, where)
             case "list":
-                value = self._list(shape.inner[0], node, where)
+                value = self._read_list(shape.inner[0], node, where)
             case "record":
-                value = self._record(kind, node, base, where)
+                value = self._read_record(kind, node, base, where)
             case "map":
                 keys, values = shape.inner
-                value = self._map(keys, values, node, base, where, removable=shape.removable)
+                value = self._read_map(keys, values, node, base, where, removable=shape.removable)
             case "row":
-                value = self._row(shape.inner, node, base, where)
+                value = self._read_row(shape.inner, node, base, where)
             case "set":
-                value = frozenset(self._list(shape.inner[0], node, where))
+                value = frozenset(self._read_list(shape.inner[0], node, where))
             case _:
-                value = frozenset[int]().union(*self._list(WeekdayRange, node, where))
+                value = frozenset[int]().union(*self._read_list(WeekdayRange, node, where))
         return value
 
-    def _word(self, kind: Any, node: Node, where: str) -> Any:
+    def _read_word(self, kind: Any, node: Node, where: str) -> Any:
         if not isinstance(node, Text):
-            raise Wrong(f"{_what(node)} stands here", "write a single value")
+            raise Wrong(f"{_describe_node(node)} stands here", "write a single value")
         if node.plain and not node.value:
             raise Wrong("nothing is written here", "write a value, or take the key out")
         if kind is Severity:
-            return self._severity(node.value)
-        value = _read_word(kind, node.value)
+            return self._read_severity(node.value)
+        value = _parse_word(kind, node.value)
         if kind in REFERENCE_KINDS:
-            self.mentions.append((kind, value, where, node.spot))
+            self.mentions.append((kind, value, where, node.position))
         return value
 
-    def _list(self, kind: Any, node: Node, where: str) -> tuple[Any, ...]:
+    def _read_list(self, kind: Any, node: Node, where: str) -> tuple[Any, ...]:
         """Read a list; a single value is a list of one, and `off` is an empty list."""
         if _is_off(node):
             return ()
@@ -175,17 +184,17 @@ class Reading:
         if isinstance(node, Text) and node.plain and not node.value:
             raise Wrong("nothing is written here", "write [] for none")
         if isinstance(node, Text):
-            return _sound([self._read(kind, node, None, where)])
+            return _valid_values([self._read(kind, node, None, where)])
         values = [self._read(kind, item, None, f"{where}[{n}]") for n, item in enumerate(node.nodes)]
         for n, wrong in LIST_CHECKS[kind](tuple(values)) if kind in LIST_CHECKS else ():
-            self._fault(node.nodes[n].spot, f"{where}[{n}]", wrong)
-        return _sound(values)
+            self._add_error(node.nodes[n].position, f"{where}[{n}]", wrong)
+        return _valid_values(values)
 
-    def _row(self, kinds: tuple[Any, ...], node: Node, base: Any, where: str) -> tuple[Any, ...]:
+    def _read_row(self, kinds: tuple[Any, ...], node: Node, base: Any, where: str) -> tuple[Any, ...]:
         """Read one value for each severity: a list of them all, or a map of some."""
         if isinstance(node, Entries):
             before = dict(zip(Severity, base, strict=True))
-            named = self._map(Severity, kinds[0], node, before, where, removable=False)
+            named = self._read_map(Severity, kinds[0], node, before, where, removable=False)
             values = tuple(named[severity] for severity in Severity)
         elif isinstance(node, Items) and len(node.nodes) == len(kinds):
             values = tuple(
@@ -193,10 +202,10 @@ class Reading:
                 for n, (kind, item) in enumerate(zip(kinds, node.nodes, strict=True))
             )
         else:
-            raise Wrong(f"{_what(node)} stands here", f"write a list of {len(kinds)}, or a map by severity")
+            raise Wrong(f"{_describe_node(node)} stands here", f"write a list of {len(kinds)}, or a map by severity")
         return base if INVALID in values else values
 
-    def _map(
+    def _read_map(
         self,
         key_kind: Any,
         kind: Any,
@@ -211,21 +220,21 @@ class Reading:
         A name whose value has an error is kept, so that no other check reports it as missing.
         """
         merged: dict[Any, Any] = dict(base or {})
-        inherited = {folded(key_kind, name): name for name in merged}
+        inherited = {normalize_name(key_kind, name): name for name in merged}
         written: dict[Any, str] = {}
         for key, value_node in self._pairs(node):
-            path = path_to(where, key.value)
+            path = join_path(where, key.value)
             try:
-                name = self._word(key_kind, key, path)
-                same = folded(key_kind, name)
-                _must_be_new(key.value, written.get(same))
-                _must_be_spelled(key.value, name, inherited.get(same, name))
+                name = self._read_word(key_kind, key, path)
+                same = normalize_name(key_kind, name)
+                _check_not_repeated(key.value, written.get(same))
+                _check_same_spelling(key.value, name, inherited.get(same, name))
             except Wrong as wrong:
-                self._fault(key.spot, path, wrong)
+                self._add_error(key.position, path, wrong)
                 continue
             written[same] = key.value
             if key_kind is Severity:
-                path = path_to(where, name.said(self.scale))
+                path = join_path(where, name.inline_name(self.scale))
             if removable and _is_off(value_node):
                 self.spots[path] = value_node
                 if merged.pop(name, None) is not None:
@@ -234,37 +243,37 @@ class Reading:
                 merged[name] = self._read(kind, value_node, merged.get(name), path)
         return merged
 
-    def _record(self, cls: Any, node: Node, base: Any, where: str) -> Any:
+    def _read_record(self, cls: Any, node: Node, base: Any, where: str) -> Any:
         """Read a dataclass: its fields onto those of `base`, or onto the defaults of the class."""
         if cls is Targets and _is_off(node):
             return Targets()
-        known = entries(cls)
+        known = key_specs(cls)
         if cls in SHORTHAND_FIELDS and isinstance(node, Text):
             (field,) = known[SHORTHAND_FIELDS[cls]].fields
-            return cls(**{field: self._shaped(known[SHORTHAND_FIELDS[cls]].kind, node, None, where)})
+            return cls(**{field: self._read_shape(known[SHORTHAND_FIELDS[cls]].kind, node, None, where)})
         faults = len(self.faults)
-        values, found = self._fields(cls, node, base, where)
+        values, found = self._read_fields(cls, node, base, where)
         if base is None:
             for entry in known.values():
                 if entry.required and entry.key not in found:
                     wrong = Wrong(f"{entry.key} is missing", f"write {entry.key}: with its value")
-                    self._fault(node.spot, where, wrong)
+                    self._add_error(node.position, where, wrong)
         if len(self.faults) > faults and cls is not Policy:
             return INVALID if base is None else replace(base, **values)
         whole = cls(**values) if base is None else replace(base, **values)
         for keys, wrong in CHECKS[cls](whole) if cls in CHECKS else ():
-            paths = [path_to(where, key) for key in keys]
+            paths = [join_path(where, key) for key in keys]
             blamed = next((path for path in paths if path in self.spots), where)
-            self._fault(self.spots[blamed].spot if blamed in self.spots else node.spot, blamed, wrong)
+            self._add_error(self.spots[blamed].position if blamed in self.spots else node.position, blamed, wrong)
         return whole
 
-    def _fields(self, cls: Any, node: Node, base: Any, where: str) -> tuple[dict[str, Any], set[str]]:
+    def _read_fields(self, cls: Any, node: Node, base: Any, where: str) -> tuple[dict[str, Any], set[str]]:
         """Return the fields that the map fills without an error, and the keys it has."""
         values: dict[str, Any] = {}
         found: set[str] = set()
-        known = entries(cls)
+        known = key_specs(cls)
         for key, value_node in self._pairs(node):
-            path = path_to(where, key.value)
+            path = join_path(where, key.value)
             entry = known.get(key.value)
             if entry is not None:
                 found.add(entry.key)
@@ -282,7 +291,7 @@ class Reading:
                     values |= zip(entry.fields, value, strict=True)
             elif cls is not Policy or key.value != EXTENDS:
                 extra = (EXTENDS,) if cls is Policy else ()
-                self._fault(key.spot, path, one_of(key.value, "a key here", (*extra, *known)))
+                self._add_error(key.position, path, unknown_choice(key.value, "a key here", (*extra, *known)))
         return values, found
 
     def _pairs(self, node: Node) -> Iterable[tuple[Text, Node]]:
@@ -291,11 +300,11 @@ class Reading:
             return node.pairs
         if isinstance(node, Text) and node.plain and not node.value:
             return ()
-        raise Wrong(f"{_what(node)} stands here", "write a map, such as key: value")
+        raise Wrong(f"{_describe_node(node)} stands here", "write a map, such as key: value")
 
     # What depends on the rest of the file.
 
-    def _scale(self, default: Scale) -> Scale:
+    def _peek_scale(self, default: Scale) -> Scale:
         """Look up the scale, which must be known before the first severity is read.
 
         An error in it is reported when its key is read.
@@ -305,103 +314,104 @@ class Reading:
                 return Scale(node.value.lower())
         return default
 
-    def _severity(self, text: str) -> Severity:
+    def _read_severity(self, text: str) -> Severity:
         severity = self._severities.get(text.lower())
         if severity is not None:
             return severity
         names = [str(severity) for severity in Severity]
         if self.scale is Scale.P:
-            names += [severity.on(Scale.P) for severity in Severity]
+            names += [severity.display_name(Scale.P) for severity in Severity]
         if text.lower() in ("p0", "p1", "p2", "p3"):
             raise Wrong(
-                f"{shown(text)} is a name of the other scale", f"use one of {', '.join(names)}, or write scale: p"
+                f"{quoted_excerpt(text)} is a name of the other scale",
+                f"use one of {', '.join(names)}, or write scale: p",
             )
-        raise one_of(text, "a severity", names)
+        raise unknown_choice(text, "a severity", names)
 
-    def _zones_followed(self, policy: Policy) -> Policy:
+    def _inherit_zones(self, policy: Policy) -> Policy:
         """Give calendars and rotations without a time zone of their own the zone of the policy."""
         calendars = {
-            name: replace(calendar, zone=policy.zone) if self._follows("calendars", name, calendar) else calendar
+            name: replace(calendar, zone=policy.zone) if self._inherits_zone("calendars", name, calendar) else calendar
             for name, calendar in policy.calendars.items()
         }
         rotations = {
-            name: replace(rotation, zone=policy.zone) if self._follows("rotations", name, rotation) else rotation
+            name: replace(rotation, zone=policy.zone) if self._inherits_zone("rotations", name, rotation) else rotation
             for name, rotation in policy.rotations.items()
         }
         return replace(policy, calendars=calendars, rotations=rotations)
 
-    def _follows(self, part: str, name: str, one: Any) -> bool:
+    def _inherits_zone(self, part: str, name: str, one: Any) -> bool:
         return isinstance(one, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.pinned
 
     def _check_names(self, policy: Policy) -> None:
         """Record clashing and undeclared names."""
-        for first, second, wrong in clashes(policy):
+        for first, second, wrong in find_name_clashes(policy):
             written = [path for path in (first, second) if path in self.spots]
-            self._fault_at(max(written, key=lambda path: self.spots[path].spot, default=first), wrong)
-        names = known(policy)
+            self._add_error_at(max(written, key=lambda path: self.spots[path].position, default=first), wrong)
+        names = declared_names(policy)
         for kind, name, where, spot in self.mentions:
             if name not in names[kind]:
-                self._fault(spot, where, unknown(kind, name, policy, names[kind]))
+                self._add_error(spot, where, unknown_name_error(kind, name, policy, names[kind]))
 
-    def _check_whole(self, policy: Policy) -> None:
+    def _check_policy(self, policy: Policy) -> None:
         """Check what can be seen only once there are no other errors."""
-        for where, wrong in dangling(policy, self.removed):
-            self._fault_at(where, wrong)
-        for where, calendar, wrong in too_far(policy, self.scale):
+        for where, wrong in find_dangling_references(policy, self.removed):
+            self._add_error_at(where, wrong)
+        for where, calendar, wrong in find_excessive_targets(policy, self.scale):
             spot = self.spots.get(where) or self.spots.get(calendar)
-            self._fault(spot.spot if spot else Spot(), where, wrong)
+            self._add_error(spot.position if spot else Spot(), where, wrong)
 
     # Errors.
 
-    def _fault(self, spot: Spot, where: str, wrong: Wrong) -> None:
+    def _add_error(self, spot: Spot, where: str, wrong: Wrong) -> None:
         self.faults.append(Fault(self.file, spot.line, spot.column, where, wrong.found, wrong.wanted))
         if len(self.faults) >= MAX_ERRORS:
             raise _Enough
 
-    def _fault_at(self, where: str, wrong: Wrong) -> None:
-        self._fault(self.spots[where].spot if where in self.spots else Spot(), where, wrong)
+    def _add_error_at(self, where: str, wrong: Wrong) -> None:
+        self._add_error(self.spots[where].position if where in self.spots else Spot(), where, wrong)
 
-    def end(self) -> PolicyFaults:
+    def collect_errors(self) -> PolicyFaults:
         """Return all recorded errors, ordered by position."""
         return PolicyFaults(tuple(sorted(self.faults, key=lambda fault: (fault.line, fault.column))))
 
 
 @lru_cache(maxsize=4096)
-def _read_word(kind: Any, text: str) -> Any:
+def _parse_word(kind: Any, text: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return member(kind, text)
+        return parse_enum_member(kind, text)
     return PARSERS[kind](text)
 
 
 @cache
-def _severities(scale: Scale) -> Mapping[str, Severity]:
+def _severity_names(scale: Scale) -> Mapping[str, Severity]:
     names = {str(severity): severity for severity in Severity}
-    return names | {severity.on(scale).lower(): severity for severity in Severity}
+    return names | {severity.display_name(scale).lower(): severity for severity in Severity}
 
 
 def _is_off(node: Node) -> bool:
     return isinstance(node, Text) and node.plain and node.value.lower() in ("off", "null", "~")
 
 
-def _what(node: Node) -> str:
+def _describe_node(node: Node) -> str:
     if isinstance(node, Text):
-        return shown(node.value)
+        return quoted_excerpt(node.value)
     return "a list" if isinstance(node, Items) else "a map"
 
 
-def _must_be_new(key: str, before: str | None) -> None:
+def _check_not_repeated(key: str, before: str | None) -> None:
     if before is not None:
-        raise Wrong(f"{shown(key)} is {shown(before)} again", "keep one")
+        raise Wrong(f"{quoted_excerpt(key)} is {quoted_excerpt(before)} again", "keep one")
 
 
-def _must_be_spelled(key: str, name: Any, inherited: Any) -> None:
+def _check_same_spelling(key: str, name: Any, inherited: Any) -> None:
     """Raise InvalidValue if a key spells an inherited name differently.
 
     `oncall` beside `on-call` would silently be a contact that no step knows.
     """
     if name != inherited:
-        raise Wrong(f"{shown(key)} is not written like {shown(inherited)}", f"write {inherited}")
+        raise Wrong(f"{quoted_excerpt(key)} is not written like {quoted_excerpt(inherited)}", f"write {inherited}")
 
 
-def _sound(values: list[Any]) -> tuple[Any, ...]:
+def _valid_values(values: list[Any]) -> tuple[Any, ...]:
     return tuple(value for value in values if value is not INVALID)

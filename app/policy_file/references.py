@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from app.core.policy import OWNER, TEAM, Duty, Policy, Service
-from app.policy_file.fault import Wrong, clean, shown
-from app.policy_file.field_rules import RECIPIENT_PARTS, entries, shape_of
+from app.policy_file.fault import Wrong, printable_excerpt, quoted_excerpt
+from app.policy_file.field_rules import RECIPIENT_PARTS, key_specs, shape_of
 from app.policy_file.value_parsers import (
     CalendarName,
     Contact,
@@ -21,8 +21,8 @@ from app.policy_file.value_parsers import (
     RunbookName,
     ServiceName,
     TeamName,
-    nearest,
-    one_of,
+    closest_match,
+    unknown_choice,
 )
 
 REFERENCE_KINDS = frozenset(
@@ -48,14 +48,14 @@ The profiles declare contacts and roles that no one holds yet.
 _SEPARATORS = {ord(separator): None for separator in " -_."}
 
 
-def path_to(where: str, key: str) -> str:
+def join_path(where: str, key: str) -> str:
     """Return the path to the value under that key."""
     if len(key) > 60 or not key.isprintable():
-        key = clean(key, 60)
+        key = printable_excerpt(key, 60)
     return f"{where}.{key}" if where and key else where or key
 
 
-def folded(kind: Any, name: Any) -> Any:
+def normalize_name(kind: Any, name: Any) -> Any:
     """Normalize a name for comparison.
 
     Case is ignored, and so are separators where the policy's author chooses the names.
@@ -65,7 +65,7 @@ def folded(kind: Any, name: Any) -> Any:
     return name.casefold() if isinstance(name, str) else name
 
 
-def known(policy: Policy) -> Mapping[Any, Collection[str]]:
+def declared_names(policy: Policy) -> Mapping[Any, Collection[str]]:
     """Return the names that each kind of reference may use."""
     held = {*policy.contacts, *policy.roles, *policy.rotations}
     return {
@@ -77,24 +77,24 @@ def known(policy: Policy) -> Mapping[Any, Collection[str]]:
     }
 
 
-def unknown(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wrong:
+def unknown_name_error(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wrong:
     """Describe a name that is not declared, with the closest one or where to declare it."""
     if kind in (CalendarName, OwnCalendar):
-        return one_of(name, "a calendar", known)
+        return unknown_choice(name, "a calendar", known)
     called, part = _DECLARING_PARTS.get(kind, ("a contact", "contacts"))
     if kind is OwnContact and name in policy.teams:
-        return Wrong(f"{shown(name)} is a team, not a contact", "tell another contact in escalation:")
+        return Wrong(f"{quoted_excerpt(name)} is a team, not a contact", "tell another contact in escalation:")
     if kind is Contact and name in policy.people:
-        return Wrong(f"{shown(name)} is a person", "name a contact that this person holds, see contacts:")
+        return Wrong(f"{quoted_excerpt(name)} is a person", "name a contact that this person holds, see contacts:")
     for service, named in policy.services.items() if kind is ServiceName else ():
         if isinstance(named, Service) and name.casefold() in map(str.casefold, named.aliases):
-            return Wrong(f"{shown(name)} is another name of a service", f"write {service}")
-    guess = nearest(name, sorted(known))
+            return Wrong(f"{quoted_excerpt(name)} is another name of a service", f"write {service}")
+    guess = closest_match(name, sorted(known))
     meant = f"did you mean {guess}? " if guess else ""
-    return Wrong(f"{shown(name)} is not {called}", f"{meant}add it to {part}:")
+    return Wrong(f"{quoted_excerpt(name)} is not {called}", f"{meant}add it to {part}:")
 
 
-def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
+def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
     """Yield names that stand for two things, or for one thing in two spellings.
 
     Yields both paths and what is wrong with the later one.
@@ -102,50 +102,51 @@ def clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
     holders: dict[Any, tuple[str, str]] = {}
     for part in RECIPIENT_PARTS:
         for name in getattr(policy, part):
-            key = folded(Name, name)
+            key = normalize_name(Name, name)
             if key not in holders:
                 holders[key] = part, name
                 continue
             before, first = holders[key]
             wrong = None
             if first != name:
-                wrong = Wrong(f"{shown(name)} is not written like {shown(first)}", f"write {first}")
+                wrong = Wrong(f"{quoted_excerpt(name)} is not written like {quoted_excerpt(first)}", f"write {first}")
             elif (before, part) in _FILLABLE_PAIRS and getattr(policy, before)[first] in ((), Duty()):
                 holders[key] = part, name
             else:
                 wrong = Wrong(
-                    f"{shown(name)} is used for {_PART_NOUNS[before]} and for {_PART_NOUNS[part]}", "give each its own"
+                    f"{quoted_excerpt(name)} is used for {_PART_NOUNS[before]} and for {_PART_NOUNS[part]}",
+                    "give each its own",
                 )
             if wrong is not None:
                 yield f"{part}.{name}", f"{before}.{first}", wrong
 
 
-def dangling(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[tuple[str, Wrong]]:
+def find_dangling_references(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[tuple[str, Wrong]]:
     """Yield names that were removed, as (part, name), but are still used by inherited values; each with its path."""
     for part, name in removed:
-        for kind, mentioned, where in mentions(Policy, policy, ""):
+        for kind, mentioned, where in find_references(Policy, policy, ""):
             meant = (
                 RECIPIENT_PARTS if kind is Contact else (_DECLARING_PARTS[kind][1],) if kind in _DECLARING_PARTS else ()
             )
             if mentioned == name and part in meant and not any(name in getattr(policy, other) for other in meant):
-                yield f"{part}.{name}", Wrong(f"{shown(name)} is still named by {where}", "change that too")
+                yield f"{part}.{name}", Wrong(f"{quoted_excerpt(name)} is still named by {where}", "change that too")
                 break
 
 
-def mentions(kind: Any, value: Any, where: str) -> Iterator[tuple[Any, str, str]]:
+def find_references(kind: Any, value: Any, where: str) -> Iterator[tuple[Any, str, str]]:
     """Yield every reference in a value of that kind: its kind, the name, and its path."""
     shape = shape_of(kind)
     if kind in REFERENCE_KINDS:
         yield kind, value, where
     elif shape.form == "optional" and value is not None:
-        yield from mentions(shape.inner[0], value, where)
+        yield from find_references(shape.inner[0], value, where)
     elif shape.form == "list":
         for n, item in enumerate(value):
-            yield from mentions(shape.inner[0], item, f"{where}[{n}]")
+            yield from find_references(shape.inner[0], item, f"{where}[{n}]")
     elif shape.form == "map":
         for key, item in value.items():
-            yield from mentions(shape.inner[1], item, path_to(where, str(key)))
+            yield from find_references(shape.inner[1], item, join_path(where, str(key)))
     elif shape.form == "record":
-        for entry in entries(kind).values():
+        for entry in key_specs(kind).values():
             if len(entry.fields) == 1:
-                yield from mentions(entry.kind, getattr(value, entry.fields[0]), path_to(where, entry.key))
+                yield from find_references(entry.kind, getattr(value, entry.fields[0]), join_path(where, entry.key))

@@ -18,7 +18,7 @@ from zoneinfo import available_timezones
 
 from app.core.incident_report import Report
 from app.core.policy import Duration, Targets
-from app.policy_file.fault import Wrong, shown
+from app.policy_file.fault import Wrong, quoted_excerpt
 
 Zone = NewType("Zone", str)
 Login = NewType("Login", str)
@@ -80,13 +80,13 @@ MAX_CANDIDATES = 20
 """How many candidates, those that share the most letters, are compared letter by letter."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def closest_match(word: str, known: Iterable[str]) -> str | None:
     """Return the candidate that was most likely meant, or None."""
-    return _nearest(word[:60].lower(), tuple(known))
+    return _closest_match(word[:60].lower(), tuple(known))
 
 
 @lru_cache(maxsize=256)
-def _nearest(word: str, known: tuple[str, ...]) -> str | None:
+def _closest_match(word: str, known: tuple[str, ...]) -> str | None:
     by_lower = {name.lower(): name for name in known}
     if word in by_lower:
         return by_lower[word]
@@ -96,15 +96,15 @@ def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def one_of(word: str, what: str, known: Iterable[str]) -> Wrong:
+def unknown_choice(word: str, what: str, known: Iterable[str]) -> Wrong:
     """Describe a word that is not one of the choices, with the closest of them."""
     known = tuple(known)
-    guess = nearest(word, known)
+    guess = closest_match(word, known)
     meant = f"did you mean {guess}? " if guess else ""
-    return Wrong(f"{shown(word)} is not {what}", f"{meant}use one of {', '.join(known)}")
+    return Wrong(f"{quoted_excerpt(word)} is not {what}", f"{meant}use one of {', '.join(known)}")
 
 
-def duration(text: str) -> Duration:
+def parse_duration(text: str) -> Duration:
     """Parse a duration."""
     try:
         return Duration.parse(text)
@@ -113,23 +113,23 @@ def duration(text: str) -> Duration:
         raise (Wrong(found[1], found[2]) if found else Wrong(str(error), "such as 15m or 2h")) from None
 
 
-def pace(text: str) -> Duration:
+def parse_repeat_interval(text: str) -> Duration:
     """Parse a duration that is not `0m`, because what repeats needs a pause."""
-    length = duration(text)
-    if length.at_once:
+    length = parse_duration(text)
+    if length.is_immediate:
         raise Wrong("'0m' would repeat without a pause", "such as 5m")
     return length
 
 
-def elapsed(text: str) -> Duration:
+def parse_elapsed(text: str) -> Duration:
     """Parse a duration that counts every hour, so no business days."""
-    length = pace(text)
+    length = parse_repeat_interval(text)
     if length.business_days:
-        raise Wrong(f"{shown(text)} counts business days", "every hour counts here: such as 72h")
+        raise Wrong(f"{quoted_excerpt(text)} counts business days", "every hour counts here: such as 72h")
     return length
 
 
-def turn(text: str) -> Duration:
+def parse_turn(text: str) -> Duration:
     """Parse the length of an on-call turn: `weekly`, `two-weekly`, or a duration from an hour."""
     spoken = NAMED_TURNS.get(text.lower())
     if spoken is not None:
@@ -137,96 +137,103 @@ def turn(text: str) -> Duration:
     try:
         length = Duration.parse(text)
     except ValueError:
-        raise Wrong(f"{shown(text)} is not a turn", "such as weekly, two-weekly, 10d or 12h") from None
+        raise Wrong(f"{quoted_excerpt(text)} is not a turn", "such as weekly, two-weekly, 10d or 12h") from None
     if length.business_days:
-        raise Wrong(f"{shown(text)} counts business days", "nights have somebody on call too: such as weekly or 10d")
+        raise Wrong(
+            f"{quoted_excerpt(text)} counts business days", "nights have somebody on call too: such as weekly or 10d"
+        )
     if length.seconds < 3600:
-        raise Wrong(f"{shown(text)} is too short for a turn", "from 1h, such as 12h or weekly")
+        raise Wrong(f"{quoted_excerpt(text)} is too short for a turn", "from 1h, such as 12h or weekly")
     return length
 
 
-def clock(text: str) -> time:
+def parse_time_of_day(text: str) -> time:
     """Parse a time of day."""
     found = TIME_OF_DAY.fullmatch(text)
     if found is None:
-        raise Wrong(f"{shown(text)} is not a time of the day", "such as 09:00")
+        raise Wrong(f"{quoted_excerpt(text)} is not a time of the day", "such as 09:00")
     return time(int(found[1]), int(found[2]))
 
 
-def moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """Parse a wall clock time; its zone is that of the record it belongs to."""
     found = MOMENT.fullmatch(text)
     if found is None:
-        raise Wrong(f"{shown(text)} is not a date with a time", "such as 2026-12-24 18:00")
-    return datetime.combine(day(found[1]), clock(found[2]))
+        raise Wrong(f"{quoted_excerpt(text)} is not a date with a time", "such as 2026-12-24 18:00")
+    return datetime.combine(parse_date(found[1]), parse_time_of_day(found[2]))
 
 
-def day(text: str) -> date:
+def parse_date(text: str) -> date:
     """Parse an ISO date."""
     try:
         if DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
-        raise Wrong(f"{shown(text)} is not in the calendar", "such as 2026-12-24") from None
-    raise Wrong(f"{shown(text)} is not a date", "such as 2026-12-24")
+        raise Wrong(f"{quoted_excerpt(text)} is not in the calendar", "such as 2026-12-24") from None
+    raise Wrong(f"{quoted_excerpt(text)} is not a date", "such as 2026-12-24")
 
 
-def hours(text: str) -> tuple[time, time]:
+def parse_hours(text: str) -> tuple[time, time]:
     """Parse opening hours as two wall clock times.
 
     24:00 is midnight at the end; an earlier second time is on the next day.
     """
     found = HOURS.fullmatch(text)
     if found is None:
-        raise Wrong(f"{shown(text)} are not hours", "such as 09:00-17:00")
+        raise Wrong(f"{quoted_excerpt(text)} are not hours", "such as 09:00-17:00")
     opens, closes = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
     if opens >= 1440 or closes > 1440:
-        raise Wrong(f"{shown(text)} has a time that no clock shows", "such as 09:00-17:00 or 00:00-24:00")
+        raise Wrong(f"{quoted_excerpt(text)} has a time that no clock shows", "such as 09:00-17:00 or 00:00-24:00")
     if opens == closes:
-        raise Wrong(f"{shown(text)} never opens", "such as 09:00-17:00, or 00:00-24:00 for the whole day")
+        raise Wrong(f"{quoted_excerpt(text)} never opens", "such as 09:00-17:00, or 00:00-24:00 for the whole day")
     return time(*divmod(opens, 60)), time(*divmod(closes % 1440, 60))
 
 
-def weekdays(text: str) -> frozenset[int]:
+def parse_weekdays(text: str) -> frozenset[int]:
     """Parse one weekday or a range, such as `mon` or `mon-fri`; a range may run over the weekend."""
     ends = [part.strip() for part in text.lower().split("-")]
     if not 1 <= len(ends) <= 2 or any(end not in WEEKDAY_NAMES for end in ends):
-        raise Wrong(f"{shown(text)} is not a weekday", f"use {', '.join(WEEKDAY_NAMES)} or a range such as mon-fri")
+        raise Wrong(
+            f"{quoted_excerpt(text)} is not a weekday", f"use {', '.join(WEEKDAY_NAMES)} or a range such as mon-fri"
+        )
     first, last = WEEKDAY_NAMES.index(ends[0]), WEEKDAY_NAMES.index(ends[-1])
     return frozenset((first + n) % 7 for n in range((last - first) % 7 + 1))
 
 
 @cache
-def _zones() -> Mapping[str, str]:
+def _zones_by_name() -> Mapping[str, str]:
     """Return every IANA zone by its name in lower case, and by that of its city alone."""
     names = sorted(available_timezones() - {"localtime", "Factory", "posixrules"})
     cities = {name.rpartition("/")[2].lower(): name for name in names}
     return cities | {name.lower(): name for name in names}
 
 
-def zone(text: str) -> str:
+def parse_zone(text: str) -> str:
     """Parse an IANA time zone."""
-    meant = _zones().get(text.strip().lower().replace(" ", "_"))
+    meant = _zones_by_name().get(text.strip().lower().replace(" ", "_"))
     if meant == text:
         return text
     if meant is None:
         region = text.partition("/")[0].lower() + "/"
-        meant = nearest(
-            text, [name for name in _zones().values() if name.lower().startswith(region)] or _zones().values()
+        meant = closest_match(
+            text,
+            [name for name in _zones_by_name().values() if name.lower().startswith(region)]
+            or _zones_by_name().values(),
         )
     raise Wrong(
-        f"{shown(text)} is not an IANA time zone", f"did you mean {meant}?" if meant else "such as Europe/Berlin"
+        f"{quoted_excerpt(text)} is not an IANA time zone",
+        f"did you mean {meant}?" if meant else "such as Europe/Berlin",
     )
 
 
-def country(text: str) -> str:
+def parse_country(text: str) -> str:
     """Parse an ISO 3166-1 code of a country whose national holidays are known."""
     known = countries()
     if text in known:
         return text
-    guess = text.upper() if text.upper() in known else nearest(text, known)
+    guess = text.upper() if text.upper() in known else closest_match(text, known)
     meant = f"did you mean {guess}?" if guess else "such as DE or US"
-    raise Wrong(f"{shown(text)} is not an ISO 3166-1 code of a country whose holidays are known", meant)
+    raise Wrong(f"{quoted_excerpt(text)} is not an ISO 3166-1 code of a country whose holidays are known", meant)
 
 
 @cache
@@ -245,45 +252,49 @@ def regions(country: str) -> tuple[str, ...]:
     return tuple(getattr(holidays, country).subdivisions)
 
 
-def region(text: str) -> str:
+def parse_region(text: str) -> str:
     """Parse a subdivision code; once both are read, another check tells whether the country has it."""
     if not re.fullmatch(r"[\w .'-]{1,40}", text):
-        raise Wrong(f"{shown(text)} is not an ISO 3166-2 subdivision", "without the country, such as BE")
+        raise Wrong(f"{quoted_excerpt(text)} is not an ISO 3166-2 subdivision", "without the country, such as BE")
     return text
 
 
-def login(text: str) -> str:
+def parse_login(text: str) -> str:
     """Parse a GitHub login."""
     if "/" in text:
-        raise Wrong(f"{shown(text)} is a team", "people, not teams, are mentioned: write the logins of its members")
+        raise Wrong(
+            f"{quoted_excerpt(text)} is a team", "people, not teams, are mentioned: write the logins of its members"
+        )
     if text.startswith("@") and LOGIN.fullmatch(text[1:]):
-        raise Wrong(f"{shown(text)} begins with an @", f"write {text[1:]}")
+        raise Wrong(f"{quoted_excerpt(text)} begins with an @", f"write {text[1:]}")
     if not LOGIN.fullmatch(text):
-        raise Wrong(f"{shown(text)} is not a GitHub login", "such as mona")
+        raise Wrong(f"{quoted_excerpt(text)} is not a GitHub login", "such as mona")
     return text
 
 
-def name(text: str) -> str:
+def parse_name(text: str) -> str:
     """Parse a name: 1 to 50 characters without commas or a leading @."""
     if not 1 <= len(text) <= 50 or text != text.strip() or text[0] == "@" or "," in text:
-        raise Wrong(f"{shown(text)} is not a name", "1 to 50 characters without commas or a leading @, such as on-call")
+        raise Wrong(
+            f"{quoted_excerpt(text)} is not a name", "1 to 50 characters without commas or a leading @, such as on-call"
+        )
     return text
 
 
-def label(text: str) -> str:
+def parse_label(text: str) -> str:
     """Parse a GitHub label of up to 50 characters."""
     if not text:
         raise Wrong("a label without a name", "1 to 50 characters")
     if len(text) > 50:
-        raise Wrong(f"{shown(text)} has {len(text)} characters", "GitHub's labels end at 50")
+        raise Wrong(f"{quoted_excerpt(text)} has {len(text)} characters", "GitHub's labels end at 50")
     if "," in text:
-        raise Wrong(f"{shown(text)} has a comma", "a label's name has none")
+        raise Wrong(f"{quoted_excerpt(text)} has a comma", "a label's name has none")
     if text != text.strip():
-        raise Wrong(f"{shown(text)} begins or ends with a space", f"write {shown(text.strip())}")
+        raise Wrong(f"{quoted_excerpt(text)} begins or ends with a space", f"write {quoted_excerpt(text.strip())}")
     return text
 
 
-def line(text: str) -> str:
+def parse_line(text: str) -> str:
     """Parse a line of 1 to 200 characters."""
     text = text.strip()
     if not 1 <= len(text) <= 200:
@@ -291,45 +302,47 @@ def line(text: str) -> str:
     return text
 
 
-def mail(text: str) -> str:
+def parse_mail(text: str) -> str:
     """Parse a mail address."""
     if len(text) > 254 or not MAIL.fullmatch(text):
-        raise Wrong(f"{shown(text)} is not a mail address", "such as mona@example.com")
+        raise Wrong(f"{quoted_excerpt(text)} is not a mail address", "such as mona@example.com")
     return text
 
 
-def link(text: str) -> str:
+def parse_link(text: str) -> str:
     """Parse a link: an https address, or a path in the repository that cannot lead out of it."""
     if text.lower().startswith("https://"):
-        return address(text)
-    if not is_path(text):
+        return parse_https_address(text)
+    if not is_repository_path(text):
         raise Wrong(
-            f"{shown(text)} is no link", "write an https address, or a path in the repository such as docs/runbook.md"
+            f"{quoted_excerpt(text)} is no link",
+            "write an https address, or a path in the repository such as docs/runbook.md",
         )
     return text
 
 
-def feed(text: str) -> str:
+def parse_feed(text: str) -> str:
     """Parse the location of a calendar feed."""
     if text.lower().startswith("https://"):
-        return address(text)
-    if VARIABLE.fullmatch(text) or (is_path(text) and text.endswith(".ics")):
+        return parse_https_address(text)
+    if VARIABLE.fullmatch(text) or (is_repository_path(text) and text.endswith(".ics")):
         return text
     raise Wrong(
-        f"{shown(text)} is no feed", "write an https address, env:NAME, or a path in the repository such as on-call.ics"
+        f"{quoted_excerpt(text)} is no feed",
+        "write an https address, env:NAME, or a path in the repository such as on-call.ics",
     )
 
 
-def sink(text: str) -> str:
+def parse_channel_url(text: str) -> str:
     """Parse the URL of a channel: a public https address, or `env:NAME`."""
     if VARIABLE.fullmatch(text):
         return text
     if not text.lower().startswith("https://"):
-        raise Wrong(f"{shown(text)} is not where a message can go", "write an https address, or env:NAME")
-    return _outside(address(text))
+        raise Wrong(f"{quoted_excerpt(text)} is not where a message can go", "write an https address, or env:NAME")
+    return _require_public_host(parse_https_address(text))
 
 
-def _outside(text: str) -> str:
+def _require_public_host(text: str) -> str:
     """Reject an address whose host is visibly not public.
 
     The name itself is looked up again each time something is sent.
@@ -337,112 +350,114 @@ def _outside(text: str) -> str:
     from app import safe_http  # noqa: PLC0415 - slow import, needed only for a policy with a channel
 
     try:
-        host = safe_http.address(text).host
+        host = safe_http.parse_address(text).host
     except ValueError as problem:
         raise Wrong(str(problem), "such as https://hooks.example.com/muster, or env:NAME") from None
-    if host == "localhost" or (safe_http.is_ip(host) and not safe_http.public(host)):
-        raise Wrong(f"{shown(host)} is not on the public Internet", "such as https://hooks.example.com/muster")
+    if host == "localhost" or (safe_http.is_ip(host) and not safe_http.is_public_ip(host)):
+        raise Wrong(f"{quoted_excerpt(host)} is not on the public Internet", "such as https://hooks.example.com/muster")
     return text
 
 
-def variable(text: str) -> str:
+def parse_variable(text: str) -> str:
     """Parse the name of an environment variable, never its value: many people can read the file."""
     if not VARIABLE.fullmatch(text):
         raise Wrong("a secret stands here", "never write it into the file: env:NAME, such as env:CHANNEL_OPS_SECRET")
     return text
 
 
-def address(text: str) -> str:
+def parse_https_address(text: str) -> str:
     """Parse an https address."""
     if len(text) > 500 or not HTTPS.fullmatch(text):
-        raise Wrong(f"{shown(text)} is not an https address", "such as https://example.com/page")
+        raise Wrong(f"{quoted_excerpt(text)} is not an https address", "such as https://example.com/page")
     return text
 
 
-def is_path(text: str) -> bool:
+def is_repository_path(text: str) -> bool:
     """Return whether the text is a path inside the repository, from its root."""
     parts = text.split("/")
     return len(text) <= 200 and bool(REPOSITORY_PATH.fullmatch(text)) and "." not in parts and ".." not in parts
 
 
-def room_name(text: str) -> str:
+def parse_room_name(text: str) -> str:
     """Parse the naming convention of a war room."""
-    return _filled(line(text), ("id", "number", "service"))
+    return _check_placeholders(parse_line(text), ("id", "number", "service"))
 
 
-def room_link(text: str) -> str:
+def parse_room_link(text: str) -> str:
     """Parse an https address with placeholders, none of which can change its host."""
-    _filled(text, ROOM_PLACEHOLDERS)
+    _check_placeholders(text, ROOM_PLACEHOLDERS)
     if _PLACEHOLDER.search(text.removeprefix("https://").partition("/")[0]):
-        raise Wrong(f"{shown(text)} has a blank in the name of its host", "such as https://meet.example.com/{{ room }}")
+        raise Wrong(
+            f"{quoted_excerpt(text)} has a blank in the name of its host", "such as https://meet.example.com/{{ room }}"
+        )
     if not HTTPS.fullmatch(_PLACEHOLDER.sub("x", text)):
-        raise Wrong(f"{shown(text)} is not an https address", "such as https://meet.example.com/{{ room }}")
+        raise Wrong(f"{quoted_excerpt(text)} is not an https address", "such as https://meet.example.com/{{ room }}")
     return text
 
 
-def _filled(text: str, known: tuple[str, ...]) -> str:
+def _check_placeholders(text: str, known: tuple[str, ...]) -> str:
     """Return the text if each placeholder in it is allowed."""
     for blank in _PLACEHOLDER.findall(text):
         if blank.strip() not in known:
-            raise one_of(blank.strip(), "filled in here", known)
+            raise unknown_choice(blank.strip(), "filled in here", known)
     return text
 
 
-def reading(text: str) -> str:
+def parse_metric_reading(text: str) -> str:
     """Parse a reading of monitoring: a number with its unit."""
     if not METRIC_READING.fullmatch(text):
-        raise Wrong(f"{shown(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min")
+        raise Wrong(f"{quoted_excerpt(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min")
     return text
 
 
-def score(text: str) -> str:
+def parse_score(text: str) -> str:
     """Parse a score from 0.0 to 5.0."""
     if not SCORE.fullmatch(text):
-        raise Wrong(f"{shown(text)} is not a score", "from 0.0 to 5.0, such as 4.0")
+        raise Wrong(f"{quoted_excerpt(text)} is not a score", "from 0.0 to 5.0, such as 4.0")
     return text
 
 
-def clock_name(text: str) -> str:
+def parse_clock_name(text: str) -> str:
     """Parse the name of a clock."""
     if text not in CLOCK_NAMES:
-        raise one_of(text, "a clock", CLOCK_NAMES)
+        raise unknown_choice(text, "a clock", CLOCK_NAMES)
     return text
 
 
-def report_field(text: str) -> str:
+def parse_report_field(text: str) -> str:
     """Parse the key of a report field into the field's name."""
     attribute = {"type": "kind"}.get(text, text.replace("-", "_"))
     if attribute not in REPORT_FIELDS:
-        raise one_of(text, "a field of a report", map(spelled_field, REPORT_FIELDS))
+        raise unknown_choice(text, "a field of a report", map(report_field_key, REPORT_FIELDS))
     return attribute
 
 
-def spelled_field(name: str) -> str:
+def report_field_key(name: str) -> str:
     """Return the key of a report field in the file."""
     return "type" if name == "kind" else name.replace("_", "-")
 
 
-def percent(text: str) -> int:
+def parse_percent(text: str) -> int:
     """Parse a percentage from 1 to 100."""
-    value = count(text)
+    value = parse_count(text)
     if value > 100:
-        raise Wrong(f"{shown(text)} is more than the whole target", "1 to 100")
+        raise Wrong(f"{quoted_excerpt(text)} is more than the whole target", "1 to 100")
     return value
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """Parse a whole number from 1."""
     if not NUMBER.fullmatch(text) or int(text) < 1:
-        raise Wrong(f"{shown(text)} is not a number from 1", "such as 2")
+        raise Wrong(f"{quoted_excerpt(text)} is not a number from 1", "such as 2")
     return int(text)
 
 
-def member(kind: type[Enum], text: str) -> Enum:
+def parse_enum_member(kind: type[Enum], text: str) -> Enum:
     """Parse an enumeration's member by its value, in any case."""
     for candidate in kind:
         if text.lower() == candidate.value:
             return candidate
-    raise one_of(text, ENUM_NOUNS.get(kind.__name__, "known here"), (candidate.value for candidate in kind))
+    raise unknown_choice(text, ENUM_NOUNS.get(kind.__name__, "known here"), (candidate.value for candidate in kind))
 
 
 DAY_SECONDS = 86400
@@ -463,43 +478,43 @@ ENUM_NOUNS = {
 """What an enumeration's members are called in errors, by the name of its class."""
 
 PARSERS: Mapping[Any, Callable[[str], Any]] = {
-    str: line,
-    Duration: duration,
-    date: day,
-    Zone: zone,
-    Login: login,
-    Name: name,
-    Contact: name,
-    CalendarName: name,
-    OwnCalendar: name,
-    OwnContact: name,
-    TeamName: name,
-    RotationName: name,
-    RunbookName: name,
-    ServiceName: name,
-    ClockName: clock_name,
-    LabelName: label,
-    Heading: line,
-    ReportField: report_field,
-    RepeatInterval: pace,
-    Percent: percent,
-    Count: count,
-    Hours: hours,
-    WeekdayRange: weekdays,
-    Elapsed: elapsed,
-    Turn: turn,
-    TimeOfDay: clock,
-    Moment: moment,
-    Country: country,
-    Region: region,
-    Mail: mail,
-    Link: link,
-    FeedAddress: feed,
-    ChannelUrl: sink,
-    Variable: variable,
-    RoomName: room_name,
-    RoomLink: room_link,
-    MetricReading: reading,
-    Score: score,
+    str: parse_line,
+    Duration: parse_duration,
+    date: parse_date,
+    Zone: parse_zone,
+    Login: parse_login,
+    Name: parse_name,
+    Contact: parse_name,
+    CalendarName: parse_name,
+    OwnCalendar: parse_name,
+    OwnContact: parse_name,
+    TeamName: parse_name,
+    RotationName: parse_name,
+    RunbookName: parse_name,
+    ServiceName: parse_name,
+    ClockName: parse_clock_name,
+    LabelName: parse_label,
+    Heading: parse_line,
+    ReportField: parse_report_field,
+    RepeatInterval: parse_repeat_interval,
+    Percent: parse_percent,
+    Count: parse_count,
+    Hours: parse_hours,
+    WeekdayRange: parse_weekdays,
+    Elapsed: parse_elapsed,
+    Turn: parse_turn,
+    TimeOfDay: parse_time_of_day,
+    Moment: parse_moment,
+    Country: parse_country,
+    Region: parse_region,
+    Mail: parse_mail,
+    Link: parse_link,
+    FeedAddress: parse_feed,
+    ChannelUrl: parse_channel_url,
+    Variable: parse_variable,
+    RoomName: parse_room_name,
+    RoomLink: parse_room_link,
+    MetricReading: parse_metric_reading,
+    Score: parse_score,
 }
 """The parser of each kind of word."""

@@ -15,8 +15,8 @@ import yaml
 
 from app.core.policy import Calendar, Policy, Rotation
 from app.core.severity import Scale, Severity
-from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, entries, shape_of
-from app.policy_file.inheritance import shipped
+from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, key_specs, shape_of
+from app.policy_file.inheritance import load_profile
 from app.policy_file.reader import EXTENDS
 from app.policy_file.value_parsers import (
     NAMED_TURNS,
@@ -26,7 +26,7 @@ from app.policy_file.value_parsers import (
     ReportField,
     TimeOfDay,
     Turn,
-    spelled_field,
+    report_field_key,
 )
 
 PolicyDict = dict[str, Any]
@@ -36,19 +36,19 @@ _INHERITED_KEYS = {Calendar: "timezone", Rotation: "timezone"}
 """A key that is always written, because its default depends on the policy: the time zone."""
 
 
-def written(policy: Policy, scale: Scale | None = None, *, whole: bool = False) -> PolicyDict:
+def policy_to_dict(policy: Policy, scale: Scale | None = None, *, whole: bool = False) -> PolicyDict:
     """Return the policy as a complete file on its profile; what only the profile has is `off`.
 
     `scale` is the one to name severities by, None: the policy's own. `whole` also writes the defaults of named entries
     in a map, such as those of a rotation.
     """
     writer = _Writer(scale or policy.scale, whole=whole)
-    return {EXTENDS: policy.profile} | writer.record(Policy, policy, shipped(policy.profile))
+    return {EXTENDS: policy.profile} | writer.record(Policy, policy, load_profile(policy.profile))
 
 
-def dumped(policy: Policy) -> str:
+def dump_policy(policy: Policy) -> str:
     """Return the YAML text of a file that makes that policy."""
-    text: str = yaml.safe_dump(written(policy), sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump(policy_to_dict(policy), sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
@@ -67,8 +67,8 @@ class _Writer:
                 found = self.word(kind, value)
             case "optional":
                 found = None if value is None else self.value(shape.inner[0], value, base)
-            case "record" if kind in SHORTHAND_FIELDS and _is_short(kind, value):
-                short = entries(kind)[SHORTHAND_FIELDS[kind]]
+            case "record" if kind in SHORTHAND_FIELDS and _fits_shorthand(kind, value):
+                short = key_specs(kind)[SHORTHAND_FIELDS[kind]]
                 found = self.value(short.kind, getattr(value, short.fields[0]), None)
             case "record":
                 found = self.record(kind, value, base)
@@ -76,21 +76,21 @@ class _Writer:
                 keys, values = shape.inner
                 found = self.map(keys, values, value, base or {}, removable=shape.removable)
             case "weekdays":
-                found = _days(value)
+                found = _format_days(value)
             case _:
                 item = _Writer(self.scale, whole=False)
-                found = [item.value(shape.inner[0], one, None) for one in _ordered(value)]
+                found = [item.value(shape.inner[0], one, None) for one in _sorted_if_set(value)]
         return found
 
     def record(self, cls: Any, value: Any, base: Any) -> PolicyDict:
         """Write all fields if `base` is given, otherwise only those that differ from the defaults."""
         return {
             entry.key: self.field(entry, value, base)
-            for entry in entries(cls).values()
-            if base is not None or _INHERITED_KEYS.get(cls) == entry.key or self._counts(cls, entry, value)
+            for entry in key_specs(cls).values()
+            if base is not None or _INHERITED_KEYS.get(cls) == entry.key or self._must_be_written(cls, entry, value)
         }
 
-    def _counts(self, cls: Any, entry: Entry, value: Any) -> bool:
+    def _must_be_written(self, cls: Any, entry: Entry, value: Any) -> bool:
         return not _is_default(cls, entry, value) or (self.whole and any(getattr(value, name) for name in entry.fields))
 
     def field(self, entry: Entry, value: Any, base: Any) -> Any:
@@ -110,15 +110,15 @@ class _Writer:
 
     def word(self, kind: Any, value: Any) -> str:
         if isinstance(value, Severity):
-            return value.said(self.scale)
+            return value.inline_name(self.scale)
         if isinstance(value, Enum):
             return str(value.value)
         return _FORMATTERS.get(kind, str)(value)
 
 
-def _is_short(cls: Any, value: Any) -> bool:
+def _fits_shorthand(cls: Any, value: Any) -> bool:
     """Return whether all fields but the short one have their defaults."""
-    return all(_is_default(cls, entry, value) for key, entry in entries(cls).items() if key != SHORTHAND_FIELDS[cls])
+    return all(_is_default(cls, entry, value) for key, entry in key_specs(cls).items() if key != SHORTHAND_FIELDS[cls])
 
 
 def _is_default(cls: Any, entry: Entry, value: Any) -> bool:
@@ -131,11 +131,11 @@ def _is_default(cls: Any, entry: Entry, value: Any) -> bool:
     return True
 
 
-def _ordered(values: Any) -> list[Any]:
+def _sorted_if_set(values: Any) -> list[Any]:
     return sorted(values) if isinstance(values, frozenset) else list(values)
 
 
-def _days(days: frozenset[int]) -> list[str]:
+def _format_days(days: frozenset[int]) -> list[str]:
     """Format weekdays in as few ranges as possible."""
     starts = [day for day in range(7) if day in days and (day == 0 or day - 1 not in days)]
     ends = [day for day in range(7) if day in days and (day == 6 or day + 1 not in days)]
@@ -145,19 +145,19 @@ def _days(days: frozenset[int]) -> list[str]:
     ]
 
 
-def _hours(hours: tuple[time, time]) -> str:
+def _format_hours(hours: tuple[time, time]) -> str:
     opens, closes = hours
     return f"{opens:%H:%M}-{'24:00' if closes == time() else f'{closes:%H:%M}'}"
 
 
-def _turn(length: Any) -> str:
+def _format_turn(length: Any) -> str:
     return next((word for word, known in NAMED_TURNS.items() if known == length), str(length))
 
 
 _FORMATTERS: Mapping[Any, Callable[[Any], str]] = {
-    Hours: _hours,
-    Turn: _turn,
+    Hours: _format_hours,
+    Turn: _format_turn,
     TimeOfDay: lambda clock: f"{clock:%H:%M}",
     Moment: lambda moment: f"{moment:%Y-%m-%d %H:%M}",
-    ReportField: spelled_field,
+    ReportField: report_field_key,
 }

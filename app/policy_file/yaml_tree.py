@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from app.policy_file.fault import Wrong, shown
+from app.policy_file.fault import Wrong, quoted_excerpt
 
 MAX_FILE_BYTES = 64 * 1024
 """The largest policy file that is read."""
@@ -49,7 +49,7 @@ class Text:
     plain: bool = True
 
     @property
-    def spot(self) -> Spot:
+    def position(self) -> Spot:
         """The position of the scalar."""
         return Spot(self.line, self.column)
 
@@ -63,7 +63,7 @@ class Items:
     nodes: list[Node] = field(default_factory=list)
 
     @property
-    def spot(self) -> Spot:
+    def position(self) -> Spot:
         """The position where the list begins."""
         return Spot(self.line, self.column)
 
@@ -77,7 +77,7 @@ class Entries:
     pairs: list[tuple[Text, Node]] = field(default_factory=list)
 
     @property
-    def spot(self) -> Spot:
+    def position(self) -> Spot:
         """The position where the map begins."""
         return Spot(self.line, self.column)
 
@@ -110,7 +110,7 @@ class PurePython(yaml.SafeLoader):
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
         """Raise UnsupportedYaml beyond the depth limit."""
         if self.flow_level >= MAX_DEPTH:
-            raise _too_deep(Spot(self.line + 1, self.column + 1))
+            raise _depth_error(Spot(self.line + 1, self.column + 1))
         super().fetch_flow_collection_start(token)
 
 
@@ -122,30 +122,30 @@ here.
 """
 
 
-def parse(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
+def parse_yaml(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
     """Parse the text into a map, an empty one for an empty text, and the keys that occur twice.
 
     Raises UnsupportedYaml.
     """
     if len(text) > MAX_FILE_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
-        raise _refused(Spot(), "the file is too large", "at most 64 KiB are read")
+        raise _unsupported(Spot(), "the file is too large", "at most 64 KiB are read")
     if text.startswith("version https://git-lfs.github.com/spec/"):
-        raise _refused(Spot(), "the file is a Git LFS pointer", "store the policy itself in the repository")
+        raise _unsupported(Spot(), "the file is a Git LFS pointer", "store the policy itself in the repository")
     if strange := _NON_YAML_CHARACTERS.search(text):
         before = text[: strange.start()]
         spot = Spot(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
         found = f"the character U+{ord(strange[0]):04X} is not allowed in YAML"
-        raise _refused(spot, found, "take it out")
+        raise _unsupported(spot, found, "take it out")
     lines = _LINE_END.split(text)
     builder = _Builder(lines)
     try:
         for event in yaml.parse(text, Loader=parser):
-            builder.take(event)
+            builder.handle_event(event)
     except yaml.MarkedYAMLError as error:
-        raise _not_yaml(error, lines) from None
+        raise _syntax_error(error, lines) from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise _refused(Spot(), "the file is not YAML", r"check its directives and its \U escapes") from None
-    return builder.result(), builder.twice
+        raise _unsupported(Spot(), "the file is not YAML", r"check its directives and its \U escapes") from None
+    return builder.finish(), builder.twice
 
 
 class _Builder:
@@ -160,36 +160,38 @@ class _Builder:
         self._key: Text | None = None  # of the innermost map, until its value arrives
         self._keys: list[Text | None] = []  # of the enclosing maps
 
-    def take(self, event: Any) -> None:
+    def handle_event(self, event: Any) -> None:
         kind = type(event)
         if kind is yaml.ScalarEvent:
-            self._place(_text(event) if event.value or event.style else self._nothing(event))
+            self._add_node(_scalar_node(event) if event.value or event.style else self._empty_scalar(event))
         elif kind in (yaml.MappingStartEvent, yaml.SequenceStartEvent):
-            self._begin(event)
+            self._open_collection(event)
         elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
             self._open.pop()
             self._key = self._keys.pop()
         elif kind is yaml.DocumentStartEvent:
             self._documents += 1
             if self._documents > 1:
-                raise _refused(_spot(event), "a second document begins", "a policy is one document")
+                raise _unsupported(_position_of(event), "a second document begins", "a policy is one document")
         elif isinstance(event, yaml.AliasEvent):
-            raise _refused(
-                _spot(event), f"the alias {shown('*' + str(event.anchor))} is not read", "write the value out"
+            raise _unsupported(
+                _position_of(event),
+                f"the alias {quoted_excerpt('*' + str(event.anchor))} is not read",
+                "write the value out",
             )
 
-    def _begin(self, event: Any) -> None:
-        _must_be_bare(event)
-        spot = _spot(event)
+    def _open_collection(self, event: Any) -> None:
+        _reject_anchor_and_tag(event)
+        spot = _position_of(event)
         node = Items(*spot) if type(event) is yaml.SequenceStartEvent else Entries(*spot)
-        self._place(node)
+        self._add_node(node)
         if len(self._open) == MAX_DEPTH:
-            raise _too_deep(spot)
+            raise _depth_error(spot)
         self._open.append((node, {}))
         self._keys.append(self._key)
         self._key = None
 
-    def _place(self, node: Node) -> None:
+    def _add_node(self, node: Node) -> None:
         if not self._open:
             self._root = node
             return
@@ -198,7 +200,7 @@ class _Builder:
         if isinstance(parent, Items):
             parent.nodes.append(node)
         elif key is None:
-            self._key = _must_be_key(node)
+            self._key = _require_key(node)
         else:
             self._key = None
             first = seen.setdefault(key.value, key)
@@ -207,72 +209,76 @@ class _Builder:
             else:
                 self.twice.append(Twice(key, first))
 
-    def _nothing(self, event: Any) -> Text:
+    def _empty_scalar(self, event: Any) -> Text:
         """Create an empty scalar right behind its colon.
 
         libyaml reports it in front of what follows.
         """
-        _must_be_bare(event)
-        line, column = _spot(event)
+        _reject_anchor_and_tag(event)
+        line, column = _position_of(event)
         before = self._lines[line - 1][: column - 1] if line <= len(self._lines) else ""
         return Text("", line, len(before.rstrip(" ")) + 1 if before.strip(" ") else column)
 
-    def result(self) -> Entries:
+    def finish(self) -> Entries:
         if self._root is None or (isinstance(self._root, Text) and not self._root.value):
             return Entries(1, 1)
         if not isinstance(self._root, Entries):
             what = "list" if isinstance(self._root, Items) else "text"
-            raise _refused(self._root.spot, f"the file holds a {what}", "a policy is a map, such as extends: guide")
+            raise _unsupported(
+                self._root.position, f"the file holds a {what}", "a policy is a map, such as extends: guide"
+            )
         return self._root
 
 
-def _text(event: Any) -> Text:
+def _scalar_node(event: Any) -> Text:
     if event.anchor is not None or event.tag is not None:
-        _must_be_bare(event)
+        _reject_anchor_and_tag(event)
     mark = event.start_mark
     value: str = event.value
     if value.isascii() and value.isprintable():
         return Text(value, mark.line + 1, mark.column + 1, not event.style)
     value = value.rstrip("\n")
     if strange := _FORBIDDEN_CHARACTERS.search(value):
-        found = f"{shown(value)} has the character U+{ord(strange[0]):04X}"
-        raise _refused(_spot(event), found, "write plain text on one line")
+        found = f"{quoted_excerpt(value)} has the character U+{ord(strange[0]):04X}"
+        raise _unsupported(_position_of(event), found, "write plain text on one line")
     return Text(value, mark.line + 1, mark.column + 1, not event.style)
 
 
-def _must_be_bare(event: Any) -> None:
+def _reject_anchor_and_tag(event: Any) -> None:
     if event.anchor is not None:
         wanted = "write the value out where it is used"
-        raise _refused(_spot(event), f"the anchor {shown('&' + event.anchor)} is not read", wanted)
+        raise _unsupported(_position_of(event), f"the anchor {quoted_excerpt('&' + event.anchor)} is not read", wanted)
     if event.tag is not None:
-        raise _refused(_spot(event), f"the tag {shown(event.tag)} is not read", "write the value without it")
+        raise _unsupported(
+            _position_of(event), f"the tag {quoted_excerpt(event.tag)} is not read", "write the value without it"
+        )
 
 
-def _must_be_key(node: Node) -> Text:
+def _require_key(node: Node) -> Text:
     if not isinstance(node, Text):
-        raise _refused(node.spot, "a key is a list or a map", "a key is a word, such as extends")
+        raise _unsupported(node.position, "a key is a list or a map", "a key is a word, such as extends")
     if node.value == "<<" and node.plain:
-        raise _refused(node.spot, "the merge key '<<' is not read", "write the keys out")
+        raise _unsupported(node.position, "the merge key '<<' is not read", "write the keys out")
     return node
 
 
-def _spot(event: Any) -> Spot:
+def _position_of(event: Any) -> Spot:
     mark = event.start_mark
     return Spot(mark.line + 1, mark.column + 1) if mark else Spot()
 
 
-def _too_deep(spot: Spot) -> Refused:
-    return _refused(spot, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
+def _depth_error(spot: Spot) -> Refused:
+    return _unsupported(spot, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
 
 
-def _refused(spot: Spot, found: str, wanted: str) -> Refused:
+def _unsupported(spot: Spot, found: str, wanted: str) -> Refused:
     return Refused(spot, "the file", Wrong(found, wanted))
 
 
-def _not_yaml(error: yaml.MarkedYAMLError, lines: list[str]) -> Refused:
+def _syntax_error(error: yaml.MarkedYAMLError, lines: list[str]) -> Refused:
     mark = error.problem_mark or error.context_mark
     spot = Spot(mark.line + 1, mark.column + 1) if mark else Spot()
     problem = " ".join((error.problem or "it cannot be parsed").split()).replace("in this context", "here")
     tab = any("\t" in line[: spot.column] for line in lines[spot.line - 1 : spot.line])
     wanted = "indent with spaces" if tab else "write key: value, indented with spaces"
-    return _refused(spot, f"the file is not YAML: {problem[:120]}", wanted)
+    return _unsupported(spot, f"the file is not YAML: {problem[:120]}", wanted)

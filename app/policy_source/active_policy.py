@@ -16,7 +16,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.core.policy import Policy
-from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PolicyFaults, read, shipped, stands_on_organisation
+from app.policy_file import (
+    DEFAULT_PROFILE,
+    POLICY_PATH,
+    PolicyFaults,
+    load_profile,
+    read_policy,
+    uses_organisation_policy,
+)
 from app.policy_source.on_call_feeds import Feeds, Wrong
 from app.ports import DeliveryFailed, PolicyText, Repository, Tracker
 from app.store import policies
@@ -41,13 +48,13 @@ class Trouble:
     faults: tuple[str, ...]
 
     @property
-    def told_as(self) -> str:
+    def notice_key(self) -> str:
         """Key of the notice that reports the problem."""
         return f"policy/{self.version}"
 
-    def tell(self, db: Db) -> bool:
+    def mark_reported(self, db: Db) -> bool:
         """Mark the problem as reported; return True if it was not before."""
-        return policies.tell(db, self.place, self.version)
+        return policies.claim_fault_report(db, self.place, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,9 @@ class InForce:
     troubles: tuple[Trouble, ...] = ()
 
     @property
-    def told_as(self) -> frozenset[str]:
+    def notice_keys(self) -> frozenset[str]:
         """Keys of the notices that report the current problems."""
-        return frozenset(trouble.told_as for trouble in self.troubles)
+        return frozenset(trouble.notice_key for trouble in self.troubles)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -76,38 +83,38 @@ class Policies:
         self._read: dict[tuple[str | None, str | None], Policy] = {}
         self._lock = threading.Lock()
 
-    def of(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> InForce:
+    def load(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> InForce:
         """Load the policy of the repository at `now`.
 
         If GitHub cannot be asked, the last known files apply.
         """
         home, above = Place.repository(repository.id), Place.organisation(repository.installation)
-        with database.look() as db:
-            known = policies.kept(db, home)
-        own, newest = _looked(known, tracker.policy, now, repository)
-        needs = stands_on_organisation(newest) and not repository.is_organisations
-        org = self._organisation(database, tracker, repository, now) if needs else Kept()
-        if needs and _unknown(org):
+        with database.autocommit() as db:
+            known = policies.load_stored_policy(db, home)
+        own, newest = _refresh_file(known, tracker.policy, now, repository)
+        needs = uses_organisation_policy(newest) and not repository.is_organisation_config
+        org = self._load_organisation_file(database, tracker, repository, now) if needs else Kept()
+        if needs and _was_never_read(org):
             own = known  # the newest file cannot be validated yet
         else:
-            own = _weighed(own, newest, _base(org, newest) if needs else None)
+            own = _validate_newest(own, newest, _select_base_text(org, newest) if needs else None)
             if own != known:
                 with database.transaction() as db:
-                    policies.keep(db, home, own)
-        troubles = [*_troubles(home, own), *(_troubles(above, org) if needs else ())]
-        policy, base = self._policy(own.text, own.base_text), None
+                    policies.save_stored_policy(db, home, own)
+        troubles = [*_file_problems(home, own), *(_file_problems(above, org) if needs else ())]
+        policy, base = self._parse_cached(own.text, own.base_text), None
         if own.base_text is not None:
-            base = self._policy(None, own.base_text)
-        filled, wrong = self._feeds.fill(database, tracker, repository, policy, base, now)
-        return InForce(filled, (*troubles, *_feed_troubles(wrong, repository, home, above)))
+            base = self._parse_cached(None, own.base_text)
+        filled, wrong = self._feeds.fill_rotations(database, tracker, repository, policy, base, now)
+        return InForce(filled, (*troubles, *_feed_problems(wrong, repository, home, above)))
 
-    def at_hand(self, database: Database, repository: Repository) -> Policy:
+    def load_cached(self, database: Database, repository: Repository) -> Policy:
         """Load the last known policy without shifts, for callers that must not wait for GitHub or a feed."""
-        with database.look() as db:
-            known = policies.kept(db, Place.repository(repository.id))
-        return self._policy(known.text, known.base_text)
+        with database.autocommit() as db:
+            known = policies.load_stored_policy(db, Place.repository(repository.id))
+        return self._parse_cached(known.text, known.base_text)
 
-    def proposed(
+    def read_proposed(
         self, database: Database, tracker: Tracker, repository: Repository, text: str | None, now: datetime
     ) -> Policy:
         """Read the policy that would be active with `text` as the repository's file; None: without that file.
@@ -116,104 +123,106 @@ class Policies:
         DeliveryFailed while the organisation's file that it builds on is not known.
         """
         base = None
-        if stands_on_organisation(text) and not repository.is_organisations:
-            org = self._organisation(database, tracker, repository, now)
-            if _unknown(org):
+        if uses_organisation_policy(text) and not repository.is_organisation_config:
+            org = self._load_organisation_file(database, tracker, repository, now)
+            if _was_never_read(org):
                 raise DeliveryFailed("the organisation's policy is not known now", retry_after=5)
-            base = _base(org, text)
-        return self._policy(None, base) if text is None else read(text, org=base)
+            base = _select_base_text(org, text)
+        return self._parse_cached(None, base) if text is None else read_policy(text, org=base)
 
-    def _organisation(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> Kept:
+    def _load_organisation_file(
+        self, database: Database, tracker: Tracker, repository: Repository, now: datetime
+    ) -> Kept:
         """Load the organisation's file; refresh it if due."""
-        with database.look() as db:
-            known = policies.kept(db, Place.organisation(repository.installation))
-        org, newest = _looked(known, tracker.organisation_policy, now, repository)
+        with database.autocommit() as db:
+            known = policies.load_stored_policy(db, Place.organisation(repository.installation))
+        org, newest = _refresh_file(known, tracker.organisation_policy, now, repository)
         if org == known:
             return known
-        org = _weighed(org, newest, None, name=_organisations_file(repository))
+        org = _validate_newest(org, newest, None, name=_organisation_file_name(repository))
         with database.transaction() as db:
-            policies.keep(db, Place.organisation(repository.installation), org)
+            policies.save_stored_policy(db, Place.organisation(repository.installation), org)
         return org
 
-    def _policy(self, text: str | None, base: str | None) -> Policy:
+    def _parse_cached(self, text: str | None, base: str | None) -> Policy:
         if text is None and base is None:
-            return shipped(DEFAULT_PROFILE)
+            return load_profile(DEFAULT_PROFILE)
         with self._lock:
             if (text, base) not in self._read:
                 if len(self._read) > 500:
                     self._read.clear()
-                self._read[text, base] = _obeyed(text, base)
+                self._read[text, base] = _parse_or_default(text, base)
             return self._read[text, base]
 
 
-def _looked(
+def _refresh_file(
     kept: Kept, ask: Callable[[str], PolicyText], now: datetime, repository: Repository
 ) -> tuple[Kept, str | None]:
     """Refresh a file if due; return what is stored of it and its newest text."""
     if kept.checked_at is not None and now - kept.checked_at < _REFRESH_INTERVAL:
-        return kept, kept.newest
+        return kept, kept.newest_text
     try:
         found = ask(kept.etag)
     except DeliveryFailed as failed:
         log.warning("policy not read", repository=repository.name, reason=str(failed))
-        return kept, kept.newest
+        return kept, kept.newest_text
     if found.unchanged:
-        return replace(kept, checked_at=now), kept.newest
+        return replace(kept, checked_at=now), kept.newest_text
     return replace(kept, etag=found.etag, checked_at=now), found.text
 
 
-def _weighed(kept: Kept, newest: str | None, base: str | None, *, name: str = POLICY_PATH) -> Kept:
+def _validate_newest(kept: Kept, newest: str | None, base: str | None, *, name: str = POLICY_PATH) -> Kept:
     """Make the newest file active, with the base file it builds on, if it is valid; else record its faults."""
     judged = _digest(newest, base)
     if judged == kept.judged:
         return kept
     try:
         if newest is not None:
-            read(newest, name=name, org=base)
+            read_policy(newest, name=name, org=base)
     except PolicyFaults as faults:
         fault = "\n".join(str(one) for one in faults.faults)
         return replace(kept, fault=fault, fault_text=newest or "", judged=judged)
     return replace(kept, text=newest, base_text=base, fault="", fault_text="", judged=judged)
 
 
-def _unknown(kept: Kept) -> bool:
+def _was_never_read(kept: Kept) -> bool:
     """Return True if it is not known yet whether the file exists."""
-    return kept.checked_at is None and kept.newest is None
+    return kept.checked_at is None and kept.newest_text is None
 
 
-def _base(org: Kept, newest: str | None) -> str | None:
+def _select_base_text(org: Kept, newest: str | None) -> str | None:
     """Return the organisation's file against which a repository's is validated: the last good one."""
     if org.text is None and newest is not None:
-        return org.newest  # there has been no good one, so its fault is reported
+        return org.newest_text  # there has been no good one, so its fault is reported
     return org.text
 
 
-def _obeyed(text: str | None, base: str | None) -> Policy:
+def _parse_or_default(text: str | None, base: str | None) -> Policy:
     """Parse a file that was valid when it became active.
 
     If a later release cannot parse it any more, fall back to the default profile, so that deadlines keep running.
     """
     try:
-        return read(text or "", org=base) if text is not None else read(base or "")
+        return read_policy(text or "", org=base) if text is not None else read_policy(base or "")
     except PolicyFaults as faults:
         log.error("active policy can no longer be parsed", reason=str(faults))
-        return shipped(DEFAULT_PROFILE)
+        return load_profile(DEFAULT_PROFILE)
 
 
-def _troubles(place: Place, kept: Kept) -> Iterable[Trouble]:
+def _file_problems(place: Place, kept: Kept) -> Iterable[Trouble]:
     if kept.fault:
         yield Trouble(place, kept.judged[:12], tuple(kept.fault.splitlines()))
 
 
-def _feed_troubles(wrong: Iterable[Wrong], repository: Repository, home: Place, above: Place) -> Iterable[Trouble]:
+def _feed_problems(wrong: Iterable[Wrong], repository: Repository, home: Place, above: Place) -> Iterable[Trouble]:
     for one in wrong:
-        file = _organisations_file(repository) if one.shared else POLICY_PATH
+        file = _organisation_file_name(repository) if one.shared else POLICY_PATH
         yield Trouble(
             above if one.shared else home, one.version, (f"{file}: rotations.{one.rotation}.feed: {one.sentence}",)
         )
 
 
-def _organisations_file(repository: Repository) -> str:
+def _organisation_file_name(repository: Repository) -> str:
     """Return the name of the organisation's file as policy faults show it."""
     return f"{repository.name.partition('/')[0]}/.github: {POLICY_PATH}"
 

@@ -18,13 +18,22 @@ from pathlib import Path
 import structlog
 
 from app.core.policy import Policy, Rotation
-from app.feeds import MAX_FEED_BYTES, FeedFault, Meant, Occurrence, as_json, from_json, meant, occurrences
+from app.feeds import (
+    MAX_FEED_BYTES,
+    FeedFault,
+    Meant,
+    Occurrence,
+    match_people,
+    occurrences_from_json,
+    occurrences_to_json,
+    read_occurrences,
+)
 from app.ports import DeliveryFailed, Repository, Tracker
-from app.safe_http import Outbound, address
+from app.safe_http import Outbound, parse_address
 from app.store import feeds
 from app.store.database import Database
 from app.store.feeds import Feed, Kept
-from app.text import visible
+from app.text import make_visible
 
 _REFRESH_INTERVAL = timedelta(minutes=15)
 _FAILURE_GRACE_PERIOD = timedelta(hours=1)
@@ -84,7 +93,7 @@ class Feeds:
         self._filled: dict[tuple[object, ...], tuple[Policy, Policy, tuple[Wrong, ...]]] = {}
         self._lock = threading.Lock()
 
-    def fill(
+    def fill_rotations(
         self,
         database: Database,
         tracker: Tracker,
@@ -99,71 +108,75 @@ class Feeds:
         repository.
         """
         named = [
-            Named(name, rotation, _feed(repository, name, rotation, base))
+            Named(name, rotation, _locate_feed(repository, name, rotation, base))
             for name, rotation in policy.rotations.items()
             if rotation.feed
         ]
         if not named:
             return policy, ()
-        states = self._looked(database, tracker, tuple(dict.fromkeys(one.feed for one in named)), now)
-        wrong = tuple(_wrong(one, states[one.feed]) for one in named if states[one.feed].fault)
+        states = self._refresh_feeds(database, tracker, tuple(dict.fromkeys(one.feed for one in named)), now)
+        wrong = tuple(_feed_problem(one, states[one.feed]) for one in named if states[one.feed].fault)
         filled, unknown = self._with_shifts(database, policy, named, states, now)
         return filled, wrong + unknown
 
-    def _looked(
+    def _refresh_feeds(
         self, database: Database, tracker: Tracker, wanted: tuple[Feed, ...], now: datetime
     ) -> dict[Feed, Kept]:
         """Refresh the feeds that are due; return what is stored of each."""
         ends = time.monotonic() + self._patience
         with database.transaction() as db:
-            states = {feed: feeds.kept(db, feed) for feed in wanted}
+            states = {feed: feeds.load_stored_feed(db, feed) for feed in wanted}
         for feed, kept in states.items():
             left = ends - time.monotonic()
             if left > 0 and (kept.checked_at is None or now - kept.checked_at >= _REFRESH_INTERVAL):
-                states[feed] = self._look(database, tracker, feed, kept, now, left)
+                states[feed] = self._refresh_feed(database, tracker, feed, kept, now, left)
             elif kept.read_at is not None and now - kept.read_at >= _REPARSE_INTERVAL:
-                states[feed] = self._read_again(database, feed, kept, now)
+                states[feed] = self._reparse(database, feed, kept, now)
         return states
 
-    def _look(self, database: Database, tracker: Tracker, feed: Feed, kept: Kept, now: datetime, left: float) -> Kept:
+    def _refresh_feed(
+        self, database: Database, tracker: Tracker, feed: Feed, kept: Kept, now: datetime, left: float
+    ) -> Kept:
         try:
-            found, etag = self._fetched(tracker, feed, kept, left)
+            found, etag = self._fetch(tracker, feed, kept, left)
         except DeliveryFailed as failed:
-            log.warning("feed not read", feed=_shown(feed), reason=str(failed))
+            log.warning("feed not read", feed=_display_name(feed), reason=str(failed))
             lasting = failed.retry_after is None or not kept.digest
-            new = _failing(kept, str(failed), now, lasting=lasting)
+            new = _with_failure(kept, str(failed), now, lasting=lasting)
         else:
             if found is not None:
-                return self._taken(database, feed, kept, found, etag, now)
+                return self._parse_and_store(database, feed, kept, found, etag, now)
             new = replace(kept, checked_at=now, fault="", failing_since=None)
             if kept.read_at is not None and now - kept.read_at >= _REPARSE_INTERVAL:
-                return self._read_again(database, feed, new, now)
+                return self._reparse(database, feed, new, now)
         with database.transaction() as db:
-            feeds.keep(db, feed, new)
+            feeds.save_stored_feed(db, feed, new)
         return new
 
-    def _taken(self, database: Database, feed: Feed, kept: Kept, found: bytes, etag: str, now: datetime) -> Kept:
+    def _parse_and_store(
+        self, database: Database, feed: Feed, kept: Kept, found: bytes, etag: str, now: datetime
+    ) -> Kept:
         """Parse and store fetched content; if it is invalid, the last good content stays."""
         digest = hashlib.sha256(found).hexdigest()
         try:
-            read = occurrences(found, now - _LOOKBACK_PERIOD, now + _LOOKAHEAD_PERIOD)
+            read = read_occurrences(found, now - _LOOKBACK_PERIOD, now + _LOOKAHEAD_PERIOD)
         except FeedFault as fault:
-            new = _failing(kept, str(fault), now, lasting=True)
+            new = _with_failure(kept, str(fault), now, lasting=True)
             with database.transaction() as db:
-                feeds.keep(db, feed, new)
+                feeds.save_stored_feed(db, feed, new)
             return new
         new = replace(kept, digest=digest, etag=etag, read_at=now, checked_at=now, fault="", failing_since=None)
         with database.transaction() as db:
-            feeds.keep(db, feed, new, body=found, shifts=as_json(read))
+            feeds.save_stored_feed(db, feed, new, body=found, shifts=occurrences_to_json(read))
         return new
 
-    def _read_again(self, database: Database, feed: Feed, kept: Kept, now: datetime) -> Kept:
+    def _reparse(self, database: Database, feed: Feed, kept: Kept, now: datetime) -> Kept:
         """Parse the stored content again for the current window."""
         with database.transaction() as db:
-            text = feeds.body(db, feed)
-        return self._taken(database, feed, kept, text, kept.etag, now) if text is not None else kept
+            text = feeds.load_feed_body(db, feed)
+        return self._parse_and_store(database, feed, kept, text, kept.etag, now) if text is not None else kept
 
-    def _fetched(self, tracker: Tracker, feed: Feed, kept: Kept, left: float) -> tuple[bytes | None, str]:
+    def _fetch(self, tracker: Tracker, feed: Feed, kept: Kept, left: float) -> tuple[bytes | None, str]:
         """Fetch the content and its ETag; None if it is unchanged.  Raises DeliveryFailed."""
         if feed.place != "anywhere":
             file = tracker.feed(feed.source, kept.etag, organisation=feed.place == "organisation")
@@ -181,10 +194,10 @@ class Feeds:
                     retry_after=None,
                 )
             if not source.startswith(("https://", "http://")):
-                return _file(Path(source)), ""
+                return _read_file(Path(source)), ""
         asked = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": kept.etag} if kept.etag else {})
         answer = self._outbound.get(source, headers=asked, largest=MAX_FEED_BYTES, within=left)
-        return None if answer.unchanged else answer.body, _etag(answer.headers.get("etag", ""))
+        return None if answer.is_not_modified else answer.body, _safe_etag(answer.headers.get("etag", ""))
 
     def _with_shifts(
         self, database: Database, policy: Policy, named: list[Named], states: Mapping[Feed, Kept], now: datetime
@@ -200,10 +213,10 @@ class Feeds:
             return found[1:]
         rotations, unknown = dict(policy.rotations), list[Wrong]()
         for one in named:
-            read = self._occurrences(database, one.feed, states[one.feed])
-            who = meant(read, policy.people, one.rotation.zone, now)
+            read = self._load_occurrences(database, one.feed, states[one.feed])
+            who = match_people(read, policy.people, one.rotation.zone, now)
             rotations[one.name] = replace(one.rotation, shifts=who.shifts)
-            unknown += _unknown(one, who)
+            unknown += _unknown_people_problems(one, who)
         filled = replace(policy, rotations=rotations)
         with self._lock:
             if len(self._filled) > 200:
@@ -211,20 +224,20 @@ class Feeds:
             # The source policy is kept too, so that its id, part of the cache key, is not reused.
             return self._filled.setdefault(known, (policy, filled, tuple(unknown)))[1:]
 
-    def _occurrences(self, database: Database, feed: Feed, kept: Kept) -> tuple[Occurrence, ...]:
+    def _load_occurrences(self, database: Database, feed: Feed, kept: Kept) -> tuple[Occurrence, ...]:
         wanted = (feed, kept.digest, kept.read_at)
         with self._lock:
             if wanted in self._read:
                 return self._read[wanted]
         with database.transaction() as db:
-            found = from_json(feeds.shifts(db, feed))
+            found = occurrences_from_json(feeds.load_feed_shifts(db, feed))
         with self._lock:
             if len(self._read) > 200:
                 self._read.clear()
             return self._read.setdefault(wanted, found)
 
 
-def _feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
+def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
     """Locate the feed of the rotation: a path is relative to the repository of the file that names it."""
     source = rotation.feed
     if source.startswith((_ENVIRONMENT_PREFIX, "https://", "http://")):
@@ -235,7 +248,7 @@ def _feed(repository: Repository, name: str, rotation: Rotation, base: Policy | 
     return Feed("repository", repository.id, source)
 
 
-def _failing(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
+def _with_failure(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
     """Record a failure; a temporary one counts as a fault only after the grace period."""
     since = kept.failing_since or now
     return replace(
@@ -246,47 +259,47 @@ def _failing(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
     )
 
 
-def _wrong(one: Named, kept: Kept) -> Wrong:
+def _feed_problem(one: Named, kept: Kept) -> Wrong:
     holds = "what was last read holds" if kept.digest else "its turns hold, where it has any"
     since = f"{kept.failing_since:%Y-%m-%d}" if kept.failing_since else ""
-    sentence = f"{_shown(one.feed)} cannot be used, {kept.fault}; {holds}"
-    return Wrong(one.name, sentence, _version(one, since), shared=one.feed.place == "organisation")
+    sentence = f"{_display_name(one.feed)} cannot be used, {kept.fault}; {holds}"
+    return Wrong(one.name, sentence, _problem_version(one, since), shared=one.feed.place == "organisation")
 
 
-def _unknown(one: Named, who: Meant) -> list[Wrong]:
+def _unknown_people_problems(one: Named, who: Meant) -> list[Wrong]:
     """Return a problem for each of the first few people that the policy does not know."""
     return [
         Wrong(
             one.name,
-            f"{_shown(one.feed)} says '{visible(name)}', which names nobody of `people`",
-            _version(one, name),
+            f"{_display_name(one.feed)} says '{make_visible(name)}', which names nobody of `people`",
+            _problem_version(one, name),
             shared=one.feed.place == "organisation",
         )
         for name in who.unknown[:_MAX_UNKNOWN_PEOPLE]
     ]
 
 
-def _version(one: Named, what: str) -> str:
+def _problem_version(one: Named, what: str) -> str:
     text = f"{one.name}\0{one.feed.place}\0{one.feed.source}\0{what}"
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
-def _etag(text: str) -> str:
+def _safe_etag(text: str) -> str:
     """Return the ETag of an untrusted server if it is safe to store and send back, else an empty string."""
     return text if len(text) <= 200 and text.isascii() and text.isprintable() else ""
 
 
-def _shown(feed: Feed) -> str:
+def _display_name(feed: Feed) -> str:
     """Return the feed's name for display.  The path of an address is hidden, because it is often a secret."""
     if feed.place != "anywhere" or feed.source.startswith(_ENVIRONMENT_PREFIX):
-        return f"'{visible(feed.source)}'"
+        return f"'{make_visible(feed.source)}'"
     try:
-        return f"'{address(feed.source, loopback=True).shown}'"
+        return f"'{parse_address(feed.source, loopback=True).redacted}'"
     except ValueError:
         return "its address"
 
 
-def _file(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     """Read a file that the operator named.  Raises DeliveryFailed."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from app.core.simulate import Row, plus
+from app.core.simulate import Row, format_offset
 
 
-def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+def collapse_pages(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
     """Yield each row with its note, with repeated pages to the same people collapsed into one row.
 
     Such a row's note says `and 9 more, every 5m, until +1h`.
@@ -18,11 +18,11 @@ def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
     start = 0
     while start < len(pages):
         end = start + 1
-        while end < len(pages) and _follows(pages[end - 1], pages[end]):
+        while end < len(pages) and _repeats(pages[end - 1], pages[end]):
             end += 1
         first, *others = pages[start:end]
         if len(others) > 1:
-            every, until = plus(others[0].offset - first.offset)[1:], plus(others[-1].offset)
+            every, until = format_offset(others[0].offset - first.offset)[1:], format_offset(others[-1].offset)
             more[id(first)] = f"and {len(others)} more, every {every}, until {until}"
             hidden |= {id(page) for page in others}
         start = end
@@ -31,7 +31,7 @@ def collapsed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
             yield row, ", ".join(part for part in (row.note, more.get(id(row), "")) if part)
 
 
-def _follows(page: Row, following: Row) -> bool:
+def _repeats(page: Row, following: Row) -> bool:
     """Return whether a page repeats the one before it, to the same people."""
     return following.note.startswith("page ") and (page.step, page.via, page.to) == (
         following.step,

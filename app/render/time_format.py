@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from app.core.policy import BUSINESS, TEAM, Duration, Target
 
 
-def moment(at: datetime, zone: str, *, day: date | None = None) -> str:
+def format_time(at: datetime, zone: str, *, day: date | None = None) -> str:
     """Format a time in UTC and, where it differs, in the team's zone: `09:15 UTC (10:15 CET)`.
 
     `day` is the UTC day that the reader assumes, so its date is left out.  None: the date is always written.
@@ -29,12 +29,12 @@ def moment(at: datetime, zone: str, *, day: date | None = None) -> str:
     return f"{words} ({elsewhere}{here:%H:%M} {name})"
 
 
-def utc(at: datetime, *, day: date | None = None) -> str:
+def format_utc(at: datetime, *, day: date | None = None) -> str:
     """Format a time in UTC only: `09:15 UTC`, with its date unless that is `day`."""
-    return moment(at, "UTC", day=day)
+    return format_time(at, "UTC", day=day)
 
 
-def span(length: timedelta) -> str:
+def format_timedelta(length: timedelta) -> str:
     """Format a timedelta in its two largest units, rounded down: `12 min`, `1 h 05 min`, `3 d 4 h`."""
     minutes = int(length.total_seconds()) // 60
     if minutes < 1:
@@ -48,19 +48,19 @@ def span(length: timedelta) -> str:
     return f"{minutes} min"
 
 
-def length(duration: Duration) -> str:
+def format_duration(duration: Duration) -> str:
     """Format a duration of a policy: `15 min`, `48 h`, `2 business days`, `at once`."""
     if duration.business_days:
         return f"{duration.business_days} business day" + ("s" if duration.business_days > 1 else "")
     hours, rest = divmod(duration.seconds, 3600)
     if 24 < hours <= 72 and not rest:  # postmortem deadlines are commonly written as 48 h and 72 h
         return f"{hours} h"
-    return "at once" if duration.at_once else span(duration.elapsed)
+    return "at once" if duration.is_immediate else format_timedelta(duration.as_timedelta)
 
 
-def target(wanted: Target) -> str:
+def format_target(wanted: Target) -> str:
     """Format an SLA target: `4 h`, or `4 h of support hours` where a calendar says which hours or days count."""
-    text, name, days = length(wanted.within), wanted.calendar, wanted.within.business_days
+    text, name, days = format_duration(wanted.within), wanted.calendar, wanted.within.business_days
     if name is None or (days and name == BUSINESS):
         return text
     if name == TEAM:
@@ -68,7 +68,7 @@ def target(wanted: Target) -> str:
     return f"{text} by {name} hours" if days else f"{text} of {name} hours"
 
 
-def count(number: int, one: str, many: str = "") -> str:
+def pluralize(number: int, one: str, many: str = "") -> str:
     """Format a number with its noun: `1 page`, `3 pages`.
 
     `plural` is needed only where it is not `singular` with an `s`.

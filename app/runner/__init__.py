@@ -4,6 +4,6 @@ from app.runner.actions_io import Unusable, Workflow
 from app.runner.check_policy import check_policy
 from app.runner.report import report
 from app.runner.sweep import sweep
-from app.runner.triage import postmortem, triage
+from app.runner.triage import triage, triage_with_postmortem
 
-__all__ = ["Unusable", "Workflow", "check_policy", "postmortem", "report", "sweep", "triage"]
+__all__ = ["Unusable", "Workflow", "check_policy", "report", "sweep", "triage", "triage_with_postmortem"]

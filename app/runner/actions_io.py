@@ -19,7 +19,7 @@ from app.github import inbound
 from app.github.auth import PlainToken
 from app.github.client import Client
 from app.ports import Repository
-from app.text import cleaned
+from app.text import replace_unstorable
 
 MAX_FILE_BYTES = 64 * 1024
 """Maximum size of a file read from the workspace.
@@ -45,7 +45,7 @@ class Workflow:
     transport: httpx.BaseTransport | None = None
     sleep: Callable[[float], None] = time.sleep
 
-    def client(self, token: str) -> Client:
+    def create_client(self, token: str) -> Client:
         """Create a GitHub client that authenticates with the token."""
         return Client(self.api_url, PlainToken(token), self.clock, self.transport, wait=self.sleep)
 
@@ -77,7 +77,7 @@ class Workflow:
         """The secret that signs our comments; empty: none is set."""
         return self.environment.get("MUSTER_SIGNING_SECRET", "").strip()
 
-    def asked_for(self) -> int | None:
+    def requested_issue(self) -> int | None:
         """Return the issue named by the person who started the run by hand; None: no issue was named.
 
         Raises WorkflowError.
@@ -89,11 +89,11 @@ class Workflow:
             raise Unusable(f"MUSTER_ISSUE: {named[:40]!r} is not the number of an issue, such as 12.")
         return int(named)
 
-    def payload(self) -> Mapping[str, Any]:
+    def load_payload(self) -> Mapping[str, Any]:
         """Load the payload of the event that started the run.  Raises WorkflowError."""
-        path = self._needed("GITHUB_EVENT_PATH")
+        path = self._require_variable("GITHUB_EVENT_PATH")
         try:
-            return inbound.payload_of(Path(path).read_bytes())
+            return inbound.parse_payload(Path(path).read_bytes())
         except (OSError, inbound.Unreadable) as problem:
             raise Unusable(f"GITHUB_EVENT_PATH: {path} cannot be read ({problem}).") from None
 
@@ -102,13 +102,13 @@ class Workflow:
 
         Raises WorkflowError.
         """
-        name, shown = self._needed("GITHUB_REPOSITORY"), payload.get("repository")
+        name, shown = self._require_variable("GITHUB_REPOSITORY"), payload.get("repository")
         found: Mapping[str, Any] = shown if isinstance(shown, dict) else {}
-        branch = cleaned(str(found.get("default_branch") or "main"))
+        branch = replace_unstorable(str(found.get("default_branch") or "main"))
         told = found.get("id") or self.environment.get("GITHUB_REPOSITORY_ID", "")
         return Repository(int(told) if str(told).isdecimal() else 0, name, 0, branch)
 
-    def checked_out(self, path: str) -> str | None:
+    def read_workspace_file(self, path: str) -> str | None:
         """Read a file of the workspace; None: it does not exist, or is a symbolic link."""
         if not (workspace := self.environment.get("GITHUB_WORKSPACE")):
             return None
@@ -120,16 +120,16 @@ class Workflow:
         with file.open("rb") as opened:
             return opened.read(MAX_FILE_BYTES + 1).decode("utf-8", "replace")
 
-    def say(self, how: Literal["error", "warning", "notice"], message: str, **spot: str | int) -> None:
+    def annotate(self, how: Literal["error", "warning", "notice"], message: str, **spot: str | int) -> None:
         """Print one annotation; `properties` may hold its file, line, col and title."""
-        where = ",".join(f"{name}={_property(str(value))}" for name, value in spot.items())
-        self.tell(f"::{how}{' ' if where else ''}{where}::{_data(message)}")
+        where = ",".join(f"{name}={_escape_property(str(value))}" for name, value in spot.items())
+        self.tell(f"::{how}{' ' if where else ''}{where}::{_escape_data(message)}")
 
-    def summarize(self, markdown: str) -> None:
+    def append_summary(self, markdown: str) -> None:
         """Append Markdown to the summary page of the run."""
         self._append("GITHUB_STEP_SUMMARY", f"{markdown}\n")
 
-    def output(self, name: str, value: str | int) -> None:
+    def set_output(self, name: str, value: str | int) -> None:
         """Set an output of the step, on one line."""
         line = " ".join(str(value).split())  # a second line would set another output
         self._append("GITHUB_OUTPUT", f"{name}={line}\n")
@@ -139,16 +139,16 @@ class Workflow:
             with Path(path).open("a", encoding="utf-8") as opened:
                 opened.write(text)
 
-    def _needed(self, name: str) -> str:
+    def _require_variable(self, name: str) -> str:
         found = self.environment.get(name)
         if not found:
             raise Unusable(f"{name} is not set: this command is for a step of a GitHub Actions workflow.")
         return found
 
 
-def _data(text: str) -> str:
-    return cleaned(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def _escape_data(text: str) -> str:
+    return replace_unstorable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")

@@ -14,9 +14,9 @@ from app.policy_file import (
     PROFILES,
     Fault,
     PolicyFaults,
-    read,
-    shipped,
-    stands_on_organisation,
+    load_profile,
+    read_policy,
+    uses_organisation_policy,
 )
 from app.ports import DeliveryFailed, FeedFile, Repository, Tracker
 
@@ -42,7 +42,7 @@ class InForce:
     concern: str = ""
 
 
-def in_force(tracker: Tracker, repository: Repository, now: datetime) -> InForce:
+def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> InForce:
     """Load the active policy of the repository: one call, two where its organisation's file counts.
 
     A file with a fault changes nothing: its newest valid version applies, or else a profile.  Raises DeliveryFailed
@@ -51,57 +51,57 @@ def in_force(tracker: Tracker, repository: Repository, now: datetime) -> InForce
     try:
         own = tracker.policy("").text
         organisation = None
-        if stands_on_organisation(own) and not repository.is_organisations:
+        if uses_organisation_policy(own) and not repository.is_organisation_config:
             organisation = tracker.organisation_policy("").text
     except DeliveryFailed as failed:
         if failed.retry_after is not None:
             raise
         why = f"{POLICY_PATH} cannot be read ({failed})"
         return InForce(
-            shipped(DEFAULT_PROFILE), "unread", (), (why,), f"{why}, so the profile {DEFAULT_PROFILE} holds."
+            load_profile(DEFAULT_PROFILE), "unread", (), (why,), f"{why}, so the profile {DEFAULT_PROFILE} holds."
         )
-    found = _obeyed(tracker, repository, own, organisation)
-    policy, wrong = _with_feeds(tracker, found.policy, own, now)
+    found = _parse_policy(tracker, repository, own, organisation)
+    policy, wrong = _with_feed_shifts(tracker, found.policy, own, now)
     return replace(found, policy=policy, wrong=(*found.wrong, *wrong)) if policy is not found.policy or wrong else found
 
 
-def _obeyed(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> InForce:
+def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> InForce:
     name = POLICY_PATH if own is not None else f"{repository.name.partition('/')[0]}/.github: {POLICY_PATH}"
     text = organisation if own is None else own
     if text is None:
-        return InForce(shipped(DEFAULT_PROFILE), _version())
+        return InForce(load_profile(DEFAULT_PROFILE), _version_hash())
     try:
-        return InForce(read(text, name=name, org=organisation), _version(own, organisation))
+        return InForce(read_policy(text, name=name, org=organisation), _version_hash(own, organisation))
     except PolicyFaults as found:
         faults = found.faults
-    policy, what = _nearest(tracker, own, organisation)
+    policy, what = _fallback_policy(tracker, own, organisation)
     many = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
     return InForce(
         policy,
-        _version(own, organisation, what),
+        _version_hash(own, organisation, what),
         faults if own is not None else (),
         tuple(map(str, faults)),
         f"The policy file has {many}, the first at {faults[0]}. Until that is mended, {what} holds.",
     )
 
 
-def _nearest(tracker: Tracker, own: str | None, organisation: str | None) -> tuple[Policy, str]:
+def _fallback_policy(tracker: Tracker, own: str | None, organisation: str | None) -> tuple[Policy, str]:
     """Return the policy that replaces a file with a fault, and its name."""
     if own is not None:
-        for commit, text in _earlier(tracker):
+        for commit, text in _earlier_versions(tracker):
             try:
-                return read(text, org=organisation), f"the version of commit {commit[:7]}"
+                return read_policy(text, org=organisation), f"the version of commit {commit[:7]}"
             except PolicyFaults:
                 continue
         meant = next((profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT_PROFILE)
-        return shipped(meant), f"the profile {meant}"
-    return shipped(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}"
+        return load_profile(meant), f"the profile {meant}"
+    return load_profile(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}"
 
 
-def _earlier(tracker: Tracker) -> Iterator[tuple[str, str]]:
+def _earlier_versions(tracker: Tracker) -> Iterator[tuple[str, str]]:
     """Yield earlier versions of the file, the newest first, as far back as GitHub lists them."""
     try:
-        for commit in tracker.versions(POLICY_PATH)[1 : _MAX_VERSIONS + 1]:
+        for commit in tracker.commits_of(POLICY_PATH)[1 : _MAX_VERSIONS + 1]:
             text = tracker.file(POLICY_PATH, commit)
             if text is not None:
                 yield commit, text
@@ -110,24 +110,24 @@ def _earlier(tracker: Tracker) -> Iterator[tuple[str, str]]:
             raise
 
 
-def _version(*texts: str | None) -> str:
+def _version_hash(*texts: str | None) -> str:
     said = "\0\0".join("\0" if text is None else text for text in texts)
     return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:12]
 
 
-def _with_feeds(tracker: Tracker, policy: Policy, own: str | None, now: datetime) -> tuple[Policy, list[str]]:
+def _with_feed_shifts(tracker: Tracker, policy: Policy, own: str | None, now: datetime) -> tuple[Policy, list[str]]:
     """Return the policy with freshly fetched shifts of its feeds, and the problems of those feeds."""
     named = {name: rotation for name, rotation in policy.rotations.items() if rotation.feed}
     if not named:
         return policy, []
     rotations, wrong = dict(policy.rotations), list[str]()
     for name, rotation in named.items():
-        from app.feeds import FeedFault, meant, occurrences  # noqa: PLC0415  most policies name no feed
+        from app.feeds import FeedFault, match_people, read_occurrences  # noqa: PLC0415  most policies name no feed
 
         try:
-            text = _fetched(tracker, rotation.feed, beside=own is not None)
-            who = meant(
-                occurrences(text, now - _PAST_SHIFTS_PERIOD, now + _FUTURE_SHIFTS_PERIOD),
+            text = _fetch_feed(tracker, rotation.feed, beside=own is not None)
+            who = match_people(
+                read_occurrences(text, now - _PAST_SHIFTS_PERIOD, now + _FUTURE_SHIFTS_PERIOD),
                 policy.people,
                 rotation.zone,
                 now,
@@ -140,7 +140,7 @@ def _with_feeds(tracker: Tracker, policy: Policy, own: str | None, now: datetime
     return replace(policy, rotations=rotations), wrong
 
 
-def _fetched(tracker: Tracker, source: str, *, beside: bool) -> bytes:
+def _fetch_feed(tracker: Tracker, source: str, *, beside: bool) -> bytes:
     """Fetch the text of a feed.
 
     `in_repository`: a path is looked up in this repository first, then in the organisation's.  Raises DeliveryFailed.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from app.core import noise_limits
 from app.core.clocks import alarms
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.effects import (
     Announce,
     Assign,
@@ -27,19 +27,19 @@ from app.core.effects import (
     Reply,
 )
 from app.core.events import Said
-from app.core.labels import managed, wanted
-from app.core.notice_relevance import stands, surplus
+from app.core.labels import desired_labels, own_labels
+from app.core.notice_relevance import drop_oldest, still_relevant
 from app.core.on_call import reviewers
 from app.github import board_state
 from app.github.board_state import AsShown
-from app.github.timeline import event_links, pull_events
+from app.github.timeline import event_links, read_postmortem_events
 from app.ports import Gone, Pull
-from app.render import board, help_reply, notice, postmortem, reply
-from app.render.markdown.phrases import held_back
+from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
+from app.render.markdown.phrases import comment_limit_warning
 from app.runner.active_policy import InForce
 from app.runner.context import Run
-from app.runner.gather import Known, folded
-from app.text import cleaned
+from app.runner.gather import Known, replay_log
+from app.text import replace_unstorable
 
 _PAST_NOTICE_AGE = timedelta(minutes=10)
 """A notice due this long before the board was written was posted then, or is no longer relevant."""
@@ -65,13 +65,13 @@ class Done:
     held_until: datetime | None = None
 
     @property
-    def anything(self) -> bool:
+    def has_changes(self) -> bool:
         """True if the run changed anything."""
         changes = self.added, self.removed, self.said, self.replies, self.reactions, self.assigned, self.board
         return any(changes) or self.pull is not None
 
 
-def apply(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool = False) -> tuple[Known, Done]:
+def apply_effects(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool = False) -> tuple[Known, Done]:
     """Carry out what is not done yet; return the incident as it is then, and what was done.
 
     `open_postmortem`: also open the pull request of the postmortem.  `rewrite_board`: write the board even if its
@@ -79,12 +79,12 @@ def apply(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool 
     """
     done = Done()
     if opens:
-        known = _proposed(run, known, force, done)
+        known = _open_postmortem(run, known, force, done)
     if not known.incident.left:
         work = _Work(run, known, force, done)
-        work.set_labels()
-        work.speak()
-        work.show(touched=touched)
+        work.update_labels()
+        work.post_comments()
+        work.update_board(touched=touched)
     return known, done
 
 
@@ -100,91 +100,91 @@ class _Work:
     def __post_init__(self) -> None:
         self.incident = self.known.incident
         self.number = self.incident.number
-        self.policy = rules(self.force.policy, self.incident)
+        self.policy = policy_for(self.force.policy, self.incident)
         self.reading = self.known.reading
-        self.links = self.known.said
-        self.spoken = self.reading.spoken
+        self.links = self.known.comment_urls
+        self.spoken = self.reading.comment_times
 
-    def marker(self, content: Mapping[str, object]) -> str:
-        return self.run.signer.marker(self.run.lane(self.number), content)
+    def signed_marker(self, content: Mapping[str, object]) -> str:
+        return self.run.signer.marker(self.run.incident_key(self.number), content)
 
-    def set_labels(self) -> None:
-        should, own = wanted(self.incident, self.force.policy), managed(self.policy.labels)
-        carried = self.known.carried
+    def update_labels(self) -> None:
+        should, own = desired_labels(self.incident, self.force.policy), own_labels(self.policy.labels)
+        carried = self.known.labels
         self.done.added, self.done.removed = should - carried, (carried & own) - should
         self.run.tracker.set_labels(self.number, self.done.added, self.done.removed)
 
-    def speak(self) -> None:
+    def post_comments(self) -> None:
         """Post what is posted only once, in order; notices that are pending together become one comment."""
         comments = {comment.id: comment for comment in self.reading.comments}
-        notices = list(self._unsaid())
+        notices = list(self._due_notices())
         for effect in self.known.decision.effects:
             if isinstance(effect, Assign) and effect.login not in (*self.reading.assignees, *self.done.assigned):
                 self.run.tracker.assign(self.number, effect.login)
                 self.done.assigned.append(effect.login)
             elif isinstance(effect, React):
                 there = comments.get(effect.comment)  # None: too new for the timeline to show it
-                if not there.reactions if there is not None else effect.comment not in self.reading.heard:
-                    self._react(effect)
+                if not there.reactions if there is not None else effect.comment not in self.reading.processed_comments:
+                    self._add_reaction(effect)
             elif isinstance(effect, Reply | Help) and effect.key not in self.links:
-                self._reply(effect)
+                self._post_reply(effect)
             elif isinstance(effect, Notice) and notices and effect is notices[0]:
-                self._notify(notices)
+                self._post_notices(notices)
 
-    def _unsaid(self) -> Iterator[Notice]:
+    def _due_notices(self) -> Iterator[Notice]:
         """Yield the notices still to be posted; of more than fit into a comment, the newest."""
         effects = [each for each in self.known.decision.effects if isinstance(each, Notice)]
-        found = [each for each in dict.fromkeys(effects) if self._owed(each)]
-        gone = surplus(found)
+        found = [each for each in dict.fromkeys(effects) if self._is_due(each)]
+        gone = drop_oldest(found)
         return (each for each in found if each.key not in gone)
 
-    def _owed(self, effect: Notice) -> bool:
-        if effect.key in self.links or not stands(effect, self.incident, frozenset()):
+    def _is_due(self, effect: Notice) -> bool:
+        if effect.key in self.links or not still_relevant(effect, self.incident, frozenset()):
             return False
-        before = self.reading.shown
+        before = self.reading.snapshot
         if before is None:
             return True
         if isinstance(effect, Page | Remind):
             # Its key can be new although the notice is not: under another policy, or with more due than fits a comment.
             return before.held or effect.at >= before.at - _PAST_NOTICE_AGE
         if isinstance(effect, Escalate | Announce) and before.policy != self.force.version:
-            return not any(_same_people(effect.key, key) for key in self.links)
+            return not any(_have_same_recipients(effect.key, key) for key in self.links)
         return True
 
-    def _react(self, effect: React) -> None:
+    def _add_reaction(self, effect: React) -> None:
         try:
             self.run.tracker.react(effect.comment)
         except Gone:
             return  # the comment was deleted, and its reaction with it
         self.done.reactions += 1
 
-    def _reply(self, effect: Reply | Help) -> None:
-        footer = self.marker({"keys": [effect.key]})
+    def _post_reply(self, effect: Reply | Help) -> None:
+        footer = self.signed_marker({"keys": [effect.key]})
         if isinstance(effect, Help):
-            body = help_reply(effect, self.incident, self.policy, footer=footer)
+            body = render_help(effect, self.incident, self.policy, footer=footer)
         else:
-            body = reply(effect, footer=footer)
-        if self._comment(effect.key, body, [effect]):
+            body = render_reply(effect, footer=footer)
+        if self._post_comment(effect.key, body, [effect]):
             self.done.replies += 1
 
-    def _notify(self, notices: Sequence[Notice]) -> None:
-        body = notice(
+    def _post_notices(self, notices: Sequence[Notice]) -> None:
+        body = render_notices(
             notices,
             self.incident,
             self.policy,
             self.run.clock(),
             links=self.links,
-            footer=self.marker({"keys": [each.key for each in notices]}),
+            footer=self.signed_marker({"keys": [each.key for each in notices]}),
         )
-        if url := self._comment(notices[0].key, body, notices):
+        if url := self._post_comment(notices[0].key, body, notices):
             self.links |= dict.fromkeys((each.key for each in notices), url)
             self.done.said = tuple(notices)
 
-    def _comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
+    def _post_comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
         """Post a comment and return its URL; empty where the comment limit of the issue is reached."""
         now = self.run.clock()
         lately = [at for at in self.spoken if at > now - noise_limits.DAY]
-        until = noise_limits.comment_at(lately, now, presses=noise_limits.pressing(effects))
+        until = noise_limits.next_comment_at(lately, now, presses=noise_limits.is_urgent(effects))
         if until > now:
             self.done.held_until = max(until, self.done.held_until or until)
             return ""
@@ -193,17 +193,17 @@ class _Work:
         self.links[key] = posted.url
         return posted.url
 
-    def show(self, *, touched: bool) -> None:
+    def update_board(self, *, touched: bool) -> None:
         """Edit the board in place; post a new one only if there is none, or it was deleted."""
-        now, there, before = self.run.clock(), self.reading.board, self.reading.shown
+        now, there, before = self.run.clock(), self.reading.board, self.reading.snapshot
         if there is not None and before is not None and not touched:
-            same = self._board(before.at, before.heard)
-            if cleaned(same).rstrip() == there.body.rstrip():
+            same = self._render_board(before.at, before.heard)
+            if replace_unstorable(same).rstrip() == there.body.rstrip():
                 self.done.board_url = there.url
                 return
         # A newly processed comment alone is no reason to write the board: a change that it caused is.
         heard = frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said))
-        body = self._board(now, heard)
+        body = self._render_board(now, heard)
         if there is not None:
             try:
                 self.run.tracker.edit_comment(there.id, body)
@@ -215,7 +215,7 @@ class _Work:
         self.done.board_url = self.run.tracker.comment(self.number, body).url
         self.done.board = "posted"
 
-    def _board(self, now: datetime, heard: frozenset[int]) -> str:
+    def _render_board(self, now: datetime, heard: frozenset[int]) -> str:
         held, kept = self.done.held_until, {one.event.key for one in self.known.kept}
         due = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + ([held] if held else [])
         shown = AsShown(
@@ -230,42 +230,42 @@ class _Work:
         )
         concerns = [self.force.concern] if self.force.concern else []
         if held is not None:
-            concerns.append(held_back(held))
-        return board(
+            concerns.append(comment_limit_warning(held))
+        return render_board(
             self.incident,
             self.policy,
             now,
             links=self.links,
-            footer=self.marker({**board_state.content(self.incident), **shown.content()}),
+            footer=self.signed_marker({**board_state.marker_content(self.incident), **shown.marker_content()}),
             concerns=concerns,
         )
 
 
-def _same_people(key: str, said: str) -> bool:
+def _have_same_recipients(key: str, said: str) -> bool:
     """Return whether both keys address the same people between the same two reopenings.
 
     Both have to be escalation steps or announcements.
     """
-    return key.startswith(("escalate/", "announce/")) and _people(key) == _people(said)
+    return key.startswith(("escalate/", "announce/")) and _recipients_and_run(key) == _recipients_and_run(said)
 
 
-def _people(key: str) -> tuple[str, str]:
+def _recipients_and_run(key: str) -> tuple[str, str]:
     """Split a key such as `escalate/cto@1h#2` into its recipients and the number of the reopening."""
     return key.partition("@")[0].partition("#")[0], key.partition("#")[2]
 
 
-def _proposed(run: Run, known: Known, force: InForce, done: Done) -> Known:
+def _open_postmortem(run: Run, known: Known, force: InForce, done: Done) -> Known:
     """Return the incident with its postmortem pull request, opened now if requested and never opened before."""
     asked = any(isinstance(effect, OpenPostmortem) for effect in known.decision.effects)
     if not asked or known.pull is not None:
         return known
-    incident, policy, now = known.incident, rules(force.policy, known.incident), run.clock()
-    links = {**event_links(known.reading.rows, incident), **known.said}
-    document = postmortem(incident, policy, links=links, now=now)
-    pull = run.writer.propose(document)
+    incident, policy, now = known.incident, policy_for(force.policy, known.incident), run.clock()
+    links = {**event_links(known.reading.rows, incident), **known.comment_urls}
+    document = render_postmortem(incident, policy, links=links, now=now)
+    pull = run.writer.open_pull_request(document)
     if pull.state == "open":
         run.writer.ask_review(pull.number, reviewers(incident, policy, now))
     done.pull = pull
-    log = (*known.log, *pull_events(pull, ()))
-    decision = folded(log, force, run.clock())
+    log = (*known.log, *read_postmortem_events(pull, ()))
+    decision = replay_log(log, force, run.clock())
     return replace(known, log=log, decision=decision, pull=pull)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.policy import Policy
 from app.github import inbound
-from app.github.incident_history import BACKTEST_PERIOD, past_incidents
+from app.github.incident_history import BACKTEST_PERIOD, load_past_incidents
 from app.github.tracker import GitHubTracker
-from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, read, shipped
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, load_profile, read_policy
 from app.ports import DeliveryFailed, Repository, Tracker
 from app.runner.actions_io import Unusable, Workflow
 
@@ -52,39 +52,39 @@ def check_policy(workflow: Workflow) -> int:
 
     Raises WorkflowError outside a workflow.
     """
-    payload = workflow.payload()
+    payload = workflow.load_payload()
     repository = workflow.repository(payload)
-    step = _step(workflow, payload, repository)
+    step = _find_revisions(workflow, payload, repository)
     if step is None:
         return 0
-    client = workflow.client(workflow.token)
+    client = workflow.create_client(workflow.token)
     try:
         tracker = GitHubTracker(client, repository)
-        texts = _texts(workflow, tracker, step)
-        return 0 if texts is None else _judge(workflow, tracker, repository, texts, workflow.clock())
+        texts = _load_texts(workflow, tracker, step)
+        return 0 if texts is None else _check_texts(workflow, tracker, repository, texts, workflow.clock())
     finally:
         client.close()
 
 
-def _step(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _Step | None:
+def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _Step | None:
     """Find the revisions to compare; None: there is nothing to check, which has been printed."""
     branch, event = repository.default_branch, workflow.event
     if event in _PULL_REQUEST_EVENTS:
         pull = payload.get("pull_request") or {}
         if payload.get("action") == "closed" or pull.get("state") == "closed":
-            workflow.say("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
+            workflow.annotate("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
             return None
-        return _Step(branch, _commit((pull.get("head") or {}).get("sha")), event == "pull_request")
+        return _Step(branch, _checked_commit((pull.get("head") or {}).get("sha")), event == "pull_request")
     if event == "push":
         if payload.get("deleted"):
-            workflow.say("notice", "The branch was deleted: there is nothing to check.", title=_TITLE)
+            workflow.annotate("notice", "The branch was deleted: there is nothing to check.", title=_TITLE)
             return None
         before = str(payload.get("before") or "") if payload.get("ref") == f"refs/heads/{branch}" else branch
-        return _Step(before if before.strip("0") else "", _commit(payload.get("after")), workspace=True)
+        return _Step(before if before.strip("0") else "", _checked_commit(payload.get("after")), workspace=True)
     return _Step(branch, workflow.environment.get("GITHUB_SHA") or branch, workspace=True)
 
 
-def _commit(sha: object) -> str:
+def _checked_commit(sha: object) -> str:
     """Return the commit to check.
 
     Raises WorkflowError where there is none: without it GitHub would return another version of the file.
@@ -94,12 +94,12 @@ def _commit(sha: object) -> str:
     return sha
 
 
-def _texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
+def _load_texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
     """Load the files; None: the new one cannot be read, which has been printed.
 
     Without the old one, only faults are reported.
     """
-    checked_out = workflow.checked_out(POLICY_PATH) if step.workspace else None
+    checked_out = workflow.read_workspace_file(POLICY_PATH) if step.workspace else None
     try:
         # A pull request is checked out merged with its base, but the lines have to be those of its own commit.
         new = (
@@ -111,59 +111,71 @@ def _texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
         return _Texts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
     except DeliveryFailed as failed:
         if checked_out is None:
-            workflow.say(
-                "warning", f"{POLICY_PATH} could not be read, so it was not checked. {_help(failed)}", title=_TITLE
+            workflow.annotate(
+                "warning",
+                f"{POLICY_PATH} could not be read, so it was not checked. {_with_required_permissions(failed)}",
+                title=_TITLE,
             )
             return None
-        workflow.say("warning", f"The policy in force could not be read to compare. {_help(failed)}", title=_TITLE)
+        workflow.annotate(
+            "warning",
+            f"The policy in force could not be read to compare. {_with_required_permissions(failed)}",
+            title=_TITLE,
+        )
         return _Texts(None, checked_out, None, compared=False)
 
 
-def _help(failed: DeliveryFailed) -> str:
+def _with_required_permissions(failed: DeliveryFailed) -> str:
     return (
         f"{failed}. The step needs GITHUB_TOKEN, and its job the permissions"
         " contents: read, issues: read and pull-requests: read."
     )
 
 
-def _judge(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
+def _check_texts(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
     # Imported here: only this run compares policies, and loading takes a while.
     from app.core.backtest import backtest  # noqa: PLC0415
-    from app.render.markdown.policy_review import faulty, review  # noqa: PLC0415
+    from app.render.markdown.policy_review import review_faulty_policy, review_policy  # noqa: PLC0415
 
-    faults = _faults(texts.new, texts.organisation)
-    workflow.output("valid", "false" if faults else "true")
-    workflow.output("faults", len(faults))
+    faults = _find_faults(texts.new, texts.organisation)
+    workflow.set_output("valid", "false" if faults else "true")
+    workflow.set_output("faults", len(faults))
     if faults:
-        found = faulty(faults)
+        found = review_faulty_policy(faults)
         for fault in faults:
             message = f"{fault.found}, {fault.wanted}"
-            workflow.say("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
+            workflow.annotate("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
         if texts.organisation is None and any(_lacks_organisation(fault) for fault in faults):
             owner = repository.name.partition("/")[0]
             told = f"The token of a run may not read {owner}/.github where that is private: give the step one that may."
-            workflow.say("notice", told, title=_TITLE)
-        workflow.summarize(f"## {_TITLE}\n\n{found.summary}")
+            workflow.annotate("notice", told, title=_TITLE)
+        workflow.append_summary(f"## {_TITLE}\n\n{found.summary}")
         return 1
     if not texts.compared or texts.new == texts.old:
         told = f"{POLICY_PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
-        workflow.say(
-            "notice", told if texts.new is not None else f"{_instead(texts)} holds: no {POLICY_PATH}.", title=_TITLE
+        workflow.annotate(
+            "notice",
+            told if texts.new is not None else f"{_fallback_name(texts)} holds: no {POLICY_PATH}.",
+            title=_TITLE,
         )
         return 0
-    old, new = _in_force(workflow, texts), _meant(texts.new, texts.organisation)
-    found = review(old, new, backtest(_past(workflow, tracker, repository, old, now), old, new), now)
-    besides = [] if texts.new is not None else [f"`{POLICY_PATH}` is taken away: {_instead(texts)} would hold instead."]
-    workflow.summarize("\n\n".join([f"## {_TITLE}", *besides, found.summary]))
-    workflow.say("notice", found.title, title=_TITLE)
+    old, new = _old_policy(workflow, texts), _policy_from_texts(texts.new, texts.organisation)
+    found = review_policy(
+        old, new, backtest(_load_past_incidents(workflow, tracker, repository, old, now), old, new), now
+    )
+    besides = (
+        [] if texts.new is not None else [f"`{POLICY_PATH}` is taken away: {_fallback_name(texts)} would hold instead."]
+    )
+    workflow.append_summary("\n\n".join([f"## {_TITLE}", *besides, found.summary]))
+    workflow.annotate("notice", found.title, title=_TITLE)
     return 0
 
 
-def _faults(text: str | None, organisation: str | None) -> Sequence[Fault]:
+def _find_faults(text: str | None, organisation: str | None) -> Sequence[Fault]:
     """Find the faults of a repository's own file; those of its organisation's file are not for this run to report."""
     try:
         if text is not None:
-            read(text, org=organisation)
+            read_policy(text, org=organisation)
     except PolicyFaults as found:
         return found.faults
     return ()
@@ -173,42 +185,46 @@ def _lacks_organisation(fault: Fault) -> bool:
     return fault.where == "extends" and "organisation" in fault.found
 
 
-def _meant(text: str | None, organisation: str | None) -> Policy:
+def _policy_from_texts(text: str | None, organisation: str | None) -> Policy:
     """Build the policy of that file, or the one that applies without it.  Raises PolicyFaults."""
     if text is not None:
-        return read(text, org=organisation)
-    return shipped(DEFAULT_PROFILE) if organisation is None or _faults(organisation, None) else read(organisation)
+        return read_policy(text, org=organisation)
+    return (
+        load_profile(DEFAULT_PROFILE)
+        if organisation is None or _find_faults(organisation, None)
+        else read_policy(organisation)
+    )
 
 
-def _in_force(workflow: Workflow, texts: _Texts) -> Policy:
+def _old_policy(workflow: Workflow, texts: _Texts) -> Policy:
     try:
-        return _meant(texts.old, texts.organisation)
+        return _policy_from_texts(texts.old, texts.organisation)
     except PolicyFaults:
         told = f"The file before has faults and is not in force: compared with the profile {DEFAULT_PROFILE} instead."
-        workflow.say("notice", told, title=_TITLE)
-        return shipped(DEFAULT_PROFILE)
+        workflow.annotate("notice", told, title=_TITLE)
+        return load_profile(DEFAULT_PROFILE)
 
 
-def _instead(texts: _Texts) -> str:
+def _fallback_name(texts: _Texts) -> str:
     """Name the policy that applies where a repository has no file."""
     return f"the profile `{DEFAULT_PROFILE}`" if texts.organisation is None else "the organisation's policy"
 
 
-def _past(
+def _load_past_incidents(
     workflow: Workflow, tracker: Tracker, repository: Repository, policy: Policy, now: datetime
 ) -> Sequence[Past]:
     """Load the incidents of the last months, as many as this run may read, the oldest first."""
     found: list[Past] = []
     try:
         label = policy.labels.incident
-        for past in past_incidents(tracker, label, now - BACKTEST_PERIOD, policy, repo=repository.name, now=now):
+        for past in load_past_incidents(tracker, label, now - BACKTEST_PERIOD, policy, repo=repository.name, now=now):
             found.append(past)
             if len(found) % _INCIDENTS_PER_PROGRESS_LINE == 0:
                 workflow.tell(f"{len(found)} past incidents read")
     except DeliveryFailed as failed:
-        told = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_help(failed)}"
-        workflow.say("warning", told, title=_TITLE)
+        told = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_with_required_permissions(failed)}"
+        workflow.annotate("warning", told, title=_TITLE)
     except _PARSE_ERRORS as problem:
         told = f"A past incident is not what it should be, so the policy was tried on {len(found)} ({problem!r:.200})."
-        workflow.say("warning", told, title=_TITLE)
+        workflow.annotate("warning", told, title=_TITLE)
     return found[::-1]

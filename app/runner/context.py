@@ -14,7 +14,7 @@ from app.github.tracker import GitHubTracker
 from app.policy_file import POLICY_PATH
 from app.ports import DeliveryFailed, Lane, Repository, Tracker
 from app.runner.actions_io import Unusable, Workflow
-from app.runner.active_policy import InForce, in_force
+from app.runner.active_policy import InForce, load_policy
 
 _T = TypeVar("_T")
 
@@ -57,7 +57,7 @@ class Run:
         """Wait for a number of seconds."""
         self.workflow.sleep(seconds)
 
-    def lane(self, number: int) -> Lane:
+    def incident_key(self, number: int) -> Lane:
         """Return the key of an incident in this repository."""
         return Lane(self.repository.id, number)
 
@@ -75,21 +75,21 @@ class Run:
                 self._roles[login] = Role.NONE
         return self._roles[login]
 
-    def policy(self) -> InForce:
+    def active_policy(self) -> InForce:
         """Return the active policy, loaded once per run; its problems are printed then."""
         if self._force is None:
-            self._force = in_force(self.tracker, self.repository, self.clock())
-            self._tell(self._force)
+            self._force = load_policy(self.tracker, self.repository, self.clock())
+            self._annotate_policy(self._force)
         return self._force
 
-    def _tell(self, force: InForce) -> None:
-        tell_wrong(self.workflow, force)
+    def _annotate_policy(self, force: InForce) -> None:
+        annotate_policy(self.workflow, force)
         self.faults |= bool(force.wrong)
         if force.policy.channels:
             told = "The policy names channels: GitHub Actions serve none of them, so notices go out as comments alone."
-            self.workflow.say("warning", told, title=TITLE)
+            self.workflow.annotate("warning", told, title=TITLE)
 
-    def failed(self, failed: DeliveryFailed) -> int:
+    def report_failure(self, failed: DeliveryFailed) -> int:
         """Print why the run failed and what would help; return the exit code."""
         if _PERMISSION_ERROR in str(failed):
             told = f"{failed}. The job needs these permissions: {_PERMISSIONS}."
@@ -97,20 +97,20 @@ class Run:
             told = f"{failed}."
         else:
             told = f"{failed}. Run it again; or else the next run, or the schedule, catches up."
-        self.workflow.say("error", told, title=TITLE)
+        self.workflow.annotate("error", told, title=TITLE)
         return 1
 
 
-def tell_wrong(workflow: Workflow, force: InForce) -> None:
+def annotate_policy(workflow: Workflow, force: InForce) -> None:
     """Print the problems of the policy, as annotations on their lines where they have one."""
     for fault in force.faults:
         message = f"{fault.found}, {fault.wanted}"
-        workflow.say("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
+        workflow.annotate("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
     if not force.faults:
         for sentence in force.wrong:
-            workflow.say("error", sentence, title=TITLE)
+            workflow.annotate("error", sentence, title=TITLE)
     if force.concern:
-        workflow.say("warning", force.concern, title=TITLE)
+        workflow.annotate("warning", force.concern, title=TITLE)
 
 
 _PERMISSIONS = (
@@ -119,16 +119,16 @@ _PERMISSIONS = (
 
 
 @contextmanager
-def run_of(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
+def open_run(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
     """Open the run; yield it with the payload of its event.
 
     Raises WorkflowError outside a workflow, and DeliveryFailed.
     """
-    payload = workflow.payload()
+    payload = workflow.load_payload()
     if not workflow.token:
         raise Unusable("GITHUB_TOKEN is not set: give the step `github.token`.")
-    client = workflow.client(workflow.token)
-    other = workflow.client(pulls) if (pulls := workflow.pull_request_token) else None
+    client = workflow.create_client(workflow.token)
+    other = workflow.create_client(pulls) if (pulls := workflow.pull_request_token) else None
     try:
         repository = workflow.repository(payload)
         if not repository.id:
@@ -144,23 +144,23 @@ def run_of(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
             other.close()
 
 
-def carried_out(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int]) -> int:
+def run_command(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int]) -> int:
     """Run `command` with the run and the payload of its event; return its exit code.
 
     1 where GitHub does not allow it, and the reason has been printed.
     """
     try:
-        with run_of(workflow) as (run, payload):
+        with open_run(workflow) as (run, payload):
             try:
-                return persistent(run, lambda: once(run, payload))
+                return with_retries(run, lambda: once(run, payload))
             except DeliveryFailed as failed:
-                return run.failed(failed)
+                return run.report_failure(failed)
     except DeliveryFailed as failed:
-        workflow.say("error", f"{failed}.", title=TITLE)
+        workflow.annotate("error", f"{failed}.", title=TITLE)
         return 1
 
 
-def persistent(run: Run, look: Callable[[], _T]) -> _T:
+def with_retries(run: Run, look: Callable[[], _T]) -> _T:
     """Call `attempt`, again after a wait where GitHub failed: each attempt sees what the previous one has done.
 
     Raises DeliveryFailed when the attempts are used up, or waiting does not help.
@@ -172,6 +172,6 @@ def persistent(run: Run, look: Callable[[], _T]) -> _T:
             wait = max(failed.retry_after or 0.0, _LATE_ARRIVAL_SECONDS if failed.late else RETRY_SECONDS)
             if failed.retry_after is None or wait > _MAX_WAIT_SECONDS or tried == _MAX_ATTEMPTS:
                 raise
-            run.workflow.say("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)
+            run.workflow.annotate("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)
             run.sleep(wait)
     raise AssertionError("the last try has an outcome")

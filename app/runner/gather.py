@@ -11,10 +11,10 @@ from app.core.decide import Decision
 from app.core.events import Edited, Opened, Role, Said
 from app.core.incident import Incident
 from app.core.replay import replay
-from app.github.board_state import AsShown, MarkedComment, Memory, board_of, recollected, remembered
+from app.github.board_state import AsShown, MarkedComment, Memory, find_board, restore_events, role_at
 from app.github.inbound import Happened
-from app.github.incident_history import with_rights
-from app.github.timeline import assigned, edit_of, history, known, pull_events
+from app.github.incident_history import with_roles
+from app.github.timeline import detect_edit, is_known_event, list_past_assignees, read_postmortem_events, read_timeline
 from app.github.tracker import comment_from, labels_of
 from app.ports import Comment, Pull
 from app.runner.active_policy import InForce
@@ -41,27 +41,27 @@ class Reading:
     memory: Memory | None
 
     @property
-    def shown(self) -> AsShown | None:
+    def snapshot(self) -> AsShown | None:
         """What the board records of itself."""
         return self.memory.shown if self.memory else None
 
     @property
-    def heard(self) -> frozenset[int]:
+    def processed_comments(self) -> frozenset[int]:
         """The ids of the comments whose commands were processed."""
-        return self.shown.heard if self.shown else frozenset()
+        return self.snapshot.heard if self.snapshot else frozenset()
 
     @property
     def assignees(self) -> frozenset[str]:
         """The current assignees of the issue."""
-        return assigned(self.rows)
+        return list_past_assignees(self.rows)
 
     @property
-    def spoken(self) -> list[datetime]:
+    def comment_times(self) -> list[datetime]:
         """The times at which our comments were written."""
         return [comment.created_at for comment, _ in self.ours]
 
     @property
-    def said(self) -> dict[str, str]:
+    def comment_urls(self) -> dict[str, str]:
         """The URLs of our comments by the keys of what they say.
 
         The board's URL is under `board`; it is empty where there is no board.
@@ -93,14 +93,14 @@ class Known:
         return self.decision.incident
 
     @property
-    def carried(self) -> frozenset[str]:
+    def labels(self) -> frozenset[str]:
         """The labels on the issue."""
         return labels_of(self.issue)
 
     @property
-    def said(self) -> dict[str, str]:
+    def comment_urls(self) -> dict[str, str]:
         """The URLs of what has been posted, by key; see IssueTimeline."""
-        return self.reading.said | ({"postmortem": self.pull.url} if self.pull else {})
+        return self.reading.comment_urls | ({"postmortem": self.pull.url} if self.pull else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,63 +117,63 @@ class News:
     newest: bool = False
 
 
-def read(run: Run, number: int) -> Reading:
+def load_timeline(run: Run, number: int) -> Reading:
     """Read the timeline of the issue: one call for each hundred rows.
 
     Raises DeliveryFailed, and NotFound.
     """
     rows = run.tracker.timeline(number)
-    spoken = (row for row in rows if _spoken(row))
+    spoken = (row for row in rows if _is_comment(row))
     comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in spoken)
-    signed = ((comment, run.signer.read(run.lane(number), comment)) for comment in comments)
+    signed = ((comment, run.signer.read(run.incident_key(number), comment)) for comment in comments)
     ours = tuple((comment, found) for comment, found in signed if found is not None)
-    board, memory = board_of(ours)
+    board, memory = find_board(ours)
     return Reading(rows, comments, ours, board, memory)
 
 
-def gather(run: Run, number: int, reading: Reading, force: InForce, news: News) -> Known:
+def gather_incident(run: Run, number: int, reading: Reading, force: InForce, news: News) -> Known:
     """Gather the incident.
 
     Raises DeliveryFailed, and NotFound when the issue is unavailable.
     """
-    issue = _issue(run, number, reading, news)
-    policy, memory, shown = force.policy, reading.memory, reading.shown
-    kept = _kept(reading, news)
-    rows = [row for row in reading.rows if not _changed(row, reading.heard, kept)]
-    told = (_named(one, number) for one in history(issue, rows, run.repository.name, policy))
-    happened = [*recollected(told, memory), *kept.values()]
+    issue = _current_issue(run, number, reading, news)
+    policy, memory, shown = force.policy, reading.memory, reading.snapshot
+    kept = _preserved_commands(reading, news)
+    rows = [row for row in reading.rows if not _is_superseded(row, reading.processed_comments, kept)]
+    told = (_with_incident_id(one, number) for one in read_timeline(issue, rows, run.repository.name, policy))
+    happened = [*restore_events(told, memory), *kept.values()]
     seen = [(one.at, one.event) for one in happened]
-    happened += [one for one in news.happened if not isinstance(one.event, Opened) and not known(one, seen)]
+    happened += [one for one in news.happened if not isinstance(one.event, Opened) and not is_known_event(one, seen)]
 
     def role(login: str, at: datetime) -> Role:
         if shown is not None and at <= shown.at:
-            recalled = remembered(memory, login, at)
+            recalled = role_at(memory, login, at)
             if recalled is not None or at < shown.at - _PROPAGATION_PERIOD:
                 return recalled or Role.NONE  # the board records every role that mattered
         return run.role(login)
 
-    log = list(with_rights(happened, policy.labels, role))
-    decision = folded(log, force, run.clock())
+    log = list(with_roles(happened, policy.labels, role))
+    decision = replay_log(log, force, run.clock())
     assert decision.incident is not None, "the log of an incident begins with its opening"
-    if edits := edit_of(issue, run.repository.name, policy, decision.incident):
-        log += _unheard(edits, log)
-        decision = folded(log, force, run.clock())
+    if edits := detect_edit(issue, run.repository.name, policy, decision.incident):
+        log += _newest_edits(edits, log)
+        decision = replay_log(log, force, run.clock())
     pull = None
     if decision.incident is not None and decision.incident.postmortem_wanted:
         pull = run.tracker.pull_of(f"muster/postmortem-{number}")
     if pull is not None:
-        log += pull_events(pull, run.tracker.timeline(pull.number))
-        decision = folded(log, force, run.clock())
+        log += read_postmortem_events(pull, run.tracker.timeline(pull.number))
+        decision = replay_log(log, force, run.clock())
     return Known(issue, reading, pull, tuple(log), tuple(kept.values()), decision)
 
 
-def _kept(reading: Reading, news: News) -> dict[int, Happened]:
+def _preserved_commands(reading: Reading, news: News) -> dict[int, Happened]:
     """Return the original commands of comments that were edited or deleted, by comment id.
 
     The text before an edit counts only if the comment was processed: only a new comment gives commands (M27).
     """
-    shown, heard = reading.shown, reading.heard
-    unedited = {row["id"] for row in reading.rows if _spoken(row) and not _edited(row)}
+    shown, heard = reading.snapshot, reading.processed_comments
+    unedited = {row["id"] for row in reading.rows if _is_comment(row) and not _is_edited(row)}
     kept = {said.comment: Happened(at, said) for at, said in (shown.kept if shown else ())}
     for one in news.happened:
         if isinstance(one.event, Said) and one.event.comment not in unedited:
@@ -184,25 +184,25 @@ def _kept(reading: Reading, news: News) -> dict[int, Happened]:
     return kept
 
 
-def _changed(row: Json, heard: frozenset[int], kept: Mapping[int, Happened]) -> bool:
+def _is_superseded(row: Json, heard: frozenset[int], kept: Mapping[int, Happened]) -> bool:
     """Return whether the current text of a comment must be ignored.
 
     That is so where it was edited, and its original commands are preserved or it was never processed.
     """
-    if not _spoken(row) or not _edited(row):
+    if not _is_comment(row) or not _is_edited(row):
         return False
     return row["id"] in kept or row["id"] not in heard
 
 
-def _spoken(row: Json) -> bool:
+def _is_comment(row: Json) -> bool:
     return row.get("event") == "commented"
 
 
-def _edited(row: Json) -> bool:
+def _is_edited(row: Json) -> bool:
     return row.get("updated_at") not in (None, row.get("created_at"))
 
 
-def folded(log: Sequence[Happened], force: InForce, now: datetime) -> Decision:
+def replay_log(log: Sequence[Happened], force: InForce, now: datetime) -> Decision:
     """Replay the log to the incident, with all effects up to now.
 
     It replays to the last event where that is later than `now`: GitHub's clock may be ahead of ours.
@@ -211,7 +211,7 @@ def folded(log: Sequence[Happened], force: InForce, now: datetime) -> Decision:
     return replay([(one.at, one.event) for one in log], force.policy, until)
 
 
-def _issue(run: Run, number: int, reading: Reading, news: News) -> Json:
+def _current_issue(run: Run, number: int, reading: Reading, news: News) -> Json:
     """Return the current issue.
 
     Where there is no board of ours yet, the issue of the event is used, with the labels of the timeline: it is a moment
@@ -219,11 +219,13 @@ def _issue(run: Run, number: int, reading: Reading, news: News) -> Json:
     """
     if news.issue is not None and (news.newest or reading.memory is None):
         told = news.issue
-        return told if news.newest else {**told, "labels": [{"name": one} for one in _labels(told, reading.rows)]}
+        return (
+            told if news.newest else {**told, "labels": [{"name": one} for one in _current_labels(told, reading.rows)]}
+        )
     return run.tracker.issue(number)
 
 
-def _labels(issue: Json, rows: Sequence[Json]) -> list[str]:
+def _current_labels(issue: Json, rows: Sequence[Json]) -> list[str]:
     """Return the labels according to the timeline, which may be newer than the event."""
     found = dict.fromkeys(labels_of(issue))
     for row in rows:
@@ -235,14 +237,14 @@ def _labels(issue: Json, rows: Sequence[Json]) -> list[str]:
     return list(found)
 
 
-def _named(one: Happened, number: int) -> Happened:
+def _with_incident_id(one: Happened, number: int) -> Happened:
     """Set the incident id, which is unique because it contains the issue number."""
     if not isinstance(one.event, Opened):
         return one
     return Happened(one.at, replace(one.event, id=f"INC-{one.at:%Y}-{one.at:%m%d}-{number:03d}"))
 
 
-def _unheard(edits: Sequence[Happened], log: Sequence[Happened]) -> list[Happened]:
+def _newest_edits(edits: Sequence[Happened], log: Sequence[Happened]) -> list[Happened]:
     """Date the edits after all known ones: the text that the issue shows now is the newest."""
     last = max((one.at for one in log if isinstance(one.event, (Edited, Opened))), default=None)
     return [Happened(max(one.at, last) if last else one.at, one.event) for one in edits]

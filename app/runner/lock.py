@@ -22,46 +22,46 @@ _POLL_SECONDS = 3.0
 
 
 @contextmanager
-def held(
+def issue_lock(
     tracker: Tracker, number: int, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> Iterator[bool]:
     """Acquire the lock of the issue; False: another run kept it for longer than LOCK_TIMEOUT.
 
     Raises DeliveryFailed.
     """
-    claim = _claimed(tracker, number, clock, sleep)
+    claim = _acquire(tracker, number, clock, sleep)
     try:
         yield claim is not None
     finally:
         if claim is not None:
-            _released(tracker, number, claim, sleep)
+            _release(tracker, number, claim, sleep)
 
 
-def _released(tracker: Tracker, number: int, claim: Claim, sleep: Callable[[float], None]) -> None:
+def _release(tracker: Tracker, number: int, claim: Claim, sleep: Callable[[float], None]) -> None:
     """Release the lock, and ignore a failure.
 
     The work is done by then, and a lock that remains is removed when it is stale.
     """
     for wait in (_POLL_SECONDS, 0.0):
         try:
-            tracker.release(number, claim.id)
+            tracker.unlock(number, claim.id)
         except DeliveryFailed:
             sleep(wait)
         else:
             return
 
 
-def _claimed(
+def _acquire(
     tracker: Tracker, number: int, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> Claim | None:
     """Wait for the lock, replacing a stale one; None: it could not be acquired in time."""
     waited = 0.0
     while True:
-        claim = tracker.claim(number)
+        claim = tracker.lock(number)
         if claim.ours:
             return claim
         if clock() - claim.at > STALE_LOCK_AGE:
-            tracker.release(number, claim.id)
+            tracker.unlock(number, claim.id)
             continue
         if waited >= LOCK_TIMEOUT.total_seconds():
             return None
@@ -69,6 +69,6 @@ def _claimed(
         waited += _POLL_SECONDS
 
 
-def locked(failed: DeliveryFailed) -> bool:
+def is_conversation_locked(failed: DeliveryFailed) -> bool:
     """Return whether GitHub refused because the conversation is locked, so that no one can comment."""
     return "issue is locked" in str(failed)

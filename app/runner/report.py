@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.core.incident import Incident
-from app.core.metrics import figures
+from app.core.metrics import summarize_metrics
 from app.core.policy import BUSINESS, Policy
-from app.core.report_period import PERIOD_KINDS, Period, around, before
+from app.core.report_period import PERIOD_KINDS, Period, period_containing, previous_period
 from app.github import inbound
-from app.github.incident_history import MAX_INCIDENTS, lived, rights_of_today
-from app.github.tracker import GitHubTracker, moment
+from app.github.incident_history import MAX_INCIDENTS, current_roles, load_incident
+from app.github.tracker import GitHubTracker, parse_time
 from app.ports import DeliveryFailed, Gone, Repository, Tracker
-from app.render.markdown.report import Edition, as_json, headline, summary
+from app.render.markdown.report import Edition, as_json, headline, render_report
 from app.runner.actions_io import Workflow
-from app.runner.active_policy import InForce, in_force
-from app.runner.context import RETRY_SECONDS, tell_wrong
-from app.text import visible
+from app.runner.active_policy import InForce, load_policy
+from app.runner.context import RETRY_SECONDS, annotate_policy
+from app.text import make_visible
 
 _T = TypeVar("_T")
 
@@ -64,7 +64,7 @@ def report(workflow: Workflow, *, as_lines: bool = False) -> int:
     also prints the JSON to the log.  Raises WorkflowError outside a workflow.
     """
     repository = _repository(workflow)
-    client = workflow.client(workflow.token)
+    client = workflow.create_client(workflow.token)
     try:
         return _Run(workflow, GitHubTracker(client, repository), repository, workflow.clock()).report(as_lines)
     except _Stopped as stopped:
@@ -74,7 +74,7 @@ def report(workflow: Workflow, *, as_lines: bool = False) -> int:
 
 
 def _repository(workflow: Workflow) -> Repository:
-    return workflow.repository(workflow.payload())
+    return workflow.repository(workflow.load_payload())
 
 
 @dataclass(frozen=True)
@@ -88,104 +88,108 @@ class _Run:
 
     def report(self, as_lines: bool) -> int:
         # Check the usage first: it costs no call.
-        kind, day = self._asked()
-        force = self._policy()
+        kind, day = self._requested_period()
+        force = self._load_policy()
         policy = force.policy
-        period = self._period(kind, day, policy)
-        found = self._closed_in(period, policy)
+        period = self._resolve_period(kind, day, policy)
+        found = self._read_closed_incidents(period, policy)
         edition = Edition(
             repository=self.repository.name,
             period=period,
-            figures=figures(found.incidents, policy, self.now),
+            figures=summarize_metrics(found.incidents, policy, self.now),
             made_at=self.now,
             left_out=found.left_out,
             unread=tuple(found.unread),
         )
-        self._say(edition, policy, as_lines)
+        self._publish(edition, policy, as_lines)
         return 1 if force.wrong else 0
 
-    def _asked(self) -> tuple[str, date | None]:
+    def _requested_period(self) -> tuple[str, date | None]:
         """Return the kind of period and a day in it; None: the last complete one."""
         environment = self.workflow.environment
         kind = environment.get("MUSTER_PERIOD", "").strip().lower() or "week"
         if kind not in PERIOD_KINDS:
-            raise self._wrong(f"MUSTER_PERIOD: '{visible(kind, 40)}' is none of {', '.join(PERIOD_KINDS)}.")
+            raise self._usage_error(f"MUSTER_PERIOD: '{make_visible(kind, 40)}' is none of {', '.join(PERIOD_KINDS)}.")
         if not (at := environment.get("MUSTER_AT", "").strip()):
             return kind, None
         try:
             return kind, date.fromisoformat(at)
         except ValueError:
-            raise self._wrong(f"MUSTER_AT: '{visible(at, 40)}' is not a day, such as {self.now:%Y-%m-%d}.") from None
+            raise self._usage_error(
+                f"MUSTER_AT: '{make_visible(at, 40)}' is not a day, such as {self.now:%Y-%m-%d}."
+            ) from None
 
-    def _wrong(self, message: str) -> _Stopped:
-        self.workflow.say("error", message, title=_TITLE)
+    def _usage_error(self, message: str) -> _Stopped:
+        self.workflow.annotate("error", message, title=_TITLE)
         return _Stopped(2)
 
-    def _failed(self, what: str, failed: DeliveryFailed) -> _Stopped:
+    def _delivery_error(self, what: str, failed: DeliveryFailed) -> _Stopped:
         help_ = (
             "Try again later."
             if failed.retry_after is not None and self.workflow.token
             else "The step needs GITHUB_TOKEN, and its job the permissions"
             " contents: read, issues: read and pull-requests: read."
         )
-        self.workflow.say("error", f"{what}, so there is no report. {failed}. {help_}", title=_TITLE)
+        self.workflow.annotate("error", f"{what}, so there is no report. {failed}. {help_}", title=_TITLE)
         return _Stopped()
 
-    def _policy(self) -> InForce:
+    def _load_policy(self) -> InForce:
         """Load the active policy, and print the faults of the file and what replaces it."""
         try:
-            force = self._patiently(lambda: in_force(self.tracker, self.repository, self.now))
+            force = self._with_retries(lambda: load_policy(self.tracker, self.repository, self.now))
         except DeliveryFailed as failed:
-            raise self._failed("The policy could not be read", failed) from None
-        tell_wrong(self.workflow, force)
+            raise self._delivery_error("The policy could not be read", failed) from None
+        annotate_policy(self.workflow, force)
         return force
 
-    def _period(self, kind: str, day: date | None, policy: Policy) -> Period:
+    def _resolve_period(self, kind: str, day: date | None, policy: Policy) -> Period:
         hours = policy.calendars.get(BUSINESS)
         zone = hours.zone if hours else policy.zone
         (known,) = (each for each in PERIOD_KINDS if each == kind)
         try:
-            return before(known, self.now, zone) if day is None else around(known, day, zone)
+            return previous_period(known, self.now, zone) if day is None else period_containing(known, day, zone)
         except ValueError as problem:
-            raise self._wrong(f"MUSTER_AT: {problem}.") from None
+            raise self._usage_error(f"MUSTER_AT: {problem}.") from None
 
-    def _closed_in(self, period: Period, policy: Policy) -> _Read:
+    def _read_closed_incidents(self, period: Period, policy: Policy) -> _Read:
         """Read the incidents closed in the period and still closed, the latest first, up to the maximum."""
         label = policy.labels.incident
         try:
-            rows = self._patiently(lambda: self.tracker.incidents_since(label, period.start))
+            rows = self._with_retries(lambda: self.tracker.incidents_since(label, period.start))
         except DeliveryFailed as failed:
-            raise self._failed("The incidents could not be listed", failed) from None
-        closed = sorted(_closed(rows, period), key=lambda row: row[0], reverse=True)
-        found, role = _Read([], [], max(len(closed) - MAX_INCIDENTS, 0)), rights_of_today(self.tracker)
+            raise self._delivery_error("The incidents could not be listed", failed) from None
+        closed = sorted(_closed_in_period(rows, period), key=lambda row: row[0], reverse=True)
+        found, role = _Read([], [], max(len(closed) - MAX_INCIDENTS, 0)), current_roles(self.tracker)
         if found.left_out:
             told = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
-            self.workflow.say("warning", told, title=_TITLE)
+            self.workflow.annotate("warning", told, title=_TITLE)
         for number, (_, issue) in enumerate(closed[:MAX_INCIDENTS], 1):
-            self._one(issue, found, partial(lived, self.tracker, issue, self.repository.name, policy, role, self.now))
+            self._read_incident(
+                issue, found, partial(load_incident, self.tracker, issue, self.repository.name, policy, role, self.now)
+            )
             if number % _INCIDENTS_PER_PROGRESS_LINE == 0:
                 self.workflow.tell(f"{number} of {min(len(closed), MAX_INCIDENTS)} incidents read")
         return found
 
-    def _one(self, issue: Mapping[str, Any], found: _Read, ask: Callable[[], Incident]) -> None:
+    def _read_incident(self, issue: Mapping[str, Any], found: _Read, ask: Callable[[], Incident]) -> None:
         number = int(issue["number"])
         try:
-            incident = self._patiently(ask)
+            incident = self._with_retries(ask)
             if incident.closed_at is None:
                 raise inbound.Unreadable("its history does not tell of its closing")
         except Gone as gone:
             why = str(gone)
         except DeliveryFailed as failed:
-            raise self._failed(f"Issue {number} could not be read", failed) from None
+            raise self._delivery_error(f"Issue {number} could not be read", failed) from None
         except _PARSE_ERRORS as problem:
             why = f"{problem!r:.200}"
         else:
             found.incidents.append(incident)
             return
         found.unread.append(number)
-        self.workflow.say("warning", f"Issue {number} could not be read and is in no figure: {why}", title=_TITLE)
+        self.workflow.annotate("warning", f"Issue {number} could not be read and is in no figure: {why}", title=_TITLE)
 
-    def _patiently(self, ask: Callable[[], _T]) -> _T:
+    def _with_retries(self, ask: Callable[[], _T]) -> _T:
         """Call `load`, with a few more attempts where GitHub failed briefly.  Raises DeliveryFailed."""
         for _ in range(_MAX_ATTEMPTS - 1):
             try:
@@ -200,30 +204,30 @@ class _Run:
                 self.workflow.sleep(max(failed.retry_after, RETRY_SECONDS))
         return ask()
 
-    def _say(self, edition: Edition, policy: Policy, as_lines: bool) -> None:
+    def _publish(self, edition: Edition, policy: Policy, as_lines: bool) -> None:
         workflow, body = self.workflow, as_json(edition, policy)
-        workflow.summarize(summary(edition, policy))
-        workflow.output("incidents", edition.incidents)
+        workflow.append_summary(render_report(edition, policy))
+        workflow.set_output("incidents", edition.incidents)
         percent = edition.figures.compliance.percent
-        workflow.output("compliance", "" if percent is None else f"{percent:g}")
+        workflow.set_output("compliance", "" if percent is None else f"{percent:g}")
         if folder := workflow.environment.get("RUNNER_TEMP"):
             path = Path(folder) / f"muster-report-{edition.period.name}.json"
             path.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
-            workflow.output("json", str(path))
+            workflow.set_output("json", str(path))
         if as_lines:
-            workflow.tell(_harmless(json.dumps(body)))
-        workflow.say("notice", f"{headline(edition)}.", title=_TITLE)
+            workflow.tell(_escape_commands(json.dumps(body)))
+        workflow.annotate("notice", f"{headline(edition)}.", title=_TITLE)
 
 
-def _closed(rows: list[Mapping[str, Any]], period: Period) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+def _closed_in_period(rows: list[Mapping[str, Any]], period: Period) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
     for row in rows:
         if row.get("state") == "closed" and row.get("closed_at"):
-            at = moment(str(row["closed_at"]))
+            at = parse_time(str(row["closed_at"]))
             if period.start <= at < period.end:
                 yield at, row
 
 
-def _harmless(line: str) -> str:
+def _escape_commands(line: str) -> str:
     """Escape JSON so that no text in it starts a workflow command.
 
     The line begins with a brace, so only the old syntax, `##[`, could do so.

@@ -10,8 +10,8 @@ from app.core.clocks import alarms
 from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render.markdown.markup import Markdown, code, joined, link, listed, md, person, said
-from app.render.time_format import count, moment, span, utc
+from app.render.markdown.markup import Markdown, code_span, escape, format_login, join, join_limited, link, markdown
+from app.render.time_format import format_time, format_timedelta, format_utc, pluralize
 from app.runner.active_policy import InForce
 from app.runner.apply import Done
 
@@ -26,74 +26,76 @@ _MAX_INCIDENTS = 30
 """Maximum number of incidents listed for a sweep."""
 
 
-def of_incident(incident: Incident, force: InForce, done: Done, now: datetime) -> str:
+def incident_summary(incident: Incident, force: InForce, done: Done, now: datetime) -> str:
     """Render the summary of one incident, with what was done for it."""
     policy = force.policy
-    lines = [f"- {each}" for each in _deeds(done)] or ["- nothing had to be done: everything stands as it should"]
+    lines = [f"- {each}" for each in _outcome_phrases(done)] or [
+        "- nothing had to be done: everything stands as it should"
+    ]
     return "\n".join(
         [
-            md("### {} {}", link(incident.id, incident.url), said(incident.title, 120)),
+            markdown("### {} {}", link(incident.id, incident.url), escape(incident.title, 120)),
             "",
-            md("**{}**", _glance(incident, policy)),
+            markdown("**{}**", _summary_line(incident, policy)),
             "",
             *lines,
             "",
-            _next(incident, policy, now),
-            *_concern(force),
+            _next_alarm_sentence(incident, policy, now),
+            *_warning_lines(force),
         ]
     )
 
 
-def nothing(sentence: str) -> str:
+def skipped_summary(sentence: str) -> str:
     """Render the summary of a run that had nothing to do, with the reason."""
-    return md("### Muster\n\n{}", said(sentence, 500))
+    return markdown("### Muster\n\n{}", escape(sentence, 500))
 
 
-def _glance(incident: Incident, policy: Policy) -> Markdown:
-    held = md("{} has it", person(incident.commander)) if incident.commander else md("nobody has it")
-    return joined((incident.severity.said(policy.scale), incident.status.value, held), " · ")
+def _summary_line(incident: Incident, policy: Policy) -> Markdown:
+    held = markdown("{} has it", format_login(incident.commander)) if incident.commander else markdown("nobody has it")
+    return join((incident.severity.inline_name(policy.scale), incident.status.value, held), " · ")
 
 
-def _deeds(done: Done) -> Iterator[Markdown]:
+def _outcome_phrases(done: Done) -> Iterator[Markdown]:
     if done.pull is not None:
-        yield md("postmortem: {}", link(md("pull request {}", done.pull.number), done.pull.url))
+        yield markdown("postmortem: {}", link(markdown("pull request {}", done.pull.number), done.pull.url))
     if done.added:
-        yield md("labels set: {}", joined(map(code, sorted(done.added))))
+        yield markdown("labels set: {}", join(map(code_span, sorted(done.added))))
     if done.removed:
-        yield md("labels taken off: {}", joined(map(code, sorted(done.removed))))
+        yield markdown("labels taken off: {}", join(map(code_span, sorted(done.removed))))
     if done.assigned:
-        yield md("assigned: {}", joined(map(person, done.assigned)))
+        yield markdown("assigned: {}", join(map(format_login, done.assigned)))
     if done.said:
-        yield md("said in one comment: {}", told(done.said))
+        yield markdown("said in one comment: {}", count_notices(done.said))
     if done.replies:
-        yield md("answered: {}", count(done.replies, "comment"))
+        yield markdown("answered: {}", pluralize(done.replies, "comment"))
     if done.reactions:
-        yield md("obeyed: {}", count(done.reactions, "comment"))
+        yield markdown("obeyed: {}", pluralize(done.reactions, "comment"))
     if done.board:
-        yield md("board {}: {}", done.board, link("as it stands", done.board_url))
+        yield markdown("board {}: {}", done.board, link("as it stands", done.board_url))
     if done.held_until is not None:
-        yield md("held back until {}: the issue has had enough comments for now", utc(done.held_until))
+        yield markdown("held back until {}: the issue has had enough comments for now", format_utc(done.held_until))
 
 
-def told(notices: Sequence[Notice]) -> Markdown:
+def count_notices(notices: Sequence[Notice]) -> Markdown:
     """Count notices by kind: `page, 2 reminders`."""
     kinds: dict[str, int] = {}
     for each in notices:
         name = _NOTICE_NAMES.get(type(each), "notice")
         kinds[name] = kinds.get(name, 0) + 1
-    return joined(name if number == 1 else count(number, name) for name, number in kinds.items())
+    return join(name if number == 1 else pluralize(number, name) for name, number in kinds.items())
 
 
-def _next(incident: Incident, policy: Policy, now: datetime) -> Markdown:
+def _next_alarm_sentence(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     due = [alarm.due for alarm in alarms(incident, policy)][:1]
     if not due:
-        return md("No clock of this incident runs.")
-    shown = moment(due[0], policy.zone, day=now.date())
-    return md("The next clock of this incident rings at {}: a sweep has to run then, or a while later.", shown)
+        return markdown("No clock of this incident runs.")
+    shown = format_time(due[0], policy.zone, day=now.date())
+    return markdown("The next clock of this incident rings at {}: a sweep has to run then, or a while later.", shown)
 
 
-def _concern(force: InForce) -> list[str]:
-    return ["", md("> **{}**", said(force.concern, 600))] if force.concern else []
+def _warning_lines(force: InForce) -> list[str]:
+    return ["", markdown("> **{}**", escape(force.concern, 600))] if force.concern else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Swept:
     done: Done
 
 
-def of_sweep(
+def sweep_summary(
     looked: int, swept: Sequence[Swept], others: Sequence[Markdown], force: InForce, slot: timedelta | None
 ) -> str:
     """Render the summary of a sweep, the most delayed alarm first.
@@ -115,40 +117,46 @@ def of_sweep(
     """
     rows = sorted(swept, key=lambda each: each.late or timedelta(), reverse=True)
     lines = [
-        md("### Muster looked after {}", count(looked, "incident")),
+        markdown("### Muster looked after {}", pluralize(looked, "incident")),
         "",
-        joined([*_lag(rows, slot), md("{} looked into.", count(len(rows), "incident was", "incidents were"))], " "),
+        join(
+            [
+                *_delay_sentences(rows, slot),
+                markdown("{} looked into.", pluralize(len(rows), "incident was", "incidents were")),
+            ],
+            " ",
+        ),
     ]
     if rows:
         lines += [
             "",
             "| Incident | Why | Alarm late by | Done |",
             "|:---|:---|:---|:---|",
-            *map(_row, rows[:_MAX_INCIDENTS]),
+            *map(_sweep_row, rows[:_MAX_INCIDENTS]),
         ]
-        lines += [md("\nand {} more", len(rows) - _MAX_INCIDENTS)] if len(rows) > _MAX_INCIDENTS else []
+        lines += [markdown("\nand {} more", len(rows) - _MAX_INCIDENTS)] if len(rows) > _MAX_INCIDENTS else []
     lines += ["", *(f"- {other}" for other in others)] if others else []
-    return "\n".join([*lines, *_concern(force)])
+    return "\n".join([*lines, *_warning_lines(force)])
 
 
-def _lag(rows: Sequence[Swept], slot: timedelta | None) -> Iterator[Markdown]:
+def _delay_sentences(rows: Sequence[Swept], slot: timedelta | None) -> Iterator[Markdown]:
     late = [each.late for each in rows if each.late is not None]
     if late:
-        yield md("The alarm that waited longest was **{}** late.", span(max(late)))
+        yield markdown("The alarm that waited longest was **{}** late.", format_timedelta(max(late)))
     else:
-        yield md("No alarm was due.")
+        yield markdown("No alarm was due.")
     if slot is not None and slot >= timedelta(minutes=1):
-        yield md("The run itself began at least {} after its time.", span(slot))
+        yield markdown("The run itself began at least {} after its time.", format_timedelta(slot))
 
 
-def _row(each: Swept) -> Markdown:
+def _sweep_row(each: Swept) -> Markdown:
     incident = each.incident
-    deeds = list(_deeds(each.done))
-    return md(
+    deeds = list(_outcome_phrases(each.done))
+    return markdown(
         "| {} {} | {} | {} | {} |",
         link(incident.id, incident.url),
-        said(incident.title, 60),
+        escape(incident.title, 60),
         each.why,
-        span(each.late) if each.late is not None else md("–"),
-        listed(deeds, 6, "; ") if deeds else md("nothing"),
+        format_timedelta(each.late) if each.late is not None else markdown("–"),
+        join_limited(deeds, 6, "; ") if deeds else markdown("nothing"),
     )

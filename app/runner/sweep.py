@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from app.github.board_state import AsShown, recalled
-from app.github.tracker import moment
+from app.github.board_state import AsShown, parse_board_state
+from app.github.tracker import parse_time
 from app.ports import Comment, DeliveryFailed, NotYet
-from app.render.markdown.markup import Markdown, md, said
-from app.render.time_format import count, span
+from app.render.markdown.markup import Markdown, escape, markdown
+from app.render.time_format import format_timedelta, pluralize
 from app.runner.actions_io import Workflow
 from app.runner.active_policy import InForce
-from app.runner.app_detection import of_app
-from app.runner.context import TITLE, Run, carried_out, persistent
+from app.runner.app_detection import find_app_comment
+from app.runner.context import TITLE, Run, run_command, with_retries
 from app.runner.gather import News
-from app.runner.incident_run import Errand, Left, look_after
-from app.runner.summary import Swept, of_sweep
-from app.runner.triage import left_alone
+from app.runner.incident_run import Errand, Left, handle_incident
+from app.runner.summary import Swept, sweep_summary
+from app.runner.triage import report_skipped
 
 _MAX_PAGES = 20
 """Maximum number of pages of the repository's comments, latest edit first, that are searched for boards."""
@@ -55,53 +55,53 @@ class _Due:
 
 def sweep(workflow: Workflow) -> int:
     """Do what is due and not yet done for all incidents; the exit code is that of `triage`."""
-    return carried_out(workflow, _once)
+    return run_command(workflow, _sweep_once)
 
 
-def _once(run: Run, payload: Json) -> int:
-    force, now = run.policy(), run.clock()
+def _sweep_once(run: Run, payload: Json) -> int:
+    force, now = run.active_policy(), run.clock()
     labels = force.policy.labels
     issues = [*run.tracker.open_incidents(labels.incident)]
     issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
-    boards = _boards(run, {int(issue["number"]) for issue in issues})
-    due = sorted(_due(issues, boards, force, now), key=lambda each: (each.at is None, each.at or now))
+    boards = _find_boards(run, {int(issue["number"]) for issue in issues})
+    due = sorted(_list_due_incidents(issues, boards, force, now), key=lambda each: (each.at is None, each.at or now))
     swept, others = list[Swept](), list[Markdown]()
     theirs = [each for each in due if each.number not in boards.found] if boards.app else []
     if boards.app is not None and theirs:
         found = Left("The app is at work here", boards.app)
         if len(theirs) == len(due):
-            left_alone(run, found)
+            report_skipped(run, found)
             return 1 if run.faults else 0
-        others.append(md("{}: {} left to it", said(found.why), count(len(theirs), "incident")))
+        others.append(markdown("{}: {} left to it", escape(found.why), pluralize(len(theirs), "incident")))
     ours = [each for each in due if each not in theirs]
     done = 0
     for each in ours[:_MAX_INCIDENTS]:
-        if not _look(run, each, force, swept, others):
+        if not _handle_due(run, each, force, swept, others):
             break
         done += 1
     if len(ours) > done:
-        others.append(md("{} more are due: the next run looks into them", len(ours) - done))
-    _tell(run, len(issues), swept, others, force, slot_of(payload, now))
+        others.append(markdown("{} more are due: the next run looks into them", len(ours) - done))
+    _write_outputs(run, len(issues), swept, others, force, measure_schedule_delay(payload, now))
     return 1 if run.faults else 0
 
 
-def _look(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> bool:
+def _handle_due(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> bool:
     """Handle one incident; its failure does not stop the others.
 
     False: GitHub defers calls for longer, so the sweep ends.
     """
     errand = Errand(each.number, News(each.issue, newest=True), touched=each.touched)
     try:
-        found = persistent(run, lambda: look_after(run, errand, force, newest=[]))
+        found = with_retries(run, lambda: handle_incident(run, errand, force, newest=[]))
     except DeliveryFailed as failed:
-        run.failed(failed)
+        run.report_failure(failed)
         run.faults = True
         if isinstance(failed, NotYet):
             return False
-        others.append(md("#{} could not be looked into", each.number))
+        others.append(markdown("#{} could not be looked into", each.number))
         return True
     if isinstance(found, Left):
-        others.append(said(found.why))
+        others.append(escape(found.why))
         return True
     # An incident without a board has no known alarm; the notices posted now show since when they were due.
     owed = [*filter(None, (each.at,)), *(notice.at for notice in found.done.said)]
@@ -118,7 +118,7 @@ class _Boards:
     app: Comment | None
 
 
-def _boards(run: Run, wanted: set[int]) -> _Boards:
+def _find_boards(run: Run, wanted: set[int]) -> _Boards:
     """Find the boards of the issues, latest edit first, reading no more pages than needed."""
     found: dict[int, tuple[Comment, AsShown]] = {}
     newest: list[Comment] = []
@@ -126,16 +126,16 @@ def _boards(run: Run, wanted: set[int]) -> _Boards:
         if len(newest) < 100:
             newest.append(comment)
         if comment.issue in wanted and comment.issue not in found:
-            content = run.signer.read(run.lane(comment.issue), comment)
-            memory = recalled(content) if content else None
+            content = run.signer.read(run.incident_key(comment.issue), comment)
+            memory = parse_board_state(content) if content else None
             if memory is not None and memory.shown is not None:
                 found[comment.issue] = comment, memory.shown
         if len(found) == len(wanted):
             break
-    return _Boards(found, of_app(newest))
+    return _Boards(found, find_app_comment(newest))
 
 
-def _due(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime) -> Iterator[_Due]:
+def _list_due_incidents(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime) -> Iterator[_Due]:
     for issue in issues:
         there = boards.found.get(int(issue["number"]))
         if there is None:
@@ -147,17 +147,17 @@ def _due(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime)
             yield _Due(issue, "an alarm was due", shown.next)
         elif shown.policy != force.version:
             yield _Due(issue, "another policy holds")
-        elif moment(issue["updated_at"]) > written + _OWN_WRITE_PERIOD:
+        elif parse_time(issue["updated_at"]) > written + _OWN_WRITE_PERIOD:
             yield _Due(issue, "something happened since its board was written", touched=True)
 
 
-def slot_of(payload: Json, now: datetime) -> timedelta | None:
+def measure_schedule_delay(payload: Json, now: datetime) -> timedelta | None:
     """Return the time since the schedule's last occurrence; None where it does not run every hour of every day.
 
     The run may have been meant for an earlier occurrence, which GitHub does not say.
     """
     minute, *others = str(payload.get("schedule") or "none").split()
-    wanted = _minutes(minute)
+    wanted = _parse_minutes(minute)
     if others != ["*"] * 4 or not wanted:
         return None
     at = now.replace(second=0, microsecond=0)
@@ -166,7 +166,7 @@ def slot_of(payload: Json, now: datetime) -> timedelta | None:
     return now - at
 
 
-def _minutes(spoken: str) -> set[int]:
+def _parse_minutes(spoken: str) -> set[int]:
     """Parse the minutes of a cron schedule, such as `*/5` or `7,37`; empty for any other form."""
     every, slash, step = spoken.partition("/")
     if every == "*":
@@ -178,16 +178,16 @@ def _minutes(spoken: str) -> set[int]:
     return {int(part) for part in parts}
 
 
-def _tell(
+def _write_outputs(
     run: Run, looked: int, swept: list[Swept], others: list[Markdown], force: InForce, slot: timedelta | None
 ) -> None:
     workflow = run.workflow
-    workflow.summarize(of_sweep(looked, swept, others, force, slot))
+    workflow.append_summary(sweep_summary(looked, swept, others, force, slot))
     late = max((each.late for each in swept if each.late is not None), default=timedelta())
-    workflow.output("skipped", "false")
-    workflow.output("open", looked)
-    workflow.output("due", len(swept))
-    workflow.output("notices", sum(len(each.done.said) for each in swept))
-    workflow.output("lag", int(late.total_seconds()))
-    told = f"; the latest alarm was {span(late)} late" if late else ""
-    workflow.say("notice", f"{count(looked, 'incident')} looked after, {len(swept)} due{told}.", title=TITLE)
+    workflow.set_output("skipped", "false")
+    workflow.set_output("open", looked)
+    workflow.set_output("due", len(swept))
+    workflow.set_output("notices", sum(len(each.done.said) for each in swept))
+    workflow.set_output("lag", int(late.total_seconds()))
+    told = f"; the latest alarm was {format_timedelta(late)} late" if late else ""
+    workflow.annotate("notice", f"{pluralize(looked, 'incident')} looked after, {len(swept)} due{told}.", title=TITLE)

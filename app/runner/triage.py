@@ -9,9 +9,9 @@ from typing import Any
 from app.github import inbound
 from app.runner.actions_io import Workflow
 from app.runner.active_policy import InForce
-from app.runner.context import TITLE, Run, carried_out
-from app.runner.incident_run import Left, Looked, errand_of, look_after
-from app.runner.summary import nothing, of_incident
+from app.runner.context import TITLE, Run, run_command
+from app.runner.incident_run import Left, Looked, handle_incident, task_for_event
+from app.runner.summary import incident_summary, skipped_summary
 
 _PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
 """Errors from an event payload that is not as expected."""
@@ -23,47 +23,49 @@ def triage(workflow: Workflow) -> int:
     Returns 0 if everything is as it should be, 1 for a problem that a person can correct.  Raises WorkflowError outside
     a workflow.
     """
-    return carried_out(workflow, partial(_once, opens=False))
+    return run_command(workflow, partial(_run_once, opens=False))
 
 
-def postmortem(workflow: Workflow) -> int:
+def triage_with_postmortem(workflow: Workflow) -> int:
     """Do the same as `triage`, and open the postmortem pull request if it is requested."""
-    return carried_out(workflow, partial(_once, opens=True))
+    return run_command(workflow, partial(_run_once, opens=True))
 
 
-def _once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:
-    force = run.policy()
+def _run_once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:
+    force = run.active_policy()
     try:
-        errand = errand_of(run, run.workflow.event, payload, force, opens=opens)
+        errand = task_for_event(run, run.workflow.event, payload, force, opens=opens)
     except _PARSE_ERRORS as problem:
-        run.workflow.say("error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE)
+        run.workflow.annotate(
+            "error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE
+        )
         return 1
-    found = errand if isinstance(errand, Left) else look_after(run, errand, force)
+    found = errand if isinstance(errand, Left) else handle_incident(run, errand, force)
     if isinstance(found, Left):
-        left_alone(run, found)
+        report_skipped(run, found)
     else:
-        _tell(run, found, force)
+        _write_outputs(run, found, force)
     return 1 if run.faults else 0
 
 
-def left_alone(run: Run, found: Left) -> None:
+def report_skipped(run: Run, found: Left) -> None:
     """Print that nothing was done, and why."""
     why = found.why if found.app is None else f"{found.why}, as {found.app.url} shows: nothing is done twice."
-    run.workflow.say("notice", why, title=TITLE)
-    run.workflow.summarize(nothing(why))
-    run.workflow.output("skipped", "true")
+    run.workflow.annotate("notice", why, title=TITLE)
+    run.workflow.append_summary(skipped_summary(why))
+    run.workflow.set_output("skipped", "true")
 
 
-def _tell(run: Run, found: Looked, force: InForce) -> None:
+def _write_outputs(run: Run, found: Looked, force: InForce) -> None:
     incident, done, workflow = found.incident, found.done, run.workflow
-    workflow.summarize(of_incident(incident, force, done, run.clock()))
-    workflow.output("skipped", "false")
-    workflow.output("issue", incident.number)
-    workflow.output("incident", incident.id)
-    workflow.output("severity", str(incident.severity))
-    workflow.output("status", incident.status.value)
-    workflow.output("board", done.board_url)
-    workflow.output("notices", len(done.said))
-    workflow.output("postmortem", incident.postmortem.url if incident.postmortem else "")
+    workflow.append_summary(incident_summary(incident, force, done, run.clock()))
+    workflow.set_output("skipped", "false")
+    workflow.set_output("issue", incident.number)
+    workflow.set_output("incident", incident.id)
+    workflow.set_output("severity", str(incident.severity))
+    workflow.set_output("status", incident.status.value)
+    workflow.set_output("board", done.board_url)
+    workflow.set_output("notices", len(done.said))
+    workflow.set_output("postmortem", incident.postmortem.url if incident.postmortem else "")
     if incident.postmortem_wanted and incident.postmortem is None:
-        workflow.output("postmortem-due", "true")
+        workflow.set_output("postmortem-due", "true")

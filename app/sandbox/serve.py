@@ -37,9 +37,9 @@ The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .e
 
 
 @contextmanager
-def beside(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstrap.House]:
+def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstrap.House]:
     """Open an application against a sandbox GitHub on this machine; all of its data is gone with the process."""
-    registration = AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+    registration = AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
     with (
         tempfile.TemporaryDirectory(prefix="muster-pretend-", ignore_cleanup_errors=True) as home,
         PretendGitHub(clock, registration, refresh=5) as github,
@@ -63,6 +63,6 @@ def beside(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstra
             webhook_secrets=(github.app.webhook_secret,),
             paced=False,
         )
-        with bootstrap.house(own, clock) as built:
+        with bootstrap.open_application(own, clock) as built:
             print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))
             yield built

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from app.core.incident import Incident
 from app.ports import Lane
 from app.store import comment_log
-from app.store.database import Db, migrations
-from app.store.serialization import incident_from
+from app.store.database import Db, load_migrations
+from app.store.serialization import parse_incident
 
 _BATCH_ROWS = 500
 
@@ -40,7 +40,7 @@ class Concern:
     about: tuple[Lane, ...] = ()
 
 
-def figures(db: Db, now: datetime) -> Figures:
+def load_health_figures(db: Db, now: datetime) -> Figures:
     """Load the current health figures."""
     row = db.execute(
         "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('received', 'routed')) AS oldest,"
@@ -52,17 +52,17 @@ def figures(db: Db, now: datetime) -> Figures:
     ).fetchone()
     assert row is not None
     return Figures(
-        unprocessed=_since(row["oldest"], now),
+        unprocessed=_age(row["oldest"], now),
         overdue=row["overdue"],
-        most_overdue=_since(row["most_overdue"], now),
+        most_overdue=_age(row["most_overdue"], now),
         parked=row["parked"],
-        dead=len(dead(db)),
-        held=len(comment_log.held(db, now)),
-        silence=_since(row["heard"], now) if row["heard"] else None,
+        dead=len(list_dead_incident_keys(db)),
+        held=len(comment_log.list_limited_incident_keys(db, now)),
+        silence=_age(row["heard"], now) if row["heard"] else None,
     )
 
 
-def dead(db: Db) -> list[Lane]:
+def list_dead_incident_keys(db: Db) -> list[Lane]:
     """List the incident of each dead outbox item; issues out of reach are left out, for nothing can be done there."""
     rows = db.execute(
         "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
@@ -71,7 +71,7 @@ def dead(db: Db) -> list[Lane]:
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def dead_of(db: Db, lane: Lane) -> int:
+def count_dead_items(db: Db, lane: Lane) -> int:
     """Count the dead outbox items of an incident."""
     row = db.execute(
         "SELECT count(*) AS many FROM outbox WHERE repo_id = %s AND number = %s AND state = 'dead'",
@@ -80,13 +80,13 @@ def dead_of(db: Db, lane: Lane) -> int:
     return int(row["many"]) if row else 0
 
 
-def newer_than_code(db: Db) -> bool:
+def is_schema_newer(db: Db) -> bool:
     """Return whether a newer version of the code has migrated the schema."""
     row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
-    return row is not None and int(row["number"] or 0) > migrations()[-1][0]
+    return row is not None and int(row["number"] or 0) > load_migrations()[-1][0]
 
 
-def stuck(db: Db, before: datetime) -> list[int]:
+def list_stuck_jobs(db: Db, before: datetime) -> list[int]:
     """List the jobs that have been queued or running since before then."""
     rows = db.execute(
         "SELECT j.id FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id"
@@ -96,7 +96,7 @@ def stuck(db: Db, before: datetime) -> list[int]:
     return [row["id"] for row in rows]
 
 
-def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
+def iterate_open_incidents(db: Db) -> Iterator[tuple[Lane, Incident]]:
     """Iterate over all open, reachable incidents, in batches."""
     last = (0, 0)
     while True:
@@ -108,26 +108,27 @@ def running(db: Db) -> Iterator[tuple[Lane, Incident]]:
         ).fetchall()
         for row in rows:
             last = (row["repo_id"], row["number"])
-            yield Lane(*last), incident_from(row["state"])
+            yield Lane(*last), parse_incident(row["state"])
         if len(rows) < _BATCH_ROWS:
             return
 
 
-def concerns(db: Db) -> dict[str, Concern]:
+def load_findings(db: Db) -> dict[str, Concern]:
     """Load the findings of the last audit, by name."""
     rows = db.execute("SELECT name, message, incident_keys FROM audit_finding").fetchall()
     return {
-        row["name"]: Concern(row["name"], row["message"], tuple(map(lane_of, row["incident_keys"]))) for row in rows
+        row["name"]: Concern(row["name"], row["message"], tuple(map(parse_incident_key, row["incident_keys"])))
+        for row in rows
     }
 
 
-def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
+def sync_findings(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
     """Make the stored findings equal to those found; returns the new ones and the resolved ones.
 
     With concurrent audits, each new finding is new for exactly one of them.
     """
     db.execute("LOCK TABLE audit_finding IN EXCLUSIVE MODE")
-    known = concerns(db)
+    known = load_findings(db)
     over = [concern for name, concern in known.items() if name not in found]
     db.execute("DELETE FROM audit_finding WHERE name = ANY(%s)", ([concern.name for concern in over],))
     for concern in found.values():
@@ -139,7 +140,7 @@ def make_equal(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[C
     return [concern for name, concern in found.items() if name not in known], over
 
 
-def about(db: Db, lane: Lane) -> list[str]:
+def list_finding_names(db: Db, lane: Lane) -> list[str]:
     """List the names of the findings that concern an incident."""
     rows = db.execute(
         "SELECT name FROM audit_finding WHERE %s = ANY(incident_keys) ORDER BY name", (str(lane),)
@@ -147,11 +148,11 @@ def about(db: Db, lane: Lane) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def lane_of(text: str) -> Lane:
+def parse_incident_key(text: str) -> Lane:
     """Parse an incident key written as `repo_id#number`."""
     repo_id, _, number = text.partition("#")
     return Lane(int(repo_id), int(number))
 
 
-def _since(at: datetime | None, now: datetime) -> timedelta:
+def _age(at: datetime | None, now: datetime) -> timedelta:
     return max(now - at, timedelta()) if at else timedelta()

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from app.core.effects import Notice
 from app.ports import Lane, Message
 from app.store.database import Db
-from app.store.serialization import effect_from, effect_json, kind_of
+from app.store.serialization import kind_of, parse_effect, serialize_effect
 
 _MESSAGE_ADAPTER = TypeAdapter(Message)
 _MAX_CANDIDATES_PER_SINK = 100
@@ -47,7 +47,7 @@ class Sending:
         return self.lane.repo_id, self.channel
 
 
-def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now: datetime) -> int:
+def add_message(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now: datetime) -> int:
     """Add a message for a channel, once, and return 1 if it is new."""
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
@@ -57,7 +57,7 @@ def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now:
             lane.number,
             f"{notice.key}>{channel}",
             kind_of(notice),
-            effect_json(notice),
+            serialize_effect(notice),
             now,
             now,
             channel,
@@ -66,7 +66,7 @@ def put(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now:
     ).rowcount
 
 
-def claim(
+def claim_messages(
     db: Db, now: datetime, lease: timedelta, *, most: int, each: int, full: Collection[Sink] = ()
 ) -> list[Sending]:
     """Claim up to `limit` due messages, at most `limit_per_sink` of one sink, and none of `full_sinks`.
@@ -103,7 +103,7 @@ def claim(
     ).fetchall()
     found = []
     for row in rows:
-        notice = effect_from(row["kind"], row["data"])
+        notice = parse_effect(row["kind"], row["data"])
         assert isinstance(notice, Notice)
         message = _MESSAGE_ADAPTER.validate_python(row["message"])
         lane = Lane(row["repo_id"], row["number"])
@@ -111,25 +111,25 @@ def claim(
     return found
 
 
-def settle(db: Db, sending: Sending, state: str, note: str = "") -> bool:
+def finish_message(db: Db, sending: Sending, state: str, note: str = "") -> bool:
     """Record the outcome: `done`, `skipped` (no longer relevant) or `dead`.
 
     Returns False when a later attempt holds the message.
     """
-    return _outcome(db, sending, state, note, None)
+    return _record_outcome(db, sending, state, note, None)
 
 
-def later(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
+def retry_message_at(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
     """Retry at that time; returns False when a later attempt holds the message."""
-    return _outcome(db, sending, "pending", note, not_before)
+    return _record_outcome(db, sending, "pending", note, not_before)
 
 
-def put_off(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
+def defer_message(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
     """Defer without counting an attempt; returns False when a later attempt holds the message."""
-    return _outcome(db, sending, "pending", note, not_before, tries=sending.attempts - 1)
+    return _record_outcome(db, sending, "pending", note, not_before, tries=sending.attempts - 1)
 
 
-def _outcome(
+def _record_outcome(
     db: Db, sending: Sending, state: str, note: str, not_before: datetime | None, *, tries: int | None = None
 ) -> bool:
     """Write the outcome of an attempt, unless a later one holds the message."""
@@ -151,7 +151,7 @@ def _outcome(
     )
 
 
-def told_before(db: Db, lane: Lane) -> None:
+def skip_messages_of_finished_notices(db: Db, lane: Lane) -> None:
     """Skip the messages of notices that a rebuild found on GitHub: presumably they were sent as well."""
     db.execute(
         "UPDATE outbox AS message SET state = 'skipped' FROM outbox AS notice"
@@ -163,7 +163,7 @@ def told_before(db: Db, lane: Lane) -> None:
     )
 
 
-def waited(db: Db, now: datetime) -> timedelta | None:
+def oldest_message_age(db: Db, now: datetime) -> timedelta | None:
     """Return the age of the oldest unsent message; None: there is none."""
     row = db.execute(
         f"SELECT min(created_at) AS first FROM outbox WHERE {_UNSENT_SQL}"  # noqa: S608 -- a literal of this file

@@ -13,7 +13,7 @@ WriteKind = Literal["comment", "labels"]
 _RETENTION_PERIOD = timedelta(days=1)
 
 
-def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
+def list_comment_times(db: Db, lane: Lane, since: datetime) -> list[datetime]:
     """List when our comments were written after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM comment_log WHERE repo_id = %s AND number = %s AND kind = 'comment' AND at > %s ORDER BY at",
@@ -22,7 +22,7 @@ def comments(db: Db, lane: Lane, since: datetime) -> list[datetime]:
     return [row["at"] for row in rows]
 
 
-def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
+def list_label_write_times(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
     """List when the same labels were set after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM comment_log"
@@ -32,7 +32,7 @@ def labels(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
     return [row["at"] for row in rows]
 
 
-def note(db: Db, lane: Lane, what: WriteKind, which: int, at: datetime) -> None:
+def record_write(db: Db, lane: Lane, what: WriteKind, which: int, at: datetime) -> None:
     """Record a write, and delete the records of that issue that are older than a day.
 
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
@@ -52,9 +52,9 @@ def note(db: Db, lane: Lane, what: WriteKind, which: int, at: datetime) -> None:
     )
 
 
-def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
+def limit_comments(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
     """Limit comments on an issue until then, and return whether they were not limited before."""
-    known = held_until(db, lane, now)
+    known = limited_until(db, lane, now)
     db.execute(
         "INSERT INTO comment_limit (repo_id, number, until) VALUES (%s, %s, %s)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET until = excluded.until",
@@ -63,7 +63,7 @@ def hold(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
     return known is None
 
 
-def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
+def update_limit_after_comment(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
     """Move or lift the limit after a comment, and return whether comments were limited before."""
     if next_at > now:
         changed = db.execute(
@@ -77,7 +77,7 @@ def spoke(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
     return changed.rowcount > 0
 
 
-def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
+def limited_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
     """Return until when comments are limited on an issue; None: they are not."""
     row = db.execute(
         "SELECT until FROM comment_limit WHERE repo_id = %s AND number = %s AND until > %s",
@@ -86,7 +86,7 @@ def held_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
     return row["until"] if row else None
 
 
-def held(db: Db, now: datetime) -> list[Lane]:
+def list_limited_incident_keys(db: Db, now: datetime) -> list[Lane]:
     """List the incidents on which comments are limited."""
     rows = db.execute("SELECT repo_id, number FROM comment_limit WHERE until > %s ORDER BY 1, 2", (now,)).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]

@@ -29,11 +29,11 @@ class _Belief:
     def __init__(self) -> None:
         self._worked: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
-    def worked(self, connection: object) -> None:
+    def record_success(self, connection: object) -> None:
         """Record that a connection worked just now."""
         self._worked[connection] = time.monotonic()
 
-    def doubts(self, connection: object) -> bool:
+    def needs_check(self, connection: object) -> bool:
         """Return whether a connection has not worked recently and must be checked."""
         return time.monotonic() - self._worked.get(connection, -_LIVENESS_TRUST_SECONDS) >= _LIVENESS_TRUST_SECONDS
 
@@ -47,14 +47,14 @@ class _Pool(ConnectionPool[Db]):
 
     def __init__(self, url: str, **settings: Any) -> None:
         self._belief = _Belief()
-        super().__init__(url, check=self._ask, **settings)
+        super().__init__(url, check=self._check_if_needed, **settings)
 
     def putconn(self, conn: Db) -> None:
-        self._belief.worked(conn)
+        self._belief.record_success(conn)
         super().putconn(conn)
 
-    def _ask(self, connection: Db) -> None:
-        if self._belief.doubts(connection):
+    def _check_if_needed(self, connection: Db) -> None:
+        if self._belief.needs_check(connection):
             self.check_connection(connection)
 
 
@@ -63,14 +63,14 @@ class _AsyncPool(AsyncConnectionPool[AsyncConnection]):
 
     def __init__(self, url: str, **settings: Any) -> None:
         self._belief = _Belief()
-        super().__init__(url, check=self._ask, **settings)
+        super().__init__(url, check=self._check_if_needed, **settings)
 
     async def putconn(self, conn: AsyncConnection) -> None:
-        self._belief.worked(conn)
+        self._belief.record_success(conn)
         await super().putconn(conn)
 
-    async def _ask(self, connection: AsyncConnection) -> None:
-        if self._belief.doubts(connection):
+    async def _check_if_needed(self, connection: AsyncConnection) -> None:
+        if self._belief.needs_check(connection):
             await self.check_connection(connection)
 
 
@@ -118,11 +118,11 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Db]:
         """Open a transaction: committed at the end of the block, rolled back when an exception leaves it."""
-        with self.look() as connection, connection.transaction():
+        with self.autocommit() as connection, connection.transaction():
             yield connection
 
     @contextmanager
-    def look(self) -> Iterator[Db]:
+    def autocommit(self) -> Iterator[Db]:
         """Lend a connection in autocommit mode, for reads.
 
         Each statement sees its own snapshot and costs one round trip.
@@ -130,12 +130,12 @@ class Database:
         with self.pool.connection() as connection:
             yield connection
 
-    def single(self) -> AbstractContextManager[Db]:
+    def single_statement(self) -> AbstractContextManager[Db]:
         """Lend a connection for one writing statement, which is committed as it ends."""
-        return self.look()
+        return self.autocommit()
 
 
-def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
+def create_async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
     """Create a pool for an event loop, in autocommit mode; the caller opens and closes it."""
 
     async def configure(connection: AsyncConnection) -> None:
@@ -145,17 +145,17 @@ def async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnection]:
 
 
 @cache
-def migrations() -> list[tuple[int, str, str]]:
+def load_migrations() -> list[tuple[int, str, str]]:
     """Load the migrations of our schema in order: number, name, SQL."""
     folder = files("app.store") / "schema"
     found = sorted((item.name, item.read_text()) for item in folder.iterdir() if item.name.endswith(".sql"))
     return [(int(name.partition("_")[0]), name, sql) for name, sql in found]
 
 
-def version(url: str) -> int:
+def read_schema_version(url: str) -> int:
     """Read the number of the newest migration that was applied; 0 for an empty database."""
     with psycopg.connect(url, row_factory=dict_row) as connection:
-        return _version(connection)
+        return _read_version(connection)
 
 
 def migrate(
@@ -171,8 +171,8 @@ def migrate(
     with psycopg.connect(url, row_factory=dict_row) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(720219)")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
-        done = _version(connection)
-        missing = [step for step in (migrations() if steps is None else steps) if step[0] > done]
+        done = _read_version(connection)
+        missing = [step for step in (load_migrations() if steps is None else steps) if step[0] > done]
         if done == 0:
             # Procrastinate's schema is one script that contains % signs, so it is sent without parameters.
             connection.execute(SchemaManager.get_schema().encode(), prepare=False)
@@ -183,14 +183,14 @@ def migrate(
         return [name for _, name, _ in missing]
 
 
-def fits(db: Db) -> bool:
+def is_schema_known(db: Db) -> bool:
     """Return whether this program knows every migration that was applied; if not, it must leave the rows alone."""
     row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
     assert row is not None
-    return int(row["number"]) <= max(number for number, _, _ in migrations())
+    return int(row["number"]) <= max(number for number, _, _ in load_migrations())
 
 
-def _version(connection: Db) -> int:
+def _read_version(connection: Db) -> int:
     exists = connection.execute("SELECT to_regclass('schema_step') AS found").fetchone()
     if exists is None or exists["found"] is None:
         return 0

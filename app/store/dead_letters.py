@@ -43,7 +43,7 @@ class Dead:
     why: str
 
 
-def parked(db: Db, guid: str | None = None) -> list[Parked]:
+def list_dead_deliveries(db: Db, guid: str | None = None) -> list[Parked]:
     """List dead deliveries, oldest first.
 
     `guid` None: all of them; otherwise those with that id, which several hooks may share.
@@ -56,13 +56,13 @@ def parked(db: Db, guid: str | None = None) -> list[Parked]:
     return [Parked(**row) for row in rows]
 
 
-def body(db: Db, one: Parked) -> bytes:
+def load_body(db: Db, one: Parked) -> bytes:
     """Load the raw body of a delivery, as it was sent."""
     row = db.execute("SELECT body FROM delivery WHERE hook = %s AND guid = %s", (one.hook, one.guid)).fetchone()
     return bytes(row["body"]) if row else b""
 
 
-def put_back(db: Db, guid: str) -> int:
+def retry_delivery(db: Db, guid: str) -> int:
     """Put the dead deliveries with that id back to `received`, and return how many there were."""
     return db.execute(
         "UPDATE delivery SET state = 'received', repo_id = NULL, number = NULL WHERE state = 'dead' AND guid = %s",
@@ -70,14 +70,14 @@ def put_back(db: Db, guid: str) -> int:
     ).rowcount
 
 
-def drop(db: Db, guid: str, note: str) -> int:
+def drop_delivery(db: Db, guid: str, note: str) -> int:
     """Mark the dead deliveries with that id as ignored, for the reason in `note`, and return how many there were."""
     return db.execute(
         "UPDATE delivery SET state = 'ignored', note = %s WHERE state = 'dead' AND guid = %s", (note[:500], guid)
     ).rowcount
 
 
-def dead(db: Db) -> list[Dead]:
+def list_dead_outbox_items(db: Db) -> list[Dead]:
     """List dead outbox items, oldest first."""
     rows = db.execute(
         "SELECT o.position AS number, coalesce(r.name, '') AS repo, o.number AS issue, o.key, o.kind, o.created_at,"
@@ -87,7 +87,7 @@ def dead(db: Db) -> list[Dead]:
     return [Dead(**row) for row in rows]
 
 
-def try_again(db: Db, number: int, now: datetime) -> bool:
+def retry_outbox_item(db: Db, number: int, now: datetime) -> bool:
     """Retry a dead outbox item, and return whether there was one.
 
     Its outcome counts as unknown, so GitHub is checked before anything is sent again.
@@ -99,7 +99,7 @@ def try_again(db: Db, number: int, now: datetime) -> bool:
     return changed.rowcount > 0
 
 
-def leave(db: Db, number: int, note: str) -> bool:
+def drop_outbox_item(db: Db, number: int, note: str) -> bool:
     """Mark a dead outbox item as skipped, for the reason in `note`, and return whether there was one."""
     changed = db.execute(
         "UPDATE outbox SET state = 'skipped', note = %s WHERE state = 'dead' AND position = %s", (note[:500], number)

@@ -50,39 +50,39 @@ def start(home: Path) -> Embedded:
     """
     folder = (home / "postgres").resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if running := _running(folder):
+    if running := _find_running(folder):
         return Embedded(running.get_uri(), get_server(folder, start=False), ours=False)
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while True:
-        _forget_dead(folder)
+        _remove_stale_pid_file(folder)
         server = get_server(folder, cleanup_mode=None, start=False)
         try:
             server.start()
         except Exception as problem:
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"the embedded PostgreSQL in {folder} does not start: {_last_words(folder)}"
+                    f"the embedded PostgreSQL in {folder} does not start: {_log_tail(folder)}"
                 ) from problem
         else:
-            if _answers(server.get_uri()):
+            if _accepts_connections(server.get_uri()):
                 return Embedded(server.get_uri(), server, ours=True)
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the embedded PostgreSQL in {folder} does not answer: {_last_words(folder)}")
+                raise RuntimeError(f"the embedded PostgreSQL in {folder} does not answer: {_log_tail(folder)}")
         time.sleep(0.3)
 
 
-def _running(folder: Path) -> PostmasterInfo | None:
+def _find_running(folder: Path) -> PostmasterInfo | None:
     try:
         info = PostmasterInfo.read_from_pgdata(folder) if (folder / "postmaster.pid").exists() else None
     except (AssertionError, OSError, ValueError):
         return None  # half written, or of a server that is being initialised
-    return info if info is not None and info.is_running() and _answers(info.get_uri()) else None
+    return info if info is not None and info.is_running() and _accepts_connections(info.get_uri()) else None
 
 
-def _forget_dead(folder: Path) -> None:
+def _remove_stale_pid_file(folder: Path) -> None:
     """Remove a pid file whose server does not answer, although some other process has that pid now."""
     pid_file = folder / "postmaster.pid"
-    if pid_file.exists() and not _running(folder) and not _is_postgres(pid_file):
+    if pid_file.exists() and not _find_running(folder) and not _is_postgres(pid_file):
         pid_file.unlink(missing_ok=True)
 
 
@@ -95,7 +95,7 @@ def _is_postgres(pid_file: Path) -> bool:
         return False
 
 
-def _answers(url: str) -> bool:
+def _accepts_connections(url: str) -> bool:
     try:
         with psycopg.connect(url, connect_timeout=3):
             return True
@@ -103,6 +103,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _last_words(folder: Path) -> str:
+def _log_tail(folder: Path) -> str:
     log = folder / "log"
     return log.read_text(errors="replace")[-400:] if log.exists() else "it left no log"

@@ -41,7 +41,7 @@ class Kept:
     doubts: int = 0
 
 
-def kept(db: Db, feed: Feed) -> Kept:
+def load_stored_feed(db: Db, feed: Feed) -> Kept:
     """Load the stored state of a feed; empty where it is unknown."""
     row = db.execute(
         "SELECT digest, etag, read_at, checked_at, fault, failing_since, push_count FROM feed"
@@ -51,18 +51,20 @@ def kept(db: Db, feed: Feed) -> Kept:
     return Kept(**row) if row else Kept()
 
 
-def body(db: Db, feed: Feed) -> bytes | None:
+def load_feed_body(db: Db, feed: Feed) -> bytes | None:
     """Load the last valid content of a feed; None where there is none."""
-    found = _column(db, feed, "body")
+    found = _load_column(db, feed, "body")
     return bytes(found) if found is not None else None
 
 
-def shifts(db: Db, feed: Feed) -> list[Any]:
+def load_feed_shifts(db: Db, feed: Feed) -> list[Any]:
     """Load the shifts parsed from a feed, as JSON."""
-    return list(_column(db, feed, "shifts") or [])
+    return list(_load_column(db, feed, "shifts") or [])
 
 
-def keep(db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: list[Any] | None = None) -> None:
+def save_stored_feed(
+    db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: list[Any] | None = None
+) -> None:
     """Save the state of a feed, unless a push has touched it since it was loaded.
 
     `body` and `shifts` None: unchanged.
@@ -91,7 +93,7 @@ def keep(db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: li
     )
 
 
-def _column(db: Db, feed: Feed, name: Literal["body", "shifts"]) -> Any:
+def _load_column(db: Db, feed: Feed, name: Literal["body", "shifts"]) -> Any:
     row = db.execute(
         "SELECT body, shifts FROM feed WHERE scope = %s AND id = %s AND source = %s", (feed.place, feed.id, feed.source)
     ).fetchone()

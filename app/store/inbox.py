@@ -38,7 +38,7 @@ class Delivery:
     received_at: datetime
 
 
-def keep(db: Db, delivery: Delivery) -> Kept:
+def store_delivery(db: Db, delivery: Delivery) -> Kept:
     """Store a delivery once under its hook and id."""
     digest = hashlib.sha256(delivery.body).digest()
     stored = db.execute(
@@ -54,7 +54,7 @@ def keep(db: Db, delivery: Delivery) -> Kept:
     return Kept.KNOWN if known and hmac.compare_digest(bytes(known["digest"]), digest) else Kept.REUSED
 
 
-def alone(db: Db) -> bool:
+def acquire_routing_lock(db: Db) -> bool:
     """Try to become the only router until this transaction ends, and return whether that succeeded.
 
     Two routers would deadlock on the repository rows that both of them write, each in its own order.
@@ -63,17 +63,17 @@ def alone(db: Db) -> bool:
     return row is not None and bool(row["free"])
 
 
-def unsorted(db: Db, limit: int = 200) -> list[Delivery]:
+def lock_received_deliveries(db: Db, limit: int = 200) -> list[Delivery]:
     """Lock the oldest received deliveries for this transaction; rows locked elsewhere are skipped."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery WHERE state = 'received'"
         " ORDER BY arrival LIMIT %s FOR UPDATE SKIP LOCKED",
         (limit,),
     ).fetchall()
-    return [_delivery(row) for row in rows]
+    return [_delivery_from_row(row) for row in rows]
 
 
-def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool = False) -> None:
+def route_to_incidents(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool = False) -> None:
     """Assign each delivery to its incident.
 
     `processed`: the deliveries carry no new information, so they need no processing.
@@ -90,13 +90,13 @@ def sort_into(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool =
     )
 
 
-def known(db: Db, guids: Iterable[str]) -> set[str]:
+def find_known_guids(db: Db, guids: Iterable[str]) -> set[str]:
     """Return those of these ids under which a delivery is stored, by whichever hook."""
     rows = db.execute("SELECT guid FROM delivery WHERE guid = ANY(%s)", (list(guids),)).fetchall()
     return {row["guid"] for row in rows}
 
 
-def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
+def mark_processed(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
     """Mark deliveries as processed.
 
     `no_incident`: without effect, for their issue is not known as an incident.
@@ -109,7 +109,7 @@ def take(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
     )
 
 
-def take_again(db: Db, lane: Lane) -> None:
+def requeue_no_incident_deliveries(db: Db, lane: Lane) -> None:
     """Route again the deliveries that came before the issue was known as an incident."""
     db.execute(
         "UPDATE delivery SET state = 'routed', note = NULL"
@@ -118,7 +118,7 @@ def take_again(db: Db, lane: Lane) -> None:
     )
 
 
-def take_again_since(db: Db, lane: Lane, since: datetime) -> None:
+def requeue_deliveries_since(db: Db, lane: Lane, since: datetime) -> None:
     """Route again the processed deliveries received since then.
 
     The incident was rebuilt from what GitHub said at that time.
@@ -130,17 +130,17 @@ def take_again_since(db: Db, lane: Lane, since: datetime) -> None:
     )
 
 
-def of_lane(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
+def list_routed_deliveries(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
     """List the oldest deliveries routed to an incident, in order of arrival."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery"
         " WHERE state = 'routed' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
         (lane.repo_id, lane.number, most),
     ).fetchall()
-    return [_delivery(row) for row in rows]
+    return [_delivery_from_row(row) for row in rows]
 
 
-def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
+def finish_delivery(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
     """Set the final state of a delivery.
 
     `processed`, `ignored` (not relevant) or `dead` (cannot be parsed), which counts an attempt.
@@ -151,25 +151,25 @@ def settle(db: Db, delivery: Delivery, state: str, note: str = "") -> None:
     )
 
 
-def ignore(db: Db, delivery: Delivery, repo_id: int | None) -> None:
+def ignore_delivery(db: Db, delivery: Delivery, repo_id: int | None) -> None:
     """Mark a delivery as ignored; `repo_id` is the repository it is about, None where there is none."""
-    settle(db, delivery, "ignored")
+    finish_delivery(db, delivery, "ignored")
     db.execute(
         "UPDATE delivery SET repo_id = %s WHERE hook = %s AND guid = %s", (repo_id, delivery.hook, delivery.guid)
     )
 
 
-def empty(db: Db, delivery: Delivery) -> None:
+def clear_body(db: Db, delivery: Delivery) -> None:
     """Delete the body of a delivery; its id stays known."""
     db.execute("UPDATE delivery SET body = '' WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid))
 
 
-def any_new(db: Db) -> bool:
+def has_received_deliveries(db: Db) -> bool:
     """Return whether a delivery waits to be routed."""
     return db.execute("SELECT 1 FROM delivery WHERE state = 'received' LIMIT 1").fetchone() is not None
 
 
-def waiting_lanes(db: Db) -> list[Lane]:
+def list_routed_incident_keys(db: Db) -> list[Lane]:
     """List incidents with routed deliveries, at most 500, those that have waited longest first."""
     rows = db.execute(
         "SELECT repo_id, number FROM delivery WHERE state = 'routed' GROUP BY repo_id, number"
@@ -178,5 +178,5 @@ def waiting_lanes(db: Db) -> list[Lane]:
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def _delivery(row: Row) -> Delivery:
+def _delivery_from_row(row: Row) -> Delivery:
     return Delivery(row["hook"], row["guid"], row["event"], bytes(row["body"]), row["received_at"])

@@ -13,7 +13,7 @@ from app.core.events import Alarm, Event, Opened
 from app.core.incident import Incident
 from app.ports import Lane, Repository
 from app.store.database import Db, Row
-from app.store.serialization import event_from, event_json, incident_from, incident_json, kind_of
+from app.store.serialization import kind_of, parse_event, parse_incident, serialize_event, serialize_incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,28 @@ _LOAD_SQL: LiteralString = (
 )
 
 
-def load(db: Db, lane: Lane) -> Stored | None:
+def load_incident(db: Db, lane: Lane) -> Stored | None:
     """Load an incident; None where it is unknown."""
     row = db.execute(_LOAD_SQL, (lane.repo_id, lane.number)).fetchone()
-    return _stored(row) if row else None
+    return _stored_from_row(row) if row else None
 
 
-def locked(db: Db, lane: Lane) -> Stored | None:
+def lock_incident(db: Db, lane: Lane) -> Stored | None:
     """Load an incident and lock its row until the transaction ends, which includes the wait for the disk."""
     row = db.execute(_LOAD_SQL + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
-    return _stored(row) if row else None
+    return _stored_from_row(row) if row else None
 
 
-def save(db: Db, lane: Lane, stored: Stored) -> None:
+def save_incident(db: Db, lane: Lane, stored: Stored) -> None:
     """Insert or update an incident."""
     db.execute(
         "INSERT INTO incident (repo_id, number, state, replayed_until) VALUES (%s, %s, %s::jsonb, %s)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, replayed_until = excluded.replayed_until",
-        (lane.repo_id, lane.number, incident_json(stored.incident), stored.lived_until),
+        (lane.repo_id, lane.number, serialize_incident(stored.incident), stored.lived_until),
     )
 
 
-def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
+def record_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
     """Record the labels the issue carried at that time, unless newer ones are known."""
     db.execute(
         "UPDATE incident SET labels = %s, labels_at = %s WHERE repo_id = %s AND number = %s"
@@ -65,12 +65,12 @@ def saw_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
     )
 
 
-def doubt_labels(db: Db, lane: Lane) -> None:
+def mark_labels_stale(db: Db, lane: Lane) -> None:
     """Mark the labels as stale, so that they are read from GitHub before they are set."""
     db.execute("UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
 
 
-def labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
+def load_labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
     """Load the labels last seen on the issue, and whether they are stale."""
     row = db.execute(
         "SELECT labels, labels_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
@@ -78,7 +78,7 @@ def labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
     return (frozenset(row["labels"]), row["labels_at"] is None) if row else (frozenset(), True)
 
 
-def labels_of(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, frozenset[str]]]:
+def load_fresh_labels(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, frozenset[str]]]:
     """Load the labels of known incidents, and when they were seen; incidents with stale labels are left out."""
     those = list(lanes)
     rows = db.execute(
@@ -89,7 +89,7 @@ def labels_of(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, froze
     return {Lane(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
 
 
-def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
+def record_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
     """Record the comment that holds the board; `comment_id` None: it was deleted."""
     db.execute(
         "UPDATE incident SET board_id = %s, board_url = %s WHERE repo_id = %s AND number = %s",
@@ -97,23 +97,23 @@ def posted_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
     )
 
 
-def every(db: Db) -> list[tuple[Lane, Stored]]:
+def list_incidents(db: Db) -> list[tuple[Lane, Stored]]:
     """List all incidents, ordered by key."""
     rows = db.execute("SELECT * FROM incident ORDER BY repo_id, number").fetchall()
-    return [(Lane(row["repo_id"], row["number"]), _stored(row)) for row in rows]
+    return [(Lane(row["repo_id"], row["number"]), _stored_from_row(row)) for row in rows]
 
 
-def declared_since(db: Db, repo_id: int, since: datetime, most: int) -> list[tuple[Lane, Stored]]:
+def list_incidents_declared_since(db: Db, repo_id: int, since: datetime, most: int) -> list[tuple[Lane, Stored]]:
     """List the newest incidents of a repository declared since then, oldest first, at most `limit`."""
     rows = db.execute(
         "SELECT * FROM incident WHERE repo_id = %s AND (state->>'declared_at')::timestamptz >= %s"
         " ORDER BY number DESC LIMIT %s",
         (repo_id, since, most),
     ).fetchall()
-    return [(Lane(row["repo_id"], row["number"]), _stored(row)) for row in reversed(rows)]
+    return [(Lane(row["repo_id"], row["number"]), _stored_from_row(row)) for row in reversed(rows)]
 
 
-def forget(db: Db, lane: Lane) -> None:
+def delete_incident(db: Db, lane: Lane) -> None:
     """Delete everything stored of an incident; a rebuild writes it anew."""
     for table in ("outbox", "alarm", "event", "incident"):
         db.execute(
@@ -122,9 +122,9 @@ def forget(db: Db, lane: Lane) -> None:
         )
 
 
-def append(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> set[str]:
+def append_events(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> set[str]:
     """Append events to the log, each key once, and return the keys that were new."""
-    rows = [(event.key, at, kind_of(event), event_json(event)) for at, event in happened]
+    rows = [(event.key, at, kind_of(event), serialize_event(event)) for at, event in happened]
     if not rows:
         return set()
     keys, times, kinds, data = zip(*rows, strict=True)
@@ -137,34 +137,34 @@ def append(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> se
     return {row["key"] for row in stored}
 
 
-def opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
+def load_opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
     """Load the event that opened an incident, and its time; None if the log has none."""
     row = db.execute(
         "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s AND kind = 'Opened' ORDER BY at LIMIT 1",
         (lane.repo_id, lane.number),
     ).fetchone()
-    found = event_from(row["kind"], row["data"]) if row else None
+    found = parse_event(row["kind"], row["data"]) if row else None
     return (row["at"], found) if row and isinstance(found, Opened) else None
 
 
-def amend(db: Db, lane: Lane, event: Event) -> None:
+def correct_event(db: Db, lane: Lane, event: Event) -> None:
     """Correct a logged event: more is known of it now."""
     db.execute(
         "UPDATE event SET data = %s::jsonb WHERE repo_id = %s AND number = %s AND key = %s",
-        (event_json(event), lane.repo_id, lane.number, event.key),
+        (serialize_event(event), lane.repo_id, lane.number, event.key),
     )
 
 
-def log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
+def load_log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
     """Load the event log of an incident, oldest first."""
     rows = db.execute(
         "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s ORDER BY at, key",
         (lane.repo_id, lane.number),
     ).fetchall()
-    return [(row["at"], event_from(row["kind"], row["data"])) for row in rows]
+    return [(row["at"], parse_event(row["kind"], row["data"])) for row in rows]
 
 
-def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
+def sync_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
     """Make the stored alarms of an incident equal to these, and return whether any of them changed."""
     wanted = {alarm.key: alarm.due for alarm in alarms}
     there = {
@@ -186,7 +186,7 @@ def set_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
     return wanted != there
 
 
-def lanes_due(db: Db, now: datetime) -> list[Lane]:
+def list_due_incident_keys(db: Db, now: datetime) -> list[Lane]:
     """List incidents with an alarm due by `now`, the longest overdue first, at most 500."""
     rows = db.execute(
         "SELECT repo_id, number, min(due) AS due FROM alarm WHERE due <= %s GROUP BY repo_id, number ORDER BY min(due) LIMIT 500",
@@ -195,19 +195,19 @@ def lanes_due(db: Db, now: datetime) -> list[Lane]:
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def most_overdue(db: Db, now: datetime) -> timedelta:
+def max_alarm_delay(db: Db, now: datetime) -> timedelta:
     """Return how long the most overdue alarm has been due; zero when none is."""
     row = db.execute("SELECT min(due) AS due FROM alarm WHERE due < %s", (now,)).fetchone()
     return now - row["due"] if row and row["due"] else timedelta()
 
 
-def alarms_of(db: Db) -> list[tuple[Lane, str, datetime]]:
+def list_alarms(db: Db) -> list[tuple[Lane, str, datetime]]:
     """List all alarms: incident, key, due time."""
     rows = db.execute("SELECT repo_id, number, key, due FROM alarm ORDER BY repo_id, number, due, key").fetchall()
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["due"]) for row in rows]
 
 
-def next_id(db: Db, repo_id: int, day: date) -> str:
+def allocate_incident_id(db: Db, repo_id: int, day: date) -> str:
     """Allocate a new incident id, `INC-2026-0314-001`: unique in the repository and never reused (A8)."""
     row = db.execute(
         "INSERT INTO incident_number AS n (repo_id, day, last) VALUES (%s, %s, 1)"
@@ -218,7 +218,7 @@ def next_id(db: Db, repo_id: int, day: date) -> str:
     return f"INC-{day:%Y}-{day:%m%d}-{row['last']:03d}"
 
 
-def reserve_id(db: Db, repo_id: int, incident_id: str) -> None:
+def reserve_incident_id(db: Db, repo_id: int, incident_id: str) -> None:
     """Reserve an incident id that a rebuild found in use, so that it is never allocated again."""
     _, year, month_day, number = incident_id.split("-")
     day = date(int(year), int(month_day[:2]), int(month_day[2:]))
@@ -229,7 +229,7 @@ def reserve_id(db: Db, repo_id: int, incident_id: str) -> None:
     )
 
 
-def remember_repository(db: Db, repository: Repository) -> None:
+def save_repository(db: Db, repository: Repository) -> None:
     """Insert or update a repository; nothing is written when nothing changed."""
     db.execute(
         "INSERT INTO repository (repo_id, name, installation, default_branch) VALUES (%s, %s, %s, %s)"
@@ -241,13 +241,13 @@ def remember_repository(db: Db, repository: Repository) -> None:
     )
 
 
-def repository(db: Db, repo_id: int) -> Repository | None:
+def load_repository(db: Db, repo_id: int) -> Repository | None:
     """Load a repository; None where it is unknown."""
     row = db.execute("SELECT * FROM repository WHERE repo_id = %s", (repo_id,)).fetchone()
     return Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) if row else None
 
 
-def repositories(db: Db, ids: Iterable[int] | None = None) -> list[Repository]:
+def list_repositories(db: Db, ids: Iterable[int] | None = None) -> list[Repository]:
     """List the repositories with these ids, or all of them, by name."""
     rows = db.execute(
         "SELECT * FROM repository WHERE %(all)s OR repo_id = ANY(%(ids)s) ORDER BY name",
@@ -256,11 +256,11 @@ def repositories(db: Db, ids: Iterable[int] | None = None) -> list[Repository]:
     return [Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) for row in rows]
 
 
-def open_lanes(db: Db, repo_id: int) -> list[Lane]:
+def list_open_incident_keys(db: Db, repo_id: int) -> list[Lane]:
     """List the incidents of a repository that have alarms, so their clocks may run."""
     rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()
     return [Lane(repo_id, row["number"]) for row in rows]
 
 
-def _stored(row: Row) -> Stored:
-    return Stored(incident_from(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or "")
+def _stored_from_row(row: Row) -> Stored:
+    return Stored(parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or "")

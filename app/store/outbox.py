@@ -18,7 +18,7 @@ from typing import LiteralString
 from app.core.effects import Effect, SetLabels, ShowBoard, ShowDigest
 from app.ports import Lane
 from app.store.database import Db
-from app.store.serialization import effect_from, effect_json, kind_of
+from app.store.serialization import kind_of, parse_effect, serialize_effect
 
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
 DISPLAY_KEYS = tuple(_SLOTS.values())
@@ -52,17 +52,17 @@ class Order:
     unseen_until: datetime | None = None
 
     @property
-    def under_way(self) -> bool:
+    def may_be_in_flight(self) -> bool:
         """Whether an attempt of any worker may be running, or a sent request may still arrive."""
         return self.held_until is not None or self.unseen_until is not None
 
     @property
-    def next_at(self) -> datetime:
+    def next_action_at(self) -> datetime:
         """When the next attempt is possible."""
         return max(self.not_before, self.held_until or self.not_before)
 
 
-def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
+def add_effects(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
     """Add effects to the outbox, and return how many rows are new or pending again.
 
     Effects that were added before are left out.
@@ -72,15 +72,15 @@ def put(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
     count = 0
     for slot, those in groupby(effects, key=lambda effect: _SLOTS.get(type(effect))):
         if slot is None:
-            count += _say(db, lane, those, now)
+            count += _add_once(db, lane, those, now)
         elif slot in newest:
-            count += _show(db, lane, slot, newest.pop(slot), now)
+            count += _replace_latest(db, lane, slot, newest.pop(slot), now)
     return count
 
 
-def _say(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
+def _add_once(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
     """Insert effects that are carried out once."""
-    keys, kinds, data = zip(*((each.key, kind_of(each), effect_json(each)) for each in effects), strict=True)
+    keys, kinds, data = zip(*((each.key, kind_of(each), serialize_effect(each)) for each in effects), strict=True)
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
         " SELECT %(repo_id)s, %(number)s, key, kind, data, %(now)s, %(now)s"
@@ -97,7 +97,7 @@ def _say(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
     ).rowcount
 
 
-def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
+def _replace_latest(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
     """Let the row of a slot show the newer state.
 
     A pending row keeps its time: GitHub may have asked us to wait.  A board that may have been posted without our
@@ -112,11 +112,11 @@ def _show(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
         " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('pending', 'in_flight')"
         " UNION ALL SELECT 'pending', 0, excluded.created_at, excluded.not_before"
         " WHERE o.state NOT IN ('pending', 'in_flight'))",
-        (lane.repo_id, lane.number, slot, kind_of(effect), effect_json(effect), now, now),
+        (lane.repo_id, lane.number, slot, kind_of(effect), serialize_effect(effect), now, now),
     ).rowcount
 
 
-def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
+def list_unfinished(db: Db, lane: Lane, now: datetime) -> list[Order]:
     """List the unfinished items of an incident in order: notices first, and the board last, which shows their results."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, fencing_token,"
@@ -130,7 +130,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
         Order(
             lane,
             row["key"],
-            effect_from(row["kind"], row["data"]),
+            parse_effect(row["kind"], row["data"]),
             row["state"] == "in_flight",
             row["attempts"],
             row["created_at"],
@@ -144,7 +144,7 @@ def undone(db: Db, lane: Lane, now: datetime) -> list[Order]:
     ]
 
 
-def known(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
+def find_known_keys(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
     """Return those of `keys` that are in the outbox, finished or not."""
     rows = db.execute(
         "SELECT key FROM outbox WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
@@ -153,17 +153,17 @@ def known(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
     return {row["key"] for row in rows}
 
 
-def trying(db: Db, orders: Iterable[Order], until: datetime) -> list[Order]:
+def start_attempt(db: Db, orders: Iterable[Order], until: datetime) -> list[Order]:
     """Start an attempt on each item before the call, and return the items with their new fencing tokens.
 
     No other attempt starts before `lease_until`.  Raises LeaseLost when an item was taken or changed since it was
     read.
     """
-    return [_taken(db, order, until) for order in orders]
+    return [_start_one(db, order, until) for order in orders]
 
 
-def _taken(db: Db, order: Order, until: datetime) -> Order:
-    changed = _change(
+def _start_one(db: Db, order: Order, until: datetime) -> Order:
+    changed = _update_item(
         db,
         order,
         "state = 'in_flight', attempts = attempts + 1, fencing_token = fencing_token + 1, lease_until = %s",
@@ -175,19 +175,19 @@ def _taken(db: Db, order: Order, until: datetime) -> Order:
     return replace(order, token=order.token + 1)
 
 
-def hold(db: Db, orders: Sequence[Order], until: datetime) -> None:
+def renew_lease(db: Db, orders: Sequence[Order], until: datetime) -> None:
     """Renew the lease on these items; raises LeaseLost when a newer holder has one of them."""
     for order in orders:
-        if not _change(db, order, "lease_until = %s", until, only="state = 'in_flight'"):
+        if not _update_item(db, order, "lease_until = %s", until, only="state = 'in_flight'"):
             raise Overtaken(order.key)
 
 
-def done(db: Db, order: Order, url: str = "", state: str = "done") -> None:
+def complete(db: Db, order: Order, url: str = "", state: str = "done") -> None:
     """Record the outcome of an item: `done`, or `skipped` when it was no longer relevant."""
-    _change(db, order, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
+    _update_item(db, order, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
 
 
-def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
+def skip(db: Db, lane: Lane, keys: Iterable[str]) -> None:
     """Skip the items with these keys: they are no longer relevant."""
     db.execute(
         "UPDATE outbox SET state = 'skipped', lease_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
@@ -195,7 +195,7 @@ def drop(db: Db, lane: Lane, keys: Iterable[str]) -> None:
     )
 
 
-def later(
+def retry_at(
     db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, unseen_until: datetime | None = None
 ) -> None:
     """Retry at that time.
@@ -203,7 +203,7 @@ def later(
     `outcome_unknown`: check GitHub first, for the attempt may have succeeded; until `may_arrive_until` only check,
     for the request may still arrive.
     """
-    _change(
+    _update_item(
         db,
         order,
         "state = %s, not_before = %s, note = %s, lease_until = NULL, may_arrive_until = greatest(may_arrive_until, %s)",
@@ -214,13 +214,13 @@ def later(
     )
 
 
-def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool = False) -> None:
+def defer_all(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool = False) -> None:
     """Defer the item and everything queued behind it, without counting an attempt.
 
     An item that displays state defers only itself: it may have been deferred in favour of all others.
     `partly_done`: some of several steps may have been done, so GitHub is checked first.
     """
-    _change(
+    _update_item(
         db,
         order,
         "state = %s, attempts = %s, not_before = %s, note = %s, lease_until = NULL",
@@ -237,12 +237,12 @@ def held(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool =
         )
 
 
-def dead(db: Db, order: Order, note: str) -> None:
+def dead_letter(db: Db, order: Order, note: str) -> None:
     """Move an item to the dead letters: it was refused for good and waits for a person."""
-    _change(db, order, "state = 'dead', note = %s, lease_until = NULL", note[:500])
+    _update_item(db, order, "state = 'dead', note = %s, lease_until = NULL", note[:500])
 
 
-def _change(db: Db, order: Order, what: LiteralString, *values: object, only: LiteralString = "true") -> bool:
+def _update_item(db: Db, order: Order, what: LiteralString, *values: object, only: LiteralString = "true") -> bool:
     """Update the row of an item; returns False when it was taken or changed since it was read."""
     changed = db.execute(
         # Both interpolated parts are literals of this file.
@@ -252,7 +252,7 @@ def _change(db: Db, order: Order, what: LiteralString, *values: object, only: Li
     return changed.rowcount == 1
 
 
-def said(db: Db, lane: Lane, key: str, url: str) -> None:
+def complete_by_key(db: Db, lane: Lane, key: str, url: str) -> None:
     """Mark an item as done, because a rebuild found its result on GitHub."""
     db.execute(
         "UPDATE outbox SET state = 'done', url = %s WHERE repo_id = %s AND number = %s AND key = %s",
@@ -260,7 +260,7 @@ def said(db: Db, lane: Lane, key: str, url: str) -> None:
     )
 
 
-def links(db: Db, lane: Lane) -> dict[str, str]:
+def load_links(db: Db, lane: Lane) -> dict[str, str]:
     """Load the URLs of posted effects, by key."""
     rows = db.execute(
         "SELECT key, url FROM outbox WHERE repo_id = %s AND number = %s AND url <> ''", (lane.repo_id, lane.number)
@@ -268,7 +268,7 @@ def links(db: Db, lane: Lane) -> dict[str, str]:
     return {row["key"]: row["url"] for row in rows}
 
 
-def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
+def list_due_incident_keys(db: Db, now: datetime) -> list[Lane]:
     """List incidents with an item due by `now`, at most 500."""
     rows = db.execute(
         "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('pending', 'in_flight') AND channel = '' AND not_before <= %s"
@@ -278,7 +278,7 @@ def lanes_waiting(db: Db, now: datetime) -> list[Lane]:
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def states(db: Db) -> list[tuple[Lane, str, str]]:
+def list_states(db: Db) -> list[tuple[Lane, str, str]]:
     """List the state of every effect that is carried out once on GitHub."""
     rows = db.execute(
         "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
@@ -286,9 +286,9 @@ def states(db: Db) -> list[tuple[Lane, str, str]]:
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
 
 
-def put_off(db: Db, order: Order, not_before: datetime, note: str) -> None:
+def defer(db: Db, order: Order, not_before: datetime, note: str) -> None:
     """Defer an item without counting the attempt: nothing was sent."""
-    _change(
+    _update_item(
         db,
         order,
         "state = %s, attempts = attempts - 1, not_before = %s, note = %s, lease_until = NULL",

@@ -49,12 +49,12 @@ class Kept:
     doubts: int = 0
 
     @property
-    def newest(self) -> str | None:
+    def newest_text(self) -> str | None:
         """The newest version of the file, valid or not."""
         return self.fault_text if self.fault and self.fault_text else self.text
 
 
-def kept(db: Db, place: Place) -> Kept:
+def load_stored_policy(db: Db, place: Place) -> Kept:
     """Load what is stored of a policy file; empty where nothing is."""
     row = db.execute("SELECT * FROM policy WHERE scope = %s AND id = %s", (place.kind, place.id)).fetchone()
     if row is None:
@@ -71,7 +71,7 @@ def kept(db: Db, place: Place) -> Kept:
     )
 
 
-def keep(db: Db, place: Place, new: Kept) -> None:
+def save_stored_policy(db: Db, place: Place, new: Kept) -> None:
     """Save what was read of a policy file, unless a push has touched it since it was loaded."""
     db.execute(
         "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_digest, checked_at)"
@@ -94,7 +94,7 @@ def keep(db: Db, place: Place, new: Kept) -> None:
     )
 
 
-def doubt(db: Db, place: Place) -> None:
+def mark_policy_stale(db: Db, place: Place) -> None:
     """Mark a policy file and the feeds beside it as stale after a push, so that they are read before the next use."""
     db.execute(
         "INSERT INTO policy AS p (scope, id, push_count) VALUES (%s, %s, 1)"
@@ -107,7 +107,7 @@ def doubt(db: Db, place: Place) -> None:
     )
 
 
-def tell(db: Db, place: Place, version: str) -> bool:
+def claim_fault_report(db: Db, place: Place, version: str) -> bool:
     """Claim the report of a faulty version, and return whether it had not been reported before."""
     row = db.execute(
         "SELECT reported_faults FROM policy WHERE scope = %s AND id = %s FOR UPDATE", (place.kind, place.id)
@@ -122,7 +122,7 @@ def tell(db: Db, place: Place, version: str) -> bool:
     return True
 
 
-def lanes_of_organisation(db: Db, installation: int) -> list[Lane]:
+def list_organisation_incident_keys(db: Db, installation: int) -> list[Lane]:
     """List the incidents with alarms in all repositories of an organisation."""
     rows = db.execute(
         "SELECT DISTINCT repo_id, number FROM alarm JOIN repository USING (repo_id) WHERE installation = %s"

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from app.core.severity import Severity
 from app.ports import Lane
-from app.rate_limit import READ_METHODS, UNLIMITED, Budget, Ledger, Rates, Urgency, rates_of
+from app.rate_limit import READ_METHODS, UNLIMITED, Budget, Ledger, Rates, Urgency, rates_for
 from app.store.database import Database, Db, Row
 from app.store.outbox import DISPLAY_KEYS
 
@@ -39,34 +39,34 @@ class DatabasePace:
         self._rates = rates
         self._told: dict[int, Budget] = {}
 
-    def ask(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
         """Ask to make a call now; returns 0 when it may be made, else seconds until it is worth asking again."""
-        rates = rates_of(installation, self._rates)
-        if rates == UNLIMITED and self._nothing_forbids(installation, method, urgency.severity, now):
+        rates = rates_for(installation, self._rates)
+        if rates == UNLIMITED and self._may_proceed(installation, method, urgency.severity, now):
             return 0.0
         with self._database.transaction() as db:
-            ledger = _ledger(db, installation, hurried=True)
-            wait = ledger.wait(rates, method, urgency.severity, now)
+            ledger = _lock_state(db, installation, hurried=True)
+            wait = ledger.seconds_until_allowed(rates, method, urgency.severity, now)
             if not wait and method not in READ_METHODS and rates.spacing:
-                wait = rates.spacing * _ahead(db, installation, urgency, now, rates.spacing)
+                wait = rates.spacing * _count_ahead(db, installation, urgency, now, rates.spacing)
             if not wait:
-                _keep(db, installation, ledger.charged(rates, method, now))
+                _save_state(db, installation, ledger.record_request(rates, method, now))
             elif wait > _RECORDED_WAIT_SECONDS:
-                _keep(db, installation, ledger.held(wait, now))
-        return ledger.asks_again(wait, now)
+                _save_state(db, installation, ledger.record_deferral(wait, now))
+        return ledger.seconds_until_recheck(wait, now)
 
-    def ended(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
+    def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of a call.
 
         A budget is written only when it changed significantly: by a hundredth, or with a new hour.
         """
-        rates = rates_of(installation, self._rates)
+        rates = rates_for(installation, self._rates)
         if method not in READ_METHODS and rates.spacing:
             with self._database.transaction() as db:
-                ledger = _ledger(db, installation, hurried=True)
-                _keep(db, installation, ledger.ended(rates, method, budget, now))
-        elif budget is not None and self._is_news(installation, budget):
-            with self._database.look() as db:
+                ledger = _lock_state(db, installation, hurried=True)
+                _save_state(db, installation, ledger.record_response(rates, method, budget, now))
+        elif budget is not None and self._is_significant_change(installation, budget):
+            with self._database.autocommit() as db:
                 db.execute(
                     "UPDATE rate_limit SET budget_limit = %(limit)s, budget_remaining = %(left)s, budget_resets_at = %(reset)s"
                     " WHERE installation = %(installation)s AND (budget_resets_at IS DISTINCT FROM %(reset)s"
@@ -80,7 +80,7 @@ class DatabasePace:
                     },
                 )
 
-    def _is_news(self, installation: int, budget: Budget) -> bool:
+    def _is_significant_change(self, installation: int, budget: Budget) -> bool:
         """Return whether the budget differs from the one this process wrote last: other processes learn it as well."""
         told = self._told.get(installation)
         same = told is not None and (told.limit, told.reset) == (budget.limit, budget.reset)
@@ -89,20 +89,20 @@ class DatabasePace:
         self._told[installation] = budget
         return True
 
-    def _nothing_forbids(self, installation: int, method: str, severity: Severity | None, now: datetime) -> bool:
+    def _may_proceed(self, installation: int, method: str, severity: Severity | None, now: datetime) -> bool:
         """Return whether the call may proceed without a write, where no limits are counted."""
-        with self._database.look() as db:
+        with self._database.autocommit() as db:
             row = db.execute("SELECT * FROM rate_limit WHERE installation = %s", (installation,)).fetchone()
-        return row is not None and not _read(row).wait(UNLIMITED, method, severity, now)
+        return row is not None and not _state_from_row(row).seconds_until_allowed(UNLIMITED, method, severity, now)
 
-    def limited(self, installation: int, told: float | None, now: datetime) -> float:
+    def record_limit(self, installation: int, told: float | None, now: datetime) -> float:
         """Record that GitHub limited an installation, and return for how many seconds it pauses.
 
         `retry_after_seconds` None: GitHub did not say how long.
         """
         with self._database.transaction() as db:
-            ledger = _ledger(db, installation).limited(told, now)
-            _keep(db, installation, ledger)
+            ledger = _lock_state(db, installation).record_limit(told, now)
+            _save_state(db, installation, ledger)
         assert ledger.quiet_until is not None
         return (ledger.quiet_until - now).total_seconds()
 
@@ -120,32 +120,32 @@ class Standing:
     budget: Budget | None
 
 
-def standings(db: Db, now: datetime) -> list[Standing]:
+def list_rate_limit_statuses(db: Db, now: datetime) -> list[Standing]:
     """List the rate limit status of every installation that has called GitHub."""
     rows = db.execute(
         "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM rate_limit p LEFT JOIN"
         " (SELECT r.installation, count(*) AS waiting FROM outbox o JOIN repository r USING (repo_id)"
         " WHERE o.state IN ('pending', 'in_flight') AND o.channel = '' GROUP BY r.installation) w USING (installation) ORDER BY installation"
     ).fetchall()
-    return [_standing(row, now) for row in rows]
+    return [_status_from_row(row, now) for row in rows]
 
 
-def left(db: Db, now: datetime) -> dict[int, float]:
+def load_remaining_fractions(db: Db, now: datetime) -> dict[int, float]:
     """Load the fraction of the hourly budget that remains, from 0 to 1, by installation.
 
     An installation whose hour is over is left out.
     """
-    known = ((one.installation, part_left(one, now)) for one in standings(db, now))
+    known = ((one.installation, remaining_fraction(one, now)) for one in list_rate_limit_statuses(db, now))
     return {installation: part for installation, part in known if part is not None}
 
 
-def part_left(one: Standing, now: datetime) -> float | None:
+def remaining_fraction(one: Standing, now: datetime) -> float | None:
     """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, for its hour is over."""
     at = one.budget
     return at.left / at.limit if at is not None and at.limit and now < at.reset else None
 
 
-def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
+def list_next_incident_keys(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
     """List the incidents to serve next: the first `limit_per_installation` of each installation.
 
     The most severe come first, and among those the ones with notices.  `cooling_down`: incidents to leave out.
@@ -174,7 +174,7 @@ def first_in_line(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> 
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def _ledger(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
+def _lock_state(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
     """Load the rate limit state of an installation, locked until the transaction ends.
 
     `async_commit`: the commit does not wait for the disk.  One call too many after a power cut does no harm; losing
@@ -183,11 +183,11 @@ def _ledger(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
     while True:
         row = db.execute(_LOCK_ASYNC_COMMIT_SQL if hurried else _LOCK_SQL, (installation,)).fetchone()
         if row is not None:
-            return _read(row)
+            return _state_from_row(row)
         db.execute("INSERT INTO rate_limit (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
 
 
-def _read(row: Row) -> Ledger:
+def _state_from_row(row: Row) -> Ledger:
     return Ledger(
         wrote_at=row["last_write_at"],
         created=tuple(row["creation_times"]),
@@ -195,11 +195,11 @@ def _read(row: Row) -> Ledger:
         quiet_until=row["paused_until"],
         strikes=row["consecutive_limits"],
         held_until=row["deferred_until"],
-        budget=_budget(row),
+        budget=_budget_from_row(row),
     )
 
 
-def _keep(db: Db, installation: int, ledger: Ledger) -> None:
+def _save_state(db: Db, installation: int, ledger: Ledger) -> None:
     budget = ledger.budget
     db.execute(
         "UPDATE rate_limit SET last_write_at = %s, creation_times = %s, points_by_second = %s::jsonb, paused_until = %s, consecutive_limits = %s, deferred_until = %s,"
@@ -219,7 +219,7 @@ def _keep(db: Db, installation: int, ledger: Ledger) -> None:
     )
 
 
-def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: float) -> int:
+def _count_ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: float) -> int:
     """Count the items of that installation that go before this write in the next turns."""
     severity, shows = urgency.severity, urgency.shows
     if severity is Severity.SEV1 and not shows:
@@ -243,14 +243,16 @@ def _ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: 
     return int(row["ahead"]) if row else 0
 
 
-def _budget(row: Row) -> Budget | None:
+def _budget_from_row(row: Row) -> Budget | None:
     if row["budget_limit"] is None:
         return None
     return Budget(row["budget_limit"], row["budget_remaining"], row["budget_resets_at"])
 
 
-def _standing(row: Row, now: datetime) -> Standing:
+def _status_from_row(row: Row, now: datetime) -> Standing:
     later = [at for at in (row["paused_until"], row["deferred_until"]) if at is not None and at > now]
     waiting = row["waiting"]
     quiet = row["paused_until"] is not None and row["paused_until"] > now
-    return Standing(row["installation"], waiting, max(later, default=None) if waiting or quiet else None, _budget(row))
+    return Standing(
+        row["installation"], waiting, max(later, default=None) if waiting or quiet else None, _budget_from_row(row)
+    )

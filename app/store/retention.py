@@ -8,7 +8,7 @@ from datetime import datetime
 from app.store.database import Db
 
 
-def files(db: Db) -> dict[int, tuple[str | None, str | None]]:
+def load_retention_policies(db: Db) -> dict[int, tuple[str | None, str | None]]:
     """Load the active policy files that mention retention, by repository: its own and its organisation's."""
     rows = db.execute(
         "SELECT id, text, base_text FROM policy WHERE scope = 'repository'"
@@ -17,7 +17,9 @@ def files(db: Db) -> dict[int, tuple[str | None, str | None]]:
     return {row["id"]: (row["text"], row["base_text"]) for row in rows}
 
 
-def forget(db: Db, before: datetime, repos: Iterable[int], *, others: bool = False, most: int = 500) -> int:
+def delete_old_deliveries(
+    db: Db, before: datetime, repos: Iterable[int], *, others: bool = False, most: int = 500
+) -> int:
     """Delete the oldest finished deliveries of these repositories, or of all `others`, received before then.
 
     Returns how many: if that equals `limit`, there may be more.  Dead letters are kept: they wait for a person.

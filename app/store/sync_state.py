@@ -10,10 +10,10 @@ from datetime import datetime
 import psycopg
 
 from app.ports import Lane, Repository
-from app.store.audit import lane_of
+from app.store.audit import parse_incident_key
 from app.store.database import Database, Db
 from app.store.incidents import Stored
-from app.store.serialization import incident_from
+from app.store.serialization import parse_incident
 
 _SYNC_LOCK_ID = 720220
 """Advisory lock of the syncing process: released with its connection, however the process ends."""
@@ -43,7 +43,7 @@ class Standing:
 
 
 @contextmanager
-def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
+def acquire_sync_lock(database: Database, *, wait: bool = False) -> Iterator[bool]:
     """Hold the sync lock, and yield whether it was acquired; with `wait`, block until the others are done."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         if wait:
@@ -57,13 +57,15 @@ def alone(database: Database, *, wait: bool = False) -> Iterator[bool]:
                 connection.execute("SELECT pg_advisory_unlock(%s)", (_SYNC_LOCK_ID,))
 
 
-def marks(db: Db) -> dict[str, Mark]:
+def load_checkpoints(db: Db) -> dict[str, Mark]:
     """Load all checkpoints by name."""
     rows = db.execute("SELECT name, at, etag, incident_keys FROM sync_checkpoint").fetchall()
-    return {row["name"]: Mark(row["at"], row["etag"], tuple(map(lane_of, row["incident_keys"]))) for row in rows}
+    return {
+        row["name"]: Mark(row["at"], row["etag"], tuple(map(parse_incident_key, row["incident_keys"]))) for row in rows
+    }
 
 
-def mark(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] = ()) -> None:
+def save_checkpoint(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] = ()) -> None:
     """Save the time at which a part of the sync was done."""
     db.execute(
         "INSERT INTO sync_checkpoint (name, at, etag, incident_keys) VALUES (%s, %s, %s, %s)"
@@ -72,26 +74,26 @@ def mark(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] 
     )
 
 
-def first_delivery(db: Db) -> datetime | None:
+def oldest_delivery_at(db: Db) -> datetime | None:
     """Return when the oldest stored delivery was received; None: there is none."""
     row = db.execute("SELECT min(received_at) AS at FROM delivery").fetchone()
     return row["at"] if row else None
 
 
-def last_delivery(db: Db) -> datetime | None:
+def newest_delivery_at(db: Db) -> datetime | None:
     """Return when the newest delivery was received; None: there is none."""
     row = db.execute("SELECT max(received_at) AS at FROM delivery").fetchone()
     return row["at"] if row else None
 
 
-def fell_behind(db: Db, since: datetime, repos: Iterable[int]) -> None:
+def mark_for_catch_up(db: Db, since: datetime, repos: Iterable[int]) -> None:
     """Record that changes in these repositories may have been missed since then."""
     db.execute(
         "UPDATE repository SET catch_up_since = least(catch_up_since, %s) WHERE repo_id = ANY(%s)", (since, list(repos))
     )
 
 
-def behind(db: Db) -> list[tuple[Repository, datetime]]:
+def list_repositories_to_catch_up(db: Db) -> list[tuple[Repository, datetime]]:
     """List the repositories that need a catch-up, and from which time on."""
     rows = db.execute("SELECT * FROM repository WHERE catch_up_since IS NOT NULL ORDER BY name").fetchall()
     return [
@@ -100,14 +102,14 @@ def behind(db: Db) -> list[tuple[Repository, datetime]]:
     ]
 
 
-def caught_up(db: Db, repo_id: int, since: datetime) -> None:
+def clear_catch_up(db: Db, repo_id: int, since: datetime) -> None:
     """Record the catch-up of a repository from that time on; an earlier missed time stays recorded."""
     db.execute(
         "UPDATE repository SET catch_up_since = NULL WHERE repo_id = %s AND catch_up_since >= %s", (repo_id, since)
     )
 
 
-def standing(db: Db, repo_id: int) -> list[Standing]:
+def list_sync_candidates(db: Db, repo_id: int) -> list[Standing]:
     """List the open, reachable incidents of a repository, the longest not compared first."""
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
@@ -122,7 +124,7 @@ def standing(db: Db, repo_id: int) -> list[Standing]:
     return [
         Standing(
             Lane(row["repo_id"], row["number"]),
-            Stored(incident_from(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or ""),
+            Stored(parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or ""),
             {key: datetime.fromisoformat(due) for key, due in row["alarms"].items()},
             row["busy"],
         )
@@ -130,7 +132,7 @@ def standing(db: Db, repo_id: int) -> list[Standing]:
     ]
 
 
-def compared_at(db: Db, lane: Lane) -> datetime | None:
+def load_compared_at(db: Db, lane: Lane) -> datetime | None:
     """Load when an incident was last fully compared with GitHub; None: never."""
     row = db.execute(
         "SELECT compared_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
@@ -138,14 +140,14 @@ def compared_at(db: Db, lane: Lane) -> datetime | None:
     return row["compared_at"] if row else None
 
 
-def compared(db: Db, lane: Lane, at: datetime) -> None:
+def record_comparison(db: Db, lane: Lane, at: datetime) -> None:
     """Record that an incident was fully compared with GitHub."""
     db.execute(
         "UPDATE incident SET compared_at = %s WHERE repo_id = %s AND number = %s", (at, lane.repo_id, lane.number)
     )
 
 
-def postmortems(db: Db, repo_id: int) -> dict[int, int]:
+def load_postmortem_pulls(db: Db, repo_id: int) -> dict[int, int]:
     """Load the postmortem pull requests of a repository: the incident number by pull request number."""
     rows = db.execute(
         "SELECT number, (state->'postmortem'->>'number')::bigint AS pull FROM incident"

@@ -9,7 +9,7 @@ from app.core.incident import Incident
 from app.core.noise_limits import Asking
 from app.ports import Lane
 from app.store.database import Db
-from app.store.serialization import incident_from
+from app.store.serialization import parse_incident
 
 _MAX_THROTTLED_AGE = timedelta(hours=1)
 """A throttled report without a request to notify for this long is dropped: it was closed or became unreachable."""
@@ -28,12 +28,12 @@ class Digest:
     comment: int | None
 
 
-def lock(db: Db, repo_id: int) -> None:
+def lock_repository(db: Db, repo_id: int) -> None:
     """Lock a repository until the transaction ends, so that two workers cannot both be the last admitted."""
     db.execute("SELECT 1 FROM repository WHERE repo_id = %s FOR UPDATE", (repo_id,))
 
 
-def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]:
+def list_recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]:
     """List the reports that requested or sent a notification after `since`, or are still throttled."""
     rows = db.execute(
         "SELECT number, login, notified_at FROM unconfirmed_report"
@@ -43,7 +43,7 @@ def recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]
     return [Asking(row["number"], row["login"], row["notified_at"]) for row in rows]
 
 
-def said_key(db: Db, lane: Lane) -> str:
+def last_admitted_key(db: Db, lane: Lane) -> str:
     """Return the notice for which the report was last admitted; empty: none."""
     row = db.execute(
         "SELECT last_admitted_key FROM unconfirmed_report WHERE repo_id = %s AND number = %s",
@@ -52,7 +52,7 @@ def said_key(db: Db, lane: Lane) -> str:
     return row["last_admitted_key"] if row else ""
 
 
-def let_through(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None:
+def admit(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None:
     """Admit a report: it may notify people for that notice."""
     db.execute(
         "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, notified_at, last_admitted_key, throttled)"
@@ -62,9 +62,9 @@ def let_through(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None
     )
 
 
-def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
+def throttle(db: Db, lane: Lane, login: str, now: datetime) -> bool:
     """Throttle a report, and return whether it was not throttled before."""
-    known = held(db, lane)
+    known = is_throttled(db, lane)
     db.execute(
         "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, throttled) VALUES (%s, %s, %s, %s, true)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET requested_at = excluded.requested_at, throttled = true",
@@ -73,7 +73,7 @@ def hold(db: Db, lane: Lane, login: str, now: datetime) -> bool:
     return not known
 
 
-def held(db: Db, lane: Lane) -> bool:
+def is_throttled(db: Db, lane: Lane) -> bool:
     """Return whether the report is throttled."""
     row = db.execute(
         "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
@@ -81,7 +81,7 @@ def held(db: Db, lane: Lane) -> bool:
     return row is not None
 
 
-def unheard(db: Db, lane: Lane) -> bool:
+def never_notified(db: Db, lane: Lane) -> bool:
     """Return whether the report is throttled and has never notified people."""
     row = db.execute(
         "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled AND notified_at IS NULL",
@@ -90,17 +90,17 @@ def unheard(db: Db, lane: Lane) -> bool:
     return row is not None
 
 
-def waiting(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incident]:
+def list_throttled_incidents(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Incident]:
     """List throttled incidents that have not notified people after `since`, oldest first."""
     rows = db.execute(
         "SELECT i.state FROM unconfirmed_report s JOIN incident i USING (repo_id, number)"
         " WHERE s.repo_id = %s AND s.throttled AND s.requested_at > %s AND coalesce(s.notified_at <= %s, true) ORDER BY number",
         (repo_id, now - _MAX_THROTTLED_AGE, since),
     ).fetchall()
-    return [incident_from(row["state"]) for row in rows]
+    return [parse_incident(row["state"]) for row in rows]
 
 
-def confirm(db: Db, lane: Lane, now: datetime) -> None:
+def release_confirmed(db: Db, lane: Lane, now: datetime) -> None:
     """Release a report that a person with rights confirmed: its deferred items are due at once."""
     gone = db.execute(
         "DELETE FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
@@ -113,7 +113,7 @@ def confirm(db: Db, lane: Lane, now: datetime) -> None:
         )
 
 
-def digest(db: Db, repo_id: int) -> Digest | None:
+def load_digest(db: Db, repo_id: int) -> Digest | None:
     """Load the current digest of a repository; None: there is none."""
     row = db.execute(
         "SELECT number, started_at, comment_id FROM unconfirmed_digest WHERE repo_id = %s", (repo_id,)
@@ -121,7 +121,7 @@ def digest(db: Db, repo_id: int) -> Digest | None:
     return Digest(Lane(repo_id, row["number"]), row["started_at"], row["comment_id"]) if row else None
 
 
-def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
+def start_digest(db: Db, lane: Lane, now: datetime) -> None:
     """Start a new digest on that issue."""
     db.execute(
         "INSERT INTO unconfirmed_digest (repo_id, number, started_at) VALUES (%s, %s, %s) ON CONFLICT (repo_id)"
@@ -130,7 +130,7 @@ def begin_digest(db: Db, lane: Lane, now: datetime) -> None:
     )
 
 
-def posted_digest(db: Db, lane: Lane, began_at: datetime, comment: int | None) -> None:
+def record_digest_comment(db: Db, lane: Lane, began_at: datetime, comment: int | None) -> None:
     """Record the comment that holds the digest; None: it was deleted."""
     db.execute(
         "UPDATE unconfirmed_digest SET comment_id = %s WHERE repo_id = %s AND number = %s AND started_at = %s",

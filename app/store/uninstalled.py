@@ -24,13 +24,13 @@ class Departed:
     at: datetime
 
 
-def of_installation(db: Db, installation: int) -> list[Repository]:
+def list_installation_repositories(db: Db, installation: int) -> list[Repository]:
     """List the known repositories of an installation."""
     rows = db.execute("SELECT repo_id, name FROM repository WHERE installation = %s", (installation,)).fetchall()
     return [Repository(row["repo_id"], row["name"], installation) for row in rows]
 
 
-def leave(db: Db, repositories: Sequence[Repository], at: datetime, look_at: datetime) -> None:
+def record_uninstall(db: Db, repositories: Sequence[Repository], at: datetime, look_at: datetime) -> None:
     """Record that the App was removed, cancel pending work and alarms, and schedule the check before deletion."""
     ids = [one.id for one in repositories]
     for one in repositories:
@@ -47,12 +47,12 @@ def leave(db: Db, repositories: Sequence[Repository], at: datetime, look_at: dat
     db.execute("DELETE FROM alarm WHERE repo_id = ANY(%s)", (ids,))
 
 
-def come_back(db: Db, ids: Sequence[int]) -> None:
+def clear_uninstall(db: Db, ids: Sequence[int]) -> None:
     """Remove the uninstall records: the App was installed again, or the data has been deleted."""
     db.execute("DELETE FROM uninstalled_repository WHERE repo_id = ANY(%s)", (list(ids),))
 
 
-def to_look_at(db: Db, now: datetime) -> list[Departed]:
+def list_due_checks(db: Db, now: datetime) -> list[Departed]:
     """List the uninstalled repositories whose check is due, at most 100."""
     rows = db.execute(
         "SELECT repo_id, installation, name, uninstalled_at FROM uninstalled_repository WHERE check_at <= %s ORDER BY check_at LIMIT 100",
@@ -63,12 +63,12 @@ def to_look_at(db: Db, now: datetime) -> list[Departed]:
     ]
 
 
-def later(db: Db, repo_id: int, look_at: datetime) -> None:
+def postpone_check(db: Db, repo_id: int, look_at: datetime) -> None:
     """Postpone the check of an uninstalled repository."""
     db.execute("UPDATE uninstalled_repository SET check_at = %s WHERE repo_id = %s", (look_at, repo_id))
 
 
-def forget(db: Db, one: Departed) -> None:
+def delete_repository_data(db: Db, one: Departed) -> None:
     """Delete everything stored of a repository.
 
     Of each delivery only the id stays, so that it is not fetched or processed again.
@@ -83,10 +83,10 @@ def forget(db: Db, one: Departed) -> None:
         db.execute(f"DELETE FROM {table} WHERE repo_id = %s", (repo_id,))  # noqa: S608 - a literal of this file
     for table in ("policy", "feed"):
         db.execute(f"DELETE FROM {table} WHERE scope = 'repository' AND id = %s", (repo_id,))  # noqa: S608 - the same
-    _forget_installation(db, one.repository.installation)
+    _delete_installation_data(db, one.repository.installation)
 
 
-def _forget_installation(db: Db, installation: int) -> None:
+def _delete_installation_data(db: Db, installation: int) -> None:
     """Delete the data of an installation once none of its repositories is left."""
     if db.execute("SELECT 1 FROM repository WHERE installation = %s LIMIT 1", (installation,)).fetchone():
         return

@@ -9,11 +9,11 @@ from flask import Flask
 
 from app.failpoints import Failpoints
 from app.store.database import Database
-from app.web.health import health
-from app.web.webhook import Door, webhook
+from app.web.health import health_blueprint
+from app.web.webhook import Door, webhook_blueprint
 
 
-def application(
+def create_app(
     database: Database,
     secrets: Sequence[str],
     clock: Callable[[], datetime],
@@ -25,6 +25,6 @@ def application(
 ) -> Flask:
     """Create the Flask application with all HTTP endpoints."""
     flask = Flask("muster", static_folder=None)
-    flask.register_blueprint(webhook(Door(database, secrets, clock, delivered, failpoints or Failpoints())))
-    flask.register_blueprint(health(database, ready, measure))
+    flask.register_blueprint(webhook_blueprint(Door(database, secrets, clock, delivered, failpoints or Failpoints())))
+    flask.register_blueprint(health_blueprint(database, ready, measure))
     return flask

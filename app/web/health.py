@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app.store.database import Database
 
 
-def health(database: Database, ready: Callable[[], Sequence[str]], measure: Callable[[], None]) -> Blueprint:
+def health_blueprint(database: Database, ready: Callable[[], Sequence[str]], measure: Callable[[], None]) -> Blueprint:
     """Create the blueprint of `/healthz`, `/readyz` and `/metrics`.
 
     `readiness_problems` returns why no work is done, a sentence each; empty: all is well.  `update_metrics` brings
@@ -20,11 +20,11 @@ def health(database: Database, ready: Callable[[], Sequence[str]], measure: Call
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
-    def alive() -> Response:
+    def liveness() -> Response:
         return jsonify(status="alive")
 
     @blueprint.get("/readyz")
-    def able() -> tuple[Response, int]:
+    def readiness() -> tuple[Response, int]:
         try:
             with database.transaction() as db:
                 db.execute("SELECT 1")

@@ -16,14 +16,14 @@ _RESERVED_FILES = 200
 """The number of open files that a process needs besides its client connections."""
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a loopback port that was free a moment ago."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return int(asked.getsockname()[1])
 
 
-def _make_room(files: int) -> None:
+def _raise_open_file_limit(files: int) -> None:
     """Raise this process's limit of open files to that number, as far as it may; only Unix has such a limit."""
     try:
         import resource  # noqa: PLC0415
@@ -47,7 +47,7 @@ class Served:
     def __init__(
         self, application: Any, host: str, port: int, *, name: str, connections: int = 2500, largest: int = 2**30
     ) -> None:
-        _make_room(connections + _RESERVED_FILES)
+        _raise_open_file_limit(connections + _RESERVED_FILES)
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(
             application,
@@ -62,7 +62,7 @@ class Served:
             clear_untrusted_proxy_headers=True,
             ident=name,
         )
-        self._accept_one, self._server.handle_accept = self._server.handle_accept, self._accept
+        self._accept_one, self._server.handle_accept = self._server.handle_accept, self._accept_waiting_clients
         self.port = int(self._server.effective_port)
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
         self._thread.start()
@@ -73,12 +73,12 @@ class Served:
             return
         # Close the sockets in the loop's own thread; without sockets the loop ends.  The trigger is closed last, since
         # pulling it writes to it.
-        self._server.trigger.pull_trigger(self._close)
+        self._server.trigger.pull_trigger(self._close_connections)
         self._thread.join(5)
         self._server.trigger.close()
         self._server.task_dispatcher.shutdown(timeout=5)
 
-    def _accept(self) -> None:
+    def _accept_waiting_clients(self) -> None:
         """Accept all waiting clients.
 
         By itself waitress polls every client it has before it accepts a single new one.
@@ -89,7 +89,7 @@ class Served:
             if len(self._sockets) == inside:
                 return
 
-    def _close(self) -> None:
+    def _close_connections(self) -> None:
         for connection in list(self._sockets.values()):
             if connection is not self._server.trigger:
                 wasyncore.dispatcher.close(connection)

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.failpoints import Failpoints
-from app.github.signature import genuine
+from app.github.signature import is_valid_signature
 from app.store import inbox
 from app.store.database import Database
 from app.store.inbox import Delivery, Kept
@@ -46,27 +46,27 @@ class Door:
     def receive(self) -> Response:
         """Check a delivery, store it and answer (interface page, "HTTP")."""
         try:
-            body = _body()
+            body = _read_body()
         except RequestEntityTooLarge:
-            return _answer(413, "too large")
+            return _respond(413, "too large")
         self.failpoints.reach("after_body_read")
-        if not genuine(self.secrets, body, request.headers.get("X-Hub-Signature-256", "")):
-            return _answer(401, "bad signature")
+        if not is_valid_signature(self.secrets, body, request.headers.get("X-Hub-Signature-256", "")):
+            return _respond(401, "bad signature")
         if request.mimetype != "application/json":
-            return _answer(415, "not json")
-        names = _names()
+            return _respond(415, "not json")
+        names = _read_delivery_headers()
         if names is None:
-            return _answer(400, "no delivery id")
-        return self._keep(Delivery(*names, body, self.clock()))
+            return _respond(400, "no delivery id")
+        return self._store(Delivery(*names, body, self.clock()))
 
-    def _keep(self, delivery: Delivery) -> Response:
+    def _store(self, delivery: Delivery) -> Response:
         try:
-            with self.database.single() as db:
-                kept = inbox.keep(db, delivery)
+            with self.database.single_statement() as db:
+                kept = inbox.store_delivery(db, delivery)
                 self.failpoints.reach("after_insert")
         except psycopg.Error as problem:
             log.warning("delivery not stored", guid=delivery.guid, reason=type(problem).__name__)
-            return _answer(503, "not stored")
+            return _respond(503, "not stored")
         if kept is Kept.REUSED:
             log.warning("delivery id reused with another body", hook=delivery.hook, guid=delivery.guid)
         if kept is Kept.NEW:
@@ -75,26 +75,26 @@ class Door:
             except Exception:
                 log.exception("enqueue failed")
         self.failpoints.reach("before_202")
-        return _answer(202, kept.value)
+        return _respond(202, kept.value)
 
 
-def webhook(door: Door) -> Blueprint:
+def webhook_blueprint(door: Door) -> Blueprint:
     """Create the blueprint of `POST /webhook`."""
     blueprint = Blueprint("webhook", __name__)
     blueprint.post("/webhook")(door.receive)
     return blueprint
 
 
-def _names() -> tuple[str, str, str] | None:
+def _read_delivery_headers() -> tuple[str, str, str] | None:
     """Read the hook, the delivery id and the event from the headers; None if one is missing or too long."""
     hook = request.headers.get("X-GitHub-Hook-ID", "app")
     guid, event = request.headers.get("X-GitHub-Delivery", ""), request.headers.get("X-GitHub-Event", "")
     if not guid or not event or max(len(hook), len(guid), len(event)) > _MAX_HEADER_CHARS:
         return None
-    return _stored(hook), _stored(guid), _stored(event)
+    return _strip_nul(hook), _strip_nul(guid), _strip_nul(event)
 
 
-def _body() -> bytes:
+def _read_body() -> bytes:
     """Read the raw body, never decoded.
 
     Raises RequestEntityTooLarge from the declared length alone, before anything is read.
@@ -104,10 +104,10 @@ def _body() -> bytes:
     return request.get_data(cache=False)
 
 
-def _stored(header: str) -> str:
+def _strip_nul(header: str) -> str:
     return header.replace("\0", "")
 
 
-def _answer(status: int, outcome: str) -> Response:
+def _respond(status: int, outcome: str) -> Response:
     DELIVERIES.labels(outcome).inc()
     return Response(outcome + "\n", status=status, mimetype="text/plain")

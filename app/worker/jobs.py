@@ -23,14 +23,14 @@ from prometheus_client import Counter
 
 from app.ports import Lane
 from app.store import inbox, incidents, outbox, rate_limits
-from app.store.database import Db, async_pool, fits
+from app.store.database import Db, create_async_pool, is_schema_known
 from app.worker.context import Desk
 from app.worker.monitoring.gauges import OLDEST_ALARM
-from app.worker.monitoring.retention import tidy
+from app.worker.monitoring.retention import delete_expired_deliveries
 from app.worker.pipeline.channel_sender import Messenger
-from app.worker.pipeline.ingest import take
-from app.worker.pipeline.outbox_relay import perform
-from app.worker.pipeline.routing import sort
+from app.worker.pipeline.ingest import process_incident
+from app.worker.pipeline.outbox_relay import relay_outbox
+from app.worker.pipeline.routing import route_deliveries
 from app.worker.sync.reconciler import Reconciler
 
 log = structlog.get_logger()
@@ -96,41 +96,41 @@ class Queue:
         # Two apps on one queue: jobs are enqueued from any thread, and run in an event loop of their own.
         self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(desk.database.pool)
         self._working = procrastinate.App(connector=procrastinate.PsycopgConnector())
-        self._working.task(name="sort")(self._sort_now)
-        self._working.task(name="wake")(self._wake_now)
+        self._working.task(name="sort")(self._run_routing)
+        self._working.task(name="wake")(self._run_incident)
         self._bell, self._rung = ThreadPoolExecutor(1, thread_name_prefix="job-notifier"), threading.Event()
         self._stop = threading.Event()
         self._resting: dict[Lane, float] = {}
         self._tidied = 0.0
         self._fitted, self._outdated = 0.0, False
 
-    def delivered(self) -> None:
+    def on_delivery(self) -> None:
         """Request routing after a delivery was stored; return at once.
 
         One request covers all deliveries stored before it runs.
         """
         if not self._rung.is_set():
             self._rung.set()
-            self._bell.submit(self._ring)
+            self._bell.submit(self._notify)
 
-    def _ring(self) -> None:
+    def _notify(self) -> None:
         self._rung.clear()
         try:
-            self._ask_to_sort()
+            self._enqueue_routing()
         except Exception:
             log.exception("enqueue failed")
         self._stop.wait(_NOTIFY_INTERVAL_SECONDS)
 
-    def _ask_to_sort(self) -> None:
+    def _enqueue_routing(self) -> None:
         """Enqueue a routing job unless one is pending."""
-        with self.desk.database.look() as db:
+        with self.desk.database.autocommit() as db:
             waits = db.execute(
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
             ).fetchone()
         if waits is None:
-            self._put([_job("sort", "sort", priority=_URGENT_PRIORITY)])
+            self._enqueue([_make_job("sort", "sort", priority=_URGENT_PRIORITY)])
 
-    def wake(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _MAX_PENDING_JOBS) -> None:
+    def enqueue_incidents(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _MAX_PENDING_JOBS) -> None:
         """Enqueue a job for each incident that has none pending.
 
         At most one job is pending and one running for each incident.  Nothing is added once `max_pending` jobs are
@@ -140,65 +140,69 @@ class Queue:
         named = {f"{'alarm' if rings else 'incident'} {lane}": lane for lane in lanes}
         if not named:
             return
-        waiting = self._waiting()
+        waiting = self._load_pending_job_names()
         room = len(named) if rings else most - len(waiting)
         jobs = [
-            _job("wake", name, lock=f"incident {lane}", priority=_URGENT_PRIORITY if rings else 0, about=lane)
+            _make_job("wake", name, lock=f"incident {lane}", priority=_URGENT_PRIORITY if rings else 0, about=lane)
             for name, lane in named.items()
             if name not in waiting
         ]
-        self._put(jobs[: max(room, 0)])
+        self._enqueue(jobs[: max(room, 0)])
 
-    def look(self) -> None:
+    def sweep(self) -> None:
         """Sweep: enqueue jobs for new deliveries, due alarms and due outbox items.
 
         Does nothing while the schema is newer than this program.
         """
-        if not self._fits():
+        if not self._is_schema_known():
             return
         now = self.desk.clock()
-        with self.desk.database.look() as db:
-            new = inbox.any_new(db)
-            due = dict.fromkeys(lane for lane in incidents.lanes_due(db, now) if not self._rests(lane))
+        with self.desk.database.autocommit() as db:
+            new = inbox.has_received_deliveries(db)
+            due = dict.fromkeys(
+                lane for lane in incidents.list_due_incident_keys(db, now) if not self._is_cooling_down(lane)
+            )
             # Alternate, so that neither a flood of deliveries nor one of outbox items starves the other.
-            turns = zip_longest(inbox.waiting_lanes(db), self._in_line(db, now))
+            turns = zip_longest(inbox.list_routed_incident_keys(db), self._list_next_incident_keys(db, now))
             lanes = dict.fromkeys(lane for both in turns for lane in both if lane is not None)
-            OLDEST_ALARM.set(incidents.most_overdue(db, now).total_seconds())
+            OLDEST_ALARM.set(incidents.max_alarm_delay(db, now).total_seconds())
         if new:
-            self._ask_to_sort()
-        self.wake(due, rings=True)
-        self.wake(lane for lane in lanes if lane not in due and not self._rests(lane))
+            self._enqueue_routing()
+        self.enqueue_incidents(due, rings=True)
+        self.enqueue_incidents(lane for lane in lanes if lane not in due and not self._is_cooling_down(lane))
         # Last, and one batch a sweep, so that no alarm waits for it.
-        if (not self._tidied or time.monotonic() - self._tidied > _RETENTION_INTERVAL_SECONDS) and tidy(self.desk, now):
+        if (
+            not self._tidied or time.monotonic() - self._tidied > _RETENTION_INTERVAL_SECONDS
+        ) and delete_expired_deliveries(self.desk, now):
             self._tidied = time.monotonic()
         if self._reconciler is not None:
-            self._reconciler.beat()
+            self._reconciler.start_if_due()
 
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Return True if nothing is due and no job is pending or running."""
         now = self.desk.clock()
-        with self.desk.database.look() as db:
+        with self.desk.database.autocommit() as db:
             busy = db.execute("SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1").fetchone()
             rows = (
-                inbox.any_new(db)
-                or inbox.waiting_lanes(db)
-                or incidents.lanes_due(db, now)
-                or outbox.lanes_waiting(db, now)
+                inbox.has_received_deliveries(db)
+                or inbox.list_routed_incident_keys(db)
+                or incidents.list_due_incident_keys(db, now)
+                or outbox.list_due_incident_keys(db, now)
             )
         return busy is None and not rows
 
     def run(self) -> None:
         """Run jobs until `stop` is called, or a signal arrives on the main thread."""
         if self._reconciler is not None:
-            self._reconciler.first(self._stop.wait)
-        beat = threading.Thread(target=self._keep_beat, name="sweep", daemon=True)
+            self._reconciler.catch_up_before_start(self._stop.wait)
+        beat = threading.Thread(target=self._run_sweeps, name="sweep", daemon=True)
         beat.start()
         messenger = threading.Thread(
             target=Messenger(self.desk).run, args=(self._stop,), name="channel-sender", daemon=True
         )
         messenger.start()
         try:
-            asyncio.run(self._work())
+            asyncio.run(self._run_worker())
         finally:
             self._stop.set()
             beat.join(timeout=5)
@@ -210,7 +214,7 @@ class Queue:
         """Finish running jobs, then return from `run`."""
         self._stop.set()
 
-    def _put(self, jobs: Sequence[Job]) -> None:
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
         """Insert all jobs in one statement.
 
         If one of them is pending already, insert the others one by one.
@@ -221,22 +225,25 @@ class Queue:
         except AlreadyEnqueued:
             if len(jobs) > 1:
                 for job in jobs:
-                    self._put([job])
+                    self._enqueue([job])
 
-    def _waiting(self) -> set[str]:
+    def _load_pending_job_names(self) -> set[str]:
         """Load the names of the pending jobs.
 
         This costs less than a refused insert, which also adds a line to the log of the database server.
         """
-        with self.desk.database.look() as db:
+        with self.desk.database.autocommit() as db:
             rows = db.execute("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo'").fetchall()
         return {row["queueing_lock"] for row in rows}
 
-    async def _work(self) -> None:
-        async with async_pool(self.desk.database.url, _MAX_POOL_CONNECTIONS) as pool, self._working.open_async(pool):
+    async def _run_worker(self) -> None:
+        async with (
+            create_async_pool(self.desk.database.url, _MAX_POOL_CONNECTIONS) as pool,
+            self._working.open_async(pool),
+        ):
             stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
             while not stopped.done():
-                working = asyncio.create_task(self._take_jobs())
+                working = asyncio.create_task(self._run_jobs())
                 await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
                 if stopped.done():
                     working.cancel()
@@ -245,9 +252,9 @@ class Queue:
                     log.error("worker failed", reason=repr(problem))
                     await asyncio.wait((stopped,), timeout=1)
 
-    async def _take_jobs(self) -> None:
+    async def _run_jobs(self) -> None:
         """Run jobs until cancelled; end with the database's error when it is unavailable."""
-        burying = asyncio.create_task(self._bury())
+        burying = asyncio.create_task(self._reap_stalled_jobs())
         try:
             await self._working.run_worker_async(
                 queues=[_QUEUE_NAME],
@@ -263,7 +270,7 @@ class Queue:
         finally:
             burying.cancel()
 
-    async def _bury(self) -> None:
+    async def _reap_stalled_jobs(self) -> None:
         """Delete the running jobs of dead workers, which would keep their incidents locked.
 
         The sweep enqueues those incidents again.
@@ -274,39 +281,41 @@ class Queue:
                 await self._working.job_manager.finish_job(job, Status.FAILED, delete_job=True)
             await asyncio.sleep(self._heartbeat)
 
-    def _keep_beat(self) -> None:
+    def _run_sweeps(self) -> None:
         while not self._stop.wait(self._beat):
             try:
-                self.look()
+                self.sweep()
             except Exception:
                 log.exception("sweep failed")
 
-    def _sort_now(self) -> None:
-        if self._fits():
-            self.wake(sort(self.desk, self._going), most=_MAX_PENDING_JOBS_AFTER_ROUTING)
+    def _run_routing(self) -> None:
+        if self._is_schema_known():
+            self.enqueue_incidents(
+                route_deliveries(self.desk, self._should_continue), most=_MAX_PENDING_JOBS_AFTER_ROUTING
+            )
 
-    def _wake_now(self, repo_id: int, number: int) -> None:
-        if not self._fits():
+    def _run_incident(self, repo_id: int, number: int) -> None:
+        if not self._is_schema_known():
             return
         lane = Lane(repo_id, number)
         try:
-            while self._going() and take(self.desk, lane):
-                perform(self.desk, lane, self._going)
-                with self.desk.database.look() as db:
-                    if not inbox.of_lane(db, lane, most=1):
+            while self._should_continue() and process_incident(self.desk, lane):
+                relay_outbox(self.desk, lane, self._should_continue)
+                with self.desk.database.autocommit() as db:
+                    if not inbox.list_routed_deliveries(db, lane, most=1):
                         return
-            perform(self.desk, lane, self._going)
+            relay_outbox(self.desk, lane, self._should_continue)
         except Exception:
             JOBS_FAILED.labels("wake").inc()
             self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
             raise
         self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
 
-    def _in_line(self, db: Db, now: datetime) -> list[Lane]:
-        resting = [lane for lane in tuple(self._resting) if self._rests(lane)]
-        return rate_limits.first_in_line(db, now, resting, self.desk.at_once)
+    def _list_next_incident_keys(self, db: Db, now: datetime) -> list[Lane]:
+        resting = [lane for lane in tuple(self._resting) if self._is_cooling_down(lane)]
+        return rate_limits.list_next_incident_keys(db, now, resting, self.desk.at_once)
 
-    def _fits(self) -> bool:
+    def _is_schema_known(self) -> bool:
         """Return True if this program knows the current database schema.
 
         If it does not, log that once and do no work; a newer program finds the rows.  Checked at most once a poll
@@ -315,19 +324,19 @@ class Queue:
         asked = time.monotonic()
         if asked - self._fitted < self._beat:
             return True
-        with self.desk.database.look() as db:
-            known = fits(db)
+        with self.desk.database.autocommit() as db:
+            known = is_schema_known(db)
         self._fitted = asked if known else 0.0
         if not known and not self._outdated:
             log.error("the schema is newer than this program: it does nothing until it is replaced")
         self._outdated = not known
         return known
 
-    def _going(self) -> bool:
+    def _should_continue(self) -> bool:
         """Return True while another step may begin."""
         return not self._stop.is_set()
 
-    def _rests(self, lane: Lane) -> bool:
+    def _is_cooling_down(self, lane: Lane) -> bool:
         """Return True if the last job made no progress, so that retrying every second would not help."""
         until = self._resting.get(lane)
         if until is not None and until <= time.monotonic():
@@ -335,7 +344,7 @@ class Queue:
         return until is not None and until > time.monotonic()
 
 
-def _job(task: str, name: str, *, lock: str | None = None, priority: int = 0, about: Lane | None = None) -> Job:
+def _make_job(task: str, name: str, *, lock: str | None = None, priority: int = 0, about: Lane | None = None) -> Job:
     """Make a job; at most one with this name is pending at a time."""
     told: JSONDict = {"repo_id": about.repo_id, "number": about.number} if about is not None else {}
     return Job(queue=_QUEUE_NAME, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=told)

@@ -27,8 +27,8 @@ from tests.actions.interpreter import loaded
 from tests.runner.conftest import FILE
 from tests.runner.test_check_policy import FAULTY
 from tests.shell.night import SEV1
-from tools.run_steps import judged, scripts
-from tools.workflows import version
+from tools.run_steps import find_problems, load_scripts
+from tools.workflows import release_version
 
 MANIFESTS = [ROOT / "actions" / name / "action.yml" for name in ACTIONS]
 ALL = [*(ROOT / ".github" / "workflows").glob("*.yml"), *COPIES]
@@ -143,7 +143,8 @@ def test_the_command_of_the_page_fills_in_the_pins(tmp_path: Path) -> None:
         assert OWNER_PLACEHOLDER not in text.partition("\nname:")[2]
         assert COMMIT_PLACEHOLDER not in text
         assert all(
-            one.startswith("octo-org/muster/actions/") and f"@{commit} # v{version()}" in one for one in uses(path)
+            one.startswith("octo-org/muster/actions/") and f"@{commit} # v{release_version()}" in one
+            for one in uses(path)
         )
 
 
@@ -161,9 +162,9 @@ def test_the_command_of_the_page_fills_in_the_pins(tmp_path: Path) -> None:
 def test_each_run_goes_through_shellcheck(tmp_path: Path, step: str, says: str | None) -> None:
     path = tmp_path / "w.yml"
     path.write_text(f"jobs:\n  a:\n    steps:\n    - {step}\n")
-    (script,) = scripts(path)
+    (script,) = load_scripts(path)
     assert script.line == 4
-    found = list(judged(script))
+    found = list(find_problems(script))
     assert bool(found) == (says is not None)
     assert says is None or any(says in one for one in found)
 

@@ -41,7 +41,7 @@ from app.core.policy import (
 )
 from app.core.severity import Severity
 from app.core.slash_command import Spoken
-from app.policy_file import PROFILES, shipped
+from app.policy_file import PROFILES, load_profile
 
 DECLARED = datetime(2026, 3, 13, 15, 59, 58, tzinfo=UTC)
 LINES = (
@@ -92,14 +92,14 @@ HOUSE = "house"
 @cache
 def manned(profile: str) -> Policy:
     """A profile with people: two on call, one for each other contact, and nobody who is CTO."""
-    policy = _house() if profile == HOUSE else shipped(profile)
+    policy = _house() if profile == HOUSE else load_profile(profile)
     held = {name: (name,) for name in policy.contacts if name != "cto"}
     return replace(policy, contacts={**held, "on-call": ("mona", "hubot")})
 
 
 def _house() -> Policy:
     """The rotation of `checkout` hands over at 16:00, two seconds after most lives begin."""
-    strict, later = shipped("strict"), Duration(seconds=20 * 60)
+    strict, later = load_profile("strict"), Duration(seconds=20 * 60)
     paged = (Step(Duration(), ("on-call",), until=Until.ACK, repeat=Duration(seconds=300)),)
     return replace(
         strict,

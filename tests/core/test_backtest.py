@@ -14,7 +14,7 @@ from app.core.incident_report import Kind, Report
 from app.core.policy import Policy
 from app.core.severity import Severity
 from app.core.slash_command import Spoken
-from app.policy_file import read
+from app.policy_file import read_policy
 
 from .lives import Log, logs, manned, profiles
 
@@ -24,7 +24,7 @@ MANAGER = "escalation: {sev2: [{after: 0m, to: on-call, until: ack, repeat: 10m}
 
 
 def policy(*lines: str) -> Policy:
-    return read(TEAM + "\n".join(lines))
+    return read_policy(TEAM + "\n".join(lines))
 
 
 def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: Report | None = None) -> Past:
@@ -74,10 +74,10 @@ def test_a_tighter_target_is_missed() -> None:
     old, new = policy(), policy("severities: {sev2: {respond: 10m}}")
     found = backtest([past((20, "/ack"), (50, "/resolve"))], old, new)
     assert said(found) == ["respond is missed, at +10m", "respond is due +10m instead of +1h"]
-    assert found.compared[0].breaches == (1, 0)
+    assert found.compared[0].breach_changes == (1, 0)
     assert found.summary == "1 of 1 past incident would have gone otherwise, 1 breach more"
     back = backtest([past((20, "/ack"), (50, "/resolve"))], new, old)
-    assert back.compared[0].breaches == (0, 1)
+    assert back.compared[0].breach_changes == (0, 1)
     assert said(back)[0] == "respond is not missed (was at +10m)"
 
 
@@ -87,7 +87,7 @@ def test_a_target_that_only_one_of_them_has() -> None:
 
 
 def test_other_people_are_asked() -> None:
-    new = read(TEAM.replace("[ada]", "[octocat]"))
+    new = read_policy(TEAM.replace("[ada]", "[octocat]"))
     found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(), new)
     assert said(found) == ["it-manager is asked of octocat instead of ada"]
     assert not found.compared[0].later

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.calendar import AROUND_THE_CLOCK, Rest, due, next_opening, open_time_between, rested
+from app.core.calendar import AROUND_THE_CLOCK, Rest, due_time, next_opening, open_time_between, paused_time
 from app.core.policy import Calendar, Duration, Target
 
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
@@ -31,7 +31,7 @@ def within(text: str, calendar: str | None = None) -> Target:
 
 
 def due_in(calendar: Calendar, start: datetime, text: str) -> datetime:
-    return due(start, within(text, "business"), {"business": calendar})
+    return due_time(start, within(text, "business"), {"business": calendar})
 
 
 # Group D of the reliability list.
@@ -70,13 +70,13 @@ def test_d1_an_opening_time_that_exists_twice_is_the_first_of_the_two_and_opens_
     ],
 )
 def test_d2_d3_a_duration_is_elapsed_seconds(start: str, length: str, end: str) -> None:
-    assert due(utc(start), within(length), {}) == utc(end)
+    assert due_time(utc(start), within(length), {}) == utc(end)
 
 
 def test_d2_the_repeated_hour_counts_twice() -> None:
     start = in_zone("2026-11-01T01:30", "America/New_York")
     end = in_zone("2026-11-01T03:30", "America/New_York")
-    assert due(start, within("3h"), {}) == end
+    assert due_time(start, within("3h"), {}) == end
     night = Calendar("America/New_York", time(0), time(12), frozenset(range(7)))
     assert open_time_between(night, start, end) == timedelta(hours=3)
     assert due_in(night, start, "3h") == end
@@ -84,12 +84,12 @@ def test_d2_the_repeated_hour_counts_twice() -> None:
 
 def test_a_start_in_another_zone_is_an_instant_like_any_other() -> None:
     start = datetime(2026, 3, 8, 1, 30, tzinfo=ZoneInfo("America/New_York"))
-    assert due(start, within("4h"), {}) == utc("2026-03-08T10:30")
+    assert due_time(start, within("4h"), {}) == utc("2026-03-08T10:30")
 
 
 def test_a_start_without_a_zone_is_our_mistake() -> None:
     with pytest.raises(ValueError, match="has no zone"):
-        due(datetime(2026, 3, 8), within("4h"), {})  # noqa: DTZ001
+        due_time(datetime(2026, 3, 8), within("4h"), {})  # noqa: DTZ001
 
 
 # Open hours and business days, read as a person would.
@@ -187,7 +187,7 @@ def test_a_rest_moves_a_deadline_by_what_it_took(
 ) -> None:
     rest = Rest(utc(since), utc(until))
     start = utc("2026-03-04T10:00")
-    assert due(start, within(length, calendar), {"c": OFFICE}, (rest,)) == utc(end)
+    assert due_time(start, within(length, calendar), {"c": OFFICE}, (rest,)) == utc(end)
 
 
 def test_what_lies_in_two_rests_is_lost_once() -> None:
@@ -196,13 +196,13 @@ def test_what_lies_in_two_rests_is_lost_once() -> None:
         Rest(utc("2026-03-04T12:00"), utc("2026-03-04T14:00")),
     )
     inner = Rest(utc("2026-03-04T11:30"), utc("2026-03-04T12:30"))
-    assert rested((second, inner, first), utc("2026-03-04T10:00")) == timedelta(hours=3)
-    assert due(utc("2026-03-04T10:00"), within("4h"), {}, (second, inner, first)) == utc("2026-03-04T17:00")
+    assert paused_time((second, inner, first), utc("2026-03-04T10:00")) == timedelta(hours=3)
+    assert due_time(utc("2026-03-04T10:00"), within("4h"), {}, (second, inner, first)) == utc("2026-03-04T17:00")
 
 
 def test_business_days_without_a_calendar_use_the_business_one() -> None:
     start = in_zone("2026-03-06T11:00", "America/New_York")
-    assert due(start, within("1bd"), {"business": NEW_YORK}) == in_zone("2026-03-09T11:00", "America/New_York")
+    assert due_time(start, within("1bd"), {"business": NEW_YORK}) == in_zone("2026-03-09T11:00", "America/New_York")
 
 
 def test_hours_that_end_on_the_next_day() -> None:
@@ -286,11 +286,11 @@ checked = settings(max_examples=150, deadline=None, suppress_health_check=[Healt
 
 
 def after(calendar: Calendar, start: datetime, amount: int) -> datetime:
-    return due(start, Target(Duration(seconds=amount), "c"), {"c": calendar})
+    return due_time(start, Target(Duration(seconds=amount), "c"), {"c": calendar})
 
 
 def days_after(calendar: Calendar, start: datetime, days: int) -> datetime:
-    return due(start, Target(Duration(business_days=days), "c"), {"c": calendar})
+    return due_time(start, Target(Duration(business_days=days), "c"), {"c": calendar})
 
 
 def is_open_until(calendar: Calendar, at: datetime) -> bool:
@@ -381,9 +381,9 @@ def test_a_rest_shifts_and_never_shrinks(
     calendar: Calendar, start: datetime, target: Target, rests: tuple[Rest, ...]
 ) -> None:
     kept = {"c": calendar, "business": calendar}
-    before, after_it = due(start, target, kept), due(start, target, kept, rests)
+    before, after_it = due_time(start, target, kept), due_time(start, target, kept, rests)
     counts = calendar if target.calendar or target.within.business_days else AROUND_THE_CLOCK
-    lost = rested(rests, start, counts)
+    lost = paused_time(rests, start, counts)
     assert after_it >= before
     assert open_time_between(counts, before, after_it) == lost
     assert after_it == before or is_open_until(counts, after_it)
@@ -396,7 +396,7 @@ def test_a_rest_is_as_if_the_clock_had_stood_still(
 ) -> None:
     """What is open before the deadline and outside the rest is the target, where the rest begins before it is over."""
     rest = Rest(since, since + timedelta(hours=50))
-    moved = due(start, Target(Duration(seconds=amount), "c"), {"c": calendar}, (rest,))
+    moved = due_time(start, Target(Duration(seconds=amount), "c"), {"c": calendar}, (rest,))
     if start <= since < after(calendar, start, amount):
         worked = open_time_between(calendar, start, since) + open_time_between(calendar, rest.until, moved)
         assert worked == timedelta(seconds=amount)
@@ -410,7 +410,7 @@ def test_a_longer_rest_is_never_due_earlier(
     kept = {"c": calendar, "business": calendar}
     *others, last = rests
     more = (*others, replace(last, until=last.until + timedelta(seconds=longer)))
-    assert due(start, target, kept, rests) <= due(start, target, kept, more)
+    assert due_time(start, target, kept, rests) <= due_time(start, target, kept, more)
 
 
 # Mistakes in lengths, and clocks that jump.

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.core.noise_limits import DAY, HOUR, Asking, comment_at, labels_at, notify_at
+from app.core.noise_limits import DAY, HOUR, Asking, next_comment_at, next_label_write_at, next_notification_at
 
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
@@ -19,7 +19,7 @@ def said(wanted: timedelta, length: timedelta, *, presses: bool = False) -> list
     times: list[datetime] = []
     at = NOW
     while at < NOW + length:
-        if comment_at([time for time in times if time > at - DAY], at, presses=presses) <= at:
+        if next_comment_at([time for time in times if time > at - DAY], at, presses=presses) <= at:
             times.append(at)
         at += wanted
     return times
@@ -46,16 +46,16 @@ def test_c5_whoever_pages_every_five_minutes_is_heard_the_whole_day() -> None:
 def test_c5_an_escalation_gets_through_where_a_page_does_not() -> None:
     full = said(5 * MINUTES, 45 * MINUTES)
     at = NOW + 45 * MINUTES
-    assert comment_at(full, at, presses=False) > at
-    assert comment_at(full, at, presses=True) == at
-    assert comment_at([*full, at], at + MINUTES, presses=True) == NOW + HOUR
+    assert next_comment_at(full, at, presses=False) > at
+    assert next_comment_at(full, at, presses=True) == at
+    assert next_comment_at([*full, at], at + MINUTES, presses=True) == NOW + HOUR
 
 
 def test_c5_pressing_and_ordinary_ones_together_stay_below_the_ceiling() -> None:
     chance, times, at = random.Random(7), [], NOW
     for _ in range(4000):
         at += timedelta(seconds=chance.randrange(1, 90))
-        if comment_at([time for time in times if time > at - DAY], at, presses=chance.random() < 0.3) <= at:
+        if next_comment_at([time for time in times if time > at - DAY], at, presses=chance.random() < 0.3) <= at:
             times.append(at)
     assert densest(times, HOUR) <= 10
     assert densest(times, DAY) <= 30
@@ -63,8 +63,8 @@ def test_c5_pressing_and_ordinary_ones_together_stay_below_the_ceiling() -> None
 
 def test_m29_the_same_labels_are_put_back_six_times_a_minute() -> None:
     times = [NOW + timedelta(seconds=n) for n in range(6)]
-    assert labels_at(times[:5], times[5]) == times[5]
-    assert labels_at(times, NOW + timedelta(seconds=6)) == NOW + MINUTES
+    assert next_label_write_at(times[:5], times[5]) == times[5]
+    assert next_label_write_at(times, NOW + timedelta(seconds=6)) == NOW + MINUTES
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_m29_the_same_labels_are_put_back_six_times_a_minute() -> None:
     ],
 )
 def test_m30_who_may_notify_people(number: int, login: str, recent: list[Asking], minutes: int) -> None:
-    assert notify_at(number, login, recent, NOW) == NOW + minutes * MINUTES
+    assert next_notification_at(number, login, recent, NOW) == NOW + minutes * MINUTES

@@ -41,16 +41,19 @@ from app.core.policy import (
     Via,
     WarRoom,
 )
-from app.core.policy_diff import changes
+from app.core.policy_diff import diff_policies
 from app.core.severity import Scale, Severity
-from app.policy_file import PROFILES, read, shipped
+from app.policy_file import PROFILES, load_profile, read_policy
 
 SEV1 = Severity.SEV1
 HOUR = Duration(seconds=3600)
 
 
 def moves(old: Policy, new: Policy) -> list[str]:
-    return [f"{move.severity.said(new.scale)}: {move}" if move.severity else str(move) for move in changes(old, new)]
+    return [
+        f"{move.severity.inline_name(new.scale)}: {move}" if move.severity else str(move)
+        for move in diff_policies(old, new)
+    ]
 
 
 def ladder(*steps: Step) -> Policy:
@@ -146,22 +149,24 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "wanted"), FILES, ids=[text.partition(":")[0] for text, _ in FILES])
 def test_a_file_against_its_profile(text: str, wanted: list[str]) -> None:
-    assert moves(shipped("guide"), read(text)) == wanted
+    assert moves(load_profile("guide"), read_policy(text)) == wanted
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_nothing_moves_to_itself(profile: str) -> None:
-    assert changes(shipped(profile), shipped(profile)) == ()
+    assert diff_policies(load_profile(profile), load_profile(profile)) == ()
 
 
 @pytest.mark.parametrize("old", PROFILES)
 @pytest.mark.parametrize("new", PROFILES)
 def test_the_way_back_is_the_way_there_turned_round(old: str, new: str) -> None:
     there = {
-        (move.severity, move.what, move.was is None, move.now is None) for move in changes(shipped(old), shipped(new))
+        (move.severity, move.what, move.was is None, move.now is None)
+        for move in diff_policies(load_profile(old), load_profile(new))
     }
     back = {
-        (move.severity, move.what, move.now is None, move.was is None) for move in changes(shipped(new), shipped(old))
+        (move.severity, move.what, move.now is None, move.was is None)
+        for move in diff_policies(load_profile(new), load_profile(old))
     }
     assert there == back
     assert bool(there) is (old != new)
@@ -218,14 +223,14 @@ MOVED: dict[str, tuple[Any, str]] = {
 def test_every_part_of_a_policy_is_compared(field: str) -> None:
     value, wanted = MOVED[field]
     assert wanted in moves(Policy(), replace(Policy(), **{field: value}))
-    assert changes(Policy(), replace(Policy(), **{field: getattr(Policy(), field)})) == ()
+    assert diff_policies(Policy(), replace(Policy(), **{field: getattr(Policy(), field)})) == ()
 
 
 def test_what_a_feed_said_is_no_move_of_the_file() -> None:
     shift = Shift(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), 1, "mona")
     old = Policy(rotations={"on-call": Rotation(feed="on-call.ics", hand_off=time(8))})
     new = replace(old, rotations={"on-call": replace(old.rotations["on-call"], shifts=(shift,))})
-    assert changes(old, new) == ()
+    assert diff_policies(old, new) == ()
 
 
 def test_two_overrides_for_the_same_are_told_apart() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.clocks import alarms, deadlines, owed
+from app.core.clocks import alarms, deadlines, still_due
 from app.core.effects import Announce, Effect, Escalate, Notice, Page, Remind
 from app.core.events import (
     Closed,
@@ -147,7 +147,7 @@ def test_b7_audiences_that_are_due_together_ring_at_one_moment() -> None:
         (name, NOW + timedelta(minutes=30)) for name in ("support", "partners")
     ]
     told, _ = life(SUPPORT, (35, said("update all of you")), until=35)
-    assert not any(owed(each, told) for each in asked), "one update serves both"
+    assert not any(still_due(each, told) for each in asked), "one update serves both"
 
 
 @settings(max_examples=60, deadline=None)
@@ -200,7 +200,7 @@ def test_g2_a_law_ends_with_the_closing_and_goes_on_with_a_reopening() -> None:
     steps: list[tuple[float, Event]] = [(5, said("resolve done")), (40, Closed(**MONA)), (80, Reopened(**MONA))]
     closed, effects = life(policy, *steps[:2], until=79)
     (law,) = (each for each in deadlines(closed, policy) if each.clock == "regulatory")
-    assert (law.met_at, law.broken(closed)) == (NOW + timedelta(minutes=40), False)
+    assert (law.met_at, law.is_breached(closed)) == (NOW + timedelta(minutes=40), False)
     (warned,) = (each for each in effects if isinstance(each, Remind))
     assert (warned.to, warned.about, warned.do, warned.at) == (("grace",), "law", "decide", NOW + timedelta(minutes=30))
     reopened, effects = life(policy, *steps, until=90)
@@ -279,7 +279,7 @@ def test_p4_the_document_is_asked_of_whoever_had_it_and_the_rest_of_the_reviewer
 def test_whether_a_reminder_is_still_worth_saying(clock: str, happened: Any, stands: bool) -> None:
     found, _ = life(Policy(contacts=PEOPLE), *happened, until=30)
     at = NOW + timedelta(minutes=10)
-    assert owed(Remind(key=f"{clock}/breach@x", to=(), at=at, clock=clock, due=at), found) is stands
+    assert still_due(Remind(key=f"{clock}/breach@x", to=(), at=at, clock=clock, due=at), found) is stands
 
 
 def test_an_escalation_is_moot_when_it_is_over_but_not_that_of_a_postmortem() -> None:
@@ -288,4 +288,4 @@ def test_an_escalation_is_moot_when_it_is_over_but_not_that_of_a_postmortem() ->
         Escalate(key=key, to=(), at=NOW, contacts=("cto",), because="")
         for key in ("escalate/cto@1h", "postmortem/overdue@x")
     )
-    assert (owed(ladder, over), owed(late, over)) == (False, True)
+    assert (still_due(ladder, over), still_due(late, over)) == (False, True)

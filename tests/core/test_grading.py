@@ -110,4 +110,4 @@ def test_reasons_are_told_on_the_scale_of_the_team() -> None:
     ],
 )
 def test_names_are_read_on_one_scale(scale: Scale, name: str, severity: int | None) -> None:
-    assert scale.read(name) == severity
+    assert scale.parse(name) == severity

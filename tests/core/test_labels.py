@@ -13,10 +13,10 @@ from app.core.clocks import alarms
 from app.core.decide import decide
 from app.core.events import Opened, Rang
 from app.core.incident import Grade, Incident, PostmortemPull
-from app.core.labels import managed, same, wanted
+from app.core.labels import desired_labels, labels_unchanged, own_labels
 from app.core.lifecycle import Status
 from app.core.policy import Labels
-from app.core.replay import ordered
+from app.core.replay import sort_log
 from app.core.severity import Severity
 
 from .lives import DECLARED, Log, logs, manned, profiles
@@ -67,31 +67,35 @@ def after(minutes: int) -> datetime:
     ],
 )
 def test_wanted(now: dict[str, Any], labels: str) -> None:
-    assert wanted(incident(**now), GUIDE) == {"incident", "sev2", *labels.split()}
+    assert desired_labels(incident(**now), GUIDE) == {"incident", "sev2", *labels.split()}
 
 
 def test_the_names_are_those_of_the_policy() -> None:
     names = Labels(incident="störung", severities=("s1", "s2", "s3", "s4"), acknowledged="angenommen")
     policy = replace(GUIDE, labels=names)
-    assert wanted(incident(status=Status.ACKNOWLEDGED), policy) == {"störung", "s2", "angenommen"}
+    assert desired_labels(incident(status=Status.ACKNOWLEDGED), policy) == {"störung", "s2", "angenommen"}
 
 
 def test_what_is_wanted_is_managed_and_people_keep_theirs() -> None:
-    assert not {"paused", "confidential"} & managed(GUIDE.labels)
-    assert wanted(incident(postmortem_wanted=True), GUIDE) <= managed(GUIDE.labels)
+    assert not {"paused", "confidential"} & own_labels(GUIDE.labels)
+    assert desired_labels(incident(postmortem_wanted=True), GUIDE) <= own_labels(GUIDE.labels)
 
 
 @settings(max_examples=40, deadline=None)
 @given(log=logs(), profile=profiles)
 def test_what_is_surely_the_same_is_the_same(log: Log, profile: str) -> None:
     policy, before = manned(profile), None
-    for at, event in ordered(log):
+    for at, event in sort_log(log):
         while before and (waiting := alarms(before, policy)) and waiting[0].due < at:
             rang = Rang(alarm=waiting[0], key=waiting[0].key)
             after = decide(before, rang, policy, waiting[0].due).incident
-            assert wanted(before, policy) == wanted(after, policy) or not same(before, after, rang)
+            assert desired_labels(before, policy) == desired_labels(after, policy) or not labels_unchanged(
+                before, after, rang
+            )
             before = after
         after = decide(before, event, policy, at).incident
         if before:
-            assert wanted(before, policy) == wanted(after, policy) or not same(before, after, event)
+            assert desired_labels(before, policy) == desired_labels(after, policy) or not labels_unchanged(
+                before, after, event
+            )
         before = after

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.errors import Refused
-from app.core.lifecycle import TABLE, Status, after, ways
+from app.core.lifecycle import TABLE, Status, allowed_actions, next_status
 
 DRAWN = """
              acknowledge   investigate   identify   mitigate  resolve  verify   close  reopen
@@ -25,10 +25,10 @@ CELLS = [(row[0], action, to) for row in _ROWS for action, to in zip(_HEAD, row[
 @pytest.mark.parametrize(("status", "action", "to"), CELLS)
 def test_every_cell(status: str, action: str, to: str) -> None:
     if to != "-":
-        assert after(Status(status), action) is Status(to)
+        assert next_status(Status(status), action) is Status(to)
         return
     with pytest.raises(Refused, match=f"You cannot {action} an incident that is {status}. From here you can: "):
-        after(Status(status), action)
+        next_status(Status(status), action)
 
 
 def test_the_drawing_is_the_whole_table() -> None:
@@ -37,7 +37,7 @@ def test_the_drawing_is_the_whole_table() -> None:
 
 
 def test_there_is_a_way_out_of_everything() -> None:
-    assert all(ways(status) for status in Status)
+    assert all(allowed_actions(status) for status in Status)
 
 
 def test_open_means_that_the_service_is_not_restored() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.core.events import PostmortemMerged
 from app.core.incident import Incident
 from app.core.incident_report import Kind, Report
-from app.core.metrics import Figures, Promise, Tally, Written, durations, figures, measure, spread
+from app.core.metrics import Figures, Promise, Tally, Written, distribution, durations, measure, summarize_metrics
 from app.core.policy import Audience, Duration, Policy
 from app.core.severity import Severity
 from tests.render.scenes import POLICY, REPORT, START, Scene, over, restored, watched
@@ -55,7 +55,7 @@ def test_what_nobody_told_has_no_time() -> None:
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
 def test_a_spread_is_what_the_books_say(seconds: list[int]) -> None:
     times = [timedelta(seconds=each) for each in seconds]
-    found = spread([None, *times, None])
+    found = distribution([None, *times, None])
     assert found is not None
     assert found.count == len(times)
     assert found.median.total_seconds() == pytest.approx(median(seconds), abs=1e-5)
@@ -66,7 +66,7 @@ def test_a_spread_is_what_the_books_say(seconds: list[int]) -> None:
 
 
 def test_a_spread_of_nothing_is_none() -> None:
-    assert spread([None, None]) is None
+    assert distribution([None, None]) is None
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def many() -> tuple[list[Incident], Policy]:
 
 def counted() -> Figures:
     incidents, policy = many()
-    return figures(incidents, policy, START + minutes(6000))
+    return summarize_metrics(incidents, policy, START + minutes(6000))
 
 
 def test_the_worst_comes_first() -> None:
@@ -184,6 +184,6 @@ def test_goals_count_from_the_opening_and_resolving_has_one_for_the_worst_alone(
 
 
 def test_nothing_has_no_figures() -> None:
-    found = figures([], POLICY, START)
+    found = summarize_metrics([], POLICY, START)
     assert (found.measured, found.compliance.percent, found.severities, found.postmortems) == ((), None, {}, {})
     assert set(found.times.values()) == {None}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.report_period import PERIOD_KINDS, PeriodKind, around, before
+from app.core.report_period import PERIOD_KINDS, PeriodKind, period_containing, previous_period
 
 DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
 
@@ -27,22 +27,22 @@ DAYS = st.dates(date(1990, 1, 1), date(2100, 1, 1))
     ],
 )
 def test_a_day_is_in_one_of_each_kind(kind: PeriodKind, day: str, name: str, first: str, last: str) -> None:
-    found = around(kind, date.fromisoformat(day), "UTC")
+    found = period_containing(kind, date.fromisoformat(day), "UTC")
     assert (found.name, f"{found.first}", f"{found.last}") == (name, first, last)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("week", "2025-W52"), ("month", "2025-12"), ("quarter", "2025-Q4")])
 def test_without_a_day_it_is_the_last_one_that_is_over(kind: PeriodKind, name: str) -> None:
-    assert before(kind, datetime(2026, 1, 1, 0, 30, tzinfo=UTC), "UTC").name == name
+    assert previous_period(kind, datetime(2026, 1, 1, 0, 30, tzinfo=UTC), "UTC").name == name
 
 
 def test_which_day_it_is_now_the_zone_tells() -> None:
     now = datetime(2026, 3, 1, 4, 30, tzinfo=UTC)
-    assert [before("month", now, zone).name for zone in ("UTC", "America/New_York")] == ["2026-02", "2026-01"]
+    assert [previous_period("month", now, zone).name for zone in ("UTC", "America/New_York")] == ["2026-02", "2026-01"]
 
 
 def test_it_begins_at_midnight_there_also_when_the_clocks_change() -> None:
-    week = around("week", date(2026, 3, 29), "Europe/Berlin")
+    week = period_containing("week", date(2026, 3, 29), "Europe/Berlin")
     assert (week.start, week.end) == (
         datetime(2026, 3, 22, 23, tzinfo=UTC),
         datetime(2026, 3, 29, 22, tzinfo=UTC),
@@ -51,15 +51,15 @@ def test_it_begins_at_midnight_there_also_when_the_clocks_change() -> None:
 
 @given(kind=st.sampled_from(PERIOD_KINDS), day=DAYS, zone=st.sampled_from(["UTC", "Asia/Tokyo", "America/Sao_Paulo"]))
 def test_they_follow_each_other_without_a_gap(kind: PeriodKind, day: date, zone: str) -> None:
-    found = around(kind, day, zone)
+    found = period_containing(kind, day, zone)
     assert found.first <= day <= found.last
-    following = around(kind, found.last + timedelta(days=1), zone)
+    following = period_containing(kind, found.last + timedelta(days=1), zone)
     assert (found.end, found.name < following.name) == (following.start, True)
-    assert before(kind, following.start, zone) == found
+    assert previous_period(kind, following.start, zone) == found
 
 
 @pytest.mark.parametrize("day", [date.min, date.max])
 @pytest.mark.parametrize("kind", PERIOD_KINDS)
 def test_the_ends_of_the_calendar_are_told(kind: PeriodKind, day: date) -> None:
     with pytest.raises(ValueError, match="that the calendar holds"):
-        around(kind, day, "Asia/Tokyo" if day == date.min else "America/New_York")
+        period_containing(kind, day, "Asia/Tokyo" if day == date.min else "America/New_York")

@@ -28,10 +28,10 @@ from app.core.events import (
 )
 from app.core.incident import Incident
 from app.core.incident_report import Kind, Report
-from app.core.labels import wanted
+from app.core.labels import desired_labels
 from app.core.lifecycle import Status
 from app.core.policy import Policy
-from app.core.replay import lived, ordered, replay
+from app.core.replay import fire_due_alarms, replay, sort_log
 from app.core.severity import Severity
 from app.core.slash_command import Spoken
 
@@ -49,7 +49,7 @@ def steps(
     """Every decision on the way: before, event, when, after, effects."""
     told = []
     incident = None
-    for at, event in [*ordered(log), (until + TICK, Rang(alarm=None))]:  # type: ignore[arg-type]
+    for at, event in [*sort_log(log), (until + TICK, Rang(alarm=None))]:  # type: ignore[arg-type]
         while incident and (waiting := alarms(incident, policy)) and waiting[0].due < at:
             rang = Rang(alarm=waiting[0], key=waiting[0].key)
             decision = decide(incident, rang, policy, waiting[0].due)
@@ -76,13 +76,13 @@ def test_any_order_with_doubles_is_the_same_incident(log: Log, profile: str, ran
 def test_one_go_is_the_same_as_step_by_step(log: Log, profile: str) -> None:
     until = log[-1][0] + LATER
     incident, effects = None, []
-    for at, event in ordered(log):
+    for at, event in sort_log(log):
         if incident is not None:
-            rest = lived(incident, manned(profile), at - TICK)
+            rest = fire_due_alarms(incident, manned(profile), at - TICK)
             incident, effects = rest.incident, [*effects, *rest.effects]
         decision = decide(incident, event, manned(profile), at)
         incident, effects = decision.incident, [*effects, *decision.effects]
-    rest = lived(incident, manned(profile), until)
+    rest = fire_due_alarms(incident, manned(profile), until)
     assert replay(log, manned(profile), until) == type(rest)(rest.incident, (*effects, *rest.effects))
 
 
@@ -152,7 +152,7 @@ def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
     incident = decide(closed, asked, policy, late).incident
     assert incident
     assert {alarm.due for alarm in alarms(incident, policy)} == {late}
-    reminders = [effect for effect in lived(incident, policy, late).effects if isinstance(effect, Remind)]
+    reminders = [effect for effect in fire_due_alarms(incident, policy, late).effects if isinstance(effect, Remind)]
     assert {reminder.at for reminder in reminders} == {late}
 
 
@@ -179,7 +179,7 @@ def test_what_is_over_or_out_of_reach_is_quiet(log: Log, profile: str) -> None:
             assert not ringing
         if not incident.status.open:
             assert ringing <= ({"postmortem"} if incident.closed_at else {"postmortem", "regulatory"})
-            assert not incident.paging
+            assert not incident.is_paging
 
 
 @some
@@ -188,7 +188,7 @@ def test_there_is_always_exactly_one_severity_label(log: Log, profile: str) -> N
     """Also on the issue, when every order is carried out before the next thing happens."""
     on_issue: set[str] = set()
     for before, event, _, incident, effects in steps(log, manned(profile), log[-1][0] + LATER):
-        assert len(wanted(incident, manned(profile)).intersection(manned(profile).labels.severities)) == 1
+        assert len(desired_labels(incident, manned(profile)).intersection(manned(profile).labels.severities)) == 1
         if before is not None and isinstance(event, Labeled):
             on_issue.add(event.label)
         on_issue = set().union(*[e.labels for e in effects if isinstance(e, SetLabels)][-1:]) or on_issue
@@ -202,15 +202,15 @@ def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, prof
     """Whoever asks at odd moments, forwards or backwards, hears the same in the same order as one who asks steadily."""
     policy = manned(profile)
     incident, effects = None, []
-    for at, event in ordered(log):
+    for at, event in sort_log(log):
         for jump in (timedelta(hours=-2), timedelta(), timedelta(hours=-2)):
             if incident is not None:
-                rest = lived(incident, policy, at - TICK + jump)
+                rest = fire_due_alarms(incident, policy, at - TICK + jump)
                 incident, effects = rest.incident, [*effects, *rest.effects]
         decision = decide(incident, event, policy, at)
         incident, effects = decision.incident, [*effects, *decision.effects]
     steady = replay(log, policy, log[-1][0])
-    rest = lived(incident, policy, log[-1][0]) if incident else decision
+    rest = fire_due_alarms(incident, policy, log[-1][0]) if incident else decision
     assert (rest.incident, (*effects, *rest.effects)) == (steady.incident, steady.effects)
 
 
@@ -221,7 +221,7 @@ def test_d7_a_delivery_hours_late_has_the_deadlines_of_a_prompt_one(log: Log, pr
     policy, late = manned(profile), log[-1][0] + timedelta(hours=4, minutes=30)
     prompt = replay(log, policy, log[-1][0])
     assert prompt.incident
-    caught_up, steady = replay(log, policy, late), lived(prompt.incident, policy, late)
+    caught_up, steady = replay(log, policy, late), fire_due_alarms(prompt.incident, policy, late)
     assert caught_up.incident == steady.incident
     assert caught_up.effects == (*prompt.effects, *steady.effects)
 
@@ -260,7 +260,7 @@ def test_comments_of_one_second_count_by_number() -> None:
 
     opened = (DECLARED, Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/77777"))
     log = [said(100), said(9), opened, said(99)]
-    assert [event.key for _, event in ordered(log)] == ["issue/77777", "comment/9", "comment/99", "comment/100"]
+    assert [event.key for _, event in sort_log(log)] == ["issue/77777", "comment/9", "comment/99", "comment/100"]
 
 
 def test_an_event_with_two_times_counts_at_the_first() -> None:
@@ -268,7 +268,7 @@ def test_an_event_with_two_times_counts_at_the_first() -> None:
         (DECLARED, Labeled(label="sev1", key="event/1")),
         (DECLARED + TICK, Labeled(label="sev1", key="event/1")),
     )
-    assert ordered([late, early]) == ordered([early, late]) == [early]
+    assert sort_log([late, early]) == sort_log([early, late]) == [early]
 
 
 def test_what_happens_after_the_end_is_left_out() -> None:

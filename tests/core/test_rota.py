@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.calendar import instant
-from app.core.on_call import next_hand_off, on_call, people_of
+from app.core.calendar import wall_to_utc
+from app.core.on_call import next_hand_off, people_of, people_on_call
 from app.core.policy import Cover, Duration, Duty, Policy, Rotation, Shift, Team
 
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
@@ -47,19 +47,19 @@ def wall(text: str) -> datetime:
     ],
 )
 def test_a_weekly_rotation_in_berlin(when: str, who: tuple[str, ...]) -> None:
-    assert on_call(WEEKLY, at(when)) == who
+    assert people_on_call(WEEKLY, at(when)) == who
 
 
 def test_a_turn_in_hours_lasts_exactly_so_long() -> None:
     halves = replace(WEEKLY, turn=Duration(seconds=12 * 3600), starts=date(2026, 3, 28))
-    assert on_call(halves, at("2026-03-28T21:00"))[0] == "hubot"
-    assert on_call(halves, at("2026-03-29T09:59:59"))[0] == "hubot", "12 hours after 21:00 is 10:00 that night"
-    assert on_call(halves, at("2026-03-29T10:00"))[0] == "octocat"
+    assert people_on_call(halves, at("2026-03-28T21:00"))[0] == "hubot"
+    assert people_on_call(halves, at("2026-03-29T09:59:59"))[0] == "hubot", "12 hours after 21:00 is 10:00 that night"
+    assert people_on_call(halves, at("2026-03-29T10:00"))[0] == "octocat"
 
 
 def test_seconds_take_turns_beside_the_first() -> None:
     crew = replace(WEEKLY, people=("mona", "hubot"), secondary=("ada", "grace", "mona"))
-    weeks = [on_call(crew, at("2026-01-05T09:00") + timedelta(weeks=week)) for week in range(6)]
+    weeks = [people_on_call(crew, at("2026-01-05T09:00") + timedelta(weeks=week)) for week in range(6)]
     assert weeks == [
         ("mona", "ada"),
         ("hubot", "grace"),
@@ -73,15 +73,15 @@ def test_seconds_take_turns_beside_the_first() -> None:
 def test_a_hand_off_in_the_hour_that_is_skipped_is_after_the_gap() -> None:
     early = Rotation(("mona", "hubot"), turn=DAY, starts=date(2026, 3, 28), hand_off=time(2, 30), zone="Europe/Berlin")
     assert next_hand_off(early, at("2026-03-29T01:00")) == at("2026-03-29T03:00")
-    assert on_call(early, at("2026-03-29T01:59:59"))[0] == "mona"
-    assert on_call(early, at("2026-03-29T03:00"))[0] == "hubot"
+    assert people_on_call(early, at("2026-03-29T01:59:59"))[0] == "mona"
+    assert people_on_call(early, at("2026-03-29T03:00"))[0] == "hubot"
 
 
 def test_a_hand_off_in_the_hour_that_is_repeated_is_the_first_of_the_two() -> None:
     early = Rotation(("mona", "hubot"), turn=DAY, starts=date(2026, 10, 24), hand_off=time(2, 30), zone="Europe/Berlin")
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert next_hand_off(early, at("2026-10-25T01:00")) == first
-    assert [on_call(early, first + timedelta(minutes=minutes))[0] for minutes in (-1, 0, 45, 61)] == [
+    assert [people_on_call(early, first + timedelta(minutes=minutes))[0] for minutes in (-1, 0, 45, 61)] == [
         "mona",
         "hubot",
         "hubot",
@@ -92,8 +92,8 @@ def test_a_hand_off_in_the_hour_that_is_repeated_is_the_first_of_the_two() -> No
 def test_a_midnight_that_comes_twice_hands_over_once() -> None:
     """Until 2011 the clocks of St. John's went back from 00:01 to 23:01, so that one day began twice."""
     late = Rotation(("mona", "hubot"), turn=DAY, starts=date(2010, 11, 6), hand_off=time(0), zone="America/St_Johns")
-    midnight = instant(datetime(2010, 11, 7), "America/St_Johns")  # noqa: DTZ001
-    people = [on_call(late, midnight + timedelta(minutes=minutes))[0] for minutes in (-1, 0, 2, 59, 62)]
+    midnight = wall_to_utc(datetime(2010, 11, 7), "America/St_Johns")  # noqa: DTZ001
+    people = [people_on_call(late, midnight + timedelta(minutes=minutes))[0] for minutes in (-1, 0, 2, 59, 62)]
     assert people == ["mona", "hubot", "hubot", "hubot", "hubot"]
 
 
@@ -112,7 +112,7 @@ def test_a_midnight_that_comes_twice_hands_over_once() -> None:
     ids=["primary", "secondary", "not on call", "swap up", "both", "not yet", "just over", "just begun"],
 )
 def test_overrides_go_before_turns(covers: list[Cover], who: tuple[str, ...]) -> None:
-    assert on_call(replace(WEEKLY, overrides=tuple(covers)), at("2026-01-06T12:00")) == who
+    assert people_on_call(replace(WEEKLY, overrides=tuple(covers)), at("2026-01-06T12:00")) == who
 
 
 @pytest.mark.parametrize("instead_of", [None, "mona", "ada"])
@@ -121,7 +121,7 @@ def test_a_later_override_goes_before_an_earlier_one(instead_of: str | None) -> 
     first = Cover(wall("2026-01-06"), wall("2026-01-09"), "ada", "mona")
     second = Cover(wall("2026-01-07"), wall("2026-01-08"), "grace", instead_of)
     covered = replace(WEEKLY, overrides=(first, second))
-    days = [on_call(covered, at(f"2026-01-0{day}T12:00"))[0] for day in (5, 6, 7, 8, 9)]
+    days = [people_on_call(covered, at(f"2026-01-0{day}T12:00"))[0] for day in (5, 6, 7, 8, 9)]
     assert days == ["mona", "ada", "grace", "ada", "mona"]
 
 
@@ -134,7 +134,7 @@ def test_the_shifts_of_a_feed_hold_instead_of_the_turns() -> None:
         Shift(begins + 6 * hour, begins + 7 * hour, 0, "mona"),
     )
     feed = replace(WEEKLY, shifts=shifts)
-    seen = [on_call(feed, begins + n * hour) for n in (-1, 0, 1, 2, 4, 6, 7)]
+    seen = [people_on_call(feed, begins + n * hour) for n in (-1, 0, 1, 2, 4, 6, 7)]
     assert seen == [(), ("ada",), ("grace", "ada"), ("ada",), (), ("mona",), ()]
     ends, here = [], begins - hour
     while (moment := next_hand_off(feed, here)) is not None:
@@ -147,7 +147,7 @@ def test_a_gap_of_a_feed_can_be_covered() -> None:
     begins = at("2026-01-06T09:00")
     gap = Cover(wall("2026-01-06T12:00"), wall("2026-01-06T13:00"), "grace")
     feed = replace(WEEKLY, shifts=(Shift(begins, begins + timedelta(hours=1), 0, "ada"),), overrides=(gap,))
-    assert on_call(feed, at("2026-01-06T12:30")) == ("grace",)
+    assert people_on_call(feed, at("2026-01-06T12:30")) == ("grace",)
 
 
 def test_a_hand_off_to_the_same_person_is_none() -> None:
@@ -224,7 +224,7 @@ checked = settings(max_examples=200, deadline=None)
 @checked
 @given(covered, instants)
 def test_there_is_exactly_one_primary_at_each_instant(rotation: Rotation, moment: datetime) -> None:
-    people = on_call(rotation, moment)
+    people = people_on_call(rotation, moment)
     assert 1 <= len(people) <= 2
     assert len({*people}) == len(people)
     named = {*rotation.people, *rotation.secondary, *(cover.person for cover in rotation.overrides)}
@@ -235,13 +235,13 @@ def test_there_is_exactly_one_primary_at_each_instant(rotation: Rotation, moment
 @given(covered, instants)
 def test_the_next_hand_off_is_when_somebody_else_comes(rotation: Rotation, moment: datetime) -> None:
     found = next_hand_off(rotation, moment)
-    now = on_call(rotation, moment)
+    now = people_on_call(rotation, moment)
     horizon = found or moment + timedelta(days=400)
-    assert found is None or on_call(rotation, found) != now
+    assert found is None or people_on_call(rotation, found) != now
     assert found is None or found > moment
     step = (horizon - moment) / 60
-    assert all(on_call(rotation, moment + n * step) == now for n in range(60))
-    assert on_call(rotation, horizon - TICK) == now
+    assert all(people_on_call(rotation, moment + n * step) == now for n in range(60))
+    assert people_on_call(rotation, horizon - TICK) == now
 
 
 def plain(zone: str, days: int, hand_off: time) -> Rotation:
@@ -281,6 +281,6 @@ def test_turns_in_hours_are_equal_in_hours(zone: str, hours: int, moment: dateti
     assert second is not None
     if hours % 24:
         assert second - first == timedelta(hours=hours)
-        assert (first - instant(datetime.combine(rotation.starts, time(9)), zone)) % timedelta(
+        assert (first - wall_to_utc(datetime.combine(rotation.starts, time(9)), zone)) % timedelta(
             hours=hours
         ) == timedelta()

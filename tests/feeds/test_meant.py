@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.core.policy import Person, Shift
-from app.feeds import Occurrence, meant
+from app.feeds import Occurrence, match_people
 
 DAY = timedelta(days=1)
 AT = datetime(2026, 3, 10, 9, tzinfo=UTC)
@@ -26,7 +26,7 @@ def event(summary: str, *mails: str, since: datetime = AT) -> Occurrence:
 
 
 def who(summary: str, *mails: str) -> list[tuple[str, int]]:
-    return [(shift.person, shift.rank) for shift in meant([event(summary, *mails)], PEOPLE, "UTC", AT).shifts]
+    return [(shift.person, shift.rank) for shift in match_people([event(summary, *mails)], PEOPLE, "UTC", AT).shifts]
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_by_who_is_invited(summary: str, mails: list[str], expected: list[tuple[
 
 def test_a_day_runs_by_the_zone_of_the_rotation() -> None:
     day = Occurrence(datetime(2026, 3, 29), datetime(2026, 3, 30), "mona", ())  # noqa: DTZ001 -- a day of the feed
-    found = meant([day], PEOPLE, "Europe/Berlin", AT)
+    found = match_people([day], PEOPLE, "Europe/Berlin", AT)
     since, until = datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)
     assert found.shifts == (Shift(since, until, 0, "mona"),), "a day of 23 hours"
 
 
 def test_strangers_are_told_once_unless_their_time_is_over() -> None:
-    found = meant(
+    found = match_people(
         [
             event("Grace Hopper"),
             event("mona"),
@@ -117,5 +117,5 @@ def test_strangers_are_told_once_unless_their_time_is_over() -> None:
 def test_many_people_and_many_events_are_no_work() -> None:
     people = {f"p{number}": Person(name=f"same words {number}") for number in range(2000)}
     events = [event("same words " * 15 + str(number)) for number in range(2000)]
-    found = meant(events, people, "UTC", AT)
+    found = match_people(events, people, "UTC", AT)
     assert len(found.shifts) == 2000

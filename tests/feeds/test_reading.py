@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.feeds import MAX_FEED_BYTES, FeedFault, occurrences
-from app.feeds.ical_events import occurring
+from app.feeds import MAX_FEED_BYTES, FeedFault, read_occurrences
+from app.feeds.ical_events import find_occurrences
 
 SINCE = datetime(2026, 3, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=74)
@@ -29,7 +29,7 @@ def told(feed: bytes) -> list[str]:
     """Each occurrence as a line."""
     return [
         f"{one.since:%m-%d %H:%M}{'Z' if one.since.tzinfo else ''} to {one.until:%m-%d %H:%M} {one.summary}"
-        for one in occurring(feed, SINCE, UNTIL)
+        for one in find_occurrences(feed, SINCE, UNTIL)
     ]
 
 
@@ -96,8 +96,8 @@ def test_a_zone_of_the_feed_s_own() -> None:
 
 def test_what_the_other_process_reads_is_what_stands_there() -> None:
     feed = calendar(SHIFT + "\nATTENDEE:mailto:mona@example.com", "DTSTART;VALUE=DATE:20260311\nSUMMARY:Jörg")
-    assert list(occurrences(feed, SINCE, UNTIL)) == occurring(feed, SINCE, UNTIL)
-    assert len(occurrences(feed, SINCE, UNTIL)) == 2
+    assert list(read_occurrences(feed, SINCE, UNTIL)) == find_occurrences(feed, SINCE, UNTIL)
+    assert len(read_occurrences(feed, SINCE, UNTIL)) == 2
 
 
 def test_who_is_invited_and_has_not_declined() -> None:
@@ -105,7 +105,7 @@ def test_who_is_invited_and_has_not_declined() -> None:
         f"{SHIFT}\nATTENDEE;CN=Mona:mailto:Mona@example.com\nATTENDEE;PARTSTAT=DECLINED:mailto:hubot@example.com\n"
         "ATTENDEE:MAILTO:ada@example.com\nATTENDEE:tel:+49123"
     )
-    (found,) = occurrences(calendar(event), SINCE, UNTIL)
+    (found,) = read_occurrences(calendar(event), SINCE, UNTIL)
     assert found.mails == ("Mona@example.com", "ada@example.com")
 
 
@@ -158,10 +158,10 @@ def test_a_hostile_feed_is_refused_in_words(name: str) -> None:
     feed, why = HOSTILE[name]
     began = time.process_time()
     if why is None:
-        assert occurrences(feed, SINCE, UNTIL) == ()
+        assert read_occurrences(feed, SINCE, UNTIL) == ()
     else:
         with pytest.raises(FeedFault, match=why):
-            occurrences(feed, SINCE, UNTIL)
+            read_occurrences(feed, SINCE, UNTIL)
     assert time.process_time() - began < 1.5, "the work is done elsewhere"
 
 
@@ -186,5 +186,5 @@ def test_a_hostile_feed_is_refused_in_words(name: str) -> None:
 def test_whatever_stands_in_an_event_ends_soon(text: str) -> None:
     began = time.monotonic()
     with suppress(FeedFault):
-        occurrences(calendar(text.format(SHIFT)), SINCE, UNTIL)
+        read_occurrences(calendar(text.format(SHIFT)), SINCE, UNTIL)
     assert time.monotonic() - began < 15, "about a second of work, on a machine that is busy"

@@ -17,8 +17,8 @@ from app.core.severity import Scale, Severity
 from app.core.severity_grading import grade
 from app.github.intake import is_incident_report, read_report, shipped_form, shipped_form_text
 from app.github.issue_form import FormValue, read_form
-from app.policy_file import read as read_policy
-from app.sandbox.github.form_body import filled
+from app.policy_file import read_policy
+from app.sandbox.github.form_body import fill_form
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
@@ -57,7 +57,7 @@ def started(text: str, zone: str = "UTC") -> tuple[str | None, str]:
 
 
 def test_the_shipped_form() -> None:
-    assert report(filled(shipped_form(), WHOLE)) == Report(
+    assert report(fill_form(shipped_form(), WHOLE)) == Report(
         summary="Checkout is down",
         severity=Severity.SEV1,
         impact=Level.HIGH,
@@ -83,14 +83,14 @@ def test_the_shipped_form_is_the_one_people_copy() -> None:
 def test_every_choice_of_the_shipped_form_is_understood() -> None:
     for number, asked in enumerate(shipped_form().fields):
         for option in asked.options:
-            read = report(filled(shipped_form(), {shipped_form().keys()[number]: option}))
+            read = report(fill_form(shipped_form(), {shipped_form().keys()[number]: option}))
             assert read.doubts == (), option
             values = (read.severity, read.impact, read.urgency, read.kind, read.source, read.personal_data)
             assert sum(value is not None for value in values) == (option != "Not sure"), option
 
 
 def test_an_empty_form_is_structured_and_takes_its_summary_from_the_title() -> None:
-    assert report(filled(shipped_form(), {})) == Report(summary="It broke")
+    assert report(fill_form(shipped_form(), {})) == Report(summary="It broke")
 
 
 def test_the_older_template_has_the_same_headings() -> None:
@@ -387,7 +387,7 @@ def test_severities_of_real_forms() -> None:
             key: (asked.options[0] if asked.kind == "dropdown" and not asked.multiple else None)
             for key, asked in zip(form.keys(), form.fields, strict=True)
         }
-        read = report(filled(form, first))
+        read = report(fill_form(form, first))
         seen[path.name.split("__")[0]] = (read.structured, read.severity and str(read.severity))
     assert seen == {
         "AreaSong": (True, None),
@@ -443,11 +443,11 @@ def test_the_fields_of_a_real_form_in_its_own_words(name: str) -> None:
     form, policy = read_form((SHARED / name).read_text("utf-8")), read_policy(MAPPED[name])
     options = {key: asked.options for key, asked in zip(form.keys(), form.fields, strict=True)}
     graded_by, grades, answers, meant = UNDERSTOOD[name]
-    assert [str(report(filled(form, {graded_by: one}), policy).severity) for one in options[graded_by]] == grades
-    read = report(filled(form, answers), policy)
+    assert [str(report(fill_form(form, {graded_by: one}), policy).severity) for one in options[graded_by]] == grades
+    read = report(fill_form(form, answers), policy)
     assert {name: getattr(read, name) for name in meant} == meant
     assert read.doubts == ()
-    assert report(filled(form, answers)) != read, "without the policy it is understood less"
+    assert report(fill_form(form, answers)) != read, "without the policy it is understood less"
 
 
 UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, FormValue], dict[str, object]]] = {
@@ -491,7 +491,7 @@ def test_severity_labels_of_the_team_grade() -> None:
 
 
 def test_an_incident_report_is_known_by_its_headings() -> None:
-    assert is_incident_report(filled(shipped_form(), {}))
+    assert is_incident_report(fill_form(shipped_form(), {}))
     assert read_form(shipped_form_text()) == shipped_form()
     headings = [f"### {asked.label}\n\nx" for asked in shipped_form().fields]
     assert is_incident_report("\n\n".join(headings[3:8]))

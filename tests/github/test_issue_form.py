@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.github.intake import shipped_form
-from app.github.issue_form import Field, Form, FormFault, FormValue, blocks, fits, parse_body, read_form
-from app.sandbox.github.form_body import filled
+from app.github.issue_form import Field, Form, FormFault, FormValue, matches_form, parse_body, read_form, split_blocks
+from app.sandbox.github.form_body import fill_form
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
@@ -155,20 +155,20 @@ def test_one_answer(kind: dict[str, object], value: str, answer: FormValue) -> N
 )
 def test_a_heading_in_an_answer_is_text(answers: tuple[str, str, str]) -> None:
     given = dict(zip("abc", answers, strict=True))
-    body = filled(THREE, given)
+    body = fill_form(THREE, given)
     assert parse_body(THREE, body) == given
-    assert fits(THREE, body)
+    assert matches_form(THREE, body)
 
 
 def test_a_choice_tells_the_real_heading_from_the_typed_one() -> None:
     body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4"
     assert parse_body(TWO, body) == {"what": "### Severity\n\nSEV1", "sev": "SEV4"}
-    assert fits(TWO, body)
+    assert matches_form(TWO, body)
 
 
 def test_a_body_that_no_form_writes_does_not_fit() -> None:
     body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4\n\n### What happened\n\nx"
-    assert not fits(TWO, body)
+    assert not matches_form(TWO, body)
 
 
 def test_the_form_has_changed_since() -> None:
@@ -183,7 +183,7 @@ def test_a_heading_in_a_fence_is_no_field_that_the_body_lacks() -> None:
 
 def test_equal_labels_are_taken_in_order() -> None:
     form = Form(fields=(Field("x", "Same"), Field("y", "Same"), Field(None, ""), Field("z", "")))
-    body = filled(form, {"x": "1", "y": "2", "z": "4"})
+    body = fill_form(form, {"x": "1", "y": "2", "z": "4"})
     assert parse_body(form, body) == {"x": "1", "y": "2", "field 3": None, "z": "4"}
 
 
@@ -250,7 +250,7 @@ def test_every_real_form_comes_back_without_loss(path: Path) -> None:
     @given(st.data(), st.booleans())
     def comes_back(data: st.DataObject, crlf: bool) -> None:
         answers = data.draw(filled_in(form))
-        body = filled(form, answers)
+        body = fill_form(form, answers)
         assert parse_body(form, body.replace("\n", "\r\n") if crlf else body) == answers
         json.dumps(answers)
 
@@ -260,7 +260,7 @@ def test_every_real_form_comes_back_without_loss(path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(filled_in(shipped_form()))
 def test_the_shipped_form_comes_back_without_loss(answers: dict[str, FormValue]) -> None:
-    assert parse_body(shipped_form(), filled(shipped_form(), answers)) == answers
+    assert parse_body(shipped_form(), fill_form(shipped_form(), answers)) == answers
 
 
 @real_forms
@@ -274,7 +274,7 @@ def test_the_form_with_text_after_its_yaml_keeps_its_eight_fields() -> None:
 @given(st.text(alphabet=st.sampled_from("#`~<!->\n\r abAB*[]x_:|\u2028\ud800\x00"), max_size=200))
 def test_no_body_breaks_the_reading(body: str) -> None:
     parse_body(THREE, body)
-    blocks(body)
+    split_blocks(body)
 
 
 # --- unknown forms
@@ -284,7 +284,7 @@ def test_blocks_cut_at_any_heading() -> None:
     body = (
         "hi\n\n# One ##\n1\n**Two**\n2\n- **Three:** 3\n```\n# no\n```\n<!--\n# no\n-->\n__Four__:\n4\n#no\n####### no"
     )
-    assert [(block.heading, block.text) for block in blocks(body)] == [
+    assert [(block.heading, block.text) for block in split_blocks(body)] == [
         ("", "hi"),
         ("One", "1"),
         ("Two", "2"),
@@ -321,7 +321,7 @@ def test_twice_the_text_takes_about_twice_the_time(part: str) -> None:
             started = time.process_time()
             for form in forms:
                 parse_body(form, body)
-            blocks(body)
+            split_blocks(body)
             best = min(best, time.process_time() - started)
         return best
 

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from app.core.slash_command import Spoken
-from app.github.slash_commands import _paragraphs, spoken
+from app.github.slash_commands import _top_level_paragraphs, parse_commands
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,18 @@ from app.github.slash_commands import _paragraphs, spoken
     ],
 )
 def test_what_is_said(body: str, names: list[str]) -> None:
-    assert [said.name for said in spoken(body)] == names
+    assert [said.name for said in parse_commands(body)] == names
 
 
 def test_the_argument_is_the_rest_of_the_line() -> None:
-    assert spoken("/severity  sev2 `too` loud \nmore\n/ack\n") == (Spoken("severity", "sev2 `too` loud"), Spoken("ack"))
+    assert parse_commands("/severity  sev2 `too` loud \nmore\n/ack\n") == (
+        Spoken("severity", "sev2 `too` loud"),
+        Spoken("ack"),
+    )
 
 
 def test_ten_commands_are_enough() -> None:
-    assert len(spoken("/ack\n" * 50)) == 10
+    assert len(parse_commands("/ack\n" * 50)) == 10
 
 
 @settings(max_examples=200, deadline=None)
@@ -96,7 +99,7 @@ def test_ten_commands_are_enough() -> None:
     )
 )
 def test_no_comment_breaks_the_reading(parts: list[str]) -> None:
-    spoken("".join(parts))
+    parse_commands("".join(parts))
 
 
 MARKDOWN = MarkdownIt("commonmark", {"maxNesting": 1000})
@@ -133,7 +136,7 @@ def test_a_markdown_parser_sees_the_same_paragraphs(body: str) -> None:
     # Below a quotation or an item indented by more than four, the parser looks for blocks also in lines indented by four.
     below = re.search(r"(?m)(?:^|[ \t])>|[-+*.)](?: {4}| {0,3}\t)", body)
     assume(not (below and re.search(r"(?m)(?:^|> ?)(?: {4}| {0,3}\t)", body)))
-    assert stripped(list(_paragraphs(body.split("\n")))) == stripped(parsed(body))
+    assert stripped(list(_top_level_paragraphs(body.split("\n")))) == stripped(parsed(body))
 
 
 LADDERS = [
@@ -148,7 +151,7 @@ PARTS = [
 
 def needed(body: str) -> float:
     started = time.process_time()
-    spoken(body)
+    parse_commands(body)
     return time.process_time() - started
 
 

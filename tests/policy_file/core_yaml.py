@@ -9,11 +9,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from app.policy_file import schema
-from app.policy_file.yaml_tree import Entries, Items, Node, Text, parse
+from app.policy_file.yaml_tree import Entries, Items, Node, Text, parse_yaml
 
 
 def loaded(text: str) -> Any:
-    tree, _ = parse(text)
+    tree, _ = parse_yaml(text)
     return _value(tree)
 
 

@@ -12,7 +12,7 @@ from app.core.policy import Cover, Duration, Step, Targets
 from app.core.severity import Severity
 from app.policy_file import value_parsers
 from app.policy_file.field_docs import KIND_EXAMPLES
-from app.policy_file.field_rules import entries, shape_of
+from app.policy_file.field_rules import key_specs, shape_of
 
 ORG = """
 extends: {profile}
@@ -93,7 +93,7 @@ def _words(kind: Any) -> st.SearchStrategy[str]:
 
 
 def _records(cls: Any) -> st.SearchStrategy[Any]:
-    known = entries(cls)
+    known = key_specs(cls)
     held = {
         key: st.none() | values(entry.kind) if entry.clearable else values(entry.kind) for key, entry in known.items()
     }

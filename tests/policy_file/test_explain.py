@@ -7,11 +7,11 @@ import re
 import pytest
 
 from app.core.severity import Severity
-from app.policy_file import PROFILES, PolicyFaults, read
-from app.policy_file.explain import BUILT_IN_DOCUMENTS, Explained, explained, flow
-from app.policy_file.field_rules import entries
-from app.policy_file.inheritance import profile_text
-from app.policy_file.yaml_tree import parse
+from app.policy_file import PROFILES, PolicyFaults, read_policy
+from app.policy_file.explain import BUILT_IN_DOCUMENTS, Explained, explain_policy, format_inline
+from app.policy_file.field_rules import key_specs
+from app.policy_file.inheritance import load_profile_text
+from app.policy_file.yaml_tree import parse_yaml
 
 from .told import only
 
@@ -92,42 +92,42 @@ def by_path(told: tuple[Explained, ...]) -> dict[str, Explained]:
 @pytest.mark.parametrize("row", STORY.strip().splitlines(), ids=lambda row: row.partition(" ")[0])
 def test_where_each_value_comes_from(row: str) -> None:
     where, value, origin, document = (*re.split(" {2,}", row), "")[:4]
-    told = by_path(explained(TEAM, name="/home/mona/incidents.yml", org=ORG))
+    told = by_path(explain_policy(TEAM, name="/home/mona/incidents.yml", org=ORG))
     assert told[where] == Explained(where, value, origin, document)
 
 
 def test_nothing_is_told_that_is_nothing() -> None:
-    told = by_path(explained(TEAM, org=ORG))
+    told = by_path(explain_policy(TEAM, org=ORG))
     assert not [one for one in told.values() if one.origin == "built in" and one.value in ("off", "[]", "{}", '""')]
     assert "severities.sev2.commander" not in told
     assert "escalation.sev2[1]" not in told, "the list of the profile is replaced"
 
 
 def test_without_a_file_the_organisation_or_the_default_holds() -> None:
-    told = by_path(explained(None, org=ORG))
+    told = by_path(explain_policy(None, org=ORG))
     assert told["severities.sev1.respond"].origin == "org: .github/incidents.yml:8"
-    assert by_path(explained(None))["severities.sev1.respond"] == Explained(
+    assert by_path(explain_policy(None))["severities.sev1.respond"] == Explained(
         "severities.sev1.respond", "15m", "profile guide", "002"
     )
 
 
 def test_a_zone_that_is_followed_is_told_with_the_line_it_follows() -> None:
     org = "timezone: Europe/Berlin\ncalendars:\n  late: {timezone: UTC}\n  early: {}"
-    told = by_path(explained("extends: org\ntimezone: Asia/Tokyo", org=org))
+    told = by_path(explain_policy("extends: org\ntimezone: Asia/Tokyo", org=org))
     assert told["calendars.late.timezone"].origin == "org: .github/incidents.yml:3"
     assert told["calendars.early.timezone"] == Explained(
         "calendars.early.timezone", "Asia/Tokyo", "incidents.yml:2", ""
     )
-    assert by_path(explained(None))["calendars.business.timezone"].origin == "built in"
+    assert by_path(explain_policy(None))["calendars.business.timezone"].origin == "built in"
 
 
 def test_severities_are_told_on_the_scale_of_the_file_and_found_on_that_of_the_profile() -> None:
-    told = by_path(explained("scale: p\nseverities: {P1: {respond: 20m}}"))
+    told = by_path(explain_policy("scale: p\nseverities: {P1: {respond: 20m}}"))
     assert told["severities.P1.respond"].origin == "incidents.yml:2"
     assert told["severities.P0.respond"] == Explained("severities.P0.respond", "15m", "profile guide", "002")
     assert told["postmortem.required"].value == "[P0, P1]"
     assert told["matrix.high.high"].value == "P0"
-    told = by_path(explained("extends: org\nscale: p", org="severities:\n  sev4: off\ncontacts: {'[a': mona}"))
+    told = by_path(explain_policy("extends: org\nscale: p", org="severities:\n  sev4: off\ncontacts: {'[a': mona}"))
     assert told["severities.P3.respond"] == Explained(
         "severities.P3.respond", "off", "org: .github/incidents.yml:2", ""
     )
@@ -136,7 +136,7 @@ def test_severities_are_told_on_the_scale_of_the_file_and_found_on_that_of_the_p
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_value_of_a_profile_has_a_document(profile: str) -> None:
-    for one in explained(f"extends: {profile}"):
+    for one in explain_policy(f"extends: {profile}"):
         assert one.origin in (f"profile {profile}", "built in"), one
         assert re.fullmatch(r"(00[0-4]|external|choice)(, (00[0-4]|external))*", one.document), one
 
@@ -144,20 +144,20 @@ def test_every_value_of_a_profile_has_a_document(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_line_of_a_profile_is_told(profile: str) -> None:
     """Whatever a profile writes is the origin of some value, so no comment stands there for nothing."""
-    tree, _ = parse(profile_text(profile))
-    told = {one.where.partition(".")[0].partition("[")[0] for one in explained(f"extends: {profile}")}
+    tree, _ = parse_yaml(load_profile_text(profile))
+    told = {one.where.partition(".")[0].partition("[")[0] for one in explain_policy(f"extends: {profile}")}
     assert told >= {key.value for key, _ in tree.pairs} - {"extends", "roles"}
 
 
 def test_the_built_in_documents_are_of_keys_that_there_are() -> None:
     for path in BUILT_IN_DOCUMENTS:
         first, _, second = path.partition(".")
-        kind = entries(type(read("")))[first].kind
-        assert not second or second in entries(kind)
+        kind = key_specs(type(read_policy("")))[first].kind
+        assert not second or second in key_specs(kind)
 
 
 def test_one_severity_alone() -> None:
-    told = by_path(explained(TEAM, org=ORG, severity=Severity.SEV2))
+    told = by_path(explain_policy(TEAM, org=ORG, severity=Severity.SEV2))
     assert {"severities.sev2.respond", "escalation.sev2[0]", "first-notice.sev2.via", "warnings"} <= told.keys()
     assert {"contacts.cto", "contacts.it-manager", "people.mona"} <= told.keys(), "whom its ladder names"
     assert not [where for where in told if re.search(r"sev[134]", where)]
@@ -165,14 +165,14 @@ def test_one_severity_alone() -> None:
         where for where in told if where.startswith(("labels", "goals", "postmortem", "war-room", "contacts.board"))
     ]
     assert {where for where in told if where.startswith("matrix")} == {"matrix.high.medium", "matrix.medium.high"}
-    sev1 = by_path(explained(TEAM, org=ORG, severity=Severity.SEV1))
+    sev1 = by_path(explain_policy(TEAM, org=ORG, severity=Severity.SEV1))
     assert {"postmortem.review", "war-room.name", "closing.checklist", "overrides[0].types", "floors[0]"} <= sev1.keys()
-    assert sev1.keys() < by_path(explained(TEAM, org=ORG)).keys()
+    assert sev1.keys() < by_path(explain_policy(TEAM, org=ORG)).keys()
 
 
 def test_a_faulty_file_is_not_explained() -> None:
     with pytest.raises(PolicyFaults):
-        explained("silence: two")
+        explain_policy("silence: two")
     assert only("silence: two") == "1:10: silence: 'two' is not a number from 1, such as 2"
 
 
@@ -185,4 +185,4 @@ def test_a_faulty_file_is_not_explained() -> None:
     ],
 )  # fmt: skip
 def test_a_value_is_shown_as_it_may_stand_in_a_file(value: object, shown: str) -> None:
-    assert flow(value) == shown
+    assert format_inline(value) == shown

@@ -38,12 +38,12 @@ SLOW = {"very many keys", "very many zones"}
 CHILD = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
-from app.policy_file import PolicyFaults, read, shipped
-shipped("guide")
+from app.policy_file import PolicyFaults, load_profile, read_policy
+load_profile("guide")
 text = {text}
 began = time.process_time()
 try:
-    read(text, name="f")
+    read_policy(text, name="f")
 except PolicyFaults as error:
     print(str(error).splitlines()[0])
 spent = time.process_time() - began
@@ -62,11 +62,11 @@ def test_a_hostile_file_is_answered_at_once(what: str) -> None:
 WITHOUT = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
-from app.policy_file.yaml_tree import PARSER, PurePython, Refused, parse
+from app.policy_file.yaml_tree import PARSER, PurePython, Refused, parse_yaml
 assert PARSER is not PurePython, "libyaml is installed with the wheels of PyYAML"
 for parser in (PARSER, PurePython):
     try:
-        parse({text}, parser)
+        parse_yaml({text}, parser)
     except Refused as refused:
         print(refused.wrong.found)
 """

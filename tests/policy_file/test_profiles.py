@@ -17,8 +17,8 @@ from app.core.policy import (
     Until,
 )
 from app.core.severity import Scale, Severity
-from app.policy_file import PROFILES, read, shipped
-from app.policy_file.inheritance import profile_text
+from app.policy_file import PROFILES, load_profile, read_policy
+from app.policy_file.inheritance import load_profile_text
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 
@@ -87,14 +87,14 @@ def spelled(step: Step) -> str:
 @pytest.mark.parametrize("row", [line.split() for line in CLOCKS.splitlines()[2:]], ids=lambda row: " ".join(row[:2]))
 def test_the_clocks_of_every_profile(row: list[str]) -> None:
     profile, severity, *lengths = row
-    assert shipped(profile).targets[Severity(int(severity[-1]))] == Targets(
+    assert load_profile(profile).targets[Severity(int(severity[-1]))] == Targets(
         *(None if length == "-" else Target(Duration.parse(length)) for length in lengths)
     )
 
 
 @pytest.mark.parametrize(("profile", "severity"), LADDERS)
 def test_the_ladders_of_every_profile(profile: str, severity: Severity) -> None:
-    assert " | ".join(map(spelled, shipped(profile).ladders[severity])) == LADDERS[profile, severity]
+    assert " | ".join(map(spelled, load_profile(profile).ladders[severity])) == LADDERS[profile, severity]
 
 
 def shortest(*values: Duration) -> Duration:
@@ -105,14 +105,14 @@ def shortest(*values: Duration) -> Duration:
 @pytest.mark.parametrize("severity", Severity)
 @pytest.mark.parametrize("clock", ["commander", "acknowledge", "respond", "update", "resolve"])
 def test_strict_is_the_shortest_of_all(severity: Severity, clock: str) -> None:
-    others = [getattr(shipped(profile).targets[severity], clock) for profile in PROFILES if profile != "strict"]
+    others = [getattr(load_profile(profile).targets[severity], clock) for profile in PROFILES if profile != "strict"]
     lengths = [target.within for target in others if target]
-    assert getattr(shipped("strict").targets[severity], clock) == (Target(shortest(*lengths)) if lengths else None)
+    assert getattr(load_profile("strict").targets[severity], clock) == (Target(shortest(*lengths)) if lengths else None)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_all_profiles_share(profile: str) -> None:
-    policy = shipped(profile)
+    policy = load_profile(profile)
     assert policy.profile == profile
     assert policy.scale is (Scale.P if profile == "p-scale" else Scale.SEV)
     assert (policy.warnings, policy.silence, policy.matrix, policy.floors) == ((50, 80), 2, MATRIX, FLOORS)
@@ -122,13 +122,13 @@ def test_what_all_profiles_share(profile: str) -> None:
     named = {name for steps in policy.ladders.values() for step in steps for name in step.to}
     assert named | set(policy.postmortem.reviewers) <= set(policy.contacts)
     assert not any(policy.contacts.values()), "a profile knows nobody by name"
-    assert read(f"extends: {profile}") == policy
-    assert shipped(profile) is policy
+    assert read_policy(f"extends: {profile}") == policy
+    assert load_profile(profile) is policy
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_value_of_a_profile_names_its_document(profile: str) -> None:
-    text = profile_text(profile)
+    text = load_profile_text(profile)
     for line in text.splitlines():
         value = line.partition("#")[0].rstrip()
         assert not value or value.endswith(":") or re.search(r"# .*00[0-4]", line), line
@@ -136,10 +136,10 @@ def test_every_value_of_a_profile_names_its_document(profile: str) -> None:
 
 def test_only_four_profiles_are_shipped() -> None:
     with pytest.raises(KeyError):
-        shipped("../../etc/passwd")
+        load_profile("../../etc/passwd")
 
 
 def test_the_profiles_are_plain_yaml_for_everyone() -> None:
     for profile in PROFILES:
-        text = profile_text(profile)
+        text = load_profile_text(profile)
         assert isinstance(yaml.safe_load(text), dict)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.core.calendar import BUSINESS, due
+from app.core.calendar import BUSINESS, due_time
 from app.core.incident_report import Exposure, Kind, Level
 from app.core.policy import (
     MATRIX,
@@ -29,11 +29,11 @@ from app.core.policy import (
     Until,
 )
 from app.core.severity import Severity
-from app.policy_file import Fault, PolicyFaults, read, shipped
-from app.policy_file.field_rules import entries
-from app.policy_file.inheritance import profile_text
+from app.policy_file import Fault, PolicyFaults, load_profile, read_policy
+from app.policy_file.field_rules import key_specs
+from app.policy_file.inheritance import load_profile_text
 from app.policy_file.value_parsers import PARSERS, Weekdays
-from app.policy_file.yaml_tree import PARSER, Items, Node, PurePython, Refused, Text, parse
+from app.policy_file.yaml_tree import PARSER, Items, Node, PurePython, Refused, Text, parse_yaml
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 
@@ -44,11 +44,11 @@ SEV1, SEV2, SEV3, SEV4 = Severity
     "text", ["", "\n# nothing yet\n", "---\n", "extends: guide", "severities:\n  # sev1:\npeople:\n"]
 )
 def test_a_file_that_says_nothing_is_the_guide(text: str) -> None:
-    assert read(text) == shipped("guide")
+    assert read_policy(text) == load_profile("guide")
 
 
 def test_a_policy_as_a_team_writes_it() -> None:
-    policy = read("""
+    policy = read_policy("""
 extends: guide
 timezone: Europe/Berlin
 severities:
@@ -85,7 +85,7 @@ intake:
   fields: {Dringlichkeit: urgency, Art: type, "Seit wann?": started-at}
 postmortem: {required: sev1, reviewers: [cto, sre], document: 3bd}
 """)
-    guide = shipped("guide")
+    guide = load_profile("guide")
     assert policy.zone == "Europe/Berlin"
     assert policy.targets[SEV1] == Targets(
         None, None, Target(Duration(600)), Target(Duration(900)), Target(Duration(4 * 3600))
@@ -132,35 +132,35 @@ postmortem: {required: sev1, reviewers: [cto, sre], document: 3bd}
 
 
 def test_a_scale_brings_its_names_and_sev_names_always_work() -> None:
-    policy = read(
+    policy = read_policy(
         "extends: p-scale\nseverities: {P1: {respond: 10m}, sev3: {respond: 2h}}\npostmortem: {required: [p0, sev2]}"
     )
     assert policy.targets[SEV2].respond == Target(Duration(600))
     assert policy.targets[SEV3].respond == Target(Duration(7200))
     assert policy.postmortem.required == {SEV1, SEV2}
-    assert read("severities: {P0: {respond: 10m}}\nscale: p").targets[SEV1].respond == Target(Duration(600))
+    assert read_policy("severities: {P0: {respond: 10m}}\nscale: p").targets[SEV1].respond == Target(Duration(600))
 
 
 def test_a_scalar_replaces_a_target_and_a_map_changes_it() -> None:
     text = "severities: {sev1: {respond: %s}}"
-    assert read(text % "1h").targets[SEV1].respond == Target(Duration(3600))
-    assert read(text % "{calendar: business}").targets[SEV1].respond == Target(Duration(900), BUSINESS)
-    assert read(text % "{within: 1h, calendar: off}").targets[SEV1].respond == Target(Duration(3600))
+    assert read_policy(text % "1h").targets[SEV1].respond == Target(Duration(3600))
+    assert read_policy(text % "{calendar: business}").targets[SEV1].respond == Target(Duration(900), BUSINESS)
+    assert read_policy(text % "{within: 1h, calendar: off}").targets[SEV1].respond == Target(Duration(3600))
 
 
 @pytest.mark.parametrize("word", ["off", "OFF", "null", "~"])
 def test_off_takes_a_clock_away(word: str) -> None:
-    assert read(f"severities: {{sev1: {{update: {word}}}}}").targets[SEV1].update is None
+    assert read_policy(f"severities: {{sev1: {{update: {word}}}}}").targets[SEV1].update is None
 
 
 def test_a_calendar_that_names_a_zone_keeps_it() -> None:
-    policy = read("timezone: Asia/Kolkata\ncalendars: {business: {timezone: UTC}, night: {hours: 20:00-04:00}}")
+    policy = read_policy("timezone: Asia/Kolkata\ncalendars: {business: {timezone: UTC}, night: {hours: 20:00-04:00}}")
     assert policy.calendars["business"].zone == "UTC"
     assert policy.calendars["night"].zone == "Asia/Kolkata"
 
 
 def test_64_kib_are_read() -> None:
-    assert read("#" * 65536) == shipped("guide")
+    assert read_policy("#" * 65536) == load_profile("guide")
 
 
 def test_every_type_of_the_policy_can_be_read() -> None:
@@ -173,9 +173,9 @@ def test_every_type_of_the_policy_can_be_read() -> None:
         if inner:
             waiting += inner
         elif isinstance(kind, type) and is_dataclass(kind) and kind not in PARSERS:
-            filled = {name for entry in entries(kind).values() for name in entry.fields}
+            filled = {name for entry in key_specs(kind).values() for name in entry.fields}
             assert filled | {"profile", "shifts"} >= {field.name for field in fields(kind)}
-            waiting += [entry.kind for entry in entries(kind).values() if kind not in seen]
+            waiting += [entry.kind for entry in key_specs(kind).values() if kind not in seen]
             seen.add(kind)
         else:
             enumeration = isinstance(kind, type) and issubclass(kind, Enum)
@@ -185,13 +185,13 @@ def test_every_type_of_the_policy_can_be_read() -> None:
 @pytest.mark.parametrize("length", ["365bd", "52d"])
 def test_what_the_reader_lets_through_the_calendar_can_reach(length: str) -> None:
     mondays = ", ".join(str(date(2026, 1, 5) + timedelta(weeks=n)) for n in range(400))
-    policy = read(f"""
+    policy = read_policy(f"""
 calendars: {{slow: {{days: mon, hours: 09:00-12:00, holidays: [{mondays}]}}}}
 severities: {{sev4: {{resolve: {{within: {length}, calendar: slow}}}}}}
 """)
     target = policy.targets[SEV4].resolve
     assert target is not None
-    assert due(datetime(2026, 1, 1, tzinfo=UTC), target, policy.calendars).year in range(2040, 2046)
+    assert due_time(datetime(2026, 1, 1, tzinfo=UTC), target, policy.calendars).year in range(2040, 2046)
 
 
 # What holds for every text.
@@ -208,7 +208,7 @@ PIECES = (
 def test_any_text_is_a_policy_or_faults_of_one_line_each(text: str) -> None:
     told: tuple[Fault, ...] = ()
     try:
-        read(text)
+        read_policy(text)
     except PolicyFaults as error:
         told = error.faults
     assert all(str(fault).isprintable() and fault.line >= 1 and fault.column >= 1 for fault in told)
@@ -219,20 +219,20 @@ def bare(node: Node) -> object:
     if isinstance(node, Text):
         return node if node.value or not node.plain else None
     if isinstance(node, Items):
-        return node.spot, [bare(inner) for inner in node.nodes]
-    return node.spot, [(bare(key), bare(inner)) for key, inner in node.pairs]
+        return node.position, [bare(inner) for inner in node.nodes]
+    return node.position, [(bare(key), bare(inner)) for key, inner in node.pairs]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=60))
 @example("a: {b: 'c', d: }\ne:\n- \n- {f: , g: [ ]}\n")
-@example(profile_text("strict"))
+@example(load_profile_text("strict"))
 def test_both_parsers_see_the_same_file(text: str) -> None:
     """libyaml where it is there, else Python: what both accept they read alike, to the column."""
     seen = []
     for parser in (PARSER, PurePython):
         try:
-            tree, twice = parse(text, parser)
+            tree, twice = parse_yaml(text, parser)
         except Refused:
             return
         seen.append((bare(tree), [(bare(one.key), bare(one.first)) for one in twice]))
@@ -241,5 +241,5 @@ def test_both_parsers_see_the_same_file(text: str) -> None:
 
 def test_a_value_that_is_not_written_stands_behind_its_colon() -> None:
     for parser in (PARSER, PurePython):
-        tree, _ = parse("a: {b:   , c: }\nd:\n", parser)
+        tree, _ = parse_yaml("a: {b:   , c: }\nd:\n", parser)
         assert re.findall(r"value='', line=(\d), column=(\d+)", repr(tree)) == [("1", "7"), ("1", "14"), ("2", "3")]

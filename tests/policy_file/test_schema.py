@@ -6,10 +6,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.core.policy import Policy
-from app.policy_file import PROFILES, PolicyFaults, read, schema
+from app.policy_file import PROFILES, PolicyFaults, read_policy, schema
 from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_EXAMPLES
-from app.policy_file.field_rules import entries
-from app.policy_file.inheritance import profile_text
+from app.policy_file.field_rules import key_specs
+from app.policy_file.inheritance import load_profile_text
 from app.policy_file.value_parsers import PARSERS, WeekdayRange
 
 from .core_yaml import loaded, refused, valid
@@ -23,7 +23,7 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_shipped_profile_is_valid(profile: str) -> None:
-    assert refused(profile_text(profile)) == []
+    assert refused(load_profile_text(profile)) == []
 
 
 def test_the_large_policy_is_valid() -> None:
@@ -32,7 +32,7 @@ def test_the_large_policy_is_valid() -> None:
 
 def test_every_key_has_a_meaning_and_says_it() -> None:
     for part, meaning in KEY_DESCRIPTIONS.items():
-        assert meaning.keys() == entries(part).keys(), part
+        assert meaning.keys() == key_specs(part).keys(), part
         printed = schema() if part is Policy else schema()["$defs"][part.__name__]
         assert all(printed["properties"][key]["description"] for key in meaning)
 
@@ -63,7 +63,7 @@ FINE = [
 
 @pytest.mark.parametrize("text", FINE)
 def test_what_the_reader_reads_the_schema_lets_through(text: str) -> None:
-    read(text)
+    read_policy(text)
     assert refused(text) == []
 
 
@@ -120,7 +120,7 @@ REFUSED = [
 def test_what_the_schema_refuses_the_reader_refuses_too(text: str) -> None:
     assert not valid(text)
     with pytest.raises(PolicyFaults):
-        read(text)
+        read_policy(text)
 
 
 def test_the_schema_sees_a_file_as_an_editor_does() -> None:

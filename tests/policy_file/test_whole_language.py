@@ -35,8 +35,8 @@ from app.core.policy import (
     WarRoom,
 )
 from app.core.severity import Severity
-from app.policy_file import read, shipped
-from app.policy_file.field_rules import entries
+from app.policy_file import load_profile, read_policy
+from app.policy_file.field_rules import key_specs
 
 from .told import only
 
@@ -103,7 +103,7 @@ def minutes(number: int) -> Duration:
 
 
 def test_every_key_is_read() -> None:
-    policy = read(WHOLE)
+    policy = read_policy(WHOLE)
     assert policy.aliases == {SEV1: ("critical", "urgent")}
     assert policy.targets[SEV1] == Targets(
         *map(Target, (minutes(5), minutes(5))), Target(minutes(15), "team"), Target(minutes(15)), Target(minutes(240))
@@ -166,7 +166,7 @@ def test_every_key_is_read() -> None:
     )
     assert policy.floors == (Floor("the shop is down", SEV1, service="checkout"),)
     assert policy.alerts["response time"] == Alert("5 s", SEV2, Kind.DEGRADATION)
-    assert policy.alerts.keys() == shipped("guide").alerts.keys()
+    assert policy.alerts.keys() == load_profile("guide").alerts.keys()
     assert policy.closing == Closing(frozenset({SEV1}), ("functional",), ("all done",))
     assert policy.postmortem == Postmortem(
         frozenset({SEV1}), ("owner",), minutes(1440), minutes(72 * 60), Duration(business_days=5), (minutes(15),) * 2
@@ -177,17 +177,17 @@ def test_every_key_is_read() -> None:
 
 def test_the_text_above_has_every_key() -> None:
     written = {line.partition(":")[0] for line in WHOLE.splitlines()}
-    assert written >= entries(type(shipped("guide"))).keys()
+    assert written >= key_specs(type(load_profile("guide"))).keys()
 
 
 def test_off_takes_a_name_or_a_text_away() -> None:
-    guide = shipped("guide")
-    assert read("regulations: {gdpr-article-33: off}").regulations == {}
-    assert read("alerts: {disk: OFF}").alerts.keys() == guide.alerts.keys() - {"disk"}
-    assert SEV3 not in read("first-notice: {sev3: off}").first_notice
-    assert read("retention: {deliveries: off}").retention == Retention(None)
+    guide = load_profile("guide")
+    assert read_policy("regulations: {gdpr-article-33: off}").regulations == {}
+    assert read_policy("alerts: {disk: OFF}").alerts.keys() == guide.alerts.keys() - {"disk"}
+    assert SEV3 not in read_policy("first-notice: {sev3: off}").first_notice
+    assert read_policy("retention: {deliveries: off}").retention == Retention(None)
     org = "calendars: {business: {country: DE, region: BE}}"
-    assert read("extends: org\ncalendars: {business: {country: US, region: off}}", org=org).calendars[
+    assert read_policy("extends: org\ncalendars: {business: {country: US, region: off}}", org=org).calendars[
         "business"
     ] == Calendar(country="US")
 
@@ -197,19 +197,19 @@ def test_what_others_still_name_cannot_be_taken_away() -> None:
     assert only("extends: org\nrotations: {night: off}", org=org) == (
         "2:20: rotations.night: 'night' is still named by teams.payments.on-call, change that too"
     )
-    policy = read("extends: org\nrotations: {night: off}\nteams: {payments: {on-call: off}}", org=org)
+    policy = read_policy("extends: org\nrotations: {night: off}\nteams: {payments: {on-call: off}}", org=org)
     assert policy.rotations == {}
     assert policy.teams == {"payments": Team(("mona",))}
 
 
 def test_a_rotation_fills_a_contact_that_nobody_holds_and_a_role_too() -> None:
-    policy = read("rotations: {on-call: {people: mona}, on-call-engineer: {people: hubot}}")
+    policy = read_policy("rotations: {on-call: {people: mona}, on-call-engineer: {people: hubot}}")
     assert policy.contacts["on-call"] == ()
     assert policy.rotations.keys() == {"on-call", "on-call-engineer"}
 
 
 def test_an_override_may_ask_others_than_a_rotation() -> None:
-    policy = read(
+    policy = read_policy(
         "rotations: {on-call: {people: mona}}\noverrides: [{types: security breach, contacts: {on-call: hubot}}]"
     )
     assert policy.overrides[0].contacts == {"on-call": ("hubot",)}
@@ -221,21 +221,23 @@ ORG = "extends: strict\ntimezone: Europe/Berlin\ncontacts: {cto: octocat}\nsever
 
 
 def test_a_team_builds_on_its_organisation_and_that_on_a_profile() -> None:
-    policy = read("extends: org\nseverities: {sev1: {update: 10m}}\ncalendars: {late: {hours: 12:00-20:00}}", org=ORG)
-    strict = shipped("strict")
+    policy = read_policy(
+        "extends: org\nseverities: {sev1: {update: 10m}}\ncalendars: {late: {hours: 12:00-20:00}}", org=ORG
+    )
+    strict = load_profile("strict")
     assert policy.profile == "strict"
     assert policy.contacts["cto"] == ("octocat",)
     assert policy.targets[SEV1].respond == Target(minutes(10))
     assert policy.targets[SEV1].update == Target(minutes(10))
     assert policy.targets[SEV1].resolve == strict.targets[SEV1].resolve
     assert {calendar.zone for calendar in policy.calendars.values()} == {"Europe/Berlin"}
-    assert read("extends: guide", org=ORG) == shipped("guide")
-    assert read("extends: org", org="") == shipped("guide")
+    assert read_policy("extends: guide", org=ORG) == load_profile("guide")
+    assert read_policy("extends: org", org="") == load_profile("guide")
 
 
 def test_a_zone_that_the_organisation_names_stays_and_the_others_follow() -> None:
     org = "timezone: Europe/Berlin\ncalendars: {business: {timezone: UTC}, late: {timezone: Europe/Berlin}, early: {}}"
-    policy = read("extends: org\ntimezone: Asia/Tokyo", org=org)
+    policy = read_policy("extends: org\ntimezone: Asia/Tokyo", org=org)
     assert {name: calendar.zone for name, calendar in policy.calendars.items()} == {
         "business": "UTC", "late": "Europe/Berlin", "early": "Asia/Tokyo",
     }  # fmt: skip

@@ -11,49 +11,49 @@ from hypothesis import strategies as st
 
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
-from app.policy_file import PROFILES, PolicyFaults, read, schema, shipped
-from app.policy_file.field_rules import entries
-from app.policy_file.writer import dumped, written
+from app.policy_file import PROFILES, PolicyFaults, load_profile, read_policy, schema
+from app.policy_file.field_rules import key_specs
+from app.policy_file.writer import dump_policy, policy_to_dict
 
 from .core_yaml import valid
 from .files import ORG, values
 from .test_whole_language import WHOLE
 
 
-@pytest.mark.parametrize("key", entries(Policy))
+@pytest.mark.parametrize("key", key_specs(Policy))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_what_is_written_is_read_as_the_same_policy(key: str, data: st.DataObject) -> None:
     org = ORG.format(profile=data.draw(st.sampled_from(PROFILES)))
-    file: dict[str, Any] = {"extends": "org", key: data.draw(values(entries(Policy)[key].kind))}
+    file: dict[str, Any] = {"extends": "org", key: data.draw(values(key_specs(Policy)[key].kind))}
     text = yaml.safe_dump(file, allow_unicode=True)
     assert valid(text), "the schema refuses nothing that may be read"
     try:
-        policy = read(text, org=org)
+        policy = read_policy(text, org=org)
     except PolicyFaults:
         assume(False)
-    assert read(dumped(policy)) == policy
+    assert read_policy(dump_policy(policy)) == policy
 
 
 @pytest.mark.parametrize("text", [*(f"extends: {profile}" for profile in PROFILES), WHOLE], ids=lambda text: text[:20])
 def test_whole_files_are_written_and_read_again(text: str) -> None:
-    policy = read(text)
-    assert read(dumped(policy)) == policy
+    policy = read_policy(text)
+    assert read_policy(dump_policy(policy)) == policy
     assert valid(text)
-    assert valid(dumped(policy))
+    assert valid(dump_policy(policy))
 
 
 def test_a_policy_is_written_in_its_own_language() -> None:
-    policy = read(
+    policy = read_policy(
         "scale: p\nseverities: {P1: {respond: {within: 30m, calendar: business}, update: off}}\nregulations: {gdpr-article-33: off}"
     )
-    file = written(policy)
+    file = policy_to_dict(policy)
     assert file["severities"]["P1"]["respond"] == {"within": "30m", "calendar": "business"}
     assert file["severities"]["P1"]["update"] is None
     assert file["severities"]["P0"]["respond"] == "15m"
     assert file["regulations"] == {"gdpr-article-33": None}
     assert file["calendars"]["business"]["days"] == ["mon-fri"]
     assert file["postmortem"]["required"] == ["P0", "P1"]
-    assert written(policy, Scale.SEV)["severities"].keys() == {str(severity) for severity in Severity}
+    assert policy_to_dict(policy, Scale.SEV)["severities"].keys() == {str(severity) for severity in Severity}
     assert schema()["properties"].keys() >= file.keys()
-    assert written(shipped("guide"))["extends"] == "guide"
+    assert policy_to_dict(load_profile("guide"))["extends"] == "guide"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from app.policy_file import PolicyFaults, read
+from app.policy_file import PolicyFaults, read_policy
 
 
 def faults(text: str, *, org: str | None = None) -> list[str]:
     """What the file is told, without its name."""
     with pytest.raises(PolicyFaults) as caught:
-        read(text, name="f", org=org)
+        read_policy(text, name="f", org=org)
     return [str(fault).removeprefix("f:") for fault in caught.value.faults]
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from app.core.effects import Help, Notice, Reply
 from app.core.incident_report import Report
-from app.core.metrics import figures
-from app.core.report_period import around
+from app.core.metrics import summarize_metrics
+from app.core.report_period import period_containing
 from app.core.severity import Severity
-from app.render import board, help_reply, notice, postmortem, reply
-from app.render.markdown.report import Edition, summary
+from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
+from app.render.markdown.report import Edition, render_report
 
 from .scenes import (
     FOOTER,
@@ -40,12 +40,12 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def shown(scene: Scene, after: float) -> str:
     incident, now = scene.at(after)
-    return board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
+    return render_board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
 
 
 def told(scene: Scene, after: float, pick: Callable[[list[Notice]], list[Notice]]) -> str:
     incident, now = scene.at(after)
-    return notice(pick(scene.notices(after)), incident, scene.policy, now, links=LINKS, footer=FOOTER)
+    return render_notices(pick(scene.notices(after)), incident, scene.policy, now, links=LINKS, footer=FOOTER)
 
 
 def last(notices: list[Notice]) -> list[Notice]:
@@ -76,20 +76,20 @@ def again() -> Scene:
 def drafted(part: str) -> str:
     scene = over()
     incident, now = scene.at(125)
-    return str(getattr(postmortem(incident, scene.policy, links=LINKS, now=now), part))
+    return str(getattr(render_postmortem(incident, scene.policy, links=LINKS, now=now), part))
 
 
 def helped() -> str:
     scene = answered()
-    return help_reply(Help(to="hubot"), scene.at(27)[0], scene.policy, FOOTER)
+    return render_help(Help(to="hubot"), scene.at(27)[0], scene.policy, FOOTER)
 
 
 def reported(*scenes: Scene, after: float = 10_000, unread: tuple[int, ...] = (), left_out: int = 0) -> str:
     """The report of a week, made a week after it began, or so many minutes after the first incident."""
     now = START + timedelta(minutes=after)
-    found = figures([scene.at(after)[0] for scene in scenes], WATCHED, now)
-    week = around("week", START.date(), "Europe/Berlin")
-    return summary(Edition("octo/shop", week, found, now, left_out, unread), WATCHED)
+    found = summarize_metrics([scene.at(after)[0] for scene in scenes], WATCHED, now)
+    week = period_containing("week", START.date(), "Europe/Berlin")
+    return render_report(Edition("octo/shop", week, found, now, left_out, unread), WATCHED)
 
 
 def small() -> Scene:
@@ -134,7 +134,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "escalate-too-late": lambda: told(over(), 125, every),
     "remind": lambda: told(answered(), 36, last),
     "ask": lambda: told(unsure(), 0, last),
-    "reply": lambda: reply(Reply(to="hubot", text=REFUSED), FOOTER),
+    "reply": lambda: render_reply(Reply(to="hubot", text=REFUSED), FOOTER),
     "help": helped,
     "report": lambda: reported(small(), late(), watched_and_taken().said(30, "hubot", "resolve").closed(95, "mona")),
     "report-so-far": lambda: reported(small(), after=1100, unread=(4,), left_out=7),

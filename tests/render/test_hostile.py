@@ -18,7 +18,7 @@ from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.incident_report import Kind
 from app.core.lifecycle import Status
-from app.core.metrics import figures
+from app.core.metrics import summarize_metrics
 from app.core.policy import (
     Audience,
     Closing,
@@ -31,12 +31,20 @@ from app.core.policy import (
     Team,
     WarRoom,
 )
-from app.core.report_period import around
+from app.core.report_period import period_containing
 from app.core.severity import Severity
 from app.core.timeline import Deed, Entry
-from app.render import board, goes_out, help_reply, message, notice, postmortem, reply
-from app.render.markdown.report import Edition, summary
-from app.text import length
+from app.render import (
+    channel_message,
+    is_for_channels,
+    render_board,
+    render_help,
+    render_notices,
+    render_postmortem,
+    render_reply,
+)
+from app.render.markdown.report import Edition, render_report
+from app.text import github_length
 
 from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over
 
@@ -130,46 +138,48 @@ def all_notices(text: str) -> list[Notice]:
 
 def each_message(incident: Incident, text: str) -> str:
     """All that goes out by channels, one after the other."""
-    going = [one for one in all_notices(text) if goes_out(one)]
-    return "\n".join(message(one, incident, POLICY, NOW, key="k").text for one in going)
+    going = [one for one in all_notices(text) if is_for_channels(one)]
+    return "\n".join(channel_message(one, incident, POLICY, NOW, key="k").text for one in going)
 
 
 def each_notice(incident: Incident, text: str, n: int) -> str:
-    return notice(all_notices(text)[n : n + 1], incident, POLICY, NOW, links=LINKS, footer=FOOTER)
+    return render_notices(all_notices(text)[n : n + 1], incident, POLICY, NOW, links=LINKS, footer=FOOTER)
 
 
 def report(incident: Incident, policy: Policy) -> str:
     """The report of a week in which that incident was the only one."""
-    week = around("week", START.date(), "UTC")
-    return summary(Edition("octo/shop", week, figures([incident], policy, NOW), NOW), policy)
+    week = period_containing("week", START.date(), "UTC")
+    return render_report(Edition("octo/shop", week, summarize_metrics([incident], policy, NOW), NOW), policy)
 
 
 TEXTS: dict[str, Text] = {
-    "board": lambda i, t: board(triggered(i), POLICY, NOW, links={"k": t}, footer=FOOTER),
-    "board of the end": lambda i, t: board(i, POLICY, NOW, links={"k": t}, footer=FOOTER),
-    "all notices": lambda i, t: notice(all_notices(t), triggered(i), POLICY, NOW, links=LINKS, footer=FOOTER),
+    "board": lambda i, t: render_board(triggered(i), POLICY, NOW, links={"k": t}, footer=FOOTER),
+    "board of the end": lambda i, t: render_board(i, POLICY, NOW, links={"k": t}, footer=FOOTER),
+    "all notices": lambda i, t: render_notices(all_notices(t), triggered(i), POLICY, NOW, links=LINKS, footer=FOOTER),
     "page": lambda i, t: each_notice(triggered(i), t, 0),
     "escalate": lambda i, t: each_notice(triggered(i), t, 1),
     "remind": lambda i, t: each_notice(triggered(i), t, 2),
     "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, unsure=True)), t, 3),
-    "board of a team": lambda i, t: board(triggered(i), poisoned_policy(t), NOW, links={}, footer=FOOTER),
-    "board before the closing": lambda i, t: board(resolved(i), poisoned_policy(t), NOW, links={}, footer=FOOTER),
-    "escalate to a team": lambda i, t: notice(
+    "board of a team": lambda i, t: render_board(triggered(i), poisoned_policy(t), NOW, links={}, footer=FOOTER),
+    "board before the closing": lambda i, t: render_board(
+        resolved(i), poisoned_policy(t), NOW, links={}, footer=FOOTER
+    ),
+    "escalate to a team": lambda i, t: render_notices(
         all_notices(t)[1:2], triggered(i), poisoned_policy(t), NOW, links=LINKS, footer=FOOTER
     ),
-    "postmortem of a team": lambda i, t: postmortem(i, poisoned_policy(t), links={}, now=NOW).text,
+    "postmortem of a team": lambda i, t: render_postmortem(i, poisoned_policy(t), links={}, now=NOW).text,
     "announce": lambda i, t: each_notice(triggered(i), t, 4),
     "remind of an audience": lambda i, t: each_notice(triggered(i), t, 5),
     "remind of a law": lambda i, t: each_notice(triggered(i), t, 6),
     "remind of a law after the end": lambda i, t: each_notice(resolved(i), t, 6),
     "remind of a postmortem": lambda i, t: each_notice(i, t, 7),
     "undelivered": lambda i, t: each_notice(i, t, 8),
-    "reply": lambda i, t: reply(Reply(to=team(t), text=t), FOOTER),
-    "help": lambda i, t: help_reply(Help(to=team(t)), i, POLICY, FOOTER),
-    "postmortem": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).text,
+    "reply": lambda i, t: render_reply(Reply(to=team(t), text=t), FOOTER),
+    "help": lambda i, t: render_help(Help(to=team(t)), i, POLICY, FOOTER),
+    "postmortem": lambda i, t: render_postmortem(i, POLICY, links={"k": t}, now=NOW).text,
     "report": lambda i, t: report(i, POLICY),
     "report of a team": lambda i, t: report(i, poisoned_policy(t)),
-    "pull request": lambda i, t: postmortem(i, POLICY, links={"k": t}, now=NOW).body,
+    "pull request": lambda i, t: render_postmortem(i, POLICY, links={"k": t}, now=NOW).body,
 }
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -263,10 +273,10 @@ def test_in_a_message_they_do_nothing_either(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a" * 65_536, "👨‍👩‍👧‍👦" * 10_000], ids=range(2))
 def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
-    for one in filter(goes_out, all_notices(text)):
-        found = message(one, triggered(poisoned(text)), POLICY, NOW, key="k")
-        assert length(found.subject) <= 200
-        assert length(found.text) <= 1500
+    for one in filter(is_for_channels, all_notices(text)):
+        found = channel_message(one, triggered(poisoned(text)), POLICY, NOW, key="k")
+        assert github_length(found.subject) <= 200
+        assert github_length(found.text) <= 1500
 
 
 @pytest.mark.parametrize(
@@ -284,18 +294,18 @@ def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
     ],
 )
 def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
-    document = postmortem(replace(OVER, title=title), POLICY, links=LINKS, now=NOW)
+    document = render_postmortem(replace(OVER, title=title), POLICY, links=LINKS, now=NOW)
     assert document.path == "docs/incidents/postmortems/2026/INC-2026-0314-001.md"
     assert document.branch == "muster/postmortem-12"
     assert document.message == f"{document.title}\n\nRefs #12\n"
     assert "\n" not in document.title
-    assert length(document.title) <= 120
+    assert github_length(document.title) <= 120
     assert lively(document.message) == []
 
 
 def test_an_id_that_is_none_reaches_no_path() -> None:
     with pytest.raises(ValueError, match="is not the id"):
-        postmortem(replace(OVER, id="../x"), POLICY, links=LINKS, now=NOW)
+        render_postmortem(replace(OVER, id="../x"), POLICY, links=LINKS, now=NOW)
 
 
 HUGE = ("a" * 65_536, "👨‍👩‍👧‍👦" * 10_000, "*|<&" * 20_000, "\n" * 2_000 + "x" + "`" * 65_536)
@@ -308,15 +318,17 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
     rows = tuple(replace(entry, text=f"update: {text}") for entry in incident.timeline) * 2
     for each in (replace(incident, timeline=rows), replace(triggered(incident), timeline=rows)):
         for written in (
-            board(each, POLICY, NOW, links=LINKS, footer=footer),
-            notice(all_notices(text) * 5, each, POLICY, NOW, links=LINKS, footer=footer),
-            reply(Reply(to=text, text=text), footer),
-            help_reply(Help(to=text), each, POLICY, footer),
+            render_board(each, POLICY, NOW, links=LINKS, footer=footer),
+            render_notices(all_notices(text) * 5, each, POLICY, NOW, links=LINKS, footer=footer),
+            render_reply(Reply(to=text, text=text), footer),
+            render_help(Help(to=text), each, POLICY, footer),
         ):
-            assert length(written) <= 65_536
+            assert github_length(written) <= 65_536
             assert written.endswith(f"\n\n{footer}")
             assert written.count("<details>") == written.count("</details>")
-    assert length(postmortem(replace(incident, timeline=rows), POLICY, links=LINKS, now=NOW).body) <= 65_536
+    assert (
+        github_length(render_postmortem(replace(incident, timeline=rows), POLICY, links=LINKS, now=NOW).body) <= 65_536
+    )
 
 
 def test_the_timeline_yields_first() -> None:
@@ -325,7 +337,7 @@ def test_the_timeline_yields_first() -> None:
         incident, timeline=tuple(replace(e, text="update", words="word " * 200) for e in incident.timeline) * 9
     )
     footer = f"<!-- {'f' * 57_000} -->"
-    written = board(long, POLICY, now, links=LINKS, footer=footer)
-    assert "Timeline, the newest 30 of 72 entries" in board(long, POLICY, now, links=LINKS, footer=FOOTER)
+    written = render_board(long, POLICY, now, links=LINKS, footer=footer)
+    assert "Timeline, the newest 30 of 72 entries" in render_board(long, POLICY, now, links=LINKS, footer=FOOTER)
     assert "Timeline, the newest 5 of 72 entries" in written
     assert "As of 2026-03-14 09:27 UTC" in written

@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 from jinja2 import DictLoader, Environment, StrictUndefined, UndefinedError
 
-from app.render.markdown.markup import _TEMPLATES, Markdown, code, joined, link, md, mention, person, safe
+from app.render.markdown.markup import (
+    _TEMPLATES,
+    Markdown,
+    code_span,
+    format_login,
+    join,
+    link,
+    markdown,
+    mention,
+    to_markdown,
+)
 
 
 def filled(source: str, **values: object) -> str:
@@ -17,11 +27,11 @@ def test_a_template_cannot_forget_to_quote(source: str) -> None:
 
 
 def test_our_own_markdown_stays() -> None:
-    assert filled("{{ x }} {{ n }}", x=md("**{}**", "a*b"), n=3) == "**a\\*b** 3"
+    assert filled("{{ x }} {{ n }}", x=markdown("**{}**", "a*b"), n=3) == "**a\\*b** 3"
 
 
 def test_what_was_added_to_markdown_is_quoted_again() -> None:
-    assert safe(mention("mona") + "@hubot") == "@\u200bmona@\u200bhubot"
+    assert to_markdown(mention("mona") + "@hubot") == "@\u200bmona@\u200bhubot"
 
 
 @pytest.mark.parametrize("wrong", [None, True, 1.5, ["a"], b"a"])
@@ -49,7 +59,7 @@ def test_a_missing_value_is_a_mistake() -> None:
     ],
 )
 def test_people_are_named_or_called(login: str, shown: str, called: str) -> None:
-    assert person(login) == shown
+    assert format_login(login) == shown
     assert mention(login) == called
 
 
@@ -67,6 +77,6 @@ def test_a_link() -> None:
 
 
 def test_code_of_ours() -> None:
-    assert code("/ack") == "`/ack`"
-    assert code("a`b|c") == "a\\`b\\|c"
-    assert isinstance(joined(["a", code("b")]), Markdown)
+    assert code_span("/ack") == "`/ack`"
+    assert code_span("a`b|c") == "a\\`b\\|c"
+    assert isinstance(join(["a", code_span("b")]), Markdown)

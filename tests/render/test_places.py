@@ -11,8 +11,8 @@ from app.core.incident import Incident
 from app.core.incident_report import Kind
 from app.core.policy import Runbook, Service, WarRoom
 from app.core.severity import Severity
-from app.render import board, postmortem
-from app.render.markdown.links import filled, runbooks, war_room
+from app.render import render_board, render_postmortem
+from app.render.markdown.links import fill_placeholders, runbook_links, war_room_link
 
 from .scenes import FOOTER, SHOP, owned, restored
 
@@ -24,12 +24,12 @@ def affecting(*services: str) -> Incident:
 
 def room(name: str, link: str, *services: str) -> str | None:
     policy = replace(SHOP, war_room=WarRoom(frozenset({Severity.SEV1}), name, link))
-    return war_room(affecting(*services), policy)
+    return war_room_link(affecting(*services), policy)
 
 
 def book(link: str) -> str:
     policy = replace(SHOP, services={}, runbooks={"database": Runbook(link, (Kind.OUTAGE,))})
-    (found,) = runbooks(owned().at(0)[0], policy)
+    (found,) = runbook_links(owned().at(0)[0], policy)
     return found
 
 
@@ -77,7 +77,7 @@ def test_a_room_is_linked_where_its_address_is_one(name: str, link: str, shown: 
 def test_only_severities_with_a_room_show_one() -> None:
     scene = owned().said(3, "hubot", "severity", "sev2 only a few")
     incident, now = scene.at(5)
-    text = board(incident, scene.policy, now, links={}, footer=FOOTER)
+    text = render_board(incident, scene.policy, now, links={}, footer=FOOTER)
     assert "War room" not in text
     assert "**Runbooks:** [database](" in text
 
@@ -91,14 +91,14 @@ M21 = (
 
 @pytest.mark.parametrize("text", M21)
 def test_a_place_that_nobody_knows_stays_as_it_is(text: str) -> None:
-    assert filled(text, {"id": "x", "service": ""}) == text
+    assert fill_placeholders(text, {"id": "x", "service": ""}) == text
 
 
 @pytest.mark.parametrize("part", [*M21, "{{ id }}", "-{{ service }}", "{{" + " " * 100, "-" * 50, "{{ id }}{{"])
 def test_filling_in_is_quick_and_short(part: str) -> None:
     text = (part * (65_536 // len(part) + 1))[:65_536]
     begun = time.process_time()
-    found = filled(text, {"id": "y" * 200, "service": ""})
+    found = fill_placeholders(text, {"id": "y" * 200, "service": ""})
     assert len(found) <= 4096
     assert time.process_time() - begun < 0.5, "ten milliseconds at most; the machine may be slow"
 
@@ -152,17 +152,17 @@ def test_runbooks_come_by_service_then_by_type_and_each_once() -> None:
     )
 
     def names(*services: str) -> list[str]:
-        return [found[1 : found.index("]")] for found in runbooks(affecting(*services), policy)]
+        return [found[1 : found.index("]")] for found in runbook_links(affecting(*services), policy)]
 
     assert names("checkout", "mail") == ["b", "both", "c", "a"]
     assert names("mail") == ["c", "b", "both", "a"]
     assert names("unknown") == ["both", "a"]
     untyped = affecting()
-    assert runbooks(replace(untyped, report=replace(untyped.report, kind=None)), policy) == []
+    assert runbook_links(replace(untyped, report=replace(untyped.report, kind=None)), policy) == []
 
 
 def test_the_postmortem_remembers_both() -> None:
     incident, now = restored().at(60)
-    links = postmortem(incident, SHOP, links={}, now=now).text.partition("## Links")[2]
+    links = render_postmortem(incident, SHOP, links={}, now=now).text.partition("## Links")[2]
     assert "- War room: [inc-2026-0314-001-checkout](https://meet.example/inc-2026-0314-001-checkout)\n" in links
     assert f"- Runbooks: [database]({HEAD}/docs/runbooks/database.md), [card network](https://wiki.example/" in links

@@ -10,16 +10,16 @@ from markdown_it import MarkdownIt
 
 from app.core.backtest import Backtest, Compared, Difference
 from app.core.policy import Calendar, Duration, Policy, Step, Until
-from app.core.policy_diff import changes
+from app.core.policy_diff import diff_policies
 from app.core.severity import Scale, Severity
-from app.policy_file import read, shipped
-from app.render.markdown.policy_review import consequence, faulty, review
-from app.text import length
+from app.policy_file import load_profile, read_policy
+from app.render.markdown.policy_review import describe_change, review_faulty_policy, review_policy
+from app.text import github_length
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
 TEAM = "contacts: {on-call: [mona, hubot], it-manager: [ada]}\n"
 SOONER = "escalation: {sev1: [{after: 0m, to: on-call, until: ack, repeat: 5m}, {after: %s, to: it-manager}]}\n"
-OLD, NEW = read(TEAM + SOONER % "30m"), read(TEAM + SOONER % "20m")
+OLD, NEW = read_policy(TEAM + SOONER % "30m"), read_policy(TEAM + SOONER % "20m")
 EVIL = "@octo/all <img src=x onerror=alert(1)> | [x](javascript:1) #1 `` ` </details> {{ 7 }} fixes #2"
 
 
@@ -34,14 +34,14 @@ LATER = Difference("told", "it-manager", "+30m", "+1h")
 
 
 def test_the_title_is_the_consequence() -> None:
-    found = review(OLD, NEW, tried(LATER), NOW)
+    found = review_policy(OLD, NEW, tried(LATER), NOW)
     assert found.title == (
         "sev1: it-manager hears after 20m instead of 30m; 2 of 11 past incidents would have been escalated later"
     )
 
 
 def test_the_summary_has_the_moves_the_nights_and_the_past() -> None:
-    text = review(OLD, NEW, tried(LATER), NOW).summary
+    text = review_policy(OLD, NEW, tried(LATER), NOW).summary
     assert "| sev1 | it-manager | 30m | 20m |" in text
     assert "### A night: declared on Saturday, 2026-03-07 02:00 UTC, and nobody answers" in text
     assert "<details><summary>sev1: wakes 2 people, otherwise than before</summary>" in text
@@ -57,17 +57,17 @@ def test_the_summary_has_the_moves_the_nights_and_the_past() -> None:
 def test_the_saturday_is_one_of_the_team() -> None:
     here = replace(NEW, zone="Pacific/Auckland")
     friday = datetime(2026, 3, 6, 12, tzinfo=UTC)  # Saturday 01:00 there
-    assert "2026-03-14 02:00 NZDT" in review(OLD, here, Backtest(), friday).summary
+    assert "2026-03-14 02:00 NZDT" in review_policy(OLD, here, Backtest(), friday).summary
 
 
 def test_files_that_mean_the_same() -> None:
-    found = review(OLD, OLD, tried(), NOW)
+    found = review_policy(OLD, OLD, tried(), NOW)
     assert found.title == "Nothing moves: the policy stays what it is"
     assert found.summary
 
 
 def test_without_a_past_the_title_is_about_the_move_alone() -> None:
-    assert review(OLD, NEW, Backtest(), NOW).title == "sev1: it-manager hears after 20m instead of 30m"
+    assert review_policy(OLD, NEW, Backtest(), NOW).title == "sev1: it-manager hears after 20m instead of 30m"
 
 
 PAGE = Step(Duration(), ("on-call",), until=Until.ACK)
@@ -85,14 +85,14 @@ SENTENCES = [
 @pytest.mark.parametrize(("old", "new", "says"), SENTENCES, ids=[says for *_, says in SENTENCES])
 def test_a_move_as_a_sentence(old: tuple[Step, ...], new: tuple[Step, ...], says: str) -> None:
     policies = [Policy(ladders={Severity.SEV2: steps}) for steps in (old, new)]
-    (move,) = changes(*policies)
-    assert consequence(move, policies[1]) == says
-    assert consequence(move, replace(policies[1], scale=Scale.P)).startswith("P1: ")
+    (move,) = diff_policies(*policies)
+    assert describe_change(move, policies[1]) == says
+    assert describe_change(move, replace(policies[1], scale=Scale.P)).startswith("P1: ")
 
 
 def test_a_move_of_a_value_is_told_as_it_is() -> None:
-    (move,) = changes(Policy(), Policy(silence=3))
-    assert consequence(move, Policy()) == "silence 2 -> 3"
+    (move,) = diff_policies(Policy(), Policy(silence=3))
+    assert describe_change(move, Policy()) == "silence 2 -> 3"
 
 
 def test_nothing_of_the_files_or_the_past_does_anything() -> None:
@@ -101,7 +101,7 @@ def test_nothing_of_the_files_or_the_past_does_anything() -> None:
         NEW, ladders={Severity.SEV1: steps}, contacts={EVIL: (EVIL,)}, calendars={**NEW.calendars, EVIL: Calendar()}
     )
     past = tried(Difference("people", EVIL, EVIL, EVIL), name=EVIL, title=EVIL)
-    found = review(OLD, new, past, NOW)
+    found = review_policy(OLD, new, past, NOW)
     html = MarkdownIt("commonmark").enable("table").render(found.summary)
     for active in ("<img", "href=", "onerror=alert(1)>", "@octo", "</details> "):
         assert active not in html.replace("onerror=alert(1)&gt;", "")
@@ -118,9 +118,9 @@ def test_the_longest_review_fits_a_check() -> None:
     steps = tuple(Step(Duration(seconds=60 * n), (f"{words}{n}",), do=words) for n in range(1, 60))
     new = replace(NEW, contacts=many, ladders=dict.fromkeys(Severity, steps))
     past = Backtest(500, tuple(Compared(words, words, NOW, Severity.SEV1, (Difference("people", words, words, words),) * 30, later=True, earlier=True) for _ in range(400)), (1, 2))  # fmt: skip
-    found = review(OLD, new, past, NOW)
-    assert length(found.summary) <= 62_000  # of 65,535: what is said before it has room
-    assert length(found.title) <= 240
+    found = review_policy(OLD, new, past, NOW)
+    assert github_length(found.summary) <= 62_000  # of 65,535: what is said before it has room
+    assert github_length(found.title) <= 240
     for kept in ("### What moves", "### A night", "### Past incidents", "and 380 more"):
         assert kept in found.summary
 
@@ -135,7 +135,7 @@ class Fault:
 
 
 def test_faults_are_told_with_their_places() -> None:
-    found = faulty([Fault(), Fault(9, 1, EVIL, EVIL, EVIL)])
+    found = review_faulty_policy([Fault(), Fault(9, 1, EVIL, EVIL, EVIL)])
     assert found.title == "The file cannot be obeyed, 2 faults: line 3: silence: 'many' is not a number"
     assert "- line 3, column 7: **silence**: 'many' is not a number, such as 2" in found.summary
     html = MarkdownIt("commonmark").enable("table").render(found.summary)
@@ -143,11 +143,11 @@ def test_faults_are_told_with_their_places() -> None:
 
 
 def test_many_faults_are_cut() -> None:
-    found = faulty([Fault(line) for line in range(1, 500)])
+    found = review_faulty_policy([Fault(line) for line in range(1, 500)])
     assert found.summary.count("- line ") == 50
     assert found.summary.endswith("- and 449 more")
 
 
 def test_a_night_of_a_profile_takes_no_time_worth_naming() -> None:
-    found = review(shipped("guide"), shipped("strict"), Backtest(), NOW - timedelta(days=1))
+    found = review_policy(load_profile("guide"), load_profile("strict"), Backtest(), NOW - timedelta(days=1))
     assert found.title.startswith("sev1: engineering-manager hears after 5m and ")

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from app.core.policy import Duration, Target
-from app.render.time_format import count, length, moment, span, target
+from app.render.time_format import format_duration, format_target, format_time, format_timedelta, pluralize
 
 DAY = date(2026, 3, 14)
 
@@ -30,7 +30,7 @@ def at(month: int, day: int, hour: int, minute: int) -> datetime:
     ],
 )
 def test_a_moment_carries_its_zone(when: datetime, zone: str, day: date | None, words: str) -> None:
-    assert moment(when, zone, day=day) == words
+    assert format_time(when, zone, day=day) == words
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_moment_carries_its_zone(when: datetime, zone: str, day: date | None, 
     ],
 )
 def test_a_span_is_rounded_down(length: timedelta, words: str) -> None:
-    assert span(length) == words
+    assert format_timedelta(length) == words
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_span_is_rounded_down(length: timedelta, words: str) -> None:
     ],
 )
 def test_a_duration_of_a_policy(text: str, words: str) -> None:
-    assert length(Duration.parse(text)) == words
+    assert format_duration(Duration.parse(text)) == words
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,12 @@ def test_a_duration_of_a_policy(text: str, words: str) -> None:
     ],
 )
 def test_a_target_names_its_calendar(text: str, calendar: str | None, words: str) -> None:
-    assert target(Target(Duration.parse(text), calendar)) == words
+    assert format_target(Target(Duration.parse(text), calendar)) == words
 
 
 def test_one_page_and_two_pages() -> None:
-    assert (count(1, "page"), count(2, "page"), count(2, "entry", "entries")) == ("1 page", "2 pages", "2 entries")
+    assert (pluralize(1, "page"), pluralize(2, "page"), pluralize(2, "entry", "entries")) == (
+        "1 page",
+        "2 pages",
+        "2 entries",
+    )

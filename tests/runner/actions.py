@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app.github.board_state import recalled
+from app.github.board_state import parse_board_state
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.ports import Lane
-from app.runner import postmortem, sweep, triage
+from app.runner import sweep, triage, triage_with_postmortem
 from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Actions:
 
     def happened(self) -> list[tuple[str, dict[str, Any]]]:
         """The events since the last look that start a workflow: what a token of a run does starts none."""
-        self.seen, fresh = len(self.github.hooks.held), self.github.hooks.held[self.seen :]
+        self.seen, fresh = len(self.github.hooks.held_deliveries), self.github.hooks.held_deliveries[self.seen :]
         found = [(each.event, each.payload) for each in fresh if each.event in _STARTS]
         return [(name, payload) for name, payload in found if payload["sender"]["login"] != ACTIONS_BOT_LOGIN]
 
@@ -61,7 +61,7 @@ class Actions:
         return self._run(triage, TRIAGE, event, payload, **changed)
 
     def postmortem(self, event: str, payload: dict[str, Any], **changed: str) -> Run:
-        return self._run(postmortem, POSTMORTEM, event, payload, **changed)
+        return self._run(triage_with_postmortem, POSTMORTEM, event, payload, **changed)
 
     def sweep(self, **changed: str) -> Run:
         """The schedule, now."""
@@ -95,7 +95,7 @@ class Actions:
         """When the next alarm of each incident rings, as its board says."""
         found = []
         for number in self.shop.issues:
-            memories = [memory for content in self._ours(number) if (memory := recalled(content))]
+            memories = [memory for content in self._ours(number) if (memory := parse_board_state(content))]
             found += [memory.shown.next for memory in memories if memory.shown]
         return found
 

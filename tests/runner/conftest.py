@@ -51,7 +51,7 @@ class Runner:
 
     def token(self) -> str:
         """The token of a run, with the rights that its job asks for."""
-        return self.github.run_token(self.shop, self.rights)
+        return self.github.issue_actions_token(self.shop, self.rights)
 
     def environment(self, event: str, payload: Any) -> dict[str, str]:
         (self.folder / "event.json").write_text(json.dumps({"repository": self.repository, **payload}))
@@ -81,7 +81,7 @@ class Runner:
         for name in ("summary.md", "output"):
             (self.folder / name).unlink(missing_ok=True)
         log: list[str] = []
-        wire, mark = self.wire(), self.github.mark()
+        wire, mark = self.wire(), self.github.call_log_position()
         try:
             environment = self.environment(event, payload) | changed
             code = command(Workflow(environment, log.append, self.clock, wire, naps))
@@ -137,7 +137,7 @@ class Runner:
 
 @cache
 def registered() -> AppRegistration:
-    return AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+    return AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def unescaped(text: str) -> str:
 @given(message=st.text(), title=st.text())
 def test_a_command_is_one_line_and_holds_what_was_said(message: str, title: str) -> None:
     told: list[str] = []
-    Workflow({}, told.append, HandClock.tonight()).say("warning", message, title=title)
+    Workflow({}, told.append, HandClock.tonight()).annotate("warning", message, title=title)
     (line,) = told
     assert "\r" not in line
     assert "\n" not in line

@@ -79,7 +79,7 @@ def test_a_pull_request_of_a_fork_and_any_other_concern_no_incident(actions: Act
     stranger.opens_pull(actions.shop, f"stranger:{branch}", "Mine")
     actions.github.person("ada").pushes(actions.shop, "y.md", "y", branch="other")
     actions.github.person("ada").opens_pull(actions.shop, "other", "Other")
-    mark = actions.github.mark()
+    mark = actions.github.call_log_position()
     runs = actions.settle()
     assert len(runs) == 2
     assert {run.outputs["skipped"] for run in runs} == {"true"}

@@ -29,7 +29,7 @@ def reported(runner: Runner, *, as_lines: bool = False, **changed: str) -> Run:
         (runner.folder / name).unlink(missing_ok=True)
     log: list[str] = []
     waited: list[float] = []
-    wire, mark = runner.wire(), runner.github.mark()
+    wire, mark = runner.wire(), runner.github.call_log_position()
     try:
         code = report(Workflow(environment, log.append, runner.clock, wire, waited.append), as_lines=as_lines)
     finally:

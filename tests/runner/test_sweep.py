@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.runner.sweep import slot_of
+from app.runner.sweep import measure_schedule_delay
 from tests.runner.actions import Actions
 from tests.runner.conftest import FILE
 from tests.shell.night import POLICY, SEV1
@@ -166,5 +166,5 @@ def test_a_github_that_wants_quiet_is_left_alone(actions: Actions) -> None:
 )
 def test_how_late_the_schedule_itself_is(schedule: str, seconds: int | None) -> None:
     at = datetime(2026, 3, 14, 9, 48, 10, tzinfo=UTC)
-    lag = slot_of({"schedule": schedule}, at)
+    lag = measure_schedule_delay({"schedule": schedule}, at)
     assert (lag.total_seconds() if lag is not None else None) == seconds

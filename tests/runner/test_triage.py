@@ -151,7 +151,7 @@ def test_a_run_that_dies_leaves_nothing_for_done(actions: Actions, nth: int) -> 
 def test_a_mark_that_a_dead_run_has_left_is_taken_away(actions: Actions) -> None:
     number = actions.opens(SEV1)
     (opened, *_) = actions.happened()
-    actions.github.run_token(actions.shop, TRIAGE)
+    actions.github.issue_actions_token(actions.shop, TRIAGE)
     bot = actions.github.world.account(ACTIONS_BOT_LOGIN)
     actions.github.changes.react(actions.shop.issue(number), Actor(bot), "eyes")
     actions.clock.at += timedelta(minutes=9)
@@ -173,10 +173,10 @@ def test_where_the_app_is_at_work_a_run_says_so_and_stops(actions: Actions) -> N
     number = actions.opens(SEV1)
     (opened, *_) = actions.happened()
     marker = Signer(("not ours",), actions.github.app.app_id).marker(Lane(actions.shop.id, number), {"keys": ["board"]})
-    theirs = actions.github.changes.comment(
+    theirs = actions.github.changes.add_comment(
         actions.shop.issue(number), Actor(actions.github.bot, True), f"## 🚨 INC\n\n{marker}"
     )
-    mark = actions.github.mark()
+    mark = actions.github.call_log_position()
     done = actions.triage(*opened)
     assert (done.code, done.outputs) == (0, {"skipped": "true"})
     assert f"#issuecomment-{theirs.id} shows: nothing is done twice" in done.log[0]
@@ -199,7 +199,7 @@ def test_a_marker_that_a_person_writes_is_only_text(actions: Actions) -> None:
 def test_what_is_no_incident_costs_one_call(actions: Actions) -> None:
     number = actions.github.person("stranger").opens(actions.shop, "A question", "How do I pay?")
     actions.github.person("mona").comments(actions.shop, number, "/ack")
-    mark = actions.github.mark()
+    mark = actions.github.call_log_position()
     runs = actions.settle()
     assert [(run.code, run.outputs) for run in runs] == [(0, {"skipped": "true"})] * 2
     assert all("is no incident" in run.log[0] for run in runs)

@@ -76,7 +76,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def registration() -> AppRegistration:
     """Making a key pair takes a moment, so one serves all tests."""
-    return AppRegistration.fresh(webhook_secret="It's a Secret to Everybody")
+    return AppRegistration.generate(webhook_secret="It's a Secret to Everybody")
 
 
 @pytest.fixture

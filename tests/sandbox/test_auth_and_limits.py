@@ -39,7 +39,7 @@ def test_an_app_jwt_is_checked_by_the_given_clock(github: PretendGitHub, claims:
 
 
 def test_a_jwt_of_another_key_is_refused(github: PretendGitHub) -> None:
-    stranger = AppRegistration.fresh()
+    stranger = AppRegistration.generate()
     text = jwt.encode({"iat": NOW, "exp": NOW + 60, "iss": "1001"}, stranger.private_key_pem, "RS256")
     answer = httpx.get(
         f"{github.api_url}/app", headers={"Authorization": f"Bearer {text}"}, trust_env=False, verify=PLAIN
@@ -230,7 +230,7 @@ def test_what_did_not_change_is_free(shop: Repository, mona: Person, api: httpx.
 
 
 def test_calls_are_written_down(github: PretendGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
-    mark = github.mark()
+    mark = github.call_log_position()
     api.get("/repos/octo/shop")
     api.get("/repos/octo/nowhere")
     calls = github.calls_since(mark)

@@ -130,7 +130,7 @@ def test_held_shuffled_doubled_and_lost(github: PretendGitHub, ear: Ear, shop: R
         mona.opens(shop, f"issue {count}")
     github.hooks.settle()
     assert ear.told == []
-    held = github.hooks.held
+    held = github.hooks.held_deliveries
     chosen = [held[5], held[0], held[0], held[3], held[1], held[2]]
     github.hooks.release(chosen)
     github.hooks.settle()
@@ -228,7 +228,7 @@ def test_the_delivery_list_is_paged_by_cursor_whatever_the_ids_and_shows_some_la
         mona.opens(shop, f"down {nth}")
     github.hooks.settle()
     late = list(github.hooks.deliveries())[3:6]
-    github.hooks.list_late(late, timedelta(hours=2))
+    github.hooks.delay_listing(late, timedelta(hours=2))
 
     def listed() -> list[int]:
         found: list[int] = []

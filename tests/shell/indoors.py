@@ -23,7 +23,7 @@ from app.sandbox.github.hooks import Delivery, Hooks
 from app.sandbox.github.limits import Limits, Meter
 from app.sandbox.github.world import World
 from app.store.database import Database
-from app.web.application import application
+from app.web.application import create_app
 from tests.shell.night import POLICY, TABLES, HandClock, Night, registered
 
 PEOPLE = ("mona", "hubot", "ada", "grace")
@@ -123,7 +123,7 @@ class Stage:
         self.github = PretendGitHub(lambda: self.clock.at, registered())
         self.github.shapes.url = "http://github.test"
         self._own = dict(self.github.world.accounts)
-        flask = application(database, (self.github.app.webhook_secret,), self.clock)
+        flask = create_app(database, (self.github.app.webhook_secret,), self.clock)
         self._wire, self._door = Indoors(self.github.wsgi), Indoors(flask)
         self._brought: set[str] = set()
 
@@ -146,7 +146,7 @@ class Stage:
 
     def waiting(self) -> list[Delivery]:
         """The deliveries that have not been brought, oldest first."""
-        return [one for one in self.github.hooks.held if one.guid not in self._brought]
+        return [one for one in self.github.hooks.held_deliveries if one.guid not in self._brought]
 
     def bring(self, deliveries: Iterable[Delivery]) -> None:
         """Bring these to the door, in this order."""

@@ -22,12 +22,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app import ports
 from app.core.effects import ShowBoard
-from app.core.labels import managed, wanted
+from app.core.labels import desired_labels, own_labels
 from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
 from app.failpoints import Failpoints
-from app.policy_file import DEFAULT_PROFILE, read, shipped
+from app.policy_file import DEFAULT_PROFILE, load_profile, read_policy
 from app.ports import Lane
 from app.sandbox.github.world import Comment
 from app.store import incidents, outbox, policies
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
     def kept(self) -> str | None:
         """The policy that was read last and can be obeyed."""
         with self.night.database.transaction() as db:
-            return policies.kept(db, Place.repository(self.night.shop.id)).text
+            return policies.load_stored_policy(db, Place.repository(self.night.shop.id)).text
 
     def acts(self, login: str) -> Any:
         """That person, a second later: GitHub tells times to the second."""
@@ -241,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         """
         for _ in range(times):
             with self.night.database.transaction() as db:
-                due = min((at for _, _, at in incidents.alarms_of(db)), default=None)
+                due = min((at for _, _, at in incidents.list_alarms(db)), default=None)
             if due is not None and due > self.clock():
                 self.clock.at += due - self.clock()
                 self.lives()
@@ -352,7 +352,7 @@ class Machine(RuleBasedStateMachine):
         if text not in self.sound:
             text = self.kept()
             assert text in self.sound or not self.seen, f"a policy that nobody may obey: {text}"
-        return read(text) if text is not None else shipped(DEFAULT_PROFILE)
+        return read_policy(text) if text is not None else load_profile(DEFAULT_PROFILE)
 
     def nothing_lost_nothing_twice(self) -> Stored:
         said = Counter(key for one in self.ours() for key in self.keys(one))
@@ -368,7 +368,7 @@ class Machine(RuleBasedStateMachine):
             waits = db.execute(
                 "SELECT guid, state FROM delivery WHERE state NOT IN ('processed', 'ignored')"
             ).fetchall()
-            stored = incidents.load(db, self.lane)
+            stored = incidents.load_incident(db, self.lane)
         assert not undone, f"not done: {undone}"
         assert not waits, f"not taken: {waits}"
         assert stored is not None, "never opened"
@@ -377,10 +377,10 @@ class Machine(RuleBasedStateMachine):
         return stored
 
     def as_github_shows_it(self, stored: Stored, policy: Policy) -> None:
-        night, own = self.night, managed(policy.labels)
+        night, own = self.night, own_labels(policy.labels)
         reported = stored.incident.report.severity
         assert reported is self.reported, f"an older report: {reported!r} instead of {self.reported!r}"
-        carried, should = night.labels(self.number) & own, wanted(stored.incident, policy)
+        carried, should = night.labels(self.number) & own, desired_labels(stored.incident, policy)
         assert carried == should, f"labels: {sorted(carried)} instead of {sorted(should)}"
         changed = [each for each, text in self.forged.items() if night.shop.comments[each][1].body != text]
         assert not changed, "a comment of somebody else was taken for ours"
@@ -391,7 +391,7 @@ class Machine(RuleBasedStateMachine):
         if self.edited:
             return  # a policy that moves no alarm is shown with the next change
         with night.database.transaction() as db:
-            outbox.put(db, self.lane, (ShowBoard(),), night.clock())
+            outbox.add_effects(db, self.lane, (ShowBoard(),), night.clock())
         night.settle()
         before, now = (_HAPPENED.findall(text) for text in (shown, boards[0].body))
         differs = [line for line in ndiff(before, now) if line[0] in "-+"]
@@ -400,7 +400,7 @@ class Machine(RuleBasedStateMachine):
     def one_fold(self, stored: Stored, policy: Policy) -> None:
         """What is stored is what its log makes of it, and GitHub alone makes the same of the whole issue."""
         with self.night.database.transaction() as db:
-            log = incidents.log(db, self.lane)
+            log = incidents.load_log(db, self.lane)
         folded = replay(log, policy, stored.lived_until).incident
         assert folded is not None, "its log opens no incident"
         differs = [

@@ -19,7 +19,7 @@ from functools import cache
 import httpx
 
 from app import ports
-from app.bootstrap import House, furnished, rebuild
+from app.bootstrap import House, build, rebuild_incidents
 from app.core.incident import Incident
 from app.failpoints import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
@@ -31,14 +31,14 @@ from app.settings import Settings
 from app.store import channel_outbox, inbox, incidents, outbox
 from app.store.database import Database, Db
 from app.store.inbox import Delivery
-from app.store.serialization import canonical
-from app.web.application import application
+from app.store.serialization import canonical_json
+from app.web.application import create_app
 from app.web.server import Served
-from app.worker.monitoring.state_dump import dump
-from app.worker.pipeline.channel_sender import CLAIM_PERIOD, send
-from app.worker.pipeline.ingest import take
-from app.worker.pipeline.outbox_relay import perform
-from app.worker.pipeline.routing import sort
+from app.worker.monitoring.state_dump import dump_state
+from app.worker.pipeline.channel_sender import CLAIM_PERIOD, send_message
+from app.worker.pipeline.ingest import process_incident
+from app.worker.pipeline.outbox_relay import relay_outbox
+from app.worker.pipeline.routing import route_deliveries
 
 POLICY = """\
 extends: guide
@@ -156,7 +156,7 @@ class Night:
         )
         if hasattr(self, "built"):
             self.built.client.close()
-        self.built = furnished(
+        self.built = build(
             settings,
             self.database,
             self.clock,
@@ -169,7 +169,7 @@ class Night:
     @contextmanager
     def door(self, failpoints: Failpoints) -> Iterator[str]:
         """The door that GitHub delivers to meanwhile; its URL."""
-        flask = application(self.database, (self.github.app.webhook_secret,), self.clock, failpoints=failpoints)
+        flask = create_app(self.database, (self.github.app.webhook_secret,), self.clock, failpoints=failpoints)
         served, before = Served(flask, "127.0.0.1", 0, name="door"), self.github.hooks.url
         self.github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
         try:
@@ -186,28 +186,28 @@ class Night:
 
     def wake(self, number: int) -> bool:
         """One wake-up of one incident; False when some of its deliveries have to wait."""
-        sort(self.built.desk)
+        route_deliveries(self.built.desk)
         lane = Lane(self.shop.id, number)
-        everything = take(self.built.desk, lane)
-        perform(self.built.desk, lane)
+        everything = process_incident(self.built.desk, lane)
+        relay_outbox(self.built.desk, lane)
         return everything
 
     def send_due(self) -> int:
         """Send the messages whose time has come, one after the other.  Returns how many tries that were."""
         tries = 0
         while self._messages_wait():
-            with self.database.single() as db:
-                found = channel_outbox.claim(db, self.clock(), CLAIM_PERIOD, most=8, each=8)
+            with self.database.single_statement() as db:
+                found = channel_outbox.claim_messages(db, self.clock(), CLAIM_PERIOD, most=8, each=8)
             if not found:
                 break
             for sending in found:
-                send(self.built.desk, sending)
+                send_message(self.built.desk, sending)
             tries += len(found)
         return tries
 
     def _messages_wait(self) -> bool:
-        with self.database.look() as db:
-            return channel_outbox.waited(db, self.clock()) is not None
+        with self.database.autocommit() as db:
+            return channel_outbox.oldest_message_age(db, self.clock()) is not None
 
     def settle(self) -> None:
         """Let everything happen that is due now, and can."""
@@ -215,21 +215,21 @@ class Night:
         while True:
             self.send_due()
             self.github.hooks.settle(10)
-            lanes = dict.fromkeys(sort(self.built.desk))
+            lanes = dict.fromkeys(route_deliveries(self.built.desk))
             now = self.clock()
             with self.database.transaction() as db:
-                lanes.update(dict.fromkeys(inbox.waiting_lanes(db)))
-                lanes.update(dict.fromkeys(incidents.lanes_due(db, now)))
-                lanes.update(dict.fromkeys(outbox.lanes_waiting(db, now)))
+                lanes.update(dict.fromkeys(inbox.list_routed_incident_keys(db)))
+                lanes.update(dict.fromkeys(incidents.list_due_incident_keys(db, now)))
+                lanes.update(dict.fromkeys(outbox.list_due_incident_keys(db, now)))
             if not lanes.keys() - stuck:
                 self.github.hooks.settle(10)
                 with self.database.transaction() as db:
-                    if not inbox.any_new(db):
+                    if not inbox.has_received_deliveries(db):
                         return
             for lane in lanes:
-                if not take(self.built.desk, lane):
+                if not process_incident(self.built.desk, lane):
                     stuck.add(lane)
-                perform(self.built.desk, lane)
+                relay_outbox(self.built.desk, lane)
 
     def passes(self, **time: float) -> None:
         """Time goes by, minute after minute, and everything due on the way happens."""
@@ -243,7 +243,7 @@ class Night:
 
         `like` is the night in which it was sent, where that is another one.
         """
-        return (like or self)._plain(canonical(dump(self.database))).splitlines()
+        return (like or self)._plain(canonical_json(dump_state(self.database))).splitlines()
 
     def _plain(self, text: str) -> str:
         people = itertools.count(1)
@@ -256,7 +256,7 @@ class Night:
     def expect(self, state: list[str], but: str = "") -> None:
         """Compare, all `but` one part of it, and show only what differs."""
         found = [{**json.loads("\n".join(lines)), but: None} for lines in (state, self.state())]
-        before, now = (canonical(each).splitlines() for each in found)
+        before, now = (canonical_json(each).splitlines() for each in found)
         difference = "\n".join(unified_diff(before, now, "expected", "found", lineterm="", n=6))
         assert not difference, difference
 
@@ -265,7 +265,7 @@ class Night:
         with self.database.transaction() as db:
             db.execute(f"TRUNCATE {', '.join(TABLES)}")
         self.move_in()
-        assert list(rebuild(self.built, None, None))
+        assert list(rebuild_incidents(self.built, None, None))
 
     def said(self, number: int) -> list[str]:
         """What our comments on that issue carry as said, each as often as it was."""
@@ -281,7 +281,7 @@ class Night:
 
     def delivered(self, db: Db, guid: str, event: str, body: bytes, hook: str = "other") -> None:
         """A delivery that has been stored."""
-        inbox.keep(db, Delivery(hook, guid, event, body, self.clock()))
+        inbox.store_delivery(db, Delivery(hook, guid, event, body, self.clock()))
 
     def deliveries(self) -> dict[str, str]:
         """What became of each delivery, by its id."""
@@ -290,7 +290,7 @@ class Night:
 
     def incident(self, number: int) -> Incident:
         with self.database.transaction() as db:
-            stored = incidents.load(db, Lane(self.shop.id, number))
+            stored = incidents.load_incident(db, Lane(self.shop.id, number))
         assert stored is not None
         return stored.incident
 
@@ -315,7 +315,7 @@ class Night:
 @cache
 def registered() -> AppRegistration:
     """One App for every night, with the rights of our manifest; its key takes a while to make."""
-    return AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS)
+    return AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
 
 
 @contextmanager

@@ -70,14 +70,14 @@ PLANTED = (
         '    desk.failpoints.reach("before_post")\n',
         "    with desk.database.transaction() as db:\n"
         "        for order in orders:\n"
-        "            outbox.done(db, order)\n"
+        "            outbox.complete(db, order)\n"
         '    desk.failpoints.reach("before_post")\n',
     ),
     Bug(
         "older snapshot wins",
         "an edit counts from when we hear of it, so that an older one may come last",
         "app/github/inbound.py",
-        'report = opened(issue, "", policy, created, by=by, adopted=False)',
+        'report = build_opened_event(issue, "", policy, created, by=by, adopted=False)',
         'changed, report = received_at, opened(issue, "", policy, created, by=by, adopted=False)',
     ),
     Bug(
@@ -91,8 +91,8 @@ PLANTED = (
         "forged marker",
         "a marker counts whoever wrote the comment",
         "app/github/signed_marker.py",
-        "if not (comment.bot and ours and marked(comment.body)):",
-        "if not marked(comment.body):",
+        "if not (comment.bot and ours and has_marker(comment.body)):",
+        "if not has_marker(comment.body):",
     ),
 )
 

@@ -103,10 +103,10 @@ def idle(database: Database) -> bool:
 
 
 def main() -> None:
-    found, sink = settings.read(), os.environ.get("SINK", "")
+    found, sink = settings.read_settings(), os.environ.get("SINK", "")
     if sink:  # an address that is not https is none for an operator
         found = replace(found, channels={**found.channels, "OPS_URL": sink})
-    bootstrap.logging_to_stderr(found.log)
+    bootstrap.configure_logging(found.log)
 
     def end() -> None:
         if os.environ["END"] == "stop":
@@ -114,8 +114,8 @@ def main() -> None:
         else:
             os._exit(137)
 
-    with bootstrap.database(found) as opened:
-        built = bootstrap.furnished(
+    with bootstrap.open_database(found) as opened:
+        built = bootstrap.build(
             found,
             opened,
             lambda: datetime.now(UTC),
@@ -123,7 +123,7 @@ def main() -> None:
             lease=timedelta(seconds=float(os.environ["LEASE"])),
             outbound=Outbound(loopback=True) if sink else None,
         )
-        queue = Queue(built.desk, reconciler=bootstrap.reconciler(built), dead=float(os.environ["DEAD"]))
+        queue = Queue(built.desk, reconciler=bootstrap.create_reconciler(built), dead=float(os.environ["DEAD"]))
         bootstrap.serve(built, web=False, work=True, queue=queue)
 
 

@@ -21,7 +21,7 @@ from typing import IO
 
 import psycopg
 
-from app.web.server import free_port
+from app.web.server import find_free_port
 
 _PATIENCE = 60.0
 """Seconds in which a server is there, or is there again."""
@@ -142,7 +142,7 @@ def a_server(where: Path | None = None) -> Iterator[Server]:
     """A running server of the programs in that folder, stopped and gone at the end.  Raises Absent."""
     where, user = where or programs(), _another_user()
     folder = Path(tempfile.mkdtemp(prefix="muster-server-"))
-    server = Server(where, folder, user, free_port(), named(where))
+    server = Server(where, folder, user, find_free_port(), named(where))
     try:
         if user is not None:
             shutil.chown(folder, user)

@@ -19,7 +19,7 @@ from typing import Any
 
 from flask import Request
 
-from app.bootstrap import furnished
+from app.bootstrap import build
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.ports import Lane
@@ -30,9 +30,9 @@ from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import inbox
 from app.store.database import Database
-from app.worker.monitoring.state_dump import dump
-from app.worker.pipeline.ingest import take
-from app.worker.pipeline.routing import sort
+from app.worker.monitoring.state_dump import dump_state
+from app.worker.pipeline.ingest import process_incident
+from app.worker.pipeline.routing import route_deliveries
 from tests.shell.night import POLICY, SEV1, registered
 
 AN_ISSUE = 10
@@ -121,14 +121,14 @@ class Storm:
             private_key=app.private_key_pem,
             webhook_secrets=(app.webhook_secret,),
         )
-        built = furnished(settings, database, lambda: at)
+        built = build(settings, database, lambda: at)
         try:
             with database.transaction() as db:
                 for delivery in self.deliveries:
-                    inbox.keep(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, at))
-            while lanes := sort(built.desk):
+                    inbox.store_delivery(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, at))
+            while lanes := route_deliveries(built.desk):
                 for lane in lanes:
-                    assert take(built.desk, lane)
+                    assert process_incident(built.desk, lane)
         finally:
             built.client.close()
 
@@ -158,7 +158,7 @@ class Storm:
     def missing(self, database: Database) -> list[tuple[str, str, str]]:
         """What was decided and has not been done, or counts as said and is not to be seen on GitHub."""
         said, wrong = self.said(), []
-        for effect in dump(database)["effects"]:
+        for effect in dump_state(database)["effects"]:
             place, key, state = f"{effect['repo']}#{effect['number']}", effect["key"], effect["state"]
             spoken = key.partition("/")[0] not in ("react", "assign", "postmortem")
             if state not in ("done", "skipped") or (spoken and state == "done" and not said[place, key]):
@@ -176,7 +176,7 @@ def known(database: Database) -> dict[str, Any]:
 
     Incidents of one day are numbered as they are heard of, which is in another order here and there.
     """
-    found = dump(database)
+    found = dump_state(database)
     bare = [{k: v for k, v in one.items() if k not in ("board", "labels")} for one in found["incidents"]]
     for one in bare:
         one["incident"]["id"] = f"#{one['number']}"
@@ -185,7 +185,7 @@ def known(database: Database) -> dict[str, Any]:
 
 def decided(database: Database) -> set[tuple[str, str]]:
     """Everything that was to be said once, by issue and key."""
-    return {(f"{effect['repo']}#{effect['number']}", effect["key"]) for effect in dump(database)["effects"]}
+    return {(f"{effect['repo']}#{effect['number']}", effect["key"]) for effect in dump_state(database)["effects"]}
 
 
 @contextmanager
@@ -203,7 +203,7 @@ def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
             for login in ("mona", "hubot", "ada", "grace"):
                 shop.permit(login, "write")
             found.shops.append(shop)
-        settled = len(github.hooks.held)
+        settled = len(github.hooks.held_deliveries)
         shops = islice(cycle(found.shops), issues)
         lives = [_unanswered(found, shop) if nth % 4 == 0 else _answered(found, shop) for nth, shop in enumerate(shops)]
         for step in range(AN_ISSUE):
@@ -211,8 +211,8 @@ def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
             for life in lives:
                 next(life, None)
         watch.behind = timedelta(0)
-        found.deliveries = github.hooks.held[settled:]
-        github.hooks.release(github.hooks.held[:settled])
+        found.deliveries = github.hooks.held_deliveries[settled:]
+        github.hooks.release(github.hooks.held_deliveries[:settled])
         yield found
 
 

@@ -249,7 +249,7 @@ def issue_path(host: Host, branch: str) -> str:
     (path,) = [
         path
         for path in (f"docs/incidents/postmortems/2026/INC-2026-0314-{n:03d}.md" for n in range(1, 9))
-        if host.shop.git.find(commit.tree, path)
+        if host.shop.git.find_entry(commit.tree, path)
     ]
     return path
 

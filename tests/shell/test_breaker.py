@@ -10,7 +10,7 @@ import structlog
 
 from app.store import comment_log
 from app.store.database import Database
-from app.worker.monitoring.self_audit import audit
+from app.worker.monitoring.self_audit import run_audit
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.sink import listens, sink
@@ -38,7 +38,7 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
             tonight.github.person("hubot").comments(tonight.shop, number, "/resolv thank you")
             tonight.clock.at += timedelta(seconds=48)
             tonight.settle()
-            audit(tonight.built.desk)
+            run_audit(tonight.built.desk)
     times = ours(tonight, number)
     assert densest(times, HOUR) == 9
     assert densest(times, DAY) <= 30
@@ -104,7 +104,7 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
     said = len(ours(tonight, number))
     assert said <= 10
     with tonight.database.transaction() as db:
-        held = comment_log.held(db, tonight.clock())
+        held = comment_log.list_limited_incident_keys(db, tonight.clock())
         waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'pending'").fetchone()
     assert [lane.number for lane in held] == [number]
     assert waiting is not None
@@ -135,7 +135,7 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
     number = tonight.github.person("ada").opens(tonight.shop, "Slow", "### Severity\n\nSEV3\n", ["incident"])
     tonight.later()
     tonight.passes(minutes=2)
-    ada, mark, said = tonight.github.person("ada"), tonight.github.mark(), len(ours(tonight, number))
+    ada, mark, said = tonight.github.person("ada"), tonight.github.call_log_position(), len(ours(tonight, number))
     times = size(120, 500)
     for second in range(60):
         for _ in range(times * second // 60, times * (second + 1) // 60):

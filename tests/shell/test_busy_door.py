@@ -16,9 +16,9 @@ import pytest
 from app.github.signature import signature
 from app.sandbox.github import AppRegistration
 from app.store.database import Database
-from app.web.server import free_port
+from app.web.server import find_free_port
 from app.web.webhook import MAX_BODY_BYTES
-from bench.shell import DELIVERIES_PER_SECOND, measure
+from bench.shell import DELIVERIES_PER_SECOND, measure_load
 from tests.figures import STOLEN, Figures
 from tests.shell.night import registered
 from tests.shell.processes import Process, door
@@ -35,7 +35,7 @@ def at_home(database: Database, tmp_path: Path) -> Iterator[tuple[Process, int]]
         "GITHUB_APP_PRIVATE_KEY": app.private_key_pem,
         "GITHUB_WEBHOOK_SECRET": app.webhook_secret,
     }
-    port = free_port()
+    port = find_free_port()
     with door(environment, tmp_path, port) as process:
         yield process, port
 
@@ -57,7 +57,7 @@ def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
     """Measured again, three times at most, where the machine was not ours."""
     seconds, tries = size(1, 60), list[str]()
     while True:
-        found = measure(seconds, rests=1, drains=False)
+        found = measure_load(seconds, rests=1, drains=False)
         assert found.sent == found.accepted == found.stored == DELIVERIES_PER_SECOND * seconds
         tries.append(f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms")
         good = found.p50 <= 20 and found.p99 <= 250 and found.longest <= 2000

@@ -20,7 +20,7 @@ from app.ports import Lane
 from app.safe_http import Outbound
 from app.store import channel_outbox, inbox
 from app.store.database import Database
-from app.worker.pipeline.ingest import take
+from app.worker.pipeline.ingest import process_incident
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.sink import SECRET, Sink, listens, sink
 
@@ -224,7 +224,7 @@ def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard:
     tonight.move_in()
     tonight.clock.at += timedelta(minutes=1)
     desk = tonight.built.desk
-    take(desk, Lane(tonight.shop.id, 1))
+    process_incident(desk, Lane(tonight.shop.id, 1))
     with pytest.raises(Died):
         tonight.send_due()
     tonight.ends_at = Failpoints
@@ -245,12 +245,12 @@ def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
     lease = timedelta(seconds=30)
     tonight.clock.at += timedelta(minutes=2)
     with tonight.database.transaction() as db:
-        (first,) = channel_outbox.claim(db, tonight.clock(), lease, most=8, each=8)
-        assert channel_outbox.claim(db, tonight.clock(), lease, most=8, each=8) == []
-        (second,) = channel_outbox.claim(db, tonight.clock() + lease, lease, most=8, each=8)
-        assert not channel_outbox.later(db, first, tonight.clock(), "too late")
-        assert channel_outbox.settle(db, second, "done")
-        assert not channel_outbox.settle(db, first, "dead")
+        (first,) = channel_outbox.claim_messages(db, tonight.clock(), lease, most=8, each=8)
+        assert channel_outbox.claim_messages(db, tonight.clock(), lease, most=8, each=8) == []
+        (second,) = channel_outbox.claim_messages(db, tonight.clock() + lease, lease, most=8, each=8)
+        assert not channel_outbox.retry_message_at(db, first, tonight.clock(), "too late")
+        assert channel_outbox.finish_message(db, second, "done")
+        assert not channel_outbox.finish_message(db, first, "dead")
     assert [row["state"] for row in rows(tonight)] == ["done"]
 
 
@@ -269,7 +269,9 @@ def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[l
     """The keys of what is claimed now, eight of a channel at most, and how many rows were read for it."""
     with tonight.database.transaction() as db:
         sinks = [(tonight.shop.id, channel) for channel in full]
-        found = channel_outbox.claim(db, tonight.clock.at, timedelta(seconds=30), most=most, each=8, full=sinks)
+        found = channel_outbox.claim_messages(
+            db, tonight.clock.at, timedelta(seconds=30), most=most, each=8, full=sinks
+        )
         read = db.execute(
             "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"
         ).fetchone()
@@ -283,7 +285,7 @@ def crowded(heard: tuple[Night, Sink]) -> Night:
     tonight, _ = heard
     opens(tonight)
     tonight.clock.at += timedelta(minutes=15)
-    take(tonight.built.desk, Lane(tonight.shop.id, 1))
+    process_incident(tonight.built.desk, Lane(tonight.shop.id, 1))
     waits(tonight, "slow", 6000)
     waits(tonight, "quick", 3)
     return tonight
@@ -365,7 +367,7 @@ def test_m35_a_secret_stands_nowhere(heard: tuple[Night, Sink], capfd: pytest.Ca
     assert SECRET not in str(rows(tonight)) + "".join(capfd.readouterr()) + repr(tonight.built.settings)
     assert "secret-path" not in str(rows(tonight))
     with tonight.database.transaction() as db:
-        assert not inbox.any_new(db)
+        assert not inbox.has_received_deliveries(db)
 
 
 def test_only_what_can_be_a_channel_is_taken_from_the_environment() -> None:
@@ -379,6 +381,6 @@ def test_only_what_can_be_a_channel_is_taken_from_the_environment() -> None:
         "PLAIN": "http://hooks.example/",
         "PASSWORD": "x" * 40,
     }
-    found = settings.read(environment)
+    found = settings.read_settings(environment)
     assert set(found.channels) == {"CHANNEL_OPS_URL", "ONCALL_SECRET", "CHANNEL_OPS_SIGNING"}
     assert "xxxx" not in repr(found)

@@ -22,7 +22,7 @@ from app.ports import Lane
 from app.sandbox.github.hooks import Delivery
 from app.store import inbox
 from app.worker.jobs import Queue
-from app.worker.pipeline.routing import sort
+from app.worker.pipeline.routing import route_deliveries
 from tests.sandbox.conftest import PLAIN, shared_data
 from tests.shell.conftest import a_night
 from tests.shell.night import SEV1, Night
@@ -82,11 +82,11 @@ def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight:
     tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.github.hooks.settle(10)
     with tonight.database.transaction() as db:
-        assert inbox.alone(db)
-        assert sort(tonight.built.desk) == []
-        assert inbox.any_new(db)
-    assert sort(tonight.built.desk) == [Lane(tonight.shop.id, 1)]
-    assert sort(tonight.built.desk) == []
+        assert inbox.acquire_routing_lock(db)
+        assert route_deliveries(tonight.built.desk) == []
+        assert inbox.has_received_deliveries(db)
+    assert route_deliveries(tonight.built.desk) == [Lane(tonight.shop.id, 1)]
+    assert route_deliveries(tonight.built.desk) == []
 
 
 def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
@@ -96,7 +96,7 @@ def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
     tonight.github.hooks.settle(10)
     with tonight.database.transaction() as db:
         db.execute("SELECT 1 FROM repository FOR UPDATE")
-        assert sort(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+        assert route_deliveries(tonight.built.desk) == [Lane(tonight.shop.id, number)]
 
 
 def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
@@ -106,7 +106,7 @@ def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
     tonight.github.person("ada").assigns(tonight.shop, number, "mona")
     tonight.github.hooks.settle(10)
-    assert sort(tonight.built.desk) == []
+    assert route_deliveries(tonight.built.desk) == []
     assert set(tonight.deliveries().values()) <= {"processed", "ignored"}
 
 
@@ -121,7 +121,7 @@ def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
     tonight.clock.at += timedelta(seconds=5)
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
     hooks.settle(10)
-    assert sort(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+    assert route_deliveries(tonight.built.desk) == [Lane(tonight.shop.id, number)]
     tonight.later()
     assert "sev1" in tonight.labels(number)
 
@@ -135,8 +135,8 @@ def test_only_what_says_nothing_to_any_policy_wakes_nobody(shared_data: Path) ->
             if entry["name"] not in ("issues", "issue_comment") or payload["action"] == "opened":
                 continue
             label = (payload.get("label") or {}).get("name", "")
-            read = inbound.read(entry["name"], payload, Policy(labels=Labels(incident=label or "incident")), at)
-            shown = inbound.only_shown(entry["name"], payload, at)
+            read = inbound.read_event(entry["name"], payload, Policy(labels=Labels(incident=label or "incident")), at)
+            shown = inbound.read_labels_only(entry["name"], payload, at)
             if shown is not None:
                 known += 1
                 assert read is None or (isinstance(read, Happened) and isinstance(read.event, Opened)), payload
@@ -150,7 +150,7 @@ def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_n
     tonight.later()
     for days, known in ((29, True), (2, False)):
         tonight.clock.at += timedelta(days=days)
-        Queue(tonight.built.desk).look()
+        Queue(tonight.built.desk).sweep()
         assert (len(tonight.deliveries()) > 1) is known
     assert tonight.deliveries() == {"unreadable": "dead"}
     assert tonight.incident(number)
@@ -197,7 +197,7 @@ def test_the_order_of_the_deliveries_does_not_matter(
     chance = random.Random(seed)
     tonight.github.hooks.hold()
     a_life(tonight)
-    held = tonight.github.hooks.held
+    held = tonight.github.hooks.held_deliveries
     order = [*held, *chance.sample(held, k=len(held) // 3)]
     chance.shuffle(order)
     in_handfuls(tonight, order, chance if handfuls else None)
@@ -321,7 +321,7 @@ def test_m28_bots_are_not_answered(tonight: Night) -> None:
 def test_m29_a_label_that_flickers(tonight: Night) -> None:
     number = opens(tonight)
     ada = tonight.github.person("ada")
-    mark, said = tonight.github.mark(), len(tonight.notices(number))
+    mark, said = tonight.github.call_log_position(), len(tonight.notices(number))
     for nth in range(40):
         ada.labels(tonight.shop, number, "sev2" if nth % 2 else "sev3")
         ada.unlabels(tonight.shop, number, "sev2" if nth % 2 else "sev3")
@@ -378,7 +378,7 @@ def test_an_issue_that_goes_away_ends_quietly(tonight: Night, end: Callable[[Nig
     tonight.github.hooks.drop_next(0 if heard else 9)
     end(tonight, number)
     tonight.later()
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     tonight.passes(minutes=30)
     if heard:
         assert tonight.github.calls_since(mark) == []

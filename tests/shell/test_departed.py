@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from app.rate_limit import APP
 from app.store.database import Database
-from app.worker.pipeline.uninstall import forget
+from app.worker.pipeline.uninstall import delete_uninstalled
 from app.worker.sync.reconciler import Reconciler
 from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night
@@ -55,12 +55,12 @@ def test_c6_an_app_that_is_uninstalled_asks_no_more_and_forgets_within_a_day(ton
     tonight.github.uninstall("octo")
     tonight.settle()
     assert undone(tonight.database) == 0, "cancelled at once"
-    mark, left = tonight.github.mark(), tonight.clock()
+    mark, left = tonight.github.call_log_position(), tonight.clock()
     tonight.passes(minutes=59)
     assert tonight.github.calls_since(mark) == [], "and nothing rings"
-    assert forget(tonight.built.desk, tonight.built.client) == 0, "the first hour is for second thoughts"
+    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 0, "the first hour is for second thoughts"
     tonight.passes(minutes=1)
-    Reconciler(tonight.built.desk, tonight.built.client).turn()
+    Reconciler(tonight.built.desk, tonight.built.client).run_due()
     tonight.settle()  # what GitHub lists and we had not heard, such as how the App was installed once
     gone = tonight.clock() - left
     assert rows(tonight.database) == {}
@@ -86,7 +86,7 @@ def test_c6_one_repository_of_several_is_forgotten_and_its_neighbour_is_not(toni
     tonight.github.uninstall("octo", site)
     tonight.settle()
     tonight.passes(minutes=61)
-    assert forget(tonight.built.desk, tonight.built.client) == 1
+    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 1
     assert tonight.incident(number).left == ""
     assert count(tonight.database, f"FROM incident WHERE number = {other} AND repo_id = {site.id}") == 0
     assert "The site is down" not in bodies(tonight.database)
@@ -107,7 +107,7 @@ def test_c6_whoever_installs_it_again_within_the_hour_keeps_everything(tonight: 
         if not told:
             tonight.github.hooks.url = url
         tonight.clock.at += timedelta(hours=1)
-        assert forget(tonight.built.desk, tonight.built.client) == 0
+        assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 0
         assert count(tonight.database, "FROM uninstalled_repository") == 0
         assert tonight.incident(number).number == number
 
@@ -120,7 +120,7 @@ def test_c6_while_github_does_not_answer_it_waits_but_not_beyond_the_day(tonight
     left = tonight.clock()
     while rows(tonight.database) and tonight.clock() < left + timedelta(days=2):
         tonight.clock.at += timedelta(hours=1)
-        forget(tonight.built.desk, tonight.built.client)
+        delete_uninstalled(tonight.built.desk, tonight.built.client)
     assert timedelta(hours=20) <= tonight.clock() - left <= timedelta(hours=24)
 
 
@@ -132,15 +132,15 @@ def test_c6_what_comes_late_is_forgotten_too(tonight: Night) -> None:
     tonight.github.uninstall("octo")
     tonight.settle()
     tonight.clock.at += timedelta(hours=2)
-    assert forget(tonight.built.desk, tonight.built.client) == 1
+    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 1
     with tonight.database.transaction() as db:
         tonight.delivered(db, "late", "issue_comment", body)
     tonight.settle()
     assert "secret cause" in bodies(tonight.database)
     tonight.clock.at += timedelta(hours=6)
-    assert forget(tonight.built.desk, tonight.built.client) == 1
+    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 1
     assert rows(tonight.database) == {}
     assert "secret cause" not in bodies(tonight.database)
     tonight.clock.at += timedelta(days=5)
-    forget(tonight.built.desk, tonight.built.client)
+    delete_uninstalled(tonight.built.desk, tonight.built.client)
     assert count(tonight.database, "FROM uninstalled_repository") == 0, "and in the end the fact itself"

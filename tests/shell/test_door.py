@@ -22,7 +22,7 @@ import pytest
 
 from app.github.signature import signature
 from app.store.database import Database
-from app.web.application import application
+from app.web.application import create_app
 from app.web.server import Served
 from app.web.webhook import MAX_BODY_BYTES
 from tests.figures import Figures
@@ -75,7 +75,7 @@ class Door:
 def standing(database: Database, secrets: tuple[str, ...], **more: Any) -> Iterator[Door]:
     woken: list[str] = []
     clock = HandClock.tonight()
-    flask = application(database, secrets, clock, delivered=lambda: woken.append("woken"), **more)
+    flask = create_app(database, secrets, clock, delivered=lambda: woken.append("woken"), **more)
     served = Served(flask, "127.0.0.1", 0, name="door", largest=MAX_BODY_BYTES + 65536)
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:

@@ -23,7 +23,7 @@ def ended(tonight: Night) -> dict[str, str]:
         rows = db.execute("SELECT key, state, attempts FROM outbox").fetchall()
     assert {row["state"] for row in rows} <= {"done", "skipped", "dead"}, rows
     assert max(row["attempts"] for row in rows) <= 3, rows
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     tonight.clock.at += timedelta(seconds=30)
     tonight.settle()
     assert tonight.github.calls_since(mark) == [], "it goes on and on"

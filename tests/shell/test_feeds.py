@@ -76,7 +76,7 @@ def opens(tonight: Night) -> int:
 
 def in_force(tonight: Night) -> InForce:
     desk, repository = tonight.built.desk, Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    return desk.policies.of(desk.database, desk.tracker(repository), repository, tonight.clock())
+    return desk.policies.load(desk.database, desk.tracker(repository), repository, tonight.clock())
 
 
 def on_call(tonight: Night) -> tuple[str, ...]:
@@ -240,7 +240,7 @@ def test_a_path_in_the_organisation_s_file_stands_in_its_repository(bare: Night)
 )
 def test_a_path_cannot_leave_the_repository(bare: Night, path: str) -> None:
     tracker = bare.built.desk.tracker(Repository(bare.shop.id, "octo/shop", bare.installation))
-    mark = bare.github.mark()
+    mark = bare.github.call_log_position()
     for organisation in (True, False):
         with pytest.raises(DeliveryFailed, match="not a path in a repository"):
             tracker.feed(path, "", organisation=organisation)
@@ -365,7 +365,7 @@ def test_only_what_can_be_a_feed_is_taken_from_the_environment() -> None:
         "RELATIVE": "rota.ics",
         "PLAIN": "http://feeds.example/on-call.ics",
     }
-    found = settings.read(environment)
+    found = settings.read_settings(environment)
     assert set(found.feeds) == {"ONCALL", "ROTA"}
     assert "feeds.example" not in repr(found), "such an address is often a secret"
 
@@ -387,7 +387,7 @@ def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: Site) -> None
     repository = Repository(bare.shop.id, "octo/shop", bare.installation)
     tracker = bare.built.desk.tracker(repository)
     began = time.monotonic()
-    filled, wrong = feeds.fill(bare.database, tracker, repository, policy, None, bare.clock())
+    filled, wrong = feeds.fill_rotations(bare.database, tracker, repository, policy, None, bare.clock())
     assert time.monotonic() - began < 6, "one after the other they would take ten"
     assert [one.rotation for one in wrong] == ["r0"], "the others were not asked, and are the next time"
     assert people_of(("r0", "r4"), filled, bare.clock()) == ("ada",)

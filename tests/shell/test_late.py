@@ -119,7 +119,7 @@ def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, fig
     for nth in range(350):
         mona.comments(shop, number, f"Comment {nth}.")
     tonight.later()
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     tonight.github.faults.lag = 3.0
     tonight.github.faults.add("lost", method="POST", path="/comments")
     mona.comments(shop, number, "/help")
@@ -151,7 +151,7 @@ def test_what_arrived_is_found_at_the_first_look(tonight: Night, path: str) -> N
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     tonight.github.faults.add("lost", method="POST", path=path)
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     mona.comments(shop, number, "/help\n/ack")
     tonight.settle()
     assert count(tonight.database, "FROM outbox WHERE state = 'in_flight'") == 1

@@ -74,7 +74,7 @@ def test_c3_quiet_is_kept_for_as_long_as_github_asks(
     tonight.clock.at = tonight.clock.at.replace(minute=0, second=0) + timedelta(minutes=10 if seconds > 60 else 1)
     began = tonight.clock.at
     tonight.github.faults.add("status", status=status, headers=headers, path="/comments")
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     tonight.github.person("mona").comments(tonight.shop, number, "/help\n/nonsens")
     if headers.get("X-RateLimit-Reset"):
         seconds = int(headers["X-RateLimit-Reset"]) - int(began.timestamp())
@@ -121,7 +121,7 @@ def test_more_notices_than_one_comment_can_carry(tonight: Night) -> None:
     before, now = len(tonight.notices(number)), tonight.clock()
     with tonight.database.transaction() as db:
         many = (Page(key=f"escalate/page/{n}/of/many", to=("mona",), at=now, times=n) for n in range(900))
-        outbox.put(db, Lane(tonight.shop.id, number), many, now)
+        outbox.add_effects(db, Lane(tonight.shop.id, number), many, now)
     tonight.later()
     assert len(tonight.notices(number)) - before == 1
     said = [key for key in tonight.said(number) if key.endswith("/of/many")]
@@ -170,7 +170,7 @@ def test_c6_a_token_that_ends_early_is_renewed_once(tonight: Night) -> None:
     number = opens(tonight)
     tonight.later()
     tonight.github.faults.add("status", status=401, path="/repos/")
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     calls = tonight.github.calls_since(mark)
@@ -180,7 +180,7 @@ def test_c6_a_token_that_ends_early_is_renewed_once(tonight: Night) -> None:
 
 def test_tokens_are_renewed_before_their_hour_is_over(tonight: Night) -> None:
     opens(tonight)
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     tonight.passes(hours=2)
     calls = tonight.github.calls_since(mark)
     assert not [call for call in calls if call.status == 401]
@@ -193,8 +193,8 @@ def test_d5_a_clock_that_is_four_minutes_off_is_believed(tonight: Night, seconds
     off, wire = timedelta(seconds=seconds), Wire()
     key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
     client = Client(tonight.github.api_url, key, lambda: tonight.clock() + off, wire)
-    (installation,) = client.installations()
-    mark = tonight.github.mark()
+    (installation,) = client.list_installations()
+    mark = tonight.github.call_log_position()
     for _ in range(5 * 60):
         client.call(installation, "GET", f"/repos/{tonight.shop.full_name}")
         tonight.clock.at += timedelta(minutes=1)

@@ -13,8 +13,8 @@ from app.policy_file import PolicyFaults
 from app.policy_source.active_policy import InForce
 from app.ports import DeliveryFailed, Repository
 from app.sandbox.github import world
-from app.store.database import Database, migrate, migrations
-from app.store.policies import Place, kept
+from app.store.database import Database, load_migrations, migrate
+from app.store.policies import Place, load_stored_policy
 from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"
@@ -59,7 +59,7 @@ def pushes(tonight: Night, repository: world.Repository, text: str | None) -> No
 def in_force(tonight: Night, name: str = "octo/shop") -> InForce:
     found = tonight.github.repository(name)
     desk, repository = tonight.built.desk, Repository(found.id, name, tonight.installation)
-    return desk.policies.of(desk.database, desk.tracker(repository), repository, tonight.clock())
+    return desk.policies.load(desk.database, desk.tracker(repository), repository, tonight.clock())
 
 
 def on_call(tonight: Night) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ def test_a_repository_without_a_file_has_the_organisation_s(bare: Night) -> None
 
 def test_a_repository_with_a_file_of_its_own_does_not_ask_for_the_organisation_s(tonight: Night) -> None:
     organisation(tonight)
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     number = opens(tonight)
     assert "@mona" in tonight.notices(number)[0]
     assert not [call for call in tonight.github.calls_since(mark) if "/octo/.github/contents" in call.path]
@@ -231,7 +231,7 @@ def test_unchanged_files_cost_nothing(bare: Night) -> None:
     in_force(bare)
     for _ in range(2):
         bare.clock.at += timedelta(minutes=121)
-        mark = bare.github.mark()
+        mark = bare.github.call_log_position()
         for _ in range(3):
             in_force(bare)
         assert [call.status for call in bare.github.calls_since(mark) if "contents" in call.path] == [304, 304]
@@ -243,7 +243,7 @@ def test_a_proposed_file_is_read_on_the_organisation_s(bare: Night) -> None:
 
     def proposed(text: str | None) -> str:
         tracker = desk.tracker(repository)
-        return desk.policies.proposed(desk.database, tracker, repository, text, bare.clock()).profile
+        return desk.policies.read_proposed(desk.database, tracker, repository, text, bare.clock()).profile
 
     assert (proposed(None), proposed(ON_TOP), proposed("extends: procedure\n")) == ("strict", "strict", "procedure")
     with bare.database.transaction() as db:
@@ -263,7 +263,7 @@ def test_rows_from_before_keep_their_policy(postgres: str) -> None:
     url = postgres.format("before_organisations")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE schema_step (number integer PRIMARY KEY, name text NOT NULL)")
-        for number, name, sql in migrations()[:2]:
+        for number, name, sql in load_migrations()[:2]:
             connection.execute(sql.encode())
             connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
         connection.execute(
@@ -271,13 +271,13 @@ def test_rows_from_before_keep_their_policy(postgres: str) -> None:
             " VALUES (7, %s, 'e', 'bad', 'extends: nothing', 'v1', now())",
             (POLICY,),
         )
-    assert migrate(url)[0] == migrations()[2][1]
+    assert migrate(url)[0] == load_migrations()[2][1]
     opened = Database(url).open()
     try:
         with opened.transaction() as db:
-            found = kept(db, Place.repository(7))
+            found = load_stored_policy(db, Place.repository(7))
             told_as = db.execute("SELECT reported_faults FROM policy").fetchone()
-        assert (found.text, found.newest, found.fault, found.etag) == (POLICY, "extends: nothing", "bad", "e")
+        assert (found.text, found.newest_text, found.fault, found.etag) == (POLICY, "extends: nothing", "bad", "e")
         assert told_as == {"reported_faults": "v1"}
     finally:
         opened.close()

@@ -18,15 +18,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.bootstrap import furnished
+from app.bootstrap import build
 from app.core.effects import Escalate
 from app.github.circuit_breaker import Breaker
 from app.ports import Lane, Repository
-from app.render import message
+from app.render import channel_message
 from app.store import channel_outbox
 from app.store.database import Database
 from app.worker.jobs import Queue
-from app.worker.pipeline.retry_policy import MAX_RETRY_SECONDS, backoff
+from app.worker.pipeline.retry_policy import MAX_RETRY_SECONDS, backoff_seconds
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, HandClock, Night, Wire, night
 from tests.shell.processes import comes, log_of, worker
@@ -108,7 +108,7 @@ def test_c1_two_hours_without_github_and_fifty_open_incidents(
         tonight.clock.at += timedelta(seconds=30)
         tonight.settle()
         before = {number: len(tonight.shop.issue(number).comments) for number in numbers}
-        mark = tonight.github.mark()
+        mark = tonight.github.call_log_position()
         line.cut = True
         declared = HandClock.tonight().at
         step = timedelta(minutes=5)
@@ -166,7 +166,7 @@ def writes_a_second_apart(tonight: Night) -> None:
     """From here on as on github.com: a write a second, while nothing but the clock passes the time."""
     tonight.built.client.close()
     settings = replace(tonight.built.settings, paced=True)
-    tonight.built = furnished(
+    tonight.built = build(
         settings,
         tonight.database,
         tonight.clock,
@@ -256,12 +256,12 @@ def test_c2_three_calls_in_ten_fail_for_an_hour(database: Database, figures: Fig
 
 def test_c2_waits_double_and_no_two_are_alike() -> None:
     keys = [f"1#{n} page/0m.1" for n in range(1000)]
-    firsts = sorted(backoff(1, key, 5.0) for key in keys)
+    firsts = sorted(backoff_seconds(1, key, 5.0) for key in keys)
     assert 5.0 <= firsts[0] < 5.1
     assert 6.15 < firsts[-1] <= 6.25
     assert len(set(firsts)) == 1000
     for key in keys:
-        waits = [backoff(n, key, 5.0) for n in range(1, 30)]
+        waits = [backoff_seconds(n, key, 5.0) for n in range(1, 30)]
         assert all(later == 2 * sooner for sooner, later in pairwise(waits[:4]))
         assert max(waits) <= MAX_RETRY_SECONDS
         assert waits == sorted(waits)
@@ -389,12 +389,12 @@ def notifications(tonight: Night, numbers: list[int], count: int, apart: timedel
     """
     desk, at = tonight.built.desk, tonight.clock() + FAR_OFF
     repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    policy = desk.policies.at_hand(desk.database, repository)
+    policy = desk.policies.load_cached(desk.database, repository)
     notice = Escalate(key="simulated", to=("ada",), at=at, contacts=("level-1",), because="nobody answered")
     with desk.database.transaction() as db:
         for number in numbers:
-            text = message(notice, tonight.incident(number), policy, at, key="simulated")
-            assert channel_outbox.put(db, Lane(tonight.shop.id, number), notice, "ops", text, at)
+            text = channel_message(notice, tonight.incident(number), policy, at, key="simulated")
+            assert channel_outbox.add_message(db, Lane(tonight.shop.id, number), notice, "ops", text, at)
         # Each is a copy of one of these: to put in a hundred thousand one by one takes a minute.
         made = db.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"

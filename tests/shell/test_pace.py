@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import app
-from app.bootstrap import House, furnished
+from app.bootstrap import House, build
 from app.core.effects import Reply, SetLabels, ShowBoard
 from app.core.severity import Severity
 from app.github.auth import AppKey
@@ -30,10 +30,10 @@ from app.sandbox.github.world import Repository as Shop
 from app.store import incidents, outbox
 from app.store.database import Database
 from app.store.incidents import Stored
-from app.store.rate_limits import DatabasePace, first_in_line
+from app.store.rate_limits import DatabasePace, list_next_incident_keys
 from app.worker.jobs import Queue
-from app.worker.monitoring.rate_limit_metrics import watch_pace
-from app.worker.pipeline.outbox_relay import perform
+from app.worker.monitoring.rate_limit_metrics import update_rate_limit_gauges
+from app.worker.pipeline.outbox_relay import relay_outbox
 from tests.figures import Figures
 from tests.shell.night import SEV1, HandClock, Night
 from tests.shell.processes import comes, worker
@@ -48,7 +48,7 @@ def opened(tonight: Night) -> Stored:
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     with tonight.database.transaction() as db:
-        found = incidents.load(db, Lane(tonight.shop.id, number))
+        found = incidents.load_incident(db, Lane(tonight.shop.id, number))
     assert found is not None
     return found
 
@@ -60,9 +60,11 @@ def pending(github: PretendGitHub, database: Database, shop: Shop, like: Stored,
     incident = replace(like.incident, number=number, grade=replace(like.incident.grade, severity=severity))
     assert shop.installation is not None
     with database.transaction() as db:
-        incidents.remember_repository(db, Repository(shop.id, shop.full_name, shop.installation.id))
-        incidents.save(db, lane, Stored(incident, now))
-        outbox.put(db, lane, [Reply(key=f"reply/{nth}", to="mona", text=f"No. {nth}") for nth in range(much)], now)
+        incidents.save_repository(db, Repository(shop.id, shop.full_name, shop.installation.id))
+        incidents.save_incident(db, lane, Stored(incident, now))
+        outbox.add_effects(
+            db, lane, [Reply(key=f"reply/{nth}", to="mona", text=f"No. {nth}") for nth in range(much)], now
+        )
     return number
 
 
@@ -84,7 +86,7 @@ def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None
         meanwhile()
 
     database = Database(tonight.database.url).open()
-    built = furnished(replace(tonight.built.settings, paced=True), database, tonight.clock, wait=wait)
+    built = build(replace(tonight.built.settings, paced=True), database, tonight.clock, wait=wait)
     try:
         yield built
     finally:
@@ -96,9 +98,9 @@ def beat(built: House) -> None:
     """What one beat of a queue finds is worked off."""
     desk = built.desk
     with desk.database.transaction() as db:
-        lanes = first_in_line(db, desk.clock(), (), desk.at_once)
+        lanes = list_next_incident_keys(db, desk.clock(), (), desk.at_once)
     for lane in lanes:
-        perform(desk, lane)
+        relay_outbox(desk, lane)
 
 
 def in_any(times: list[datetime], span: timedelta) -> int:
@@ -122,7 +124,7 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
     total, began = EACH * len(numbers), tonight.clock()
     tonight.github.hooks.settle()
     tonight.github.meter.limits = Limits.strict()
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     with another_process(tonight) as one, another_process(tonight) as two:
         processes = (one, two)
         while undone(tonight.database):
@@ -169,8 +171,8 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         assert tonight.shop.installation is not None
         pace = DatabasePace(tonight.database, GITHUB_RATES)
         for _ in range(400):
-            assert pace.ask(tonight.installation, "POST", Urgency(Severity.SEV2), tonight.clock()) == 0
-            pace.ended(tonight.installation, "POST", None, tonight.clock())
+            assert pace.acquire(tonight.installation, "POST", Urgency(Severity.SEV2), tonight.clock()) == 0
+            pace.record_response(tonight.installation, "POST", None, tonight.clock())
             tonight.clock.at += timedelta(seconds=1)
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5)
         worst = [
@@ -188,7 +190,7 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         beat(built)
         assert undone(tonight.database) == 5, "they wait for the hour to pass"
 
-        watch_pace(built.desk, tonight.clock())
+        update_rate_limit_gauges(built.desk, tonight.clock())
         label = {"installation": str(tonight.installation)}
         assert REGISTRY.get_sample_value("muster_outbox_pending", label) == 5
         until = REGISTRY.get_sample_value("muster_rate_limit_deferred_until_seconds", label)
@@ -229,7 +231,7 @@ def test_c3_that_installation_is_quiet_to_the_second_and_after_a_restart(
         with pytest.raises(DeliveryFailed) as met:
             asks(first.client, tonight.installation, "/repos/octo/shop/issues")
         assert met.value.retry_after == seconds
-    began, mark = tonight.clock(), tonight.github.mark()
+    began, mark = tonight.clock(), tonight.github.call_log_position()
     with another_process(tonight) as second:
         for passed in (0.0, 1.0, seconds / 2, seconds - 0.001):
             tonight.clock.at = began + timedelta(seconds=passed)
@@ -259,7 +261,7 @@ def test_c3_the_app_itself_is_limited_and_asks_for_no_token(tonight: Night) -> N
         with pytest.raises(DeliveryFailed) as met:
             asks(built.client, tonight.installation, "/repos/octo/shop")
         assert met.value.retry_after == 90
-        mark = tonight.github.mark()
+        mark = tonight.github.call_log_position()
         tonight.clock.at += timedelta(seconds=80)
         with pytest.raises(NotYet):
             asks(built.client, tonight.installation, "/repos/octo/shop")
@@ -276,7 +278,7 @@ def test_c6_a_token_that_ends_in_the_middle_of_a_batch_is_renewed_once(tonight: 
     try:
         asks(client, tonight.installation, "/repos/octo/shop")
         tonight.github.auth._tokens.clear()
-        mark = tonight.github.mark()
+        mark = tonight.github.call_log_position()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda _: asks(client, tonight.installation, "/repos/octo/shop"), range(8)))
         calls = tonight.github.calls_since(mark)
@@ -296,7 +298,7 @@ def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> 
     ]
     tonight.github.suspend("octo")
     tonight.github.hooks.settle()
-    mark, began, hours = tonight.github.mark(), tonight.clock(), size(30, 72)
+    mark, began, hours = tonight.github.call_log_position(), tonight.clock(), size(30, 72)
     with another_process(tonight) as built:
         while tonight.clock() < began + timedelta(hours=hours):
             beat(built)
@@ -347,7 +349,7 @@ def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
         if not worst:
             worst.append(pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 2))
 
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     with another_process(tonight, meanwhile) as built:
         while undone(tonight.database):
             beat(built)
@@ -364,17 +366,17 @@ def test_a_board_that_gives_way_holds_up_no_comment_of_its_incident(tonight: Nig
     number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
     lane, soon = Lane(tonight.shop.id, number), tonight.clock() + timedelta(seconds=3)
     with tonight.database.transaction() as db:
-        incidents.posted_board(db, lane, 1, "")
-        outbox.put(db, lane, [ShowBoard()], tonight.clock())
-        (reply, _) = outbox.undone(db, lane, tonight.clock())
-        outbox.later(db, reply, soon, "GitHub was away", uncertain=False)
+        incidents.record_board(db, lane, 1, "")
+        outbox.add_effects(db, lane, [ShowBoard()], tonight.clock())
+        (reply, _) = outbox.list_unfinished(db, lane, tonight.clock())
+        outbox.retry_at(db, reply, soon, "GitHub was away", uncertain=False)
     with another_process(tonight) as built:
-        perform(built.desk, lane)
+        relay_outbox(built.desk, lane)
         with tonight.database.transaction() as db:
-            said, board = outbox.undone(db, lane, soon)
+            said, board = outbox.list_unfinished(db, lane, soon)
         assert (said.due, board.due) == (True, False)
         tonight.clock.at = soon
-        perform(built.desk, lane)
+        relay_outbox(built.desk, lane)
     assert [comment.body.splitlines()[0] for comment in tonight.shop.issue(number).comments] == ["@mona No. 0"]
 
 
@@ -384,9 +386,9 @@ def test_what_is_to_be_said_goes_before_labels_of_the_same_severity(tonight: Nig
     first = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
     effects = SetLabels(labels=frozenset({"sev1"})), Reply(key="reply/0", to="mona", text="No. 0")
     with tonight.database.transaction() as db:
-        outbox.put(db, Lane(tonight.shop.id, first), effects, tonight.clock())
+        outbox.add_effects(db, Lane(tonight.shop.id, first), effects, tonight.clock())
     others = [pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1) for _ in range(4)]
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     with another_process(tonight) as built:
         while undone(tonight.database):
             beat(built)
@@ -403,16 +405,16 @@ def test_labels_that_wait_for_their_turn_are_no_quarrel_about_labels(tonight: Ni
     number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
     lane = Lane(tonight.shop.id, number)
     with tonight.database.transaction() as db:
-        outbox.put(db, lane, [SetLabels(labels=frozenset({"sev1"}))], tonight.clock())
-    built = furnished(replace(tonight.built.settings, paced=True), tonight.database, tonight.clock, wait=lambda _: None)
-    faster = built.client.urgent(Urgency(Severity.SEV1))
+        outbox.add_effects(db, lane, [SetLabels(labels=frozenset({"sev1"}))], tonight.clock())
+    built = build(replace(tonight.built.settings, paced=True), tonight.database, tonight.clock, wait=lambda _: None)
+    faster = built.client.with_priority(Urgency(Severity.SEV1))
     try:
         for _ in range(10):
             asks(faster, tonight.installation, "/repos/octo/shop/issues", "POST")
-            perform(built.desk, lane)
+            relay_outbox(built.desk, lane)
             assert not tonight.labels(number)
             tonight.clock.at += timedelta(seconds=1)
-        perform(built.desk, lane)
+        relay_outbox(built.desk, lane)
     finally:
         built.client.close()
     assert tonight.labels(number) == {"sev1"}
@@ -425,7 +427,7 @@ def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
     pace = DatabasePace(tonight.database, GITHUB_RATES)
     began = tonight.clock()
     asked = [
-        pace.ask(tonight.installation, "POST", Urgency(Severity.SEV2), began + timedelta(seconds=seconds))
+        pace.acquire(tonight.installation, "POST", Urgency(Severity.SEV2), began + timedelta(seconds=seconds))
         for seconds in (0, 60, 119, 120)
     ]
     assert asked == [1, 1, 1, 0]
@@ -442,8 +444,8 @@ def test_a_row_of_incidents_waits_in_order_of_severity(tonight: Night) -> None:
     other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
     lanes = [Lane(tonight.shop.id, number) for number in many]
     with tonight.database.transaction() as db:
-        line = first_in_line(db, tonight.clock(), (), 3)
-        rested = first_in_line(db, tonight.clock(), (lanes[2],), 3)
+        line = list_next_incident_keys(db, tonight.clock(), (), 3)
+        rested = list_next_incident_keys(db, tonight.clock(), (lanes[2],), 3)
     assert line == [lanes[2], lanes[1], lanes[3], Lane(site.id, other)]
     assert rested == [lanes[1], lanes[3], lanes[4], Lane(site.id, other)]
 
@@ -456,7 +458,7 @@ def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 3)
     other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
     clock = Running(tonight.clock())
-    built = furnished(replace(tonight.built.settings, paced=True), tonight.database, clock)
+    built = build(replace(tonight.built.settings, paced=True), tonight.database, clock)
     with working(Queue(built.desk, beat=0.2)):
         assert comes(lambda: len(site.issue(other).comments) == 1, 8)
         assert undone(tonight.database) > 20, "the others have not even begun"
@@ -558,17 +560,17 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
     stopped = Database(database.url, silence=0.2).open()
     pace, now = DatabasePace(database, GITHUB_RATES), datetime.now(UTC)
     quiet = pytest.approx(5.0, abs=0.1)
-    pace.limited(1, 5.0, now)
+    pace.record_limit(1, 5.0, now)
 
     def goes_on() -> None:
         with stopped.transaction() as db:
             db.execute("SELECT * FROM rate_limit FOR UPDATE")
-            assert pace.ask(1, "GET", Urgency(), now) == quiet  # waits for the lock, and has it
+            assert pace.acquire(1, "GET", Urgency(), now) == quiet  # waits for the lock, and has it
             db.execute("DELETE FROM rate_limit")
 
     try:
         with pytest.raises(psycopg.Error):
             goes_on()
-        assert pace.ask(1, "GET", Urgency(), now) == quiet
+        assert pace.acquire(1, "GET", Urgency(), now) == quiet
     finally:
         stopped.close()

@@ -18,9 +18,9 @@ from app.cli import policy as policy_commands
 from app.cli.policy import Outside, event_log
 from app.core.backtest import Past
 from app.core.events import Role
-from app.core.replay import ordered
+from app.core.replay import sort_log
 from app.core.severity import Scale
-from app.policy_file import PROFILES, shipped
+from app.policy_file import PROFILES, load_profile
 from app.ports import DeliveryFailed, PolicyText, Tracker
 
 from .test_commands_line import muster
@@ -442,7 +442,7 @@ LINES = [
 @pytest.mark.parametrize(("line", "says"), LINES, ids=[says[:30] for _, says in LINES])
 def test_a_faulty_line(line: str, says: str) -> None:
     with pytest.raises(event_log.PastFaults) as found:
-        event_log.read([line], shipped("guide"), "past.jsonl")
+        event_log.read_event_log([line], load_profile("guide"), "past.jsonl")
     (fault,) = found.value.faults
     assert fault.startswith(f"past.jsonl:1: {says}")
     assert "\n" not in fault
@@ -451,12 +451,12 @@ def test_a_faulty_line(line: str, says: str) -> None:
 def test_an_incident_is_opened_once() -> None:
     opened = '{"incident": "a", "at": "2026-03-06T16:40:00Z", "event": "opened"}'
     with pytest.raises(event_log.PastFaults, match=r"past\.jsonl:2: event: opened once more"):
-        event_log.read([opened, opened], shipped("guide"), "past.jsonl")
+        event_log.read_event_log([opened, opened], load_profile("guide"), "past.jsonl")
 
 
 def test_faults_are_told_up_to_a_number() -> None:
     with pytest.raises(event_log.PastFaults) as found:
-        event_log.read(["nonsense"] * 1000, shipped("guide"), "past.jsonl")
+        event_log.read_event_log(["nonsense"] * 1000, load_profile("guide"), "past.jsonl")
     assert len(found.value.faults) == event_log.MAX_FAULTS
 
 
@@ -475,8 +475,8 @@ def test_what_is_written_is_read_again() -> None:
         '{"incident": "octo/shop#1", "at": "2026-03-08T16:49:00Z", "event": "until"}',
     ]
     for scale, profile in ((Scale.SEV, "guide"), (Scale.P, "p-scale")):
-        first = event_log.read(lines, shipped("guide"), "past.jsonl")
-        again = event_log.read(event_log.written(first, scale), shipped(profile), "again.jsonl")
+        first = event_log.read_event_log(lines, load_profile("guide"), "past.jsonl")
+        again = event_log.read_event_log(event_log.write_event_log(first, scale), load_profile(profile), "again.jsonl")
         assert [plain(past) for past in again] == [plain(past) for past in first]
     assert first[0].until == datetime(2026, 3, 8, 16, 49, tzinfo=UTC)
     (edited,) = (event for _, event in first[0].log if type(event).__name__ == "Edited")
@@ -489,7 +489,7 @@ def plain(past: Past) -> tuple[object, ...]:
         past.name,
         past.title,
         past.until,
-        [(at, repr(event).replace(event.key, "")) for at, event in ordered(past.log)],
+        [(at, repr(event).replace(event.key, "")) for at, event in sort_log(past.log)],
     )
 
 

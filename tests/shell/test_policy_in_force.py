@@ -11,7 +11,7 @@ from app.core.on_call import people_of
 from app.policy_source.active_policy import InForce, Policies
 from app.ports import DeliveryFailed, PolicyText, Repository
 from app.store.database import Database
-from app.store.policies import Place, doubt
+from app.store.policies import Place, mark_policy_stale
 from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"
@@ -39,7 +39,7 @@ def pushes(tonight: Night, text: str | None) -> None:
 
 def in_force(tonight: Night) -> InForce:
     desk, repository = tonight.built.desk, Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    return desk.policies.of(desk.database, desk.tracker(repository), repository, tonight.clock())
+    return desk.policies.load(desk.database, desk.tracker(repository), repository, tonight.clock())
 
 
 def told(tonight: Night) -> list[str]:
@@ -130,7 +130,7 @@ def test_a_lost_push_is_found_after_two_hours(tonight: Night) -> None:
 def test_an_unchanged_file_costs_nothing(tonight: Night) -> None:
     opens(tonight)
     tonight.clock.at += timedelta(minutes=121)
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     for _ in range(3):
         in_force(tonight)
     assert [call.status for call in tonight.github.calls_since(mark) if "contents" in call.path] == [304]
@@ -144,7 +144,7 @@ class PushedWhileRead:
 
     def policy(self, etag: str) -> PolicyText:
         with self.night.database.transaction() as db:
-            doubt(db, Place.repository(1))
+            mark_policy_stale(db, Place.repository(1))
         return PolicyText(POLICY, "before the push")
 
 
@@ -157,7 +157,7 @@ class Away:
 
 def test_a_push_while_the_file_is_read_is_not_overlooked(tonight: Night) -> None:
     policies, repository = Policies(), Repository(1, "octo/other", 1)
-    read = policies.of(tonight.database, PushedWhileRead(tonight), repository, tonight.clock())  # type: ignore[arg-type]
+    read = policies.load(tonight.database, PushedWhileRead(tonight), repository, tonight.clock())  # type: ignore[arg-type]
     assert read.policy.people
-    held = policies.of(tonight.database, Away(), repository, tonight.clock())  # type: ignore[arg-type]
+    held = policies.load(tonight.database, Away(), repository, tonight.clock())  # type: ignore[arg-type]
     assert not held.policy.people, "what was read before the push is not kept"

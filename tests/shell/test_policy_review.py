@@ -13,13 +13,14 @@ from app.core.backtest import backtest
 from app.core.policy import Duration, Policy, Rotation, Shift
 from app.failpoints import Failpoints
 from app.github.client import Answer
-from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS, past_incidents
+from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS, load_past_incidents
 from app.github.tracker import GitHubTracker
-from app.policy_file import read
+from app.policy_file import read_policy
 from app.ports import Annotation, Check, Repository
 from app.sandbox.github.world import CheckRun
 from app.store import incidents
-from app.worker.pipeline.policy_check import past, with_known_shifts
+from app.worker.pipeline import policy_check
+from app.worker.pipeline.policy_check import with_known_shifts
 from tests.sandbox.conftest import shared_data
 from tests.sandbox.test_contract import description, openapi
 from tests.shell.night import POLICY, SEV1, Night
@@ -137,7 +138,7 @@ def test_a_fork_is_read_through_the_repository_that_it_asks(tonight: Night) -> N
 
 def test_a_pull_request_that_leaves_the_policy_alone_costs_one_call(tonight: Night) -> None:
     reported(tonight)
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     proposes(tonight, "# shop, open all night\n", path="README.md")
     assert calls_of(tonight, mark) == [f"GET /contents/{FILE}"]
     assert checks(tonight) == []
@@ -148,7 +149,7 @@ def test_a_branch_from_before_the_last_change_does_not_change_the_policy(tonight
     ada.pushes(tonight.shop, "README.md", "# shop, open all night\n", branch="old")
     ada.pushes(tonight.shop, FILE, FASTER)
     reported(tonight)
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     pull = ada.opens_pull(tonight.shop, "old", "A better README")
     tonight.later()
     assert calls_of(tonight, mark) == [f"GET /contents/{FILE}", f"GET /pulls/{pull}/files"]
@@ -205,7 +206,7 @@ def test_a_pull_request_that_mends_a_merged_fault_is_answered(tonight: Night) ->
 
 
 def test_more_faults_than_go_into_one_request(tonight: Night) -> None:
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     proposes(tonight, HOPELESS)
     (run,) = checks(tonight)
     assert (run.conclusion, len(run.annotations)) == ("failure", 60)
@@ -286,7 +287,7 @@ def test_without_the_permission_it_ends_quietly(tonight: Night) -> None:
     tonight.shop.installation.permissions = {
         name: level for name, level in tonight.shop.installation.permissions.items() if name != "checks"
     }
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     proposes(tonight, FASTER)
     asked = len(tonight.github.calls_since(mark))
     tonight.passes(minutes=5)
@@ -313,7 +314,7 @@ class Overheard:
         self.row = {"id": 5, "app": {"id": app}, "status": status, "output": output}
         self.written: list[tuple[str, str, int]] = []
 
-    def pages(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
+    def list_rows(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
         return iter([self.row])
 
     def call(self, installation: int, method: str, path: str, *, json: Any, params: Any = None) -> Answer:
@@ -371,10 +372,10 @@ def test_the_actions_host_tries_the_same_incidents_and_finds_the_same(tonight: N
     ada.merges(tonight.shop, tonight.shop.pulls[0].number)
     tonight.passes(minutes=20)
     repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    desk, now, old, new = tonight.built.desk, tonight.clock(), read(POLICY), read(FASTER)
-    own = backtest(past(desk, repository, now), old, new)
+    desk, now, old, new = tonight.built.desk, tonight.clock(), read_policy(POLICY), read_policy(FASTER)
+    own = backtest(policy_check.load_past_incidents(desk, repository, now), old, new)
     tracker = desk.tracker(repository)
-    asked = [*past_incidents(tracker, "incident", now - BACKTEST_PERIOD, old, repo="octo/shop", now=now)]
+    asked = [*load_past_incidents(tracker, "incident", now - BACKTEST_PERIOD, old, repo="octo/shop", now=now)]
     assert backtest(sorted(asked, key=lambda one: one.name), old, new) == own
     assert own.tried == 2
     assert [one.name for one in own.compared] == ["octo/shop#1"]
@@ -400,7 +401,7 @@ class Busy:
 
 def test_no_more_are_read_than_a_run_may_ask_for() -> None:
     busy, now = Busy(), datetime(2026, 3, 14, tzinfo=UTC)
-    found = past_incidents(busy, "incident", now - BACKTEST_PERIOD, read(POLICY), repo="octo/shop", now=now)  # type: ignore[arg-type]
+    found = load_past_incidents(busy, "incident", now - BACKTEST_PERIOD, read_policy(POLICY), repo="octo/shop", now=now)  # type: ignore[arg-type]
     next(found)
     assert busy.asked == 1, "each is asked for as it is taken"
     assert len(list(found)) == MAX_INCIDENTS - 1
@@ -409,7 +410,7 @@ def test_no_more_are_read_than_a_run_may_ask_for() -> None:
 
 def test_what_a_proposal_names_is_not_fetched_before_it_is_merged(tonight: Night) -> None:
     rota = "rotations:\n  nights: {people: [mona], feed: %s, starts: 2026-01-05}\n"
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     proposes(tonight, POLICY + rota % "rotas/on-call.ics")
     assert [run.conclusion for run in checks(tonight)] == ["success"]
     assert not any("rotas" in call for call in calls_of(tonight, mark))
@@ -441,7 +442,9 @@ def test_only_the_incidents_of_the_last_months_are_tried(tonight: Night) -> None
     def known(days: int, most: int = 200) -> list[int]:
         since = tonight.clock() - timedelta(days=days)
         with tonight.database.transaction() as db:
-            return [lane.number for lane, _ in incidents.declared_since(db, tonight.shop.id, since, most)]
+            return [
+                lane.number for lane, _ in incidents.list_incidents_declared_since(db, tonight.shop.id, since, most)
+            ]
 
     assert known(90) == numbers
     assert known(30) == numbers[1:]
@@ -464,7 +467,7 @@ class Listing(Overheard):
         super().__init__(3, "", 0)
         self.rows = rows
 
-    def pages(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
+    def list_rows(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
         return iter(self.rows)
 
 
@@ -482,4 +485,4 @@ class Listing(Overheard):
 )
 def test_what_a_pull_request_does_to_the_file(rows: list[dict[str, str]], change: str) -> None:
     tracker = GitHubTracker(Listing(*rows), Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
-    assert tracker.change(9, FILE) == change
+    assert tracker.file_change(9, FILE) == change

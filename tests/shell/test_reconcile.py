@@ -18,15 +18,15 @@ import httpx
 import pytest
 
 import app
-from app.cli.reconcile import lines
+from app.cli.reconcile import format_report
 from app.core.lifecycle import Status
 from app.ports import DeliveryFailed, Lane
 from app.sandbox.github import Limits, PretendGitHub
 from app.store import inbox, incidents, sync_state
 from app.store.database import Database
 from app.worker.jobs import Queue
-from app.worker.pipeline.ingest import take
-from app.worker.pipeline.routing import sort
+from app.worker.pipeline.ingest import process_incident
+from app.worker.pipeline.routing import route_deliveries
 from app.worker.sync import drift
 from app.worker.sync.reconciler import Reconciler, Report
 from tests.figures import Figures
@@ -55,7 +55,7 @@ def comparing(tonight: Night) -> Reconciler:
 
 def compared(tonight: Night, reconciler: Reconciler | None = None) -> Report:
     """What is due is compared, and everything that follows from it happens."""
-    report = (reconciler or comparing(tonight)).turn()
+    report = (reconciler or comparing(tonight)).run_due()
     assert report is not None, "nothing was due"
     assert report.failures == []
     tonight.later()
@@ -65,7 +65,7 @@ def compared(tonight: Night, reconciler: Reconciler | None = None) -> Report:
 def compared_within_the_budget(tonight: Night) -> int:
     """As `compared`, over as many beats as GitHub's hourly budget makes of it.  Returns how many deliveries were missed."""
     reconciler, missed = comparing(tonight), 0
-    while (report := reconciler.turn()) is None or report.failures:
+    while (report := reconciler.run_due()) is None or report.failures:
         missed += report.deliveries.missed if report is not None else 0
         tonight.clock.at += timedelta(minutes=1)
     tonight.later()
@@ -152,7 +152,7 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     assert len(missed) >= events * 0.9
     for one in (late := missed[: min(100, len(missed) // 4)]):  # the newest page comes into the list in two hours only
         assert one.delivered_at is not None
-        tonight.github.hooks.list_late([one], tonight.clock.at - one.delivered_at + timedelta(hours=2))
+        tonight.github.hooks.delay_listing([one], tonight.clock.at - one.delivered_at + timedelta(hours=2))
     back(tonight, url)
 
     # The incidents are right before the deliveries have been fetched.
@@ -209,11 +209,11 @@ def came_back(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[
     before, end = len(tonight.deliveries()), tonight.clock.at + timedelta(hours=2)
     while not statuses or len(tonight.deliveries()) - before < deliveries:
         with suppress(DeliveryFailed):  # it is tried again when it may be
-            reconciler.turn()
+            reconciler.run_due()
         with tonight.database.transaction() as db:
-            behind = sync_state.behind(db)
+            behind = sync_state.list_repositories_to_catch_up(db)
             if not statuses:
-                found = ((number, incidents.load(db, Lane(tonight.shop.id, number))) for number in shown)
+                found = ((number, incidents.load_incident(db, Lane(tonight.shop.id, number))) for number in shown)
                 beats.append((tonight.clock.at, {number: one and one.incident.status for number, one in found}))
         if not statuses and not behind:
             statuses = {number: str(tonight.incident(number).status) for number in tonight.shop.issues}
@@ -228,12 +228,12 @@ def seconds(time: timedelta) -> str:
 
 def only_taken(night: Night) -> None:
     """Everything that came is taken in, and nothing is done about it yet."""
-    for lane in sort(night.built.desk):
-        assert take(night.built.desk, lane)
+    for lane in route_deliveries(night.built.desk):
+        assert process_incident(night.built.desk, lane)
     with night.database.transaction() as db:
-        lanes = {*inbox.waiting_lanes(db), *incidents.lanes_due(db, night.clock())}
+        lanes = {*inbox.list_routed_incident_keys(db), *incidents.list_due_incident_keys(db, night.clock())}
     for lane in lanes:
-        assert take(night.built.desk, lane)
+        assert process_incident(night.built.desk, lane)
 
 
 def whole(night: Night, like: Night | None = None) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     said = {number: len(tonight.notices(number)) for number in shop.issues}
     keys = {number: tonight.said(number) for number in shop.issues}
 
-    mark, report = tonight.github.mark(), compared(tonight)
+    mark, report = tonight.github.call_log_position(), compared(tonight)
     assert report.absent_since is not None
     assert report.deliveries.missed == 0, "the list has forgotten them all"
     listings = calls(tonight, mark, "/octo/shop/issues")
@@ -307,8 +307,8 @@ def test_e3_where_nothing_differs_the_list_is_all_that_is_asked_for(tonight: Nig
     numbers = [opens(tonight, SEV3) for _ in range(size(3, 200))]
     in_touch(tonight)
     tonight.clock.at += timedelta(hours=80)
-    mark = tonight.github.mark()
-    report = comparing(tonight).turn()
+    mark = tonight.github.call_log_position()
+    report = comparing(tonight).run_due()
     assert report is not None
     assert report.issues.looked == 0
     assert calls(tonight, mark, "/octo/shop/issues") <= -(-len(numbers) // 100)
@@ -352,7 +352,7 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
             "UPDATE incident SET state = jsonb_set(state, '{status}', '\"mitigated\"') WHERE number = %s", (wrong,)
         )
         db.execute("DELETE FROM alarm WHERE number = %s", (silent,))
-        sync_state.mark(db, "drift", tonight.clock.at - timedelta(minutes=57))
+        sync_state.save_checkpoint(db, "drift", tonight.clock.at - timedelta(minutes=57))
     issue = tonight.shop.issue(stripped)
     issue.label_list = [label for label in issue.label_list if label.name != "sev3"]
     told = sum(drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
@@ -397,7 +397,7 @@ def test_e4_a_board_that_was_lost_comes_back_and_what_is_gone_ends(tonight: Nigh
     ada.closes(tonight.shop, closed)
     forget_deliveries(tonight)
     tonight.clock.at += timedelta(minutes=10)
-    report = comparing(tonight).run(lambda line: None, deep=True)
+    report = comparing(tonight).run_now(lambda line: None, deep=True)
     tonight.later()
     assert {(one.number, one.kind) for one in report.drift.differences} >= {(lost, "board"), (gone, "gone")}
     assert tonight.board(lost)
@@ -409,7 +409,7 @@ def forget_deliveries(tonight: Night) -> None:
     """GitHub's list has none of them any more."""
     tonight.github.hooks.settle(30)
     everything = list(tonight.github.hooks.deliveries())
-    tonight.github.hooks.list_late(everything, timedelta(days=30))
+    tonight.github.hooks.delay_listing(everything, timedelta(days=30))
 
 
 # Row 10: late is as good as prompt.
@@ -458,7 +458,7 @@ def test_a_command_that_came_before_its_opening_counts_once_the_opening_is_found
     tonight.clock.at += timedelta(seconds=30)
     tonight.github.person("ada").unlabels(tonight.shop, number, "incident")
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
-    held = tonight.github.hooks.held
+    held = tonight.github.hooks.held_deliveries
     first = [one for one in held if one.event == "issue_comment"]
     tonight.github.hooks.release(first)  # the others are lost
     tonight.settle()
@@ -477,7 +477,7 @@ def two_hundred(tonight: Night) -> None:
     shop, people = tonight.shop, [tonight.github.person(login) for login in ("mona", "ada", "hubot")]
     chance, clock = random.Random(7), tonight.clock
     numbers = [opens(tonight, body) for body in (SEV1, SEV3, SEV3, SEV1, SEV3)]
-    while len(tonight.github.hooks.held) < 200:
+    while len(tonight.github.hooks.held_deliveries) < 200:
         clock.at += timedelta(seconds=50)
         number, who = chance.choice(numbers), chance.choice(people)
         deeds: list[Callable[[], object]] = [
@@ -504,7 +504,7 @@ def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(
     elsewhere.github.hooks.hold()
     two_hundred(elsewhere)
     tonight.clock.at = elsewhere.clock.at
-    held = elsewhere.github.hooks.held
+    held = elsewhere.github.hooks.held_deliveries
     (serial,) = dumps_of(elsewhere, [held], like=elsewhere)
     orders, chance = [], random.Random(seed)
     for _ in range(many):
@@ -550,28 +550,28 @@ def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Nigh
     away(tonight)
     tonight.settle()
     pulling = Reconciler(tonight.built.desk, tonight.built.client, every=timedelta(seconds=5), pull=True)
-    pulling.turn()
+    pulling.run_due()
     number = opens(tonight)
     for text in ("", "/ack", "/resolve"):
         if text:
             tonight.github.person("mona").comments(tonight.shop, number, text)
         tonight.github.hooks.settle()
         tonight.clock.at += timedelta(seconds=5)
-        assert pulling.turn() is not None
+        assert pulling.run_due() is not None
         tonight.settle()
     assert "resolved" in tonight.labels(number)
     for _ in range(4):  # what we did ourselves is told as well
         tonight.clock.at += timedelta(seconds=5)
-        pulling.turn()
+        pulling.run_due()
         tonight.settle()
-    mark = tonight.github.mark()
+    mark = tonight.github.call_log_position()
     for _ in range(20):
         tonight.clock.at += timedelta(seconds=5)
-        assert pulling.turn() is not None
+        assert pulling.run_due() is not None
     made = [call for call in tonight.github.calls_since(mark) if "deliveries" in call.path]
     assert len(made) == 20
     assert {call.status for call in made} == {304}, "unchanged, and free"
-    assert pulling.turn() is None, "not more often than every five seconds"
+    assert pulling.run_due() is None, "not more often than every five seconds"
 
 
 def test_who_is_told_to_wait_waits(tonight: Night) -> None:
@@ -581,22 +581,22 @@ def test_who_is_told_to_wait_waits(tonight: Night) -> None:
     reconciler = comparing(tonight)
     tonight.clock.at += timedelta(minutes=1)
     with pytest.raises(DeliveryFailed):
-        reconciler.turn()
-    mark = tonight.github.mark()
+        reconciler.run_due()
+    mark = tonight.github.call_log_position()
     tonight.clock.at += timedelta(seconds=136)
-    assert reconciler.turn() is None
+    assert reconciler.run_due() is None
     assert tonight.github.calls_since(mark) == []
     tonight.clock.at += timedelta(seconds=2)
-    assert reconciler.turn() is not None
+    assert reconciler.run_due() is not None
 
 
 def test_only_one_process_compares(tonight: Night) -> None:
     opens(tonight)
     tonight.later()
-    with sync_state.alone(tonight.database) as mine:
+    with sync_state.acquire_sync_lock(tonight.database) as mine:
         assert mine
-        assert comparing(tonight).turn() is None
-    assert comparing(tonight).turn() is not None
+        assert comparing(tonight).run_due() is None
+    assert comparing(tonight).run_due() is not None
 
 
 def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
@@ -610,7 +610,7 @@ def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
     tonight.clock.at += timedelta(hours=80)
     back(tonight, url)
     tonight.github.faults.add("status", path="/octo/shop/issues", status=502, times=1)
-    report = comparing(tonight).turn()
+    report = comparing(tonight).run_due()
     assert report is not None
     assert report.failures
     assert tonight.incident(number).acknowledged_at is None
@@ -674,12 +674,12 @@ def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checke
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(minutes=6)
     back(tonight, url)
-    report = comparing(tonight).run(lambda line: None, deep=True)
+    report = comparing(tonight).run_now(lambda line: None, deep=True)
     assert report.deliveries.taken == 1
     assert report.issues.events == 1
     tonight.later()
     tonight.clock.at += timedelta(minutes=3)
-    assert comparing(tonight).run(lambda line: None, deep=True).drift.in_full == 1
+    assert comparing(tonight).run_now(lambda line: None, deep=True).drift.in_full == 1
     assert checked.faults == []
 
 
@@ -693,7 +693,7 @@ def test_what_was_found_is_told_so_that_a_person_knows_what_to_do(tonight: Night
     tonight.clock.at += timedelta(minutes=6)
     tonight.github.person("mona").comments(tonight.shop, number, "we look into it")
     back(tonight, url)
-    found = lines(comparing(tonight).run(lambda line: None))
+    found = format_report(comparing(tonight).run_now(lambda line: None))
     assert found[0] == "Nothing was compared since 2026-03-14 09:02 UTC."
     assert found[1].startswith(
         "Issues: 1 updated in 1 repository, 1 looked into: 0 incidents and 1 event had been missed"
@@ -732,7 +732,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     working.start()
     try:
         assert comes(lambda: stored_status(tonight, number) == "closed" and "resolved" in tonight.labels(number))
-        assert comes(queue.idle)
+        assert comes(queue.is_idle)
     finally:
         queue.stop()
         working.join(30)

@@ -10,14 +10,14 @@ import structlog
 
 from app.cli.main import main
 from app.sandbox.github import AppRegistration
-from app.settings import SettingsFault, complete, read
+from app.settings import SettingsFault, read_settings, require_app_credentials
 
 GOOD = "a-secret-that-nobody-could-guess-1"
 
 
 @pytest.fixture(scope="module")
 def key() -> str:
-    return AppRegistration.fresh().private_key_pem
+    return AppRegistration.generate().private_key_pem
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a3_a_key_file_that_others_may_read_is_refused(
     assert main(["worker"]) == 2
     assert f"others may read {file}. Run: chmod 400 {file}" in capsys.readouterr().err
     file.chmod(0o400)
-    assert read({"GITHUB_APP_PRIVATE_KEY_FILE": str(file)}).private_key == key
+    assert read_settings({"GITHUB_APP_PRIVATE_KEY_FILE": str(file)}).private_key == key
 
 
 def test_what_is_complete_stays_out_of_sight(key: str) -> None:
@@ -99,7 +99,7 @@ def test_what_is_complete_stays_out_of_sight(key: str) -> None:
         "GITHUB_WEBHOOK_SECRET_OLD": GOOD[::-1],
         "DATABASE_URL": "postgresql://muster:password@db/muster",
     }
-    found = complete(read(environment))
+    found = require_app_credentials(read_settings(environment))
     assert found.private_key == key
     assert found.webhook_secrets == (GOOD, GOOD[::-1])
     for secret in (key, GOOD, GOOD[::-1], "password"):
@@ -110,10 +110,12 @@ def test_dot_env_lies_below_the_environment(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "# ours\n\nexport GITHUB_APP_ID=7\nPORT = '9000'\nMUSTER_PUBLIC_URL=\"https://desk.example/\"\nnonsense\n"
     )
-    found = read({"PORT": "9001"}, folder=tmp_path)
+    found = read_settings({"PORT": "9001"}, folder=tmp_path)
     assert (found.app_id, found.port, found.public_url) == (7, 9001, "https://desk.example")
 
 
 def test_a_secret_that_is_missing_is_not_an_empty_one(key: str) -> None:
     with pytest.raises(SettingsFault):
-        complete(read({"GITHUB_APP_ID": "7", "GITHUB_APP_PRIVATE_KEY": key, "GITHUB_WEBHOOK_SECRET": ""}))
+        require_app_credentials(
+            read_settings({"GITHUB_APP_ID": "7", "GITHUB_APP_PRIVATE_KEY": key, "GITHUB_WEBHOOK_SECRET": ""})
+        )

@@ -26,16 +26,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.bootstrap import furnished
+from app.bootstrap import build
 from app.github.signature import signature
 from app.store import embedded
 from app.store.database import Database, migrate
-from app.store.serialization import canonical
-from app.web.application import application
+from app.store.serialization import canonical_json
+from app.web.application import create_app
 from app.web.server import Served
-from app.worker.monitoring.state_dump import dump
-from app.worker.pipeline.ingest import take
-from app.worker.pipeline.routing import sort
+from app.worker.monitoring.state_dump import dump_state
+from app.worker.pipeline.ingest import process_incident
+from app.worker.pipeline.routing import route_deliveries
 from tests.figures import Figures
 from tests.shell.conftest import Place
 from tests.shell.night import SEV1, Night, night
@@ -92,7 +92,7 @@ class Knocker:
 
 @contextmanager
 def at_the_door(database: Database, body: bytes = b"{}") -> Iterator[Knocker]:
-    served = Served(application(database, (SECRET,), now), "127.0.0.1", 0, name="door")
+    served = Served(create_app(database, (SECRET,), now), "127.0.0.1", 0, name="door")
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", trust_env=False, timeout=30) as client:
             yield Knocker(client, body)
@@ -398,7 +398,7 @@ def test_f5_ten_processes_write_at_once(places: Place, figures: Figures) -> None
         "database, now = Database(url).open(), datetime.now(UTC)\n"
         "for n in range(int(writes)):\n"
         "    with database.transaction() as db:\n"
-        "        assert inbox.keep(db, inbox.Delivery('h', f'{name}-{n}', 'ping', b'{}', now)) is inbox.Kept.NEW\n"
+        "        assert inbox.store_delivery(db, inbox.Delivery('h', f'{name}-{n}', 'ping', b'{}', now)) is inbox.Kept.NEW\n"
         "database.close()\n"
     )
     with places.database() as database:
@@ -430,7 +430,7 @@ def backed_up(tonight: Night, place: Place, url: str, file: Path, figures: Figur
     for nth in range(size(3, 50)):
         tonight.github.person("stranger").opens(tonight.shop, f"Down {nth}", SEV1, ["incident"])
     tonight.later()
-    before = canonical(dump(tonight.database))
+    before = canonical_json(dump_state(tonight.database))
     stop = threading.Event()
     written = itertools.count()
 
@@ -452,7 +452,7 @@ def backed_up(tonight: Night, place: Place, url: str, file: Path, figures: Figur
     assert migrate(url) == []
     restored = Database(url).open()
     try:
-        assert canonical(dump(restored)) == before
+        assert canonical_json(dump_state(restored)) == before
         with restored.transaction() as db:
             rows = db.execute("SELECT guid FROM delivery WHERE guid LIKE 'meanwhile-%'").fetchall()
         numbers = sorted(int(row["guid"].rpartition("-")[2]) for row in rows)
@@ -503,7 +503,7 @@ def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tm
         assert migrate(url) == []
         took = time.monotonic() - began
         with closing(Database(url).open()) as moved:
-            assert canonical(dump(moved)) == canonical(dump(ours))
+            assert canonical_json(dump_state(moved)) == canonical_json(dump_state(ours))
             before, after = rows(ours), rows(moved)
             assert {name: len(found) for name, found in after.items()} == {n: len(found) for n, found in before.items()}
             assert after == before
@@ -552,7 +552,9 @@ def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_ur
     with own.database() as ours, by_url.database() as theirs, night(ours) as tonight:
         tonight.github.hooks.hold()
         tonight.github.person("stranger").opens(tonight.shop, "TITLE", SEV1 + "\nTITLE\n", ["incident"])
-        (told,) = [one for one in tonight.github.hooks.held if one.event == "issues" and one.action == "opened"]
+        (told,) = [
+            one for one in tonight.github.hooks.held_deliveries if one.event == "issues" and one.action == "opened"
+        ]
         for nth, word in enumerate(WORDS, start=1):
             body = told.body.replace(b"TITLE", json.dumps(word)[1:-1].encode())
             bodies.append((f"word-{nth}", "issues", body.replace(b'"number":1,', b'"number":%d,' % nth)))
@@ -577,9 +579,9 @@ def taken(
     tonight: Night, database: Database, bodies: Sequence[tuple[str, str, bytes]], at: datetime
 ) -> dict[str, list[str]]:
     """The rows that come of these deliveries.  The policy is read from GitHub, and nothing is sent there."""
-    built = furnished(tonight.built.settings, database, lambda: at)
+    built = build(tonight.built.settings, database, lambda: at)
     secret = tonight.github.app.webhook_secret
-    served = Served(application(database, (secret,), lambda: at), "127.0.0.1", 0, name="door")
+    served = Served(create_app(database, (secret,), lambda: at), "127.0.0.1", 0, name="door")
     try:
         for guid, event, body in bodies:
             head = {
@@ -590,8 +592,8 @@ def taken(
             }
             answer = httpx.post(f"http://127.0.0.1:{served.port}/webhook", content=body, headers=head, trust_env=False)
             assert answer.status_code == 202
-        for lane in sort(built.desk):
-            assert take(built.desk, lane)
+        for lane in route_deliveries(built.desk):
+            assert process_incident(built.desk, lane)
         return rows(database, but="rate_limit")  # what GitHub says is left of an hour is not the same twice
     finally:
         served.stop()

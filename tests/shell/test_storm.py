@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.store.database import Database
-from app.store.serialization import canonical
-from app.web.server import free_port
+from app.store.serialization import canonical_json
+from app.web.server import find_free_port
 from tests.figures import Figures
 from tests.shell.conftest import Place
 from tests.shell.processes import Process, comes, count, door, idle, log_of, worker
@@ -63,7 +63,7 @@ def nothing_lost_nothing_twice(told: Storm, database: Database, place: Place) ->
     assert told.missing(database) == []
     with place.database() as oracle:
         told.oracle(oracle, now())
-        assert canonical(known(database)) == canonical(known(oracle))
+        assert canonical_json(known(database)) == canonical_json(known(oracle))
         more = decided(database) - decided(oracle)
         assert decided(oracle) <= decided(database)
     kinds = {key.partition("/")[0] for _, key in more}
@@ -77,14 +77,14 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_pat
     with storm(deliveries) as told, places.database() as database:
         told.bad_weather()
         environment = told.environment(DATABASE_URL=database.url)
-        port = free_port()
+        port = find_free_port()
         with ExitStack() as stack:
             receiver = stack.enter_context(door(environment, tmp_path, port))
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
             workers = [stack.enter_context(worker(environment, tmp_path, **times)) for _ in range(2)]
             assert comes(lambda: count(database, "FROM procrastinate_workers") == 2), log_of(tmp_path)
             began = time.monotonic()
-            told.github.hooks.hurry(8)
+            told.github.hooks.ensure_senders(8)
             told.github.hooks.release(told.order())
             if size(False, True):
                 # Of what is heard, not of what is taken: by then the door would have little left to miss.
@@ -125,7 +125,7 @@ def test_b3_a_process_dies_at_each_failpoint(
     with storm(deliveries) as told, usual.database() as database, ExitStack() as stack:
         told.bad_weather()
         environment = told.environment(DATABASE_URL=database.url)
-        port = free_port()
+        port = find_free_port()
         hooks = told.github.hooks
         hooks.release(told.order())  # nobody listens yet
         hooks.settle(60)
@@ -169,7 +169,7 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
     """In the middle of its work, and while GitHub lets it wait."""
     with storm(size(30, 400)) as told, usual.database() as database:
         environment = told.environment(DATABASE_URL=database.url)
-        with door(environment, tmp_path, port := free_port()):
+        with door(environment, tmp_path, port := find_free_port()):
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
             told.github.hooks.release(told.order())
             redelivered(told)
@@ -209,7 +209,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
     away, lease = size((5, 2), (300, 30))
     with storm(10) as told:
         environment = told.environment(DATABASE_URL=database.url)
-        with door(environment, tmp_path, port := free_port()):
+        with door(environment, tmp_path, port := find_free_port()):
             told.github.hooks.url = f"http://127.0.0.1:{port}/webhook"
             told.github.hooks.release(told.deliveries)
             redelivered(told)

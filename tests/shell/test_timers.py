@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from app.bootstrap import furnished
+from app.bootstrap import build
 from app.core.effects import Notice
 from app.core.replay import replay
-from app.policy_file import read
+from app.policy_file import read_policy
 from app.ports import Lane
 from app.store import incidents
 from app.store.database import Database
 from app.worker.jobs import Queue
-from app.worker.pipeline.ingest import take
-from app.worker.pipeline.routing import sort
+from app.worker.pipeline.ingest import process_incident
+from app.worker.pipeline.routing import route_deliveries
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, Night, night
 from tests.shell.processes import comes
@@ -51,8 +51,8 @@ def opens(tonight: Night, count: int, apart: timedelta) -> list[int]:
         numbers.append(tonight.github.person("ada").opens(tonight.shop, f"Down {nth}", SEV1, ["incident"]))
         tonight.clock.at += apart
     tonight.github.hooks.settle(120)
-    for lane in sort(tonight.built.desk):
-        assert take(tonight.built.desk, lane)
+    for lane in route_deliveries(tonight.built.desk):
+        assert process_incident(tonight.built.desk, lane)
     return numbers
 
 
@@ -67,20 +67,20 @@ def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figu
     """At every moment at which one is due the incident is taken, as by a beat; in the end each is as one fold makes it."""
     with night(database, MONTHLY) as tonight:
         end = tonight.clock.at + MONTH
-        numbers, policy = opens(tonight, size(6, 500), timedelta(seconds=0.3)), read(MONTHLY)
+        numbers, policy = opens(tonight, size(6, 500), timedelta(seconds=0.3)), read_policy(MONTHLY)
         beats = 0
         while (due := first_due(tonight)) is not None and due <= end:
             tonight.clock.at = max(tonight.clock.at, due)
             with database.transaction() as db:
-                lanes = incidents.lanes_due(db, tonight.clock.at)
+                lanes = incidents.list_due_incident_keys(db, tonight.clock.at)
             for lane in lanes:
-                take(tonight.built.desk, lane)
+                process_incident(tonight.built.desk, lane)
             beats += 1
         rang = 0
         for number in numbers:
             lane = Lane(tonight.shop.id, number)
             with database.transaction() as db:
-                stored, log = incidents.load(db, lane), incidents.log(db, lane)
+                stored, log = incidents.load_incident(db, lane), incidents.load_log(db, lane)
                 rows = db.execute("SELECT key, data->>'at' AS at FROM outbox WHERE number = %s", (number,)).fetchall()
             assert stored is not None
             whole = replay(log, policy, stored.lived_until)
@@ -106,7 +106,7 @@ def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, f
         opens(tonight, count, timedelta(seconds=0.5))
         first = min(due_of_the_manager(tonight))
         clock = Running(first - BEFORE)
-        built = furnished(tonight.built.settings, database, clock)
+        built = build(tonight.built.settings, database, clock)
         try:
             with working(Queue(built.desk)):
                 assert comes(lambda: len(told(tonight)) >= count // 2, size(60, 300))
@@ -149,12 +149,12 @@ def test_row8_an_alarm_does_not_wait_behind_orders(database: Database) -> None:
     with night(database, HASTY) as tonight:
         *_, last = opens(tonight, 5, timedelta(seconds=1))
         queue = Queue(tonight.built.desk)
-        queue.look()
+        queue.sweep()
         assert len(jobs(tonight)) == 5
         with database.transaction() as db:
             db.execute("UPDATE alarm SET due = %s WHERE number = %s", (tonight.clock.at, last))
-        queue.look()
-        queue.look()
+        queue.sweep()
+        queue.sweep()
         first, *others = jobs(tonight)
         assert first["number"] == last
         assert len(others) == 5, "what waited before still does, and nobody is woken twice for one thing"
@@ -175,7 +175,7 @@ BEFORE = timedelta(seconds=1.5)
 
 def due_of_the_manager(tonight: Night) -> list[datetime]:
     with tonight.database.transaction() as db:
-        return [due for _, key, due in incidents.alarms_of(db) if "it-manager" in key]
+        return [due for _, key, due in incidents.list_alarms(db) if "it-manager" in key]
 
 
 def told(tonight: Night) -> list[tuple[datetime, datetime]]:

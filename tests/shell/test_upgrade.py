@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from app.ports import Lane
-from app.store.database import Database, fits, migrate, migrations, version
-from app.web.application import application
+from app.store.database import Database, is_schema_known, load_migrations, migrate, read_schema_version
+from app.web.application import create_app
 from app.web.server import Served
 from app.worker.jobs import Queue
 from tests.figures import Figures
@@ -26,7 +26,7 @@ from tests.shell.processes import ROOT, comes, count, log_of, worker
 from tests.shell.storm import now, storm
 from tests.soak import size
 
-NEWEST = max(number for number, _, _ in migrations())
+NEWEST = max(number for number, _, _ in load_migrations())
 TOMORROW = (
     NEWEST + 1,
     f"{NEWEST + 1:04}_tomorrow.sql",
@@ -49,7 +49,7 @@ def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
     empty_url: str, places: Place, tmp_path: Path, figures: Figures
 ) -> None:
     """From the step before the newest one: deliveries come in all the while, and all of them are taken afterwards."""
-    before = [step for step in migrations() if step[0] < NEWEST]
+    before = [step for step in load_migrations() if step[0] < NEWEST]
     migrate(empty_url, steps=before)
     with psycopg.connect(empty_url) as connection:
         connection.execute(
@@ -60,13 +60,13 @@ def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
     with storm(told_of * 10 // 12) as told, closing(Database(empty_url).open()) as database:
         environment = told.environment(DATABASE_URL=empty_url)
         hooks = told.github.hooks
-        served = Served(application(database, (told.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
+        served = Served(create_app(database, (told.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
         try:
             hooks.url = f"http://127.0.0.1:{served.port}/webhook"
             hooks.release(told.order())
             assert comes(lambda: count(database, "FROM delivery") > 20)
             began = time.monotonic()
-            assert migrate(empty_url) == [name for number, name, _ in migrations() if number == NEWEST]
+            assert migrate(empty_url) == [name for number, name, _ in load_migrations() if number == NEWEST]
             took = time.monotonic() - began
             hooks.settle(60)
         finally:
@@ -91,16 +91,16 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
 ) -> None:
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.github.hooks.settle()
-    migrate(tonight.database.url, steps=[*migrations(), TOMORROW])
+    migrate(tonight.database.url, steps=[*load_migrations(), TOMORROW])
     with tonight.database.transaction() as db:
-        assert not fits(db)
+        assert not is_schema_known(db)
     queue = Queue(tonight.built.desk, beat=0.05)
     working = threading.Thread(target=queue.run)
     working.start()
     try:
         time.sleep(1.5)
-        queue.delivered()
-        queue.wake([Lane(tonight.shop.id, number)])
+        queue.on_delivery()
+        queue.enqueue_incidents([Lane(tonight.shop.id, number)])
         assert comes(lambda: not count(tonight.database, "FROM procrastinate_jobs"), 20)
         assert set(tonight.deliveries().values()) == {"received"}
         assert tonight.notices(number) == []
@@ -123,7 +123,7 @@ def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(empty_url: str, pl
 
     At the quick size after the first, one in the middle, and the last.
     """
-    last = len(migrations())
+    last = len(load_migrations())
     hits = size((1, last // 2, last), range(1, last + 1))
     for nth in hits:
         environment = {
@@ -134,8 +134,8 @@ def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(empty_url: str, pl
         }
         done = subprocess.run([sys.executable, "-m", "app", "db", "migrate"], env=environment, timeout=60, check=False)
         assert done.returncode == 137
-        assert version(empty_url) == 0
-    assert len(migrate(empty_url)) == len(migrations())
+        assert read_schema_version(empty_url) == 0
+    assert len(migrate(empty_url)) == len(load_migrations())
     figures.record(
         "B3",
         size=f"mid_migration, hits {', '.join(map(str, hits))} of {last}; {places.name}",

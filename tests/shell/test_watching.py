@@ -20,7 +20,7 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from app.bootstrap import Watch, door, furnished
+from app.bootstrap import Watch, build, http_server
 from app.cli import dead_letters
 from app.rate_limit import APP, UNLIMITED, Budget
 from app.safe_http import Outbound
@@ -29,10 +29,10 @@ from app.settings import Settings
 from app.store import incidents, outbox, rate_limits, sync_state
 from app.store.database import Database
 from app.store.rate_limits import DatabasePace
-from app.web.application import application
+from app.web.application import create_app
 from app.web.server import Served
 from app.worker.jobs import Queue
-from app.worker.monitoring.self_audit import FINDING_NAMES, audit, measure, unready
+from app.worker.monitoring.self_audit import FINDING_NAMES, readiness_problems, run_audit, update_gauges
 from app.worker.sync.reconciler import Reconciler
 from tests.figures import Figures
 from tests.shell import storm
@@ -90,7 +90,7 @@ def opens(tonight: Night) -> int:
 def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(tonight: Night) -> None:
     """The row that would have rung it is gone: only a look at the incident itself can tell."""
     number = opens(tonight)
-    assert audit(tonight.built.desk) == []
+    assert run_audit(tonight.built.desk) == []
     with tonight.database.transaction() as db:
         db.execute("DELETE FROM alarm")
     tonight.clock.at += timedelta(minutes=6)
@@ -98,15 +98,15 @@ def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(toni
     woken: list[int] = []
     watch = Watch(tonight.built.desk, wake=lambda lanes: woken.extend(lane.number for lane in lanes))
     with structlog.testing.capture_logs() as logs:
-        assert not watch.once()
-        assert not watch.once()
+        assert not watch.run_once()
+        assert not watch.run_once()
     assert alarms(logs) == ["overdue"], "said once, however often it is found"
     assert woken == [number, number]
     tonight.wake(number)
     assert "An alarm of this incident was late" in tonight.board(number)
     assert "page0.2" in "".join(tonight.said(number)), "the wake-up rings what was lost"
     with structlog.testing.capture_logs() as logs:
-        watch.once()
+        watch.run_once()
     assert [row["event"] for row in logs if row.get("name") == "overdue"] == ["alarm over"]
     tonight.later()
     assert "An alarm of this incident was late" not in tonight.board(number)
@@ -118,10 +118,10 @@ def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night, figures: Figur
         db.execute("UPDATE alarm SET due = due + interval '9 days'")
     tonight.clock.at += timedelta(minutes=5)
     hear(tonight)
-    assert audit(tonight.built.desk) == [], "five minutes are not over yet"
+    assert run_audit(tonight.built.desk) == [], "five minutes are not over yet"
     tonight.clock.at += timedelta(seconds=61)
     hear(tonight)
-    assert [concern.name for concern in audit(tonight.built.desk)] == ["overdue"]
+    assert [concern.name for concern in run_audit(tonight.built.desk)] == ["overdue"]
     figures.record(
         "G3",
         size="an alarm moved by nine days in the database",
@@ -137,9 +137,9 @@ def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night
             tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
             tonight.later()
             hear(tonight)
-            audit(tonight.built.desk)
+            run_audit(tonight.built.desk)
         tonight.move_in()
-        audit(tonight.built.desk)
+        run_audit(tonight.built.desk)
     assert alarms(logs) == ["dead-letters"]
     tonight.github.person("mona").comments(tonight.shop, number, "/update more")
     tonight.later()
@@ -154,8 +154,8 @@ def test_g2_the_breaker_is_one_alarm(tonight: Night, figures: Figures) -> None:
         tonight.settle()
         tonight.passes(minutes=50)
         hear(tonight)
-        found = audit(tonight.built.desk)
-        audit(tonight.built.desk)
+        found = run_audit(tonight.built.desk)
+        run_audit(tonight.built.desk)
     assert [(concern.name, len(concern.about)) for concern in found] == [("breaker", 2)]
     assert alarms(logs) == ["breaker"]
     figures.record("G2", size="2 issues held back", measured="1 alarm")
@@ -169,21 +169,21 @@ def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night, f
     opens(tonight)
     told = Budget(5000, 999, tonight.clock() + timedelta(seconds=600))
     for installation in (tonight.installation, APP):
-        DatabasePace(tonight.database, UNLIMITED).ended(installation, "GET", told, tonight.clock())
+        DatabasePace(tonight.database, UNLIMITED).record_response(installation, "GET", told, tonight.clock())
     said = (
         "less than 20% of GitHub's budget is left for the App itself and 1 installation:"
         " all but sev1 may wait for its next hour"
     )
-    assert unready(tonight.built.desk) == [said]
+    assert readiness_problems(tonight.built.desk) == [said]
     with structlog.testing.capture_logs() as logs:
-        assert [(concern.name, concern.sentence) for concern in audit(tonight.built.desk)] == [("budget", said)]
-        audit(tonight.built.desk)
+        assert [(concern.name, concern.sentence) for concern in run_audit(tonight.built.desk)] == [("budget", said)]
+        run_audit(tonight.built.desk)
     assert alarms(logs) == ["budget"]
     tonight.clock.at += timedelta(seconds=601)
     tonight.settle()
     hear(tonight)
-    assert audit(tonight.built.desk) == []
-    assert unready(tonight.built.desk) == []
+    assert run_audit(tonight.built.desk) == []
+    assert readiness_problems(tonight.built.desk) == []
     figures.record("G2", size="2 budgets at 999 of 5000", measured="1 alarm, and /readyz")
 
 
@@ -192,49 +192,49 @@ def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, 
     numbers = [opens_as_ada(tonight) for _ in range(size(4, 40))]
     tonight.later()
     reconciler = Reconciler(tonight.built.desk, tonight.built.client)
-    reconciler.turn()
+    reconciler.run_due()
     hear(tonight)
-    assert audit(tonight.built.desk) == []
+    assert run_audit(tonight.built.desk) == []
     with tonight.database.transaction() as db:
         db.execute("DELETE FROM alarm WHERE number <> %s", (numbers[0],))
     tonight.clock.at += timedelta(minutes=61)
     with tonight.database.transaction() as db:  # so that it is about drift, and not about being away
-        sync_state.mark(db, "deliveries", tonight.clock())
+        sync_state.save_checkpoint(db, "deliveries", tonight.clock())
     with structlog.testing.capture_logs() as logs:
-        reconciler.turn()
+        reconciler.run_due()
         tonight.settle()
         hear(tonight)
         for _ in range(3):
-            (found,) = [concern for concern in audit(tonight.built.desk) if concern.name == "drift"]
+            (found,) = [concern for concern in run_audit(tonight.built.desk) if concern.name == "drift"]
         assert len(found.about) == len(numbers) - 1
         assert found.sentence.startswith(f"{len(numbers) - 1} incidents were not what GitHub shows")
         assert alarms(logs).count("drift") == 1
         assert sum(row["event"] == "drift" for row in logs) == len(numbers) - 1
-        reconciler.run(lambda _: None)
-        assert "drift" not in [concern.name for concern in audit(tonight.built.desk)]
+        reconciler.run_now(lambda _: None)
+        assert "drift" not in [concern.name for concern in run_audit(tonight.built.desk)]
     figures.record("G2", size=f"{len(numbers) - 1} incidents that differ", measured="1 alarm, which ends")
 
 
 def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
     queue = Queue(tonight.built.desk)
-    queue.wake(incidents_of(tonight))
+    queue.enqueue_incidents(incidents_of(tonight))
     opens(tonight)
-    queue.wake(incidents_of(tonight))
+    queue.enqueue_incidents(incidents_of(tonight))
     tonight.clock.at = datetime.now(UTC)  # the queue's own times are those of its database
     with tonight.database.transaction() as db:
         assert db.execute("SELECT 1 FROM procrastinate_jobs").fetchone()
         db.execute("DELETE FROM alarm")
         db.execute("UPDATE incident SET state = jsonb_set(state, '{status}', '\"closed\"')")
     hear(tonight)
-    assert audit(tonight.built.desk) == []
+    assert run_audit(tonight.built.desk) == []
     tonight.clock.at += timedelta(minutes=6)
     hear(tonight)
-    assert [concern.name for concern in audit(tonight.built.desk)] == ["stuck"]
+    assert [concern.name for concern in run_audit(tonight.built.desk)] == ["stuck"]
 
 
 def incidents_of(tonight: Night) -> list[Any]:
     with tonight.database.transaction() as db:
-        return [lane for lane, _ in incidents.every(db)]
+        return [lane for lane, _ in incidents.list_incidents(db)]
 
 
 # Who is told.
@@ -244,18 +244,18 @@ def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> N
     opens(tonight)
     with listening() as (url, heard):
         watch = Watch(tonight.built.desk, url=url, outbound=Outbound(loopback=True))
-        assert watch.once()
+        assert watch.run_once()
         assert heard == ["POST"]
         with tonight.database.transaction() as db:
             db.execute("DELETE FROM alarm")
         tonight.clock.at += timedelta(minutes=7)
         hear(tonight)
-        assert not watch.once()
+        assert not watch.run_once()
         assert heard == ["POST"]
         for number in (1,):
             tonight.wake(number)
         hear(tonight)
-        assert watch.once()
+        assert watch.run_once()
         assert heard == ["POST", "POST"]
 
 
@@ -263,10 +263,10 @@ def test_a_monitor_that_is_away_harms_nobody(tonight: Night) -> None:
     opens(tonight)
     watch = Watch(tonight.built.desk, url="http://127.0.0.1:9/ping", outbound=Outbound(loopback=True))
     with structlog.testing.capture_logs() as logs:
-        assert not watch.once()
+        assert not watch.run_once()
     assert [row["event"] for row in logs] == ["heartbeat failed"]
     guarded = Watch(tonight.built.desk, url="https://127.0.0.1/ping", outbound=Outbound())
-    assert not guarded.once(), "the door to other places is the guarded one"
+    assert not guarded.run_once(), "the door to other places is the guarded one"
 
 
 def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
@@ -291,14 +291,14 @@ def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
 
 
 def test_readiness_gives_every_reason(tonight: Night) -> None:
-    assert unready(tonight.built.desk) == ["no worker has been heard for 20 seconds"]
+    assert readiness_problems(tonight.built.desk) == ["no worker has been heard for 20 seconds"]
     opens(tonight)
-    assert unready(tonight.built.desk) == []
+    assert readiness_problems(tonight.built.desk) == []
     with tonight.database.transaction() as db:
         tonight.delivered(db, "late", "issues", b"{}")
         db.execute("INSERT INTO schema_step VALUES (9999, 'of tomorrow')")
     tonight.clock.at += timedelta(minutes=6)
-    assert unready(tonight.built.desk) == [
+    assert readiness_problems(tonight.built.desk) == [
         "no worker has been heard for 20 seconds",
         "a delivery has been waiting for 6 minutes",
         "an alarm is 80 seconds late",
@@ -309,12 +309,12 @@ def test_readiness_gives_every_reason(tonight: Night) -> None:
 def test_readiness_without_a_database(tonight: Night) -> None:
     """The door of the real house: it says why, and its gauges say it too."""
     opened = Database(tonight.database.url, patience=0.5).open()
-    built = furnished(
+    built = build(
         Settings(port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem),
         opened,
         tonight.clock,
     )
-    served = door(built, Queue(built.desk))
+    served = http_server(built, Queue(built.desk))
     url = f"http://127.0.0.1:{served.port}"
     try:
         assert gauges(url)["muster_database_up"] == 1
@@ -344,9 +344,9 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
         )
-        built = furnished(settings, database, clock)
+        built = build(settings, database, clock)
         queue = Queue(built.desk)
-        served = door(built, queue)
+        served = http_server(built, queue)
         url = f"http://127.0.0.1:{served.port}"
         github.hooks.url = f"{url}/webhook"
         environment = {
@@ -362,7 +362,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
         try:
             with worker(environment, tmp_path) as first, worker(environment, tmp_path) as second:
                 assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 200)
-                assert watch.once()
+                assert watch.run_once()
                 for each in (first, second):
                     os.kill(each.pid, signal.SIGKILL)
             killed = clock()
@@ -376,7 +376,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             before = gauges(url)["muster_oldest_unprocessed_seconds"]
             time.sleep(1.1)
             assert gauges(url)["muster_oldest_unprocessed_seconds"] - before > 1
-            assert not watch.once()
+            assert not watch.run_once()
             assert heard == ["POST"], "the monitor misses the next one"
             figures.record(
                 "G1",
@@ -402,16 +402,16 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
     with tonight.database.transaction() as db:
         tonight.delivered(db, "poison", "issues", b"[")
         for lane in incidents_of(tonight):
-            for order in outbox.undone(db, lane, tonight.clock()):
-                outbox.dead(db, order, "never")
+            for order in outbox.list_unfinished(db, lane, tonight.clock()):
+                outbox.dead_letter(db, order, "never")
     tonight.settle()
     tonight.github.faults.add("status", status=422, path="/reactions")
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     with tonight.database.transaction() as db:
-        left = rate_limits.left(db, tonight.clock())[tonight.installation]
+        left = rate_limits.load_remaining_fractions(db, tonight.clock())[tonight.installation]
     assert 0 < left < 1
-    measure(tonight.built.desk)
+    update_gauges(tonight.built.desk)
     assert REGISTRY.get_sample_value("muster_github_budget", {"installation": str(tonight.installation)}) == left
     tonight.clock.at += timedelta(hours=1)
     served = Served(tonight_door(tonight), "127.0.0.1", 0, name="metrics")
@@ -429,7 +429,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
 
 def tonight_door(tonight: Night) -> Any:
     desk = tonight.built.desk
-    return application(tonight.database, ("s" * 32,), tonight.clock, measure=lambda: measure(desk))
+    return create_app(tonight.database, ("s" * 32,), tonight.clock, measure=lambda: update_gauges(desk))
 
 
 # What a person can do.
@@ -437,7 +437,9 @@ def tonight_door(tonight: Night) -> Any:
 
 def says(tonight: Night, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = dead_letters.run(dead_letters.parsed(words), dead_letters.Outside(tonight.database, tonight.clock, out, err))
+    code = dead_letters.run_command(
+        dead_letters.parse_arguments(words), dead_letters.Outside(tonight.database, tonight.clock, out, err)
+    )
     return code, out.getvalue(), err.getvalue()
 
 
@@ -556,12 +558,12 @@ def test_a_dead_letter_is_dropped(tonight: Night) -> None:
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     hear(tonight)
-    assert [concern.name for concern in audit(tonight.built.desk)] == ["dead-letters"]
+    assert [concern.name for concern in run_audit(tonight.built.desk)] == ["dead-letters"]
     (row,) = json.loads(says(tonight, "outbox", "list", "--json")[1])
     assert (
         says(tonight, "outbox", "drop", str(row["number"]))[1] == f"{row['number']} is settled: it is not carried out\n"
     )
-    assert audit(tonight.built.desk) == []
+    assert run_audit(tonight.built.desk) == []
     missing = (1, "", f"muster: no dead letter has the number {row['number']}: muster outbox list\n")
     assert says(tonight, "outbox", "drop", str(row["number"])) == missing
     assert says(tonight, "outbox", "retry", str(row["number"])) == missing
@@ -570,5 +572,5 @@ def test_a_dead_letter_is_dropped(tonight: Night) -> None:
 @pytest.mark.parametrize("words", [["inbox"], ["outbox", "retry", "x"], ["inbox", "drop"]], ids=" ".join)
 def test_what_is_written_wrong_is_said_before_a_database_is_started(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        dead_letters.parsed(words)
+        dead_letters.parse_arguments(words)
     assert ended.value.code == 2

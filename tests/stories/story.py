@@ -44,7 +44,7 @@ from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.slash_command import Spoken
-from app.policy_file import read
+from app.policy_file import read_policy
 
 CAST = {
     "on-call": ("mona", "hubot"),
@@ -107,7 +107,7 @@ def tell(story: Story) -> str:
 
 def policy_of(story: Story) -> Policy:
     lines = [f"extends: {story.headers.get('policy', 'guide')}", *story.policy_file]
-    policy = read("\n".join(lines))
+    policy = read_policy("\n".join(lines))
     held = {name: people or CAST.get(name, ()) for name, people in policy.contacts.items()}
     for name, value in story.headers.items():
         if name in held:
@@ -198,7 +198,7 @@ class _Play:
         assert self.incident
         for promise in deadlines(self.incident, self.policy):
             judged = f", met {self.clock(promise.met_at)}" if promise.met_at else ""
-            missed = ", missed" if promise.broken(self.incident) else ""
+            missed = ", missed" if promise.is_breached(self.incident) else ""
             about = f" {promise.about}" if promise.about else ""
             yield f"{promise.clock}{about} by {self.clock(promise.due)}{judged}{missed}"
 
@@ -224,7 +224,7 @@ class _Play:
 
     def opened(self, rest: str, common: dict[str, Any], *, adopted: bool = False) -> Event:
         first, _, others = rest.partition(" ")
-        severity = self.policy.scale.read(first)
+        severity = self.policy.scale.parse(first)
         self.title, _, answers = (others if severity else rest).partition(": ")
         self.report = Report(severity=severity)
         labels = self.answers(answers)
@@ -295,7 +295,7 @@ _POSTMORTEM = {
 
 _FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
     "severity": lambda play, value: {
-        "severity": None if value == "none" else play.policy.scale.read(value),
+        "severity": None if value == "none" else play.policy.scale.parse(value),
         "doubts": (),
     },
     "impact": lambda play, value: {"impact": Level(value)},

@@ -27,10 +27,10 @@ from tests.figures import FILE, RUN, checks_of
 from tests.figures import Run as Outcome
 from tests.shell import server
 from tests.soak import ON
-from tools.reliability.report_page import HEAD, PAGE, page, unshown
+from tools.reliability.report_page import HEAD, PAGE, render_page, unproven_checks
 from tools.reliability.requirements import REQUIREMENTS
 from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS, Kept
-from tools.reliability.scheduler import Hour, a_folder, lanes
+from tools.reliability.scheduler import Hour, plan_batches, temporary_folder
 
 MAX_SECONDS = 3600
 """Time limit of a whole run; what does not fit is listed as not run."""
@@ -44,11 +44,11 @@ TEST_PATHS = (
 """Where the tests of the reliability checks are."""
 
 
-def _checks(test: str) -> tuple[str, ...]:
+def _checks_of_test(test: str) -> tuple[str, ...]:
     return checks_of(test.partition("::")[2])
 
 
-def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
+def collect_tests(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
     """Return the tests of these checks, or of all when `only` is empty.
 
     Raises CalledProcessError when pytest cannot collect them.
@@ -56,10 +56,10 @@ def collected(environment: Mapping[str, str], only: Sequence[str]) -> list[str]:
     words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *TEST_PATHS]
     said = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = [line for line in said.splitlines() if "::test_" in line]
-    return [test for test in found if not only or set(only).intersection(_checks(test))]
+    return [test for test in found if not only or set(only).intersection(_checks_of_test(test))]
 
 
-def measure(
+def run_checks(
     kept: Kept, how: str, only: list[str], longest: float | None = MAX_SECONDS, lives: int | None = None
 ) -> bool:
     """Run the checks on that database and record the result of each; return True when all passed.
@@ -82,25 +82,27 @@ def measure(
     full = how != "quick"
     took = {
         line["test"]: math.inf if line["outcome"] == NOT_RUN else line["seconds"]
-        for line in (*EMBEDDED_RESULTS.lines(), *kept.lines())
+        for line in (*EMBEDDED_RESULTS.load_lines(), *kept.load_lines())
         if line.get("full") is full and "outcome" in line
     }
-    tests = collected(environment, only)
+    tests = collect_tests(environment, only)
     kept.forget(only)
-    with a_folder() as folder:
+    with temporary_folder() as folder:
         hour = Hour(environment, folder, None if how == "nightly" else longest)
         try:
-            for lane in lanes(tests, took, cores or 1):
+            for lane in plan_batches(tests, took, cores or 1):
                 hour.run(lane)
         finally:
-            ran = {line["test"] for line in kept.lines() if line.get("of") == run}
+            ran = {line["test"] for line in kept.load_lines() if line.get("of") == run}
             late = [
-                Outcome(_checks(test), test, NOT_RUN, 0.0, full, run[:10], run) for test in tests if test not in ran
+                Outcome(_checks_of_test(test), test, NOT_RUN, 0.0, full, run[:10], run)
+                for test in tests
+                if test not in ran
             ]
             whole = {
                 "run": run,
                 "began": f"{began:%Y-%m-%d %H:%M} UTC",
-                "seconds": round(hour.gone),
+                "seconds": round(hour.elapsed_seconds),
                 "cores": cores,
                 "on": name,
                 "size": "full" if full else "quick",
@@ -113,14 +115,14 @@ def measure(
     return not hour.failed and not late
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     """Parse a whole number from 1."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
 
 
-def _interrupted(number: int, frame: object) -> None:
+def _raise_interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -133,7 +135,7 @@ def main() -> int:
     )
     parser.add_argument("--server", action="store_true", help="on a server of this machine's own PostgreSQL")
     parser.add_argument("--nightly", dest="how", action="store_const", const="nightly", help="B9 for a whole night")
-    parser.add_argument("--lives", type=_count, metavar="N", help="with --nightly: how often it lives (20000)")
+    parser.add_argument("--lives", type=_parse_count, metavar="N", help="with --nightly: how often it lives (20000)")
     parser.add_argument("only", nargs="*", metavar="CHECK", help="such as B1 or 'Row 12'; all by default")
     options = parser.parse_args()
     known = {check for checks in REQUIREMENTS.values() for check in checks}
@@ -147,19 +149,19 @@ def main() -> int:
     if options.run:
         # SIGINT too: a shell makes background jobs ignore it, and the processes they start inherit that.
         for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(asked, _interrupted)
+            signal.signal(asked, _raise_interrupt)
         try:
-            well = measure(kept, options.how, only, lives=options.lives)
+            well = run_checks(kept, options.how, only, lives=options.lives)
         except server.Absent as reason:
             parser.error(f"no server to run them on: {reason}")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             well = False
-    PAGE.write_text(page())
-    print(page().removeprefix(HEAD))
-    lines = kept.lines()
+    PAGE.write_text(render_page())
+    print(render_page().removeprefix(HEAD))
+    lines = kept.load_lines()
     there = {check for line in lines for check in line.get("checks", ())} if options.server else known
-    missing = unshown(lines, sorted(there))
+    missing = unproven_checks(lines, sorted(there))
     if missing:
         print(f"Not shown: {', '.join(missing)}", file=sys.stderr)
     if options.run:

@@ -42,28 +42,28 @@ comes with Muster; where another one is named, it was a server of the machine's 
 """The text before the tables."""
 
 
-def page() -> str:
+def render_page() -> str:
     """Render the page from the recorded results."""
     return "".join(
         [
             HEAD,
             "\n",
-            *_embedded(EMBEDDED_RESULTS.lines()),
-            *before(EMBEDDED_RESULTS.lines()),
-            *_on_a_server(SERVER_RESULTS.lines()),
+            *_embedded_tables(EMBEDDED_RESULTS.load_lines()),
+            *superseded_results(EMBEDDED_RESULTS.load_lines()),
+            *_server_table(SERVER_RESULTS.load_lines()),
         ]
     )
 
 
-def _embedded(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    yield whence(lines, "What follows")
+def _embedded_tables(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    yield describe_run(lines, "What follows")
     for part, checks in REQUIREMENTS.items():
         yield f"\n## {part}\n\n| Check | Asked | Reached | Tests | When |\n|---|---|---|---|---|\n"
         for check, asked in checks.items():
-            yield _row(check, asked, *_cells(check, lines))
+            yield _table_row(check, asked, *_result_cells(check, lines))
 
 
-def before(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def superseded_results(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """Yield the table of first results of the checks that were measured again.
 
     They are shown so that the better figure is not the only one.
@@ -75,10 +75,10 @@ def before(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
     there = {check for line in once for check in line.get("checks", ())}
     for check in (check for checks in REQUIREMENTS.values() for check in checks if check in there):
-        yield _row(check, *_cells(check, once))
+        yield _table_row(check, *_result_cells(check, once))
 
 
-def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """Yield the table of the checks that have tests on a server.
 
     The others need no database, or concern the embedded one, or run on both in the tables above.
@@ -86,12 +86,12 @@ def _on_a_server(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     there = {check for line in lines for check in line.get("checks", ())}
     if not there:
         return
-    yield f"\n## On a server\n\n{whence(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
+    yield f"\n## On a server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
     for check in (check for checks in REQUIREMENTS.values() for check in checks if check in there):
-        yield _row(check, *_cells(check, lines))
+        yield _table_row(check, *_result_cells(check, lines))
 
 
-def whence(lines: Sequence[Mapping[str, Any]], what: str) -> str:
+def describe_run(lines: Sequence[Mapping[str, Any]], what: str) -> str:
     """Say whether all results are from one run, from which, and what was measured again afterwards."""
     tests = [line for line in lines if "outcome" in line]
     runs = {line["run"]: line for line in lines if "run" in line}
@@ -103,14 +103,14 @@ def whence(lines: Sequence[Mapping[str, Any]], what: str) -> str:
         return f"{what} is **not from one run**: its parts were measured one by one, {since}.\n"
     missing = [line["test"].rpartition("::")[2] for line in tests if line["outcome"] == NOT_RUN]
     left_out = f"{len(missing)} did not fit in and were not run: `{'`, `'.join(missing)}`." if missing else ""
-    rest = " ".join(filter(None, (left_out, _afterwards(tests, runs, run)))) or "None was left out."
+    rest = " ".join(filter(None, (left_out, _describe_reruns(tests, runs, run)))) or "None was left out."
     return (
         f"{what} is **from one run** of all {run['tests']} tests, at {run['size']} size, on {run['cores']} cores"
         f"{', by ' + run['on'] if run.get('on') else ''}: {run['began']}, {run['seconds'] / 60:.0f} minutes. {rest}\n"
     )
 
 
-def _afterwards(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+def _describe_reruns(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """Say which checks were measured again after that run, and when."""
     when = {check: runs[line["of"]]["began"] for line in tests if line["of"] != run["run"] for check in line["checks"]}
     those = ", ".join(f"{check} ({began})" for check, began in sorted(when.items()))
@@ -118,11 +118,11 @@ def _afterwards(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run
     return f"Measured again, each by itself: {those}. {given}" if those else ""
 
 
-def _row(*cells: str) -> str:
+def _table_row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]:
+def _result_cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]:
     """Return what a check reached, how its tests ended, and when."""
     lines = list(lines)
     reached = [
@@ -136,7 +136,7 @@ def _cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, str, st
     return "<br>".join(reached) or ("as asked, exactly" if set(ended) == {"passed"} else "–"), tests, when
 
 
-def unshown(lines: Iterable[Mapping[str, Any]], among: Iterable[str]) -> list[str]:
+def unproven_checks(lines: Iterable[Mapping[str, Any]], among: Iterable[str]) -> list[str]:
     """Return the checks without a passed test, or with one that failed or was not run."""
     ended: dict[str, set[str]] = {}
     for line in lines:

@@ -19,7 +19,7 @@ class Kept:
 
     file: Path
 
-    def lines(self) -> list[dict[str, Any]]:
+    def load_lines(self) -> list[dict[str, Any]]:
         """Load every line; none when the file does not exist."""
         return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
 
@@ -29,11 +29,11 @@ class Kept:
         The first result of each check stays as a line with the key `once`, so that a better second result does not
         hide it.
         """
-        lines = self.lines() if only else []
-        again = {check for line in lines if "once" in line for check in _told_of(line["once"])}
+        lines = self.load_lines() if only else []
+        again = {check for line in lines if "once" in line for check in _checks_of_line(line["once"])}
         left = []
         for line in lines:
-            checks = set(only).intersection(_told_of(line))
+            checks = set(only).intersection(_checks_of_line(line))
             if not checks:
                 left.append(line)
             elif not checks & again:
@@ -50,7 +50,7 @@ EMBEDDED_RESULTS = Kept(ROOT / "docs" / "reliability.jsonl")
 SERVER_RESULTS = Kept(ROOT / "docs" / "reliability-server.jsonl")
 
 
-def _told_of(line: Mapping[str, Any]) -> Sequence[str]:
+def _checks_of_line(line: Mapping[str, Any]) -> Sequence[str]:
     """Return the checks that a line is about."""
     checks: Sequence[str] = line.get("checks") or line.get("check", "").split(", ")
     return checks

@@ -42,7 +42,7 @@ class Lane:
     tests: Sequence[str]
     at_once: int = 1
 
-    def words(self, folder: Path) -> list[str]:
+    def pytest_command(self, folder: Path) -> list[str]:
         """Return the command that runs the tests; they write below `folder`."""
         # Hand out one test at a time to the next free process, so that tests start in this order.
         spread = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
@@ -50,7 +50,7 @@ class Lane:
         return [sys.executable, "-m", "pytest", *spread, *most, *self.tests]
 
 
-def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
+def plan_batches(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
     """Plan one batch of the tests that must run alone, and one of all others on every core.
 
     The long tests come first, then the short ones.  `last_seconds`: duration of each test in its last run; infinite for
@@ -61,11 +61,11 @@ def lanes(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[L
     for test in tests:
         name = test.partition("::test_")[2]
         (alone if any(name.startswith(f"{begin}_") for begin in EXCLUSIVE_TEST_PREFIXES) else beside).append(test)
-    beside.sort(key=lambda test: ((seconds := _expected(test, took)) <= _LONG_TEST_SECONDS, seconds))
+    beside.sort(key=lambda test: ((seconds := _expected_seconds(test, took)) <= _LONG_TEST_SECONDS, seconds))
     return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 2)) if lane.tests]
 
 
-def _expected(test: str, took: Mapping[str, float]) -> float:
+def _expected_seconds(test: str, took: Mapping[str, float]) -> float:
     """Return the expected duration of a test in seconds.
 
     That of its last run, or else the longest of the same test function with other parameters.
@@ -97,19 +97,19 @@ class Hour:
             each.chmod(0o711)
 
     @property
-    def gone(self) -> float:
+    def elapsed_seconds(self) -> float:
         """The seconds since the run began."""
         return time.monotonic() - self._began
 
     def run(self, lane: Lane) -> None:
         """Run the tests of a batch, or as many as there is time for."""
         where = f"{lane.at_once} at a time" if lane.at_once > 1 else "one after the other"
-        self._say(f"{len(lane.tests)} tests {where}")
+        self._print_progress(f"{len(lane.tests)} tests {where}")
         log = self._folder / f"{lane.name}.log"
         with (
             log.open("wb") as said,
             subprocess.Popen(
-                lane.words(self._folder),
+                lane.pytest_command(self._folder),
                 cwd=ROOT,
                 env=self._environment,
                 stdout=said,
@@ -118,30 +118,30 @@ class Hour:
             ) as tests,
         ):
             try:
-                while tests.poll() is None and not self._over():
-                    self._tell()
+                while tests.poll() is None and not self._check_time_limit():
+                    self._print_finished_tests()
                     time.sleep(0.25)
             finally:
                 try:
                     if tests.poll() is None:
-                        self._say(f"ends what it has begun, in {_INTERRUPT_TIMEOUT_SECONDS:.0f} s at most")
-                        _put_away(tests, lane.at_once > 1)
+                        self._print_progress(f"ends what it has begun, in {_INTERRUPT_TIMEOUT_SECONDS:.0f} s at most")
+                        _interrupt_tests(tests, lane.at_once > 1)
                 finally:
-                    end_all_of(self._folder)
-        self._tell()
+                    kill_processes_in(self._folder)
+        self._print_finished_tests()
         if tests.returncode:
             self.failed = True
             text = log.read_text(errors="replace")
             print(text[max(0, text.find("\n=")) :] if "= FAILURES =" in text else text[-4000:], file=sys.stderr)
 
-    def _over(self) -> bool:
+    def _check_time_limit(self) -> bool:
         """Return True when the time limit is exceeded, and mark the run as failed then."""
-        over = self.longest is not None and self.gone > self.longest
+        over = self.longest is not None and self.elapsed_seconds > self.longest
         if over:
             self.failed = True
         return over
 
-    def _tell(self) -> None:
+    def _print_finished_tests(self) -> None:
         """Print the tests that have ended since the last call."""
         with self._figures.open("rb") as opened:
             opened.seek(self._heard)
@@ -154,14 +154,14 @@ class Hour:
             if "outcome" in one:
                 self.done += 1
                 name = one["test"].partition("::")[2]
-                self._say(f"{', '.join(one['checks'])}: {one['outcome']} in {one['seconds']:.0f} s, {name}")
+                self._print_progress(f"{', '.join(one['checks'])}: {one['outcome']} in {one['seconds']:.0f} s, {name}")
 
-    def _say(self, what: str) -> None:
+    def _print_progress(self, what: str) -> None:
         most = f" of {self.longest:.0f}" if self.longest is not None else ""
-        print(f"{self.gone:6.0f}{most} s  {what}", flush=True)
+        print(f"{self.elapsed_seconds:6.0f}{most} s  {what}", flush=True)
 
 
-def _put_away(tests: subprocess.Popen[bytes], spread: bool) -> None:
+def _interrupt_tests(tests: subprocess.Popen[bytes], spread: bool) -> None:
     """Interrupt the tests as Ctrl-C would; kill what is left of them after the timeout.
 
     `parallel`: pytest has spread them over several processes.
@@ -177,11 +177,11 @@ def _put_away(tests: subprocess.Popen[bytes], spread: bool) -> None:
             with suppress(subprocess.TimeoutExpired):
                 tests.wait(_INTERRUPT_TIMEOUT_SECONDS)
         finally:
-            _end(everyone)
+            _kill_processes(everyone)
     tests.wait()
 
 
-def end_all_of(folder: Path) -> None:
+def kill_processes_in(folder: Path) -> None:
     """Kill every process whose working directory is in that folder.
 
     A server that a test started has a session of its own, so it cannot be found as a child of the tests.
@@ -191,10 +191,10 @@ def end_all_of(folder: Path) -> None:
         with suppress(psutil.Error):
             if Path(each.cwd()).is_relative_to(folder):
                 found.append(each)
-    _end(found)
+    _kill_processes(found)
 
 
-def _end(processes: Iterable[psutil.Process]) -> None:
+def _kill_processes(processes: Iterable[psutil.Process]) -> None:
     """Kill these processes; SIGQUIT comes first, so that PostgreSQL releases its shared memory."""
     left = list(processes)
     for ask in (signal.SIGQUIT, signal.SIGKILL):
@@ -205,7 +205,7 @@ def _end(processes: Iterable[psutil.Process]) -> None:
 
 
 @contextmanager
-def a_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Create a temporary folder and delete it at the end."""
     found = Path(tempfile.mkdtemp(prefix="muster-soak-")).resolve()
     try:

@@ -20,8 +20,8 @@ __all__ = ["Outside", "main"]
 
 def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | None = None) -> int:
     """Run one command; returns 0 on success, 1 for an error in the input, 2 for wrong usage."""
-    outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.on_github(name, now))
-    options = _parser().parse_args(words)
+    outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.open_repository(name, now))
+    options = _build_parser().parse_args(words)
     run: Callable[[argparse.Namespace, Outside], int] = options.run
     try:
         return run(options, outside)
@@ -94,7 +94,7 @@ examples:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="muster policy", description="Look at a policy file, and try it.")
     shelf = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -113,13 +113,13 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("check", "name every fault of a policy file, with its line", commands.check, _CHECK_EXAMPLES)
     check.add_argument("file", type=Path, metavar="FILE")
-    _with(check, "a list of objects instead of lines")
+    _add_common_options(check, "a list of objects instead of lines")
     explain = command(
         "explain", "say every value of a policy, and where it comes from", commands.explain, _EXPLAIN_EXAMPLES
     )
     explain.add_argument("file", nargs="?", metavar="FILE", help=_POLICY_HELP)
     explain.add_argument("--sev", metavar="SEVERITY", help="only what holds for that severity")
-    _with(explain, "a list of objects instead of a table")
+    _add_common_options(explain, "a list of objects instead of a table")
     schema = command("schema", "print the JSON Schema of a policy file, for editors", commands.schema)
     schema.set_defaults(json=True)
     tried = command(
@@ -136,11 +136,11 @@ def _parser() -> argparse.ArgumentParser:
     tried.add_argument("--service", action="append", default=[], metavar="NAME", help="affected; may be repeated")
     tried.add_argument("--type", metavar="TYPE", help=", ".join(kind.value for kind in Kind))
     tried.add_argument("--personal-data", metavar="ANSWER", help="exposed: yes, possibly or no")
-    _with(tried, "a list of objects instead of a timetable")
+    _add_common_options(tried, "a list of objects instead of a timetable")
     moved = command("diff", "say what moves from one policy to another", commands.diff, _DIFF_EXAMPLES)
     moved.add_argument("old", metavar="OLD", help=_POLICY_HELP)
     moved.add_argument("new", metavar="NEW", help=_POLICY_HELP)
-    _with(moved, "a list of objects instead of lines")
+    _add_common_options(moved, "a list of objects instead of lines")
     replayed = command("replay", "say what would have been different in past incidents", commands.replay, _REPLAY_HELP)
     replayed.add_argument("file", metavar="FILE", help=_POLICY_HELP)
     source = replayed.add_mutually_exclusive_group(required=True)
@@ -149,13 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     replayed.add_argument("--since", default="90d", metavar="LENGTH", help="how far back (with --repo): 90d")
     replayed.add_argument("--against", metavar="OLD", help="the policy to hold it against")
     replayed.add_argument("--save", type=Path, metavar="FILE.jsonl", help="keep the incidents that were read")
-    _with(replayed, "an object instead of lines")
+    _add_common_options(replayed, "an object instead of lines")
     return parser
 
 
 _POLICY_HELP = f"a policy file, or one of {', '.join(PROFILES)}"
 
 
-def _with(parser: argparse.ArgumentParser, json_says: str) -> None:
+def _add_common_options(parser: argparse.ArgumentParser, json_says: str) -> None:
     parser.add_argument("--org", type=Path, metavar="FILE", help="the organisation's file, for extends: org")
     parser.add_argument("--json", action="store_true", help=json_says)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from app.cli.policy import event_log
-from app.core.effective_policy import affected
+from app.core.effective_policy import affected_services
 from app.core.incident_report import Exposure, Kind, Report
 from app.core.policy import Duration, Policy, Shift
 from app.core.severity import Severity
 from app.core.simulate import Scene
-from app.policy_file import DEFAULT_PROFILE, PROFILES, read, shipped
+from app.policy_file import DEFAULT_PROFILE, PROFILES, load_profile, read_policy
 from app.ports import Tracker
-from app.text import visible
+from app.text import make_visible
 
 MAX_SIMULATION_PERIOD = timedelta(days=14)
 """Longest simulation: by then every alarm has fired, and most have fired again."""
@@ -43,55 +43,55 @@ class Outside:
     repository: Callable[[str], AbstractContextManager[Tracker]]
 
 
-def policy(name: str | Path, options: argparse.Namespace) -> Policy:
+def load_policy(name: str | Path, options: argparse.Namespace) -> Policy:
     """Load a policy from a file, or the shipped profile of that name where there is no such file.
 
     Raises PolicyFaults.
     """
     if str(name) in PROFILES and not Path(name).exists():
-        return shipped(str(name))
-    return read(text_of(Path(name)), name=str(name), org=organisation(options))
+        return load_profile(str(name))
+    return read_policy(read_text(Path(name)), name=str(name), org=load_organisation_text(options))
 
 
-def with_feeds(policy: Policy, file: Path, at: datetime) -> Policy:
+def add_feed_shifts(policy: Policy, file: Path, at: datetime) -> Policy:
     """Add the shifts of feeds that are files in the same repository; other feeds are not fetched here."""
     root = file.parent.parent if file.parent.name == ".github" else file.parent
     rotations = dict(policy.rotations)
     for name, rotation in policy.rotations.items():
         path = root / rotation.feed
         if rotation.feed and "://" not in rotation.feed and path.is_file():
-            rotations[name] = replace(rotation, shifts=_shifts(path, policy, rotation.zone, at))
+            rotations[name] = replace(rotation, shifts=_read_shifts(path, policy, rotation.zone, at))
     return replace(policy, rotations=rotations)
 
 
-def _shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift, ...]:
-    from app.feeds import MAX_FEED_BYTES, FeedFault, meant, occurrences  # noqa: PLC0415  few policies have feeds
+def _read_shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift, ...]:
+    from app.feeds import MAX_FEED_BYTES, FeedFault, match_people, read_occurrences  # noqa: PLC0415  few policies have feeds
 
     try:
         with path.open("rb") as opened:
-            found = occurrences(
+            found = read_occurrences(
                 opened.read(MAX_FEED_BYTES + 1), at - MAX_SIMULATION_PERIOD, at + 2 * MAX_SIMULATION_PERIOD
             )
     except OSError as problem:
         raise Fault(f"{path}: {problem.strerror}") from None
     except FeedFault as fault:
         raise Fault(f"{path}: {fault}") from None
-    return meant(found, policy.people, zone, at).shifts
+    return match_people(found, policy.people, zone, at).shifts
 
 
-def source(name: str | None) -> tuple[str | None, str]:
+def load_source(name: str | None) -> tuple[str | None, str]:
     """Load the text of a policy and the name to show; the text is None where the default profile is meant."""
     if name is None or (name in PROFILES and not Path(name).exists()):
         return (f"extends: {name}" if name else None), name or DEFAULT_PROFILE
-    return text_of(Path(name)), name
+    return read_text(Path(name)), name
 
 
-def organisation(options: argparse.Namespace) -> str | None:
+def load_organisation_text(options: argparse.Namespace) -> str | None:
     """Load the organisation's policy file; None where none was given."""
-    return text_of(options.org) if options.org else None
+    return read_text(options.org) if options.org else None
 
 
-def text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Read a text file; raises PolicyCommandError where it cannot be read."""
     try:
         return path.read_bytes().decode("utf-8", "replace")
@@ -99,71 +99,75 @@ def text_of(path: Path) -> str:
         raise Fault(f"{path}: {problem.strerror}") from None
 
 
-def severity(name: str, policy: Policy) -> Severity:
+def parse_severity(name: str, policy: Policy) -> Severity:
     """Parse a severity in the policy's own scale; raises PolicyUsageError."""
     severity = policy.severity(name)
     if severity is None:
-        names = ", ".join(each.said(policy.scale) for each in Severity)
-        raise Usage(f"--sev: '{visible(name)}' is not a severity of this policy: one of {names}")
+        names = ", ".join(each.inline_name(policy.scale) for each in Severity)
+        raise Usage(f"--sev: '{make_visible(name)}' is not a severity of this policy: one of {names}")
     return severity
 
 
-def scene(options: argparse.Namespace, policy: Policy) -> Scene:
+def build_scenario(options: argparse.Namespace, policy: Policy) -> Scene:
     """Build the scenario to simulate from the options; raises PolicyUsageError."""
-    whole = length("--for", options.length)
+    whole = parse_length("--for", options.length)
     if not timedelta() < whole <= MAX_SIMULATION_PERIOD:
-        raise Usage(f"--for: '{visible(options.length)}' is out of range: from 1m to {MAX_SIMULATION_PERIOD.days}d")
-    ack = length("--ack", options.ack) if options.ack else None
-    resolve = length("--resolve", options.resolve) if options.resolve else None
+        raise Usage(
+            f"--for: '{make_visible(options.length)}' is out of range: from 1m to {MAX_SIMULATION_PERIOD.days}d"
+        )
+    ack = parse_length("--ack", options.ack) if options.ack else None
+    resolve = parse_length("--resolve", options.resolve) if options.resolve else None
     if ack is not None and resolve is not None and ack >= resolve:
         raise Usage(f"--ack: {options.ack} is not before --resolve {options.resolve}")
     return Scene(
-        severity=severity(options.sev, policy),
-        at=_time("--at", options.at),
+        severity=parse_severity(options.sev, policy),
+        at=_parse_time("--at", options.at),
         length=whole,
         ack=ack,
         resolve=resolve,
-        services=tuple(_service(name, policy) for name in options.service),
-        kind=_member("--type", options.type, Kind),
-        personal_data=_member("--personal-data", options.personal_data, Exposure),
+        services=tuple(_parse_service(name, policy) for name in options.service),
+        kind=_parse_member("--type", options.type, Kind),
+        personal_data=_parse_member("--personal-data", options.personal_data, Exposure),
     )
 
 
-def length(option: str, text: str) -> timedelta:
+def parse_length(option: str, text: str) -> timedelta:
     """Parse a duration given as an option; raises PolicyUsageError."""
     try:
         duration = Duration.parse(text)
     except ValueError as wrong:
-        raise Usage(f"{option}: {visible(str(wrong), 120)}") from None
+        raise Usage(f"{option}: {make_visible(str(wrong), 120)}") from None
     if duration.business_days:
-        raise Usage(f"{option}: '{visible(text)}' has no length of its own: hours or days, such as 6h or 2d")
-    return duration.elapsed
+        raise Usage(f"{option}: '{make_visible(text)}' has no length of its own: hours or days, such as 6h or 2d")
+    return duration.as_timedelta
 
 
-def _time(option: str, text: str) -> datetime:
+def _parse_time(option: str, text: str) -> datetime:
     example = "such as 2026-03-06T16:40:00-05:00, or Z at its end for UTC"
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise Usage(f"{option}: '{visible(text)}' is not a time: {example}") from None
+        raise Usage(f"{option}: '{make_visible(text)}' is not a time: {example}") from None
     if at.tzinfo is None:
-        raise Usage(f"{option}: '{visible(text)}' has no zone: {example}")
+        raise Usage(f"{option}: '{make_visible(text)}' has no zone: {example}")
     if at.year not in event_log.SUPPORTED_YEARS:
-        raise Usage(f"{option}: '{visible(text)}' is too far away: {example}")
+        raise Usage(f"{option}: '{make_visible(text)}' is too far away: {example}")
     return at
 
 
-def _service(name: str, policy: Policy) -> str:
-    if affected(policy, Report(services=(name,))):
+def _parse_service(name: str, policy: Policy) -> str:
+    if affected_services(policy, Report(services=(name,))):
         return name
     if not policy.services:
-        raise Usage(f"--service: '{visible(name)}': the policy names no services")
+        raise Usage(f"--service: '{make_visible(name)}': the policy names no services")
     near = get_close_matches(name, policy.services, n=1)
-    hint = f"did you mean {visible(near[0])}?" if near else f"one of {', '.join(map(visible, policy.services))}"
-    raise Usage(f"--service: '{visible(name)}' is no service of the policy: {hint}")
+    hint = (
+        f"did you mean {make_visible(near[0])}?" if near else f"one of {', '.join(map(make_visible, policy.services))}"
+    )
+    raise Usage(f"--service: '{make_visible(name)}' is no service of the policy: {hint}")
 
 
-def _member(option: str, text: str | None, kind: Any) -> Any:
+def _parse_member(option: str, text: str | None, kind: Any) -> Any:
     if text is None:
         return None
     for member in kind:
@@ -172,5 +176,5 @@ def _member(option: str, text: str | None, kind: Any) -> Any:
     values = [member.value for member in kind]
     near = get_close_matches(text.casefold(), values, n=1)
     raise Usage(
-        f"{option}: '{visible(text)}' is unknown: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(values)}"
+        f"{option}: '{make_visible(text)}' is unknown: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(values)}"
     )

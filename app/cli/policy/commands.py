@@ -9,12 +9,12 @@ from pathlib import Path
 from app.cli.policy import arguments, output, past_incidents
 from app.cli.policy.arguments import Outside
 from app.core.backtest import backtest
-from app.core.policy_diff import changes
+from app.core.policy_diff import diff_policies
 from app.core.severity import Severity
 from app.core.simulate import simulate as imagine
-from app.policy_file import DEFAULT_PROFILE, Fault, PolicyFaults, read, shipped
-from app.render.terminal.simulation_table import Line, timetable
-from app.text import visible
+from app.policy_file import DEFAULT_PROFILE, Fault, PolicyFaults, load_profile, read_policy
+from app.render.terminal.simulation_table import Line, render_simulation
+from app.text import make_visible
 
 _MAX_CELL_CHARS = 60
 """Widest cell of a table; JSON output is not cut."""
@@ -24,7 +24,9 @@ def check(options: argparse.Namespace, outside: Outside) -> int:
     """Check a policy file and print its errors; returns 1 if there are any."""
     faults: tuple[Fault, ...] = ()
     try:
-        read(arguments.text_of(options.file), name=str(options.file), org=arguments.organisation(options))
+        read_policy(
+            arguments.read_text(options.file), name=str(options.file), org=arguments.load_organisation_text(options)
+        )
     except PolicyFaults as found:
         faults = found.faults
     if options.json:
@@ -37,17 +39,17 @@ def check(options: argparse.Namespace, outside: Outside) -> int:
 
 def explain(options: argparse.Namespace, outside: Outside) -> int:
     """Print every value of a policy with its origin."""
-    from app.policy_file.explain import explained  # noqa: PLC0415  reads the docs of every key, which no other command needs
+    from app.policy_file.explain import explain_policy  # noqa: PLC0415  reads the docs of every key, which no other command needs
 
-    policy = arguments.policy(options.file or DEFAULT_PROFILE, options)
-    severity = arguments.severity(options.sev, policy) if options.sev else None
-    text, name = arguments.source(options.file)
-    rows = explained(text, name=name, org=arguments.organisation(options), severity=severity)
+    policy = arguments.load_policy(options.file or DEFAULT_PROFILE, options)
+    severity = arguments.parse_severity(options.sev, policy) if options.sev else None
+    text, name = arguments.load_source(options.file)
+    rows = explain_policy(text, name=name, org=arguments.load_organisation_text(options), severity=severity)
     if options.json:
         output.print_json([dataclasses.asdict(row) for row in rows], outside)
         return 0
     cells = [
-        tuple(visible(cell, _MAX_CELL_CHARS) for cell in (row.where, row.value, row.origin, row.document))
+        tuple(make_visible(cell, _MAX_CELL_CHARS) for cell in (row.where, row.value, row.origin, row.document))
         for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
@@ -66,59 +68,61 @@ def schema(options: argparse.Namespace, outside: Outside) -> int:
 
 def simulate(options: argparse.Namespace, outside: Outside) -> int:
     """Simulate an incident and print who is notified when."""
-    policy = arguments.policy(options.file, options)
-    scene = arguments.scene(options, policy)
-    policy = arguments.with_feeds(policy, Path(options.file), scene.at)
+    policy = arguments.load_policy(options.file, options)
+    scene = arguments.build_scenario(options, policy)
+    policy = arguments.add_feed_shifts(policy, Path(options.file), scene.at)
     rows = imagine(policy, scene)
     if options.json:
-        output.print_json([output.as_row(row) for row in rows], outside)
+        output.print_json([output.row_to_json(row) for row in rows], outside)
         return 0
-    for line in timetable(rows, policy, scene, width=output.width(outside.out)):
-        output.show(line, outside.out)
+    for line in render_simulation(rows, policy, scene, width=output.terminal_width(outside.out)):
+        output.print_line(line, outside.out)
     return 0
 
 
 def diff(options: argparse.Namespace, outside: Outside) -> int:
     """Print the differences in effect between two policies."""
-    old, new = arguments.policy(options.old, options), arguments.policy(options.new, options)
-    moves = changes(old, new)
+    old, new = arguments.load_policy(options.old, options), arguments.load_policy(options.new, options)
+    moves = diff_policies(old, new)
     if options.json:
-        output.print_json([output.as_move(move, new) for move in moves], outside)
+        output.print_json([output.change_to_json(move, new) for move in moves], outside)
     elif not moves:
         print("Nothing moves: both mean the same.", file=outside.out)
     else:
         for severity in (*Severity, None):
             mine = [move for move in moves if move.severity is severity]
             if mine:
-                output.show(Line(severity.said(new.scale) if severity else "elsewhere", "strong"), outside.out)
+                output.print_line(
+                    Line(severity.inline_name(new.scale) if severity else "elsewhere", "strong"), outside.out
+                )
             for move in mine:
                 tone = "good" if move.was is None else "bad" if move.now is None else ""
-                output.show(Line(f"  {visible(str(move), 500)}", tone), outside.out)
+                output.print_line(Line(f"  {make_visible(str(move), 500)}", tone), outside.out)
     return 0
 
 
 def replay(options: argparse.Namespace, outside: Outside) -> int:
     """Replay past incidents under two policies and print the differences."""
-    new = arguments.policy(options.file, options)
+    new = arguments.load_policy(options.file, options)
     incidents, in_force, where = (
-        past_incidents.from_file(options, new, outside)
+        past_incidents.read_from_file(options, new, outside)
         if options.events
-        else past_incidents.from_repository(options, new, outside)
+        else past_incidents.read_from_repository(options, new, outside)
     )
     if options.against:
-        old, against = arguments.policy(options.against, options), options.against
+        old, against = arguments.load_policy(options.against, options), options.against
     elif in_force is not None:
         old, against = in_force, f"the policy in force in {where}"
-    elif new == shipped(new.profile):
-        old, against = shipped(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}, the default"
+    elif new == load_profile(new.profile):
+        old, against = load_profile(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}, the default"
     else:
-        old, against = shipped(new.profile), f"the profile {new.profile}, which it extends"
+        old, against = load_profile(new.profile), f"the profile {new.profile}, which it extends"
     if options.save:
-        past_incidents.save(options.save, incidents, new)
-    found = backtest(past_incidents.counted(incidents, outside.err), old, new)
+        past_incidents.save_incidents(options.save, incidents, new)
+    found = backtest(past_incidents.show_progress(incidents, outside.err), old, new)
     if options.json:
-        output.print_json(output.as_tested(found, against, new), outside)
+        output.print_json(output.backtest_to_json(found, against, new), outside)
         return 0
-    for line in output.told(found, against, where, options.file, new):
-        output.show(line, outside.out)
+    for line in output.format_backtest(found, against, where, options.file, new):
+        output.print_line(line, outside.out)
     return 0

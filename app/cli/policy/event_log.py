@@ -44,10 +44,10 @@ from app.core.events import (
 )
 from app.core.incident_report import Exposure, Kind, Level, Report
 from app.core.policy import Policy
-from app.core.replay import ordered
+from app.core.replay import sort_log
 from app.core.severity import Scale, Severity
-from app.github.slash_commands import spoken
-from app.text import cleaned, visible
+from app.github.slash_commands import parse_commands
+from app.text import make_visible, replace_unstorable
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -111,7 +111,7 @@ class _Growing:
     line: int = 0
 
 
-def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
+def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
     """Return the incidents, in the order of their first lines; severities are named as in `policy`.
 
     Empty lines are skipped.  Raises EventLogFaults, and nothing else, whatever the lines contain.
@@ -122,14 +122,14 @@ def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
         if not line.strip():
             continue
         try:
-            _take(line, number, found, policy)
+            _read_line(line, number, found, policy)
         except _Wrong as wrong:
             faults.append(f"{name}:{number}: {wrong}")
             if len(faults) == MAX_FAULTS:
                 break
     if not faults:
         faults = [
-            f'{name}:{each.line}: {visible(incident)} was never opened: begin with an event "opened"'
+            f'{name}:{each.line}: {make_visible(incident)} was never opened: begin with an event "opened"'
             for incident, each in found.items()
             if not each.opened
         ]
@@ -146,39 +146,41 @@ def read(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
     )
 
 
-def written(past: Iterable[Past], scale: Scale) -> Iterator[str]:
+def write_event_log(past: Iterable[Past], scale: Scale) -> Iterator[str]:
     """Yield the lines of those incidents, in the format of `read_event_log`; postmortem events are left out."""
     for each in past:
         last = None
-        for at, event in ordered(each.log):
-            said = _said_of(event, scale)
+        for at, event in sort_log(each.log):
+            said = _event_fields(event, scale)
             if said is not None:
                 last = at
-                common = {"incident": each.name, "at": _stamp(at), "event": said.pop("event"), "by": event.by}
+                common = {"incident": each.name, "at": _format_time(at), "event": said.pop("event"), "by": event.by}
                 role = {} if event.role is Role.WRITE else {"role": event.role.name.lower()}
                 yield json.dumps(
                     {key: value for key, value in {**common, **role, **said}.items() if value}, ensure_ascii=False
                 )
         if last is not None and each.until > last:
-            yield json.dumps({"incident": each.name, "at": _stamp(each.until), "event": "until"}, ensure_ascii=False)
+            yield json.dumps(
+                {"incident": each.name, "at": _format_time(each.until), "event": "until"}, ensure_ascii=False
+            )
 
 
 # Reading.
 
 
-def _take(line: str, number: int, found: dict[str, _Growing], policy: Policy) -> None:
-    row = _object(line)
-    event = _one_of(row, "event", EVENT_KEYS)
+def _read_line(line: str, number: int, found: dict[str, _Growing], policy: Policy) -> None:
+    row = _parse_object(line)
+    event = _read_choice(row, "event", EVENT_KEYS)
     known = (*_COMMON_KEYS, *EVENT_KEYS[event])
     for key in row:
         if key not in known:
-            raise _Wrong(f'{visible(key)}: not a key of "{event}": {_hint(key, known)}')
-    incident, at = _text(row, "incident", needed=True), _time(row, "at", needed=True)
+            raise _Wrong(f'{make_visible(key)}: not a key of "{event}": {_suggest(key, known)}')
+    incident, at = _read_text(row, "incident", needed=True), _read_time(row, "at", needed=True)
     assert at is not None
     growing = found.setdefault(incident, _Growing(line=number))
     if event == "opened" and growing.opened:
         raise _Wrong('event: opened once more: an incident is opened once, say "reopened"')
-    happened = _event(row, event, number, growing, policy)
+    happened = _build_event(row, event, number, growing, policy)
     growing.opened = growing.opened or event == "opened"
     if happened is None:
         growing.until = max(at, growing.until or at)
@@ -186,46 +188,46 @@ def _take(line: str, number: int, found: dict[str, _Growing], policy: Policy) ->
         growing.log.append((at, happened))
 
 
-def _event(row: Mapping[str, Any], event: str, number: int, growing: _Growing, policy: Policy) -> Event | None:
+def _build_event(row: Mapping[str, Any], event: str, number: int, growing: _Growing, policy: Policy) -> Event | None:
     if event == "until":
         return None
-    who: dict[str, Any] = {"by": _text(row, "by"), "role": _role(row), "key": f"line/{number:09}"}
+    who: dict[str, Any] = {"by": _read_text(row, "by"), "role": _read_role(row), "key": f"line/{number:09}"}
     if event in ("opened", "edited"):
-        growing.title = _text(row, "title") or growing.title
-        growing.report = _report(row, growing.report, policy)
+        growing.title = _read_text(row, "title") or growing.title
+        growing.report = _update_report(row, growing.report, policy)
         if event == "edited":
             return Edited(title=growing.title, report=growing.report, **who)
-        name = _text(row, "incident")
+        name = _read_text(row, "incident")
         place = _INCIDENT_NAME.fullmatch(name)
         repo, issue = (place[1], int(place[2])) if place else (name, 0)
-        labels = frozenset(_texts(row, "labels"))
+        labels = frozenset(_read_texts(row, "labels"))
         return Opened(
             id=name, repo=repo, number=issue, title=growing.title, report=growing.report, labels=labels, **who
         )
     if event == "said":
-        return Said(comment=number, spoken=spoken(_text(row, "text", needed=True)), **who)
+        return Said(comment=number, spoken=parse_commands(_read_text(row, "text", needed=True)), **who)
     if event in ("labeled", "unlabeled"):
-        label = _text(row, "label", needed=True)
+        label = _read_text(row, "label", needed=True)
         return Labeled(label=label, **who) if event == "labeled" else Unlabeled(label=label, **who)
     plain: dict[str, Callable[..., Event]] = {"closed": Closed, "reopened": Reopened, "unlocked": Returned}
     return plain[event](**who) if event in plain else Left(how=event, **who)
 
 
-def _report(row: Mapping[str, Any], before: Report, policy: Policy) -> Report:
+def _update_report(row: Mapping[str, Any], before: Report, policy: Policy) -> Report:
     readers: dict[str, Callable[[str], Any]] = {
-        "severity": lambda key: _severity(row, key, policy),
-        "impact": lambda key: _member(row, key, Level),
-        "urgency": lambda key: _member(row, key, Level),
-        "type": lambda key: _member(row, key, Kind),
-        "services": lambda key: _texts(row, key),
-        "personal-data": lambda key: _member(row, key, Exposure),
-        "started": lambda key: _time(row, key),
-        "detected": lambda key: _time(row, key),
+        "severity": lambda key: _read_severity(row, key, policy),
+        "impact": lambda key: _read_member(row, key, Level),
+        "urgency": lambda key: _read_member(row, key, Level),
+        "type": lambda key: _read_member(row, key, Kind),
+        "services": lambda key: _read_texts(row, key),
+        "personal-data": lambda key: _read_member(row, key, Exposure),
+        "started": lambda key: _read_time(row, key),
+        "detected": lambda key: _read_time(row, key),
     }
     return replace(before, **{_REPORT_FIELDS[key]: reader(key) for key, reader in readers.items() if key in row})
 
 
-def _object(line: str) -> dict[str, Any]:
+def _parse_object(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as problem:
@@ -236,26 +238,26 @@ def _object(line: str) -> dict[str, Any]:
     return row
 
 
-def _text(row: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
+def _read_text(row: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
     value = row.get(key)
     if value is None and not needed:
         return ""
     if not isinstance(value, str) or (needed and not value.strip()):
-        found = "is missing" if key not in row else f"{_shown(value)} is not a text"
+        found = "is missing" if key not in row else f"{_quote_value(value)} is not a text"
         raise _Wrong(f"{key}: {found}: such as {json.dumps(_EXAMPLES[key])}")
-    return cleaned(value)
+    return replace_unstorable(value)
 
 
-def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _read_texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = row.get(key) or []
     value = [value] if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _Wrong(f"{key}: {_shown(value)} is not a list of texts: such as {json.dumps(_EXAMPLES[key])}")
-    return tuple(cleaned(each) for each in value)
+        raise _Wrong(f"{key}: {_quote_value(value)} is not a list of texts: such as {json.dumps(_EXAMPLES[key])}")
+    return tuple(replace_unstorable(each) for each in value)
 
 
-def _time(row: Mapping[str, Any], key: str, *, needed: bool = False) -> datetime | None:
-    text = _text(row, key, needed=needed)
+def _read_time(row: Mapping[str, Any], key: str, *, needed: bool = False) -> datetime | None:
+    text = _read_text(row, key, needed=needed)
     if not text:
         return None
     try:
@@ -263,56 +265,56 @@ def _time(row: Mapping[str, Any], key: str, *, needed: bool = False) -> datetime
     except ValueError:
         at = None
     if at is None or at.tzinfo is None or at.year not in SUPPORTED_YEARS:
-        raise _Wrong(f'{key}: {_shown(text)} is not a time with its zone: such as "2026-03-06T16:40:00Z"')
+        raise _Wrong(f'{key}: {_quote_value(text)} is not a time with its zone: such as "2026-03-06T16:40:00Z"')
     return at.astimezone(UTC)
 
 
-def _severity(row: Mapping[str, Any], key: str, policy: Policy) -> Severity | None:
-    text = _text(row, key)
+def _read_severity(row: Mapping[str, Any], key: str, policy: Policy) -> Severity | None:
+    text = _read_text(row, key)
     if not text:
         return None
     severity = policy.severity(text)
     if severity is None:
-        names = ", ".join(each.said(policy.scale) for each in Severity)
-        raise _Wrong(f"{key}: {_shown(text)} is not a severity here: one of {names}")
+        names = ", ".join(each.inline_name(policy.scale) for each in Severity)
+        raise _Wrong(f"{key}: {_quote_value(text)} is not a severity here: one of {names}")
     return severity
 
 
-def _member(row: Mapping[str, Any], key: str, kind: type[_E]) -> _E | None:
-    text = _text(row, key)
+def _read_member(row: Mapping[str, Any], key: str, kind: type[_E]) -> _E | None:
+    text = _read_text(row, key)
     if not text:
         return None
     for member in kind:
         if str(member.value) == text.casefold():
             return member
-    raise _Wrong(f"{key}: {_shown(text)} is unknown: {_hint(text, [str(member.value) for member in kind])}")
+    raise _Wrong(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, [str(member.value) for member in kind])}")
 
 
-def _role(row: Mapping[str, Any]) -> Role:
-    text = _text(row, "role")
+def _read_role(row: Mapping[str, Any]) -> Role:
+    text = _read_text(row, "role")
     if not text:
         return Role.WRITE
     names = {role.name.lower(): role for role in Role}
     if text.lower() not in names:
-        raise _Wrong(f"role: {_shown(text)} is unknown: {_hint(text, names)}")
+        raise _Wrong(f"role: {_quote_value(text)} is unknown: {_suggest(text, names)}")
     return names[text.lower()]
 
 
-def _one_of(row: Mapping[str, Any], key: str, known: Iterable[str]) -> str:
-    text = _text(row, key, needed=True)
+def _read_choice(row: Mapping[str, Any], key: str, known: Iterable[str]) -> str:
+    text = _read_text(row, key, needed=True)
     if text not in known:
-        raise _Wrong(f"{key}: {_shown(text)} is unknown: {_hint(text, known)}")
+        raise _Wrong(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, known)}")
     return text
 
 
-def _hint(word: str, known: Iterable[str]) -> str:
+def _suggest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = get_close_matches(word.casefold()[:60], names, n=1)
     return f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
 
 
-def _shown(value: object) -> str:
-    return f"'{visible(str(value), 40)}'"
+def _quote_value(value: object) -> str:
+    return f"'{make_visible(str(value), 40)}'"
 
 
 _EXAMPLES: Mapping[str, Any] = {
@@ -348,11 +350,11 @@ _SIMPLE_EVENT_NAMES: Mapping[type[Event], str] = {
 }
 
 
-def _said_of(event: Event, scale: Scale) -> dict[str, Any] | None:
+def _event_fields(event: Event, scale: Scale) -> dict[str, Any] | None:
     """Return the keys of an event's line; None: it has no line."""
     found: dict[str, Any] | None = None
     if isinstance(event, Opened | Edited):
-        found = {"event": "edited", "title": event.title, **_answers(event.report, scale)}
+        found = {"event": "edited", "title": event.title, **_report_values(event.report, scale)}
         if isinstance(event, Opened):
             found |= {"event": "opened", "labels": sorted(event.labels)}
     elif isinstance(event, Said) and event.spoken:
@@ -367,19 +369,19 @@ def _said_of(event: Event, scale: Scale) -> dict[str, Any] | None:
     return found
 
 
-def _answers(report: Report, scale: Scale) -> dict[str, Any]:
+def _report_values(report: Report, scale: Scale) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, name in _REPORT_FIELDS.items():
         value = getattr(report, name)
         if isinstance(value, Severity):
-            value = value.said(scale)
+            value = value.inline_name(scale)
         elif isinstance(value, Enum):
             value = value.value
         elif isinstance(value, datetime):
-            value = _stamp(value)
+            value = _format_time(value)
         found[key] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def _stamp(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

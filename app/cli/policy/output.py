@@ -16,12 +16,12 @@ from app.core.policy import Policy
 from app.core.policy_diff import Move
 from app.core.simulate import Row
 from app.render.terminal.simulation_table import Line
-from app.text import visible
+from app.text import make_visible
 
 _COLOUR_CODES = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": "2"}
 
 
-def as_row(row: Row) -> dict[str, Any]:
+def row_to_json(row: Row) -> dict[str, Any]:
     """Convert a row of a simulation to JSON."""
     return {
         "at": row.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
@@ -36,13 +36,13 @@ def as_row(row: Row) -> dict[str, Any]:
     }
 
 
-def as_move(move: Move, policy: Policy) -> dict[str, Any]:
+def change_to_json(move: Move, policy: Policy) -> dict[str, Any]:
     """Convert a change between two policies to JSON."""
-    severity = move.severity.said(policy.scale) if move.severity else None
+    severity = move.severity.inline_name(policy.scale) if move.severity else None
     return {"severity": severity, "what": move.what, "was": move.was, "now": move.now}
 
 
-def as_tested(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
+def backtest_to_json(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
     """Convert the result of a backtest to JSON."""
     return {
         "tried": found.tried,
@@ -54,7 +54,7 @@ def as_tested(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
                 "incident": each.name,
                 "title": each.title,
                 "declared_at": each.declared_at.isoformat().replace("+00:00", "Z"),
-                "severity": each.severity.said(policy.scale),
+                "severity": each.severity.inline_name(policy.scale),
                 "later": each.later,
                 "earlier": each.earlier,
                 "differences": [dataclasses.asdict(difference) for difference in each.differences],
@@ -64,29 +64,34 @@ def as_tested(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
     }
 
 
-def told(found: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
+def format_backtest(found: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
     """Format the result of a backtest as lines."""
-    yield Line(f"{visible(file, 200)} against {visible(against, 200)}, incidents of {visible(where, 200)}:", "quiet")
+    yield Line(
+        f"{make_visible(file, 200)} against {make_visible(against, 200)}, incidents of {make_visible(where, 200)}:",
+        "quiet",
+    )
     yield Line(f"{found.summary[:1].upper()}{found.summary[1:]}.", "strong")
     if found.notices[0] != found.notices[1]:
         yield Line(f"Notices to people: {found.notices[1]} instead of {found.notices[0]}.")
     for each in found.compared:
         yield Line("")
-        about = f"{each.declared_at:%Y-%m-%d %H:%M} UTC, {each.severity.said(policy.scale)}"
-        named = "  ".join(part for part in (visible(each.name, 80), visible(each.title, 60), f"({about})") if part)
+        about = f"{each.declared_at:%Y-%m-%d %H:%M} UTC, {each.severity.inline_name(policy.scale)}"
+        named = "  ".join(
+            part for part in (make_visible(each.name, 80), make_visible(each.title, 60), f"({about})") if part
+        )
         yield Line(named, "strong")
         for difference in each.differences:
             worse = difference.kind in ("told", "breach") and (difference.now is None) == (difference.kind == "told")
-            yield Line(f"  {visible(str(difference), 200)}", "warning" if worse else "")
+            yield Line(f"  {make_visible(str(difference), 200)}", "warning" if worse else "")
 
 
-def show(line: Line, out: TextIO) -> None:
+def print_line(line: Line, out: TextIO) -> None:
     """Print a line; in colour on a terminal, unless NO_COLOR is set."""
     colour = _COLOUR_CODES.get(line.tone) if out.isatty() and not os.environ.get("NO_COLOR") else None
     print(f"\033[{colour}m{line.text}\033[0m" if colour and line.text else line.text, file=out)
 
 
-def width(out: TextIO) -> int:
+def terminal_width(out: TextIO) -> int:
     """Return the width of the output in columns, from 60 to 120; 80 where it is no terminal."""
     return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120) if out.isatty() else 80
 

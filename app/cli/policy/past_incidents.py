@@ -15,42 +15,42 @@ from app.cli.policy import arguments, event_log
 from app.cli.policy.arguments import Outside
 from app.core.backtest import Past
 from app.core.policy import Policy
-from app.policy_file import read
+from app.policy_file import read_policy
 from app.ports import Tracker
-from app.text import visible
+from app.text import make_visible
 
 
-def from_file(
+def read_from_file(
     options: argparse.Namespace, policy: Policy, outside: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
     """Read past incidents from a file of JSON Lines; no active policy comes with it, so None stands for it."""
     if options.events == "-":
-        return event_log.read(sys.stdin, policy, "stdin"), None, "stdin"
-    text = arguments.text_of(Path(options.events))
-    return event_log.read(text.splitlines(), policy, options.events), None, options.events
+        return event_log.read_event_log(sys.stdin, policy, "stdin"), None, "stdin"
+    text = arguments.read_text(Path(options.events))
+    return event_log.read_event_log(text.splitlines(), policy, options.events), None, options.events
 
 
-def from_repository(
+def read_from_repository(
     options: argparse.Namespace, policy: Policy, outside: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
     """Read past incidents, and the active policy unless another is named, from a repository."""
-    from app.github.incident_history import past_incidents  # noqa: PLC0415  the GitHub client is slow to load
+    from app.github.incident_history import load_past_incidents  # noqa: PLC0415  the GitHub client is slow to load
 
-    since, now = arguments.length("--since", options.since), outside.now()
+    since, now = arguments.parse_length("--since", options.since), outside.now()
     with outside.repository(options.repo) as tracker:
         in_force = None
         if not options.against:
             text = tracker.policy("").text
-            org = arguments.organisation(options) or tracker.organisation_policy("").text
+            org = arguments.load_organisation_text(options) or tracker.organisation_policy("").text
             own = org if text is None and org is not None else text or ""
-            in_force = read(own, name=f"{options.repo}: .github/incidents.yml", org=None if own is org else org)
-        found = past_incidents(tracker, policy.labels.incident, now - since, policy, repo=options.repo, now=now)
-        past = list(counted(found, outside.err, "read"))
+            in_force = read_policy(own, name=f"{options.repo}: .github/incidents.yml", org=None if own is org else org)
+        found = load_past_incidents(tracker, policy.labels.incident, now - since, policy, repo=options.repo, now=now)
+        past = list(show_progress(found, outside.err, "read"))
     return past, in_force, options.repo
 
 
 @contextmanager
-def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
+def open_repository(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
     """Open a repository on GitHub, with the token in GITHUB_TOKEN if there is one, otherwise as the App.
 
     Raises DeliveryFailed.
@@ -58,29 +58,29 @@ def on_github(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]:
     from app import settings  # noqa: PLC0415
     from app.github.auth import AppKey, PlainToken  # noqa: PLC0415
     from app.github.client import Client  # noqa: PLC0415
-    from app.github.installations import repositories  # noqa: PLC0415
+    from app.github.installations import list_installed_repositories  # noqa: PLC0415
     from app.github.tracker import GitHubTracker  # noqa: PLC0415
     from app.ports import Repository  # noqa: PLC0415
 
-    found = settings.read()
+    found = settings.read_settings()
     token = os.environ.get("GITHUB_TOKEN", "")
     if not token:
-        settings.complete(found)
+        settings.require_app_credentials(found)
     client = Client(found.api_url, PlainToken(token) if token else AppKey(found.app_id, found.private_key), now)
     try:
         if token:
             repository = Repository(0, name, 0)
         else:
-            known = {each.name.lower(): each for each in repositories(client)}
+            known = {each.name.lower(): each for each in list_installed_repositories(client)}
             if name.lower() not in known:
-                raise arguments.Fault(f"--repo: the App is not installed in '{visible(name)}'")
+                raise arguments.Fault(f"--repo: the App is not installed in '{make_visible(name)}'")
             repository = known[name.lower()]
         yield GitHubTracker(client, repository)
     finally:
         client.close()
 
 
-def counted(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[Past]:
+def show_progress(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[Past]:
     """Pass the incidents through, with a progress line on a terminal."""
     watched, number = err.isatty(), 0
     for number, each in enumerate(past, 1):
@@ -92,9 +92,9 @@ def counted(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[
         err.write("\r\033[K")
 
 
-def save(path: Path, past: Iterable[Past], policy: Policy) -> None:
+def save_incidents(path: Path, past: Iterable[Past], policy: Policy) -> None:
     """Save past incidents as JSON Lines; raises PolicyCommandError where the file cannot be written."""
     try:
-        path.write_text("".join(f"{line}\n" for line in event_log.written(past, policy.scale)), "utf-8")
+        path.write_text("".join(f"{line}\n" for line in event_log.write_event_log(past, policy.scale)), "utf-8")
     except OSError as problem:
         raise arguments.Fault(f"{path}: {problem.strerror}") from None

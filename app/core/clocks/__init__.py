@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from app.core.clocks import acknowledge, audience, commander, escalate, postmortem, regulatory, resolve, respond, update
 from app.core.clocks.clock import Clock, Deadline
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.effects import Escalate, Remind
 from app.core.events import Alarm
 from app.core.incident import Incident
@@ -38,41 +38,41 @@ def alarms(incident: Incident, policy: Policy) -> tuple[Alarm, ...]:
     is due before the grade, reopening or return that created it: one that would be late by then fires at that moment
     (B11).
     """
-    policy = rules(policy, incident)
+    policy = policy_for(policy, incident)
     found = [alarm for clock in CLOCKS.values() for alarm in clock.alarms(incident, policy)]
-    return tuple(sorted(_timely(found, incident), key=lambda alarm: alarm.due))
+    return tuple(sorted(_clamp_due_times(found, incident), key=lambda alarm: alarm.due))
 
 
-def still(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None:
+def find_alarm(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None:
     """Return the alarm with this key as it should be now, or None if it should no longer exist."""
     clock = CLOCKS.get(alarm.clock)
     if clock is None:
         return None
-    found = (found for found in clock.alarms(incident, rules(policy, incident)) if found.mark == alarm.mark)
-    return next(_timely(found, incident), None)
+    found = (found for found in clock.alarms(incident, policy_for(policy, incident)) if found.mark == alarm.mark)
+    return next(_clamp_due_times(found, incident), None)
 
 
-def _timely(found: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
+def _clamp_due_times(found: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
     """Move alarms that would be due before the last reset to that reset; yield none for an unavailable issue."""
     if not incident.left:
-        earliest = incident.reckoned_at
+        earliest = incident.alarms_reset_at
         for alarm in found:
             yield replace(alarm, due=earliest) if alarm.due < earliest else alarm
 
 
 def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """Return the SLA deadlines of the incident, in the order of `CLOCKS`."""
-    policy = rules(policy, incident)
+    policy = policy_for(policy, incident)
     return tuple(found for clock in CLOCKS.values() for found in clock.deadlines(incident, policy))
 
 
-def owed(notice: Escalate | Remind, incident: Incident) -> bool:
+def still_due(notice: Escalate | Remind, incident: Incident) -> bool:
     """Return whether a reminder or escalation is still due.
 
     An update given after the notice was created replaces a reminder to give one.
     """
     if notice.key.startswith(f"{postmortem.NAME}/"):
-        return incident.resolved_at is not None and not postmortem.merged(incident)
+        return incident.resolved_at is not None and not postmortem.is_merged(incident)
     if not isinstance(notice, Remind):
         return incident.status.open
     if notice.clock == regulatory.NAME:
@@ -81,4 +81,4 @@ def owed(notice: Escalate | Remind, incident: Incident) -> bool:
     return incident.status.open and not told
 
 
-__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines", "owed", "still"]
+__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines", "find_alarm", "still_due"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, one
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, single_deadline
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy
@@ -13,23 +13,27 @@ from app.core.timeline import Deed
 NAME = "acknowledge"
 
 
-def due(incident: Incident, policy: Policy) -> Deadline | None:
+def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     """Return the acknowledgement deadline, or None if the severity has no such target."""
     target = policy.targets_of(incident.severity).acknowledge
     if target is None:
         return None
-    return deadline(NAME, incident.armed_at, target, policy, met_at=None if incident.paging else incident.answered_at)
+    return deadline(
+        NAME, incident.armed_at, target, policy, met_at=None if incident.is_paging else incident.answered_at
+    )
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the breach alarm while the incident is paging."""
-    if incident.paging and (guarded := due(incident, policy)):
+    if incident.is_paging and (guarded := find_deadline(incident, policy)):
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the breach on the timeline; the escalation policy keeps paging by itself."""
-    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"), ()
+    return incident.with_entry(
+        alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"
+    ), ()
 
 
-CLOCK = Clock(NAME, "Acknowledge", one(due), alarms, ring)
+CLOCK = Clock(NAME, "Acknowledge", single_deadline(find_deadline), alarms, fire)

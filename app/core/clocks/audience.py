@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from app.core.calendar import due as due_by
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, prompt
+from app.core.calendar import due_time as due_by
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, expand_at_once
 from app.core.effects import Remind
-from app.core.escalation import channels, holders
+from app.core.escalation import notice_channels, role_holders
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import COMMUNICATIONS, Audience, Duration, Policy, Target
@@ -23,38 +23,42 @@ NAME = "audience"
 _ASK = "ask"
 
 
-def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+def deadlines(incident: Incident, policy: Policy) -> Iterator[Deadline]:
     """Yield each audience's current deadline: the first news until it was given, then the next update."""
     if incident.status.open:
         for name, audience in policy.audiences.items():
-            yield from _owed(name, audience, incident, policy)[:1]
+            yield from _audience_deadlines(name, audience, incident, policy)[:1]
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the alarms of all unmet audience deadlines while the incident is open."""
     if incident.status.open:
         for name, audience in policy.audiences.items():
-            for owed in _owed(name, audience, incident, policy):
+            for owed in _audience_deadlines(name, audience, incident, policy):
                 if owed.met_at is None:
-                    yield from _asks(owed, incident) if owed.target.within.at_once else breach(owed, incident)
+                    yield from (
+                        _request_alarms(owed, incident) if owed.target.within.is_immediate else breach(owed, incident)
+                    )
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the people who inform the audience; a breach is also recorded on the timeline."""
     name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
     audience = policy.audiences[name]
-    owed = next(owed for owed in _owed(name, audience, incident, policy) if owed.mark(what) == alarm.mark)
-    asked = holders(incident, policy, audience.to, alarm.due, otherwise=(COMMUNICATIONS,))
+    owed = next(
+        owed for owed in _audience_deadlines(name, audience, incident, policy) if owed.alarm_mark(what) == alarm.mark
+    )
+    asked = role_holders(incident, policy, audience.to, alarm.due, otherwise=(COMMUNICATIONS,))
     if what != _ASK:
         words = f"news for {name} was due"
-        incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words)
+        incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words)
     return incident, (
         Remind(
             key=alarm.key,
             to=asked.people,
             missing=asked.missing,
             at=alarm.due,
-            via=channels(incident, policy),
+            via=notice_channels(incident, policy),
             clock=NAME,
             due=owed.due,
             about=name,
@@ -62,30 +66,30 @@ def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     )
 
 
-def _asks(owed: Deadline, incident: Incident) -> Iterator[Alarm]:
+def _request_alarms(owed: Deadline, incident: Incident) -> Iterator[Alarm]:
     """Yield an immediate request for news that is due at once.
 
     Such news is late only when a page would have been answered late.
     """
-    alarm = Alarm(owed.start, NAME, owed.mark(_ASK))
+    alarm = Alarm(owed.start, NAME, owed.alarm_mark(_ASK))
     if alarm.key not in incident.rung:
         yield alarm
 
 
-def _owed(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+def _audience_deadlines(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """Return the audience's deadlines in order, cached by what they depend on.
 
     Where only first news was due, it stays in the result after it was given.
     """
-    key = NAME, name, incident.severity, incident.laddered_at, _told(incident)
-    return policy.once(key, lambda: _reckoned(name, audience, incident, policy))
+    key = NAME, name, incident.severity, incident.laddered_at, _last_update_at(incident)
+    return policy.cached(key, lambda: _compute_deadlines(name, audience, incident, policy))
 
 
-def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+def _compute_deadlines(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """Compute the deadlines of the first news and of the next update."""
-    since, told = incident.laddered_at, _told(incident)
+    since, told = incident.laddered_at, _last_update_at(incident)
     first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
-    word = first_word(name, first, incident, policy) if first is not None else None
+    word = first_news_deadline(name, first, incident, policy) if first is not None else None
     if updates is None:
         return (word,) if word else ()
     start = told or (due_by(since, Target(first), policy.calendars) if first else since)
@@ -93,18 +97,18 @@ def _reckoned(name: str, audience: Audience, incident: Incident, policy: Policy)
     return (word, following) if word and told is None else (following,)
 
 
-def first_word(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
+def first_news_deadline(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
     """Return the deadline of the audience's first news."""
-    since, told = incident.laddered_at, _told(incident)
-    target = prompt(Target(within), policy.targets_of(incident.severity))
+    since, told = incident.laddered_at, _last_update_at(incident)
+    target = expand_at_once(Target(within), policy.targets_of(incident.severity))
     found = deadline(NAME, since, target, policy, met_at=told, about=name)
     return replace(found, target=Target(within))
 
 
-def _told(incident: Incident) -> datetime | None:
+def _last_update_at(incident: Incident) -> datetime | None:
     """Return when the last update was given since the declaration or the last reopening; None if there was none."""
     at = incident.updated_at
     return at if at is not None and at >= incident.laddered_at else None
 
 
-CLOCK = Clock(NAME, "News for", promises, alarms, ring)
+CLOCK = Clock(NAME, "News for", deadlines, alarms, fire)

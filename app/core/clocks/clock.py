@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from app.core.calendar import Rest, counted, gone, later, rested
-from app.core.calendar import due as due_by
+from app.core.calendar import Rest, add_counted_time, calendar_for, counted_time_between, paused_time
+from app.core.calendar import due_time as due_by
 from app.core.effects import Effect
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
@@ -39,31 +39,31 @@ class Deadline:
     about: str = ""
 
     @property
-    def rested(self) -> timedelta:
+    def paused_time(self) -> timedelta:
         """The total length of the pauses, by elapsed time."""
-        return rested(self.rests, self.start)
+        return paused_time(self.rests, self.start)
 
-    def mark(self, what: str) -> str:
+    def alarm_mark(self, what: str) -> str:
         """Return the mark of an alarm of this deadline: its kind and when the deadline ends.
 
         `kind` is `breach`, or the percentage of a warning.
         """
-        return f"{self.about}.{what}@{stamp(self.due)}" if self.about else f"{what}@{stamp(self.due)}"
+        return f"{self.about}.{what}@{key_timestamp(self.due)}" if self.about else f"{what}@{key_timestamp(self.due)}"
 
-    def broken(self, incident: Incident) -> bool:
+    def is_breached(self, incident: Incident) -> bool:
         """Return whether the deadline was met late or its breach alarm has fired.
 
         A re-grade moves the deadline, and with it what counts as breached; the history keeps both.
         """
         if self.met_at is not None:
             return self.met_at > self.due
-        return f"{self.clock}/{self.mark('breach')}" in incident.rung
+        return f"{self.clock}/{self.alarm_mark('breach')}" in incident.rung
 
-    def at_risk(self, incident: Incident, policy: Policy) -> bool:
+    def is_at_risk(self, incident: Incident, policy: Policy) -> bool:
         """Return whether a warning has fired while the deadline is neither met nor breached."""
-        if self.met_at is not None or self.broken(incident):
+        if self.met_at is not None or self.is_breached(incident):
             return False
-        return not incident.rung.isdisjoint(_warned(self.clock, self.about, self.due, policy.warnings))
+        return not incident.rung.isdisjoint(_warning_keys(self.clock, self.about, self.due, policy.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,17 @@ def deadline(
     return Deadline(clock, start, due, target, met_at, rests, about)
 
 
-def prompt(target: Target, targets: Targets) -> Target:
+def expand_at_once(target: Target, targets: Targets) -> Target:
     """Replace a target of "at once" (B4) by the acknowledgement target.
 
     Otherwise every such deadline would begin with a breach.
     """
-    return (targets.acknowledge or _DEFAULT_ACKNOWLEDGE_TARGET) if target.within.at_once else target
+    return (targets.acknowledge or _DEFAULT_ACKNOWLEDGE_TARGET) if target.within.is_immediate else target
 
 
-def one(due: Callable[[Incident, Policy], Deadline | None]) -> Callable[[Incident, Policy], Iterable[Deadline]]:
+def single_deadline(
+    due: Callable[[Incident, Policy], Deadline | None],
+) -> Callable[[Incident, Policy], Iterable[Deadline]]:
     """Adapt a function that returns at most one deadline to `Clock.deadlines`."""
 
     def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
@@ -114,7 +116,7 @@ def one(due: Callable[[Incident, Policy], Deadline | None]) -> Callable[[Inciden
     return deadlines
 
 
-def fairly(deadline: Deadline, incident: Incident) -> Deadline:
+def forgive_regrade(deadline: Deadline, incident: Incident) -> Deadline:
     """Move the deadline to when it was met if that was in time for the severity of that moment.
 
     Raising the severity does not make something late that was in time (B11).
@@ -133,53 +135,59 @@ def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator
     A warning that was already past when the alarms were last reset is skipped.
     """
     for percent in policy.warnings:
-        mark = deadline.mark(str(percent))
+        mark = deadline.alarm_mark(str(percent))
         if f"{deadline.clock}/{mark}" not in incident.rung:
-            at = _part_of(deadline, percent, policy)
-            if incident.reckoned_at <= at < deadline.due:
+            at = _due_at_percent(deadline, percent, policy)
+            if incident.alarms_reset_at <= at < deadline.due:
                 yield Alarm(at, deadline.clock, mark)
 
 
 def breach(deadline: Deadline, incident: Incident) -> Iterator[Alarm]:
     """Yield the breach alarm unless it has fired."""
-    alarm = Alarm(deadline.due, deadline.clock, deadline.mark("breach"))
+    alarm = Alarm(deadline.due, deadline.clock, deadline.alarm_mark("breach"))
     if alarm.key not in incident.rung:
         yield alarm
 
 
-def judged(incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, missed: str) -> tuple[Incident, bool]:
+def record_warning_or_breach(
+    incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, missed: str
+) -> tuple[Incident, bool]:
     """Record a warning or breach, and return whether to notify people: at the last warning and at the breach.
 
     `breach_summary` is the timeline entry of the breach.
     """
-    if alarm.mark == guarded.mark("breach"):
-        late = f"; it was past already when the incident {_anew(incident, policy)}" if alarm.due > guarded.due else ""
-        return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed + late), True
-    return incident, bool(policy.warnings) and alarm.mark == guarded.mark(str(policy.warnings[-1]))
+    if alarm.mark == guarded.alarm_mark("breach"):
+        late = (
+            f"; it was past already when the incident {_reset_cause(incident, policy)}"
+            if alarm.due > guarded.due
+            else ""
+        )
+        return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed + late), True
+    return incident, bool(policy.warnings) and alarm.mark == guarded.alarm_mark(str(policy.warnings[-1]))
 
 
 @lru_cache(maxsize=4096)
-def stamp(at: datetime) -> str:
+def key_timestamp(at: datetime) -> str:
     """Format a moment as it is used in keys: UTC, to the second."""
     return f"{at.isoformat()[:19]}Z"
 
 
 @lru_cache(maxsize=4096)
-def _warned(clock: str, about: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
+def _warning_keys(clock: str, about: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
     """Return the keys of all warnings of a deadline."""
     name = f"{clock}/{about}." if about else f"{clock}/"
-    return frozenset(f"{name}{percent}@{stamp(due)}" for percent in warnings)
+    return frozenset(f"{name}{percent}@{key_timestamp(due)}" for percent in warnings)
 
 
-def _anew(incident: Incident, policy: Policy) -> str:
+def _reset_cause(incident: Incident, policy: Policy) -> str:
     """Return what reset the alarms last, as a phrase for the timeline."""
-    if incident.reckoned_at == incident.graded_at:
-        return f"became {incident.severity.said(policy.scale)}"
-    return "was reopened" if incident.reckoned_at == incident.laddered_at else "came back"
+    if incident.alarms_reset_at == incident.graded_at:
+        return f"became {incident.severity.inline_name(policy.scale)}"
+    return "was reopened" if incident.alarms_reset_at == incident.laddered_at else "came back"
 
 
-def _part_of(deadline: Deadline, percent: int, policy: Policy) -> datetime:
+def _due_at_percent(deadline: Deadline, percent: int, policy: Policy) -> datetime:
     """Return when that percentage of the deadline's counted time is over, moved by its pauses."""
-    start, calendar = deadline.start, counted(deadline.target, policy.calendars)
-    whole = gone(start, due_by(start, deadline.target, policy.calendars), calendar)
-    return later(start, whole * percent / 100 + rested(deadline.rests, start, calendar), calendar)
+    start, calendar = deadline.start, calendar_for(deadline.target, policy.calendars)
+    whole = counted_time_between(start, due_by(start, deadline.target, policy.calendars), calendar)
+    return add_counted_time(start, whole * percent / 100 + paused_time(deadline.rests, start, calendar), calendar)

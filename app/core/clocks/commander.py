@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, fairly, one
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, forgive_regrade, single_deadline
 from app.core.effects import Remind
-from app.core.escalation import channels, holders
+from app.core.escalation import notice_channels, role_holders
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import COMMANDER, Policy
@@ -18,7 +18,7 @@ from app.core.timeline import Deed
 NAME = "commander"
 
 
-def due(incident: Incident, policy: Policy) -> Deadline | None:
+def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     """Return the commander deadline, or None if there is no target.
 
     Also None once the incident has ended without a commander: there is nothing left to lead.
@@ -26,28 +26,30 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
     target, met_at = policy.targets_of(incident.severity).commander, incident.acknowledged_at
     if target is None or (met_at is None and not incident.status.open):
         return None
-    return fairly(deadline(NAME, incident.declared_at, target, policy, met_at=met_at), incident)
+    return forgive_regrade(deadline(NAME, incident.declared_at, target, policy, met_at=met_at), incident)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the breach alarm until the incident is acknowledged."""
-    if incident.acknowledged_at is None and (guarded := due(incident, policy)):
+    if incident.acknowledged_at is None and (guarded := find_deadline(incident, policy)):
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the holders of the commander role and their backups, otherwise the people on call."""
-    asked = holders(incident, policy, (), alarm.due, otherwise=(COMMANDER,))
+    asked = role_holders(incident, policy, (), alarm.due, otherwise=(COMMANDER,))
     notice = Remind(
         key=alarm.key,
         to=asked.people,
         missing=asked.missing,
         at=alarm.due,
-        via=channels(incident, policy),
+        via=notice_channels(incident, policy),
         clock=NAME,
         due=alarm.due,
     )
-    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody led it in time"), (notice,)
+    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody led it in time"), (
+        notice,
+    )
 
 
-CLOCK = Clock(NAME, "Commander", one(due), alarms, ring)
+CLOCK = Clock(NAME, "Commander", single_deadline(find_deadline), alarms, fire)

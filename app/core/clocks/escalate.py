@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from app.core.calendar import due as due_by
-from app.core.clocks.clock import Clock, ClockResult, Deadline, stamp
+from app.core.calendar import due_time as due_by
+from app.core.clocks.clock import Clock, ClockResult, Deadline, key_timestamp
 from app.core.effects import Escalate, Page
-from app.core.escalation import Reached, Rung, channels, length, management, paging_steps, reached, responsible, waiting
+from app.core.escalation import (
+    Reached,
+    Rung,
+    current_owner,
+    management_steps,
+    notice_channels,
+    paging_steps,
+    pending_steps,
+    resolve_recipients,
+    wait_time,
+)
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status
@@ -20,7 +30,7 @@ NAME = "escalate"
 # the moment they count from, `page0.2@2026-03-14T09:00:00Z`. So a contact called `silence` is not mistaken for one.
 
 
-def promises(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
+def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """Return no deadlines: the escalation policy has steps instead."""
     return ()
 
@@ -29,44 +39,44 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the next page of each paging step or the silence alarm, and the escalation steps not yet notified."""
     if not incident.status.open:
         return
-    if incident.paging:
+    if incident.is_paging:
         for index, step in enumerate(paging_steps(incident, policy)):
-            yield from _next_page(incident, index, step, policy)
+            yield from _next_page_alarm(incident, index, step, policy)
     else:
-        yield from _silence(incident, policy)
-    for rung in waiting(incident, policy):
+        yield from _silence_alarm(incident, policy)
+    for rung in pending_steps(incident, policy):
         if rung.due is not None:
             yield Alarm(rung.due, NAME, rung.key.removeprefix(f"{NAME}/"))
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Fire an escalation step, a page, or the silence that restarts the paging."""
     kind, _, when = alarm.mark.partition("@")
     if not when.endswith("Z"):
-        rung = next(step for step in management(incident, policy) if step.key == alarm.key)
-        return _climb(incident, alarm, rung, policy)
+        rung = next(step for step in management_steps(incident, policy) if step.key == alarm.key)
+        return _fire_escalation_step(incident, alarm, rung, policy)
     if kind == "silence":
         since = incident.spoken_at or incident.declared_at
         words = f"paging again: nothing was heard since {since:%H:%M} UTC"
-        return replace(incident, armed_at=alarm.due).noted(
+        return replace(incident, armed_at=alarm.due).with_entry(
             alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words
         ), ()
-    return _page(incident, alarm, policy)
+    return _fire_page(incident, alarm, policy)
 
 
-def _next_page(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
+def _next_page_alarm(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
     """Yield the next page of a paging step; a step without `repeat` pages once."""
-    since = stamp(incident.armed_at)
+    since = key_timestamp(incident.armed_at)
     before, after = f"{NAME}/page{index}.", f"@{since}"
     rung = (key.removesuffix(after) for key in incident.rung if key.startswith(before) and key.endswith(after))
     times = 1 + max((int(key.removeprefix(before)) for key in rung), default=0)
     if times == 1 or step.repeat is not None:
-        pause = length(step.repeat) if step.repeat else timedelta()
-        at = incident.armed_at + length(step.after) + (times - 1) * pause
+        pause = wait_time(step.repeat) if step.repeat else timedelta()
+        at = incident.armed_at + wait_time(step.after) + (times - 1) * pause
         yield Alarm(at, NAME, f"page{index}.{times}@{since}")
 
 
-def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
+def _silence_alarm(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the alarm that restarts paging after the configured number of missed updates."""
     cadence = policy.targets_of(incident.severity).update
     if cadence is None or incident.spoken_at is None or not policy.silence:
@@ -74,18 +84,18 @@ def _silence(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     at = incident.spoken_at
     for _ in range(policy.silence):
         at = due_by(at, cadence, policy.calendars)
-    alarm = Alarm(at, NAME, f"silence@{stamp(incident.spoken_at)}")
+    alarm = Alarm(at, NAME, f"silence@{key_timestamp(incident.spoken_at)}")
     if alarm.key not in incident.rung:
         yield alarm
 
 
-def _page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     kind, _, since = alarm.mark.partition("@")
     index, _, times = kind.removeprefix("page").partition(".")
     # Keep only the key of the last page, which holds their number: days without an answer make thousands of pages.
     incident = replace(incident, rung=incident.rung - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
     step = paging_steps(incident, policy)[int(index)]
-    asked = reached(incident, policy, step.to or (ON_CALL,), alarm.due)
+    asked = resolve_recipients(incident, policy, step.to or (ON_CALL,), alarm.due)
     # Each page adds one more person on call: first the primary alone, then the secondary too.
     # After a silence, the commander comes first.
     people = asked.people[: int(times)] if not asked.missing else asked.people
@@ -96,23 +106,23 @@ def _page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         to=people,
         missing=asked.missing,
         at=alarm.due,
-        via=channels(incident, policy, step.via),
+        via=notice_channels(incident, policy, step.via),
         times=int(times),
     )
-    return incident.noted(
+    return incident.with_entry(
         alarm.due,
         Rang(alarm=alarm, key=alarm.key),
         Deed.PAGED,
-        f"paged {named(people)}",
+        f"paged {join_names(people)}",
         f"page {times}" if int(times) > 1 else "",
     ), (notice,)
 
 
-def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> ClockResult:
+def _fire_escalation_step(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> ClockResult:
     asked: Reached = (
-        reached(incident, policy, rung.contacts, alarm.due)
+        resolve_recipients(incident, policy, rung.contacts, alarm.due)
         if rung.contacts
-        else responsible(incident, policy, alarm.due)
+        else current_owner(incident, policy, alarm.due)
     )
     because = f"{rung.after} after the {'reopening' if incident.reopened else 'declaration'}"
     notice = Escalate(
@@ -120,20 +130,20 @@ def _climb(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> Cloc
         to=asked.people,
         missing=asked.missing,
         at=alarm.due,
-        via=channels(incident, policy, rung.via),
+        via=notice_channels(incident, policy, rung.via),
         contacts=rung.contacts,
         because=because,
         do=rung.do,
     )
     told = f"escalated to {', '.join(rung.contacts)}" if rung.contacts else "asked for it by the ladder"
-    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, rung.do or because), (
+    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, rung.do or because), (
         notice,
     )
 
 
-def named(people: tuple[str, ...]) -> str:
+def join_names(people: tuple[str, ...]) -> str:
     """Join people's names for the timeline."""
     return ", ".join(people) or "nobody"
 
 
-CLOCK = Clock(NAME, "Escalate", promises, alarms, ring)
+CLOCK = Clock(NAME, "Escalate", deadlines, alarms, fire)

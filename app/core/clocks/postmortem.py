@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.calendar import due as due_by
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, stamp
+from app.core.calendar import due_time as due_by
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, key_timestamp
 from app.core.effects import Escalate, Remind
-from app.core.escalation import Reached, channels, reached
+from app.core.escalation import Reached, notice_channels, resolve_recipients
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.lifecycle import Status
@@ -23,51 +23,51 @@ NAME = "postmortem"
 DOCUMENT, REVIEW, OVERDUE = "document", "review", "overdue"
 
 
-def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+def deadlines(incident: Incident, policy: Policy) -> Iterator[Deadline]:
     """Yield the deadlines of document and review, once the incident is resolved and requires a postmortem."""
-    if incident.resolved_at is None or not _wanted(incident, policy):
+    if incident.resolved_at is None or not _is_required(incident, policy):
         return
     rules, since = policy.postmortem, incident.resolved_at
-    met_at = incident.postmortem.ended_at if incident.postmortem and merged(incident) else None
+    met_at = incident.postmortem.ended_at if incident.postmortem and is_merged(incident) else None
     yield deadline(NAME, since, Target(rules.document), policy, met_at=met_at, about=DOCUMENT)
     yield deadline(NAME, since, Target(rules.review), policy, met_at=met_at, about=REVIEW)
 
 
-def merged(incident: Incident) -> bool:
+def is_merged(incident: Incident) -> bool:
     """Return whether the incident's postmortem is merged."""
     return incident.postmortem is not None and incident.postmortem.state == "merged"
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the unfired breach and overdue alarms until the postmortem is merged."""
-    if merged(incident):
+    if is_merged(incident):
         return
-    for guarded in promises(incident, policy):
+    for guarded in deadlines(incident, policy):
         yield from breach(guarded, incident)
     if incident.postmortem_wanted and incident.closed_at is not None:
         at = due_by(incident.closed_at, Target(policy.postmortem.overdue), policy.calendars)
-        alarm = Alarm(at, NAME, f"{OVERDUE}@{stamp(at)}")
+        alarm = Alarm(at, NAME, f"{OVERDUE}@{key_timestamp(at)}")
         if alarm.key not in incident.rung:
             yield alarm
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Send the reminder for document or review, or the overdue escalation."""
     what = alarm.mark.partition("@")[0].partition(".")[0]
-    return _overdue(incident, alarm, policy) if what == OVERDUE else _remind(incident, alarm, policy, what)
+    return _escalate_overdue(incident, alarm, policy) if what == OVERDUE else _remind(incident, alarm, policy, what)
 
 
 def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> ClockResult:
     """Remind the commander of the document, or the reviewers of the review."""
-    asked = _asked(incident, policy, what, alarm)
+    asked = _recipients(incident, policy, what, alarm)
     missed = "the postmortem was not merged in time" if what == DOCUMENT else "the postmortem was not reviewed in time"
-    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed), (
+    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed), (
         Remind(
             key=alarm.key,
             to=asked.people,
             missing=asked.missing,
             at=alarm.due,
-            via=channels(incident, policy),
+            via=notice_channels(incident, policy),
             clock=NAME,
             due=alarm.due,
             about=what,
@@ -75,34 +75,34 @@ def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> Cloc
     )
 
 
-def _overdue(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def _escalate_overdue(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     rules = policy.postmortem
-    asked = reached(incident, policy, rules.reviewers, alarm.due)
-    because = f"the postmortem is not merged {rules.overdue.words} after the closing"
+    asked = resolve_recipients(incident, policy, rules.reviewers, alarm.due)
+    because = f"the postmortem is not merged {rules.overdue.in_words} after the closing"
     notice = Escalate(
         key=alarm.key,
         to=asked.people,
         missing=asked.missing,
         at=alarm.due,
-        via=channels(incident, policy),
+        via=notice_channels(incident, policy),
         contacts=rules.reviewers,
         because=because,
         do="see to it that the postmortem is written and merged",
     )
     told = f"escalated to {', '.join(rules.reviewers)}"
-    return incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, because), (notice,)
+    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, because), (notice,)
 
 
-def _asked(incident: Incident, policy: Policy, what: str, alarm: Alarm) -> Reached:
+def _recipients(incident: Incident, policy: Policy, what: str, alarm: Alarm) -> Reached:
     if what == DOCUMENT and incident.commander:
         return Reached((incident.commander,))
     held = people_of(policy.postmortem.reviewers, policy, alarm.due)
     if not held and incident.commander:
         return Reached((incident.commander,))
-    return reached(incident, policy, policy.postmortem.reviewers, alarm.due)
+    return resolve_recipients(incident, policy, policy.postmortem.reviewers, alarm.due)
 
 
-def _wanted(incident: Incident, policy: Policy) -> bool:
+def _is_required(incident: Incident, policy: Policy) -> bool:
     """Return whether a postmortem is required.
 
     It is requested at the closing at the latest; before that, the severity decides.
@@ -111,4 +111,4 @@ def _wanted(incident: Incident, policy: Policy) -> bool:
     return incident.postmortem_wanted or soon
 
 
-CLOCK = Clock(NAME, "Postmortem", promises, alarms, ring)
+CLOCK = Clock(NAME, "Postmortem", deadlines, alarms, fire)

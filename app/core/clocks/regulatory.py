@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, warnings
-from app.core.effective_policy import regulated
+from app.core.effective_policy import active_regulations
 from app.core.effects import Remind
-from app.core.escalation import channels, holders
+from app.core.escalation import notice_channels, role_holders
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.lifecycle import Status
@@ -21,46 +21,46 @@ from app.core.timeline import Deed
 NAME = "regulatory"
 
 
-def promises(incident: Incident, policy: Policy) -> Iterator[Deadline]:
+def deadlines(incident: Incident, policy: Policy) -> Iterator[Deadline]:
     """Yield the deadline of each regulation that applies to the incident."""
-    for name, law in regulated(policy, incident.report).items():
-        yield _due(name, law, incident, policy)
+    for name, law in active_regulations(policy, incident.report).items():
+        yield _regulation_deadline(name, law, incident, policy)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the unfired warnings and breaches until the incident is closed."""
     if incident.status is Status.CLOSED:
         return
-    for guarded in promises(incident, policy):
+    for guarded in deadlines(incident, policy):
         yield from warnings(guarded, incident, policy)
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the people who decide, at each warning and at the breach: a law allows no delay."""
     name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
     law = policy.regulations[name]
     if what == "breach":
-        incident = incident.noted(
+        incident = incident.with_entry(
             alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, f"the time that {name} gives is over"
         )
-    asked = holders(incident, policy, law.to, alarm.due)
+    asked = role_holders(incident, policy, law.to, alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
             to=asked.people,
             missing=asked.missing,
             at=alarm.due,
-            via=channels(incident, policy),
+            via=notice_channels(incident, policy),
             clock=NAME,
-            due=_due(name, law, incident, policy).due,
+            due=_regulation_deadline(name, law, incident, policy).due,
             about=name,
             do=law.do,
         ),
     )
 
 
-def _due(name: str, law: Regulation, incident: Incident, policy: Policy) -> Deadline:
+def _regulation_deadline(name: str, law: Regulation, incident: Incident, policy: Policy) -> Deadline:
     """Return the deadline of one regulation.
 
     Awareness is at the latest the declaration; a later detection time in the report is a mistake.
@@ -71,4 +71,4 @@ def _due(name: str, law: Regulation, incident: Incident, policy: Policy) -> Dead
     return deadline(NAME, since, Target(law.within), policy, met_at=incident.closed_at, about=name)
 
 
-CLOCK = Clock(NAME, "Regulation", promises, alarms, ring)
+CLOCK = Clock(NAME, "Regulation", deadlines, alarms, fire)

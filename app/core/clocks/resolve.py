@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, judged, one, warnings
+from app.core.clocks.clock import (
+    Clock,
+    ClockResult,
+    Deadline,
+    breach,
+    deadline,
+    record_warning_or_breach,
+    single_deadline,
+    warnings,
+)
 from app.core.effects import Remind
-from app.core.escalation import channels, responsible
+from app.core.escalation import current_owner, notice_channels
 from app.core.events import Alarm
 from app.core.incident import Incident
 from app.core.policy import Policy
@@ -14,7 +23,7 @@ from app.core.policy import Policy
 NAME = "resolve"
 
 
-def due(incident: Incident, policy: Policy) -> Deadline | None:
+def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     """Return the resolution deadline, or None if the severity has no such target."""
     target = policy.targets_of(incident.severity).resolve
     if target is None:
@@ -25,31 +34,31 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the unfired warnings and the breach while the incident is open."""
-    if incident.status.open and (guarded := due(incident, policy)):
+    if incident.status.open and (guarded := find_deadline(incident, policy)):
         yield from warnings(guarded, incident, policy)
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record a warning or breach, and remind the current owner if it is one to notify."""
-    guarded = due(incident, policy)
+    guarded = find_deadline(incident, policy)
     if guarded is None:
         return incident, ()
-    incident, tell = judged(incident, alarm, guarded, policy, "the resolution target was missed")
+    incident, tell = record_warning_or_breach(incident, alarm, guarded, policy, "the resolution target was missed")
     if not tell:
         return incident, ()
-    asked = responsible(incident, policy, alarm.due)
+    asked = current_owner(incident, policy, alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
             to=asked.people,
             missing=asked.missing,
             at=alarm.due,
-            via=channels(incident, policy),
+            via=notice_channels(incident, policy),
             clock=NAME,
             due=guarded.due,
         ),
     )
 
 
-CLOCK = Clock(NAME, "Resolve", one(due), alarms, ring)
+CLOCK = Clock(NAME, "Resolve", single_deadline(find_deadline), alarms, fire)

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, fairly, judged, one, prompt, warnings
+from app.core.clocks.clock import (
+    Clock,
+    ClockResult,
+    Deadline,
+    breach,
+    deadline,
+    expand_at_once,
+    forgive_regrade,
+    record_warning_or_breach,
+    single_deadline,
+    warnings,
+)
 from app.core.effects import Remind
-from app.core.escalation import channels, paging_steps, reached
+from app.core.escalation import notice_channels, paging_steps, resolve_recipients
 from app.core.events import Alarm
 from app.core.incident import Incident
 from app.core.policy import ON_CALL, Policy
@@ -17,43 +28,43 @@ from app.core.policy import ON_CALL, Policy
 NAME = "respond"
 
 
-def due(incident: Incident, policy: Policy) -> Deadline | None:
+def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     """Return the response deadline, or None if the severity has no such target."""
     targets = policy.targets_of(incident.severity)
     target = targets.respond
     if target is None:
         return None
-    found = deadline(NAME, incident.declared_at, prompt(target, targets), policy, met_at=incident.responded_at)
-    return fairly(found, incident)
+    found = deadline(NAME, incident.declared_at, expand_at_once(target, targets), policy, met_at=incident.responded_at)
+    return forgive_regrade(found, incident)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the unfired warnings and the breach until someone responds."""
-    if incident.responded_at is None and incident.status.open and (guarded := due(incident, policy)):
+    if incident.responded_at is None and incident.status.open and (guarded := find_deadline(incident, policy)):
         yield from warnings(guarded, incident, policy)
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record a warning or breach; remind the people on call only where the escalation policy does not page anyway."""
-    guarded = due(incident, policy)
+    guarded = find_deadline(incident, policy)
     if guarded is None:
         return incident, ()
-    incident, tell = judged(incident, alarm, guarded, policy, "the response target was missed")
+    incident, tell = record_warning_or_breach(incident, alarm, guarded, policy, "the response target was missed")
     if not tell or paging_steps(incident, policy):
         return incident, ()
-    asked = reached(incident, policy, (ON_CALL,), alarm.due)
+    asked = resolve_recipients(incident, policy, (ON_CALL,), alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
             to=asked.people,
             missing=asked.missing,
             at=alarm.due,
-            via=channels(incident, policy),
+            via=notice_channels(incident, policy),
             clock=NAME,
             due=guarded.due,
         ),
     )
 
 
-CLOCK = Clock(NAME, "Respond", one(due), alarms, ring)
+CLOCK = Clock(NAME, "Respond", single_deadline(find_deadline), alarms, fire)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, one
+from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, single_deadline
 from app.core.effects import Remind
-from app.core.escalation import channels, responsible
+from app.core.escalation import current_owner, notice_channels
 from app.core.events import Alarm, Rang
 from app.core.incident import Incident
 from app.core.policy import Policy
@@ -19,7 +19,7 @@ from app.core.timeline import Deed
 NAME = "update"
 
 
-def due(incident: Incident, policy: Policy) -> Deadline | None:
+def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     """Return the deadline of the next update, or None before the acknowledgement and after the resolution."""
     target = policy.targets_of(incident.severity).update
     if target is None or incident.answered_at is None or not incident.status.open:
@@ -30,25 +30,25 @@ def due(incident: Incident, policy: Policy) -> Deadline | None:
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the breach alarm of the next update."""
-    if guarded := due(incident, policy):
+    if guarded := find_deadline(incident, policy):
         yield from breach(guarded, incident)
 
 
-def ring(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
+def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the missed update and remind the current owner."""
-    asked = responsible(incident, policy, alarm.due)
-    incident = incident.noted(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
+    asked = current_owner(incident, policy, alarm.due)
+    incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
     return incident, (
         Remind(
             key=alarm.key,
             to=asked.people,
             missing=asked.missing,
             at=alarm.due,
-            via=channels(incident, policy),
+            via=notice_channels(incident, policy),
             clock=NAME,
             due=alarm.due,
         ),
     )
 
 
-CLOCK = Clock(NAME, "Next update", one(due), alarms, ring)
+CLOCK = Clock(NAME, "Next update", single_deadline(find_deadline), alarms, fire)

@@ -9,7 +9,7 @@ from datetime import datetime
 from app.core.effects import Effect
 from app.core.events import Event, Role
 from app.core.incident import Incident, replace
-from app.core.lifecycle import Status, after
+from app.core.lifecycle import Status, next_status
 from app.core.policy import Policy
 
 Answer = tuple[Incident, tuple[Effect, ...]]
@@ -48,7 +48,7 @@ class Command:
     run: Callable[[Incident, Call], Answer]
 
 
-def spoken(incident: Incident, call: Call) -> Incident:
+def with_activity(incident: Incident, call: Call) -> Incident:
     """Record activity of a responder: a response, and the end of a silence.
 
     It answers a page that was sent after a silence, but not the page of a triggered incident: that one has to be taken.
@@ -58,25 +58,25 @@ def spoken(incident: Incident, call: Call) -> Incident:
         incident,
         responded_at=incident.responded_at or call.at,
         spoken_at=call.at,
-        answered_at=call.at if held and incident.paging else incident.answered_at,
+        answered_at=call.at if held and incident.is_paging else incident.answered_at,
     )
 
 
-def taken(incident: Incident, call: Call) -> Incident:
+def with_commander(incident: Incident, call: Call) -> Incident:
     """Make the caller the commander, unless the incident has one; record the acknowledgement and the activity."""
     held = incident.status is not Status.TRIGGERED
     return replace(
-        spoken(incident, call),
+        with_activity(incident, call),
         commander=(incident.commander if held else "") or call.by,
         acknowledged_at=incident.acknowledged_at or call.at,
-        answered_at=call.at if incident.paging else incident.answered_at,
+        answered_at=call.at if incident.is_paging else incident.answered_at,
     )
 
 
-def moved(incident: Incident, call: Call, action: str) -> Incident:
+def with_status(incident: Incident, call: Call, action: str) -> Incident:
     """Change the status by `action` and make the caller the commander, if there is none.  Raises Refused."""
-    status = after(incident.status, action)
-    incident = replace(taken(incident, call), status=status)
+    status = next_status(incident.status, action)
+    incident = replace(with_commander(incident, call), status=status)
     if status is Status.MITIGATED:
         return replace(incident, mitigated_at=incident.mitigated_at or call.at)
     if status is Status.RESOLVED:

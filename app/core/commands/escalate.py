@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.core.commands.command import Answer, Call, Command, spoken
+from app.core.commands.command import Answer, Call, Command, with_activity
 from app.core.effects import Escalate
 from app.core.errors import Refused
-from app.core.escalation import channels, next_rung, reached
+from app.core.escalation import next_step, notice_channels, resolve_recipients
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.timeline import Deed
@@ -15,22 +15,22 @@ def escalate(incident: Incident, call: Call) -> Answer:
     """Notify the next escalation step now, also when it is not due yet."""
     if not incident.status.open:
         raise Refused(f"{incident.id} is {incident.status}. Reopen the issue if it goes on, then /escalate reason.")
-    rung = next_rung(incident, call.policy)
+    rung = next_step(incident, call.policy)
     because = f"{call.by} asked for it" + (f": {call.argument}" if call.argument else "")
-    incident = replace(spoken(incident, call), rung=incident.rung | {rung.key})
-    asked = reached(incident, call.policy, rung.contacts, call.at)
+    incident = replace(with_activity(incident, call), rung=incident.rung | {rung.key})
+    asked = resolve_recipients(incident, call.policy, rung.contacts, call.at)
     notice = Escalate(
         key=f"escalate/{call.key}",
         to=asked.people,
         missing=asked.missing,
         at=call.at,
-        via=channels(incident, call.policy, rung.via),
+        via=notice_channels(incident, call.policy, rung.via),
         contacts=rung.contacts,
         because=because,
         do=rung.do,
     )
     told = f"escalated to {', '.join(rung.contacts)}"
-    return incident.noted(call.at, call.event, Deed.ESCALATED, told, call.argument), (notice,)
+    return incident.with_entry(call.at, call.event, Deed.ESCALATED, told, call.argument), (notice,)
 
 
 COMMAND = Command("escalate", "/escalate reason", "Tell the next rung of the ladder now.", RESPONDER, escalate)

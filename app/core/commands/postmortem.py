@@ -17,10 +17,10 @@ def postmortem(incident: Incident, call: Call) -> Answer:
     if incident.postmortem_wanted:
         raise Refused(f"The postmortem of {incident.id} is being opened; its link will stand on the board.")
     incident = replace(incident, postmortem_wanted=True, postmortem_wanted_at=call.at)
-    return incident.noted(call.at, call.event, Deed.POSTMORTEM, "asked for a postmortem"), (wanted(),)
+    return incident.with_entry(call.at, call.event, Deed.POSTMORTEM, "asked for a postmortem"), (open_postmortem(),)
 
 
-def wanted() -> OpenPostmortem:
+def open_postmortem() -> OpenPostmortem:
     """Return the effect that opens the postmortem: it has one key, so there is one pull request per incident."""
     return OpenPostmortem(key="postmortem")
 

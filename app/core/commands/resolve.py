@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.commands.command import Answer, Call, Command, moved
+from app.core.commands.command import Answer, Call, Command, with_status
 from app.core.events import RESPONDER
 from app.core.incident import Incident
 from app.core.timeline import Deed
@@ -10,8 +10,8 @@ from app.core.timeline import Deed
 
 def resolve(incident: Incident, call: Call) -> Answer:
     """Resolve the incident."""
-    incident = moved(incident, call, "resolve")
-    return incident.noted(call.at, call.event, Deed.STATUS_CHANGED, "resolved the incident", call.argument), ()
+    incident = with_status(incident, call, "resolve")
+    return incident.with_entry(call.at, call.event, Deed.STATUS_CHANGED, "resolved the incident", call.argument), ()
 
 
 COMMAND = Command(

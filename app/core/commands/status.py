@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.commands.command import Answer, Call, Command, moved
+from app.core.commands.command import Answer, Call, Command, with_status
 from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident
@@ -28,8 +28,8 @@ def status(incident: Incident, call: Call) -> Answer:
         raise Refused(f"{found} /status takes one of {', '.join(ACTIONS)}.")
     if name == incident.status.value:
         raise Refused(f"{incident.id} is {name} already.")
-    incident = moved(incident, call, ACTIONS[name])
-    return incident.noted(call.at, call.event, Deed.STATUS_CHANGED, f"set the status to {incident.status}"), ()
+    incident = with_status(incident, call, ACTIONS[name])
+    return incident.with_entry(call.at, call.event, Deed.STATUS_CHANGED, f"set the status to {incident.status}"), ()
 
 
 COMMAND = Command(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app.core.commands.command import Answer, Call, Command, taken
+from app.core.commands.command import Answer, Call, Command, with_commander
 from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
-from app.core.lifecycle import Status, after
+from app.core.lifecycle import Status, next_status
 from app.core.timeline import Deed
 
 
@@ -18,9 +18,9 @@ def update(incident: Incident, call: Call) -> Answer:
         )
     if incident.status is Status.CLOSED:
         raise Refused(f"{incident.id} is closed. Reopen the issue if it goes on.")
-    status = after(incident.status, "acknowledge") if incident.status is Status.TRIGGERED else incident.status
-    incident = replace(taken(incident, call), status=status, updated_at=call.at)
-    return incident.noted(call.at, call.event, Deed.UPDATED, "update", call.argument), ()
+    status = next_status(incident.status, "acknowledge") if incident.status is Status.TRIGGERED else incident.status
+    incident = replace(with_commander(incident, call), status=status, updated_at=call.at)
+    return incident.with_entry(call.at, call.event, Deed.UPDATED, "update", call.argument), ()
 
 
 COMMAND = Command(

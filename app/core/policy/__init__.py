@@ -130,21 +130,21 @@ class Policy:
         for severity, names in self.aliases.items():
             if any(folded == alias.casefold() for alias in names):
                 return severity
-        return self.scale.read(name)
+        return self.scale.parse(name)
 
-    def once(self, key: Hashable, make: Callable[[], CachedT]) -> CachedT:
+    def cached(self, key: Hashable, make: Callable[[], CachedT]) -> CachedT:
         """Return the value for this key, computed once and cached; the policy itself never changes.
 
         A key begins with the name of the caller and holds everything `compute` reads beside the policy.
         """
         try:
-            return cast("CachedT", self.made[key])
+            return cast("CachedT", self._cache[key])
         except KeyError:
-            if len(self.made) >= MAX_CACHE_ENTRIES:  # keys hold service names, which any reporter can choose
-                self.made.clear()
-            return cast("CachedT", self.made.setdefault(key, make()))
+            if len(self._cache) >= MAX_CACHE_ENTRIES:  # keys hold service names, which any reporter can choose
+                self._cache.clear()
+            return cast("CachedT", self._cache.setdefault(key, make()))
 
     @cached_property
-    def made(self) -> dict[Hashable, object]:
+    def _cache(self) -> dict[Hashable, object]:
         """The values derived from this policy, by the keys of `cached`."""
         return {}

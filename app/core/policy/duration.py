@@ -13,7 +13,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @lru_cache(maxsize=1024)
-def _span(seconds: int) -> timedelta:
+def _cached_timedelta(seconds: int) -> timedelta:
     return timedelta(seconds=seconds)
 
 
@@ -50,19 +50,19 @@ class Duration:
         return cls(seconds=seconds)
 
     @property
-    def elapsed(self) -> timedelta:
+    def as_timedelta(self) -> timedelta:
         """The elapsed length; zero for business days."""
-        return _span(self.seconds)
+        return _cached_timedelta(self.seconds)
 
     @property
-    def at_once(self) -> bool:
+    def is_immediate(self) -> bool:
         """Whether it is `0m`, which means "at once"."""
         return not self.seconds and not self.business_days
 
     @property
-    def words(self) -> str:
+    def in_words(self) -> str:
         """The duration in words: `5 minutes`, `1 hour`, `2 business days`."""
-        if self.at_once:
+        if self.is_immediate:
             return "at once"
         text = str(self)
         amount = text.rstrip("smhdb")

@@ -24,7 +24,7 @@ class Labels:
     postmortem_due: str = "postmortem-due"
     confidential: str = "confidential"
 
-    def of(self, severity: Severity) -> str:
+    def for_severity(self, severity: Severity) -> str:
         """Return the label of that severity."""
         return self.severities[severity - 1]
 

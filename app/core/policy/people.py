@@ -78,7 +78,7 @@ class Shift:
     rank: int
     person: str
 
-    def holds(self, at: datetime) -> bool:
+    def covers(self, at: datetime) -> bool:
         """Return whether the shift includes that moment."""
         return self.since <= at.astimezone(UTC) < self.until
 

@@ -10,7 +10,7 @@ from functools import cache
 from app.core.policy import Policy
 from app.github.intake.shipped import shipped_form
 from app.github.intake.wording import HEADING_KEYWORDS, HEADINGS
-from app.github.issue_form import FormValue, blocks, parse_fitting
+from app.github.issue_form import FormValue, parse_exact_body, split_blocks
 
 MAX_READ_CHARS = 200
 """Number of characters of a choice, a time or a heading that are read."""
@@ -35,7 +35,7 @@ class Given:
     def items(self) -> list[str]:
         """The chosen parts of a multiple choice, or the labels of the ticked boxes."""
         if isinstance(self.value, str):
-            return _ticked(self.value)
+            return _ticked_boxes(self.value)
         return [
             part if isinstance(part, str) else str(part["label"])
             for part in self.value or []
@@ -48,13 +48,13 @@ class Given:
         return (", ".join(self.items) if self.items else self.text)[:MAX_READ_CHARS].strip(" \r\n")
 
 
-def answers_in(body: str, policy: Policy) -> dict[str, list[Given]]:
+def parse_answers(body: str, policy: Policy) -> dict[str, list[Given]]:
     """Map each field that the body asks for to its answers.
 
     An empty answer gives an empty list; an unknown heading gives no entry.
     """
     form = shipped_form()
-    fitting = parse_fitting(form, body)
+    fitting = parse_exact_body(form, body)
     if fitting is not None:
         return {
             key: [Given(asked.label, fitting[key])] if fitting[key] is not None else []
@@ -64,17 +64,17 @@ def answers_in(body: str, policy: Policy) -> dict[str, list[Given]]:
         " ".join(words.casefold().split()): _FIELD_ALIASES.get(name, name)
         for words, name in policy.intake.fields.items()
     }
-    meaning = cache(lambda heading: _meaning(heading, wanted))
+    meaning = cache(lambda heading: _field_for_heading(heading, wanted))
     found: dict[str, list[Given]] = {}
-    for block in blocks(body, lambda heading: meaning(heading) is not None):
+    for block in split_blocks(body, lambda heading: meaning(heading) is not None):
         asks = meaning(block.heading)
         if asks is not None:
-            value = _without_comments(block.text)
+            value = _strip_comments(block.text)
             found.setdefault(asks, []).extend([Given(block.heading, value)] if _is_answer(value) else [])
     return found
 
 
-def _meaning(heading: str, wanted: Mapping[str, str]) -> str | None:
+def _field_for_heading(heading: str, wanted: Mapping[str, str]) -> str | None:
     whole = " ".join(heading.casefold().split())
     if whole in wanted:
         return wanted[whole]
@@ -92,7 +92,7 @@ def _meaning(heading: str, wanted: Mapping[str, str]) -> str | None:
     return next((HEADINGS[word] for word in HEADING_KEYWORDS if word in words_inside), None)
 
 
-def _ticked(text: str) -> list[str]:
+def _ticked_boxes(text: str) -> list[str]:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     found = [re.match(r"[-*+] +\[([xX ]?)\] +(.*)", line) for line in lines]
     return [tick[2] for tick in found if tick and tick[1] in ("x", "X")] if lines and all(found) else []
@@ -101,13 +101,13 @@ def _ticked(text: str) -> list[str]:
 def _is_answer(text: str) -> bool:
     boxes_only = (
         text.startswith(("- [", "* ["))
-        and not _ticked(text)
+        and not _ticked_boxes(text)
         and all("[ ]" in line or "[]" in line for line in text.split("\n"))
     )
     return bool(text) and text not in {"_No response_", "None"} and not boxes_only
 
 
-def _without_comments(text: str) -> str:
+def _strip_comments(text: str) -> str:
     parts: list[str] = []
     at = 0
     while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start + 2)) >= 0:

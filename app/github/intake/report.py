@@ -11,11 +11,11 @@ from typing import TypeVar
 from app.core.incident_report import Exposure, Kind, Level, Report, Source
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.github.intake.answers import MAX_READ_CHARS, Given, answers_in
-from app.github.intake.choices import begins, grade, has_word, severity_doubt, unsure
+from app.github.intake.answers import MAX_READ_CHARS, Given, parse_answers
+from app.github.intake.choices import begins_with_choice, has_word, is_unsure, parse_severity, severity_doubt
 from app.github.intake.times import CLOCK_SKEW_PERIOD, Clock, NotATime
 from app.github.intake.wording import DAY_FIRST_HEADINGS, EXPOSURES, KINDS, OTHER_WORDS, SEVERITIES, SOURCES
-from app.text import cleaned, visible
+from app.text import make_visible, replace_unstorable
 
 _LEVELS = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
 _MAX_ITEMS = 100  # names of services, or severities, that are read
@@ -27,12 +27,12 @@ def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -
 
     `opened_at` is aware: words such as "just now" and the check for future times are relative to it.
     """
-    body, title = cleaned(body), _bare(cleaned(title))
-    reading = _Reading(answers_in(body, policy), opened_at, policy)
+    body, title = replace_unstorable(body), _strip_title_prefix(replace_unstorable(title))
+    reading = _Reading(parse_answers(body, policy), opened_at, policy)
     if not reading.answers:
         paragraph = next((part.strip() for part in body.replace("\r\n", "\n").split("\n\n") if part.strip()), "")
         return Report(summary=title or _first_line(paragraph), symptoms=body.strip(), structured=False)
-    report = reading.report()
+    report = reading.read()
     return report if report.summary else replace(report, summary=title)
 
 
@@ -45,7 +45,7 @@ class _Reading:
         self.policy = policy
         self.doubts: list[str] = []
 
-    def report(self) -> Report:
+    def read(self) -> Report:
         severity = self.severity()
         impact = self.level("impact")
         spread = self.text("affected")
@@ -56,9 +56,9 @@ class _Reading:
             severity=severity,
             impact=impact,
             urgency=self.level("urgency"),
-            kind=self.worded("type", "Type", KINDS),
+            kind=self.by_keyword("type", "Type", KINDS),
             services=self.services(),
-            source=self.worded("detection", "Detection", SOURCES),
+            source=self.by_keyword("detection", "Detection", SOURCES),
             started_at=self.time("started_at", "Started"),
             detected_at=self.time("detected_at", "Detected"),
             symptoms=self.text("symptoms"),
@@ -82,13 +82,13 @@ class _Reading:
         given = self.answers.get(name) or []
         title = name.capitalize()
         texts = list(dict.fromkeys(one.choice for one in given))[:_MAX_ITEMS]
-        if len(texts) > 1 and len({grade(text, self.policy) for text in texts}) > 1:
-            shown = " and ".join(f"'{visible(text)}'" for text in texts[:3])
+        if len(texts) > 1 and len({parse_severity(text, self.policy) for text in texts}) > 1:
+            shown = " and ".join(f"'{make_visible(text)}'" for text in texts[:3])
             self.doubts.append(f"{title} is answered more than once, with {shown}. Which one is right?")
             return None
-        if not texts or unsure(texts[0]):
+        if not texts or is_unsure(texts[0]):
             return None
-        severity = grade(texts[0], self.policy)
+        severity = parse_severity(texts[0], self.policy)
         if severity is None:
             self.doubts.append(severity_doubt(title, texts[0], self.policy))
         return severity
@@ -99,21 +99,21 @@ class _Reading:
         Many forms ask for the impact in free words: those are a description, not a doubt.
         """
         text = self.choice(name)
-        if not text or unsure(text):
+        if not text or is_unsure(text):
             return None
         for level, severity in _LEVELS.items():
             letter = level.value[0]
-            if begins(text, (*SEVERITIES[severity], letter)):
+            if begins_with_choice(text, (*SEVERITIES[severity], letter)):
                 return level
-        if begins(text, SEVERITIES[Severity.SEV1]):
+        if begins_with_choice(text, SEVERITIES[Severity.SEV1]):
             return Level.HIGH
         if name != "impact":
-            self.doubts.append(f"{name.capitalize()}: '{visible(text)}' is not one of High, Medium or Low")
+            self.doubts.append(f"{name.capitalize()}: '{make_visible(text)}' is not one of High, Medium or Low")
         return None
 
-    def worded(self, name: str, title: str, rows: Mapping[_T, list[str]]) -> _T | None:
+    def by_keyword(self, name: str, title: str, rows: Mapping[_T, list[str]]) -> _T | None:
         text = self.choice(name)
-        if not text or unsure(text):
+        if not text or is_unsure(text):
             return None
         lower = text.lower()
         for meaning in rows:
@@ -124,7 +124,7 @@ class _Reading:
                 return meaning
         if not lower.startswith(OTHER_WORDS):
             known = ", ".join(meaning.value for meaning in rows)
-            self.doubts.append(f"{title}: '{visible(text)}' is not one of {known}")
+            self.doubts.append(f"{title}: '{make_visible(text)}' is not one of {known}")
         return None
 
     def services(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class _Reading:
             else:
                 names.extend(given.items)
         stripped = dict.fromkeys(name.strip(" \t`*.") for name in names)
-        kept = dict.fromkeys(name[:100] for name in [*stripped][:_MAX_ITEMS] if name and not unsure(name))
+        kept = dict.fromkeys(name[:100] for name in [*stripped][:_MAX_ITEMS] if name and not is_unsure(name))
         return tuple(kept)[:50]
 
     def exposure(self) -> Exposure | None:
@@ -148,23 +148,23 @@ class _Reading:
                 return meaning
         if isinstance(self.answers["personal_data"][0].value, list) or self.answers["personal_data"][0].items:
             return Exposure.YES  # a ticked box
-        self.doubts.append(f"Personal data: '{visible(text)}' is not one of No, Possibly or Yes")
+        self.doubts.append(f"Personal data: '{make_visible(text)}' is not one of No, Possibly or Yes")
         return None
 
     def time(self, name: str, title: str) -> datetime | None:
         given = self.answers.get(name) or []
         text = _first_line(given[0].text)[:MAX_READ_CHARS].strip() if given else ""
-        if not text or unsure(text.strip(" .")):
+        if not text or is_unsure(text.strip(" .")):
             return None
         asked = given[0].heading.casefold().strip(" :?")
         try:
-            at = Clock(self.opened_at, self.policy.zone, day_first=asked in DAY_FIRST_HEADINGS).read(text)
+            at = Clock(self.opened_at, self.policy.zone, day_first=asked in DAY_FIRST_HEADINGS).parse(text)
         except NotATime as fault:
-            self.doubts.append(f"{title}: '{visible(text)}' {fault}")
+            self.doubts.append(f"{title}: '{make_visible(text)}' {fault}")
             return None
         if at > self.opened_at + CLOCK_SKEW_PERIOD:
             self.doubts.append(
-                f"{title}: '{visible(text)}' is in the future ({at:%Y-%m-%d %H:%M} UTC). Is the time zone right?"
+                f"{title}: '{make_visible(text)}' is in the future ({at:%Y-%m-%d %H:%M} UTC). Is the time zone right?"
             )
             return None
         return at
@@ -174,6 +174,6 @@ def _first_line(text: str) -> str:
     return next((line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()), "")
 
 
-def _bare(title: str) -> str:
+def _strip_title_prefix(title: str) -> str:
     """Return the title without the form's prefix `[Incident]: `."""
     return re.sub(r"^\[[^\]\[]{1,40}\]:?\s*", "", title.strip()[:1000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from app.github.issue_form import Form, blocks, read_form
+from app.github.issue_form import Form, read_form, split_blocks
 
 _MIN_HEADINGS = 5
 """Number of the shipped form's headings that make a body an Incident Report."""
@@ -28,6 +28,6 @@ def is_incident_report(body: str) -> bool:
 
     The label is no sure sign: GitHub drops the form's label where the repository has none of that name.
     """
-    headings = {block.heading for block in blocks(body)}
+    headings = {block.heading for block in split_blocks(body)}
     labels = [field.label for field in shipped_form().fields if field.label]
     return sum(label in headings for label in labels) >= _MIN_HEADINGS

@@ -11,7 +11,7 @@ RELATIVE_TIME = re.compile(r"\bago\b|^vor |^il y a |^hace |^há |前$| geleden$|
 """Matches a time that counts back from now."""
 
 
-def plain_words(text: str) -> str:
+def normalize_words(text: str) -> str:
     """Return the text in lower case, in the words and punctuation that dateutil understands."""
     words = " ".join(
         text.replace("−", "-").replace("\u2013", "-").replace("：", ":").replace("〜", " ").split()
@@ -40,7 +40,7 @@ def plain_words(text: str) -> str:
     return re.sub(r"[^\W\d_]{3,}", lambda m: MONTHS.get(m[0], m[0]), words).strip()
 
 
-def without_day(words: str) -> tuple[str, int | None]:
+def split_relative_day(words: str) -> tuple[str, int | None]:
     """Return the words without `today` or `yesterday`, and how many days back that is; None: neither occurs."""
     for back, row in RELATIVE_DAYS.items():
         patterns = [rf"(?<!\w){re.escape(day)}(?!\w)" if day[0].isascii() else re.escape(day) for day in row]

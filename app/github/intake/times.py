@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dateutil import parser as dates
 
-from app.github.intake.time_words import ENGLISH_MONTHS, RELATIVE_TIME, plain_words, without_day
+from app.github.intake.time_words import ENGLISH_MONTHS, RELATIVE_TIME, normalize_words, split_relative_day
 from app.github.intake.wording import MONTH_FIRST_ZONES, NOW_WORDS, ZONE_OFFSET_SECONDS
 
 CLOCK_SKEW_PERIOD = timedelta(minutes=5)
@@ -46,21 +46,21 @@ class Clock:
     home: tzinfo = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "home", _zone(self.zone) or UTC)
+        object.__setattr__(self, "home", _load_zone(self.zone) or UTC)
 
-    def read(self, text: str) -> datetime:
+    def parse(self, text: str) -> datetime:
         """Parse the text into a time in UTC.  Raises NotATime."""
-        words = plain_words(text)
+        words = normalize_words(text)
         if words in NOW_WORDS:
             return self.opened_at
         if RELATIVE_TIME.search(words):
-            return self._ago(words)
-        words, zone = self._named_zone(words)
-        words, back = without_day(words)
+            return self._parse_relative(words)
+        words, zone = self._extract_zone(words)
+        words, back = split_relative_day(words)
         words = " ".join(re.sub(r" (?:at|um|à|às|a las|alle|om|o|,) ", " ", f" {words} ").split()).strip(" ,")
-        return self._absolute(words, zone, back)
+        return self._parse_absolute(words, zone, back)
 
-    def _ago(self, words: str) -> datetime:
+    def _parse_relative(self, words: str) -> datetime:
         words = re.sub(r"^half an hour ago$", "30 minutes ago", words)
         total = 0.0
         rest = words
@@ -68,50 +68,50 @@ class Clock:
             found = _RELATIVE_AMOUNT.match(rest)
             if not found:
                 raise NotATime(_UNREADABLE_TIME)
-            total += _amount(found["n"]) * _unit(found["unit"])
+            total += _amount(found["n"]) * _unit_seconds(found["unit"])
             rest = re.sub(r"^[\s,]*(?:and |und |et |y |e )?", "", rest[found.end() :])
         if total > 366 * 86400:
             raise NotATime("is longer ago than a year. Is that right?")
         return self.opened_at - timedelta(seconds=total)
 
-    def _named_zone(self, words: str) -> tuple[str, tzinfo | None]:
+    def _extract_zone(self, words: str) -> tuple[str, tzinfo | None]:
         """Return the words without the zone they name, such as `Europe/Berlin` or `CET`, and that zone."""
         found = re.search(r"\(?\b([a-z]{2,20}/[a-z_]{2,30}(?:/[a-z_]{2,30})?)\)?", words)
         if found:
-            zone = _zone("/".join(part.upper() if part == "utc" else part.title() for part in found[1].split("/")))
+            zone = _load_zone("/".join(part.upper() if part == "utc" else part.title() for part in found[1].split("/")))
             if zone is None:
                 raise NotATime("names a time zone I do not know. What works: 2026-03-14 14:05 UTC, or Europe/Berlin")
             return words.replace(found[0], " "), zone
-        known = self._abbreviations()
+        known = self._zone_offsets()
         for found in re.finditer(r"(?<![^\W\d])\(?([a-z]{2,5})\)?(?![^\W\d])", words):
             if found[1] in known and found.start() > 0:
                 zone = timezone(timedelta(seconds=known[found[1]]))
                 return words[: found.start()] + " " + words[found.end() :], zone
         return words, None
 
-    def _absolute(self, words: str, zone: tzinfo | None, back: int | None) -> datetime:
+    def _parse_absolute(self, words: str, zone: tzinfo | None, back: int | None) -> datetime:
         local = self.opened_at.astimezone(zone or self.home)
         day = local.date() - timedelta(days=back or 0)
         weekday = back is None and _WEEKDAY.match(words) is not None and not _HAS_DATE.search(words)
         if weekday:
             day = local.date() - timedelta(days=6)
         midnight = datetime.combine(day, time())
-        first = self._parse(words, midnight)
-        other = self._parse(words, midnight - timedelta(days=27, hours=25))
+        first = self._parse_with_default(words, midnight)
+        other = self._parse_with_default(words, midnight - timedelta(days=27, hours=25))
         if first.time() != other.time():
             raise NotATime("has no time of day, such as 14:05 UTC")
         dateless = first.date() != other.date()
         yearless = dateless and (first.month, first.day) == (other.month, other.day)
-        at = self._settled(first, zone)
+        at = self._to_utc(first, zone)
         if dateless and back is None and not weekday and at > self.opened_at + CLOCK_SKEW_PERIOD:
-            earlier = self._settled(first.replace(year=first.year - 1) if yearless else first - timedelta(days=1), zone)
+            earlier = self._to_utc(first.replace(year=first.year - 1) if yearless else first - timedelta(days=1), zone)
             at = earlier if yearless or self.opened_at - earlier <= timedelta(hours=12) else at
         if at < self.opened_at - timedelta(days=3660):
             raise NotATime("is more than ten years ago. Is that right?")
         return at
 
-    def _parse(self, words: str, default: datetime) -> datetime:
-        day_first = self._day_first(words)
+    def _parse_with_default(self, words: str, default: datetime) -> datetime:
+        day_first = self._is_day_first(words)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
@@ -119,7 +119,7 @@ class Clock:
             except (ValueError, OverflowError, TypeError, AttributeError, Warning) as fault:
                 raise NotATime(_UNREADABLE_TIME) from fault
 
-    def _abbreviations(self) -> dict[str, int]:
+    def _zone_offsets(self) -> dict[str, int]:
         """Map zone abbreviations to seconds east of UTC.
 
         The team's own zone has precedence: CST is Chicago or Shanghai.
@@ -132,7 +132,7 @@ class Clock:
                 known[name.lower()] = int(offset.total_seconds())
         return known
 
-    def _day_first(self, words: str) -> bool:
+    def _is_day_first(self, words: str) -> bool:
         found = re.search(r"(?<![0-9])([0-9]{1,2})([./-])([0-9]{1,2})\2[0-9]{2,4}(?![0-9])", words)
         if not found or found[2] == ".":
             return found is not None
@@ -154,7 +154,7 @@ class Clock:
             raise NotATime("may mean two days. What works: 2026-03-14 14:05 UTC")
         return recent[0]
 
-    def _settled(self, moment: datetime, zone: tzinfo | None) -> datetime:
+    def _to_utc(self, moment: datetime, zone: tzinfo | None) -> datetime:
         try:
             return (moment if moment.tzinfo and zone is None else moment.replace(tzinfo=zone or self.home)).astimezone(
                 UTC
@@ -169,7 +169,7 @@ def _amount(word: str) -> float:
     return float(word) if word[0].isdigit() else 2.0 if word == "a couple of" else 1.0
 
 
-def _unit(word: str) -> int:
+def _unit_seconds(word: str) -> int:
     if word.startswith(("s", "秒")) and not word.startswith("stund"):
         return 1
     if word.startswith(("h", "stund", "or", "uur", "godzin", "時", "小")):
@@ -177,7 +177,7 @@ def _unit(word: str) -> int:
     return 86400 if word.startswith(("d", "t", "j", "g", "日", "天")) else 60
 
 
-def _zone(name: str) -> tzinfo | None:
+def _load_zone(name: str) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

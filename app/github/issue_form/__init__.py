@@ -2,8 +2,8 @@
 
 from app.github.issue_form.form import Field, FieldKind, Form, FormValue
 from app.github.issue_form.form_file import MAX_FORM_CHARS, FormFault, read_form
-from app.github.issue_form.headings import Block, blocks
-from app.github.issue_form.matching import fits, parse_body, parse_fitting
+from app.github.issue_form.headings import Block, split_blocks
+from app.github.issue_form.matching import matches_form, parse_body, parse_exact_body
 
 __all__ = [
     "MAX_FORM_CHARS",
@@ -13,9 +13,9 @@ __all__ = [
     "Form",
     "FormFault",
     "FormValue",
-    "blocks",
-    "fits",
+    "matches_form",
     "parse_body",
-    "parse_fitting",
+    "parse_exact_body",
     "read_form",
+    "split_blocks",
 ]

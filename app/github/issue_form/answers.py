@@ -7,47 +7,47 @@ from functools import lru_cache
 from typing import Literal
 
 from app.github.issue_form.form import FALSE_WORDS, TRUE_WORDS, Field, FormValue
-from app.github.issue_form.lines import trimmed, wraps
+from app.github.issue_form.lines import is_fence_pair, trim_blank_lines
 
 NO_RESPONSE = "_No response_"
 CHECKBOX = re.compile(r"[-*+] +\[([ xX]?)\](?:[ \t]+(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
-def answer_to(asked: Field, lines: list[str]) -> FormValue:
+def parse_answer(asked: Field, lines: list[str]) -> FormValue:
     """Parse the answer in the lines; None if the field was not answered."""
-    text = trimmed(lines)
+    text = trim_blank_lines(lines)
     if not text.strip() or text == NO_RESPONSE:
         return None
     match asked.kind:
         case "checkboxes":
-            return _ticks(text) or text
+            return _parse_checkboxes(text) or text
         case "dropdown":
-            return _choice(asked, text.strip(" "))
+            return _parse_choice(asked, text.strip(" "))
         case "input":
             return text.strip()
         case _:
-            return _unwrapped(text) if asked.render else text
+            return _unwrap_fence(text) if asked.render else text
 
 
-def _choice(asked: Field, text: str) -> FormValue:
+def _parse_choice(asked: Field, text: str) -> FormValue:
     if text == "None" and not asked.required:
         return None
     if not asked.multiple:
         return text
-    known = chosen(asked, text)
-    return known if isinstance(known, list) else _pieces(asked, text)
+    known = match_options(asked, text)
+    return known if isinstance(known, list) else _split_known_options(asked, text)
 
 
-def _unwrapped(text: str) -> str | None:
+def _unwrap_fence(text: str) -> str | None:
     head, _, rest = text.partition("\n")
     content, _, foot = rest.rpartition("\n")
-    if not wraps(head, foot):
+    if not is_fence_pair(head, foot):
         return text
-    return trimmed(content.split("\n")) or None
+    return trim_blank_lines(content.split("\n")) or None
 
 
-def _ticks(text: str) -> list[dict[str, str | bool]]:
+def _parse_checkboxes(text: str) -> list[dict[str, str | bool]]:
     ticks: list[tuple[bool, list[str]]] = []
     for line in text.split("\n"):
         found = CHECKBOX.fullmatch(line.rstrip())
@@ -60,20 +60,20 @@ def _ticks(text: str) -> list[dict[str, str | bool]]:
     return [{"label": "\n".join(words).strip(), "checked": checked} for checked, words in ticks]
 
 
-def chosen(asked: Field, text: str) -> str | list[str] | Literal[False]:
+def match_options(asked: Field, text: str) -> str | list[str] | Literal[False]:
     """Return the options that the text names; False if it is no possible choice of the field."""
     if text == "None":
         return not asked.required and "None"
     if not asked.options:
         return [text] if asked.multiple else text
-    names = _names(asked.options)
+    names = _option_spellings(asked.options)
     if not asked.multiple:
         return text in names and text
-    return _split(text, names) or False
+    return _split_options(text, names) or False
 
 
 @lru_cache(256)
-def _names(options: tuple[str, ...]) -> dict[str, str]:
+def _option_spellings(options: tuple[str, ...]) -> dict[str, str]:
     """Map each way an option may be written in a body to the option.
 
     YAML reads `yes` and `1.10` as values, and GitHub may show the value it read.
@@ -88,7 +88,7 @@ def _names(options: tuple[str, ...]) -> dict[str, str]:
     return names
 
 
-def _split(text: str, names: dict[str, str]) -> list[str]:
+def _split_options(text: str, names: dict[str, str]) -> list[str]:
     """Split the text into options joined by `, `, longest first where ambiguous; empty if it cannot be split.
 
     Works from the back and remembers from which positions the end can be reached, so nothing is tried twice.
@@ -114,9 +114,9 @@ def _split(text: str, names: dict[str, str]) -> list[str]:
     return parts
 
 
-def _pieces(asked: Field, text: str) -> list[str]:
+def _split_known_options(asked: Field, text: str) -> list[str]:
     """Split the text into known options and, between them, unknown text kept whole with its commas."""
-    names = sorted(_names(asked.options), key=len, reverse=True)
+    names = sorted(_option_spellings(asked.options), key=len, reverse=True)
     parts: list[str] = []
     unknown = 0
     at = 0

@@ -32,13 +32,13 @@ def read_form(text: str) -> Form:
     """
     if len(text) > MAX_FORM_CHARS:
         raise FormFault(f"The form is longer than {MAX_FORM_CHARS // 1024} KiB.")
-    root, trouble = _tree(text)
+    root, trouble = _parse_yaml(text)
     if isinstance(root, list) and any(isinstance(item, dict) for item in root):
         root = {"body": root}
     if not isinstance(root, dict) or not {"name", "description", "title", "body"} & root.keys():
         wanted = "A form begins with 'name:' and has its questions in a list below 'body:'."
         raise FormFault(f"No form can be read: {trouble}. {wanted}" if trouble else f"No form can be read. {wanted}")
-    fields = (_field(item) for item in _list(root.get("body"))[:_MAX_FIELDS])
+    fields = (_parse_field(item) for item in _list(root.get("body"))[:_MAX_FIELDS])
     labels = root.get("labels")
     return Form(
         name=_text(root.get("name")),
@@ -50,7 +50,7 @@ def read_form(text: str) -> Form:
     )
 
 
-def _tree(text: str) -> tuple[Node, str]:
+def _parse_yaml(text: str) -> tuple[Node, str]:
     """Parse the first YAML document into text, lists and mappings; also return why parsing stopped, if it did.
 
     The scanner looks ahead, so an error can discard valid lines before it: those are parsed again without the rest.
@@ -58,22 +58,22 @@ def _tree(text: str) -> tuple[Node, str]:
     text = yaml.reader.Reader.NON_PRINTABLE.sub("\ufffd", text.removeprefix("\ufeff"))
     tree = _Tree()
     try:
-        trouble = tree.grow(text)
+        trouble = tree.build(text)
     except yaml.MarkedYAMLError as error:
-        if whole := _by_the_other_parser(text):
+        if whole := _parse_with_libyaml(text):
             return whole, ""
         at = error.context_mark or error.problem_mark
         trouble = f"line {at.line + 1}: {error.problem}" if at else str(error.problem)
         before = _Tree()
         with suppress(yaml.YAMLError):
-            before.grow("".join(text.splitlines(keepends=True)[: at.line if at else 0]))
-        tree = max(tree, before, key=_Tree.size)
+            before.build("".join(text.splitlines(keepends=True)[: at.line if at else 0]))
+        tree = max(tree, before, key=_Tree.field_count)
     except yaml.YAMLError as error:
         trouble = str(error)
     return tree.root, trouble
 
 
-def _by_the_other_parser(text: str) -> Node:
+def _parse_with_libyaml(text: str) -> Node:
     """Parse with libyaml; None if it fails too.
 
     PyYAML's own parser rejects `{label: What happened?}`, which GitHub accepts.  Only text with few brackets is passed
@@ -83,7 +83,7 @@ def _by_the_other_parser(text: str) -> Node:
         return None
     tree = _Tree()
     try:
-        return None if tree.grow(text, yaml.CSafeLoader) else tree.root
+        return None if tree.build(text, yaml.CSafeLoader) else tree.root
     except yaml.YAMLError:
         return None
 
@@ -100,12 +100,12 @@ class _Tree:
         self._keys: list[str | None] = []  # for each open node the key whose value comes next
         self._anchors: dict[str, Node] = {}
 
-    def size(self) -> int:
+    def field_count(self) -> int:
         """Return the number of entries in the form's body."""
         body = self.root.get("body") if isinstance(self.root, dict) else self.root
         return len(body) if isinstance(body, list) else 0
 
-    def grow(self, text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.SafeLoader) -> str:
+    def build(self, text: str, loader: type[yaml.SafeLoader | yaml.CSafeLoader] = yaml.SafeLoader) -> str:
         """Parse the text, and return why parsing stopped early, empty if it did not.
 
         Raises YAMLError; the nodes built before it are kept.
@@ -115,29 +115,29 @@ class _Tree:
                 break
             if count > _MAX_YAML_EVENTS or len(self._open) > _MAX_DEPTH:
                 return "it is nested too deeply or has too many parts"
-            self._take(event)
+            self._handle_event(event)
         return ""
 
-    def _take(self, event: yaml.Event) -> None:
+    def _handle_event(self, event: yaml.Event) -> None:
         match event:
             case yaml.ScalarEvent():
-                self._put(_scalar(event), event.anchor)
+                self._add_node(_scalar_text(event), event.anchor)
             case yaml.AliasEvent():
-                self._put(self._anchors.get(str(event.anchor)), None)
+                self._add_node(self._anchors.get(str(event.anchor)), None)
             case yaml.SequenceStartEvent():
-                self._enter([], event.anchor)
+                self._open_node([], event.anchor)
             case yaml.MappingStartEvent():
-                self._enter({}, event.anchor)
+                self._open_node({}, event.anchor)
             case yaml.CollectionEndEvent():
                 self._open.pop()
                 self._keys.pop()
 
-    def _enter(self, node: list[Node] | dict[str, Node], anchor: str | None) -> None:
-        self._put(node, anchor)
+    def _open_node(self, node: list[Node] | dict[str, Node], anchor: str | None) -> None:
+        self._add_node(node, anchor)
         self._open.append(node)
         self._keys.append(None)
 
-    def _put(self, node: Node, anchor: str | None) -> None:
+    def _add_node(self, node: Node, anchor: str | None) -> None:
         if anchor:
             self._anchors[anchor] = node
         if not self._open:
@@ -156,12 +156,12 @@ class _Tree:
                 place[key] = node
 
 
-def _scalar(event: yaml.ScalarEvent) -> str | None:
+def _scalar_text(event: yaml.ScalarEvent) -> str | None:
     value = str(event.value)
     return None if event.style is None and value in {"", "~", "null", "Null", "NULL"} else value
 
 
-def _field(item: Node) -> Field | None:
+def _parse_field(item: Node) -> Field | None:
     if not isinstance(item, dict):
         return None
     kind = _text(item.get("type")).lower()
@@ -174,7 +174,7 @@ def _field(item: Node) -> Field | None:
         id=_text(item.get("id")) or None,
         label=_text(says.get("label")),
         kind=_KINDS.get(kind, "textarea"),
-        options=tuple(dict.fromkeys(option for option in map(_option, _list(says.get("options"))) if option)),
+        options=tuple(dict.fromkeys(option for option in map(_option_text, _list(says.get("options"))) if option)),
         multiple=_text(says.get("multiple")).lower() in TRUE_WORDS,
         render=_text(says.get("render")),
         required=isinstance(validations, dict) and _text(validations.get("required")).lower() in TRUE_WORDS,
@@ -182,7 +182,7 @@ def _field(item: Node) -> Field | None:
     return asked if asked.id or asked.label else None
 
 
-def _option(node: Node) -> str:
+def _option_text(node: Node) -> str:
     if isinstance(node, dict):
         if "label" in node:
             return _text(node["label"])

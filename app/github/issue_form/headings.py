@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.github.issue_form.lines import hidden_spans, lines_of, markers, trimmed, within
+from app.github.issue_form.lines import find_fence_lines, hidden_spans, is_within, split_lines, trim_blank_lines
 
 _MAX_HEADINGS = 1_000
 
@@ -22,18 +22,23 @@ class Block:
     line: str = ""
 
 
-def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
+def split_blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
     """Split the body at its headings: `#` to `######`, and lines that are `**bold**` as a whole.
 
     Headings in fences and HTML comments are text, and so are all after the first thousand.  `**Severity:** SEV1` is a
     heading and its text in one line.  Bold text has other uses too: with `is_known`, it is a heading only if that says
     so.
     """
-    lines = lines_of(body)
-    hidden = hidden_spans(markers(lines))
+    lines = split_lines(body)
+    hidden = hidden_spans(find_fence_lines(lines))
     found: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines):
-        if not line or line[0] not in _HEADING_CHARS or (heading := _heading(line)) is None or within(hidden, number):
+        if (
+            not line
+            or line[0] not in _HEADING_CHARS
+            or (heading := _parse_heading(line)) is None
+            or is_within(hidden, number)
+        ):
             continue
         if len(found) == _MAX_HEADINGS:
             break
@@ -44,7 +49,7 @@ def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block
     cut = (
         Block(
             heading,
-            trimmed([rest, *lines[at + 1 : end]] if rest else lines[at + 1 : end]),
+            trim_blank_lines([rest, *lines[at + 1 : end]] if rest else lines[at + 1 : end]),
             lines[at] if at >= 0 else "",
         )
         for (at, heading, rest), end in zip(marks, ends, strict=True)
@@ -55,7 +60,7 @@ def blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block
 _HEADING_CHARS = frozenset("# *-_+")
 
 
-def _heading(line: str) -> tuple[str, str] | None:
+def _parse_heading(line: str) -> tuple[str, str] | None:
     """Return the heading's words and the text after them in the same line; None if the line is no heading."""
     line = line.strip(" \t")
     if line[:1] == "#":

@@ -10,12 +10,12 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
 _COMMENT_START = "<!--"
 
 
-def lines_of(body: str) -> list[str]:
+def split_lines(body: str) -> list[str]:
     """Split a body into lines, without byte order mark and whatever its line ends."""
     return body.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def markers(lines: Sequence[str]) -> list[tuple[int, str]]:
+def find_fence_lines(lines: Sequence[str]) -> list[tuple[int, str]]:
     """Return the lines that may open or close a fence or an HTML comment, with their numbers."""
     return [
         (number, line)
@@ -33,9 +33,9 @@ def hidden_spans(markers: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
     start, opened = -1, ""
     for number, line in markers:
         if start < 0:
-            opened = _opened(line)
+            opened = _opening_mark(line)
             start = number if opened else -1
-        elif _closes(opened, line):
+        elif _closes_block(opened, line):
             spans.append((start, number))
             start = -1
     if start >= 0:
@@ -43,19 +43,19 @@ def hidden_spans(markers: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
     return spans
 
 
-def within(spans: Sequence[tuple[int, int]], line: int) -> bool:
+def is_within(spans: Sequence[tuple[int, int]], line: int) -> bool:
     """Return True if the line is inside one of the spans, which are sorted."""
     at = bisect_left(spans, (line + 1,)) - 1
     return at >= 0 and spans[at][0] <= line <= spans[at][1]
 
 
-def wraps(head: str, foot: str) -> bool:
+def is_fence_pair(head: str, foot: str) -> bool:
     """Return True if the two lines open and close the same fence."""
-    opened = _opened(head)
-    return opened not in {"", _COMMENT_START} and _closes(opened, foot)
+    opened = _opening_mark(head)
+    return opened not in {"", _COMMENT_START} and _closes_block(opened, foot)
 
 
-def _opened(line: str) -> str:
+def _opening_mark(line: str) -> str:
     """Return the fence that the line opens, or the start of a comment it leaves open; else an empty text."""
     found = _FENCE.match(line)
     if found:
@@ -64,14 +64,14 @@ def _opened(line: str) -> str:
     return _COMMENT_START if 0 <= at <= 3 and not line[:at].strip(" ") and "-->" not in line[at + 2 :] else ""
 
 
-def _closes(opened: str, line: str) -> bool:
+def _closes_block(opened: str, line: str) -> bool:
     if opened == _COMMENT_START:
         return "-->" in line
     found = _FENCE.match(line)
     return found is not None and found[1].startswith(opened) and not found[2].strip()
 
 
-def trimmed(lines: Sequence[str]) -> str:
+def trim_blank_lines(lines: Sequence[str]) -> str:
     """Return the text without blank lines around it and spaces after it; the first line keeps its indentation."""
     text = "\n".join(lines).rstrip(" \n")  # nothing else: a no-break space may be there to deceive
     first = len(text) - len(text.lstrip(" \n"))

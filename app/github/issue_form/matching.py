@@ -11,10 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from app.github.issue_form.answers import answer_to
+from app.github.issue_form.answers import parse_answer
 from app.github.issue_form.form import Form, FormValue, free_name
-from app.github.issue_form.headings import blocks
-from app.github.issue_form.lines import lines_of
+from app.github.issue_form.headings import split_blocks
+from app.github.issue_form.lines import split_lines
 from app.github.issue_form.page import Page, Place
 
 _MAX_EXTRA_HEADINGS = 20
@@ -25,48 +25,50 @@ def parse_body(form: Form, body: str) -> dict[str, FormValue]:
 
     Unknown headings after a field that can only hold a choice or one line are kept under their own words.
     """
-    page = Page(form, lines_of(body))
-    taken = _as_written(page)
+    page = Page(form, split_lines(body))
+    taken = _exact_headings(page)
     if taken is not None:
-        return _answers(form, page, taken, whole=True)
-    return _answers(form, page, _assign(page, page.loose(), strict=False), whole=False)
+        return _collect_answers(form, page, taken, whole=True)
+    return _collect_answers(form, page, _choose_headings(page, page.loose_candidates(), strict=False), whole=False)
 
 
-def parse_fitting(form: Form, body: str) -> dict[str, FormValue] | None:
+def parse_exact_body(form: Form, body: str) -> dict[str, FormValue] | None:
     """Parse a body that is exactly what GitHub writes for this form; None if it is not.
 
     Exactly means: every field, in order, with an answer that its kind allows.
     """
-    page = Page(form, lines_of(body))
-    taken = _as_written(page)
-    if taken is None or not all(page.suits(place.field, place.below, end) for place, end in _spans(taken, page)):
+    page = Page(form, split_lines(body))
+    taken = _exact_headings(page)
+    if taken is None or not all(
+        page.can_answer(place.field, place.below, end) for place, end in _answer_spans(taken, page)
+    ):
         return None
-    return _answers(form, page, taken, whole=True)
+    return _collect_answers(form, page, taken, whole=True)
 
 
-def fits(form: Form, body: str) -> bool:
+def matches_form(form: Form, body: str) -> bool:
     """Return True if the body is exactly what GitHub writes for this form."""
-    return parse_fitting(form, body) is not None
+    return parse_exact_body(form, body) is not None
 
 
-def _as_written(page: Page) -> list[Place] | None:
+def _exact_headings(page: Page) -> list[Place] | None:
     """Return the headings of all fields as GitHub writes them, in the form's order; None if one is missing."""
     needed = {number for number, asked in enumerate(page.fields) if asked.label}
     places = [place for place in page.places if place.sure]
     if not needed or not needed <= {place.field for place in places}:
         return None
-    taken = _assign(page, places, strict=True)
+    taken = _choose_headings(page, places, strict=True)
     return taken if needed <= {place.field for place in taken} else None
 
 
-def _answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> dict[str, FormValue]:
+def _collect_answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> dict[str, FormValue]:
     keys = form.keys()
     answers: dict[str, FormValue] = dict.fromkeys(keys)
     kept: list[tuple[str, str]] = []
-    for place, end in _spans(taken, page):
-        stop = end if whole else page.own(place.field, place.below, end)
-        answers[keys[place.field]] = answer_to(form.fields[place.field], page.lines[place.below : stop])
-        kept.extend((block.heading, block.text) for block in blocks("\n".join(page.lines[stop:end])))
+    for place, end in _answer_spans(taken, page):
+        stop = end if whole else page.answer_end(place.field, place.below, end)
+        answers[keys[place.field]] = parse_answer(form.fields[place.field], page.lines[place.below : stop])
+        kept.extend((block.heading, block.text) for block in split_blocks("\n".join(page.lines[stop:end])))
     if len(kept) > _MAX_EXTRA_HEADINGS:
         rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in kept[_MAX_EXTRA_HEADINGS:])
         kept = [*kept[:_MAX_EXTRA_HEADINGS], ("text", rest)]
@@ -75,7 +77,7 @@ def _answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> 
     return answers
 
 
-def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]:
+def _choose_headings(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]:
     """Choose the most plausible headings among the candidates, at most one per field and in the form's order.
 
     The score counts, in this order: fields present, answers that suit their field, headings outside of the fences of
@@ -89,11 +91,11 @@ def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]
         lines_of.setdefault(place.field, []).append(place.line)
 
     def worth(place: Place, end: int, ended_by: Place | None) -> int:
-        stop = end if strict else page.own(place.field, place.below, end)
+        stop = end if strict else page.answer_end(place.field, place.below, end)
         again = bisect_left(lines_of[place.field], end) - bisect_left(lines_of[place.field], place.below)
-        seen = ended_by is None or _closes(page, place, end) or not page.hidden_from(place.below, end)
+        seen = ended_by is None or _is_whole_fence(page, place, end) or not page.is_hidden(place.below, end)
         sure = ended_by is not None and ended_by.sure
-        suits = page.suits(place.field, place.below, stop)
+        suits = page.can_answer(place.field, place.below, stop)
         return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
 
     best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
@@ -117,11 +119,11 @@ def _assign(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]
     return taken[::-1]
 
 
-def _closes(page: Page, place: Place, end: int) -> bool:
+def _is_whole_fence(page: Page, place: Place, end: int) -> bool:
     """Return True if the answer is the complete fence of a rendered field, whatever fences it contains."""
-    return bool(page.fields[place.field].render) and page.suits(place.field, place.below, end)
+    return bool(page.fields[place.field].render) and page.can_answer(place.field, place.below, end)
 
 
-def _spans(taken: Sequence[Place], page: Page) -> Iterator[tuple[Place, int]]:
+def _answer_spans(taken: Sequence[Place], page: Page) -> Iterator[tuple[Place, int]]:
     ends = [place.line for place in taken[1:]] + [len(page.lines)]
     return zip(taken, ends, strict=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from app.github.issue_form.answers import CHECKBOX, NO_RESPONSE, chosen
+from app.github.issue_form.answers import CHECKBOX, NO_RESPONSE, match_options
 from app.github.issue_form.form import Form
-from app.github.issue_form.lines import hidden_spans, markers, within, wraps
+from app.github.issue_form.lines import find_fence_lines, hidden_spans, is_fence_pair, is_within
 
 _MAX_CANDIDATES = 100
 
@@ -33,17 +33,17 @@ class Page:
         self.lines = lines
         self.solid = [number for number, line in enumerate(lines) if line and not line.isspace()]
         self.boxes = [number for number in self.solid if CHECKBOX.match(lines[number])]
-        self.markers = markers(lines)
-        self.places = self._places()
+        self.markers = find_fence_lines(lines)
+        self.places = self._find_candidates()
         self._hidden: dict[int, list[tuple[int, int]]] = {}
 
-    def _places(self) -> list[Place]:
+    def _find_candidates(self) -> list[Place]:
         exact: dict[str, list[int]] = {}
         alike: dict[str, list[int]] = {}
         for number, asked in enumerate(self.fields):
             first, *_ = asked.label.split("\n")
             exact.setdefault(first.strip(), []).append(number)
-            for name in {_alike(first)} if first else {"", "none", "null", _alike(asked.id or "")}:
+            for name in {_normalize_label(first)} if first else {"", "none", "null", _normalize_label(asked.id or "")}:
                 alike.setdefault(name, []).append(number)
         fields_of: dict[str, list[int]] = {}
         found: list[Place] = []
@@ -55,22 +55,22 @@ class Page:
             if len(words) > 4000:
                 continue
             if words not in fields_of:
-                fields_of[words] = alike.get(_alike(words), [])
+                fields_of[words] = alike.get(_normalize_label(words), [])
             for number in fields_of[words]:
                 more = [part.strip() for part in self.fields[number].label.split("\n")[1:]]
                 below = line + 1 + len(more)
                 if more and [part.strip() for part in self.lines[line + 1 : below]] != more:
                     continue
-                sure = number in exact.get(words, ()) and self._alone(line, below)
+                sure = number in exact.get(words, ()) and self._is_isolated(line, below)
                 found.append(Place(line, below, number, sure))
-        return self._fewer(found)
+        return self._limit_candidates(found)
 
-    def _alone(self, line: int, below: int) -> bool:
+    def _is_isolated(self, line: int, below: int) -> bool:
         """Return True if the heading stands between blank lines, as GitHub writes it."""
         before = line == 0 or not self.lines[line - 1].strip() or bisect_left(self.solid, line) == 0
         return before and (below >= len(self.lines) or not self.lines[below].strip())
 
-    def _fewer(self, places: list[Place]) -> list[Place]:
+    def _limit_candidates(self, places: list[Place]) -> list[Place]:
         """Keep only the first and last few candidates per field, so that scoring a stuffed body stays cheap."""
         if len(places) <= _MAX_CANDIDATES:
             return places
@@ -81,13 +81,13 @@ class Page:
         some = {place for found in each.values() for place in (*found[:keep], *found[-keep:])}
         return sorted(some, key=lambda place: (place.line, place.field))
 
-    def loose(self) -> list[Place]:
+    def loose_candidates(self) -> list[Place]:
         """Return the candidates outside of fences and comments, for a body that is not as GitHub writes it."""
         # A fence or comment that is never closed hides nothing.
         hidden = [span for span in hidden_spans(self.markers) if span[1] < len(self.lines)]
-        return [place for place in self.places if not within(hidden, place.line)]
+        return [place for place in self.places if not is_within(hidden, place.line)]
 
-    def hidden_from(self, start: int, line: int) -> bool:
+    def is_hidden(self, start: int, line: int) -> bool:
         """Return True if `line` is in a fence or comment that begins at `start` or later.
 
         An answer is not affected by what was opened before it.
@@ -99,9 +99,9 @@ class Page:
         if start not in self._hidden:
             first = bisect_left(self.markers, start, key=lambda marker: marker[0])
             self._hidden[start] = hidden_spans(self.markers[first:])
-        return within(self._hidden[start], line)
+        return is_within(self._hidden[start], line)
 
-    def own(self, field: int, start: int, end: int) -> int:
+    def answer_end(self, field: int, start: int, end: int) -> int:
         """Return the line at which the answer ends: the first heading below it, if it cannot contain one."""
         asked = self.fields[field]
         if asked.kind == "textarea":
@@ -114,7 +114,7 @@ class Page:
                 return number
         return end
 
-    def suits(self, field: int, start: int, end: int) -> bool:
+    def can_answer(self, field: int, start: int, end: int) -> bool:
         """Return True if the lines can be what GitHub writes as the field's answer.
 
         The lines are those from `start` up to `end`, which is excluded.
@@ -131,14 +131,14 @@ class Page:
             case "input":
                 return count == 1
             case "dropdown":
-                return count == 1 and chosen(asked, head.strip()) is not False
+                return count == 1 and match_options(asked, head.strip()) is not False
             case "checkboxes":
                 boxes = bisect_left(self.boxes, end) - bisect_left(self.boxes, start)
                 return boxes == count or (boxes > 0 and any("\n" in option for option in asked.options))
             case _:
-                return not asked.render or (count >= 2 and wraps(head, foot))
+                return not asked.render or (count >= 2 and is_fence_pair(head, foot))
 
 
-def _alike(label: str) -> str:
+def _normalize_label(label: str) -> str:
     """Return a label in normal form: without case, extra spaces and a closing colon."""
     return " ".join(label.casefold().split()).rstrip(" :：*?.").lstrip("*")

@@ -10,31 +10,31 @@ from datetime import date, datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines
 from app.core.commands import COMMANDS
-from app.core.effective_policy import rules
-from app.core.escalation import reached
+from app.core.effective_policy import policy_for
+from app.core.escalation import resolve_recipients
 from app.core.incident import Incident
 from app.core.lifecycle import Status
-from app.core.on_call import next_hand_off, on_call, people_of
+from app.core.on_call import next_hand_off, people_of, people_on_call
 from app.core.policy import ON_CALL, Policy, Targets
 from app.render.markdown import links as places
 from app.render.markdown import phrases
 from app.render.markdown.markup import (
     Markdown,
-    code,
-    fits,
-    joined,
+    code_span,
+    escape,
+    fits_in_comment,
+    format_login,
+    format_logins,
+    join,
+    join_limited,
     link,
-    listed,
-    md,
+    markdown,
     mention,
-    people,
-    person,
-    rendered,
-    safe,
-    said,
-    signed,
+    render_template,
+    to_markdown,
+    with_footer,
 )
-from app.render.time_format import count, moment, span, target, utc
+from app.render.time_format import format_target, format_time, format_timedelta, format_utc, pluralize
 
 _TIMELINE_ROW_LIMITS = (30, 20, 10, 5, 0)
 """Numbers of timeline rows to try, until the comment is short enough (M39)."""
@@ -51,7 +51,7 @@ _MAX_CLOSING_ITEMS = 20
 """Maximum number of items listed as conditions for closing."""
 
 
-def board(
+def render_board(
     incident: Incident,
     policy: Policy,
     now: datetime,
@@ -67,12 +67,12 @@ def board(
     appended unchanged.  `warnings` are sentences about what does not work on this incident.  `quiet`: the board
     mentions no one.
     """
-    body, policy = Markdown(), rules(policy, incident)
+    body, policy = Markdown(), policy_for(policy, incident)
     for rows in _TIMELINE_ROW_LIMITS:
         body = _body(incident, policy, now, links, rows, concerns=concerns, quiet=quiet)
-        if fits(body, footer):
+        if fits_in_comment(body, footer):
             break
-    return signed(body, footer)
+    return with_footer(body, footer)
 
 
 def _body(
@@ -87,53 +87,59 @@ def _body(
 ) -> Markdown:
     day = now.date()
     shown = incident.timeline[len(incident.timeline) - rows :] if rows < len(incident.timeline) else incident.timeline
-    running, decided = _deadlines(incident, policy, now)
-    return rendered(
+    running, decided = _deadline_rows(incident, policy, now)
+    return render_template(
         "board",
-        sign=md("🚨" if incident.status.open else "✅"),
+        sign=markdown("🚨" if incident.status.open else "✅"),
         id=incident.id,
-        title=said(incident.title),
-        summary_line=_glance(incident, policy, now),
+        title=escape(incident.title),
+        summary_line=_summary_line(incident, policy, now),
         unavailable=incident.left,
-        warnings=[said(concern, 300) for concern in concerns],
+        warnings=[escape(concern, 300) for concern in concerns],
         deadlines=running,
         decided=decided,
         decided_title=_decided_title(decided),
-        now=utc(now, day=day),
-        as_of=moment(now, policy.zone),
+        now=format_utc(now, day=day),
+        as_of=format_time(now, policy.zone),
         facts=list(_facts(incident, policy, now, links, quiet=quiet)),
         update=_latest_update(incident, policy, links, day),
-        closing_items=list(_owed(incident, policy)),
+        closing_items=list(_closing_items(incident, policy)),
         timeline=[
-            (phrases.link_of(utc(e.at, day=day), e, links), phrases.author(e), said(e.sentence))
+            (phrases.timeline_link(format_utc(e.at, day=day), e, links), phrases.author(e), escape(e.sentence))
             for e in reversed(shown)
         ],
         timeline_title=_timeline_title(len(incident.timeline), len(shown)),
-        commands=[(code(command.usage), command.summary) for command in COMMANDS.values()],
+        commands=[(code_span(command.usage), command.summary) for command in COMMANDS.values()],
     )
 
 
-def _glance(incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    length = span(phrases.open_for(incident, now))
-    lasted = md("open for {}", length) if incident.status.open else md("took {}", length)
-    return joined((phrases.severity(incident, policy), incident.status.value, lasted, phrases.holder(incident)), " · ")
+def _summary_line(incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    length = format_timedelta(phrases.open_duration(incident, now))
+    lasted = markdown("open for {}", length) if incident.status.open else markdown("took {}", length)
+    return join((phrases.severity(incident, policy), incident.status.value, lasted, phrases.owner(incident)), " · ")
 
 
 DeadlineRow = tuple[Markdown, Markdown, Markdown]
 """A deadline's title, its due time and its status."""
 
 
-def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[DeadlineRow], list[DeadlineRow]]:
+def _deadline_rows(incident: Incident, policy: Policy, now: datetime) -> tuple[list[DeadlineRow], list[DeadlineRow]]:
     """Return the rows to show and the rows to fold away: running deadlines first, then by due time.
 
     While the incident is open, many decided deadlines would hide those that still need action.
     """
     promises = sorted(deadlines(incident, policy), key=lambda promise: promise.due)
-    running = [_deadline(each, incident, policy, now) for each in promises if each.met_at is None]
-    decided = [_deadline(each, incident, policy, now) for each in promises if each.met_at is not None]
+    running = [_deadline_row(each, incident, policy, now) for each in promises if each.met_at is None]
+    decided = [_deadline_row(each, incident, policy, now) for each in promises if each.met_at is not None]
     cadence = policy.targets.get(incident.severity, Targets()).update
     later = (
-        [(phrases.title_of("update"), md("every {} once somebody has it", target(cadence)), md("–"))]
+        [
+            (
+                phrases.deadline_title("update"),
+                markdown("every {} once somebody has it", format_target(cadence)),
+                markdown("–"),
+            )
+        ]
         if cadence and incident.status is Status.TRIGGERED
         else []
     )
@@ -142,24 +148,26 @@ def _deadlines(incident: Incident, policy: Policy, now: datetime) -> tuple[list[
     return [*running, *decided, *later], []
 
 
-def _deadline(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> DeadlineRow:
-    due = safe(moment(promise.due, policy.zone, day=now.date()))
-    return phrases.title_of(promise.clock, promise.about), due, phrases.judged(promise, incident, now)
+def _deadline_row(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> DeadlineRow:
+    due = to_markdown(format_time(promise.due, policy.zone, day=now.date()))
+    return phrases.deadline_title(promise.clock, promise.about), due, phrases.deadline_status(promise, incident, now)
 
 
 def _decided_title(rows: Sequence[DeadlineRow]) -> Markdown:
     met = sum(stands.startswith("✅") for _, _, stands in rows)
-    return md("Deadlines that are decided: {} met, {} missed", met, len(rows) - met)
+    return markdown("Deadlines that are decided: {} met, {} missed", met, len(rows) - met)
 
 
-def _owed(incident: Incident, policy: Policy) -> Iterator[Markdown]:
+def _closing_items(incident: Incident, policy: Policy) -> Iterator[Markdown]:
     """Yield what must be true before the issue is closed (D6, D7)."""
     if incident.severity not in policy.closing.severities:
         return
     if incident.status is Status.RESOLVED:
-        yield from (md("recovery verified: {}", said(way, 80)) for way in policy.closing.verify[:_MAX_CLOSING_ITEMS])
+        yield from (
+            markdown("recovery verified: {}", escape(way, 80)) for way in policy.closing.verify[:_MAX_CLOSING_ITEMS]
+        )
     if incident.status in (Status.RESOLVED, Status.VERIFIED):
-        yield from (said(item, 200) for item in policy.closing.checklist[:_MAX_CLOSING_ITEMS])
+        yield from (escape(item, 200) for item in policy.closing.checklist[:_MAX_CLOSING_ITEMS])
 
 
 Fact = tuple[str, Sequence[Markdown]]
@@ -172,34 +180,41 @@ def _facts(
     report, day = incident.report, now.date()
     if incident.status.open:
         yield "On call", [_on_call(incident, policy, now, quiet=quiet)]
-        yield from _places(incident, policy)
-    yield from _ladder(incident, policy, now, links)
+        yield from _link_facts(incident, policy)
+    yield from _escalation_facts(incident, policy, now, links)
     if report.summary.strip():
-        yield "Summary", [said(report.summary, 600)]
-    unsure = md(", not sure") if incident.grade.unsure else md("")
-    yield "Grade", [md("{}{}: {}", phrases.severity(incident, policy), unsure, _reasons(incident))]
+        yield "Summary", [escape(report.summary, 600)]
+    unsure = markdown(", not sure") if incident.grade.unsure else markdown("")
+    yield "Grade", [markdown("{}{}: {}", phrases.severity(incident, policy), unsure, _reasons(incident))]
     if report.services:
         yield "Services", [phrases.services(incident, policy)]
     if impact := list(phrases.impact(incident)):
         yield "Impact", impact
-    yield from _times(incident, policy, day)
+    yield from _time_facts(incident, policy, day)
     if pull := incident.postmortem:
-        yield "Postmortem", [md("{}, {}", link(md("pull request {}", pull.number), pull.url), pull.state)]
+        yield "Postmortem", [markdown("{}, {}", link(markdown("pull request {}", pull.number), pull.url), pull.state)]
     elif incident.postmortem_wanted:
-        yield "Postmortem", [md("its pull request is being opened")]
+        yield "Postmortem", [markdown("its pull request is being opened")]
 
 
-def _times(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]:
+def _time_facts(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]:
     report = incident.report
     if report.started_at:
-        yield "Started", [safe(moment(report.started_at, policy.zone, day=day))]
-    at = moment(report.detected_at, policy.zone, day=day) if report.detected_at else ""
+        yield "Started", [to_markdown(format_time(report.started_at, policy.zone, day=day))]
+    at = format_time(report.detected_at, policy.zone, day=day) if report.detected_at else ""
     by = f"by {report.source.value}" if report.source else ""
     if at or by:
-        yield "Detected", [joined(filter(None, (at, by)), " ")]
-    yield "Reported", [md("{} by {}", moment(incident.declared_at, policy.zone, day=day), person(incident.opened_by))]
+        yield "Detected", [join(filter(None, (at, by)), " ")]
+    yield (
+        "Reported",
+        [
+            markdown(
+                "{} by {}", format_time(incident.declared_at, policy.zone, day=day), format_login(incident.opened_by)
+            )
+        ],
+    )
     if incident.reopened:
-        yield "Reopened", [safe(count(incident.reopened, "time"))]
+        yield "Reopened", [to_markdown(pluralize(incident.reopened, "time"))]
 
 
 def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) -> Markdown:
@@ -209,62 +224,69 @@ def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) 
     """
     named = people_of((ON_CALL,), policy, now)
     if not named:
-        return phrases.unnamed((ON_CALL,), reached(incident, policy, (ON_CALL,), now).people)
-    first = mention(named[0]) if incident.status is Status.TRIGGERED and not quiet else person(named[0])
-    asked = md("{}, then {}", first, people(named[1:])) if named[1:] else first
-    return md("{}{}", asked, _hand_off(policy, now))
+        return phrases.unstaffed_warning((ON_CALL,), resolve_recipients(incident, policy, (ON_CALL,), now).people)
+    first = mention(named[0]) if incident.status is Status.TRIGGERED and not quiet else format_login(named[0])
+    asked = markdown("{}, then {}", first, format_logins(named[1:])) if named[1:] else first
+    return markdown("{}{}", asked, _hand_off(policy, now))
 
 
 def _hand_off(policy: Policy, now: datetime) -> Markdown:
     """Say when the first person on call changes, if that is within a day."""
     rotation = policy.rotations.get(ON_CALL)
     if rotation is None:
-        return md("")
-    first, at = on_call(rotation, now)[:1], next_hand_off(rotation, now)
+        return markdown("")
+    first, at = people_on_call(rotation, now)[:1], next_hand_off(rotation, now)
     for _ in range(_MAX_HAND_OFFS):  # a change may end an override without changing who is first
         if at is None or at - now > _HAND_OFF_PERIOD:
             break
-        if (then := on_call(rotation, at)[:1]) != first:
-            return md("; {} takes over at {}", people(then) or md("nobody"), moment(at, policy.zone, day=now.date()))
+        if (then := people_on_call(rotation, at)[:1]) != first:
+            return markdown(
+                "; {} takes over at {}",
+                format_logins(then) or markdown("nobody"),
+                format_time(at, policy.zone, day=now.date()),
+            )
         at = next_hand_off(rotation, at)
-    return md("")
+    return markdown("")
 
 
-def _places(incident: Incident, policy: Policy) -> Iterator[Fact]:
+def _link_facts(incident: Incident, policy: Policy) -> Iterator[Fact]:
     """Yield the links to the war room and the runbooks."""
-    if room := places.war_room(incident, policy):
+    if room := places.war_room_link(incident, policy):
         yield "War room", [room]
-    if books := places.runbooks(incident, policy):
-        yield "Runbooks", [listed(books, 8)]
+    if books := places.runbook_links(incident, policy):
+        yield "Runbooks", [join_limited(books, 8)]
 
 
-def _ladder(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
-    steps = phrases.escalated(incident, links, now.date(), 8)
+def _escalation_facts(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
+    steps = phrases.escalation_history(incident, links, now.date(), 8)
     if steps or incident.status.open:
-        yield "Escalated so far", steps or [md("nobody yet")]
+        yield "Escalated so far", steps or [markdown("nobody yet")]
     if incident.left or not incident.status.open:
         return
-    following = phrases.coming(incident, policy, now)
+    following = phrases.upcoming_escalations(incident, policy, now)
     ended = "the ladder has ended" if policy.ladders.get(incident.severity) else "this severity has no ladder"
-    yield "Comes next", following[:3] or [md("nothing by itself, {}. `/escalate reason` asks the next one", ended)]
+    yield (
+        "Comes next",
+        following[:3] or [markdown("nothing by itself, {}. `/escalate reason` asks the next one", ended)],
+    )
 
 
 def _reasons(incident: Incident) -> Markdown:
-    return joined((said(reason, 240) for reason in incident.grade.reasons[:5]), "; ") or md("no reason was given")
+    return join((escape(reason, 240) for reason in incident.grade.reasons[:5]), "; ") or markdown("no reason was given")
 
 
 def _latest_update(
     incident: Incident, policy: Policy, links: Mapping[str, str], day: date
 ) -> tuple[Markdown, Markdown] | None:
-    updates = phrases.updates(incident)
+    updates = phrases.status_updates(incident)
     if not updates:
         return None
     last = updates[-1]
-    when = phrases.link_of(moment(last.at, policy.zone, day=day), last, links)
-    return md("{} by {}", when, person(last.by)), phrases.told(last)
+    when = phrases.timeline_link(format_time(last.at, policy.zone, day=day), last, links)
+    return markdown("{} by {}", when, format_login(last.by)), phrases.update_text(last)
 
 
 def _timeline_title(entries: int, shown: int) -> Markdown:
     if shown == entries:
-        return md("Timeline, {}, the newest first", count(entries, "entry", "entries"))
-    return md("Timeline, the newest {} of {} entries", shown, entries)
+        return markdown("Timeline, {}, the newest first", pluralize(entries, "entry", "entries"))
+    return markdown("Timeline, the newest {} of {} entries", shown, entries)

@@ -8,31 +8,31 @@ from datetime import datetime
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.render.markdown import phrases
-from app.render.markdown.markup import joined, link, md, mention, person, rendered, said, signed
-from app.render.time_format import count, moment
+from app.render.markdown.markup import escape, format_login, join, link, markdown, mention, render_template, with_footer
+from app.render.time_format import format_time, pluralize
 
 _MAX_ROWS = 60
 _MAX_MENTIONS = 40
 
 
-def digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: datetime, *, footer: str) -> str:
+def render_digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: datetime, *, footer: str) -> str:
     """Render the digest of unconfirmed `incidents`, each with its reporter; `logins` are mentioned."""
-    body = rendered(
+    body = render_template(
         "digest",
-        mentions=joined(map(mention, to[:_MAX_MENTIONS]), " "),
-        count=count(len(waiting), "more report"),
-        people=count(len({each.opened_by for each in waiting}), "person", "people"),
+        mentions=join(map(mention, to[:_MAX_MENTIONS]), " "),
+        count=pluralize(len(waiting), "more report"),
+        people=pluralize(len({each.opened_by for each in waiting}), "person", "people"),
         rows=[
-            md(
+            markdown(
                 "{} {}: {}, by {}",
-                link(md("#{}", each.number), each.url),
+                link(markdown("#{}", each.number), each.url),
                 phrases.severity(each, policy),
-                said(each.title, 80),
-                person(each.opened_by),
+                escape(each.title, 80),
+                format_login(each.opened_by),
             )
             for each in waiting[:_MAX_ROWS]
         ],
         more=max(0, len(waiting) - _MAX_ROWS),
-        now=moment(now, policy.zone),
+        now=format_time(now, policy.zone),
     )
-    return signed(body, footer)
+    return with_footer(body, footer)

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from app.core.effective_policy import affected
+from app.core.effective_policy import affected_services
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.render.markdown.markup import Markdown, link, md, said
-from app.text import cleaned
+from app.render.markdown.markup import Markdown, escape, link, markdown
+from app.text import replace_unstorable
 
 _MAX_CHARS = 4096
 """Maximum length of a text with placeholders, before and after they are filled in."""
@@ -28,65 +28,69 @@ They include braces: an unfilled placeholder keeps its own, so the text is no va
 """
 
 
-def filled(text: str, values: Mapping[str, str]) -> str:
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Replace each `{{ name }}` in the text by its value; unknown names stay unchanged.
 
     Where the value is empty, the separator before the placeholder is removed too.
     """
 
-    def value(found: re.Match[str]) -> str:
+    def replace_placeholder(found: re.Match[str]) -> str:
         given = values.get(found[2])
         if given is None:
             return found[0]
         return found[1] + given if given else ""
 
-    return _PLACEHOLDER_PATTERN.sub(value, text[:_MAX_CHARS])[:_MAX_CHARS]
+    return _PLACEHOLDER_PATTERN.sub(replace_placeholder, text[:_MAX_CHARS])[:_MAX_CHARS]
 
 
-def war_room(incident: Incident, policy: Policy) -> Markdown | None:
+def war_room_link(incident: Incident, policy: Policy) -> Markdown | None:
     """Build the link to the war room; None: incidents of this severity have none."""
     wanted = policy.war_room
     if incident.severity not in wanted.severities:
         return None
-    service = next(iter((*affected(policy, incident.report), *incident.report.services)), "")
+    service = next(iter((*affected_services(policy, incident.report), *incident.report.services)), "")
     values = {"id": incident.id.lower(), "number": str(incident.number), "service": _slug(service)}
-    name = filled(wanted.name, values).strip("-_ ")
-    places = {place: _encoded(value, "") for place, value in {**values, "room": name}.items()}
-    address = filled(wanted.link, places)
-    return _to(said(name, 100) if name else md("{}", incident.id), _address(address), address)
+    name = fill_placeholders(wanted.name, values).strip("-_ ")
+    places = {place: _percent_encode(value, "") for place, value in {**values, "room": name}.items()}
+    address = fill_placeholders(wanted.link, places)
+    return _link_or_text(escape(name, 100) if name else markdown("{}", incident.id), _https_url(address), address)
 
 
-def runbooks(incident: Incident, policy: Policy) -> list[Markdown]:
+def runbook_links(incident: Incident, policy: Policy) -> list[Markdown]:
     """Build the links to the runbooks of the affected services, then to those of the incident's type."""
     report = incident.report
-    names = [name for service in affected(policy, report).values() for name in service.runbooks]
+    names = [name for service in affected_services(policy, report).values() for name in service.runbooks]
     names += [name for name, known in policy.runbooks.items() if report.kind and report.kind in known.kinds]
     found = [(name, policy.runbooks[name].link) for name in dict.fromkeys(names) if name in policy.runbooks]
-    return [_to(said(name, 60), _address(at) or _file(at, incident), at) for name, at in found]
+    return [
+        _link_or_text(escape(name, 60), _https_url(at) or _repository_file_url(at, incident), at) for name, at in found
+    ]
 
 
-def _to(text: Markdown, url: str, written: str) -> Markdown:
+def _link_or_text(text: Markdown, url: str, written: str) -> Markdown:
     """Link the text, or show the original address beside it where that cannot be linked."""
     linked = link(text, url)
-    return linked if linked != text or not written else md("{} ({})", text, said(written, 200))
+    return linked if linked != text or not written else markdown("{} ({})", text, escape(written, 200))
 
 
-def _address(text: str) -> str:
+def _https_url(text: str) -> str:
     """Encode the text as an https address; empty where it is none, since only https is linked."""
-    return _encoded(text, _URL_CHARS) if text.startswith("https://") else ""
+    return _percent_encode(text, _URL_CHARS) if text.startswith("https://") else ""
 
 
-def _file(path: str, incident: Incident) -> str:
+def _repository_file_url(path: str, incident: Incident) -> str:
     """Build the URL of a file on the default branch of the incident's repository; empty where that is impossible."""
     repository, issue, _ = incident.url.rpartition("/issues/")
     name, _, heading = path.removeprefix("./").lstrip("/").partition("#")
     if not issue or not name or "://" in path or ".." in name.split("/"):
         return ""
-    return f"{repository}/blob/HEAD/{_encoded(name, '/')}" + (f"#{_encoded(heading, '')}" if heading else "")
+    return f"{repository}/blob/HEAD/{_percent_encode(name, '/')}" + (
+        f"#{_percent_encode(heading, '')}" if heading else ""
+    )
 
 
-def _encoded(text: str, kept: str) -> str:
-    return quote(cleaned(text), safe=kept)
+def _percent_encode(text: str, kept: str) -> str:
+    return quote(replace_unstorable(text), safe=kept)
 
 
 def _slug(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
-from app.text import fenced, length, quoted, quoted_lines
+from app.text import escape_line, fence_text, github_length, quote_lines
 
 MAX_BODY_CHARS = 65_536
 """The maximum length that GitHub accepts for the body of a comment, an issue or a pull request."""
@@ -36,22 +36,22 @@ class Markdown(str):
     __slots__ = ()
 
 
-def said(text: str, limit: int = _DEFAULT_MAX_CHARS) -> Markdown:
+def escape(text: str, limit: int = _DEFAULT_MAX_CHARS) -> Markdown:
     """Escape untrusted text to one line of Markdown that shows it literally."""
-    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", quoted(text, limit)))
+    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", escape_line(text, limit)))
 
 
-def said_lines(text: str, limit: int) -> Markdown:
+def quote(text: str, limit: int) -> Markdown:
     """Escape untrusted text of several lines as a block quote; blank text gives an empty result."""
-    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", quoted_lines(text, limit)) if text.strip() else "")
+    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", quote_lines(text, limit)) if text.strip() else "")
 
 
-def said_block(text: str, limit: int) -> Markdown:
+def code_block(text: str, limit: int) -> Markdown:
     """Escape untrusted text, such as a log, as a fenced code block; blank text gives an empty result."""
-    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", fenced(text, limit)) if text.strip() else "")
+    return Markdown(_TEMPLATE_TAG_PATTERN.sub("{\u200b", fence_text(text, limit)) if text.strip() else "")
 
 
-def safe(value: object) -> Markdown:
+def to_markdown(value: object) -> Markdown:
     """Convert a value to Markdown: Markdown unchanged, integers as digits, any other text escaped.
 
     Raises TypeError for any other type, which is a mistake in a template.
@@ -59,7 +59,7 @@ def safe(value: object) -> Markdown:
     if isinstance(value, Markdown):
         return value
     if isinstance(value, str):
-        return said(value)
+        return escape(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return Markdown(value)
     if isinstance(value, Undefined):
@@ -67,43 +67,43 @@ def safe(value: object) -> Markdown:
     raise TypeError(f"{type(value).__name__} cannot be shown in Markdown")
 
 
-def md(pattern: str, *parts: object) -> Markdown:
+def markdown(pattern: str, *parts: object) -> Markdown:
     """Fill each `{}` of `pattern` with a part converted to Markdown.
 
     `pattern` is a literal of ours, never a value.
     """
-    return Markdown(pattern.format(*map(safe, parts)))
+    return Markdown(pattern.format(*map(to_markdown, parts)))
 
 
-def joined(parts: Iterable[object], between: str = ", ") -> Markdown:
+def join(parts: Iterable[object], between: str = ", ") -> Markdown:
     """Join the parts, each converted to Markdown."""
-    return Markdown(between.join(safe(part) for part in parts))
+    return Markdown(between.join(to_markdown(part) for part in parts))
 
 
-def listed(parts: Iterable[object], most: int, between: str = ", ") -> Markdown:
+def join_limited(parts: Iterable[object], most: int, between: str = ", ") -> Markdown:
     """Join the first `limit` parts, and say how many more there are."""
     every = list(parts)
-    more = [md("and {} more", len(every) - most)] if len(every) > most else []
-    return joined([*every[:most], *more], between)
+    more = [markdown("and {} more", len(every) - most)] if len(every) > most else []
+    return join([*every[:most], *more], between)
 
 
-def code(text: str) -> Markdown:
+def code_span(text: str) -> Markdown:
     """Format our own text, such as a command, as a code span."""
-    return Markdown(f"`{text}`") if "`" not in text and "|" not in text else said(text)
+    return Markdown(f"`{text}`") if "`" not in text and "|" not in text else escape(text)
 
 
-def person(login: str) -> Markdown:
+def format_login(login: str) -> Markdown:
     """Format a login as a code span, which notifies no one."""
     if not login:
         return Markdown("somebody")
     if _LOGIN_OR_BOT_PATTERN.fullmatch(login) and not _REFERENCE_PATTERN.fullmatch(login):
         return Markdown(f"`{login}`")
-    return said(login, 60)
+    return escape(login, 60)
 
 
-def people(logins: Iterable[str]) -> Markdown:
+def format_logins(logins: Iterable[str]) -> Markdown:
     """Format up to ten logins as code spans, and say how many more there are."""
-    return listed(map(person, logins), 10)
+    return join_limited(map(format_login, logins), 10)
 
 
 def mention(login: str) -> Markdown:
@@ -111,45 +111,45 @@ def mention(login: str) -> Markdown:
 
     Text that is not a login, such as a team, is escaped and notifies no one.
     """
-    return Markdown(f"@{login}") if _LOGIN_PATTERN.fullmatch(login) else said(login, 60)
+    return Markdown(f"@{login}") if _LOGIN_PATTERN.fullmatch(login) else escape(login, 60)
 
 
 def link(text: object, url: str | None) -> Markdown:
     """Build a link, or give the text alone where `url` is not a valid address."""
     if url is None or len(url) > 500 or not _URL_PATTERN.fullmatch(url):
-        return safe(text)
-    return md("[{}]({})", text, Markdown(url))
+        return to_markdown(text)
+    return markdown("[{}]({})", text, Markdown(url))
 
 
-def rendered(template: str, **values: Any) -> Markdown:
+def render_template(template: str, **values: Any) -> Markdown:
     """Render a template, without trailing blanks and with at most one empty line between blocks."""
     text = _TEMPLATES.get_template(f"{template}.md.j2").render(values)
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     return Markdown(_BLANK_LINES_PATTERN.sub("\n\n", text).strip("\n"))
 
 
-def signed(body: Markdown, footer: str) -> str:
+def with_footer(body: Markdown, footer: str) -> str:
     """Append the footer to the body, which is cut at the end of a line where it is too long.
 
     The footer is never changed: it holds the signed marker.
     """
-    room = MAX_BODY_CHARS - length(footer) - 2
-    text = body if length(body) <= room else _clipped(body, room)
+    room = MAX_BODY_CHARS - github_length(footer) - 2
+    text = body if github_length(body) <= room else _truncate(body, room)
     return f"{text}\n\n{footer}" if footer else text
 
 
-def fits(body: Markdown, footer: str) -> bool:
+def fits_in_comment(body: Markdown, footer: str) -> bool:
     """Return whether body and footer fit into one GitHub comment."""
-    return length(body) + 2 + length(footer) <= MAX_BODY_CHARS
+    return github_length(body) + 2 + github_length(footer) <= MAX_BODY_CHARS
 
 
-def _clipped(body: Markdown, room: int) -> str:
+def _truncate(body: Markdown, room: int) -> str:
     """Cut the body after a whole line; a `<details>` block that would stay open is removed entirely."""
     mark = "\n\n*Cut here: GitHub takes no longer comment.*"
     taken: list[str] = []
-    size = length(mark)
+    size = github_length(mark)
     for line in body.split("\n"):
-        size += length(line) + 1
+        size += github_length(line) + 1
         if size > room:
             break
         taken.append(line)
@@ -162,7 +162,7 @@ def _clipped(body: Markdown, room: int) -> str:
 _TEMPLATES = Environment(
     loader=PackageLoader("app.render.markdown"),
     autoescape=False,  # noqa: S701  the output is Markdown: `finalize` escapes what HTML escaping would not
-    finalize=safe,
+    finalize=to_markdown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -13,15 +13,24 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from app.core.backtest import Backtest, Compared
-from app.core.calendar import instant
+from app.core.calendar import wall_to_utc
 from app.core.policy import Policy
-from app.core.policy_diff import Move, changes
+from app.core.policy_diff import Move, diff_policies
 from app.core.severity import Severity
-from app.core.simulate import Row, Scene, plus, simulate
-from app.render.markdown.markup import Markdown, code, joined, listed, md, people, said, signed
-from app.render.simulation_rows import collapsed
-from app.render.time_format import count
-from app.text import plain
+from app.core.simulate import Row, Scene, format_offset, simulate
+from app.render.markdown.markup import (
+    Markdown,
+    code_span,
+    escape,
+    format_logins,
+    join,
+    join_limited,
+    markdown,
+    with_footer,
+)
+from app.render.simulation_rows import collapse_pages
+from app.render.time_format import pluralize
+from app.text import defuse_line
 
 _MAX_TITLE_CHARS = 240
 _MAX_CHANGES = 60
@@ -59,156 +68,168 @@ class Faulty(Protocol):
     def wanted(self) -> str: ...
 
 
-def review(old: Policy, new: Policy, tried: Backtest, now: datetime) -> Review:
+def review_policy(old: Policy, new: Policy, tried: Backtest, now: datetime) -> Review:
     """Review the replacement of policy `old` by `new`; `backtest` holds the effect on past incidents."""
-    moves = changes(old, new)
+    moves = diff_policies(old, new)
     if not moves:
-        return Review("Nothing moves: the policy stays what it is", md("Both files mean the same."))
-    body = joined(
-        [*_moves(moves, new), *_nights(old, new, _saturday(new, now)), *_past(tried)],
+        return Review("Nothing moves: the policy stays what it is", markdown("Both files mean the same."))
+    body = join(
+        [
+            *_changes_section(moves, new),
+            *_night_sections(old, new, _next_saturday_night(new, now)),
+            *_past_incidents_section(tried),
+        ],
         "\n\n",
     )
-    return Review(_title(moves, tried, new), signed(body, ""))
+    return Review(_title(moves, tried, new), with_footer(body, ""))
 
 
-def faulty(faults: Sequence[Faulty]) -> Review:
+def review_faulty_policy(faults: Sequence[Faulty]) -> Review:
     """Review a policy file that has faults; there is at least one."""
     rows = [
-        md(
+        markdown(
             "- line {}, column {}: **{}**: {}, {}",
             each.line,
             each.column,
-            said(each.where, 120),
-            said(each.found, 200),
-            said(each.wanted, 200),
+            escape(each.where, 120),
+            escape(each.found, 200),
+            escape(each.wanted, 200),
         )
         for each in faults[:_MAX_FAULTS]
     ]
-    more = [md("- and {} more", len(faults) - _MAX_FAULTS)] if len(faults) > _MAX_FAULTS else []
+    more = [markdown("- and {} more", len(faults) - _MAX_FAULTS)] if len(faults) > _MAX_FAULTS else []
     first = faults[0]
-    title = f"The file cannot be obeyed, {count(len(faults), 'fault')}: line {first.line}: {first.where}: {first.found}"
-    head = md("Merged as it is, this file would not take effect: the last good one stays in force. To mend:")
-    return Review(plain(title, _MAX_TITLE_CHARS), signed(joined([head, joined([*rows, *more], "\n")], "\n\n"), ""))
+    title = (
+        f"The file cannot be obeyed, {pluralize(len(faults), 'fault')}: line {first.line}: {first.where}: {first.found}"
+    )
+    head = markdown("Merged as it is, this file would not take effect: the last good one stays in force. To mend:")
+    return Review(
+        defuse_line(title, _MAX_TITLE_CHARS), with_footer(join([head, join([*rows, *more], "\n")], "\n\n"), "")
+    )
 
 
-def consequence(move: Move, policy: Policy) -> str:
+def describe_change(move: Move, policy: Policy) -> str:
     """Describe a change in one line: `sev1: it-manager hears after 20m instead of 30m`."""
     if not move.rung:
-        return f"{move.severity.said(policy.scale)}: {move}" if move.severity else str(move)
+        return f"{move.severity.inline_name(policy.scale)}: {move}" if move.severity else str(move)
     who = move.what.removeprefix("page ")
     paged = move.what.startswith("page ")
     hears = "is asked" if move.what.startswith("do: ") else "is paged" if paged else "hears"
     if move.now is None:
         said_so = f"{who} {hears} no more"
     else:
-        said_so = f"{who} {hears} {_after(move.now)}" + (f" instead of {move.was}" if move.was else "")
-    return f"{move.severity.said(policy.scale)}: {said_so}" if move.severity else said_so
+        said_so = f"{who} {hears} {_delay_phrase(move.now)}" + (f" instead of {move.was}" if move.was else "")
+    return f"{move.severity.inline_name(policy.scale)}: {said_so}" if move.severity else said_so
 
 
-def _after(when: str) -> str:
+def _delay_phrase(when: str) -> str:
     return when if when.startswith("at once") else f"after {when}"
 
 
 def _title(moves: Sequence[Move], tried: Backtest, new: Policy) -> str:
     """Build the title from the most important change: notifications first, then targets, then the rest."""
     first = min(moves, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
-    more = f" and {count(len(moves) - 1, 'more move')}" if len(moves) > 1 else ""
+    more = f" and {pluralize(len(moves) - 1, 'more move')}" if len(moves) > 1 else ""
     past = f"; {tried.summary}" if tried.tried else ""
-    return plain(f"{consequence(first, new)}{more}{past}", _MAX_TITLE_CHARS)
+    return defuse_line(f"{describe_change(first, new)}{more}{past}", _MAX_TITLE_CHARS)
 
 
-def _moves(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
-    yield md("### What moves")
+def _changes_section(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
+    yield markdown("### What moves")
     rows = [
-        md(
+        markdown(
             "| {} | {} | {} | {} |",
-            move.severity.said(new.scale) if move.severity else md(""),
-            said(move.what, 120),
+            move.severity.inline_name(new.scale) if move.severity else markdown(""),
+            escape(move.what, 120),
             _cell(move.was),
             _cell(move.now),
         )
         for move in moves[:_MAX_CHANGES]
     ]
-    head = [md("| severity | what | was | now |"), md("|:---|:---|:---|:---|")]
-    yield joined([*head, *rows], "\n")
+    head = [markdown("| severity | what | was | now |"), markdown("|:---|:---|:---|:---|")]
+    yield join([*head, *rows], "\n")
     if len(moves) > _MAX_CHANGES:
-        yield md("and {} more", len(moves) - _MAX_CHANGES)
+        yield markdown("and {} more", len(moves) - _MAX_CHANGES)
 
 
 def _cell(text: str | None) -> Markdown:
-    return md("–") if text is None else said(text, 140)
+    return markdown("–") if text is None else escape(text, 140)
 
 
-def _nights(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown]:
+def _night_sections(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown]:
     here = at.astimezone(ZoneInfo(new.zone))
-    yield md("### A night: declared on Saturday, {}, and nobody answers", f"{here:%Y-%m-%d %H:%M} {here.tzname()}")
+    yield markdown(
+        "### A night: declared on Saturday, {}, and nobody answers", f"{here:%Y-%m-%d %H:%M} {here.tzname()}"
+    )
     for severity in Severity:
         scene = Scene(severity=severity, at=at, length=_NIGHT_PERIOD)
         rows, before = simulate(new, scene), simulate(old, scene)
-        yield _night(severity, rows, before, new)
+        yield _night_section(severity, rows, before, new)
 
 
-def _night(severity: Severity, rows: Sequence[Row], before: Sequence[Row], new: Policy) -> Markdown:
+def _night_section(severity: Severity, rows: Sequence[Row], before: Sequence[Row], new: Policy) -> Markdown:
     name, woken = (
-        severity.said(new.scale),
+        severity.inline_name(new.scale),
         list(dict.fromkeys(who for row in rows if row.kind == "page" for who in row.to)),
     )
-    how = md("as before") if _plain(rows) == _plain(before) else md("otherwise than before")
-    who = md("wakes {}", count(len(woken), "person", "people")) if woken else md("wakes nobody")
-    head = md("<details><summary>{}: {}, {}</summary>", name, who, how)
-    known = {_key(row) for row in before}
+    how = markdown("as before") if _row_keys(rows) == _row_keys(before) else markdown("otherwise than before")
+    who = markdown("wakes {}", pluralize(len(woken), "person", "people")) if woken else markdown("wakes nobody")
+    head = markdown("<details><summary>{}: {}, {}</summary>", name, who, how)
+    known = {_row_key(row) for row in before}
     lines = [
-        md(
+        markdown(
             "| {} | {} | {} | {} | {} |",
-            md("") if _key(row) in known else md("🔸"),
-            code(plus(row.offset)),
+            markdown("") if _row_key(row) in known else markdown("🔸"),
+            code_span(format_offset(row.offset)),
             row.kind,
-            people(row.to) if row.to else md(""),
-            said(", ".join(part for part in (row.step, note) if part), 120),
+            format_logins(row.to) if row.to else markdown(""),
+            escape(", ".join(part for part in (row.step, note) if part), 120),
         )
-        for row, note in collapsed(rows)
+        for row, note in collapse_pages(rows)
         if row.kind != "declared"
     ]
-    more = [md("| | | and {} more | | |", len(lines) - _MAX_NIGHT_ROWS)] if len(lines) > _MAX_NIGHT_ROWS else []
-    table = [md("| | after | | who | |"), md("|:---|---:|:---|:---|:---|"), *lines[:_MAX_NIGHT_ROWS], *more]
-    return joined(
+    more = [markdown("| | | and {} more | | |", len(lines) - _MAX_NIGHT_ROWS)] if len(lines) > _MAX_NIGHT_ROWS else []
+    table = [markdown("| | after | | who | |"), markdown("|:---|---:|:---|:---|:---|"), *lines[:_MAX_NIGHT_ROWS], *more]
+    return join(
         [
             head,
-            joined(table, "\n") if lines else md("Nothing happens in {} hours.", _NIGHT_PERIOD // timedelta(hours=1)),
-            md("</details>"),
+            join(table, "\n")
+            if lines
+            else markdown("Nothing happens in {} hours.", _NIGHT_PERIOD // timedelta(hours=1)),
+            markdown("</details>"),
         ],
         "\n\n",
     )
 
 
-def _past(tried: Backtest) -> Iterator[Markdown]:
-    yield md("### Past incidents")
-    yield md("Folded through both files: {}.", tried.summary)
+def _past_incidents_section(tried: Backtest) -> Iterator[Markdown]:
+    yield markdown("### Past incidents")
+    yield markdown("Folded through both files: {}.", tried.summary)
     if tried.notices[0] != tried.notices[1]:
-        yield md("Notices to people: {} instead of {}.", tried.notices[1], tried.notices[0])
-    shown = [_compared(each) for each in tried.compared[:_MAX_INCIDENTS]]
+        yield markdown("Notices to people: {} instead of {}.", tried.notices[1], tried.notices[0])
+    shown = [_incident_line(each) for each in tried.compared[:_MAX_INCIDENTS]]
     if shown:
-        yield joined(shown, "\n")
+        yield join(shown, "\n")
     if len(tried.compared) > _MAX_INCIDENTS:
-        yield md("and {} more", len(tried.compared) - _MAX_INCIDENTS)
+        yield markdown("and {} more", len(tried.compared) - _MAX_INCIDENTS)
 
 
-def _compared(each: Compared) -> Markdown:
-    differences = listed((said(str(found), 120) for found in each.differences), _MAX_DIFFERENCES)
-    return md("- {} {}: {}", said(each.name, 80), said(each.title, 60), differences)
+def _incident_line(each: Compared) -> Markdown:
+    differences = join_limited((escape(str(found), 120) for found in each.differences), _MAX_DIFFERENCES)
+    return markdown("- {} {}: {}", escape(each.name, 80), escape(each.title, 60), differences)
 
 
-def _saturday(policy: Policy, now: datetime) -> datetime:
+def _next_saturday_night(policy: Policy, now: datetime) -> datetime:
     """Return the next Saturday at 02:00 in the policy's zone."""
     today = now.astimezone(ZoneInfo(policy.zone)).date()
     day = today + timedelta(days=(_SATURDAY_WEEKDAY - today.weekday()) % 7 or 7)
-    return instant(datetime.combine(day, time(2)), policy.zone).astimezone(UTC)
+    return wall_to_utc(datetime.combine(day, time(2)), policy.zone).astimezone(UTC)
 
 
-def _plain(rows: Iterable[Row]) -> list[tuple[object, ...]]:
-    return [_key(row) for row in rows]
+def _row_keys(rows: Iterable[Row]) -> list[tuple[object, ...]]:
+    return [_row_key(row) for row in rows]
 
 
-def _key(row: Row) -> tuple[object, ...]:
+def _row_key(row: Row) -> tuple[object, ...]:
     """Return what identifies a row when two simulations are compared."""
     return row.offset, row.kind, row.to, row.step, row.via

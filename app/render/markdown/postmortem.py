@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 
-from app.core.calendar import due as due_by
+from app.core.calendar import due_time as due_by
 from app.core.clocks import Deadline, deadlines
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.incident import Incident
 from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
@@ -21,26 +21,26 @@ from app.render.markdown import links as places
 from app.render.markdown import phrases
 from app.render.markdown.markup import (
     Markdown,
-    joined,
+    code_block,
+    escape,
+    format_login,
+    join,
+    join_limited,
     link,
-    listed,
-    md,
-    person,
-    rendered,
-    safe,
-    said,
-    said_block,
-    said_lines,
+    markdown,
+    quote,
+    render_template,
+    to_markdown,
 )
-from app.render.time_format import count, length, moment, span, target, utc
-from app.text import plain
+from app.render.time_format import format_duration, format_target, format_time, format_timedelta, format_utc, pluralize
+from app.text import defuse_line
 
 _INCIDENT_ID_PATTERN = re.compile(r"INC-(?P<year>[0-9]{4})-[0-9]{4}-[0-9]{3,}")
 _ACTION_ITEM_CLASSES = ("preventive", "process", "tool", "training")
 """Classes that an action item can have."""
 
 
-def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> NewFile:
+def render_postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> NewFile:
     """Render the postmortem of `incident` as of `now`; `comment_urls` are as for the board.
 
     Path, branch and message hold no untrusted text except the title, which is made harmless.  Raises ValueError for an
@@ -49,91 +49,95 @@ def postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], 
     found = _INCIDENT_ID_PATTERN.fullmatch(incident.id)
     if found is None:
         raise ValueError(f"{incident.id!r} is not the id of an incident")
-    policy = rules(policy, incident)
-    short = plain(incident.title, 60)
+    policy = policy_for(policy, incident)
+    short = defuse_line(incident.title, 60)
     title = f"Postmortem of {incident.id}: {short}" if short else f"Postmortem of {incident.id}"
     return NewFile(
         path=f"docs/incidents/postmortems/{found['year']}/{incident.id}.md",
         branch=f"muster/postmortem-{incident.number}",
         title=title,
         message=f"{title}\n\nRefs #{incident.number}\n",
-        text=_text(incident, policy, links, now) + "\n",
-        body=_pull_body(incident, policy, links, now),
+        text=_document(incident, policy, links, now) + "\n",
+        body=_pull_request_body(incident, policy, links, now),
     )
 
 
-def _text(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> Markdown:
+def _document(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> Markdown:
     report, day = incident.report, incident.declared_at.date()
-    return rendered(
+    return render_template(
         "postmortem",
         day=day.isoformat(),
         id=incident.id,
-        title=said(incident.title),
-        head=list(_head(incident, policy, now)),
-        summary=said_lines(report.summary, 2000),
+        title=escape(incident.title),
+        head=list(_header_rows(incident, policy, now)),
+        summary=quote(report.summary, 2000),
         severity=phrases.severity(incident, policy),
-        reasons=[said(reason) for reason in incident.grade.reasons],
-        impact=list(_impact(incident, now)),
-        symptoms=said_block(report.symptoms, 4000),
-        workaround=said_lines(report.workaround, 2000),
+        reasons=[escape(reason) for reason in incident.grade.reasons],
+        impact=list(_impact_rows(incident, now)),
+        symptoms=code_block(report.symptoms, 4000),
+        workaround=quote(report.workaround, 2000),
         updates=[
-            (phrases.link_of(utc(entry.at, day=day), entry, links), person(entry.by), phrases.told(entry))
-            for entry in phrases.updates(incident)
+            (
+                phrases.timeline_link(format_utc(entry.at, day=day), entry, links),
+                format_login(entry.by),
+                phrases.update_text(entry),
+            )
+            for entry in phrases.status_updates(incident)
         ],
-        metrics=list(_metrics(incident)),
+        metrics=list(_metric_rows(incident)),
         deadlines=[
-            _promise(promise, incident, policy, now)
+            _deadline_row(promise, incident, policy, now)
             for promise in deadlines(incident, policy)
             if promise.clock != "postmortem"
         ],
         breaches=list(_breaches(incident, day)),
-        escalations=phrases.escalated(incident, links, day, 100),
+        escalations=phrases.escalation_history(incident, links, day, 100),
         timeline=[
-            (phrases.link_of(utc(e.at, day=day), e, links), phrases.author(e), said(e.sentence, 600))
+            (phrases.timeline_link(format_utc(e.at, day=day), e, links), phrases.author(e), escape(e.sentence, 600))
             for e in incident.timeline
         ],
-        roles=list(_roles(incident, day)),
-        contributors=list(_contributors(incident)),
-        links=list(_links(incident, policy, links)),
+        roles=list(_role_rows(incident, day)),
+        contributors=list(_contributor_rows(incident)),
+        links=list(_link_lines(incident, policy, links)),
         classes=", ".join(_ACTION_ITEM_CLASSES),
     )
 
 
-def _pull_body(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> str:
-    return rendered(
+def _pull_request_body(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> str:
+    return render_template(
         "pull",
         id=incident.id,
-        title=said(incident.title),
+        title=escape(incident.title),
         number=incident.number,
         issue=link(incident.id, incident.url),
         severity=phrases.severity(incident, policy),
-        commander=person(incident.commander) if incident.commander else md("nobody yet"),
-        reviewers=phrases.contact(policy.postmortem.reviewers, policy, now)
+        commander=format_login(incident.commander) if incident.commander else markdown("nobody yet"),
+        reviewers=phrases.format_contacts(policy.postmortem.reviewers, policy, now)
         if policy.postmortem.reviewers
-        else md("nobody is named"),
-        document=_by(incident.resolved_at, policy.postmortem.document, "the resolution", policy),
-        review=_by(incident.resolved_at, policy.postmortem.review, "the resolution", policy),
-        overdue=_by(incident.closed_at, policy.postmortem.overdue, "closing", policy),
+        else markdown("nobody is named"),
+        document=_due_phrase(incident.resolved_at, policy.postmortem.document, "the resolution", policy),
+        review=_due_phrase(incident.resolved_at, policy.postmortem.review, "the resolution", policy),
+        overdue=_due_phrase(incident.closed_at, policy.postmortem.overdue, "closing", policy),
         classes=", ".join(_ACTION_ITEM_CLASSES),
     )
 
 
-def _by(start: datetime | None, within: Duration, what: str, policy: Policy) -> Markdown:
+def _due_phrase(start: datetime | None, within: Duration, what: str, policy: Policy) -> Markdown:
     """Format a postmortem deadline; only its duration while the event that starts it has not happened."""
     if start is None:
-        return md("{} after {}", length(within), what)
+        return markdown("{} after {}", format_duration(within), what)
     at = due_by(start, Target(within), policy.calendars)
-    return md("{}, {} after {}", moment(at, policy.zone), length(within), what)
+    return markdown("{}, {} after {}", format_time(at, policy.zone), format_duration(within), what)
 
 
-def _head(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
+def _header_rows(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
     report = incident.report
     yield "Severity", phrases.severity(incident, policy)
     if report.kind:
-        yield "Type", safe(report.kind.value)
+        yield "Type", to_markdown(report.kind.value)
     if report.services:
-        yield "Services", listed((said(service, 80) for service in report.services), 20)
-    yield "Commander", person(incident.commander) if incident.commander else md("nobody took it")
+        yield "Services", join_limited((escape(service, 80) for service in report.services), 20)
+    yield "Commander", format_login(incident.commander) if incident.commander else markdown("nobody took it")
     for name, at in (
         ("Started", report.started_at),
         ("Detected", report.detected_at),
@@ -144,36 +148,47 @@ def _head(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[s
         ("Closed", incident.closed_at),
     ):
         if at:
-            yield name, safe(moment(at, policy.zone))
-    yield "Document due", _by(incident.resolved_at, policy.postmortem.document, "the resolution", policy)
-    yield "Review due", _by(incident.resolved_at, policy.postmortem.review, "the resolution", policy)
+            yield name, to_markdown(format_time(at, policy.zone))
+    yield "Document due", _due_phrase(incident.resolved_at, policy.postmortem.document, "the resolution", policy)
+    yield "Review due", _due_phrase(incident.resolved_at, policy.postmortem.review, "the resolution", policy)
 
 
-def _impact(incident: Incident, now: datetime) -> Iterator[tuple[str, Markdown]]:
+def _impact_rows(incident: Incident, now: datetime) -> Iterator[tuple[str, Markdown]]:
     report = incident.report
-    if levels := joined(
+    if levels := join(
         (
-            md("{} {}", level.value, name)
+            markdown("{} {}", level.value, name)
             for name, level in (("impact", report.impact), ("urgency", report.urgency))
             if level
         )
     ):
         yield "Level", levels
     if report.affected.strip():
-        yield "Users and business", said(report.affected, 1000)
+        yield "Users and business", escape(report.affected, 1000)
     if report.revenue.strip():
-        yield "Revenue", said(report.revenue, 600)
+        yield "Revenue", escape(report.revenue, 600)
     if report.personal_data:
-        yield "Personal data exposed", safe(report.personal_data.value)
+        yield "Personal data exposed", to_markdown(report.personal_data.value)
     start = report.started_at or report.detected_at or incident.declared_at
     end = incident.resolved_at
-    lasted = md("{} so far, not resolved yet", span(now - start)) if end is None else safe(span(end - start))
+    lasted = (
+        markdown("{} so far, not resolved yet", format_timedelta(now - start))
+        if end is None
+        else to_markdown(format_timedelta(end - start))
+    )
     yield "Duration", lasted
     if incident.reopened:
-        yield "Reopened", md("{}; in between it rested {}", count(incident.reopened, "time"), span(incident.rested))
+        yield (
+            "Reopened",
+            markdown(
+                "{}; in between it rested {}",
+                pluralize(incident.reopened, "time"),
+                format_timedelta(incident.paused_time),
+            ),
+        )
 
 
-def _metrics(incident: Incident) -> Iterator[tuple[str, Markdown]]:
+def _metric_rows(incident: Incident) -> Iterator[tuple[str, Markdown]]:
     """Yield the response times by their full names, with the target of the product page (M1).
 
     MTTR is always the time to resolve.
@@ -185,17 +200,17 @@ def _metrics(incident: Incident) -> Iterator[tuple[str, Markdown]]:
         ("Time to mitigate", took.to_mitigate),
         ("Time to resolve (MTTR, to resolve)", took.to_resolve),
     ):
-        yield name, md("not known") if value is None else safe(span(value))
+        yield name, markdown("not known") if value is None else to_markdown(format_timedelta(value))
 
 
-def _promise(
+def _deadline_row(
     promise: Deadline, incident: Incident, policy: Policy, now: datetime
 ) -> tuple[Markdown, str, str, Markdown]:
     return (
-        phrases.title_of(promise.clock, promise.about),
-        target(promise.target),
-        moment(promise.due, policy.zone),
-        phrases.judged(promise, incident, now),
+        phrases.deadline_title(promise.clock, promise.about),
+        format_target(promise.target),
+        format_time(promise.due, policy.zone),
+        phrases.deadline_status(promise, incident, now),
     )
 
 
@@ -203,23 +218,23 @@ def _breaches(incident: Incident, day: date) -> Iterator[Markdown]:
     """Yield every recorded breach, including those of deadlines that a later severity moved."""
     for entry in incident.timeline:
         if entry.deed is Deed.MISSED:
-            yield md("{}: {}", utc(entry.at, day=day), said(entry.sentence))
+            yield markdown("{}: {}", format_utc(entry.at, day=day), escape(entry.sentence))
 
 
-def _roles(incident: Incident, day: date) -> Iterator[tuple[str, Markdown]]:
-    yield "Reporter", person(incident.opened_by)
+def _role_rows(incident: Incident, day: date) -> Iterator[tuple[str, Markdown]]:
+    yield "Reporter", format_login(incident.opened_by)
     if first := _first_responder(incident):
-        yield "First responder", md("{} at {}", person(first.by), utc(first.at, day=day))
-    yield "Commander", person(incident.commander) if incident.commander else md("nobody")
+        yield "First responder", markdown("{} at {}", format_login(first.by), format_utc(first.at, day=day))
+    yield "Commander", format_login(incident.commander) if incident.commander else markdown("nobody")
     if incident.grade.by:
-        yield "Graded by", person(incident.grade.by)
+        yield "Graded by", format_login(incident.grade.by)
 
 
 def _first_responder(incident: Incident) -> Entry | None:
     return next((e for e in incident.timeline if e.by and e.at == incident.responded_at), None)
 
 
-def _contributors(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
+def _contributor_rows(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
     """Yield everyone in the timeline with what they did, in the order in which they joined."""
     deeds: dict[str, dict[str, int]] = {}
     for entry in incident.timeline:
@@ -229,18 +244,21 @@ def _contributors(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
             did[what] = did.get(what, 0) + 1
     for login, did in deeds.items():
         words = (
-            md("{} ({} times)", said(what, 80), times) if times > 1 else said(what, 80) for what, times in did.items()
+            markdown("{} ({} times)", escape(what, 80), times) if times > 1 else escape(what, 80)
+            for what, times in did.items()
         )
-        yield person(login), joined(words, "; ") if len(did) <= 12 else listed(words, 12)
+        yield format_login(login), join(words, "; ") if len(did) <= 12 else join_limited(words, 12)
 
 
-def _links(incident: Incident, policy: Policy, links: Mapping[str, str]) -> Iterator[Markdown]:
-    yield md("Issue: {}", link(md("{} in {}", incident.id, incident.repo), incident.url))
+def _link_lines(incident: Incident, policy: Policy, links: Mapping[str, str]) -> Iterator[Markdown]:
+    yield markdown("Issue: {}", link(markdown("{} in {}", incident.id, incident.repo), incident.url))
     if board := links.get("board"):
-        yield md("Board: {}", link("the state at a glance", board))
-    if room := places.war_room(incident, policy):
-        yield md("War room: {}", room)
-    if books := places.runbooks(incident, policy):
-        yield md("Runbooks: {}", listed(books, 20))
+        yield markdown("Board: {}", link("the state at a glance", board))
+    if room := places.war_room_link(incident, policy):
+        yield markdown("War room: {}", room)
+    if books := places.runbook_links(incident, policy):
+        yield markdown("Runbooks: {}", join_limited(books, 20))
     if incident.postmortem:
-        yield md("Pull request: {}", link(md("number {}", incident.postmortem.number), incident.postmortem.url))
+        yield markdown(
+            "Pull request: {}", link(markdown("number {}", incident.postmortem.number), incident.postmortem.url)
+        )

@@ -13,12 +13,12 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.core.calendar import next_opening
-from app.core.effective_policy import ruled
+from app.core.effective_policy import policy_for_report
 from app.core.incident_report import Report
 from app.core.policy import BUSINESS, TEAM, Calendar, Policy
-from app.core.simulate import Row, Scene, plus
-from app.render.simulation_rows import collapsed
-from app.text import visible
+from app.core.simulate import Row, Scene, format_offset
+from app.render.simulation_rows import collapse_pages
+from app.text import make_visible
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _TONES_BY_KIND = {
@@ -41,79 +41,83 @@ class Line(NamedTuple):
     tone: str = ""
 
 
-def timetable(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int = 80) -> tuple[Line, ...]:
+def render_simulation(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int = 80) -> tuple[Line, ...]:
     """Render the rows of `simulate` with a header and a summary."""
-    policy = ruled(policy, Report(services=scene.services, kind=scene.kind))
-    head = [part for line in (*_head(rows, policy, scene), Line("")) for part in _wrapped(line, width)]
-    foot = [part for line in (Line(""), *summary(rows, policy)) for part in _wrapped(line, width)]
-    return (*head, *_body(rows, policy, scene, width), *foot)
+    policy = policy_for_report(policy, Report(services=scene.services, kind=scene.kind))
+    head = [part for line in (*_header_lines(rows, policy, scene), Line("")) for part in _wrap_line(line, width)]
+    foot = [part for line in (Line(""), *summary_lines(rows, policy)) for part in _wrap_line(line, width)]
+    return (*head, *_table_lines(rows, policy, scene, width), *foot)
 
 
 _NOT_NOTIFYING_KINDS = ("declared", "page", "hand-off", "acknowledge", "resolve")
 """Kinds of rows that name people without notifying them, or that page them."""
 
 
-def summary(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
+def summary_lines(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
     """Summarize who was paged and notified, which targets were missed, and which contacts have no one."""
     woken = Counter(name for row in rows if row.kind == "page" for name in row.to)
     told = dict.fromkeys(name for row in rows if row.kind not in _NOT_NOTIFYING_KINDS for name in row.to)
-    missed = {f"{visible(row.step)} at {plus(row.offset)}": None for row in rows if row.kind == "breach"}
+    missed = {f"{make_visible(row.step)} at {format_offset(row.offset)}": None for row in rows if row.kind == "breach"}
     missing = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
     if woken:
-        times = (f"{_person(name, policy)} {_times(count)}" for name, count in woken.items())
+        times = (f"{_format_person(name, policy)} {_format_times(count)}" for name, count in woken.items())
         yield Line(f"Woken: {', '.join(times)}.")
     else:
         yield Line("Nobody is woken.")
-    if others := [_person(name, policy) for name in told if name not in woken]:
+    if others := [_format_person(name, policy) for name in told if name not in woken]:
         yield Line(f"Told: {', '.join(others)}.")
     yield Line(f"Missed: {', '.join(missed)}.", "bad") if missed else Line("No target is missed.", "good")
     if missing:
-        yield Line(f"Nobody is named for {', '.join(map(visible, missing))}: say who under contacts.", "warning")
+        yield Line(f"Nobody is named for {', '.join(map(make_visible, missing))}: say who under contacts.", "warning")
 
 
-def _head(rows: Sequence[Row], policy: Policy, scene: Scene) -> Iterator[Line]:
+def _header_lines(rows: Sequence[Row], policy: Policy, scene: Scene) -> Iterator[Line]:
     at = scene.at.astimezone(UTC)
     here = at.astimezone(ZoneInfo(policy.zone))
-    severity = scene.severity.said(policy.scale)
-    about = [visible(name) for name in scene.services] + ([scene.kind.value] if scene.kind else [])
+    severity = scene.severity.inline_name(policy.scale)
+    about = [make_visible(name) for name in scene.services] + ([scene.kind.value] if scene.kind else [])
     what = f"{severity} ({', '.join(about)})" if about else severity
-    yield Line(f"{what} on {_DAYS[here.weekday()]} {_on_both(here)}, the next {_long(scene.length)}", "strong")
+    yield Line(
+        f"{what} on {_DAYS[here.weekday()]} {_local_and_utc(here)}, the next {_format_length(scene.length)}", "strong"
+    )
     acts = [
-        f"acknowledged after {_long(scene.ack)}" if scene.ack is not None else "nobody acknowledges",
-        f"resolved after {_long(scene.resolve)}" if scene.resolve is not None else "nobody resolves",
+        f"acknowledged after {_format_length(scene.ack)}" if scene.ack is not None else "nobody acknowledges",
+        f"resolved after {_format_length(scene.resolve)}" if scene.resolve is not None else "nobody resolves",
     ]
-    unread = [visible(name) for name, rotation in policy.rotations.items() if rotation.feed and not rotation.shifts]
-    hours = "within" if _is_open(_hours(policy), at) else "outside"
+    unread = [
+        make_visible(name) for name, rotation in policy.rotations.items() if rotation.feed and not rotation.shifts
+    ]
+    hours = "within" if _is_open(_business_hours(policy), at) else "outside"
     yield Line(f"{', '.join(acts)}; {hours} business hours", "quiet")
     if unread:
         yield Line(f"feeds are not read here, so by turns: {', '.join(unread)}", "warning")
 
 
-def _on_both(here: datetime) -> str:
+def _local_and_utc(here: datetime) -> str:
     """Format a time in both zones: `2026-03-06 16:40 EST (21:40 UTC)`."""
     utc = here.astimezone(UTC)
     if here.utcoffset() == timedelta():
         return f"{here:%Y-%m-%d %H:%M} UTC"
     dated = f"{utc:%Y-%m-%d} " if utc.date() != here.date() else ""
-    return f"{here:%Y-%m-%d %H:%M} {_zone(here).partition(' ')[0]} ({dated}{utc:%H:%M} UTC)"
+    return f"{here:%Y-%m-%d %H:%M} {_zone_name(here).partition(' ')[0]} ({dated}{utc:%H:%M} UTC)"
 
 
-def _body(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iterator[Line]:
-    zone, hours = ZoneInfo(policy.zone), _hours(policy)
+def _table_lines(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iterator[Line]:
+    zone, hours = ZoneInfo(policy.zone), _business_hours(policy)
     one_clock = all(row.at.astimezone(zone).utcoffset() == timedelta() for row in rows)
     columns = [_columns(row, zone, one_clock=one_clock) for row in rows]
     widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
     before: datetime | None = None
     was_open = _is_open(hours, scene.at)
     met: set[str] = set()
-    for row, note in collapsed(rows):
+    for row, note in collapse_pages(rows):
         here = row.at.astimezone(zone)
         if before is None or here.date() != before.date():
-            yield Line(_day(here, one_clock=one_clock), "quiet")
+            yield Line(_day_heading(here, one_clock=one_clock), "quiet")
         if before is not None and here.utcoffset() != before.utcoffset():
             ahead = (here.utcoffset() or timedelta()) > (before.utcoffset() or timedelta())
             how = "forward" if ahead else "back"
-            yield Line(f"-- the clocks have gone {how}: {_zone(before)} is {_zone(here)} now", "quiet")
+            yield Line(f"-- the clocks have gone {how}: {_zone_name(before)} is {_zone_name(here)} now", "quiet")
         is_open = _is_open(hours, row.at)
         if is_open != was_open:
             yield Line(f"-- business hours have {'begun' if is_open else 'ended'}", "quiet")
@@ -122,7 +126,7 @@ def _body(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iter
         *sizes, offset_size, kind_size = widths
         cells = [cell.ljust(size) for cell, size in zip(clocks, sizes, strict=True)]
         head = f" {' '.join(cells)} {offset.rjust(offset_size)} {kind.ljust(kind_size)} "
-        yield from _hanging(head, _told(row, note, policy, met), width, _TONES_BY_KIND.get(row.kind, ""))
+        yield from _wrap_hanging(head, _description(row, note, policy, met), width, _TONES_BY_KIND.get(row.kind, ""))
 
 
 def _columns(row: Row, zone: ZoneInfo, *, one_clock: bool) -> tuple[str, ...]:
@@ -131,23 +135,23 @@ def _columns(row: Row, zone: ZoneInfo, *, one_clock: bool) -> tuple[str, ...]:
     days = (row.at.date() - here.date()).days
     utc = f"{row.at:%H:%M}{f'{days:+}d' if days else ''}"
     clocks = (utc,) if one_clock else (f"{here:%H:%M}", utc)
-    return (*clocks, plus(row.offset), row.kind)
+    return (*clocks, format_offset(row.offset), row.kind)
 
 
-def _told(row: Row, note: str, policy: Policy, met: set[str]) -> str:
-    people = ", ".join(_person(name, policy, met) for name in row.to)
+def _description(row: Row, note: str, policy: Policy, met: set[str]) -> str:
+    people = ", ".join(_format_person(name, policy, met) for name in row.to)
     if row.kind in ("acknowledge", "resolve"):
         return people
     bare = not row.missing or not row.to or row.to[0] not in row.missing
-    step = visible(row.step) + {"breach": " missed", "remind": " due"}.get(row.kind, "")
+    step = make_visible(row.step) + {"breach": " missed", "remind": " due"}.get(row.kind, "")
     if not bare:
         people = f"{step} (nobody is named)" if step.startswith(people) else f"{people} (nobody is named)"
-        step = "" if step.startswith(visible(row.to[0])) else step
+        step = "" if step.startswith(make_visible(row.to[0])) else step
     via = f"by {', '.join(channel.value for channel in row.via)}" if row.via else ""
-    return " · ".join(part for part in (people, step, via, visible(note, 200)) if part)
+    return " · ".join(part for part in (people, step, via, make_visible(note, 200)) if part)
 
 
-def _hanging(head: str, words: str, width: int, tone: str) -> Iterator[Line]:
+def _wrap_hanging(head: str, words: str, width: int, tone: str) -> Iterator[Line]:
     """Wrap the text behind the head, with a hanging indent."""
     room = max(width - len(head), 20)
     pieces = textwrap.wrap(words, room, break_on_hyphens=False) or [""]
@@ -155,7 +159,7 @@ def _hanging(head: str, words: str, width: int, tone: str) -> Iterator[Line]:
         yield Line((head if number == 0 else " " * len(head)) + piece, tone)
 
 
-def _wrapped(line: Line, width: int) -> Iterator[Line]:
+def _wrap_line(line: Line, width: int) -> Iterator[Line]:
     if len(line.text) <= width:
         yield line
         return
@@ -163,18 +167,18 @@ def _wrapped(line: Line, width: int) -> Iterator[Line]:
         yield Line(piece, line.tone)
 
 
-def _day(here: datetime, *, one_clock: bool) -> str:
+def _day_heading(here: datetime, *, one_clock: bool) -> str:
     day = f"{_DAYS[here.weekday()]} {here:%Y-%m-%d}"
-    return f"{day}, UTC" if one_clock else f"{day}, {_zone(here)} and UTC"
+    return f"{day}, UTC" if one_clock else f"{day}, {_zone_name(here)} and UTC"
 
 
-def _zone(here: datetime) -> str:
+def _zone_name(here: datetime) -> str:
     offset = f"{here:%z}"
     name = here.tzname() or ""
     return f"{name} (UTC{offset[:3]}:{offset[3:]})" if name[:1].isalpha() else f"UTC{offset[:3]}:{offset[3:]}"
 
 
-def _hours(policy: Policy) -> Calendar:
+def _business_hours(policy: Policy) -> Calendar:
     return policy.calendars.get(TEAM) or policy.calendars.get(BUSINESS) or Calendar()
 
 
@@ -182,19 +186,19 @@ def _is_open(calendar: Calendar, at: datetime) -> bool:
     return next_opening(calendar, at) == at
 
 
-def _person(name: str, policy: Policy, met: set[str] | None = None) -> str:
+def _format_person(name: str, policy: Policy, met: set[str] | None = None) -> str:
     """Format a login with the person's name, which is left out for those already `introduced`."""
     person = policy.people.get(name)
     if person is None or not person.name or (met is not None and name in met):
-        return visible(name)
+        return make_visible(name)
     if met is not None:
         met.add(name)
-    return f"{visible(name)} ({visible(person.name)})"
+    return f"{make_visible(name)} ({make_visible(person.name)})"
 
 
-def _times(count: int) -> str:
+def _format_times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _long(length: timedelta) -> str:
-    return plus(length)[1:]
+def _format_length(length: timedelta) -> str:
+    return format_offset(length)[1:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
 from app.core.incident import Incident
 from app.core.lifecycle import Status
@@ -17,9 +17,9 @@ from app.core.policy import Policy
 from app.core.severity import Severity
 from app.ports import Message
 from app.render.markdown import phrases
-from app.render.markdown.notices import CLOCK_ANSWERS, answer_due, ended
-from app.render.time_format import moment, span
-from app.text import plain
+from app.render.markdown.notices import CLOCK_ANSWERS, answer_deadline, due_phrase
+from app.render.time_format import format_time, format_timedelta
+from app.text import defuse_line
 
 _MAX_TITLE_CHARS = 80
 _MESSAGE_KINDS: dict[type[Notice], str] = {
@@ -32,16 +32,16 @@ _MESSAGE_KINDS: dict[type[Notice], str] = {
 """The name of each notice type in a message; notices of other types go to GitHub only."""
 
 
-def goes_out(notice: Notice) -> bool:
+def is_for_channels(notice: Notice) -> bool:
     """Return whether channels carry this type of notice."""
     return type(notice) in _MESSAGE_KINDS
 
 
-def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *, key: str) -> Message:
+def channel_message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *, key: str) -> Message:
     """Render the notice as a channel message; it must be of a type that channels carry."""
-    policy = rules(policy, incident)
+    policy = policy_for(policy, incident)
     subject = _subject(notice, incident, policy, now)
-    lines = [subject, *_asked(notice, incident, policy, now), _who(notice), incident.url]
+    lines = [subject, *_request_lines(notice, incident, policy, now), _recipients_line(notice), incident.url]
     return Message(
         key=key,
         kind=_MESSAGE_KINDS[type(notice)],
@@ -59,49 +59,51 @@ def message(notice: Notice, incident: Incident, policy: Policy, now: datetime, *
 
 def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> str:
     """Build the subject: severity, event, title; about sixty characters of it are visible."""
-    name, title = incident.severity.on(policy.scale), plain(incident.title, _MAX_TITLE_CHARS)
+    name, title = incident.severity.display_name(policy.scale), defuse_line(incident.title, _MAX_TITLE_CHARS)
     if isinstance(notice, Escalate):
-        to = ", ".join(plain(contact, 24) for contact in notice.contacts[:3]) or "whoever has it"
+        to = ", ".join(defuse_line(contact, 24) for contact in notice.contacts[:3]) or "whoever has it"
         return f"{name} escalated to {to}: {title}"
     if isinstance(notice, Page):
         return f"{name} page {notice.times}: {title}" if notice.times > 1 else f"{name}: {title}"
     if isinstance(notice, Remind):
-        return f"{name} {_promised(notice)} {ended(notice.due, now)}: {title}"
+        return f"{name} {_deadline_phrase(notice)} {due_phrase(notice.due, now)}: {title}"
     return f"{name}, how severe is it? {title}" if isinstance(notice, Ask) else f"{name}: {title}"
 
 
-def _asked(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:
+def _request_lines(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:
     """Yield what is requested of the reader, and why."""
-    day, length = now.date(), span(phrases.open_for(incident, now))
+    day, length = now.date(), format_timedelta(phrases.open_duration(incident, now))
     holder = incident.commander and incident.status is not Status.TRIGGERED
-    has_it = f"{plain(incident.commander, 60)} has it" if holder else "nobody has it"
+    has_it = f"{defuse_line(incident.commander, 60)} has it" if holder else "nobody has it"
     if isinstance(notice, Page):
-        due = answer_due(incident, policy, now)
-        by = f" by {moment(due.due, policy.zone, day=day)}" if due else ""
-        yield f"Asked: answer {phrases.answer(incident)} on the issue{by}."
+        due = answer_deadline(incident, policy, now)
+        by = f" by {format_time(due.due, policy.zone, day=day)}" if due else ""
+        yield f"Asked: answer {phrases.answer_command(incident)} on the issue{by}."
     elif isinstance(notice, Escalate):
-        wanted = plain(notice.do, 300) or ("clear the way for them" if holder else "find somebody to take it, or /ack")
+        wanted = defuse_line(notice.do, 300) or (
+            "clear the way for them" if holder else "find somebody to take it, or /ack"
+        )
         yield f"Asked: {wanted}."
-        yield f"Why: {plain(notice.because, 300)}; open {length}, {has_it}."
+        yield f"Why: {defuse_line(notice.because, 300)}; open {length}, {has_it}."
     elif isinstance(notice, Announce):
-        yield f"For you to know: {plain(notice.because, 300)}; open {length}, {has_it}."
+        yield f"For you to know: {defuse_line(notice.because, 300)}; open {length}, {has_it}."
     elif isinstance(notice, Remind):
-        wanted = plain(notice.do, 300) or CLOCK_ANSWERS.get(notice.clock, ("", ""))[1]
-        yield f"Asked: {wanted or 'see to it'}, due {moment(notice.due, policy.zone, day=day)}."
+        wanted = defuse_line(notice.do, 300) or CLOCK_ANSWERS.get(notice.clock, ("", ""))[1]
+        yield f"Asked: {wanted or 'see to it'}, due {format_time(notice.due, policy.zone, day=day)}."
     else:
-        yield f"Asked: /severity {Severity.SEV2.on(policy.scale).lower()} reason, on the issue."
+        yield f"Asked: /severity {Severity.SEV2.display_name(policy.scale).lower()} reason, on the issue."
 
 
-def _promised(notice: Remind) -> str:
+def _deadline_phrase(notice: Remind) -> str:
     """Return what the reminder's deadline is for, in a word or two."""
     if notice.clock == "regulatory":
-        return plain(notice.about, 60)
+        return defuse_line(notice.about, 60)
     what = CLOCK_ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
-    return f"{what} for {plain(notice.about, 40)}" if notice.about else what
+    return f"{what} for {defuse_line(notice.about, 40)}" if notice.about else what
 
 
-def _who(notice: Notice) -> str:
+def _recipients_line(notice: Notice) -> str:
     """Name the recipients without mentioning them: a GitHub login may be someone else in another service."""
-    names = [plain(login, 60) for login in notice.to[:10]]
+    names = [defuse_line(login, 60) for login in notice.to[:10]]
     more = f" and {len(notice.to) - 10} more" if len(notice.to) > 10 else ""
     return f"For: {', '.join(names)}{more}" if names else "For: whoever reads this"

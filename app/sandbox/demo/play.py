@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from app.github.intake import shipped_form
-from app.sandbox.demo.stage import Stage, stage
-from app.sandbox.github.form_body import filled
+from app.sandbox.demo.stage import Stage, open_stage
+from app.sandbox.github.form_body import fill_form
 from app.sandbox.github.world import Comment, Issue
 from app.worker.pipeline.policy_check import CHECK_NAME as CHECK
 
@@ -125,19 +125,19 @@ class _Play:
         """The issue of the incident."""
         return self.stage.shop.issue(self.played.number)
 
-    def says(self, who: str, text: str) -> None:
+    def add_line(self, who: str, text: str) -> None:
         """Add a line to the story and report it."""
         line = Line(self.stage.clock(), who, text)
         self.played.lines.append(line)
         self.tell(line, self.stage, self.played.number)
 
-    def minute(self, minutes: float) -> None:
+    def advance_to_minute(self, minutes: float) -> None:
         """Advance to that minute of the night and report what Muster does on the way."""
         until = START + timedelta(minutes=minutes)
-        self.stage.goes_on(until)
-        self.report()
+        self.stage.advance_to(until)
+        self.report_new_comments()
 
-    def report(self) -> None:
+    def report_new_comments(self) -> None:
         """Report the comments that Muster has written since the last call."""
         ours = [comment for comment in self.issue.comments if comment.via_app]
         for comment in ours[self.seen :]:
@@ -146,22 +146,22 @@ class _Play:
             self.tell(line, self.stage, self.played.number)
         self.seen = len(ours)
 
-    def labels(self) -> str:
+    def label_text(self) -> str:
         """Describe the labels that the issue has now."""
         return "labels now: " + ", ".join(self.issue.labels)
 
 
-def _silent(line: Line, on: Stage, number: int) -> None:
+def _ignore_line(line: Line, on: Stage, number: int) -> None:
     """Ignore a line."""
 
 
-def _nothing(on: Stage, played: Played) -> None:
+def _ignore_result(on: Stage, played: Played) -> None:
     """Ignore the result."""
 
 
 def play(
-    tell: Callable[[Line, Stage, int], None] = _silent,
-    then: Callable[[Stage, Played], None] = _nothing,
+    tell: Callable[[Line, Stage, int], None] = _ignore_line,
+    then: Callable[[Stage, Played], None] = _ignore_result,
     *,
     refresh: int | None = None,
 ) -> Played:
@@ -171,133 +171,133 @@ def play(
     the sandbox GitHub reload themselves every so many seconds.
     """
     files = {"README.md": "# shop\n", ".github/incidents.yml": POLICY}
-    with stage(START - timedelta(minutes=10), name=REPOSITORY, files=files, labels=_LABELS, refresh=refresh) as on:
+    with open_stage(START - timedelta(minutes=10), name=REPOSITORY, files=files, labels=_LABELS, refresh=refresh) as on:
         for login, name in _TEAM.items():
             on.github.add_person(login, name)
             on.shop.permit(login, "write")
         on.github.add_person("jonas", "Jonas from support")
-        on.settles()
+        on.settle()
         on.clock.at = START
         play_ = _Play(on, tell, Played())
-        mark = on.github.mark()
-        for act in (_reported, _answered, _regraded, _resolved, _written_up):
+        mark = on.github.call_log_position()
+        for act in (_play_report, _play_response, _play_regrade, _play_resolution, _play_postmortem):
             act(play_)
-        _looked_at(play_, mark)
-        _learned(play_)
+        _collect_results(play_, mark)
+        _play_policy_change(play_)
         then(on, play_.played)
         return play_.played
 
 
-def _reported(play: _Play) -> None:
+def _play_report(play: _Play) -> None:
     on, played, shop = play.stage, play.played, play.stage.shop
-    mark = on.github.mark()
-    body = filled(shipped_form(), dict(_ANSWERS))
+    mark = on.github.call_log_position()
+    body = fill_form(shipped_form(), dict(_ANSWERS))
     title = f"[Incident]: {_ANSWERS['summary']}"
     played.number = on.github.person("jonas").opens(shop, title, body, ["incident"])
     played.issue_url = f"{on.github.url}/{shop.full_name}/issues/{played.number}"
-    play.says("jonas", "files the Incident Report: checkout answers 502 to every customer, SEV1")
-    on.settles()
+    play.add_line("jonas", "files the Incident Report: checkout answers 502 to every customer, SEV1")
+    on.settle()
     played.calls_to_board = len(on.github.calls_since(mark))
     incident = on.incident(played.number)
     assert incident is not None
     played.incident_id = incident.id
-    graded = f"graded {incident.severity} as {incident.id}; {play.labels()}"
-    play.says("", f"{graded}; the board is up ({played.calls_to_board} API calls)")
-    play.report()
+    graded = f"graded {incident.severity} as {incident.id}; {play.label_text()}"
+    play.add_line("", f"{graded}; the board is up ({played.calls_to_board} API calls)")
+    play.report_new_comments()
 
 
-def _answered(play: _Play) -> None:
+def _play_response(play: _Play) -> None:
     on, shop, number = play.stage, play.stage.shop, play.played.number
     kai = on.github.person("kai")
-    play.minute(7)
+    play.advance_to_minute(7)
     kai.comments(shop, number, "/ack")
-    play.says("kai", "wakes up and writes /ack")
-    on.settles()
-    play.says("", f"the paging stops; {play.labels()}")
-    play.minute(14)
+    play.add_line("kai", "wakes up and writes /ack")
+    on.settle()
+    play.add_line("", f"the paging stops; {play.label_text()}")
+    play.advance_to_minute(14)
     kai.comments(
         shop,
         number,
         "/status identified\n"
         "/update A job that ran wild holds every connection of the orders database. We stop it now.",
     )
-    play.says("kai", "writes /status identified and an /update; the next one is promised within 15 minutes")
-    on.settles()
+    play.add_line("kai", "writes /status identified and an /update; the next one is promised within 15 minutes")
+    on.settle()
 
 
-def _regraded(play: _Play) -> None:
-    play.minute(20)
+def _play_regrade(play: _Play) -> None:
+    play.advance_to_minute(20)
     play.stage.github.person("ada").labels(play.stage.shop, play.played.number, "sev2")
-    play.says("ada", "sees orders coming in again and re-grades with the label sev2")
-    play.stage.settles()
-    play.says("", f"deadlines follow from the original start; {play.labels()}")
+    play.add_line("ada", "sees orders coming in again and re-grades with the label sev2")
+    play.stage.settle()
+    play.add_line("", f"deadlines follow from the original start; {play.label_text()}")
 
 
-def _resolved(play: _Play) -> None:
+def _play_resolution(play: _Play) -> None:
     on, played, shop = play.stage, play.played, play.stage.shop
-    play.minute(26)
+    play.advance_to_minute(26)
     on.github.person("kai").comments(
         shop, played.number, "/resolve The job is stopped and the pool has a limit of its own now."
     )
-    play.says("kai", "writes /resolve")
-    on.settles()
-    play.says("", f"the clocks stand still; {play.labels()}")
-    play.minute(29)
+    play.add_line("kai", "writes /resolve")
+    on.settle()
+    play.add_line("", f"the clocks stand still; {play.label_text()}")
+    play.advance_to_minute(29)
     on.github.person("ada").closes(shop, played.number)
-    play.says("ada", "closes the issue")
-    on.settles()
+    play.add_line("ada", "closes the issue")
+    on.settle()
     pull = shop.pulls[-1]
     played.pull_number = pull.number
     played.pull_url = f"{on.github.url}/{shop.full_name}/pull/{pull.number}"
-    play.says("", f"opens the postmortem as pull request #{pull.number}; {play.labels()}")
+    play.add_line("", f"opens the postmortem as pull request #{pull.number}; {play.label_text()}")
 
 
-def _written_up(play: _Play) -> None:
+def _play_postmortem(play: _Play) -> None:
     on, played, shop = play.stage, play.played, play.stage.shop
     ada = on.github.person("ada")
-    play.minute(46)
-    path, branch = _path(played), f"muster/postmortem-{played.number}"
-    ada.pushes(shop, path, _filled_in(shop.file(path, ref=branch)), "Say why it happened", branch=branch)
-    play.says("ada", "fills in what no record can know: the root cause, and what went well")
-    on.settles()
-    play.minute(48)
+    play.advance_to_minute(46)
+    path, branch = _postmortem_path(played), f"muster/postmortem-{played.number}"
+    ada.pushes(shop, path, _fill_postmortem(shop.file(path, ref=branch)), "Say why it happened", branch=branch)
+    play.add_line("ada", "fills in what no record can know: the root cause, and what went well")
+    on.settle()
+    play.advance_to_minute(48)
     ada.merges(shop, played.pull_number)
-    play.says("ada", "merges the postmortem")
-    on.settles()
-    play.says("", f"the incident is complete; {play.labels()}")
+    play.add_line("ada", "merges the postmortem")
+    on.settle()
+    play.add_line("", f"the incident is complete; {play.label_text()}")
 
 
-def _looked_at(play: _Play, mark: int) -> None:
+def _collect_results(play: _Play, mark: int) -> None:
     """Collect what the incident leaves behind: board, notices, postmortem and number of calls."""
     played, ours = play.played, [comment.body for comment in play.issue.comments if comment.via_app]
     played.calls = len(play.stage.github.calls_since(mark))
     played.board = next(body for body in ours if body.startswith("## "))
     played.notices = [body for body in ours if not body.startswith("## ")]
-    played.postmortem = play.stage.shop.file(_path(played))
+    played.postmortem = play.stage.shop.file(_postmortem_path(played))
     played.took = play.stage.clock() - START
 
 
-def _learned(play: _Play) -> None:
+def _play_policy_change(play: _Play) -> None:
     """Propose a policy change; its check says what it would have changed for this incident."""
     on, played, shop = play.stage, play.played, play.stage.shop
     mona = on.github.person("mona")
-    play.minute(53)
+    play.advance_to_minute(53)
     path, branch = ".github/incidents.yml", "hear-earlier"
     mona.pushes(shop, path, _PROPOSED_POLICY, "The IT manager and the CTO hear earlier", branch=branch)
     number = mona.opens_pull(shop, branch, "The IT manager and the CTO hear earlier", f"Learned in #{played.number}.")
     played.policy_url = f"{on.github.url}/{shop.full_name}/pull/{number}"
-    play.says("mona", f"opens pull request #{number}: for a sev1 the IT manager and the CTO should hear earlier")
-    on.settles()
+    play.add_line("mona", f"opens pull request #{number}: for a sev1 the IT manager and the CTO should hear earlier")
+    on.settle()
     (run,) = (run for run in shop.check_runs.values() if run.name == CHECK)
     played.check_title, played.check = str(run.output["title"]), str(run.output["summary"])
-    play.says("", f"checks the pull request ({run.conclusion}): {played.check_title}")
+    play.add_line("", f"checks the pull request ({run.conclusion}): {played.check_title}")
 
 
-def _path(played: Played) -> str:
+def _postmortem_path(played: Played) -> str:
     return f"docs/incidents/postmortems/{START:%Y}/{played.incident_id}.md"
 
 
-def _filled_in(text: str) -> str:
+def _fill_postmortem(text: str) -> str:
     """Return the postmortem with the sections that a person adds to it."""
     for heading, words in _POSTMORTEM_SECTIONS.items():
         before, found, after = text.partition(f"\n## {heading}\n")

@@ -45,27 +45,27 @@ class Stage:
     queue: Queue
     shop: Repository
 
-    def goes_on(self, until: datetime) -> None:
+    def advance_to(self, until: datetime) -> None:
         """Advance the clock to `until`; every alarm on the way fires at its own time, one after the other."""
         while True:
             with self.built.desk.database.transaction() as db:
-                due = min((due for _, _, due in incidents.alarms_of(db) if due <= until), default=until)
+                due = min((due for _, _, due in incidents.list_alarms(db) if due <= until), default=until)
             self.clock.at = max(self.clock.at, due)
-            self.settles()
+            self.settle()
             if due >= until:
                 return
 
-    def settles(self) -> None:
+    def settle(self) -> None:
         """Wait until all due work is done: deliveries sent and processed, alarms fired, effects carried out.
 
         Raises TimeoutError after 60 s of the wall clock.
         """
         end = time.monotonic() + _SETTLE_TIMEOUT_SECONDS
         quiet = 0
-        self.queue.look()
+        self.queue.sweep()
         while quiet < 2:
             self.github.hooks.settle(_SETTLE_TIMEOUT_SECONDS)
-            quiet = quiet + 1 if self.queue.idle() else 0
+            quiet = quiet + 1 if self.queue.is_idle() else 0
             if time.monotonic() > end:
                 raise TimeoutError("the workers did not get done; their log says why")
             time.sleep(0.01)
@@ -73,30 +73,30 @@ class Stage:
     def incident(self, number: int) -> Incident | None:
         """Return the stored incident of an issue, if there is one."""
         with self.built.desk.database.transaction() as db:
-            stored = incidents.load(db, ports.Lane(self.shop.id, number))
+            stored = incidents.load_incident(db, ports.Lane(self.shop.id, number))
         return stored.incident if stored else None
 
     def policy(self) -> Policy:
         """Return the policy that is active for the repository."""
-        desk, repository = self.built.desk, self._repository()
-        return desk.policies.of(desk.database, desk.tracker(repository), repository, self.clock()).policy
+        desk, repository = self.built.desk, self._load_repository()
+        return desk.policies.load(desk.database, desk.tracker(repository), repository, self.clock()).policy
 
-    def _repository(self) -> ports.Repository:
+    def _load_repository(self) -> ports.Repository:
         with self.built.desk.database.transaction() as db:
-            found = incidents.repository(db, self.shop.id)
+            found = incidents.load_repository(db, self.shop.id)
         assert found is not None
         return found
 
 
 @contextmanager
-def stage(
+def open_stage(
     at: datetime, *, name: str, files: dict[str, str], labels: dict[str, str], refresh: int | None
 ) -> Iterator[Stage]:
     """Open a stage with one repository, on the embedded database, in a temporary folder."""
     clock = Clock(at)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True)))
-        github = PretendGitHub(clock, AppRegistration.fresh(permissions=PERMISSIONS, events=EVENTS), refresh=refresh)
+        github = PretendGitHub(clock, AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS), refresh=refresh)
         github.start()
         stack.callback(github.stop)
         shop = github.add_repository(name, files=files, labels=labels)
@@ -108,9 +108,9 @@ def stage(
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
         )
-        built = stack.enter_context(bootstrap.house(settings, clock))
+        built = stack.enter_context(bootstrap.open_application(settings, clock))
         queue = Queue(built.desk, beat=0.2)
-        served = bootstrap.door(built, queue)
+        served = bootstrap.http_server(built, queue)
         stack.callback(served.stop)
         github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
         working = threading.Thread(target=queue.run, name="workers")

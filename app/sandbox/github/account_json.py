@@ -69,14 +69,14 @@ USER_LINKS = {
 }
 
 
-def stamp(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Format a time as GitHub does: whole seconds, UTC, with Z."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def maybe(at: datetime | None) -> str | None:
+def format_optional_time(at: datetime | None) -> str | None:
     """Format a time as GitHub does; None stays None."""
-    return None if at is None else stamp(at)
+    return None if at is None else format_time(at)
 
 
 def node_id(kind: str, number: int) -> str:
@@ -148,13 +148,13 @@ class PlaceShapes:
         """Return the JSON of an account, full form."""
         none = dict.fromkeys(("company", "location", "email", "hireable", "bio", "twitter_username"))
         counts = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
-        times = {"created_at": stamp(account.created_at), "updated_at": stamp(account.created_at)}
+        times = {"created_at": format_time(account.created_at), "updated_at": format_time(account.created_at)}
         return {**self.account(account), "name": account.name, "blog": "", **none, **counts, **times}
 
     def app(self) -> Json:
         """Return the JSON of the app."""
         registration = self.registration
-        born = stamp(registration.created_at)
+        born = format_time(registration.created_at)
         return {
             "id": registration.app_id,
             "client_id": registration.client_id,
@@ -171,7 +171,7 @@ class PlaceShapes:
             "events": registration.events,
         }
 
-    def performed_via(self, via_app: bool) -> Json | None:
+    def performed_via_github_app(self, via_app: bool) -> Json | None:
         """Return the app's JSON for a change made through it, else None."""
         return self.app() if via_app else None
 
@@ -192,13 +192,13 @@ class PlaceShapes:
             "target_type": installation.account.kind,
             "permissions": installation.permissions,
             "events": installation.events,
-            "created_at": stamp(installation.created_at),
-            "updated_at": stamp(installation.created_at),
+            "created_at": format_time(installation.created_at),
+            "updated_at": format_time(installation.created_at),
             "single_file_name": None,
             "has_multiple_single_files": False,
             "single_file_paths": [],
             "suspended_by": self.account(by) if by else None,
-            "suspended_at": maybe(installation.suspended_at),
+            "suspended_at": format_optional_time(installation.suspended_at),
         }
 
     def repository_brief(self, repository: Repository) -> Json:
@@ -224,9 +224,9 @@ class PlaceShapes:
             "fork": False,
             "url": api,
             **{key: api + rest for key, rest in REPOSITORY_LINKS.items()},
-            "created_at": stamp(repository.created_at),
-            "updated_at": stamp(pushed),
-            "pushed_at": stamp(pushed),
+            "created_at": format_time(repository.created_at),
+            "updated_at": format_time(pushed),
+            "pushed_at": format_time(pushed),
             "git_url": f"git://{host}/{repository.full_name}.git",
             "ssh_url": f"git@{host}:{repository.full_name}.git",
             "clone_url": f"{page}.git",

@@ -39,7 +39,7 @@ class Caller:
             raise Declined(401, "Requires authentication")
         return Actor(self.account, self.via_app)
 
-    def covers(self, repository: Repository) -> bool:
+    def can_see(self, repository: Repository) -> bool:
         """Return True if the repository is visible to this caller; to all others it does not exist."""
         if self.installation is not None:
             own = repository.id in self.installation.repositories
@@ -48,7 +48,7 @@ class Caller:
             return repository.role(self.account) != "none"
         return not repository.private
 
-    def may(self, permission: str, level: str, repository: Repository | None) -> bool:
+    def has_permission(self, permission: str, level: str, repository: Repository | None) -> bool:
         """Return True if the caller has a permission such as ("issues", "write").
 
         Alternatives are written as `issues|pull_requests`; one of them is enough.
@@ -89,11 +89,11 @@ class Auth:
 
     def token_for(self, account: Account) -> str:
         """Return the personal access token of an account, the same one each time."""
-        token = "ghp_" + self._secret(f"person {account.login}")
+        token = "ghp_" + self._derive_secret(f"person {account.login}")
         self._personal[token] = account
         return token
 
-    def issue(
+    def issue_token(
         self,
         installation: Installation,
         repositories: frozenset[int] | None,
@@ -107,12 +107,12 @@ class Auth:
         now = self._clock()
         self._tokens = {text: token for text, token in self._tokens.items() if token.expires_at > now}
         self._issued += 1
-        text = "ghs_" + self._secret(f"token {self._issued}")
+        text = "ghs_" + self._derive_secret(f"token {self._issued}")
         token = InstallationToken(text, installation, now + TOKEN_LIFETIME, repositories, permissions, bot)
         self._tokens[text] = token
         return token
 
-    def caller(self, header: str | None) -> Caller:
+    def authenticate(self, header: str | None) -> Caller:
         """Return the caller for an Authorization header; a missing header means an anonymous caller.
 
         Raises ApiError 401 for credentials that are wrong or expired, and 403 for a suspended installation.
@@ -172,6 +172,6 @@ class Auth:
         if expires > now + 600:
             raise Declined(401, "'Expiration time' claim ('exp') is too far in the future")
 
-    def _secret(self, of: str) -> str:
+    def _derive_secret(self, of: str) -> str:
         # Derived instead of random, so that equal runs are equal; it is valid for the sandbox GitHub only.
         return hashlib.sha256(f"{self._app.webhook_secret} {of}".encode()).hexdigest()[:36]

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from app.sandbox.github.context import check_body, check_title
-from app.sandbox.github.errors import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.git import EMPTY_TREE_SHA, FILE_MODE, ZERO_SHA, Commit, Entry, Signature, is_ref_name
 from app.sandbox.github.issue_changes import IssueChanges
 from app.sandbox.github.world import Account, Actor, CheckRun, Issue, Pull, Repository
@@ -45,7 +45,7 @@ class Changes(IssueChanges):
         if parent is None and git.refs:
             raise Declined(404, f"Branch {branch} not found")
         entry = None if content is None else Entry(FILE_MODE, git.add_blob(content))
-        tree = git.write(git.commits[parent].tree if parent else EMPTY_TREE_SHA, path, entry)
+        tree = git.write_entry(git.commits[parent].tree if parent else EMPTY_TREE_SHA, path, entry)
         commit = git.add_commit(
             tree,
             (parent,) if parent else (),
@@ -68,10 +68,10 @@ class Changes(IssueChanges):
         else:
             git.refs[ref] = sha
         repository.pushed_at = self.now()
-        self._tell_push(repository, actor, ref, before, sha)
+        self._send_push_event(repository, actor, ref, before, sha)
         branch = ref.removeprefix("refs/heads/")
         for issue in self._open_pulls_at(repository):
-            pull = _pull(issue)
+            pull = _require_pull(issue)
             is_head = pull.head == branch and (pull.fork or issue.repository) is repository
             if not is_head and (pull.base != branch or issue.repository is not repository):
                 continue
@@ -80,7 +80,7 @@ class Changes(IssueChanges):
             elif is_head:
                 old, pull.head_sha = pull.head_sha, sha
                 issue.updated_at = self.now()
-                self.tell_issue(issue, "synchronize", actor, before=old, after=sha)
+                self.send_issue_event(issue, "synchronize", actor, before=old, after=sha)
             else:
                 pull.base_sha = sha
 
@@ -135,30 +135,30 @@ class Changes(IssueChanges):
         check_title(title, "PullRequest")
         check_body(body, "PullRequest")
         owner, _, branch = head.rpartition(":")
-        source = self._head_repository(repository, owner)
+        source = self._find_head_repository(repository, owner)
         refs, git = repository.git.refs, repository.git
         if source is None or f"refs/heads/{branch}" not in source.git.refs:
-            raise invalid("PullRequest", "head")
+            raise invalid_field("PullRequest", "head")
         if f"refs/heads/{base}" not in refs:
-            raise invalid("PullRequest", "base")
+            raise invalid_field("PullRequest", "base")
         fork = None if source is repository else source
         head_sha, base_sha = source.git.refs[f"refs/heads/{branch}"], refs[f"refs/heads/{base}"]
         for other in repository.open_pulls.values():
             if other.pull and (other.pull.fork, other.pull.head, other.pull.base) == (fork, branch, base):
-                raise _custom(f"A pull request already exists for {source.owner.login}:{branch}.")
+                raise _custom_error(f"A pull request already exists for {source.owner.login}:{branch}.")
         if git.is_ancestor(head_sha, base_sha):
-            raise _custom(f"No commits between {base} and {branch}")
-        issue = self._new_issue(repository, actor, title, body)
+            raise _custom_error(f"No commits between {base} and {branch}")
+        issue = self._create_issue(repository, actor, title, body)
         issue.pull = Pull(
             branch, head_sha, base, base_sha, draft=draft, maintainer_can_modify=maintainer_can_modify, fork=fork
         )
         repository.pulls_by_number[issue.number] = issue
         repository.open_pulls[issue.number] = issue
-        self.tell_issue(issue, "opened", actor)
-        self.cross_reference(issue, body, actor)
+        self.send_issue_event(issue, "opened", actor)
+        self.add_cross_references(issue, body, actor)
         return issue
 
-    def _head_repository(self, repository: Repository, owner: str) -> Repository | None:
+    def _find_head_repository(self, repository: Repository, owner: str) -> Repository | None:
         """Return the repository or fork that belongs to the owner named before the head, if any."""
         if owner.lower() in ("", repository.owner.login.lower()):
             return repository
@@ -179,21 +179,21 @@ class Changes(IssueChanges):
 
     def retarget(self, issue: Issue, actor: Actor, base: str) -> None:
         """Change the base branch of a pull request."""
-        pull, refs = _pull(issue), issue.repository.git.refs
+        pull, refs = _require_pull(issue), issue.repository.git.refs
         if f"refs/heads/{base}" not in refs:
-            raise invalid("PullRequest", "base")
+            raise invalid_field("PullRequest", "base")
         if base != pull.base:
             changes = {"base": {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}}
             pull.base, pull.base_sha = base, refs[f"refs/heads/{base}"]
-            self.note(issue, "base_ref_changed", actor)
-            self.tell_issue(issue, "edited", actor, changes=changes)
+            self.add_timeline_event(issue, "base_ref_changed", actor)
+            self.send_issue_event(issue, "edited", actor, changes=changes)
 
     def request_reviewers(self, issue: Issue, actor: Actor, logins: list[str], teams: list[str]) -> None:
         """Request reviews from people and teams. Raises ApiError 422 if one of them cannot review."""
-        pull, repository = _pull(issue), issue.repository
+        pull, repository = _require_pull(issue), issue.repository
         found = [self.world.accounts.get(login.lower()) for login in logins]
         for account in found:
-            if account is None or not self._assignable(repository, [account.login]):
+            if account is None or not self._assignable_accounts(repository, [account.login]):
                 where = repository.full_name
                 raise Declined(422, f"Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the {where} repository.")  # fmt: skip
             if account is issue.author:
@@ -207,16 +207,16 @@ class Changes(IssueChanges):
         for account in found:
             if account is not None and account not in pull.reviewers:
                 pull.reviewers.append(account)
-                self.note(issue, "review_requested", actor, reviewer=account)
+                self.add_timeline_event(issue, "review_requested", actor, reviewer=account)
                 shape = self.shapes.account(account)
-                self.tell_issue(issue, "review_requested", actor, requested_reviewer=shape)
+                self.send_issue_event(issue, "review_requested", actor, requested_reviewer=shape)
 
     def merge(self, issue: Issue, actor: Actor) -> str:
         """Merge a pull request with a merge commit and return that commit's sha.
 
         Issues that its description closes are closed when the base is the default branch.
         """
-        pull, repository = _pull(issue), issue.repository
+        pull, repository = _require_pull(issue), issue.repository
         git = repository.git
         if issue.state != "open" or pull.draft:
             raise Declined(405, "Pull Request is not mergeable")
@@ -226,7 +226,7 @@ class Changes(IssueChanges):
         for path, how, entry in git.compare(
             git.commits[common].tree if common else EMPTY_TREE_SHA, git.commits[pull.head_sha].tree
         ):
-            tree = git.write(tree, path, None if how == "removed" else entry)
+            tree = git.write_entry(tree, path, None if how == "removed" else entry)
         source = (pull.fork or repository).owner.login
         message = f"Merge pull request #{issue.number} from {source}/{pull.head}\n\n{issue.title}"
         who = self.signature(actor.account)
@@ -234,7 +234,7 @@ class Changes(IssueChanges):
         pull.merged_at, pull.merged_by, pull.merge_sha = self.now(), actor.account, commit.sha
         # Remove it from the open pull requests first, so that the push below does not update it.
         repository.open_pulls.pop(issue.number, None)
-        self.note(issue, "merged", actor, commit=commit.sha)
+        self.add_timeline_event(issue, "merged", actor, commit=commit.sha)
         self.move_ref(repository, actor, f"refs/heads/{pull.base}", commit.sha)
         pull.base_sha = base_sha
         self.close(issue, actor)
@@ -252,9 +252,11 @@ class Changes(IssueChanges):
         if run.id not in repository.check_runs:
             repository.check_runs[run.id] = run
             repository.checks_by_sha.setdefault(run.head_sha, []).append(run)
-        self.tell(repository, "check_run", actor, action=action, check_run=self.shapes.check_run(repository, run))
+        self.send_event(repository, "check_run", actor, action=action, check_run=self.shapes.check_run(repository, run))
 
-    def _tell_push(self, repository: Repository, actor: Actor, ref: str, before: str | None, after: str | None) -> None:
+    def _send_push_event(
+        self, repository: Repository, actor: Actor, ref: str, before: str | None, after: str | None
+    ) -> None:
         if repository.installation is None or "push" not in repository.installation.events:
             return
         git, page = repository.git, self.shapes.repo_page(repository)
@@ -262,7 +264,7 @@ class Changes(IssueChanges):
         if after is not None:
             # A new branch is compared with the default branch.
             since = before or git.refs.get(f"refs/heads/{repository.default_branch}")
-            new = list(itertools.islice(git.between(since, after), MAX_PUSH_COMMITS))
+            new = list(itertools.islice(git.commits_between(since, after), MAX_PUSH_COMMITS))
         commits: list[dict[str, Any]] = [self.shapes.push_commit(repository, commit) for commit in reversed(new)]
         head = self.shapes.push_commit(repository, git.commits[after]) if after else None
         shape = self.shapes.repository(repository)
@@ -270,7 +272,7 @@ class Changes(IssueChanges):
         shape["created_at"] = int(repository.created_at.timestamp())
         shape["pushed_at"] = int(self.now().timestamp())
         span = f"{(before or ZERO_SHA)[:12]}...{(after or ZERO_SHA)[:12]}"
-        self.tell(
+        self.send_event(
             repository,
             "push",
             actor,
@@ -289,11 +291,11 @@ class Changes(IssueChanges):
         )
 
 
-def _custom(message: str) -> Declined:
+def _custom_error(message: str) -> Declined:
     return Declined(422, "Validation Failed", [{"resource": "PullRequest", "code": "custom", "message": message}])
 
 
-def _pull(issue: Issue) -> Pull:
+def _require_pull(issue: Issue) -> Pull:
     if issue.pull is None:
         raise not_found()
     return issue.pull

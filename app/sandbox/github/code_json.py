@@ -7,7 +7,7 @@ import difflib
 from typing import Any
 from urllib.parse import quote
 
-from app.sandbox.github.account_json import Json, maybe, node_id, stamp
+from app.sandbox.github.account_json import Json, format_optional_time, format_time, node_id
 from app.sandbox.github.git import Commit, Entry, Signature
 from app.sandbox.github.issue_json import Shapes
 from app.sandbox.github.world import CheckRun, Issue, Pull, Repository
@@ -15,7 +15,7 @@ from app.sandbox.github.world import CheckRun, Issue, Pull, Repository
 MAX_INLINE_BYTES = 1_000_000
 
 
-def path_in_address(path: str) -> str:
+def quote_path(path: str) -> str:
     """Percent-encode a path for a URL and keep its slashes."""
     return quote(path.encode("utf-8", "replace"), safe="/")
 
@@ -30,13 +30,13 @@ class CodeShapes(Shapes):
         return {
             "ref": name,
             "node_id": node_id("REF", int(sha[:8], 16)),
-            "url": f"{api}/git/{path_in_address(name)}",
+            "url": f"{api}/git/{quote_path(name)}",
             "object": {"sha": sha, "type": "commit", "url": f"{api}/git/commits/{sha}"},
         }
 
     def signature(self, who: Signature) -> Json:
         """Return the JSON of an author or committer."""
-        return {"name": who.name, "email": who.email, "date": stamp(who.at)}
+        return {"name": who.name, "email": who.email, "date": format_time(who.at)}
 
     def git_commit(self, repository: Repository, commit: Commit) -> Json:
         """Return the JSON of a commit as the git database API gives it."""
@@ -51,7 +51,7 @@ class CodeShapes(Shapes):
             "tree": {"sha": commit.tree, "url": f"{api}/git/trees/{commit.tree}"},
             "message": commit.message,
             "parents": self._parents(repository, commit, "git/commits"),
-            "verification": _unsigned(),
+            "verification": _unsigned_verification(),
         }
 
     def commit(self, repository: Repository, commit: Commit, account: Json | None) -> Json:
@@ -91,11 +91,11 @@ class CodeShapes(Shapes):
 
     def content(self, repository: Repository, path: str, entry: Entry, ref: str, full: bool = True) -> Json:
         """Return the JSON of a file or folder; `full` adds the content of a file."""
-        api, page, at = self.repo_url(repository), self.repo_page(repository), path_in_address(path)
+        api, page, at = self.repo_url(repository), self.repo_page(repository), quote_path(path)
         kind = "dir" if entry.is_folder else "file"
         own = f"{api}/contents/{at}?ref={quote(ref, safe='')}"
         git = f"{api}/git/{'trees' if entry.is_folder else 'blobs'}/{entry.sha}"
-        html = f"{page}/{'tree' if entry.is_folder else 'blob'}/{path_in_address(ref)}/{at}"
+        html = f"{page}/{'tree' if entry.is_folder else 'blob'}/{quote_path(ref)}/{at}"
         blob = b"" if entry.is_folder else repository.git.blobs[entry.sha]
         shape: Json = {
             "name": path.rpartition("/")[2],
@@ -105,7 +105,7 @@ class CodeShapes(Shapes):
             "url": own,
             "html_url": html,
             "git_url": git,
-            "download_url": None if entry.is_folder else f"{page}/raw/{path_in_address(ref)}/{at}",
+            "download_url": None if entry.is_folder else f"{page}/raw/{quote_path(ref)}/{at}",
             "type": kind,
             "_links": {"self": own, "git": git, "html": html},
         }
@@ -131,14 +131,14 @@ class CodeShapes(Shapes):
             "tree_id": commit.tree,
             "distinct": True,
             "message": commit.message,
-            "timestamp": stamp(commit.author.at),
+            "timestamp": format_time(commit.author.at),
             "url": f"{self.repo_page(repository)}/commit/{commit.sha}",
             "author": person,
             "committer": person,
             **changed,
         }
 
-    def _end(self, repository: Repository, branch: str, sha: str) -> Json:
+    def _head_or_base(self, repository: Repository, branch: str, sha: str) -> Json:
         owner = repository.owner
         return {
             "label": f"{owner.login}:{branch}",
@@ -150,7 +150,7 @@ class CodeShapes(Shapes):
 
     def pull_brief(self, issue: Issue) -> Json:
         """Return the JSON of a pull request as lists contain it."""
-        pull, repository = _pull(issue), issue.repository
+        pull, repository = _require_pull(issue), issue.repository
         api, page = f"{self.repo_url(repository)}/pulls/{issue.number}", self.issue_page(issue)
         conversation = f"{self.repo_url(repository)}/issues/{issue.number}"
         base = self.issue(issue)
@@ -181,12 +181,12 @@ class CodeShapes(Shapes):
             "review_comment_url": links["review_comment"],
             "comments_url": links["comments"],
             "statuses_url": statuses,
-            "merged_at": maybe(pull.merged_at),
+            "merged_at": format_optional_time(pull.merged_at),
             "merge_commit_sha": pull.merge_sha,
             "requested_reviewers": [self.account(account) for account in pull.reviewers],
             "requested_teams": [self.team(team) for team in pull.team_reviewers],
-            "head": self._end(pull.fork or repository, pull.head, pull.head_sha),
-            "base": self._end(repository, pull.base, pull.base_sha),
+            "head": self._head_or_base(pull.fork or repository, pull.head, pull.head_sha),
+            "base": self._head_or_base(repository, pull.base, pull.base_sha),
             "_links": {name: {"href": address} for name, address in links.items()},
             "auto_merge": None,
             "draft": pull.draft,
@@ -194,7 +194,7 @@ class CodeShapes(Shapes):
 
     def pull(self, issue: Issue) -> Json:
         """Return the full JSON of a pull request."""
-        pull = _pull(issue)
+        pull = _require_pull(issue)
         files = self.pull_files(issue)
         git = issue.repository.git
         merged = pull.merged_at is not None
@@ -209,7 +209,7 @@ class CodeShapes(Shapes):
             "comments": len(issue.comments_by_id),
             "review_comments": 0,
             "maintainer_can_modify": pull.maintainer_can_modify,
-            "commits": sum(1 for _ in git.between(pull.base_sha, pull.head_sha)),
+            "commits": sum(1 for _ in git.commits_between(pull.base_sha, pull.head_sha)),
             "additions": sum(file["additions"] for file in files),
             "deletions": sum(file["deletions"] for file in files),
             "changed_files": len(files),
@@ -217,16 +217,16 @@ class CodeShapes(Shapes):
 
     def pull_files(self, issue: Issue) -> list[Json]:
         """Return the changed files of a pull request, compared with its merge base."""
-        pull, repository = _pull(issue), issue.repository
+        pull, repository = _require_pull(issue), issue.repository
         git, api, page = repository.git, self.repo_url(repository), self.repo_page(repository)
         base = git.merge_base(pull.base_sha, pull.head_sha) or pull.base_sha
         before, after = git.commits[base].tree, git.commits[pull.head_sha].tree
         files = []
         for path, how, entry in git.compare(before, after):
-            was = git.find(before, path) if how != "added" else None
+            was = git.find_entry(before, path) if how != "added" else None
             now = entry if how != "removed" else None
-            patch, plus, minus = _patch(git.blobs[was.sha] if was else b"", git.blobs[now.sha] if now else b"")
-            at = path_in_address(path)
+            patch, plus, minus = _make_patch(git.blobs[was.sha] if was else b"", git.blobs[now.sha] if now else b"")
+            at = quote_path(path)
             files.append(
                 {
                     "sha": entry.sha,
@@ -279,17 +279,17 @@ class CodeShapes(Shapes):
         ]
 
 
-def _unsigned() -> Json:
+def _unsigned_verification() -> Json:
     return {"verified": False, "reason": "unsigned", "signature": None, "payload": None, "verified_at": None}
 
 
-def _pull(issue: Issue) -> Pull:
+def _require_pull(issue: Issue) -> Pull:
     if issue.pull is None:
         raise ValueError(f"#{issue.number} is no pull request")
     return issue.pull
 
 
-def _patch(before: bytes, after: bytes) -> tuple[str, int, int]:
+def _make_patch(before: bytes, after: bytes) -> tuple[str, int, int]:
     old, new = before.decode("utf-8", "replace").splitlines(), after.decode("utf-8", "replace").splitlines()
     lines = list(difflib.unified_diff(old, new, lineterm=""))[2:]
     plus = sum(line.startswith("+") for line in lines)

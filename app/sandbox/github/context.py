@@ -10,7 +10,7 @@ from typing import Any
 
 from app.sandbox.github.account_json import node_id
 from app.sandbox.github.code_json import CodeShapes
-from app.sandbox.github.errors import Declined, invalid
+from app.sandbox.github.errors import Declined, invalid_field
 from app.sandbox.github.hooks import Hooks
 from app.sandbox.github.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
 
@@ -37,7 +37,7 @@ class Scene:
         """Return the current time of the clock."""
         return self.clock()
 
-    def tell(self, repository: Repository, event: str, actor: Actor, /, **parts: Any) -> None:
+    def send_event(self, repository: Repository, event: str, actor: Actor, /, **parts: Any) -> None:
         """Send a repository's event to the app, if it is installed there and subscribed to it."""
         installation = repository.installation
         if installation is None or installation.suspended_at is not None:
@@ -46,9 +46,9 @@ class Scene:
         payload.setdefault("repository", self.shapes.repository(repository))
         if repository.owner.kind == "Organization":
             payload["organization"] = self.shapes.organization(repository.owner)
-        self.tell_installation(installation, event, actor, repository, **payload)
+        self.send_installation_event(installation, event, actor, repository, **payload)
 
-    def tell_installation(
+    def send_installation_event(
         self,
         installation: Installation,
         event: str,
@@ -64,7 +64,7 @@ class Scene:
         payload.setdefault("installation", {"id": installation.id, "node_id": node_id("IN", installation.id)})
         self.hooks.emit(event, payload, installation.id, repository.id if repository else None)
 
-    def note(self, issue: Issue, event: str, actor: Actor, **parts: Any) -> Event:
+    def add_timeline_event(self, issue: Issue, event: str, actor: Actor, **parts: Any) -> Event:
         """Add an event to an issue's timeline and mark the issue as updated."""
         now = self.now()
         entry = Event(self.world.new_id(), event, actor.account, now, actor.via_app, **parts)
@@ -72,14 +72,14 @@ class Scene:
         issue.updated_at = now
         return entry
 
-    def note_comment(self, issue: Issue, comment: Comment) -> None:
+    def add_timeline_comment(self, issue: Issue, comment: Comment) -> None:
         """Add a comment to an issue's timeline and mark the issue as updated."""
         issue.timeline.append(
             Event(comment.id, "commented", comment.author, comment.created_at, comment.via_app, comment=comment)
         )
         issue.updated_at = comment.created_at
 
-    def cross_reference(self, source: Issue, text: str | None, actor: Actor) -> None:
+    def add_cross_references(self, source: Issue, text: str | None, actor: Actor) -> None:
         """Add a cross-reference to the timeline of each issue that the text mentions, once for each source."""
         for owner_and_name, number in ISSUE_REFERENCE.findall(text or ""):
             full_name = owner_and_name or source.repository.full_name
@@ -92,7 +92,7 @@ class Scene:
                 entry.source = source
                 target.timeline.append(entry)
 
-    def label_named(self, repository: Repository, name: str) -> Label:
+    def find_or_create_label(self, repository: Repository, name: str) -> Label:
         """Return the repository's label of that name; an unknown one is created grey, as on GitHub."""
         known = repository.labels.get(name.lower())
         if known is not None:
@@ -102,28 +102,28 @@ class Scene:
         repository.labels[name.lower()] = label
         return label
 
-    def person(self, login: str, resource: str = "Issue", field: str = "assignees") -> Account:
+    def find_account(self, login: str, resource: str = "Issue", field: str = "assignees") -> Account:
         """Return an account. Raises ApiError 422 for an unknown login."""
         account = self.world.accounts.get(login.lower())
         if account is None:
-            raise invalid(resource, field)
+            raise invalid_field(resource, field)
         return account
 
 
 def check_label(name: str) -> None:
     """Check the name of a label. Raises ApiError 422."""
     if not name.strip():
-        raise invalid("Label", "name", "missing_field")
+        raise invalid_field("Label", "name", "missing_field")
     if len(name) > MAX_LABEL_CHARS:
-        raise invalid("Label", "name", "custom", f"name is too long (maximum is {MAX_LABEL_CHARS} characters)")
+        raise invalid_field("Label", "name", "custom", f"name is too long (maximum is {MAX_LABEL_CHARS} characters)")
 
 
 def check_title(title: str, resource: str = "Issue") -> None:
     """Check a title. Raises ApiError 422."""
     if not title.strip():
-        raise invalid(resource, "title", "missing_field")
+        raise invalid_field(resource, "title", "missing_field")
     if len(title) > MAX_TITLE_CHARS:
-        raise invalid(resource, "title", "custom", f"title is too long (maximum is {MAX_TITLE_CHARS} characters)")
+        raise invalid_field(resource, "title", "custom", f"title is too long (maximum is {MAX_TITLE_CHARS} characters)")
 
 
 def check_body(body: str | None, resource: str = "Issue", required: bool = False) -> None:
@@ -131,4 +131,4 @@ def check_body(body: str | None, resource: str = "Issue", required: bool = False
     if required and not (body or "").strip():
         raise Declined(422, "Validation Failed", [{"resource": resource, "field": "body", "code": "missing_field"}])
     if body is not None and len(body) > MAX_BODY_CHARS:
-        raise invalid(resource, "body", "custom", f"body is too long (maximum is {MAX_BODY_CHARS} characters)")
+        raise invalid_field(resource, "body", "custom", f"body is too long (maximum is {MAX_BODY_CHARS} characters)")

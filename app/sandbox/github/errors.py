@@ -34,7 +34,7 @@ def not_found() -> Declined:
     return Declined(404, "Not Found")
 
 
-def invalid(resource: str, field: str, code: str = "invalid", message: str | None = None) -> Declined:
+def invalid_field(resource: str, field: str, code: str = "invalid", message: str | None = None) -> Declined:
     """Return a 422 for one field; `code` is GitHub's: missing_field, invalid, already_exists or custom."""
     error = {"resource": resource, "field": field, "code": code}
     if message is not None:

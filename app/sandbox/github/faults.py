@@ -66,24 +66,24 @@ class Faults:
         with self._lock:
             self._waiting.clear()
 
-    def around(self, request: Request, answer: Callable[[], Response]) -> Response:
+    def apply(self, request: Request, answer: Callable[[], Response]) -> Response:
         """Return the response of `respond`, or what the next matching fault makes of it."""
-        fault = self._next(request)
+        fault = self._next_fault(request)
         if fault is None:
             return answer()
         if fault.kind in ("pre", "hang", "status"):
-            return _undone(fault, request)
+            return _fail_without_effect(fault, request)
         if fault.kind == "late":
-            _cut(request)
+            _close_connection(request)
             time.sleep(fault.seconds)
         response = answer()
         if fault.kind == "trunc":
-            return _half(response)
+            return _truncate(response)
         if fault.kind == "post5":
             return Response("<html>502 Bad Gateway</html>", 502, content_type="text/html")
-        return _cut(request)
+        return _close_connection(request)
 
-    def _next(self, request: Request) -> Fault | None:
+    def _next_fault(self, request: Request) -> Fault | None:
         if not self._waiting:
             return self.weather(request)
         with self._lock:
@@ -96,16 +96,16 @@ class Faults:
         return self.weather(request)
 
 
-def _undone(fault: Fault, request: Request) -> Response:
+def _fail_without_effect(fault: Fault, request: Request) -> Response:
     if fault.kind == "status":
         message = f'{{"message":"simulated {fault.status}","status":"{fault.status}"}}'
         return Response(message, fault.status, fault.headers, content_type="application/json")
     if fault.kind == "hang":
         time.sleep(fault.seconds)
-    return _cut(request)
+    return _close_connection(request)
 
 
-def _half(response: Response) -> Response:
+def _truncate(response: Response) -> Response:
     raw = response.get_data()
     # Send half the bytes with the full Content-Length; the server then closes the connection.
     half = Response(iter([raw[: len(raw) // 2]]), response.status_code, content_type=response.content_type)
@@ -113,7 +113,7 @@ def _half(response: Response) -> Response:
     return half
 
 
-def _cut(request: Request) -> Response:
+def _close_connection(request: Request) -> Response:
     # waitress exposes a bound method of the connection, the only way to reach its socket.
     check = request.environ.get("waitress.client_disconnected")
     connection = getattr(getattr(check, "__self__", None), "socket", None)

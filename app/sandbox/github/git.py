@@ -100,7 +100,7 @@ class Git:
         """Store a commit; the committer defaults to the author."""
         committer = committer or author
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
-        lines += [f"author {_stamp(author)}", f"committer {_stamp(committer)}", "", message]
+        lines += [f"author {_format_signature(author)}", f"committer {_format_signature(committer)}", "", message]
         sha = _sha("commit", "\n".join(lines).encode("utf-8", "replace"))
         commit = Commit(sha, tree, parents, message, author, committer, account)
         self.commits[sha] = commit
@@ -113,7 +113,7 @@ class Git:
                 return self.commits.get(self.refs[name])
         return self.commits.get(ref)
 
-    def find(self, tree: str, path: str) -> Entry | None:
+    def find_entry(self, tree: str, path: str) -> Entry | None:
         """Return the entry at `path`; the empty path is the tree itself."""
         entry = Entry(FOLDER_MODE, tree)
         for name in filter(None, path.split("/")):
@@ -125,7 +125,7 @@ class Git:
             entry = below
         return entry
 
-    def write(self, tree: str, path: str, entry: Entry | None) -> str:
+    def write_entry(self, tree: str, path: str, entry: Entry | None) -> str:
         """Return the sha of the tree with `entry` at `path`, or without it when `entry` is None.
 
         Folders that become empty are removed.
@@ -134,7 +134,7 @@ class Git:
         entries = dict(self.trees[tree])
         if rest:
             below = entries.get(name)
-            inner = self.write(below.sha if below and below.is_folder else EMPTY_TREE_SHA, rest, entry)
+            inner = self.write_entry(below.sha if below and below.is_folder else EMPTY_TREE_SHA, rest, entry)
             entry = Entry(FOLDER_MODE, inner) if inner != EMPTY_TREE_SHA else None
         if entry is None:
             entries.pop(name, None)
@@ -197,7 +197,7 @@ class Git:
             self._merge_bases[one, other] = next(found, None)
         return self._merge_bases[one, other]
 
-    def between(self, before: str | None, after: str) -> Iterator[Commit]:
+    def commits_between(self, before: str | None, after: str) -> Iterator[Commit]:
         """Yield the commits that `after` has and `before` does not, newest first."""
         if before is not None and self.commits[after].parents == (before,):
             yield self.commits[after]
@@ -221,5 +221,5 @@ def _sha(kind: str, content: bytes) -> str:
     return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
 
-def _stamp(who: Signature) -> str:
+def _format_signature(who: Signature) -> str:
     return f"{who.name} <{who.email}> {int(who.at.timestamp())} +0000"

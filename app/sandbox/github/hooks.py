@@ -114,7 +114,7 @@ class Hooks:
                 self._held = []
 
     @property
-    def held(self) -> list[Delivery]:
+    def held_deliveries(self) -> list[Delivery]:
         """The deliveries held back, oldest first."""
         with self._turn:
             return list(self._held or ())
@@ -135,7 +135,7 @@ class Hooks:
                     self._record(lost, "failed to connect to host", 502)
             self._more.notify_all()
 
-    def hand_over(self) -> list[Delivery]:
+    def take_held_deliveries(self) -> list[Delivery]:
         """Return the deliveries held back, oldest first, for a caller that sends them itself.
 
         They do not appear in the list of deliveries.
@@ -144,7 +144,7 @@ class Hooks:
             held, self._held = self._held or [], None
             return held
 
-    def hurry(self, at_once: int) -> None:
+    def ensure_senders(self, at_once: int) -> None:
         """Start senders until there are `count`.
 
         More than one send concurrently and so out of order, as GitHub does.
@@ -158,7 +158,7 @@ class Hooks:
         with self._turn:
             self._to_drop += count
 
-    def list_late(self, deliveries: Sequence[Delivery], late: timedelta) -> None:
+    def delay_listing(self, deliveries: Sequence[Delivery], late: timedelta) -> None:
         """Hide these deliveries from the list for `delay` after they were made.
 
         Later they appear at the place that their time gives them.
@@ -210,7 +210,7 @@ class Hooks:
     def delivery(self, delivery_id: int) -> Delivery | None:
         """Return a delivery of the last three days, or None."""
         with self._turn:
-            self._forget()
+            self._drop_expired()
             return self._log.get(delivery_id)
 
     def deliveries(self, before: int | None = None) -> Iterator[Delivery]:
@@ -219,7 +219,7 @@ class Hooks:
         `before` is the cursor: the id of the last delivery of the page before.
         """
         with self._turn:
-            self._forget()
+            self._drop_expired()
             kept = list(reversed(self._log.values()))
         start = 0 if before is None else next((nth + 1 for nth, one in enumerate(kept) if one.id == before), len(kept))
         now = self._clock()
@@ -228,7 +228,7 @@ class Hooks:
     def start(self) -> None:
         """Start one sender, so that deliveries arrive in order."""
         self._stopping = False
-        self.hurry(1)
+        self.ensure_senders(1)
 
     def stop(self) -> None:
         """Stop the senders; queued deliveries are not sent."""
@@ -271,14 +271,14 @@ class Hooks:
                     drop = self._to_drop > 0
                     self._to_drop -= drop
                 try:
-                    self._attempt(client, delivery, drop)
+                    self._send(client, delivery, drop)
                 finally:
                     with self._turn:
                         self._in_flight -= 1
                         if not self._waiting and not self._in_flight:
                             self._quiet.notify_all()
 
-    def _attempt(self, client: PoolManager, delivery: Delivery, drop: bool) -> None:
+    def _send(self, client: PoolManager, delivery: Delivery, drop: bool) -> None:
         if drop or self.url is None:
             with self._turn:
                 self._record(delivery, "failed to connect to host", 502)
@@ -312,9 +312,9 @@ class Hooks:
             delivery.response_headers = dict(answer.headers)
             delivery.response_body = answer.data.decode(errors="replace")[:10_000]
         self._log[delivery.id] = delivery
-        self._forget()
+        self._drop_expired()
 
-    def _forget(self) -> None:
+    def _drop_expired(self) -> None:
         horizon = self._clock() - RETENTION_PERIOD
         while self._log:
             at = self._log[next(iter(self._log))].delivered_at

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from app.sandbox.github.context import Scene, check_body, check_label, check_title
-from app.sandbox.github.errors import Declined, invalid
+from app.sandbox.github.errors import Declined, invalid_field
 from app.sandbox.github.issue_json import REACTIONS
 from app.sandbox.github.world import Account, Actor, Comment, Issue, Label, Milestone, Reaction, Repository
 
@@ -37,19 +37,19 @@ class IssueChanges(Scene):
         """
         check_title(title)
         check_body(body)
-        issue = self._new_issue(repository, actor, title, body)
-        issue.label_list = self._labels(repository, labels)
-        issue.assignees = self._assignable(repository, assignees)
+        issue = self._create_issue(repository, actor, title, body)
+        issue.label_list = self._find_or_create_labels(repository, labels)
+        issue.assignees = self._assignable_accounts(repository, assignees)
         issue.milestone = milestone
-        self.tell_issue(issue, "opened", actor)
+        self.send_issue_event(issue, "opened", actor)
         for label in issue.label_list:
-            self._labelled(issue, label, actor)
+            self._record_label_added(issue, label, actor)
         for account in issue.assignees:
-            self.note(issue, "assigned", actor, assignee=account)
-            self.tell_issue(issue, "assigned", actor, assignee=self.shapes.account(account))
+            self.add_timeline_event(issue, "assigned", actor, assignee=account)
+            self.send_issue_event(issue, "assigned", actor, assignee=self.shapes.account(account))
         if milestone is not None:
-            self._milestoned(issue, milestone, actor)
-        self.cross_reference(issue, body, actor)
+            self._record_milestone_set(issue, milestone, actor)
+        self.add_cross_references(issue, body, actor)
         return issue
 
     def edit_issue(
@@ -70,21 +70,21 @@ class IssueChanges(Scene):
             check_body(body)
             changes["body"] = {"from": issue.body or ""}
         if "title" in changes and title is not None:
-            self.note(issue, "renamed", actor, renamed=(issue.title, title))
+            self.add_timeline_event(issue, "renamed", actor, renamed=(issue.title, title))
             issue.title = title
         if "body" in changes:
             issue.body = body
             issue.updated_at = self.now()
-            self.cross_reference(issue, body, actor)
+            self.add_cross_references(issue, body, actor)
         if changes:
-            self.tell_issue(issue, "edited", actor, changes=changes)
+            self.send_issue_event(issue, "edited", actor, changes=changes)
         if milestone is not UNCHANGED and milestone is not issue.milestone:
             if issue.milestone is not None:
-                self.note(issue, "demilestoned", actor, milestone=issue.milestone.title)
-                self.tell_issue(issue, "demilestoned", actor)
+                self.add_timeline_event(issue, "demilestoned", actor, milestone=issue.milestone.title)
+                self.send_issue_event(issue, "demilestoned", actor)
             issue.milestone = milestone
             if milestone is not None:
-                self._milestoned(issue, milestone, actor)
+                self._record_milestone_set(issue, milestone, actor)
 
     def close(self, issue: Issue, actor: Actor, reason: str | None = None, commit: str | None = None) -> None:
         """Close an issue; closing it again changes only the reason."""
@@ -96,30 +96,30 @@ class IssueChanges(Scene):
         issue.closed_at, issue.closed_by = self.now(), actor.account
         issue.repository.open_count -= 1
         issue.repository.open_pulls.pop(issue.number, None)
-        self.note(issue, "closed", actor, state_reason=issue.state_reason, commit=commit)
-        self.tell_issue(issue, "closed", actor)
+        self.add_timeline_event(issue, "closed", actor, state_reason=issue.state_reason, commit=commit)
+        self.send_issue_event(issue, "closed", actor)
 
     def reopen(self, issue: Issue, actor: Actor) -> None:
         """Reopen an issue. Raises ApiError 422 for a merged pull request."""
         if issue.state == "open":
             return
         if issue.merged:
-            raise invalid("PullRequest", "state", "custom", "A merged pull request cannot be reopened.")
+            raise invalid_field("PullRequest", "state", "custom", "A merged pull request cannot be reopened.")
         issue.state = "open"
         issue.state_reason = None if issue.pull else "reopened"
         issue.closed_at = issue.closed_by = None
         issue.repository.open_count += 1
         if issue.pull:
             issue.repository.open_pulls[issue.number] = issue
-        self.note(issue, "reopened", actor)
-        self.tell_issue(issue, "reopened", actor)
+        self.add_timeline_event(issue, "reopened", actor)
+        self.send_issue_event(issue, "reopened", actor)
 
     def add_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
         """Add the labels that the issue does not have yet."""
-        for label in self._labels(issue.repository, names):
+        for label in self._find_or_create_labels(issue.repository, names):
             if label not in issue.label_list:
                 issue.label_list.append(label)
-                self._labelled(issue, label, actor)
+                self._record_label_added(issue, label, actor)
 
     def remove_label(self, issue: Issue, actor: Actor, name: str) -> None:
         """Remove a label. Raises ApiError 404 if the issue does not have it."""
@@ -127,12 +127,12 @@ class IssueChanges(Scene):
         if label is None:
             raise Declined(404, "Label does not exist")
         issue.label_list.remove(label)
-        self.note(issue, "unlabeled", actor, label=copy.copy(label))
-        self.tell_issue(issue, "unlabeled", actor, label=self.shapes.label(issue.repository, label))
+        self.add_timeline_event(issue, "unlabeled", actor, label=copy.copy(label))
+        self.send_issue_event(issue, "unlabeled", actor, label=self.shapes.label(issue.repository, label))
 
     def set_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
         """Replace the labels of an issue; only the difference is changed and sent."""
-        wanted = self._labels(issue.repository, names)
+        wanted = self._find_or_create_labels(issue.repository, names)
         for label in [label for label in issue.label_list if label not in wanted]:
             self.remove_label(issue, actor, label.name)
         self.add_labels(issue, actor, [label.name for label in wanted])
@@ -142,44 +142,44 @@ class IssueChanges(Scene):
 
         As on GitHub, those who cannot be assigned are skipped; with `strict` this raises ApiError 422.
         """
-        for account in self._assignable(issue.repository, logins, strict):
+        for account in self._assignable_accounts(issue.repository, logins, strict):
             if account not in issue.assignees and len(issue.assignees) < MAX_ASSIGNEES:
                 issue.assignees.append(account)
-                self.note(issue, "assigned", actor, assignee=account)
-                self.tell_issue(issue, "assigned", actor, assignee=self.shapes.account(account))
+                self.add_timeline_event(issue, "assigned", actor, assignee=account)
+                self.send_issue_event(issue, "assigned", actor, assignee=self.shapes.account(account))
 
     def unassign(self, issue: Issue, actor: Actor, logins: Iterable[str]) -> None:
         """Remove assignees from an issue."""
         names = {login.lower() for login in logins}
         for account in [account for account in issue.assignees if account.login.lower() in names]:
             issue.assignees.remove(account)
-            self.note(issue, "unassigned", actor, assignee=account)
-            self.tell_issue(issue, "unassigned", actor, assignee=self.shapes.account(account))
+            self.add_timeline_event(issue, "unassigned", actor, assignee=account)
+            self.send_issue_event(issue, "unassigned", actor, assignee=self.shapes.account(account))
 
     def lock(self, issue: Issue, actor: Actor, reason: str | None = None) -> None:
         """Lock the conversation of an issue."""
         if not issue.locked:
             issue.locked, issue.lock_reason = True, reason
-            self.note(issue, "locked", actor, lock_reason=reason)
-            self.tell_issue(issue, "locked", actor)
+            self.add_timeline_event(issue, "locked", actor, lock_reason=reason)
+            self.send_issue_event(issue, "locked", actor)
 
     def unlock(self, issue: Issue, actor: Actor) -> None:
         """Unlock the conversation of an issue."""
         if issue.locked:
             issue.locked, issue.lock_reason = False, None
-            self.note(issue, "unlocked", actor)
-            self.tell_issue(issue, "unlocked", actor)
+            self.add_timeline_event(issue, "unlocked", actor)
+            self.send_issue_event(issue, "unlocked", actor)
 
-    def comment(self, issue: Issue, actor: Actor, body: str) -> Comment:
+    def add_comment(self, issue: Issue, actor: Actor, body: str) -> Comment:
         """Add a comment to an issue."""
         check_body(body, "IssueComment", required=True)
         now = self.now()
         comment = Comment(self.world.new_id(), actor.account, body, now, now, actor.via_app)
         issue.comments_by_id[comment.id] = comment
         issue.repository.comments[comment.id] = (issue, comment)
-        self.note_comment(issue, comment)
-        self._tell_comment(issue, comment, "created", actor)
-        self.cross_reference(issue, body, actor)
+        self.add_timeline_comment(issue, comment)
+        self._send_comment_event(issue, comment, "created", actor)
+        self.add_cross_references(issue, body, actor)
         return comment
 
     def edit_comment(self, issue: Issue, comment: Comment, actor: Actor, body: str) -> None:
@@ -189,20 +189,20 @@ class IssueChanges(Scene):
             return
         before, comment.body = comment.body, body
         comment.updated_at = issue.updated_at = self.now()
-        self._tell_comment(issue, comment, "edited", actor, changes={"body": {"from": before}})
+        self._send_comment_event(issue, comment, "edited", actor, changes={"body": {"from": before}})
 
     def delete_comment(self, issue: Issue, comment: Comment, actor: Actor) -> None:
         """Delete a comment."""
         del issue.comments_by_id[comment.id]
         del issue.repository.comments[comment.id]
         issue.timeline = [entry for entry in issue.timeline if entry.comment is not comment]
-        self.note(issue, "comment_deleted", actor)
-        self._tell_comment(issue, comment, "deleted", actor)
+        self.add_timeline_event(issue, "comment_deleted", actor)
+        self._send_comment_event(issue, comment, "deleted", actor)
 
     def react(self, to: Issue | Comment, actor: Actor, content: str) -> tuple[Reaction, bool]:
         """Add a reaction; return it and whether it is new."""
         if content not in REACTIONS:
-            raise invalid("Reaction", "content")
+            raise invalid_field("Reaction", "content")
         for reaction in to.reactions:
             if reaction.account is actor.account and reaction.content == content:
                 return reaction, False
@@ -223,14 +223,14 @@ class IssueChanges(Scene):
             child.parent.sub_issues.remove(child)
         child.parent = parent
         parent.sub_issues.append(child)
-        self.note(parent, "sub_issue_added", actor)
-        self.note(child, "parent_issue_added", actor)
+        self.add_timeline_event(parent, "sub_issue_added", actor)
+        self.add_timeline_event(child, "parent_issue_added", actor)
 
     def transfer(self, issue: Issue, actor: Actor, target: Repository) -> Issue:
         """Move an issue to another repository; labels are kept if the target has them."""
         if issue.pull:
             raise Declined(422, "Pull requests cannot be transferred")
-        moved = self._new_issue(target, Actor(issue.author, issue.via_app), issue.title, issue.body)
+        moved = self._create_issue(target, Actor(issue.author, issue.via_app), issue.title, issue.body)
         for name in ("created_at", "state", "state_reason", "closed_at", "closed_by", "locked", "lock_reason"):
             setattr(moved, name, getattr(issue, name))
         moved.label_list = [target.labels[name.lower()] for name in issue.labels if name.lower() in target.labels]
@@ -245,12 +245,12 @@ class IssueChanges(Scene):
             target.open_count -= 1
         else:
             issue.repository.open_count -= 1
-        self.note(moved, "transferred", actor)
+        self.add_timeline_event(moved, "transferred", actor)
         issue.moved_to = moved
         there = {"new_issue": self.shapes.issue(moved), "new_repository": self.shapes.repository(target)}
-        self.tell_issue(issue, "transferred", actor, changes=there)
+        self.send_issue_event(issue, "transferred", actor, changes=there)
         here = {"old_issue": self.shapes.issue(issue), "old_repository": self.shapes.repository(issue.repository)}
-        self.tell_issue(moved, "opened", actor, changes=here)
+        self.send_issue_event(moved, "opened", actor, changes=here)
         return moved
 
     def delete_issue(self, issue: Issue, actor: Actor) -> None:
@@ -260,7 +260,7 @@ class IssueChanges(Scene):
             issue.repository.open_count -= 1
         for comment in issue.comments_by_id:
             del issue.repository.comments[comment]
-        self.tell_issue(issue, "deleted", actor)
+        self.send_issue_event(issue, "deleted", actor)
 
     def add_label(
         self,
@@ -273,10 +273,10 @@ class IssueChanges(Scene):
         """Add a label to the repository. Raises ApiError 422 if the name is taken."""
         check_label(name)
         if name.lower() in repository.labels:
-            raise invalid("Label", "name", "already_exists")
+            raise invalid_field("Label", "name", "already_exists")
         label = Label(self.world.new_id(), name, color.lower(), description)
         repository.labels[name.lower()] = label
-        self.tell(repository, "label", actor, action="created", label=self.shapes.label(repository, label))
+        self.send_event(repository, "label", actor, action="created", label=self.shapes.label(repository, label))
         return label
 
     def edit_label(
@@ -287,7 +287,7 @@ class IssueChanges(Scene):
         if name is not None and name != label.name:
             check_label(name)
             if repository.labels.get(name.lower(), label) is not label:
-                raise invalid("Label", "name", "already_exists")
+                raise invalid_field("Label", "name", "already_exists")
             changes["name"] = {"from": label.name}
             del repository.labels[label.name.lower()]
             repository.labels[name.lower()] = label
@@ -300,7 +300,7 @@ class IssueChanges(Scene):
             label.description = description
         if changes:
             shape = self.shapes.label(repository, label)
-            self.tell(repository, "label", actor, action="edited", label=shape, changes=changes)
+            self.send_event(repository, "label", actor, action="edited", label=shape, changes=changes)
 
     def add_milestone(
         self,
@@ -313,19 +313,19 @@ class IssueChanges(Scene):
     ) -> Milestone:
         """Add a milestone to the repository. Raises ApiError 422 if the title is taken."""
         if any(milestone.title == title for milestone in repository.milestones.values()):
-            raise invalid("Milestone", "title", "already_exists")
+            raise invalid_field("Milestone", "title", "already_exists")
         number = len(repository.milestones) + 1
         milestone = Milestone(self.world.new_id(), number, title, description, state, actor.account, self.now(), due_on)
         repository.milestones[number] = milestone
         shape = self.shapes.milestone(repository, milestone)
-        self.tell(repository, "milestone", actor, action="created", milestone=shape)
+        self.send_event(repository, "milestone", actor, action="created", milestone=shape)
         return milestone
 
-    def tell_issue(self, issue: Issue, action: str, actor: Actor, **parts: Any) -> None:
+    def send_issue_event(self, issue: Issue, action: str, actor: Actor, **parts: Any) -> None:
         """Send an `issues` event, or `pull_request` for a pull request."""
         if issue.pull:
             shape = self.shapes.pull(issue)
-            self.tell(
+            self.send_event(
                 issue.repository,
                 "pull_request",
                 actor,
@@ -335,10 +335,10 @@ class IssueChanges(Scene):
                 **parts,
             )
         else:
-            self.tell(issue.repository, "issues", actor, action=action, issue=self.shapes.issue(issue), **parts)
+            self.send_event(issue.repository, "issues", actor, action=action, issue=self.shapes.issue(issue), **parts)
 
-    def _tell_comment(self, issue: Issue, comment: Comment, action: str, actor: Actor, **parts: Any) -> None:
-        self.tell(
+    def _send_comment_event(self, issue: Issue, comment: Comment, action: str, actor: Actor, **parts: Any) -> None:
+        self.send_event(
             issue.repository,
             "issue_comment",
             actor,
@@ -348,7 +348,7 @@ class IssueChanges(Scene):
             **parts,
         )
 
-    def _new_issue(self, repository: Repository, actor: Actor, title: str, body: str | None) -> Issue:
+    def _create_issue(self, repository: Repository, actor: Actor, title: str, body: str | None) -> Issue:
         now = self.now()
         repository.last_number += 1
         issue = Issue(
@@ -366,14 +366,16 @@ class IssueChanges(Scene):
         repository.open_count += 1
         return issue
 
-    def _labels(self, repository: Repository, names: Iterable[str]) -> list[Label]:
+    def _find_or_create_labels(self, repository: Repository, names: Iterable[str]) -> list[Label]:
         names = list(dict.fromkeys(names))
         # Check all names before the first label is created.
         for name in names:
             check_label(name)
-        return list(dict.fromkeys(self.label_named(repository, name) for name in names))
+        return list(dict.fromkeys(self.find_or_create_label(repository, name) for name in names))
 
-    def _assignable(self, repository: Repository, logins: Iterable[str], strict: bool = False) -> list[Account]:
+    def _assignable_accounts(
+        self, repository: Repository, logins: Iterable[str], strict: bool = False
+    ) -> list[Account]:
         found: list[Account] = []
         for login in logins:
             account = self.world.accounts.get(login.lower())
@@ -381,14 +383,14 @@ class IssueChanges(Scene):
             if account and (own or account is repository.owner or login.lower() in repository.owner.members):
                 found.append(account)
             elif strict:
-                raise invalid("Issue", "assignees")
+                raise invalid_field("Issue", "assignees")
         return found[:MAX_ASSIGNEES]
 
-    def _labelled(self, issue: Issue, label: Label, actor: Actor) -> None:
-        self.note(issue, "labeled", actor, label=copy.copy(label))
-        self.tell_issue(issue, "labeled", actor, label=self.shapes.label(issue.repository, label))
+    def _record_label_added(self, issue: Issue, label: Label, actor: Actor) -> None:
+        self.add_timeline_event(issue, "labeled", actor, label=copy.copy(label))
+        self.send_issue_event(issue, "labeled", actor, label=self.shapes.label(issue.repository, label))
 
-    def _milestoned(self, issue: Issue, milestone: Milestone, actor: Actor) -> None:
-        self.note(issue, "milestoned", actor, milestone=milestone.title)
+    def _record_milestone_set(self, issue: Issue, milestone: Milestone, actor: Actor) -> None:
+        self.add_timeline_event(issue, "milestoned", actor, milestone=milestone.title)
         shape = self.shapes.milestone(issue.repository, milestone)
-        self.tell_issue(issue, "milestoned", actor, milestone=shape)
+        self.send_issue_event(issue, "milestoned", actor, milestone=shape)

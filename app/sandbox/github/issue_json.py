@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import quote
 
-from app.sandbox.github.account_json import Json, PlaceShapes, maybe, node_id, stamp
+from app.sandbox.github.account_json import Json, PlaceShapes, format_optional_time, format_time, node_id
 from app.sandbox.github.world import Account, Comment, Event, Issue, Label, Milestone, Reaction, Repository
 
 REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
@@ -19,7 +19,7 @@ class Shapes(PlaceShapes):
         return {
             "id": label.id,
             "node_id": node_id("LA", label.id),
-            "url": f"{self.repo_url(repository)}/labels/{_in_address(label.name)}",
+            "url": f"{self.repo_url(repository)}/labels/{_quote_segment(label.name)}",
             "name": label.name,
             "color": label.color,
             "default": label.default,
@@ -29,7 +29,7 @@ class Shapes(PlaceShapes):
     def milestone(self, repository: Repository, milestone: Milestone) -> Json:
         """Return the JSON of a milestone."""
         api = f"{self.repo_url(repository)}/milestones/{milestone.number}"
-        born = stamp(milestone.created_at)
+        born = format_time(milestone.created_at)
         return {
             "url": api,
             "html_url": f"{self.repo_page(repository)}/milestone/{milestone.number}",
@@ -61,7 +61,7 @@ class Shapes(PlaceShapes):
         known = repository.roles.get(account.login.lower(), "none") != "none"
         return "COLLABORATOR" if known else "NONE"
 
-    def rollup(self, url: str, reactions: list[Reaction]) -> Json:
+    def reaction_rollup(self, url: str, reactions: list[Reaction]) -> Json:
         """Return the JSON that counts the reactions."""
         counts = Counter(reaction.content for reaction in reactions)
         return {"url": url, "total_count": len(reactions), **{content: counts[content] for content in REACTIONS}}
@@ -73,7 +73,7 @@ class Shapes(PlaceShapes):
             "node_id": node_id("REA", reaction.id),
             "user": self.account(reaction.account),
             "content": reaction.content,
-            "created_at": stamp(reaction.created_at),
+            "created_at": format_time(reaction.created_at),
         }
 
     def issue_page(self, issue: Issue) -> str:
@@ -107,9 +107,9 @@ class Shapes(PlaceShapes):
             "assignees": assignees,
             "milestone": self.milestone(repository, issue.milestone) if issue.milestone else None,
             "comments": len(issue.comments_by_id),
-            "created_at": stamp(issue.created_at),
-            "updated_at": stamp(issue.updated_at),
-            "closed_at": maybe(issue.closed_at),
+            "created_at": format_time(issue.created_at),
+            "updated_at": format_time(issue.updated_at),
+            "closed_at": format_optional_time(issue.closed_at),
             "author_association": self.association(repository, issue.author),
             "active_lock_reason": issue.lock_reason,
             "sub_issues_summary": {
@@ -118,9 +118,9 @@ class Shapes(PlaceShapes):
                 "percent_completed": 100 * done // total if total else 0,
             },
             "body": issue.body,
-            "reactions": self.rollup(f"{api}/reactions", issue.reactions),
+            "reactions": self.reaction_rollup(f"{api}/reactions", issue.reactions),
             "timeline_url": f"{api}/timeline",
-            "performed_via_github_app": self.performed_via(issue.via_app),
+            "performed_via_github_app": self.performed_via_github_app(issue.via_app),
             "state_reason": issue.state_reason,
             "draft": issue.pull is not None and issue.pull.draft,
         }
@@ -131,7 +131,7 @@ class Shapes(PlaceShapes):
                 "html_url": page,
                 "diff_url": f"{page}.diff",
                 "patch_url": f"{page}.patch",
-                "merged_at": maybe(issue.pull.merged_at),
+                "merged_at": format_optional_time(issue.pull.merged_at),
             }
         return shape
 
@@ -149,12 +149,12 @@ class Shapes(PlaceShapes):
             "id": comment.id,
             "node_id": node_id("IC", comment.id),
             "user": self.account(comment.author),
-            "created_at": stamp(comment.created_at),
-            "updated_at": stamp(comment.updated_at),
+            "created_at": format_time(comment.created_at),
+            "updated_at": format_time(comment.updated_at),
             "body": comment.body,
             "author_association": self.association(issue.repository, comment.author),
-            "reactions": self.rollup(f"{api}/comments/{comment.id}/reactions", comment.reactions),
-            "performed_via_github_app": self.performed_via(comment.via_app),
+            "reactions": self.reaction_rollup(f"{api}/comments/{comment.id}/reactions", comment.reactions),
+            "performed_via_github_app": self.performed_via_github_app(comment.via_app),
         }
 
     def event(self, issue: Issue, event: Event) -> Json:
@@ -163,7 +163,7 @@ class Shapes(PlaceShapes):
             actor = self.account(event.actor)
             return {**self.comment(issue, event.comment), "event": "commented", "actor": actor}
         if event.source:
-            at = stamp(event.at)
+            at = format_time(event.at)
             source = {
                 "type": "issue",
                 "issue": {**self.issue(event.source), "repository": self.repository(event.source.repository)},
@@ -184,8 +184,8 @@ class Shapes(PlaceShapes):
             "event": event.event,
             "commit_id": event.commit,
             "commit_url": f"{repo_url}/commits/{event.commit}" if event.commit else None,
-            "created_at": stamp(event.at),
-            "performed_via_github_app": self.performed_via(event.via_app),
+            "created_at": format_time(event.at),
+            "performed_via_github_app": self.performed_via_github_app(event.via_app),
         }
         if event.label:
             shape["label"] = {"name": event.label.name, "color": event.label.color}
@@ -206,5 +206,5 @@ class Shapes(PlaceShapes):
         return shape
 
 
-def _in_address(text: str) -> str:
+def _quote_segment(text: str) -> str:
     return quote(text.encode("utf-8", "replace"), safe="")

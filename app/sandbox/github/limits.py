@@ -61,7 +61,7 @@ class Meter:
         """The number of calls that met a secondary limit."""
 
     @contextmanager
-    def inside(self, caller: str) -> Iterator[bool]:
+    def track_request(self, caller: str) -> Iterator[bool]:
         """Count a request as in progress; yield True if that is more than the limit."""
         with self._lock:
             self._inside[caller] += 1
@@ -80,11 +80,11 @@ class Meter:
         Raises ApiError 403 over a limit.
         """
         now = self._clock()
-        account = self._account(caller, now)
+        account = self._usage(caller, now)
         if account.used >= self.limits.per_hour:
             raise Declined(403, f"API rate limit exceeded for {caller}.", headers=self.headers(caller))
         if crowded:
-            raise self._secondary(MINUTE)
+            raise self._secondary_limit_error(MINUTE)
         if token and self.limits.tokens_per_hour is not None:
             self._check_tokens(account, now, self.limits.tokens_per_hour)
         creation = method == "POST" and not caller.startswith("app ")
@@ -96,10 +96,10 @@ class Meter:
         while account.tokens and account.tokens[0] <= now - HOUR:
             account.tokens.popleft()
         if len(account.tokens) >= most:
-            raise self._secondary(account.tokens[0] + HOUR - now)
+            raise self._secondary_limit_error(account.tokens[0] + HOUR - now)
         account.tokens.append(now)
 
-    def _secondary(self, wait: timedelta) -> Declined:
+    def _secondary_limit_error(self, wait: timedelta) -> Declined:
         self.refused += 1
         return Declined(
             403,
@@ -109,12 +109,12 @@ class Meter:
 
     def refund(self, caller: str) -> None:
         """Take one call back, since a 304 is free."""
-        account = self._account(caller, self._clock())
+        account = self._usage(caller, self._clock())
         account.used = max(0, account.used - 1)
 
     def status(self, caller: str) -> dict[str, int]:
         """Return the caller's primary limit as GitHub's `rate_limit` object."""
-        account = self._account(caller, self._clock())
+        account = self._usage(caller, self._clock())
         return {
             "limit": self.limits.per_hour,
             "used": account.used,
@@ -127,7 +127,7 @@ class Meter:
         named = {f"X-RateLimit-{name.capitalize()}": str(value) for name, value in self.status(caller).items()}
         return {**named, "X-RateLimit-Resource": "core"}
 
-    def _account(self, caller: str, now: datetime) -> _Account:
+    def _usage(self, caller: str, now: datetime) -> _Account:
         account = self._accounts.get(caller)
         if account is None:
             account = self._accounts[caller] = _Account(now)
@@ -149,7 +149,7 @@ class Meter:
                 if most is not None and len(account.creations) >= most and account.creations[-most] > now - span:
                     wait = account.creations[-most] + span - now
         if wait is not None:
-            raise self._secondary(wait)
+            raise self._secondary_limit_error(wait)
         account.points.append((now, points))
         account.points_sum += points
         if creation:

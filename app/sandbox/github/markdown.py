@@ -28,11 +28,11 @@ class _Renderer(RendererHTML):
     """Renders only HTML that is written here or escaped by the library."""
 
     def html_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        shown = _allowed(tokens[idx].content).strip()
+        shown = _escape_unsafe_html(tokens[idx].content).strip()
         return f"<p>{shown}</p>\n" if shown.startswith("&lt;") else f"{shown}\n"
 
     def html_inline(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        return _allowed(tokens[idx].content)
+        return _escape_unsafe_html(tokens[idx].content)
 
     def image(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
         # Nothing is fetched from other hosts: an image is shown as a link to it.
@@ -49,7 +49,7 @@ def render(text: str, url: str = "", repository: str | None = None) -> str:
     return str(MARKDOWN.render(text, {"url": url, "repository": repository}))
 
 
-def _allowed(raw: str) -> str:
+def _escape_unsafe_html(raw: str) -> str:
     out, end = [], 0
     raw = HTML_COMMENT.sub("", raw)
     for tag in ALLOWED_TAG.finditer(raw):
@@ -69,32 +69,32 @@ def _link_mentions(state: StateCore) -> None:
         for token in block.children:
             inside += {"link_open": 1, "link_close": -1}.get(token.type, 0)
             if token.type == "text" and not inside:
-                children += _mentions(token, state.env)
+                children += _split_mentions(token, state.env)
             else:
                 children.append(token)
         block.children = children
 
 
-def _mentions(token: Token, env: Any) -> list[Token]:
+def _split_mentions(token: Token, env: Any) -> list[Token]:
     out, end = [], 0
     for found in MENTION.finditer(token.content):
         where = found["where"] or env.get("repository")
         if found["number"] and not where:
             continue
         address = f"{where}/issues/{found['number']}" if found["number"] else found["login"]
-        out.append(_text(token.content[end : found.start()]))
+        out.append(_text_token(token.content[end : found.start()]))
         kind = "reference" if found["number"] else "mention"
         attrs: dict[str, str | int | float] = {"href": f"{env.get('url', '')}/{address}", "class": kind}
-        out += [Token("link_open", "a", 1, attrs=attrs), _text(found[0]), Token("link_close", "a", -1)]
+        out += [Token("link_open", "a", 1, attrs=attrs), _text_token(found[0]), Token("link_close", "a", -1)]
         end = found.end()
-    return [*out, _text(token.content[end:])] if out else [token]
+    return [*out, _text_token(token.content[end:])] if out else [token]
 
 
-def _text(content: str) -> Token:
+def _text_token(content: str) -> Token:
     return Token("text", "", 0, content=content)
 
 
-def _tasks(state: StateCore) -> None:
+def _mark_task_items(state: StateCore) -> None:
     for item, paragraph, inline in zip(state.tokens, state.tokens[1:], state.tokens[2:]):  # noqa: B905
         if (item.type, paragraph.type, inline.type) != ("list_item_open", "paragraph_open", "inline"):
             continue
@@ -106,13 +106,13 @@ def _tasks(state: StateCore) -> None:
             item.attrJoin("class", "task")
 
 
-def _build() -> MarkdownIt:
+def _build_parser() -> MarkdownIt:
     # `html` only makes the parser recognize tags and comments; the renderer above decides what to do with them.
     markdown = MarkdownIt("commonmark", {"html": True, "breaks": True}, renderer_cls=_Renderer)
     markdown.enable(["table", "strikethrough"])
     markdown.core.ruler.push("mentions", _link_mentions)
-    markdown.core.ruler.push("tasks", _tasks)
+    markdown.core.ruler.push("tasks", _mark_task_items)
     return markdown
 
 
-MARKDOWN = _build()
+MARKDOWN = _build_parser()

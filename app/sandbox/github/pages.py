@@ -19,11 +19,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.code_json import path_in_address
+from app.sandbox.github.code_json import quote_path
 from app.sandbox.github.colors import avatar_svg, label_css
 from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.markdown import render
-from app.sandbox.github.timeline_page import conversation
+from app.sandbox.github.timeline_page import timeline_items
 from app.sandbox.github.world import Account, Issue, Repository
 
 CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -33,7 +33,7 @@ TIME_UNITS = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "m
 MAX_ISSUES_PER_PAGE = 50
 
 
-def safe(response: Response) -> Response:
+def add_security_headers(response: Response) -> Response:
     """Add the security headers that every page has."""
     response.headers["Content-Security-Policy"] = CSP
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -42,7 +42,7 @@ def safe(response: Response) -> Response:
     return response
 
 
-def ago(at: datetime, now: datetime) -> str:
+def relative_time(at: datetime, now: datetime) -> str:
     """Return how long ago a time was, such as `3 minutes ago`."""
     count = int((now - at).total_seconds())
     if count < 10:
@@ -74,7 +74,7 @@ def blueprint(changes: Changes, refresh: int | None = None) -> Blueprint:
         "/<owner>/<repo>/tree/<path:ref_and_path>": pages.blob,
     }
     for rule, view in views.items():
-        part.add_url_rule(rule, rule.replace(".", "_"), pages.guarded(view), methods=["GET"])
+        part.add_url_rule(rule, rule.replace(".", "_"), pages.wrap_view(view), methods=["GET"])
     return part
 
 
@@ -93,48 +93,50 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(avatar=self._avatar, when=self._when, address=path_in_address)
+        self._templates.globals.update(avatar=self._avatar, when=self._time_element, address=quote_path)
 
-    def guarded(self, view: Callable[..., Response]) -> Callable[..., Response]:
+    def wrap_view(self, view: Callable[..., Response]) -> Callable[..., Response]:
         """Wrap a view: hold the world's lock, add the security headers and render an ApiError as a page."""
 
         def page(**path: Any) -> Response:
             with self._world.lock:
                 try:
-                    return safe(view(**path))
+                    return add_security_headers(view(**path))
                 except Declined as no:
-                    return safe(self._page("lost.html", no.status, title=no.message, where=[]))
+                    return add_security_headers(self._render_page("lost.html", no.status, title=no.message, where=[]))
 
         return page
 
     def home(self) -> Response:
         """List all repositories."""
-        return self._list_repositories(self._world.repositories.values(), None)
+        return self._render_repositories(self._world.repositories.values(), None)
 
     def owner(self, owner: str) -> Response:
         """List the repositories of an account."""
         account = self._world.account(owner)
         found = [repository for repository in self._world.repositories.values() if repository.owner is account]
-        return self._list_repositories(found, account)
+        return self._render_repositories(found, account)
 
     def repository(self, owner: str, repo: str) -> Response:
         """Show the root folder of a repository."""
-        repository = self._find(owner, repo)
-        return self._folder(repository, repository.default_branch, "")
+        repository = self._find_repository(owner, repo)
+        return self._render_folder(repository, repository.default_branch, "")
 
     def issues(self, owner: str, repo: str) -> Response:
         """List the issues of a repository."""
-        repository = self._find(owner, repo)
-        return self._list(repository, [issue for issue in repository.issues.values() if not issue.pull], "issues")
+        repository = self._find_repository(owner, repo)
+        return self._render_issues(
+            repository, [issue for issue in repository.issues.values() if not issue.pull], "issues"
+        )
 
     def pulls(self, owner: str, repo: str) -> Response:
         """List the pull requests of a repository."""
-        repository = self._find(owner, repo)
-        return self._list(repository, repository.pulls, "pulls")
+        repository = self._find_repository(owner, repo)
+        return self._render_issues(repository, repository.pulls, "pulls")
 
     def issue(self, owner: str, repo: str, number: int) -> Response:
         """Show an issue or pull request; redirect when it has another address."""
-        repository = self._find(owner, repo)
+        repository = self._find_repository(owner, repo)
         issue = repository.issues.get(number)
         if issue is None or issue.deleted:
             raise not_found()
@@ -143,33 +145,33 @@ class Pages:
             return Response("", 302, {"Location": page})
         files = self._changes.shapes.pull_files(issue) if issue.pull else []
         runs = repository.checks_by_sha.get(issue.pull.head_sha, []) if issue.pull else []
-        return self._page(
+        return self._render_page(
             "issue.html",
             title=f"{issue.title} · #{number}",
-            where=_crumbs(repository),
+            where=_breadcrumbs(repository),
             tab="pulls" if issue.pull else "issues",
             repository=repository,
             issue=issue,
             participants=_participants(issue),
-            items=conversation(issue),
+            items=timeline_items(issue),
             files=files,
             # Show only the newest run of each name; older ones have their own pages.
             checks=list({run.name: run for run in runs}.values()),
-            labels=_colors(issue),
+            labels=_label_color_query(issue),
             association=self._changes.shapes.association,
             body=lambda text: self._markdown(text, repository),
         )
 
     def check(self, owner: str, repo: str, number: int) -> Response:
         """Show a check run."""
-        repository = self._find(owner, repo)
+        repository = self._find_repository(owner, repo)
         run = repository.check_runs.get(number)
         if run is None:
             raise not_found()
-        return self._page(
+        return self._render_page(
             "check.html",
             title=run.name,
-            where=_crumbs(repository),
+            where=_breadcrumbs(repository),
             tab="pulls",
             repository=repository,
             run=run,
@@ -179,7 +181,7 @@ class Pages:
 
     def blob(self, owner: str, repo: str, ref_and_path: str) -> Response:
         """Show a file or folder."""
-        repository = self._find(owner, repo)
+        repository = self._find_repository(owner, repo)
         git, parts = repository.git, ref_and_path.split("/")
         # A branch name may contain slashes: the shortest prefix that is a ref is taken.
         for cut in range(1, len(parts) + 1):
@@ -187,22 +189,22 @@ class Pages:
             commit = git.resolve(repository.default_branch if ref == "HEAD" else ref)
             if commit is None:
                 continue
-            entry = git.find(commit.tree, path)
+            entry = git.find_entry(commit.tree, path)
             if entry is None:
                 raise not_found()
             if entry.is_folder:
-                return self._folder(repository, ref, path)
+                return self._render_folder(repository, ref, path)
             text = git.blobs[entry.sha].decode("utf-8", "replace")
             prose = self._markdown(text, repository) if path.lower().endswith((".md", ".markdown")) else None
-            return self._page(
+            return self._render_page(
                 "blob.html",
                 title=path,
-                where=_crumbs(repository),
+                where=_breadcrumbs(repository),
                 tab="code",
                 repository=repository,
                 ref=ref,
                 path=path,
-                trail=_trail(path),
+                trail=_path_breadcrumbs(path),
                 text=text,
                 prose=prose,
                 commit=commit,
@@ -228,9 +230,9 @@ class Pages:
             raise not_found()
         return Response(avatar_svg(account, alone=True), content_type="image/svg+xml")
 
-    def _list_repositories(self, found: Iterable[Repository], account: Account | None) -> Response:
+    def _render_repositories(self, found: Iterable[Repository], account: Account | None) -> Response:
         crumbs = [(account.login, f"/{account.login}")] if account else []
-        return self._page(
+        return self._render_page(
             "home.html",
             title=account.login if account else "Home",
             where=crumbs,
@@ -238,48 +240,48 @@ class Pages:
             account=account,
         )
 
-    def _list(self, repository: Repository, found: list[Issue], tab: str) -> Response:
+    def _render_issues(self, repository: Repository, found: list[Issue], tab: str) -> Response:
         here = [issue for issue in reversed(found) if not issue.deleted and issue.moved_to is None]
         state = "closed" if "is:closed" in request.args.get("q", "") else "open"
         counts = {name: sum(issue.state == name for issue in here) for name in ("open", "closed")}
         shown = [issue for issue in here if issue.state == state][:MAX_ISSUES_PER_PAGE]
-        return self._page(
+        return self._render_page(
             "issues.html",
             title=f"{tab.capitalize()} · {repository.full_name}",
-            where=_crumbs(repository),
+            where=_breadcrumbs(repository),
             tab=tab,
             repository=repository,
             issues=shown,
             state=state,
             counts=counts,
-            labels=_colors(*shown),
+            labels=_label_color_query(*shown),
         )
 
-    def _folder(self, repository: Repository, ref: str, path: str) -> Response:
+    def _render_folder(self, repository: Repository, ref: str, path: str) -> Response:
         git = repository.git
         commit = git.resolve(repository.default_branch if ref == "HEAD" else ref)
-        entry = git.find(commit.tree, path) if commit else None
+        entry = git.find_entry(commit.tree, path) if commit else None
         lines = sorted(git.trees[entry.sha].items(), key=lambda line: not line[1].is_folder) if entry else []
         readme = next((below for name, below in lines if name.lower() == "readme.md"), None)
-        return self._page(
+        return self._render_page(
             "repository.html",
             title=repository.full_name,
-            where=_crumbs(repository),
+            where=_breadcrumbs(repository),
             tab="code",
             repository=repository,
             ref=ref,
             path=path,
-            trail=_trail(path),
+            trail=_path_breadcrumbs(path),
             lines=lines,
             commit=commit,
             readme=self._markdown(git.blobs[readme.sha].decode("utf-8", "replace"), repository) if readme else None,
         )
 
-    def _find(self, owner: str, repo: str) -> Repository:
+    def _find_repository(self, owner: str, repo: str) -> Repository:
         former = self._world.former_names.get(f"{owner}/{repo}".lower())
         return former or self._world.repository(owner, repo)
 
-    def _page(self, template: str, status: int = 200, **values: Any) -> Response:
+    def _render_page(self, template: str, status: int = 200, **values: Any) -> Response:
         html = self._templates.get_template(template).render(
             {"refresh": self._refresh, "labels": "", "tab": "", **values, "app": self._changes.shapes.registration}
         )
@@ -295,17 +297,18 @@ class Pages:
     def _avatar(self, account: Account, size: str = "m") -> Markup:
         return Markup(avatar_svg(account, size))  # noqa: S704
 
-    def _when(self, at: datetime) -> Markup:
+    def _time_element(self, at: datetime) -> Markup:
         full = at.strftime("%Y-%m-%d %H:%M:%S UTC")
-        return Markup(f'<time datetime="{escape(at.isoformat())}" title="{full}">{ago(at, self._changes.now())}</time>')  # noqa: S704
+        age = relative_time(at, self._changes.now())
+        return Markup(f'<time datetime="{escape(at.isoformat())}" title="{full}">{age}</time>')  # noqa: S704
 
 
-def _crumbs(repository: Repository) -> list[tuple[str, str]]:
+def _breadcrumbs(repository: Repository) -> list[tuple[str, str]]:
     owner = repository.owner.login
     return [(owner, f"/{owner}"), (repository.name, f"/{owner}/{repository.name}")]
 
 
-def _trail(path: str) -> list[tuple[str, str]]:
+def _path_breadcrumbs(path: str) -> list[tuple[str, str]]:
     """Return each parent folder and the path itself, as name and path."""
     parts = [part for part in path.split("/") if part]
     return [(part, "/".join(parts[: place + 1])) for place, part in enumerate(parts)]
@@ -316,7 +319,7 @@ def _participants(issue: Issue) -> list[Account]:
     return list(dict.fromkeys(accounts))
 
 
-def _colors(*issues: Issue) -> str:
+def _label_color_query(*issues: Issue) -> str:
     """Return the query that requests the label colours of these issues from the style sheet."""
     colors = {label.color.lower() for issue in issues for label in issue.label_list}
     for issue in issues:

@@ -9,19 +9,19 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 from app.sandbox.github.code_changes import Changes
 from app.sandbox.github.errors import Declined, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
-from app.sandbox.github.world import Account, Actor, Comment, Issue, Repository, Role, live
+from app.sandbox.github.world import Account, Actor, Comment, Issue, Repository, Role, require_existing
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _in_one_step(deed: Callable[Concatenate[Person, P], R]) -> Callable[Concatenate[Person, P], R]:
+def _with_world_lock(deed: Callable[Concatenate[Person, P], R]) -> Callable[Concatenate[Person, P], R]:
     @functools.wraps(deed)
-    def alone(self: Person, *args: P.args, **kwargs: P.kwargs) -> R:
+    def locked(self: Person, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._changes.world.lock:
             return deed(self, *args, **kwargs)
 
-    return cast("Callable[Concatenate[Person, P], R]", alone)
+    return cast("Callable[Concatenate[Person, P], R]", locked)
 
 
 class Person:
@@ -37,7 +37,7 @@ class Person:
         """The person's login."""
         return self.account.login
 
-    @_in_one_step
+    @_with_world_lock
     def opens(
         self,
         repository: Repository,
@@ -47,42 +47,42 @@ class Person:
         assignees: Iterable[str] = (),
     ) -> int:
         """Open an issue, with the labels that its form adds, and return its number."""
-        self._needs(repository, "read")
+        self._require_role(repository, "read")
         return self._changes.open_issue(repository, self.actor, title, body, labels, assignees).number
 
-    @_in_one_step
+    @_with_world_lock
     def comments(self, repository: Repository, number: int, body: str) -> Comment:
         """Add a comment to an issue."""
-        issue = self._issue(repository, number)
-        self._needs(repository, "write" if issue.locked else "read")
-        return self._changes.comment(issue, self.actor, body)
+        issue = self._find_issue(repository, number)
+        self._require_role(repository, "write" if issue.locked else "read")
+        return self._changes.add_comment(issue, self.actor, body)
 
-    @_in_one_step
+    @_with_world_lock
     def labels(self, repository: Repository, number: int, *names: str) -> None:
         """Add labels to an issue."""
-        self._needs(repository, "triage")
-        self._changes.add_labels(self._issue(repository, number), self.actor, names)
+        self._require_role(repository, "triage")
+        self._changes.add_labels(self._find_issue(repository, number), self.actor, names)
 
-    @_in_one_step
+    @_with_world_lock
     def unlabels(self, repository: Repository, number: int, *names: str) -> None:
         """Remove labels from an issue."""
-        self._needs(repository, "triage")
+        self._require_role(repository, "triage")
         for name in names:
-            self._changes.remove_label(self._issue(repository, number), self.actor, name)
+            self._changes.remove_label(self._find_issue(repository, number), self.actor, name)
 
-    @_in_one_step
+    @_with_world_lock
     def assigns(self, repository: Repository, number: int, *logins: str) -> None:
         """Assign people to an issue."""
-        self._needs(repository, "triage")
-        self._changes.assign(self._issue(repository, number), self.actor, logins, strict=True)
+        self._require_role(repository, "triage")
+        self._changes.assign(self._find_issue(repository, number), self.actor, logins, strict=True)
 
-    @_in_one_step
+    @_with_world_lock
     def unassigns(self, repository: Repository, number: int, *logins: str) -> None:
         """Remove assignees from an issue."""
-        self._needs(repository, "triage")
-        self._changes.unassign(self._issue(repository, number), self.actor, logins)
+        self._require_role(repository, "triage")
+        self._changes.unassign(self._find_issue(repository, number), self.actor, logins)
 
-    @_in_one_step
+    @_with_world_lock
     def closes(
         self,
         repository: Repository,
@@ -90,78 +90,78 @@ class Person:
         reason: Literal["completed", "not_planned", "duplicate"] = "completed",
     ) -> None:
         """Close an issue or pull request."""
-        issue = self._issue(repository, number)
-        self._needs_own(issue)
+        issue = self._find_issue(repository, number)
+        self._require_author_or_triage(issue)
         self._changes.close(issue, self.actor, reason)
 
-    @_in_one_step
+    @_with_world_lock
     def reopens(self, repository: Repository, number: int) -> None:
         """Reopen an issue or pull request."""
-        issue = self._issue(repository, number)
-        self._needs_own(issue)
+        issue = self._find_issue(repository, number)
+        self._require_author_or_triage(issue)
         self._changes.reopen(issue, self.actor)
 
-    @_in_one_step
+    @_with_world_lock
     def edits_issue(
         self, repository: Repository, number: int, *, title: str | None = None, body: str | None = UNCHANGED
     ) -> None:
         """Change the title or body of an issue."""
-        issue = self._issue(repository, number)
-        self._needs_own(issue)
+        issue = self._find_issue(repository, number)
+        self._require_author_or_triage(issue)
         self._changes.edit_issue(issue, self.actor, title=title, body=body)
 
-    @_in_one_step
+    @_with_world_lock
     def edits_comment(self, repository: Repository, comment: Comment | int, body: str) -> None:
         """Change the body of a comment."""
-        issue, found = self._comment(repository, comment)
+        issue, found = self._find_editable_comment(repository, comment)
         self._changes.edit_comment(issue, found, self.actor, body)
 
-    @_in_one_step
+    @_with_world_lock
     def deletes_comment(self, repository: Repository, comment: Comment | int) -> None:
         """Delete a comment."""
-        issue, found = self._comment(repository, comment)
+        issue, found = self._find_editable_comment(repository, comment)
         self._changes.delete_comment(issue, found, self.actor)
 
-    @_in_one_step
+    @_with_world_lock
     def reacts(self, repository: Repository, number: int, content: str, comment: Comment | None = None) -> None:
         """React to an issue, or to `comment`."""
-        issue = self._issue(repository, number)
-        self._needs(repository, "read")
+        issue = self._find_issue(repository, number)
+        self._require_role(repository, "read")
         self._changes.react(comment or issue, self.actor, content)
 
-    @_in_one_step
+    @_with_world_lock
     def locks(self, repository: Repository, number: int, reason: str | None = None) -> None:
         """Lock the conversation of an issue."""
-        self._needs(repository, "write")
-        self._changes.lock(self._issue(repository, number), self.actor, reason)
+        self._require_role(repository, "write")
+        self._changes.lock(self._find_issue(repository, number), self.actor, reason)
 
-    @_in_one_step
+    @_with_world_lock
     def unlocks(self, repository: Repository, number: int) -> None:
         """Unlock the conversation of an issue."""
-        self._needs(repository, "write")
-        self._changes.unlock(self._issue(repository, number), self.actor)
+        self._require_role(repository, "write")
+        self._changes.unlock(self._find_issue(repository, number), self.actor)
 
-    @_in_one_step
+    @_with_world_lock
     def transfers(self, repository: Repository, number: int, target: Repository) -> int:
         """Move an issue to another repository and return its number there."""
-        self._needs(repository, "write")
-        self._needs(target, "write")
-        return self._changes.transfer(self._issue(repository, number), self.actor, target).number
+        self._require_role(repository, "write")
+        self._require_role(target, "write")
+        return self._changes.transfer(self._find_issue(repository, number), self.actor, target).number
 
-    @_in_one_step
+    @_with_world_lock
     def deletes_issue(self, repository: Repository, number: int) -> None:
         """Delete an issue."""
-        self._needs(repository, "admin")
-        self._changes.delete_issue(self._issue(repository, number), self.actor)
+        self._require_role(repository, "admin")
+        self._changes.delete_issue(self._find_issue(repository, number), self.actor)
 
-    @_in_one_step
+    @_with_world_lock
     def adds_sub_issue(self, repository: Repository, parent: int, child: int) -> None:
         """Make one issue a sub-issue of another."""
-        self._needs(repository, "triage")
-        above, below = self._issue(repository, parent), self._issue(repository, child)
+        self._require_role(repository, "triage")
+        above, below = self._find_issue(repository, parent), self._find_issue(repository, child)
         self._changes.add_sub_issue(above, self.actor, below)
 
-    @_in_one_step
+    @_with_world_lock
     def pushes(
         self,
         repository: Repository,
@@ -174,7 +174,7 @@ class Person:
 
         `text` None removes the file. A branch that does not exist is created.
         """
-        self._needs(repository, "write")
+        self._require_role(repository, "write")
         git = repository.git
         if branch and git.refs and f"refs/heads/{branch}" not in git.refs:
             self._changes.create_ref(
@@ -183,41 +183,41 @@ class Person:
         content = text.encode("utf-8", "replace") if isinstance(text, str) else text
         return self._changes.commit_file(repository, self.actor, path, content, message, branch).sha
 
-    @_in_one_step
+    @_with_world_lock
     def opens_pull(
         self, repository: Repository, head: str, title: str, body: str | None = None, base: str | None = None
     ) -> int:
         """Open a pull request and return its number; `head` is a branch, or owner:branch of a fork."""
-        self._needs(repository, "read" if ":" in head else "write")
+        self._require_role(repository, "read" if ":" in head else "write")
         target = base or repository.default_branch
         return self._changes.open_pull(repository, self.actor, title, head, target, body).number
 
-    @_in_one_step
+    @_with_world_lock
     def forks(self, repository: Repository) -> Repository:
         """Fork a repository; the app is not installed on the fork."""
-        self._needs(repository, "read")
+        self._require_role(repository, "read")
         return self._changes.fork(repository, self.actor)
 
-    @_in_one_step
+    @_with_world_lock
     def retargets(self, repository: Repository, number: int, base: str) -> None:
         """Change the base branch of a pull request."""
-        issue = self._issue(repository, number)
-        self._needs_own(issue)
+        issue = self._find_issue(repository, number)
+        self._require_author_or_triage(issue)
         self._changes.retarget(issue, self.actor, base)
 
-    @_in_one_step
+    @_with_world_lock
     def merges(self, repository: Repository, number: int) -> str:
         """Merge a pull request and return the merge commit's sha."""
-        self._needs(repository, "write")
-        return self._changes.merge(self._issue(repository, number), self.actor)
+        self._require_role(repository, "write")
+        return self._changes.merge(self._find_issue(repository, number), self.actor)
 
-    @_in_one_step
+    @_with_world_lock
     def requests_review(self, repository: Repository, number: int, *logins: str) -> None:
         """Request reviews of a pull request."""
-        self._needs(repository, "write")
-        self._changes.request_reviewers(self._issue(repository, number), self.actor, list(logins), [])
+        self._require_role(repository, "write")
+        self._changes.request_reviewers(self._find_issue(repository, number), self.actor, list(logins), [])
 
-    def _needs(self, repository: Repository, role: Role) -> None:
+    def _require_role(self, repository: Repository, role: Role) -> None:
         if not repository.allows(self.account, "read"):
             raise not_found()
         if not repository.allows(self.account, role):
@@ -225,19 +225,19 @@ class Person:
             where = repository.full_name
             raise Declined(403, f"{self.login} has {has} on {where}, and this needs {role}")
 
-    def _needs_own(self, issue: Issue) -> None:
-        self._needs(issue.repository, "read" if issue.author is self.account else "triage")
+    def _require_author_or_triage(self, issue: Issue) -> None:
+        self._require_role(issue.repository, "read" if issue.author is self.account else "triage")
 
-    def _issue(self, repository: Repository, number: int) -> Issue:
-        issue = live(repository.issues.get(number))
+    def _find_issue(self, repository: Repository, number: int) -> Issue:
+        issue = require_existing(repository.issues.get(number))
         if issue.moved_to is not None:
             raise Declined(301, "Moved Permanently")
         return issue
 
-    def _comment(self, repository: Repository, comment: Comment | int) -> tuple[Issue, Comment]:
+    def _find_editable_comment(self, repository: Repository, comment: Comment | int) -> tuple[Issue, Comment]:
         found = repository.comments.get(comment if isinstance(comment, int) else comment.id)
         if found is None:
             raise not_found()
         own = found[1].author is self.account
-        self._needs(repository, "read" if own else "write")
+        self._require_role(repository, "read" if own else "write")
         return found

@@ -37,7 +37,7 @@ class AppRegistration:
     created_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     @classmethod
-    def fresh(
+    def generate(
         cls,
         slug: str = "muster",
         *,

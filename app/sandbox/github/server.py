@@ -48,7 +48,7 @@ class PretendGitHub:
         refresh: int | None = None,
     ) -> None:
         self.clock = clock
-        self.app = app or AppRegistration.fresh()
+        self.app = app or AppRegistration.generate()
         self.world = World()
         self.hooks = Hooks(self.app, clock)
         self.faults = Faults()
@@ -60,7 +60,7 @@ class PretendGitHub:
         self.auth = Auth(self.world, self.app, clock)
         self.meter = Meter(limits or Limits(), clock)
         self._door = Door(self.app, self.changes, self.auth, self.meter, self.faults, clock)
-        self._wsgi = self._build(refresh)
+        self._wsgi = self._build_wsgi(refresh)
         self._served: Served | None = None
 
     # Serving.
@@ -110,7 +110,7 @@ class PretendGitHub:
         """Add a person; an existing one is returned."""
         with self.world.lock:
             known = self.world.accounts.get(login.lower())
-            account = known or self._account(login, "User", name)
+            account = known or self._create_account(login, "User", name)
             account.name = name or account.name
             return Person(self.changes, account)
 
@@ -121,7 +121,7 @@ class PretendGitHub:
     def add_organization(self, login: str, members: Mapping[str, Role] | None = None) -> Account:
         """Add an organisation with its members: `admin` for owners, `read` for others."""
         with self.world.lock:
-            account = self.world.accounts.get(login.lower()) or self._account(login, "Organization", None)
+            account = self.world.accounts.get(login.lower()) or self._create_account(login, "Organization", None)
             for member, role in (members or {}).items():
                 self.add_person(member)
                 account.members[member.lower()] = role
@@ -163,8 +163,8 @@ class PretendGitHub:
             self.world.repositories[key] = repository
             self.world.former_names.pop(key, None)
             for label, color in (labels or {}).items():
-                self.changes.label_named(repository, label).color = color.lower()
-            self._first_commit(repository, files if files is not None else {"README.md": f"# {name}\n"})
+                self.changes.find_or_create_label(repository, label).color = color.lower()
+            self._add_first_commit(repository, files if files is not None else {"README.md": f"# {name}\n"})
             if install:
                 self.install(repository)
             return repository
@@ -183,7 +183,9 @@ class PretendGitHub:
             self.world.repositories[repository.full_name.lower()] = repository
             self.world.former_names[old.lower()] = repository
             changes = {"repository": {"name": {"from": before}}}
-            self.changes.tell(repository, "repository", Actor(repository.owner), action="renamed", changes=changes)
+            self.changes.send_event(
+                repository, "repository", Actor(repository.owner), action="renamed", changes=changes
+            )
 
     # Installations and tokens.
 
@@ -202,44 +204,44 @@ class PretendGitHub:
                 installation.repositories[repository.id] = repository
                 repository.installation = installation
             if new:
-                self._tell_installation(installation, "created", repositories=self._briefly(added))
+                self._send_installation_event(installation, "created", repositories=self._repository_briefs(added))
             elif added:
-                self._tell_repositories(installation, "added", added)
+                self._send_repositories_event(installation, "added", added)
             return installation
 
     def uninstall(self, owner: str, *repositories: Repository) -> None:
         """Uninstall the app from some repositories of an owner, or from all."""
         with self.world.lock:
-            installation = self._installation(owner)
+            installation = self._find_installation(owner)
             gone = list(repositories or installation.repositories.values())
             for repository in gone:
                 installation.repositories.pop(repository.id, None)
                 repository.installation = None
             if repositories:
-                self._tell_repositories(installation, "removed", gone)
+                self._send_repositories_event(installation, "removed", gone)
             else:
                 installation.removed = True
-                self._tell_installation(installation, "deleted", repositories=self._briefly(gone))
+                self._send_installation_event(installation, "deleted", repositories=self._repository_briefs(gone))
 
     def suspend(self, owner: str) -> None:
         """Suspend the installation; its tokens stop working until `unsuspend`."""
         with self.world.lock:
-            installation = self._installation(owner)
+            installation = self._find_installation(owner)
             installation.suspended_at, installation.suspended_by = self.clock(), installation.account
-            self._tell_installation(installation, "suspend")
+            self._send_installation_event(installation, "suspend")
 
     def unsuspend(self, owner: str) -> None:
         """End the suspension of an installation."""
         with self.world.lock:
-            installation = self._installation(owner)
+            installation = self._find_installation(owner)
             installation.suspended_at = installation.suspended_by = None
-            self._tell_installation(installation, "unsuspend")
+            self._send_installation_event(installation, "unsuspend")
 
     def token_for(self, login: str) -> str:
         """Return a person's personal access token."""
         return self.auth.token_for(self.world.account(login))
 
-    def run_token(self, repository: Repository, permissions: Mapping[str, str]) -> str:
+    def issue_actions_token(self, repository: Repository, permissions: Mapping[str, str]) -> str:
         """Issue the GITHUB_TOKEN of a GitHub Actions run, with the permissions that its job requests."""
         with self.world.lock:
             if ACTIONS_BOT_LOGIN not in self.world.accounts:
@@ -249,7 +251,7 @@ class PretendGitHub:
             # A run has its own installation, on that repository alone; the app need not be installed there.
             inside = Installation(self.world.new_id(), repository.owner, self.clock(), dict(permissions), [])
             inside.repositories[repository.id] = repository
-            return self.auth.issue(inside, None, dict(permissions), self.world.accounts[ACTIONS_BOT_LOGIN]).token
+            return self.auth.issue_token(inside, None, dict(permissions), self.world.accounts[ACTIONS_BOT_LOGIN]).token
 
     def ping(self) -> None:
         """Send the event that GitHub sends when a hook is created."""
@@ -268,7 +270,7 @@ class PretendGitHub:
 
     # The call log.
 
-    def mark(self) -> int:
+    def call_log_position(self) -> int:
         """Return the current end of the call log, for `calls_since`."""
         return self._door.calls_made
 
@@ -279,34 +281,34 @@ class PretendGitHub:
             first = self._door.calls_made - len(calls)
             return list(islice(calls, max(0, mark - first), None))
 
-    def _account(self, login: str, kind: Literal["User", "Organization"], name: str | None) -> Account:
+    def _create_account(self, login: str, kind: Literal["User", "Organization"], name: str | None) -> Account:
         account = Account(self.world.new_id(), login, kind, name, self.clock())
         self.world.accounts[login.lower()] = account
         return account
 
-    def _first_commit(self, repository: Repository, files: Mapping[str, str | bytes]) -> None:
+    def _add_first_commit(self, repository: Repository, files: Mapping[str, str | bytes]) -> None:
         if not files:
             return
         git, tree = repository.git, EMPTY_TREE_SHA
         for path, text in files.items():
             content = text.encode("utf-8", "replace") if isinstance(text, str) else text
-            tree = git.write(tree, path, Entry(FILE_MODE, git.add_blob(content)))
+            tree = git.write_entry(tree, path, Entry(FILE_MODE, git.add_blob(content)))
         who = self.changes.signature(repository.owner)
         commit = git.add_commit(tree, (), "Initial commit", who, account=repository.owner.login)
         git.refs[f"refs/heads/{repository.default_branch}"] = commit.sha
         repository.pushed_at = self.clock()
 
-    def _installation(self, owner: str) -> Installation:
+    def _find_installation(self, owner: str) -> Installation:
         found = self.world.installation_of(self.world.account(owner))
         if found is None:
             raise not_found()
         return found
 
-    def _briefly(self, repositories: Iterable[Repository]) -> list[dict[str, Any]]:
+    def _repository_briefs(self, repositories: Iterable[Repository]) -> list[dict[str, Any]]:
         return [self.shapes.repository_brief(repository) for repository in repositories]
 
-    def _tell_installation(self, installation: Installation, action: str, **parts: Any) -> None:
-        self.changes.tell_installation(
+    def _send_installation_event(self, installation: Installation, action: str, **parts: Any) -> None:
+        self.changes.send_installation_event(
             installation,
             "installation",
             Actor(installation.account),
@@ -315,9 +317,9 @@ class PretendGitHub:
             **parts,
         )
 
-    def _tell_repositories(self, installation: Installation, action: str, which: Iterable[Repository]) -> None:
-        brief = self._briefly(which)
-        self.changes.tell_installation(
+    def _send_repositories_event(self, installation: Installation, action: str, which: Iterable[Repository]) -> None:
+        brief = self._repository_briefs(which)
+        self.changes.send_installation_event(
             installation,
             "installation_repositories",
             Actor(installation.account),
@@ -328,7 +330,7 @@ class PretendGitHub:
             repositories_removed=brief if action == "removed" else [],
         )
 
-    def _build(self, refresh: int | None) -> Flask:
+    def _build_wsgi(self, refresh: int | None) -> Flask:
         flask = Flask("app.sandbox.github", static_folder=None)
         for part in api.BLUEPRINT_FACTORIES:
             flask.register_blueprint(part(self._door))
@@ -338,7 +340,9 @@ class PretendGitHub:
         def refuse(error: HTTPException) -> Response:
             if request.path.startswith(PREFIX):
                 status = error.code or 500
-                return self._door.refuse(not_found() if status == 404 else Declined(status, error.name))
-            return pages.safe(Response(f"{error.code} {error.name}\n", error.code or 500, content_type="text/plain"))
+                return self._door.respond_with_error(not_found() if status == 404 else Declined(status, error.name))
+            return pages.add_security_headers(
+                Response(f"{error.code} {error.name}\n", error.code or 500, content_type="text/plain")
+            )
 
         return flask

@@ -44,16 +44,16 @@ class Item:
     removed: list[Label] = field(default_factory=list)
 
 
-def conversation(issue: Issue) -> list[Item]:
+def timeline_items(issue: Issue) -> list[Item]:
     """Return the items that an issue's page shows, oldest first."""
-    return list(_items(issue))
+    return list(_iterate_items(issue))
 
 
-def _items(issue: Issue) -> Iterator[Item]:
+def _iterate_items(issue: Issue) -> Iterator[Item]:
     labels: Item | None = None
     for event in issue.timeline:
         if event.label is not None:
-            if labels is None or not _same_breath(labels.event, event):
+            if labels is None or not _is_same_group(labels.event, event):
                 if labels is not None:
                     yield labels
                 labels = Item(event, "tag", "labels")
@@ -75,5 +75,5 @@ def _items(issue: Issue) -> Iterator[Item]:
         yield labels
 
 
-def _same_breath(first: Event, second: Event) -> bool:
+def _is_same_group(first: Event, second: Event) -> bool:
     return first.actor is second.actor and second.at - first.at <= LABEL_GROUP_PERIOD

@@ -272,7 +272,7 @@ class Repository:
     def read(self, path: str, ref: str | None = None) -> bytes:
         """Return the bytes of a file on a branch or at a commit. Raises KeyError."""
         commit = self.git.resolve(ref or self.default_branch)
-        entry = self.git.find(commit.tree, path) if commit else None
+        entry = self.git.find_entry(commit.tree, path) if commit else None
         if entry is None or entry.is_folder:
             raise KeyError(f"{self.full_name} has no file {path} on {ref or self.default_branch}")
         return self.git.blobs[entry.sha]
@@ -338,7 +338,7 @@ class World:
         return next((i for i in self.installations.values() if i.account is account and not i.removed), None)
 
 
-def live(issue: Issue | None) -> Issue:
+def require_existing(issue: Issue | None) -> Issue:
     """Return the issue unless it is missing or deleted. Raises ApiError 404 or 410.
 
     The caller has to follow an issue that was transferred.

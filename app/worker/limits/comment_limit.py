@@ -31,63 +31,65 @@ class Held(Exception):
         self.why = why
 
 
-def comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequence[Effect]) -> Comment:
+def post_comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequence[Effect]) -> Comment:
     """Post one comment that carries these effects.
 
     Raises Throttled while the issue has reached its comment limit, and DeliveryFailed.
     """
     now = desk.clock()
-    with desk.database.look() as db:
-        said = comment_log.comments(db, lane, now - noise_limits.DAY)
-    until = noise_limits.comment_at(said, now, presses=noise_limits.pressing(effects))
+    with desk.database.autocommit() as db:
+        said = comment_log.list_comment_times(db, lane, now - noise_limits.DAY)
+    until = noise_limits.next_comment_at(said, now, presses=noise_limits.is_urgent(effects))
     if until > now:
         with desk.database.transaction() as db:
-            if comment_log.hold(db, lane, until, now):
+            if comment_log.limit_comments(db, lane, until, now):
                 log.error("comment limit reached", incident=str(lane), until=until.isoformat(), last_day=len(said))
-                outbox.put(db, lane, (ShowBoard(),), now)
+                outbox.add_effects(db, lane, (ShowBoard(),), now)
         raise Held(until, "held back: the issue has had enough comments for now")
     posted = tracker.comment(lane.number, body)
     now = desk.clock()
     at = min(now, posted.created_at)
     with desk.database.transaction() as db:
-        comment_log.note(db, lane, "comment", posted.id, at)
-        _counted(db, lane, [*said, at], now)
+        comment_log.record_write(db, lane, "comment", posted.id, at)
+        _update_comment_limit(db, lane, [*said, at], now)
     return posted
 
 
-def spoke(desk: Desk, lane: Lane, posted: Comment) -> None:
+def record_posted_comment(desk: Desk, lane: Lane, posted: Comment) -> None:
     """Record our comment that was found on the issue after an attempt with unknown outcome."""
     now = desk.clock()
     with desk.database.transaction() as db:
-        comment_log.note(db, lane, "comment", posted.id, min(now, posted.created_at))
-        _counted(db, lane, comment_log.comments(db, lane, now - noise_limits.DAY), now)
+        comment_log.record_write(db, lane, "comment", posted.id, min(now, posted.created_at))
+        _update_comment_limit(db, lane, comment_log.list_comment_times(db, lane, now - noise_limits.DAY), now)
 
 
-def _counted(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> None:
-    if comment_log.spoke(db, lane, noise_limits.comment_at(said, now, presses=False), now):
-        outbox.put(db, lane, (ShowBoard(),), now)
+def _update_comment_limit(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> None:
+    if comment_log.update_limit_after_comment(db, lane, noise_limits.next_comment_at(said, now, presses=False), now):
+        outbox.add_effects(db, lane, (ShowBoard(),), now)
 
 
-def may_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
+def check_label_limit(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
     """Raise Throttled if these labels were restored several times within a minute (M29)."""
     now = desk.clock()
-    with desk.database.look() as db:
-        until = noise_limits.labels_at(comment_log.labels(db, lane, _digest(labels), now - noise_limits.MINUTE), now)
+    with desk.database.autocommit() as db:
+        until = noise_limits.next_label_write_at(
+            comment_log.list_label_write_times(db, lane, _labels_hash(labels), now - noise_limits.MINUTE), now
+        )
     if until > now:
         raise Held(until)
 
 
-def has_set(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
+def record_label_write(desk: Desk, lane: Lane, labels: frozenset[str]) -> None:
     """Record that these labels were set, or were found to be set already."""
     with desk.database.transaction() as db:
-        comment_log.note(db, lane, "labels", _digest(labels), desk.clock())
+        comment_log.record_write(db, lane, "labels", _labels_hash(labels), desk.clock())
 
 
-def _digest(labels: frozenset[str]) -> int:
+def _labels_hash(labels: frozenset[str]) -> int:
     return crc32("\n".join(sorted(labels)).encode())
 
 
-def put_off(desk: Desk, orders: Sequence[Order], held: Held) -> None:
+def defer_throttled(desk: Desk, orders: Sequence[Order], held: Held) -> None:
     """Defer the items until the limit allows them, to be combined with later ones.
 
     A reply to one person that was not attempted yet is dropped instead: a late answer is of no use.
@@ -96,6 +98,6 @@ def put_off(desk: Desk, orders: Sequence[Order], held: Held) -> None:
         for order in orders:
             if isinstance(order.effect, Reply | Help) and not order.tried:
                 log.warning("reply dropped", incident=str(order.lane), key=order.key)
-                outbox.done(db, order, state="skipped")
+                outbox.complete(db, order, state="skipped")
             else:
-                outbox.put_off(db, order, held.until, held.why)
+                outbox.defer(db, order, held.until, held.why)

@@ -14,12 +14,12 @@ import structlog
 
 from app.core import noise_limits
 from app.core.effects import ShowDigest
-from app.core.escalation import reached
+from app.core.escalation import resolve_recipients
 from app.core.events import RESPONDER
 from app.core.incident import Incident
 from app.core.policy import ON_CALL, Policy
 from app.ports import Comment, DeliveryFailed, Gone, Lane, Tracker
-from app.render import digest
+from app.render import render_digest
 from app.store import incidents, outbox, unconfirmed_reports
 from app.store.database import Db
 from app.worker.context import Desk
@@ -29,23 +29,25 @@ from app.worker.limits.comment_limit import Held
 log = structlog.get_logger()
 
 
-def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, key: str) -> None:
+def admit_or_throttle(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, key: str) -> None:
     """Return if the incident may notify people, else raise Throttled: too many unconfirmed reports did lately.
 
     `key` is that of the first notice.  Permissions are looked up only when another unconfirmed incident is close in
     time.  If GitHub does not tell them, the incident is admitted: one page too many is better than an incident that is
     never noticed.
     """
-    if noise_limits.confirmed(incident) or not incident.opened_by:
+    if noise_limits.is_confirmed(incident) or not incident.opened_by:
         return
     now, login, rights = desk.clock(), incident.opened_by, dict[str, bool]()
-    with desk.database.look() as db:  # the common path: without the lock, so that incidents do not wait for each other
-        if unconfirmed_reports.said_key(db, lane) == key:
+    with (
+        desk.database.autocommit() as db
+    ):  # the common path: without the lock, so that incidents do not wait for each other
+        if unconfirmed_reports.last_admitted_key(db, lane) == key:
             return  # admitted before, but posting failed afterwards
-        unknown = _unknown(
+        unknown = _logins_to_check(
             lane,
             login,
-            unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now),
+            unconfirmed_reports.list_recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now),
             rights,
         )
     while True:
@@ -53,76 +55,80 @@ def let_through(desk: Desk, tracker: Tracker, lane: Lane, incident: Incident, ke
         if rights.get(login, False):
             return
         with desk.database.transaction() as db:
-            unconfirmed_reports.lock(db, lane.repo_id)
-            if unconfirmed_reports.said_key(db, lane) == key:
+            unconfirmed_reports.lock_repository(db, lane.repo_id)
+            if unconfirmed_reports.last_admitted_key(db, lane) == key:
                 return
-            recent = unconfirmed_reports.recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now)
-            if not (unknown := _unknown(lane, login, recent, rights)):
+            recent = unconfirmed_reports.list_recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now)
+            if not (unknown := _logins_to_check(lane, login, recent, rights)):
                 near = [each for each in recent if not rights.get(each.login, False)]
-                until = _decide(db, lane, login, near, key, now)
+                until = _next_notification_at(db, lane, login, near, key, now)
                 break
     if until > now:
         raise Held(until, unconfirmed_reports.UNCONFIRMED_NOTE)
 
 
-def _unknown(lane: Lane, login: str, recent: Iterable[noise_limits.Asking], rights: Mapping[str, bool]) -> set[str]:
+def _logins_to_check(
+    lane: Lane, login: str, recent: Iterable[noise_limits.Asking], rights: Mapping[str, bool]
+) -> set[str]:
     """Return the logins whose rights have to be looked up; none while no other incident is close in time."""
     others = {each.login for each in recent if each.number != lane.number}
     return ({login, *others} if others else set()) - rights.keys()
 
 
-def _decide(db: Db, lane: Lane, login: str, recent: list[noise_limits.Asking], key: str, now: datetime) -> datetime:
+def _next_notification_at(
+    db: Db, lane: Lane, login: str, recent: list[noise_limits.Asking], key: str, now: datetime
+) -> datetime:
     """Return when the incident may notify people: now, or later, in which case the digest lists it."""
-    until = noise_limits.notify_at(lane.number, login, recent, now)
+    until = noise_limits.next_notification_at(lane.number, login, recent, now)
     if until <= now:
-        unconfirmed_reports.let_through(db, lane, login, key, now)
-    elif _has_been_confirmed(db, lane):
+        unconfirmed_reports.admit(db, lane, login, key, now)
+    elif _is_confirmed_now(db, lane):
         return now
-    elif unconfirmed_reports.hold(db, lane, login, now):
+    elif unconfirmed_reports.throttle(db, lane, login, now):
         log.warning("notifications throttled", incident=str(lane), until=until.isoformat())
-        _show(db, lane, recent, now)
+        _queue_digest(db, lane, recent, now)
     return until
 
 
-def _has_been_confirmed(db: Db, lane: Lane) -> bool:
+def _is_confirmed_now(db: Db, lane: Lane) -> bool:
     """Return True if the incident was confirmed since it was read.
 
     Throttling it after that would never be undone, because a confirmation releases only what was throttled before it.
     """
-    stored = incidents.locked(db, lane)
-    return stored is not None and noise_limits.confirmed(stored.incident)
+    stored = incidents.lock_incident(db, lane)
+    return stored is not None and noise_limits.is_confirmed(stored.incident)
 
 
 def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datetime) -> bool:
     """Return True if that user may use commands, or if GitHub does not tell."""
     try:
-        return desk.authorities.of(tracker, lane.repo_id, login, now, briefly=True) >= RESPONDER
+        return desk.authorities.get_role(tracker, lane.repo_id, login, now, briefly=True) >= RESPONDER
     except DeliveryFailed:
         return True
 
 
-def waits(desk: Desk, lane: Lane) -> bool:
+def is_awaiting_first_notification(desk: Desk, lane: Lane) -> bool:
     """Return True if the incident is throttled and has never notified anyone."""
-    with desk.database.look() as db:
-        return unconfirmed_reports.unheard(db, lane)
+    with desk.database.autocommit() as db:
+        return unconfirmed_reports.never_notified(db, lane)
 
 
-def key_of(began_at: datetime) -> str:
+def digest_key(began_at: datetime) -> str:
     """Return the effect key that the signed marker of a digest carries."""
     return f"digest/{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def digest_of(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
+def find_digest(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
     """Return the digest that is, or will be, posted on this issue.
 
     None: the repository has no digest, or has it on another issue.
     """
     with desk.database.transaction() as db:
-        found = unconfirmed_reports.digest(db, lane.repo_id)
+        found = unconfirmed_reports.load_digest(db, lane.repo_id)
     return found if found is not None and found.lane == lane else None
 
 
-def show(
+def post_or_edit_digest(
     desk: Desk, tracker: Tracker, found: unconfirmed_reports.Digest, incident: Incident, policy: Policy, footer: str
 ) -> Comment | None:
     """Post the digest, which notifies the person on call, or edit the posted one to show the newest list.
@@ -131,31 +137,33 @@ def show(
     """
     now, lane = desk.clock(), found.lane
     with desk.database.transaction() as db:
-        waiting = unconfirmed_reports.waiting(db, lane.repo_id, found.began_at - noise_limits.UNCONFIRMED_PERIOD, now)
-    asked = reached(incident, policy, (ON_CALL,), now)
-    body = digest(waiting, asked.people, policy, now, footer=footer)
+        waiting = unconfirmed_reports.list_throttled_incidents(
+            db, lane.repo_id, found.began_at - noise_limits.UNCONFIRMED_PERIOD, now
+        )
+    asked = resolve_recipients(incident, policy, (ON_CALL,), now)
+    body = render_digest(waiting, asked.people, policy, now, footer=footer)
     if found.comment is not None:
         try:
             tracker.edit_comment(found.comment, body)
         except Gone:
             log.warning("digest comment was deleted", incident=str(lane))
         return None
-    posted = comment_limit.comment(desk, tracker, lane, body, (ShowDigest(),))
-    found_digest(desk, found, posted)
+    posted = comment_limit.post_comment(desk, tracker, lane, body, (ShowDigest(),))
+    record_posted_digest(desk, found, posted)
     return posted
 
 
-def found_digest(desk: Desk, found: unconfirmed_reports.Digest, posted: Comment) -> None:
+def record_posted_digest(desk: Desk, found: unconfirmed_reports.Digest, posted: Comment) -> None:
     """Record the posted digest comment."""
     with desk.database.transaction() as db:
-        unconfirmed_reports.posted_digest(db, found.lane, found.began_at, posted.id)
+        unconfirmed_reports.record_digest_comment(db, found.lane, found.began_at, posted.id)
 
 
-def _show(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
+def _queue_digest(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
     """Queue an update of the current digest, or start one on the issue that notified people last."""
-    known = unconfirmed_reports.digest(db, lane.repo_id)
+    known = unconfirmed_reports.load_digest(db, lane.repo_id)
     if known is None or known.began_at <= now - noise_limits.UNCONFIRMED_PERIOD:
         said = [(each.said_at, each.number) for each in recent if each.said_at is not None]
         known = unconfirmed_reports.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
-        unconfirmed_reports.begin_digest(db, known.lane, now)
-    outbox.put(db, known.lane, (ShowDigest(),), now)
+        unconfirmed_reports.start_digest(db, known.lane, now)
+    outbox.add_effects(db, known.lane, (ShowDigest(),), now)

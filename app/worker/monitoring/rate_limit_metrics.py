@@ -19,18 +19,18 @@ DEFERRED_UNTIL_SECONDS = Gauge(
 GITHUB_BUDGET = Gauge("muster_github_budget", "What is left of GitHub's hourly budget, from 0 to 1", ["installation"])
 
 
-def watch_pace(desk: Desk, now: datetime) -> None:
+def update_rate_limit_gauges(desk: Desk, now: datetime) -> None:
     """Set the gauges of every installation; those of the App's own calls are labelled `app`.
 
     The budget gauge is absent once its hour is over, because the new budget is unknown.  Raises psycopg.Error.
     """
     with desk.database.transaction() as db:
-        found = rate_limits.standings(db, now)
+        found = rate_limits.list_rate_limit_statuses(db, now)
     for gauge in (OUTBOX_PENDING, DEFERRED_UNTIL_SECONDS, GITHUB_BUDGET):
         gauge.clear()
     for one in found:
         name = "app" if one.installation == APP else str(one.installation)
         OUTBOX_PENDING.labels(name).set(one.waiting)
         DEFERRED_UNTIL_SECONDS.labels(name).set(one.until.timestamp() if one.until else 0)
-        if (part := rate_limits.part_left(one, now)) is not None:
+        if (part := rate_limits.remaining_fraction(one, now)) is not None:
             GITHUB_BUDGET.labels(name).set(part)

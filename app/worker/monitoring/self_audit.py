@@ -25,7 +25,7 @@ from app.store import comment_log, incidents, outbox, rate_limits, sync_state
 from app.store.audit import Concern, Figures
 from app.worker.context import Desk
 from app.worker.monitoring.gauges import OLDEST_ALARM
-from app.worker.monitoring.rate_limit_metrics import watch_pace
+from app.worker.monitoring.rate_limit_metrics import update_rate_limit_gauges
 from app.worker.pipeline.board_warnings import OVERDUE_FINDING
 
 log = structlog.get_logger()
@@ -62,29 +62,35 @@ FINDING_NAMES = ("workers", "inbox", OVERDUE_FINDING, "stuck", "dead-letters", "
 """The names of all findings that the audit may report."""
 
 
-def unready(desk: Desk) -> list[str]:
+def readiness_problems(desk: Desk) -> list[str]:
     """Return the reasons why work is not being done, one sentence each; empty: all is well.
 
     Raises psycopg.Error.
     """
     now = desk.clock()
     with desk.database.transaction() as db:
-        found, newer, left = watching.figures(db, now), watching.newer_than_code(db), rate_limits.left(db, now)
-    reasons = [concern.sentence for concern in (*_workers(found), *_inbox(found), *_budget(left))]
+        found, newer, left = (
+            watching.load_health_figures(db, now),
+            watching.is_schema_newer(db),
+            rate_limits.load_remaining_fractions(db, now),
+        )
+    reasons = [
+        concern.sentence for concern in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(left))
+    ]
     if found.most_overdue > OVERDUE_ALARM_AGE:
-        reasons.append(f"an alarm is {_said(found.most_overdue)} late")
+        reasons.append(f"an alarm is {_format_duration(found.most_overdue)} late")
     if newer:
         reasons.append("the schema is newer than this code: upgrade it")
     return reasons
 
 
-def measure(desk: Desk) -> None:
+def update_gauges(desk: Desk) -> None:
     """Update the gauges when metrics are requested, so that they are right even if no worker is running."""
     now = desk.clock()
     try:
         with desk.database.transaction() as db:
-            found, named = watching.figures(db, now), watching.concerns(db)
-        watch_pace(desk, now)
+            found, named = watching.load_health_figures(db, now), watching.load_findings(db)
+        update_rate_limit_gauges(desk, now)
     except psycopg.Error:
         DATABASE_UP.set(0)
         return
@@ -100,19 +106,19 @@ def measure(desk: Desk) -> None:
         AUDIT_FAILING.labels(name).set(name in named)
 
 
-def audit(desk: Desk) -> list[Concern]:
+def run_audit(desk: Desk) -> list[Concern]:
     """Return the current findings, after storing them, alerting on new ones and updating the boards concerned.
 
     Due alarms are computed from each incident, not read from the stored alarms alone: a stored alarm may be lost.
     """
     now = desk.clock()
-    found = {concern.name: concern for concern in _found(desk, now)}
+    found = {concern.name: concern for concern in _collect_findings(desk, now)}
     with desk.database.transaction() as db:
-        new, over = watching.make_equal(db, found, now)
+        new, over = watching.sync_findings(db, found, now)
         for concern in (*new, *over):
             if concern.name == OVERDUE_FINDING:
                 for lane in concern.about[:_MAX_BOARDS]:
-                    outbox.put(db, lane, (ShowBoard(),), now)
+                    outbox.add_effects(db, lane, (ShowBoard(),), now)
     for concern in new:
         AUDIT_ALARMS.labels(concern.name).inc()
         log.error("alarm", name=concern.name, reason=concern.sentence, about=[str(lane) for lane in concern.about[:20]])
@@ -156,9 +162,9 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
-    def once(self) -> bool:
+    def run_once(self) -> bool:
         """Run one audit, and send the heartbeat if it found nothing; return True if it was sent."""
-        found = audit(self._desk)
+        found = run_audit(self._desk)
         self._wake(lane for concern in found if concern.name == OVERDUE_FINDING for lane in concern.about)
         if found:
             HEARTBEATS.labels("withheld").inc()
@@ -181,91 +187,98 @@ class Watch:
         """
         while not self._stop.wait(self._every):
             try:
-                self.once()
+                self.run_once()
             except Exception:
                 log.exception("audit failed")
 
 
-def _found(desk: Desk, now: datetime) -> Iterable[Concern]:
+def _collect_findings(desk: Desk, now: datetime) -> Iterable[Concern]:
     with desk.database.transaction() as db:
-        found, stuck = watching.figures(db, now), watching.stuck(db, now - STALLED_AGE)
-        dead, held, left = watching.dead(db), comment_log.held(db, now), rate_limits.left(db, now)
-        compared = sync_state.marks(db).get("drift")
-    yield from _workers(found)
-    yield from _inbox(found)
-    if late := list(_overdue(desk, now)):
+        found, stuck = watching.load_health_figures(db, now), watching.list_stuck_jobs(db, now - STALLED_AGE)
+        dead, held, left = (
+            watching.list_dead_incident_keys(db),
+            comment_log.list_limited_incident_keys(db, now),
+            rate_limits.load_remaining_fractions(db, now),
+        )
+        compared = sync_state.load_checkpoints(db).get("drift")
+    yield from _worker_findings(found)
+    yield from _inbox_findings(found)
+    if late := list(_list_overdue_incidents(desk, now)):
         yield Concern(
-            OVERDUE_FINDING, f"{_count(len(late), 'incident')} should have rung a minute ago or more", tuple(late)
+            OVERDUE_FINDING, f"{_pluralize(len(late), 'incident')} should have rung a minute ago or more", tuple(late)
         )
     if stuck:
-        yield Concern("stuck", f"{_count(len(stuck), 'wake-up')} waiting or running for more than {_said(STALLED_AGE)}")
+        yield Concern(
+            "stuck",
+            f"{_pluralize(len(stuck), 'wake-up')} waiting or running for more than {_format_duration(STALLED_AGE)}",
+        )
     if dead:
         yield Concern(
-            "dead-letters", f"{_count(len(dead), 'order')} refused for good: muster outbox list", _distinct(dead)
+            "dead-letters", f"{_pluralize(len(dead), 'order')} refused for good: muster outbox list", _deduplicate(dead)
         )
     if held:
-        yield Concern("breaker", f"comments are held back on {_count(len(held), 'issue')}", tuple(held))
+        yield Concern("breaker", f"comments are held back on {_pluralize(len(held), 'issue')}", tuple(held))
     if compared is not None and compared.about:
         many = "1 incident was" if len(compared.about) == 1 else f"{len(compared.about)} incidents were"
         yield Concern("drift", f"{many} not what GitHub shows, and set right: something was lost", compared.about)
-    yield from _budget(left)
+    yield from _budget_findings(left)
 
 
-def _workers(found: Figures) -> Iterable[Concern]:
+def _worker_findings(found: Figures) -> Iterable[Concern]:
     if found.silence is None or found.silence > WORKER_SILENCE_TIMEOUT:
-        yield Concern("workers", f"no worker has been heard for {_said(WORKER_SILENCE_TIMEOUT)}")
+        yield Concern("workers", f"no worker has been heard for {_format_duration(WORKER_SILENCE_TIMEOUT)}")
 
 
-def _inbox(found: Figures) -> Iterable[Concern]:
+def _inbox_findings(found: Figures) -> Iterable[Concern]:
     if found.unprocessed > STALLED_AGE:
-        yield Concern("inbox", f"a delivery has been waiting for {_said(found.unprocessed)}")
+        yield Concern("inbox", f"a delivery has been waiting for {_format_duration(found.unprocessed)}")
 
 
-def _budget(left: Mapping[int, float]) -> Iterable[Concern]:
+def _budget_findings(left: Mapping[int, float]) -> Iterable[Concern]:
     low = [installation for installation, part in left.items() if part < MIN_BUDGET_FRACTION]
     if not low:
         return
     others = len(low) - (APP in low)
-    whose = " and ".join(["the App itself"] * (APP in low) + [_count(others, "installation")] * bool(others))
+    whose = " and ".join(["the App itself"] * (APP in low) + [_pluralize(others, "installation")] * bool(others))
     yield Concern(
         "budget",
         f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {whose}: all but sev1 may wait for its next hour",
     )
 
 
-def _overdue(desk: Desk, now: datetime) -> Iterable[Lane]:
+def _list_overdue_incidents(desk: Desk, now: datetime) -> Iterable[Lane]:
     """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
     policies: dict[int, Policy | None] = {}
     with desk.database.transaction() as db:
-        late = dict.fromkeys(incidents.lanes_due(db, now - OVERDUE_ALARM_AGE))
-        lanes = list(watching.running(db))
+        late = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
+        lanes = list(watching.iterate_open_incidents(db))
     yield from late
     for lane, incident in lanes:
         if lane in late:
             continue
         if lane.repo_id not in policies:
-            policies[lane.repo_id] = _policy(desk, lane.repo_id, now)
+            policies[lane.repo_id] = _load_policy(desk, lane.repo_id, now)
         policy = policies[lane.repo_id]
         if policy is not None and any(alarm.due <= now - OVERDUE_ALARM_AGE for alarm in alarms(incident, policy)[:1]):
             yield lane
 
 
-def _policy(desk: Desk, repo_id: int, now: datetime) -> Policy | None:
+def _load_policy(desk: Desk, repo_id: int, now: datetime) -> Policy | None:
     with desk.database.transaction() as db:
-        repository = incidents.repository(db, repo_id)
+        repository = incidents.load_repository(db, repo_id)
     if repository is None:
         return None
-    return desk.policies.of(desk.database, desk.tracker(repository), repository, now).policy
+    return desk.policies.load(desk.database, desk.tracker(repository), repository, now).policy
 
 
-def _distinct(lanes: Iterable[Lane]) -> tuple[Lane, ...]:
+def _deduplicate(lanes: Iterable[Lane]) -> tuple[Lane, ...]:
     return tuple(dict.fromkeys(lanes))
 
 
-def _count(number: int, one: str) -> str:
+def _pluralize(number: int, one: str) -> str:
     return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
-def _said(time: timedelta) -> str:
+def _format_duration(time: timedelta) -> str:
     seconds = int(time.total_seconds())
     return f"{seconds} seconds" if seconds < 120 else f"{seconds // 60} minutes"

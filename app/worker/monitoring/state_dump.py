@@ -6,30 +6,30 @@ from typing import Any
 
 from app.store import incidents, outbox
 from app.store.database import Database
-from app.store.serialization import incident_facts
+from app.store.serialization import comparable_incident
 
 
-def dump(database: Database) -> dict[str, Any]:
+def dump_state(database: Database) -> dict[str, Any]:
     """Return incidents, alarms and effects, sorted, without row ids and receive times."""
     with database.transaction() as db:
-        names = {repository.id: repository.name for repository in incidents.repositories(db)}
+        names = {repository.id: repository.name for repository in incidents.list_repositories(db)}
         return {
             "incidents": [
                 {
                     "repo": names[lane.repo_id],
                     "number": lane.number,
                     "board": stored.board_url,
-                    "labels": sorted(incidents.labels(db, lane)[0]),
-                    "incident": incident_facts(stored.incident),
+                    "labels": sorted(incidents.load_labels(db, lane)[0]),
+                    "incident": comparable_incident(stored.incident),
                 }
-                for lane, stored in incidents.every(db)
+                for lane, stored in incidents.list_incidents(db)
             ],
             "alarms": [
                 {"repo": names[lane.repo_id], "number": lane.number, "key": key, "due": due.isoformat()}
-                for lane, key, due in incidents.alarms_of(db)
+                for lane, key, due in incidents.list_alarms(db)
             ],
             "effects": [
                 {"repo": names[lane.repo_id], "number": lane.number, "key": key, "state": state}
-                for lane, key, state in outbox.states(db)
+                for lane, key, state in outbox.list_states(db)
             ],
         }

@@ -10,12 +10,14 @@ from app.core.effects import Effect, Notice
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.ports import Lane
-from app.render import goes_out, message
+from app.render import channel_message, is_for_channels
 from app.store import channel_outbox, outbox
 from app.store.database import Db
 
 
-def write(db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], policy: Policy, now: datetime) -> None:
+def queue_messages(
+    db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], policy: Policy, now: datetime
+) -> None:
     """Queue a message for each new notice and each channel that serves its `via`.
 
     Call it before the notices are put in the outbox: a notice that is there already is not new, so a channel that is
@@ -23,21 +25,21 @@ def write(db: Db, lane: Lane, incident: Incident, effects: Iterable[Effect], pol
     """
     if not policy.channels or incident.left:
         return
-    notices = [effect for effect in effects if isinstance(effect, Notice) and effect.via and goes_out(effect)]
-    known = outbox.known(db, lane, [notice.key for notice in notices]) if notices else set[str]()
+    notices = [effect for effect in effects if isinstance(effect, Notice) and effect.via and is_for_channels(effect)]
+    known = outbox.find_known_keys(db, lane, [notice.key for notice in notices]) if notices else set[str]()
     for notice in notices:
         if notice.key in known:
             continue
-        for name in serving(notice, policy):
-            text = message(notice, incident, policy, now, key=key_of(lane, notice, name))
-            channel_outbox.put(db, lane, notice, name, text, now)
+        for name in channel_names(notice, policy):
+            text = channel_message(notice, incident, policy, now, key=message_key(lane, notice, name))
+            channel_outbox.add_message(db, lane, notice, name, text, now)
 
 
-def serving(notice: Notice, policy: Policy) -> Iterator[str]:
+def channel_names(notice: Notice, policy: Policy) -> Iterator[str]:
     """Return the names of the channels that serve the notice."""
     return (name for name, channel in policy.channels.items() if not set(channel.serves).isdisjoint(notice.via))
 
 
-def key_of(lane: Lane, notice: Notice, channel: str) -> str:
+def message_key(lane: Lane, notice: Notice, channel: str) -> str:
     """Return the key by which the receiver recognizes the message; a rebuild yields the same key."""
     return hashlib.sha256(f"{lane} {notice.key}>{channel}".encode()).hexdigest()[:40]

@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from app.core.effects import Undelivered
-from app.core.notice_relevance import stands
+from app.core.notice_relevance import still_relevant
 from app.core.policy import Channel
 from app.ports import DeliveryFailed
 from app.rate_limit import Urgency
@@ -25,7 +25,7 @@ from app.store.channel_outbox import Sending, Sink
 from app.worker.context import Desk
 from app.worker.limits import unconfirmed_reports
 from app.worker.limits.comment_limit import Held
-from app.worker.pipeline.retry_policy import backoff, exhausted
+from app.worker.pipeline.retry_policy import backoff_seconds, should_give_up
 
 MESSAGES = Counter(
     "muster_messages",
@@ -88,13 +88,15 @@ class Messenger:
             return ()
         now = self._desk.clock()
         if self._idle:
-            with self._desk.database.look() as db:
-                waited = channel_outbox.waited(db, now)
+            with self._desk.database.autocommit() as db:
+                waited = channel_outbox.oldest_message_age(db, now)
             OLDEST_MESSAGE_SECONDS.set(waited.total_seconds() if waited is not None else 0)
             if waited is None:
                 return ()
-        with self._desk.database.single() as db:
-            found = channel_outbox.claim(db, now, CLAIM_PERIOD, most=free, each=_MAX_IN_FLIGHT_PER_CHANNEL, full=full)
+        with self._desk.database.single_statement() as db:
+            found = channel_outbox.claim_messages(
+                db, now, CLAIM_PERIOD, most=free, each=_MAX_IN_FLIGHT_PER_CHANNEL, full=full
+            )
         self._idle = not found
         with self._lock:
             self._busy.update(sending.sink for sending in found)
@@ -102,7 +104,7 @@ class Messenger:
 
     def _send(self, sending: Sending) -> None:
         try:
-            send(self._desk, sending)
+            send_message(self._desk, sending)
         except Exception:
             log.exception("message could not be sent", incident=str(sending.lane), key=sending.key)
         finally:
@@ -111,53 +113,53 @@ class Messenger:
             self._freed.set()
 
 
-def send(desk: Desk, sending: Sending) -> None:
+def send_message(desk: Desk, sending: Sending) -> None:
     """Send one claimed message and store the outcome."""
     try:
-        channel = _worth_sending(desk, sending)
+        channel = _find_channel(desk, sending)
     except Held as held:
-        with desk.database.single() as db:
-            channel_outbox.put_off(db, sending, held.until, held.why)
+        with desk.database.single_statement() as db:
+            channel_outbox.defer_message(db, sending, held.until, held.why)
         return
     if channel is None:
-        with desk.database.single() as db:
-            channel_outbox.settle(db, sending, "skipped")
+        with desk.database.single_statement() as db:
+            channel_outbox.finish_message(db, sending, "skipped")
         MESSAGES.labels("skipped").inc()
         return
     desk.failpoints.reach("before_post")
     try:
         desk.channels.send(channel, sending.message)
     except DeliveryFailed as failed:
-        _failed(desk, sending, failed)
+        _handle_failure(desk, sending, failed)
         return
     desk.failpoints.reach("after_post_before_mark")
-    with desk.database.single() as db:
-        channel_outbox.settle(db, sending, "done")
+    with desk.database.single_statement() as db:
+        channel_outbox.finish_message(db, sending, "done")
     desk.failpoints.reach("after_mark")
     MESSAGES.labels("done").inc()
 
 
-def _worth_sending(desk: Desk, sending: Sending) -> Channel | None:
+def _find_channel(desk: Desk, sending: Sending) -> Channel | None:
     """Find the channel in the current policy; None if there is none, or the notice is no longer relevant.
 
     Raises Throttled if too many unconfirmed reports would notify people.
     """
-    with desk.database.look() as db:
-        stored = incidents.load(db, sending.lane)
-        repository = incidents.repository(db, sending.lane.repo_id)
+    with desk.database.autocommit() as db:
+        stored = incidents.load_incident(db, sending.lane)
+        repository = incidents.load_repository(db, sending.lane.repo_id)
     if stored is None or repository is None or stored.incident.left:
         return None
-    if not stands(sending.notice, stored.incident, frozenset()):
+    if not still_relevant(sending.notice, stored.incident, frozenset()):
         return None
-    tracker = desk.tracker(repository).urgent(Urgency(stored.incident.severity))
-    unconfirmed_reports.let_through(desk, tracker, sending.lane, stored.incident, sending.notice.key)
-    return desk.policies.at_hand(desk.database, repository).channels.get(sending.channel)
+    tracker = desk.tracker(repository).with_priority(Urgency(stored.incident.severity))
+    unconfirmed_reports.admit_or_throttle(desk, tracker, sending.lane, stored.incident, sending.notice.key)
+    return desk.policies.load_cached(desk.database, repository).channels.get(sending.channel)
 
 
-def _failed(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
+def _handle_failure(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
     """Schedule a retry, or give up and report the failure on the incident."""
     now = desk.clock()
-    never = failed.retry_after is None or exhausted(sending.attempts, sending.created_at, now)
+    never = failed.retry_after is None or should_give_up(sending.attempts, sending.created_at, now)
     log.warning(
         "message not delivered",
         incident=str(sending.lane),
@@ -168,14 +170,16 @@ def _failed(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
     )
     with desk.database.transaction() as db:
         if not never:
-            wait = max(failed.retry_after or 0.0, backoff(sending.attempts, sending.message.key, _FIRST_RETRY_SECONDS))
-            channel_outbox.later(db, sending, now + timedelta(seconds=wait), str(failed))
-        elif channel_outbox.settle(db, sending, "dead", str(failed)):
-            outbox.put(db, sending.lane, (_alarm(sending, failed, now),), now)
+            wait = max(
+                failed.retry_after or 0.0, backoff_seconds(sending.attempts, sending.message.key, _FIRST_RETRY_SECONDS)
+            )
+            channel_outbox.retry_message_at(db, sending, now + timedelta(seconds=wait), str(failed))
+        elif channel_outbox.finish_message(db, sending, "dead", str(failed)):
+            outbox.add_effects(db, sending.lane, (_channel_failure(sending, failed, now),), now)
     MESSAGES.labels("dead" if never else "retried").inc()
 
 
-def _alarm(sending: Sending, failed: DeliveryFailed, now: datetime) -> Undelivered:
+def _channel_failure(sending: Sending, failed: DeliveryFailed, now: datetime) -> Undelivered:
     """Make the failure notice, once per incident and channel: one repair fixes all messages that follow."""
     return Undelivered(
         key=f"undelivered/{sending.channel}",

@@ -28,8 +28,8 @@ class Fence:
 
     def __init__(self, desk: Desk, db: Db, orders: Sequence[Order]) -> None:
         self._desk = desk
-        self._begin()
-        self.orders = outbox.trying(db, orders, self._until)
+        self._start_period()
+        self.orders = outbox.start_attempt(db, orders, self._until)
 
     def check(self) -> None:
         """Raise LeaseLost if another worker has taken over; renew the lease if it is not fresh.
@@ -38,11 +38,11 @@ class Fence:
         """
         if self._age() < self._desk.lease / _RENEWAL_DIVISOR:
             return
-        self._begin()
+        self._start_period()
         with self._desk.database.transaction() as db:
-            outbox.hold(db, self.orders, self._until)
+            outbox.renew_lease(db, self.orders, self._until)
 
-    def _begin(self) -> None:
+    def _start_period(self) -> None:
         self._watch, self._at = time.monotonic(), self._desk.clock()
         self._until = self._at + self._desk.lease
 

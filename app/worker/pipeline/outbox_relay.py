@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from app.core.effective_policy import rules
+from app.core.effective_policy import policy_for
 from app.core.effects import (
     Assign,
     Effect,
@@ -27,18 +27,18 @@ from app.core.effects import (
 )
 from app.core.events import Left
 from app.core.incident import Incident
-from app.core.labels import managed
-from app.core.notice_relevance import stands, surplus
+from app.core.labels import own_labels
+from app.core.notice_relevance import drop_oldest, still_relevant
 from app.core.on_call import reviewers
 from app.core.policy import Policy
 from app.github import board_state
 from app.github.inbound import Happened
-from app.github.timeline import event_links, pull_events
-from app.github.tracker import labels_of, moment
+from app.github.timeline import event_links, read_postmortem_events
+from app.github.tracker import labels_of, parse_time
 from app.policy_source.active_policy import InForce
 from app.ports import Comment, DeliveryFailed, Gone, Lane, NotYet, Repository, Tracker, Unreached
 from app.rate_limit import Urgency
-from app.render import board, help_reply, notice, postmortem, reply
+from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
 from app.store import incidents, outbox
 from app.store.database import Db
 from app.store.outbox import Order, Overtaken
@@ -46,9 +46,9 @@ from app.worker.context import Desk
 from app.worker.limits import comment_limit, unconfirmed_reports
 from app.worker.limits.comment_limit import Held
 from app.worker.pipeline import board_warnings
-from app.worker.pipeline.ingest import happened
+from app.worker.pipeline.ingest import record_event
 from app.worker.pipeline.lease import Fence
-from app.worker.pipeline.retry_policy import MAX_RECONNECT_SECONDS, MAX_RETRY_SECONDS, backoff, exhausted
+from app.worker.pipeline.retry_policy import MAX_RECONNECT_SECONDS, MAX_RETRY_SECONDS, backoff_seconds, should_give_up
 
 log = structlog.get_logger()
 
@@ -86,13 +86,13 @@ class _Work:
 
     def links(self) -> dict[str, str]:
         """Return the URL of each posted effect by its key, and that of the board under `board`."""
-        with self.desk.database.look() as db:
-            return {**outbox.links(db, self.lane), "board": self.board_url}
+        with self.desk.database.autocommit() as db:
+            return {**outbox.load_links(db, self.lane), "board": self.board_url}
 
     def marker(self, content: Mapping[str, Any]) -> str:
         return self.desk.signer.marker(self.lane, content)
 
-    def marked(self, orders: Sequence[Order], key: str = "") -> dict[str, Comment]:
+    def find_marked_comments(self, orders: Sequence[Order], key: str = "") -> dict[str, Comment]:
         """Find our comments that earlier attempts at these items have posted, by item key.
 
         `key`: the key to search for in the markers if it is not that of the item.
@@ -106,12 +106,12 @@ class _Work:
         for comment in self.tracker.comments(self.lane.number, since):
             content = self.desk.signer.read(self.lane, comment) or {}
             if ours := wanted.intersection(content.get("keys", ())):
-                comment_limit.spoke(self.desk, self.lane, comment)
+                comment_limit.record_posted_comment(self.desk, self.lane, comment)
                 found |= dict.fromkeys(ours, comment)
         return found
 
 
-def _may_send(orders: Iterable[Order]) -> None:
+def _require_safe_to_send(orders: Iterable[Order]) -> None:
     """Raise Throttled while an earlier attempt at one of the items may still arrive.
 
     Call it after the search for what that attempt may have posted.
@@ -128,40 +128,40 @@ class _Place:
     force: InForce
 
 
-def _place(desk: Desk, lane: Lane) -> _Place | None:
+def _load_repository_policy(desk: Desk, lane: Lane) -> _Place | None:
     """Load the repository of the incident and its policy; None if the repository is no longer known."""
-    with desk.database.look() as db:
-        repository = incidents.repository(db, lane.repo_id)
+    with desk.database.autocommit() as db:
+        repository = incidents.load_repository(db, lane.repo_id)
     if repository is None:
         return None
     tracker = desk.tracker(repository)
-    return _Place(repository, desk.policies.of(desk.database, tracker, repository, desk.clock()))
+    return _Place(repository, desk.policies.load(desk.database, tracker, repository, desk.clock()))
 
 
-def perform(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) -> None:
+def relay_outbox(desk: Desk, lane: Lane, going: Callable[[], bool] = lambda: True) -> None:
     """Relay the pending outbox items of the incident while `should_continue` returns True.
 
     An item that fails is retried later, or becomes a dead letter.
     """
     place: _Place | None = None
     try:
-        for orders in _bundles(desk, lane):
+        for orders in _iter_batches(desk, lane):
             if not going():
                 return
-            place = place or _place(desk, lane)
-            if not _next(desk, lane, orders, place):
+            place = place or _load_repository_policy(desk, lane)
+            if not _relay_batch(desk, lane, orders, place):
                 return
     except Overtaken as order:
         # We were suspended for longer than the lease, and another worker has taken over.
         log.warning("lease lost", incident=str(lane), key=str(order))
 
 
-def _bundles(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
+def _iter_batches(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
     """Yield the batches to relay in turn; each is read after the one before it is complete.
 
     Consecutive idempotent effects, on which nothing else depends, are read together.
     """
-    while bundle := _bundle(orders := _behind(desk, _worth_saying(desk, lane))):
+    while bundle := _next_batch(orders := _defer_notices_in_flight(desk, _list_relevant_items(desk, lane))):
         yield bundle
         if isinstance(bundle[0].effect, _IDEMPOTENT_EFFECTS):
             following = orders[orders.index(bundle[0]) + 1 :]
@@ -171,7 +171,7 @@ def _bundles(desk: Desk, lane: Lane) -> Iterator[Sequence[Order]]:
             )
 
 
-def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
+def _next_batch(orders: Sequence[Order]) -> Sequence[Order]:
     """Return the next batch: one item, or all pending notices, due or not, which become one comment."""
     first = next((order for order in orders if order.due), None)
     if first is None:
@@ -181,111 +181,115 @@ def _bundle(orders: Sequence[Order]) -> Sequence[Order]:
     return [order for order in orders if isinstance(order.effect, Notice)]
 
 
-def _worth_saying(desk: Desk, lane: Lane) -> Sequence[Order]:
+def _list_relevant_items(desk: Desk, lane: Lane) -> Sequence[Order]:
     """List the pending items without stale notices, which are dropped from the outbox."""
-    with desk.database.look() as db:
-        waiting = outbox.undone(db, lane, desk.clock())
-    if gone := surplus(order.effect for order in waiting if isinstance(order.effect, Notice)):
+    with desk.database.autocommit() as db:
+        waiting = outbox.list_unfinished(db, lane, desk.clock())
+    if gone := drop_oldest(order.effect for order in waiting if isinstance(order.effect, Notice)):
         with desk.database.transaction() as db:
-            outbox.drop(db, lane, gone)
+            outbox.skip(db, lane, gone)
     return [order for order in waiting if order.key not in gone]
 
 
-def _behind(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
+def _defer_notices_in_flight(desk: Desk, orders: Sequence[Order]) -> Sequence[Order]:
     """Defer the notices that are due while another may still be in flight, until that one was searched for.
 
     Returns the items that remain.
     """
     notices = [order for order in orders if isinstance(order.effect, Notice)]
-    under_way = [order for order in notices if order.under_way]
+    under_way = [order for order in notices if order.may_be_in_flight]
     if not under_way:
         return orders
-    until = max(order.next_at for order in under_way)
+    until = max(order.next_action_at for order in under_way)
     with desk.database.transaction() as db:
         for order in notices:
             if order.due and order not in under_way:
-                outbox.later(db, order, until, "another may be on its way", uncertain=order.tried)
+                outbox.retry_at(db, order, until, "another may be on its way", uncertain=order.tried)
     return [order for order in orders if order not in notices or (order in under_way and order.due)]
 
 
-def _next(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
+def _relay_batch(desk: Desk, lane: Lane, orders: Sequence[Order], place: _Place | None) -> bool:
     """Relay one batch; False if the rest has to wait."""
-    with _together(desk, orders) as db:
+    with _connect_for_batch(desk, orders) as db:
         fence = Fence(desk, db, orders)
-        stored = incidents.load(db, lane)  # after the lease is acquired, so that every earlier decision is visible
+        stored = incidents.load_incident(
+            db, lane
+        )  # after the lease is acquired, so that every earlier decision is visible
     orders = fence.orders
     there = isinstance(orders[0].effect, OpenPostmortem)
     if stored is None or place is None or (stored.incident.left and not there):
         # The issue is unavailable, so nothing can be posted on it.  The postmortem is not posted there.
-        with _together(desk, orders) as db:
+        with _connect_for_batch(desk, orders) as db:
             for order in orders:
-                outbox.done(db, order, state="skipped")
+                outbox.complete(db, order, state="skipped")
         return True
     shows = all(order.key in outbox.DISPLAY_KEYS for order in orders)
-    urgent = desk.tracker(place.repository).urgent(Urgency(stored.incident.severity, shows))
-    tracker = urgent.guarded(fence.check)
-    policy = rules(place.force.policy, stored.incident)
-    work = _Work(desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, place.force.told_as)
+    urgent = desk.tracker(place.repository).with_priority(Urgency(stored.incident.severity, shows))
+    tracker = urgent.with_guard(fence.check)
+    policy = policy_for(place.force.policy, stored.incident)
+    work = _Work(
+        desk, lane, tracker, stored.incident, policy, stored.board_id, stored.board_url, place.force.notice_keys
+    )
     desk.failpoints.reach("before_post")
     try:
-        urls = _carry_out(work, orders)
+        urls = _execute_batch(work, orders)
     except NotYet as yet:
-        return _in_line(desk, orders, yet)
+        return _defer_batch(desk, orders, yet)
     except Held as until:
-        comment_limit.put_off(desk, orders, until)
+        comment_limit.defer_throttled(desk, orders, until)
         return True
     except DeliveryFailed as failed:
-        return _failed(desk, lane, orders, failed)
+        return _handle_failure(desk, lane, orders, failed)
     desk.failpoints.reach("after_post_before_mark")
-    _mark(desk, lane, orders, urls)
+    _complete_items(desk, lane, orders, urls)
     desk.failpoints.reach("after_mark")
     return True
 
 
-def _together(desk: Desk, orders: Sequence[Order]) -> AbstractContextManager[Db]:
+def _connect_for_batch(desk: Desk, orders: Sequence[Order]) -> AbstractContextManager[Db]:
     """Open a transaction for several items, so that all change or none, or a single-statement connection for one."""
-    return desk.database.transaction() if len(orders) > 1 else desk.database.single()
+    return desk.database.transaction() if len(orders) > 1 else desk.database.single_statement()
 
 
-def _mark(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, str]) -> None:
+def _complete_items(desk: Desk, lane: Lane, orders: Sequence[Order], urls: Mapping[str, str]) -> None:
     """Mark the items as done, or as skipped if they have no URL in `urls`."""
     # The board was updated without waiting for retried items, so it lacks their links.
     anew = any(order.attempts and urls.get(order.key) for order in orders)
-    with desk.database.transaction() if anew else _together(desk, orders) as db:
+    with desk.database.transaction() if anew else _connect_for_batch(desk, orders) as db:
         for order in orders:
             url = urls.get(order.key)
-            outbox.done(db, order, url or "", state="skipped" if url is None else "done")
+            outbox.complete(db, order, url or "", state="skipped" if url is None else "done")
         if anew:
-            outbox.put(db, lane, (ShowBoard(),), desk.clock())
+            outbox.add_effects(db, lane, (ShowBoard(),), desk.clock())
 
 
-def _carry_out(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
+def _execute_batch(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
     """Execute the batch; return the URL of each posted effect by its key.
 
     The URL is empty if the effect has none.  Effects that are no longer relevant are left out.
     """
     if isinstance(orders[0].effect, Notice):
-        return _notify(work, orders)
+        return _post_notices(work, orders)
     return {orders[0].key: _HANDLERS[type(orders[0].effect)](work, orders[0])}
 
 
-def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
+def _post_notices(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
     """Post one comment for all notices that are still relevant.
 
     Questions answered in the meantime are not asked again.
     """
-    said = {key: comment.url for key, comment in work.marked(orders).items()}
+    said = {key: comment.url for key, comment in work.find_marked_comments(orders).items()}
     waiting = {
         order.key: order.effect
         for order in orders
         if order.key not in said
         and isinstance(order.effect, Notice)
-        and stands(order.effect, work.incident, work.told_as)
+        and still_relevant(order.effect, work.incident, work.told_as)
     }
     if not waiting:
         return said
-    _may_send(order for order in orders if order.key in waiting)
-    body = notice(
+    _require_safe_to_send(order for order in orders if order.key in waiting)
+    body = render_notices(
         list(waiting.values()),
         work.incident,
         work.policy,
@@ -294,102 +298,104 @@ def _notify(work: _Work, orders: Sequence[Order]) -> Mapping[str, str]:
         footer=work.marker({"keys": list(waiting)}),
     )
     if not any(isinstance(effect, Mend) for effect in waiting.values()):  # no user reported the policy fault
-        unconfirmed_reports.let_through(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
-    url = _comment(work, body, list(waiting.values())).url
+        unconfirmed_reports.admit_or_throttle(work.desk, work.tracker, work.lane, work.incident, next(iter(waiting)))
+    url = _post_comment(work, body, list(waiting.values())).url
     return {**said, **dict.fromkeys(waiting, url)}
 
 
-def _comment(work: _Work, body: str, effects: Sequence[Effect]) -> Comment:
-    return comment_limit.comment(work.desk, work.tracker, work.lane, body, effects)
+def _post_comment(work: _Work, body: str, effects: Sequence[Effect]) -> Comment:
+    return comment_limit.post_comment(work.desk, work.tracker, work.lane, body, effects)
 
 
-def _reply(work: _Work, order: Order) -> str:
-    if there := work.marked([order]).get(order.key):
+def _post_reply(work: _Work, order: Order) -> str:
+    if there := work.find_marked_comments([order]).get(order.key):
         return there.url
-    _may_send([order])
+    _require_safe_to_send([order])
     footer = work.marker({"keys": [order.key]})
     effect = order.effect
     if isinstance(effect, Help):
-        body = help_reply(effect, work.incident, work.policy, footer=footer)
+        body = render_help(effect, work.incident, work.policy, footer=footer)
     else:
         assert isinstance(effect, Reply)
-        body = reply(effect, footer=footer)
-    return _comment(work, body, [effect]).url
+        body = render_reply(effect, footer=footer)
+    return _post_comment(work, body, [effect]).url
 
 
 def _set_labels(work: _Work, order: Order) -> str:
     assert isinstance(order.effect, SetLabels)
-    comment_limit.may_set(work.desk, work.lane, order.effect.labels)
-    with work.desk.database.look() as db:
-        carried, doubted = incidents.labels(db, work.lane)
+    comment_limit.check_label_limit(work.desk, work.lane, order.effect.labels)
+    with work.desk.database.autocommit() as db:
+        carried, doubted = incidents.load_labels(db, work.lane)
     known_at = None
     if doubted or order.unseen_until:
         issue = work.tracker.issue(work.lane.number)
-        carried, known_at = labels_of(issue), moment(issue["updated_at"])
-    should, own = order.effect.labels, managed(work.policy.labels)
+        carried, known_at = labels_of(issue), parse_time(issue["updated_at"])
+    should, own = order.effect.labels, own_labels(work.policy.labels)
     if carried & own != should:
-        _may_send([order])
+        _require_safe_to_send([order])
     for _ in range(2):  # GitHub's response may show a label that no delivery has mentioned yet
         shown = work.tracker.set_labels(work.lane.number, add=should - carried, remove=(carried & own) - should)
         if shown is None:
             break
         carried, known_at = shown.labels, shown.at
     if known_at is not None:
-        comment_limit.has_set(work.desk, work.lane, order.effect.labels)
-        with work.desk.database.single() as db:
+        comment_limit.record_label_write(work.desk, work.lane, order.effect.labels)
+        with work.desk.database.single_statement() as db:
             # A delivery about our own change, in the same second, is older than this state.
-            incidents.saw_labels(db, work.lane, carried, known_at + timedelta(seconds=1))
+            incidents.record_labels(db, work.lane, carried, known_at + timedelta(seconds=1))
     return ""
 
 
 def _show_board(work: _Work, order: Order) -> str:
     """Edit the board in place; post a new one only if there is none, or it was deleted."""
-    now, quiet = work.desk.clock(), unconfirmed_reports.waits(work.desk, work.lane)
-    body = board(
+    now, quiet = work.desk.clock(), unconfirmed_reports.is_awaiting_first_notification(work.desk, work.lane)
+    body = render_board(
         work.incident,
         work.policy,
         now,
         links=work.links(),
-        footer=work.marker(board_state.content(work.incident)),
-        concerns=board_warnings.of_lane(work.desk, work.lane, now, waits=quiet),
+        footer=work.marker(board_state.marker_content(work.incident)),
+        concerns=board_warnings.list_warnings(work.desk, work.lane, now, waits=quiet),
         quiet=quiet,
     )
     comment = work.board_id
-    if comment is None and (there := work.marked([order], board_state.BOARD_KEY).get(board_state.BOARD_KEY)):
+    if comment is None and (
+        there := work.find_marked_comments([order], board_state.BOARD_KEY).get(board_state.BOARD_KEY)
+    ):
         comment = there.id
-        _found_board(work, there)
+        _record_board_comment(work, there)
     else:
-        _may_send([order])
+        _require_safe_to_send([order])
     if comment is not None:
         try:
             work.tracker.edit_comment(comment, body)
         except Gone:
-            _found_board(work, None)
+            _record_board_comment(work, None)
         else:
             return ""
-    posted = _comment(work, body, [order.effect])
-    _found_board(work, posted)
+    posted = _post_comment(work, body, [order.effect])
+    _record_board_comment(work, posted)
     return posted.url
 
 
-def _found_board(work: _Work, comment: Comment | None) -> None:
-    with work.desk.database.single() as db:
-        incidents.posted_board(db, work.lane, comment.id if comment else None, comment.url if comment else "")
+def _record_board_comment(work: _Work, comment: Comment | None) -> None:
+    with work.desk.database.single_statement() as db:
+        incidents.record_board(db, work.lane, comment.id if comment else None, comment.url if comment else "")
 
 
 def _show_digest(work: _Work, order: Order) -> str:
     """Post the digest once per window; edit it after that."""
-    found = unconfirmed_reports.digest_of(work.desk, work.lane)
+    found = unconfirmed_reports.find_digest(work.desk, work.lane)
     if found is None:
         return ""  # the digest is on another issue by now
-    key = unconfirmed_reports.key_of(found.began_at)
-    if found.comment is None and (there := work.marked([order], key).get(key)):
-        unconfirmed_reports.found_digest(work.desk, found, there)
+    key = unconfirmed_reports.digest_key(found.began_at)
+    if found.comment is None and (there := work.find_marked_comments([order], key).get(key)):
+        unconfirmed_reports.record_posted_digest(work.desk, found, there)
         found = replace(found, comment=there.id)
     else:
-        _may_send([order])
+        _require_safe_to_send([order])
     footer = work.marker({"keys": [key]})
-    posted = unconfirmed_reports.show(work.desk, work.tracker, found, work.incident, work.policy, footer)
+    posted = unconfirmed_reports.post_or_edit_digest(work.desk, work.tracker, found, work.incident, work.policy, footer)
     return posted.url if posted else ""
 
 
@@ -407,19 +413,19 @@ def _assign(work: _Work, order: Order) -> str:
 
 def _open_postmortem(work: _Work, order: Order) -> str:
     """Open the postmortem pull request, or go on from where an earlier attempt stopped."""
-    links = {**event_links(_timeline(work), work.incident), **work.links()}
-    document = postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
+    links = {**event_links(_load_timeline(work), work.incident), **work.links()}
+    document = render_postmortem(work.incident, work.policy, links=links, now=work.desk.clock())
     pull = work.tracker.pull_of(document.branch) if order.tried else None
     if pull is None:
-        _may_send([order])
-        pull = work.tracker.propose(document)
+        _require_safe_to_send([order])
+        pull = work.tracker.open_pull_request(document)
     if pull.state == "open":
         work.tracker.ask_review(pull.number, reviewers(work.incident, work.policy, work.desk.clock()))
-    happened(work.desk, work.lane, pull_events(pull, ()))
+    record_event(work.desk, work.lane, read_postmortem_events(pull, ()))
     return pull.url
 
 
-def _timeline(work: _Work) -> Sequence[Mapping[str, Any]]:
+def _load_timeline(work: _Work) -> Sequence[Mapping[str, Any]]:
     try:
         return work.tracker.timeline(work.lane.number)
     except Gone:
@@ -427,8 +433,8 @@ def _timeline(work: _Work) -> Sequence[Mapping[str, Any]]:
 
 
 _HANDLERS: dict[type[Effect], Callable[[_Work, Order], str]] = {
-    Reply: _reply,
-    Help: _reply,
+    Reply: _post_reply,
+    Help: _post_reply,
     SetLabels: _set_labels,
     ShowBoard: _show_board,
     ShowDigest: _show_digest,
@@ -438,33 +444,33 @@ _HANDLERS: dict[type[Effect], Callable[[_Work, Order], str]] = {
 }
 
 
-def _in_line(desk: Desk, orders: Sequence[Order], yet: NotYet) -> bool:
+def _defer_batch(desk: Desk, orders: Sequence[Order], yet: NotYet) -> bool:
     """Defer the batch because of a rate limit, without counting an attempt."""
     until = desk.clock() + timedelta(seconds=yet.retry_after or 0.0)
     log.debug("deferred", incident=str(orders[0].lane), keys=[order.key for order in orders], reason=str(yet))
     with desk.database.transaction() as db:
         for order in orders:
-            outbox.held(db, order, until, str(yet), begun=isinstance(order.effect, OpenPostmortem))
+            outbox.defer_all(db, order, until, str(yet), begun=isinstance(order.effect, OpenPostmortem))
     return False
 
 
-def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFailed) -> bool:
+def _handle_failure(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFailed) -> bool:
     """Schedule a retry of the failed items, or move them to the dead letters.
 
     True if they are not retried.  A retry makes the other items of the incident wait, so that comments keep their
     order.
     """
     now, first = desk.clock(), min(orders, key=lambda order: order.created_at)
-    never = failed.retry_after is None or exhausted(first.attempts + 1, first.created_at, now)
+    never = failed.retry_after is None or should_give_up(first.attempts + 1, first.created_at, now)
     log.warning(
         "not delivered", incident=str(lane), keys=[order.key for order in orders], never=never, reason=str(failed)
     )
     with desk.database.transaction() as db:
         for order in orders:
             if isinstance(failed, Gone) and isinstance(order.effect, React):
-                outbox.done(db, order, state="skipped")  # the comment was deleted, so the reaction is not needed
+                outbox.complete(db, order, state="skipped")  # the comment was deleted, so the reaction is not needed
             elif never:
-                outbox.dead(db, order, str(failed))
+                outbox.dead_letter(db, order, str(failed))
                 log.error("moved to dead letters", incident=str(lane), key=order.key, reason=str(failed))
             else:
                 longest = MAX_RECONNECT_SECONDS if isinstance(failed, Unreached) else MAX_RETRY_SECONDS
@@ -473,21 +479,21 @@ def _failed(desk: Desk, lane: Lane, orders: Sequence[Order], failed: DeliveryFai
                     if isinstance(order.effect, _IDEMPOTENT_EFFECTS)
                     else _FIRST_RETRY_SECONDS
                 )
-                wait = backoff(order.attempts + 1, f"{lane} {order.key}", first_wait, longest)
-                outbox.later(
+                wait = backoff_seconds(order.attempts + 1, f"{lane} {order.key}", first_wait, longest)
+                outbox.retry_at(
                     db,
                     order,
                     now + timedelta(seconds=max(failed.retry_after or 0.0, wait)),
                     str(failed),
                     uncertain=failed.uncertain or order.tried,
-                    unseen_until=_unseen_until(order, failed, now, desk.lease),
+                    unseen_until=_may_arrive_until(order, failed, now, desk.lease),
                 )
     if isinstance(failed, Gone) and not isinstance(orders[0].effect, _IDEMPOTENT_EFFECTS):
-        _look_for_issue(desk, lane)
+        _check_issue_exists(desk, lane)
     return never
 
 
-def _unseen_until(order: Order, failed: DeliveryFailed, now: datetime, lease: timedelta) -> datetime | None:
+def _may_arrive_until(order: Order, failed: DeliveryFailed, now: datetime, lease: timedelta) -> datetime | None:
     """Return until when the sent request may still arrive; None if it cannot, or does no harm."""
     return (
         now + lease / _ARRIVAL_LEASE_DIVISOR
@@ -496,16 +502,16 @@ def _unseen_until(order: Order, failed: DeliveryFailed, now: datetime, lease: ti
     )
 
 
-def _look_for_issue(desk: Desk, lane: Lane) -> None:
+def _check_issue_exists(desk: Desk, lane: Lane) -> None:
     """End the incident if its issue was deleted or transferred, of which GitHub may not have notified us."""
     with desk.database.transaction() as db:
-        repository = incidents.repository(db, lane.repo_id)
+        repository = incidents.load_repository(db, lane.repo_id)
     if repository is None:
         return
     try:
         desk.tracker(repository).issue(lane.number)
     except Gone:
         now = desk.clock()
-        happened(desk, lane, (Happened(now, Left(key="left/gone", how="gone")),))
+        record_event(desk, lane, (Happened(now, Left(key="left/gone", how="gone")),))
     except DeliveryFailed:
         return

@@ -17,9 +17,9 @@ from app.core.policy import Policy
 from app.github import inbound
 from app.github.inbound import Proposed, Pushed
 from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS
-from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, shipped
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, load_profile
 from app.ports import Annotation, Check, DeliveryFailed, Lane, Repository, Tracker
-from app.render.markdown.policy_review import Review, faulty, review
+from app.render.markdown.policy_review import Review, review_faulty_policy, review_policy
 from app.store import inbox, incidents, policies
 from app.store.inbox import Delivery
 from app.store.policies import Place
@@ -47,30 +47,34 @@ class Proposal:
     found: Proposed | Pushed
 
 
-def proposals(lane: Lane, waiting: Sequence[Delivery]) -> list[Proposal]:
+def list_policy_deliveries(lane: Lane, waiting: Sequence[Delivery]) -> list[Proposal]:
     """List the pending deliveries under this key that are about the policy rather than an incident."""
     found = (
-        (delivery, _proposed(lane, delivery)) for delivery in waiting if delivery.event in ("pull_request", "push")
+        (delivery, _parse_policy_change(lane, delivery))
+        for delivery in waiting
+        if delivery.event in ("pull_request", "push")
     )
     return [Proposal(delivery, what) for delivery, what in found if what is not None]
 
 
-def _proposed(lane: Lane, delivery: Delivery) -> Proposed | Pushed | None:
+def _parse_policy_change(lane: Lane, delivery: Delivery) -> Proposed | Pushed | None:
     try:
-        return inbound.proposed(delivery.event, inbound.payload_of(delivery.body), lane, delivery.received_at)
+        return inbound.policy_change_of(
+            delivery.event, inbound.parse_payload(delivery.body), lane, delivery.received_at
+        )
     except UNREADABLE_ERRORS:
         return None  # reported by the next parser
 
 
-def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now: datetime) -> bool:
+def publish_check(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now: datetime) -> bool:
     """Publish the check run for the newest of these deliveries; it supersedes the older ones.
 
     False if it has to wait because GitHub is not available now.
     """
-    *_, newest = sorted(waiting, key=_order)
+    *_, newest = sorted(waiting, key=_sort_time)
     done = "processed", ""
     try:
-        check = _check(desk, desk.tracker(repository), repository, newest, now)
+        check = _build_check(desk, desk.tracker(repository), repository, newest, now)
         if check is not None:
             desk.failpoints.reach("before_post")
             desk.tracker(repository).check(check)
@@ -83,11 +87,11 @@ def answer(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now:
         done = "ignored", str(failed)
     with desk.database.transaction() as db:
         for proposal in waiting:
-            inbox.settle(db, proposal.delivery, *(done if proposal is newest else ("ignored", "superseded")))
+            inbox.finish_delivery(db, proposal.delivery, *(done if proposal is newest else ("ignored", "superseded")))
     return True
 
 
-def _order(proposal: Proposal) -> datetime:
+def _sort_time(proposal: Proposal) -> datetime:
     """Return the time by which policy changes are ordered.
 
     GitHub's times are in whole seconds; within one second deliveries keep the order of arrival.
@@ -95,39 +99,41 @@ def _order(proposal: Proposal) -> datetime:
     return proposal.found.at if isinstance(proposal.found, Proposed) else proposal.delivery.received_at
 
 
-def _check(desk: Desk, tracker: Tracker, repository: Repository, proposal: Proposal, now: datetime) -> Check | None:
+def _build_check(
+    desk: Desk, tracker: Tracker, repository: Repository, proposal: Proposal, now: datetime
+) -> Check | None:
     """Build the check run; None if there is nothing to show.  Raises DeliveryFailed if a file cannot be read yet."""
     found = proposal.found
     text = tracker.file(POLICY_PATH, found.head)
     if isinstance(found, Pushed):
-        return _check_push(desk, tracker, repository, found.head, text, now)
-    force = desk.policies.of(desk.database, tracker, repository, now).policy
+        return _build_push_check(desk, tracker, repository, found.head, text, now)
+    force = desk.policies.load(desk.database, tracker, repository, now).policy
     with desk.database.transaction() as db:
-        kept = policies.kept(db, Place.repository(repository.id))
+        kept = policies.load_stored_policy(db, Place.repository(repository.id))
     if kept.checked_at is None:
         raise DeliveryFailed("the policy in force is not known now", retry_after=5)
-    if text == kept.newest or (change := tracker.change(found.pull, POLICY_PATH)) == "none":
+    if text == kept.newest_text or (change := tracker.file_change(found.pull, POLICY_PATH)) == "none":
         return None
     if text is None and change == "written" and now - proposal.delivery.received_at < _FILE_LAG_PERIOD:
         raise DeliveryFailed("the file cannot be seen yet", retry_after=5)
     try:
-        new = desk.policies.proposed(desk.database, tracker, repository, text, now)
+        new = desk.policies.read_proposed(desk.database, tracker, repository, text, now)
     except PolicyFaults as faults:
-        return checked(found.head, faulty(faults.faults), faults.faults)
+        return make_check(found.head, review_faulty_policy(faults.faults), faults.faults)
     new = with_known_shifts(new, force)
-    shown = review(force, new, backtest(past(desk, repository, now), force, new), now)
-    return checked(found.head, shown, (), "" if text is not None else _taken_away(new))
+    shown = review_policy(force, new, backtest(load_past_incidents(desk, repository, now), force, new), now)
+    return make_check(found.head, shown, (), "" if text is not None else _removal_note(new))
 
 
-def _check_push(
+def _build_push_check(
     desk: Desk, tracker: Tracker, repository: Repository, head: str, text: str | None, now: datetime
 ) -> Check | None:
     if text is None:
         return None
     try:
-        desk.policies.proposed(desk.database, tracker, repository, text, now)
+        desk.policies.read_proposed(desk.database, tracker, repository, text, now)
     except PolicyFaults as faults:
-        return checked(head, faulty(faults.faults), faults.faults, _PUSHED_FAULT_NOTE)
+        return make_check(head, review_faulty_policy(faults.faults), faults.faults, _PUSHED_FAULT_NOTE)
     return None
 
 
@@ -144,12 +150,12 @@ def with_known_shifts(new: Policy, old: Policy) -> Policy:
     return replace(new, rotations={**new.rotations, **known}) if known else new
 
 
-def _taken_away(new: Policy) -> str:
-    below = f"the profile `{DEFAULT_PROFILE}`" if new is shipped(DEFAULT_PROFILE) else "the organisation's policy"
+def _removal_note(new: Policy) -> str:
+    below = f"the profile `{DEFAULT_PROFILE}`" if new is load_profile(DEFAULT_PROFILE) else "the organisation's policy"
     return f"`{POLICY_PATH}` is taken away: {below} would hold instead."
 
 
-def checked(sha: str, found: Review, faults: Sequence[Fault], besides: str = "") -> Check:
+def make_check(sha: str, found: Review, faults: Sequence[Fault], besides: str = "") -> Check:
     """Make the check run for that commit; `preamble` precedes the summary."""
     return Check(
         name=CHECK_NAME,
@@ -163,10 +169,12 @@ def checked(sha: str, found: Review, faults: Sequence[Fault], besides: str = "")
     )
 
 
-def past(desk: Desk, repository: Repository, now: datetime) -> list[Past]:
+def load_past_incidents(desk: Desk, repository: Repository, now: datetime) -> list[Past]:
     """Load the incidents of the last months of that repository from our own log."""
     with desk.database.transaction() as db:
         return [
-            Past(f"{repository.name}#{lane.number}", stored.incident.title, incidents.log(db, lane), now)
-            for lane, stored in incidents.declared_since(db, repository.id, now - BACKTEST_PERIOD, MAX_INCIDENTS)
+            Past(f"{repository.name}#{lane.number}", stored.incident.title, incidents.load_log(db, lane), now)
+            for lane, stored in incidents.list_incidents_declared_since(
+                db, repository.id, now - BACKTEST_PERIOD, MAX_INCIDENTS
+            )
         ]

@@ -22,7 +22,7 @@ An outage of GitHub may last for hours (C1).
 """
 
 
-def backoff(failures: int, key: str, first: float, longest: float = MAX_RETRY_SECONDS) -> float:
+def backoff_seconds(failures: int, key: str, first: float, longest: float = MAX_RETRY_SECONDS) -> float:
     """Return the seconds to wait after `failures` (counted from 1) failures.
 
     The wait starts at `first_seconds`, doubles each time, never exceeds `max_seconds`, and is up to a quarter longer.
@@ -34,6 +34,6 @@ def backoff(failures: int, key: str, first: float, longest: float = MAX_RETRY_SE
     return wait * (1 + _JITTER_RATIO * share)
 
 
-def exhausted(attempts: int, since: datetime, now: datetime) -> bool:
+def should_give_up(attempts: int, since: datetime, now: datetime) -> bool:
     """Return True after enough attempts over a long enough time to give up."""
     return attempts >= _MIN_ATTEMPTS and now - since >= _MIN_RETRY_PERIOD

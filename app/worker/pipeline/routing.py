@@ -15,7 +15,7 @@ from app.store.inbox import Delivery
 from app.store.policies import Place
 from app.worker.context import Desk
 from app.worker.pipeline import uninstall
-from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, park
+from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,58 +33,58 @@ class _Address:
     shown: Seen | None
 
 
-def sort(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
+def route_deliveries(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
     """Route the new deliveries and return the incidents to process.
 
     Stops early when `should_continue` returns False.  If another worker is routing, return at once: that worker routes
     all deliveries stored until then.
     """
     lanes: dict[Lane, None] = {}
-    while going() and _any_new(desk):
+    while going() and _has_new_deliveries(desk):
         with desk.database.transaction() as db:
-            deliveries = inbox.unsorted(db) if inbox.alone(db) else []
-            lanes.update(dict.fromkeys(_sort(db, deliveries)))
+            deliveries = inbox.lock_received_deliveries(db) if inbox.acquire_routing_lock(db) else []
+            lanes.update(dict.fromkeys(_route(db, deliveries)))
             desk.failpoints.reach("after_claim")
         if not deliveries:
             break
     return list(lanes)
 
 
-def _any_new(desk: Desk) -> bool:
-    with desk.database.look() as db:
-        return inbox.any_new(db)
+def _has_new_deliveries(desk: Desk) -> bool:
+    with desk.database.autocommit() as db:
+        return inbox.has_received_deliveries(db)
 
 
-def _sort(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
+def _route(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
     """Route these deliveries and return the incidents to process."""
-    found = list(_addressed(db, deliveries))
-    carried = incidents.labels_of(db, {address.lane for _, address in found if address.lane and address.shown})
+    found = list(_parse_routes(db, deliveries))
+    carried = incidents.load_fresh_labels(db, {address.lane for _, address in found if address.lane and address.shown})
     named = {address.repository.id for _, address in found if address.repository is not None}
-    remembered = {one.id: one for one in incidents.repositories(db, named)}
+    remembered = {one.id: one for one in incidents.list_repositories(db, named)}
     woken, known = list[Lane](), list[tuple[Delivery, Lane]]()
     news = list[tuple[Delivery, Lane]]()
     for delivery, address in found:
         if address.repository is not None:
             if remembered.get(address.repository.id) != address.repository:
-                incidents.remember_repository(db, address.repository)
+                incidents.save_repository(db, address.repository)
                 remembered[address.repository.id] = address.repository
             if address.policy:
-                woken += _doubt(db, address.repository)
+                woken += _invalidate_policy(db, address.repository)
         if address.departure is not None:
-            uninstall.heard(db, address.departure, delivery.received_at)
+            uninstall.record_installation_change(db, address.departure, delivery.received_at)
         if address.lane is not None:
-            there = known if _is_known(address.shown, carried.get(address.lane)) else news
+            there = known if _is_redundant(address.shown, carried.get(address.lane)) else news
             there.append((delivery, address.lane))
             continue
-        inbox.ignore(db, delivery, address.repository.id if address.repository else None)
+        inbox.ignore_delivery(db, delivery, address.repository.id if address.repository else None)
         if delivery.event in inbound.INSTALLATION_EVENTS:
-            inbox.empty(db, delivery)
-    inbox.sort_into(db, news)
-    inbox.sort_into(db, known, taken=True)
+            inbox.clear_body(db, delivery)
+    inbox.route_to_incidents(db, news)
+    inbox.route_to_incidents(db, known, taken=True)
     return woken + [lane for _, lane in news]
 
 
-def _is_known(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | None) -> bool:
+def _is_redundant(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | None) -> bool:
     """Return True if the delivery carries no new information, so the incident need not be processed.
 
     This keeps conversations on an issue, and the echoes of our own writes, nearly free.
@@ -95,31 +95,31 @@ def _is_known(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | Non
     return shown.at < at or shown.labels == labels
 
 
-def _addressed(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:
+def _parse_routes(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:
     """Yield each delivery with its route; move an unparseable one to the dead letters."""
     for delivery in deliveries:
         try:
-            yield delivery, _address(delivery)
+            yield delivery, _parse_route(delivery)
         except UNREADABLE_ERRORS as problem:
-            park(db, delivery, repr(problem))
+            dead_letter_delivery(db, delivery, repr(problem))
 
 
-def _doubt(db: Db, repository: Repository) -> list[Lane]:
+def _invalidate_policy(db: Db, repository: Repository) -> list[Lane]:
     """Re-read the policy files of the repository before their next use; return the incidents they may affect."""
-    policies.doubt(db, Place.repository(repository.id))
+    policies.mark_policy_stale(db, Place.repository(repository.id))
     if repository.name.partition("/")[2].lower() != ".github":
-        return incidents.open_lanes(db, repository.id)
-    policies.doubt(db, Place.organisation(repository.installation))
-    return policies.lanes_of_organisation(db, repository.installation)
+        return incidents.list_open_incident_keys(db, repository.id)
+    policies.mark_policy_stale(db, Place.organisation(repository.installation))
+    return policies.list_organisation_incident_keys(db, repository.installation)
 
 
-def _address(delivery: Delivery) -> _Address:
-    payload = inbound.payload_of(delivery.body)
-    lane = inbound.lane_of(delivery.event, payload)
+def _parse_route(delivery: Delivery) -> _Address:
+    payload = inbound.parse_payload(delivery.body)
+    lane = inbound.incident_key_of(delivery.event, payload)
     return _Address(
         inbound.repository_of(payload),
         lane,
         inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
-        inbound.departure_of(delivery.event, payload),
-        inbound.only_shown(delivery.event, payload, delivery.received_at) if lane else None,
+        inbound.installation_change_of(delivery.event, payload),
+        inbound.read_labels_only(delivery.event, payload, delivery.received_at) if lane else None,
     )

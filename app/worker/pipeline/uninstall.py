@@ -8,7 +8,7 @@ import structlog
 
 from app.github.client import Client
 from app.github.inbound import Departure
-from app.github.installations import repositories
+from app.github.installations import list_installed_repositories
 from app.ports import DeliveryFailed
 from app.store import incidents, uninstalled
 from app.store.database import Db
@@ -29,57 +29,57 @@ _REDELIVERY_PERIOD = timedelta(days=4)
 log = structlog.get_logger()
 
 
-def heard(db: Db, departure: Departure, now: datetime) -> None:
+def record_installation_change(db: Db, departure: Departure, now: datetime) -> None:
     """Record that the app was uninstalled from repositories or installed on them.
 
     News of an installation may be outdated, so GitHub is asked at the next opportunity.
     """
     for repo_id in departure.joined:
-        uninstalled.later(db, repo_id, now)
+        uninstalled.postpone_check(db, repo_id, now)
     if departure.everything:
-        known = uninstalled.of_installation(db, departure.installation)
+        known = uninstalled.list_installation_repositories(db, departure.installation)
     else:
-        found = (incidents.repository(db, repo_id) for repo_id in departure.left)
+        found = (incidents.load_repository(db, repo_id) for repo_id in departure.left)
         known = [one for one in found if one is not None]
     if known:
         log.warning("app uninstalled", repositories=[one.name for one in known])
-        uninstalled.leave(db, known, now, now + GRACE_PERIOD)
+        uninstalled.record_uninstall(db, known, now, now + GRACE_PERIOD)
 
 
-def forget(desk: Desk, client: Client) -> int:
+def delete_uninstalled(desk: Desk, client: Client) -> int:
     """Delete the data of uninstalled repositories whose grace period is over; return their number.
 
     GitHub is asked first whether the app is installed again, because deleted data cannot be restored.
     """
     now, count = desk.clock(), 0
     with desk.database.transaction() as db:
-        found = uninstalled.to_look_at(db, now)
-    reached = _reached(client) if found else None
+        found = uninstalled.list_due_checks(db, now)
+    reached = _list_accessible_repository_ids(client) if found else None
     for one in found:
         with desk.database.transaction() as db:
             if reached is not None and one.repository.id in reached:
-                uninstalled.come_back(db, [one.repository.id])  # installed again, so nothing is deleted
+                uninstalled.clear_uninstall(db, [one.repository.id])  # installed again, so nothing is deleted
             elif now - one.at < (_MAX_UNVERIFIED_AGE if reached is None else GRACE_PERIOD):
-                uninstalled.later(db, one.repository.id, max(now + _RETRY_INTERVAL, one.at + GRACE_PERIOD))
+                uninstalled.postpone_check(db, one.repository.id, max(now + _RETRY_INTERVAL, one.at + GRACE_PERIOD))
             else:
-                uninstalled.forget(db, one)
+                uninstalled.delete_repository_data(db, one)
                 count += 1
-                _next(db, one, now)
+                _schedule_recheck(db, one, now)
     return count
 
 
-def _next(db: Db, one: Departed, now: datetime) -> None:
+def _schedule_recheck(db: Db, one: Departed, now: datetime) -> None:
     log.info("data of uninstalled repository deleted", repository=one.repository.name, since=one.at.isoformat())
     if now - one.at >= _REDELIVERY_PERIOD:
-        uninstalled.come_back(db, [one.repository.id])
+        uninstalled.clear_uninstall(db, [one.repository.id])
     else:
-        uninstalled.later(db, one.repository.id, now + _RECHECK_INTERVAL)
+        uninstalled.postpone_check(db, one.repository.id, now + _RECHECK_INTERVAL)
 
 
-def _reached(client: Client) -> set[int] | None:
+def _list_accessible_repository_ids(client: Client) -> set[int] | None:
     """List the ids of the repositories where the app is installed; None if GitHub does not respond."""
     try:
-        return {one.id for one in repositories(client)}
+        return {one.id for one in list_installed_repositories(client)}
     except DeliveryFailed as failed:
         log.warning("installations could not be listed", reason=str(failed))
         return None

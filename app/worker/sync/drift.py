@@ -16,10 +16,10 @@ from prometheus_client import Counter
 
 from app.core.clocks import alarms
 from app.core.effects import ShowBoard
-from app.core.labels import managed, wanted
+from app.core.labels import desired_labels, own_labels
 from app.core.replay import replay
 from app.github import board_state
-from app.github.tracker import labels_of, moment
+from app.github.tracker import labels_of, parse_time
 from app.policy_source.active_policy import InForce
 from app.ports import Gone, Lane, Repository, Tracker
 from app.store import incidents, outbox, sync_state
@@ -60,7 +60,7 @@ class Compared:
     differences: list[Difference] = field(default_factory=list)
 
 
-def compare(
+def compare_open_incidents(
     desk: Desk, repository: Repository, begun: datetime, say: Callable[[str], None], *, everything: bool = False
 ) -> Compared:
     """Compare a repository's open incidents with GitHub and repair the differences.
@@ -83,48 +83,48 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.now = self.desk.clock()
         self.tracker: Tracker = self.desk.tracker(self.repository)
-        self.force: InForce = self.desk.policies.of(self.desk.database, self.tracker, self.repository, self.now)
+        self.force: InForce = self.desk.policies.load(self.desk.database, self.tracker, self.repository, self.now)
 
     def run(self) -> Compared:
         """Run the comparison and return its report."""
         label = self.force.policy.labels.incident
         shown = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
         with self.desk.database.transaction() as db:
-            standing = sync_state.standing(db, self.repository.id)
+            standing = sync_state.list_sync_candidates(db, self.repository.id)
         self.result.open = len(standing)
         quiet = [one for one in standing if not one.busy]
         sample = len(quiet) if self.everything else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
         for nth, one in enumerate(quiet):
             row = shown.get(one.lane.number)
-            kinds = self._suspicions(one, row)
-            if nth < _MAX_REPLAYED_INCIDENTS and not kinds and self._misfolded(one):
+            kinds = self._list_visible_differences(one, row)
+            if nth < _MAX_REPLAYED_INCIDENTS and not kinds and self._differs_from_log(one):
                 kinds = ["stored"]
             if kinds or nth < sample:
-                self._look(one, row, kinds)
+                self._compare_in_full(one, row, kinds)
             if nth % 100 == 99:
                 self.say(f"{self.repository.name}: {nth + 1} of {len(quiet)} open incidents compared")
-        self._missing(shown, {one.lane.number for one in standing})
+        self._restore_missing_incidents(shown, {one.lane.number for one in standing})
         return self.result
 
-    def _suspicions(self, one: Standing, row: Mapping[str, Any] | None) -> list[str]:
+    def _list_visible_differences(self, one: Standing, row: Mapping[str, Any] | None) -> list[str]:
         """Return the kinds of differences visible from GitHub's list and our tables alone."""
         incident, policy = one.stored.incident, self.force.policy
         if row is None:
             return ["state"]
         kinds = []
-        if labels_of(row) & managed(policy.labels) != wanted(incident, policy) and self._settled(row):
+        if labels_of(row) & own_labels(policy.labels) != desired_labels(incident, policy) and self._is_settled(row):
             kinds.append("labels")
         if {alarm.key: alarm.due for alarm in alarms(incident, policy)} != one.alarms:
             kinds.append("alarms")
         return kinds
 
-    def _misfolded(self, one: Standing) -> bool:
+    def _differs_from_log(self, one: Standing) -> bool:
         """Return True if a replay of the log yields another status, commander or times.
 
         The grade is not compared: under a changed policy it may rightly differ.
         """
         with self.desk.database.transaction() as db:
-            again = replay(incidents.log(db, one.lane), self.force.policy, one.stored.lived_until).incident
+            again = replay(incidents.load_log(db, one.lane), self.force.policy, one.stored.lived_until).incident
         was = one.stored.incident
         return again is not None and (again.status, again.commander, again.acknowledged_at, again.resolved_at) != (
             was.status,
@@ -133,34 +133,34 @@ class _Comparison:
             was.resolved_at,
         )
 
-    def _settled(self, row: Mapping[str, Any]) -> bool:
-        return moment(row["updated_at"]) <= self.now - _SETTLED_AGE
+    def _is_settled(self, row: Mapping[str, Any]) -> bool:
+        return parse_time(row["updated_at"]) <= self.now - _SETTLED_AGE
 
-    def _look(self, one: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
+    def _compare_in_full(self, one: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
         lane = one.lane
         self.result.in_full += 1
         try:
             issue = row if row is not None else self.tracker.issue(lane.number)
-            if not self._settled(issue):
+            if not self._is_settled(issue):
                 return
-            looked = catch_up.look_into(self.desk, self.repository, self.force, issue, self.now, refold=True)
-            board = self._board_is_missing(one)
+            looked = catch_up.sync_issue(self.desk, self.repository, self.force, issue, self.now, refold=True)
+            board = self._restore_missing_board(one)
         except Gone:
-            catch_up.gone(self.desk, self.repository, self.force, lane)
-            self._found(lane, ["gone"])
+            catch_up.end_unavailable_incident(self.desk, self.repository, self.force, lane)
+            self._record_differences(lane, ["gone"])
             return
         if row is None and issue.get("state") == "open":
             kinds = ["labels"]  # it is missing from the list because it lost its label
         kinds += ["events"] if looked.events else []
         kinds += ["stored"] if looked.refolded and "stored" not in kinds else []
         kinds += ["board"] if board else []
-        self._found(lane, kinds)
+        self._record_differences(lane, kinds)
         with self.desk.database.transaction() as db:
             if kinds and not board:
-                outbox.put(db, lane, (ShowBoard(),), self.now)
-            sync_state.compared(db, lane, self.now)
+                outbox.add_effects(db, lane, (ShowBoard(),), self.now)
+            sync_state.record_comparison(db, lane, self.now)
 
-    def _board_is_missing(self, one: Standing) -> bool:
+    def _restore_missing_board(self, one: Standing) -> bool:
         """Return True if the board comment is missing, and queue an update that restores it.
 
         If another board of ours is on the issue, its id is stored again instead of posting a new one.
@@ -172,35 +172,35 @@ class _Comparison:
         there = [comment for comment, found in ours if board_state.BOARD_KEY in found.get("keys", ())]
         board = there[-1] if there else None
         with self.desk.database.transaction() as db:
-            incidents.posted_board(db, one.lane, board.id if board else None, board.url if board else "")
-            outbox.put(db, one.lane, (ShowBoard(),), self.now)
+            incidents.record_board(db, one.lane, board.id if board else None, board.url if board else "")
+            outbox.add_effects(db, one.lane, (ShowBoard(),), self.now)
         return True
 
-    def _missing(self, shown: Mapping[int, Mapping[str, Any]], known: set[int]) -> None:
+    def _restore_missing_incidents(self, shown: Mapping[int, Mapping[str, Any]], known: set[int]) -> None:
         """Rebuild open incidents that are not stored at all."""
         for number, row in shown.items():
             lane = Lane(self.repository.id, number)
-            if number in known or not self._settled(row):
+            if number in known or not self._is_settled(row):
                 continue
             with self.desk.database.transaction() as db:
-                stored = incidents.load(db, lane)
+                stored = incidents.load_incident(db, lane)
             if stored is not None:
-                self._shown_otherwise(lane, row)
-            elif catch_up.ours(self.desk, self.repository, self.force, row, self.begun):
-                catch_up.open_anew(self.desk, self.repository, lane)
-                self._found(lane, ["missing"])
+                self._sync_reopened_incident(lane, row)
+            elif catch_up.was_declared_since(self.desk, self.repository, self.force, row, self.begun):
+                catch_up.restore_missing_incident(self.desk, self.repository, lane)
+                self._record_differences(lane, ["missing"])
 
-    def _shown_otherwise(self, lane: Lane, row: Mapping[str, Any]) -> None:
+    def _sync_reopened_incident(self, lane: Lane, row: Mapping[str, Any]) -> None:
         """Sync an incident that is open on GitHub, but closed or unavailable in the store."""
         with self.desk.database.transaction() as db:
-            busy = any(True for _ in outbox.undone(db, lane, self.now))
+            busy = any(True for _ in outbox.list_unfinished(db, lane, self.now))
         if busy or row.get("locked"):
             return
-        looked = catch_up.look_into(self.desk, self.repository, self.force, row, self.now, refold=True)
+        looked = catch_up.sync_issue(self.desk, self.repository, self.force, row, self.now, refold=True)
         if looked.events or looked.refolded:
-            self._found(lane, ["state"])
+            self._record_differences(lane, ["state"])
 
-    def _found(self, lane: Lane, kinds: list[str]) -> None:
+    def _record_differences(self, lane: Lane, kinds: list[str]) -> None:
         for kind in kinds:
             DRIFT_TOTAL.labels(kind).inc()
             self.result.differences.append(Difference(self.repository.name, lane.number, kind))

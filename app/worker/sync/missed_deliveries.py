@@ -70,42 +70,42 @@ class Search:
     repo_id: int | None = None
 
 
-def fetch_missed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
+def fetch_missed_deliveries(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
     """Store every delivery that we do not have in the inbox, oldest first.
 
     Raises DeliveryFailed when GitHub does not answer; what is in the inbox by then stays there.
     """
-    look = _listed(desk, deliveries, search, say)
+    look = _scan_delivery_list(desk, deliveries, search, say)
     look.missed = len(look.missing)
     for nth, one in enumerate(sorted(look.missing, key=lambda one: (one.at, one.id)), 1):
         if look.missed > _MAX_SMALL_SCAN_DELIVERIES:
-            deliveries.spare()
-        _fetch(desk, deliveries, one, look)
+            deliveries.check_budget()
+        _fetch_delivery(desk, deliveries, one, look)
         if nth % 100 == 0:
             say(f"{nth} of {look.missed} missed deliveries fetched")
     return look
 
 
-def _fetch(desk: Desk, deliveries: Deliveries, one: Listed, look: Look) -> None:
+def _fetch_delivery(desk: Desk, deliveries: Deliveries, one: Listed, look: Look) -> None:
     try:
-        sent = deliveries.sent(one)
+        sent = deliveries.fetch_content(one)
     except Gone as gone:
         log.warning("missed delivery has expired on GitHub", guid=one.guid, reason=str(gone))
         look.lost += 1
         return
     with desk.database.transaction() as db:
-        kept = inbox.keep(db, Delivery(sent.hook, one.guid, one.event, sent.body, desk.clock()))
+        kept = inbox.store_delivery(db, Delivery(sent.hook, one.guid, one.event, sent.body, desk.clock()))
     if kept is Kept.NEW:
         MISSED_TOTAL.labels("delivery").inc()
         look.taken += 1
 
 
-def _listed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
+def _scan_delivery_list(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
     now, look, cursor, found = desk.clock(), Look(), "", set[str]()
     while True:
         if look.pages >= 2:
-            deliveries.spare()
-        page = deliveries.page(cursor, search.etag if not cursor else "")
+            deliveries.check_budget()
+        page = deliveries.fetch_page(cursor, search.etag if not cursor else "")
         if page.unchanged:
             look.etag = search.etag
             return look
@@ -113,7 +113,7 @@ def _listed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[s
         look.listed += len(page.rows)
         rows = [row for row in page.rows if row.at > now - DELIVERY_LIST_PERIOD - _OVERLAP_PERIOD]
         with desk.database.transaction() as db:
-            known = inbox.known(db, (row.guid for row in rows))
+            known = inbox.find_known_guids(db, (row.guid for row in rows))
         new = [row for row in rows if row.guid not in known and row.guid not in found]
         wanted = [row for row in new if search.repo_id in (None, row.repo_id)]
         ready = [row for row in wanted if not search.patient or row.at <= now - IN_TRANSIT_AGE]
@@ -128,12 +128,12 @@ def _listed(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[s
         if look.pages % 10 == 0:
             say(f"{look.listed} deliveries listed, {len(look.missing)} of them missing")
         cursor = page.following
-        if not cursor or len(rows) < len(page.rows) or _far_enough(rows, new, search.since):
+        if not cursor or len(rows) < len(page.rows) or _has_reached_known_deliveries(rows, new, search.since):
             look.etag = "" if look.left or search.repo_id is not None else look.etag
             return look
 
 
-def _far_enough(rows: list[Listed], new: list[Listed], since: datetime | None) -> bool:
+def _has_reached_known_deliveries(rows: list[Listed], new: list[Listed], since: datetime | None) -> bool:
     """Return True if the page shows that older pages hold nothing new.
 
     Attempts are not strictly ordered, so every row of the page has to be old.

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.core.commands.postmortem import wanted
+from app.core.commands.postmortem import open_postmortem
 from app.core.effects import Effect, Help, Mend, Notice, Reply
 from app.core.events import Role, Said
 from app.core.incident import Incident
-from app.core.notice_relevance import stands
-from app.github.board_state import board_of, recollected, remembered
+from app.core.notice_relevance import still_relevant
+from app.github.board_state import find_board, restore_events, role_at
 from app.github.inbound import Happened
-from app.github.incident_history import told, with_rights
-from app.github.timeline import assigned
+from app.github.incident_history import load_history, with_roles
+from app.github.timeline import list_past_assignees
 from app.github.tracker import labels_of
 from app.policy_source.active_policy import InForce
 from app.ports import Comment, Lane, Pull, Repository
 from app.store import channel_outbox, comment_log, inbox, incidents, outbox
 from app.store.database import Db
 from app.worker.context import Desk
-from app.worker.pipeline.ingest import advance
+from app.worker.pipeline.ingest import apply_events
 
 MAX_REPLY_AGE = timedelta(minutes=10)
 """Commands older than this get no reply after a rebuild.
@@ -31,7 +31,7 @@ not deferred.  GitHub does not show which case it was.
 """
 
 
-def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = False) -> str:
+def rebuild_incident(desk: Desk, repository: Repository, number: int, *, missing: bool = False) -> str:
     """Restore one incident and return its id; empty if the issue is no incident.
 
     `only_if_missing`: do nothing if it is stored by now, even if another process was faster.  Notices found on GitHub
@@ -39,54 +39,57 @@ def rebuild(desk: Desk, repository: Repository, number: int, *, missing: bool = 
     unavailable; then nothing is changed.
     """
     lane, tracker, now = Lane(repository.id, number), desk.tracker(repository), desk.clock()
-    force = desk.policies.of(desk.database, tracker, repository, now)
-    found, comments = told(tracker, tracker.issue(number), repository.name, force.policy), tracker.comments(number)
+    force = desk.policies.load(desk.database, tracker, repository, now)
+    found, comments = (
+        load_history(tracker, tracker.issue(number), repository.name, force.policy),
+        tracker.comments(number),
+    )
     ours = [(comment, marker) for comment in comments if (marker := desk.signer.read(lane, comment))]
-    board, recalled = board_of(ours)
+    board, recalled = find_board(ours)
 
     def role(login: str, at: datetime) -> Role:
-        known = remembered(recalled, login, at)
-        return desk.authorities.of(tracker, repository.id, login, desk.clock()) if known is None else known
+        known = role_at(recalled, login, at)
+        return desk.authorities.get_role(tracker, repository.id, login, desk.clock()) if known is None else known
 
-    happened = list(with_rights(recollected(found.happened, recalled), force.policy.labels, role))
+    happened = list(with_roles(restore_events(found.happened, recalled), force.policy.labels, role))
     with desk.database.transaction() as db:
-        incidents.remember_repository(db, repository)
+        incidents.save_repository(db, repository)
         if not missing:
-            incidents.forget(db, lane)
-            inbox.take_again_since(db, lane, now)
-        elif (there := incidents.locked(db, lane)) is not None:
+            incidents.delete_incident(db, lane)
+            inbox.requeue_deliveries_since(db, lane, now)
+        elif (there := incidents.lock_incident(db, lane)) is not None:
             return there.incident.id
         if recalled is not None:
-            incidents.reserve_id(db, lane.repo_id, recalled.id)
-        stored = advance(db, lane, None, happened, force, now)
+            incidents.reserve_incident_id(db, lane.repo_id, recalled.id)
+        stored = apply_events(db, lane, None, happened, force, now)
         if stored is None:
             return ""
-        incidents.saw_labels(db, lane, labels_of(found.issue), now)
+        incidents.record_labels(db, lane, labels_of(found.issue), now)
         if board is not None:
-            incidents.posted_board(db, lane, board.id, board.url)
-            outbox.said(db, lane, "show/board", board.url)
+            incidents.record_board(db, lane, board.id, board.url)
+            outbox.complete_by_key(db, lane, "show/board", board.url)
         for comment, marker in ours:
-            comment_log.note(db, lane, "comment", comment.id, comment.created_at)
-            _already_said(db, lane, comment, marker, force)
-        _already_done(db, lane, comments, happened, assigned(found.timeline), found.pull)
+            comment_log.record_write(db, lane, "comment", comment.id, comment.created_at)
+            _mark_posted_effects(db, lane, comment, marker, force)
+        _mark_completed_effects(db, lane, comments, happened, list_past_assignees(found.timeline), found.pull)
         asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - MAX_REPLY_AGE]
-        _not_worth_saying(db, lane, stored.incident, force, asked, now)
-        channel_outbox.told_before(db, lane)
+        _skip_stale_effects(db, lane, stored.incident, force, asked, now)
+        channel_outbox.skip_messages_of_finished_notices(db, lane)
         return stored.incident.id
 
 
-def _already_said(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:
+def _mark_posted_effects(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:
     for key in map(str, found.get("keys", ())):
         if key.startswith("policy/"):
             # No event of the incident creates this effect, so it has to be queued here.
-            outbox.put(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
+            outbox.add_effects(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
             for trouble in force.troubles:
-                if trouble.told_as == key:
-                    trouble.tell(db)
-        outbox.said(db, lane, key, comment.url)
+                if trouble.notice_key == key:
+                    trouble.mark_reported(db)
+        outbox.complete_by_key(db, lane, key, comment.url)
 
 
-def _already_done(
+def _mark_completed_effects(
     db: Db,
     lane: Lane,
     comments: Sequence[Comment],
@@ -97,15 +100,17 @@ def _already_done(
     reacted = {comment.id for comment in comments if comment.reactions}
     for one in happened:
         if isinstance(one.event, Said) and one.event.comment in reacted:
-            outbox.said(db, lane, f"react/{one.event.key}", "")
+            outbox.complete_by_key(db, lane, f"react/{one.event.key}", "")
         if one.event.by in assignees:
-            outbox.said(db, lane, f"assign/{one.event.key}", "")
+            outbox.complete_by_key(db, lane, f"assign/{one.event.key}", "")
     if pull is not None:
-        outbox.put(db, lane, (wanted(),), pull.created_at)  # the replay may not request it in this order
-        outbox.said(db, lane, "postmortem", pull.url)
+        outbox.add_effects(
+            db, lane, (open_postmortem(),), pull.created_at
+        )  # the replay may not request it in this order
+        outbox.complete_by_key(db, lane, "postmortem", pull.url)
 
 
-def _not_worth_saying(
+def _skip_stale_effects(
     db: Db, lane: Lane, incident: Incident, force: InForce, asked: Sequence[Happened], now: datetime
 ) -> None:
     """Skip queued effects that are no longer relevant.
@@ -118,8 +123,10 @@ def _not_worth_saying(
     def worth(effect: Effect) -> bool:
         if isinstance(effect, Reply | Help):
             return effect.key not in late
-        return not isinstance(effect, Notice) or (not incident.left and stands(effect, incident, force.told_as))
+        return not isinstance(effect, Notice) or (
+            not incident.left and still_relevant(effect, incident, force.notice_keys)
+        )
 
-    for order in outbox.undone(db, lane, now):
+    for order in outbox.list_unfinished(db, lane, now):
         if not worth(order.effect):
-            outbox.done(db, order, state="skipped")
+            outbox.complete(db, order, state="skipped")

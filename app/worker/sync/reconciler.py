@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 
 from app.github.client import Client
 from app.github.deliveries import Deliveries
-from app.github.installations import repositories
+from app.github.installations import list_installed_repositories
 from app.ports import DeliveryFailed, Lane, Repository
 from app.store import incidents, sync_state
 from app.store.database import Db
@@ -66,7 +66,7 @@ class Report:
     drift: Compared = field(default_factory=Compared)
     failures: list[str] = field(default_factory=list)
 
-    def plain(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the report as JSON data; its keys are printed by `muster reconcile --json`."""
         look = self.deliveries
         return {
@@ -109,24 +109,28 @@ class Reconciler:
 
     # Called by the worker's periodic sweep.
 
-    def beat(self) -> None:
+    def start_if_due(self) -> None:
         """Start the comparisons that are due, in a thread of their own, so that no alarm waits for them."""
-        if (self._thread is not None and self._thread.is_alive()) or self._stopped.is_set() or not self._due():
+        if (
+            (self._thread is not None and self._thread.is_alive())
+            or self._stopped.is_set()
+            or not self._is_anything_due()
+        ):
             return
-        self._thread = threading.Thread(target=self._turn_safely, name="reconcile", daemon=True)
+        self._thread = threading.Thread(target=self._run_in_thread, name="reconcile", daemon=True)
         self._thread.start()
 
-    def first(self, stopped: Callable[[float], bool]) -> None:
+    def catch_up_before_start(self, stopped: Callable[[float], bool]) -> None:
         """After an absence, wait until the issues have been compared, at most 45 seconds.
 
         `wait_for_stop` waits the given seconds and returns True when the process is to stop.
         """
         try:
             with self.desk.database.transaction() as db:
-                absent = _absent_since(sync_state.marks(db), self.desk.clock()) is not None
+                absent = _find_absence_start(sync_state.load_checkpoints(db), self.desk.clock()) is not None
             if not absent:
                 return
-            self.beat()
+            self.start_if_due()
         except psycopg.Error as problem:
             log.warning("absence could not be determined", reason=type(problem).__name__)
             return
@@ -141,49 +145,49 @@ class Reconciler:
         if self._thread is not None:
             self._thread.join(timeout=3)
 
-    def turn(self) -> Report | None:
+    def run_due(self) -> Report | None:
         """Run the comparisons that are due.
 
         Returns None if none is, or if another process is reconciling.  Raises DeliveryFailed.
         """
-        if not self._due():
+        if not self._is_anything_due():
             return None
-        with sync_state.alone(self.desk.database) as mine:
+        with sync_state.acquire_sync_lock(self.desk.database) as mine:
             # Another process may have done it while we waited for the lock.
-            if not mine or not self._due():
+            if not mine or not self._is_anything_due():
                 return None
             try:
-                report = self._work(_quiet)
+                report = self._compare(_ignore_progress)
             except DeliveryFailed as failed:
-                self._rest(
+                self._back_off(
                     _RETRY_SECONDS if failed.retry_after is None else max(failed.retry_after, _MIN_RETRY_SECONDS)
                 )
                 raise
             finally:
                 self._issues_done.set()
             if report.failures:
-                self._rest(0.0)
+                self._back_off(0.0)
             return report
 
-    def _rest(self, wait: float) -> None:
+    def _back_off(self, wait: float) -> None:
         """Pause after a failure for that many seconds, at least a minute unless in pull mode."""
         least = self._every.total_seconds() if self._pull else _RETRY_SECONDS
         self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
 
     # On demand.
 
-    def run(self, say: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
+    def run_now(self, say: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
         """Compare now, whether it is due or not.
 
         `repo`: one repository only, as owner/name.  `deep`: compare everything.  Waits while another process
         reconciles.  Raises DeliveryFailed.
         """
-        with sync_state.alone(self.desk.database, wait=True):
-            return self._work(say, by_hand=True, repo=repo.lower(), deep=deep)
+        with sync_state.acquire_sync_lock(self.desk.database, wait=True):
+            return self._compare(say, by_hand=True, repo=repo.lower(), deep=deep)
 
-    def _turn_safely(self) -> None:
+    def _run_in_thread(self) -> None:
         try:
-            self.turn()
+            self.run_due()
         except DeliveryFailed as failed:
             RECONCILE_FAILURES.inc()
             log.warning("reconciliation failed", reason=str(failed))
@@ -194,55 +198,57 @@ class Reconciler:
         finally:
             self._issues_done.set()
 
-    def _due(self) -> bool:
+    def _is_anything_due(self) -> bool:
         now = self.desk.clock()
         if self._not_before is not None and now < self._not_before:
             return False
         with self.desk.database.transaction() as db:
-            marks, behind = sync_state.marks(db), sync_state.behind(db)
-        return bool(behind) or any(self._is_due(marks, part, now) for part in ("deliveries", "drift"))
+            marks, behind = sync_state.load_checkpoints(db), sync_state.list_repositories_to_catch_up(db)
+        return bool(behind) or any(self._is_part_due(marks, part, now) for part in ("deliveries", "drift"))
 
-    def _is_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
+    def _is_part_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
         each = {"deliveries": self._every, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
         # Incidents received since the first run have had no time to drift yet.
         last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
         return last is None or now - last.at >= each or last.at > now + each
 
-    def _work(self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False) -> Report:
+    def _compare(
+        self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False
+    ) -> Report:
         now, report = self.desk.clock(), Report()
-        uninstall.forget(self.desk, self._client)
+        uninstall.delete_uninstalled(self.desk, self._client)
         with self.desk.database.transaction() as db:
-            begun = _begun(db, now)
-            marks = sync_state.marks(db)
-            report.absent_since = _absent_since(marks, now) or _never_looked(db, marks, now)
+            begun = _load_tracked_from(db, now)
+            marks = sync_state.load_checkpoints(db)
+            report.absent_since = _find_absence_start(marks, now) or _find_absence_without_checkpoint(db, marks, now)
         if report.absent_since is not None:
-            self._fell_behind(report.absent_since)
+            self._record_absence(report.absent_since)
         if deep:
-            self._fell_behind(max(begun, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
-        self._issues(begun, report, say, repo)
+            self._record_absence(max(begun, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
+        self._catch_up_issues(begun, report, say, repo)
         self._issues_done.set()
-        if by_hand or self._is_due(marks, "deliveries", now):
-            whole = deep or report.absent_since is not None or self._is_due(marks, "deep", now)
-            self._look_at_deliveries(marks, now, report, say, whole=whole, repo=repo)
+        if by_hand or self._is_part_due(marks, "deliveries", now):
+            whole = deep or report.absent_since is not None or self._is_part_due(marks, "deep", now)
+            self._scan_deliveries(marks, now, report, say, whole=whole, repo=repo)
         # After an absence the issues were compared just now; the drift check can wait for the next sweep.
-        if by_hand or (self._is_due(marks, "drift", now) and report.absent_since is None):
-            self._drift(begun, now, report, say, repo=repo, deep=deep)
+        if by_hand or (self._is_part_due(marks, "drift", now) and report.absent_since is None):
+            self._compare_open_incidents(begun, now, report, say, repo=repo, deep=deep)
         return report
 
-    def _fell_behind(self, since: datetime, repo: str = "") -> None:
+    def _record_absence(self, since: datetime, repo: str = "") -> None:
         """Record which repositories must catch up before GitHub is asked, so that a crash in between loses nothing."""
-        found = [one for one in repositories(self._client) if repo in ("", one.name.lower())]
+        found = [one for one in list_installed_repositories(self._client) if repo in ("", one.name.lower())]
         with self.desk.database.transaction() as db:
             for one in found:
-                incidents.remember_repository(db, one)
-            sync_state.fell_behind(db, since, [one.id for one in found])
+                incidents.save_repository(db, one)
+            sync_state.mark_for_catch_up(db, since, [one.id for one in found])
 
-    def _issues(self, begun: datetime, report: Report, say: Callable[[str], None], repo: str) -> None:
+    def _catch_up_issues(self, begun: datetime, report: Report, say: Callable[[str], None], repo: str) -> None:
         with self.desk.database.transaction() as db:
-            behind = sync_state.behind(db)
-        for repository, since in self._of(behind, repo):
+            behind = sync_state.list_repositories_to_catch_up(db)
+        for repository, since in self._select_repositories(behind, repo):
             try:
-                caught = catch_up.catch_up(self.desk, repository, since, begun, say)
+                caught = catch_up.catch_up_repository(self.desk, repository, since, begun, say)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("catch-up failed", repository=repository.name, reason=str(failed))
@@ -253,11 +259,11 @@ class Reconciler:
                 for name in ("listed", "looked", "opened", "events"):
                     setattr(report.issues, name, getattr(report.issues, name) + getattr(caught, name))
             with self.desk.database.transaction() as db:
-                sync_state.caught_up(db, repository.id, since)
+                sync_state.clear_catch_up(db, repository.id, since)
         if not report.failures:
             RECONCILED_TIMESTAMP_SECONDS.labels("issues").set(self.desk.clock().timestamp())
 
-    def _look_at_deliveries(
+    def _scan_deliveries(
         self,
         marks: dict[str, Mark],
         now: datetime,
@@ -270,7 +276,7 @@ class Reconciler:
         last, only = marks.get("deliveries"), None
         if repo:
             with self.desk.database.transaction() as db:
-                only = next((one.id for one in incidents.repositories(db) if one.name.lower() == repo), None)
+                only = next((one.id for one in incidents.list_repositories(db) if one.name.lower() == repo), None)
             if only is None:
                 return
         search = Search(
@@ -279,26 +285,26 @@ class Reconciler:
             patient=not self._pull,
             repo_id=only,
         )
-        look = missed_deliveries.fetch_missed(self.desk, self._deliveries, search, say)
+        look = missed_deliveries.fetch_missed_deliveries(self.desk, self._deliveries, search, say)
         report.deliveries = look
         if repo:
             return  # the other repositories were not scanned, so no checkpoint
         with self.desk.database.transaction() as db:
             # `now` is when the scan started: deliveries that were in transit belong to the next scan.
-            sync_state.mark(db, "deliveries", now, look.etag)
+            sync_state.save_checkpoint(db, "deliveries", now, look.etag)
             if whole:
-                sync_state.mark(db, "deep", now)
+                sync_state.save_checkpoint(db, "deep", now)
         RECONCILED_TIMESTAMP_SECONDS.labels("deliveries").set(now.timestamp())
 
-    def _drift(
+    def _compare_open_incidents(
         self, begun: datetime, now: datetime, report: Report, say: Callable[[str], None], *, repo: str, deep: bool
     ) -> None:
         about: list[Lane] = []
         with self.desk.database.transaction() as db:
-            every = [(one, now) for one in incidents.repositories(db)]
-        for repository, _ in self._of(every, repo):
+            every = [(one, now) for one in incidents.list_repositories(db)]
+        for repository, _ in self._select_repositories(every, repo):
             try:
-                found = drift.compare(self.desk, repository, begun, say, everything=deep)
+                found = drift.compare_open_incidents(self.desk, repository, begun, say, everything=deep)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("drift check failed", repository=repository.name, reason=str(failed))
@@ -310,10 +316,12 @@ class Reconciler:
         if repo:
             return
         with self.desk.database.transaction() as db:
-            sync_state.mark(db, "drift", now, about=dict.fromkeys(about))
+            sync_state.save_checkpoint(db, "drift", now, about=dict.fromkeys(about))
         RECONCILED_TIMESTAMP_SECONDS.labels("drift").set(now.timestamp())
 
-    def _of(self, every: list[tuple[Repository, datetime]], repo: str) -> Iterator[tuple[Repository, datetime]]:
+    def _select_repositories(
+        self, every: list[tuple[Repository, datetime]], repo: str
+    ) -> Iterator[tuple[Repository, datetime]]:
         """Yield the requested repositories until the reconciler is stopped."""
         for repository, since in every:
             if self._stopped.is_set():
@@ -322,29 +330,29 @@ class Reconciler:
                 yield repository, since
 
 
-def _begun(db: Db, now: datetime) -> datetime:
+def _load_tracked_from(db: Db, now: datetime) -> datetime:
     """Return when our first delivery arrived; incidents declared before are not tracked."""
-    if (known := sync_state.marks(db).get("begun")) is not None:
+    if (known := sync_state.load_checkpoints(db).get("begun")) is not None:
         return known.at
-    begun = sync_state.first_delivery(db) or now
-    sync_state.mark(db, "begun", begun)
+    begun = sync_state.oldest_delivery_at(db) or now
+    sync_state.save_checkpoint(db, "begun", begun)
     return begun
 
 
-def _absent_since(marks: dict[str, Mark], now: datetime) -> datetime | None:
+def _find_absence_start(marks: dict[str, Mark], now: datetime) -> datetime | None:
     """Return when deliveries were last compared, if that is longer ago than the absence period."""
     last = marks.get("deliveries")
     return last.at if last is not None and now - last.at > _ABSENCE_PERIOD else None
 
 
-def _never_looked(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
+def _find_absence_without_checkpoint(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
     """Return when the last delivery arrived, if long ago and no comparison was ever recorded.
 
     Earlier versions kept no other trace of being up.
     """
-    last = None if "deliveries" in marks else sync_state.last_delivery(db)
+    last = None if "deliveries" in marks else sync_state.newest_delivery_at(db)
     return last if last is not None and now - last > _ABSENCE_PERIOD else None
 
 
-def _quiet(line: str) -> None:
+def _ignore_progress(line: str) -> None:
     """Discard a progress message."""

@@ -22,10 +22,10 @@ from app.sandbox.github.people import Person
 from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 from app.sandbox.github.world import Repository
 from app.store import embedded
-from app.store.database import Database, migrate, version
-from app.store.serialization import canonical
-from app.worker.monitoring.self_audit import audit
-from app.worker.monitoring.state_dump import dump
+from app.store.database import Database, migrate, read_schema_version
+from app.store.serialization import canonical_json
+from app.worker.monitoring.self_audit import run_audit
+from app.worker.monitoring.state_dump import dump_state
 from tests.runner.actions import Actions
 from tests.runner.conftest import FILE, Runner, running
 from tests.shell.night import POLICY, SEV1, TABLES, Night, night
@@ -99,14 +99,14 @@ def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
             tonight.github.faults.add("post5", method="POST", path="/comments", times=1)
             tonight.github.faults.add("status", method="POST", path="/comments", times=50, status=502)
             tonight.passes(minutes=20)
-            audit(tonight.built.desk)
+            run_audit(tonight.built.desk)
             with database.transaction() as db:
                 db.execute("UPDATE delivery SET body = '' WHERE state NOT IN ('received', 'routed')")
-            step = version(database.url)
-            (folder / "state.json").write_text(canonical(dump(database)) + "\n")
+            step = read_schema_version(database.url)
+            (folder / "state.json").write_text(canonical_json(dump_state(database)) + "\n")
             secret, app_id = tonight.github.app.webhook_secret, tonight.github.app.app_id
             told = {"schema": step, "secrets": [secret], "app_id": app_id, **_issues(tonight, tonight.shop)}
-            (folder / "app.json").write_text(canonical(told) + "\n")
+            (folder / "app.json").write_text(canonical_json(told) + "\n")
     finally:
         database.close()
     (folder / "database.sql").write_text(_dumped(url.format("recorded")))
@@ -120,7 +120,7 @@ def record_runner(folder: Path, policy: str) -> None:
         runner.github.shapes.url = ADDRESS
         play(host)
         told = {"secrets": [f"repository {host.shop.id}"], "bot": ACTIONS_BOT_LOGIN, **_issues(host, host.shop)}
-        (folder / "runner.json").write_text(canonical(told) + "\n")
+        (folder / "runner.json").write_text(canonical_json(told) + "\n")
 
 
 def _issues(host: Any, shop: Repository) -> dict[str, Any]:

@@ -13,15 +13,15 @@ import pytest
 from app.core.clocks import alarms
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.github.board_state import board_of
+from app.github.board_state import find_board
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
-from app.policy_file import PROFILES, read
+from app.policy_file import PROFILES, read_policy
 from app.ports import Lane
 from app.store import incidents
-from app.store.database import Database, migrate, migrations
-from app.store.serialization import incident_facts, incident_from
-from app.worker.monitoring.state_dump import dump
+from app.store.database import Database, load_migrations, migrate
+from app.store.serialization import comparable_incident, parse_incident
+from app.worker.monitoring.state_dump import dump_state
 from tests.shell.conftest import Place
 from tests.shell.recorded.record import NIGHTS
 
@@ -36,7 +36,7 @@ def recorded(profile: str, name: str) -> Any:
 
 
 def policy_of(profile: str) -> Policy:
-    return read((NIGHTS / profile / "policy.yml").read_text())
+    return read_policy((NIGHTS / profile / "policy.yml").read_text())
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def restored(request: pytest.FixtureRequest, own: Place) -> Iterator[Database]:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
     url = own.url.format(name)
-    migrate(url, steps=[each for each in migrations() if each[0] <= step])
+    migrate(url, steps=[each for each in load_migrations() if each[0] <= step])
     with psycopg.connect(url) as connection:
         connection.execute((NIGHTS / profile / "database.sql").read_bytes(), prepare=False)
     migrate(url)
@@ -62,15 +62,15 @@ def restored(request: pytest.FixtureRequest, own: Place) -> Iterator[Database]:
 
 @profiles
 def test_the_database_of_then_holds_the_state_of_then(profile: str, restored: Database) -> None:
-    then, now = recorded(profile, "state.json"), dump(restored)
+    then, now = recorded(profile, "state.json"), dump_state(restored)
     assert now["alarms"] == then["alarms"]
     assert now["effects"] == [effect | {"state": STATES[effect["state"]]} for effect in then["effects"]]
     kept = ("repo", "number", "board", "labels")
     assert [[each[name] for name in kept] for each in now["incidents"]] == [
         [each[name] for name in kept] for each in then["incidents"]
     ]
-    assert [incident_from(each["incident"]) for each in now["incidents"]] == [
-        incident_from(each["incident"]) for each in then["incidents"]
+    assert [parse_incident(each["incident"]) for each in now["incidents"]] == [
+        parse_incident(each["incident"]) for each in then["incidents"]
     ]
     assert {effect["state"] for effect in now["effects"]} >= {"done", "in_flight"}
 
@@ -79,14 +79,14 @@ def test_the_database_of_then_holds_the_state_of_then(profile: str, restored: Da
 def test_the_log_of_then_is_folded_into_the_incident_of_then(profile: str, restored: Database) -> None:
     policy = policy_of(profile)
     with restored.transaction() as db:
-        stored = incidents.every(db)
+        stored = incidents.list_incidents(db)
         assert len(stored) == 4
         for lane, found in stored:
-            folded = replay(incidents.log(db, lane), policy, found.lived_until).incident
+            folded = replay(incidents.load_log(db, lane), policy, found.lived_until).incident
             assert folded
-            assert incident_facts(folded) == incident_facts(found.incident)
+            assert comparable_incident(folded) == comparable_incident(found.incident)
             waiting = {(alarm.key, alarm.due) for alarm in alarms(folded, policy)}
-            assert waiting == {(key, due) for other, key, due in incidents.alarms_of(db) if other == lane}
+            assert waiting == {(key, due) for other, key, due in incidents.list_alarms(db) if other == lane}
 
 
 @profiles
@@ -103,8 +103,8 @@ def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> Non
         known = {each["key"] for each in state["effects"] if each["number"] == number}
         assert {key for key in keys - {"board"} if not key.startswith("digest/")} <= known
         assert {key for key in done if key.startswith("escalate/page")} <= keys
-        (incident,) = (incident_from(each["incident"]) for each in state["incidents"] if each["number"] == number)
-        board, memory = board_of(marked)
+        (incident,) = (parse_incident(each["incident"]) for each in state["incidents"] if each["number"] == number)
+        board, memory = find_board(marked)
         assert board
         assert memory
         assert (memory.id, memory.grounds, memory.authorities, memory.opened_with) == (
@@ -123,7 +123,7 @@ def test_the_boards_of_runs_say_what_the_next_run_has_to_know(profile: str) -> N
     for issue in told["issues"]:
         comments = [comment_from(row) for row in issue["comments"]]
         lane = Lane(told["repository"], issue["number"])
-        board, memory = board_of([(each, said) for each in comments if (said := signer.read(lane, each))])
+        board, memory = find_board([(each, said) for each in comments if (said := signer.read(lane, each))])
         assert board
         assert memory
         assert memory.shown

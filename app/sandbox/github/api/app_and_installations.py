@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.account_json import maybe, stamp
+from app.sandbox.github.account_json import format_optional_time, format_time
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
 from app.sandbox.github.auth import LEVELS
 from app.sandbox.github.errors import Declined, not_found
@@ -35,7 +35,7 @@ def blueprint(door: Door) -> Blueprint:
 def app(call: Call) -> Reply:
     """Return the app."""
     installed = [i for i in call.world.installations.values() if not i.removed]
-    return Reply({**call.shapes.app(), "installations_count": len(installed)})
+    return Reply({**call.serializer.app(), "installations_count": len(installed)})
 
 
 def hook_config(call: Call) -> Reply:
@@ -47,7 +47,7 @@ def hook_config(call: Call) -> Reply:
 
 def list_deliveries(call: Call) -> Reply:
     """List the webhook deliveries, newest first, one page at a time by cursor."""
-    size = min(100, max(1, call.number("per_page", 30)))
+    size = min(100, max(1, call.query_number("per_page", 30)))
     cursor = call.request.args.get("cursor")
     before = None
     if cursor:
@@ -62,18 +62,18 @@ def list_deliveries(call: Call) -> Reply:
     page = list(itertools.islice(found, size + 1))
     headers = {}
     if len(page) > size:
-        following = call.address(cursor=f"v1_{page[size - 1].id}")
+        following = call.url_with_query(cursor=f"v1_{page[size - 1].id}")
         headers["Link"] = f'<{following}>; rel="next"'
-    return Reply([_delivery(delivery) for delivery in page[:size]], headers=headers)
+    return Reply([_delivery_json(delivery) for delivery in page[:size]], headers=headers)
 
 
 def get_delivery(call: Call) -> Reply:
     """Return a delivery with its request and response."""
-    delivery = _find(call)
+    delivery = _find_delivery(call)
     answered = delivery.response_headers or None
     return Reply(
         {
-            **_delivery(delivery),
+            **_delivery_json(delivery),
             "url": call.changes.hooks.url or "",
             "request": {"headers": delivery.headers, "payload": delivery.payload},
             "response": {"headers": answered, "payload": delivery.response_body},
@@ -83,41 +83,43 @@ def get_delivery(call: Call) -> Reply:
 
 def redeliver(call: Call) -> Reply:
     """Queue a redelivery."""
-    call.changes.hooks.redeliver(_find(call))
+    call.changes.hooks.redeliver(_find_delivery(call))
     return Reply(status=202)
 
 
 def list_installations(call: Call) -> Reply:
     """List the app's installations."""
     present = [i for i in call.world.installations.values() if not i.removed]
-    return call.page(present, call.shapes.installation)
+    return call.paginate(present, call.serializer.installation)
 
 
 def get_installation(call: Call) -> Reply:
     """Return an installation."""
-    return Reply(call.shapes.installation(_installation(call)))
+    return Reply(call.serializer.installation(_find_installation(call)))
 
 
 def create_token(call: Call) -> Reply:
     """Issue an installation token, optionally for some repositories and permissions only."""
-    installation = _installation(call)
+    installation = _find_installation(call)
     if installation.suspended_at is not None:
         raise Declined(403, "This installation has been suspended")
-    only = _narrowed(call, installation)
-    asked: dict[str, Any] = call.take("permissions", dict, {})
+    only = _requested_repository_ids(call, installation)
+    asked: dict[str, Any] = call.body_field("permissions", dict, {})
     for name, level in asked.items():
         if level not in LEVELS or LEVELS[level] > LEVELS.get(installation.permissions.get(name, ""), 0):
             raise Declined(422, "The permissions requested are not granted to this installation.")
     permissions = {**asked, "metadata": "read"} if asked else dict(installation.permissions)
-    token = call.door.auth.issue(installation, only, permissions)
+    token = call.door.auth.issue_token(installation, only, permissions)
     body: dict[str, Any] = {
         "token": token.token,
-        "expires_at": stamp(token.expires_at),
+        "expires_at": format_time(token.expires_at),
         "permissions": permissions,
         "repository_selection": "selected",
     }
     if only is not None:
-        body["repositories"] = [call.shapes.repository(installation.repositories[number]) for number in sorted(only)]
+        body["repositories"] = [
+            call.serializer.repository(installation.repositories[number]) for number in sorted(only)
+        ]
     return Reply(body, 201)
 
 
@@ -125,7 +127,7 @@ def convert_manifest(call: Call) -> Reply:
     """Return the app's credentials; any code is valid, and there is only one app."""
     app = call.door.app
     secrets = {"client_secret": "0" * 40, "webhook_secret": app.webhook_secret, "pem": app.private_key_pem}
-    return Reply({**call.shapes.app(), "client_id": app.client_id, **secrets}, 201)
+    return Reply({**call.serializer.app(), "client_id": app.client_id, **secrets}, 201)
 
 
 def installation_repositories(call: Call) -> Reply:
@@ -133,8 +135,8 @@ def installation_repositories(call: Call) -> Reply:
     installation = call.caller.installation
     if installation is None:
         raise Declined(403, "You must authenticate with an installation access token in order to list repositories for an installation.")  # fmt: skip
-    covered = [repository for repository in installation.repositories.values() if call.caller.covers(repository)]
-    reply = call.page(covered, call.shapes.repository, "repositories")
+    covered = [repository for repository in installation.repositories.values() if call.caller.can_see(repository)]
+    reply = call.paginate(covered, call.serializer.repository, "repositories")
     reply.body["repository_selection"] = "selected"
     return reply
 
@@ -145,19 +147,19 @@ def repository_installation(call: Call) -> Reply:
     repository = call.world.repository(call.path["owner"], call.path["repo"])
     if repository.installation is None:
         raise not_found()
-    return Reply(call.shapes.installation(repository.installation))
+    return Reply(call.serializer.installation(repository.installation))
 
 
-def _installation(call: Call) -> Installation:
+def _find_installation(call: Call) -> Installation:
     found = call.world.installations.get(call.path["installation_id"])
     if found is None or found.removed:
         raise not_found()
     return found
 
 
-def _narrowed(call: Call, installation: Installation) -> frozenset[int] | None:
-    names = call.take("repositories", list, [])
-    numbers = call.take("repository_ids", list, [])
+def _requested_repository_ids(call: Call, installation: Installation) -> frozenset[int] | None:
+    names = call.body_field("repositories", list, [])
+    numbers = call.body_field("repository_ids", list, [])
     if not names and not numbers:
         return None
     by_name = {repository.name.lower(): repository.id for repository in installation.repositories.values()}
@@ -170,18 +172,18 @@ def _narrowed(call: Call, installation: Installation) -> frozenset[int] | None:
     return frozenset(chosen)
 
 
-def _find(call: Call) -> Delivery:
+def _find_delivery(call: Call) -> Delivery:
     delivery = call.changes.hooks.delivery(call.path["delivery_id"])
     if delivery is None:
         raise not_found()
     return delivery
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery_json(delivery: Delivery) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "guid": delivery.guid,
-        "delivered_at": maybe(delivery.delivered_at),
+        "delivered_at": format_optional_time(delivery.delivered_at),
         "redelivery": delivery.redelivery,
         "duration": delivery.duration,
         "status": delivery.status,

@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.account_json import stamp
+from app.sandbox.github.account_json import format_time
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.world import CheckRun
 
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
@@ -33,19 +33,19 @@ def create(call: Call) -> Reply:
         raise Declined(403, "You must authenticate via a GitHub App.")
     run = CheckRun(
         id=call.world.new_id(),
-        name=call.required("name", "CheckRun"),
-        head_sha=call.required("head_sha", "CheckRun"),
+        name=call.required_field("name", "CheckRun"),
+        head_sha=call.required_field("head_sha", "CheckRun"),
         status="queued",
         conclusion=None,
-        started_at=stamp(call.changes.now()),
+        started_at=format_time(call.changes.now()),
         completed_at=None,
         details_url=None,
         external_id=None,
         output={},
     )
-    _fill(call, run)
+    _update_from_body(call, run)
     call.changes.save_check_run(call.repository, call.actor, run, _action(run))
-    return Reply(call.shapes.check_run(call.repository, run), 201)
+    return Reply(call.serializer.check_run(call.repository, run), 201)
 
 
 def update(call: Call) -> Reply:
@@ -55,10 +55,10 @@ def update(call: Call) -> Reply:
     run = call.repository.check_runs.get(call.path["check_run_id"])
     if run is None:
         raise not_found()
-    run.name = call.take("name", str, run.name)
-    _fill(call, run)
+    run.name = call.body_field("name", str, run.name)
+    _update_from_body(call, run)
     call.changes.save_check_run(call.repository, call.actor, run, _action(run))
-    return Reply(call.shapes.check_run(call.repository, run))
+    return Reply(call.serializer.check_run(call.repository, run))
 
 
 def list_for_ref(call: Call) -> Reply:
@@ -76,7 +76,7 @@ def list_for_ref(call: Call) -> Reply:
     ]
     if args.get("filter", "latest") == "latest":
         found = list({run.name: run for run in found}.values())
-    return call.page(found, lambda run: call.shapes.check_run(repository, run), "check_runs")
+    return call.paginate(found, lambda run: call.serializer.check_run(repository, run), "check_runs")
 
 
 def _check_annotations(annotations: Any) -> None:
@@ -87,46 +87,46 @@ def _check_annotations(annotations: Any) -> None:
         raise Declined(422, f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
     for one in annotations:
         if not (isinstance(one.get("path"), str) and isinstance(one.get("message"), str) and one["message"]):
-            raise invalid("CheckRun", "annotations", "missing_field")
+            raise invalid_field("CheckRun", "annotations", "missing_field")
         lines = one.get("start_line"), one.get("end_line")
         if (
             not all(type(line) is int and line > 0 for line in lines)
             or one.get("annotation_level") not in ANNOTATION_LEVELS
         ):
-            raise invalid("CheckRun", "annotations")
+            raise invalid_field("CheckRun", "annotations")
         if len(one.get("title") or "") > 255:
-            raise invalid("CheckRun", "annotations", "custom", "title is too long (maximum is 255 characters)")
+            raise invalid_field("CheckRun", "annotations", "custom", "title is too long (maximum is 255 characters)")
         if "start_column" in one and lines[0] != lines[1]:
-            raise invalid("CheckRun", "annotations", "custom", "columns are for annotations of one line")
+            raise invalid_field("CheckRun", "annotations", "custom", "columns are for annotations of one line")
 
 
 def _action(run: CheckRun) -> str:
     return "completed" if run.status == "completed" else "created"
 
 
-def _fill(call: Call, run: CheckRun) -> None:
-    status, conclusion = call.take("status", str, ""), call.take("conclusion", str, "")
+def _update_from_body(call: Call, run: CheckRun) -> None:
+    status, conclusion = call.body_field("status", str, ""), call.body_field("conclusion", str, "")
     if status and status not in STATUSES:
-        raise invalid("CheckRun", "status")
+        raise invalid_field("CheckRun", "status")
     if conclusion and conclusion not in CONCLUSIONS:
-        raise invalid("CheckRun", "conclusion")
+        raise invalid_field("CheckRun", "conclusion")
     if status == "completed" and not conclusion and run.conclusion is None:
-        raise invalid("CheckRun", "conclusion", "missing_field")
-    output: dict[str, Any] = call.take("output", dict, {})
+        raise invalid_field("CheckRun", "conclusion", "missing_field")
+    output: dict[str, Any] = call.body_field("output", dict, {})
     if output and not (isinstance(output.get("title"), str) and isinstance(output.get("summary"), str)):
-        raise invalid("CheckRun", "output", "missing_field")
+        raise invalid_field("CheckRun", "output", "missing_field")
     if any(isinstance(text, str) and len(text) > 65_535 for text in output.values()):
-        raise invalid("CheckRun", "output", "custom", "Only 65535 characters are allowed.")
+        raise invalid_field("CheckRun", "output", "custom", "Only 65535 characters are allowed.")
     annotations = output.pop("annotations", None) or []
     _check_annotations(annotations)
     run.annotations += annotations
     run.output = {**run.output, **output}
-    run.details_url = call.take("details_url", str, run.details_url or "") or None
-    run.external_id = call.take("external_id", str, run.external_id or "") or None
-    run.started_at = call.take("started_at", str, run.started_at or "") or None
+    run.details_url = call.body_field("details_url", str, run.details_url or "") or None
+    run.external_id = call.body_field("external_id", str, run.external_id or "") or None
+    run.started_at = call.body_field("started_at", str, run.started_at or "") or None
     if conclusion:
         # A conclusion completes the run, whatever the given status.
         run.conclusion, run.status = conclusion, "completed"
-        run.completed_at = call.take("completed_at", str, "") or stamp(call.changes.now())
+        run.completed_at = call.body_field("completed_at", str, "") or format_time(call.changes.now())
     elif status:
         run.status = status

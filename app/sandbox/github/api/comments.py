@@ -7,8 +7,8 @@ from datetime import timedelta
 from flask import Blueprint
 
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.api.issues import READ, WRITE, since
-from app.sandbox.github.errors import Declined, invalid, not_found
+from app.sandbox.github.api.issues import READ, WRITE, parse_since
+from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.world import Comment, Issue
 
 
@@ -18,31 +18,31 @@ def blueprint(door: Door) -> Blueprint:
     issues = "/repos/<owner>/<repo>/issues"
     door.route(part, "GET", f"{issues}/<int:number>/comments", list_comments, READ)
     door.route(part, "POST", f"{issues}/<int:number>/comments", create_comment)
-    door.route(part, "GET", f"{issues}/comments", list_of_repository, READ)
+    door.route(part, "GET", f"{issues}/comments", list_repository_comments, READ)
     door.route(part, "GET", f"{issues}/comments/<int:comment_id>", get_comment, READ)
     door.route(part, "PATCH", f"{issues}/comments/<int:comment_id>", update_comment)
     door.route(part, "DELETE", f"{issues}/comments/<int:comment_id>", delete_comment)
     door.route(part, "POST", f"{issues}/comments/<int:comment_id>/reactions", react_to_comment)
     door.route(part, "POST", f"{issues}/<int:number>/reactions", react_to_issue)
-    door.route(part, "DELETE", f"{issues}/<int:number>/reactions/<int:reaction_id>", take_back_from_issue, WRITE)
+    door.route(part, "DELETE", f"{issues}/<int:number>/reactions/<int:reaction_id>", delete_issue_reaction, WRITE)
     return part
 
 
 def list_comments(call: Call) -> Reply:
     """List the comments of an issue."""
-    issue, after = call.issue, since(call)
+    issue, after = call.issue, parse_since(call)
     listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
     found = [
         c
         for c in issue.comments
         if c.created_at <= listed and (after is None or c.updated_at.replace(microsecond=0) >= after)
     ]
-    return call.page(found, lambda comment: call.shapes.comment(issue, comment))
+    return call.paginate(found, lambda comment: call.serializer.comment(issue, comment))
 
 
-def list_of_repository(call: Call) -> Reply:
+def list_repository_comments(call: Call) -> Reply:
     """List the comments of all issues and pull requests; without `sort` they are in the order of their ids."""
-    args, after = call.request.args, since(call)
+    args, after = call.request.args, parse_since(call)
     listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
     found = [
         (issue, comment)
@@ -51,56 +51,56 @@ def list_of_repository(call: Call) -> Reply:
     ]
     by = args.get("sort")
     if by not in (None, "created", "updated"):
-        raise invalid("IssueComment", "sort")
+        raise invalid_field("IssueComment", "sort")
     found.sort(key=lambda each: (getattr(each[1], f"{by}_at") if by else 0, each[1].id))
     if by and args.get("direction", "desc") == "desc":
         found.reverse()
-    return call.page(found, lambda each: call.shapes.comment(*each))
+    return call.paginate(found, lambda each: call.serializer.comment(*each))
 
 
 def create_comment(call: Call) -> Reply:
     """Add a comment to an issue."""
     issue = call.issue
-    _may_take_part(call, issue)
-    comment = call.changes.comment(issue, call.actor, call.required("body", "IssueComment"))
-    shape = call.shapes.comment(issue, comment)
+    _require_may_comment(call, issue)
+    comment = call.changes.add_comment(issue, call.actor, call.required_field("body", "IssueComment"))
+    shape = call.serializer.comment(issue, comment)
     return Reply(shape, 201, {"Location": shape["url"]})
 
 
 def get_comment(call: Call) -> Reply:
     """Return a comment."""
-    issue, comment = _comment(call)
-    return Reply(call.shapes.comment(issue, comment))
+    issue, comment = _find_comment(call)
+    return Reply(call.serializer.comment(issue, comment))
 
 
 def update_comment(call: Call) -> Reply:
     """Change the body of a comment."""
-    issue, comment = _comment(call)
-    _own_or_write(call, comment)
-    call.changes.edit_comment(issue, comment, call.actor, call.required("body", "IssueComment"))
-    return Reply(call.shapes.comment(issue, comment))
+    issue, comment = _find_comment(call)
+    _require_author_or_write(call, comment)
+    call.changes.edit_comment(issue, comment, call.actor, call.required_field("body", "IssueComment"))
+    return Reply(call.serializer.comment(issue, comment))
 
 
 def delete_comment(call: Call) -> Reply:
     """Delete a comment."""
-    issue, comment = _comment(call)
-    _own_or_write(call, comment)
+    issue, comment = _find_comment(call)
+    _require_author_or_write(call, comment)
     call.changes.delete_comment(issue, comment, call.actor)
     return Reply(status=204)
 
 
 def react_to_comment(call: Call) -> Reply:
     """Add a reaction to a comment."""
-    issue, comment = _comment(call)
-    return _react(call, issue, comment)
+    issue, comment = _find_comment(call)
+    return _add_reaction(call, issue, comment)
 
 
 def react_to_issue(call: Call) -> Reply:
     """Add a reaction to an issue."""
-    return _react(call, call.issue, call.issue)
+    return _add_reaction(call, call.issue, call.issue)
 
 
-def take_back_from_issue(call: Call) -> Reply:
+def delete_issue_reaction(call: Call) -> Reply:
     """Delete the caller's reaction to an issue."""
     issue = call.issue
     reaction = next((each for each in issue.reactions if each.id == call.path["reaction_id"]), None)
@@ -112,34 +112,34 @@ def take_back_from_issue(call: Call) -> Reply:
     return Reply(status=204)
 
 
-def _react(call: Call, issue: Issue, to: Issue | Comment) -> Reply:
-    _may_take_part(call, issue)
-    reaction, new = call.changes.react(to, call.actor, call.required("content", "Reaction"))
-    return Reply(call.shapes.reaction(reaction), 201 if new else 200)
+def _add_reaction(call: Call, issue: Issue, to: Issue | Comment) -> Reply:
+    _require_may_comment(call, issue)
+    reaction, new = call.changes.react(to, call.actor, call.required_field("content", "Reaction"))
+    return Reply(call.serializer.reaction(reaction), 201 if new else 200)
 
 
-def _comment(call: Call) -> tuple[Issue, Comment]:
+def _find_comment(call: Call) -> tuple[Issue, Comment]:
     found = call.repository.comments.get(call.path["comment_id"])
     if found is None:
         raise not_found()
     return found
 
 
-def _may_take_part(call: Call, issue: Issue) -> None:
+def _require_may_comment(call: Call, issue: Issue) -> None:
     """Require that the caller may comment on the issue. Raises ApiError 403.
 
     All who can see the repository may; on a locked issue only those with write access.
     An app has such access only if it administers the repository, so an ordinary app is refused.
     """
     if call.caller.installation is not None:
-        call.need("issues|pull_requests", "write")
+        call.require_permission("issues|pull_requests", "write")
     if issue.locked:
         permission, level = ("administration", "write") if call.caller.installation else ("issues", "write")
-        if not call.caller.may(permission, level, issue.repository):
+        if not call.caller.has_permission(permission, level, issue.repository):
             raise Declined(403, "Unable to create comment because issue is locked.")
 
 
-def _own_or_write(call: Call, comment: Comment) -> None:
+def _require_author_or_write(call: Call, comment: Comment) -> None:
     if call.caller.installation is not None or call.caller.account is not comment.author:
         _, _, level = WRITE.partition(":")
-        call.need("issues|pull_requests", level)
+        call.require_permission("issues|pull_requests", level)

@@ -19,11 +19,11 @@ from flask import Blueprint, Request, Response, request
 from app.sandbox.github.auth import Auth, Caller
 from app.sandbox.github.code_changes import Changes
 from app.sandbox.github.code_json import CodeShapes
-from app.sandbox.github.errors import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.faults import Faults
 from app.sandbox.github.limits import Meter
 from app.sandbox.github.registration import AppRegistration
-from app.sandbox.github.world import Actor, Issue, Repository, World, live
+from app.sandbox.github.world import Actor, Issue, Repository, World, require_existing
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Call:
         return self.door.changes
 
     @property
-    def shapes(self) -> CodeShapes:
+    def serializer(self) -> CodeShapes:
         """The serializer for GitHub's JSON."""
         return self.door.changes.shapes
 
@@ -90,11 +90,13 @@ class Call:
         """The repository in the path. Raises ApiError 301 after a rename, 404 if the caller cannot see it."""
         owner, name = self.path["owner"], self.path["repo"]
         former = self.world.former_names.get(f"{owner}/{name}".lower())
-        if former is not None and self.caller.covers(former):
+        if former is not None and self.caller.can_see(former):
             old = f"{PREFIX}/repos/{owner}/{name}"
-            raise moved(self.shapes.repo_url(former) + self.request.full_path.rstrip("?").removeprefix(old))
+            raise moved_permanently(
+                self.serializer.repo_url(former) + self.request.full_path.rstrip("?").removeprefix(old)
+            )
         repository = self.world.repository(owner, name)
-        if not self.caller.covers(repository):
+        if not self.caller.can_see(repository):
             raise not_found()
         return repository
 
@@ -103,27 +105,27 @@ class Call:
         """The issue in the path. Raises ApiError 301, 404 or 410."""
         repository = self.repository
         number = self.path["number"]
-        issue = live(repository.issues.get(number))
+        issue = require_existing(repository.issues.get(number))
         if issue.moved_to is not None:
             target = issue.moved_to
-            if not self.caller.covers(target.repository):
+            if not self.caller.can_see(target.repository):
                 raise not_found()
             own = f"{PREFIX}/repos/{self.path['owner']}/{self.path['repo']}/issues/{number}"
             rest = self.request.full_path.rstrip("?").removeprefix(own)
-            raise moved(f"{self.shapes.repo_url(target.repository)}/issues/{target.number}{rest}")
+            raise moved_permanently(f"{self.serializer.repo_url(target.repository)}/issues/{target.number}{rest}")
         return issue
 
-    def check(self, permission: str, level: str) -> None:
+    def check_route_permission(self, permission: str, level: str) -> None:
         """Check what a route requires: to be the app itself, a permission on the repository, or nothing."""
         if permission == "app" and not self.caller.is_app:
             raise Declined(401, "A JSON web token could not be decoded")
         if level:
-            self.need(permission, level)
+            self.require_permission(permission, level)
 
-    def need(self, permission: str, level: str) -> None:
+    def require_permission(self, permission: str, level: str) -> None:
         """Require a permission on the repository. Raises ApiError 401 or 403."""
         repository = self.repository if "owner" in self.path else None
-        if self.caller.may(permission, level, repository):
+        if self.caller.has_permission(permission, level, repository):
             return
         if self.caller.account is None:
             raise Declined(401, "Requires authentication")
@@ -155,7 +157,7 @@ class Call:
         except (ValueError, RecursionError):
             raise Declined(400, "Problems parsing JSON") from None
 
-    def take(self, name: str, kind: type[T], default: T) -> T:
+    def body_field(self, name: str, kind: type[T], default: T) -> T:
         """Return a field of the body and check its type; null counts as absent. Raises ApiError 422."""
         value = self.body.get(name)
         if value is None:
@@ -164,13 +166,13 @@ class Call:
             raise Declined(422, f"Invalid request.\n\nFor 'properties/{name}', {value!r:.80} is not of the right type.")
         return value
 
-    def required(self, name: str, resource: str) -> str:
+    def required_field(self, name: str, resource: str) -> str:
         """Return a text field of the body. Raises ApiError 422 if it is missing."""
         if self.body.get(name) is None:
-            raise invalid(resource, name, "missing_field")
-        return self.take(name, str, "")
+            raise invalid_field(resource, name, "missing_field")
+        return self.body_field(name, str, "")
 
-    def names(self, value: Any, key: str = "name") -> list[str]:
+    def parse_names(self, value: Any, key: str = "name") -> list[str]:
         """Read a list of names, given as text or as objects with a name. Raises ApiError 422."""
         if not isinstance(value, list):
             raise Declined(422, "Invalid request.\n\nAn array was expected.")
@@ -182,11 +184,11 @@ class Call:
             names.append(name)
         return names
 
-    def page(self, items: Iterable[T], shape: Callable[[T], Any], wrap: str | None = None) -> Reply:
+    def paginate(self, items: Iterable[T], shape: Callable[[T], Any], wrap: str | None = None) -> Reply:
         """Return one page of a list with its Link header; `wrap` puts the list into an object with a count."""
         every: Sequence[T] = items if isinstance(items, list) else list(items)
-        size = min(100, max(1, self.number("per_page", 30)))
-        page = max(1, self.number("page", 1))
+        size = min(100, max(1, self.query_number("per_page", 30)))
+        page = max(1, self.query_number("page", 1))
         shown = [shape(item) for item in every[(page - 1) * size : page * size]]
         last = max(1, -(-len(every) // size))
         links = []
@@ -194,21 +196,23 @@ class Call:
             links += [("next", page + 1), ("last", last)]
         if page > 1:
             links += [("first", 1), ("prev", min(page - 1, last))]
-        headers = {"Link": ", ".join(f'<{self.address(page=to)}>; rel="{rel}"' for rel, to in links)} if links else {}
+        headers = (
+            {"Link": ", ".join(f'<{self.url_with_query(page=to)}>; rel="{rel}"' for rel, to in links)} if links else {}
+        )
         return Reply({"total_count": len(every), wrap: shown} if wrap else shown, headers=headers)
 
-    def number(self, name: str, default: int) -> int:
+    def query_number(self, name: str, default: int) -> int:
         """Return a whole number from the query; an invalid one counts as absent."""
         text = self.request.args.get(name, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
-    def address(self, **changed: Any) -> str:
+    def url_with_query(self, **changed: Any) -> str:
         """Return the requested URL with other query parameters."""
         query = {**self.request.args.to_dict(), **changed}
-        return f"{self.shapes.url}{self.request.path}?{urlencode(query)}"
+        return f"{self.serializer.url}{self.request.path}?{urlencode(query)}"
 
 
-def moved(url: str) -> Declined:
+def moved_permanently(url: str) -> Declined:
     """Return a 301 to another URL."""
     return Declined(301, "Moved Permanently", headers={"Location": url}, url=url)
 
@@ -240,23 +244,23 @@ class Door:
         permission, _, level = (needs or "").partition(":")
 
         def endpoint(**path: Any) -> Response:
-            with self.meter.inside(self._caller_name()) as crowded:
+            with self.meter.track_request(self._caller_name()) as crowded:
 
-                def answer() -> Response:
-                    return self._answer(view, permission, level, path, crowded=crowded)
+                def respond() -> Response:
+                    return self._handle(view, permission, level, path, crowded=crowded)
 
-                return self.faults.around(request, answer)
+                return self.faults.apply(request, respond)
 
         blueprint.add_url_rule(rule, f"{method} {rule}".replace(".", "_"), endpoint, methods=[method])
 
     def _caller_name(self) -> str:
         try:
             with self.world.lock:
-                return self.auth.caller(request.headers.get("Authorization")).name
+                return self.auth.authenticate(request.headers.get("Authorization")).name
         except Declined:
             return "nobody"
 
-    def _answer(
+    def _handle(
         self, view: View, permission: str, level: str, path: dict[str, Any], *, crowded: bool = False
     ) -> Response:
         # The rate limit endpoint is not metered.
@@ -264,24 +268,24 @@ class Door:
         with self.world.lock:
             caller = Caller("nobody")
             try:
-                caller = self.auth.caller(request.headers.get("Authorization"))
+                caller = self.auth.authenticate(request.headers.get("Authorization"))
                 if needs_meter:
                     token = request.path.endswith("/access_tokens")
                     self.meter.charge(caller.name, request.method, crowded=crowded, token=token)
                 call = Call(self, caller, request, path)
-                call.check(permission, level)
+                call.check_route_permission(permission, level)
                 reply = view(call)
             except Declined as no:
-                reply = refusal(no)
-            response = self._respond(reply)
+                reply = error_reply(no)
+            response = self._to_response(reply)
             if response.status_code == 304 and needs_meter:
                 self.meter.refund(caller.name)
             response.headers.update(self.meter.headers(caller.name))
             response.date = self.clock()
-            self._write_down(caller.name, response.status_code)
+            self._log_call(caller.name, response.status_code)
             return response
 
-    def _respond(self, reply: Reply) -> Response:
+    def _to_response(self, reply: Reply) -> Response:
         if reply.status in (204, 202) and reply.body is None:
             raw = b"" if reply.status == 204 else b"{}"
         elif reply.text is not None:
@@ -301,20 +305,20 @@ class Door:
                 return Response(status=304, headers=headers)
         return Response(raw, reply.status, headers, content_type=reply.content_type)
 
-    def refuse(self, no: Declined) -> Response:
+    def respond_with_error(self, no: Declined) -> Response:
         """Respond with an error to a request that no view matches."""
 
-        def refusing(call: Call) -> Reply:
+        def raise_error(call: Call) -> Reply:
             raise no
 
-        return self._answer(refusing, "", "", {})
+        return self._handle(raise_error, "", "", {})
 
-    def _write_down(self, caller: str, status: int) -> None:
+    def _log_call(self, caller: str, status: int) -> None:
         self.calls.append(CallRecord(request.method, request.path, status, caller, self.clock()))
         self.calls_made += 1
 
 
-def refusal(no: Declined) -> Reply:
+def error_reply(no: Declined) -> Reply:
     """Return GitHub's error object."""
     body: dict[str, Any] = {"message": no.message}
     if no.errors is not None:

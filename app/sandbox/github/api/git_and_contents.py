@@ -11,7 +11,7 @@ from flask import Blueprint
 
 from app.sandbox.github.account_json import Json
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.git import EMPTY_TREE_SHA, FOLDER_MODE, Commit, Entry, Signature
 from app.sandbox.github.world import Repository
 
@@ -44,22 +44,22 @@ def get_contents(call: Call) -> Reply:
     commit = git.resolve(ref)
     if commit is None:
         raise not_found() if not git.refs else Declined(404, f"No commit found for the ref {ref}")
-    entry = git.find(commit.tree, path)
+    entry = git.find_entry(commit.tree, path)
     if entry is None:
         raise not_found()
     accept = call.request.headers.get("Accept", "")
     if entry.is_folder:
         lines = [
-            call.shapes.content(repository, f"{path}/{name}".lstrip("/"), below, ref, full=False)
+            call.serializer.content(repository, f"{path}/{name}".lstrip("/"), below, ref, full=False)
             for name, below in git.trees[entry.sha].items()
         ]
         if "object" in accept:
-            return Reply({**call.shapes.content(repository, path, entry, ref), "entries": lines})
+            return Reply({**call.serializer.content(repository, path, entry, ref), "entries": lines})
         return Reply(lines)
     if "raw" in accept:
         kind = "application/vnd.github.raw+json; charset=utf-8"
         return Reply(text=git.blobs[entry.sha], content_type=kind)
-    return Reply(call.shapes.content(repository, path, entry, ref))
+    return Reply(call.serializer.content(repository, path, entry, ref))
 
 
 def put_contents(call: Call) -> Reply:
@@ -67,48 +67,48 @@ def put_contents(call: Call) -> Reply:
     repository, path = call.repository, call.path["path"]
     if any(name in ("", ".", "..", ".git") for name in path.split("/")):
         raise Declined(422, "path contains a malformed path component")
-    message = call.required("message", "Commit")
-    content = _from_base64(call.required("content", "Commit"))
-    branch, sha = call.take("branch", str, "") or None, call.take("sha", str, "") or None
+    message = call.required_field("message", "Commit")
+    content = _decode_base64(call.required_field("content", "Commit"))
+    branch, sha = call.body_field("branch", str, "") or None, call.body_field("sha", str, "") or None
     git = repository.git
     head = git.refs.get(f"refs/heads/{branch or repository.default_branch}")
     if head is None and git.refs:
         raise Declined(404, f"Branch {branch} not found")
-    old = git.find(git.commits[head].tree, path) if head else None
+    old = git.find_entry(git.commits[head].tree, path) if head else None
     if old is not None and sha is None:
         raise Declined(422, 'Invalid request.\n\n"sha" wasn\'t supplied.')
     if sha is not None and (old is None or old.sha != sha):
         raise Declined(409, f"{path} does not match {sha}")
-    author = _signature(call, "author") or _signature(call, "committer")
+    author = _read_signature(call, "author") or _read_signature(call, "committer")
     commit = call.changes.commit_file(
-        repository, call.actor, path, content, message, branch, author, _signature(call, "committer")
+        repository, call.actor, path, content, message, branch, author, _read_signature(call, "committer")
     )
-    entry = git.find(commit.tree, path)
+    entry = git.find_entry(commit.tree, path)
     ref = branch or repository.default_branch
-    shape = call.shapes.content(repository, path, entry, ref, full=False) if entry else None
+    shape = call.serializer.content(repository, path, entry, ref, full=False) if entry else None
     return Reply(
-        {"content": shape, "commit": call.shapes.git_commit(repository, commit)}, 200 if old is not None else 201
+        {"content": shape, "commit": call.serializer.git_commit(repository, commit)}, 200 if old is not None else 201
     )
 
 
 def get_ref(call: Call) -> Reply:
     """Return a ref."""
-    return Reply(call.shapes.ref(call.repository, _ref(call)))
+    return Reply(call.serializer.ref(call.repository, _find_ref(call)))
 
 
 def create_ref(call: Call) -> Reply:
     """Create a ref."""
-    ref, sha = call.required("ref", "Reference"), call.required("sha", "Reference")
+    ref, sha = call.required_field("ref", "Reference"), call.required_field("sha", "Reference")
     call.changes.create_ref(call.repository, call.actor, ref, sha)
-    shape = call.shapes.ref(call.repository, ref)
+    shape = call.serializer.ref(call.repository, ref)
     return Reply(shape, 201, {"Location": shape["url"]})
 
 
 def update_ref(call: Call) -> Reply:
     """Move a ref."""
-    ref, sha = f"refs/{call.path['ref']}", call.required("sha", "Reference")
-    call.changes.update_ref(call.repository, call.actor, ref, sha, call.take("force", bool, False))
-    return Reply(call.shapes.ref(call.repository, ref))
+    ref, sha = f"refs/{call.path['ref']}", call.required_field("sha", "Reference")
+    call.changes.update_ref(call.repository, call.actor, ref, sha, call.body_field("force", bool, False))
+    return Reply(call.serializer.ref(call.repository, ref))
 
 
 def delete_ref(call: Call) -> Reply:
@@ -124,43 +124,43 @@ def delete_ref(call: Call) -> Reply:
 
 def create_blob(call: Call) -> Reply:
     """Store a blob."""
-    repository, text = _not_empty(call.repository), call.required("content", "Blob")
-    base64ed = call.take("encoding", str, "utf-8") == "base64"
-    sha = repository.git.add_blob(_from_base64(text) if base64ed else text.encode("utf-8", "replace"))
-    return Reply({"sha": sha, "url": f"{call.shapes.repo_url(repository)}/git/blobs/{sha}"}, 201)
+    repository, text = _require_not_empty(call.repository), call.required_field("content", "Blob")
+    base64ed = call.body_field("encoding", str, "utf-8") == "base64"
+    sha = repository.git.add_blob(_decode_base64(text) if base64ed else text.encode("utf-8", "replace"))
+    return Reply({"sha": sha, "url": f"{call.serializer.repo_url(repository)}/git/blobs/{sha}"}, 201)
 
 
 def create_tree(call: Call) -> Reply:
     """Store a tree, optionally based on another one."""
-    repository = _not_empty(call.repository)
+    repository = _require_not_empty(call.repository)
     git = repository.git
-    base = call.take("base_tree", str, "") or EMPTY_TREE_SHA
+    base = call.body_field("base_tree", str, "") or EMPTY_TREE_SHA
     if base in git.commits:
         base = git.commits[base].tree
     if base not in git.trees:
         raise Declined(422, "base_tree is not a valid tree sha")
-    for line in call.take("tree", list, []):
+    for line in call.body_field("tree", list, []):
         if not isinstance(line, dict) or not isinstance(line.get("path"), str) or not line["path"].strip("/"):
             raise Declined(422, "tree.path is missing")
-        base = git.write(base, line["path"].strip("/"), _tree_entry(repository, line))
-    return Reply(call.shapes.tree(repository, base), 201)
+        base = git.write_entry(base, line["path"].strip("/"), _tree_entry(repository, line))
+    return Reply(call.serializer.tree(repository, base), 201)
 
 
 def create_commit(call: Call) -> Reply:
     """Store a commit without moving a ref."""
-    repository = _not_empty(call.repository)
+    repository = _require_not_empty(call.repository)
     git = repository.git
-    message, tree = call.required("message", "Commit"), call.required("tree", "Commit")
-    parents = call.names(call.take("parents", list, []))
+    message, tree = call.required_field("message", "Commit"), call.required_field("tree", "Commit")
+    parents = call.parse_names(call.body_field("parents", list, []))
     if tree not in git.trees:
         raise Declined(422, "Tree SHA does not exist")
     if not all(parent in git.commits for parent in parents):
         raise Declined(422, "Parent SHA does not exist or is not a commit object")
-    author = _signature(call, "author") or call.changes.signature(call.actor.account)
-    committer = _signature(call, "committer") or author
+    author = _read_signature(call, "author") or call.changes.signature(call.actor.account)
+    committer = _read_signature(call, "committer") or author
     login = call.actor.account.login
     commit = git.add_commit(tree, tuple(parents), message, author, committer, login)
-    return Reply(call.shapes.git_commit(repository, commit), 201)
+    return Reply(call.serializer.git_commit(repository, commit), 201)
 
 
 def get_git_commit(call: Call) -> Reply:
@@ -168,54 +168,54 @@ def get_git_commit(call: Call) -> Reply:
     commit = call.repository.git.commits.get(call.path["sha"])
     if commit is None:
         raise not_found()
-    return Reply(call.shapes.git_commit(call.repository, commit))
+    return Reply(call.serializer.git_commit(call.repository, commit))
 
 
 def list_commits(call: Call) -> Reply:
     """List the commits of a branch, optionally by path and time."""
     repository, args = call.repository, call.request.args
-    git = _not_empty(repository).git
+    git = _require_not_empty(repository).git
     start = git.resolve(args.get("sha") or repository.default_branch)
     if start is None:
         raise not_found()
     path = args.get("path", "").strip("/")
-    found = [commit for commit in git.history(start.sha) if not path or _touches(repository, commit, path)]
+    found = [commit for commit in git.history(start.sha) if not path or _changes_path(repository, commit, path)]
     for name, keep in (("since", 1), ("until", -1)):
         if args.get(name):
             try:
                 bound = datetime.fromisoformat(args[name])
             except ValueError:
-                raise invalid("Commit", name) from None
+                raise invalid_field("Commit", name) from None
             if bound.tzinfo:
                 found = [c for c in found if (c.committer.at - bound).total_seconds() * keep >= 0]
-    return call.page(found, lambda commit: call.shapes.commit(repository, commit, _account(call, commit)))
+    return call.paginate(found, lambda commit: call.serializer.commit(repository, commit, _account_json(call, commit)))
 
 
-def _touches(repository: Repository, commit: Commit, path: str) -> bool:
+def _changes_path(repository: Repository, commit: Commit, path: str) -> bool:
     git = repository.git
     before = git.commits[commit.parents[0]].tree if commit.parents else EMPTY_TREE_SHA
-    return git.find(before, path) != git.find(commit.tree, path)
+    return git.find_entry(before, path) != git.find_entry(commit.tree, path)
 
 
-def _account(call: Call, commit: Commit) -> Json | None:
+def _account_json(call: Call, commit: Commit) -> Json | None:
     account = call.world.accounts.get((commit.account or "").lower())
-    return call.shapes.account(account) if account else None
+    return call.serializer.account(account) if account else None
 
 
-def _ref(call: Call) -> str:
+def _find_ref(call: Call) -> str:
     ref = f"refs/{call.path['ref']}"
-    if ref not in _not_empty(call.repository).git.refs:
+    if ref not in _require_not_empty(call.repository).git.refs:
         raise not_found()
     return ref
 
 
-def _not_empty(repository: Repository) -> Repository:
+def _require_not_empty(repository: Repository) -> Repository:
     if not repository.git.refs:
         raise Declined(409, "Git Repository is empty.")
     return repository
 
 
-def _from_base64(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -239,8 +239,8 @@ def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
     return Entry(mode, sha)
 
 
-def _signature(call: Call, name: str) -> Signature | None:
-    given: dict[str, Any] = call.take(name, dict, {})
+def _read_signature(call: Call, name: str) -> Signature | None:
+    given: dict[str, Any] = call.body_field(name, dict, {})
     if not given:
         return None
     if not isinstance(given.get("name"), str) or not isinstance(given.get("email"), str):
@@ -250,7 +250,7 @@ def _signature(call: Call, name: str) -> Signature | None:
         try:
             at = datetime.fromisoformat(str(given["date"]))
         except ValueError:
-            raise invalid("Commit", f"{name}.date") from None
+            raise invalid_field("Commit", f"{name}.date") from None
         if at.tzinfo is None:
             at = at.replace(tzinfo=call.changes.now().tzinfo)
     return Signature(given["name"], given["email"], at)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint
 
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid
+from app.sandbox.github.errors import Declined, invalid_field
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.world import Issue, Milestone
 
@@ -42,7 +42,7 @@ def blueprint(door: Door) -> Blueprint:
     return part
 
 
-def since(call: Call) -> datetime | None:
+def parse_since(call: Call) -> datetime | None:
     """Read the `since` parameter. Raises ApiError 422 if it is not a time."""
     text = call.request.args.get("since")
     if not text:
@@ -50,7 +50,7 @@ def since(call: Call) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise invalid("Issue", "since") from None
+        raise invalid_field("Issue", "since") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
@@ -59,9 +59,9 @@ def list_issues(call: Call) -> Reply:
     args, repository = call.request.args, call.repository
     state = args.get("state", "open")
     if state not in ("open", "closed", "all"):
-        raise invalid("Issue", "state")
+        raise invalid_field("Issue", "state")
     wanted = {name.strip().lower() for name in args.get("labels", "").split(",") if name.strip()}
-    after, creator, assignee = since(call), args.get("creator", "").lower(), args.get("assignee", "").lower()
+    after, creator, assignee = parse_since(call), args.get("creator", "").lower(), args.get("assignee", "").lower()
     found = [
         issue
         for issue in reversed(repository.issues.values())
@@ -80,62 +80,64 @@ def list_issues(call: Call) -> Reply:
         found.sort(key=lambda issue: len(issue.comments_by_id), reverse=True)
     if args.get("direction") == "asc":
         found.reverse()
-    return call.page(found, call.shapes.issue)
+    return call.paginate(found, call.serializer.issue)
 
 
 def create_issue(call: Call) -> Reply:
     """Open an issue."""
     repository, caller = call.repository, call.caller
     if caller.installation is not None:
-        call.need("issues", "write")
+        call.require_permission("issues", "write")
     title = call.body.get("title")
     if title is None:
-        raise invalid("Issue", "title", "missing_field")
-    body = call.take("body", str, "")
-    labels = call.names(call.take("labels", list, []))
-    assignees = [*call.take("assignees", list, []), *filter(None, [call.body.get("assignee")])]
-    milestone = _milestone(call) if call.body.get("milestone") is not None else None
-    if not caller.may("issues", "write", repository):
+        raise invalid_field("Issue", "title", "missing_field")
+    body = call.body_field("body", str, "")
+    labels = call.parse_names(call.body_field("labels", list, []))
+    assignees = [*call.body_field("assignees", list, []), *filter(None, [call.body.get("assignee")])]
+    milestone = _find_milestone(call) if call.body.get("milestone") is not None else None
+    if not caller.has_permission("issues", "write", repository):
         # GitHub drops these silently for a caller without push access.
         labels, assignees, milestone = [], [], None
     issue = call.changes.open_issue(
-        repository, call.actor, str(title), body or None, labels, call.names(assignees, "login"), milestone
+        repository, call.actor, str(title), body or None, labels, call.parse_names(assignees, "login"), milestone
     )
     return Reply(
-        call.shapes.issue_in_full(issue), 201, {"Location": f"{call.shapes.repo_url(repository)}/issues/{issue.number}"}
+        call.serializer.issue_in_full(issue),
+        201,
+        {"Location": f"{call.serializer.repo_url(repository)}/issues/{issue.number}"},
     )
 
 
 def get_issue(call: Call) -> Reply:
     """Return an issue."""
-    return Reply(call.shapes.issue_in_full(call.issue))
+    return Reply(call.serializer.issue_in_full(call.issue))
 
 
 def update_issue(call: Call) -> Reply:
     """Change the fields given in the body."""
     issue, actor, changes, body = call.issue, call.actor, call.changes, call.body
     if call.caller.account is not issue.author or call.caller.installation is not None:
-        call.need("issues|pull_requests", "write")
-    state = call.take("state", str, "")
+        call.require_permission("issues|pull_requests", "write")
+    state = call.body_field("state", str, "")
     if state not in ("", "open", "closed"):
-        raise invalid("Issue", "state")
+        raise invalid_field("Issue", "state")
     reason = body.get("state_reason")
     if reason not in (None, "completed", "not_planned", "duplicate", "reopened"):
-        raise invalid("Issue", "state_reason")
+        raise invalid_field("Issue", "state_reason")
     title = str(body["title"]) if body.get("title") is not None else None
     text: Any = UNCHANGED
     if "body" in body:
-        text = call.take("body", str, "") or None
+        text = call.body_field("body", str, "") or None
     milestone: Any = UNCHANGED
     if "milestone" in body:
-        milestone = _milestone(call) if body["milestone"] is not None else None
-    labels = call.names(body["labels"]) if body.get("labels") is not None else None
+        milestone = _find_milestone(call) if body["milestone"] is not None else None
+    labels = call.parse_names(body["labels"]) if body.get("labels") is not None else None
     changes.edit_issue(issue, actor, title=title, body=text, milestone=milestone)
     if labels is not None:
         changes.set_labels(issue, actor, labels)
     if body.get("assignees") is not None or "assignee" in body:
         given = body["assignees"] if body.get("assignees") is not None else [body["assignee"]]
-        wanted = call.names([login for login in given if login], "login")
+        wanted = call.parse_names([login for login in given if login], "login")
         gone = [account.login for account in issue.assignees if account.login.lower() not in map(str.lower, wanted)]
         changes.unassign(issue, actor, gone)
         changes.assign(issue, actor, wanted, strict=True)
@@ -143,50 +145,50 @@ def update_issue(call: Call) -> Reply:
         changes.close(issue, actor, reason)
     elif state == "open":
         changes.reopen(issue, actor)
-    return Reply(call.shapes.issue_in_full(issue))
+    return Reply(call.serializer.issue_in_full(issue))
 
 
 def add_assignees(call: Call) -> Reply:
     """Assign accounts to an issue."""
-    call.changes.assign(call.issue, call.actor, call.names(call.take("assignees", list, []), "login"))
-    return Reply(call.shapes.issue(call.issue), 201)
+    call.changes.assign(call.issue, call.actor, call.parse_names(call.body_field("assignees", list, []), "login"))
+    return Reply(call.serializer.issue(call.issue), 201)
 
 
 def remove_assignees(call: Call) -> Reply:
     """Remove assignees from an issue."""
-    call.changes.unassign(call.issue, call.actor, call.names(call.take("assignees", list, []), "login"))
-    return Reply(call.shapes.issue(call.issue))
+    call.changes.unassign(call.issue, call.actor, call.parse_names(call.body_field("assignees", list, []), "login"))
+    return Reply(call.serializer.issue(call.issue))
 
 
 def list_labels(call: Call) -> Reply:
     """List the labels of an issue."""
     issue = call.issue
-    return call.page(issue.label_list, lambda label: call.shapes.label(issue.repository, label))
+    return call.paginate(issue.label_list, lambda label: call.serializer.label(issue.repository, label))
 
 
 def add_labels(call: Call) -> Reply:
     """Add labels to an issue."""
-    call.changes.add_labels(call.issue, call.actor, _label_names(call))
-    return _all_labels(call)
+    call.changes.add_labels(call.issue, call.actor, _read_label_names(call))
+    return _labels_reply(call)
 
 
 def set_labels(call: Call) -> Reply:
     """Replace the labels of an issue."""
-    call.changes.set_labels(call.issue, call.actor, _label_names(call))
-    return _all_labels(call)
+    call.changes.set_labels(call.issue, call.actor, _read_label_names(call))
+    return _labels_reply(call)
 
 
 def remove_label(call: Call) -> Reply:
     """Remove a label from an issue."""
     call.changes.remove_label(call.issue, call.actor, call.path["name"])
-    return _all_labels(call)
+    return _labels_reply(call)
 
 
 def lock(call: Call) -> Reply:
     """Lock the conversation of an issue."""
-    reason = call.take("lock_reason", str, "") or None
+    reason = call.body_field("lock_reason", str, "") or None
     if reason is not None and reason not in LOCK_REASONS:
-        raise invalid("Issue", "lock_reason")
+        raise invalid_field("Issue", "lock_reason")
     call.changes.lock(call.issue, call.actor, reason)
     return Reply(status=204)
 
@@ -200,52 +202,52 @@ def unlock(call: Call) -> Reply:
 def timeline(call: Call) -> Reply:
     """List the timeline of an issue."""
     issue = call.issue
-    return call.page(issue.timeline, lambda entry: call.shapes.event(issue, entry))
+    return call.paginate(issue.timeline, lambda entry: call.serializer.event(issue, entry))
 
 
 def events(call: Call) -> Reply:
     """List the events of an issue: its timeline without comments and cross-references."""
     issue = call.issue
     found = [entry for entry in issue.timeline if entry.event not in TIMELINE_ONLY_EVENTS]
-    return call.page(found, lambda entry: call.shapes.event(issue, entry))
+    return call.paginate(found, lambda entry: call.serializer.event(issue, entry))
 
 
 def list_sub_issues(call: Call) -> Reply:
     """List the sub-issues of an issue."""
-    return call.page([sub for sub in call.issue.sub_issues if not sub.deleted], call.shapes.issue)
+    return call.paginate([sub for sub in call.issue.sub_issues if not sub.deleted], call.serializer.issue)
 
 
 def add_sub_issue(call: Call) -> Reply:
     """Make an issue a sub-issue of another."""
-    issue, wanted = call.issue, call.take("sub_issue_id", int, 0)
+    issue, wanted = call.issue, call.body_field("sub_issue_id", int, 0)
     owner = issue.repository.owner
-    repositories = [r for r in call.world.repositories.values() if r.owner is owner and call.caller.covers(r)]
+    repositories = [r for r in call.world.repositories.values() if r.owner is owner and call.caller.can_see(r)]
     child: Issue | None = next((i for r in repositories for i in r.issues.values() if i.id == wanted), None)
     if child is None or child.deleted or child.moved_to:
         raise Declined(404, "The provided sub-issue does not exist")
-    call.changes.add_sub_issue(issue, call.actor, child, call.take("replace_parent", bool, False))
-    return Reply(call.shapes.issue(issue), 201)
+    call.changes.add_sub_issue(issue, call.actor, child, call.body_field("replace_parent", bool, False))
+    return Reply(call.serializer.issue(issue), 201)
 
 
-def _all_labels(call: Call) -> Reply:
+def _labels_reply(call: Call) -> Reply:
     issue = call.issue
-    return Reply([call.shapes.label(issue.repository, label) for label in issue.label_list])
+    return Reply([call.serializer.label(issue.repository, label) for label in issue.label_list])
 
 
-def _label_names(call: Call) -> list[str]:
+def _read_label_names(call: Call) -> list[str]:
     given = call.json
     if isinstance(given, dict):
         given = given.get("labels", [])
     if isinstance(given, str):
         given = [given]
-    return call.names([] if given is None else given)
+    return call.parse_names([] if given is None else given)
 
 
-def _milestone(call: Call) -> Milestone:
+def _find_milestone(call: Call) -> Milestone:
     number = call.body["milestone"]
     found = (
         call.repository.milestones.get(int(number)) if isinstance(number, int | str) and str(number).isdigit() else None
     )
     if found is None:
-        raise invalid("Issue", "milestone")
+        raise invalid_field("Issue", "milestone")
     return found

@@ -9,7 +9,7 @@ from flask import Blueprint
 
 from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
 from app.sandbox.github.api.search import search_issues
-from app.sandbox.github.errors import Declined, invalid, not_found
+from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.markdown import render
 from app.sandbox.github.world import ROLES, Label
@@ -57,37 +57,39 @@ def user(call: Call) -> Reply:
     """Return the authenticated account."""
     if call.caller.installation is not None:
         raise Declined(403, "Resource not accessible by integration")
-    return Reply(call.shapes.profile(call.actor.account))
+    return Reply(call.serializer.profile(call.actor.account))
 
 
 def get_user(call: Call) -> Reply:
     """Return an account."""
-    return Reply(call.shapes.profile(call.world.account(call.path["username"])))
+    return Reply(call.serializer.profile(call.world.account(call.path["username"])))
 
 
 def markdown(call: Call) -> Reply:
     """Render Markdown to HTML."""
-    context = call.take("context", str, "")
-    html = render(call.required("text", "Markdown"), call.shapes.url, context or None)
+    context = call.body_field("context", str, "")
+    html = render(call.required_field("text", "Markdown"), call.serializer.url, context or None)
     return Reply(text=html.encode("utf-8", "replace"), content_type="text/html;charset=utf-8")
 
 
 def team_members(call: Call) -> Reply:
     """List the members of a team."""
-    if call.caller.account is None or (not call.caller.may("members", "read", None) and call.caller.installation):
+    if call.caller.account is None or (
+        not call.caller.has_permission("members", "read", None) and call.caller.installation
+    ):
         raise not_found()
     team = call.world.teams.get((call.path["org"].lower(), call.path["team"].lower()))
     if team is None:
         raise not_found()
-    return call.page(team.members, call.shapes.account)
+    return call.paginate(team.members, call.serializer.account)
 
 
 def get_repository(call: Call) -> Reply:
     """Return a repository."""
     repository = call.repository
-    shape = {**call.shapes.repository(repository), "network_count": 0, "subscribers_count": 0}
+    shape = {**call.serializer.repository(repository), "network_count": 0, "subscribers_count": 0}
     if repository.owner.kind == "Organization":
-        shape["organization"] = call.shapes.account(repository.owner)
+        shape["organization"] = call.serializer.account(repository.owner)
     return Reply(shape)
 
 
@@ -106,79 +108,79 @@ def permission(call: Call) -> Reply:
         "triage": rank >= ROLES.index("triage"),
         "pull": rank >= ROLES.index("read"),
     }
-    person = {**call.shapes.account(account), "permissions": rights, "role_name": role}
+    person = {**call.serializer.account(account), "permissions": rights, "role_name": role}
     return Reply({"permission": LEGACY_PERMISSIONS.get(role, role), "role_name": role, "user": person})
 
 
 def list_labels(call: Call) -> Reply:
     """List the labels of a repository."""
     repository = call.repository
-    return call.page(repository.labels.values(), lambda label: call.shapes.label(repository, label))
+    return call.paginate(repository.labels.values(), lambda label: call.serializer.label(repository, label))
 
 
 def create_label(call: Call) -> Reply:
     """Create a label."""
-    name, color = call.required("name", "Label"), _color(call)
-    description = _description(call)
+    name, color = call.required_field("name", "Label"), _read_color(call)
+    description = _read_description(call)
     label = call.changes.add_label(call.repository, call.actor, name, color or "ededed", description)
-    return Reply(call.shapes.label(call.repository, label), 201)
+    return Reply(call.serializer.label(call.repository, label), 201)
 
 
 def get_label(call: Call) -> Reply:
     """Return a label."""
-    return Reply(call.shapes.label(call.repository, _label(call)))
+    return Reply(call.serializer.label(call.repository, _find_label(call)))
 
 
 def update_label(call: Call) -> Reply:
     """Change a label."""
-    label = _label(call)
-    description = _description(call) if "description" in call.body else UNCHANGED
-    new_name = call.take("new_name", str, "") or None
-    call.changes.edit_label(call.repository, call.actor, label, new_name, _color(call), description)
-    return Reply(call.shapes.label(call.repository, label))
+    label = _find_label(call)
+    description = _read_description(call) if "description" in call.body else UNCHANGED
+    new_name = call.body_field("new_name", str, "") or None
+    call.changes.edit_label(call.repository, call.actor, label, new_name, _read_color(call), description)
+    return Reply(call.serializer.label(call.repository, label))
 
 
 def list_milestones(call: Call) -> Reply:
     """List the milestones of a repository."""
     repository, state = call.repository, call.request.args.get("state", "open")
     found = [m for m in repository.milestones.values() if state in ("all", m.state)]
-    return call.page(found, lambda milestone: call.shapes.milestone(repository, milestone))
+    return call.paginate(found, lambda milestone: call.serializer.milestone(repository, milestone))
 
 
 def create_milestone(call: Call) -> Reply:
     """Create a milestone."""
-    title = call.required("title", "Milestone")
-    description = call.take("description", str, "") or None
-    due = call.take("due_on", str, "") or None
+    title = call.required_field("title", "Milestone")
+    description = call.body_field("description", str, "") or None
+    due = call.body_field("due_on", str, "") or None
     closed = call.body.get("state") == "closed"
     milestone = call.changes.add_milestone(
         call.repository, call.actor, title, description, "closed" if closed else "open", due
     )
-    return Reply(call.shapes.milestone(call.repository, milestone), 201)
+    return Reply(call.serializer.milestone(call.repository, milestone), 201)
 
 
 def list_deployments(call: Call) -> Reply:
     """List the deployments of a repository; there are none."""
     nothing: list[Any] = []
-    return call.page(nothing, lambda item: item)
+    return call.paginate(nothing, lambda item: item)
 
 
-def _label(call: Call) -> Label:
+def _find_label(call: Call) -> Label:
     label = call.repository.labels.get(call.path["name"].lower())
     if label is None:
         raise not_found()
     return label
 
 
-def _color(call: Call) -> str | None:
-    color = call.take("color", str, "")
+def _read_color(call: Call) -> str | None:
+    color = call.body_field("color", str, "")
     if color and not COLOR.fullmatch(color):
-        raise invalid("Label", "color")
+        raise invalid_field("Label", "color")
     return color or None
 
 
-def _description(call: Call) -> str | None:
-    text = call.take("description", str, "")
+def _read_description(call: Call) -> str | None:
+    text = call.body_field("description", str, "")
     if len(text) > 100:
-        raise invalid("Label", "description", "custom", "description is too long (maximum is 100 characters)")
+        raise invalid_field("Label", "description", "custom", "description is too long (maximum is 100 characters)")
     return text or None

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from app.sandbox.github.account_json import stamp
+from app.sandbox.github.account_json import format_time
 from app.sandbox.github.api.gateway import Call, Reply
-from app.sandbox.github.errors import Declined, invalid
+from app.sandbox.github.errors import Declined, invalid_field
 from app.sandbox.github.world import Issue, Repository
 
 TERM = re.compile(r'(-?)(?:(\w+):)?("[^"]*"|\S+)')
@@ -21,8 +21,8 @@ def search_issues(call: Call) -> Reply:
     """Search issues and pull requests."""
     query = call.request.args.get("q", "")
     if not query.strip():
-        raise invalid("Search", "q", "missing")
-    repositories = [r for r in call.world.repositories.values() if call.caller.covers(r)]
+        raise invalid_field("Search", "q", "missing")
+    repositories = [r for r in call.world.repositories.values() if call.caller.can_see(r)]
     tests: list[Predicate] = []
     scopes: list[Repository] = []
     asked_for_scope = False
@@ -33,8 +33,8 @@ def search_issues(call: Call) -> Reply:
             wanted = value.lower()
             scopes += [r for r in repositories if wanted in (r.full_name.lower(), r.owner.login.lower())]
             continue
-        test = _test(key, value)
-        tests.append(_not(test) if minus else test)
+        test = _build_predicate(key, value)
+        tests.append(_negate(test) if minus else test)
     if asked_for_scope and not scopes:
         raise Declined(422, "Validation Failed", [{"resource": "Search", "field": "q", "code": "invalid", "message": "The listed users and repositories cannot be searched either because the resources do not exist or you do not have permission to view them."}])  # fmt: skip
     found = [
@@ -47,7 +47,7 @@ def search_issues(call: Call) -> Reply:
     rising = call.request.args.get("order") == "asc"
     found.sort(key=lambda issue: (getattr(issue, by), issue.id), reverse=not rising)
     # Search returns at most 1,000 results.
-    reply = call.page(found[:1000], lambda issue: {**call.shapes.issue(issue), "score": 1.0}, "items")
+    reply = call.paginate(found[:1000], lambda issue: {**call.serializer.issue(issue), "score": 1.0}, "items")
     reply.body |= {"total_count": len(found), "incomplete_results": False, "search_type": "lexical"}
     return reply
 
@@ -56,11 +56,11 @@ def _always(_: Issue) -> bool:
     return True
 
 
-def _not(test: Predicate) -> Predicate:
+def _negate(test: Predicate) -> Predicate:
     return lambda issue: not test(issue)
 
 
-def _test(key: str, value: str) -> Predicate:
+def _build_predicate(key: str, value: str) -> Predicate:
     low = value.lower()
     simple: dict[str, Predicate] = {
         "label": lambda issue: low in [name.lower() for name in issue.labels],
@@ -71,9 +71,9 @@ def _test(key: str, value: str) -> Predicate:
         "type": lambda issue: bool(issue.pull) == (low == "pr"),
         "head": lambda issue: issue.pull is not None and issue.pull.head == value,
         "in": _always,
-        "created": lambda issue: _within(stamp(issue.created_at), value),
-        "updated": lambda issue: _within(stamp(issue.updated_at), value),
-        "closed": lambda issue: issue.closed_at is not None and _within(stamp(issue.closed_at), value),
+        "created": lambda issue: _matches_date(format_time(issue.created_at), value),
+        "updated": lambda issue: _matches_date(format_time(issue.updated_at), value),
+        "closed": lambda issue: issue.closed_at is not None and _matches_date(format_time(issue.closed_at), value),
     }
     if key == "is":
         states: dict[str, Predicate] = {
@@ -94,7 +94,7 @@ def _test(key: str, value: str) -> Predicate:
     )
 
 
-def _within(at: str, bound: str) -> bool:
+def _matches_date(at: str, bound: str) -> bool:
     """Return True if a time is within a bound such as `>=2026-03-14` or `2026-03-01..*`.
 
     Times are compared as text, cut to the length of the bound.

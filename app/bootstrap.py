@@ -75,15 +75,15 @@ def open_database_server(settings: Settings) -> Iterator[str]:
 
     Raises ConnectionError, with one line for the operator, when the server does not answer.
     """
-    own = None if settings.database_url else embedded.start(settings.home)
+    embedded_server = None if settings.database_url else embedded.start(settings.home)
     try:
-        yield own.url if own else settings.database_url
+        yield embedded_server.url if embedded_server else settings.database_url
     except psycopg.OperationalError as problem:
-        first, *_ = str(problem).splitlines() or [type(problem).__name__]
-        raise ConnectionError(f"the database does not answer: {first}") from problem
+        first_line, *_ = str(problem).splitlines() or [type(problem).__name__]
+        raise ConnectionError(f"the database does not answer: {first_line}") from problem
     finally:
-        if own:
-            own.stop()
+        if embedded_server:
+            embedded_server.stop()
 
 
 @contextmanager
@@ -115,11 +115,11 @@ def open_application(settings: Settings, clock: TimeSource) -> Iterator[House]:
 
 def build(
     settings: Settings,
-    opened: Database,
+    database: Database,
     clock: TimeSource,
     *,
     transport: httpx.BaseTransport | None = None,
-    outbound: Outbound | None = None,
+    http_client: Outbound | None = None,
     failpoints: Failpoints | None = None,
     wait: Callable[[float], None] = time.sleep,
     lease: timedelta = LEASE_PERIOD,
@@ -129,15 +129,17 @@ def build(
     `transport` carries the calls to GitHub, `http_client` those to other hosts; None: the network.  `wait` sleeps the
     given seconds until a turn that is near.
     """
-    pace = DatabasePace(opened, GITHUB_RATES if settings.paced else UNLIMITED)
-    client = Client(settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, pace, wait)
+    rate_limiter = DatabasePace(database, GITHUB_RATES if settings.paced else UNLIMITED)
+    client = Client(
+        settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
+    )
     desk = Desk(
-        database=opened,
+        database=database,
         tracker=lambda repository: GitHubTracker(client, repository),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
-        policies=Policies(Feeds(outbound, settings.feeds)),
-        channels=Channels(outbound, settings.channels),
+        policies=Policies(Feeds(http_client, settings.feeds)),
+        channels=Channels(http_client, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
         at_once=_MAX_INCIDENTS_PER_INSTALLATION if settings.paced else Desk.at_once,
         lease=lease,
@@ -145,7 +147,7 @@ def build(
     return House(settings, desk, client)
 
 
-def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) -> None:
+def serve(built: House, *, web: bool, worker: bool, queue: Queue | None = None) -> None:
     """Serve until a signal: the web receiver, the workers, or both.  `queue` replaces the application's own.
 
     The first signal lets running work finish, within half a minute; a second one ends the process at once.  Either way
@@ -159,28 +161,28 @@ def serve(built: House, *, web: bool, work: bool, queue: Queue | None = None) ->
             os._exit(128 + number)  # threads that wait for GitHub would delay a graceful exit
         stopped.set()
         queue.stop()
-        last = threading.Timer(_SHUTDOWN_SECONDS, os._exit, (1,))
-        last.daemon = True
-        last.start()
+        shutdown_timer = threading.Timer(_SHUTDOWN_SECONDS, os._exit, (1,))
+        shutdown_timer.daemon = True
+        shutdown_timer.start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    served = http_server(built, queue) if web else None
-    watch = Watch(built.desk, wake=queue.enqueue_incidents, url=built.settings.heartbeat_url)
-    if served is not None:
-        log.info("listening", url=f"http://{built.settings.host}:{served.port}/webhook")
+    receiver = http_server(built, queue) if web else None
+    audit_loop = Watch(built.desk, enqueue=queue.enqueue_incidents, heartbeat_url=built.settings.heartbeat_url)
+    if receiver is not None:
+        log.info("listening", url=f"http://{built.settings.host}:{receiver.port}/webhook")
     try:
-        if work and not web and hasattr(os, "nice"):
+        if worker and not web and hasattr(os, "nice"):
             os.nice(_WORKER_NICE_LEVEL)  # answering GitHub within 10 s comes before our own work
-        if work:
-            watch.start()
+        if worker:
+            audit_loop.start()
             queue.run()
         else:
             stopped.wait()
     finally:
-        watch.stop()
-        if served is not None:
-            served.stop()
+        audit_loop.stop()
+        if receiver is not None:
+            receiver.stop()
 
 
 def return_large_blocks_to_system() -> None:
@@ -201,13 +203,13 @@ def http_server(built: House, queue: Queue) -> Served:
         desk.database,
         settings.webhook_secrets,
         desk.clock,
-        delivered=queue.on_delivery,
-        ready=lambda: readiness_problems(desk),
-        measure=lambda: update_gauges(desk),
+        on_delivery=queue.on_delivery,
+        readiness_problems=lambda: readiness_problems(desk),
+        update_metrics=lambda: update_gauges(desk),
         failpoints=desk.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
-    return Served(flask, settings.host, settings.port, name="muster", largest=MAX_BODY_BYTES + 65536)
+    return Served(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
 
 
 def create_reconciler(built: House) -> Reconciler:
@@ -215,7 +217,7 @@ def create_reconciler(built: House) -> Reconciler:
     settings = built.settings
     if not settings.pull:
         return Reconciler(built.desk, built.client)
-    return Reconciler(built.desk, built.client, every=timedelta(seconds=settings.pull_seconds), pull=True)
+    return Reconciler(built.desk, built.client, scan_interval=timedelta(seconds=settings.pull_seconds), pull=True)
 
 
 def rebuild_incidents(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
@@ -223,20 +225,20 @@ def rebuild_incidents(built: House, repo: str | None, issue: int | None) -> Iter
     for repository in list_installed_repositories(built.client):
         if repo is not None and repository.name.lower() != repo.lower():
             continue
-        policy = built.desk.policies.load(
+        active_policy = built.desk.policies.load(
             built.desk.database, built.desk.tracker(repository), repository, built.desk.clock()
         )
-        numbers = [issue] if issue else built.desk.tracker(repository).incidents(policy.policy.labels.incident)
+        numbers = [issue] if issue else built.desk.tracker(repository).incidents(active_policy.policy.labels.incident)
         for number in numbers:
             yield f"{repository.name}#{number} {rebuild_one(built.desk, repository, number) or 'is no incident'}"
 
 
-def configure_logging(how: str) -> None:
+def configure_logging(log_format: str) -> None:
     """Log to stderr, as text for people or as JSON for machines; colour on terminals only."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    render = (
+    renderer = (
         structlog.processors.JSONRenderer()
-        if how == "json"
+        if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
@@ -244,7 +246,7 @@ def configure_logging(how: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            render,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -13,10 +13,10 @@ from collections.abc import Callable
 class Failpoints:
     """The fail point `name:nth` of the environment; `on_reach` is called there, and ends the process by default."""
 
-    def __init__(self, setting: str = "", end: Callable[[], None] = lambda: os._exit(137)) -> None:
+    def __init__(self, setting: str = "", on_reach: Callable[[], None] = lambda: os._exit(137)) -> None:
         name, _, nth = setting.partition(":")
         self._left = {name: int(nth or "1")} if name else {}
-        self._end = end
+        self._end = on_reach
 
     def reach(self, name: str) -> None:
         """Count a pass of this fail point, and end the process at the configured one."""

@@ -20,11 +20,13 @@ class DeliveryFailed(Exception):
     was no response, so it may even be accepted later, after a check has not found it.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None, uncertain: bool = False, late: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None, outcome_unknown: bool = False, may_still_arrive: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.uncertain = uncertain
-        self.late = late
+        self.uncertain = outcome_unknown
+        self.late = may_still_arrive
 
 
 class Gone(DeliveryFailed):
@@ -51,7 +53,7 @@ class Unreached(DeliveryFailed):
 class Pace(Protocol):
     """Limits how fast each installation calls GitHub.  Every method may be called from any thread."""
 
-    def acquire(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, priority: Urgency, now: datetime) -> float:
         """Count that call and return 0 if it may be made now; else return the seconds after which to ask again."""
 
     def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
@@ -60,7 +62,7 @@ class Pace(Protocol):
         `budget` is what GitHub reported; None: it reported nothing.
         """
 
-    def record_limit(self, installation: int, told: float | None, now: datetime) -> float:
+    def record_limit(self, installation: int, retry_after_seconds: float | None, now: datetime) -> float:
         """Record a rate limit, and return the seconds of the pause.
 
         `retry_after_seconds` None: GitHub did not say how long.
@@ -234,7 +236,7 @@ class Channel(Protocol):
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 
-    def with_priority(self, urgency: Urgency) -> Tracker:
+    def with_priority(self, priority: Urgency) -> Tracker:
         """Return a tracker of the same repository whose calls have that priority."""
 
     def with_guard(self, guard: Callable[[], None]) -> Tracker:
@@ -252,7 +254,7 @@ class Tracker(Protocol):
     def incidents(self, label: str) -> list[int]:
         """Return the numbers of all issues with the incident label, open or closed."""
 
-    def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
+    def incidents_since(self, label: str, since: datetime) -> list[Mapping[str, Any]]:
         """Return the issues with the incident label updated since then, as GitHub's JSON, newest first."""
 
     def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
@@ -273,7 +275,7 @@ class Tracker(Protocol):
     def lock(self, number: int) -> Claim:
         """Acquire the per-issue lock (a reaction of ours), or return the existing one."""
 
-    def unlock(self, number: int, claim: int) -> None:
+    def unlock(self, number: int, lock_id: int) -> None:
         """Release that lock; do nothing if it no longer exists."""
 
     def commits_of(self, path: str) -> list[str]:

@@ -109,20 +109,22 @@ class Ledger:
         if method not in READ_METHODS:
             waits.append(self._wait_for_spacing(rates, now))
         if method in _CREATING_METHODS:
-            kept = _reserved_part(rates, method, severity)
+            reserved = _reserved_part(rates, method, severity)
             waits.append(
-                self._wait_for_creations(rates.creations_per_minute, _MINUTE_SECONDS, rates.spacing, kept, now)
+                self._wait_for_creations(rates.creations_per_minute, _MINUTE_SECONDS, rates.spacing, reserved, now)
             )
-            waits.append(self._wait_for_creations(rates.creations_per_hour, _HOUR_SECONDS, rates.spacing, kept, now))
+            waits.append(
+                self._wait_for_creations(rates.creations_per_hour, _HOUR_SECONDS, rates.spacing, reserved, now)
+            )
         longest = max(waits)
         return max(longest, _MIN_WAIT_SECONDS) if longest > 0 else 0.0
 
-    def seconds_until_recheck(self, wait: float, now: datetime) -> float:
+    def seconds_until_recheck(self, wait_seconds: float, now: datetime) -> float:
         """Return the seconds after which asking again is worthwhile.
 
         A pause is kept to its end; other turns may come sooner than expected.
         """
-        return max(_seconds_until(self.quiet_until, now), min(wait, _RECHECK_SECONDS))
+        return max(_seconds_until(self.quiet_until, now), min(wait_seconds, _RECHECK_SECONDS))
 
     def record_request(self, rates: Rates, method: str, now: datetime) -> Ledger:
         """Return the state with that call counted; a spaced write is in flight until `record_response`."""
@@ -138,21 +140,23 @@ class Ledger:
             new = replace(new, created=(*(one for one in self.created if one > at - _HOUR_SECONDS), at))
         return new
 
-    def record_deferral(self, wait: float, now: datetime) -> Ledger:
+    def record_deferral(self, wait_seconds: float, now: datetime) -> Ledger:
         """Return the state with a call that was deferred for that many seconds."""
-        return replace(self, held_until=now + timedelta(seconds=wait))
+        return replace(self, held_until=now + timedelta(seconds=wait_seconds))
 
-    def record_limit(self, told: float | None, now: datetime) -> Ledger:
+    def record_limit(self, retry_after_seconds: float | None, now: datetime) -> Ledger:
         """Return the state with a pause of `retry_after_seconds`; None: GitHub did not say how long."""
-        strikes = 0
-        if told is None:
-            again = self.quiet_until is not None and (now - self.quiet_until).total_seconds() < _HOUR_SECONDS
-            strikes = self.strikes + 1 if again else 1
-            told = min(_MAX_DEFAULT_PAUSE_SECONDS, _DEFAULT_PAUSE_SECONDS * 2.0 ** (strikes - 1))
-        until = now + timedelta(seconds=min(told, _MAX_PAUSE_SECONDS))
+        consecutive_limits = 0
+        if retry_after_seconds is None:
+            repeated = self.quiet_until is not None and (now - self.quiet_until).total_seconds() < _HOUR_SECONDS
+            consecutive_limits = self.strikes + 1 if repeated else 1
+            retry_after_seconds = min(
+                _MAX_DEFAULT_PAUSE_SECONDS, _DEFAULT_PAUSE_SECONDS * 2.0 ** (consecutive_limits - 1)
+            )
+        until = now + timedelta(seconds=min(retry_after_seconds, _MAX_PAUSE_SECONDS))
         if self.quiet_until is not None and self.quiet_until > until:
             until = self.quiet_until  # another call was given a longer pause
-        return replace(self, quiet_until=until, strikes=strikes or self.strikes)
+        return replace(self, quiet_until=until, strikes=consecutive_limits or self.strikes)
 
     def record_response(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> Ledger:
         """Return the state after that call's response.
@@ -180,35 +184,37 @@ class Ledger:
     def _wait_for_points(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         if rates.points_per_minute is None:
             return 0.0
-        most = rates.points_per_minute * (1 - _reserved_part(rates, method, severity))
+        allowed = rates.points_per_minute * (1 - _reserved_part(rates, method, severity))
         at = now.timestamp()
-        lasting = [(second, points) for second, points in self.spent if second + 1 + _MINUTE_SECONDS > at]
-        over = sum(points for _, points in lasting) + _call_points(method) - most
-        for second, points in lasting:
-            if over <= 0:
+        recent = [(second, points) for second, points in self.spent if second + 1 + _MINUTE_SECONDS > at]
+        excess = sum(points for _, points in recent) + _call_points(method) - allowed
+        for second, points in recent:
+            if excess <= 0:
                 break
-            over -= points
+            excess -= points
             at = second + 1 + _MINUTE_SECONDS
         return at - now.timestamp()
 
-    def _wait_for_budget(self, kept: float, now: datetime) -> float:
+    def _wait_for_budget(self, reserved: float, now: datetime) -> float:
         budget = self.budget
-        if budget is None or budget.left - 1 >= budget.limit * kept:
+        if budget is None or budget.left - 1 >= budget.limit * reserved:
             return 0.0
         return _seconds_until(budget.reset, now)
 
-    def _wait_for_creations(self, most: int | None, window: float, spacing: float, kept: float, now: datetime) -> float:
+    def _wait_for_creations(
+        self, maximum: int | None, window: float, spacing: float, reserved: float, now: datetime
+    ) -> float:
         """Return the wait until a sev1 burst right after this call would still find its part of that window.
 
         The burst's nth write comes `n * spacing` later, and by then older writes have left the window.
         """
-        if most is None:
+        if maximum is None:
             return 0.0
         at = now.timestamp()
         recent = [one for one in self.created if one > at - window]
         free = at
-        for nth in range(int(most * kept) + 1):
-            oldest = len(recent) - most + nth
+        for nth in range(int(maximum * reserved) + 1):
+            oldest = len(recent) - maximum + nth
             if oldest >= len(recent):
                 break
             if oldest >= 0:
@@ -224,29 +230,31 @@ class MemoryPace:
         self._ledgers: dict[int, Ledger] = {}
         self._lock = threading.Lock()
 
-    def acquire(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, priority: Urgency, now: datetime) -> float:
         """Count that call and return 0, or return the seconds after which to ask again."""
         rates = rates_for(installation, self._rates)
         with self._lock:
-            ledger = self._ledgers.get(installation, Ledger())
-            wait = ledger.seconds_until_allowed(rates, method, urgency.severity, now)
+            state = self._ledgers.get(installation, Ledger())
+            wait = state.seconds_until_allowed(rates, method, priority.severity, now)
             if wait:
-                return ledger.seconds_until_recheck(wait, now)
-            self._ledgers[installation] = ledger.record_request(rates, method, now)
+                return state.seconds_until_recheck(wait, now)
+            self._ledgers[installation] = state.record_request(rates, method, now)
             return 0.0
 
     def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of that call, and the budget that GitHub reported."""
         rates = rates_for(installation, self._rates)
         with self._lock:
-            ledger = self._ledgers.get(installation, Ledger())
-            self._ledgers[installation] = ledger.record_response(rates, method, budget, now)
+            state = self._ledgers.get(installation, Ledger())
+            self._ledgers[installation] = state.record_response(rates, method, budget, now)
 
-    def record_limit(self, installation: int, told: float | None, now: datetime) -> float:
+    def record_limit(self, installation: int, retry_after_seconds: float | None, now: datetime) -> float:
         """Pause the installation, and return for how many seconds."""
         with self._lock:
-            ledger = self._ledgers[installation] = self._ledgers.get(installation, Ledger()).record_limit(told, now)
-        return _seconds_until(ledger.quiet_until, now)
+            state = self._ledgers[installation] = self._ledgers.get(installation, Ledger()).record_limit(
+                retry_after_seconds, now
+            )
+        return _seconds_until(state.quiet_until, now)
 
 
 @dataclass
@@ -260,10 +268,10 @@ class Line:
     def try_acquire(self, installation: int) -> bool:
         """Take a slot; return False if none is free.  A slot that was taken has to be released."""
         with self._lock:
-            there = self._there.get(installation, 0)
-            if there >= self.most:
+            waiting = self._there.get(installation, 0)
+            if waiting >= self.most:
                 return False
-            self._there[installation] = there + 1
+            self._there[installation] = waiting + 1
             return True
 
     def release(self, installation: int) -> None:
@@ -285,10 +293,10 @@ def _call_points(method: str) -> int:
     return 1 if method in READ_METHODS else 5
 
 
-def _add_points(spent: tuple[tuple[int, int], ...], second: int, points: int) -> tuple[tuple[int, int], ...]:
-    lasting = {one: each for one, each in spent if one + 1 + _MINUTE_SECONDS > second}
-    lasting[second] = lasting.get(second, 0) + points
-    return tuple(sorted(lasting.items()))
+def _add_points(points_by_second: tuple[tuple[int, int], ...], second: int, points: int) -> tuple[tuple[int, int], ...]:
+    recent = {one: each for one, each in points_by_second if one + 1 + _MINUTE_SECONDS > second}
+    recent[second] = recent.get(second, 0) + points
+    return tuple(sorted(recent.items()))
 
 
 def _seconds_until(until: datetime | None, now: datetime) -> float:

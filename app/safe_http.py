@@ -162,58 +162,71 @@ class Outbound:
         self._certificates = certificates or certifi.where()
 
     def get(
-        self, url: str, *, headers: Mapping[str, str] | None = None, largest: int = 1024 * 1024, within: float = 10.0
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = 1024 * 1024,
+        timeout_seconds: float = 10.0,
     ) -> Answer:
         """Fetch at most `max_bytes` from the address within `timeout_seconds`; a 304 has no body."""
-        return self._exchange("GET", url, None, headers or {}, largest, within)
+        return self._exchange("GET", url, None, headers or {}, max_bytes, timeout_seconds)
 
-    def post(self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, within: float = 5.0) -> Answer:
+    def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 5.0
+    ) -> Answer:
         """Send `body` to the address once, and read the first 4 KiB of the response."""
-        return self._exchange("POST", url, body, headers or {}, _MAX_POST_RESPONSE_BYTES, within)
+        return self._exchange("POST", url, body, headers or {}, _MAX_POST_RESPONSE_BYTES, timeout_seconds)
 
     def _exchange(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], largest: int, within: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        timeout_seconds: float,
     ) -> Answer:
-        until = time.monotonic() + within
+        deadline = time.monotonic() + timeout_seconds
         try:
             target = parse_address(url, loopback=self._loopback)
         except ValueError as problem:
             raise DeliveryFailed(str(problem), retry_after=None) from None
-        line = _Line(target, self._resolve_checked_addresses(target, until, _RETRY_SECONDS[method]), until)
-        sent = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
-        with line.enforce_deadline(), requests.Session() as session:
+        connection = _Line(target, self._resolve_checked_addresses(target, deadline, _RETRY_SECONDS[method]), deadline)
+        request_headers = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
+        with connection.enforce_deadline(), requests.Session() as session:
             session.trust_env = False
-            session.mount(f"{target.scheme}://", _Door(line))
+            session.mount(f"{target.scheme}://", _Door(connection))
             try:
                 with session.request(
                     method,
                     target.url,
                     data=body,
-                    headers=sent,
-                    timeout=(_CONNECT_TIMEOUT_SECONDS, within),
+                    headers=request_headers,
+                    timeout=(_CONNECT_TIMEOUT_SECONDS, timeout_seconds),
                     allow_redirects=False,
                     stream=True,
                     verify=self._certificates,
                 ) as response:
                     _check_status(target, method, response)
-                    content = _read_body(target, response, largest, cut=method == "POST")
+                    content = _read_body(target, response, max_bytes, truncate=method == "POST")
             except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
-                raise line.to_delivery_failure(method, within, problem) from None
-            if line.over:
-                raise line.timeout_error(method, within)
-        received = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, received, content)
+                raise connection.to_delivery_failure(method, timeout_seconds, problem) from None
+            if connection.over:
+                raise connection.timeout_error(method, timeout_seconds)
+        response_headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, response_headers, content)
 
-    def _resolve_checked_addresses(self, target: Address, until: float, again: float) -> Sequence[str]:
+    def _resolve_checked_addresses(self, target: Address, deadline: float, retry_after: float) -> Sequence[str]:
         """Return the checked IP addresses of the host; if one of them is not public, the host is refused."""
         try:
-            found = _run_before(until, lambda: self._resolve(target.host, target.port))
+            found = _run_before(deadline, lambda: self._resolve(target.host, target.port))
         except TimeoutError:
-            raise DeliveryFailed(f"{target.host}: its name was not resolved in time", retry_after=again) from None
+            raise DeliveryFailed(f"{target.host}: its name was not resolved in time", retry_after=retry_after) from None
         except (OSError, UnicodeError):
-            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=again) from None
+            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=retry_after) from None
         if not found:
-            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=again)
+            raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=retry_after)
         if not all(is_public_ip(place) or (self._loopback and _is_loopback(place)) for place in found):
             raise DeliveryFailed(f"{target.host} is not on the public Internet, so it is not asked", retry_after=None)
         return found
@@ -222,11 +235,11 @@ class Outbound:
 class _Line:
     """One connection to a checked address, closed at its deadline, however slowly data still arrives."""
 
-    def __init__(self, target: Address, places: Sequence[str], until: float) -> None:
+    def __init__(self, target: Address, addresses: Sequence[str], deadline: float) -> None:
         self.over = False
         self._target = target
-        self._places = places
-        self._until = until
+        self._places = addresses
+        self._until = deadline
         self._connected = False
         self._twin: socket.socket | None = None
         self._lock = threading.Lock()
@@ -234,13 +247,13 @@ class _Line:
     @contextmanager
     def enforce_deadline(self) -> Iterator[None]:
         """Close the connection at the deadline, even if data still arrives."""
-        watch = threading.Timer(max(0.0, self._until - time.monotonic()), self._abort)
-        watch.daemon = True
-        watch.start()
+        timer = threading.Timer(max(0.0, self._until - time.monotonic()), self._abort)
+        timer.daemon = True
+        timer.start()
         try:
             yield
         finally:
-            watch.cancel()
+            timer.cancel()
             with self._lock:
                 if self._twin is not None:
                     self._twin.close()
@@ -249,12 +262,14 @@ class _Line:
     def dial(self) -> socket.socket:
         """Return a socket to the first of the checked addresses that answers."""
         problem: OSError = TimeoutError("no time left")
-        for place in self._places:
-            left = self._until - time.monotonic()
-            if left <= 0:
+        for address in self._places:
+            seconds_left = self._until - time.monotonic()
+            if seconds_left <= 0:
                 break
             try:
-                dialled = socket.create_connection((place, self._target.port), min(_CONNECT_TIMEOUT_SECONDS, left))
+                dialled = socket.create_connection(
+                    (address, self._target.port), min(_CONNECT_TIMEOUT_SECONDS, seconds_left)
+                )
             except OSError as failed:
                 problem = failed
                 continue
@@ -264,22 +279,22 @@ class _Line:
             return dialled
         raise problem
 
-    def timeout_error(self, method: str, within: float) -> DeliveryFailed:
+    def timeout_error(self, method: str, timeout_seconds: float) -> DeliveryFailed:
         return DeliveryFailed(
-            f"{self._target.host} did not finish within {within:g} seconds",
+            f"{self._target.host} did not finish within {timeout_seconds:g} seconds",
             retry_after=_RETRY_SECONDS[method],
-            uncertain=self._connected and method == "POST",
+            outcome_unknown=self._connected and method == "POST",
         )
 
-    def to_delivery_failure(self, method: str, within: float, problem: Exception) -> DeliveryFailed:
+    def to_delivery_failure(self, method: str, timeout_seconds: float, problem: Exception) -> DeliveryFailed:
         host = self._target.host
         if self.over or isinstance(problem, requests.Timeout):
-            return self.timeout_error(method, within)
+            return self.timeout_error(method, timeout_seconds)
         if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
             return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
         if not self._connected:
             return DeliveryFailed(f"{host} does not answer", retry_after=_RETRY_SECONDS[method])
-        return DeliveryFailed(f"{host} broke off", retry_after=_RETRY_SECONDS[method], uncertain=method == "POST")
+        return DeliveryFailed(f"{host} broke off", retry_after=_RETRY_SECONDS[method], outcome_unknown=method == "POST")
 
     def _abort(self) -> None:
         with self._lock:
@@ -297,16 +312,16 @@ class _Door(HTTPAdapter):
     TLS still verifies host name and certificate as usual.
     """
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, connection: _Line) -> None:
         super().__init__(max_retries=0)
 
         class Plain(HTTPConnection):
             def _new_conn(self) -> socket.socket:
-                return line.dial()
+                return connection.dial()
 
         class Secure(HTTPSConnection):
             def _new_conn(self) -> socket.socket:
-                return line.dial()
+                return connection.dial()
 
         class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain
@@ -317,17 +332,17 @@ class _Door(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
-def _read_body(target: Address, response: requests.Response, largest: int, *, cut: bool) -> bytes:
+def _read_body(target: Address, response: requests.Response, max_bytes: int, *, truncate: bool) -> bytes:
     """Return the body as sent, at most `max_bytes`: a longer one is truncated or refused."""
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise DeliveryFailed(f"{target.host} answers compressed, which was not asked for", retry_after=None)
     content = b""
     for piece in response.raw.stream(16 * 1024, decode_content=False):
         content += piece
-        if len(content) > largest:
-            if not cut:
-                raise DeliveryFailed(f"{target.host} answers with more than {largest} bytes", retry_after=None)
-            return content[:largest]
+        if len(content) > max_bytes:
+            if not truncate:
+                raise DeliveryFailed(f"{target.host} answers with more than {max_bytes} bytes", retry_after=None)
+            return content[:max_bytes]
     return content
 
 
@@ -342,14 +357,14 @@ def _check_status(target: Address, method: str, response: requests.Response) -> 
         raise Gone(f"{host} answered {status}: there is nothing under this address")
     if status >= 500 or status in (408, 425, 429):
         wait = _parse_retry_after(response.headers.get("retry-after", ""), _RETRY_SECONDS[method])
-        raise DeliveryFailed(f"{host} answered {status}", retry_after=wait, uncertain=method == "POST")
+        raise DeliveryFailed(f"{host} answered {status}", retry_after=wait, outcome_unknown=method == "POST")
     raise DeliveryFailed(f"{host} answered {status}", retry_after=None)
 
 
-def _parse_retry_after(asked: str, otherwise: float) -> float:
+def _parse_retry_after(header: str, default: float) -> float:
     """Return the seconds of a `retry-after` header, limited to an hour."""
     return (
-        min(float(asked), _MAX_RETRY_SECONDS) if asked.isascii() and asked.isdigit() and len(asked) < 9 else otherwise
+        min(float(header), _MAX_RETRY_SECONDS) if header.isascii() and header.isdigit() and len(header) < 9 else default
     )
 
 
@@ -371,27 +386,27 @@ def _check_host(host: str, *, bracketed: bool) -> None:
         raise ValueError("the address has no host that can be asked, such as example.com")
 
 
-def _is_loopback(place: str) -> bool:
-    found = ip_address(place)
+def _is_loopback(text: str) -> bool:
+    found = ip_address(text)
     return found.is_loopback and (isinstance(found, IPv4Address) or found == IPv6Address("::1"))
 
 
-def _run_before(until: float, ask: Callable[[], Sequence[str]]) -> Sequence[str]:
+def _run_before(deadline: float, resolve: Callable[[], Sequence[str]]) -> Sequence[str]:
     """Return the result of `resolve` if it comes before the deadline; system resolvers have no timeout of their own.
 
     Raises TimeoutError, and what `resolve` raises.
     """
-    answer: queue.Queue[Sequence[str] | BaseException] = queue.Queue()
+    results: queue.Queue[Sequence[str] | BaseException] = queue.Queue()
 
     def answering() -> None:
         try:
-            answer.put(ask())
+            results.put(resolve())
         except Exception as problem:  # noqa: BLE001 -- raised again in the calling thread
-            answer.put(problem)
+            results.put(problem)
 
     threading.Thread(target=answering, name="resolve", daemon=True).start()
     try:
-        found = answer.get(timeout=max(0.0, until - time.monotonic()))
+        found = results.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(found, BaseException):

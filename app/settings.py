@@ -51,25 +51,25 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path = Path()) -> Settings:
     """Return the settings of this process; the environment overrides `.env` in `folder`.  Raises SettingsFault."""
-    found = {**_read_dotenv(folder / ".env"), **(os.environ if environment is None else environment)}
+    variables = {**_read_dotenv(folder / ".env"), **(os.environ if environment is None else environment)}
     return Settings(
-        home=Path(found.get("MUSTER_HOME", "var")),
-        host=found.get("MUSTER_HOST", "127.0.0.1"),
-        port=_parse_number(found, "PORT", 8080, most=65535),
-        database_url=found.get("DATABASE_URL", ""),
-        api_url=_parse_url(found, "GITHUB_API_URL", "https://api.github.com"),
-        app_id=_parse_number(found, "GITHUB_APP_ID", 0),
-        private_key=_read_private_key(found),
-        webhook_secrets=_webhook_secrets(found),
-        public_url=_parse_url(found, "MUSTER_PUBLIC_URL", ""),
-        log=_parse_choice(found, "MUSTER_LOG", ("text", "json")),
-        paced=_parse_choice(found, "MUSTER_PACE", ("github", "free")) == "github",
-        feeds=_feed_variables(found),
-        channels=_channel_variables(found),
-        heartbeat_url=_parse_heartbeat_url(found),
-        failpoint=_parse_failpoint(found),
-        pull=_parse_choice(found, "MUSTER_PULL", ("0", "1")) == "1",
-        pull_seconds=max(1, _parse_number(found, "MUSTER_PULL_SECONDS", 5, most=300)),
+        home=Path(variables.get("MUSTER_HOME", "var")),
+        host=variables.get("MUSTER_HOST", "127.0.0.1"),
+        port=_parse_number(variables, "PORT", 8080, maximum=65535),
+        database_url=variables.get("DATABASE_URL", ""),
+        api_url=_parse_url(variables, "GITHUB_API_URL", "https://api.github.com"),
+        app_id=_parse_number(variables, "GITHUB_APP_ID", 0),
+        private_key=_read_private_key(variables),
+        webhook_secrets=_webhook_secrets(variables),
+        public_url=_parse_url(variables, "MUSTER_PUBLIC_URL", ""),
+        log=_parse_choice(variables, "MUSTER_LOG", ("text", "json")),
+        paced=_parse_choice(variables, "MUSTER_PACE", ("github", "free")) == "github",
+        feeds=_feed_variables(variables),
+        channels=_channel_variables(variables),
+        heartbeat_url=_parse_heartbeat_url(variables),
+        failpoint=_parse_failpoint(variables),
+        pull=_parse_choice(variables, "MUSTER_PULL", ("0", "1")) == "1",
+        pull_seconds=max(1, _parse_number(variables, "MUSTER_PULL_SECONDS", 5, maximum=300)),
     )
 
 
@@ -93,10 +93,10 @@ def require_app_credentials(settings: Settings) -> Settings:
     return settings
 
 
-def _read_private_key(found: Mapping[str, str]) -> str:
-    if text := found.get("GITHUB_APP_PRIVATE_KEY"):
+def _read_private_key(variables: Mapping[str, str]) -> str:
+    if text := variables.get("GITHUB_APP_PRIVATE_KEY"):
         return text.replace("\\n", "\n")
-    name = found.get("GITHUB_APP_PRIVATE_KEY_FILE")
+    name = variables.get("GITHUB_APP_PRIVATE_KEY_FILE")
     if not name:
         return ""
     path = Path(name)
@@ -109,28 +109,28 @@ def _read_private_key(found: Mapping[str, str]) -> str:
     return text
 
 
-def _webhook_secrets(found: Mapping[str, str]) -> tuple[str, ...]:
+def _webhook_secrets(variables: Mapping[str, str]) -> tuple[str, ...]:
     """Return the current webhook secret, and the old one during a rotation."""
-    names = [name for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if found.get(name)]
+    names = [name for name in ("GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_OLD") if variables.get(name)]
     for name in names:
-        secret = found[name]
+        secret = variables[name]
         if len(secret) < _MIN_SECRET_CHARACTERS or len(set(secret)) < 8:
             raise SettingsFault(
                 f"{name}: too easy to guess; at least {_MIN_SECRET_CHARACTERS} characters are needed,"
                 " such as those of: openssl rand -hex 32"
             )
-    return tuple(found[name] for name in names)
+    return tuple(variables[name] for name in names)
 
 
-def _parse_url(found: Mapping[str, str], name: str, default: str) -> str:
-    text = found.get(name) or default
+def _parse_url(variables: Mapping[str, str], name: str, default: str) -> str:
+    text = variables.get(name) or default
     if text and not text.startswith(("https://", "http://")):
         raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
     return text.rstrip("/")
 
 
-def _parse_heartbeat_url(found: Mapping[str, str]) -> str:
-    text = found.get("MUSTER_HEARTBEAT_URL", "")
+def _parse_heartbeat_url(variables: Mapping[str, str]) -> str:
+    text = variables.get("MUSTER_HEARTBEAT_URL", "")
     if text and not text.startswith("https://"):
         raise SettingsFault("MUSTER_HEARTBEAT_URL: it is no address that begins with https://")
     return text
@@ -140,14 +140,14 @@ _RESERVED_PREFIXES = ("GITHUB_", "MUSTER_", "DATABASE_", "SLACK_", "TEAMS_", "SM
 """Prefixes of variables that hold something else, even if it is an address: no policy may refer to them."""
 
 
-def _feed_variables(found: Mapping[str, str]) -> Mapping[str, str]:
+def _feed_variables(variables: Mapping[str, str]) -> Mapping[str, str]:
     """Return the variables that can be a feed.
 
     Policies are written by others, so they must not be able to refer to anything else in the environment.
     """
     return {
         name: text
-        for name, text in found.items()
+        for name, text in variables.items()
         if not name.startswith(_RESERVED_PREFIXES)
         and (text.startswith("https://") or (Path(text).is_absolute() and text.lower().endswith(".ics")))
     }
@@ -157,11 +157,11 @@ _MIN_SIGNING_SECRET_CHARACTERS = 16
 """The shortest signing secret: a shorter one could be guessed from a single signed message."""
 
 
-def _channel_variables(found: Mapping[str, str]) -> Mapping[str, str]:
+def _channel_variables(variables: Mapping[str, str]) -> Mapping[str, str]:
     """Return the variables that can be a channel's address or secret; a secret shows by its name that it is one."""
     return {
         name: text
-        for name, text in found.items()
+        for name, text in variables.items()
         if not name.startswith(_RESERVED_PREFIXES)
         and (
             text.startswith("https://")
@@ -173,25 +173,25 @@ def _channel_variables(found: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def _parse_failpoint(found: Mapping[str, str]) -> str:
-    text = found.get("FAILPOINT", "")
+def _parse_failpoint(variables: Mapping[str, str]) -> str:
+    text = variables.get("FAILPOINT", "")
     _, colon, nth = text.partition(":")
     if colon and not (nth.isascii() and nth.isdigit() and int(nth)):
         raise SettingsFault(f"FAILPOINT: '{text[:40]}' is not a name and a number, such as after_commit:2.")
     return text
 
 
-def _parse_number(found: Mapping[str, str], name: str, default: int, most: int = 2**53) -> int:
-    text = found.get(name, "")
+def _parse_number(variables: Mapping[str, str], name: str, default: int, maximum: int = 2**53) -> int:
+    text = variables.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit()) or int(text) > most:
-        raise SettingsFault(f"{name}: '{text[:40]}' is not a number up to {most}.")
+    if not (text.isascii() and text.isdigit()) or int(text) > maximum:
+        raise SettingsFault(f"{name}: '{text[:40]}' is not a number up to {maximum}.")
     return int(text)
 
 
-def _parse_choice(found: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    text = found.get(name, choices[0])
+def _parse_choice(variables: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    text = variables.get(name, choices[0])
     if text not in choices:
         raise SettingsFault(f"{name}: '{text[:40]}' is none of {', '.join(choices)}.")
     return text

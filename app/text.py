@@ -49,10 +49,10 @@ def make_visible(text: str, limit: int = 60) -> str:
     Controls, invisible and bidirectional characters, accents on ASCII and look-alike letters come out as `\u202e`.
     """
     shown: list[str] = []
-    before = ""
+    previous = ""
     for char in text[: limit + 1]:
-        shown.append(_spell_out(char) if _is_deceptive(char, before) else char)
-        before = char
+        shown.append(_spell_out(char) if _is_deceptive(char, previous) else char)
+        previous = char
     return _truncate(shown, limit)
 
 
@@ -89,11 +89,11 @@ def fence_text(text: str, limit: int) -> str:
     """Put user text of several lines into a code fence that it cannot close, at most `limit` long with the fences."""
     content = _defuse_unescaped(_decode(text, limit)).strip("\n")
     runs = re.findall("`+", content)
-    fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
-    room = limit - 2 * len(fence) - 2
+    delimiter = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
+    room = limit - 2 * len(delimiter) - 2
     if room < 1:  # nothing but backticks: show that there was some text
-        fence, content, room = "```", _ELLIPSIS, limit
-    return f"{fence}\n{_truncate(list(content), room)}\n{fence}"
+        delimiter, content, room = "```", _ELLIPSIS, limit
+    return f"{delimiter}\n{_truncate(list(content), room)}\n{delimiter}"
 
 
 def github_length(text: str) -> int:
@@ -142,16 +142,16 @@ def _escape_markdown(line: str) -> list[str]:
 
 
 def _truncate(pieces: list[str], limit: int) -> str:
-    taken = 0
+    used = 0
     for number, piece in enumerate(pieces):
         size = github_length(piece)
-        if taken + size > limit:
+        if used + size > limit:
             kept = number
-            while kept and taken + 1 > limit:
+            while kept and used + 1 > limit:
                 kept -= 1
-                taken -= github_length(pieces[kept])
+                used -= github_length(pieces[kept])
             return "".join(pieces[:kept]) + _ELLIPSIS
-        taken += size
+        used += size
     return "".join(pieces)
 
 
@@ -166,16 +166,16 @@ def _is_hidden(char: str) -> bool:
     return unicodedata.category(char) in {"Cf", "Cc", "Cs"} and char not in _JOINERS
 
 
-def _is_deceptive(char: str, before: str) -> bool:
+def _is_deceptive(char: str, previous: str) -> bool:
     if char.isascii():
         return not char.isprintable()
     category = unicodedata.category(char)
     if category in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}:
         return True
     if category in {"Mn", "Me"}:
-        return before.isascii() or before == "\ufe0f"
+        return previous.isascii() or previous == "\ufe0f"
     if category[0] in "LN":
         folded = unicodedata.normalize("NFKC", char)
         alphabet = unicodedata.name(char, "").partition(" ")[0]
-        return folded.isascii() or (alphabet in {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"} and before.isascii())
+        return folded.isascii() or (alphabet in {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"} and previous.isascii())
     return False

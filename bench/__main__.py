@@ -32,10 +32,10 @@ def main() -> None:
     table = Table("figure", "asked", "measured", title="Muster, measured")
     quick = "--quick" in sys.argv
 
-    def add_row(what: str, asked: str, measured: str) -> None:
-        console.print(f"  {what}: {measured} (asked: {asked})")
-        table.add_row(what, asked, measured)
-        rows.append((what, asked, measured))
+    def add_row(figure: str, required: str, measured: str) -> None:
+        console.print(f"  {figure}: {measured} (asked: {required})")
+        table.add_row(figure, required, measured)
+        rows.append((figure, required, measured))
 
     console.print("the core …")
     add_row("decide, one core", "at least 20,000 events/s", f"{core.decide_rate():,.0f} events/s")
@@ -47,24 +47,24 @@ def main() -> None:
     add_row("reading the largest sensible policy (64 KiB)", "at most 100 ms", f"{policies.read_ms():.0f} ms")
     add_row("muster --help", "at most 300 ms", f"{_help_ms():.0f} ms")
     console.print("the life of the demo's sev1 …")
-    played = play()
-    add_row("API calls from the report to the board", "at most 6", str(played.calls_to_board))
-    add_row("API calls of the whole life", "at most 35", str(played.calls))
+    demo = play()
+    add_row("API calls from the report to the board", "at most 6", str(demo.calls_to_board))
+    add_row("API calls of the whole life", "at most 35", str(demo.calls))
     console.print("runs of GitHub Actions …")
     runner.measure_runs(add_row)
     seconds = 5 if quick else 30
     console.print(f"{shell.DELIVERIES_PER_SECOND} deliveries a second for {seconds} s, with a worker at work …")
-    found = shell.measure_load(seconds)
-    add_row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{found.to_label:.0f} ms")
-    add_row("webhook p50", "at most 20 ms", f"{found.p50:.1f} ms")
-    add_row("webhook p99", "at most 250 ms", f"{found.p99:.1f} ms")
-    if found.stolen:
-        add_row("taken by the host of this machine meanwhile", "-", f"{100 * found.stolen:.0f} % of its processors")
-    add_row("webhook slowest", "-", f"{found.longest:.0f} ms")
-    add_row("deliveries lost", "none", f"{found.sent - found.stored} of {found.sent} ({found.accepted} answered 202)")
-    add_row("worked off after the last one", "-", f"{found.drained:.0f} s")
-    add_row("memory of the web process", "at most 150 MB", f"{found.web_memory:.0f} MB")
-    add_row("memory of the worker process", "at most 150 MB", f"{found.worker_memory:.0f} MB")
+    load = shell.measure_load(seconds)
+    add_row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{load.to_label:.0f} ms")
+    add_row("webhook p50", "at most 20 ms", f"{load.p50:.1f} ms")
+    add_row("webhook p99", "at most 250 ms", f"{load.p99:.1f} ms")
+    if load.stolen:
+        add_row("taken by the host of this machine meanwhile", "-", f"{100 * load.stolen:.0f} % of its processors")
+    add_row("webhook slowest", "-", f"{load.longest:.0f} ms")
+    add_row("deliveries lost", "none", f"{load.sent - load.stored} of {load.sent} ({load.accepted} answered 202)")
+    add_row("worked off after the last one", "-", f"{load.drained:.0f} s")
+    add_row("memory of the web process", "at most 150 MB", f"{load.web_memory:.0f} MB")
+    add_row("memory of the worker process", "at most 150 MB", f"{load.worker_memory:.0f} MB")
     console.print(table)
     if "--write" in sys.argv:
         _PAGE.write_text(_render_page(rows))
@@ -72,11 +72,11 @@ def main() -> None:
 
 def _render_page(rows: list[tuple[str, str, str]]) -> str:
     lines = "\n".join(f"| {what} | {asked} | {measured} |" for what, asked, measured in rows)
-    where = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     return f"""\
 # Figures
 
-What was asked for, and what `make bench` measured on a shared machine ({where}); its speed
+What was asked for, and what `make bench` measured on a shared machine ({machine}); its speed
 varies by a factor of two from one second to the next. `python -m bench --write` prints this page.
 
 | Figure | Asked | Measured |

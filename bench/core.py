@@ -27,8 +27,8 @@ LoggedEvent = tuple[datetime, Event]
 
 def guide_policy() -> Policy:
     """Return the built-in policy with two people for each contact, so that every page has a recipient."""
-    found = load_profile("guide")
-    return replace(found, contacts={name: (f"{name}-1", f"{name}-2") for name in found.contacts})
+    guide = load_profile("guide")
+    return replace(guide, contacts={name: (f"{name}-1", f"{name}-2") for name in guide.contacts})
 
 
 def sample_log() -> list[LoggedEvent]:
@@ -48,30 +48,33 @@ def sample_log() -> list[LoggedEvent]:
         by="ada",
         key="issue/7",
     )
-    who: dict[str, Any] = {"by": "mona", "role": Role.WRITE, "url": "https://github.com/acme/shop/issues/7"}
-    happened: list[tuple[int, Event]] = [
+    author: dict[str, Any] = {"by": "mona", "role": Role.WRITE, "url": "https://github.com/acme/shop/issues/7"}
+    timed_events: list[tuple[int, Event]] = [
         (0, opened),
-        (11, Said(comment=1, spoken=(Spoken("ack"),), **who)),
-        (12, Edited(title="Checkout is down for all", report=report, **who)),
-        (15, Said(comment=1, spoken=(Spoken("update", "The database does not answer."),), **who)),
-        (16, Labeled(label="sev2", **who)),
-        (16, Unlabeled(label="sev1", **who)),
-        (20, Said(comment=1, spoken=(Spoken("status", "identified"), Spoken("escalate", "vendor")), **who)),
-        (40, Said(comment=1, spoken=(Spoken("severity", "sev1 it spreads"),), **who)),
-        (50, Said(comment=1, spoken=(Spoken("update", "The replica takes over."),), **who)),
-        (64, Said(comment=1, spoken=(Spoken("update", "Half of it is back."),), **who)),
-        (66, Labeled(label="bug", **who)),
-        (70, Labeled(label="mitigated", **who)),
-        (80, Said(comment=1, spoken=(Spoken("resolve", "all back"),), **who)),
-        (85, Closed(**who)),
-        (100, Reopened(**who)),
-        (102, Said(comment=1, spoken=(Spoken("ack"),), **who)),
-        (110, Said(comment=1, spoken=(Spoken("update", "It was the disk."), Spoken("resolve", "larger disk")), **who)),
-        (112, Closed(**who)),
+        (11, Said(comment=1, spoken=(Spoken("ack"),), **author)),
+        (12, Edited(title="Checkout is down for all", report=report, **author)),
+        (15, Said(comment=1, spoken=(Spoken("update", "The database does not answer."),), **author)),
+        (16, Labeled(label="sev2", **author)),
+        (16, Unlabeled(label="sev1", **author)),
+        (20, Said(comment=1, spoken=(Spoken("status", "identified"), Spoken("escalate", "vendor")), **author)),
+        (40, Said(comment=1, spoken=(Spoken("severity", "sev1 it spreads"),), **author)),
+        (50, Said(comment=1, spoken=(Spoken("update", "The replica takes over."),), **author)),
+        (64, Said(comment=1, spoken=(Spoken("update", "Half of it is back."),), **author)),
+        (66, Labeled(label="bug", **author)),
+        (70, Labeled(label="mitigated", **author)),
+        (80, Said(comment=1, spoken=(Spoken("resolve", "all back"),), **author)),
+        (85, Closed(**author)),
+        (100, Reopened(**author)),
+        (102, Said(comment=1, spoken=(Spoken("ack"),), **author)),
+        (
+            110,
+            Said(comment=1, spoken=(Spoken("update", "It was the disk."), Spoken("resolve", "larger disk")), **author),
+        ),
+        (112, Closed(**author)),
     ]
     return [
         (DECLARED_AT + timedelta(minutes=minutes), replace(event, key=event.key or f"event/{number}"))
-        for number, (minutes, event) in enumerate(happened)
+        for number, (minutes, event) in enumerate(timed_events)
     ]
 
 
@@ -80,16 +83,16 @@ def decide_rate() -> float:
 
     The events are those of a whole incident, with the alarms that fire in between.
     """
-    force = guide_policy()
-    asked = list(_decide_calls(sample_log(), force))
+    guide = guide_policy()
+    calls = list(_decide_calls(sample_log(), guide))
     rates = []
     for _ in range(30):
-        decided, began = 0, process_time()
-        while (took := process_time() - began) < 0.1:
-            for incident, event, now in asked:
-                decide(incident, event, force, now)
-            decided += len(asked)
-        rates.append(decided / took)
+        decided, started = 0, process_time()
+        while (elapsed := process_time() - started) < 0.1:
+            for incident, event, now in calls:
+                decide(incident, event, guide, now)
+            decided += len(calls)
+        rates.append(decided / elapsed)
     return max(rates)
 
 
@@ -98,32 +101,32 @@ def replay_ms(events: int = 500) -> float:
 
     The alarms that fire in between are part of it.
     """
-    force = guide_policy()
+    guide = guide_policy()
     opened, *rest = sample_log()[:13]
     log = [opened]
-    talk = [event for _, event in rest if isinstance(event, Said | Edited | Labeled | Unlabeled)][:-2]
+    filler_events = [event for _, event in rest if isinstance(event, Said | Edited | Labeled | Unlabeled)][:-2]
     for number in range(1, events):
-        event = replace(talk[number % len(talk)], key=f"event/{number}")
+        event = replace(filler_events[number % len(filler_events)], key=f"event/{number}")
         log.append((DECLARED_AT + timedelta(minutes=3 * number), event))
     until = log[-1][0] + timedelta(hours=1)
     times = []
     for _ in range(10):
-        began = perf_counter()
-        replay(log, force, until)
-        times.append(perf_counter() - began)
+        started = perf_counter()
+        replay(log, guide, until)
+        times.append(perf_counter() - started)
     return min(times) * 1000
 
 
-def _decide_calls(log: list[LoggedEvent], force: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
+def _decide_calls(log: list[LoggedEvent], policy: Policy) -> Iterator[tuple[Incident | None, Event, datetime]]:
     """Yield the arguments of each `decide` call that a replay of the log makes, alarms included."""
     incident: Incident | None = None
     for at, event in log:
-        while incident and (waiting := alarms(incident, force)) and waiting[0].due < at:
-            rang, due = Rang(alarm=waiting[0], key=waiting[0].key), waiting[0].due
-            yield incident, rang, due
-            incident = decide(incident, rang, force, due).incident
+        while incident and (pending_alarms := alarms(incident, policy)) and pending_alarms[0].due < at:
+            fired, due = Rang(alarm=pending_alarms[0], key=pending_alarms[0].key), pending_alarms[0].due
+            yield incident, fired, due
+            incident = decide(incident, fired, policy, due).incident
         yield incident, event, at
-        incident = decide(incident, event, force, at).incident
+        incident = decide(incident, event, policy, at).incident
 
 
 def main() -> None:

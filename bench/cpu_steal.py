@@ -15,5 +15,5 @@ class Theft:
     def fraction(self) -> float:
         """The stolen fraction of the processor time, from 0 to 1; 0 where the host does not report it."""
         before, after = self._before, psutil.cpu_times()
-        passed = sum(after) - sum(before)
-        return float(getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / passed if passed else 0.0
+        elapsed = sum(after) - sum(before)
+        return float(getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)) / elapsed if elapsed else 0.0

@@ -24,21 +24,21 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _create_incident(github: PretendGitHub, number_of: int) -> None:
+def _create_incident(github: PretendGitHub, index: int) -> None:
     """Open an incident and have people acknowledge, discuss, update and resolve it."""
     shop, kai = github.repository("octo/shop"), github.person("kai")
-    severity = shipped_form().fields[1].options[number_of % 4]
+    severity = shipped_form().fields[1].options[index % 4]
     body = fill_form(
-        shipped_form(), {"summary": f"Something is broken, {number_of}", "severity": severity, "symptoms": "x" * 3000}
+        shipped_form(), {"summary": f"Something is broken, {index}", "severity": severity, "symptoms": "x" * 3000}
     )
-    number = github.person("jonas").opens(shop, f"[Incident]: number {number_of}", body, ["incident"])
+    number = github.person("jonas").opens(shop, f"[Incident]: number {index}", body, ["incident"])
     kai.comments(shop, number, "/ack")
     kai.comments(shop, number, "/update We look into it.")
     kai.comments(shop, number, "Just a remark, nothing to obey.")
     kai.labels(shop, number, "area/checkout")
     kai.comments(shop, number, "/resolve It is gone.")
     kai.comments(shop, number, "Thanks, all.")
-    kai.edits_issue(shop, number, title=f"[Incident]: number {number_of}, resolved")
+    kai.edits_issue(shop, number, title=f"[Incident]: number {index}, resolved")
 
 
 def main() -> None:
@@ -78,10 +78,10 @@ def main() -> None:
         # Deliver there from now on, and time one new incident from its delivery to its label.
         github.hooks.url = url
         number = github.person("jonas").opens(shop, "[Incident]: at rest", "### Severity\n\nSEV3\n", ["incident"])
-        began = _now()
-        while "sev3" not in shop.issue(number).labels and (_now() - began).total_seconds() < 20:
+        started = _now()
+        while "sev3" not in shop.issue(number).labels and (_now() - started).total_seconds() < 20:
             time.sleep(0.001)
-        print(json.dumps({"ms": (_now() - began).total_seconds() * 1000}), flush=True)
+        print(json.dumps({"ms": (_now() - started).total_seconds() * 1000}), flush=True)
         github.hooks.settle(20)
     github.stop()
 

@@ -23,9 +23,9 @@ def simulate_ms() -> float:
 
     Its escalation policy pages 577 times.
     """
-    scene = Scene(severity=Severity.SEV1, at=DECLARED_AT, length=timedelta(hours=48))
-    force = guide_policy()
-    return _best_seconds(lambda: simulate(force, scene), 10) * 1000
+    scenario = Scene(severity=Severity.SEV1, at=DECLARED_AT, length=timedelta(hours=48))
+    guide = guide_policy()
+    return _best_seconds(lambda: simulate(guide, scenario), 10) * 1000
 
 
 def backtest_seconds(incidents: int = 1000, events: int = 20) -> float:
@@ -34,17 +34,22 @@ def backtest_seconds(incidents: int = 1000, events: int = 20) -> float:
     `events` is the number of events of each incident.
     """
     log = sample_log()
-    talk = [log[n] for n in (1, 2, 3, 4, 6, 8, 9)]
-    more = [
-        (DECLARED_AT + timedelta(minutes=65 + number), replace(talk[number % len(talk)][1], key=f"more/{number}"))
+    filler_events = [log[n] for n in (1, 2, 3, 4, 6, 8, 9)]
+    extra = [
+        (
+            DECLARED_AT + timedelta(minutes=65 + number),
+            replace(filler_events[number % len(filler_events)][1], key=f"more/{number}"),
+        )
         for number in range(events - len(log))
     ]
-    row = tuple(sorted([*log, *more], key=lambda happened: happened[0]))
-    past = [Past(f"octo/shop#{number}", "Checkout is down", row, row[-1][0]) for number in range(incidents)]
+    full_log = tuple(sorted([*log, *extra], key=lambda happened: happened[0]))
+    past_incidents = [
+        Past(f"octo/shop#{number}", "Checkout is down", full_log, full_log[-1][0]) for number in range(incidents)
+    ]
     old, new = guide_policy(), _with_later_steps(guide_policy())
-    began = process_time()
-    backtest(past, old, new)
-    return process_time() - began
+    started = process_time()
+    backtest(past_incidents, old, new)
+    return process_time() - started
 
 
 def read_ms() -> float:
@@ -56,26 +61,26 @@ def read_ms() -> float:
     return _best_seconds(lambda: read_policy(text), 5) * 1000
 
 
-def _with_later_steps(force: Policy) -> Policy:
+def _with_later_steps(policy: Policy) -> Policy:
     """Return the policy with every escalation step ten minutes later, so that every incident differs."""
-    ladders = {
+    steps_by_severity = {
         severity: tuple(
             replace(step, after=Duration(step.after.seconds + 600, step.after.business_days)) for step in steps
         )
-        for severity, steps in force.ladders.items()
+        for severity, steps in policy.ladders.items()
     }
-    return replace(force, ladders=ladders)
+    return replace(policy, ladders=steps_by_severity)
 
 
-def _best_seconds(run: object, times: int) -> float:
+def _best_seconds(run: object, repeats: int) -> float:
     """Return the shortest processor time of several runs, in seconds."""
     assert callable(run)
-    took = []
-    for _ in range(times):
-        began = process_time()
+    durations = []
+    for _ in range(repeats):
+        started = process_time()
         run()
-        took.append(process_time() - began)
-    return min(took)
+        durations.append(process_time() - started)
+    return min(durations)
 
 
 def main() -> None:

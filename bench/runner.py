@@ -74,18 +74,18 @@ class Desk:
 
     def measure_run(self, name: str, event: str, payload: Mapping[str, Any]) -> Cost:
         """Run `python -m app run NAME` in a process of its own and return what it cost."""
-        mark, before = self.github.call_log_position(), _children_cpu_seconds()
+        position, before = self.github.call_log_position(), _children_cpu_seconds()
         _run_muster(name, self._prepare_environment(event, payload))
-        calls, seconds = self.github.calls_since(mark), _children_cpu_seconds() - before
+        calls, seconds = self.github.calls_since(position), _children_cpu_seconds() - before
         commented = {call.path for call in calls if call.method == "POST" and call.path.endswith("/comments")}
         return Cost(len(calls), seconds, len(commented))
 
     def triage_in_process(self, number: int) -> None:
         """Triage an issue in this process, so that the clock may be in the past."""
         # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
-        wire = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        given = self._prepare_environment("issues", self.opened_payload(number))
-        code = runner.triage(runner.Workflow(given, lambda _: None, self.clock, wire))
+        transport = httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        environment = self._prepare_environment("issues", self.opened_payload(number))
+        code = runner.triage(runner.Workflow(environment, lambda _: None, self.clock, transport))
         assert code == 0, f"issue {number} was not looked after"
 
     def opened_payload(self, number: int) -> Mapping[str, Any]:
@@ -112,30 +112,30 @@ def measure_triage() -> Cost:
 
     The most calls and the least processor time count.
     """
-    with _open_harness() as desk:
+    with _open_harness() as harness:
         costs = []
         for number in range(_MEASURED_RUNS + 1):  # the first one compiles the bytecode, as an installation does
-            issue = desk.open_issue(f"[Incident]: number {number}", _SEV1_BODY)
-            costs.append(desk.measure_run("triage", "issues", desk.opened_payload(issue)))
+            issue = harness.open_issue(f"[Incident]: number {number}", _SEV1_BODY)
+            costs.append(harness.measure_run("triage", "issues", harness.opened_payload(issue)))
         return Cost(max(cost.calls for cost in costs), min(cost.seconds for cost in costs[1:]), costs[-1].written_to)
 
 
 def measure_sweep() -> Cost:
     """Measure a scheduled sweep over many open incidents that were triaged before."""
-    with _open_harness() as desk:
+    with _open_harness() as harness:
         # The sev1 incidents are unacknowledged and their next page is due; the sev3 ones need nothing for an hour.
-        for many, ago, body in (
+        for count, age, body in (
             (OPEN_INCIDENTS - DUE_INCIDENTS, timedelta(minutes=30), _SEV3_BODY),
             (DUE_INCIDENTS, timedelta(minutes=8), _SEV1_BODY),
         ):
-            for number in range(many):
-                desk.clock.behind = ago
-                issue = desk.open_issue(f"[Incident]: number {number}", body)
+            for number in range(count):
+                harness.clock.behind = age
+                issue = harness.open_issue(f"[Incident]: number {number}", body)
                 # GitHub's times have whole seconds: a run's comments must be later than the issue they are on.
-                desk.clock.behind = ago - timedelta(seconds=2)
-                desk.triage_in_process(issue)
-        desk.clock.behind = timedelta()
-        return desk.measure_run("sweep", "schedule", {"schedule": "*/5 * * * *"})
+                harness.clock.behind = age - timedelta(seconds=2)
+                harness.triage_in_process(issue)
+        harness.clock.behind = timedelta()
+        return harness.measure_run("sweep", "schedule", {"schedule": "*/5 * * * *"})
 
 
 def import_seconds() -> float:
@@ -143,13 +143,13 @@ def import_seconds() -> float:
 
     The first one also compiles the bytecode, so it is never the best.
     """
-    with tempfile.TemporaryDirectory(prefix="muster-bench-") as compiled:
-        return min(_load_seconds(compiled, "import app.runner") for _ in range(8))
+    with tempfile.TemporaryDirectory(prefix="muster-bench-") as bytecode_folder:
+        return min(_load_seconds(bytecode_folder, "import app.runner") for _ in range(8))
 
 
-def _load_seconds(compiled: str, code: str) -> float:
+def _load_seconds(bytecode_folder: str, code: str) -> float:
     before = _children_cpu_seconds()
-    subprocess.run([sys.executable, "-c", code], check=True, env=_child_environment({}, compiled))
+    subprocess.run([sys.executable, "-c", code], check=True, env=_child_environment({}, bytecode_folder))
     return _children_cpu_seconds() - before
 
 
@@ -171,41 +171,39 @@ def _open_harness() -> Iterator[Desk]:
 
 
 def _run_muster(name: str, environment: Mapping[str, str]) -> None:
-    folder = str(Path(environment["GITHUB_EVENT_PATH"]).parent / "compiled")
-    words = [sys.executable, "-m", "app", "run", name]
-    subprocess.run(words, check=True, capture_output=True, env=_child_environment(environment, folder))
+    bytecode_folder = str(Path(environment["GITHUB_EVENT_PATH"]).parent / "compiled")
+    command = [sys.executable, "-m", "app", "run", name]
+    subprocess.run(command, check=True, capture_output=True, env=_child_environment(environment, bytecode_folder))
 
 
-def _child_environment(environment: Mapping[str, str], compiled: str) -> dict[str, str]:
+def _child_environment(environment: Mapping[str, str], bytecode_folder: str) -> dict[str, str]:
     """Return a minimal environment for a child process, with a folder of its own for bytecode."""
-    own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
-    return {**own, **environment} | ({"PYTHONPYCACHEPREFIX": compiled} if compiled else {})
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
+    return {**inherited, **environment} | ({"PYTHONPYCACHEPREFIX": bytecode_folder} if bytecode_folder else {})
 
 
 def _children_cpu_seconds() -> float:
     """Return the processor time of ended child processes, in seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
-def measure_runs(row: Callable[[str, str, str], None]) -> None:
+def measure_runs(add_row: Callable[[str, str, str], None]) -> None:
     """Measure the runs and pass each figure to `add_row`: name, requirement, measurement."""
-    row("import of the runner", "at most 0.7 s", f"{import_seconds():.2f} s of processor time")
-    found = measure_triage()
-    row("run triage, a new incident: API calls", "at most 8", _format_calls(found, 1))
-    row("run triage, a new incident: processor time, its start among it", "at most 2 s", f"{found.seconds:.1f} s")
-    row(
+    add_row("import of the runner", "at most 0.7 s", f"{import_seconds():.2f} s of processor time")
+    cost = measure_triage()
+    add_row("run triage, a new incident: API calls", "at most 8", _format_calls(cost, 1))
+    add_row("run triage, a new incident: processor time, its start among it", "at most 2 s", f"{cost.seconds:.1f} s")
+    add_row(
         f"run sweep, {OPEN_INCIDENTS} open incidents, {DUE_INCIDENTS} due: API calls",
         "at most 60",
         _format_calls(measure_sweep(), DUE_INCIDENTS),
     )
 
 
-def _format_calls(found: Cost, due: int) -> str:
+def _format_calls(cost: Cost, due: int) -> str:
     """Format the number of calls, and name a wrong number of commented issues."""
-    return (
-        str(found.calls) if found.written_to == due else f"{found.calls}, but it wrote to {found.written_to} of {due}"
-    )
+    return str(cost.calls) if cost.written_to == due else f"{cost.calls}, but it wrote to {cost.written_to} of {due}"
 
 
 def main() -> None:

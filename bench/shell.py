@@ -53,7 +53,7 @@ class Figures:
     stolen: float
 
 
-def measure_load(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> Figures:
+def measure_load(seconds: int = 30, idle_samples: int = 15, *, until_drained: bool = True) -> Figures:
     """Send deliveries for `seconds` and measure the responses, the label time and the memory.
 
     `idle_samples`: single deliveries timed before the load.  `until_drained`: wait until all deliveries are processed.
@@ -67,17 +67,17 @@ def measure_load(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> 
         migrate(postgres.url)
         deliveries = folder / "deliveries.json"
         incidents = DELIVERIES_PER_SECOND * seconds // 8
-        pretend = stack.enter_context(
+        github = stack.enter_context(
             _run_child([sys.executable, "-m", "bench.fake_github", str(incidents), str(deliveries)], {})
         )
-        said = json.loads(_read_line(pretend))
+        credentials = json.loads(_read_line(github))
         port = find_free_port()
         environment = {
             "DATABASE_URL": postgres.url,
-            "GITHUB_API_URL": said["api_url"],
-            "GITHUB_APP_ID": str(said["app_id"]),
-            "GITHUB_APP_PRIVATE_KEY": said["private_key"],
-            "GITHUB_WEBHOOK_SECRET": said["secret"],
+            "GITHUB_API_URL": credentials["api_url"],
+            "GITHUB_APP_ID": str(credentials["app_id"]),
+            "GITHUB_APP_PRIVATE_KEY": credentials["private_key"],
+            "GITHUB_WEBHOOK_SECRET": credentials["secret"],
             "PORT": str(port),
             "MUSTER_HOME": str(folder),
             "MUSTER_PACE": "free",
@@ -86,28 +86,28 @@ def measure_load(seconds: int = 30, rests: int = 15, *, drains: bool = True) -> 
         worker = stack.enter_context(_run_child([sys.executable, "-m", "app", "worker"], environment))
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(f"{url}/readyz")
-        to_label = statistics.median(_measure_label_ms(pretend, f"{url}/webhook") for _ in range(rests))
+        to_label_ms = statistics.median(_measure_label_ms(github, f"{url}/webhook") for _ in range(idle_samples))
         load = json.loads(deliveries.read_text())[: DELIVERIES_PER_SECOND * seconds]
-        theft = Theft()
-        taken = asyncio.run(_send(port, load))
-        stolen = theft.fraction
-        times = sorted(ms for ms, _ in taken)
-        began = time.monotonic()
-        if drains:
+        steal_meter = Theft()
+        responses = asyncio.run(_send(port, load))
+        cpu_steal = steal_meter.fraction
+        times = sorted(ms for ms, _ in responses)
+        drain_started = time.monotonic()
+        if until_drained:
             _wait_until_drained(postgres.url)
         stored = _count_stored(postgres.url, [delivery["headers"]["X-GitHub-Delivery"] for delivery in load])
         return Figures(
             sent=len(load),
-            accepted=sum(status == 202 for _, status in taken),
+            accepted=sum(status == 202 for _, status in responses),
             stored=stored,
             p50=times[len(times) // 2],
             p99=times[len(times) * 99 // 100],
             longest=times[-1],
-            to_label=to_label,
+            to_label=to_label_ms,
             web_memory=_memory_mb(web),
             worker_memory=_memory_mb(worker),
-            drained=time.monotonic() - began,
-            stolen=stolen,
+            drained=time.monotonic() - drain_started,
+            stolen=cpu_steal,
         )
 
 
@@ -117,12 +117,12 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
     Times count from the due time, not from the actual sending, so a slow response also counts for the deliveries behind
     it (no coordinated omission).
     """
-    waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+    queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
     results: list[tuple[float, int]] = []
 
     async def send_requests() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (job := await waiting.get()) is not None:
+        while (job := await queue.get()) is not None:
             due, request = job
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
@@ -140,9 +140,9 @@ async def _send(port: int, deliveries: list[dict[str, Any]]) -> list[tuple[float
         due = start + number / DELIVERIES_PER_SECOND
         if (pause := due - time.perf_counter()) > 0:
             await asyncio.sleep(pause)
-        waiting.put_nowait((due, request))
+        queue.put_nowait((due, request))
     for _ in senders:
-        waiting.put_nowait(None)
+        queue.put_nowait(None)
     await asyncio.gather(*senders)
     return results
 
@@ -154,19 +154,19 @@ def _build_request(delivery: dict[str, Any]) -> bytes:
     return head.encode() + body
 
 
-def _measure_label_ms(pretend: subprocess.Popen[str], url: str) -> float:
+def _measure_label_ms(github: subprocess.Popen[str], url: str) -> float:
     """Return the milliseconds from a delivery to its label, without other load."""
-    assert pretend.stdin is not None
-    pretend.stdin.write(url + "\n")
-    pretend.stdin.flush()
-    ms = float(json.loads(_read_line(pretend))["ms"])
+    assert github.stdin is not None
+    github.stdin.write(url + "\n")
+    github.stdin.flush()
+    ms = float(json.loads(_read_line(github))["ms"])
     time.sleep(0.4)
     return ms
 
 
-def _wait_until_drained(url: str) -> None:
+def _wait_until_drained(database_url: str) -> None:
     """Wait until every delivery is processed, at most ten minutes."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(database_url, autocommit=True) as connection:
         for _ in range(2400):
             waits = connection.execute(
                 "SELECT 1 FROM delivery WHERE state IN ('received', 'routed') LIMIT 1"
@@ -176,10 +176,10 @@ def _wait_until_drained(url: str) -> None:
             time.sleep(0.25)
 
 
-def _count_stored(url: str, sent: list[str]) -> int:
+def _count_stored(database_url: str, guids: list[str]) -> int:
     """Count how many of these deliveries are stored."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (sent,)).fetchone()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        row = connection.execute("SELECT count(*) FROM delivery WHERE guid = ANY(%s)", (guids,)).fetchone()
         assert row is not None
         return int(row[0])
 

@@ -312,7 +312,7 @@ def test_the_whole_exchange_has_an_end(says: Says, method: str) -> None:
         began = time.monotonic()
         ask = partial(local().get, heard.url) if method == "GET" else partial(local().post, heard.url, b"{}")
         with pytest.raises(DeliveryFailed) as found:
-            ask(within=0.6)
+            ask(timeout_seconds=0.6)
         assert time.monotonic() - began < 4.5
     assert "did not finish within 0.6 seconds" in str(found.value)
     assert found.value.retry_after == (60.0 if method == "GET" else 0.0), "whoever sends has a rhythm of their own"
@@ -328,7 +328,7 @@ def test_a_name_that_is_not_resolved_in_time_is_left() -> None:
 
     began = time.monotonic()
     with pytest.raises(DeliveryFailed, match="not resolved in time"):
-        Outbound(resolve=slow, loopback=True).get("http://feeds.example/", within=0.3)
+        Outbound(resolve=slow, loopback=True).get("http://feeds.example/", timeout_seconds=0.3)
     assert time.monotonic() - began < 4.5
     asked.set()
 
@@ -461,7 +461,7 @@ def test_an_end_comes_through_tls_too(vouched: tuple[ssl.SSLContext, str]) -> No
     with server(drips, tls) as heard:
         outbound = Outbound(resolve=here, loopback=True, certificates=certificates)
         with pytest.raises(DeliveryFailed, match="did not finish"):
-            outbound.get(f"https://feeds.example:{heard.port}/", within=0.6)
+            outbound.get(f"https://feeds.example:{heard.port}/", timeout_seconds=0.6)
 
 
 def test_every_way_to_write_this_machine_ends_nowhere() -> None:

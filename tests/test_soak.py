@@ -123,7 +123,7 @@ def test_when_the_time_is_over_nothing_stays(tmp_path: Path) -> None:
     file, figures, told = tmp_path / "test_story.py", tmp_path / "figures.jsonl", tmp_path / "told"
     file.write_text(STORY.replace("FILE", repr(str(told))))
     figures.touch()
-    hour = Hour({"PATH": os.environ["PATH"], FILE: str(figures)}, tmp_path / "soak", longest=None)
+    hour = Hour({"PATH": os.environ["PATH"], FILE: str(figures)}, tmp_path / "soak", max_seconds=None)
 
     def over() -> int:
         assert comes(lambda: told.exists() and bool(told.read_text()), 60)

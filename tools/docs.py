@@ -82,7 +82,7 @@ def _lifecycle_page() -> Iterator[str]:
     yield f"    {Status.CLOSED} --> [*]\n```\n"
     yield "Where each action leads, from each status:\n"
     rows = (
-        (f"**{status}**", *(str(ways[status]) if status in ways else "–" for ways in TABLE.values()))
+        (f"**{status}**", *(str(targets[status]) if status in targets else "–" for targets in TABLE.values()))
         for status in Status
     )
     yield markdown_table(("", *TABLE), rows)
@@ -93,16 +93,16 @@ def _list_transitions() -> tuple[list[str], list[str]]:
 
     A transition that starts from every open status is drawn once, from the group.
     """
-    still_open = [status for status in Status if status.open]
+    open_statuses = [status for status in Status if status.open]
     inside, outside = [], []
-    for action, ways in TABLE.items():
-        everywhere = all(start in ways and not ways[start].open for start in still_open)
-        if everywhere:
-            outside.append(f"open --> {ways[still_open[0]]}: {action}")
-        for start, end in ways.items():
+    for action, targets in TABLE.items():
+        from_every_open = all(start in targets and not targets[start].open for start in open_statuses)
+        if from_every_open:
+            outside.append(f"open --> {targets[open_statuses[0]]}: {action}")
+        for start, end in targets.items():
             if start.open and end.open:
                 inside.append(f"{start} --> {end}: {action}")
-            elif not (everywhere and start.open):
+            elif not (from_every_open and start.open):
                 outside.append(f"{start} --> {'open' if end is Status.TRIGGERED else end}: {action}")
     return inside, outside
 

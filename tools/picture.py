@@ -67,16 +67,16 @@ def main() -> None:
     """Play the demo and take the pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
-    def capture_acknowledged(line: Line, on: Stage, number: int) -> None:
+    def capture_acknowledged(line: Line, stage: Stage, number: int) -> None:
         if line.text.startswith(_TRIGGER_TEXT):
-            issue = f"{on.github.url}/{on.shop.full_name}/issues/{number}"
+            issue = f"{stage.github.url}/{stage.shop.full_name}/issues/{number}"
             _take_cropped_screenshot(issue, folder / "acked.png" if folder else _PICTURE_PATH)
 
-    def capture_results(on: Stage, played: Played) -> None:
+    def capture_results(stage: Stage, result: Played) -> None:
         if folder:
-            _take_screenshot(played.issue_url, folder / "issue.png", "1180,3600")
-            _take_screenshot(played.pull_url, folder / "pull.png", "1180,2600")
-            path = f"{on.github.url}/{on.shop.full_name}/blob/main/docs/incidents/postmortems/2026/INC-2026-0314-001.md"
+            _take_screenshot(result.issue_url, folder / "issue.png", "1180,3600")
+            _take_screenshot(result.pull_url, folder / "pull.png", "1180,2600")
+            path = f"{stage.github.url}/{stage.shop.full_name}/blob/main/docs/incidents/postmortems/2026/INC-2026-0314-001.md"
             _take_screenshot(path, folder / "postmortem.png", "1180,3600")
 
     play(capture_acknowledged, capture_results)

@@ -269,20 +269,21 @@ def _topic_section(topic: Topic) -> Iterator[str]:
     yield f"## {topic.title}\n"
     yield f"{topic.lead}\n"
     yield from _yaml_block(topic.example)
-    known = key_specs(Policy)
-    yield markdown_table(("Key", "Is", "Holds", "Built in"), (_key_row(Policy, known[key]) for key in topic.keys))
+    specs = key_specs(Policy)
+    yield markdown_table(("Key", "Is", "Holds", "Built in"), (_key_row(Policy, specs[key]) for key in topic.keys))
     if "matrix" in topic.keys:
         levels = [f"impact {level.value}" for level in Level]
         rows = ((f"**urgency {u.value}**", *(str(MATRIX[u][i]) for i in Level)) for u in Level)
         yield "The built-in matrix:\n"
         yield markdown_table(("", *levels), rows)
-    for title, part in topic.parts:
+    for title, record_type in topic.parts:
         yield f"### {_format_title(title)}\n"
-        yield f"{type_description(part)}\n"
-        if short := SHORTHAND_FIELDS.get(part):
+        yield f"{type_description(record_type)}\n"
+        if short := SHORTHAND_FIELDS.get(record_type):
             yield f"A single value stands for `{short}`.\n"
         yield markdown_table(
-            ("Key", "Is", "Holds", "Without it"), (_key_row(part, entry) for entry in key_specs(part).values())
+            ("Key", "Is", "Holds", "Without it"),
+            (_key_row(record_type, spec) for spec in key_specs(record_type).values()),
         )
 
 
@@ -294,9 +295,9 @@ def _format_title(title: str) -> str:
     return title if title[0].isupper() else f"`{title}`"
 
 
-def _key_row(part: type, entry: Entry) -> tuple[str, str, str, str]:
-    holds = f"{_describe_kind(entry.kind)}, or `off`" if entry.clearable else _describe_kind(entry.kind)
-    return f"`{entry.key}`", KEY_DESCRIPTIONS[part][entry.key], holds, _describe_default(part, entry)
+def _key_row(record_type: type, spec: Entry) -> tuple[str, str, str, str]:
+    allowed = f"{_describe_kind(spec.kind)}, or `off`" if spec.clearable else _describe_kind(spec.kind)
+    return f"`{spec.key}`", KEY_DESCRIPTIONS[record_type][spec.key], allowed, _describe_default(record_type, spec)
 
 
 def _describe_kind(kind: Any) -> str:
@@ -320,8 +321,8 @@ def _kind_noun(kind: Any) -> str:
     return re.sub("^(?:the name of )?an? ", "", ENUM_NOUNS.get(kind.__name__) or KIND_DESCRIPTIONS[kind])
 
 
-def _link_to_type(part: Any) -> str:
-    title = next(title for title, known in _RECORD_TYPES_BY_TITLE.items() if known is part)
+def _link_to_type(record_type: Any) -> str:
+    title = next(title for title, known in _RECORD_TYPES_BY_TITLE.items() if known is record_type)
     return f"[{_format_title(title)}]({_anchor(title)})"
 
 
@@ -329,16 +330,18 @@ def _anchor(title: str) -> str:
     return "#" + re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
 
 
-def _describe_default(part: type, entry: Entry) -> str:
+def _describe_default(record_type: type, spec: Entry) -> str:
     """Describe the value of a key that is not written, before any profile."""
-    found = {field.name: field for field in fields(part)}[entry.fields[0]]
-    if entry.required:
+    record_field = {field.name: field for field in fields(record_type)}[spec.fields[0]]
+    if spec.required:
         return "must be written"
-    default = found.default if found.default is not MISSING else _call_factory(found.default_factory)
-    if entry.kind is Zone and part is not Policy:
+    default = (
+        record_field.default if record_field.default is not MISSING else _call_factory(record_field.default_factory)
+    )
+    if spec.kind is Zone and record_type is not Policy:
         return "that of the policy"
-    if len(entry.fields) > 1:
-        return f"`{'-'.join(_format_scalar(getattr(part(), name)) for name in entry.fields)}`"
+    if len(spec.fields) > 1:
+        return f"`{'-'.join(_format_scalar(getattr(record_type(), name)) for name in spec.fields)}`"
     if default is MATRIX:
         return "below"
     if is_dataclass(default) and not isinstance(default, Duration):
@@ -362,8 +365,8 @@ def _format_value(value: Any) -> str:
     return f"`{_format_scalar(value)}`"
 
 
-def _format_day(one: Any) -> str:
-    return WEEKDAY_NAMES[one] if type(one) is int else _format_scalar(one)
+def _format_day(value: Any) -> str:
+    return WEEKDAY_NAMES[value] if type(value) is int else _format_scalar(value)
 
 
 def _format_scalar(value: Any) -> str:

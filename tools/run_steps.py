@@ -35,19 +35,19 @@ class Script:
 
 def main(arguments: Sequence[str]) -> int:
     """Check these files and every YAML file below these folders; return 1 when there is a finding."""
-    found = [script for path in find_yaml_files(arguments) for script in load_scripts(path)]
-    problems = [problem for script in found for problem in find_problems(script)]
+    all_scripts = [script for path in find_yaml_files(arguments) for script in load_scripts(path)]
+    problems = [problem for script in all_scripts for problem in find_problems(script)]
     for problem in problems:
         print(problem)
-    print(f"{len(found)} scripts in workflows and actions, {len(problems)} findings")
+    print(f"{len(all_scripts)} scripts in workflows and actions, {len(problems)} findings")
     return 1 if problems else 0
 
 
 def find_yaml_files(arguments: Sequence[str]) -> list[Path]:
     """Return the given files and the YAML files below the given folders."""
-    given = [Path(argument) for argument in arguments]
-    below = [path for one in given if one.is_dir() for path in sorted(one.rglob("*.yml")) + sorted(one.rglob("*.yaml"))]
-    return [one for one in given if one.is_file()] + below
+    paths = [Path(argument) for argument in arguments]
+    below = [path for one in paths if one.is_dir() for path in sorted(one.rglob("*.yml")) + sorted(one.rglob("*.yaml"))]
+    return [one for one in paths if one.is_file()] + below
 
 
 def load_scripts(path: Path) -> list[Script]:
@@ -73,41 +73,41 @@ def _walk_scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
             yield from _walk_scripts(path, value, shell)
 
 
-def _mapping_value(node: Any, key: str, otherwise: Any = None) -> Any:
+def _mapping_value(node: Any, key: str, default: Any = None) -> Any:
     """Return the value of a key of a mapping node, as text where it is a scalar."""
     if not isinstance(node, yaml.MappingNode):
-        return otherwise
+        return default
     found = next((value for name, value in node.value if name.value == key), None)
-    return otherwise if found is None else found.value if isinstance(found, yaml.ScalarNode) else found
+    return default if found is None else found.value if isinstance(found, yaml.ScalarNode) else found
 
 
 def find_problems(script: Script) -> Iterator[str]:
     """Yield the problems of a script, one line each."""
-    where = f"{script.path}:{script.line}"
+    location = f"{script.path}:{script.line}"
     if "${{" in script.text:
-        yield f"{where}: an expression inside run: it becomes part of the script; give it through env:"
+        yield f"{location}: an expression inside run: it becomes part of the script; give it through env:"
         return
     # A workflow step without `shell:` runs in bash on our runners, though without pipefail.
     shell = (script.shell or "bash").split()[0]
     if shell in _UNCHECKED_SHELLS:
         return
     if shell not in _SHELLCHECK_DIALECTS:
-        yield f"{where}: nobody here checks a script for {shell}"
+        yield f"{location}: nobody here checks a script for {shell}"
         return
-    checked = _SCRIPT_PREAMBLES[shell] + script.text
-    ran = subprocess.run(
+    source = _SCRIPT_PREAMBLES[shell] + script.text
+    result = subprocess.run(
         [Path(sys.executable).parent / "shellcheck", "--shell", _SHELLCHECK_DIALECTS[shell], "--format", "gcc", "-"],
-        input=checked,
+        input=source,
         capture_output=True,
         text=True,
         check=False,
     )
-    if ran.returncode and not ran.stdout:
-        raise RuntimeError(ran.stderr)
-    before = _SCRIPT_PREAMBLES[shell].count("\n")
-    for line in ran.stdout.splitlines():
-        _, number, _, told = line.split(":", 3)
-        yield f"{where}: line {int(number) - before} of it:{told}"
+    if result.returncode and not result.stdout:
+        raise RuntimeError(result.stderr)
+    preamble_lines = _SCRIPT_PREAMBLES[shell].count("\n")
+    for line in result.stdout.splitlines():
+        _, number, _, message = line.split(":", 3)
+        yield f"{location}: line {int(number) - preamble_lines} of it:{message}"
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def actions_page() -> Iterator[str]:
         )
 
 
-def _input_row(name: str, one: Mapping[str, Any]) -> tuple[str, str, str]:
-    default = str(one.get("default") or "")
+def _input_row(name: str, declaration: Mapping[str, Any]) -> tuple[str, str, str]:
+    default = str(declaration.get("default") or "")
     known = {"": "nothing", "${{ github.token }}": "the token of the run"}
-    return f"`{name}`", str(one["description"]), known.get(default, f"`{default}`")
+    return f"`{name}`", str(declaration["description"]), known.get(default, f"`{default}`")

@@ -38,7 +38,7 @@ class Webhook:
             "Idempotency-Key": message.key,
             "X-Muster-Signature-256": sign_body(self._secret, body),
         }
-        self._outbound.post(address, body, headers=headers, within=_TIMEOUT_SECONDS)
+        self._outbound.post(address, body, headers=headers, timeout_seconds=_TIMEOUT_SECONDS)
 
 
 def build_document(message: Message) -> bytes:

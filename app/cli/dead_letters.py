@@ -33,24 +33,24 @@ class Outside:
 _CommandFunction = Callable[[argparse.Namespace, Outside], int]
 
 
-def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line.
 
     Ends the process with status 2 if it is wrong, with 0 after `--help`.
     """
-    return _build_parser().parse_args(words)
+    return _build_parser().parse_args(arguments)
 
 
-def run_command(options: argparse.Namespace, outside: Outside) -> int:
+def run_command(options: argparse.Namespace, context: Outside) -> int:
     """Run one command; return 0 for success, 1 if there is no such dead letter."""
-    chosen: _CommandFunction = options.run
-    return chosen(options, outside)
+    command: _CommandFunction = options.run
+    return command(options, context)
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="muster", description="What was set aside for a person.")
-    rooms = parser.add_subparsers(metavar="COMMAND", required=True)
-    inbox = rooms.add_parser("inbox", help="deliveries that nobody could read")
+    groups = parser.add_subparsers(metavar="COMMAND", required=True)
+    inbox = groups.add_parser("inbox", help="deliveries that nobody could read")
     inboxes = inbox.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_json_option(inboxes.add_parser("list", help="say which wait, since when and why"), _inbox_list)
     show = inboxes.add_parser("show", help="print one, harmless on any terminal")
@@ -66,7 +66,7 @@ def _build_parser() -> argparse.ArgumentParser:
     drop.add_argument("guid", metavar="GUID")
     drop.add_argument("--note", default="", metavar="TEXT", help="why, for those who come after you")
     drop.set_defaults(run=_inbox_drop)
-    outbox = rooms.add_parser("outbox", help="orders that the other side refused")
+    outbox = groups.add_parser("outbox", help="orders that the other side refused")
     outboxes = outbox.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_json_option(outboxes.add_parser("list", help="say which wait, since when and why"), _outbox_list)
     retry = outboxes.add_parser("retry", help="carry one out after all")
@@ -84,82 +84,82 @@ def _add_json_option(parser: argparse.ArgumentParser, run: _CommandFunction) -> 
     parser.set_defaults(run=run)
 
 
-def _inbox_list(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
+def _inbox_list(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
         found = dead_letters.list_dead_deliveries(db)
     if options.json:
-        return _print_json([_to_json_row(one) for one in found], outside)
+        return _print_json([_to_json_row(delivery) for delivery in found], context)
     for one in found:
-        print(_format_delivery(one), file=outside.out)
-    return _print_count(len(found), "delivery waits", "deliveries wait", outside)
+        print(_format_delivery(one), file=context.out)
+    return _print_count(len(found), "delivery waits", "deliveries wait", context)
 
 
-def _inbox_show(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
+def _inbox_show(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
         found = [(one, dead_letters.load_body(db, one)) for one in dead_letters.list_dead_deliveries(db, options.guid)]
     if not found:
-        return _print_unknown(f"no parked delivery is called {make_visible(options.guid)}: muster inbox list", outside)
+        return _print_unknown(f"no parked delivery is called {make_visible(options.guid)}: muster inbox list", context)
     if options.json:
         return _print_json(
-            [{**_to_json_row(one), "body": body.decode("utf-8", "backslashreplace")} for one, body in found], outside
+            [{**_to_json_row(one), "body": body.decode("utf-8", "backslashreplace")} for one, body in found], context
         )
     for one, body in found:
-        print(_format_delivery(one), file=outside.out)
-        print(escape_payload(body if options.all else body[:_MAX_SHOWN_BYTES]), file=outside.out)
+        print(_format_delivery(one), file=context.out)
+        print(escape_payload(body if options.all else body[:_MAX_SHOWN_BYTES]), file=context.out)
         if not options.all and len(body) > _MAX_SHOWN_BYTES:
-            print(f"({len(body) - _MAX_SHOWN_BYTES} more bytes: --all)", file=outside.out)
+            print(f"({len(body) - _MAX_SHOWN_BYTES} more bytes: --all)", file=context.out)
     return 0
 
 
-def _inbox_retry(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
+def _inbox_retry(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
         count = dead_letters.retry_delivery(db, options.guid)
     if not count:
-        return _print_unknown(f"no parked delivery is called {make_visible(options.guid)}: muster inbox list", outside)
-    print(f"{make_visible(options.guid)} is put back: a worker takes it within a few seconds", file=outside.out)
+        return _print_unknown(f"no parked delivery is called {make_visible(options.guid)}: muster inbox list", context)
+    print(f"{make_visible(options.guid)} is put back: a worker takes it within a few seconds", file=context.out)
     return 0
 
 
-def _inbox_drop(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
-        count = dead_letters.drop_delivery(db, options.guid, _drop_note(options, outside))
+def _inbox_drop(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
+        count = dead_letters.drop_delivery(db, options.guid, _drop_note(options, context))
     if not count:
-        return _print_unknown(f"no parked delivery is called {make_visible(options.guid)}: muster inbox list", outside)
-    print(f"{make_visible(options.guid)} is settled: nothing is done about it", file=outside.out)
+        return _print_unknown(f"no parked delivery is called {make_visible(options.guid)}: muster inbox list", context)
+    print(f"{make_visible(options.guid)} is settled: nothing is done about it", file=context.out)
     return 0
 
 
-def _outbox_list(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
+def _outbox_list(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
         found = dead_letters.list_dead_outbox_items(db)
     if options.json:
-        return _print_json([_to_json_row(one) for one in found], outside)
+        return _print_json([_to_json_row(letter) for letter in found], context)
     for one in found:
         where = f"{make_visible(one.repo) or 'an unknown repository'}#{one.issue}"
         tried = f"tried {one.tries} time{'' if one.tries == 1 else 's'}"
         print(
             f"{one.number}  {one.created_at:%Y-%m-%d %H:%M:%S} UTC  {where}  {one.kind} {make_visible(one.key)}  {tried}"
             f"  {make_visible(one.why, _MAX_REASON_CHARACTERS)}",
-            file=outside.out,
+            file=context.out,
         )
-    return _print_count(len(found), "order waits", "orders wait", outside)
+    return _print_count(len(found), "order waits", "orders wait", context)
 
 
-def _outbox_retry(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
-        there = dead_letters.retry_outbox_item(db, options.number, outside.now())
-    if not there:
-        return _print_unknown(f"no dead letter has the number {options.number}: muster outbox list", outside)
-    print(f"{options.number} is put back: a worker looks whether it was done, and does it if not", file=outside.out)
+def _outbox_retry(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
+        exists = dead_letters.retry_outbox_item(db, options.number, context.now())
+    if not exists:
+        return _print_unknown(f"no dead letter has the number {options.number}: muster outbox list", context)
+    print(f"{options.number} is put back: a worker looks whether it was done, and does it if not", file=context.out)
     return 0
 
 
-def _outbox_drop(options: argparse.Namespace, outside: Outside) -> int:
-    with outside.database.transaction() as db:
-        there = dead_letters.drop_outbox_item(db, options.number, _drop_note(options, outside))
-    if not there:
-        return _print_unknown(f"no dead letter has the number {options.number}: muster outbox list", outside)
-    print(f"{options.number} is settled: it is not carried out", file=outside.out)
+def _outbox_drop(options: argparse.Namespace, context: Outside) -> int:
+    with context.database.transaction() as db:
+        exists = dead_letters.drop_outbox_item(db, options.number, _drop_note(options, context))
+    if not exists:
+        return _print_unknown(f"no dead letter has the number {options.number}: muster outbox list", context)
+    print(f"{options.number} is settled: it is not carried out", file=context.out)
     return 0
 
 
@@ -183,34 +183,34 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _format_delivery(one: Parked) -> str:
-    tried = f"tried {one.tries} time{'' if one.tries == 1 else 's'}"
+def _format_delivery(delivery: Parked) -> str:
+    tried = f"tried {delivery.tries} time{'' if delivery.tries == 1 else 's'}"
     return (
-        f"{make_visible(one.guid, 100)}  {one.received_at:%Y-%m-%d %H:%M:%S} UTC  {make_visible(one.event)}  {one.bytes} bytes"
-        f"  {tried}  {make_visible(one.why, _MAX_REASON_CHARACTERS)}"
+        f"{make_visible(delivery.guid, 100)}  {delivery.received_at:%Y-%m-%d %H:%M:%S} UTC  {make_visible(delivery.event)}  {delivery.bytes} bytes"
+        f"  {tried}  {make_visible(delivery.why, _MAX_REASON_CHARACTERS)}"
     )
 
 
-def _to_json_row(one: Parked | Dead) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(one).items()}
+def _to_json_row(letter: Parked | Dead) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(letter).items()}
 
 
-def _print_json(rows: Iterable[dict[str, Any]], outside: Outside) -> int:
-    print(json.dumps(list(rows), indent=2), file=outside.out)
+def _print_json(rows: Iterable[dict[str, Any]], context: Outside) -> int:
+    print(json.dumps(list(rows), indent=2), file=context.out)
     return 0
 
 
-def _print_count(count: int, one: str, many: str, outside: Outside) -> int:
-    print(f"{count or 'no'} {one if count == 1 else many}", file=outside.err)
+def _print_count(count: int, singular: str, plural: str, context: Outside) -> int:
+    print(f"{count or 'no'} {singular if count == 1 else plural}", file=context.err)
     return 0
 
 
-def _drop_note(options: argparse.Namespace, outside: Outside) -> str:
-    note = f"dropped by hand at {outside.now():%Y-%m-%d %H:%M} UTC"
+def _drop_note(options: argparse.Namespace, context: Outside) -> str:
+    note = f"dropped by hand at {context.now():%Y-%m-%d %H:%M} UTC"
     text: str = options.note.replace("\0", "")
     return f"{note}: {text}" if text else note
 
 
-def _print_unknown(says: str, outside: Outside) -> int:
-    print(f"muster: {says}", file=outside.err)
+def _print_unknown(message: str, context: Outside) -> int:
+    print(f"muster: {message}", file=context.err)
     return 1

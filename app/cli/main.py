@@ -19,14 +19,14 @@ class Fault(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0 for success, 1 for an error the user can fix, 2 for wrong usage."""
-    words = sys.argv[1:] if arguments is None else arguments
+    argv = sys.argv[1:] if arguments is None else arguments
     run: Callable[[], int]
-    if words[:1] == ["policy"]:
-        run = partial(_run_policy, words[1:])
-    elif words[:1] in (["inbox"], ["outbox"]):
-        run = partial(_run_dead_letters, words)
+    if argv[:1] == ["policy"]:
+        run = partial(_run_policy, argv[1:])
+    elif argv[:1] in (["inbox"], ["outbox"]):
+        run = partial(_run_dead_letters, argv)
     else:
-        options = _build_parser().parse_args(words)
+        options = _build_parser().parse_args(argv)
         run = partial(options.run, options)
     from app.settings import SettingsFault
 
@@ -114,19 +114,19 @@ def _parse_form(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_policy(words: Sequence[str]) -> int:
+def _run_policy(arguments: Sequence[str]) -> int:
     """Run `muster policy`, whose commands have a module and a parser of their own."""
     from app.cli import policy
 
-    return policy.main(words, _utc_now)
+    return policy.main(arguments, _utc_now)
 
 
-def _run_dead_letters(words: Sequence[str]) -> int:
+def _run_dead_letters(arguments: Sequence[str]) -> int:
     """Run `muster inbox` or `muster outbox`, whose commands have a module and a parser of their own."""
     from app import bootstrap, settings
     from app.cli import dead_letters
 
-    options = dead_letters.parse_arguments(words)
+    options = dead_letters.parse_arguments(arguments)
     with bootstrap.open_database(settings.read_settings()) as opened:
         return dead_letters.run_command(options, dead_letters.Outside(opened, _utc_now))
 
@@ -144,30 +144,30 @@ def _utc_now() -> datetime:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    return _run_services(web=True, work=True)
+    return _run_services(web=True, worker=True)
 
 
 def _web(options: argparse.Namespace) -> int:
-    return _run_services(web=True, work=False)
+    return _run_services(web=True, worker=False)
 
 
 def _worker(options: argparse.Namespace) -> int:
-    return _run_services(web=False, work=True)
+    return _run_services(web=False, worker=True)
 
 
-def _run_services(*, web: bool, work: bool) -> int:
+def _run_services(*, web: bool, worker: bool) -> int:
     from app import bootstrap, settings
 
     found = settings.read_settings()
     bootstrap.configure_logging(found.log)
-    if web and work and not found.has_credentials:
+    if web and worker and not found.has_credentials:
         from app.sandbox.serve import serve_with_sandbox
 
         with serve_with_sandbox(found, _utc_now) as built:
-            bootstrap.serve(built, web=True, work=True)
+            bootstrap.serve(built, web=True, worker=True)
         return 0
     with bootstrap.open_application(found, _utc_now) as built:
-        bootstrap.serve(built, web=web, work=work)
+        bootstrap.serve(built, web=web, worker=worker)
     return 0
 
 

@@ -31,7 +31,7 @@ def _print_progress(line: str) -> None:
 
 def format_report(report: Report) -> list[str]:
     """Return the report as lines of text."""
-    look, issues, drift = report.deliveries, report.issues, report.drift
+    scan, issues, drift = report.deliveries, report.issues, report.drift
     found = []
     if report.absent_since is not None:
         found.append(f"Nothing was compared since {report.absent_since:%Y-%m-%d %H:%M} UTC.")
@@ -41,15 +41,15 @@ def format_report(report: Report) -> list[str]:
             f" {issues.looked} looked into: {_pluralize(issues.opened, 'incident')} and"
             f" {_pluralize(issues.events, 'event')} had been missed."
         )
-    missing = f"{look.missed} of them missing, {look.taken} fetched" if look.missed else "none of them missing"
-    found.append(f"Deliveries: {look.listed} listed, {missing}.")
-    if look.taken:
+    missing = f"{scan.missed} of them missing, {scan.taken} fetched" if scan.missed else "none of them missing"
+    found.append(f"Deliveries: {scan.listed} listed, {missing}.")
+    if scan.taken:
         found.append("A running `muster serve` or `muster worker` takes them in.")
-    if look.lost:
-        found.append(f"GitHub has forgotten {look.lost} of them.")
-    if look.left:
+    if scan.lost:
+        found.append(f"GitHub has forgotten {scan.lost} of them.")
+    if scan.left:
         found.append(
-            f"{_pluralize(look.left, 'delivery', 'deliveries')} of the last seconds may still come in: left for now."
+            f"{_pluralize(scan.left, 'delivery', 'deliveries')} of the last seconds may still come in: left for now."
         )
     found.append(
         f"Open incidents: {drift.open}, {drift.in_full} compared in full,"
@@ -60,5 +60,5 @@ def format_report(report: Report) -> list[str]:
     return found
 
 
-def _pluralize(count: int, one: str, more: str = "") -> str:
-    return f"{count} {one if count == 1 else more or one + 's'}"
+def _pluralize(count: int, singular: str, plural: str = "") -> str:
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"

@@ -87,8 +87,10 @@ class Compared:
     @property
     def breach_changes(self) -> tuple[int, int]:
         """How many more targets would have been breached, and how many fewer."""
-        found = [difference for difference in self.differences if difference.kind == "breach"]
-        return sum(each.was is None for each in found), sum(each.now is None for each in found)
+        breach_differences = [difference for difference in self.differences if difference.kind == "breach"]
+        return sum(each.was is None for each in breach_differences), sum(
+            each.now is None for each in breach_differences
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,9 @@ class Backtest:
         """One sentence: `2 of 11 past incidents would have been escalated later, 1 breach more`."""
         if not self.tried:
             return "there is no past incident to try it on"
-        these = f"{self.tried} past incident" + ("s" if self.tried > 1 else "")
+        incidents = f"{self.tried} past incident" + ("s" if self.tried > 1 else "")
         if not self.compared:
-            return f"none of {these} would have gone otherwise"
+            return f"none of {incidents} would have gone otherwise"
         counts = (
             ("graded otherwise", sum(each.severity_changed for each in self.compared)),
             ("escalated later", sum(each.later for each in self.compared)),
@@ -117,31 +119,31 @@ class Backtest:
         )
         parts = [f"{count} would have been {how}" for how, count in counts if count]
         parts = parts or [f"{len(self.compared)} would have gone otherwise"]
-        parts[0] = parts[0].replace(" would", f" of {these} would", 1)
+        parts[0] = parts[0].replace(" would", f" of {incidents} would", 1)
         more = sum(each.breach_changes[0] for each in self.compared)
         fewer = sum(each.breach_changes[1] for each in self.compared)
-        missed = [
+        breaches = [
             f"{count} breach{'es' if count > 1 else ''} {how}"
             for count, how in ((more, "more"), (fewer, "fewer"))
             if count
         ]
-        return ", ".join((*parts, *missed))
+        return ", ".join((*parts, *breaches))
 
 
-def backtest(past: Iterable[Past], old: Policy, new: Policy) -> Backtest:
+def backtest(past_incidents: Iterable[Past], old: Policy, new: Policy) -> Backtest:
     """Replay past incidents under both policies and return what differs.  A log without an opening is not counted."""
-    tried, before, after = 0, 0, 0
-    found: list[Compared] = []
-    for each in past:
+    incident_count, notices_before, notices_after = 0, 0, 0
+    diffs: list[Compared] = []
+    for each in past_incidents:
         was, now = _replay_past(each, old), _replay_past(each, new)
         if was is None or now is None:
             continue
-        tried += 1
-        before += was.notice_count
-        after += now.notice_count
-        if compared := _diff_results(each, was, now, new):
-            found.append(compared)
-    return Backtest(tried, tuple(found), (before, after))
+        incident_count += 1
+        notices_before += was.notice_count
+        notices_after += now.notice_count
+        if diff := _diff_results(each, was, now, new):
+            diffs.append(diff)
+    return Backtest(incident_count, tuple(diffs), (notices_before, notices_after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,27 +163,29 @@ class _Life:
 
 def _replay_past(past: Past, policy: Policy) -> _Life | None:
     incident, rows = None, []
-    last = max((at for at, _ in past.log), default=past.until)
-    for beat in replay_steps(past.log, policy, min(past.until, last + _TRAILING_PERIOD)):
-        incident = beat.after
-        if beat.effects or beat.before is None or beat.after is not beat.before:
-            rows += [row for row in rows_of(beat, policy) if row.kind not in ("declared", "acknowledge", "resolve")]
+    last_event_at = max((at for at, _ in past.log), default=past.until)
+    for step in replay_steps(past.log, policy, min(past.until, last_event_at + _TRAILING_PERIOD)):
+        incident = step.after
+        if step.effects or step.before is None or step.after is not step.before:
+            rows += [row for row in rows_of(step, policy) if row.kind not in ("declared", "acknowledge", "resolve")]
     if incident is None:
         return None
-    first: dict[str, Row] = {}
+    first_rows: dict[str, Row] = {}
     for row in rows:
         for contact in row.contacts:
-            first.setdefault(contact, row)
-    counts = Counter(f"{row.kind} {row.step.partition(' after ')[0]}" for row in rows if row.kind in ("page", "remind"))
-    due = {
+            first_rows.setdefault(contact, row)
+    notice_counts = Counter(
+        f"{row.kind} {row.step.partition(' after ')[0]}" for row in rows if row.kind in ("page", "remind")
+    )
+    offsets = {
         f"{each.clock} {each.about}".strip(): each.due - incident.declared_at for each in deadlines(incident, policy)
     }
-    return _Life(incident, rows, first, counts, due)
+    return _Life(incident, rows, first_rows, notice_counts, offsets)
 
 
-def _diff_results(past: Past, was: _Life, now: _Life, new: Policy) -> Compared | None:
+def _diff_results(past: Past, was: _Life, now: _Life, new_policy: Policy) -> Compared | None:
     differences = (
-        *_severity_changes(was, now, new),
+        *_severity_changes(was, now, new_policy),
         *_notification_changes(was, now),
         *_breach_changes(was, now),
         *_notice_count_changes(was, now),
@@ -203,10 +207,12 @@ def _diff_results(past: Past, was: _Life, now: _Life, new: Policy) -> Compared |
     )
 
 
-def _severity_changes(was: _Life, now: _Life, new: Policy) -> Iterator[Difference]:
+def _severity_changes(was: _Life, now: _Life, new_policy: Policy) -> Iterator[Difference]:
     before, after = was.incident.severity, now.incident.severity
     if before is not after:
-        yield Difference("severity", "severity", before.inline_name(new.scale), after.inline_name(new.scale))
+        yield Difference(
+            "severity", "severity", before.inline_name(new_policy.scale), after.inline_name(new_policy.scale)
+        )
 
 
 def _notification_changes(was: _Life, now: _Life) -> Iterator[Difference]:
@@ -228,12 +234,12 @@ def _breach_changes(was: _Life, now: _Life) -> Iterator[Difference]:
             )
 
 
-def _first_breaches(life: _Life) -> dict[str, Row]:
-    found: dict[str, Row] = {}
-    for row in life.rows:
+def _first_breaches(result: _Life) -> dict[str, Row]:
+    breaches: dict[str, Row] = {}
+    for row in result.rows:
         if row.kind == "breach":
-            found.setdefault(row.step, row)
-    return found
+            breaches.setdefault(row.step, row)
+    return breaches
 
 
 def _notice_count_changes(was: _Life, now: _Life) -> Iterator[Difference]:

@@ -40,7 +40,7 @@ class Rest:
 
 
 def due_time(
-    start: datetime, target: Target, calendars: Mapping[str, Calendar], rests: tuple[Rest, ...] = ()
+    start: datetime, target: Target, calendars: Mapping[str, Calendar], pauses: tuple[Rest, ...] = ()
 ) -> datetime:
     """Return the instant at which `target`, counted from `start`, is due, moved by the `pauses` since `start`.
 
@@ -51,13 +51,13 @@ def due_time(
     start, within = _to_utc(start), target.within
     calendar = calendar_for(target, calendars)
     if calendar is None:
-        over = start + within.as_timedelta
+        end = start + within.as_timedelta
     elif within.business_days:
-        over = _add_business_days(start, within.business_days, calendar)
+        end = _add_business_days(start, within.business_days, calendar)
     else:
-        over = _add_open_hours(start, within.as_timedelta, calendar)
-    lost = paused_time(rests, start, calendar) if rests else _ZERO
-    return add_counted_time(over, lost, calendar) if lost else over
+        end = _add_open_hours(start, within.as_timedelta, calendar)
+    paused = paused_time(pauses, start, calendar) if pauses else _ZERO
+    return add_counted_time(end, paused, calendar) if paused else end
 
 
 def add_counted_time(at: datetime, by: timedelta, calendar: Calendar | None) -> datetime:
@@ -70,10 +70,10 @@ def counted_time_between(a: datetime, b: datetime, calendar: Calendar | None) ->
     return max(b - a, _ZERO) if calendar is None else open_time_between(calendar, a, b)
 
 
-def paused_time(rests: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
+def paused_time(pauses: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
     """Return the counted time in the pauses since `start`; where pauses overlap, it counts once."""
     total, last = _ZERO, start
-    for rest in sorted(rests, key=lambda rest: rest.since):
+    for rest in sorted(pauses, key=lambda rest: rest.since):
         total += counted_time_between(max(rest.since, last), rest.until, calendar)
         last = max(last, rest.until)
     return total
@@ -122,11 +122,11 @@ def _add_open_hours(start: datetime, amount: timedelta, calendar: Calendar) -> d
 def _add_business_days(start: datetime, days: int, calendar: Calendar) -> datetime:
     openings = _openings(calendar, start)
     first, opens, _ = next(openings)
-    into = _utc_to_wall(max(start, opens), calendar.zone) - datetime.combine(first, time())
+    time_of_day = _utc_to_wall(max(start, opens), calendar.zone) - datetime.combine(first, time())
     for _ in range(days - 1):
         next(openings)
     day, opens, closes = next(openings)
-    moment = wall_to_utc(datetime.combine(day, time()) + into, calendar.zone)
+    moment = wall_to_utc(datetime.combine(day, time()) + time_of_day, calendar.zone)
     return min(max(moment, opens), closes)
 
 

@@ -75,37 +75,39 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
     if incident is None:
         if not isinstance(event, Opened):
             return Decision(None)
-        new, effects = _on_opened(event, policy, now)
-        new = replace(new, labels=desired_labels(new, policy))
-        return Decision(new, (*effects, SetLabels(labels=new.labels), ShowBoard()))
-    rule = _HANDLERS.get(type(event))
-    if rule is None:
+        new_incident, effects = _on_opened(event, policy, now)
+        new_incident = replace(new_incident, labels=desired_labels(new_incident, policy))
+        return Decision(new_incident, (*effects, SetLabels(labels=new_incident.labels), ShowBoard()))
+    handler = _HANDLERS.get(type(event))
+    if handler is None:
         return Decision(incident)
     # An edit may change the effective policy; every other event is decided under the current one.
-    changed, effects = rule(incident, event, policy if isinstance(event, Edited) else policy_for(policy, incident), now)
+    changed, effects = handler(
+        incident, event, policy if isinstance(event, Edited) else policy_for(policy, incident), now
+    )
     if changed is incident:
         return Decision(incident, () if incident.left else effects)
     return _add_labels_and_board(incident, changed, event, effects, policy)
 
 
 def _add_labels_and_board(
-    before: Incident, now: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy
+    before: Incident, changed: Incident, event: Event, effects: tuple[Effect, ...], policy: Policy
 ) -> Decision:
     """Append the labels and the board to the effects where they changed.
 
     Nothing is posted on an unavailable issue; the postmortem is opened all the same, since it is not on the issue.
     """
-    if now.left:
-        return Decision(now, tuple(effect for effect in effects if isinstance(effect, OpenPostmortem)))
-    if not labels_unchanged(before, now, event) and (labels := desired_labels(now, policy)) != before.labels:
-        now = replace(now, labels=labels)
+    if changed.left:
+        return Decision(changed, tuple(effect for effect in effects if isinstance(effect, OpenPostmortem)))
+    if not labels_unchanged(before, changed, event) and (labels := desired_labels(changed, policy)) != before.labels:
+        changed = replace(changed, labels=labels)
         if not any(isinstance(effect, SetLabels) for effect in effects):
             effects = (*effects, SetLabels(labels=labels))
-    return Decision(now, (*effects, ShowBoard()))
+    return Decision(changed, (*effects, ShowBoard()))
 
 
 def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
-    found = grade(event.report, policy, event.labels)
+    initial_grade = grade(event.report, policy, event.labels)
     incident = Incident(
         id=event.id,
         repo=event.repo,
@@ -115,7 +117,7 @@ def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         opened_by=event.by,
         declared_at=now,
         report=event.report,
-        grade=found,
+        grade=initial_grade,
         graded_at=now,
         armed_at=now,
         laddered_at=now,
@@ -125,15 +127,17 @@ def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
     policy = policy_for(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
     incident = incident.with_entry(
-        now, event, Deed.REPORTED, f"{declared}; graded {found.severity.inline_name(policy.scale)}"
+        now, event, Deed.REPORTED, f"{declared}; graded {initial_grade.severity.inline_name(policy.scale)}"
     )
-    incident, told = announce(incident, policy, now, f"a {found.severity.inline_name(policy.scale)} was declared")
-    if not found.unsure:
-        return incident, told
-    asked = resolve_recipients(incident, policy, (ON_CALL,), now)
-    doubts, via = event.report.doubts or found.reasons, notice_channels(incident, policy)
-    question = Ask(key="question", to=asked.people, missing=asked.missing, at=now, via=via, doubts=doubts)
-    return incident, (*told, question)
+    incident, announcements = announce(
+        incident, policy, now, f"a {initial_grade.severity.inline_name(policy.scale)} was declared"
+    )
+    if not initial_grade.unsure:
+        return incident, announcements
+    recipients = resolve_recipients(incident, policy, (ON_CALL,), now)
+    doubts, via = event.report.doubts or initial_grade.reasons, notice_channels(incident, policy)
+    question = Ask(key="question", to=recipients.people, missing=recipients.missing, at=now, via=via, doubts=doubts)
+    return incident, (*announcements, question)
 
 
 def _grading_input(event: Event, report: Report, policy: Policy, now: datetime) -> Ground:
@@ -160,17 +164,21 @@ def _on_edited(incident: Incident, event: Edited, policy: Policy, now: datetime)
     """
     if (event.title, event.report) == (incident.title, incident.report):
         return incident, ()
-    ground = _grading_input(event, event.report, policy, now)
+    grading_input = _grading_input(event, event.report, policy, now)
     last = incident.grounds[-1]
-    weighed = ground.answers != last.answers
-    before, owed = policy_for(policy, incident), active_regulations(policy, incident.report)
+    answers_changed = grading_input.answers != last.answers
+    previous_policy, previous_regulations = policy_for(policy, incident), active_regulations(policy, incident.report)
     incident = replace(incident, title=event.title, report=event.report)
-    if not weighed:
+    if not answers_changed:
         return incident, ()
     policy = policy_for(policy, incident)
-    incident = replace(incident, grounds=(*incident.grounds, ground))
-    if policy != before or active_regulations(policy, event.report) != owed or ground.detected_at != last.detected_at:
-        incident = restart_paging_if_changed(replace(incident, graded_at=now), before, policy, now)
+    incident = replace(incident, grounds=(*incident.grounds, grading_input))
+    if (
+        policy != previous_policy
+        or active_regulations(policy, event.report) != previous_regulations
+        or grading_input.detected_at != last.detected_at
+    ):
+        incident = restart_paging_if_changed(replace(incident, graded_at=now), previous_policy, policy, now)
     if incident.grade.by:
         return incident.with_entry(
             now, event, Deed.EDITED, "changed the report", "the severity stands as graded by hand"
@@ -180,36 +188,36 @@ def _on_edited(incident: Incident, event: Edited, policy: Policy, now: datetime)
             now, event, Deed.EDITED, "changed the report", f"the severity stands, it is {incident.status}"
         ), ()
     was = incident.severity
-    found = grade(event.report, policy, incident.opened_with)
-    if found.severity is was:
-        incident = replace(incident, grade=found)
+    new_grade = grade(event.report, policy, incident.opened_with)
+    if new_grade.severity is was:
+        incident = replace(incident, grade=new_grade)
         return incident.with_entry(now, event, Deed.EDITED, "changed the report", "the severity stays"), ()
-    incident = apply_grade(incident, found, policy, now)
-    incident, told = notify_raised(incident, was, policy, now, by=event.by, key=event.key)
-    change = f"{was.inline_name(policy.scale)} became {found.severity.inline_name(policy.scale)}"
-    return incident.with_entry(now, event, Deed.EDITED, "changed the report", change), told
+    incident = apply_grade(incident, new_grade, policy, now)
+    incident, notices = notify_raised(incident, was, policy, now, by=event.by, key=event.key)
+    change = f"{was.inline_name(policy.scale)} became {new_grade.severity.inline_name(policy.scale)}"
+    return incident.with_entry(now, event, Deed.EDITED, "changed the report", change), notices
 
 
 def _on_commented(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
     """Run each command in order.  Refusals are answered in one reply; commands that ran get one reaction."""
-    known = any(command.name in COMMANDS for command in event.spoken)
+    has_known_command = any(command.name in COMMANDS for command in event.spoken)
     if event.role < RESPONDER:
-        return _refuse_commands(incident, event, now) if known else (incident, ())
-    if known:
+        return _refuse_commands(incident, event, now) if has_known_command else (incident, ())
+    if has_known_command:
         incident = incident.with_role(now, event)
     effects: list[Effect] = []
     refusals: list[str] = []
-    obeyed = False
+    any_executed = False
     for index, command in enumerate(event.spoken):
         call = Call(event.by, now, command.argument.strip(), event, policy, index)
         try:
-            incident, ordered = _run_command(incident, command.name, call)
+            incident, command_effects = _run_command(incident, command.name, call)
         except Refused as refusal:
             refusals.append(str(refusal))
         else:
-            effects += [effect for effect in ordered if effect not in effects]
-            obeyed |= command.name in COMMANDS and command.name != "help"
-    if obeyed:
+            effects += [effect for effect in command_effects if effect not in effects]
+            any_executed |= command.name in COMMANDS and command.name != "help"
+    if any_executed:
         effects.append(React(key=f"react/{event.key}", comment=event.comment))
     if refusals:
         effects.append(Reply(key=f"reply/{event.key}", to=event.by, text=" ".join(refusals)))
@@ -230,9 +238,9 @@ def _run_command(incident: Incident, name: str, call: Call) -> Answer:
 
 def _refuse_commands(incident: Incident, event: Said, now: datetime) -> Answer:
     """Answer a person without the rights once per incident, however often they try."""
-    told = any(known.login == event.by and known.role < RESPONDER for known in incident.authorities)
+    already_refused = any(known.login == event.by and known.role < RESPONDER for known in incident.authorities)
     incident = incident.with_role(now, event)
-    if told:
+    if already_refused:
         return incident, ()
     text = (
         f"Commands on {incident.id} are for people with at least the triage role in this repository; "
@@ -247,14 +255,14 @@ def _on_labeled(incident: Incident, event: Labeled, policy: Policy, now: datetim
         return incident, ()
     restored = () if event.label in incident.labels else (SetLabels(labels=incident.labels),)
     confirms = incident.grade.unsure and event.label in policy.labels.severities
-    twin = _command_for_label(incident, event.label, policy) if restored or confirms else None
-    if twin is None:
+    command = _command_for_label(incident, event.label, policy) if restored or confirms else None
+    if command is None:
         return incident, restored
     incident = incident.with_role(now, event)
     if event.role < RESPONDER:
         return incident, restored
     try:
-        changed, effects = twin(incident, Call(event.by, now, "", event, policy))
+        changed, effects = command(incident, Call(event.by, now, "", event, policy))
     except Refused:
         return incident, restored
     return changed, (*effects, SetLabels(labels=desired_labels(changed, policy)))
@@ -346,9 +354,9 @@ def _on_postmortem_ended(
     pull = incident.postmortem or PostmortemPull(event.pull, event.url)
     if pull.number != event.pull or pull.state == state or is_merged(incident):
         return incident, ()
-    said = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
+    text = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
     return replace(incident, postmortem=dataclasses.replace(pull, state=state, ended_at=now)).with_entry(
-        now, event, Deed.POSTMORTEM, said
+        now, event, Deed.POSTMORTEM, text
     ), ()
 
 

@@ -19,8 +19,8 @@ def policy_for(policy: Policy, incident: Incident) -> Policy:
 
 def policy_for_report(policy: Policy, report: Report) -> Policy:
     """Return the effective policy of an incident with that report."""
-    wanted = (tuple(name.casefold() for name in report.services), report.kind)
-    return policy.cached(("effective_policy", wanted), lambda: _build_effective_policy(policy, wanted))
+    scope = (tuple(name.casefold() for name in report.services), report.kind)
+    return policy.cached(("effective_policy", scope), lambda: _build_effective_policy(policy, scope))
 
 
 def active_regulations(policy: Policy, report: Report) -> dict[str, Regulation]:
@@ -39,26 +39,30 @@ def affected_services(policy: Policy, report: Report) -> dict[str, Service]:
     return _match_services(policy, tuple(name.casefold() for name in report.services))
 
 
-def _match_services(policy: Policy, reported: tuple[str, ...]) -> dict[str, Service]:
-    called = {
+def _match_services(policy: Policy, reported_names: tuple[str, ...]) -> dict[str, Service]:
+    service_by_name = {
         name.casefold(): service for service, known in policy.services.items() for name in (*known.aliases, service)
     }
-    return {called[name]: policy.services[called[name]] for name in reported if name in called}
+    return {
+        service_by_name[name]: policy.services[service_by_name[name]]
+        for name in reported_names
+        if name in service_by_name
+    }
 
 
-def _build_effective_policy(policy: Policy, wanted: tuple[tuple[str, ...], Kind | None]) -> Policy:
+def _build_effective_policy(policy: Policy, scope: tuple[tuple[str, ...], Kind | None]) -> Policy:
     """Build the effective policy and cache it as its own effective policy, so that applying it again is free."""
-    found = _apply_overrides(policy, *wanted)
-    return found.cached(("effective_policy", wanted), lambda: found)
+    effective = _apply_overrides(policy, *scope)
+    return effective.cached(("effective_policy", scope), lambda: effective)
 
 
-def _apply_overrides(policy: Policy, reported: tuple[str, ...], kind: Kind | None) -> Policy:
-    services = _match_services(policy, reported)
-    found = _with_owning_team(replace(policy, overrides=()), services)
+def _apply_overrides(policy: Policy, reported_names: tuple[str, ...], kind: Kind | None) -> Policy:
+    services = _match_services(policy, reported_names)
+    effective = _with_owning_team(replace(policy, overrides=()), services)
     for override in policy.overrides:
         if _override_matches(override, services, kind):
-            found = _apply_override(found, override)
-    return found
+            effective = _apply_override(effective, override)
+    return effective
 
 
 def _with_owning_team(policy: Policy, services: Mapping[str, Service]) -> Policy:
@@ -102,5 +106,5 @@ def _apply_override(policy: Policy, override: Override) -> Policy:
     )
 
 
-def _merge_targets(targets: Targets, clocks: Mapping[str, Target | None]) -> Targets:
-    return replace(targets, **clocks)
+def _merge_targets(targets: Targets, overrides: Mapping[str, Target | None]) -> Targets:
+    return replace(targets, **overrides)

@@ -71,12 +71,12 @@ def resolve_recipients(incident: Incident, policy: Policy, contacts: tuple[str, 
         return Reached(people)
     steps = [step.contacts for step in management_steps(incident, policy)]
     above = max((n for n, step_contacts in enumerate(steps, 1) if step_contacts == contacts), default=0)
-    missing = list(contacts)
-    for instead in (*steps[above:], *reversed(steps[:above])):
-        if people := people_of(instead, policy, at):
-            return Reached(people, tuple(dict.fromkeys(missing)))
-        missing += instead
-    return Reached((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(missing)))
+    unstaffed = list(contacts)
+    for contacts_instead in (*steps[above:], *reversed(steps[:above])):
+        if people := people_of(contacts_instead, policy, at):
+            return Reached(people, tuple(dict.fromkeys(unstaffed)))
+        unstaffed += contacts_instead
+    return Reached((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(unstaffed)))
 
 
 def current_owner(incident: Incident, policy: Policy, at: datetime) -> Reached:
@@ -87,18 +87,18 @@ def current_owner(incident: Incident, policy: Policy, at: datetime) -> Reached:
 
 
 def role_holders(
-    incident: Incident, policy: Policy, named: tuple[str, ...], at: datetime, *, otherwise: tuple[str, ...] = ()
+    incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime, *, fallback: tuple[str, ...] = ()
 ) -> Reached:
     """Resolve `contacts` at `at`, else the `fallback` contacts, else the current owner.
 
     Only `contacts` count as unstaffed, not the fallback.
     """
-    if people := people_of(named, policy, at):
+    if people := people_of(contacts, policy, at):
         return Reached(people)
-    if people := people_of(otherwise, policy, at):
-        return Reached(people, named)
-    asked = current_owner(incident, policy, at)
-    return Reached(asked.people, tuple(dict.fromkeys((*named, *asked.missing))))
+    if people := people_of(fallback, policy, at):
+        return Reached(people, contacts)
+    owner = current_owner(incident, policy, at)
+    return Reached(owner.people, tuple(dict.fromkeys((*contacts, *owner.missing))))
 
 
 def notice_channels(incident: Incident, policy: Policy, via: tuple[Via, ...] = ()) -> tuple[Via, ...]:
@@ -117,8 +117,8 @@ def announce(incident: Incident, policy: Policy, at: datetime, because: str) -> 
     key = f"announce/{incident.severity}{_run_suffix(incident.reopened)}"
     if not people or key in incident.rung:
         return incident, ()
-    told = Announce(key=key, to=people, at=at, via=notice.via, contacts=notice.to, because=because)
-    return replace(incident, rung=incident.rung | {key}), (told,)
+    announcement = Announce(key=key, to=people, at=at, via=notice.via, contacts=notice.to, because=because)
+    return replace(incident, rung=incident.rung | {key}), (announcement,)
 
 
 def pending_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
@@ -137,10 +137,10 @@ def pending_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
 
 def next_step(incident: Incident, policy: Policy) -> Rung:
     """Return the next escalation step not yet notified, else the last."""
-    rungs = [step for step in management_steps(incident, policy) if step.contacts] or [
+    steps = [step for step in management_steps(incident, policy) if step.contacts] or [
         Rung(f"escalate/{ON_CALL}", (ON_CALL,))
     ]
-    return next((step for step in rungs if not _was_notified(incident, step)), rungs[-1])
+    return next((step for step in steps if not _was_notified(incident, step)), steps[-1])
 
 
 def apply_grade(incident: Incident, grade: Grade, policy: Policy, at: datetime) -> Incident:
@@ -149,44 +149,46 @@ def apply_grade(incident: Incident, grade: Grade, policy: Policy, at: datetime) 
     The commander of an incident that paged no one has, by taking it, answered the page of its new severity in advance.
     """
     changed = replace(incident, grade=grade, graded_at=at)
-    before = paging_steps(incident, policy)
-    if before == paging_steps(changed, policy):
+    previous_steps = paging_steps(incident, policy)
+    if previous_steps == paging_steps(changed, policy):
         return changed
     if incident.is_paging:
         return replace(changed, armed_at=at)
-    return changed if before else replace(changed, armed_at=at, answered_at=at)
+    return changed if previous_steps else replace(changed, armed_at=at, answered_at=at)
 
 
-def restart_paging_if_changed(incident: Incident, before: Policy, policy: Policy, at: datetime) -> Incident:
+def restart_paging_if_changed(incident: Incident, previous_policy: Policy, policy: Policy, at: datetime) -> Incident:
     """Restart paging if the new policy pages other people than the previous one."""
-    if not incident.is_paging or _paging_targets(incident, before, at) == _paging_targets(incident, policy, at):
+    if not incident.is_paging or _paging_targets(incident, previous_policy, at) == _paging_targets(
+        incident, policy, at
+    ):
         return incident
     return replace(incident, armed_at=at)
 
 
 def notify_raised(
-    incident: Incident, was: Severity, policy: Policy, at: datetime, *, by: str, key: str
+    incident: Incident, previous_severity: Severity, policy: Policy, at: datetime, *, by: str, key: str
 ) -> tuple[Incident, tuple[Escalate | Announce, ...]]:
     """Notify people that the severity is now higher than `previous_severity`.
 
     Those on call and the commander (E5), and those who are informed of such a severity at once (E4).
     """
-    if incident.severity >= was:
+    if incident.severity >= previous_severity:
         return incident, ()
-    asked = resolve_recipients(incident, policy, (ON_CALL,), at)
-    holder = (incident.commander,) if incident.commander and incident.commander != by else ()
-    because = f"{by} raised the severity from {was.inline_name(policy.scale)} to {incident.severity.inline_name(policy.scale)}"
+    recipients = resolve_recipients(incident, policy, (ON_CALL,), at)
+    commander = (incident.commander,) if incident.commander and incident.commander != by else ()
+    because = f"{by} raised the severity from {previous_severity.inline_name(policy.scale)} to {incident.severity.inline_name(policy.scale)}"
     notice = Escalate(
         key=f"raised/{key}",
-        to=tuple(dict.fromkeys((*holder, *asked.people))),
-        missing=asked.missing,
+        to=tuple(dict.fromkeys((*commander, *recipients.people))),
+        missing=recipients.missing,
         at=at,
         via=notice_channels(incident, policy),
         contacts=(ON_CALL,),
         because=because,
     )
-    incident, told = announce(incident, policy, at, because)
-    return incident, (notice, *told)
+    incident, announcements = announce(incident, policy, at, because)
+    return incident, (notice, *announcements)
 
 
 @lru_cache(maxsize=256)
@@ -205,10 +207,10 @@ def _until_resolved_steps(policy: Policy, severity: Severity) -> tuple[Step, ...
     return tuple(step for step in policy.ladders.get(severity, ()) if step.until is Until.RESOLVED)
 
 
-def _escalation_step(step: Step, since: datetime | None, reopened: int) -> Rung:
+def _escalation_step(step: Step, since: datetime | None, reopen_count: int) -> Rung:
     due = since + wait_time(step.after) if since is not None else None
     return Rung(
-        f"{_key_prefix(step.to)}{step.after}{_run_suffix(reopened)}",
+        f"{_key_prefix(step.to)}{step.after}{_run_suffix(reopen_count)}",
         step.to,
         step.do,
         due,
@@ -221,16 +223,18 @@ def _key_prefix(contacts: tuple[str, ...]) -> str:
     return f"escalate/{'+'.join(contacts) or 'do'}@"
 
 
-def _run_suffix(reopened: int) -> str:
+def _run_suffix(reopen_count: int) -> str:
     """Return the suffix that distinguishes the steps after each reopening."""
-    return f"#{reopened}" if reopened else ""
+    return f"#{reopen_count}" if reopen_count else ""
 
 
-def _is_overdue(incident: Incident, rung: Rung) -> bool:
-    return rung.due is not None and rung.due < incident.graded_at
+def _is_overdue(incident: Incident, step: Rung) -> bool:
+    return step.due is not None and step.due < incident.graded_at
 
 
-def _was_notified(incident: Incident, rung: Rung) -> bool:
+def _was_notified(incident: Incident, step: Rung) -> bool:
     """Return True if these contacts have been notified since the declaration, or since the reopening."""
-    name, run = _key_prefix(rung.contacts), _run_suffix(incident.reopened)
-    return any(key.startswith(name) and "".join(key[len(name) :].partition("#")[1:]) == run for key in incident.rung)
+    prefix, run = _key_prefix(step.contacts), _run_suffix(incident.reopened)
+    return any(
+        key.startswith(prefix) and "".join(key[len(prefix) :].partition("#")[1:]) == run for key in incident.rung
+    )

@@ -182,14 +182,14 @@ class Incident:
                 since = at
         return since
 
-    def with_entry(self, at: datetime, event: Event, deed: Deed, text: str, words: str = "") -> Incident:
+    def with_entry(self, at: datetime, event: Event, kind: Deed, text: str, detail: str = "") -> Incident:
         """Return the incident with one more timeline entry."""
-        entry = Entry(at=at, by=event.by, deed=deed, text=text, words=words, key=event.key, url=event.url)
+        entry = Entry(at=at, by=event.by, deed=kind, text=text, words=detail, key=event.key, url=event.url)
         return replace(self, timeline=(*self.timeline, entry))
 
     def with_role(self, at: datetime, event: Event) -> Incident:
         """Return the incident with the role of the actor of `event` added to its role history, if it is new."""
-        last = next((a.role for a in reversed(self.authorities) if a.login == event.by), None)
-        if last == event.role:
+        last_role = next((a.role for a in reversed(self.authorities) if a.login == event.by), None)
+        if last_role == event.role:
             return self
         return replace(self, authorities=(*self.authorities, Authority(at, event.by, event.role)))

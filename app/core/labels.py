@@ -31,11 +31,11 @@ def desired_labels(incident: Incident, policy: Policy) -> frozenset[str]:
     return frozenset(labels)
 
 
-def labels_unchanged(before: Incident, now: Incident, event: Event) -> bool:
+def labels_unchanged(before: Incident, after: Incident, event: Event) -> bool:
     """Return True if `event` changed nothing that the labels depend on."""
     if isinstance(event, Rang):
         return event.alarm.clock not in LABELED_DEADLINES
-    return _label_inputs(before) == _label_inputs(now)
+    return _label_inputs(before) == _label_inputs(after)
 
 
 def _label_inputs(incident: Incident) -> tuple[object, ...]:
@@ -72,13 +72,13 @@ def own_labels(names: Labels) -> frozenset[str]:
 def _risk_label(incident: Incident, policy: Policy) -> str | None:
     """Return the label for a breached deadline, else for one at risk, else None."""
     found = None
-    for promised in LABELED_DEADLINES.values():
-        promise = promised(incident, policy)
-        if promise is None:
+    for deadline_of in LABELED_DEADLINES.values():
+        deadline = deadline_of(incident, policy)
+        if deadline is None:
             continue
-        if promise.is_breached(incident):
+        if deadline.is_breached(incident):
             return policy.labels.breached
-        if incident.status.open and promise.is_at_risk(incident, policy):
+        if incident.status.open and deadline.is_at_risk(incident, policy):
             found = policy.labels.at_risk
     return found
 

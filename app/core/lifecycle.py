@@ -48,12 +48,12 @@ TABLE: dict[str, dict[Status, Status]] = {
 
 def next_status(status: Status, action: str) -> Status:
     """Return the status that `action` leads to from `status`.  Raises Refused, naming the actions that are allowed."""
-    found = TABLE[action].get(status)
-    if found is None:
+    target = TABLE[action].get(status)
+    if target is None:
         raise Refused(
             f"You cannot {action} an incident that is {status}. From here you can: {', '.join(allowed_actions(status))}."
         )
-    return found
+    return target
 
 
 def allowed_actions(status: Status) -> tuple[str, ...]:

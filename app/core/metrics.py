@@ -148,27 +148,27 @@ class Figures:
 
 def summarize_metrics(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Figures:
     """Summarize the metrics of closed incidents, as far as they are known at `now`."""
-    measured = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst_first_key))
+    metrics = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst_first_key))
     return Figures(
-        measured=measured,
-        times={each.name: distribution(getattr(one.took, each.name) for one in measured) for each in fields(Durations)},
-        severities=_count_in_order((one.incident.severity for one in measured), Severity),
-        kinds=_count_in_order((one.incident.report.kind for one in measured), (*Kind, None)),
-        clocks=_compliance_by_key(measured, policy),
-        goals=_goal_compliance(measured, policy),
-        postmortems=_count_in_order((one.postmortem for one in measured if one.postmortem), Written),
-        reopened=sum(one.incident.reopened > 0 for one in measured),
+        measured=metrics,
+        times={each.name: distribution(getattr(one.took, each.name) for one in metrics) for each in fields(Durations)},
+        severities=_count_in_order((one.incident.severity for one in metrics), Severity),
+        kinds=_count_in_order((one.incident.report.kind for one in metrics), (*Kind, None)),
+        clocks=_compliance_by_key(metrics, policy),
+        goals=_goal_compliance(metrics, policy),
+        postmortems=_count_in_order((one.postmortem for one in metrics if one.postmortem), Written),
+        reopened=sum(one.incident.reopened > 0 for one in metrics),
     )
 
 
 def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
     """Compute the metrics of one incident, as far as they are known at `now`."""
-    promised = deadlines(incident, policy)
+    current_deadlines = deadlines(incident, policy)
     return Measured(
         incident,
         durations(incident),
-        dict(_sla_results(incident, policy, promised)),
-        _postmortem_state(incident, promised, now),
+        dict(_sla_results(incident, policy, current_deadlines)),
+        _postmortem_state(incident, current_deadlines, now),
     )
 
 
@@ -176,36 +176,38 @@ _RESTARTING_CLOCKS = (acknowledge.NAME, update.NAME, audience.NAME)
 """The clocks that restart with each paging or update.  Their SLA is met if none of the runs was breached."""
 
 
-def _sla_results(incident: Incident, policy: Policy, promised: Sequence[Deadline]) -> Iterator[tuple[Promise, bool]]:
+def _sla_results(
+    incident: Incident, policy: Policy, current_deadlines: Sequence[Deadline]
+) -> Iterator[tuple[Promise, bool]]:
     """Yield each SLA of the incident and whether it was met; what is still running is left out.
 
     An SLA that runs once is judged by its deadline at the end: a new grade moves the deadline, and so what was missed.
     """
-    found = {Promise(each.clock, each.about): each for each in promised if each.clock != postmortem.NAME}
-    kept: dict[Promise, bool] = {}
-    for promise, each in found.items():
-        if each.is_breached(incident) or (each.clock in _RESTARTING_CLOCKS and _was_breached(promise, incident)):
-            kept[promise] = False
+    by_key = {Promise(each.clock, each.about): each for each in current_deadlines if each.clock != postmortem.NAME}
+    results: dict[Promise, bool] = {}
+    for sla, each in by_key.items():
+        if each.is_breached(incident) or (each.clock in _RESTARTING_CLOCKS and _was_breached(sla, incident)):
+            results[sla] = False
         elif each.met_at is not None:
-            kept[promise] = True
-    kept.update(_update_results(incident, policy_for(policy, incident)))
-    yield from sorted(kept.items(), key=_shelf_sort_key(policy))
+            results[sla] = True
+    results.update(_update_results(incident, policy_for(policy, incident)))
+    yield from sorted(results.items(), key=_shelf_sort_key(policy))
 
 
 def _update_results(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
     """Yield the update SLAs that ran before the incident was resolved; they no longer have a deadline."""
-    answered, over, severity = incident.answered_at, incident.resolved_at, incident.severity
-    worked_on = answered is not None and (over is None or answered < over)
-    late = _was_breached(Promise(update.NAME), incident)
-    if late or (policy.targets_of(severity).update is not None and worked_on):
-        yield Promise(update.NAME), not late
-    for name, waits in policy.audiences.items():
-        promise = Promise(audience.NAME, name)
-        late = _was_breached(promise, incident) or _first_update_was_late(
-            name, waits.first.get(severity), incident, policy
+    acknowledged_at, resolved_at, severity = incident.answered_at, incident.resolved_at, incident.severity
+    had_responder = acknowledged_at is not None and (resolved_at is None or acknowledged_at < resolved_at)
+    breached = _was_breached(Promise(update.NAME), incident)
+    if breached or (policy.targets_of(severity).update is not None and had_responder):
+        yield Promise(update.NAME), not breached
+    for name, expects in policy.audiences.items():
+        sla = Promise(audience.NAME, name)
+        breached = _was_breached(sla, incident) or _first_update_was_late(
+            name, expects.first.get(severity), incident, policy
         )
-        if late or severity in waits.first or severity in waits.updates:
-            yield promise, not late
+        if breached or severity in expects.first or severity in expects.updates:
+            yield sla, not breached
 
 
 def _first_update_was_late(name: str, within: Duration | None, incident: Incident, policy: Policy) -> bool:
@@ -216,71 +218,74 @@ def _first_update_was_late(name: str, within: Duration | None, incident: Inciden
     if within is None or not within.is_immediate:
         return False
     since = incident.laddered_at
-    told = (entry.at for entry in incident.timeline if entry.deed is Deed.UPDATED and entry.at >= since)
-    heard = next(told, incident.resolved_at)
-    return heard is not None and heard > audience.first_news_deadline(name, within, incident, policy).due
+    update_times = (entry.at for entry in incident.timeline if entry.deed is Deed.UPDATED and entry.at >= since)
+    first_update_at = next(update_times, incident.resolved_at)
+    return (
+        first_update_at is not None
+        and first_update_at > audience.first_news_deadline(name, within, incident, policy).due
+    )
 
 
-def _was_breached(promise: Promise, incident: Incident) -> bool:
+def _was_breached(sla: Promise, incident: Incident) -> bool:
     """Return True if the SLA was ever breached."""
-    about = f"{promise.about}." if promise.about else ""
-    return any(key.startswith(f"{promise.clock}/{about}breach@") for key in incident.rung)
+    about = f"{sla.about}." if sla.about else ""
+    return any(key.startswith(f"{sla.clock}/{about}breach@") for key in incident.rung)
 
 
 def _shelf_sort_key(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[int, int, str]]:
     """Return a sort key: in the order of the clocks, and those of one clock in the order of the policy."""
-    clocks, names = list(CLOCKS), [*policy.audiences, *policy.regulations]
+    clocks, about_order = list(CLOCKS), [*policy.audiences, *policy.regulations]
 
     def place(row: tuple[Promise, object]) -> tuple[int, int, str]:
         about = row[0].about
-        return clocks.index(row[0].clock), names.index(about) if about in names else len(names), about
+        return clocks.index(row[0].clock), about_order.index(about) if about in about_order else len(about_order), about
 
     return place
 
 
-def _postmortem_state(incident: Incident, promised: Sequence[Deadline], now: datetime) -> Written | None:
-    document = next(
-        (each for each in promised if (each.clock, each.about) == (postmortem.NAME, postmortem.DOCUMENT)), None
+def _postmortem_state(incident: Incident, current_deadlines: Sequence[Deadline], now: datetime) -> Written | None:
+    deadline = next(
+        (each for each in current_deadlines if (each.clock, each.about) == (postmortem.NAME, postmortem.DOCUMENT)), None
     )
-    if document is None:
+    if deadline is None:
         return None
-    if document.met_at is not None:
-        return Written.DONE if document.met_at <= document.due else Written.LATE
-    return Written.DUE if now <= document.due else Written.OVERDUE
+    if deadline.met_at is not None:
+        return Written.DONE if deadline.met_at <= deadline.due else Written.LATE
+    return Written.DUE if now <= deadline.due else Written.OVERDUE
 
 
-def _compliance_by_key(measured: Sequence[Measured], policy: Policy) -> dict[Promise, Tally]:
-    found: dict[Promise, Tally] = {}
-    for one in measured:
-        for promise, kept in one.judged.items():
-            before = found.get(promise, Tally())
-            found[promise] = Tally(before.kept + kept, before.missed + (not kept))
-    return dict(sorted(found.items(), key=_shelf_sort_key(policy)))
+def _compliance_by_key(metrics: Sequence[Measured], policy: Policy) -> dict[Promise, Tally]:
+    by_key: dict[Promise, Tally] = {}
+    for one in metrics:
+        for sla, met in one.judged.items():
+            before = by_key.get(sla, Tally())
+            by_key[sla] = Tally(before.kept + met, before.missed + (not met))
+    return dict(sorted(by_key.items(), key=_shelf_sort_key(policy)))
 
 
-def _goal_compliance(measured: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
+def _goal_compliance(metrics: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
     """Compute how often the goals were reached; there is a goal for resolving only at the worst severity (M1)."""
     goals, found = policy.goals, {}
-    incidents = [one.incident for one in measured]
+    incidents = [one.incident for one in metrics]
     worst = [incident for incident in incidents if incident.severity is Severity.SEV1]
     for name, within, times in (
-        ("detect", goals.detect, [one.took.to_detect for one in measured]),
+        ("detect", goals.detect, [one.took.to_detect for one in metrics]),
         ("respond", goals.respond, [_between(each.declared_at, each.responded_at) for each in incidents]),
         ("resolve", goals.resolve, [_between(each.declared_at + each.paused_time, each.resolved_at) for each in worst]),
     ):
         known = [each for each in times if each is not None]
-        kept = sum(each <= within.as_timedelta for each in known)
-        found[name] = Tally(kept, len(known) - kept)
+        met = sum(each <= within.as_timedelta for each in known)
+        found[name] = Tally(met, len(known) - met)
     return found
 
 
-def _count_in_order(found: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
+def _count_in_order(items: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
     """Count how often each item occurs, in the order of `order`."""
-    counts = Counter(found)
+    counts = Counter(items)
     return {each: counts[each] for each in order if counts[each]}
 
 
 def _worst_first_key(one: Measured) -> tuple[Severity, int, timedelta, datetime, int]:
     incident = one.incident
-    took = one.took.to_resolve or timedelta()
-    return incident.severity, -len(one.missed), -took, incident.declared_at, incident.number
+    to_resolve = one.took.to_resolve or timedelta()
+    return incident.severity, -len(one.missed), -to_resolve, incident.declared_at, incident.number

@@ -53,22 +53,22 @@ def is_urgent(effects: Sequence[Effect]) -> bool:
     )
 
 
-def next_comment_at(said: Sequence[datetime], now: datetime, *, presses: bool) -> datetime:
+def next_comment_at(comment_times: Sequence[datetime], now: datetime, *, urgent: bool) -> datetime:
     """Return when the next comment may be posted on an issue; `now`: at once.
 
     `comment_times` are those of the last day.
     """
-    times = sorted(said)
-    free = _next_free_time(times, now, _MAX_COMMENTS_PER_WINDOW if presses else _MAX_ORDINARY_COMMENTS_PER_WINDOW)
-    of_day = [at for at in times if at > now - DAY]
-    if not presses and len(of_day) >= _SPACED_FROM_COMMENTS_PER_DAY:
-        free = max(free, of_day[-1] + _SPACING_INTERVAL)
-    return free
+    times = sorted(comment_times)
+    next_time = _next_free_time(times, now, _MAX_COMMENTS_PER_WINDOW if urgent else _MAX_ORDINARY_COMMENTS_PER_WINDOW)
+    last_day = [at for at in times if at > now - DAY]
+    if not urgent and len(last_day) >= _SPACED_FROM_COMMENTS_PER_DAY:
+        next_time = max(next_time, last_day[-1] + _SPACING_INTERVAL)
+    return next_time
 
 
-def next_label_write_at(set_at: Sequence[datetime], now: datetime) -> datetime:
+def next_label_write_at(write_times: Sequence[datetime], now: datetime) -> datetime:
     """Return when the same labels may be restored again on an issue; `now`: at once."""
-    return _next_free_time(sorted(set_at), now, _MAX_LABEL_WRITES_PER_WINDOW)
+    return _next_free_time(sorted(write_times), now, _MAX_LABEL_WRITES_PER_WINDOW)
 
 
 def is_confirmed(incident: Incident) -> bool:
@@ -85,30 +85,30 @@ def next_notification_at(number: int, login: str, recent: Sequence[Asking], now:
     `recent` are all incidents of its repository that notified, or tried to, in the last `UNCONFIRMED_PERIOD`, or are
     still on hold.  A few reports, each by another person, are not delayed.
     """
-    everybody = {asking.number: asking for asking in recent}
-    everybody.setdefault(number, Asking(number, login))
-    own = [asking for asking in everybody.values() if asking.login == login]
-    free = now
+    reports = {asking.number: asking for asking in recent}
+    reports.setdefault(number, Asking(number, login))
+    own = [asking for asking in reports.values() if asking.login == login]
+    next_time = now
     if len(own) > 1:
-        free = max(free, _next_free_time(_notified_times(own), now, ((UNCONFIRMED_PERIOD, 1),)))
-    if len(everybody) > _MAX_UNCONFIRMED_NOTIFICATIONS:
-        free = max(
-            free,
+        next_time = max(next_time, _next_free_time(_notified_times(own), now, ((UNCONFIRMED_PERIOD, 1),)))
+    if len(reports) > _MAX_UNCONFIRMED_NOTIFICATIONS:
+        next_time = max(
+            next_time,
             _next_free_time(
-                _notified_times(everybody.values()), now, ((UNCONFIRMED_PERIOD, _MAX_UNCONFIRMED_NOTIFICATIONS),)
+                _notified_times(reports.values()), now, ((UNCONFIRMED_PERIOD, _MAX_UNCONFIRMED_NOTIFICATIONS),)
             ),
         )
-    return free
+    return next_time
 
 
-def _notified_times(asking: Iterable[Asking]) -> list[datetime]:
-    return sorted(each.said_at for each in asking if each.said_at is not None)
+def _notified_times(reports: Iterable[Asking]) -> list[datetime]:
+    return sorted(each.said_at for each in reports if each.said_at is not None)
 
 
 def _next_free_time(times: Sequence[datetime], now: datetime, limits: tuple[tuple[timedelta, int], ...]) -> datetime:
     """Return the first time from `now` on at which one more stays within the limit of every window."""
-    free = now
+    next_time = now
     for span, most in limits:
         if len(times) >= most:
-            free = max(free, times[-most] + span)
-    return free
+            next_time = max(next_time, times[-most] + span)
+    return next_time

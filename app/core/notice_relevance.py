@@ -17,18 +17,18 @@ def drop_oldest(notices: Iterable[Notice]) -> frozenset[str]:
 
     Only the oldest pages and reminders are dropped, since those recur.
     """
-    waiting = list(notices)
-    again = [each.key for each in waiting if isinstance(each, Page | Remind)]
-    return frozenset(again[: max(0, len(waiting) - _MAX_BUNDLED_NOTICES)])
+    pending = list(notices)
+    recurring_keys = [each.key for each in pending if isinstance(each, Page | Remind)]
+    return frozenset(recurring_keys[: max(0, len(pending) - _MAX_BUNDLED_NOTICES)])
 
 
-def still_relevant(effect: Notice, incident: Incident, told_as: frozenset[str]) -> bool:
+def still_relevant(effect: Notice, incident: Incident, current_fault_keys: frozenset[str]) -> bool:
     """Return True if the notice still has to be posted.
 
     `current_fault_keys` are the keys of the notices about the faults in the current policy file.
     """
     if isinstance(effect, Mend):
-        return effect.key in told_as
+        return effect.key in current_fault_keys
     if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
         return False  # from before the issue was reopened or became available again
     if isinstance(effect, Page):

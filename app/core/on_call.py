@@ -41,11 +41,11 @@ def people_on_call(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     """
     at = at.astimezone(UTC)
     people = _on_call_by_feed(rotation, at) if rotation.shifts else _on_call_by_turns(rotation, at)
-    places = [[login] for login in dict.fromkeys(people)]
+    positions = [[login] for login in dict.fromkeys(people)]
     for cover in rotation.overrides:
         if wall_to_utc(cover.since, rotation.zone) <= at < wall_to_utc(cover.until, rotation.zone):
-            _apply_override(places, cover)
-    return tuple(dict.fromkeys(place[-1] for place in places))
+            _apply_override(positions, cover)
+    return tuple(dict.fromkeys(place[-1] for place in positions))
 
 
 def next_hand_off(rotation: Rotation, at: datetime) -> datetime | None:
@@ -73,15 +73,15 @@ def _change_times(rotation: Rotation, at: datetime) -> Iterator[datetime]:
 
 def _turn_starts_after(rotation: Rotation, at: datetime) -> Iterator[datetime]:
     """Yield when the turns of one round after `at` begin; none where they change nothing."""
-    people, seconds = rotation.people, rotation.secondary
+    people, secondaries = rotation.people, rotation.secondary
     if not people:
         return
     turn = _turn_at(rotation, at)
     if turn < 0:
         yield _turn_start(rotation, 0)
-    if len({*people}) > 1 or len({*seconds}) > 1:
+    if len({*people}) > 1 or len({*secondaries}) > 1:
         first = max(turn, 0) + 1
-        for turn in range(first, first + lcm(len(people), len(seconds) or 1)):
+        for turn in range(first, first + lcm(len(people), len(secondaries) or 1)):
             yield _turn_start(rotation, turn)
 
 
@@ -97,8 +97,8 @@ def _resolve_contact(name: str, policy: Policy, at: datetime) -> tuple[str, ...]
 
 
 def _on_call_by_feed(rotation: Rotation, at: datetime) -> tuple[str, ...]:
-    holding = sorted((shift for shift in rotation.shifts if shift.covers(at)), key=lambda shift: shift.rank)
-    return tuple(shift.person for shift in holding)
+    current_shifts = sorted((shift for shift in rotation.shifts if shift.covers(at)), key=lambda shift: shift.rank)
+    return tuple(shift.person for shift in current_shifts)
 
 
 def _on_call_by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
@@ -106,37 +106,37 @@ def _on_call_by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     if turn < 0 or not rotation.people:
         return ()
     first = rotation.people[turn % len(rotation.people)]
-    seconds = rotation.secondary or rotation.people[1:] + rotation.people[:1]
-    return first, seconds[turn % len(seconds)]
+    secondaries = rotation.secondary or rotation.people[1:] + rotation.people[:1]
+    return first, secondaries[turn % len(secondaries)]
 
 
-def _apply_override(places: list[list[str]], cover: Cover) -> None:
+def _apply_override(positions: list[list[str]], cover: Cover) -> None:
     """Put a person in the position of another one.
 
     The person who had it by turn, or by an earlier override, is remembered: an override can replace either.
     """
-    if not places:
-        places.append([cover.person])
+    if not positions:
+        positions.append([cover.person])
         return
     if cover.instead_of is None:
-        places[0].append(cover.person)
+        positions[0].append(cover.person)
         return
-    named = [place for place in places if place[-1] == cover.instead_of] or [
-        place for place in places if cover.instead_of in place
+    matching = [place for place in positions if place[-1] == cover.instead_of] or [
+        place for place in positions if cover.instead_of in place
     ]
-    for place in named[:1]:
+    for place in matching[:1]:
         place.append(cover.person)
 
 
 def _turn_at(rotation: Rotation, at: datetime) -> int:
     """Return the index of the turn at `at`, counted from 0; negative before the first."""
-    length = rotation.turn.seconds
+    turn_seconds = rotation.turn.seconds
     begins = _first_turn_start(rotation)
-    if length % _SECONDS_PER_DAY:
-        return (at - begins) // timedelta(seconds=length)
+    if turn_seconds % _SECONDS_PER_DAY:
+        return (at - begins) // timedelta(seconds=turn_seconds)
     # Counted in days of the zone; corrected by one where the hand-off time moves `at` into the turn before or after.
     day = at.astimezone(ZoneInfo(rotation.zone)).date()
-    turn = (day - rotation.starts).days // (length // _SECONDS_PER_DAY)
+    turn = (day - rotation.starts).days // (turn_seconds // _SECONDS_PER_DAY)
     if _turn_start(rotation, turn) > at:
         return turn - 1
     return turn + 1 if _turn_start(rotation, turn + 1) <= at else turn
@@ -147,10 +147,10 @@ def _first_turn_start(rotation: Rotation) -> datetime:
 
 
 def _turn_start(rotation: Rotation, turn: int) -> datetime:
-    length = rotation.turn.seconds
-    if length % _SECONDS_PER_DAY:
-        return _first_turn_start(rotation) + turn * timedelta(seconds=length)
-    day = rotation.starts + timedelta(days=turn * (length // _SECONDS_PER_DAY))
+    turn_seconds = rotation.turn.seconds
+    if turn_seconds % _SECONDS_PER_DAY:
+        return _first_turn_start(rotation) + turn * timedelta(seconds=turn_seconds)
+    day = rotation.starts + timedelta(days=turn * (turn_seconds // _SECONDS_PER_DAY))
     return _hand_off_at(day, rotation.hand_off, rotation.zone)
 
 

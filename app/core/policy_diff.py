@@ -72,8 +72,8 @@ def diff_policies(old: Policy, new: Policy) -> tuple[Move, ...]:
     Severities are named as in `new`.
     """
     was, now = _policy_facts(old, new.scale), _policy_facts(new, new.scale)
-    moves = [change for key in {**was, **now} for change in _fact_changes(key, was.get(key), now.get(key))]
-    return tuple(sorted(moves, key=lambda change: (change.severity is None, change.severity or 0)))
+    found = [change for key in {**was, **now} for change in _fact_changes(key, was.get(key), now.get(key))]
+    return tuple(sorted(found, key=lambda change: (change.severity is None, change.severity or 0)))
 
 
 def _policy_facts(policy: Policy, scale: Scale) -> _Facts:
@@ -81,17 +81,17 @@ def _policy_facts(policy: Policy, scale: Scale) -> _Facts:
 
 
 def _fact_changes(
-    place: _FactKey, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None
+    key: _FactKey, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None
 ) -> Iterator[Move]:
-    severity, path, _ = place
+    severity, path, _ = key
     if isinstance(was, tuple) or isinstance(now, tuple):
         yield from _step_changes(severity, path, _as_steps(was), _as_steps(now))
     elif was != now:
         yield Move(severity, path, was, now)
 
 
-def _as_steps(ladder: str | tuple[Step, ...] | None) -> list[Step]:
-    return list(ladder) if isinstance(ladder, tuple) else []
+def _as_steps(fact: str | tuple[Step, ...] | None) -> list[Step]:
+    return list(fact) if isinstance(fact, tuple) else []
 
 
 def _step_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
@@ -125,8 +125,8 @@ def _step_changes(severity: Severity | None, path: str, was: list[Step], now: li
 def _recipient_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
     """Compare steps that are due at the same time, when only some of their recipients changed."""
     for step in list(was):
-        kept = (other for other in now if replace(other, to=step.to) == step and set(other.to) & set(step.to))
-        if match := next(kept, None):
+        candidates = (other for other in now if replace(other, to=step.to) == step and set(other.to) & set(step.to))
+        if match := next(candidates, None):
             was.remove(step)
             now.remove(match)
             yield Move(severity, _join_words(path, f"after {step.after}"), ", ".join(step.to), ", ".join(match.to))
@@ -158,10 +158,10 @@ def _describe_timing(step: Step) -> str:
 
 def _timing_difference(before: Step, after: Step) -> tuple[str, str]:
     """Describe when the step is due before and after; only the wait where nothing else differs."""
-    alike = (before.repeat, before.via, before.do) == (after.repeat, after.via, after.do)
+    only_wait_differs = (before.repeat, before.via, before.do) == (after.repeat, after.via, after.do)
     return (
         (_describe_wait(before), _describe_wait(after))
-        if alike
+        if only_wait_differs
         else (_describe_timing(before), _describe_timing(after))
     )
 
@@ -199,10 +199,10 @@ def _facts_of_record(value: Any, severity: Severity | None, path: str, scale: Sc
         yield (severity, _join_keys(path, "hours"), ""), f"{value.opens:%H:%M}-{value.closes:%H:%M}"
         yield (severity, _join_keys(path, "days"), ""), _format_weekdays(value.days)
     for field in fields(value):
-        place = (type(value), field.name)
-        if place in _SKIPPED_FIELDS or place == (Calendar, "days"):
+        field_id = (type(value), field.name)
+        if field_id in _SKIPPED_FIELDS or field_id == (Calendar, "days"):
             continue
-        key = _FILE_KEYS.get(place, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
+        key = _FILE_KEYS.get(field_id, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
         yield from _facts_of(getattr(value, field.name), severity, _join_keys(path, key), scale)
 
 
@@ -221,11 +221,11 @@ def _facts_of_sequence(
     for value in values:
         name = _entry_name(value)
         seen[name] = seen.get(name, 0) + 1
-        again = f" ({seen[name]})" if seen[name] > 1 else ""
+        suffix = f" ({seen[name]})" if seen[name] > 1 else ""
         if isinstance(value, Override):
-            yield from _facts_of_record(value, severity, f"{path}[{name}]{again}", scale)
+            yield from _facts_of_record(value, severity, f"{path}[{name}]{suffix}", scale)
         else:
-            yield (severity, path, name + again), _describe_record(value, scale)
+            yield (severity, path, name + suffix), _describe_record(value, scale)
 
 
 def _entry_name(value: Any) -> str:
@@ -240,8 +240,8 @@ def _describe_record(value: Any, scale: Scale) -> str:
     for field in fields(value):
         content = getattr(value, field.name)
         if content not in (None, "", ()) and not (isinstance(value, Floor) and field.name == "because"):
-            place = (type(value), field.name)
-            key = _FILE_KEYS.get(place, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
+            field_id = (type(value), field.name)
+            key = _FILE_KEYS.get(field_id, _COMMON_FILE_KEYS.get(field.name, field.name)).replace("_", "-")
             parts.append(f"{key} {_format_value(content, scale)}")
     return ", ".join(parts)
 

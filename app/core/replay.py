@@ -20,32 +20,32 @@ EventLog = Iterable[tuple[datetime, Event]]
 """The events and when they happened, in any order."""
 
 
-def replay(log: EventLog, policy: Policy, until: datetime, since: Incident | None = None) -> Decision:
+def replay(log: EventLog, policy: Policy, until: datetime, initial: Incident | None = None) -> Decision:
     """Replay the log: return the incident at `until`, and all effects on the way, in order.
 
     Events after `until` are left out.  An event that is in the log twice counts once.  With `initial`, the replay
     starts from that incident, and the log holds only what came after it.
     """
-    incident = since
+    incident = initial
     effects: list[Effect] = []
     for at, event in sort_log(log):
         if at > until:
             break
-        incident, due = _fire_due_alarms(incident, policy, at, itself=False)
+        incident, alarm_effects = _fire_due_alarms(incident, policy, at, inclusive=False)
         decision = decide(incident, event, policy, at)
         incident = decision.incident
-        effects += due
+        effects += alarm_effects
         effects += decision.effects
-    incident, due = _fire_due_alarms(incident, policy, until, itself=True)
-    return Decision(incident, (*effects, *due))
+    incident, alarm_effects = _fire_due_alarms(incident, policy, until, inclusive=True)
+    return Decision(incident, (*effects, *alarm_effects))
 
 
 def sort_log(log: EventLog) -> list[tuple[datetime, Event]]:
     """Sort the log into the order of replay and keep each event once: the earliest of those with the same key."""
-    once: dict[str, tuple[datetime, Event]] = {}
+    by_key: dict[str, tuple[datetime, Event]] = {}
     for at, event in sorted(log, key=lambda row: log_sort_key(*row)):
-        once.setdefault(event.key, (at, event))
-    return list(once.values())
+        by_key.setdefault(event.key, (at, event))
+    return list(by_key.values())
 
 
 def log_sort_key(at: datetime, event: Event) -> tuple[datetime, bool, int, str]:
@@ -58,12 +58,12 @@ def log_sort_key(at: datetime, event: Event) -> tuple[datetime, bool, int, str]:
 
 def fire_due_alarms(incident: Incident, policy: Policy, until: datetime) -> Decision:
     """Fire all alarms that are due up to and including `until`."""
-    changed, effects = _fire_due_alarms(incident, policy, until, itself=True)
+    changed, effects = _fire_due_alarms(incident, policy, until, inclusive=True)
     return Decision(changed, tuple(effects))
 
 
 def _fire_due_alarms(
-    incident: Incident | None, policy: Policy, until: datetime, *, itself: bool
+    incident: Incident | None, policy: Policy, until: datetime, *, inclusive: bool
 ) -> tuple[Incident | None, list[Effect]]:
     """Fire the alarms that are due.
 
@@ -72,7 +72,7 @@ def _fire_due_alarms(
     effects: list[Effect] = []
     while incident is not None:
         alarm = next(iter(alarms(incident, policy)), None)
-        if alarm is None or alarm.due > until or (alarm.due == until and not itself):
+        if alarm is None or alarm.due > until or (alarm.due == until and not inclusive):
             break
         decision = decide(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
         incident = decision.incident

@@ -62,8 +62,8 @@ def period_containing(kind: PeriodKind, day: date, zone: str) -> Period:
 
 def previous_period(kind: PeriodKind, now: datetime, zone: str) -> Period:
     """Return the last period that was over at `now`."""
-    here = period_containing(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
-    return period_containing(kind, here.first - _DAY, zone)
+    current = period_containing(kind, now.astimezone(ZoneInfo(zone)).date(), zone)
+    return period_containing(kind, current.first - _DAY, zone)
 
 
 def _check_bounds(period: Period) -> Period:

@@ -64,8 +64,10 @@ def _grade_from_matrix(report: Report, policy: Policy) -> list[tuple[Severity, s
     if report.impact is None or report.urgency is None:
         return []
     severity = policy.matrix[report.urgency][report.impact]
-    words = f"{report.impact.value} impact and {report.urgency.value} urgency make {severity.inline_name(policy.scale)}"
-    return [(severity, words)]
+    reason = (
+        f"{report.impact.value} impact and {report.urgency.value} urgency make {severity.inline_name(policy.scale)}"
+    )
+    return [(severity, reason)]
 
 
 def _grades_from_floors(report: Report, policy: Policy) -> list[tuple[Severity, str]]:

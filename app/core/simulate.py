@@ -86,24 +86,26 @@ class Beat:
     effects: tuple[Effect, ...]
 
 
-def simulate(policy: Policy, scene: Scene) -> tuple[Row, ...]:
+def simulate(policy: Policy, scenario: Scene) -> tuple[Row, ...]:
     """Simulate the scenario and return all rows in order, hand-offs before the notices of the same moment."""
-    start = scene.at.astimezone(UTC)
-    until = start + scene.length
-    beats = [_decide_step(None, _opening_event(scene), policy, start)]
-    acts = sorted((at, command) for command, at in (("ack", scene.ack), ("resolve", scene.resolve)) if at is not None)
-    for offset, command in acts:
+    start = scenario.at.astimezone(UTC)
+    until = start + scenario.length
+    steps = [_decide_step(None, _opening_event(scenario), policy, start)]
+    commands = sorted(
+        (at, command) for command, at in (("ack", scenario.ack), ("resolve", scenario.resolve)) if at is not None
+    )
+    for offset, command in commands:
         at = start + offset
         if at > until:
             break
-        beats += due_alarm_steps(beats[-1].after, policy, at, itself=False)
-        beats.append(
-            _decide_step(beats[-1].after, _command_event(command, _acting_responder(beats, policy, at)), policy, at)
+        steps += due_alarm_steps(steps[-1].after, policy, at, inclusive=False)
+        steps.append(
+            _decide_step(steps[-1].after, _command_event(command, _acting_responder(steps, policy, at)), policy, at)
         )
-    beats += due_alarm_steps(beats[-1].after, policy, until, itself=True)
-    rows = [row for step in beats for row in rows_of(step, policy)]
-    over = next((row.at for row in rows if row.kind == "resolve"), until)
-    rows += _hand_off_rows(beats[0].after, policy, over)
+    steps += due_alarm_steps(steps[-1].after, policy, until, inclusive=True)
+    rows = [row for step in steps for row in rows_of(step, policy)]
+    end = next((row.at for row in rows if row.kind == "resolve"), until)
+    rows += _hand_off_rows(steps[0].after, policy, end)
     return tuple(sorted(rows, key=lambda row: (row.at, row.kind != "declared", row.kind != "hand-off")))
 
 
@@ -114,7 +116,7 @@ def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[Bea
         if at > until:
             break
         if incident is not None:
-            for step in due_alarm_steps(incident, policy, at, itself=False):
+            for step in due_alarm_steps(incident, policy, at, inclusive=False):
                 yield step
                 incident = step.after
         elif not isinstance(event, Opened):
@@ -123,70 +125,74 @@ def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[Bea
         yield step
         incident = step.after
     if incident is not None:
-        yield from due_alarm_steps(incident, policy, until, itself=True)
+        yield from due_alarm_steps(incident, policy, until, inclusive=True)
 
 
-def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, itself: bool) -> Iterator[Beat]:
+def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, inclusive: bool) -> Iterator[Beat]:
     """Fire the alarms that are due and yield each decision.
 
     `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happens then.
     """
     while True:
         alarm = next(iter(alarms(incident, policy)), None)
-        if alarm is None or alarm.due > until or (alarm.due == until and not itself):
+        if alarm is None or alarm.due > until or (alarm.due == until and not inclusive):
             return
         step = _decide_step(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
         yield step
         incident = step.after
 
 
-def rows_of(beat: Beat, policy: Policy) -> Iterator[Row]:
+def rows_of(replay_step: Beat, policy: Policy) -> Iterator[Row]:
     """Yield the rows that a decision results in; most actions of people result in none."""
-    event, after = beat.event, beat.after
-    offset = beat.at - after.declared_at
-    if beat.before is None:
+    event, after = replay_step.event, replay_step.after
+    offset = replay_step.at - after.declared_at
+    if replay_step.before is None:
         yield Row(
-            at=beat.at,
+            at=replay_step.at,
             offset=offset,
             kind="declared",
             step=after.severity.inline_name(policy.scale),
             note=_grade_note(after),
         )
-    elif after.acknowledged_at != beat.before.acknowledged_at:
-        yield Row(at=beat.at, offset=offset, kind="acknowledge", to=(event.by,), step="acknowledge")
-    if beat.before is not None and after.resolved_at is not None and beat.before.resolved_at is None:
-        yield Row(at=beat.at, offset=offset, kind="resolve", to=(event.by,), step="resolve")
-    ruled = policy_for(policy, after)
-    notices = [effect for effect in beat.effects if isinstance(effect, Notice)]
+    elif after.acknowledged_at != replay_step.before.acknowledged_at:
+        yield Row(at=replay_step.at, offset=offset, kind="acknowledge", to=(event.by,), step="acknowledge")
+    if replay_step.before is not None and after.resolved_at is not None and replay_step.before.resolved_at is None:
+        yield Row(at=replay_step.at, offset=offset, kind="resolve", to=(event.by,), step="resolve")
+    effective_policy = policy_for(policy, after)
+    notices = [effect for effect in replay_step.effects if isinstance(effect, Notice)]
     for notice in notices:
-        yield _notice_row(notice, beat, ruled, offset)
-    if not notices and isinstance(event, Rang) and after is not beat.before:
+        yield _notice_row(notice, replay_step, effective_policy, offset)
+    if not notices and isinstance(event, Rang) and after is not replay_step.before:
         kind, step = _classify_alarm(event)
         if kind in ("warn", "breach"):
-            yield Row(at=beat.at, offset=offset, kind=kind, step=step)
+            yield Row(at=replay_step.at, offset=offset, kind=kind, step=step)
 
 
-def _notice_row(notice: Notice, beat: Beat, policy: Policy, offset: timedelta) -> Row:
+def _notice_row(notice: Notice, replay_step: Beat, policy: Policy, offset: timedelta) -> Row:
     kind, step, note = "remind", "", ""
     contacts: tuple[str, ...] = ()
-    if isinstance(notice, Page) and isinstance(beat.event, Rang) and beat.before is not None:
-        rung = paging_steps(beat.before, policy)[_paging_step_index(beat.event)]
-        kind, contacts = "page", rung.to or (ON_CALL,)
-        step, note = _describe_step(contacts, str(rung.after)), _describe_repeat(notice, beat)
-    elif isinstance(notice, Escalate) and isinstance(beat.event, Rang) and beat.event.alarm.clock == escalate.NAME:
-        contacts, wait = notice.contacts, beat.event.alarm.mark.rpartition("@")[2].partition("#")[0]
+    if isinstance(notice, Page) and isinstance(replay_step.event, Rang) and replay_step.before is not None:
+        paging_step = paging_steps(replay_step.before, policy)[_paging_step_index(replay_step.event)]
+        kind, contacts = "page", paging_step.to or (ON_CALL,)
+        step, note = _describe_step(contacts, str(paging_step.after)), _describe_repeat(notice, replay_step)
+    elif (
+        isinstance(notice, Escalate)
+        and isinstance(replay_step.event, Rang)
+        and replay_step.event.alarm.clock == escalate.NAME
+    ):
+        contacts, wait = notice.contacts, replay_step.event.alarm.mark.rpartition("@")[2].partition("#")[0]
         kind, step, note = ("escalate" if contacts else "do"), _describe_step(contacts, wait), notice.do
     elif isinstance(notice, Escalate | Announce):
         kind = "escalate" if isinstance(notice, Escalate) else "announce"
         contacts, note = notice.contacts, notice.because
-        step = _classify_alarm(beat.event)[1] if isinstance(beat.event, Rang) else ", ".join(contacts)
+        step = _classify_alarm(replay_step.event)[1] if isinstance(replay_step.event, Rang) else ", ".join(contacts)
     elif isinstance(notice, Ask):
         kind, step, note = "ask", "severity", "; ".join(notice.doubts)
-    elif isinstance(beat.event, Rang):
-        kind, step = _classify_alarm(beat.event)
+    elif isinstance(replay_step.event, Rang):
+        kind, step = _classify_alarm(replay_step.event)
         note = notice.do if isinstance(notice, Remind) else ""
     return Row(
-        at=beat.at,
+        at=replay_step.at,
         offset=offset,
         kind=kind,
         to=notice.to or contacts or notice.missing[:1],
@@ -198,18 +204,18 @@ def _notice_row(notice: Notice, beat: Beat, policy: Policy, offset: timedelta) -
     )
 
 
-def _classify_alarm(rang: Rang) -> tuple[str, str]:
+def _classify_alarm(fired: Rang) -> tuple[str, str]:
     """Return the row kind of an alarm, and its step: `respond/50@...` is `warn` and `respond 50 %`."""
-    about, _, what = rang.alarm.mark.rpartition("@")[0].rpartition(".")
-    clock = f"{rang.alarm.clock} {about}".strip()
+    about, _, what = fired.alarm.mark.rpartition("@")[0].rpartition(".")
+    clock = f"{fired.alarm.clock} {about}".strip()
     if what.isdigit():
         return "warn", f"{clock} {what} %"
-    return "breach" if what == "breach" and rang.alarm.clock not in _UPDATE_CLOCKS else "remind", clock
+    return "breach" if what == "breach" and fired.alarm.clock not in _UPDATE_CLOCKS else "remind", clock
 
 
-def _paging_step_index(rang: Rang) -> int:
+def _paging_step_index(fired: Rang) -> int:
     """Return the paging step a page belongs to: `page0.2@...` is the second page of the first step."""
-    return int(rang.alarm.mark.removeprefix("page").partition(".")[0])
+    return int(fired.alarm.mark.removeprefix("page").partition(".")[0])
 
 
 def _describe_step(contacts: tuple[str, ...], after: str) -> str:
@@ -217,11 +223,11 @@ def _describe_step(contacts: tuple[str, ...], after: str) -> str:
     return names if after == str(Duration()) else f"{names} after {after}"
 
 
-def _describe_repeat(page: Page, beat: Beat) -> str:
+def _describe_repeat(page: Page, replay_step: Beat) -> str:
     if page.times > 1:
         return f"page {page.times}"
-    silent = beat.after.spoken_at is not None and beat.after.armed_at > beat.after.spoken_at
-    return f"nothing was heard since {beat.after.spoken_at:%H:%M} UTC" if silent else ""
+    after_silence = replay_step.after.spoken_at is not None and replay_step.after.armed_at > replay_step.after.spoken_at
+    return f"nothing was heard since {replay_step.after.spoken_at:%H:%M} UTC" if after_silence else ""
 
 
 def _grade_note(incident: Incident) -> str:
@@ -256,17 +262,17 @@ def _hand_off_rows(incident: Incident, policy: Policy, until: datetime) -> Itera
                 )
 
 
-def _acting_responder(beats: list[Beat], policy: Policy, at: datetime) -> str:
+def _acting_responder(steps: list[Beat], policy: Policy, at: datetime) -> str:
     """Return who acts: the commander, else the person paged first, else the person on call."""
-    if beats[-1].after.commander:
-        return beats[-1].after.commander
-    paged = (row.to[0] for step in beats for row in rows_of(step, policy) if row.kind == "page" and row.to)
-    return next(paged, next(iter(people_of((ON_CALL,), policy_for(policy, beats[-1].after), at)), ON_CALL))
+    if steps[-1].after.commander:
+        return steps[-1].after.commander
+    paged_logins = (row.to[0] for step in steps for row in rows_of(step, policy) if row.kind == "page" and row.to)
+    return next(paged_logins, next(iter(people_of((ON_CALL,), policy_for(policy, steps[-1].after), at)), ON_CALL))
 
 
-def _opening_event(scene: Scene) -> Opened:
+def _opening_event(scenario: Scene) -> Opened:
     report = Report(
-        severity=scene.severity, services=scene.services, kind=scene.kind, personal_data=scene.personal_data
+        severity=scenario.severity, services=scenario.services, kind=scenario.kind, personal_data=scenario.personal_data
     )
     return Opened(id="imagined", repo="", number=0, title="", report=report, key="issue/0")
 

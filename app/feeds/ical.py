@@ -70,9 +70,9 @@ def read_occurrences(feed: bytes, since: datetime, until: datetime) -> tuple[Occ
     return _parse_result(json.loads(done.stdout))
 
 
-def occurrences_to_json(found: Sequence[Occurrence]) -> list[list[Any]]:
+def occurrences_to_json(occurrences: Sequence[Occurrence]) -> list[list[Any]]:
     """Convert occurrences to plain JSON."""
-    return [[one.since.isoformat(), one.until.isoformat(), one.summary, list(one.mails)] for one in found]
+    return [[one.since.isoformat(), one.until.isoformat(), one.summary, list(one.mails)] for one in occurrences]
 
 
 def occurrences_from_json(rows: Sequence[Sequence[Any]]) -> tuple[Occurrence, ...]:

@@ -29,7 +29,7 @@ class Meant:
     unknown: tuple[str, ...]
 
 
-def match_people(found: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
+def match_people(occurrences: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
     """Map events to shifts; wall clock times are those of `zone`.
 
     A person matches by the mail of an attendee, or else by the summary: their login, with or without @, their name
@@ -40,7 +40,7 @@ def match_people(found: Iterable[Occurrence], people: Mapping[str, Person], zone
     calls = _Calls(people)
     shifts: set[Shift] = set()
     unknown: dict[str, None] = {}
-    for one in found:
+    for one in occurrences:
         begins, ends = _to_utc(one.since, zone), _to_utc(one.until, zone)
         logins, rank = calls.find_logins(one)
         if not logins and ends >= since:
@@ -63,16 +63,18 @@ class _Calls:
         self._lengths = sorted({len(words) for words in self._called})
         self._known: dict[str, tuple[tuple[str, ...], int]] = {}
 
-    def find_logins(self, one: Occurrence) -> tuple[tuple[str, ...], int]:
+    def find_logins(self, occurrence: Occurrence) -> tuple[tuple[str, ...], int]:
         """Find the logins that an event refers to, and the rank of the first of them."""
         invited = tuple(
             dict.fromkeys(
-                self._mails[mail.strip().casefold()] for mail in one.mails if mail.strip().casefold() in self._mails
+                self._mails[mail.strip().casefold()]
+                for mail in occurrence.mails
+                if mail.strip().casefold() in self._mails
             )
         )
-        if one.summary not in self._known:
-            self._known[one.summary] = self._match_summary(one.summary)
-        logins, rank = self._known[one.summary]
+        if occurrence.summary not in self._known:
+            self._known[occurrence.summary] = self._match_summary(occurrence.summary)
+        logins, rank = self._known[occurrence.summary]
         return invited or logins, rank
 
     def _match_summary(self, summary: str) -> tuple[tuple[str, ...], int]:

@@ -71,8 +71,8 @@ class InstallationTokens:
     May be used from any thread; each installation's token is requested by one thread at a time.
     """
 
-    def __init__(self, ask: Callable[[int], tuple[str, datetime]]) -> None:
-        self._ask = ask
+    def __init__(self, request_token: Callable[[int], tuple[str, datetime]]) -> None:
+        self._ask = request_token
         self._known: dict[int, tuple[str, datetime]] = {}
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()

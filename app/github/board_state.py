@@ -60,10 +60,10 @@ class AsShown:
 
     def marker_content(self) -> dict[str, Any]:
         """Return the marker content of this snapshot, with the newest changed comments only."""
-        told = _type_adapter(AsShown).dump_json(
+        encoded = _type_adapter(AsShown).dump_json(
             replace(self, kept=self.kept[-_MAX_CHANGED_COMMENTS:]), exclude_defaults=True
         )
-        return {**json.loads(told), **({"heard": sorted(self.heard)} if self.heard else {})}
+        return {**json.loads(encoded), **({"heard": sorted(self.heard)} if self.heard else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,78 +88,84 @@ def marker_content(incident: Incident) -> dict[str, Any]:
     }
 
 
-def parse_board_state(found: Mapping[str, Any]) -> Memory | None:
+def parse_board_state(content: Mapping[str, Any]) -> Memory | None:
     """Parse the board state in a marker; None if the marker is another comment's, or malformed."""
-    if BOARD_KEY not in found.get("keys", ()):
+    if BOARD_KEY not in content.get("keys", ()):
         return None
     try:
-        grounds = _type_adapter(_GRADING_INPUTS).validate_python(found["grounds"])
-        authorities = _type_adapter(_ROLE_HISTORY).validate_python(found["authorities"])
-        opened_with = frozenset(map(str, found["opened_with"]))
-        shown = _parse_snapshot(found) if "at" in found else None
+        grading_inputs = _type_adapter(_GRADING_INPUTS).validate_python(content["grounds"])
+        role_history = _type_adapter(_ROLE_HISTORY).validate_python(content["authorities"])
+        initial_labels = frozenset(map(str, content["opened_with"]))
+        snapshot = _parse_snapshot(content) if "at" in content else None
     except (KeyError, TypeError, ValueError):
         return None
-    named = str(found.get("id", ""))
-    return Memory(named if _INCIDENT_ID.fullmatch(named) else "", grounds, authorities, opened_with, shown)
+    incident_id = str(content.get("id", ""))
+    return Memory(
+        incident_id if _INCIDENT_ID.fullmatch(incident_id) else "",
+        grading_inputs,
+        role_history,
+        initial_labels,
+        snapshot,
+    )
 
 
-def _parse_snapshot(found: Mapping[str, Any]) -> AsShown:
-    known = {each.name: found[each.name] for each in fields(AsShown) if each.name in found}
-    shown: AsShown = _type_adapter(AsShown).validate_python(known)
-    return shown
+def _parse_snapshot(content: Mapping[str, Any]) -> AsShown:
+    known = {each.name: content[each.name] for each in fields(AsShown) if each.name in content}
+    snapshot: AsShown = _type_adapter(AsShown).validate_python(known)
+    return snapshot
 
 
-def find_board(ours: Sequence[MarkedComment]) -> tuple[Comment | None, Memory | None]:
+def find_board(own_comments: Sequence[MarkedComment]) -> tuple[Comment | None, Memory | None]:
     """Return the newest board among our comments, and its state."""
-    for comment, found in reversed(ours):
-        if memory := parse_board_state(found):
-            return comment, memory
+    for comment, content in reversed(own_comments):
+        if state := parse_board_state(content):
+            return comment, state
     return None, None
 
 
-def restore_events(happened: Iterable[Happened], memory: Memory | None) -> Iterator[Happened]:
+def restore_events(events: Iterable[Happened], state: Memory | None) -> Iterator[Happened]:
     """Add to GitHub's events what only the board knows: our id, the graded answers, and edits that changed them."""
-    for one in happened:
-        event = one.event
-        if memory is None or not isinstance(event, Opened):
-            yield one
+    for timed_event in events:
+        event = timed_event.event
+        if state is None or not isinstance(event, Opened):
+            yield timed_event
             continue
-        event = replace(event, id=memory.id or event.id)
-        if not memory.grounds:
-            yield Happened(one.at, event)
+        event = replace(event, id=state.id or event.id)
+        if not state.grounds:
+            yield Happened(timed_event.at, event)
             continue
-        first, *later = memory.grounds
+        first, *later = state.grounds
         opening = replace(
             event,
             by=first.by,
-            report=report_as_graded(event.report, first, newest=not later),
-            labels=memory.opened_with,
-            adopted=event.adopted and first.at == one.at,
+            report=report_as_graded(event.report, first, is_newest=not later),
+            labels=state.opened_with,
+            adopted=event.adopted and first.at == timed_event.at,
         )
         yield Happened(first.at, opening)
-        for ground in later:
-            report = report_as_graded(event.report, ground, newest=ground is later[-1])
+        for graded in later:
+            report = report_as_graded(event.report, graded, is_newest=graded is later[-1])
             yield Happened(
-                ground.at, Edited(by=ground.by, key=ground.key, url=ground.url, title=event.title, report=report)
+                graded.at, Edited(by=graded.by, key=graded.key, url=graded.url, title=event.title, report=report)
             )
 
 
-def role_at(memory: Memory | None, login: str, at: datetime) -> Role | None:
+def role_at(state: Memory | None, login: str, at: datetime) -> Role | None:
     """Return the user's role at that time as recorded by the board; None if it recorded none."""
-    known = [a for a in (memory.authorities if memory else ()) if a.login == login and a.at <= at]
-    return known[-1].role if known else None
+    observations = [a for a in (state.authorities if state else ()) if a.login == login and a.at <= at]
+    return observations[-1].role if observations else None
 
 
-def report_as_graded(report: Report, ground: Ground, *, newest: bool) -> Report:
+def report_as_graded(report: Report, graded: Ground, *, is_newest: bool) -> Report:
     """Return the newest report with the answers as they were graded then, which may be the newest grading too."""
     return replace(
         report,
-        services=report.services if newest else ground.services,
-        detected_at=report.detected_at if newest else ground.detected_at,
-        severity=ground.severity,
-        impact=ground.impact,
-        urgency=ground.urgency,
-        kind=ground.kind,
-        personal_data=ground.personal_data,
-        doubts=ground.doubts,
+        services=report.services if is_newest else graded.services,
+        detected_at=report.detected_at if is_newest else graded.detected_at,
+        severity=graded.severity,
+        impact=graded.impact,
+        urgency=graded.urgency,
+        kind=graded.kind,
+        personal_data=graded.personal_data,
+        doubts=graded.doubts,
     )

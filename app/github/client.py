@@ -70,21 +70,21 @@ class Client:
         key: AppKey | PlainToken,
         clock: Callable[[], datetime],
         transport: httpx.BaseTransport | None = None,
-        pace: Pace | None = None,
-        wait: Callable[[float], None] = time.sleep,
+        rate_limiter: Pace | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         # githubkit loads slower than all else together: here only processes with a client pay, and no call waits.
         from app.github.http import Kit  # noqa: PLC0415
 
         self._key = key
         self._clock = clock
-        wire = transport or httpx.HTTPTransport(
+        inner = transport or httpx.HTTPTransport(
             verify=_tls_context(), limits=httpx.Limits(max_keepalive_connections=20)
         )
-        self._kit = Kit(api_url.rstrip("/"), Breaker(wire, clock), _TIMEOUT_SECONDS)
+        self._kit = Kit(api_url.rstrip("/"), Breaker(inner, clock), _TIMEOUT_SECONDS)
         self._tokens = InstallationTokens(self._request_token)
-        self._pace: Pace = pace or MemoryPace()
-        self._wait = wait
+        self._pace: Pace = rate_limiter or MemoryPace()
+        self._wait = sleep
         self._line = Line()
         self.urgency = Urgency()
 
@@ -102,11 +102,11 @@ class Client:
         """The current time of our clock."""
         return self._clock()
 
-    def with_priority(self, urgency: Urgency) -> Client:
+    def with_priority(self, priority: Urgency) -> Client:
         """Return a copy of this client that calls with the given priority."""
-        found = copy.copy(self)
-        found.urgency = urgency
-        return found
+        client = copy.copy(self)
+        client.urgency = priority
+        return client
 
     def call(
         self,
@@ -170,17 +170,17 @@ class Client:
         """
         if not (wait := self._acquire(installation, method)):
             return
-        room = wait <= _MAX_WAIT_SECONDS and self._line.try_acquire(installation)
+        has_slot = wait <= _MAX_WAIT_SECONDS and self._line.try_acquire(installation)
         try:
             waited = 0.0
             while wait:
-                if not room or waited + wait > _MAX_WAIT_SECONDS:
+                if not has_slot or waited + wait > _MAX_WAIT_SECONDS:
                     raise NotYet(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
                 self._wait(wait)
                 waited += wait
                 wait = self._acquire(installation, method)
         finally:
-            if room:
+            if has_slot:
                 self._line.release(installation)
 
     def _acquire(self, installation: int, method: str) -> float:
@@ -255,9 +255,9 @@ def _no_response_error(method: str, path: str, failed: Exception, *, timed_out: 
     """
     if isinstance(failed.__cause__, _NOT_SENT_ERRORS):
         return Unreached(f"{method} {path} did not get through", retry_after=0)
-    written = method not in READ_METHODS
+    is_write = method not in READ_METHODS
     what = "timed out" if timed_out else "broke off"
-    return DeliveryFailed(f"{method} {path} {what}", retry_after=0, uncertain=written, late=written)
+    return DeliveryFailed(f"{method} {path} {what}", retry_after=0, outcome_unknown=is_write, may_still_arrive=is_write)
 
 
 def _json_body(method: str, path: str, response: Any) -> Any:
@@ -268,7 +268,7 @@ def _json_body(method: str, path: str, response: Any) -> Any:
     except ValueError:
         # Something between GitHub and us, such as a proxy, answered instead.
         raise DeliveryFailed(
-            f"{method} {path}: the answer is not JSON", retry_after=0, uncertain=method != "GET"
+            f"{method} {path}: the answer is not JSON", retry_after=0, outcome_unknown=method != "GET"
         ) from None
 
 
@@ -284,9 +284,12 @@ def _error_from(method: str, path: str, response: Any, now: datetime) -> Deliver
     if status in (404, 410):
         return Gone(text)
     if status >= 500:
-        written = method not in READ_METHODS
+        is_write = method not in READ_METHODS
         return DeliveryFailed(
-            text, retry_after=0, uncertain=written, late=written and status == _GATEWAY_TIMEOUT_STATUS
+            text,
+            retry_after=0,
+            outcome_unknown=is_write,
+            may_still_arrive=is_write and status == _GATEWAY_TIMEOUT_STATUS,
         )
     return DeliveryFailed(text, retry_after=None)
 

@@ -73,13 +73,13 @@ class Deliveries:
             raise DeliveryFailed(f"{_PATH}: not a list of deliveries: {problem!r}", retry_after=60) from None
         return Page(rows, _next_cursor(answer.headers), answer.headers.get("etag", ""))
 
-    def fetch_content(self, listed: Listed) -> Sent:
+    def fetch_content(self, attempt: Listed) -> Sent:
         """Fetch the content of an attempt.  Raises NotFound if GitHub no longer keeps it."""
-        answer = self._call(f"{_PATH}/{listed.id}", {}, "")
+        answer = self._call(f"{_PATH}/{attempt.id}", {}, "")
         request = answer.body.get("request") if isinstance(answer.body, dict) else None
         payload = request.get("payload") if isinstance(request, dict) else None
         if not isinstance(payload, dict):
-            raise Gone(f"{_PATH}/{listed.id}: its payload is not kept")
+            raise Gone(f"{_PATH}/{attempt.id}: its payload is not kept")
         headers = {str(name).lower(): str(value) for name, value in ((request or {}).get("headers") or {}).items()}
         # Written as GitHub writes it: should the webhook still receive it, the bytes are mostly the same.
         return Sent(headers.get("x-github-hook-id", "app"), json.dumps(payload, separators=(",", ":")).encode())

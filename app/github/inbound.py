@@ -135,17 +135,17 @@ class Departure:
     everything: bool = False
 
 
-def installation_change_of(name: str, payload: Json) -> Departure | None:
+def installation_change_of(event_name: str, payload: Json) -> Departure | None:
     """Return the change to the App's installation that a delivery reports; None if there is none."""
     action, installation = payload.get("action"), payload.get("installation") or {}
-    if name == "installation" and action in ("created", "deleted"):
-        listed = _ids(payload, "repositories")
+    if event_name == "installation" and action in ("created", "deleted"):
+        repository_ids = _ids(payload, "repositories")
         if action == "created":
-            return Departure(_github_id(installation), joined=listed)
-        return Departure(_github_id(installation), left=listed, everything=True)
-    if name == "installation_repositories":
-        joined, left = _ids(payload, "repositories_added"), _ids(payload, "repositories_removed")
-        return Departure(_github_id(installation), left=left, joined=joined)
+            return Departure(_github_id(installation), joined=repository_ids)
+        return Departure(_github_id(installation), left=repository_ids, everything=True)
+    if event_name == "installation_repositories":
+        added, removed = _ids(payload, "repositories_added"), _ids(payload, "repositories_removed")
+        return Departure(_github_id(installation), left=removed, joined=added)
     return None
 
 
@@ -153,7 +153,7 @@ def _ids(payload: Json, key: str) -> tuple[int, ...]:
     return tuple(_github_id(one) for one in payload.get(key) or ())
 
 
-def incident_key_of(name: str, payload: Json) -> Lane | None:
+def incident_key_of(event_name: str, payload: Json) -> Lane | None:
     """Return the key of the incident or policy change that a delivery belongs to; None if it can be neither.
 
     An issue or pull request has its number; all pushes to the default branch share the number 0.  Raises Unreadable.
@@ -161,29 +161,29 @@ def incident_key_of(name: str, payload: Json) -> Lane | None:
     repository = repository_of(payload)
     if repository is None:
         return None
-    if name in ("issues", "issue_comment"):
+    if event_name in ("issues", "issue_comment"):
         issue = issue_of(payload)
         return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
-    if name == "pull_request":
+    if event_name == "pull_request":
         number = _pull_request_of(payload)["number"] if _changes_proposal(payload) and _head_commit(payload) else 0
         if payload.get("action") in _POSTMORTEM_ACTIONS:
             number = postmortem_of(payload, repository) or number
         return Lane(repository.id, number) if number else None
-    return Lane(repository.id, 0) if changes_policy(name, payload) and _commit_sha(payload.get("after")) else None
+    return Lane(repository.id, 0) if changes_policy(event_name, payload) and _commit_sha(payload.get("after")) else None
 
 
-def changes_policy(name: str, payload: Json) -> bool:
+def changes_policy(event_name: str, payload: Json) -> bool:
     """Return True if a push to the default branch touched the policy file."""
-    return _push_touches(name, payload, lambda path: path == POLICY_PATH)
+    return _push_touches(event_name, payload, lambda path: path == POLICY_PATH)
 
 
-def changes_feeds(name: str, payload: Json) -> bool:
+def changes_feeds(event_name: str, payload: Json) -> bool:
     """Return True if a push to the default branch touched a calendar file, which the policy may name as a feed."""
-    return _push_touches(name, payload, lambda path: path.lower().endswith(".ics"))
+    return _push_touches(event_name, payload, lambda path: path.lower().endswith(".ics"))
 
 
-def _push_touches(name: str, payload: Json, which: Callable[[str], bool]) -> bool:
-    if name != "push":
+def _push_touches(event_name: str, payload: Json, matches: Callable[[str], bool]) -> bool:
+    if event_name != "push":
         return False
     branch = (payload.get("repository") or {}).get("default_branch") or "main"
     if payload.get("ref") != f"refs/heads/{branch}":
@@ -193,14 +193,14 @@ def _push_touches(name: str, payload: Json, which: Callable[[str], bool]) -> boo
         path for commit in commits for kind in ("added", "modified", "removed") for path in commit.get(kind) or ()
     }
     # A push lists at most its first twenty commits: with that many, assume the file may have changed.
-    return len(commits) >= 20 or any(map(which, map(str, touched)))
+    return len(commits) >= 20 or any(map(matches, map(str, touched)))
 
 
-def policy_change_of(name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
+def policy_change_of(event_name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
     """Return how a delivery may change the policy; None if it is about an incident.  Raises Unreadable."""
-    if name == "push":
+    if event_name == "push":
         return Pushed(_commit_sha(payload.get("after")))
-    if name != "pull_request" or (pull := _pull_request_of(payload))["number"] != lane.number:
+    if event_name != "pull_request" or (pull := _pull_request_of(payload))["number"] != lane.number:
         return None
     return Proposed(_time_or_received(pull.get("updated_at"), received_at), lane.number, _head_commit(payload))
 
@@ -214,23 +214,23 @@ def read_labels(payload: Json) -> Seen | None:
         at, created = parse_time(issue["updated_at"]), parse_time(issue["created_at"])
     except (KeyError, TypeError, ValueError):
         return None
-    by_hand = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
+    is_manual = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
     # GitHub's times are whole seconds: within the same one, a person's label change counts as newer than ours.
-    return Seen(at + _SECOND if by_hand and at - created > OPENING_PERIOD else at, labels_of(issue))
+    return Seen(at + _SECOND if is_manual and at - created > OPENING_PERIOD else at, labels_of(issue))
 
 
-def read_labels_only(name: str, payload: Json, received_at: datetime) -> Seen | None:
+def read_labels_only(event_name: str, payload: Json, received_at: datetime) -> Seen | None:
     """Return the labels of an issue if a delivery carries no other information on a known incident, else None.
 
     That is the case for ordinary comments and for labels set by bots.  Raises Unreadable.
     """
     action = payload.get("action")
-    if name == "issues" and action in ("labeled", "unlabeled"):
+    if event_name == "issues" and action in ("labeled", "unlabeled"):
         return read_labels(payload) if is_bot(payload.get("sender")) else None
-    if name == "issues" and action in ("opened", "edited"):
+    if event_name == "issues" and action in ("opened", "edited"):
         return None
     # Any policy will do: it only affects what an opening event holds.
-    return read_labels(payload) if read_event(name, payload, _DEFAULT_POLICY, received_at) is None else None
+    return read_labels(payload) if read_event(event_name, payload, _DEFAULT_POLICY, received_at) is None else None
 
 
 def is_declared(payload: Json, policy: Policy) -> bool:
@@ -241,14 +241,14 @@ def is_declared(payload: Json, policy: Policy) -> bool:
     return policy.labels.incident in labels_of(issue) or is_incident_report(replace_unstorable(issue.get("body") or ""))
 
 
-def read_event(name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
+def read_event(event_name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
     """Convert a delivery into an event; None if it changes no incident.  Raises Unreadable."""
     action = payload.get("action")
-    if name == "issues":
+    if event_name == "issues":
         return _read_issue(str(action), payload, policy, received_at)
-    if name == "issue_comment":
+    if event_name == "issue_comment":
         return _read_comment(str(action), payload, received_at)
-    if name == "pull_request":
+    if event_name == "pull_request":
         return _read_pull_request(str(action), payload, received_at)
     return None
 
@@ -296,25 +296,25 @@ def read_commands(comment: Json) -> Said | None:
     user = comment.get("user") or {}
     if user.get("type") == "Bot" or comment.get("performed_via_github_app"):
         return None
-    words = parse_commands(replace_unstorable(comment.get("body") or ""))
-    if not words:
+    commands = parse_commands(replace_unstorable(comment.get("body") or ""))
+    if not commands:
         return None
     return Said(
         by=login_of(user),
         key=f"comment/{_github_id(comment)}",
         url=_url(comment),
         comment=_github_id(comment),
-        spoken=words,
+        spoken=commands,
     )
 
 
-def commands_before_edit(name: str, payload: Json) -> Happened | None:
+def commands_before_edit(event_name: str, payload: Json) -> Happened | None:
     """Return the commands of a comment as they were before it was edited or deleted; None if there were none.
 
     Only the payload of the edit or deletion still holds them.
     """
     comment, action = payload.get("comment"), payload.get("action")
-    if name != "issue_comment" or not isinstance(comment, dict) or action not in ("edited", "deleted"):
+    if event_name != "issue_comment" or not isinstance(comment, dict) or action not in ("edited", "deleted"):
         return None
     body = ((payload.get("changes") or {}).get("body") or {}).get("from") if action == "edited" else comment.get("body")
     event = read_commands({**comment, "body": str(body or "")})
@@ -331,9 +331,9 @@ def is_bot(user: Json | None) -> bool:
     return (user or {}).get("type") == "Bot"
 
 
-def event_key(what: str, at: datetime) -> str:
+def event_key(name: str, at: datetime) -> str:
     """Return a key for an event without an id of GitHub's: its name, and its time to the second."""
-    return f"{what}/{at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    return f"{name}/{at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
 def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | None:
@@ -432,9 +432,9 @@ def _read_pull_request(action: str, payload: Json, received_at: datetime) -> Hap
     return None
 
 
-def pull_event_key(number: int, what: str) -> str:
+def pull_event_key(number: int, name: str) -> str:
     """Return the key of an event of a pull request."""
-    return f"pull/{number}/{what}"
+    return f"pull/{number}/{name}"
 
 
 def postmortem_of(payload: Json, repository: Repository) -> int | None:

@@ -47,8 +47,8 @@ def load_history(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: 
     """Load everything GitHub has on the issue.  Raises DeliveryFailed, and NotFound if it is out of reach."""
     number = int(issue["number"])
     timeline = tracker.timeline(number)
-    pull, became = _load_postmortem(tracker, number)
-    return Told(issue, timeline, pull, (*read_timeline(issue, timeline, repo, policy), *became))
+    pull, postmortem_events = _load_postmortem(tracker, number)
+    return Told(issue, timeline, pull, (*read_timeline(issue, timeline, repo, policy), *postmortem_events))
 
 
 def load_incident(
@@ -61,17 +61,17 @@ def load_incident(
     """
     number = int(issue["number"])
     log = [*with_roles(read_timeline(issue, tracker.timeline(number), repo, policy), policy.labels, role)]
-    found = _replay_log(log, policy, now)
-    if found.postmortem_wanted and (became := _load_postmortem(tracker, number)[1]):
-        found = _replay_log([*log, *became], policy, now)
-    return found
+    incident = _replay_log(log, policy, now)
+    if incident.postmortem_wanted and (postmortem_events := _load_postmortem(tracker, number)[1]):
+        incident = _replay_log([*log, *postmortem_events], policy, now)
+    return incident
 
 
 def _replay_log(log: Sequence[Happened], policy: Policy, now: datetime) -> Incident:
-    found = replay(((one.at, one.event) for one in log), policy, now).incident
-    if found is None:
+    incident = replay(((one.at, one.event) for one in log), policy, now).incident
+    if incident is None:
         raise Unreadable("its history does not tell of its opening")
-    return found
+    return incident
 
 
 def _load_postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happened]]:
@@ -80,15 +80,13 @@ def _load_postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[H
     return pull, [] if pull is None else list(read_postmortem_events(pull, tracker.timeline(pull.number)))
 
 
-def with_roles(
-    happened: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]
-) -> Iterator[Happened]:
+def with_roles(events: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]) -> Iterator[Happened]:
     """Yield the events with the role of their author at the time, from `role`, where it matters."""
-    for one in happened:
-        if needs_role(one.event, labels):
-            yield Happened(one.at, replace(one.event, role=role(one.event.by, one.at)))
+    for timed_event in events:
+        if needs_role(timed_event.event, labels):
+            yield Happened(timed_event.at, replace(timed_event.event, role=role(timed_event.event.by, timed_event.at)))
         else:
-            yield one
+            yield timed_event
 
 
 def current_roles(tracker: Tracker) -> RoleLookup:
@@ -122,6 +120,6 @@ def load_past_incidents(
 
     role = current_roles(tracker)
     for issue in tracker.incidents_since(label, since)[:MAX_INCIDENTS]:
-        found = load_history(tracker, issue, repo, policy)
-        log = tuple((one.at, one.event) for one in with_roles(found.happened, policy.labels, role))
+        issue_history = load_history(tracker, issue, repo, policy)
+        log = tuple((one.at, one.event) for one in with_roles(issue_history.happened, policy.labels, role))
         yield Past(f"{repo}#{issue['number']}", title_of(issue), log, now)

@@ -26,17 +26,17 @@ class Authorities:
         self._unanswered: dict[int, datetime] = {}
         self._lock = threading.Lock()
 
-    def get_role(self, tracker: Tracker, repo_id: int, login: str, now: datetime, *, briefly: bool = False) -> Role:
+    def get_role(self, tracker: Tracker, repo_id: int, login: str, now: datetime, *, fail_fast: bool = False) -> Role:
         """Return the role of the user.  Raises DeliveryFailed if GitHub can be asked again later.
 
         `fail_fast`: raise at once if GitHub failed to respond a moment ago, since each request may take 15 seconds.
         """
         key = (repo_id, login)
         with self._lock:
-            known, unanswered = self._known.get(key), self._unanswered.get(repo_id)
-        if known is not None and timedelta() <= now - known[0] < _MAX_CACHE_AGE:
-            return known[1]
-        if briefly and unanswered is not None and timedelta() <= now - unanswered < _FAIL_FAST_PERIOD:
+            cached, failed_at = self._known.get(key), self._unanswered.get(repo_id)
+        if cached is not None and timedelta() <= now - cached[0] < _MAX_CACHE_AGE:
+            return cached[1]
+        if fail_fast and failed_at is not None and timedelta() <= now - failed_at < _FAIL_FAST_PERIOD:
             raise DeliveryFailed(
                 "GitHub did not say a moment ago who may do what", retry_after=_FAIL_FAST_PERIOD.total_seconds()
             )

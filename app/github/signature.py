@@ -12,12 +12,12 @@ def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def is_valid_signature(secrets: Sequence[str], body: bytes, given: str) -> bool:
+def is_valid_signature(secrets: Sequence[str], body: bytes, received: str) -> bool:
     """Return True if `received` is the body's signature under one of the secrets, in constant time.
 
     There are two secrets while they are rotated.
     """
-    found = [
-        hmac.compare_digest(signature(secret, body).encode(), given.encode("utf-8", "replace")) for secret in secrets
+    matches = [
+        hmac.compare_digest(signature(secret, body).encode(), received.encode("utf-8", "replace")) for secret in secrets
     ]
-    return any(found)
+    return any(matches)

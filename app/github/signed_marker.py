@@ -39,8 +39,8 @@ class Signer:
 
     def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
         """Return the content of the comment's marker; None if it has no valid one."""
-        ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
-        if not (comment.bot and ours and has_marker(comment.body)):
+        is_ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
+        if not (comment.bot and is_ours and has_marker(comment.body)):
             return None
         data, _, mac = _last_line(comment.body)[len(_PREFIX) : -len(_SUFFIX)].partition(" ")
         expected = [hmac.compare_digest(_mac(secret, lane, data), mac) for secret in self.secrets if mac.isascii()]

@@ -31,15 +31,15 @@ def parse_commands(body: str) -> tuple[Spoken, ...]:
     body = body.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
     if not _POSSIBLE_COMMAND.search(body):
         return ()
-    found: list[Spoken] = []
+    commands: list[Spoken] = []
     for paragraph in _top_level_paragraphs(_BLANK_LINES.sub("\n\n", body).split("\n")[:_MAX_LINES]):
         for line in _visible_lines(paragraph) if _POSSIBLE_COMMAND.search(paragraph) else ():
             command = _COMMAND.fullmatch(line.strip(" \t"))
             if command:
-                found.append(Spoken(command[1].lower(), (command[2] or "").strip()))
-                if len(found) == MAX_COMMANDS:
-                    return tuple(found)
-    return tuple(found)
+                commands.append(Spoken(command[1].lower(), (command[2] or "").strip()))
+                if len(commands) == MAX_COMMANDS:
+                    return tuple(commands)
+    return tuple(commands)
 
 
 # --- blocks
@@ -79,18 +79,18 @@ def _top_level_paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
     They include those that a line of dashes below them turns into a heading, such as the line above a signature.
     """
-    place = _Place()
-    own: list[str] = []
+    state = _Place()
+    paragraph: list[str] = []
     for line in lines:
-        if not (place.paragraph and line[:1].isalpha()):  # such a line continues the paragraph in any block
-            place.read_line(line)
-        if place.paragraph and not place.inside:
-            own.append(line)
-        elif own:
-            yield "\n".join(own)
-            own = []
-    if own:
-        yield "\n".join(own)
+        if not (state.paragraph and line[:1].isalpha()):  # such a line continues the paragraph in any block
+            state.read_line(line)
+        if state.paragraph and not state.inside:
+            paragraph.append(line)
+        elif paragraph:
+            yield "\n".join(paragraph)
+            paragraph = []
+    if paragraph:
+        yield "\n".join(paragraph)
 
 
 class _Place:
@@ -104,25 +104,25 @@ class _Place:
 
     def read_line(self, line: str) -> None:
         """Update the state with the next line."""
-        kept, rest = self._match_containers(line.expandtabs(4))
+        matched, rest = self._match_containers(line.expandtabs(4))
         blank = not rest.strip(" ")
         self._hollow = False
-        outside = kept < len(self.inside)
+        outside = matched < len(self.inside)
         if self.until and not outside:
             if self.until(rest):
                 self.until = None
             return
-        opened, rest = self._open_containers(rest, kept, directly=self.paragraph and not outside)
+        opened, rest = self._open_containers(rest, matched, after_paragraph=self.paragraph and not outside)
         text = rest.lstrip(" ")
         indented = len(rest) - len(text) > 3
-        goes_on = self.paragraph and not opened and not blank
-        begins = bool(text) and not indented and self._starts_block(text, goes_on, outside)
-        if goes_on and not begins:
+        continues = self.paragraph and not opened and not blank
+        starts_block = bool(text) and not indented and self._starts_block(text, continues, outside)
+        if continues and not starts_block:
             return  # outside of its container, this is a lazy continuation of the paragraph
-        self.inside[kept:] = opened
-        self.paragraph = bool(text) and not indented and not begins
+        self.inside[matched:] = opened
+        self.paragraph = bool(text) and not indented and not starts_block
         self._hollow = not text and bool(opened) and opened[-1] != _QUOTE
-        if not begins:
+        if not starts_block:
             self.until = None
 
     def _match_containers(self, rest: str) -> tuple[int, str]:
@@ -140,13 +140,13 @@ class _Place:
                 rest = rest[need:]
         return len(self.inside), rest
 
-    def _open_containers(self, rest: str, kept: int, *, directly: bool) -> tuple[list[int], str]:
+    def _open_containers(self, rest: str, matched: int, *, after_paragraph: bool) -> tuple[list[int], str]:
         """Return the quotations and list items that begin in the line, and the rest of the line.
 
         Directly below a paragraph (`after_paragraph`) not every list item may begin.
         """
         opened: list[int] = []
-        while kept + len(opened) < _MAX_DEPTH:
+        while matched + len(opened) < _MAX_DEPTH:
             text = rest.lstrip(" ")
             if text[:1] not in _CONTAINER_STARTS or len(rest) - len(text) > 3:
                 break
@@ -155,31 +155,31 @@ class _Place:
                 rest = text[1:].removeprefix(" ")
                 continue
             item = _ITEM.match(rest)
-            if not item or _RULE_OR_HEADING.match(text) or (directly and not opened and _UNDERLINE.match(text)):
+            if not item or _RULE_OR_HEADING.match(text) or (after_paragraph and not opened and _UNDERLINE.match(text)):
                 break
             empty = item.end() == len(rest)
-            if directly and not opened and (empty or int(item[2] or 1) != 1):
+            if after_paragraph and not opened and (empty or int(item[2] or 1) != 1):
                 break
             spaces = len(item[3])
             opened.append(len(item[1]) + (1 if empty or spaces > 4 else spaces))
             rest = rest[opened[-1] :]
         return opened, rest
 
-    def _starts_block(self, text: str, goes_on: bool, outside: bool) -> bool:
+    def _starts_block(self, text: str, continues: bool, outside: bool) -> bool:
         """Return True if a block other than a paragraph begins here or, for an underline, ends here."""
         if text[0] not in _BLOCK_STARTS:
             return False
-        if _RULE_OR_HEADING.match(text) or (goes_on and not outside and _UNDERLINE.match(text)):
+        if _RULE_OR_HEADING.match(text) or (continues and not outside and _UNDERLINE.match(text)):
             self.until = None
             return True
         if fence := _FENCE.match(text):
             self.until = partial(_closes_fence, fence[1] or fence[2])
             return True
         if html := _HTML.match(text):
-            until = _HTML_ENDS[html.lastgroup or ""]
-            self.until = None if until(text) else until
+            ends_block = _HTML_ENDS[html.lastgroup or ""]
+            self.until = None if ends_block(text) else ends_block
             return True
-        if not goes_on and _ONE_TAG.match(text):
+        if not continues and _ONE_TAG.match(text):
             self.until = _HTML_ENDS["block"]
             return True
         return False
@@ -209,15 +209,15 @@ def _visible_lines(paragraph: str) -> list[str]:
     paragraph = paragraph[shown:]
     hidden = _hidden_ranges(paragraph)
     start, end = next(hidden, (len(paragraph) + 1, 0))
-    said: list[str] = []
+    visible: list[str] = []
     at = 0
     for line in paragraph.split("\n"):
         while end and end <= at:
             start, end = next(hidden, (len(paragraph) + 1, 0))
         if at <= start:
-            said.append(line)
+            visible.append(line)
         at += len(line) + 1
-    return said
+    return visible
 
 
 def _hidden_ranges(text: str) -> Iterator[tuple[int, int]]:

@@ -49,13 +49,17 @@ def read_timeline(issue: Json, timeline: Sequence[Json], repo: str, policy: Poli
     yield _opening_event(issue, timeline, repo, policy)
     created, author = parse_time(issue["created_at"]), login_of(issue.get("user"))
     for row in timeline:
-        found = _event_from(row)
-        if found is None:
+        timed_event = _event_from(row)
+        if timed_event is None:
             continue
-        echo = isinstance(found.event, Labeled) and found.at - created <= OPENING_PERIOD and found.event.by == author
-        declares = isinstance(found.event, Labeled) and found.event.label == policy.labels.incident
-        if not echo and not declares:
-            yield found
+        is_form_label = (
+            isinstance(timed_event.event, Labeled)
+            and timed_event.at - created <= OPENING_PERIOD
+            and timed_event.event.by == author
+        )
+        is_declaration = isinstance(timed_event.event, Labeled) and timed_event.event.label == policy.labels.incident
+        if not is_form_label and not is_declaration:
+            yield timed_event
 
 
 def read_postmortem_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
@@ -100,26 +104,30 @@ def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
     """Map each entry's key to its link: its anchor in the issue's timeline, or else the issue."""
     found = {entry.key: incident.url for entry in incident.timeline}
     for row in timeline:
-        happened = _event_from(row)
-        if happened is not None and isinstance(row.get("id"), int) and not happened.event.key.startswith("comment/"):
-            found[happened.event.key] = f"{incident.url}#event-{row['id']}"
+        timed_event = _event_from(row)
+        if (
+            timed_event is not None
+            and isinstance(row.get("id"), int)
+            and not timed_event.event.key.startswith("comment/")
+        ):
+            found[timed_event.event.key] = f"{incident.url}#event-{row['id']}"
     return found
 
 
-def is_known_event(one: Happened, log_of: Sequence[tuple[datetime, Event]]) -> bool:
+def is_known_event(timed_event: Happened, log: Sequence[tuple[datetime, Event]]) -> bool:
     """Return True if the log has the event.
 
     It is matched by its key or, where the key holds a time, by its kind and nearly the same time.
     """
-    what, slash, _ = one.event.key.rpartition("/")
-    for at, event in log_of:
-        if event.key == one.event.key:
+    what, slash, _ = timed_event.event.key.rpartition("/")
+    for at, event in log:
+        if event.key == timed_event.event.key:
             return True
         if (
             slash
             and event.key.startswith(f"{what}/20")
-            and abs(at - one.at) <= _SAME_EVENT_PERIOD
-            and type(event) is type(one.event)
+            and abs(at - timed_event.at) <= _SAME_EVENT_PERIOD
+            and type(event) is type(timed_event.event)
         ):
             return True
     return False

@@ -60,9 +60,9 @@ class GitHubTracker:
         """Return a copy that calls `guard` immediately before each write."""
         return replace(self, guard=guard)
 
-    def with_priority(self, urgency: Urgency) -> GitHubTracker:
+    def with_priority(self, priority: Urgency) -> GitHubTracker:
         """Return a copy that calls GitHub with that priority."""
-        return replace(self, client=self.client.with_priority(urgency))
+        return replace(self, client=self.client.with_priority(priority))
 
     def issue(self, number: int) -> Mapping[str, Any]:
         """Fetch an issue as GitHub shows it."""
@@ -83,18 +83,18 @@ class GitHubTracker:
         rows = self._list_rows("/issues", {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
         return [row["number"] for row in rows if "pull_request" not in row]
 
-    def incidents_since(self, label: str, updated: datetime) -> list[Mapping[str, Any]]:
+    def incidents_since(self, label: str, since: datetime) -> list[Mapping[str, Any]]:
         """List the issues with the incident label that were updated since then, newest update first."""
-        since = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        asked = {"labels": label, "state": "all", "since": since, "sort": "updated", "direction": "desc"}
-        return [row for row in self._list_rows("/issues", asked) if "pull_request" not in row]
+        timestamp = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        params = {"labels": label, "state": "all", "since": timestamp, "sort": "updated", "direction": "desc"}
+        return [row for row in self._list_rows("/issues", params) if "pull_request" not in row]
 
     def updated_since(self, since: datetime) -> Iterator[Mapping[str, Any]]:
         """Yield all issues and pull requests that were updated since then, oldest update first."""
-        asked: dict[str, str | int] = {"state": "all", "sort": "updated", "direction": "asc"}
+        params: dict[str, str | int] = {"state": "all", "sort": "updated", "direction": "asc"}
         seen: set[int] = set()
         while True:
-            rows = self._list_rows("/issues", {**asked, "since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+            rows = self._list_rows("/issues", {**params, "since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
             fresh = [row for row in rows if row["number"] not in seen]
             seen.update(row["number"] for row in fresh)
             yield from fresh
@@ -110,19 +110,19 @@ class GitHubTracker:
 
     def closed_incidents(self, labels: tuple[str, ...]) -> list[Mapping[str, Any]]:
         """List the closed issues that have all of the labels, newest update first."""
-        asked = {"labels": ",".join(labels), "state": "closed", "sort": "updated", "direction": "desc"}
-        return [row for row in self._list_rows("/issues", asked) if "pull_request" not in row]
+        params = {"labels": ",".join(labels), "state": "closed", "sort": "updated", "direction": "desc"}
+        return [row for row in self._list_rows("/issues", params) if "pull_request" not in row]
 
     def newest_comments(self) -> list[Comment]:
         """Fetch the 100 newest comments of the repository, newest first."""
-        asked: dict[str, str | int] = {"sort": "created", "direction": "desc", "per_page": 100}
-        return [comment_from(row) for row in self._call("GET", "/issues/comments", params=asked)]
+        params: dict[str, str | int] = {"sort": "created", "direction": "desc", "per_page": 100}
+        return [comment_from(row) for row in self._call("GET", "/issues/comments", params=params)]
 
     def comments_by_update(self) -> Iterator[Comment]:
         """Yield the repository's comments, newest update first, fetching pages as they are consumed."""
-        asked = {"sort": "updated", "direction": "desc"}
+        params = {"sort": "updated", "direction": "desc"}
         pages = self.client.list_rows(
-            self.repository.installation, _api_path(self.repository, "/issues/comments"), asked
+            self.repository.installation, _api_path(self.repository, "/issues/comments"), params
         )
         return (comment_from(row) for row in pages)
 
@@ -131,15 +131,15 @@ class GitHubTracker:
         answer = self._request("POST", f"/issues/{number}/reactions", {"content": _LOCK_REACTION})
         return Claim(answer.body["id"], parse_time(answer.body["created_at"]), ours=answer.status == 201)
 
-    def unlock(self, number: int, claim: int) -> None:
+    def unlock(self, number: int, lock_id: int) -> None:
         """Release the issue's lock; does nothing if it no longer exists."""
         with suppress(Gone):
-            self._call("DELETE", f"/issues/{number}/reactions/{claim}")
+            self._call("DELETE", f"/issues/{number}/reactions/{lock_id}")
 
     def commits_of(self, path: str) -> list[str]:
         """List the newest commits of the default branch that changed the file, newest first, at most thirty."""
-        asked = {"path": path, "sha": self.repository.default_branch}
-        return [str(row["sha"]) for row in self._call("GET", "/commits", params=asked)]
+        params = {"path": path, "sha": self.repository.default_branch}
+        return [str(row["sha"]) for row in self._call("GET", "/commits", params=params)]
 
     def permission(self, login: str) -> Role:
         """Return the user's role in the repository; Role.NONE for a user that GitHub does not know."""
@@ -217,25 +217,27 @@ class GitHubTracker:
 
     def check(self, check: Check) -> None:
         """Create our check run on its commit, or complete an unfinished one from an earlier attempt."""
-        there = self._existing_check(check)
-        if there is not None and there.get("status") == "completed":
+        existing = self._existing_check(check)
+        if existing is not None and existing.get("status") == "completed":
             return
-        shown = [_annotation_json(one) for one in check.annotations]
-        run, sent = (there["id"], int(there["output"]["annotations_count"])) if there is not None else (None, 0)
+        annotations = [_annotation_json(one) for one in check.annotations]
+        run, sent = (
+            (existing["id"], int(existing["output"]["annotations_count"])) if existing is not None else (None, 0)
+        )
         while True:
-            part, sent = shown[sent : sent + _MAX_ANNOTATIONS_PER_REQUEST], sent + _MAX_ANNOTATIONS_PER_REQUEST
-            body = _check_body(check, part, last=sent >= len(shown))
+            part, sent = annotations[sent : sent + _MAX_ANNOTATIONS_PER_REQUEST], sent + _MAX_ANNOTATIONS_PER_REQUEST
+            body = _check_body(check, part, last=sent >= len(annotations))
             if run is None:
                 run = self._call("POST", "/check-runs", {"name": check.name, "head_sha": check.sha, **body})["id"]
             else:
                 self._call("PATCH", f"/check-runs/{run}", body)
-            if sent >= len(shown):
+            if sent >= len(annotations):
                 return
 
     def _existing_check(self, check: Check) -> Mapping[str, Any] | None:
         """Return the newest check run of that name by this App on that commit; None if there is none."""
-        asked: dict[str, str | int] = {"check_name": check.name, "app_id": self.client.app_id, "filter": "all"}
-        rows = self._list_rows(f"/commits/{check.sha}/check-runs", asked, key="check_runs")
+        params: dict[str, str | int] = {"check_name": check.name, "app_id": self.client.app_id, "filter": "all"}
+        rows = self._list_rows(f"/commits/{check.sha}/check-runs", params, key="check_runs")
         ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
         return max(ours, key=lambda row: int(row["id"]), default=None)
 
@@ -334,10 +336,10 @@ class GitHubTracker:
                 )
             )
         except DeliveryFailed as failed:
-            there = self.pull_of(file.branch) if failed.retry_after is None else None
-            if there is None:
+            existing = self.pull_of(file.branch) if failed.retry_after is None else None
+            if existing is None:
                 raise
-            return there
+            return existing
 
     def _call(
         self,
@@ -452,16 +454,16 @@ def pull_from(row: Mapping[str, Any]) -> Pull:
     )
 
 
-def _annotation_json(one: Annotation) -> dict[str, Any]:
+def _annotation_json(annotation: Annotation) -> dict[str, Any]:
     return {
-        "path": one.path,
-        "start_line": one.line,
-        "end_line": one.line,
-        "start_column": one.column,
-        "end_column": one.column,
+        "path": annotation.path,
+        "start_line": annotation.line,
+        "end_line": annotation.line,
+        "start_column": annotation.column,
+        "end_column": annotation.column,
         "annotation_level": "failure",
-        "title": one.title[:255],
-        "message": one.message,
+        "title": annotation.title[:255],
+        "message": annotation.message,
     }
 
 
@@ -486,10 +488,10 @@ def labels_of(issue: Mapping[str, Any]) -> frozenset[str]:
 
 def parse_time(text: str) -> datetime:
     """Parse a time of GitHub's into aware UTC.  Raises ValueError if it is none, or has no zone."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
         raise ValueError(f"'{text[:40]}' has no zone")
-    return found.astimezone(UTC)
+    return parsed.astimezone(UTC)
 
 
 def _file_text(body: Any) -> str | None:

@@ -76,17 +76,17 @@ def explain_policy(
 
     `org` is the text of the organisation's file. With `severity`, only the values that concern it. Raises PolicyFaults.
     """
-    policy, readings = _read_layers(text, name, org)
-    kept = None if severity is None else _Bearing(policy, severity)
-    spelled = {scale: list(_leaves(policy_to_dict(policy, scale, whole=True))) for scale in Scale}
+    policy, readers = _read_layers(text, name, org)
+    relevance = None if severity is None else _Bearing(policy, severity)
+    leaves_by_scale = {scale: list(_leaves(policy_to_dict(policy, scale, whole=True))) for scale in Scale}
     found = []
-    for n, leaf in enumerate(spelled[policy.scale]):
-        layer, node = _find_origin(readings, {scale: leaves[n] for scale, leaves in spelled.items()})
+    for n, leaf in enumerate(leaves_by_scale[policy.scale]):
+        layer, node = _find_origin(readers, {scale: leaves[n] for scale, leaves in leaves_by_scale.items()})
         empty = leaf.value in (None, "", [], {})
-        if (layer is None and empty) or (kept is not None and not kept.is_relevant(leaf)):
+        if (layer is None and empty) or (relevance is not None and not relevance.is_relevant(leaf)):
             continue
         value = format_inline(leaf.value) if empty else _source_spelling(node) or format_inline(leaf.value)
-        found.append(Explained(leaf.where, value, *_source_of(layer, node, leaf.where, readings)))
+        found.append(Explained(leaf.where, value, *_source_of(layer, node, leaf.where, readers)))
     return tuple(found)
 
 
@@ -170,13 +170,13 @@ def format_inline(value: Any) -> str:
 # Finding the origin of a value.
 
 
-def _find_origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
+def _find_origin(readers: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
     """Return the highest layer that sets the value, and the node that does.
 
     A list or an `off` in a layer ends the search below it. A layer names severities on its own scale, so the value has
     a path on each scale.
     """
-    for reading in readings:
+    for reading in readers:
         parts = leaves[reading.scale].parts
         for end in range(len(parts), 0, -1):
             node = reading.spots.get(_join_path(parts[:end]))
@@ -187,8 +187,8 @@ def _find_origin(readings: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> t
             break
     parts = leaves[Scale.SEV].parts
     if parts[0] in ("calendars", "rotations") and parts[-1] == "timezone":
-        follows = next((reading for reading in readings if "timezone" in reading.spots), None)
-        return follows, follows.spots["timezone"] if follows else None
+        zone_reader = next((reading for reading in readers if "timezone" in reading.spots), None)
+        return zone_reader, zone_reader.spots["timezone"] if zone_reader else None
     return None, None
 
 
@@ -196,12 +196,12 @@ def _is_empty(node: Node) -> bool:
     return isinstance(node, Text) and node.plain and not node.value
 
 
-def _source_of(layer: Reading | None, node: Node | None, where: str, readings: tuple[Reading, ...]) -> tuple[str, str]:
+def _source_of(layer: Reading | None, node: Node | None, where: str, readers: tuple[Reading, ...]) -> tuple[str, str]:
     """Return the origin and the document of a value."""
     if layer is None or node is None:
         begins = [path for path in BUILT_IN_DOCUMENTS if f"{where}.".replace("[", ".").startswith(f"{path}.")]
         return "built in", BUILT_IN_DOCUMENTS.get(max(begins, key=len, default=""), CHOICE)
-    if layer is readings[-1]:
+    if layer is readers[-1]:
         name = PurePath(layer.file).stem
         return f"profile {name}", _document(name, node.line)
     return f"{layer.file if layer.file.startswith('org: ') else PurePath(layer.file).name}:{node.line}", ""
@@ -263,20 +263,20 @@ class _Bearing:
         first = leaf.parts[0]
         severity = self._severity_of(leaf)
         if severity is not None:
-            found = severity == self._own
+            relevant = severity == self._own
         elif first in _SEVERITY_DEPTH:
-            found = leaf.parts[:2] in self._touched
+            relevant = leaf.parts[:2] in self._touched
         elif first in _SEVERITY_LIST_KEYS:
-            found = first in self._listed
+            relevant = first in self._listed
         elif first in _REFERENCED_PARTS:
-            found = not self._named.isdisjoint(leaf.parts[1:2])
+            relevant = not self._named.isdisjoint(leaf.parts[1:2])
         elif first == "alerts":
-            found = leaf.parts[:2] in self._touched or self._own in _strings_in(leaf.value)
+            relevant = leaf.parts[:2] in self._touched or self._own in _strings_in(leaf.value)
         else:
-            found = first in _GENERAL_PARTS or (
+            relevant = first in _GENERAL_PARTS or (
                 first in ("matrix", "floors", "intake") and self._own in _strings_in(leaf.value)
             )
-        return found
+        return relevant
 
     def _severity_of(self, leaf: _Leaf) -> str | None:
         """Return the severity the value is for, in parts that have one value per severity; otherwise None."""

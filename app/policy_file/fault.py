@@ -30,9 +30,9 @@ class PolicyFaults(Exception):
     The text is one line for each error.
     """
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = faults
+    def __init__(self, errors: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.faults = errors
 
 
 class Wrong(ValueError):
@@ -47,9 +47,9 @@ class Wrong(ValueError):
         self.wanted = wanted
 
 
-def printable_excerpt(text: str, length: int) -> str:
+def printable_excerpt(text: str, max_length: int) -> str:
     """Cut a piece of the file to fit in a line, and replace what is not printable."""
-    text = text if len(text) <= length else text[: length - 1] + "…"
+    text = text if len(text) <= max_length else text[: max_length - 1] + "…"
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

@@ -314,10 +314,10 @@ KIND_EXAMPLES: Mapping[Any, tuple[str, ...]] = {
 _RULE_NUMBERS = re.compile(r" \([A-Z][0-9]{1,2}(?:(?:, | to )[A-Z][0-9]{1,2})*\)")
 
 
-def type_description(part: type) -> str:
+def type_description(record_type: type) -> str:
     """Return the first sentence of a type's docstring, with keys as the file spells them and without rule numbers."""
-    text = _RULE_NUMBERS.sub("", " ".join(cleandoc(part.__doc__ or "").split())).replace("`Policy.", "`")
-    for entry in key_specs(part).values():
+    text = _RULE_NUMBERS.sub("", " ".join(cleandoc(record_type.__doc__ or "").split())).replace("`Policy.", "`")
+    for entry in key_specs(record_type).values():
         for name in entry.fields:
             text = text.replace(f"`{name}`", f"`{entry.key}`")
     return re.split(r"(?<=\.) ", text)[0]

@@ -200,16 +200,20 @@ class Entry:
 @cache
 def key_specs(cls: type) -> Mapping[str, Entry]:
     """Return the keys that the file may have where a `cls` is written."""
-    finer, spelled, joined = FIELD_KINDS.get(cls, {}), FIELD_KEYS.get(cls, {}), COMBINED_KEYS.get(cls, {})
-    hidden = FIELDS_WITHOUT_KEY.get(cls, frozenset()) | {name for names, _ in joined.values() for name in names}
+    field_kinds, field_keys, combined_keys = (
+        FIELD_KINDS.get(cls, {}),
+        FIELD_KEYS.get(cls, {}),
+        COMBINED_KEYS.get(cls, {}),
+    )
+    hidden = FIELDS_WITHOUT_KEY.get(cls, frozenset()) | {name for names, _ in combined_keys.values() for name in names}
     kinds = get_type_hints(cls)
-    found = [Entry(key, names, kind) for key, (names, kind) in joined.items()]
+    found = [Entry(key, names, kind) for key, (names, kind) in combined_keys.items()]
     for field in fields(cls):
         if field.name not in hidden:
-            key = spelled.get(field.name, field.name.replace("_", "-"))
+            key = field_keys.get(field.name, field.name.replace("_", "-"))
             required = field.default is MISSING and field.default_factory is MISSING
             found.append(
-                Entry(key, (field.name,), finer.get(field.name, kinds[field.name]), required, field.default == "")
+                Entry(key, (field.name,), field_kinds.get(field.name, kinds[field.name]), required, field.default == "")
             )
     return {entry.key: entry for entry in found}
 
@@ -279,9 +283,9 @@ def _check_channel(channel: Channel) -> Iterator[CheckFailure]:
         yield ("for",), Wrong("the channel carries nothing", "such as [pager, chat], or take the channel out")
 
 
-def _check_on_call_override(cover: Cover) -> Iterator[CheckFailure]:
-    if cover.until <= cover.since:
-        yield ("until",), Wrong("it ends before it begins", f"write a time after {cover.since:%Y-%m-%d %H:%M}")
+def _check_on_call_override(override: Cover) -> Iterator[CheckFailure]:
+    if override.until <= override.since:
+        yield ("until",), Wrong("it ends before it begins", f"write a time after {override.since:%Y-%m-%d %H:%M}")
 
 
 def _check_rotation(rotation: Rotation) -> Iterator[CheckFailure]:
@@ -323,23 +327,23 @@ def _check_calendar(calendar: Calendar) -> Iterator[CheckFailure]:
 
 
 def _check_labels(labels: Labels) -> Iterator[CheckFailure]:
-    holders: dict[str, str] = {}
+    used_by: dict[str, str] = {}
     for entry in key_specs(Labels).values():
         value = getattr(labels, entry.fields[0])
         for name in value if isinstance(value, tuple) else (value,):
-            holder = holders.get(name.lower())
+            holder = used_by.get(name.lower())
             if holder is not None:
                 wrong = Wrong(
                     f"the label {quoted_excerpt(name)} is used for {holder} and for {entry.key}", "give each its own"
                 )
                 yield (entry.key, holder), wrong
-            holders[name.lower()] = entry.key
+            used_by[name.lower()] = entry.key
 
 
 def _check_retention(retention: Retention) -> Iterator[CheckFailure]:
-    kept = retention.deliveries
-    if kept is not None and kept.seconds < 7 * 86400:
-        wrong = Wrong(f"'{kept}' is too short: GitHub may send a delivery again within a week", "from 7d, or off")
+    period = retention.deliveries
+    if period is not None and period.seconds < 7 * 86400:
+        wrong = Wrong(f"'{period}' is too short: GitHub may send a delivery again within a week", "from 7d, or off")
         yield ("deliveries",), wrong
 
 
@@ -361,10 +365,10 @@ def _check_reserved_names(policy: Policy) -> Iterator[CheckFailure]:
 
 
 def _check_severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
-    holders: dict[str, Severity] = {}
+    used_by: dict[str, Severity] = {}
     for severity, names in policy.aliases.items():
         for name in names if isinstance(names, tuple) else ():
-            holder = holders.setdefault(name.casefold(), policy.scale.parse(name) or severity)
+            holder = used_by.setdefault(name.casefold(), policy.scale.parse(name) or severity)
             if holder is not severity:
                 wrong = Wrong(
                     f"{quoted_excerpt(name)} is {holder.inline_name(policy.scale)} already", "give each its own"
@@ -373,10 +377,10 @@ def _check_severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
 
 
 def _check_service_aliases(policy: Policy) -> Iterator[CheckFailure]:
-    holders = {name.casefold(): name for name in policy.services}
+    used_by = {name.casefold(): name for name in policy.services}
     for name, service in policy.services.items():
         for alias in service.aliases if isinstance(service, Service) else ():
-            holder = holders.setdefault(alias.casefold(), name)
+            holder = used_by.setdefault(alias.casefold(), name)
             if holder != name:
                 wrong = Wrong(f"{quoted_excerpt(alias)} is used for {holder} and for {name}", "give each its own")
                 yield (f"services.{name}.aliases", f"services.{holder}.aliases", f"services.{holder}"), wrong
@@ -408,12 +412,12 @@ CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
 
 
 def _check_steps(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
-    first: dict[tuple[Duration, frozenset[str]], int] = {}
+    first_index: dict[tuple[Duration, frozenset[str]], int] = {}
     for n, step in enumerate(steps):
         if isinstance(step, Step):
-            before = first.setdefault((step.after, frozenset(step.to)), n)
-            if before != n:
-                yield n, Wrong(f"the step is told to the same after the same time as [{before}]", "make one of them")
+            earlier = first_index.setdefault((step.after, frozenset(step.to)), n)
+            if earlier != n:
+                yield n, Wrong(f"the step is told to the same after the same time as [{earlier}]", "make one of them")
 
 
 LIST_CHECKS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _check_steps}

@@ -20,14 +20,14 @@ def find_excessive_targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, 
     A target that takes decades of a short working week is a slip of the pen.
     """
     for where, target in _targets(policy, scale):
-        hours = target.calendar
-        if hours is None or target.within.business_days:
+        calendar_name = target.calendar
+        if calendar_name is None or target.within.business_days:
             continue
         teams = {team.calendar for team in policy.teams.values() if team.calendar}
-        for name in sorted({BUSINESS, *teams}) if hours == TEAM else (hours,):
+        for name in sorted({BUSINESS, *teams}) if calendar_name == TEAM else (calendar_name,):
             if _approximate_period(policy.calendars[name], target.within) > MAX_TARGET_PERIOD:
-                wrong = Wrong(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
-                yield where, f"calendars.{name}", wrong
+                error = Wrong(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
+                yield where, f"calendars.{name}", error
                 break
 
 
@@ -53,5 +53,5 @@ def _targets_of_clocks(
 def _approximate_period(calendar: Calendar, within: Duration) -> timedelta:
     """Return about how long `within` takes on that calendar."""
     opens, closes = (timedelta(hours=t.hour, minutes=t.minute) for t in (calendar.opens, calendar.closes))
-    a_day = closes - opens if opens < closes else closes - opens + timedelta(days=1)
-    return timedelta(days=7) * (within.as_timedelta / (a_day * len(calendar.days)))
+    daily_hours = closes - opens if opens < closes else closes - opens + timedelta(days=1)
+    return timedelta(days=7) * (within.as_timedelta / (daily_hours * len(calendar.days)))

@@ -32,26 +32,26 @@ def read_layers(text: str, *, name: str = POLICY_PATH, org: str | None = None) -
 
     Raises PolicyFaults.
     """
-    reading = Reading(text, name)
-    ground = reading.read_extends(DEFAULT_PROFILE, PROFILES)
-    if ground != ORG:
-        base, below = read_profile(ground)
+    reader = Reading(text, name)
+    base_name = reader.read_extends(DEFAULT_PROFILE, PROFILES)
+    if base_name != ORG:
+        base, lower_readers = read_profile(base_name)
     elif org is None:
-        use = f"use one of {', '.join(PROFILES)}"
-        raise reading.extends_error(Wrong("there is no policy of an organisation to extend", use))
+        suggestion = f"use one of {', '.join(PROFILES)}"
+        raise reader.extends_error(Wrong("there is no policy of an organisation to extend", suggestion))
     else:
-        base, below = _read_organisation(org, reading)
-    return reading.read_onto(base, below[0].pinned), (reading, *below)
+        base, lower_readers = _read_organisation(org, reader)
+    return reader.read_onto(base, lower_readers[0].pinned), (reader, *lower_readers)
 
 
-def _read_organisation(text: str, above: Reading) -> tuple[Policy, tuple[Reading, ...]]:
+def _read_organisation(text: str, extending_reader: Reading) -> tuple[Policy, tuple[Reading, ...]]:
     try:
         return read_layers(text, name=f"org: {POLICY_PATH}")
     except PolicyFaults as found:
-        faults = found.faults
-        many = f"{len(faults)} faults, the first" if len(faults) > 1 else "a fault"
-        wrong = Wrong(f"the organisation's policy has {many}: {faults[0]}", "mend it there, or extend a profile")
-    raise above.extends_error(wrong)
+        errors = found.faults
+        count = f"{len(errors)} faults, the first" if len(errors) > 1 else "a fault"
+        invalid = Wrong(f"the organisation's policy has {count}: {errors[0]}", "mend it there, or extend a profile")
+    raise extending_reader.extends_error(invalid)
 
 
 @lru_cache(maxsize=256)
@@ -82,8 +82,8 @@ def read_profile(name: str) -> tuple[Policy, tuple[Reading, ...]]:
     """
     if name not in PROFILES:
         raise KeyError(name)
-    reading = Reading(load_profile_text(name), f"policies/{name}.yml")
-    return reading.read_onto(Policy(profile=name)), (reading,)
+    reader = Reading(load_profile_text(name), f"policies/{name}.yml")
+    return reader.read_onto(Policy(profile=name)), (reader,)
 
 
 def load_profile_text(name: str) -> str:

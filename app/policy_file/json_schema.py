@@ -78,8 +78,8 @@ def schema() -> Schema:
 
     Only the reader can check names that have to exist elsewhere in the policy.
     """
-    printer = _Printer()
-    whole = printer.record(Policy)
+    builder = _Printer()
+    whole = builder.record(Policy)
     whole["properties"] = {
         EXTENDS: {
             "description": "what the file builds on: a profile, or the file of the organisation",
@@ -91,7 +91,7 @@ def schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Muster policy ({POLICY_PATH})",
         **whole,
-        "$defs": dict(sorted(printer.definitions.items())),
+        "$defs": dict(sorted(builder.definitions.items())),
     }
 
 
@@ -164,9 +164,11 @@ class _Printer:
     def record(self, cls: Any) -> Schema:
         properties: dict[str, Schema] = {}
         for key, entry in key_specs(cls).items():
-            held = self.kind(entry.kind)
-            held = _any_of(held, _OFF) if entry.clearable else held
-            properties[key] = {"description": KEY_DESCRIPTIONS[cls][key].replace("`", "")} | _without_description(held)
+            value_schema = self.kind(entry.kind)
+            value_schema = _any_of(value_schema, _OFF) if entry.clearable else value_schema
+            properties[key] = {"description": KEY_DESCRIPTIONS[cls][key].replace("`", "")} | _without_description(
+                value_schema
+            )
             properties[key] |= _default_of(cls, entry.fields)
         required = [key for key, entry in key_specs(cls).items() if entry.required]
         found: Schema = {
@@ -215,14 +217,14 @@ def _any_of(*choices: Schema) -> Schema:
     """Combine schemas with `anyOf`; nested `anyOf` lists are flattened."""
     flat: list[Schema] = []
     for choice in choices:
-        for one in choice["anyOf"] if set(choice) == {"anyOf"} else [choice]:
-            if one not in flat:
-                flat.append(one)
+        for option in choice["anyOf"] if set(choice) == {"anyOf"} else [choice]:
+            if option not in flat:
+                flat.append(option)
     return {"anyOf": flat}
 
 
-def _without_description(held: Schema) -> Schema:
-    return {key: value for key, value in held.items() if key != "description"}
+def _without_description(value_schema: Schema) -> Schema:
+    return {key: value for key, value in value_schema.items() if key != "description"}
 
 
 def _default_of(cls: Any, names: tuple[str, ...]) -> Schema:

@@ -68,51 +68,51 @@ class Reading:
         self.scale = Scale.SEV
         self._severities = _severity_names(self.scale)
         try:
-            self.tree, twice = parse_yaml(text)
+            self.tree, duplicate_keys = parse_yaml(text)
         except Refused as refused:
             self._add_error(refused.spot, refused.where, refused.wrong)
             raise self.collect_errors() from None
-        self._twice = twice
+        self._twice = duplicate_keys
 
-    def read_extends(self, default: str, known: tuple[str, ...]) -> str:
+    def read_extends(self, default: str, profiles: tuple[str, ...]) -> str:
         """Return the profile that the file builds on, or `org`.
 
         Returns `default` when the file does not say, or names something that does not exist.
         """
-        known = (*known, ORG)
+        profiles = (*profiles, ORG)
         for key, node in self.tree.pairs:
             if key.value == EXTENDS:
-                if isinstance(node, Text) and node.value in known:
+                if isinstance(node, Text) and node.value in profiles:
                     return node.value
                 if isinstance(node, Text):
-                    wrong = unknown_choice(node.value, "a profile", known)
+                    error = unknown_choice(node.value, "a profile", profiles)
                 else:
-                    wrong = Wrong(f"{_describe_node(node)} is not a profile", f"use one of {', '.join(known)}")
-                self._add_error(node.position, EXTENDS, wrong)
+                    error = Wrong(f"{_describe_node(node)} is not a profile", f"use one of {', '.join(profiles)}")
+                self._add_error(node.position, EXTENDS, error)
         return default
 
-    def extends_error(self, wrong: Wrong) -> PolicyFaults:
+    def extends_error(self, error: Wrong) -> PolicyFaults:
         """Return the errors of a file whose base is missing; everything else in it depends on that base."""
         node = next(node for key, node in self.tree.pairs if key.value == EXTENDS)
-        self._add_error(node.position, EXTENDS, wrong)
+        self._add_error(node.position, EXTENDS, error)
         return self.collect_errors()
 
-    def read_onto(self, base: Policy, pinned: frozenset[str] = frozenset()) -> Policy:
+    def read_onto(self, base: Policy, explicit_zones: frozenset[str] = frozenset()) -> Policy:
         """Read the file onto `base`, whose explicit zones, given by their paths, stay as they are.
 
         Raises PolicyFaults.
         """
         self.scale = self._peek_scale(base.scale)
         self._severities = _severity_names(self.scale)
-        self.pinned = pinned
+        self.pinned = explicit_zones
         policy = base
         try:
-            for repeated in self._twice:
-                wrong = Wrong(
-                    f"{quoted_excerpt(repeated.key.value)} stands in line {repeated.first.position.line} already",
+            for duplicate in self._twice:
+                error = Wrong(
+                    f"{quoted_excerpt(duplicate.key.value)} stands in line {duplicate.first.position.line} already",
                     "keep one",
                 )
-                self._add_error(repeated.key.position, printable_excerpt(repeated.key.value, 60), wrong)
+                self._add_error(duplicate.key.position, printable_excerpt(duplicate.key.value, 60), error)
             policy = self._read_record(Policy, self.tree, base, "")
             self.pinned |= {path for path in self.spots if path.endswith(".timezone")}
             policy = self._inherit_zones(policy)
@@ -193,9 +193,9 @@ class Reading:
     def _read_row(self, kinds: tuple[Any, ...], node: Node, base: Any, where: str) -> tuple[Any, ...]:
         """Read one value for each severity: a list of them all, or a map of some."""
         if isinstance(node, Entries):
-            before = dict(zip(Severity, base, strict=True))
-            named = self._read_map(Severity, kinds[0], node, before, where, removable=False)
-            values = tuple(named[severity] for severity in Severity)
+            base_by_severity = dict(zip(Severity, base, strict=True))
+            by_severity = self._read_map(Severity, kinds[0], node, base_by_severity, where, removable=False)
+            values = tuple(by_severity[severity] for severity in Severity)
         elif isinstance(node, Items) and len(node.nodes) == len(kinds):
             values = tuple(
                 self._read(kind, item, None, f"{where}[{n}]")
@@ -221,18 +221,18 @@ class Reading:
         """
         merged: dict[Any, Any] = dict(base or {})
         inherited = {normalize_name(key_kind, name): name for name in merged}
-        written: dict[Any, str] = {}
+        keys_written: dict[Any, str] = {}
         for key, value_node in self._pairs(node):
             path = join_path(where, key.value)
             try:
                 name = self._read_word(key_kind, key, path)
-                same = normalize_name(key_kind, name)
-                _check_not_repeated(key.value, written.get(same))
-                _check_same_spelling(key.value, name, inherited.get(same, name))
+                normalized = normalize_name(key_kind, name)
+                _check_not_repeated(key.value, keys_written.get(normalized))
+                _check_same_spelling(key.value, name, inherited.get(normalized, name))
             except Wrong as wrong:
                 self._add_error(key.position, path, wrong)
                 continue
-            written[same] = key.value
+            keys_written[normalized] = key.value
             if key_kind is Severity:
                 path = join_path(where, name.inline_name(self.scale))
             if removable and _is_off(value_node):
@@ -247,42 +247,44 @@ class Reading:
         """Read a dataclass: its fields onto those of `base`, or onto the defaults of the class."""
         if cls is Targets and _is_off(node):
             return Targets()
-        known = key_specs(cls)
+        specs = key_specs(cls)
         if cls in SHORTHAND_FIELDS and isinstance(node, Text):
-            (field,) = known[SHORTHAND_FIELDS[cls]].fields
-            return cls(**{field: self._read_shape(known[SHORTHAND_FIELDS[cls]].kind, node, None, where)})
-        faults = len(self.faults)
-        values, found = self._read_fields(cls, node, base, where)
+            (field,) = specs[SHORTHAND_FIELDS[cls]].fields
+            return cls(**{field: self._read_shape(specs[SHORTHAND_FIELDS[cls]].kind, node, None, where)})
+        errors_before = len(self.faults)
+        values, keys_found = self._read_fields(cls, node, base, where)
         if base is None:
-            for entry in known.values():
-                if entry.required and entry.key not in found:
+            for entry in specs.values():
+                if entry.required and entry.key not in keys_found:
                     wrong = Wrong(f"{entry.key} is missing", f"write {entry.key}: with its value")
                     self._add_error(node.position, where, wrong)
-        if len(self.faults) > faults and cls is not Policy:
+        if len(self.faults) > errors_before and cls is not Policy:
             return INVALID if base is None else replace(base, **values)
-        whole = cls(**values) if base is None else replace(base, **values)
-        for keys, wrong in CHECKS[cls](whole) if cls in CHECKS else ():
+        record = cls(**values) if base is None else replace(base, **values)
+        for keys, wrong in CHECKS[cls](record) if cls in CHECKS else ():
             paths = [join_path(where, key) for key in keys]
-            blamed = next((path for path in paths if path in self.spots), where)
-            self._add_error(self.spots[blamed].position if blamed in self.spots else node.position, blamed, wrong)
-        return whole
+            error_path = next((path for path in paths if path in self.spots), where)
+            self._add_error(
+                self.spots[error_path].position if error_path in self.spots else node.position, error_path, wrong
+            )
+        return record
 
     def _read_fields(self, cls: Any, node: Node, base: Any, where: str) -> tuple[dict[str, Any], set[str]]:
         """Return the fields that the map fills without an error, and the keys it has."""
         values: dict[str, Any] = {}
-        found: set[str] = set()
-        known = key_specs(cls)
+        keys_found: set[str] = set()
+        specs = key_specs(cls)
         for key, value_node in self._pairs(node):
             path = join_path(where, key.value)
-            entry = known.get(key.value)
+            entry = specs.get(key.value)
             if entry is not None:
-                found.add(entry.key)
-                before = None if base is None else getattr(base, entry.fields[0])
+                keys_found.add(entry.key)
+                base_value = None if base is None else getattr(base, entry.fields[0])
                 if entry.clearable and _is_off(value_node):
                     self.spots[path] = value_node
                     values[entry.fields[0]] = ""
                     continue
-                value = self._read(entry.kind, value_node, before, path)
+                value = self._read(entry.kind, value_node, base_value, path)
                 if value is INVALID:
                     continue
                 if len(entry.fields) == 1:
@@ -291,8 +293,8 @@ class Reading:
                     values |= zip(entry.fields, value, strict=True)
             elif cls is not Policy or key.value != EXTENDS:
                 extra = (EXTENDS,) if cls is Policy else ()
-                self._add_error(key.position, path, unknown_choice(key.value, "a key here", (*extra, *known)))
-        return values, found
+                self._add_error(key.position, path, unknown_choice(key.value, "a key here", (*extra, *specs)))
+        return values, keys_found
 
     def _pairs(self, node: Node) -> Iterable[tuple[Text, Node]]:
         """Return the entries of a map; none where nothing is written, as when all of them are commented out."""
@@ -340,8 +342,8 @@ class Reading:
         }
         return replace(policy, calendars=calendars, rotations=rotations)
 
-    def _inherits_zone(self, part: str, name: str, one: Any) -> bool:
-        return isinstance(one, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.pinned
+    def _inherits_zone(self, part: str, name: str, entry: Any) -> bool:
+        return isinstance(entry, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.pinned
 
     def _check_names(self, policy: Policy) -> None:
         """Record clashing and undeclared names."""
@@ -363,13 +365,13 @@ class Reading:
 
     # Errors.
 
-    def _add_error(self, spot: Spot, where: str, wrong: Wrong) -> None:
-        self.faults.append(Fault(self.file, spot.line, spot.column, where, wrong.found, wrong.wanted))
+    def _add_error(self, spot: Spot, where: str, error: Wrong) -> None:
+        self.faults.append(Fault(self.file, spot.line, spot.column, where, error.found, error.wanted))
         if len(self.faults) >= MAX_ERRORS:
             raise _Enough
 
-    def _add_error_at(self, where: str, wrong: Wrong) -> None:
-        self._add_error(self.spots[where].position if where in self.spots else Spot(), where, wrong)
+    def _add_error_at(self, where: str, error: Wrong) -> None:
+        self._add_error(self.spots[where].position if where in self.spots else Spot(), where, error)
 
     def collect_errors(self) -> PolicyFaults:
         """Return all recorded errors, ordered by position."""
@@ -399,9 +401,9 @@ def _describe_node(node: Node) -> str:
     return "a list" if isinstance(node, Items) else "a map"
 
 
-def _check_not_repeated(key: str, before: str | None) -> None:
-    if before is not None:
-        raise Wrong(f"{quoted_excerpt(key)} is {quoted_excerpt(before)} again", "keep one")
+def _check_not_repeated(key: str, earlier_key: str | None) -> None:
+    if earlier_key is not None:
+        raise Wrong(f"{quoted_excerpt(key)} is {quoted_excerpt(earlier_key)} again", "keep one")
 
 
 def _check_same_spelling(key: str, name: Any, inherited: Any) -> None:

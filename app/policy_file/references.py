@@ -48,11 +48,11 @@ The profiles declare contacts and roles that no one holds yet.
 _SEPARATORS = {ord(separator): None for separator in " -_."}
 
 
-def join_path(where: str, key: str) -> str:
+def join_path(parent: str, key: str) -> str:
     """Return the path to the value under that key."""
     if len(key) > 60 or not key.isprintable():
         key = printable_excerpt(key, 60)
-    return f"{where}.{key}" if where and key else where or key
+    return f"{parent}.{key}" if parent and key else parent or key
 
 
 def normalize_name(kind: Any, name: Any) -> Any:
@@ -67,31 +67,31 @@ def normalize_name(kind: Any, name: Any) -> Any:
 
 def declared_names(policy: Policy) -> Mapping[Any, Collection[str]]:
     """Return the names that each kind of reference may use."""
-    held = {*policy.contacts, *policy.roles, *policy.rotations}
+    contact_names = {*policy.contacts, *policy.roles, *policy.rotations}
     return {
-        Contact: {OWNER, *held, *policy.teams},
-        OwnContact: held - policy.teams.keys(),
+        Contact: {OWNER, *contact_names, *policy.teams},
+        OwnContact: contact_names - policy.teams.keys(),
         CalendarName: (*policy.calendars, TEAM),
         OwnCalendar: tuple(policy.calendars),
         **{kind: getattr(policy, part) for kind, (_, part) in _DECLARING_PARTS.items()},
     }
 
 
-def unknown_name_error(kind: Any, name: str, policy: Policy, known: Collection[str]) -> Wrong:
+def unknown_name_error(kind: Any, name: str, policy: Policy, candidates: Collection[str]) -> Wrong:
     """Describe a name that is not declared, with the closest one or where to declare it."""
     if kind in (CalendarName, OwnCalendar):
-        return unknown_choice(name, "a calendar", known)
-    called, part = _DECLARING_PARTS.get(kind, ("a contact", "contacts"))
+        return unknown_choice(name, "a calendar", candidates)
+    noun, part = _DECLARING_PARTS.get(kind, ("a contact", "contacts"))
     if kind is OwnContact and name in policy.teams:
         return Wrong(f"{quoted_excerpt(name)} is a team, not a contact", "tell another contact in escalation:")
     if kind is Contact and name in policy.people:
         return Wrong(f"{quoted_excerpt(name)} is a person", "name a contact that this person holds, see contacts:")
-    for service, named in policy.services.items() if kind is ServiceName else ():
-        if isinstance(named, Service) and name.casefold() in map(str.casefold, named.aliases):
+    for service, declared in policy.services.items() if kind is ServiceName else ():
+        if isinstance(declared, Service) and name.casefold() in map(str.casefold, declared.aliases):
             return Wrong(f"{quoted_excerpt(name)} is another name of a service", f"write {service}")
-    guess = closest_match(name, sorted(known))
-    meant = f"did you mean {guess}? " if guess else ""
-    return Wrong(f"{quoted_excerpt(name)} is not {called}", f"{meant}add it to {part}:")
+    closest = closest_match(name, sorted(candidates))
+    hint = f"did you mean {closest}? " if closest else ""
+    return Wrong(f"{quoted_excerpt(name)} is not {noun}", f"{hint}add it to {part}:")
 
 
 def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
@@ -99,36 +99,42 @@ def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
 
     Yields both paths and what is wrong with the later one.
     """
-    holders: dict[Any, tuple[str, str]] = {}
+    declarations: dict[Any, tuple[str, str]] = {}
     for part in RECIPIENT_PARTS:
         for name in getattr(policy, part):
             key = normalize_name(Name, name)
-            if key not in holders:
-                holders[key] = part, name
+            if key not in declarations:
+                declarations[key] = part, name
                 continue
-            before, first = holders[key]
-            wrong = None
-            if first != name:
-                wrong = Wrong(f"{quoted_excerpt(name)} is not written like {quoted_excerpt(first)}", f"write {first}")
-            elif (before, part) in _FILLABLE_PAIRS and getattr(policy, before)[first] in ((), Duty()):
-                holders[key] = part, name
+            first_part, first_name = declarations[key]
+            error = None
+            if first_name != name:
+                error = Wrong(
+                    f"{quoted_excerpt(name)} is not written like {quoted_excerpt(first_name)}", f"write {first_name}"
+                )
+            elif (first_part, part) in _FILLABLE_PAIRS and getattr(policy, first_part)[first_name] in ((), Duty()):
+                declarations[key] = part, name
             else:
-                wrong = Wrong(
-                    f"{quoted_excerpt(name)} is used for {_PART_NOUNS[before]} and for {_PART_NOUNS[part]}",
+                error = Wrong(
+                    f"{quoted_excerpt(name)} is used for {_PART_NOUNS[first_part]} and for {_PART_NOUNS[part]}",
                     "give each its own",
                 )
-            if wrong is not None:
-                yield f"{part}.{name}", f"{before}.{first}", wrong
+            if error is not None:
+                yield f"{part}.{name}", f"{first_part}.{first_name}", error
 
 
 def find_dangling_references(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[tuple[str, Wrong]]:
     """Yield names that were removed, as (part, name), but are still used by inherited values; each with its path."""
     for part, name in removed:
-        for kind, mentioned, where in find_references(Policy, policy, ""):
-            meant = (
+        for kind, referenced, where in find_references(Policy, policy, ""):
+            declaring_parts = (
                 RECIPIENT_PARTS if kind is Contact else (_DECLARING_PARTS[kind][1],) if kind in _DECLARING_PARTS else ()
             )
-            if mentioned == name and part in meant and not any(name in getattr(policy, other) for other in meant):
+            if (
+                referenced == name
+                and part in declaring_parts
+                and not any(name in getattr(policy, other) for other in declaring_parts)
+            ):
                 yield f"{part}.{name}", Wrong(f"{quoted_excerpt(name)} is still named by {where}", "change that too")
                 break
 

@@ -80,14 +80,14 @@ MAX_CANDIDATES = 20
 """How many candidates, those that share the most letters, are compared letter by letter."""
 
 
-def closest_match(word: str, known: Iterable[str]) -> str | None:
+def closest_match(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that was most likely meant, or None."""
-    return _closest_match(word[:60].lower(), tuple(known))
+    return _closest_match(word[:60].lower(), tuple(candidates))
 
 
 @lru_cache(maxsize=256)
-def _closest_match(word: str, known: tuple[str, ...]) -> str | None:
-    by_lower = {name.lower(): name for name in known}
+def _closest_match(word: str, candidates: tuple[str, ...]) -> str | None:
+    by_lower = {name.lower(): name for name in candidates}
     if word in by_lower:
         return by_lower[word]
     letters = set(word)
@@ -96,12 +96,12 @@ def _closest_match(word: str, known: tuple[str, ...]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def unknown_choice(word: str, what: str, known: Iterable[str]) -> Wrong:
+def unknown_choice(word: str, noun: str, choices: Iterable[str]) -> Wrong:
     """Describe a word that is not one of the choices, with the closest of them."""
-    known = tuple(known)
-    guess = closest_match(word, known)
-    meant = f"did you mean {guess}? " if guess else ""
-    return Wrong(f"{quoted_excerpt(word)} is not {what}", f"{meant}use one of {', '.join(known)}")
+    choices = tuple(choices)
+    closest = closest_match(word, choices)
+    hint = f"did you mean {closest}? " if closest else ""
+    return Wrong(f"{quoted_excerpt(word)} is not {noun}", f"{hint}use one of {', '.join(choices)}")
 
 
 def parse_duration(text: str) -> Duration:
@@ -131,9 +131,9 @@ def parse_elapsed(text: str) -> Duration:
 
 def parse_turn(text: str) -> Duration:
     """Parse the length of an on-call turn: `weekly`, `two-weekly`, or a duration from an hour."""
-    spoken = NAMED_TURNS.get(text.lower())
-    if spoken is not None:
-        return spoken
+    named_turn = NAMED_TURNS.get(text.lower())
+    if named_turn is not None:
+        return named_turn
     try:
         length = Duration.parse(text)
     except ValueError:
@@ -210,19 +210,19 @@ def _zones_by_name() -> Mapping[str, str]:
 
 def parse_zone(text: str) -> str:
     """Parse an IANA time zone."""
-    meant = _zones_by_name().get(text.strip().lower().replace(" ", "_"))
-    if meant == text:
+    zone_name = _zones_by_name().get(text.strip().lower().replace(" ", "_"))
+    if zone_name == text:
         return text
-    if meant is None:
+    if zone_name is None:
         region = text.partition("/")[0].lower() + "/"
-        meant = closest_match(
+        zone_name = closest_match(
             text,
             [name for name in _zones_by_name().values() if name.lower().startswith(region)]
             or _zones_by_name().values(),
         )
     raise Wrong(
         f"{quoted_excerpt(text)} is not an IANA time zone",
-        f"did you mean {meant}?" if meant else "such as Europe/Berlin",
+        f"did you mean {zone_name}?" if zone_name else "such as Europe/Berlin",
     )
 
 
@@ -231,9 +231,9 @@ def parse_country(text: str) -> str:
     known = countries()
     if text in known:
         return text
-    guess = text.upper() if text.upper() in known else closest_match(text, known)
-    meant = f"did you mean {guess}?" if guess else "such as DE or US"
-    raise Wrong(f"{quoted_excerpt(text)} is not an ISO 3166-1 code of a country whose holidays are known", meant)
+    closest = text.upper() if text.upper() in known else closest_match(text, known)
+    hint = f"did you mean {closest}?" if closest else "such as DE or US"
+    raise Wrong(f"{quoted_excerpt(text)} is not an ISO 3166-1 code of a country whose holidays are known", hint)
 
 
 @cache
@@ -395,11 +395,11 @@ def parse_room_link(text: str) -> str:
     return text
 
 
-def _check_placeholders(text: str, known: tuple[str, ...]) -> str:
+def _check_placeholders(text: str, allowed: tuple[str, ...]) -> str:
     """Return the text if each placeholder in it is allowed."""
-    for blank in _PLACEHOLDER.findall(text):
-        if blank.strip() not in known:
-            raise unknown_choice(blank.strip(), "filled in here", known)
+    for placeholder in _PLACEHOLDER.findall(text):
+        if placeholder.strip() not in allowed:
+            raise unknown_choice(placeholder.strip(), "filled in here", allowed)
     return text
 
 

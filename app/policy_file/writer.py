@@ -68,8 +68,8 @@ class _Writer:
             case "optional":
                 found = None if value is None else self.value(shape.inner[0], value, base)
             case "record" if kind in SHORTHAND_FIELDS and _fits_shorthand(kind, value):
-                short = key_specs(kind)[SHORTHAND_FIELDS[kind]]
-                found = self.value(short.kind, getattr(value, short.fields[0]), None)
+                short_spec = key_specs(kind)[SHORTHAND_FIELDS[kind]]
+                found = self.value(short_spec.kind, getattr(value, short_spec.fields[0]), None)
             case "record":
                 found = self.record(kind, value, base)
             case "map":
@@ -105,8 +105,8 @@ class _Writer:
         self, key_kind: Any, kind: Any, value: Mapping[Any, Any], base: Mapping[Any, Any], *, removable: bool
     ) -> PolicyDict:
         found = {self.word(key_kind, key): self.value(kind, one, base.get(key)) for key, one in value.items()}
-        gone = [self.word(key_kind, key) for key in base if key not in value] if removable else []
-        return found | dict.fromkeys(gone)
+        removed = [self.word(key_kind, key) for key in base if key not in value] if removable else []
+        return found | dict.fromkeys(removed)
 
     def word(self, kind: Any, value: Any) -> str:
         if isinstance(value, Severity):

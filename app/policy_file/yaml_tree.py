@@ -88,9 +88,9 @@ Node = Text | Items | Entries
 class Refused(Exception):
     """Raised when the text is not the plain YAML that a policy is written in."""
 
-    def __init__(self, spot: Spot, where: str, wrong: Wrong) -> None:
-        super().__init__(str(wrong))
-        self.spot, self.where, self.wrong = spot, where, wrong
+    def __init__(self, position: Spot, where: str, error: Wrong) -> None:
+        super().__init__(str(error))
+        self.spot, self.where, self.wrong = position, where, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,10 @@ def parse_yaml(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
         raise _unsupported(Spot(), "the file is too large", "at most 64 KiB are read")
     if text.startswith("version https://git-lfs.github.com/spec/"):
         raise _unsupported(Spot(), "the file is a Git LFS pointer", "store the policy itself in the repository")
-    if strange := _NON_YAML_CHARACTERS.search(text):
-        before = text[: strange.start()]
+    if forbidden := _NON_YAML_CHARACTERS.search(text):
+        before = text[: forbidden.start()]
         spot = Spot(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
-        found = f"the character U+{ord(strange[0]):04X} is not allowed in YAML"
+        found = f"the character U+{ord(forbidden[0]):04X} is not allowed in YAML"
         raise _unsupported(spot, found, "take it out")
     lines = _LINE_END.split(text)
     builder = _Builder(lines)
@@ -238,8 +238,8 @@ def _scalar_node(event: Any) -> Text:
     if value.isascii() and value.isprintable():
         return Text(value, mark.line + 1, mark.column + 1, not event.style)
     value = value.rstrip("\n")
-    if strange := _FORBIDDEN_CHARACTERS.search(value):
-        found = f"{quoted_excerpt(value)} has the character U+{ord(strange[0]):04X}"
+    if forbidden := _FORBIDDEN_CHARACTERS.search(value):
+        found = f"{quoted_excerpt(value)} has the character U+{ord(forbidden[0]):04X}"
         raise _unsupported(_position_of(event), found, "write plain text on one line")
     return Text(value, mark.line + 1, mark.column + 1, not event.style)
 
@@ -267,12 +267,12 @@ def _position_of(event: Any) -> Spot:
     return Spot(mark.line + 1, mark.column + 1) if mark else Spot()
 
 
-def _depth_error(spot: Spot) -> Refused:
-    return _unsupported(spot, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
+def _depth_error(position: Spot) -> Refused:
+    return _unsupported(position, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
 
 
-def _unsupported(spot: Spot, found: str, wanted: str) -> Refused:
-    return Refused(spot, "the file", Wrong(found, wanted))
+def _unsupported(position: Spot, found: str, wanted: str) -> Refused:
+    return Refused(position, "the file", Wrong(found, wanted))
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, lines: list[str]) -> Refused:

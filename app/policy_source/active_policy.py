@@ -92,21 +92,21 @@ class Policies:
         with database.autocommit() as db:
             known = policies.load_stored_policy(db, home)
         own, newest = _refresh_file(known, tracker.policy, now, repository)
-        needs = uses_organisation_policy(newest) and not repository.is_organisation_config
-        org = self._load_organisation_file(database, tracker, repository, now) if needs else Kept()
-        if needs and _was_never_read(org):
+        needs_organisation = uses_organisation_policy(newest) and not repository.is_organisation_config
+        org = self._load_organisation_file(database, tracker, repository, now) if needs_organisation else Kept()
+        if needs_organisation and _was_never_read(org):
             own = known  # the newest file cannot be validated yet
         else:
-            own = _validate_newest(own, newest, _select_base_text(org, newest) if needs else None)
+            own = _validate_newest(own, newest, _select_base_text(org, newest) if needs_organisation else None)
             if own != known:
                 with database.transaction() as db:
                     policies.save_stored_policy(db, home, own)
-        troubles = [*_file_problems(home, own), *(_file_problems(above, org) if needs else ())]
+        problems = [*_file_problems(home, own), *(_file_problems(above, org) if needs_organisation else ())]
         policy, base = self._parse_cached(own.text, own.base_text), None
         if own.base_text is not None:
             base = self._parse_cached(None, own.base_text)
-        filled, wrong = self._feeds.fill_rotations(database, tracker, repository, policy, base, now)
-        return InForce(filled, (*troubles, *_feed_problems(wrong, repository, home, above)))
+        filled, feed_problems = self._feeds.fill_rotations(database, tracker, repository, policy, base, now)
+        return InForce(filled, (*problems, *_feed_problems(feed_problems, repository, home, above)))
 
     def load_cached(self, database: Database, repository: Repository) -> Policy:
         """Load the last known policy without shifts, for callers that must not wait for GitHub or a feed."""
@@ -156,38 +156,38 @@ class Policies:
 
 
 def _refresh_file(
-    kept: Kept, ask: Callable[[str], PolicyText], now: datetime, repository: Repository
+    stored: Kept, fetch: Callable[[str], PolicyText], now: datetime, repository: Repository
 ) -> tuple[Kept, str | None]:
     """Refresh a file if due; return what is stored of it and its newest text."""
-    if kept.checked_at is not None and now - kept.checked_at < _REFRESH_INTERVAL:
-        return kept, kept.newest_text
+    if stored.checked_at is not None and now - stored.checked_at < _REFRESH_INTERVAL:
+        return stored, stored.newest_text
     try:
-        found = ask(kept.etag)
+        found = fetch(stored.etag)
     except DeliveryFailed as failed:
         log.warning("policy not read", repository=repository.name, reason=str(failed))
-        return kept, kept.newest_text
+        return stored, stored.newest_text
     if found.unchanged:
-        return replace(kept, checked_at=now), kept.newest_text
-    return replace(kept, etag=found.etag, checked_at=now), found.text
+        return replace(stored, checked_at=now), stored.newest_text
+    return replace(stored, etag=found.etag, checked_at=now), found.text
 
 
-def _validate_newest(kept: Kept, newest: str | None, base: str | None, *, name: str = POLICY_PATH) -> Kept:
+def _validate_newest(stored: Kept, newest: str | None, base: str | None, *, name: str = POLICY_PATH) -> Kept:
     """Make the newest file active, with the base file it builds on, if it is valid; else record its faults."""
-    judged = _digest(newest, base)
-    if judged == kept.judged:
-        return kept
+    digest = _digest(newest, base)
+    if digest == stored.judged:
+        return stored
     try:
         if newest is not None:
             read_policy(newest, name=name, org=base)
     except PolicyFaults as faults:
         fault = "\n".join(str(one) for one in faults.faults)
-        return replace(kept, fault=fault, fault_text=newest or "", judged=judged)
-    return replace(kept, text=newest, base_text=base, fault="", fault_text="", judged=judged)
+        return replace(stored, fault=fault, fault_text=newest or "", judged=digest)
+    return replace(stored, text=newest, base_text=base, fault="", fault_text="", judged=digest)
 
 
-def _was_never_read(kept: Kept) -> bool:
+def _was_never_read(stored: Kept) -> bool:
     """Return True if it is not known yet whether the file exists."""
-    return kept.checked_at is None and kept.newest_text is None
+    return stored.checked_at is None and stored.newest_text is None
 
 
 def _select_base_text(org: Kept, newest: str | None) -> str | None:
@@ -209,13 +209,15 @@ def _parse_or_default(text: str | None, base: str | None) -> Policy:
         return load_profile(DEFAULT_PROFILE)
 
 
-def _file_problems(place: Place, kept: Kept) -> Iterable[Trouble]:
-    if kept.fault:
-        yield Trouble(place, kept.judged[:12], tuple(kept.fault.splitlines()))
+def _file_problems(place: Place, stored: Kept) -> Iterable[Trouble]:
+    if stored.fault:
+        yield Trouble(place, stored.judged[:12], tuple(stored.fault.splitlines()))
 
 
-def _feed_problems(wrong: Iterable[Wrong], repository: Repository, home: Place, above: Place) -> Iterable[Trouble]:
-    for one in wrong:
+def _feed_problems(
+    feed_problems: Iterable[Wrong], repository: Repository, home: Place, above: Place
+) -> Iterable[Trouble]:
+    for one in feed_problems:
         file = _organisation_file_name(repository) if one.shared else POLICY_PATH
         yield Trouble(
             above if one.shared else home, one.version, (f"{file}: rotations.{one.rotation}.feed: {one.sentence}",)

@@ -84,11 +84,11 @@ class Feeds:
         outbound: Outbound | None = None,
         environment: Mapping[str, str] | None = None,
         *,
-        patience: float = 10.0,
+        timeout_seconds: float = 10.0,
     ) -> None:
         self._outbound = outbound or Outbound()
         self._environment = environment or {}
-        self._patience = patience
+        self._patience = timeout_seconds
         self._read: dict[tuple[Feed, str, datetime | None], tuple[Occurrence, ...]] = {}
         self._filled: dict[tuple[object, ...], tuple[Policy, Policy, tuple[Wrong, ...]]] = {}
         self._lock = threading.Lock()
@@ -107,81 +107,81 @@ class Feeds:
         `base` is the organisation's policy that this one builds on: paths that it names are in the organisation's
         repository.
         """
-        named = [
+        feed_rotations = [
             Named(name, rotation, _locate_feed(repository, name, rotation, base))
             for name, rotation in policy.rotations.items()
             if rotation.feed
         ]
-        if not named:
+        if not feed_rotations:
             return policy, ()
-        states = self._refresh_feeds(database, tracker, tuple(dict.fromkeys(one.feed for one in named)), now)
-        wrong = tuple(_feed_problem(one, states[one.feed]) for one in named if states[one.feed].fault)
-        filled, unknown = self._with_shifts(database, policy, named, states, now)
-        return filled, wrong + unknown
+        states = self._refresh_feeds(database, tracker, tuple(dict.fromkeys(one.feed for one in feed_rotations)), now)
+        problems = tuple(_feed_problem(one, states[one.feed]) for one in feed_rotations if states[one.feed].fault)
+        filled, unknown = self._with_shifts(database, policy, feed_rotations, states, now)
+        return filled, problems + unknown
 
     def _refresh_feeds(
         self, database: Database, tracker: Tracker, wanted: tuple[Feed, ...], now: datetime
     ) -> dict[Feed, Kept]:
         """Refresh the feeds that are due; return what is stored of each."""
-        ends = time.monotonic() + self._patience
+        ends_at = time.monotonic() + self._patience
         with database.transaction() as db:
             states = {feed: feeds.load_stored_feed(db, feed) for feed in wanted}
-        for feed, kept in states.items():
-            left = ends - time.monotonic()
-            if left > 0 and (kept.checked_at is None or now - kept.checked_at >= _REFRESH_INTERVAL):
-                states[feed] = self._refresh_feed(database, tracker, feed, kept, now, left)
-            elif kept.read_at is not None and now - kept.read_at >= _REPARSE_INTERVAL:
-                states[feed] = self._reparse(database, feed, kept, now)
+        for feed, stored in states.items():
+            remaining_seconds = ends_at - time.monotonic()
+            if remaining_seconds > 0 and (stored.checked_at is None or now - stored.checked_at >= _REFRESH_INTERVAL):
+                states[feed] = self._refresh_feed(database, tracker, feed, stored, now, remaining_seconds)
+            elif stored.read_at is not None and now - stored.read_at >= _REPARSE_INTERVAL:
+                states[feed] = self._reparse(database, feed, stored, now)
         return states
 
     def _refresh_feed(
-        self, database: Database, tracker: Tracker, feed: Feed, kept: Kept, now: datetime, left: float
+        self, database: Database, tracker: Tracker, feed: Feed, stored: Kept, now: datetime, remaining_seconds: float
     ) -> Kept:
         try:
-            found, etag = self._fetch(tracker, feed, kept, left)
+            content, etag = self._fetch(tracker, feed, stored, remaining_seconds)
         except DeliveryFailed as failed:
             log.warning("feed not read", feed=_display_name(feed), reason=str(failed))
-            lasting = failed.retry_after is None or not kept.digest
-            new = _with_failure(kept, str(failed), now, lasting=lasting)
+            permanent = failed.retry_after is None or not stored.digest
+            new = _with_failure(stored, str(failed), now, permanent=permanent)
         else:
-            if found is not None:
-                return self._parse_and_store(database, feed, kept, found, etag, now)
-            new = replace(kept, checked_at=now, fault="", failing_since=None)
-            if kept.read_at is not None and now - kept.read_at >= _REPARSE_INTERVAL:
+            if content is not None:
+                return self._parse_and_store(database, feed, stored, content, etag, now)
+            new = replace(stored, checked_at=now, fault="", failing_since=None)
+            if stored.read_at is not None and now - stored.read_at >= _REPARSE_INTERVAL:
                 return self._reparse(database, feed, new, now)
         with database.transaction() as db:
             feeds.save_stored_feed(db, feed, new)
         return new
 
     def _parse_and_store(
-        self, database: Database, feed: Feed, kept: Kept, found: bytes, etag: str, now: datetime
+        self, database: Database, feed: Feed, stored: Kept, content: bytes, etag: str, now: datetime
     ) -> Kept:
         """Parse and store fetched content; if it is invalid, the last good content stays."""
-        digest = hashlib.sha256(found).hexdigest()
+        digest = hashlib.sha256(content).hexdigest()
         try:
-            read = read_occurrences(found, now - _LOOKBACK_PERIOD, now + _LOOKAHEAD_PERIOD)
+            read = read_occurrences(content, now - _LOOKBACK_PERIOD, now + _LOOKAHEAD_PERIOD)
         except FeedFault as fault:
-            new = _with_failure(kept, str(fault), now, lasting=True)
+            new = _with_failure(stored, str(fault), now, permanent=True)
             with database.transaction() as db:
                 feeds.save_stored_feed(db, feed, new)
             return new
-        new = replace(kept, digest=digest, etag=etag, read_at=now, checked_at=now, fault="", failing_since=None)
+        new = replace(stored, digest=digest, etag=etag, read_at=now, checked_at=now, fault="", failing_since=None)
         with database.transaction() as db:
-            feeds.save_stored_feed(db, feed, new, body=found, shifts=occurrences_to_json(read))
+            feeds.save_stored_feed(db, feed, new, body=content, shifts=occurrences_to_json(read))
         return new
 
-    def _reparse(self, database: Database, feed: Feed, kept: Kept, now: datetime) -> Kept:
+    def _reparse(self, database: Database, feed: Feed, stored: Kept, now: datetime) -> Kept:
         """Parse the stored content again for the current window."""
         with database.transaction() as db:
             text = feeds.load_feed_body(db, feed)
-        return self._parse_and_store(database, feed, kept, text, kept.etag, now) if text is not None else kept
+        return self._parse_and_store(database, feed, stored, text, stored.etag, now) if text is not None else stored
 
-    def _fetch(self, tracker: Tracker, feed: Feed, kept: Kept, left: float) -> tuple[bytes | None, str]:
+    def _fetch(self, tracker: Tracker, feed: Feed, stored: Kept, remaining_seconds: float) -> tuple[bytes | None, str]:
         """Fetch the content and its ETag; None if it is unchanged.  Raises DeliveryFailed."""
         if feed.place != "anywhere":
-            file = tracker.feed(feed.source, kept.etag, organisation=feed.place == "organisation")
+            file = tracker.feed(feed.source, stored.etag, organisation=feed.place == "organisation")
             if file.unchanged:
-                return None, kept.etag
+                return None, stored.etag
             if file.content is None:
                 raise DeliveryFailed("there is no such file in the repository", retry_after=None)
             return file.content, file.etag
@@ -195,46 +195,53 @@ class Feeds:
                 )
             if not source.startswith(("https://", "http://")):
                 return _read_file(Path(source)), ""
-        asked = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": kept.etag} if kept.etag else {})
-        answer = self._outbound.get(source, headers=asked, largest=MAX_FEED_BYTES, within=left)
-        return None if answer.is_not_modified else answer.body, _safe_etag(answer.headers.get("etag", ""))
+        headers = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": stored.etag} if stored.etag else {})
+        response = self._outbound.get(
+            source, headers=headers, max_bytes=MAX_FEED_BYTES, timeout_seconds=remaining_seconds
+        )
+        return None if response.is_not_modified else response.body, _safe_etag(response.headers.get("etag", ""))
 
     def _with_shifts(
-        self, database: Database, policy: Policy, named: list[Named], states: Mapping[Feed, Kept], now: datetime
+        self,
+        database: Database,
+        policy: Policy,
+        feed_rotations: list[Named],
+        states: Mapping[Feed, Kept],
+        now: datetime,
     ) -> tuple[Policy, tuple[Wrong, ...]]:
         """Return the policy with the shifts of each feed, and a problem for each person it does not know."""
-        known = (
+        cache_key = (
             id(policy),
-            *((one.name, one.feed, states[one.feed].digest, states[one.feed].read_at) for one in named),
+            *((one.name, one.feed, states[one.feed].digest, states[one.feed].read_at) for one in feed_rotations),
         )
         with self._lock:
-            found = self._filled.get(known)
-        if found is not None:
-            return found[1:]
+            cached = self._filled.get(cache_key)
+        if cached is not None:
+            return cached[1:]
         rotations, unknown = dict(policy.rotations), list[Wrong]()
-        for one in named:
+        for one in feed_rotations:
             read = self._load_occurrences(database, one.feed, states[one.feed])
-            who = match_people(read, policy.people, one.rotation.zone, now)
-            rotations[one.name] = replace(one.rotation, shifts=who.shifts)
-            unknown += _unknown_people_problems(one, who)
+            people = match_people(read, policy.people, one.rotation.zone, now)
+            rotations[one.name] = replace(one.rotation, shifts=people.shifts)
+            unknown += _unknown_people_problems(one, people)
         filled = replace(policy, rotations=rotations)
         with self._lock:
             if len(self._filled) > 200:
                 self._filled.clear()
             # The source policy is kept too, so that its id, part of the cache key, is not reused.
-            return self._filled.setdefault(known, (policy, filled, tuple(unknown)))[1:]
+            return self._filled.setdefault(cache_key, (policy, filled, tuple(unknown)))[1:]
 
-    def _load_occurrences(self, database: Database, feed: Feed, kept: Kept) -> tuple[Occurrence, ...]:
-        wanted = (feed, kept.digest, kept.read_at)
+    def _load_occurrences(self, database: Database, feed: Feed, stored: Kept) -> tuple[Occurrence, ...]:
+        cache_key = (feed, stored.digest, stored.read_at)
         with self._lock:
-            if wanted in self._read:
-                return self._read[wanted]
+            if cache_key in self._read:
+                return self._read[cache_key]
         with database.transaction() as db:
             found = occurrences_from_json(feeds.load_feed_shifts(db, feed))
         with self._lock:
             if len(self._read) > 200:
                 self._read.clear()
-            return self._read.setdefault(wanted, found)
+            return self._read.setdefault(cache_key, found)
 
 
 def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
@@ -248,39 +255,44 @@ def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Po
     return Feed("repository", repository.id, source)
 
 
-def _with_failure(kept: Kept, fault: str, now: datetime, *, lasting: bool) -> Kept:
+def _with_failure(stored: Kept, fault: str, now: datetime, *, permanent: bool) -> Kept:
     """Record a failure; a temporary one counts as a fault only after the grace period."""
-    since = kept.failing_since or now
+    since = stored.failing_since or now
     return replace(
-        kept,
+        stored,
         checked_at=now,
         failing_since=since,
-        fault=fault if lasting or now - since >= _FAILURE_GRACE_PERIOD else "",
+        fault=fault if permanent or now - since >= _FAILURE_GRACE_PERIOD else "",
     )
 
 
-def _feed_problem(one: Named, kept: Kept) -> Wrong:
-    holds = "what was last read holds" if kept.digest else "its turns hold, where it has any"
-    since = f"{kept.failing_since:%Y-%m-%d}" if kept.failing_since else ""
-    sentence = f"{_display_name(one.feed)} cannot be used, {kept.fault}; {holds}"
-    return Wrong(one.name, sentence, _problem_version(one, since), shared=one.feed.place == "organisation")
+def _feed_problem(feed_rotation: Named, stored: Kept) -> Wrong:
+    consequence = "what was last read holds" if stored.digest else "its turns hold, where it has any"
+    since = f"{stored.failing_since:%Y-%m-%d}" if stored.failing_since else ""
+    sentence = f"{_display_name(feed_rotation.feed)} cannot be used, {stored.fault}; {consequence}"
+    return Wrong(
+        feed_rotation.name,
+        sentence,
+        _problem_version(feed_rotation, since),
+        shared=feed_rotation.feed.place == "organisation",
+    )
 
 
-def _unknown_people_problems(one: Named, who: Meant) -> list[Wrong]:
+def _unknown_people_problems(feed_rotation: Named, people: Meant) -> list[Wrong]:
     """Return a problem for each of the first few people that the policy does not know."""
     return [
         Wrong(
-            one.name,
-            f"{_display_name(one.feed)} says '{make_visible(name)}', which names nobody of `people`",
-            _problem_version(one, name),
-            shared=one.feed.place == "organisation",
+            feed_rotation.name,
+            f"{_display_name(feed_rotation.feed)} says '{make_visible(name)}', which names nobody of `people`",
+            _problem_version(feed_rotation, name),
+            shared=feed_rotation.feed.place == "organisation",
         )
-        for name in who.unknown[:_MAX_UNKNOWN_PEOPLE]
+        for name in people.unknown[:_MAX_UNKNOWN_PEOPLE]
     ]
 
 
-def _problem_version(one: Named, what: str) -> str:
-    text = f"{one.name}\0{one.feed.place}\0{one.feed.source}\0{what}"
+def _problem_version(feed_rotation: Named, detail: str) -> str:
+    text = f"{feed_rotation.name}\0{feed_rotation.feed.place}\0{feed_rotation.feed.source}\0{detail}"
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 

@@ -13,8 +13,8 @@ def collapse_pages(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
     Such a row's note says `and 9 more, every 5m, until +1h`.
     """
     pages = [row for row in rows if row.kind == "page"]
-    more: dict[int, str] = {}
-    hidden: set[int] = set()
+    notes: dict[int, str] = {}
+    collapsed_ids: set[int] = set()
     start = 0
     while start < len(pages):
         end = start + 1
@@ -23,12 +23,12 @@ def collapse_pages(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
         first, *others = pages[start:end]
         if len(others) > 1:
             every, until = format_offset(others[0].offset - first.offset)[1:], format_offset(others[-1].offset)
-            more[id(first)] = f"and {len(others)} more, every {every}, until {until}"
-            hidden |= {id(page) for page in others}
+            notes[id(first)] = f"and {len(others)} more, every {every}, until {until}"
+            collapsed_ids |= {id(page) for page in others}
         start = end
     for row in rows:
-        if id(row) not in hidden:
-            yield row, ", ".join(part for part in (row.note, more.get(id(row), "")) if part)
+        if id(row) not in collapsed_ids:
+            yield row, ", ".join(part for part in (row.note, notes.get(id(row), "")) if part)
 
 
 def _repeats(page: Row, following: Row) -> bool:

@@ -17,16 +17,16 @@ def format_time(at: datetime, zone: str, *, day: date | None = None) -> str:
     `day` is the UTC day that the reader assumes, so its date is left out.  None: the date is always written.
     """
     utc = at.astimezone(UTC)
-    here = at.astimezone(ZoneInfo(zone))
-    dated = "" if utc.date() == day else f"{utc:%Y-%m-%d} "
-    words = f"{dated}{utc:%H:%M} UTC"
-    name = here.tzname() or ""
+    local = at.astimezone(ZoneInfo(zone))
+    date_prefix = "" if utc.date() == day else f"{utc:%Y-%m-%d} "
+    text = f"{date_prefix}{utc:%H:%M} UTC"
+    name = local.tzname() or ""
     if name == "UTC":
-        return words
+        return text
     if not name[:1].isalpha():  # a zone without an abbreviation is named `-03`
         name = f"UTC{name}"
-    elsewhere = f"{here:%Y-%m-%d} " if here.date() != utc.date() else ""
-    return f"{words} ({elsewhere}{here:%H:%M} {name})"
+    local_date_prefix = f"{local:%Y-%m-%d} " if local.date() != utc.date() else ""
+    return f"{text} ({local_date_prefix}{local:%H:%M} {name})"
 
 
 def format_utc(at: datetime, *, day: date | None = None) -> str:
@@ -58,9 +58,9 @@ def format_duration(duration: Duration) -> str:
     return "at once" if duration.is_immediate else format_timedelta(duration.as_timedelta)
 
 
-def format_target(wanted: Target) -> str:
+def format_target(sla_target: Target) -> str:
     """Format an SLA target: `4 h`, or `4 h of support hours` where a calendar says which hours or days count."""
-    text, name, days = format_duration(wanted.within), wanted.calendar, wanted.within.business_days
+    text, name, days = format_duration(sla_target.within), sla_target.calendar, sla_target.within.business_days
     if name is None or (days and name == BUSINESS):
         return text
     if name == TEAM:
@@ -68,9 +68,9 @@ def format_target(wanted: Target) -> str:
     return f"{text} by {name} hours" if days else f"{text} of {name} hours"
 
 
-def pluralize(number: int, one: str, many: str = "") -> str:
+def pluralize(number: int, singular: str, plural: str = "") -> str:
     """Format a number with its noun: `1 page`, `3 pages`.
 
     `plural` is needed only where it is not `singular` with an `s`.
     """
-    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
+    return f"{number} {singular}" if number == 1 else f"{number} {plural or singular + 's'}"

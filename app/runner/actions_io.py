@@ -47,7 +47,7 @@ class Workflow:
 
     def create_client(self, token: str) -> Client:
         """Create a GitHub client that authenticates with the token."""
-        return Client(self.api_url, PlainToken(token), self.clock, self.transport, wait=self.sleep)
+        return Client(self.api_url, PlainToken(token), self.clock, self.transport, sleep=self.sleep)
 
     @property
     def event(self) -> str:
@@ -82,12 +82,12 @@ class Workflow:
 
         Raises WorkflowError.
         """
-        named = self.environment.get("MUSTER_ISSUE", "").strip().removeprefix("#")
-        if not named:
+        text = self.environment.get("MUSTER_ISSUE", "").strip().removeprefix("#")
+        if not text:
             return None
-        if not (named.isascii() and named.isdigit() and 0 < int(named[:11]) < 2**31):
-            raise Unusable(f"MUSTER_ISSUE: {named[:40]!r} is not the number of an issue, such as 12.")
-        return int(named)
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:11]) < 2**31):
+            raise Unusable(f"MUSTER_ISSUE: {text[:40]!r} is not the number of an issue, such as 12.")
+        return int(text)
 
     def load_payload(self) -> Mapping[str, Any]:
         """Load the payload of the event that started the run.  Raises WorkflowError."""
@@ -102,11 +102,11 @@ class Workflow:
 
         Raises WorkflowError.
         """
-        name, shown = self._require_variable("GITHUB_REPOSITORY"), payload.get("repository")
-        found: Mapping[str, Any] = shown if isinstance(shown, dict) else {}
-        branch = replace_unstorable(str(found.get("default_branch") or "main"))
-        told = found.get("id") or self.environment.get("GITHUB_REPOSITORY_ID", "")
-        return Repository(int(told) if str(told).isdecimal() else 0, name, 0, branch)
+        name, repository_json = self._require_variable("GITHUB_REPOSITORY"), payload.get("repository")
+        details: Mapping[str, Any] = repository_json if isinstance(repository_json, dict) else {}
+        branch = replace_unstorable(str(details.get("default_branch") or "main"))
+        repository_id = details.get("id") or self.environment.get("GITHUB_REPOSITORY_ID", "")
+        return Repository(int(repository_id) if str(repository_id).isdecimal() else 0, name, 0, branch)
 
     def read_workspace_file(self, path: str) -> str | None:
         """Read a file of the workspace; None: it does not exist, or is a symbolic link."""
@@ -120,10 +120,10 @@ class Workflow:
         with file.open("rb") as opened:
             return opened.read(MAX_FILE_BYTES + 1).decode("utf-8", "replace")
 
-    def annotate(self, how: Literal["error", "warning", "notice"], message: str, **spot: str | int) -> None:
+    def annotate(self, level: Literal["error", "warning", "notice"], message: str, **properties: str | int) -> None:
         """Print one annotation; `properties` may hold its file, line, col and title."""
-        where = ",".join(f"{name}={_escape_property(str(value))}" for name, value in spot.items())
-        self.tell(f"::{how}{' ' if where else ''}{where}::{_escape_data(message)}")
+        property_list = ",".join(f"{name}={_escape_property(str(value))}" for name, value in properties.items())
+        self.tell(f"::{level}{' ' if property_list else ''}{property_list}::{_escape_data(message)}")
 
     def append_summary(self, markdown: str) -> None:
         """Append Markdown to the summary page of the run."""
@@ -140,10 +140,10 @@ class Workflow:
                 opened.write(text)
 
     def _require_variable(self, name: str) -> str:
-        found = self.environment.get(name)
-        if not found:
+        value = self.environment.get(name)
+        if not value:
             raise Unusable(f"{name} is not set: this command is for a step of a GitHub Actions workflow.")
-        return found
+        return value
 
 
 def _escape_data(text: str) -> str:

@@ -56,13 +56,17 @@ def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> InFo
     except DeliveryFailed as failed:
         if failed.retry_after is not None:
             raise
-        why = f"{POLICY_PATH} cannot be read ({failed})"
+        reason = f"{POLICY_PATH} cannot be read ({failed})"
         return InForce(
-            load_profile(DEFAULT_PROFILE), "unread", (), (why,), f"{why}, so the profile {DEFAULT_PROFILE} holds."
+            load_profile(DEFAULT_PROFILE), "unread", (), (reason,), f"{reason}, so the profile {DEFAULT_PROFILE} holds."
         )
-    found = _parse_policy(tracker, repository, own, organisation)
-    policy, wrong = _with_feed_shifts(tracker, found.policy, own, now)
-    return replace(found, policy=policy, wrong=(*found.wrong, *wrong)) if policy is not found.policy or wrong else found
+    active = _parse_policy(tracker, repository, own, organisation)
+    policy, problems = _with_feed_shifts(tracker, active.policy, own, now)
+    return (
+        replace(active, policy=policy, wrong=(*active.wrong, *problems))
+        if policy is not active.policy or problems
+        else active
+    )
 
 
 def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> InForce:
@@ -74,14 +78,14 @@ def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, org
         return InForce(read_policy(text, name=name, org=organisation), _version_hash(own, organisation))
     except PolicyFaults as found:
         faults = found.faults
-    policy, what = _fallback_policy(tracker, own, organisation)
-    many = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+    policy, fallback_name = _fallback_policy(tracker, own, organisation)
+    fault_count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
     return InForce(
         policy,
-        _version_hash(own, organisation, what),
+        _version_hash(own, organisation, fallback_name),
         faults if own is not None else (),
         tuple(map(str, faults)),
-        f"The policy file has {many}, the first at {faults[0]}. Until that is mended, {what} holds.",
+        f"The policy file has {fault_count}, the first at {faults[0]}. Until that is mended, {fallback_name} holds.",
     )
 
 
@@ -93,8 +97,10 @@ def _fallback_policy(tracker: Tracker, own: str | None, organisation: str | None
                 return read_policy(text, org=organisation), f"the version of commit {commit[:7]}"
             except PolicyFaults:
                 continue
-        meant = next((profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT_PROFILE)
-        return load_profile(meant), f"the profile {meant}"
+        base_profile = next(
+            (profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT_PROFILE
+        )
+        return load_profile(base_profile), f"the profile {base_profile}"
     return load_profile(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}"
 
 
@@ -111,36 +117,38 @@ def _earlier_versions(tracker: Tracker) -> Iterator[tuple[str, str]]:
 
 
 def _version_hash(*texts: str | None) -> str:
-    said = "\0\0".join("\0" if text is None else text for text in texts)
-    return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:12]
+    content = "\0\0".join("\0" if text is None else text for text in texts)
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _with_feed_shifts(tracker: Tracker, policy: Policy, own: str | None, now: datetime) -> tuple[Policy, list[str]]:
     """Return the policy with freshly fetched shifts of its feeds, and the problems of those feeds."""
-    named = {name: rotation for name, rotation in policy.rotations.items() if rotation.feed}
-    if not named:
+    with_feed = {name: rotation for name, rotation in policy.rotations.items() if rotation.feed}
+    if not with_feed:
         return policy, []
-    rotations, wrong = dict(policy.rotations), list[str]()
-    for name, rotation in named.items():
+    rotations, problems = dict(policy.rotations), list[str]()
+    for name, rotation in with_feed.items():
         from app.feeds import FeedFault, match_people, read_occurrences  # noqa: PLC0415  most policies name no feed
 
         try:
-            text = _fetch_feed(tracker, rotation.feed, beside=own is not None)
-            who = match_people(
+            text = _fetch_feed(tracker, rotation.feed, in_repository=own is not None)
+            result = match_people(
                 read_occurrences(text, now - _PAST_SHIFTS_PERIOD, now + _FUTURE_SHIFTS_PERIOD),
                 policy.people,
                 rotation.zone,
                 now,
             )
         except (DeliveryFailed, FeedFault) as problem:
-            wrong.append(f"rotations.{name}.feed cannot be used, {problem}; its turns hold, where it has any")
+            problems.append(f"rotations.{name}.feed cannot be used, {problem}; its turns hold, where it has any")
             continue
-        rotations[name] = replace(rotation, shifts=who.shifts)
-        wrong += [f"rotations.{name}.feed says '{one}', which names nobody of `people`" for one in who.unknown[:5]]
-    return replace(policy, rotations=rotations), wrong
+        rotations[name] = replace(rotation, shifts=result.shifts)
+        problems += [
+            f"rotations.{name}.feed says '{one}', which names nobody of `people`" for one in result.unknown[:5]
+        ]
+    return replace(policy, rotations=rotations), problems
 
 
-def _fetch_feed(tracker: Tracker, source: str, *, beside: bool) -> bytes:
+def _fetch_feed(tracker: Tracker, source: str, *, in_repository: bool) -> bytes:
     """Fetch the text of a feed.
 
     `in_repository`: a path is looked up in this repository first, then in the organisation's.  Raises DeliveryFailed.
@@ -151,15 +159,15 @@ def _fetch_feed(tracker: Tracker, source: str, *, beside: bool) -> bytes:
         from app.feeds import MAX_FEED_BYTES  # noqa: PLC0415
         from app.safe_http import Outbound  # noqa: PLC0415
 
-        found = Outbound().get(
-            source, headers={"Accept": "text/calendar, */*;q=0.1"}, largest=MAX_FEED_BYTES, within=10.0
+        response = Outbound().get(
+            source, headers={"Accept": "text/calendar, */*;q=0.1"}, max_bytes=MAX_FEED_BYTES, timeout_seconds=10.0
         )
-        return found.body
-    places: tuple[Callable[[], FeedFile], ...] = (
+        return response.body
+    sources: tuple[Callable[[], FeedFile], ...] = (
         lambda: tracker.feed(source, "", organisation=False),
         lambda: tracker.feed(source, "", organisation=True),
     )
-    for place in places if beside else places[1:]:
-        if (content := place().content) is not None:
+    for load in sources if in_repository else sources[1:]:
+        if (content := load().content) is not None:
             return content
     raise DeliveryFailed("there is no such file in the repository", retry_after=None)

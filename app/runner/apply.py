@@ -71,21 +71,23 @@ class Done:
         return any(changes) or self.pull is not None
 
 
-def apply_effects(run: Run, known: Known, force: InForce, *, opens: bool, touched: bool = False) -> tuple[Known, Done]:
+def apply_effects(
+    run: Run, view: Known, active: InForce, *, open_postmortem: bool, rewrite_board: bool = False
+) -> tuple[Known, Done]:
     """Carry out what is not done yet; return the incident as it is then, and what was done.
 
     `open_postmortem`: also open the pull request of the postmortem.  `rewrite_board`: write the board even if its
     content is unchanged, so that it is newer than the latest change of the issue.  Raises DeliveryFailed.
     """
-    done = Done()
-    if opens:
-        known = _open_postmortem(run, known, force, done)
-    if not known.incident.left:
-        work = _Work(run, known, force, done)
-        work.update_labels()
-        work.post_comments()
-        work.update_board(touched=touched)
-    return known, done
+    outcome = Done()
+    if open_postmortem:
+        view = _open_postmortem(run, view, active, outcome)
+    if not view.incident.left:
+        writer = _Work(run, view, active, outcome)
+        writer.update_labels()
+        writer.post_comments()
+        writer.update_board(rewrite_board=rewrite_board)
+    return view, outcome
 
 
 @dataclass
@@ -109,9 +111,9 @@ class _Work:
         return self.run.signer.marker(self.run.incident_key(self.number), content)
 
     def update_labels(self) -> None:
-        should, own = desired_labels(self.incident, self.force.policy), own_labels(self.policy.labels)
-        carried = self.known.labels
-        self.done.added, self.done.removed = should - carried, (carried & own) - should
+        desired, own = desired_labels(self.incident, self.force.policy), own_labels(self.policy.labels)
+        current = self.known.labels
+        self.done.added, self.done.removed = desired - current, (current & own) - desired
         self.run.tracker.set_labels(self.number, self.done.added, self.done.removed)
 
     def post_comments(self) -> None:
@@ -123,8 +125,12 @@ class _Work:
                 self.run.tracker.assign(self.number, effect.login)
                 self.done.assigned.append(effect.login)
             elif isinstance(effect, React):
-                there = comments.get(effect.comment)  # None: too new for the timeline to show it
-                if not there.reactions if there is not None else effect.comment not in self.reading.processed_comments:
+                target_comment = comments.get(effect.comment)  # None: too new for the timeline to show it
+                if (
+                    not target_comment.reactions
+                    if target_comment is not None
+                    else effect.comment not in self.reading.processed_comments
+                ):
                     self._add_reaction(effect)
             elif isinstance(effect, Reply | Help) and effect.key not in self.links:
                 self._post_reply(effect)
@@ -134,20 +140,20 @@ class _Work:
     def _due_notices(self) -> Iterator[Notice]:
         """Yield the notices still to be posted; of more than fit into a comment, the newest."""
         effects = [each for each in self.known.decision.effects if isinstance(each, Notice)]
-        found = [each for each in dict.fromkeys(effects) if self._is_due(each)]
-        gone = drop_oldest(found)
-        return (each for each in found if each.key not in gone)
+        due = [each for each in dict.fromkeys(effects) if self._is_due(each)]
+        dropped = drop_oldest(due)
+        return (each for each in due if each.key not in dropped)
 
     def _is_due(self, effect: Notice) -> bool:
         if effect.key in self.links or not still_relevant(effect, self.incident, frozenset()):
             return False
-        before = self.reading.snapshot
-        if before is None:
+        snapshot = self.reading.snapshot
+        if snapshot is None:
             return True
         if isinstance(effect, Page | Remind):
             # Its key can be new although the notice is not: under another policy, or with more due than fits a comment.
-            return before.held or effect.at >= before.at - _PAST_NOTICE_AGE
-        if isinstance(effect, Escalate | Announce) and before.policy != self.force.version:
+            return snapshot.held or effect.at >= snapshot.at - _PAST_NOTICE_AGE
+        if isinstance(effect, Escalate | Announce) and snapshot.policy != self.force.version:
             return not any(_have_same_recipients(effect.key, key) for key in self.links)
         return True
 
@@ -173,7 +179,7 @@ class _Work:
             self.incident,
             self.policy,
             self.run.clock(),
-            links=self.links,
+            comment_urls=self.links,
             footer=self.signed_marker({"keys": [each.key for each in notices]}),
         )
         if url := self._post_comment(notices[0].key, body, notices):
@@ -183,8 +189,8 @@ class _Work:
     def _post_comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
         """Post a comment and return its URL; empty where the comment limit of the issue is reached."""
         now = self.run.clock()
-        lately = [at for at in self.spoken if at > now - noise_limits.DAY]
-        until = noise_limits.next_comment_at(lately, now, presses=noise_limits.is_urgent(effects))
+        recent_times = [at for at in self.spoken if at > now - noise_limits.DAY]
+        until = noise_limits.next_comment_at(recent_times, now, urgent=noise_limits.is_urgent(effects))
         if until > now:
             self.done.held_until = max(until, self.done.held_until or until)
             return ""
@@ -193,60 +199,64 @@ class _Work:
         self.links[key] = posted.url
         return posted.url
 
-    def update_board(self, *, touched: bool) -> None:
+    def update_board(self, *, rewrite_board: bool) -> None:
         """Edit the board in place; post a new one only if there is none, or it was deleted."""
-        now, there, before = self.run.clock(), self.reading.board, self.reading.snapshot
-        if there is not None and before is not None and not touched:
-            same = self._render_board(before.at, before.heard)
-            if replace_unstorable(same).rstrip() == there.body.rstrip():
-                self.done.board_url = there.url
+        now, comment, snapshot = self.run.clock(), self.reading.board, self.reading.snapshot
+        if comment is not None and snapshot is not None and not rewrite_board:
+            unchanged_body = self._render_board(snapshot.at, snapshot.heard)
+            if replace_unstorable(unchanged_body).rstrip() == comment.body.rstrip():
+                self.done.board_url = comment.url
                 return
         # A newly processed comment alone is no reason to write the board: a change that it caused is.
-        heard = frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said))
-        body = self._render_board(now, heard)
-        if there is not None:
+        processed_comments = frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said))
+        body = self._render_board(now, processed_comments)
+        if comment is not None:
             try:
-                self.run.tracker.edit_comment(there.id, body)
+                self.run.tracker.edit_comment(comment.id, body)
             except Gone:
                 pass  # deleted a moment ago: post a new one
             else:
-                self.done.board, self.done.board_url = "edited", there.url
+                self.done.board, self.done.board_url = "edited", comment.url
                 return
         self.done.board_url = self.run.tracker.comment(self.number, body).url
         self.done.board = "posted"
 
-    def _render_board(self, now: datetime, heard: frozenset[int]) -> str:
-        held, kept = self.done.held_until, {one.event.key for one in self.known.kept}
-        due = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + ([held] if held else [])
-        shown = AsShown(
+    def _render_board(self, now: datetime, processed_comments: frozenset[int]) -> str:
+        throttled_until, preserved_keys = self.done.held_until, {one.event.key for one in self.known.kept}
+        next_times = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + (
+            [throttled_until] if throttled_until else []
+        )
+        snapshot = AsShown(
             now,
-            min(due, default=None),
+            min(next_times, default=None),
             self.force.version,
-            held is not None,
-            heard,
+            throttled_until is not None,
+            processed_comments,
             tuple(
-                (one.at, one.event) for one in self.known.log if one.event.key in kept and isinstance(one.event, Said)
+                (one.at, one.event)
+                for one in self.known.log
+                if one.event.key in preserved_keys and isinstance(one.event, Said)
             ),
         )
-        concerns = [self.force.concern] if self.force.concern else []
-        if held is not None:
-            concerns.append(comment_limit_warning(held))
+        warnings = [self.force.concern] if self.force.concern else []
+        if throttled_until is not None:
+            warnings.append(comment_limit_warning(throttled_until))
         return render_board(
             self.incident,
             self.policy,
             now,
-            links=self.links,
-            footer=self.signed_marker({**board_state.marker_content(self.incident), **shown.marker_content()}),
-            concerns=concerns,
+            comment_urls=self.links,
+            footer=self.signed_marker({**board_state.marker_content(self.incident), **snapshot.marker_content()}),
+            warnings=warnings,
         )
 
 
-def _have_same_recipients(key: str, said: str) -> bool:
+def _have_same_recipients(key: str, posted_key: str) -> bool:
     """Return whether both keys address the same people between the same two reopenings.
 
     Both have to be escalation steps or announcements.
     """
-    return key.startswith(("escalate/", "announce/")) and _recipients_and_run(key) == _recipients_and_run(said)
+    return key.startswith(("escalate/", "announce/")) and _recipients_and_run(key) == _recipients_and_run(posted_key)
 
 
 def _recipients_and_run(key: str) -> tuple[str, str]:
@@ -254,18 +264,18 @@ def _recipients_and_run(key: str) -> tuple[str, str]:
     return key.partition("@")[0].partition("#")[0], key.partition("#")[2]
 
 
-def _open_postmortem(run: Run, known: Known, force: InForce, done: Done) -> Known:
+def _open_postmortem(run: Run, view: Known, active: InForce, outcome: Done) -> Known:
     """Return the incident with its postmortem pull request, opened now if requested and never opened before."""
-    asked = any(isinstance(effect, OpenPostmortem) for effect in known.decision.effects)
-    if not asked or known.pull is not None:
-        return known
-    incident, policy, now = known.incident, policy_for(force.policy, known.incident), run.clock()
-    links = {**event_links(known.reading.rows, incident), **known.comment_urls}
-    document = render_postmortem(incident, policy, links=links, now=now)
-    pull = run.writer.open_pull_request(document)
-    if pull.state == "open":
-        run.writer.ask_review(pull.number, reviewers(incident, policy, now))
-    done.pull = pull
-    log = (*known.log, *read_postmortem_events(pull, ()))
-    decision = replay_log(log, force, run.clock())
-    return replace(known, log=log, decision=decision, pull=pull)
+    is_requested = any(isinstance(effect, OpenPostmortem) for effect in view.decision.effects)
+    if not is_requested or view.pull is not None:
+        return view
+    incident, policy, now = view.incident, policy_for(active.policy, view.incident), run.clock()
+    comment_urls = {**event_links(view.reading.rows, incident), **view.comment_urls}
+    file = render_postmortem(incident, policy, comment_urls=comment_urls, now=now)
+    pull_request = run.writer.open_pull_request(file)
+    if pull_request.state == "open":
+        run.writer.ask_review(pull_request.number, reviewers(incident, policy, now))
+    outcome.pull = pull_request
+    log = (*view.log, *read_postmortem_events(pull_request, ()))
+    decision = replay_log(log, active, run.clock())
+    return replace(view, log=log, decision=decision, pull=pull_request)

@@ -54,13 +54,13 @@ def check_policy(workflow: Workflow) -> int:
     """
     payload = workflow.load_payload()
     repository = workflow.repository(payload)
-    step = _find_revisions(workflow, payload, repository)
-    if step is None:
+    revisions = _find_revisions(workflow, payload, repository)
+    if revisions is None:
         return 0
     client = workflow.create_client(workflow.token)
     try:
         tracker = GitHubTracker(client, repository)
-        texts = _load_texts(workflow, tracker, step)
+        texts = _load_texts(workflow, tracker, revisions)
         return 0 if texts is None else _check_texts(workflow, tracker, repository, texts, workflow.clock())
     finally:
         client.close()
@@ -70,11 +70,11 @@ def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: 
     """Find the revisions to compare; None: there is nothing to check, which has been printed."""
     branch, event = repository.default_branch, workflow.event
     if event in _PULL_REQUEST_EVENTS:
-        pull = payload.get("pull_request") or {}
-        if payload.get("action") == "closed" or pull.get("state") == "closed":
+        pull_request = payload.get("pull_request") or {}
+        if payload.get("action") == "closed" or pull_request.get("state") == "closed":
             workflow.annotate("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
             return None
-        return _Step(branch, _checked_commit((pull.get("head") or {}).get("sha")), event == "pull_request")
+        return _Step(branch, _checked_commit((pull_request.get("head") or {}).get("sha")), event == "pull_request")
     if event == "push":
         if payload.get("deleted"):
             workflow.annotate("notice", "The branch was deleted: there is nothing to check.", title=_TITLE)
@@ -94,20 +94,20 @@ def _checked_commit(sha: object) -> str:
     return sha
 
 
-def _load_texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | None:
+def _load_texts(workflow: Workflow, tracker: Tracker, revisions: _Step) -> _Texts | None:
     """Load the files; None: the new one cannot be read, which has been printed.
 
     Without the old one, only faults are reported.
     """
-    checked_out = workflow.read_workspace_file(POLICY_PATH) if step.workspace else None
+    checked_out = workflow.read_workspace_file(POLICY_PATH) if revisions.workspace else None
     try:
         # A pull request is checked out merged with its base, but the lines have to be those of its own commit.
         new = (
-            tracker.file(POLICY_PATH, step.new)
+            tracker.file(POLICY_PATH, revisions.new)
             if workflow.event in _PULL_REQUEST_EVENTS or checked_out is None
             else None
         )
-        old = tracker.file(POLICY_PATH, step.old) if step.old else None
+        old = tracker.file(POLICY_PATH, revisions.old) if revisions.old else None
         return _Texts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
     except DeliveryFailed as failed:
         if checked_out is None:
@@ -125,9 +125,9 @@ def _load_texts(workflow: Workflow, tracker: Tracker, step: _Step) -> _Texts | N
         return _Texts(None, checked_out, None, compared=False)
 
 
-def _with_required_permissions(failed: DeliveryFailed) -> str:
+def _with_required_permissions(error: DeliveryFailed) -> str:
     return (
-        f"{failed}. The step needs GITHUB_TOKEN, and its job the permissions"
+        f"{error}. The step needs GITHUB_TOKEN, and its job the permissions"
         " contents: read, issues: read and pull-requests: read."
     )
 
@@ -141,33 +141,35 @@ def _check_texts(workflow: Workflow, tracker: Tracker, repository: Repository, t
     workflow.set_output("valid", "false" if faults else "true")
     workflow.set_output("faults", len(faults))
     if faults:
-        found = review_faulty_policy(faults)
+        policy_review = review_faulty_policy(faults)
         for fault in faults:
             message = f"{fault.found}, {fault.wanted}"
             workflow.annotate("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
         if texts.organisation is None and any(_lacks_organisation(fault) for fault in faults):
             owner = repository.name.partition("/")[0]
-            told = f"The token of a run may not read {owner}/.github where that is private: give the step one that may."
-            workflow.annotate("notice", told, title=_TITLE)
-        workflow.append_summary(f"## {_TITLE}\n\n{found.summary}")
+            sentence = (
+                f"The token of a run may not read {owner}/.github where that is private: give the step one that may."
+            )
+            workflow.annotate("notice", sentence, title=_TITLE)
+        workflow.append_summary(f"## {_TITLE}\n\n{policy_review.summary}")
         return 1
     if not texts.compared or texts.new == texts.old:
-        told = f"{POLICY_PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
+        sentence = f"{POLICY_PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
         workflow.annotate(
             "notice",
-            told if texts.new is not None else f"{_fallback_name(texts)} holds: no {POLICY_PATH}.",
+            sentence if texts.new is not None else f"{_fallback_name(texts)} holds: no {POLICY_PATH}.",
             title=_TITLE,
         )
         return 0
     old, new = _old_policy(workflow, texts), _policy_from_texts(texts.new, texts.organisation)
-    found = review_policy(
+    policy_review = review_policy(
         old, new, backtest(_load_past_incidents(workflow, tracker, repository, old, now), old, new), now
     )
-    besides = (
+    preface = (
         [] if texts.new is not None else [f"`{POLICY_PATH}` is taken away: {_fallback_name(texts)} would hold instead."]
     )
-    workflow.append_summary("\n\n".join([f"## {_TITLE}", *besides, found.summary]))
-    workflow.annotate("notice", found.title, title=_TITLE)
+    workflow.append_summary("\n\n".join([f"## {_TITLE}", *preface, policy_review.summary]))
+    workflow.annotate("notice", policy_review.title, title=_TITLE)
     return 0
 
 
@@ -200,8 +202,10 @@ def _old_policy(workflow: Workflow, texts: _Texts) -> Policy:
     try:
         return _policy_from_texts(texts.old, texts.organisation)
     except PolicyFaults:
-        told = f"The file before has faults and is not in force: compared with the profile {DEFAULT_PROFILE} instead."
-        workflow.annotate("notice", told, title=_TITLE)
+        message = (
+            f"The file before has faults and is not in force: compared with the profile {DEFAULT_PROFILE} instead."
+        )
+        workflow.annotate("notice", message, title=_TITLE)
         return load_profile(DEFAULT_PROFILE)
 
 
@@ -222,9 +226,11 @@ def _load_past_incidents(
             if len(found) % _INCIDENTS_PER_PROGRESS_LINE == 0:
                 workflow.tell(f"{len(found)} past incidents read")
     except DeliveryFailed as failed:
-        told = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_with_required_permissions(failed)}"
-        workflow.annotate("warning", told, title=_TITLE)
+        message = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_with_required_permissions(failed)}"
+        workflow.annotate("warning", message, title=_TITLE)
     except _PARSE_ERRORS as problem:
-        told = f"A past incident is not what it should be, so the policy was tried on {len(found)} ({problem!r:.200})."
-        workflow.annotate("warning", told, title=_TITLE)
+        message = (
+            f"A past incident is not what it should be, so the policy was tried on {len(found)} ({problem!r:.200})."
+        )
+        workflow.annotate("warning", message, title=_TITLE)
     return found[::-1]

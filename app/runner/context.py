@@ -82,35 +82,37 @@ class Run:
             self._annotate_policy(self._force)
         return self._force
 
-    def _annotate_policy(self, force: InForce) -> None:
-        annotate_policy(self.workflow, force)
-        self.faults |= bool(force.wrong)
-        if force.policy.channels:
-            told = "The policy names channels: GitHub Actions serve none of them, so notices go out as comments alone."
-            self.workflow.annotate("warning", told, title=TITLE)
+    def _annotate_policy(self, active: InForce) -> None:
+        annotate_policy(self.workflow, active)
+        self.faults |= bool(active.wrong)
+        if active.policy.channels:
+            message = (
+                "The policy names channels: GitHub Actions serve none of them, so notices go out as comments alone."
+            )
+            self.workflow.annotate("warning", message, title=TITLE)
 
-    def report_failure(self, failed: DeliveryFailed) -> int:
+    def report_failure(self, error: DeliveryFailed) -> int:
         """Print why the run failed and what would help; return the exit code."""
-        if _PERMISSION_ERROR in str(failed):
-            told = f"{failed}. The job needs these permissions: {_PERMISSIONS}."
-        elif failed.retry_after is None:
-            told = f"{failed}."
+        if _PERMISSION_ERROR in str(error):
+            message = f"{error}. The job needs these permissions: {_PERMISSIONS}."
+        elif error.retry_after is None:
+            message = f"{error}."
         else:
-            told = f"{failed}. Run it again; or else the next run, or the schedule, catches up."
-        self.workflow.annotate("error", told, title=TITLE)
+            message = f"{error}. Run it again; or else the next run, or the schedule, catches up."
+        self.workflow.annotate("error", message, title=TITLE)
         return 1
 
 
-def annotate_policy(workflow: Workflow, force: InForce) -> None:
+def annotate_policy(workflow: Workflow, active: InForce) -> None:
     """Print the problems of the policy, as annotations on their lines where they have one."""
-    for fault in force.faults:
+    for fault in active.faults:
         message = f"{fault.found}, {fault.wanted}"
         workflow.annotate("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
-    if not force.faults:
-        for sentence in force.wrong:
+    if not active.faults:
+        for sentence in active.wrong:
             workflow.annotate("error", sentence, title=TITLE)
-    if force.concern:
-        workflow.annotate("warning", force.concern, title=TITLE)
+    if active.concern:
+        workflow.annotate("warning", active.concern, title=TITLE)
 
 
 _PERMISSIONS = (
@@ -128,23 +130,25 @@ def open_run(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
     if not workflow.token:
         raise Unusable("GITHUB_TOKEN is not set: give the step `github.token`.")
     client = workflow.create_client(workflow.token)
-    other = workflow.create_client(pulls) if (pulls := workflow.pull_request_token) else None
+    postmortem_client = (
+        workflow.create_client(postmortem_token) if (postmortem_token := workflow.pull_request_token) else None
+    )
     try:
         repository = workflow.repository(payload)
         if not repository.id:
-            there = client.call(0, "GET", f"/repos/{repository.name}").body
-            repository = replace(repository, id=there["id"], default_branch=there["default_branch"])
+            details = client.call(0, "GET", f"/repos/{repository.name}").body
+            repository = replace(repository, id=details["id"], default_branch=details["default_branch"])
         tracker = GitHubTracker(client, repository)
-        writer = GitHubTracker(other, repository) if other else tracker
+        postmortem_tracker = GitHubTracker(postmortem_client, repository) if postmortem_client else tracker
         signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot=BOT_LOGIN)
-        yield Run(workflow, repository, tracker, writer, signer), payload
+        yield Run(workflow, repository, tracker, postmortem_tracker, signer), payload
     finally:
         client.close()
-        if other is not None:
-            other.close()
+        if postmortem_client is not None:
+            postmortem_client.close()
 
 
-def run_command(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int]) -> int:
+def run_command(workflow: Workflow, command: Callable[[Run, Mapping[str, Any]], int]) -> int:
     """Run `command` with the run and the payload of its event; return its exit code.
 
     1 where GitHub does not allow it, and the reason has been printed.
@@ -152,7 +156,7 @@ def run_command(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int
     try:
         with open_run(workflow) as (run, payload):
             try:
-                return with_retries(run, lambda: once(run, payload))
+                return with_retries(run, lambda: command(run, payload))
             except DeliveryFailed as failed:
                 return run.report_failure(failed)
     except DeliveryFailed as failed:
@@ -160,17 +164,17 @@ def run_command(workflow: Workflow, once: Callable[[Run, Mapping[str, Any]], int
         return 1
 
 
-def with_retries(run: Run, look: Callable[[], _T]) -> _T:
+def with_retries(run: Run, attempt: Callable[[], _T]) -> _T:
     """Call `attempt`, again after a wait where GitHub failed: each attempt sees what the previous one has done.
 
     Raises DeliveryFailed when the attempts are used up, or waiting does not help.
     """
-    for tried in range(1, _MAX_ATTEMPTS + 1):
+    for number in range(1, _MAX_ATTEMPTS + 1):
         try:
-            return look()
+            return attempt()
         except DeliveryFailed as failed:
             wait = max(failed.retry_after or 0.0, _LATE_ARRIVAL_SECONDS if failed.late else RETRY_SECONDS)
-            if failed.retry_after is None or wait > _MAX_WAIT_SECONDS or tried == _MAX_ATTEMPTS:
+            if failed.retry_after is None or wait > _MAX_WAIT_SECONDS or number == _MAX_ATTEMPTS:
                 raise
             run.workflow.annotate("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)
             run.sleep(wait)

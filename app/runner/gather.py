@@ -66,8 +66,8 @@ class Reading:
 
         The board's URL is under `board`; it is empty where there is no board.
         """
-        found = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
-        return {**found, "board": self.board.url if self.board else ""}
+        urls = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
+        return {**urls, "board": self.board.url if self.board else ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,75 +123,77 @@ def load_timeline(run: Run, number: int) -> Reading:
     Raises DeliveryFailed, and NotFound.
     """
     rows = run.tracker.timeline(number)
-    spoken = (row for row in rows if _is_comment(row))
-    comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in spoken)
-    signed = ((comment, run.signer.read(run.incident_key(number), comment)) for comment in comments)
-    ours = tuple((comment, found) for comment, found in signed if found is not None)
-    board, memory = find_board(ours)
-    return Reading(rows, comments, ours, board, memory)
+    comment_rows = (row for row in rows if _is_comment(row))
+    comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in comment_rows)
+    markers = ((comment, run.signer.read(run.incident_key(number), comment)) for comment in comments)
+    own_comments = tuple((comment, found) for comment, found in markers if found is not None)
+    board, board_state = find_board(own_comments)
+    return Reading(rows, comments, own_comments, board, board_state)
 
 
-def gather_incident(run: Run, number: int, reading: Reading, force: InForce, news: News) -> Known:
+def gather_incident(run: Run, number: int, timeline: Reading, active: InForce, trigger: News) -> Known:
     """Gather the incident.
 
     Raises DeliveryFailed, and NotFound when the issue is unavailable.
     """
-    issue = _current_issue(run, number, reading, news)
-    policy, memory, shown = force.policy, reading.memory, reading.snapshot
-    kept = _preserved_commands(reading, news)
-    rows = [row for row in reading.rows if not _is_superseded(row, reading.processed_comments, kept)]
-    told = (_with_incident_id(one, number) for one in read_timeline(issue, rows, run.repository.name, policy))
-    happened = [*restore_events(told, memory), *kept.values()]
-    seen = [(one.at, one.event) for one in happened]
-    happened += [one for one in news.happened if not isinstance(one.event, Opened) and not is_known_event(one, seen)]
+    issue = _current_issue(run, number, timeline, trigger)
+    policy, board_state, snapshot = active.policy, timeline.memory, timeline.snapshot
+    preserved = _preserved_commands(timeline, trigger)
+    rows = [row for row in timeline.rows if not _is_superseded(row, timeline.processed_comments, preserved)]
+    from_timeline = (_with_incident_id(one, number) for one in read_timeline(issue, rows, run.repository.name, policy))
+    events = [*restore_events(from_timeline, board_state), *preserved.values()]
+    known_events = [(one.at, one.event) for one in events]
+    events += [
+        one for one in trigger.happened if not isinstance(one.event, Opened) and not is_known_event(one, known_events)
+    ]
 
     def role(login: str, at: datetime) -> Role:
-        if shown is not None and at <= shown.at:
-            recalled = role_at(memory, login, at)
-            if recalled is not None or at < shown.at - _PROPAGATION_PERIOD:
+        if snapshot is not None and at <= snapshot.at:
+            recalled = role_at(board_state, login, at)
+            if recalled is not None or at < snapshot.at - _PROPAGATION_PERIOD:
                 return recalled or Role.NONE  # the board records every role that mattered
         return run.role(login)
 
-    log = list(with_roles(happened, policy.labels, role))
-    decision = replay_log(log, force, run.clock())
+    log = list(with_roles(events, policy.labels, role))
+    decision = replay_log(log, active, run.clock())
     assert decision.incident is not None, "the log of an incident begins with its opening"
     if edits := detect_edit(issue, run.repository.name, policy, decision.incident):
         log += _newest_edits(edits, log)
-        decision = replay_log(log, force, run.clock())
-    pull = None
+        decision = replay_log(log, active, run.clock())
+    pull_request = None
     if decision.incident is not None and decision.incident.postmortem_wanted:
-        pull = run.tracker.pull_of(f"muster/postmortem-{number}")
-    if pull is not None:
-        log += read_postmortem_events(pull, run.tracker.timeline(pull.number))
-        decision = replay_log(log, force, run.clock())
-    return Known(issue, reading, pull, tuple(log), tuple(kept.values()), decision)
+        pull_request = run.tracker.pull_of(f"muster/postmortem-{number}")
+    if pull_request is not None:
+        log += read_postmortem_events(pull_request, run.tracker.timeline(pull_request.number))
+        decision = replay_log(log, active, run.clock())
+    return Known(issue, timeline, pull_request, tuple(log), tuple(preserved.values()), decision)
 
 
-def _preserved_commands(reading: Reading, news: News) -> dict[int, Happened]:
+def _preserved_commands(timeline: Reading, trigger: News) -> dict[int, Happened]:
     """Return the original commands of comments that were edited or deleted, by comment id.
 
     The text before an edit counts only if the comment was processed: only a new comment gives commands (M27).
     """
-    shown, heard = reading.snapshot, reading.processed_comments
-    unedited = {row["id"] for row in reading.rows if _is_comment(row) and not _is_edited(row)}
-    kept = {said.comment: Happened(at, said) for at, said in (shown.kept if shown else ())}
-    for one in news.happened:
+    snapshot, processed_comments = timeline.snapshot, timeline.processed_comments
+    unedited = {row["id"] for row in timeline.rows if _is_comment(row) and not _is_edited(row)}
+    preserved = {previous.comment: Happened(at, previous) for at, previous in (snapshot.kept if snapshot else ())}
+    for one in trigger.happened:
         if isinstance(one.event, Said) and one.event.comment not in unedited:
-            kept.setdefault(one.event.comment, one)
-    said = news.before.event if news.before else None
-    if news.before is not None and isinstance(said, Said) and said.comment in heard:
-        kept.setdefault(said.comment, news.before)
-    return kept
+            preserved.setdefault(one.event.comment, one)
+    said = trigger.before.event if trigger.before else None
+    if trigger.before is not None and isinstance(said, Said) and said.comment in processed_comments:
+        preserved.setdefault(said.comment, trigger.before)
+    return preserved
 
 
-def _is_superseded(row: Json, heard: frozenset[int], kept: Mapping[int, Happened]) -> bool:
+def _is_superseded(row: Json, processed_comments: frozenset[int], preserved: Mapping[int, Happened]) -> bool:
     """Return whether the current text of a comment must be ignored.
 
     That is so where it was edited, and its original commands are preserved or it was never processed.
     """
     if not _is_comment(row) or not _is_edited(row):
         return False
-    return row["id"] in kept or row["id"] not in heard
+    return row["id"] in preserved or row["id"] not in processed_comments
 
 
 def _is_comment(row: Json) -> bool:
@@ -202,39 +204,41 @@ def _is_edited(row: Json) -> bool:
     return row.get("updated_at") not in (None, row.get("created_at"))
 
 
-def replay_log(log: Sequence[Happened], force: InForce, now: datetime) -> Decision:
+def replay_log(log: Sequence[Happened], active: InForce, now: datetime) -> Decision:
     """Replay the log to the incident, with all effects up to now.
 
     It replays to the last event where that is later than `now`: GitHub's clock may be ahead of ours.
     """
     until = max([now, *(one.at for one in log)])
-    return replay([(one.at, one.event) for one in log], force.policy, until)
+    return replay([(one.at, one.event) for one in log], active.policy, until)
 
 
-def _current_issue(run: Run, number: int, reading: Reading, news: News) -> Json:
+def _current_issue(run: Run, number: int, timeline: Reading, trigger: News) -> Json:
     """Return the current issue.
 
     Where there is no board of ours yet, the issue of the event is used, with the labels of the timeline: it is a moment
     old.
     """
-    if news.issue is not None and (news.newest or reading.memory is None):
-        told = news.issue
+    if trigger.issue is not None and (trigger.newest or timeline.memory is None):
+        issue = trigger.issue
         return (
-            told if news.newest else {**told, "labels": [{"name": one} for one in _current_labels(told, reading.rows)]}
+            issue
+            if trigger.newest
+            else {**issue, "labels": [{"name": one} for one in _current_labels(issue, timeline.rows)]}
         )
     return run.tracker.issue(number)
 
 
 def _current_labels(issue: Json, rows: Sequence[Json]) -> list[str]:
     """Return the labels according to the timeline, which may be newer than the event."""
-    found = dict.fromkeys(labels_of(issue))
+    names = dict.fromkeys(labels_of(issue))
     for row in rows:
         name = str((row.get("label") or {}).get("name") or "")
         if row.get("event") == "labeled":
-            found[name] = None
+            names[name] = None
         elif row.get("event") == "unlabeled":
-            found.pop(name, None)
-    return list(found)
+            names.pop(name, None)
+    return list(names)
 
 
 def _with_incident_id(one: Happened, number: int) -> Happened:

@@ -60,67 +60,71 @@ class Errand:
     declared: bool = True
 
 
-def handle_incident(run: Run, errand: Errand, force: InForce, newest: list[Comment] | None = None) -> Looked | Left:
+def handle_incident(
+    run: Run, task: Errand, active: InForce, newest_comments: list[Comment] | None = None
+) -> Looked | Left:
     """Do what is not yet done for the issue, holding its lock.
 
     `newest_comments` are the newest comments of the repository; None: they are fetched.  Raises DeliveryFailed.
     """
-    number = errand.number
-    if newest is None:
-        newest = run.tracker.newest_comments()
-    app = find_app_comment(newest)
-    if app is not None and (app.issue == number or load_timeline(run, number).board is None):
-        return Left("The app is at work here", app)
+    number = task.number
+    if newest_comments is None:
+        newest_comments = run.tracker.newest_comments()
+    app_comment = find_app_comment(newest_comments)
+    if app_comment is not None and (app_comment.issue == number or load_timeline(run, number).board is None):
+        return Left("The app is at work here", app_comment)
     try:
-        with issue_lock(run.tracker, number, run.clock, run.sleep) as lock:
-            if not lock:
+        with issue_lock(run.tracker, number, run.clock, run.sleep) as acquired:
+            if not acquired:
                 return Left(f"Another run has had #{number} in hand all the while: it sees what happened here.")
-            since, found = run.clock(), _run_pass(run, errand, force)
+            started_at, result = run.clock(), _run_pass(run, task, active)
             for _ in range(_MAX_EXTRA_PASSES):
-                if isinstance(found, Left) or run.clock() - since < LOCK_TIMEOUT:
+                if isinstance(result, Left) or run.clock() - started_at < LOCK_TIMEOUT:
                     break
-                since, found = run.clock(), _run_extra_pass(run, errand, force, found)
-            return found
+                started_at, result = run.clock(), _run_extra_pass(run, task, active, result)
+            return result
     except Gone:
         return Left(f"#{number} is out of reach: it was deleted, or moved to another repository.")
     except DeliveryFailed as failed:
         if not is_conversation_locked(failed):
             raise
-    if errand.opens:
-        return _run_pass(run, errand, force)
+    if task.opens:
+        return _run_pass(run, task, active)
     return Left(f"#{number} is locked, so nothing is said there.")
 
 
-def _run_pass(run: Run, errand: Errand, force: InForce) -> Looked | Left:
-    known = _load_view(run, errand, force)
-    if isinstance(known, Left):
-        return known
-    known, done = apply_effects(run, known, force, opens=errand.opens, touched=errand.touched)
-    return Looked(known.incident, done)
+def _run_pass(run: Run, task: Errand, active: InForce) -> Looked | Left:
+    view = _load_view(run, task, active)
+    if isinstance(view, Left):
+        return view
+    view, outcome = apply_effects(run, view, active, open_postmortem=task.opens, rewrite_board=task.touched)
+    return Looked(view.incident, outcome)
 
 
-def _run_extra_pass(run: Run, errand: Errand, force: InForce, found: Looked) -> Looked:
+def _run_extra_pass(run: Run, task: Errand, active: InForce, previous: Looked) -> Looked:
     """Run one more pass for events that arrived meanwhile; return its result if it changed anything."""
-    again = _run_pass(run, Errand(errand.number, News(), errand.opens), force)
-    return again if isinstance(again, Looked) and again.done.has_changes else found
+    result = _run_pass(run, Errand(task.number, News(), task.opens), active)
+    return result if isinstance(result, Looked) and result.done.has_changes else previous
 
 
-def _load_view(run: Run, errand: Errand, force: InForce) -> Known | Left:
-    reading = load_timeline(run, errand.number)
-    if (app := find_app_comment(reading.comments)) is not None:
-        return Left("The app is at work here", app)
-    if not errand.declared and reading.board is None:
-        return Left(f"#{errand.number} is no incident: it has neither the label nor the filled-in form.")
-    return gather_incident(run, errand.number, reading, force, errand.news)
+def _load_view(run: Run, task: Errand, active: InForce) -> Known | Left:
+    timeline = load_timeline(run, task.number)
+    if (app_comment := find_app_comment(timeline.comments)) is not None:
+        return Left("The app is at work here", app_comment)
+    if not task.declared and timeline.board is None:
+        return Left(f"#{task.number} is no incident: it has neither the label nor the filled-in form.")
+    return gather_incident(run, task.number, timeline, active, task.news)
 
 
-def task_for_event(run: Run, name: str, payload: Json, force: InForce, *, opens: bool) -> Errand | Left:
+def task_for_event(
+    run: Run, event_name: str, payload: Json, active: InForce, *, open_postmortem: bool
+) -> Errand | Left:
     """Return the task that the event of the run asks for.
 
     Raises Unreadable for an unexpected payload, and DeliveryFailed.
     """
     number = run.workflow.requested_issue()
-    if number is None and name in ("pull_request", "pull_request_target"):
+    if number is None and event_name in ("pull_request", "pull_request_target"):
         number = inbound.postmortem_of(payload, run.repository)
         if number is None:
             return Left("This pull request holds no postmortem of this repository.")
@@ -128,23 +132,26 @@ def task_for_event(run: Run, name: str, payload: Json, force: InForce, *, opens:
         issue = run.tracker.issue(number)
         if issue.get("pull_request"):
             return Left(f"#{number} is a pull request: name the issue of an incident.")
-        return _task_for_issue(number, News(issue, newest=True), force, opens=opens)
-    if name not in ("issues", "issue_comment"):
-        return Left(f"An event of the kind '{name[:40]}' concerns no issue: set MUSTER_ISSUE to say which.")
+        return _task_for_issue(number, News(issue, newest=True), active, open_postmortem=open_postmortem)
+    if event_name not in ("issues", "issue_comment"):
+        return Left(f"An event of the kind '{event_name[:40]}' concerns no issue: set MUSTER_ISSUE to say which.")
     issue = inbound.issue_of(payload)
     if issue.get("pull_request"):
         return Left("A comment on a pull request concerns no incident.")
-    happened = inbound.read_event(name, payload, force.policy, run.clock())
-    news = (happened,) if isinstance(happened, Happened) else ()
+    event = inbound.read_event(event_name, payload, active.policy, run.clock())
+    events = (event,) if isinstance(event, Happened) else ()
     return _task_for_issue(
-        int(issue["number"]), News(issue, news, inbound.commands_before_edit(name, payload)), force, opens=opens
+        int(issue["number"]),
+        News(issue, events, inbound.commands_before_edit(event_name, payload)),
+        active,
+        open_postmortem=open_postmortem,
     )
 
 
-def _task_for_issue(number: int, news: News, force: InForce, *, opens: bool) -> Errand | Left:
-    assert news.issue is not None
-    declared = inbound.is_declared({"issue": news.issue}, force.policy)
-    lost = any(isinstance(one.event, Unlabeled) for one in news.happened)
-    if not declared and not lost and not labels_of(news.issue) & own_labels(force.policy.labels):
+def _task_for_issue(number: int, trigger: News, active: InForce, *, open_postmortem: bool) -> Errand | Left:
+    assert trigger.issue is not None
+    is_declared = inbound.is_declared({"issue": trigger.issue}, active.policy)
+    label_removed = any(isinstance(one.event, Unlabeled) for one in trigger.happened)
+    if not is_declared and not label_removed and not labels_of(trigger.issue) & own_labels(active.policy.labels):
         return Left(f"#{number} is no incident: it has neither the label nor the filled-in form.")
-    return Errand(number, news, opens=opens, declared=declared)
+    return Errand(number, trigger, opens=open_postmortem, declared=is_declared)

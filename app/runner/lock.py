@@ -29,22 +29,22 @@ def issue_lock(
 
     Raises DeliveryFailed.
     """
-    claim = _acquire(tracker, number, clock, sleep)
+    lock = _acquire(tracker, number, clock, sleep)
     try:
-        yield claim is not None
+        yield lock is not None
     finally:
-        if claim is not None:
-            _release(tracker, number, claim, sleep)
+        if lock is not None:
+            _release(tracker, number, lock, sleep)
 
 
-def _release(tracker: Tracker, number: int, claim: Claim, sleep: Callable[[float], None]) -> None:
+def _release(tracker: Tracker, number: int, lock: Claim, sleep: Callable[[float], None]) -> None:
     """Release the lock, and ignore a failure.
 
     The work is done by then, and a lock that remains is removed when it is stale.
     """
     for wait in (_POLL_SECONDS, 0.0):
         try:
-            tracker.unlock(number, claim.id)
+            tracker.unlock(number, lock.id)
         except DeliveryFailed:
             sleep(wait)
         else:
@@ -55,20 +55,20 @@ def _acquire(
     tracker: Tracker, number: int, clock: Callable[[], datetime], sleep: Callable[[float], None]
 ) -> Claim | None:
     """Wait for the lock, replacing a stale one; None: it could not be acquired in time."""
-    waited = 0.0
+    waited_seconds = 0.0
     while True:
-        claim = tracker.lock(number)
-        if claim.ours:
-            return claim
-        if clock() - claim.at > STALE_LOCK_AGE:
-            tracker.unlock(number, claim.id)
+        lock = tracker.lock(number)
+        if lock.ours:
+            return lock
+        if clock() - lock.at > STALE_LOCK_AGE:
+            tracker.unlock(number, lock.id)
             continue
-        if waited >= LOCK_TIMEOUT.total_seconds():
+        if waited_seconds >= LOCK_TIMEOUT.total_seconds():
             return None
         sleep(_POLL_SECONDS)
-        waited += _POLL_SECONDS
+        waited_seconds += _POLL_SECONDS
 
 
-def is_conversation_locked(failed: DeliveryFailed) -> bool:
+def is_conversation_locked(error: DeliveryFailed) -> bool:
     """Return whether GitHub refused because the conversation is locked, so that no one can comment."""
-    return "issue is locked" in str(failed)
+    return "issue is locked" in str(error)

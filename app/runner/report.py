@@ -39,9 +39,9 @@ _MAX_RETRY_WAIT_SECONDS = 20.0
 class _Stopped(Exception):
     """No report can be made, and the reason has been printed."""
 
-    def __init__(self, code: int = 1) -> None:
+    def __init__(self, exit_code: int = 1) -> None:
         super().__init__()
-        self.code = code
+        self.code = exit_code
 
 
 @dataclass
@@ -89,20 +89,20 @@ class _Run:
     def report(self, as_lines: bool) -> int:
         # Check the usage first: it costs no call.
         kind, day = self._requested_period()
-        force = self._load_policy()
-        policy = force.policy
+        active = self._load_policy()
+        policy = active.policy
         period = self._resolve_period(kind, day, policy)
-        found = self._read_closed_incidents(period, policy)
+        incidents_read = self._read_closed_incidents(period, policy)
         edition = Edition(
             repository=self.repository.name,
             period=period,
-            figures=summarize_metrics(found.incidents, policy, self.now),
+            figures=summarize_metrics(incidents_read.incidents, policy, self.now),
             made_at=self.now,
-            left_out=found.left_out,
-            unread=tuple(found.unread),
+            left_out=incidents_read.left_out,
+            unread=tuple(incidents_read.unread),
         )
         self._publish(edition, policy, as_lines)
-        return 1 if force.wrong else 0
+        return 1 if active.wrong else 0
 
     def _requested_period(self) -> tuple[str, date | None]:
         """Return the kind of period and a day in it; None: the last complete one."""
@@ -110,44 +110,46 @@ class _Run:
         kind = environment.get("MUSTER_PERIOD", "").strip().lower() or "week"
         if kind not in PERIOD_KINDS:
             raise self._usage_error(f"MUSTER_PERIOD: '{make_visible(kind, 40)}' is none of {', '.join(PERIOD_KINDS)}.")
-        if not (at := environment.get("MUSTER_AT", "").strip()):
+        if not (day_text := environment.get("MUSTER_AT", "").strip()):
             return kind, None
         try:
-            return kind, date.fromisoformat(at)
+            return kind, date.fromisoformat(day_text)
         except ValueError:
             raise self._usage_error(
-                f"MUSTER_AT: '{make_visible(at, 40)}' is not a day, such as {self.now:%Y-%m-%d}."
+                f"MUSTER_AT: '{make_visible(day_text, 40)}' is not a day, such as {self.now:%Y-%m-%d}."
             ) from None
 
     def _usage_error(self, message: str) -> _Stopped:
         self.workflow.annotate("error", message, title=_TITLE)
         return _Stopped(2)
 
-    def _delivery_error(self, what: str, failed: DeliveryFailed) -> _Stopped:
+    def _delivery_error(self, what: str, error: DeliveryFailed) -> _Stopped:
         help_ = (
             "Try again later."
-            if failed.retry_after is not None and self.workflow.token
+            if error.retry_after is not None and self.workflow.token
             else "The step needs GITHUB_TOKEN, and its job the permissions"
             " contents: read, issues: read and pull-requests: read."
         )
-        self.workflow.annotate("error", f"{what}, so there is no report. {failed}. {help_}", title=_TITLE)
+        self.workflow.annotate("error", f"{what}, so there is no report. {error}. {help_}", title=_TITLE)
         return _Stopped()
 
     def _load_policy(self) -> InForce:
         """Load the active policy, and print the faults of the file and what replaces it."""
         try:
-            force = self._with_retries(lambda: load_policy(self.tracker, self.repository, self.now))
+            active = self._with_retries(lambda: load_policy(self.tracker, self.repository, self.now))
         except DeliveryFailed as failed:
             raise self._delivery_error("The policy could not be read", failed) from None
-        annotate_policy(self.workflow, force)
-        return force
+        annotate_policy(self.workflow, active)
+        return active
 
     def _resolve_period(self, kind: str, day: date | None, policy: Policy) -> Period:
         hours = policy.calendars.get(BUSINESS)
         zone = hours.zone if hours else policy.zone
-        (known,) = (each for each in PERIOD_KINDS if each == kind)
+        (known_kind,) = (each for each in PERIOD_KINDS if each == kind)
         try:
-            return previous_period(known, self.now, zone) if day is None else period_containing(known, day, zone)
+            return (
+                previous_period(known_kind, self.now, zone) if day is None else period_containing(known_kind, day, zone)
+            )
         except ValueError as problem:
             raise self._usage_error(f"MUSTER_AT: {problem}.") from None
 
@@ -159,41 +161,45 @@ class _Run:
         except DeliveryFailed as failed:
             raise self._delivery_error("The incidents could not be listed", failed) from None
         closed = sorted(_closed_in_period(rows, period), key=lambda row: row[0], reverse=True)
-        found, role = _Read([], [], max(len(closed) - MAX_INCIDENTS, 0)), current_roles(self.tracker)
-        if found.left_out:
-            told = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
-            self.workflow.annotate("warning", told, title=_TITLE)
+        incidents_read, role = _Read([], [], max(len(closed) - MAX_INCIDENTS, 0)), current_roles(self.tracker)
+        if incidents_read.left_out:
+            message = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
+            self.workflow.annotate("warning", message, title=_TITLE)
         for number, (_, issue) in enumerate(closed[:MAX_INCIDENTS], 1):
             self._read_incident(
-                issue, found, partial(load_incident, self.tracker, issue, self.repository.name, policy, role, self.now)
+                issue,
+                incidents_read,
+                partial(load_incident, self.tracker, issue, self.repository.name, policy, role, self.now),
             )
             if number % _INCIDENTS_PER_PROGRESS_LINE == 0:
                 self.workflow.tell(f"{number} of {min(len(closed), MAX_INCIDENTS)} incidents read")
-        return found
+        return incidents_read
 
-    def _read_incident(self, issue: Mapping[str, Any], found: _Read, ask: Callable[[], Incident]) -> None:
+    def _read_incident(self, issue: Mapping[str, Any], incidents_read: _Read, load: Callable[[], Incident]) -> None:
         number = int(issue["number"])
         try:
-            incident = self._with_retries(ask)
+            incident = self._with_retries(load)
             if incident.closed_at is None:
                 raise inbound.Unreadable("its history does not tell of its closing")
         except Gone as gone:
-            why = str(gone)
+            reason = str(gone)
         except DeliveryFailed as failed:
             raise self._delivery_error(f"Issue {number} could not be read", failed) from None
         except _PARSE_ERRORS as problem:
-            why = f"{problem!r:.200}"
+            reason = f"{problem!r:.200}"
         else:
-            found.incidents.append(incident)
+            incidents_read.incidents.append(incident)
             return
-        found.unread.append(number)
-        self.workflow.annotate("warning", f"Issue {number} could not be read and is in no figure: {why}", title=_TITLE)
+        incidents_read.unread.append(number)
+        self.workflow.annotate(
+            "warning", f"Issue {number} could not be read and is in no figure: {reason}", title=_TITLE
+        )
 
-    def _with_retries(self, ask: Callable[[], _T]) -> _T:
+    def _with_retries(self, load: Callable[[], _T]) -> _T:
         """Call `load`, with a few more attempts where GitHub failed briefly.  Raises DeliveryFailed."""
         for _ in range(_MAX_ATTEMPTS - 1):
             try:
-                return ask()
+                return load()
             except DeliveryFailed as failed:
                 if (
                     failed.retry_after is None
@@ -202,21 +208,21 @@ class _Run:
                 ):
                     raise
                 self.workflow.sleep(max(failed.retry_after, RETRY_SECONDS))
-        return ask()
+        return load()
 
-    def _publish(self, edition: Edition, policy: Policy, as_lines: bool) -> None:
-        workflow, body = self.workflow, as_json(edition, policy)
-        workflow.append_summary(render_report(edition, policy))
-        workflow.set_output("incidents", edition.incidents)
-        percent = edition.figures.compliance.percent
+    def _publish(self, report: Edition, policy: Policy, as_lines: bool) -> None:
+        workflow, body = self.workflow, as_json(report, policy)
+        workflow.append_summary(render_report(report, policy))
+        workflow.set_output("incidents", report.incidents)
+        percent = report.figures.compliance.percent
         workflow.set_output("compliance", "" if percent is None else f"{percent:g}")
         if folder := workflow.environment.get("RUNNER_TEMP"):
-            path = Path(folder) / f"muster-report-{edition.period.name}.json"
+            path = Path(folder) / f"muster-report-{report.period.name}.json"
             path.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
             workflow.set_output("json", str(path))
         if as_lines:
             workflow.tell(_escape_commands(json.dumps(body)))
-        workflow.annotate("notice", f"{headline(edition)}.", title=_TITLE)
+        workflow.annotate("notice", f"{headline(report)}.", title=_TITLE)
 
 
 def _closed_in_period(rows: list[Mapping[str, Any]], period: Period) -> Iterator[tuple[datetime, Mapping[str, Any]]]:

@@ -26,10 +26,10 @@ _MAX_INCIDENTS = 30
 """Maximum number of incidents listed for a sweep."""
 
 
-def incident_summary(incident: Incident, force: InForce, done: Done, now: datetime) -> str:
+def incident_summary(incident: Incident, active: InForce, outcome: Done, now: datetime) -> str:
     """Render the summary of one incident, with what was done for it."""
-    policy = force.policy
-    lines = [f"- {each}" for each in _outcome_phrases(done)] or [
+    policy = active.policy
+    lines = [f"- {each}" for each in _outcome_phrases(outcome)] or [
         "- nothing had to be done: everything stands as it should"
     ]
     return "\n".join(
@@ -41,7 +41,7 @@ def incident_summary(incident: Incident, force: InForce, done: Done, now: dateti
             *lines,
             "",
             _next_alarm_sentence(incident, policy, now),
-            *_warning_lines(force),
+            *_warning_lines(active),
         ]
     )
 
@@ -52,38 +52,38 @@ def skipped_summary(sentence: str) -> str:
 
 
 def _summary_line(incident: Incident, policy: Policy) -> Markdown:
-    held = markdown("{} has it", format_login(incident.commander)) if incident.commander else markdown("nobody has it")
-    return join((incident.severity.inline_name(policy.scale), incident.status.value, held), " · ")
+    owner = markdown("{} has it", format_login(incident.commander)) if incident.commander else markdown("nobody has it")
+    return join((incident.severity.inline_name(policy.scale), incident.status.value, owner), " · ")
 
 
-def _outcome_phrases(done: Done) -> Iterator[Markdown]:
-    if done.pull is not None:
-        yield markdown("postmortem: {}", link(markdown("pull request {}", done.pull.number), done.pull.url))
-    if done.added:
-        yield markdown("labels set: {}", join(map(code_span, sorted(done.added))))
-    if done.removed:
-        yield markdown("labels taken off: {}", join(map(code_span, sorted(done.removed))))
-    if done.assigned:
-        yield markdown("assigned: {}", join(map(format_login, done.assigned)))
-    if done.said:
-        yield markdown("said in one comment: {}", count_notices(done.said))
-    if done.replies:
-        yield markdown("answered: {}", pluralize(done.replies, "comment"))
-    if done.reactions:
-        yield markdown("obeyed: {}", pluralize(done.reactions, "comment"))
-    if done.board:
-        yield markdown("board {}: {}", done.board, link("as it stands", done.board_url))
-    if done.held_until is not None:
-        yield markdown("held back until {}: the issue has had enough comments for now", format_utc(done.held_until))
+def _outcome_phrases(outcome: Done) -> Iterator[Markdown]:
+    if outcome.pull is not None:
+        yield markdown("postmortem: {}", link(markdown("pull request {}", outcome.pull.number), outcome.pull.url))
+    if outcome.added:
+        yield markdown("labels set: {}", join(map(code_span, sorted(outcome.added))))
+    if outcome.removed:
+        yield markdown("labels taken off: {}", join(map(code_span, sorted(outcome.removed))))
+    if outcome.assigned:
+        yield markdown("assigned: {}", join(map(format_login, outcome.assigned)))
+    if outcome.said:
+        yield markdown("said in one comment: {}", count_notices(outcome.said))
+    if outcome.replies:
+        yield markdown("answered: {}", pluralize(outcome.replies, "comment"))
+    if outcome.reactions:
+        yield markdown("obeyed: {}", pluralize(outcome.reactions, "comment"))
+    if outcome.board:
+        yield markdown("board {}: {}", outcome.board, link("as it stands", outcome.board_url))
+    if outcome.held_until is not None:
+        yield markdown("held back until {}: the issue has had enough comments for now", format_utc(outcome.held_until))
 
 
 def count_notices(notices: Sequence[Notice]) -> Markdown:
     """Count notices by kind: `page, 2 reminders`."""
-    kinds: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for each in notices:
         name = _NOTICE_NAMES.get(type(each), "notice")
-        kinds[name] = kinds.get(name, 0) + 1
-    return join(name if number == 1 else pluralize(number, name) for name, number in kinds.items())
+        counts[name] = counts.get(name, 0) + 1
+    return join(name if number == 1 else pluralize(number, name) for name, number in counts.items())
 
 
 def _next_alarm_sentence(incident: Incident, policy: Policy, now: datetime) -> Markdown:
@@ -94,8 +94,8 @@ def _next_alarm_sentence(incident: Incident, policy: Policy, now: datetime) -> M
     return markdown("The next clock of this incident rings at {}: a sweep has to run then, or a while later.", shown)
 
 
-def _warning_lines(force: InForce) -> list[str]:
-    return ["", markdown("> **{}**", escape(force.concern, 600))] if force.concern else []
+def _warning_lines(active: InForce) -> list[str]:
+    return ["", markdown("> **{}**", escape(active.concern, 600))] if active.concern else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Swept:
 
 
 def sweep_summary(
-    looked: int, swept: Sequence[Swept], others: Sequence[Markdown], force: InForce, slot: timedelta | None
+    total: int, swept: Sequence[Swept], notes: Sequence[Markdown], active: InForce, schedule_delay: timedelta | None
 ) -> str:
     """Render the summary of a sweep, the most delayed alarm first.
 
@@ -117,11 +117,11 @@ def sweep_summary(
     """
     rows = sorted(swept, key=lambda each: each.late or timedelta(), reverse=True)
     lines = [
-        markdown("### Muster looked after {}", pluralize(looked, "incident")),
+        markdown("### Muster looked after {}", pluralize(total, "incident")),
         "",
         join(
             [
-                *_delay_sentences(rows, slot),
+                *_delay_sentences(rows, schedule_delay),
                 markdown("{} looked into.", pluralize(len(rows), "incident was", "incidents were")),
             ],
             " ",
@@ -135,28 +135,28 @@ def sweep_summary(
             *map(_sweep_row, rows[:_MAX_INCIDENTS]),
         ]
         lines += [markdown("\nand {} more", len(rows) - _MAX_INCIDENTS)] if len(rows) > _MAX_INCIDENTS else []
-    lines += ["", *(f"- {other}" for other in others)] if others else []
-    return "\n".join([*lines, *_warning_lines(force)])
+    lines += ["", *(f"- {other}" for other in notes)] if notes else []
+    return "\n".join([*lines, *_warning_lines(active)])
 
 
-def _delay_sentences(rows: Sequence[Swept], slot: timedelta | None) -> Iterator[Markdown]:
-    late = [each.late for each in rows if each.late is not None]
-    if late:
-        yield markdown("The alarm that waited longest was **{}** late.", format_timedelta(max(late)))
+def _delay_sentences(rows: Sequence[Swept], schedule_delay: timedelta | None) -> Iterator[Markdown]:
+    delays = [each.late for each in rows if each.late is not None]
+    if delays:
+        yield markdown("The alarm that waited longest was **{}** late.", format_timedelta(max(delays)))
     else:
         yield markdown("No alarm was due.")
-    if slot is not None and slot >= timedelta(minutes=1):
-        yield markdown("The run itself began at least {} after its time.", format_timedelta(slot))
+    if schedule_delay is not None and schedule_delay >= timedelta(minutes=1):
+        yield markdown("The run itself began at least {} after its time.", format_timedelta(schedule_delay))
 
 
 def _sweep_row(each: Swept) -> Markdown:
     incident = each.incident
-    deeds = list(_outcome_phrases(each.done))
+    phrases = list(_outcome_phrases(each.done))
     return markdown(
         "| {} {} | {} | {} | {} |",
         link(incident.id, incident.url),
         escape(incident.title, 60),
         each.why,
         format_timedelta(each.late) if each.late is not None else markdown("–"),
-        join_limited(deeds, 6, "; ") if deeds else markdown("nothing"),
+        join_limited(phrases, 6, "; ") if phrases else markdown("nothing"),
     )

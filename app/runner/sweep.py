@@ -59,54 +59,54 @@ def sweep(workflow: Workflow) -> int:
 
 
 def _sweep_once(run: Run, payload: Json) -> int:
-    force, now = run.active_policy(), run.clock()
-    labels = force.policy.labels
+    active, now = run.active_policy(), run.clock()
+    labels = active.policy.labels
     issues = [*run.tracker.open_incidents(labels.incident)]
     issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
     boards = _find_boards(run, {int(issue["number"]) for issue in issues})
-    due = sorted(_list_due_incidents(issues, boards, force, now), key=lambda each: (each.at is None, each.at or now))
-    swept, others = list[Swept](), list[Markdown]()
-    theirs = [each for each in due if each.number not in boards.found] if boards.app else []
-    if boards.app is not None and theirs:
-        found = Left("The app is at work here", boards.app)
-        if len(theirs) == len(due):
-            report_skipped(run, found)
+    due = sorted(_list_due_incidents(issues, boards, active, now), key=lambda each: (each.at is None, each.at or now))
+    swept, notes = list[Swept](), list[Markdown]()
+    left_to_app = [each for each in due if each.number not in boards.found] if boards.app else []
+    if boards.app is not None and left_to_app:
+        skipped = Left("The app is at work here", boards.app)
+        if len(left_to_app) == len(due):
+            report_skipped(run, skipped)
             return 1 if run.faults else 0
-        others.append(markdown("{}: {} left to it", escape(found.why), pluralize(len(theirs), "incident")))
-    ours = [each for each in due if each not in theirs]
-    done = 0
-    for each in ours[:_MAX_INCIDENTS]:
-        if not _handle_due(run, each, force, swept, others):
+        notes.append(markdown("{}: {} left to it", escape(skipped.why), pluralize(len(left_to_app), "incident")))
+    own = [each for each in due if each not in left_to_app]
+    handled_count = 0
+    for each in own[:_MAX_INCIDENTS]:
+        if not _handle_due(run, each, active, swept, notes):
             break
-        done += 1
-    if len(ours) > done:
-        others.append(markdown("{} more are due: the next run looks into them", len(ours) - done))
-    _write_outputs(run, len(issues), swept, others, force, measure_schedule_delay(payload, now))
+        handled_count += 1
+    if len(own) > handled_count:
+        notes.append(markdown("{} more are due: the next run looks into them", len(own) - handled_count))
+    _write_outputs(run, len(issues), swept, notes, active, measure_schedule_delay(payload, now))
     return 1 if run.faults else 0
 
 
-def _handle_due(run: Run, each: _Due, force: InForce, swept: list[Swept], others: list[Markdown]) -> bool:
+def _handle_due(run: Run, due: _Due, active: InForce, swept: list[Swept], notes: list[Markdown]) -> bool:
     """Handle one incident; its failure does not stop the others.
 
     False: GitHub defers calls for longer, so the sweep ends.
     """
-    errand = Errand(each.number, News(each.issue, newest=True), touched=each.touched)
+    task = Errand(due.number, News(due.issue, newest=True), touched=due.touched)
     try:
-        found = with_retries(run, lambda: handle_incident(run, errand, force, newest=[]))
+        result = with_retries(run, lambda: handle_incident(run, task, active, newest_comments=[]))
     except DeliveryFailed as failed:
         run.report_failure(failed)
         run.faults = True
         if isinstance(failed, NotYet):
             return False
-        others.append(markdown("#{} could not be looked into", each.number))
+        notes.append(markdown("#{} could not be looked into", due.number))
         return True
-    if isinstance(found, Left):
-        others.append(escape(found.why))
+    if isinstance(result, Left):
+        notes.append(escape(result.why))
         return True
     # An incident without a board has no known alarm; the notices posted now show since when they were due.
-    owed = [*filter(None, (each.at,)), *(notice.at for notice in found.done.said)]
-    late = max(run.clock() - min(owed), timedelta()) if owed else None
-    swept.append(Swept(found.incident, each.why, late, found.done))
+    due_times = [*filter(None, (due.at,)), *(notice.at for notice in result.done.said)]
+    delay = max(run.clock() - min(due_times), timedelta()) if due_times else None
+    swept.append(Swept(result.incident, due.why, delay, result.done))
     return True
 
 
@@ -118,34 +118,34 @@ class _Boards:
     app: Comment | None
 
 
-def _find_boards(run: Run, wanted: set[int]) -> _Boards:
+def _find_boards(run: Run, numbers: set[int]) -> _Boards:
     """Find the boards of the issues, latest edit first, reading no more pages than needed."""
     found: dict[int, tuple[Comment, AsShown]] = {}
     newest: list[Comment] = []
     for comment in islice(run.tracker.comments_by_update(), _MAX_PAGES * 100):
         if len(newest) < 100:
             newest.append(comment)
-        if comment.issue in wanted and comment.issue not in found:
+        if comment.issue in numbers and comment.issue not in found:
             content = run.signer.read(run.incident_key(comment.issue), comment)
-            memory = parse_board_state(content) if content else None
-            if memory is not None and memory.shown is not None:
-                found[comment.issue] = comment, memory.shown
-        if len(found) == len(wanted):
+            board_state = parse_board_state(content) if content else None
+            if board_state is not None and board_state.shown is not None:
+                found[comment.issue] = comment, board_state.shown
+        if len(found) == len(numbers):
             break
     return _Boards(found, find_app_comment(newest))
 
 
-def _list_due_incidents(issues: Iterable[Json], boards: _Boards, force: InForce, now: datetime) -> Iterator[_Due]:
+def _list_due_incidents(issues: Iterable[Json], boards: _Boards, active: InForce, now: datetime) -> Iterator[_Due]:
     for issue in issues:
-        there = boards.found.get(int(issue["number"]))
-        if there is None:
+        board = boards.found.get(int(issue["number"]))
+        if board is None:
             yield _Due(issue, "it has no board")
             continue
-        comment, shown = there
+        comment, snapshot = board
         written = comment.updated_at or comment.created_at
-        if shown.next is not None and shown.next <= now:
-            yield _Due(issue, "an alarm was due", shown.next)
-        elif shown.policy != force.version:
+        if snapshot.next is not None and snapshot.next <= now:
+            yield _Due(issue, "an alarm was due", snapshot.next)
+        elif snapshot.policy != active.version:
             yield _Due(issue, "another policy holds")
         elif parse_time(issue["updated_at"]) > written + _OWN_WRITE_PERIOD:
             yield _Due(issue, "something happened since its board was written", touched=True)
@@ -156,38 +156,40 @@ def measure_schedule_delay(payload: Json, now: datetime) -> timedelta | None:
 
     The run may have been meant for an earlier occurrence, which GitHub does not say.
     """
-    minute, *others = str(payload.get("schedule") or "none").split()
-    wanted = _parse_minutes(minute)
-    if others != ["*"] * 4 or not wanted:
+    minute, *other_fields = str(payload.get("schedule") or "none").split()
+    minutes = _parse_minutes(minute)
+    if other_fields != ["*"] * 4 or not minutes:
         return None
     at = now.replace(second=0, microsecond=0)
-    while at.minute not in wanted:
+    while at.minute not in minutes:
         at -= timedelta(minutes=1)
     return now - at
 
 
-def _parse_minutes(spoken: str) -> set[int]:
+def _parse_minutes(field: str) -> set[int]:
     """Parse the minutes of a cron schedule, such as `*/5` or `7,37`; empty for any other form."""
-    every, slash, step = spoken.partition("/")
+    every, slash, step = field.partition("/")
     if every == "*":
         steps = int(step) if step.isascii() and step.isdigit() and 0 < int(step) < 60 else 1
         return set(range(0, 60, steps)) if not slash or step else set()
-    parts = spoken.split(",")
+    parts = field.split(",")
     if not all(part.isascii() and part.isdigit() and int(part) < 60 for part in parts):
         return set()
     return {int(part) for part in parts}
 
 
 def _write_outputs(
-    run: Run, looked: int, swept: list[Swept], others: list[Markdown], force: InForce, slot: timedelta | None
+    run: Run, total: int, swept: list[Swept], notes: list[Markdown], active: InForce, schedule_delay: timedelta | None
 ) -> None:
     workflow = run.workflow
-    workflow.append_summary(sweep_summary(looked, swept, others, force, slot))
-    late = max((each.late for each in swept if each.late is not None), default=timedelta())
+    workflow.append_summary(sweep_summary(total, swept, notes, active, schedule_delay))
+    max_delay = max((each.late for each in swept if each.late is not None), default=timedelta())
     workflow.set_output("skipped", "false")
-    workflow.set_output("open", looked)
+    workflow.set_output("open", total)
     workflow.set_output("due", len(swept))
     workflow.set_output("notices", sum(len(each.done.said) for each in swept))
-    workflow.set_output("lag", int(late.total_seconds()))
-    told = f"; the latest alarm was {format_timedelta(late)} late" if late else ""
-    workflow.annotate("notice", f"{pluralize(looked, 'incident')} looked after, {len(swept)} due{told}.", title=TITLE)
+    workflow.set_output("lag", int(max_delay.total_seconds()))
+    delay_text = f"; the latest alarm was {format_timedelta(max_delay)} late" if max_delay else ""
+    workflow.annotate(
+        "notice", f"{pluralize(total, 'incident')} looked after, {len(swept)} due{delay_text}.", title=TITLE
+    )

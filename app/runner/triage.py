@@ -23,49 +23,51 @@ def triage(workflow: Workflow) -> int:
     Returns 0 if everything is as it should be, 1 for a problem that a person can correct.  Raises WorkflowError outside
     a workflow.
     """
-    return run_command(workflow, partial(_run_once, opens=False))
+    return run_command(workflow, partial(_run_once, open_postmortem=False))
 
 
 def triage_with_postmortem(workflow: Workflow) -> int:
     """Do the same as `triage`, and open the postmortem pull request if it is requested."""
-    return run_command(workflow, partial(_run_once, opens=True))
+    return run_command(workflow, partial(_run_once, open_postmortem=True))
 
 
-def _run_once(run: Run, payload: Mapping[str, Any], *, opens: bool) -> int:
-    force = run.active_policy()
+def _run_once(run: Run, payload: Mapping[str, Any], *, open_postmortem: bool) -> int:
+    active = run.active_policy()
     try:
-        errand = task_for_event(run, run.workflow.event, payload, force, opens=opens)
+        task = task_for_event(run, run.workflow.event, payload, active, open_postmortem=open_postmortem)
     except _PARSE_ERRORS as problem:
         run.workflow.annotate(
             "error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE
         )
         return 1
-    found = errand if isinstance(errand, Left) else handle_incident(run, errand, force)
-    if isinstance(found, Left):
-        report_skipped(run, found)
+    result = task if isinstance(task, Left) else handle_incident(run, task, active)
+    if isinstance(result, Left):
+        report_skipped(run, result)
     else:
-        _write_outputs(run, found, force)
+        _write_outputs(run, result, active)
     return 1 if run.faults else 0
 
 
-def report_skipped(run: Run, found: Left) -> None:
+def report_skipped(run: Run, skipped: Left) -> None:
     """Print that nothing was done, and why."""
-    why = found.why if found.app is None else f"{found.why}, as {found.app.url} shows: nothing is done twice."
-    run.workflow.annotate("notice", why, title=TITLE)
-    run.workflow.append_summary(skipped_summary(why))
+    reason = (
+        skipped.why if skipped.app is None else f"{skipped.why}, as {skipped.app.url} shows: nothing is done twice."
+    )
+    run.workflow.annotate("notice", reason, title=TITLE)
+    run.workflow.append_summary(skipped_summary(reason))
     run.workflow.set_output("skipped", "true")
 
 
-def _write_outputs(run: Run, found: Looked, force: InForce) -> None:
-    incident, done, workflow = found.incident, found.done, run.workflow
-    workflow.append_summary(incident_summary(incident, force, done, run.clock()))
+def _write_outputs(run: Run, handled: Looked, active: InForce) -> None:
+    incident, outcome, workflow = handled.incident, handled.done, run.workflow
+    workflow.append_summary(incident_summary(incident, active, outcome, run.clock()))
     workflow.set_output("skipped", "false")
     workflow.set_output("issue", incident.number)
     workflow.set_output("incident", incident.id)
     workflow.set_output("severity", str(incident.severity))
     workflow.set_output("status", incident.status.value)
-    workflow.set_output("board", done.board_url)
-    workflow.set_output("notices", len(done.said))
+    workflow.set_output("board", outcome.board_url)
+    workflow.set_output("notices", len(outcome.said))
     workflow.set_output("postmortem", incident.postmortem.url if incident.postmortem else "")
     if incident.postmortem_wanted and incident.postmortem is None:
         workflow.set_output("postmortem-due", "true")

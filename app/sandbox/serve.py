@@ -39,10 +39,10 @@ The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .e
 @contextmanager
 def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstrap.House]:
     """Open an application against a sandbox GitHub on this machine; all of its data is gone with the process."""
-    registration = AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
+    app_registration = AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
     with (
         tempfile.TemporaryDirectory(prefix="muster-pretend-", ignore_cleanup_errors=True) as home,
-        PretendGitHub(clock, registration, refresh=5) as github,
+        PretendGitHub(clock, app_registration, refresh=5) as github,
     ):
         files = {
             "README.md": "# shop\n",
@@ -53,7 +53,7 @@ def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Itera
         github.add_person("mona", "Mona Lisa")
         shop.permit("mona", "admin")
         github.hooks.url = f"http://127.0.0.1:{settings.port}/webhook"
-        own = replace(
+        sandbox_settings = replace(
             settings,
             home=Path(home),
             database_url="",
@@ -63,6 +63,6 @@ def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Itera
             webhook_secrets=(github.app.webhook_secret,),
             paced=False,
         )
-        with bootstrap.open_application(own, clock) as built:
+        with bootstrap.open_application(sandbox_settings, clock) as built:
             print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))
             yield built

@@ -129,15 +129,15 @@ def sync_findings(db: Db, found: dict[str, Concern], now: datetime) -> tuple[lis
     """
     db.execute("LOCK TABLE audit_finding IN EXCLUSIVE MODE")
     known = load_findings(db)
-    over = [concern for name, concern in known.items() if name not in found]
-    db.execute("DELETE FROM audit_finding WHERE name = ANY(%s)", ([concern.name for concern in over],))
+    resolved = [concern for name, concern in known.items() if name not in found]
+    db.execute("DELETE FROM audit_finding WHERE name = ANY(%s)", ([concern.name for concern in resolved],))
     for concern in found.values():
         db.execute(
             "INSERT INTO audit_finding (name, message, since, incident_keys) VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (name) DO UPDATE SET message = excluded.message, incident_keys = excluded.incident_keys",
             (concern.name, concern.sentence, now, [str(lane) for lane in concern.about]),
         )
-    return [concern for name, concern in found.items() if name not in known], over
+    return [concern for name, concern in found.items() if name not in known], resolved
 
 
 def list_finding_names(db: Db, lane: Lane) -> list[str]:

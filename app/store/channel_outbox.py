@@ -67,7 +67,7 @@ def add_message(db: Db, lane: Lane, notice: Notice, channel: str, message: Messa
 
 
 def claim_messages(
-    db: Db, now: datetime, lease: timedelta, *, most: int, each: int, full: Collection[Sink] = ()
+    db: Db, now: datetime, lease: timedelta, *, limit: int, limit_per_sink: int, full_sinks: Collection[Sink] = ()
 ) -> list[Sending]:
     """Claim up to `limit` due messages, at most `limit_per_sink` of one sink, and none of `full_sinks`.
 
@@ -95,9 +95,9 @@ def claim_messages(
         {
             "now": now,
             "until": now + lease,
-            "most": most,
-            "each": each,
-            "full": [f"{repo_id} {channel}" for repo_id, channel in full],
+            "most": limit,
+            "each": limit_per_sink,
+            "full": [f"{repo_id} {channel}" for repo_id, channel in full_sinks],
             "looked_at": _MAX_CANDIDATES_PER_SINK,
         },
     ).fetchall()
@@ -111,26 +111,26 @@ def claim_messages(
     return found
 
 
-def finish_message(db: Db, sending: Sending, state: str, note: str = "") -> bool:
+def finish_message(db: Db, claimed: Sending, state: str, note: str = "") -> bool:
     """Record the outcome: `done`, `skipped` (no longer relevant) or `dead`.
 
     Returns False when a later attempt holds the message.
     """
-    return _record_outcome(db, sending, state, note, None)
+    return _record_outcome(db, claimed, state, note, None)
 
 
-def retry_message_at(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
+def retry_message_at(db: Db, claimed: Sending, not_before: datetime, note: str) -> bool:
     """Retry at that time; returns False when a later attempt holds the message."""
-    return _record_outcome(db, sending, "pending", note, not_before)
+    return _record_outcome(db, claimed, "pending", note, not_before)
 
 
-def defer_message(db: Db, sending: Sending, not_before: datetime, note: str) -> bool:
+def defer_message(db: Db, claimed: Sending, not_before: datetime, note: str) -> bool:
     """Defer without counting an attempt; returns False when a later attempt holds the message."""
-    return _record_outcome(db, sending, "pending", note, not_before, tries=sending.attempts - 1)
+    return _record_outcome(db, claimed, "pending", note, not_before, attempts=claimed.attempts - 1)
 
 
 def _record_outcome(
-    db: Db, sending: Sending, state: str, note: str, not_before: datetime | None, *, tries: int | None = None
+    db: Db, claimed: Sending, state: str, note: str, not_before: datetime | None, *, attempts: int | None = None
 ) -> bool:
     """Write the outcome of an attempt, unless a later one holds the message."""
     return bool(
@@ -141,11 +141,11 @@ def _record_outcome(
                 state,
                 note[:500],
                 not_before,
-                sending.attempts if tries is None else tries,
-                sending.lane.repo_id,
-                sending.lane.number,
-                sending.key,
-                sending.attempts,
+                claimed.attempts if attempts is None else attempts,
+                claimed.lane.repo_id,
+                claimed.lane.number,
+                claimed.key,
+                claimed.attempts,
             ),
         ).rowcount
     )

@@ -22,17 +22,17 @@ def list_comment_times(db: Db, lane: Lane, since: datetime) -> list[datetime]:
     return [row["at"] for row in rows]
 
 
-def list_label_write_times(db: Db, lane: Lane, which: int, since: datetime) -> list[datetime]:
+def list_label_write_times(db: Db, lane: Lane, labels_digest: int, since: datetime) -> list[datetime]:
     """List when the same labels were set after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM comment_log"
         " WHERE repo_id = %s AND number = %s AND kind = 'labels' AND item_id = %s AND at > %s ORDER BY at",
-        (lane.repo_id, lane.number, which, since),
+        (lane.repo_id, lane.number, labels_digest, since),
     ).fetchall()
     return [row["at"] for row in rows]
 
 
-def record_write(db: Db, lane: Lane, what: WriteKind, which: int, at: datetime) -> None:
+def record_write(db: Db, lane: Lane, kind: WriteKind, item_id: int, at: datetime) -> None:
     """Record a write, and delete the records of that issue that are older than a day.
 
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
@@ -44,8 +44,8 @@ def record_write(db: Db, lane: Lane, what: WriteKind, which: int, at: datetime) 
         {
             "repo_id": lane.repo_id,
             "number": lane.number,
-            "kind": what,
-            "item_id": which,
+            "kind": kind,
+            "item_id": item_id,
             "at": at,
             "kept": at - _RETENTION_PERIOD,
         },
@@ -63,12 +63,12 @@ def limit_comments(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
     return known is None
 
 
-def update_limit_after_comment(db: Db, lane: Lane, next_at: datetime, now: datetime) -> bool:
+def update_limit_after_comment(db: Db, lane: Lane, next_comment_at: datetime, now: datetime) -> bool:
     """Move or lift the limit after a comment, and return whether comments were limited before."""
-    if next_at > now:
+    if next_comment_at > now:
         changed = db.execute(
             "UPDATE comment_limit SET until = %s WHERE repo_id = %s AND number = %s",
-            (next_at, lane.repo_id, lane.number),
+            (next_comment_at, lane.repo_id, lane.number),
         )
     else:
         changed = db.execute(

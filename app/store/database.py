@@ -81,21 +81,28 @@ class Database:
     statement the server ends an open transaction.
     """
 
-    def __init__(self, url: str, *, size: int = 12, patience: float = 8, silence: float = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 12,
+        acquire_timeout_seconds: float = 8,
+        idle_timeout_seconds: float = 10,
+    ) -> None:
         self.url = url
-        self._patience = patience
+        self._patience = acquire_timeout_seconds
         self.pool = _Pool(
             url,
             min_size=1,
-            max_size=size,
+            max_size=max_connections,
             open=False,
-            timeout=patience,
+            timeout=acquire_timeout_seconds,
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,
                 # A process stopped in mid-transaction would keep its locks, such as that of a rate limit.
                 "options": "-c timezone=UTC -c lock_timeout=8s"
-                f" -c idle_in_transaction_session_timeout={silence * 1000:.0f}",
+                f" -c idle_in_transaction_session_timeout={idle_timeout_seconds * 1000:.0f}",
             },
         )
 
@@ -160,7 +167,7 @@ def read_schema_version(url: str) -> int:
 
 def migrate(
     url: str,
-    reach: Callable[[str], None] = lambda _: None,
+    reach_failpoint: Callable[[str], None] = lambda _: None,
     steps: Sequence[tuple[int, str, str]] | None = None,
 ) -> list[str]:
     """Bring the schema up to date in one transaction, and return the names of the migrations that were applied.
@@ -171,14 +178,14 @@ def migrate(
     with psycopg.connect(url, row_factory=dict_row) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(720219)")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
-        done = _read_version(connection)
-        missing = [step for step in (load_migrations() if steps is None else steps) if step[0] > done]
-        if done == 0:
+        current = _read_version(connection)
+        missing = [step for step in (load_migrations() if steps is None else steps) if step[0] > current]
+        if current == 0:
             # Procrastinate's schema is one script that contains % signs, so it is sent without parameters.
             connection.execute(SchemaManager.get_schema().encode(), prepare=False)
         for number, name, sql in missing:
             connection.execute(sql.encode(), prepare=False)
-            reach("mid_migration")
+            reach_failpoint("mid_migration")
             connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
         return [name for _, name, _ in missing]
 

@@ -56,9 +56,11 @@ def list_dead_deliveries(db: Db, guid: str | None = None) -> list[Parked]:
     return [Parked(**row) for row in rows]
 
 
-def load_body(db: Db, one: Parked) -> bytes:
+def load_body(db: Db, delivery: Parked) -> bytes:
     """Load the raw body of a delivery, as it was sent."""
-    row = db.execute("SELECT body FROM delivery WHERE hook = %s AND guid = %s", (one.hook, one.guid)).fetchone()
+    row = db.execute(
+        "SELECT body FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
+    ).fetchone()
     return bytes(row["body"]) if row else b""
 
 

@@ -63,7 +63,7 @@ def load_feed_shifts(db: Db, feed: Feed) -> list[Any]:
 
 
 def save_stored_feed(
-    db: Db, feed: Feed, new: Kept, *, body: bytes | None = None, shifts: list[Any] | None = None
+    db: Db, feed: Feed, stored: Kept, *, body: bytes | None = None, shifts: list[Any] | None = None
 ) -> None:
     """Save the state of a feed, unless a push has touched it since it was loaded.
 
@@ -81,14 +81,14 @@ def save_stored_feed(
             feed.id,
             feed.source,
             body,
-            new.digest,
-            new.etag,
+            stored.digest,
+            stored.etag,
             Jsonb(shifts) if shifts is not None else None,
-            new.read_at,
-            new.checked_at,
-            new.fault,
-            new.failing_since,
-            new.doubts,
+            stored.read_at,
+            stored.checked_at,
+            stored.fault,
+            stored.failing_since,
+            stored.doubts,
         ),
     )
 

@@ -73,12 +73,12 @@ def lock_received_deliveries(db: Db, limit: int = 200) -> list[Delivery]:
     return [_delivery_from_row(row) for row in rows]
 
 
-def route_to_incidents(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, taken: bool = False) -> None:
+def route_to_incidents(db: Db, routed: Iterable[tuple[Delivery, Lane]], *, processed: bool = False) -> None:
     """Assign each delivery to its incident.
 
     `processed`: the deliveries carry no new information, so they need no processing.
     """
-    rows = [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in sorted_]
+    rows = [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in routed]
     if not rows:
         return
     repositories, numbers, hooks, guids = zip(*rows, strict=True)
@@ -86,7 +86,7 @@ def route_to_incidents(db: Db, sorted_: Iterable[tuple[Delivery, Lane]], *, take
         "UPDATE delivery SET state = %s, repo_id = to_.repo_id, number = to_.number"
         " FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS to_ (repo_id, number, hook, guid)"
         " WHERE (delivery.hook, delivery.guid) = (to_.hook, to_.guid)",
-        ("processed" if taken else "routed", list(repositories), list(numbers), list(hooks), list(guids)),
+        ("processed" if processed else "routed", list(repositories), list(numbers), list(hooks), list(guids)),
     )
 
 
@@ -96,16 +96,16 @@ def find_known_guids(db: Db, guids: Iterable[str]) -> set[str]:
     return {row["guid"] for row in rows}
 
 
-def mark_processed(db: Db, deliveries: Iterable[Delivery], *, early: bool) -> None:
+def mark_processed(db: Db, deliveries: Iterable[Delivery], *, no_incident: bool) -> None:
     """Mark deliveries as processed.
 
     `no_incident`: without effect, for their issue is not known as an incident.
     """
-    those = list(deliveries)
+    batch = list(deliveries)
     db.execute(
         "UPDATE delivery SET state = 'processed', note = %s"
         " WHERE (hook, guid) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
-        (NO_INCIDENT_NOTE if early else "", [one.hook for one in those], [one.guid for one in those]),
+        (NO_INCIDENT_NOTE if no_incident else "", [one.hook for one in batch], [one.guid for one in batch]),
     )
 
 
@@ -130,12 +130,12 @@ def requeue_deliveries_since(db: Db, lane: Lane, since: datetime) -> None:
     )
 
 
-def list_routed_deliveries(db: Db, lane: Lane, most: int = 500) -> list[Delivery]:
+def list_routed_deliveries(db: Db, lane: Lane, limit: int = 500) -> list[Delivery]:
     """List the oldest deliveries routed to an incident, in order of arrival."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery"
         " WHERE state = 'routed' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
-        (lane.repo_id, lane.number, most),
+        (lane.repo_id, lane.number, limit),
     ).fetchall()
     return [_delivery_from_row(row) for row in rows]
 

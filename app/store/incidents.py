@@ -89,11 +89,11 @@ def load_fresh_labels(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetim
     return {Lane(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
 
 
-def record_board(db: Db, lane: Lane, comment: int | None, url: str) -> None:
+def record_board(db: Db, lane: Lane, comment_id: int | None, url: str) -> None:
     """Record the comment that holds the board; `comment_id` None: it was deleted."""
     db.execute(
         "UPDATE incident SET board_id = %s, board_url = %s WHERE repo_id = %s AND number = %s",
-        (comment, url, lane.repo_id, lane.number),
+        (comment_id, url, lane.repo_id, lane.number),
     )
 
 
@@ -103,12 +103,12 @@ def list_incidents(db: Db) -> list[tuple[Lane, Stored]]:
     return [(Lane(row["repo_id"], row["number"]), _stored_from_row(row)) for row in rows]
 
 
-def list_incidents_declared_since(db: Db, repo_id: int, since: datetime, most: int) -> list[tuple[Lane, Stored]]:
+def list_incidents_declared_since(db: Db, repo_id: int, since: datetime, limit: int) -> list[tuple[Lane, Stored]]:
     """List the newest incidents of a repository declared since then, oldest first, at most `limit`."""
     rows = db.execute(
         "SELECT * FROM incident WHERE repo_id = %s AND (state->>'declared_at')::timestamptz >= %s"
         " ORDER BY number DESC LIMIT %s",
-        (repo_id, since, most),
+        (repo_id, since, limit),
     ).fetchall()
     return [(Lane(row["repo_id"], row["number"]), _stored_from_row(row)) for row in reversed(rows)]
 
@@ -122,9 +122,9 @@ def delete_incident(db: Db, lane: Lane) -> None:
         )
 
 
-def append_events(db: Db, lane: Lane, happened: Iterable[tuple[datetime, Event]]) -> set[str]:
+def append_events(db: Db, lane: Lane, timed_events: Iterable[tuple[datetime, Event]]) -> set[str]:
     """Append events to the log, each key once, and return the keys that were new."""
-    rows = [(event.key, at, kind_of(event), serialize_event(event)) for at, event in happened]
+    rows = [(event.key, at, kind_of(event), serialize_event(event)) for at, event in timed_events]
     if not rows:
         return set()
     keys, times, kinds, data = zip(*rows, strict=True)
@@ -167,23 +167,24 @@ def load_log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
 def sync_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
     """Make the stored alarms of an incident equal to these, and return whether any of them changed."""
     wanted = {alarm.key: alarm.due for alarm in alarms}
-    there = {
+    stored_alarms = {
         row["key"]: row["due"]
         for row in db.execute(
             "SELECT key, due FROM alarm WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
         )
     }
-    if gone := [key for key in there if key not in wanted]:
+    if removed := [key for key in stored_alarms if key not in wanted]:
         db.execute(
-            "DELETE FROM alarm WHERE repo_id = %s AND number = %s AND key = ANY(%s)", (lane.repo_id, lane.number, gone)
+            "DELETE FROM alarm WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+            (lane.repo_id, lane.number, removed),
         )
-    if moved := [key for key, due in wanted.items() if there.get(key) != due]:
+    if changed := [key for key, due in wanted.items() if stored_alarms.get(key) != due]:
         db.execute(
             "INSERT INTO alarm (repo_id, number, key, due) SELECT %s, %s, * FROM unnest(%s::text[], %s::timestamptz[])"
             " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
-            (lane.repo_id, lane.number, moved, [wanted[key] for key in moved]),
+            (lane.repo_id, lane.number, changed, [wanted[key] for key in changed]),
         )
-    return wanted != there
+    return wanted != stored_alarms
 
 
 def list_due_incident_keys(db: Db, now: datetime) -> list[Lane]:

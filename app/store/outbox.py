@@ -70,9 +70,9 @@ def add_effects(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) ->
     effects = list(effects)
     newest = {slot: effect for effect in effects if (slot := _SLOTS.get(type(effect)))}
     count = 0
-    for slot, those in groupby(effects, key=lambda effect: _SLOTS.get(type(effect))):
+    for slot, group in groupby(effects, key=lambda effect: _SLOTS.get(type(effect))):
         if slot is None:
-            count += _add_once(db, lane, those, now)
+            count += _add_once(db, lane, group, now)
         elif slot in newest:
             count += _replace_latest(db, lane, slot, newest.pop(slot), now)
     return count
@@ -153,38 +153,38 @@ def find_known_keys(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
     return {row["key"] for row in rows}
 
 
-def start_attempt(db: Db, orders: Iterable[Order], until: datetime) -> list[Order]:
+def start_attempt(db: Db, items: Iterable[Order], lease_until: datetime) -> list[Order]:
     """Start an attempt on each item before the call, and return the items with their new fencing tokens.
 
     No other attempt starts before `lease_until`.  Raises LeaseLost when an item was taken or changed since it was
     read.
     """
-    return [_start_one(db, order, until) for order in orders]
+    return [_start_one(db, order, lease_until) for order in items]
 
 
-def _start_one(db: Db, order: Order, until: datetime) -> Order:
+def _start_one(db: Db, item: Order, lease_until: datetime) -> Order:
     changed = _update_item(
         db,
-        order,
+        item,
         "state = 'in_flight', attempts = attempts + 1, fencing_token = fencing_token + 1, lease_until = %s",
-        until,
-        only="state IN ('pending', 'in_flight')",
+        lease_until,
+        condition="state IN ('pending', 'in_flight')",
     )
     if not changed:
-        raise Overtaken(order.key)
-    return replace(order, token=order.token + 1)
+        raise Overtaken(item.key)
+    return replace(item, token=item.token + 1)
 
 
-def renew_lease(db: Db, orders: Sequence[Order], until: datetime) -> None:
+def renew_lease(db: Db, items: Sequence[Order], lease_until: datetime) -> None:
     """Renew the lease on these items; raises LeaseLost when a newer holder has one of them."""
-    for order in orders:
-        if not _update_item(db, order, "lease_until = %s", until, only="state = 'in_flight'"):
+    for order in items:
+        if not _update_item(db, order, "lease_until = %s", lease_until, condition="state = 'in_flight'"):
             raise Overtaken(order.key)
 
 
-def complete(db: Db, order: Order, url: str = "", state: str = "done") -> None:
+def complete(db: Db, item: Order, url: str = "", state: str = "done") -> None:
     """Record the outcome of an item: `done`, or `skipped` when it was no longer relevant."""
-    _update_item(db, order, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
+    _update_item(db, item, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
 
 
 def skip(db: Db, lane: Lane, keys: Iterable[str]) -> None:
@@ -196,7 +196,13 @@ def skip(db: Db, lane: Lane, keys: Iterable[str]) -> None:
 
 
 def retry_at(
-    db: Db, order: Order, not_before: datetime, note: str, *, uncertain: bool, unseen_until: datetime | None = None
+    db: Db,
+    item: Order,
+    not_before: datetime,
+    note: str,
+    *,
+    outcome_unknown: bool,
+    may_arrive_until: datetime | None = None,
 ) -> None:
     """Retry at that time.
 
@@ -205,16 +211,16 @@ def retry_at(
     """
     _update_item(
         db,
-        order,
+        item,
         "state = %s, not_before = %s, note = %s, lease_until = NULL, may_arrive_until = greatest(may_arrive_until, %s)",
-        "in_flight" if uncertain else "pending",
+        "in_flight" if outcome_unknown else "pending",
         not_before,
         note[:500],
-        unseen_until,
+        may_arrive_until,
     )
 
 
-def defer_all(db: Db, order: Order, not_before: datetime, note: str, *, begun: bool = False) -> None:
+def defer_all(db: Db, item: Order, not_before: datetime, note: str, *, partly_done: bool = False) -> None:
     """Defer the item and everything queued behind it, without counting an attempt.
 
     An item that displays state defers only itself: it may have been deferred in favour of all others.
@@ -222,32 +228,34 @@ def defer_all(db: Db, order: Order, not_before: datetime, note: str, *, begun: b
     """
     _update_item(
         db,
-        order,
+        item,
         "state = %s, attempts = %s, not_before = %s, note = %s, lease_until = NULL",
-        "in_flight" if begun or order.tried else "pending",
-        order.attempts,
+        "in_flight" if partly_done or item.tried else "pending",
+        item.attempts,
         not_before,
         note[:500],
     )
-    if order.key not in DISPLAY_KEYS:
+    if item.key not in DISPLAY_KEYS:
         db.execute(
             "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND channel = '' AND not_before < %s",
-            (not_before, order.lane.repo_id, order.lane.number, not_before),
+            (not_before, item.lane.repo_id, item.lane.number, not_before),
         )
 
 
-def dead_letter(db: Db, order: Order, note: str) -> None:
+def dead_letter(db: Db, item: Order, note: str) -> None:
     """Move an item to the dead letters: it was refused for good and waits for a person."""
-    _update_item(db, order, "state = 'dead', note = %s, lease_until = NULL", note[:500])
+    _update_item(db, item, "state = 'dead', note = %s, lease_until = NULL", note[:500])
 
 
-def _update_item(db: Db, order: Order, what: LiteralString, *values: object, only: LiteralString = "true") -> bool:
+def _update_item(
+    db: Db, item: Order, assignments: LiteralString, *values: object, condition: LiteralString = "true"
+) -> bool:
     """Update the row of an item; returns False when it was taken or changed since it was read."""
     changed = db.execute(
         # Both interpolated parts are literals of this file.
-        f"UPDATE outbox SET {what} WHERE repo_id = %s AND number = %s AND key = %s AND fencing_token = %s AND {only}",  # noqa: S608
-        (*values, order.lane.repo_id, order.lane.number, order.key, order.token),
+        f"UPDATE outbox SET {assignments} WHERE repo_id = %s AND number = %s AND key = %s AND fencing_token = %s AND {condition}",  # noqa: S608
+        (*values, item.lane.repo_id, item.lane.number, item.key, item.token),
     )
     return changed.rowcount == 1
 
@@ -286,13 +294,13 @@ def list_states(db: Db) -> list[tuple[Lane, str, str]]:
     return [(Lane(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
 
 
-def defer(db: Db, order: Order, not_before: datetime, note: str) -> None:
+def defer(db: Db, item: Order, not_before: datetime, note: str) -> None:
     """Defer an item without counting the attempt: nothing was sent."""
     _update_item(
         db,
-        order,
+        item,
         "state = %s, attempts = attempts - 1, not_before = %s, note = %s, lease_until = NULL",
-        "in_flight" if order.tried else "pending",
+        "in_flight" if item.tried else "pending",
         not_before,
         note,
     )

@@ -54,9 +54,9 @@ class Kept:
         return self.fault_text if self.fault and self.fault_text else self.text
 
 
-def load_stored_policy(db: Db, place: Place) -> Kept:
+def load_stored_policy(db: Db, scope: Place) -> Kept:
     """Load what is stored of a policy file; empty where nothing is."""
-    row = db.execute("SELECT * FROM policy WHERE scope = %s AND id = %s", (place.kind, place.id)).fetchone()
+    row = db.execute("SELECT * FROM policy WHERE scope = %s AND id = %s", (scope.kind, scope.id)).fetchone()
     if row is None:
         return Kept()
     return Kept(
@@ -71,7 +71,7 @@ def load_stored_policy(db: Db, place: Place) -> Kept:
     )
 
 
-def save_stored_policy(db: Db, place: Place, new: Kept) -> None:
+def save_stored_policy(db: Db, scope: Place, stored: Kept) -> None:
     """Save what was read of a policy file, unless a push has touched it since it was loaded."""
     db.execute(
         "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_digest, checked_at)"
@@ -80,44 +80,44 @@ def save_stored_policy(db: Db, place: Place, new: Kept) -> None:
         " fault_text = excluded.fault_text, base_text = excluded.base_text, evaluated_digest = excluded.evaluated_digest,"
         " checked_at = excluded.checked_at WHERE policy.push_count = %s",
         (
-            place.kind,
-            place.id,
-            new.text,
-            new.etag,
-            new.fault,
-            new.fault_text,
-            new.base_text,
-            new.judged,
-            new.checked_at,
-            new.doubts,
+            scope.kind,
+            scope.id,
+            stored.text,
+            stored.etag,
+            stored.fault,
+            stored.fault_text,
+            stored.base_text,
+            stored.judged,
+            stored.checked_at,
+            stored.doubts,
         ),
     )
 
 
-def mark_policy_stale(db: Db, place: Place) -> None:
+def mark_policy_stale(db: Db, scope: Place) -> None:
     """Mark a policy file and the feeds beside it as stale after a push, so that they are read before the next use."""
     db.execute(
         "INSERT INTO policy AS p (scope, id, push_count) VALUES (%s, %s, 1)"
         " ON CONFLICT (scope, id) DO UPDATE SET checked_at = NULL, push_count = p.push_count + 1",
-        (place.kind, place.id),
+        (scope.kind, scope.id),
     )
     db.execute(
         "UPDATE feed SET checked_at = NULL, push_count = push_count + 1 WHERE scope = %s AND id = %s",
-        (place.kind, place.id),
+        (scope.kind, scope.id),
     )
 
 
-def claim_fault_report(db: Db, place: Place, version: str) -> bool:
+def claim_fault_report(db: Db, scope: Place, version: str) -> bool:
     """Claim the report of a faulty version, and return whether it had not been reported before."""
     row = db.execute(
-        "SELECT reported_faults FROM policy WHERE scope = %s AND id = %s FOR UPDATE", (place.kind, place.id)
+        "SELECT reported_faults FROM policy WHERE scope = %s AND id = %s FOR UPDATE", (scope.kind, scope.id)
     ).fetchone()
-    told = row["reported_faults"].split() if row else []
-    if row is None or version in told:
+    reported = row["reported_faults"].split() if row else []
+    if row is None or version in reported:
         return False
     db.execute(
         "UPDATE policy SET reported_faults = %s WHERE scope = %s AND id = %s",
-        (" ".join([*told, version][-_MAX_REPORTED_VERSIONS:]), place.kind, place.id),
+        (" ".join([*reported, version][-_MAX_REPORTED_VERSIONS:]), scope.kind, scope.id),
     )
     return True
 

@@ -39,21 +39,21 @@ class DatabasePace:
         self._rates = rates
         self._told: dict[int, Budget] = {}
 
-    def acquire(self, installation: int, method: str, urgency: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, priority: Urgency, now: datetime) -> float:
         """Ask to make a call now; returns 0 when it may be made, else seconds until it is worth asking again."""
         rates = rates_for(installation, self._rates)
-        if rates == UNLIMITED and self._may_proceed(installation, method, urgency.severity, now):
+        if rates == UNLIMITED and self._may_proceed(installation, method, priority.severity, now):
             return 0.0
         with self._database.transaction() as db:
-            ledger = _lock_state(db, installation, hurried=True)
-            wait = ledger.seconds_until_allowed(rates, method, urgency.severity, now)
+            state = _lock_state(db, installation, async_commit=True)
+            wait = state.seconds_until_allowed(rates, method, priority.severity, now)
             if not wait and method not in READ_METHODS and rates.spacing:
-                wait = rates.spacing * _count_ahead(db, installation, urgency, now, rates.spacing)
+                wait = rates.spacing * _count_ahead(db, installation, priority, now, rates.spacing)
             if not wait:
-                _save_state(db, installation, ledger.record_request(rates, method, now))
+                _save_state(db, installation, state.record_request(rates, method, now))
             elif wait > _RECORDED_WAIT_SECONDS:
-                _save_state(db, installation, ledger.record_deferral(wait, now))
-        return ledger.seconds_until_recheck(wait, now)
+                _save_state(db, installation, state.record_deferral(wait, now))
+        return state.seconds_until_recheck(wait, now)
 
     def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of a call.
@@ -63,8 +63,8 @@ class DatabasePace:
         rates = rates_for(installation, self._rates)
         if method not in READ_METHODS and rates.spacing:
             with self._database.transaction() as db:
-                ledger = _lock_state(db, installation, hurried=True)
-                _save_state(db, installation, ledger.record_response(rates, method, budget, now))
+                state = _lock_state(db, installation, async_commit=True)
+                _save_state(db, installation, state.record_response(rates, method, budget, now))
         elif budget is not None and self._is_significant_change(installation, budget):
             with self._database.autocommit() as db:
                 db.execute(
@@ -82,9 +82,9 @@ class DatabasePace:
 
     def _is_significant_change(self, installation: int, budget: Budget) -> bool:
         """Return whether the budget differs from the one this process wrote last: other processes learn it as well."""
-        told = self._told.get(installation)
-        same = told is not None and (told.limit, told.reset) == (budget.limit, budget.reset)
-        if same and told is not None and 0 <= told.left - budget.left <= budget.limit // 100:
+        written = self._told.get(installation)
+        same = written is not None and (written.limit, written.reset) == (budget.limit, budget.reset)
+        if same and written is not None and 0 <= written.left - budget.left <= budget.limit // 100:
             return False
         self._told[installation] = budget
         return True
@@ -95,16 +95,16 @@ class DatabasePace:
             row = db.execute("SELECT * FROM rate_limit WHERE installation = %s", (installation,)).fetchone()
         return row is not None and not _state_from_row(row).seconds_until_allowed(UNLIMITED, method, severity, now)
 
-    def record_limit(self, installation: int, told: float | None, now: datetime) -> float:
+    def record_limit(self, installation: int, retry_after_seconds: float | None, now: datetime) -> float:
         """Record that GitHub limited an installation, and return for how many seconds it pauses.
 
         `retry_after_seconds` None: GitHub did not say how long.
         """
         with self._database.transaction() as db:
-            ledger = _lock_state(db, installation).record_limit(told, now)
-            _save_state(db, installation, ledger)
-        assert ledger.quiet_until is not None
-        return (ledger.quiet_until - now).total_seconds()
+            state = _lock_state(db, installation).record_limit(retry_after_seconds, now)
+            _save_state(db, installation, state)
+        assert state.quiet_until is not None
+        return (state.quiet_until - now).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +139,20 @@ def load_remaining_fractions(db: Db, now: datetime) -> dict[int, float]:
     return {installation: part for installation, part in known if part is not None}
 
 
-def remaining_fraction(one: Standing, now: datetime) -> float | None:
+def remaining_fraction(status: Standing, now: datetime) -> float | None:
     """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, for its hour is over."""
-    at = one.budget
+    at = status.budget
     return at.left / at.limit if at is not None and at.limit and now < at.reset else None
 
 
-def list_next_incident_keys(db: Db, now: datetime, resting: Iterable[Lane], most: int) -> list[Lane]:
+def list_next_incident_keys(
+    db: Db, now: datetime, cooling_down: Iterable[Lane], limit_per_installation: int
+) -> list[Lane]:
     """List the incidents to serve next: the first `limit_per_installation` of each installation.
 
     The most severe come first, and among those the ones with notices.  `cooling_down`: incidents to leave out.
     """
-    left_alone = list(resting)
+    excluded = list(cooling_down)
     rows = db.execute(
         "SELECT repo_id, number FROM (SELECT o.repo_id, o.number, i.severity, min(o.position) AS position,"
         " bool_and(o.key = ANY(%s)) AS shown, row_number() OVER"
@@ -166,22 +168,22 @@ def list_next_incident_keys(db: Db, now: datetime, resting: Iterable[Lane], most
             list(DISPLAY_KEYS),
             now,
             now,
-            [lane.repo_id for lane in left_alone],
-            [lane.number for lane in left_alone],
-            most,
+            [lane.repo_id for lane in excluded],
+            [lane.number for lane in excluded],
+            limit_per_installation,
         ),
     ).fetchall()
     return [Lane(row["repo_id"], row["number"]) for row in rows]
 
 
-def _lock_state(db: Db, installation: int, *, hurried: bool = False) -> Ledger:
+def _lock_state(db: Db, installation: int, *, async_commit: bool = False) -> Ledger:
     """Load the rate limit state of an installation, locked until the transaction ends.
 
     `async_commit`: the commit does not wait for the disk.  One call too many after a power cut does no harm; losing
     a limit set by GitHub would.
     """
     while True:
-        row = db.execute(_LOCK_ASYNC_COMMIT_SQL if hurried else _LOCK_SQL, (installation,)).fetchone()
+        row = db.execute(_LOCK_ASYNC_COMMIT_SQL if async_commit else _LOCK_SQL, (installation,)).fetchone()
         if row is not None:
             return _state_from_row(row)
         db.execute("INSERT INTO rate_limit (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
@@ -199,18 +201,18 @@ def _state_from_row(row: Row) -> Ledger:
     )
 
 
-def _save_state(db: Db, installation: int, ledger: Ledger) -> None:
-    budget = ledger.budget
+def _save_state(db: Db, installation: int, state: Ledger) -> None:
+    budget = state.budget
     db.execute(
         "UPDATE rate_limit SET last_write_at = %s, creation_times = %s, points_by_second = %s::jsonb, paused_until = %s, consecutive_limits = %s, deferred_until = %s,"
         " budget_limit = %s, budget_remaining = %s, budget_resets_at = %s WHERE installation = %s",
         (
-            ledger.wrote_at,
-            list(ledger.created),
-            json.dumps(ledger.spent),
-            ledger.quiet_until,
-            ledger.strikes,
-            ledger.held_until,
+            state.wrote_at,
+            list(state.created),
+            json.dumps(state.spent),
+            state.quiet_until,
+            state.strikes,
+            state.held_until,
             budget.limit if budget else None,
             budget.left if budget else None,
             budget.reset if budget else None,
@@ -219,9 +221,9 @@ def _save_state(db: Db, installation: int, ledger: Ledger) -> None:
     )
 
 
-def _count_ahead(db: Db, installation: int, urgency: Urgency, now: datetime, spacing: float) -> int:
+def _count_ahead(db: Db, installation: int, priority: Urgency, now: datetime, spacing: float) -> int:
     """Count the items of that installation that go before this write in the next turns."""
-    severity, shows = urgency.severity, urgency.shows
+    severity, shows = priority.severity, priority.shows
     if severity is Severity.SEV1 and not shows:
         return 0
     row = db.execute(
@@ -250,9 +252,12 @@ def _budget_from_row(row: Row) -> Budget | None:
 
 
 def _status_from_row(row: Row, now: datetime) -> Standing:
-    later = [at for at in (row["paused_until"], row["deferred_until"]) if at is not None and at > now]
+    blocked_until = [at for at in (row["paused_until"], row["deferred_until"]) if at is not None and at > now]
     waiting = row["waiting"]
-    quiet = row["paused_until"] is not None and row["paused_until"] > now
+    is_paused = row["paused_until"] is not None and row["paused_until"] > now
     return Standing(
-        row["installation"], waiting, max(later, default=None) if waiting or quiet else None, _budget_from_row(row)
+        row["installation"],
+        waiting,
+        max(blocked_until, default=None) if waiting or is_paused else None,
+        _budget_from_row(row),
     )

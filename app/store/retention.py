@@ -18,7 +18,7 @@ def load_retention_policies(db: Db) -> dict[int, tuple[str | None, str | None]]:
 
 
 def delete_old_deliveries(
-    db: Db, before: datetime, repos: Iterable[int], *, others: bool = False, most: int = 500
+    db: Db, before: datetime, repos: Iterable[int], *, others: bool = False, limit: int = 500
 ) -> int:
     """Delete the oldest finished deliveries of these repositories, or of all `others`, received before then.
 
@@ -28,5 +28,5 @@ def delete_old_deliveries(
         "DELETE FROM delivery WHERE (hook, guid) IN (SELECT hook, guid FROM delivery"
         " WHERE state IN ('processed', 'ignored') AND received_at < %s AND coalesce(repo_id = ANY(%s), false) <> %s"
         " ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)",
-        (before, list(repos), others, most),
+        (before, list(repos), others, limit),
     ).rowcount

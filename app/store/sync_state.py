@@ -49,11 +49,11 @@ def acquire_sync_lock(database: Database, *, wait: bool = False) -> Iterator[boo
         if wait:
             connection.execute("SELECT pg_advisory_lock(%s)", (_SYNC_LOCK_ID,))
         row = connection.execute("SELECT %s OR pg_try_advisory_lock(%s)", (wait, _SYNC_LOCK_ID)).fetchone()
-        mine = bool(row and row[0])
+        acquired = bool(row and row[0])
         try:
-            yield mine
+            yield acquired
         finally:
-            if mine:  # unlock here: the server notices the end of a connection a moment late
+            if acquired:  # unlock here: the server notices the end of a connection a moment late
                 connection.execute("SELECT pg_advisory_unlock(%s)", (_SYNC_LOCK_ID,))
 
 
@@ -65,12 +65,12 @@ def load_checkpoints(db: Db) -> dict[str, Mark]:
     }
 
 
-def save_checkpoint(db: Db, part: str, at: datetime, etag: str = "", about: Iterable[Lane] = ()) -> None:
+def save_checkpoint(db: Db, name: str, at: datetime, etag: str = "", incident_keys: Iterable[Lane] = ()) -> None:
     """Save the time at which a part of the sync was done."""
     db.execute(
         "INSERT INTO sync_checkpoint (name, at, etag, incident_keys) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (name) DO UPDATE SET at = excluded.at, etag = excluded.etag, incident_keys = excluded.incident_keys",
-        (part, at, etag, [str(lane) for lane in about]),
+        (name, at, etag, [str(lane) for lane in incident_keys]),
     )
 
 

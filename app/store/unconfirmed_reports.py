@@ -52,25 +52,25 @@ def last_admitted_key(db: Db, lane: Lane) -> str:
     return row["last_admitted_key"] if row else ""
 
 
-def admit(db: Db, lane: Lane, login: str, key: str, now: datetime) -> None:
+def admit(db: Db, lane: Lane, login: str, notice_key: str, now: datetime) -> None:
     """Admit a report: it may notify people for that notice."""
     db.execute(
         "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, notified_at, last_admitted_key, throttled)"
         " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
         " requested_at = excluded.requested_at, notified_at = excluded.notified_at, last_admitted_key = excluded.last_admitted_key, throttled = false",
-        (lane.repo_id, lane.number, login, now, now, key),
+        (lane.repo_id, lane.number, login, now, now, notice_key),
     )
 
 
 def throttle(db: Db, lane: Lane, login: str, now: datetime) -> bool:
     """Throttle a report, and return whether it was not throttled before."""
-    known = is_throttled(db, lane)
+    before = is_throttled(db, lane)
     db.execute(
         "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, throttled) VALUES (%s, %s, %s, %s, true)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET requested_at = excluded.requested_at, throttled = true",
         (lane.repo_id, lane.number, login, now),
     )
-    return not known
+    return not before
 
 
 def is_throttled(db: Db, lane: Lane) -> bool:
@@ -102,10 +102,10 @@ def list_throttled_incidents(db: Db, repo_id: int, since: datetime, now: datetim
 
 def release_confirmed(db: Db, lane: Lane, now: datetime) -> None:
     """Release a report that a person with rights confirmed: its deferred items are due at once."""
-    gone = db.execute(
+    released = db.execute(
         "DELETE FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
     )
-    if gone.rowcount:
+    if released.rowcount:
         db.execute(
             "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND not_before > %s AND note = %s",
@@ -130,9 +130,9 @@ def start_digest(db: Db, lane: Lane, now: datetime) -> None:
     )
 
 
-def record_digest_comment(db: Db, lane: Lane, began_at: datetime, comment: int | None) -> None:
+def record_digest_comment(db: Db, lane: Lane, started_at: datetime, comment_id: int | None) -> None:
     """Record the comment that holds the digest; None: it was deleted."""
     db.execute(
         "UPDATE unconfirmed_digest SET comment_id = %s WHERE repo_id = %s AND number = %s AND started_at = %s",
-        (comment, lane.repo_id, lane.number, began_at),
+        (comment_id, lane.repo_id, lane.number, started_at),
     )

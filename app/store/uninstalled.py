@@ -30,14 +30,14 @@ def list_installation_repositories(db: Db, installation: int) -> list[Repository
     return [Repository(row["repo_id"], row["name"], installation) for row in rows]
 
 
-def record_uninstall(db: Db, repositories: Sequence[Repository], at: datetime, look_at: datetime) -> None:
+def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at: datetime, check_at: datetime) -> None:
     """Record that the App was removed, cancel pending work and alarms, and schedule the check before deletion."""
     ids = [one.id for one in repositories]
     for one in repositories:
         db.execute(
             "INSERT INTO uninstalled_repository (repo_id, installation, name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
             " ON CONFLICT (repo_id) DO NOTHING",
-            (one.id, one.installation, one.name, at, look_at),
+            (one.id, one.installation, one.name, uninstalled_at, check_at),
         )
     db.execute(
         "UPDATE outbox SET state = 'skipped', note = 'the App was taken off', fencing_token = fencing_token + 1, lease_until = NULL"
@@ -63,17 +63,17 @@ def list_due_checks(db: Db, now: datetime) -> list[Departed]:
     ]
 
 
-def postpone_check(db: Db, repo_id: int, look_at: datetime) -> None:
+def postpone_check(db: Db, repo_id: int, check_at: datetime) -> None:
     """Postpone the check of an uninstalled repository."""
-    db.execute("UPDATE uninstalled_repository SET check_at = %s WHERE repo_id = %s", (look_at, repo_id))
+    db.execute("UPDATE uninstalled_repository SET check_at = %s WHERE repo_id = %s", (check_at, repo_id))
 
 
-def delete_repository_data(db: Db, one: Departed) -> None:
+def delete_repository_data(db: Db, uninstalled: Departed) -> None:
     """Delete everything stored of a repository.
 
     Of each delivery only the id stays, so that it is not fetched or processed again.
     """
-    repo_id = one.repository.id
+    repo_id = uninstalled.repository.id
     db.execute(
         "UPDATE delivery SET body = '', state = 'ignored', note = NULL, number = NULL"
         " WHERE repo_id = %s AND (body <> '' OR number IS NOT NULL)",
@@ -83,7 +83,7 @@ def delete_repository_data(db: Db, one: Departed) -> None:
         db.execute(f"DELETE FROM {table} WHERE repo_id = %s", (repo_id,))  # noqa: S608 - a literal of this file
     for table in ("policy", "feed"):
         db.execute(f"DELETE FROM {table} WHERE scope = 'repository' AND id = %s", (repo_id,))  # noqa: S608 - the same
-    _delete_installation_data(db, one.repository.installation)
+    _delete_installation_data(db, uninstalled.repository.installation)
 
 
 def _delete_installation_data(db: Db, installation: int) -> None:

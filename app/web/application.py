@@ -18,13 +18,13 @@ def create_app(
     secrets: Sequence[str],
     clock: Callable[[], datetime],
     *,
-    delivered: Callable[[], None] = lambda: None,
-    ready: Callable[[], Sequence[str]] = lambda: (),
-    measure: Callable[[], None] = lambda: None,
+    on_delivery: Callable[[], None] = lambda: None,
+    readiness_problems: Callable[[], Sequence[str]] = lambda: (),
+    update_metrics: Callable[[], None] = lambda: None,
     failpoints: Failpoints | None = None,
 ) -> Flask:
     """Create the Flask application with all HTTP endpoints."""
     flask = Flask("muster", static_folder=None)
-    flask.register_blueprint(webhook_blueprint(Door(database, secrets, clock, delivered, failpoints or Failpoints())))
-    flask.register_blueprint(health_blueprint(database, ready, measure))
+    flask.register_blueprint(webhook_blueprint(Door(database, secrets, clock, on_delivery, failpoints or Failpoints())))
+    flask.register_blueprint(health_blueprint(database, readiness_problems, update_metrics))
     return flask

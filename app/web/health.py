@@ -11,7 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app.store.database import Database
 
 
-def health_blueprint(database: Database, ready: Callable[[], Sequence[str]], measure: Callable[[], None]) -> Blueprint:
+def health_blueprint(
+    database: Database, readiness_problems: Callable[[], Sequence[str]], update_metrics: Callable[[], None]
+) -> Blueprint:
     """Create the blueprint of `/healthz`, `/readyz` and `/metrics`.
 
     `readiness_problems` returns why no work is done, a sentence each; empty: all is well.  `update_metrics` brings
@@ -28,7 +30,7 @@ def health_blueprint(database: Database, ready: Callable[[], Sequence[str]], mea
         try:
             with database.transaction() as db:
                 db.execute("SELECT 1")
-            reasons = ready()
+            reasons = readiness_problems()
         except psycopg.Error:
             reasons = ["the database does not answer"]
         if not reasons:
@@ -37,7 +39,7 @@ def health_blueprint(database: Database, ready: Callable[[], Sequence[str]], mea
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
-        measure()
+        update_metrics()
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
     return blueprint

@@ -18,9 +18,9 @@ _RESERVED_FILES = 200
 
 def find_free_port() -> int:
     """Return a loopback port that was free a moment ago."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _raise_open_file_limit(files: int) -> None:
@@ -45,9 +45,16 @@ class Served:
     """
 
     def __init__(
-        self, application: Any, host: str, port: int, *, name: str, connections: int = 2500, largest: int = 2**30
+        self,
+        application: Any,
+        host: str,
+        port: int,
+        *,
+        name: str,
+        max_connections: int = 2500,
+        max_body_bytes: int = 2**30,
     ) -> None:
-        _raise_open_file_limit(connections + _RESERVED_FILES)
+        _raise_open_file_limit(max_connections + _RESERVED_FILES)
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(
             application,
@@ -55,10 +62,10 @@ class Served:
             host=host,
             port=port,
             threads=8,
-            connection_limit=connections,
+            connection_limit=max_connections,
             channel_timeout=60,
             asyncore_use_poll=True,  # select() fails for all clients at the 1,024th file
-            max_request_body_size=largest,
+            max_request_body_size=max_body_bytes,
             clear_untrusted_proxy_headers=True,
             ident=name,
         )

@@ -62,26 +62,26 @@ class Door:
     def _store(self, delivery: Delivery) -> Response:
         try:
             with self.database.single_statement() as db:
-                kept = inbox.store_delivery(db, delivery)
+                result = inbox.store_delivery(db, delivery)
                 self.failpoints.reach("after_insert")
         except psycopg.Error as problem:
             log.warning("delivery not stored", guid=delivery.guid, reason=type(problem).__name__)
             return _respond(503, "not stored")
-        if kept is Kept.REUSED:
+        if result is Kept.REUSED:
             log.warning("delivery id reused with another body", hook=delivery.hook, guid=delivery.guid)
-        if kept is Kept.NEW:
+        if result is Kept.NEW:
             try:
                 self.delivered()
             except Exception:
                 log.exception("enqueue failed")
         self.failpoints.reach("before_202")
-        return _respond(202, kept.value)
+        return _respond(202, result.value)
 
 
-def webhook_blueprint(door: Door) -> Blueprint:
+def webhook_blueprint(receiver: Door) -> Blueprint:
     """Create the blueprint of `POST /webhook`."""
     blueprint = Blueprint("webhook", __name__)
-    blueprint.post("/webhook")(door.receive)
+    blueprint.post("/webhook")(receiver.receive)
     return blueprint
 
 

@@ -77,10 +77,10 @@ class Queue:
         self,
         desk: Desk,
         *,
-        beat: float = 1.0,
+        poll_interval: float = 1.0,
         concurrency: int = 8,
         reconciler: Reconciler | None = None,
-        dead: float = _WORKER_TIMEOUT_SECONDS,
+        worker_timeout: float = _WORKER_TIMEOUT_SECONDS,
     ) -> None:
         """Set up the queue for `ctx`.
 
@@ -90,9 +90,9 @@ class Queue:
         """
         self.desk = desk
         self._reconciler = reconciler
-        self._beat = beat
+        self._beat = poll_interval
         self._concurrency = concurrency
-        self._dead, self._heartbeat = dead, dead / 3
+        self._dead, self._heartbeat = worker_timeout, worker_timeout / 3
         # Two apps on one queue: jobs are enqueued from any thread, and run in an event loop of their own.
         self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(desk.database.pool)
         self._working = procrastinate.App(connector=procrastinate.PsycopgConnector())
@@ -124,28 +124,32 @@ class Queue:
     def _enqueue_routing(self) -> None:
         """Enqueue a routing job unless one is pending."""
         with self.desk.database.autocommit() as db:
-            waits = db.execute(
+            pending = db.execute(
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
             ).fetchone()
-        if waits is None:
+        if pending is None:
             self._enqueue([_make_job("sort", "sort", priority=_URGENT_PRIORITY)])
 
-    def enqueue_incidents(self, lanes: Iterable[Lane], *, rings: bool = False, most: int = _MAX_PENDING_JOBS) -> None:
+    def enqueue_incidents(
+        self, lanes: Iterable[Lane], *, alarms_due: bool = False, max_pending: int = _MAX_PENDING_JOBS
+    ) -> None:
         """Enqueue a job for each incident that has none pending.
 
         At most one job is pending and one running for each incident.  Nothing is added once `max_pending` jobs are
         pending.
         `alarms_due`: these incidents have a due alarm; their jobs come first and ignore the limit.
         """
-        named = {f"{'alarm' if rings else 'incident'} {lane}": lane for lane in lanes}
-        if not named:
+        keys_by_job_name = {f"{'alarm' if alarms_due else 'incident'} {lane}": lane for lane in lanes}
+        if not keys_by_job_name:
             return
-        waiting = self._load_pending_job_names()
-        room = len(named) if rings else most - len(waiting)
+        pending = self._load_pending_job_names()
+        room = len(keys_by_job_name) if alarms_due else max_pending - len(pending)
         jobs = [
-            _make_job("wake", name, lock=f"incident {lane}", priority=_URGENT_PRIORITY if rings else 0, about=lane)
-            for name, lane in named.items()
-            if name not in waiting
+            _make_job(
+                "wake", name, lock=f"incident {lane}", priority=_URGENT_PRIORITY if alarms_due else 0, incident_key=lane
+            )
+            for name, lane in keys_by_job_name.items()
+            if name not in pending
         ]
         self._enqueue(jobs[: max(room, 0)])
 
@@ -168,7 +172,7 @@ class Queue:
             OLDEST_ALARM.set(incidents.max_alarm_delay(db, now).total_seconds())
         if new:
             self._enqueue_routing()
-        self.enqueue_incidents(due, rings=True)
+        self.enqueue_incidents(due, alarms_due=True)
         self.enqueue_incidents(lane for lane in lanes if lane not in due and not self._is_cooling_down(lane))
         # Last, and one batch a sweep, so that no alarm waits for it.
         if (
@@ -195,18 +199,18 @@ class Queue:
         """Run jobs until `stop` is called, or a signal arrives on the main thread."""
         if self._reconciler is not None:
             self._reconciler.catch_up_before_start(self._stop.wait)
-        beat = threading.Thread(target=self._run_sweeps, name="sweep", daemon=True)
-        beat.start()
-        messenger = threading.Thread(
+        sweeper = threading.Thread(target=self._run_sweeps, name="sweep", daemon=True)
+        sweeper.start()
+        sender = threading.Thread(
             target=Messenger(self.desk).run, args=(self._stop,), name="channel-sender", daemon=True
         )
-        messenger.start()
+        sender.start()
         try:
             asyncio.run(self._run_worker())
         finally:
             self._stop.set()
-            beat.join(timeout=5)
-            messenger.join(timeout=10)
+            sweeper.join(timeout=5)
+            sender.join(timeout=10)
             if self._reconciler is not None:
                 self._reconciler.stop()
 
@@ -254,7 +258,7 @@ class Queue:
 
     async def _run_jobs(self) -> None:
         """Run jobs until cancelled; end with the database's error when it is unavailable."""
-        burying = asyncio.create_task(self._reap_stalled_jobs())
+        reaper = asyncio.create_task(self._reap_stalled_jobs())
         try:
             await self._working.run_worker_async(
                 queues=[_QUEUE_NAME],
@@ -268,7 +272,7 @@ class Queue:
                 stalled_worker_timeout=self._dead,
             )
         finally:
-            burying.cancel()
+            reaper.cancel()
 
     async def _reap_stalled_jobs(self) -> None:
         """Delete the running jobs of dead workers, which would keep their incidents locked.
@@ -291,7 +295,7 @@ class Queue:
     def _run_routing(self) -> None:
         if self._is_schema_known():
             self.enqueue_incidents(
-                route_deliveries(self.desk, self._should_continue), most=_MAX_PENDING_JOBS_AFTER_ROUTING
+                route_deliveries(self.desk, self._should_continue), max_pending=_MAX_PENDING_JOBS_AFTER_ROUTING
             )
 
     def _run_incident(self, repo_id: int, number: int) -> None:
@@ -302,7 +306,7 @@ class Queue:
             while self._should_continue() and process_incident(self.desk, lane):
                 relay_outbox(self.desk, lane, self._should_continue)
                 with self.desk.database.autocommit() as db:
-                    if not inbox.list_routed_deliveries(db, lane, most=1):
+                    if not inbox.list_routed_deliveries(db, lane, limit=1):
                         return
             relay_outbox(self.desk, lane, self._should_continue)
         except Exception:
@@ -312,8 +316,8 @@ class Queue:
         self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
 
     def _list_next_incident_keys(self, db: Db, now: datetime) -> list[Lane]:
-        resting = [lane for lane in tuple(self._resting) if self._is_cooling_down(lane)]
-        return rate_limits.list_next_incident_keys(db, now, resting, self.desk.at_once)
+        cooling_down = [lane for lane in tuple(self._resting) if self._is_cooling_down(lane)]
+        return rate_limits.list_next_incident_keys(db, now, cooling_down, self.desk.at_once)
 
     def _is_schema_known(self) -> bool:
         """Return True if this program knows the current database schema.
@@ -321,16 +325,16 @@ class Queue:
         If it does not, log that once and do no work; a newer program finds the rows.  Checked at most once a poll
         interval, however many jobs run.
         """
-        asked = time.monotonic()
-        if asked - self._fitted < self._beat:
+        checked_at = time.monotonic()
+        if checked_at - self._fitted < self._beat:
             return True
         with self.desk.database.autocommit() as db:
-            known = is_schema_known(db)
-        self._fitted = asked if known else 0.0
-        if not known and not self._outdated:
+            schema_known = is_schema_known(db)
+        self._fitted = checked_at if schema_known else 0.0
+        if not schema_known and not self._outdated:
             log.error("the schema is newer than this program: it does nothing until it is replaced")
-        self._outdated = not known
-        return known
+        self._outdated = not schema_known
+        return schema_known
 
     def _should_continue(self) -> bool:
         """Return True while another step may begin."""
@@ -344,7 +348,13 @@ class Queue:
         return until is not None and until > time.monotonic()
 
 
-def _make_job(task: str, name: str, *, lock: str | None = None, priority: int = 0, about: Lane | None = None) -> Job:
+def _make_job(
+    task: str, name: str, *, lock: str | None = None, priority: int = 0, incident_key: Lane | None = None
+) -> Job:
     """Make a job; at most one with this name is pending at a time."""
-    told: JSONDict = {"repo_id": about.repo_id, "number": about.number} if about is not None else {}
-    return Job(queue=_QUEUE_NAME, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=told)
+    task_kwargs: JSONDict = (
+        {"repo_id": incident_key.repo_id, "number": incident_key.number} if incident_key is not None else {}
+    )
+    return Job(
+        queue=_QUEUE_NAME, task_name=task, queueing_lock=name, lock=lock, priority=priority, task_kwargs=task_kwargs
+    )

@@ -19,7 +19,7 @@ def said(wanted: timedelta, length: timedelta, *, presses: bool = False) -> list
     times: list[datetime] = []
     at = NOW
     while at < NOW + length:
-        if next_comment_at([time for time in times if time > at - DAY], at, presses=presses) <= at:
+        if next_comment_at([time for time in times if time > at - DAY], at, urgent=presses) <= at:
             times.append(at)
         at += wanted
     return times
@@ -46,16 +46,16 @@ def test_c5_whoever_pages_every_five_minutes_is_heard_the_whole_day() -> None:
 def test_c5_an_escalation_gets_through_where_a_page_does_not() -> None:
     full = said(5 * MINUTES, 45 * MINUTES)
     at = NOW + 45 * MINUTES
-    assert next_comment_at(full, at, presses=False) > at
-    assert next_comment_at(full, at, presses=True) == at
-    assert next_comment_at([*full, at], at + MINUTES, presses=True) == NOW + HOUR
+    assert next_comment_at(full, at, urgent=False) > at
+    assert next_comment_at(full, at, urgent=True) == at
+    assert next_comment_at([*full, at], at + MINUTES, urgent=True) == NOW + HOUR
 
 
 def test_c5_pressing_and_ordinary_ones_together_stay_below_the_ceiling() -> None:
     chance, times, at = random.Random(7), [], NOW
     for _ in range(4000):
         at += timedelta(seconds=chance.randrange(1, 90))
-        if next_comment_at([time for time in times if time > at - DAY], at, presses=chance.random() < 0.3) <= at:
+        if next_comment_at([time for time in times if time > at - DAY], at, urgent=chance.random() < 0.3) <= at:
             times.append(at)
     assert densest(times, HOUR) <= 10
     assert densest(times, DAY) <= 30

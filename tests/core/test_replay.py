@@ -92,7 +92,7 @@ def test_the_fold_goes_on_from_any_moment(log: Log, profile: str, cut: int) -> N
     until = log[-1][0] + LATER
     middle = log[min(cut, len(log) - 1)][0]
     first = replay([row for row in log if row[0] <= middle], manned(profile), middle)
-    rest = replay([row for row in log if row[0] > middle], manned(profile), until, since=first.incident)
+    rest = replay([row for row in log if row[0] > middle], manned(profile), until, initial=first.incident)
     assert replay(log, manned(profile), until) == type(rest)(rest.incident, (*first.effects, *rest.effects))
 
 

@@ -40,12 +40,12 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def shown(scene: Scene, after: float) -> str:
     incident, now = scene.at(after)
-    return render_board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
+    return render_board(incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
 
 
 def told(scene: Scene, after: float, pick: Callable[[list[Notice]], list[Notice]]) -> str:
     incident, now = scene.at(after)
-    return render_notices(pick(scene.notices(after)), incident, scene.policy, now, links=LINKS, footer=FOOTER)
+    return render_notices(pick(scene.notices(after)), incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
 
 
 def last(notices: list[Notice]) -> list[Notice]:
@@ -76,7 +76,7 @@ def again() -> Scene:
 def drafted(part: str) -> str:
     scene = over()
     incident, now = scene.at(125)
-    return str(getattr(render_postmortem(incident, scene.policy, links=LINKS, now=now), part))
+    return str(getattr(render_postmortem(incident, scene.policy, comment_urls=LINKS, now=now), part))
 
 
 def helped() -> str:

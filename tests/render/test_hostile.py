@@ -143,7 +143,7 @@ def each_message(incident: Incident, text: str) -> str:
 
 
 def each_notice(incident: Incident, text: str, n: int) -> str:
-    return render_notices(all_notices(text)[n : n + 1], incident, POLICY, NOW, links=LINKS, footer=FOOTER)
+    return render_notices(all_notices(text)[n : n + 1], incident, POLICY, NOW, comment_urls=LINKS, footer=FOOTER)
 
 
 def report(incident: Incident, policy: Policy) -> str:
@@ -153,21 +153,23 @@ def report(incident: Incident, policy: Policy) -> str:
 
 
 TEXTS: dict[str, Text] = {
-    "board": lambda i, t: render_board(triggered(i), POLICY, NOW, links={"k": t}, footer=FOOTER),
-    "board of the end": lambda i, t: render_board(i, POLICY, NOW, links={"k": t}, footer=FOOTER),
-    "all notices": lambda i, t: render_notices(all_notices(t), triggered(i), POLICY, NOW, links=LINKS, footer=FOOTER),
+    "board": lambda i, t: render_board(triggered(i), POLICY, NOW, comment_urls={"k": t}, footer=FOOTER),
+    "board of the end": lambda i, t: render_board(i, POLICY, NOW, comment_urls={"k": t}, footer=FOOTER),
+    "all notices": lambda i, t: render_notices(
+        all_notices(t), triggered(i), POLICY, NOW, comment_urls=LINKS, footer=FOOTER
+    ),
     "page": lambda i, t: each_notice(triggered(i), t, 0),
     "escalate": lambda i, t: each_notice(triggered(i), t, 1),
     "remind": lambda i, t: each_notice(triggered(i), t, 2),
     "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, unsure=True)), t, 3),
-    "board of a team": lambda i, t: render_board(triggered(i), poisoned_policy(t), NOW, links={}, footer=FOOTER),
+    "board of a team": lambda i, t: render_board(triggered(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER),
     "board before the closing": lambda i, t: render_board(
-        resolved(i), poisoned_policy(t), NOW, links={}, footer=FOOTER
+        resolved(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER
     ),
     "escalate to a team": lambda i, t: render_notices(
-        all_notices(t)[1:2], triggered(i), poisoned_policy(t), NOW, links=LINKS, footer=FOOTER
+        all_notices(t)[1:2], triggered(i), poisoned_policy(t), NOW, comment_urls=LINKS, footer=FOOTER
     ),
-    "postmortem of a team": lambda i, t: render_postmortem(i, poisoned_policy(t), links={}, now=NOW).text,
+    "postmortem of a team": lambda i, t: render_postmortem(i, poisoned_policy(t), comment_urls={}, now=NOW).text,
     "announce": lambda i, t: each_notice(triggered(i), t, 4),
     "remind of an audience": lambda i, t: each_notice(triggered(i), t, 5),
     "remind of a law": lambda i, t: each_notice(triggered(i), t, 6),
@@ -176,10 +178,10 @@ TEXTS: dict[str, Text] = {
     "undelivered": lambda i, t: each_notice(i, t, 8),
     "reply": lambda i, t: render_reply(Reply(to=team(t), text=t), FOOTER),
     "help": lambda i, t: render_help(Help(to=team(t)), i, POLICY, FOOTER),
-    "postmortem": lambda i, t: render_postmortem(i, POLICY, links={"k": t}, now=NOW).text,
+    "postmortem": lambda i, t: render_postmortem(i, POLICY, comment_urls={"k": t}, now=NOW).text,
     "report": lambda i, t: report(i, POLICY),
     "report of a team": lambda i, t: report(i, poisoned_policy(t)),
-    "pull request": lambda i, t: render_postmortem(i, POLICY, links={"k": t}, now=NOW).body,
+    "pull request": lambda i, t: render_postmortem(i, POLICY, comment_urls={"k": t}, now=NOW).body,
 }
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -294,7 +296,7 @@ def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
     ],
 )
 def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
-    document = render_postmortem(replace(OVER, title=title), POLICY, links=LINKS, now=NOW)
+    document = render_postmortem(replace(OVER, title=title), POLICY, comment_urls=LINKS, now=NOW)
     assert document.path == "docs/incidents/postmortems/2026/INC-2026-0314-001.md"
     assert document.branch == "muster/postmortem-12"
     assert document.message == f"{document.title}\n\nRefs #12\n"
@@ -305,7 +307,7 @@ def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
 
 def test_an_id_that_is_none_reaches_no_path() -> None:
     with pytest.raises(ValueError, match="is not the id"):
-        render_postmortem(replace(OVER, id="../x"), POLICY, links=LINKS, now=NOW)
+        render_postmortem(replace(OVER, id="../x"), POLICY, comment_urls=LINKS, now=NOW)
 
 
 HUGE = ("a" * 65_536, "👨‍👩‍👧‍👦" * 10_000, "*|<&" * 20_000, "\n" * 2_000 + "x" + "`" * 65_536)
@@ -318,8 +320,8 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
     rows = tuple(replace(entry, text=f"update: {text}") for entry in incident.timeline) * 2
     for each in (replace(incident, timeline=rows), replace(triggered(incident), timeline=rows)):
         for written in (
-            render_board(each, POLICY, NOW, links=LINKS, footer=footer),
-            render_notices(all_notices(text) * 5, each, POLICY, NOW, links=LINKS, footer=footer),
+            render_board(each, POLICY, NOW, comment_urls=LINKS, footer=footer),
+            render_notices(all_notices(text) * 5, each, POLICY, NOW, comment_urls=LINKS, footer=footer),
             render_reply(Reply(to=text, text=text), footer),
             render_help(Help(to=text), each, POLICY, footer),
         ):
@@ -327,7 +329,8 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
             assert written.endswith(f"\n\n{footer}")
             assert written.count("<details>") == written.count("</details>")
     assert (
-        github_length(render_postmortem(replace(incident, timeline=rows), POLICY, links=LINKS, now=NOW).body) <= 65_536
+        github_length(render_postmortem(replace(incident, timeline=rows), POLICY, comment_urls=LINKS, now=NOW).body)
+        <= 65_536
     )
 
 
@@ -337,7 +340,7 @@ def test_the_timeline_yields_first() -> None:
         incident, timeline=tuple(replace(e, text="update", words="word " * 200) for e in incident.timeline) * 9
     )
     footer = f"<!-- {'f' * 57_000} -->"
-    written = render_board(long, POLICY, now, links=LINKS, footer=footer)
-    assert "Timeline, the newest 30 of 72 entries" in render_board(long, POLICY, now, links=LINKS, footer=FOOTER)
+    written = render_board(long, POLICY, now, comment_urls=LINKS, footer=footer)
+    assert "Timeline, the newest 30 of 72 entries" in render_board(long, POLICY, now, comment_urls=LINKS, footer=FOOTER)
     assert "Timeline, the newest 5 of 72 entries" in written
     assert "As of 2026-03-14 09:27 UTC" in written

@@ -20,7 +20,7 @@ from .scenes import FOOTER, LINKS, POLICY, REPORT, SHOP, START, Scene, answered,
 
 def shown(scene: Scene, after: float) -> str:
     incident, now = scene.at(after)
-    return render_board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
+    return render_board(incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
 
 
 def mentioned(text: str) -> list[str]:
@@ -43,14 +43,14 @@ def test_the_first_line_says_whether_it_is_over() -> None:
 
 def test_each_person_is_called_once_and_in_the_first_line() -> None:
     incident, now = unanswered().at(61)
-    text = render_notices(unanswered().notices(61), incident, POLICY, now, links=LINKS, footer=FOOTER)
+    text = render_notices(unanswered().notices(61), incident, POLICY, now, comment_urls=LINKS, footer=FOOTER)
     assert mentioned(text) == mentioned(text.split("\n")[0]) == ["chief", "boss", "hubot", "octocat"]
 
 
 def test_a_lock_screen_shows_what_a_page_wants() -> None:
     scene = Scene("Checkout is down for everybody who wants to pay with a card from abroad " * 4)
     incident, now = scene.at(10)
-    seen = render_notices(scene.notices(10)[-1:], incident, POLICY, now, links=LINKS, footer=FOOTER)[:100]
+    seen = render_notices(scene.notices(10)[-1:], incident, POLICY, now, comment_urls=LINKS, footer=FOOTER)[:100]
     for words in ("SEV1", "page 3", "Checkout is down", "/ack", "by 09:15 UTC"):
         assert words in seen
 
@@ -63,7 +63,7 @@ def test_the_highest_rung_makes_the_headline() -> None:
         Page(to=("hubot",), at=now, times=1),
     ]
     for order in (rungs, rungs[::-1]):
-        text = render_notices(order, incident, POLICY, now, links={}, footer=FOOTER)
+        text = render_notices(order, incident, POLICY, now, comment_urls={}, footer=FOOTER)
         assert text.startswith("🔺 **SEV1 escalated to cto: Checkout is down**")
 
 
@@ -71,7 +71,7 @@ def test_a_reminder_that_was_answered_before_it_could_be_written_says_so() -> No
     scene = answered().said(36, "hubot", "update", "still at it")
     incident, now = scene.at(37)
     late = [each for each in scene.notices(37) if isinstance(each, Remind)]
-    text = render_notices(late, incident, POLICY, now, links=LINKS, footer=FOOTER)
+    text = render_notices(late, incident, POLICY, now, comment_urls=LINKS, footer=FOOTER)
     assert "answered since" in text.split("\n")[0]
     assert "has come since" in text
 
@@ -80,8 +80,8 @@ def test_the_other_scale_is_used_everywhere() -> None:
     scene = unsure()
     scene.policy = replace(POLICY, scale=Scale.P)
     incident, now = scene.at(0)
-    assert "**P2 · triggered" in render_board(incident, scene.policy, now, links=LINKS, footer=FOOTER)
-    text = render_notices(scene.notices(0), incident, scene.policy, now, links=LINKS, footer=FOOTER)
+    assert "**P2 · triggered" in render_board(incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
+    text = render_notices(scene.notices(0), incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
     assert "`/severity p1 reason` (`p0`, `p1`, `p2`, `p3`)" in text
 
 
@@ -141,7 +141,7 @@ def test_an_alias_of_a_service_leads_to_its_team() -> None:
 
 def test_an_issue_out_of_reach_is_said_to_be() -> None:
     incident, now = answered().at(27)
-    text = render_board(replace(incident, left="locked"), POLICY, now, links=LINKS, footer=FOOTER)
+    text = render_board(replace(incident, left="locked"), POLICY, now, comment_urls=LINKS, footer=FOOTER)
     assert "**The issue was locked: nothing is done until it is back.**" in text
     assert "Comes next" not in text
 
@@ -150,13 +150,13 @@ def test_a_row_is_linked_to_its_comment() -> None:
     incident, now = unanswered().at(0)
     page = next(entry for entry in incident.timeline if entry.key.startswith("escalate/page"))
     links = {page.key: "https://github.com/octo/shop/issues/12#issuecomment-9"}
-    text = render_board(incident, POLICY, now, links=links, footer=FOOTER)
+    text = render_board(incident, POLICY, now, comment_urls=links, footer=FOOTER)
     assert "| [09:00 UTC](https://github.com/octo/shop/issues/12#issuecomment-9) | Muster | paged hubot |" in text
 
 
 def test_the_postmortem_has_every_section() -> None:
     incident, now = over().at(125)
-    text = render_postmortem(incident, POLICY, links=LINKS, now=now).text
+    text = render_postmortem(incident, POLICY, comment_urls=LINKS, now=now).text
     sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert sections == [
         "Summary",
@@ -186,7 +186,7 @@ def test_the_postmortem_has_every_section() -> None:
 
 def test_the_pull_request_refers_and_does_not_close() -> None:
     incident, now = over().at(125)
-    body = render_postmortem(incident, POLICY, links=LINKS, now=now).body
+    body = render_postmortem(incident, POLICY, comment_urls=LINKS, now=now).body
     assert "Refs #12" in body
     assert not re.search(r"(?i)(close|fix|resolve)[sd]? #", body)
     assert "2026-03-16 10:35 UTC (11:35 CET), 48 h after the resolution" in body
@@ -196,6 +196,6 @@ def test_the_pull_request_refers_and_does_not_close() -> None:
 def test_a_postmortem_on_demand_has_no_date_yet() -> None:
     incident, now = answered().at(27)
     policy = replace(POLICY, postmortem=replace(POLICY.postmortem, document=Duration.parse("1bd"), reviewers=()))
-    body = render_postmortem(incident, policy, links={}, now=now).body
+    body = render_postmortem(incident, policy, comment_urls={}, now=now).body
     assert "**Document due:** 1 business day after the resolution" in body
     assert "**Reviews:** nobody is named" in body

@@ -77,7 +77,7 @@ def test_a_room_is_linked_where_its_address_is_one(name: str, link: str, shown: 
 def test_only_severities_with_a_room_show_one() -> None:
     scene = owned().said(3, "hubot", "severity", "sev2 only a few")
     incident, now = scene.at(5)
-    text = render_board(incident, scene.policy, now, links={}, footer=FOOTER)
+    text = render_board(incident, scene.policy, now, comment_urls={}, footer=FOOTER)
     assert "War room" not in text
     assert "**Runbooks:** [database](" in text
 
@@ -163,6 +163,6 @@ def test_runbooks_come_by_service_then_by_type_and_each_once() -> None:
 
 def test_the_postmortem_remembers_both() -> None:
     incident, now = restored().at(60)
-    links = render_postmortem(incident, SHOP, links={}, now=now).text.partition("## Links")[2]
+    links = render_postmortem(incident, SHOP, comment_urls={}, now=now).text.partition("## Links")[2]
     assert "- War room: [inc-2026-0314-001-checkout](https://meet.example/inc-2026-0314-001-checkout)\n" in links
     assert f"- Runbooks: [database]({HEAD}/docs/runbooks/database.md), [card network](https://wiki.example/" in links

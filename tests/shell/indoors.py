@@ -182,4 +182,4 @@ def hasty(url: str) -> Database:
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(SQL("ALTER DATABASE {} SET synchronous_commit = off").format(Identifier(name)))
-    return Database(url, size=2).open()
+    return Database(url, max_connections=2).open()

@@ -161,7 +161,7 @@ class Night:
             self.database,
             self.clock,
             transport=self.wire,
-            outbound=self.outbound,
+            http_client=self.outbound,
             failpoints=self.ends_at(),
             lease=self.lease,
         )
@@ -197,7 +197,7 @@ class Night:
         tries = 0
         while self._messages_wait():
             with self.database.single_statement() as db:
-                found = channel_outbox.claim_messages(db, self.clock(), CLAIM_PERIOD, most=8, each=8)
+                found = channel_outbox.claim_messages(db, self.clock(), CLAIM_PERIOD, limit=8, limit_per_sink=8)
             if not found:
                 break
             for sending in found:

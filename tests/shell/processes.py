@@ -121,10 +121,12 @@ def main() -> None:
             lambda: datetime.now(UTC),
             failpoints=Failpoints(found.failpoint, end),
             lease=timedelta(seconds=float(os.environ["LEASE"])),
-            outbound=Outbound(loopback=True) if sink else None,
+            http_client=Outbound(loopback=True) if sink else None,
         )
-        queue = Queue(built.desk, reconciler=bootstrap.create_reconciler(built), dead=float(os.environ["DEAD"]))
-        bootstrap.serve(built, web=False, work=True, queue=queue)
+        queue = Queue(
+            built.desk, reconciler=bootstrap.create_reconciler(built), worker_timeout=float(os.environ["DEAD"])
+        )
+        bootstrap.serve(built, web=False, worker=True, queue=queue)
 
 
 if __name__ == "__main__":

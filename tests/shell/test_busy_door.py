@@ -57,7 +57,7 @@ def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
     """Measured again, three times at most, where the machine was not ours."""
     seconds, tries = size(1, 60), list[str]()
     while True:
-        found = measure_load(seconds, rests=1, drains=False)
+        found = measure_load(seconds, idle_samples=1, until_drained=False)
         assert found.sent == found.accepted == found.stored == DELIVERIES_PER_SECOND * seconds
         tries.append(f"half in {found.p50:.0f} ms, 99 % in {found.p99:.0f} ms, all in {found.longest:.0f} ms")
         good = found.p50 <= 20 and found.p99 <= 250 and found.longest <= 2000

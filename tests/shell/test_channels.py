@@ -220,7 +220,7 @@ def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard:
     tonight.clock.at += timedelta(minutes=14)
     tonight.settle()
     tonight.github.faults.add("pre", times=10**6)  # so that only the message passes these gaps
-    tonight.ends_at = lambda: Failpoints(f"{gap}:1", end=die)
+    tonight.ends_at = lambda: Failpoints(f"{gap}:1", on_reach=die)
     tonight.move_in()
     tonight.clock.at += timedelta(minutes=1)
     desk = tonight.built.desk
@@ -245,9 +245,9 @@ def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
     lease = timedelta(seconds=30)
     tonight.clock.at += timedelta(minutes=2)
     with tonight.database.transaction() as db:
-        (first,) = channel_outbox.claim_messages(db, tonight.clock(), lease, most=8, each=8)
-        assert channel_outbox.claim_messages(db, tonight.clock(), lease, most=8, each=8) == []
-        (second,) = channel_outbox.claim_messages(db, tonight.clock() + lease, lease, most=8, each=8)
+        (first,) = channel_outbox.claim_messages(db, tonight.clock(), lease, limit=8, limit_per_sink=8)
+        assert channel_outbox.claim_messages(db, tonight.clock(), lease, limit=8, limit_per_sink=8) == []
+        (second,) = channel_outbox.claim_messages(db, tonight.clock() + lease, lease, limit=8, limit_per_sink=8)
         assert not channel_outbox.retry_message_at(db, first, tonight.clock(), "too late")
         assert channel_outbox.finish_message(db, second, "done")
         assert not channel_outbox.finish_message(db, first, "dead")
@@ -270,7 +270,7 @@ def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[l
     with tonight.database.transaction() as db:
         sinks = [(tonight.shop.id, channel) for channel in full]
         found = channel_outbox.claim_messages(
-            db, tonight.clock.at, timedelta(seconds=30), most=most, each=8, full=sinks
+            db, tonight.clock.at, timedelta(seconds=30), limit=most, limit_per_sink=8, full_sinks=sinks
         )
         read = db.execute(
             "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"

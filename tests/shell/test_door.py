@@ -75,8 +75,8 @@ class Door:
 def standing(database: Database, secrets: tuple[str, ...], **more: Any) -> Iterator[Door]:
     woken: list[str] = []
     clock = HandClock.tonight()
-    flask = create_app(database, secrets, clock, delivered=lambda: woken.append("woken"), **more)
-    served = Served(flask, "127.0.0.1", 0, name="door", largest=MAX_BODY_BYTES + 65536)
+    flask = create_app(database, secrets, clock, on_delivery=lambda: woken.append("woken"), **more)
+    served = Served(flask, "127.0.0.1", 0, name="door", max_body_bytes=MAX_BODY_BYTES + 65536)
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         with httpx.Client(
@@ -263,7 +263,7 @@ def test_two_secrets_are_good_while_one_replaces_the_other(door: Door) -> None:
 
 
 def test_without_a_database_nothing_is_accepted() -> None:
-    away = Database("postgresql://127.0.0.1:9/nowhere", patience=0.2)
+    away = Database("postgresql://127.0.0.1:9/nowhere", acquire_timeout_seconds=0.2)
     with standing(away, (SECRET,)) as door:
         assert door.knock().status_code == 503
         assert door.woken == []
@@ -273,7 +273,7 @@ def test_without_a_database_nothing_is_accepted() -> None:
 
 
 def test_ready_when_somebody_works(database: Database) -> None:
-    with standing(database, (SECRET,), ready=lambda: ["no worker has been heard"]) as door:
+    with standing(database, (SECRET,), readiness_problems=lambda: ["no worker has been heard"]) as door:
         assert door.client.get("/readyz").json() == {"status": "not ready", "reason": "no worker has been heard"}
     with standing(database, (SECRET,)) as door:
         assert door.client.get("/readyz").json() == {"status": "ready"}

@@ -382,7 +382,7 @@ def test_a_rebuild_fetches_the_feed_again(bare: Night) -> None:
 
 def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: Site) -> None:
     site.sleeps = 2.0
-    feeds = Feeds(site.outbound(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, patience=0.5)
+    feeds = Feeds(site.outbound(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5)
     policy = Policy(rotations={f"r{number}": Rotation(people=("ada",), feed=f"env:F{number}") for number in range(5)})
     repository = Repository(bare.shop.id, "octo/shop", bare.installation)
     tracker = bare.built.desk.tracker(repository)

@@ -171,7 +171,7 @@ def writes_a_second_apart(tonight: Night) -> None:
         tonight.database,
         tonight.clock,
         transport=tonight.wire,
-        outbound=tonight.outbound,
+        http_client=tonight.outbound,
         wait=lambda _: None,
     )
 

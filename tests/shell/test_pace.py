@@ -323,8 +323,10 @@ def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
         tonight.clock.at += timedelta(seconds=seconds)
 
     key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
-    client = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB_RATES), wait=wait)
-    stuck = Client(tonight.github.api_url, key, tonight.clock, pace=MemoryPace(GITHUB_RATES), wait=waited.append)
+    client = Client(tonight.github.api_url, key, tonight.clock, rate_limiter=MemoryPace(GITHUB_RATES), sleep=wait)
+    stuck = Client(
+        tonight.github.api_url, key, tonight.clock, rate_limiter=MemoryPace(GITHUB_RATES), sleep=waited.append
+    )
     try:
         for _ in range(3):
             asks(client, tonight.installation, "/repos/octo/shop/issues", "POST")
@@ -369,7 +371,7 @@ def test_a_board_that_gives_way_holds_up_no_comment_of_its_incident(tonight: Nig
         incidents.record_board(db, lane, 1, "")
         outbox.add_effects(db, lane, [ShowBoard()], tonight.clock())
         (reply, _) = outbox.list_unfinished(db, lane, tonight.clock())
-        outbox.retry_at(db, reply, soon, "GitHub was away", uncertain=False)
+        outbox.retry_at(db, reply, soon, "GitHub was away", outcome_unknown=False)
     with another_process(tonight) as built:
         relay_outbox(built.desk, lane)
         with tonight.database.transaction() as db:
@@ -459,7 +461,7 @@ def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
     other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
     clock = Running(tonight.clock())
     built = build(replace(tonight.built.settings, paced=True), tonight.database, clock)
-    with working(Queue(built.desk, beat=0.2)):
+    with working(Queue(built.desk, poll_interval=0.2)):
         assert comes(lambda: len(site.issue(other).comments) == 1, 8)
         assert undone(tonight.database) > 20, "the others have not even begun"
     built.client.close()
@@ -557,7 +559,7 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
     database: Database,
 ) -> None:
     """Its transaction is ended for it, and what it would write then is refused."""
-    stopped = Database(database.url, silence=0.2).open()
+    stopped = Database(database.url, idle_timeout_seconds=0.2).open()
     pace, now = DatabasePace(database, GITHUB_RATES), datetime.now(UTC)
     quiet = pytest.approx(5.0, abs=0.1)
     pace.record_limit(1, 5.0, now)

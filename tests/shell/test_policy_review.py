@@ -239,7 +239,7 @@ def test_a_death_before_the_answer_is_heard_leaves_one_check(tonight: Night, tex
 
 @pytest.mark.parametrize("gap", ["after_claim", "before_post", "after_post_before_mark"])
 def test_a_death_in_any_gap_leaves_one_check(tonight: Night, gap: str) -> None:
-    tonight.ends_at = lambda: Failpoints(f"{gap}:1", end=die)
+    tonight.ends_at = lambda: Failpoints(f"{gap}:1", on_reach=die)
     tonight.move_in()
     with pytest.raises(Died):
         proposes(tonight, FAULTY)

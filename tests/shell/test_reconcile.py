@@ -549,7 +549,7 @@ def cut(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
 def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Night) -> None:
     away(tonight)
     tonight.settle()
-    pulling = Reconciler(tonight.built.desk, tonight.built.client, every=timedelta(seconds=5), pull=True)
+    pulling = Reconciler(tonight.built.desk, tonight.built.client, scan_interval=timedelta(seconds=5), pull=True)
     pulling.run_due()
     number = opens(tonight)
     for text in ("", "/ack", "/resolve"):
@@ -727,7 +727,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     wire = tonight.wire = Slow()
     back(tonight, url)
     said = set(tonight.said(number))
-    queue = Queue(tonight.built.desk, beat=0.1, reconciler=comparing(tonight))
+    queue = Queue(tonight.built.desk, poll_interval=0.1, reconciler=comparing(tonight))
     working = threading.Thread(target=queue.run)
     working.start()
     try:

@@ -104,7 +104,7 @@ def test_a_batch_at_a_time_the_oldest_first(tonight: Night) -> None:
     aged(tonight, 72, ages=(15, 16))
     steps = []
     for _ in range(3):
-        done = delete_expired_deliveries(tonight.built.desk, tonight.clock(), most=2)
+        done = delete_expired_deliveries(tonight.built.desk, tonight.clock(), max_rows=2)
         steps.append((done, left(tonight, 71), left(tonight, 72)))
     assert steps == [(False, (31, 32, 33), ()), (False, (31,), ()), (True, (), ())]
 

@@ -96,7 +96,7 @@ def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(toni
     tonight.clock.at += timedelta(minutes=6)
     hear(tonight)
     woken: list[int] = []
-    watch = Watch(tonight.built.desk, wake=lambda lanes: woken.extend(lane.number for lane in lanes))
+    watch = Watch(tonight.built.desk, enqueue=lambda lanes: woken.extend(lane.number for lane in lanes))
     with structlog.testing.capture_logs() as logs:
         assert not watch.run_once()
         assert not watch.run_once()
@@ -243,7 +243,7 @@ def incidents_of(tonight: Night) -> list[Any]:
 def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> None:
     opens(tonight)
     with listening() as (url, heard):
-        watch = Watch(tonight.built.desk, url=url, outbound=Outbound(loopback=True))
+        watch = Watch(tonight.built.desk, heartbeat_url=url, http_client=Outbound(loopback=True))
         assert watch.run_once()
         assert heard == ["POST"]
         with tonight.database.transaction() as db:
@@ -261,18 +261,18 @@ def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> N
 
 def test_a_monitor_that_is_away_harms_nobody(tonight: Night) -> None:
     opens(tonight)
-    watch = Watch(tonight.built.desk, url="http://127.0.0.1:9/ping", outbound=Outbound(loopback=True))
+    watch = Watch(tonight.built.desk, heartbeat_url="http://127.0.0.1:9/ping", http_client=Outbound(loopback=True))
     with structlog.testing.capture_logs() as logs:
         assert not watch.run_once()
     assert [row["event"] for row in logs] == ["heartbeat failed"]
-    guarded = Watch(tonight.built.desk, url="https://127.0.0.1/ping", outbound=Outbound())
+    guarded = Watch(tonight.built.desk, heartbeat_url="https://127.0.0.1/ping", http_client=Outbound())
     assert not guarded.run_once(), "the door to other places is the guarded one"
 
 
 def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
     opens(tonight)
     with listening() as (url, heard):
-        watch = Watch(tonight.built.desk, url=url, outbound=Outbound(loopback=True), every=0.05)
+        watch = Watch(tonight.built.desk, heartbeat_url=url, http_client=Outbound(loopback=True), interval_seconds=0.05)
         with tonight.database.transaction() as db:
             db.execute("ALTER TABLE audit_finding RENAME TO elsewhere")
         watch.start()
@@ -308,7 +308,7 @@ def test_readiness_gives_every_reason(tonight: Night) -> None:
 
 def test_readiness_without_a_database(tonight: Night) -> None:
     """The door of the real house: it says why, and its gauges say it too."""
-    opened = Database(tonight.database.url, patience=0.5).open()
+    opened = Database(tonight.database.url, acquire_timeout_seconds=0.5).open()
     built = build(
         Settings(port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem),
         opened,
@@ -358,7 +358,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
             "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
         }
-        watch = Watch(built.desk, url=monitor, outbound=Outbound(loopback=True))
+        watch = Watch(built.desk, heartbeat_url=monitor, http_client=Outbound(loopback=True))
         try:
             with worker(environment, tmp_path) as first, worker(environment, tmp_path) as second:
                 assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 200)
@@ -429,7 +429,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
 
 def tonight_door(tonight: Night) -> Any:
     desk = tonight.built.desk
-    return create_app(tonight.database, ("s" * 32,), tonight.clock, measure=lambda: update_gauges(desk))
+    return create_app(tonight.database, ("s" * 32,), tonight.clock, update_metrics=lambda: update_gauges(desk))
 
 
 # What a person can do.
@@ -449,7 +449,7 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(
     """By the real worker, which lives on: as many good deliveries as there is time for, with poison in between."""
     good = size(60, 9_999)
     tonight.clock.at = datetime.now(UTC)
-    queue = Queue(tonight.built.desk, beat=0.2)
+    queue = Queue(tonight.built.desk, poll_interval=0.2)
     with tonight.database.transaction() as db:
         for n in range(good):
             tonight.delivered(db, f"good-{n}", "issues", IGNORED[n % len(IGNORED)])

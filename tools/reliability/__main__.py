@@ -53,14 +53,14 @@ def collect_tests(environment: Mapping[str, str], only: Sequence[str]) -> list[s
 
     Raises CalledProcessError when pytest cannot collect them.
     """
-    words = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *TEST_PATHS]
-    said = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-    found = [line for line in said.splitlines() if "::test_" in line]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--checks", *TEST_PATHS]
+    output = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = [line for line in output.splitlines() if "::test_" in line]
     return [test for test in found if not only or set(only).intersection(_checks_of_test(test))]
 
 
 def run_checks(
-    kept: Kept, how: str, only: list[str], longest: float | None = MAX_SECONDS, lives: int | None = None
+    results: Kept, size: str, only: list[str], max_seconds: float | None = MAX_SECONDS, lives: int | None = None
 ) -> bool:
     """Run the checks on that database and record the result of each; return True when all passed.
 
@@ -72,47 +72,47 @@ def run_checks(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     )
     run = f"{began:%Y-%m-%dT%H:%M:%SZ}"
-    name = server.named(server.programs()) if kept is SERVER_RESULTS else ""
-    environment = {**os.environ, FILE: str(kept.file), RUN: run, ON: "server" if name else ""}
+    server_name = server.named(server.programs()) if results is SERVER_RESULTS else ""
+    environment = {**os.environ, FILE: str(results.file), RUN: run, ON: "server" if server_name else ""}
     environment.pop("MUSTER_SOAK", None)
-    if how != "quick":
-        environment["MUSTER_SOAK"] = how
+    if size != "quick":
+        environment["MUSTER_SOAK"] = size
     if lives is not None:
         environment["MUSTER_LIVES"] = str(lives)
-    full = how != "quick"
-    took = {
+    full = size != "quick"
+    last_seconds = {
         line["test"]: math.inf if line["outcome"] == NOT_RUN else line["seconds"]
-        for line in (*EMBEDDED_RESULTS.load_lines(), *kept.load_lines())
+        for line in (*EMBEDDED_RESULTS.load_lines(), *results.load_lines())
         if line.get("full") is full and "outcome" in line
     }
     tests = collect_tests(environment, only)
-    kept.forget(only)
+    results.forget(only)
     with temporary_folder() as folder:
-        hour = Hour(environment, folder, None if how == "nightly" else longest)
+        soak_run = Hour(environment, folder, None if size == "nightly" else max_seconds)
         try:
-            for lane in plan_batches(tests, took, cores or 1):
-                hour.run(lane)
+            for batch in plan_batches(tests, last_seconds, cores or 1):
+                soak_run.run(batch)
         finally:
-            ran = {line["test"] for line in kept.load_lines() if line.get("of") == run}
-            late = [
+            tests_run = {line["test"] for line in results.load_lines() if line.get("of") == run}
+            tests_not_run = [
                 Outcome(_checks_of_test(test), test, NOT_RUN, 0.0, full, run[:10], run)
                 for test in tests
-                if test not in ran
+                if test not in tests_run
             ]
-            whole = {
+            run_record = {
                 "run": run,
                 "began": f"{began:%Y-%m-%d %H:%M} UTC",
-                "seconds": round(hour.elapsed_seconds),
+                "seconds": round(soak_run.elapsed_seconds),
                 "cores": cores,
-                "on": name,
+                "on": server_name,
                 "size": "full" if full else "quick",
                 "tests": len(tests),
                 "all": not only,
             }
-            kept.add([*map(asdict, late), whole])
-            for one in late:
+            results.add([*map(asdict, tests_not_run), run_record])
+            for one in tests_not_run:
                 print(f"not run: {one.test}", file=sys.stderr)
-    return not hour.failed and not late
+    return not soak_run.failed and not tests_not_run
 
 
 def _parse_count(text: str) -> int:
@@ -141,33 +141,33 @@ def main() -> int:
     known = {check for checks in REQUIREMENTS.values() for check in checks}
     if options.lives is not None and options.how != "nightly":
         parser.error("--lives says something of --nightly only")
-    if strange := [one for one in options.only if one not in known]:
-        parser.error(f"{', '.join(strange)}: no such check; there are {', '.join(sorted(known))}")
-    kept = SERVER_RESULTS if options.server else EMBEDDED_RESULTS
+    if unknown := [one for one in options.only if one not in known]:
+        parser.error(f"{', '.join(unknown)}: no such check; there are {', '.join(sorted(known))}")
+    results = SERVER_RESULTS if options.server else EMBEDDED_RESULTS
     only = options.only or (["B9"] if options.how == "nightly" else [])
-    began, well = time.monotonic(), True
+    started, succeeded = time.monotonic(), True
     if options.run:
         # SIGINT too: a shell makes background jobs ignore it, and the processes they start inherit that.
-        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(asked, _raise_interrupt)
+        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signal_number, _raise_interrupt)
         try:
-            well = run_checks(kept, options.how, only, lives=options.lives)
+            succeeded = run_checks(results, options.how, only, lives=options.lives)
         except server.Absent as reason:
             parser.error(f"no server to run them on: {reason}")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-            well = False
+            succeeded = False
     PAGE.write_text(render_page())
     print(render_page().removeprefix(HEAD))
-    lines = kept.load_lines()
-    there = {check for line in lines for check in line.get("checks", ())} if options.server else known
-    missing = unproven_checks(lines, sorted(there))
+    lines = results.load_lines()
+    covered = {check for line in lines for check in line.get("checks", ())} if options.server else known
+    missing = unproven_checks(lines, sorted(covered))
     if missing:
         print(f"Not shown: {', '.join(missing)}", file=sys.stderr)
     if options.run:
-        good = well and not (missing and not only)
+        good = succeeded and not (missing and not only)
         print(
-            f"{time.monotonic() - began:.0f} s, {'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
+            f"{time.monotonic() - started:.0f} s, {'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
         )
         return int(not good)
     return 0

@@ -68,14 +68,14 @@ def superseded_results(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
     They are shown so that the better figure is not the only one.
     """
-    once = [line["once"] for line in lines if "once" in line]
-    if not once:
+    first_results = [line["once"] for line in lines if "once" in line]
+    if not first_results:
         return
     yield "\n## Measured again\n\nWhat the checks that were measured again had given at first, in place of what is above.\n\n"
     yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
-    there = {check for line in once for check in line.get("checks", ())}
-    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in there):
-        yield _table_row(check, *_result_cells(check, once))
+    covered = {check for line in first_results for check in line.get("checks", ())}
+    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
+        yield _table_row(check, *_result_cells(check, first_results))
 
 
 def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -83,29 +83,31 @@ def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
     The others need no database, or concern the embedded one, or run on both in the tables above.
     """
-    there = {check for line in lines for check in line.get("checks", ())}
-    if not there:
+    covered = {check for line in lines for check in line.get("checks", ())}
+    if not covered:
         return
     yield f"\n## On a server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
-    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in there):
+    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
         yield _table_row(check, *_result_cells(check, lines))
 
 
-def describe_run(lines: Sequence[Mapping[str, Any]], what: str) -> str:
+def describe_run(lines: Sequence[Mapping[str, Any]], subject: str) -> str:
     """Say whether all results are from one run, from which, and what was measured again afterwards."""
     tests = [line for line in lines if "outcome" in line]
     runs = {line["run"]: line for line in lines if "run" in line}
-    known = [runs.get(line.get("of", "")) for line in tests]
-    run = max((one for one in known if one is not None and one["all"]), key=lambda one: one["began"], default=None)
-    if run is None or any(one is None or one["began"] < run["began"] for one in known):
+    runs_of_tests = [runs.get(line.get("of", "")) for line in tests]
+    run = max(
+        (one for one in runs_of_tests if one is not None and one["all"]), key=lambda one: one["began"], default=None
+    )
+    if run is None or any(one is None or one["began"] < run["began"] for one in runs_of_tests):
         dates = sorted({line["at"] for line in tests}) or ["never"]
         since = dates[0] if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
-        return f"{what} is **not from one run**: its parts were measured one by one, {since}.\n"
+        return f"{subject} is **not from one run**: its parts were measured one by one, {since}.\n"
     missing = [line["test"].rpartition("::")[2] for line in tests if line["outcome"] == NOT_RUN]
     left_out = f"{len(missing)} did not fit in and were not run: `{'`, `'.join(missing)}`." if missing else ""
     rest = " ".join(filter(None, (left_out, _describe_reruns(tests, runs, run)))) or "None was left out."
     return (
-        f"{what} is **from one run** of all {run['tests']} tests, at {run['size']} size, on {run['cores']} cores"
+        f"{subject} is **from one run** of all {run['tests']} tests, at {run['size']} size, on {run['cores']} cores"
         f"{', by ' + run['on'] if run.get('on') else ''}: {run['began']}, {run['seconds'] / 60:.0f} minutes. {rest}\n"
     )
 
@@ -113,9 +115,9 @@ def describe_run(lines: Sequence[Mapping[str, Any]], what: str) -> str:
 def _describe_reruns(tests: Sequence[Mapping[str, Any]], runs: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """Say which checks were measured again after that run, and when."""
     when = {check: runs[line["of"]]["began"] for line in tests if line["of"] != run["run"] for check in line["checks"]}
-    those = ", ".join(f"{check} ({began})" for check, began in sorted(when.items()))
-    given = "What that run had given for them is [further down](#measured-again)."
-    return f"Measured again, each by itself: {those}. {given}" if those else ""
+    reruns = ", ".join(f"{check} ({began})" for check, began in sorted(when.items()))
+    pointer = "What that run had given for them is [further down](#measured-again)."
+    return f"Measured again, each by itself: {reruns}. {pointer}" if reruns else ""
 
 
 def _table_row(*cells: str) -> str:
@@ -128,18 +130,20 @@ def _result_cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, 
     reached = [
         f"{one['size']}: {one['measured']}" for one in lines if "measured" in one and check in one["check"].split(", ")
     ]
-    ours = [one for one in lines if check in one.get("checks", ())]
-    ended = Counter(one["outcome"] for one in ours)
-    tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.items())) or NOT_RUN
-    size = "" if all(one["full"] for one in ours) else " (quick)"
-    when = max((one["at"] for one in ours), default="–") + size
-    return "<br>".join(reached) or ("as asked, exactly" if set(ended) == {"passed"} else "–"), tests, when
+    tests_of_check = [one for one in lines if check in one.get("checks", ())]
+    outcomes = Counter(one["outcome"] for one in tests_of_check)
+    tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or NOT_RUN
+    size = "" if all(one["full"] for one in tests_of_check) else " (quick)"
+    when = max((one["at"] for one in tests_of_check), default="–") + size
+    return "<br>".join(reached) or ("as asked, exactly" if set(outcomes) == {"passed"} else "–"), tests, when
 
 
-def unproven_checks(lines: Iterable[Mapping[str, Any]], among: Iterable[str]) -> list[str]:
+def unproven_checks(lines: Iterable[Mapping[str, Any]], checks: Iterable[str]) -> list[str]:
     """Return the checks without a passed test, or with one that failed or was not run."""
-    ended: dict[str, set[str]] = {}
+    outcomes: dict[str, set[str]] = {}
     for line in lines:
         for check in line.get("checks", ()):
-            ended.setdefault(check, set()).add(line["outcome"])
-    return [check for check in among if "passed" not in ended.get(check, ()) or ended[check] & {"failed", NOT_RUN}]
+            outcomes.setdefault(check, set()).add(line["outcome"])
+    return [
+        check for check in checks if "passed" not in outcomes.get(check, ()) or outcomes[check] & {"failed", NOT_RUN}
+    ]

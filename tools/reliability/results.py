@@ -30,20 +30,20 @@ class Kept:
         hide it.
         """
         lines = self.load_lines() if only else []
-        again = {check for line in lines if "once" in line for check in _checks_of_line(line["once"])}
-        left = []
+        superseded = {check for line in lines if "once" in line for check in _checks_of_line(line["once"])}
+        remaining = []
         for line in lines:
             checks = set(only).intersection(_checks_of_line(line))
             if not checks:
-                left.append(line)
-            elif not checks & again:
-                left.append({"once": line})
-        self.file.write_text("".join(json.dumps(line) + "\n" for line in left))
+                remaining.append(line)
+            elif not checks & superseded:
+                remaining.append({"once": line})
+        self.file.write_text("".join(json.dumps(line) + "\n" for line in remaining))
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Append these lines."""
-        with self.file.open("a") as opened:
-            opened.writelines(json.dumps(line) + "\n" for line in lines)
+        with self.file.open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 EMBEDDED_RESULTS = Kept(ROOT / "docs" / "reliability.jsonl")

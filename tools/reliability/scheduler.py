@@ -45,34 +45,38 @@ class Lane:
     def pytest_command(self, folder: Path) -> list[str]:
         """Return the command that runs the tests; they write below `folder`."""
         # Hand out one test at a time to the next free process, so that tests start in this order.
-        spread = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
-        most = [f"--timeout={_TEST_TIMEOUT_SECONDS}", "--tb=short", f"--basetemp={folder / self.name}"]
-        return [sys.executable, "-m", "pytest", *spread, *most, *self.tests]
+        parallel = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
+        limits = [f"--timeout={_TEST_TIMEOUT_SECONDS}", "--tb=short", f"--basetemp={folder / self.name}"]
+        return [sys.executable, "-m", "pytest", *parallel, *limits, *self.tests]
 
 
-def plan_batches(tests: Iterable[str], took: Mapping[str, float], cores: int) -> list[Lane]:
+def plan_batches(tests: Iterable[str], last_seconds: Mapping[str, float], cores: int) -> list[Lane]:
     """Plan one batch of the tests that must run alone, and one of all others on every core.
 
     The long tests come first, then the short ones.  `last_seconds`: duration of each test in its last run; infinite for
     a test that did not fit, so that it comes early now.  There are two processes more than cores, because many tests
     wait most of the time.
     """
-    alone, beside = list[str](), list[str]()
+    exclusive, concurrent = list[str](), list[str]()
     for test in tests:
         name = test.partition("::test_")[2]
-        (alone if any(name.startswith(f"{begin}_") for begin in EXCLUSIVE_TEST_PREFIXES) else beside).append(test)
-    beside.sort(key=lambda test: ((seconds := _expected_seconds(test, took)) <= _LONG_TEST_SECONDS, seconds))
-    return [lane for lane in (Lane("alone", alone), Lane("beside", beside, cores + 2)) if lane.tests]
+        (exclusive if any(name.startswith(f"{begin}_") for begin in EXCLUSIVE_TEST_PREFIXES) else concurrent).append(
+            test
+        )
+    concurrent.sort(
+        key=lambda test: ((seconds := _expected_seconds(test, last_seconds)) <= _LONG_TEST_SECONDS, seconds)
+    )
+    return [batch for batch in (Lane("alone", exclusive), Lane("beside", concurrent, cores + 2)) if batch.tests]
 
 
-def _expected_seconds(test: str, took: Mapping[str, float]) -> float:
+def _expected_seconds(test: str, last_seconds: Mapping[str, float]) -> float:
     """Return the expected duration of a test in seconds.
 
     That of its last run, or else the longest of the same test function with other parameters.
     """
-    like = test.partition("[")[0]
-    alike = (seconds for name, seconds in took.items() if name.partition("[")[0] == like)
-    return took[test] if test in took else max(alike, default=_DEFAULT_TEST_SECONDS)
+    function = test.partition("[")[0]
+    similar_seconds = (seconds for name, seconds in last_seconds.items() if name.partition("[")[0] == function)
+    return last_seconds[test] if test in last_seconds else max(similar_seconds, default=_DEFAULT_TEST_SECONDS)
 
 
 class Hour:
@@ -81,14 +85,14 @@ class Hour:
     `max_seconds` None: no time limit.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, longest: float | None) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, max_seconds: float | None) -> None:
         """Prepare a run whose tests write only below `folder`."""
         self.failed = False
         self.done = 0
         self._environment = {**environment, "TMPDIR": str(folder / "tmp")}
         self._figures = Path(environment[FILE])
         self._folder = folder
-        self.longest = longest
+        self.longest = max_seconds
         self._began = time.monotonic()
         self._heard = len(self._figures.read_bytes()) if self._figures.exists() else 0
         # A PostgreSQL server that runs as another user has to reach the files in these folders.
@@ -101,19 +105,19 @@ class Hour:
         """The seconds since the run began."""
         return time.monotonic() - self._began
 
-    def run(self, lane: Lane) -> None:
+    def run(self, batch: Lane) -> None:
         """Run the tests of a batch, or as many as there is time for."""
-        where = f"{lane.at_once} at a time" if lane.at_once > 1 else "one after the other"
-        self._print_progress(f"{len(lane.tests)} tests {where}")
-        log = self._folder / f"{lane.name}.log"
+        mode = f"{batch.at_once} at a time" if batch.at_once > 1 else "one after the other"
+        self._print_progress(f"{len(batch.tests)} tests {mode}")
+        log = self._folder / f"{batch.name}.log"
         with (
-            log.open("wb") as said,
+            log.open("wb") as output,
             subprocess.Popen(
-                lane.pytest_command(self._folder),
+                batch.pytest_command(self._folder),
                 cwd=ROOT,
                 env=self._environment,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,  # an interrupt of ours does not reach them: we end them
             ) as tests,
         ):
@@ -125,7 +129,7 @@ class Hour:
                 try:
                     if tests.poll() is None:
                         self._print_progress(f"ends what it has begun, in {_INTERRUPT_TIMEOUT_SECONDS:.0f} s at most")
-                        _interrupt_tests(tests, lane.at_once > 1)
+                        _interrupt_tests(tests, batch.at_once > 1)
                 finally:
                     kill_processes_in(self._folder)
         self._print_finished_tests()
@@ -136,48 +140,50 @@ class Hour:
 
     def _check_time_limit(self) -> bool:
         """Return True when the time limit is exceeded, and mark the run as failed then."""
-        over = self.longest is not None and self.elapsed_seconds > self.longest
-        if over:
+        exceeded = self.longest is not None and self.elapsed_seconds > self.longest
+        if exceeded:
             self.failed = True
-        return over
+        return exceeded
 
     def _print_finished_tests(self) -> None:
         """Print the tests that have ended since the last call."""
-        with self._figures.open("rb") as opened:
-            opened.seek(self._heard)
-            lines = opened.readlines()
+        with self._figures.open("rb") as file:
+            file.seek(self._heard)
+            lines = file.readlines()
         for line in lines:
             if not line.endswith(b"\n"):
                 return
             self._heard += len(line)
-            one = json.loads(line)
-            if "outcome" in one:
+            record = json.loads(line)
+            if "outcome" in record:
                 self.done += 1
-                name = one["test"].partition("::")[2]
-                self._print_progress(f"{', '.join(one['checks'])}: {one['outcome']} in {one['seconds']:.0f} s, {name}")
+                name = record["test"].partition("::")[2]
+                self._print_progress(
+                    f"{', '.join(record['checks'])}: {record['outcome']} in {record['seconds']:.0f} s, {name}"
+                )
 
-    def _print_progress(self, what: str) -> None:
-        most = f" of {self.longest:.0f}" if self.longest is not None else ""
-        print(f"{self.elapsed_seconds:6.0f}{most} s  {what}", flush=True)
+    def _print_progress(self, message: str) -> None:
+        limit = f" of {self.longest:.0f}" if self.longest is not None else ""
+        print(f"{self.elapsed_seconds:6.0f}{limit} s  {message}", flush=True)
 
 
-def _interrupt_tests(tests: subprocess.Popen[bytes], spread: bool) -> None:
+def _interrupt_tests(tests: subprocess.Popen[bytes], parallel: bool) -> None:
     """Interrupt the tests as Ctrl-C would; kill what is left of them after the timeout.
 
     `parallel`: pytest has spread them over several processes.
     """
     with suppress(psutil.NoSuchProcess):
-        itself = psutil.Process(tests.pid)
-        everyone = [itself, *itself.children(recursive=True)]
+        pytest = psutil.Process(tests.pid)
+        processes = [pytest, *pytest.children(recursive=True)]
         try:
             # With several processes each child is a pytest of its own, to which the parent does not forward the interrupt.
-            for each in (*(itself.children() if spread else ()), itself):
+            for each in (*(pytest.children() if parallel else ()), pytest):
                 with suppress(psutil.NoSuchProcess):
                     each.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 tests.wait(_INTERRUPT_TIMEOUT_SECONDS)
         finally:
-            _kill_processes(everyone)
+            _kill_processes(processes)
     tests.wait()
 
 
@@ -207,8 +213,8 @@ def _kill_processes(processes: Iterable[psutil.Process]) -> None:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Create a temporary folder and delete it at the end."""
-    found = Path(tempfile.mkdtemp(prefix="muster-soak-")).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="muster-soak-")).resolve()
     try:
-        yield found
+        yield folder
     finally:
-        shutil.rmtree(found, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

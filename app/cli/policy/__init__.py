@@ -18,22 +18,22 @@ from app.ports import DeliveryFailed
 __all__ = ["Outside", "main"]
 
 
-def main(words: Sequence[str], now: Callable[[], datetime], outside: Outside | None = None) -> int:
+def main(words: Sequence[str], now: Callable[[], datetime], context: Outside | None = None) -> int:
     """Run one command; returns 0 on success, 1 for an error in the input, 2 for wrong usage."""
-    outside = outside or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.open_repository(name, now))
+    context = context or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.open_repository(name, now))
     options = _build_parser().parse_args(words)
     run: Callable[[argparse.Namespace, Outside], int] = options.run
     try:
-        return run(options, outside)
+        return run(options, context)
     except PolicyFaults as found:
         for fault in found.faults:
-            print(fault, file=outside.err)
+            print(fault, file=context.err)
     except event_log.PastFaults as found:
-        print(found, file=outside.err)
+        print(found, file=context.err)
     except (arguments.Fault, DeliveryFailed) as fault:
-        print(f"muster: {fault}", file=outside.err)
+        print(f"muster: {fault}", file=context.err)
     except arguments.Usage as wrong:
-        print(f"muster: {wrong}", file=outside.err)
+        print(f"muster: {wrong}", file=context.err)
         return 2
     return 1
 
@@ -156,6 +156,6 @@ def _build_parser() -> argparse.ArgumentParser:
 _POLICY_HELP = f"a policy file, or one of {', '.join(PROFILES)}"
 
 
-def _add_common_options(parser: argparse.ArgumentParser, json_says: str) -> None:
+def _add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
     parser.add_argument("--org", type=Path, metavar="FILE", help="the organisation's file, for extends: org")
-    parser.add_argument("--json", action="store_true", help=json_says)
+    parser.add_argument("--json", action="store_true", help=json_help)

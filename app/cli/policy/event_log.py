@@ -116,13 +116,13 @@ def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[Pas
 
     Empty lines are skipped.  Raises EventLogFaults, and nothing else, whatever the lines contain.
     """
-    found: dict[str, _Growing] = {}
+    builders: dict[str, _Growing] = {}
     faults: list[str] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            _read_line(line, number, found, policy)
+            _read_line(line, number, builders, policy)
         except _Wrong as wrong:
             faults.append(f"{name}:{number}: {wrong}")
             if len(faults) == MAX_FAULTS:
@@ -130,7 +130,7 @@ def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[Pas
     if not faults:
         faults = [
             f'{name}:{each.line}: {make_visible(incident)} was never opened: begin with an event "opened"'
-            for incident, each in found.items()
+            for incident, each in builders.items()
             if not each.opened
         ]
     if faults:
@@ -142,7 +142,7 @@ def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[Pas
             tuple(each.log),
             max([at for at, _ in each.log] + [each.until or datetime.min.replace(tzinfo=UTC)]),
         )
-        for incident, each in found.items()
+        for incident, each in builders.items()
     )
 
 
@@ -151,13 +151,13 @@ def write_event_log(past: Iterable[Past], scale: Scale) -> Iterator[str]:
     for each in past:
         last = None
         for at, event in sort_log(each.log):
-            said = _event_fields(event, scale)
-            if said is not None:
+            fields = _event_fields(event, scale)
+            if fields is not None:
                 last = at
-                common = {"incident": each.name, "at": _format_time(at), "event": said.pop("event"), "by": event.by}
+                common = {"incident": each.name, "at": _format_time(at), "event": fields.pop("event"), "by": event.by}
                 role = {} if event.role is Role.WRITE else {"role": event.role.name.lower()}
                 yield json.dumps(
-                    {key: value for key, value in {**common, **role, **said}.items() if value}, ensure_ascii=False
+                    {key: value for key, value in {**common, **role, **fields}.items() if value}, ensure_ascii=False
                 )
         if last is not None and each.until > last:
             yield json.dumps(
@@ -168,49 +168,49 @@ def write_event_log(past: Iterable[Past], scale: Scale) -> Iterator[str]:
 # Reading.
 
 
-def _read_line(line: str, number: int, found: dict[str, _Growing], policy: Policy) -> None:
+def _read_line(line: str, number: int, builders: dict[str, _Growing], policy: Policy) -> None:
     row = _parse_object(line)
     event = _read_choice(row, "event", EVENT_KEYS)
-    known = (*_COMMON_KEYS, *EVENT_KEYS[event])
+    allowed_keys = (*_COMMON_KEYS, *EVENT_KEYS[event])
     for key in row:
-        if key not in known:
-            raise _Wrong(f'{make_visible(key)}: not a key of "{event}": {_suggest(key, known)}')
-    incident, at = _read_text(row, "incident", needed=True), _read_time(row, "at", needed=True)
+        if key not in allowed_keys:
+            raise _Wrong(f'{make_visible(key)}: not a key of "{event}": {_suggest(key, allowed_keys)}')
+    incident, at = _read_text(row, "incident", required=True), _read_time(row, "at", required=True)
     assert at is not None
-    growing = found.setdefault(incident, _Growing(line=number))
-    if event == "opened" and growing.opened:
+    builder = builders.setdefault(incident, _Growing(line=number))
+    if event == "opened" and builder.opened:
         raise _Wrong('event: opened once more: an incident is opened once, say "reopened"')
-    happened = _build_event(row, event, number, growing, policy)
-    growing.opened = growing.opened or event == "opened"
-    if happened is None:
-        growing.until = max(at, growing.until or at)
+    parsed = _build_event(row, event, number, builder, policy)
+    builder.opened = builder.opened or event == "opened"
+    if parsed is None:
+        builder.until = max(at, builder.until or at)
     else:
-        growing.log.append((at, happened))
+        builder.log.append((at, parsed))
 
 
-def _build_event(row: Mapping[str, Any], event: str, number: int, growing: _Growing, policy: Policy) -> Event | None:
+def _build_event(row: Mapping[str, Any], event: str, number: int, builder: _Growing, policy: Policy) -> Event | None:
     if event == "until":
         return None
-    who: dict[str, Any] = {"by": _read_text(row, "by"), "role": _read_role(row), "key": f"line/{number:09}"}
+    common: dict[str, Any] = {"by": _read_text(row, "by"), "role": _read_role(row), "key": f"line/{number:09}"}
     if event in ("opened", "edited"):
-        growing.title = _read_text(row, "title") or growing.title
-        growing.report = _update_report(row, growing.report, policy)
+        builder.title = _read_text(row, "title") or builder.title
+        builder.report = _update_report(row, builder.report, policy)
         if event == "edited":
-            return Edited(title=growing.title, report=growing.report, **who)
+            return Edited(title=builder.title, report=builder.report, **common)
         name = _read_text(row, "incident")
-        place = _INCIDENT_NAME.fullmatch(name)
-        repo, issue = (place[1], int(place[2])) if place else (name, 0)
+        match = _INCIDENT_NAME.fullmatch(name)
+        repo, issue = (match[1], int(match[2])) if match else (name, 0)
         labels = frozenset(_read_texts(row, "labels"))
         return Opened(
-            id=name, repo=repo, number=issue, title=growing.title, report=growing.report, labels=labels, **who
+            id=name, repo=repo, number=issue, title=builder.title, report=builder.report, labels=labels, **common
         )
     if event == "said":
-        return Said(comment=number, spoken=parse_commands(_read_text(row, "text", needed=True)), **who)
+        return Said(comment=number, spoken=parse_commands(_read_text(row, "text", required=True)), **common)
     if event in ("labeled", "unlabeled"):
-        label = _read_text(row, "label", needed=True)
-        return Labeled(label=label, **who) if event == "labeled" else Unlabeled(label=label, **who)
-    plain: dict[str, Callable[..., Event]] = {"closed": Closed, "reopened": Reopened, "unlocked": Returned}
-    return plain[event](**who) if event in plain else Left(how=event, **who)
+        label = _read_text(row, "label", required=True)
+        return Labeled(label=label, **common) if event == "labeled" else Unlabeled(label=label, **common)
+    simple_events: dict[str, Callable[..., Event]] = {"closed": Closed, "reopened": Reopened, "unlocked": Returned}
+    return simple_events[event](**common) if event in simple_events else Left(how=event, **common)
 
 
 def _update_report(row: Mapping[str, Any], before: Report, policy: Policy) -> Report:
@@ -238,11 +238,11 @@ def _parse_object(line: str) -> dict[str, Any]:
     return row
 
 
-def _read_text(row: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
+def _read_text(row: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     value = row.get(key)
-    if value is None and not needed:
+    if value is None and not required:
         return ""
-    if not isinstance(value, str) or (needed and not value.strip()):
+    if not isinstance(value, str) or (required and not value.strip()):
         found = "is missing" if key not in row else f"{_quote_value(value)} is not a text"
         raise _Wrong(f"{key}: {found}: such as {json.dumps(_EXAMPLES[key])}")
     return replace_unstorable(value)
@@ -256,8 +256,8 @@ def _read_texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(replace_unstorable(each) for each in value)
 
 
-def _read_time(row: Mapping[str, Any], key: str, *, needed: bool = False) -> datetime | None:
-    text = _read_text(row, key, needed=needed)
+def _read_time(row: Mapping[str, Any], key: str, *, required: bool = False) -> datetime | None:
+    text = _read_text(row, key, required=required)
     if not text:
         return None
     try:
@@ -300,15 +300,15 @@ def _read_role(row: Mapping[str, Any]) -> Role:
     return names[text.lower()]
 
 
-def _read_choice(row: Mapping[str, Any], key: str, known: Iterable[str]) -> str:
-    text = _read_text(row, key, needed=True)
-    if text not in known:
-        raise _Wrong(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, known)}")
+def _read_choice(row: Mapping[str, Any], key: str, choices: Iterable[str]) -> str:
+    text = _read_text(row, key, required=True)
+    if text not in choices:
+        raise _Wrong(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, choices)}")
     return text
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
+def _suggest(word: str, choices: Iterable[str]) -> str:
+    names = list(choices)
     near = get_close_matches(word.casefold()[:60], names, n=1)
     return f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
 

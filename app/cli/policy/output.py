@@ -36,19 +36,19 @@ def row_to_json(row: Row) -> dict[str, Any]:
     }
 
 
-def change_to_json(move: Move, policy: Policy) -> dict[str, Any]:
+def change_to_json(change: Move, policy: Policy) -> dict[str, Any]:
     """Convert a change between two policies to JSON."""
-    severity = move.severity.inline_name(policy.scale) if move.severity else None
-    return {"severity": severity, "what": move.what, "was": move.was, "now": move.now}
+    severity = change.severity.inline_name(policy.scale) if change.severity else None
+    return {"severity": severity, "what": change.what, "was": change.was, "now": change.now}
 
 
-def backtest_to_json(found: Backtest, against: str, policy: Policy) -> dict[str, Any]:
+def backtest_to_json(result: Backtest, against: str, policy: Policy) -> dict[str, Any]:
     """Convert the result of a backtest to JSON."""
     return {
-        "tried": found.tried,
+        "tried": result.tried,
         "against": against,
-        "summary": found.summary,
-        "notices": {"was": found.notices[0], "now": found.notices[1]},
+        "summary": result.summary,
+        "notices": {"was": result.notices[0], "now": result.notices[1]},
         "incidents": [
             {
                 "incident": each.name,
@@ -59,21 +59,21 @@ def backtest_to_json(found: Backtest, against: str, policy: Policy) -> dict[str,
                 "earlier": each.earlier,
                 "differences": [dataclasses.asdict(difference) for difference in each.differences],
             }
-            for each in found.compared
+            for each in result.compared
         ],
     }
 
 
-def format_backtest(found: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
+def format_backtest(result: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
     """Format the result of a backtest as lines."""
     yield Line(
         f"{make_visible(file, 200)} against {make_visible(against, 200)}, incidents of {make_visible(where, 200)}:",
         "quiet",
     )
-    yield Line(f"{found.summary[:1].upper()}{found.summary[1:]}.", "strong")
-    if found.notices[0] != found.notices[1]:
-        yield Line(f"Notices to people: {found.notices[1]} instead of {found.notices[0]}.")
-    for each in found.compared:
+    yield Line(f"{result.summary[:1].upper()}{result.summary[1:]}.", "strong")
+    if result.notices[0] != result.notices[1]:
+        yield Line(f"Notices to people: {result.notices[1]} instead of {result.notices[0]}.")
+    for each in result.compared:
         yield Line("")
         about = f"{each.declared_at:%Y-%m-%d %H:%M} UTC, {each.severity.inline_name(policy.scale)}"
         named = "  ".join(
@@ -81,8 +81,8 @@ def format_backtest(found: Backtest, against: str, where: str, file: str, policy
         )
         yield Line(named, "strong")
         for difference in each.differences:
-            worse = difference.kind in ("told", "breach") and (difference.now is None) == (difference.kind == "told")
-            yield Line(f"  {make_visible(str(difference), 200)}", "warning" if worse else "")
+            is_worse = difference.kind in ("told", "breach") and (difference.now is None) == (difference.kind == "told")
+            yield Line(f"  {make_visible(str(difference), 200)}", "warning" if is_worse else "")
 
 
 def print_line(line: Line, out: TextIO) -> None:
@@ -96,6 +96,6 @@ def terminal_width(out: TextIO) -> int:
     return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120) if out.isatty() else 80
 
 
-def print_json(value: object, outside: Outside) -> None:
+def print_json(value: object, context: Outside) -> None:
     """Print a value as JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=outside.out)
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=context.out)

@@ -21,7 +21,7 @@ from app.text import make_visible
 
 
 def read_from_file(
-    options: argparse.Namespace, policy: Policy, outside: Outside
+    options: argparse.Namespace, policy: Policy, context: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
     """Read past incidents from a file of JSON Lines; no active policy comes with it, so None stands for it."""
     if options.events == "-":
@@ -31,13 +31,13 @@ def read_from_file(
 
 
 def read_from_repository(
-    options: argparse.Namespace, policy: Policy, outside: Outside
+    options: argparse.Namespace, policy: Policy, context: Outside
 ) -> tuple[Sequence[Past], Policy | None, str]:
     """Read past incidents, and the active policy unless another is named, from a repository."""
     from app.github.incident_history import load_past_incidents  # noqa: PLC0415  the GitHub client is slow to load
 
-    since, now = arguments.parse_length("--since", options.since), outside.now()
-    with outside.repository(options.repo) as tracker:
+    since, now = arguments.parse_length("--since", options.since), context.now()
+    with context.repository(options.repo) as tracker:
         in_force = None
         if not options.against:
             text = tracker.policy("").text
@@ -45,7 +45,7 @@ def read_from_repository(
             own = org if text is None and org is not None else text or ""
             in_force = read_policy(own, name=f"{options.repo}: .github/incidents.yml", org=None if own is org else org)
         found = load_past_incidents(tracker, policy.labels.incident, now - since, policy, repo=options.repo, now=now)
-        past = list(show_progress(found, outside.err, "read"))
+        past = list(show_progress(found, context.err, "read"))
     return past, in_force, options.repo
 
 
@@ -80,21 +80,21 @@ def open_repository(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]
         client.close()
 
 
-def show_progress(past: Iterable[Past], err: TextIO, done: str = "tried") -> Iterator[Past]:
+def show_progress(incidents: Iterable[Past], err: TextIO, verb: str = "tried") -> Iterator[Past]:
     """Pass the incidents through, with a progress line on a terminal."""
-    watched, number = err.isatty(), 0
-    for number, each in enumerate(past, 1):
-        if watched and number % 10 == 0:
-            err.write(f"\r{number} incidents {done} …")
+    is_terminal, number = err.isatty(), 0
+    for number, each in enumerate(incidents, 1):
+        if is_terminal and number % 10 == 0:
+            err.write(f"\r{number} incidents {verb} …")
             err.flush()
         yield each
-    if watched and number >= 10:
+    if is_terminal and number >= 10:
         err.write("\r\033[K")
 
 
-def save_incidents(path: Path, past: Iterable[Past], policy: Policy) -> None:
+def save_incidents(path: Path, incidents: Iterable[Past], policy: Policy) -> None:
     """Save past incidents as JSON Lines; raises PolicyCommandError where the file cannot be written."""
     try:
-        path.write_text("".join(f"{line}\n" for line in event_log.write_event_log(past, policy.scale)), "utf-8")
+        path.write_text("".join(f"{line}\n" for line in event_log.write_event_log(incidents, policy.scale)), "utf-8")
     except OSError as problem:
         raise arguments.Fault(f"{path}: {problem.strerror}") from None

@@ -52,11 +52,11 @@ def find_alarm(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None
     return next(_clamp_due_times(found, incident), None)
 
 
-def _clamp_due_times(found: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
+def _clamp_due_times(all_alarms: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
     """Move alarms that would be due before the last reset to that reset; yield none for an unavailable issue."""
     if not incident.left:
         earliest = incident.alarms_reset_at
-        for alarm in found:
+        for alarm in all_alarms:
             yield replace(alarm, due=earliest) if alarm.due < earliest else alarm
 
 
@@ -77,8 +77,8 @@ def still_due(notice: Escalate | Remind, incident: Incident) -> bool:
         return incident.status.open
     if notice.clock == regulatory.NAME:
         return incident.status is not Status.CLOSED
-    told = notice.clock in (update.NAME, audience.NAME) and (incident.updated_at or notice.at) > notice.at
-    return incident.status.open and not told
+    superseded = notice.clock in (update.NAME, audience.NAME) and (incident.updated_at or notice.at) > notice.at
+    return incident.status.open and not superseded
 
 
 __all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines", "find_alarm", "still_due"]

@@ -34,44 +34,46 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the alarms of all unmet audience deadlines while the incident is open."""
     if incident.status.open:
         for name, audience in policy.audiences.items():
-            for owed in _audience_deadlines(name, audience, incident, policy):
-                if owed.met_at is None:
+            for news_deadline in _audience_deadlines(name, audience, incident, policy):
+                if news_deadline.met_at is None:
                     yield from (
-                        _request_alarms(owed, incident) if owed.target.within.is_immediate else breach(owed, incident)
+                        _request_alarms(news_deadline, incident)
+                        if news_deadline.target.within.is_immediate
+                        else breach(news_deadline, incident)
                     )
 
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the people who inform the audience; a breach is also recorded on the timeline."""
-    name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
+    name, _, kind = alarm.mark.rpartition("@")[0].rpartition(".")
     audience = policy.audiences[name]
-    owed = next(
-        owed for owed in _audience_deadlines(name, audience, incident, policy) if owed.alarm_mark(what) == alarm.mark
+    news_deadline = next(
+        owed for owed in _audience_deadlines(name, audience, incident, policy) if owed.alarm_mark(kind) == alarm.mark
     )
-    asked = role_holders(incident, policy, audience.to, alarm.due, otherwise=(COMMUNICATIONS,))
-    if what != _ASK:
-        words = f"news for {name} was due"
-        incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words)
+    recipients = role_holders(incident, policy, audience.to, alarm.due, fallback=(COMMUNICATIONS,))
+    if kind != _ASK:
+        summary = f"news for {name} was due"
+        incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, summary)
     return incident, (
         Remind(
             key=alarm.key,
-            to=asked.people,
-            missing=asked.missing,
+            to=recipients.people,
+            missing=recipients.missing,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,
-            due=owed.due,
+            due=news_deadline.due,
             about=name,
         ),
     )
 
 
-def _request_alarms(owed: Deadline, incident: Incident) -> Iterator[Alarm]:
+def _request_alarms(news_deadline: Deadline, incident: Incident) -> Iterator[Alarm]:
     """Yield an immediate request for news that is due at once.
 
     Such news is late only when a page would have been answered late.
     """
-    alarm = Alarm(owed.start, NAME, owed.alarm_mark(_ASK))
+    alarm = Alarm(news_deadline.start, NAME, news_deadline.alarm_mark(_ASK))
     if alarm.key not in incident.rung:
         yield alarm
 
@@ -87,21 +89,21 @@ def _audience_deadlines(name: str, audience: Audience, incident: Incident, polic
 
 def _compute_deadlines(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """Compute the deadlines of the first news and of the next update."""
-    since, told = incident.laddered_at, _last_update_at(incident)
+    since, last_update = incident.laddered_at, _last_update_at(incident)
     first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
-    word = first_news_deadline(name, first, incident, policy) if first is not None else None
+    first_news = first_news_deadline(name, first, incident, policy) if first is not None else None
     if updates is None:
-        return (word,) if word else ()
-    start = told or (due_by(since, Target(first), policy.calendars) if first else since)
-    following = deadline(NAME, start, Target(updates), policy, about=name)
-    return (word, following) if word and told is None else (following,)
+        return (first_news,) if first_news else ()
+    start = last_update or (due_by(since, Target(first), policy.calendars) if first else since)
+    next_news = deadline(NAME, start, Target(updates), policy, about=name)
+    return (first_news, next_news) if first_news and last_update is None else (next_news,)
 
 
 def first_news_deadline(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
     """Return the deadline of the audience's first news."""
-    since, told = incident.laddered_at, _last_update_at(incident)
+    since, last_update = incident.laddered_at, _last_update_at(incident)
     target = expand_at_once(Target(within), policy.targets_of(incident.severity))
-    found = deadline(NAME, since, target, policy, met_at=told, about=name)
+    found = deadline(NAME, since, target, policy, met_at=last_update, about=name)
     return replace(found, target=Target(within))
 
 

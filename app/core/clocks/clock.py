@@ -43,12 +43,12 @@ class Deadline:
         """The total length of the pauses, by elapsed time."""
         return paused_time(self.rests, self.start)
 
-    def alarm_mark(self, what: str) -> str:
+    def alarm_mark(self, kind: str) -> str:
         """Return the mark of an alarm of this deadline: its kind and when the deadline ends.
 
         `kind` is `breach`, or the percentage of a warning.
         """
-        return f"{self.about}.{what}@{key_timestamp(self.due)}" if self.about else f"{what}@{key_timestamp(self.due)}"
+        return f"{self.about}.{kind}@{key_timestamp(self.due)}" if self.about else f"{kind}@{key_timestamp(self.due)}"
 
     def is_breached(self, incident: Incident) -> bool:
         """Return whether the deadline was met late or its breach alarm has fired.
@@ -88,12 +88,12 @@ def deadline(
     policy: Policy,
     *,
     met_at: datetime | None = None,
-    rests: tuple[Rest, ...] = (),
+    pauses: tuple[Rest, ...] = (),
     about: str = "",
 ) -> Deadline:
     """Create the deadline of a target that began at `start`; the pauses move it."""
-    due = due_by(start, target, policy.calendars, rests)
-    return Deadline(clock, start, due, target, met_at, rests, about)
+    due = due_by(start, target, policy.calendars, pauses)
+    return Deadline(clock, start, due, target, met_at, pauses, about)
 
 
 def expand_at_once(target: Target, targets: Targets) -> Target:
@@ -105,12 +105,12 @@ def expand_at_once(target: Target, targets: Targets) -> Target:
 
 
 def single_deadline(
-    due: Callable[[Incident, Policy], Deadline | None],
+    find_deadline: Callable[[Incident, Policy], Deadline | None],
 ) -> Callable[[Incident, Policy], Iterable[Deadline]]:
     """Adapt a function that returns at most one deadline to `Clock.deadlines`."""
 
     def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
-        found = due(incident, policy)
+        found = find_deadline(incident, policy)
         return (found,) if found else ()
 
     return deadlines
@@ -123,8 +123,8 @@ def forgive_regrade(deadline: Deadline, incident: Incident) -> Deadline:
     """
     if deadline.met_at is None or deadline.met_at <= deadline.due:
         return deadline
-    name = f"{deadline.clock}/{deadline.about}.breach@" if deadline.about else f"{deadline.clock}/breach@"
-    if any(key.startswith(name) for key in incident.rung):
+    breach_prefix = f"{deadline.clock}/{deadline.about}.breach@" if deadline.about else f"{deadline.clock}/breach@"
+    if any(key.startswith(breach_prefix) for key in incident.rung):
         return deadline
     return replace(deadline, due=deadline.met_at)
 
@@ -150,20 +150,22 @@ def breach(deadline: Deadline, incident: Incident) -> Iterator[Alarm]:
 
 
 def record_warning_or_breach(
-    incident: Incident, alarm: Alarm, guarded: Deadline, policy: Policy, missed: str
+    incident: Incident, alarm: Alarm, deadline: Deadline, policy: Policy, breach_summary: str
 ) -> tuple[Incident, bool]:
     """Record a warning or breach, and return whether to notify people: at the last warning and at the breach.
 
     `breach_summary` is the timeline entry of the breach.
     """
-    if alarm.mark == guarded.alarm_mark("breach"):
+    if alarm.mark == deadline.alarm_mark("breach"):
         late = (
             f"; it was past already when the incident {_reset_cause(incident, policy)}"
-            if alarm.due > guarded.due
+            if alarm.due > deadline.due
             else ""
         )
-        return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed + late), True
-    return incident, bool(policy.warnings) and alarm.mark == guarded.alarm_mark(str(policy.warnings[-1]))
+        return incident.with_entry(
+            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, breach_summary + late
+        ), True
+    return incident, bool(policy.warnings) and alarm.mark == deadline.alarm_mark(str(policy.warnings[-1]))
 
 
 @lru_cache(maxsize=4096)
@@ -175,8 +177,8 @@ def key_timestamp(at: datetime) -> str:
 @lru_cache(maxsize=4096)
 def _warning_keys(clock: str, about: str, due: datetime, warnings: tuple[int, ...]) -> frozenset[str]:
     """Return the keys of all warnings of a deadline."""
-    name = f"{clock}/{about}." if about else f"{clock}/"
-    return frozenset(f"{name}{percent}@{key_timestamp(due)}" for percent in warnings)
+    prefix = f"{clock}/{about}." if about else f"{clock}/"
+    return frozenset(f"{prefix}{percent}@{key_timestamp(due)}" for percent in warnings)
 
 
 def _reset_cause(incident: Incident, policy: Policy) -> str:

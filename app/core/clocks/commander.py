@@ -37,11 +37,11 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the holders of the commander role and their backups, otherwise the people on call."""
-    asked = role_holders(incident, policy, (), alarm.due, otherwise=(COMMANDER,))
+    recipients = role_holders(incident, policy, (), alarm.due, fallback=(COMMANDER,))
     notice = Remind(
         key=alarm.key,
-        to=asked.people,
-        missing=asked.missing,
+        to=recipients.people,
+        missing=recipients.missing,
         at=alarm.due,
         via=notice_channels(incident, policy),
         clock=NAME,

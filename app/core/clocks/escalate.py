@@ -44,22 +44,22 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
             yield from _next_page_alarm(incident, index, step, policy)
     else:
         yield from _silence_alarm(incident, policy)
-    for rung in pending_steps(incident, policy):
-        if rung.due is not None:
-            yield Alarm(rung.due, NAME, rung.key.removeprefix(f"{NAME}/"))
+    for escalation_step in pending_steps(incident, policy):
+        if escalation_step.due is not None:
+            yield Alarm(escalation_step.due, NAME, escalation_step.key.removeprefix(f"{NAME}/"))
 
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Fire an escalation step, a page, or the silence that restarts the paging."""
     kind, _, when = alarm.mark.partition("@")
     if not when.endswith("Z"):
-        rung = next(step for step in management_steps(incident, policy) if step.key == alarm.key)
-        return _fire_escalation_step(incident, alarm, rung, policy)
+        step = next(step for step in management_steps(incident, policy) if step.key == alarm.key)
+        return _fire_escalation_step(incident, alarm, step, policy)
     if kind == "silence":
         since = incident.spoken_at or incident.declared_at
-        words = f"paging again: nothing was heard since {since:%H:%M} UTC"
+        summary = f"paging again: nothing was heard since {since:%H:%M} UTC"
         return replace(incident, armed_at=alarm.due).with_entry(
-            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, words
+            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, summary
         ), ()
     return _fire_page(incident, alarm, policy)
 
@@ -68,8 +68,8 @@ def _next_page_alarm(incident: Incident, index: int, step: Step, policy: Policy)
     """Yield the next page of a paging step; a step without `repeat` pages once."""
     since = key_timestamp(incident.armed_at)
     before, after = f"{NAME}/page{index}.", f"@{since}"
-    rung = (key.removesuffix(after) for key in incident.rung if key.startswith(before) and key.endswith(after))
-    times = 1 + max((int(key.removeprefix(before)) for key in rung), default=0)
+    fired_keys = (key.removesuffix(after) for key in incident.rung if key.startswith(before) and key.endswith(after))
+    times = 1 + max((int(key.removeprefix(before)) for key in fired_keys), default=0)
     if times == 1 or step.repeat is not None:
         pause = wait_time(step.repeat) if step.repeat else timedelta()
         at = incident.armed_at + wait_time(step.after) + (times - 1) * pause
@@ -95,16 +95,16 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     # Keep only the key of the last page, which holds their number: days without an answer make thousands of pages.
     incident = replace(incident, rung=incident.rung - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
     step = paging_steps(incident, policy)[int(index)]
-    asked = resolve_recipients(incident, policy, step.to or (ON_CALL,), alarm.due)
+    recipients = resolve_recipients(incident, policy, step.to or (ON_CALL,), alarm.due)
     # Each page adds one more person on call: first the primary alone, then the secondary too.
     # After a silence, the commander comes first.
-    people = asked.people[: int(times)] if not asked.missing else asked.people
+    people = recipients.people[: int(times)] if not recipients.missing else recipients.people
     if incident.commander and incident.status is not Status.TRIGGERED:
         people = tuple(dict.fromkeys((incident.commander, *people)))
     notice = Page(
         key=alarm.key,
         to=people,
-        missing=asked.missing,
+        missing=recipients.missing,
         at=alarm.due,
         via=notice_channels(incident, policy, step.via),
         times=int(times),
@@ -118,27 +118,27 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     ), (notice,)
 
 
-def _fire_escalation_step(incident: Incident, alarm: Alarm, rung: Rung, policy: Policy) -> ClockResult:
-    asked: Reached = (
-        resolve_recipients(incident, policy, rung.contacts, alarm.due)
-        if rung.contacts
+def _fire_escalation_step(incident: Incident, alarm: Alarm, step: Rung, policy: Policy) -> ClockResult:
+    recipients: Reached = (
+        resolve_recipients(incident, policy, step.contacts, alarm.due)
+        if step.contacts
         else current_owner(incident, policy, alarm.due)
     )
-    because = f"{rung.after} after the {'reopening' if incident.reopened else 'declaration'}"
+    because = f"{step.after} after the {'reopening' if incident.reopened else 'declaration'}"
     notice = Escalate(
         key=alarm.key,
-        to=asked.people,
-        missing=asked.missing,
+        to=recipients.people,
+        missing=recipients.missing,
         at=alarm.due,
-        via=notice_channels(incident, policy, rung.via),
-        contacts=rung.contacts,
+        via=notice_channels(incident, policy, step.via),
+        contacts=step.contacts,
         because=because,
-        do=rung.do,
+        do=step.do,
     )
-    told = f"escalated to {', '.join(rung.contacts)}" if rung.contacts else "asked for it by the ladder"
-    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, rung.do or because), (
-        notice,
-    )
+    summary = f"escalated to {', '.join(step.contacts)}" if step.contacts else "asked for it by the ladder"
+    return incident.with_entry(
+        alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, summary, step.do or because
+    ), (notice,)
 
 
 def join_names(people: tuple[str, ...]) -> str:

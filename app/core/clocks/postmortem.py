@@ -53,51 +53,51 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Send the reminder for document or review, or the overdue escalation."""
-    what = alarm.mark.partition("@")[0].partition(".")[0]
-    return _escalate_overdue(incident, alarm, policy) if what == OVERDUE else _remind(incident, alarm, policy, what)
+    part = alarm.mark.partition("@")[0].partition(".")[0]
+    return _escalate_overdue(incident, alarm, policy) if part == OVERDUE else _remind(incident, alarm, policy, part)
 
 
-def _remind(incident: Incident, alarm: Alarm, policy: Policy, what: str) -> ClockResult:
+def _remind(incident: Incident, alarm: Alarm, policy: Policy, part: str) -> ClockResult:
     """Remind the commander of the document, or the reviewers of the review."""
-    asked = _recipients(incident, policy, what, alarm)
-    missed = "the postmortem was not merged in time" if what == DOCUMENT else "the postmortem was not reviewed in time"
+    recipients = _recipients(incident, policy, part, alarm)
+    missed = "the postmortem was not merged in time" if part == DOCUMENT else "the postmortem was not reviewed in time"
     return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed), (
         Remind(
             key=alarm.key,
-            to=asked.people,
-            missing=asked.missing,
+            to=recipients.people,
+            missing=recipients.missing,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,
             due=alarm.due,
-            about=what,
+            about=part,
         ),
     )
 
 
 def _escalate_overdue(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     rules = policy.postmortem
-    asked = resolve_recipients(incident, policy, rules.reviewers, alarm.due)
+    recipients = resolve_recipients(incident, policy, rules.reviewers, alarm.due)
     because = f"the postmortem is not merged {rules.overdue.in_words} after the closing"
     notice = Escalate(
         key=alarm.key,
-        to=asked.people,
-        missing=asked.missing,
+        to=recipients.people,
+        missing=recipients.missing,
         at=alarm.due,
         via=notice_channels(incident, policy),
         contacts=rules.reviewers,
         because=because,
         do="see to it that the postmortem is written and merged",
     )
-    told = f"escalated to {', '.join(rules.reviewers)}"
-    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, told, because), (notice,)
+    summary = f"escalated to {', '.join(rules.reviewers)}"
+    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, summary, because), (notice,)
 
 
-def _recipients(incident: Incident, policy: Policy, what: str, alarm: Alarm) -> Reached:
-    if what == DOCUMENT and incident.commander:
+def _recipients(incident: Incident, policy: Policy, part: str, alarm: Alarm) -> Reached:
+    if part == DOCUMENT and incident.commander:
         return Reached((incident.commander,))
-    held = people_of(policy.postmortem.reviewers, policy, alarm.due)
-    if not held and incident.commander:
+    reviewers = people_of(policy.postmortem.reviewers, policy, alarm.due)
+    if not reviewers and incident.commander:
         return Reached((incident.commander,))
     return resolve_recipients(incident, policy, policy.postmortem.reviewers, alarm.due)
 

@@ -38,18 +38,18 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Remind the people who decide, at each warning and at the breach: a law allows no delay."""
-    name, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
+    name, _, kind = alarm.mark.rpartition("@")[0].rpartition(".")
     law = policy.regulations[name]
-    if what == "breach":
+    if kind == "breach":
         incident = incident.with_entry(
             alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, f"the time that {name} gives is over"
         )
-    asked = role_holders(incident, policy, law.to, alarm.due)
+    recipients = role_holders(incident, policy, law.to, alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
-            to=asked.people,
-            missing=asked.missing,
+            to=recipients.people,
+            missing=recipients.missing,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

@@ -29,7 +29,7 @@ def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     if target is None:
         return None
     met_at = incident.resolved_at or incident.closed_at
-    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, rests=incident.rests)
+    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, pauses=incident.rests)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -44,15 +44,15 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     guarded = find_deadline(incident, policy)
     if guarded is None:
         return incident, ()
-    incident, tell = record_warning_or_breach(incident, alarm, guarded, policy, "the resolution target was missed")
-    if not tell:
+    incident, notify = record_warning_or_breach(incident, alarm, guarded, policy, "the resolution target was missed")
+    if not notify:
         return incident, ()
-    asked = current_owner(incident, policy, alarm.due)
+    recipients = current_owner(incident, policy, alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
-            to=asked.people,
-            missing=asked.missing,
+            to=recipients.people,
+            missing=recipients.missing,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

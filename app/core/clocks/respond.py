@@ -50,15 +50,15 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     guarded = find_deadline(incident, policy)
     if guarded is None:
         return incident, ()
-    incident, tell = record_warning_or_breach(incident, alarm, guarded, policy, "the response target was missed")
-    if not tell or paging_steps(incident, policy):
+    incident, notify = record_warning_or_breach(incident, alarm, guarded, policy, "the response target was missed")
+    if not notify or paging_steps(incident, policy):
         return incident, ()
-    asked = resolve_recipients(incident, policy, (ON_CALL,), alarm.due)
+    recipients = resolve_recipients(incident, policy, (ON_CALL,), alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
-            to=asked.people,
-            missing=asked.missing,
+            to=recipients.people,
+            missing=recipients.missing,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

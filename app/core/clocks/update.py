@@ -36,13 +36,13 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the missed update and remind the current owner."""
-    asked = current_owner(incident, policy, alarm.due)
+    recipients = current_owner(incident, policy, alarm.due)
     incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
     return incident, (
         Remind(
             key=alarm.key,
-            to=asked.people,
-            missing=asked.missing,
+            to=recipients.people,
+            missing=recipients.missing,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

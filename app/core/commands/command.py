@@ -53,21 +53,21 @@ def with_activity(incident: Incident, call: Call) -> Incident:
 
     It answers a page that was sent after a silence, but not the page of a triggered incident: that one has to be taken.
     """
-    held = incident.status is not Status.TRIGGERED
+    has_commander = incident.status is not Status.TRIGGERED
     return replace(
         incident,
         responded_at=incident.responded_at or call.at,
         spoken_at=call.at,
-        answered_at=call.at if held and incident.is_paging else incident.answered_at,
+        answered_at=call.at if has_commander and incident.is_paging else incident.answered_at,
     )
 
 
 def with_commander(incident: Incident, call: Call) -> Incident:
     """Make the caller the commander, unless the incident has one; record the acknowledgement and the activity."""
-    held = incident.status is not Status.TRIGGERED
+    has_commander = incident.status is not Status.TRIGGERED
     return replace(
         with_activity(incident, call),
-        commander=(incident.commander if held else "") or call.by,
+        commander=(incident.commander if has_commander else "") or call.by,
         acknowledged_at=incident.acknowledged_at or call.at,
         answered_at=call.at if incident.is_paging else incident.answered_at,
     )

@@ -15,22 +15,22 @@ def escalate(incident: Incident, call: Call) -> Answer:
     """Notify the next escalation step now, also when it is not due yet."""
     if not incident.status.open:
         raise Refused(f"{incident.id} is {incident.status}. Reopen the issue if it goes on, then /escalate reason.")
-    rung = next_step(incident, call.policy)
+    step = next_step(incident, call.policy)
     because = f"{call.by} asked for it" + (f": {call.argument}" if call.argument else "")
-    incident = replace(with_activity(incident, call), rung=incident.rung | {rung.key})
-    asked = resolve_recipients(incident, call.policy, rung.contacts, call.at)
+    incident = replace(with_activity(incident, call), rung=incident.rung | {step.key})
+    recipients = resolve_recipients(incident, call.policy, step.contacts, call.at)
     notice = Escalate(
         key=f"escalate/{call.key}",
-        to=asked.people,
-        missing=asked.missing,
+        to=recipients.people,
+        missing=recipients.missing,
         at=call.at,
-        via=notice_channels(incident, call.policy, rung.via),
-        contacts=rung.contacts,
+        via=notice_channels(incident, call.policy, step.via),
+        contacts=step.contacts,
         because=because,
-        do=rung.do,
+        do=step.do,
     )
-    told = f"escalated to {', '.join(rung.contacts)}"
-    return incident.with_entry(call.at, call.event, Deed.ESCALATED, told, call.argument), (notice,)
+    text = f"escalated to {', '.join(step.contacts)}"
+    return incident.with_entry(call.at, call.event, Deed.ESCALATED, text, call.argument), (notice,)
 
 
 COMMAND = Command("escalate", "/escalate reason", "Tell the next rung of the ladder now.", RESPONDER, escalate)

@@ -26,20 +26,24 @@ def severity(incident: Incident, call: Call) -> Answer:
     return change_severity(incident, call, found, reason.strip())
 
 
-def change_severity(incident: Incident, call: Call, to: Severity, reason: str) -> Answer:
+def change_severity(incident: Incident, call: Call, new_severity: Severity, reason: str) -> Answer:
     """Change the severity, or confirm an uncertain one.
 
     Deadlines still count from the original start; a higher severity notifies people (B11, E5).
     """
-    was = incident.severity
-    words = f"graded by {call.by}" + (f": {reason}" if reason else "")
-    old, new = was.inline_name(call.policy.scale), to.inline_name(call.policy.scale)
-    change = f"changed the severity from {old} to {new}" if to is not was else f"confirmed the severity {new}"
-    reported = incident.grade.reasons[1:] if incident.grade.by else incident.grade.reasons
-    grade = Grade(to, (words, *reported), by=call.by)
+    previous_severity = incident.severity
+    reason_text = f"graded by {call.by}" + (f": {reason}" if reason else "")
+    old, new = previous_severity.inline_name(call.policy.scale), new_severity.inline_name(call.policy.scale)
+    change = (
+        f"changed the severity from {old} to {new}"
+        if new_severity is not previous_severity
+        else f"confirmed the severity {new}"
+    )
+    report_reasons = incident.grade.reasons[1:] if incident.grade.by else incident.grade.reasons
+    grade = Grade(new_severity, (reason_text, *report_reasons), by=call.by)
     incident = apply_grade(with_activity(incident, call), grade, call.policy, call.at)
     incident = incident.with_entry(call.at, call.event, Deed.GRADED, change, reason)
-    return notify_raised(incident, was, call.policy, call.at, by=call.by, key=call.key)
+    return notify_raised(incident, previous_severity, call.policy, call.at, by=call.by, key=call.key)
 
 
 def _describe_unknown_severity(name: str, scale: Scale) -> str:

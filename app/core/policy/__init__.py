@@ -126,13 +126,13 @@ class Policy:
 
     def severity(self, name: str) -> Severity | None:
         """Return the severity that has this name, one of `aliases` or a name on the scale; None if there is none."""
-        folded = name.casefold()
+        normalized = name.casefold()
         for severity, names in self.aliases.items():
-            if any(folded == alias.casefold() for alias in names):
+            if any(normalized == alias.casefold() for alias in names):
                 return severity
         return self.scale.parse(name)
 
-    def cached(self, key: Hashable, make: Callable[[], CachedT]) -> CachedT:
+    def cached(self, key: Hashable, compute: Callable[[], CachedT]) -> CachedT:
         """Return the value for this key, computed once and cached; the policy itself never changes.
 
         A key begins with the name of the caller and holds everything `compute` reads beside the policy.
@@ -142,7 +142,7 @@ class Policy:
         except KeyError:
             if len(self._cache) >= MAX_CACHE_ENTRIES:  # keys hold service names, which any reporter can choose
                 self._cache.clear()
-            return cast("CachedT", self._cache.setdefault(key, make()))
+            return cast("CachedT", self._cache.setdefault(key, compute()))
 
     @cached_property
     def _cache(self) -> dict[Hashable, object]:

@@ -54,33 +54,33 @@ def parse_answers(body: str, policy: Policy) -> dict[str, list[Given]]:
     An empty answer gives an empty list; an unknown heading gives no entry.
     """
     form = shipped_form()
-    fitting = parse_exact_body(form, body)
-    if fitting is not None:
+    exact = parse_exact_body(form, body)
+    if exact is not None:
         return {
-            key: [Given(asked.label, fitting[key])] if fitting[key] is not None else []
+            key: [Given(asked.label, exact[key])] if exact[key] is not None else []
             for key, asked in zip(form.keys(), form.fields, strict=True)
         }
-    wanted = {
+    custom_headings = {
         " ".join(words.casefold().split()): _FIELD_ALIASES.get(name, name)
         for words, name in policy.intake.fields.items()
     }
-    meaning = cache(lambda heading: _field_for_heading(heading, wanted))
+    field_of = cache(lambda heading: _field_for_heading(heading, custom_headings))
     found: dict[str, list[Given]] = {}
-    for block in split_blocks(body, lambda heading: meaning(heading) is not None):
-        asks = meaning(block.heading)
-        if asks is not None:
+    for block in split_blocks(body, lambda heading: field_of(heading) is not None):
+        field = field_of(block.heading)
+        if field is not None:
             value = _strip_comments(block.text)
-            found.setdefault(asks, []).extend([Given(block.heading, value)] if _is_answer(value) else [])
+            found.setdefault(field, []).extend([Given(block.heading, value)] if _is_answer(value) else [])
     return found
 
 
-def _field_for_heading(heading: str, wanted: Mapping[str, str]) -> str | None:
+def _field_for_heading(heading: str, custom_headings: Mapping[str, str]) -> str | None:
     whole = " ".join(heading.casefold().split())
-    if whole in wanted:
-        return wanted[whole]
+    if whole in custom_headings:
+        return custom_headings[whole]
     whole = whole.strip(" :：?？*_#.!`")
-    if whole in wanted:
-        return wanted[whole]
+    if whole in custom_headings:
+        return custom_headings[whole]
     before, opened, inside = whole.partition("(")
     shown = whole if not opened else before
     candidates = [whole, before, inside.rstrip(") "), *shown.split("/"), *whole.split("（")]

@@ -28,11 +28,11 @@ def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -
     `opened_at` is aware: words such as "just now" and the check for future times are relative to it.
     """
     body, title = replace_unstorable(body), _strip_title_prefix(replace_unstorable(title))
-    reading = _Reading(parse_answers(body, policy), opened_at, policy)
-    if not reading.answers:
+    reader = _Reading(parse_answers(body, policy), opened_at, policy)
+    if not reader.answers:
         paragraph = next((part.strip() for part in body.replace("\r\n", "\n").split("\n\n") if part.strip()), "")
         return Report(summary=title or _first_line(paragraph), symptoms=body.strip(), structured=False)
-    report = reading.read()
+    report = reader.read()
     return report if report.summary else replace(report, summary=title)
 
 
@@ -48,9 +48,9 @@ class _Reading:
     def read(self) -> Report:
         severity = self.severity()
         impact = self.level("impact")
-        spread = self.text("affected")
+        affected = self.text("affected")
         if impact is None and len(self.text("impact")) > 0:
-            spread = "\n\n".join(part for part in (spread, self.text("impact")) if part)
+            affected = "\n\n".join(part for part in (affected, self.text("impact")) if part)
         return Report(
             summary=_first_line(self.text("summary")),
             severity=severity,
@@ -62,7 +62,7 @@ class _Reading:
             started_at=self.time("started_at", "Started"),
             detected_at=self.time("detected_at", "Detected"),
             symptoms=self.text("symptoms"),
-            affected=spread,
+            affected=affected,
             revenue=self.text("revenue"),
             workaround=self.text("workaround"),
             personal_data=self.exposure(),
@@ -156,9 +156,9 @@ class _Reading:
         text = _first_line(given[0].text)[:MAX_READ_CHARS].strip() if given else ""
         if not text or is_unsure(text.strip(" .")):
             return None
-        asked = given[0].heading.casefold().strip(" :?")
+        heading = given[0].heading.casefold().strip(" :?")
         try:
-            at = Clock(self.opened_at, self.policy.zone, day_first=asked in DAY_FIRST_HEADINGS).parse(text)
+            at = Clock(self.opened_at, self.policy.zone, day_first=heading in DAY_FIRST_HEADINGS).parse(text)
         except NotATime as fault:
             self.doubts.append(f"{title}: '{make_visible(text)}' {fault}")
             return None

@@ -42,10 +42,10 @@ def normalize_words(text: str) -> str:
 
 def split_relative_day(words: str) -> tuple[str, int | None]:
     """Return the words without `today` or `yesterday`, and how many days back that is; None: neither occurs."""
-    for back, row in RELATIVE_DAYS.items():
+    for days_back, row in RELATIVE_DAYS.items():
         patterns = [rf"(?<!\w){re.escape(day)}(?!\w)" if day[0].isascii() else re.escape(day) for day in row]
         if any(re.search(pattern, words) for pattern in patterns):
             for pattern in patterns:
                 words = re.sub(pattern, " ", words)
-            return words, back
+            return words, days_back
     return words, None

@@ -56,9 +56,9 @@ class Clock:
         if RELATIVE_TIME.search(words):
             return self._parse_relative(words)
         words, zone = self._extract_zone(words)
-        words, back = split_relative_day(words)
+        words, days_back = split_relative_day(words)
         words = " ".join(re.sub(r" (?:at|um|à|às|a las|alle|om|o|,) ", " ", f" {words} ").split()).strip(" ,")
-        return self._parse_absolute(words, zone, back)
+        return self._parse_absolute(words, zone, days_back)
 
     def _parse_relative(self, words: str) -> datetime:
         words = re.sub(r"^half an hour ago$", "30 minutes ago", words)
@@ -89,23 +89,25 @@ class Clock:
                 return words[: found.start()] + " " + words[found.end() :], zone
         return words, None
 
-    def _parse_absolute(self, words: str, zone: tzinfo | None, back: int | None) -> datetime:
+    def _parse_absolute(self, words: str, zone: tzinfo | None, days_back: int | None) -> datetime:
         local = self.opened_at.astimezone(zone or self.home)
-        day = local.date() - timedelta(days=back or 0)
-        weekday = back is None and _WEEKDAY.match(words) is not None and not _HAS_DATE.search(words)
+        day = local.date() - timedelta(days=days_back or 0)
+        weekday = days_back is None and _WEEKDAY.match(words) is not None and not _HAS_DATE.search(words)
         if weekday:
             day = local.date() - timedelta(days=6)
         midnight = datetime.combine(day, time())
-        first = self._parse_with_default(words, midnight)
-        other = self._parse_with_default(words, midnight - timedelta(days=27, hours=25))
-        if first.time() != other.time():
+        parsed = self._parse_with_default(words, midnight)
+        reparsed = self._parse_with_default(words, midnight - timedelta(days=27, hours=25))
+        if parsed.time() != reparsed.time():
             raise NotATime("has no time of day, such as 14:05 UTC")
-        dateless = first.date() != other.date()
-        yearless = dateless and (first.month, first.day) == (other.month, other.day)
-        at = self._to_utc(first, zone)
-        if dateless and back is None and not weekday and at > self.opened_at + CLOCK_SKEW_PERIOD:
-            earlier = self._to_utc(first.replace(year=first.year - 1) if yearless else first - timedelta(days=1), zone)
-            at = earlier if yearless or self.opened_at - earlier <= timedelta(hours=12) else at
+        has_no_date = parsed.date() != reparsed.date()
+        has_no_year = has_no_date and (parsed.month, parsed.day) == (reparsed.month, reparsed.day)
+        at = self._to_utc(parsed, zone)
+        if has_no_date and days_back is None and not weekday and at > self.opened_at + CLOCK_SKEW_PERIOD:
+            earlier = self._to_utc(
+                parsed.replace(year=parsed.year - 1) if has_no_year else parsed - timedelta(days=1), zone
+            )
+            at = earlier if has_no_year or self.opened_at - earlier <= timedelta(hours=12) else at
         if at < self.opened_at - timedelta(days=3660):
             raise NotATime("is more than ten years ago. Is that right?")
         return at

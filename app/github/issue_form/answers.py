@@ -14,29 +14,29 @@ CHECKBOX = re.compile(r"[-*+] +\[([ xX]?)\](?:[ \t]+(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
-def parse_answer(asked: Field, lines: list[str]) -> FormValue:
+def parse_answer(field: Field, lines: list[str]) -> FormValue:
     """Parse the answer in the lines; None if the field was not answered."""
     text = trim_blank_lines(lines)
     if not text.strip() or text == NO_RESPONSE:
         return None
-    match asked.kind:
+    match field.kind:
         case "checkboxes":
             return _parse_checkboxes(text) or text
         case "dropdown":
-            return _parse_choice(asked, text.strip(" "))
+            return _parse_choice(field, text.strip(" "))
         case "input":
             return text.strip()
         case _:
-            return _unwrap_fence(text) if asked.render else text
+            return _unwrap_fence(text) if field.render else text
 
 
-def _parse_choice(asked: Field, text: str) -> FormValue:
-    if text == "None" and not asked.required:
+def _parse_choice(field: Field, text: str) -> FormValue:
+    if text == "None" and not field.required:
         return None
-    if not asked.multiple:
+    if not field.multiple:
         return text
-    known = match_options(asked, text)
-    return known if isinstance(known, list) else _split_known_options(asked, text)
+    options = match_options(field, text)
+    return options if isinstance(options, list) else _split_known_options(field, text)
 
 
 def _unwrap_fence(text: str) -> str | None:
@@ -60,14 +60,14 @@ def _parse_checkboxes(text: str) -> list[dict[str, str | bool]]:
     return [{"label": "\n".join(words).strip(), "checked": checked} for checked, words in ticks]
 
 
-def match_options(asked: Field, text: str) -> str | list[str] | Literal[False]:
+def match_options(field: Field, text: str) -> str | list[str] | Literal[False]:
     """Return the options that the text names; False if it is no possible choice of the field."""
     if text == "None":
-        return not asked.required and "None"
-    if not asked.options:
-        return [text] if asked.multiple else text
-    names = _option_spellings(asked.options)
-    if not asked.multiple:
+        return not field.required and "None"
+    if not field.options:
+        return [text] if field.multiple else text
+    names = _option_spellings(field.options)
+    if not field.multiple:
         return text in names and text
     return _split_options(text, names) or False
 
@@ -114,9 +114,9 @@ def _split_options(text: str, names: dict[str, str]) -> list[str]:
     return parts
 
 
-def _split_known_options(asked: Field, text: str) -> list[str]:
+def _split_known_options(field: Field, text: str) -> list[str]:
     """Split the text into known options and, between them, unknown text kept whole with its commas."""
-    names = sorted(_option_spellings(asked.options), key=len, reverse=True)
+    names = sorted(_option_spellings(field.options), key=len, reverse=True)
     parts: list[str] = []
     unknown = 0
     at = 0

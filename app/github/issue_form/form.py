@@ -40,8 +40,8 @@ class Form:
     def keys(self) -> tuple[str, ...]:
         """Return a distinct key per field: its id, else its label; a second one of the same name is `name (2)`."""
         taken: list[str] = []
-        for number, asked in enumerate(self.fields, 1):
-            taken.append(free_name(asked.id or asked.label or f"field {number}", taken))
+        for number, field in enumerate(self.fields, 1):
+            taken.append(free_name(field.id or field.label or f"field {number}", taken))
         return tuple(taken)
 
 

@@ -56,9 +56,9 @@ def _parse_yaml(text: str) -> tuple[Node, str]:
     The scanner looks ahead, so an error can discard valid lines before it: those are parsed again without the rest.
     """
     text = yaml.reader.Reader.NON_PRINTABLE.sub("\ufffd", text.removeprefix("\ufeff"))
-    tree = _Tree()
+    builder = _Tree()
     try:
-        trouble = tree.build(text)
+        trouble = builder.build(text)
     except yaml.MarkedYAMLError as error:
         if whole := _parse_with_libyaml(text):
             return whole, ""
@@ -67,10 +67,10 @@ def _parse_yaml(text: str) -> tuple[Node, str]:
         before = _Tree()
         with suppress(yaml.YAMLError):
             before.build("".join(text.splitlines(keepends=True)[: at.line if at else 0]))
-        tree = max(tree, before, key=_Tree.field_count)
+        builder = max(builder, before, key=_Tree.field_count)
     except yaml.YAMLError as error:
         trouble = str(error)
-    return tree.root, trouble
+    return builder.root, trouble
 
 
 def _parse_with_libyaml(text: str) -> Node:
@@ -81,9 +81,9 @@ def _parse_with_libyaml(text: str) -> Node:
     """
     if not yaml.__with_libyaml__ or text.count("[") + text.count("{") > _MAX_BRACKETS:
         return None
-    tree = _Tree()
+    builder = _Tree()
     try:
-        return None if tree.build(text, yaml.CSafeLoader) else tree.root
+        return None if builder.build(text, yaml.CSafeLoader) else builder.root
     except yaml.YAMLError:
         return None
 
@@ -143,17 +143,17 @@ class _Tree:
         if not self._open:
             self.root = node
             return
-        place, key = self._open[-1], self._keys[-1]
-        if isinstance(place, list):
-            place.append(node)
+        parent, key = self._open[-1], self._keys[-1]
+        if isinstance(parent, list):
+            parent.append(node)
         elif key is None:
             self._keys[-1] = node if isinstance(node, str) else ""
         else:
             self._keys[-1] = None
             if key == "<<" and isinstance(node, dict) and len(node) <= 100:
-                place.update({name: value for name, value in node.items() if name not in place})
+                parent.update({name: value for name, value in node.items() if name not in parent})
             else:
-                place[key] = node
+                parent[key] = node
 
 
 def _scalar_text(event: yaml.ScalarEvent) -> str | None:
@@ -168,18 +168,20 @@ def _parse_field(item: Node) -> Field | None:
     if kind == "markdown":
         return None
     attributes = item.get("attributes")
-    says = {**item, **attributes} if isinstance(attributes, dict) else item
+    properties = {**item, **attributes} if isinstance(attributes, dict) else item
     validations = item.get("validations")
-    asked = Field(
+    field = Field(
         id=_text(item.get("id")) or None,
-        label=_text(says.get("label")),
+        label=_text(properties.get("label")),
         kind=_KINDS.get(kind, "textarea"),
-        options=tuple(dict.fromkeys(option for option in map(_option_text, _list(says.get("options"))) if option)),
-        multiple=_text(says.get("multiple")).lower() in TRUE_WORDS,
-        render=_text(says.get("render")),
+        options=tuple(
+            dict.fromkeys(option for option in map(_option_text, _list(properties.get("options"))) if option)
+        ),
+        multiple=_text(properties.get("multiple")).lower() in TRUE_WORDS,
+        render=_text(properties.get("render")),
         required=isinstance(validations, dict) and _text(validations.get("required")).lower() in TRUE_WORDS,
     )
-    return asked if asked.id or asked.label else None
+    return field if field.id or field.label else None
 
 
 def _option_text(node: Node) -> str:

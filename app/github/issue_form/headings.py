@@ -22,7 +22,7 @@ class Block:
     line: str = ""
 
 
-def split_blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
+def split_blocks(body: str, is_known: Callable[[str], bool] | None = None) -> tuple[Block, ...]:
     """Split the body at its headings: `#` to `######`, and lines that are `**bold**` as a whole.
 
     Headings in fences and HTML comments are text, and so are all after the first thousand.  `**Severity:** SEV1` is a
@@ -42,11 +42,11 @@ def split_blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple
             continue
         if len(found) == _MAX_HEADINGS:
             break
-        if known is None or line.lstrip(" ").startswith("#") or known(heading[0]):
+        if is_known is None or line.lstrip(" ").startswith("#") or is_known(heading[0]):
             found.append((number, *heading))
     marks = [(-1, "", ""), *found]
     ends = [number for number, _, _ in found] + [len(lines)]
-    cut = (
+    split = (
         Block(
             heading,
             trim_blank_lines([rest, *lines[at + 1 : end]] if rest else lines[at + 1 : end]),
@@ -54,7 +54,7 @@ def split_blocks(body: str, known: Callable[[str], bool] | None = None) -> tuple
         )
         for (at, heading, rest), end in zip(marks, ends, strict=True)
     )
-    return tuple(block for block in cut if block.line or block.text)
+    return tuple(block for block in split if block.line or block.text)
 
 
 _HEADING_CHARS = frozenset("# *-_+")

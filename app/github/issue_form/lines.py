@@ -24,14 +24,14 @@ def find_fence_lines(lines: Sequence[str]) -> list[tuple[int, str]]:
     ]
 
 
-def hidden_spans(markers: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
+def hidden_spans(fence_lines: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
     """Return the spans of lines in fences and HTML comments, both ends included.
 
     The last span may be unclosed: then it ends after any possible line.
     """
     spans: list[tuple[int, int]] = []
     start, opened = -1, ""
-    for number, line in markers:
+    for number, line in fence_lines:
         if start < 0:
             opened = _opening_mark(line)
             start = number if opened else -1

@@ -25,11 +25,13 @@ def parse_body(form: Form, body: str) -> dict[str, FormValue]:
 
     Unknown headings after a field that can only hold a choice or one line are kept under their own words.
     """
-    page = Page(form, split_lines(body))
-    taken = _exact_headings(page)
-    if taken is not None:
-        return _collect_answers(form, page, taken, whole=True)
-    return _collect_answers(form, page, _choose_headings(page, page.loose_candidates(), strict=False), whole=False)
+    form_body = Page(form, split_lines(body))
+    headings = _exact_headings(form_body)
+    if headings is not None:
+        return _collect_answers(form, form_body, headings, is_exact=True)
+    return _collect_answers(
+        form, form_body, _choose_headings(form_body, form_body.loose_candidates(), strict=False), is_exact=False
+    )
 
 
 def parse_exact_body(form: Form, body: str) -> dict[str, FormValue] | None:
@@ -37,13 +39,13 @@ def parse_exact_body(form: Form, body: str) -> dict[str, FormValue] | None:
 
     Exactly means: every field, in order, with an answer that its kind allows.
     """
-    page = Page(form, split_lines(body))
-    taken = _exact_headings(page)
-    if taken is None or not all(
-        page.can_answer(place.field, place.below, end) for place, end in _answer_spans(taken, page)
+    form_body = Page(form, split_lines(body))
+    headings = _exact_headings(form_body)
+    if headings is None or not all(
+        form_body.can_answer(place.field, place.below, end) for place, end in _answer_spans(headings, form_body)
     ):
         return None
-    return _collect_answers(form, page, taken, whole=True)
+    return _collect_answers(form, form_body, headings, is_exact=True)
 
 
 def matches_form(form: Form, body: str) -> bool:
@@ -51,58 +53,58 @@ def matches_form(form: Form, body: str) -> bool:
     return parse_exact_body(form, body) is not None
 
 
-def _exact_headings(page: Page) -> list[Place] | None:
+def _exact_headings(form_body: Page) -> list[Place] | None:
     """Return the headings of all fields as GitHub writes them, in the form's order; None if one is missing."""
-    needed = {number for number, asked in enumerate(page.fields) if asked.label}
-    places = [place for place in page.places if place.sure]
-    if not needed or not needed <= {place.field for place in places}:
+    needed = {number for number, asked in enumerate(form_body.fields) if asked.label}
+    candidates = [place for place in form_body.places if place.sure]
+    if not needed or not needed <= {place.field for place in candidates}:
         return None
-    taken = _choose_headings(page, places, strict=True)
-    return taken if needed <= {place.field for place in taken} else None
+    headings = _choose_headings(form_body, candidates, strict=True)
+    return headings if needed <= {place.field for place in headings} else None
 
 
-def _collect_answers(form: Form, page: Page, taken: Sequence[Place], *, whole: bool) -> dict[str, FormValue]:
+def _collect_answers(form: Form, form_body: Page, headings: Sequence[Place], *, is_exact: bool) -> dict[str, FormValue]:
     keys = form.keys()
     answers: dict[str, FormValue] = dict.fromkeys(keys)
-    kept: list[tuple[str, str]] = []
-    for place, end in _answer_spans(taken, page):
-        stop = end if whole else page.answer_end(place.field, place.below, end)
-        answers[keys[place.field]] = parse_answer(form.fields[place.field], page.lines[place.below : stop])
-        kept.extend((block.heading, block.text) for block in split_blocks("\n".join(page.lines[stop:end])))
-    if len(kept) > _MAX_EXTRA_HEADINGS:
-        rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in kept[_MAX_EXTRA_HEADINGS:])
-        kept = [*kept[:_MAX_EXTRA_HEADINGS], ("text", rest)]
-    for heading, text in kept:
+    extra: list[tuple[str, str]] = []
+    for place, end in _answer_spans(headings, form_body):
+        stop = end if is_exact else form_body.answer_end(place.field, place.below, end)
+        answers[keys[place.field]] = parse_answer(form.fields[place.field], form_body.lines[place.below : stop])
+        extra.extend((block.heading, block.text) for block in split_blocks("\n".join(form_body.lines[stop:end])))
+    if len(extra) > _MAX_EXTRA_HEADINGS:
+        rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in extra[_MAX_EXTRA_HEADINGS:])
+        extra = [*extra[:_MAX_EXTRA_HEADINGS], ("text", rest)]
+    for heading, text in extra:
         answers[free_name(heading or "text", list(answers))] = text
     return answers
 
 
-def _choose_headings(page: Page, places: Sequence[Place], *, strict: bool) -> list[Place]:
+def _choose_headings(form_body: Page, candidates: Sequence[Place], *, strict: bool) -> list[Place]:
     """Choose the most plausible headings among the candidates, at most one per field and in the form's order.
 
     The score counts, in this order: fields present, answers that suit their field, headings outside of the fences of
     the answer before, headings exactly as GitHub writes them, answers without a heading of their own field.
     """
-    if strict and page.solid:
-        top = page.lines[page.solid[0]]
-        places = places if top.startswith("###") else []
-    lines_of: dict[int, list[int]] = {}
-    for place in places:
-        lines_of.setdefault(place.field, []).append(place.line)
+    if strict and form_body.solid:
+        top = form_body.lines[form_body.solid[0]]
+        candidates = candidates if top.startswith("###") else []
+    lines_by_field: dict[int, list[int]] = {}
+    for place in candidates:
+        lines_by_field.setdefault(place.field, []).append(place.line)
 
     def worth(place: Place, end: int, ended_by: Place | None) -> int:
-        stop = end if strict else page.answer_end(place.field, place.below, end)
-        again = bisect_left(lines_of[place.field], end) - bisect_left(lines_of[place.field], place.below)
-        seen = ended_by is None or _is_whole_fence(page, place, end) or not page.is_hidden(place.below, end)
+        stop = end if strict else form_body.answer_end(place.field, place.below, end)
+        again = bisect_left(lines_by_field[place.field], end) - bisect_left(lines_by_field[place.field], place.below)
+        seen = ended_by is None or _is_whole_fence(form_body, place, end) or not form_body.is_hidden(place.below, end)
         sure = ended_by is not None and ended_by.sure
-        suits = page.can_answer(place.field, place.below, stop)
+        suits = form_body.can_answer(place.field, place.below, stop)
         return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
 
     best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
-    for number, place in enumerate(places):
-        top_worth, before = place.sure * 10**6 + (page.solid[0] == place.line) * 10**12, -1
+    for number, place in enumerate(candidates):
+        top_worth, before = place.sure * 10**6 + (form_body.solid[0] == place.line) * 10**12, -1
         for earlier in range(number):
-            other = places[earlier]
+            other = candidates[earlier]
             if other.field < place.field and other.below <= place.line:
                 value = best[earlier][0] + worth(other, place.line, place)
                 if value > top_worth:
@@ -110,20 +112,20 @@ def _choose_headings(page: Page, places: Sequence[Place], *, strict: bool) -> li
         best.append((top_worth, before))
     if not best:
         return []
-    end = len(page.lines)
-    last = max(range(len(best)), key=lambda number: (best[number][0] + worth(places[number], end, None), -number))
-    taken: list[Place] = []
+    end = len(form_body.lines)
+    last = max(range(len(best)), key=lambda number: (best[number][0] + worth(candidates[number], end, None), -number))
+    headings: list[Place] = []
     while last >= 0:
-        taken.append(places[last])
+        headings.append(candidates[last])
         last = best[last][1]
-    return taken[::-1]
+    return headings[::-1]
 
 
-def _is_whole_fence(page: Page, place: Place, end: int) -> bool:
+def _is_whole_fence(form_body: Page, heading: Place, end: int) -> bool:
     """Return True if the answer is the complete fence of a rendered field, whatever fences it contains."""
-    return bool(page.fields[place.field].render) and page.can_answer(place.field, place.below, end)
+    return bool(form_body.fields[heading.field].render) and form_body.can_answer(heading.field, heading.below, end)
 
 
-def _answer_spans(taken: Sequence[Place], page: Page) -> Iterator[tuple[Place, int]]:
-    ends = [place.line for place in taken[1:]] + [len(page.lines)]
-    return zip(taken, ends, strict=False)
+def _answer_spans(headings: Sequence[Place], form_body: Page) -> Iterator[tuple[Place, int]]:
+    ends = [place.line for place in headings[1:]] + [len(form_body.lines)]
+    return zip(headings, ends, strict=False)

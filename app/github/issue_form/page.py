@@ -39,14 +39,14 @@ class Page:
 
     def _find_candidates(self) -> list[Place]:
         exact: dict[str, list[int]] = {}
-        alike: dict[str, list[int]] = {}
+        similar: dict[str, list[int]] = {}
         for number, asked in enumerate(self.fields):
             first, *_ = asked.label.split("\n")
             exact.setdefault(first.strip(), []).append(number)
             for name in {_normalize_label(first)} if first else {"", "none", "null", _normalize_label(asked.id or "")}:
-                alike.setdefault(name, []).append(number)
+                similar.setdefault(name, []).append(number)
         fields_of: dict[str, list[int]] = {}
-        found: list[Place] = []
+        candidates: list[Place] = []
         for line in self.solid:
             heading = self.lines[line]
             if not heading.startswith("###") or heading[3:4] not in {"", " ", "\t"}:
@@ -55,31 +55,31 @@ class Page:
             if len(words) > 4000:
                 continue
             if words not in fields_of:
-                fields_of[words] = alike.get(_normalize_label(words), [])
+                fields_of[words] = similar.get(_normalize_label(words), [])
             for number in fields_of[words]:
-                more = [part.strip() for part in self.fields[number].label.split("\n")[1:]]
-                below = line + 1 + len(more)
-                if more and [part.strip() for part in self.lines[line + 1 : below]] != more:
+                label_rest = [part.strip() for part in self.fields[number].label.split("\n")[1:]]
+                answer_start = line + 1 + len(label_rest)
+                if label_rest and [part.strip() for part in self.lines[line + 1 : answer_start]] != label_rest:
                     continue
-                sure = number in exact.get(words, ()) and self._is_isolated(line, below)
-                found.append(Place(line, below, number, sure))
-        return self._limit_candidates(found)
+                is_exact = number in exact.get(words, ()) and self._is_isolated(line, answer_start)
+                candidates.append(Place(line, answer_start, number, is_exact))
+        return self._limit_candidates(candidates)
 
-    def _is_isolated(self, line: int, below: int) -> bool:
+    def _is_isolated(self, line: int, answer_start: int) -> bool:
         """Return True if the heading stands between blank lines, as GitHub writes it."""
         before = line == 0 or not self.lines[line - 1].strip() or bisect_left(self.solid, line) == 0
-        return before and (below >= len(self.lines) or not self.lines[below].strip())
+        return before and (answer_start >= len(self.lines) or not self.lines[answer_start].strip())
 
-    def _limit_candidates(self, places: list[Place]) -> list[Place]:
+    def _limit_candidates(self, candidates: list[Place]) -> list[Place]:
         """Keep only the first and last few candidates per field, so that scoring a stuffed body stays cheap."""
-        if len(places) <= _MAX_CANDIDATES:
-            return places
+        if len(candidates) <= _MAX_CANDIDATES:
+            return candidates
         keep = max(1, _MAX_CANDIDATES // (2 * len(self.fields)))
         each: dict[int, list[Place]] = {}
-        for place in places:
+        for place in candidates:
             each.setdefault(place.field, []).append(place)
-        some = {place for found in each.values() for place in (*found[:keep], *found[-keep:])}
-        return sorted(some, key=lambda place: (place.line, place.field))
+        limited = {place for found in each.values() for place in (*found[:keep], *found[-keep:])}
+        return sorted(limited, key=lambda place: (place.line, place.field))
 
     def loose_candidates(self) -> list[Place]:
         """Return the candidates outside of fences and comments, for a body that is not as GitHub writes it."""

@@ -56,9 +56,9 @@ def render_board(
     policy: Policy,
     now: datetime,
     *,
-    links: Mapping[str, str],
+    comment_urls: Mapping[str, str],
     footer: str,
-    concerns: Sequence[str] = (),
+    warnings: Sequence[str] = (),
     quiet: bool = False,
 ) -> str:
     """Render the board as of `now`, never longer than GitHub accepts.
@@ -69,7 +69,7 @@ def render_board(
     """
     body, policy = Markdown(), policy_for(policy, incident)
     for rows in _TIMELINE_ROW_LIMITS:
-        body = _body(incident, policy, now, links, rows, concerns=concerns, quiet=quiet)
+        body = _body(incident, policy, now, comment_urls, rows, warnings=warnings, quiet=quiet)
         if fits_in_comment(body, footer):
             break
     return with_footer(body, footer)
@@ -79,15 +79,15 @@ def _body(
     incident: Incident,
     policy: Policy,
     now: datetime,
-    links: Mapping[str, str],
+    comment_urls: Mapping[str, str],
     rows: int,
     *,
-    concerns: Sequence[str],
+    warnings: Sequence[str],
     quiet: bool,
 ) -> Markdown:
     day = now.date()
     shown = incident.timeline[len(incident.timeline) - rows :] if rows < len(incident.timeline) else incident.timeline
-    running, decided = _deadline_rows(incident, policy, now)
+    running_rows, decided_rows = _deadline_rows(incident, policy, now)
     return render_template(
         "board",
         sign=markdown("🚨" if incident.status.open else "✅"),
@@ -95,17 +95,17 @@ def _body(
         title=escape(incident.title),
         summary_line=_summary_line(incident, policy, now),
         unavailable=incident.left,
-        warnings=[escape(concern, 300) for concern in concerns],
-        deadlines=running,
-        decided=decided,
-        decided_title=_decided_title(decided),
+        warnings=[escape(concern, 300) for concern in warnings],
+        deadlines=running_rows,
+        decided=decided_rows,
+        decided_title=_decided_title(decided_rows),
         now=format_utc(now, day=day),
         as_of=format_time(now, policy.zone),
-        facts=list(_facts(incident, policy, now, links, quiet=quiet)),
-        update=_latest_update(incident, policy, links, day),
+        facts=list(_facts(incident, policy, now, comment_urls, quiet=quiet)),
+        update=_latest_update(incident, policy, comment_urls, day),
         closing_items=list(_closing_items(incident, policy)),
         timeline=[
-            (phrases.timeline_link(format_utc(e.at, day=day), e, links), phrases.author(e), escape(e.sentence))
+            (phrases.timeline_link(format_utc(e.at, day=day), e, comment_urls), phrases.author(e), escape(e.sentence))
             for e in reversed(shown)
         ],
         timeline_title=_timeline_title(len(incident.timeline), len(shown)),
@@ -115,8 +115,8 @@ def _body(
 
 def _summary_line(incident: Incident, policy: Policy, now: datetime) -> Markdown:
     length = format_timedelta(phrases.open_duration(incident, now))
-    lasted = markdown("open for {}", length) if incident.status.open else markdown("took {}", length)
-    return join((phrases.severity(incident, policy), incident.status.value, lasted, phrases.owner(incident)), " · ")
+    duration = markdown("open for {}", length) if incident.status.open else markdown("took {}", length)
+    return join((phrases.severity(incident, policy), incident.status.value, duration, phrases.owner(incident)), " · ")
 
 
 DeadlineRow = tuple[Markdown, Markdown, Markdown]
@@ -128,11 +128,11 @@ def _deadline_rows(incident: Incident, policy: Policy, now: datetime) -> tuple[l
 
     While the incident is open, many decided deadlines would hide those that still need action.
     """
-    promises = sorted(deadlines(incident, policy), key=lambda promise: promise.due)
-    running = [_deadline_row(each, incident, policy, now) for each in promises if each.met_at is None]
-    decided = [_deadline_row(each, incident, policy, now) for each in promises if each.met_at is not None]
+    by_due = sorted(deadlines(incident, policy), key=lambda promise: promise.due)
+    running = [_deadline_row(each, incident, policy, now) for each in by_due if each.met_at is None]
+    decided = [_deadline_row(each, incident, policy, now) for each in by_due if each.met_at is not None]
     cadence = policy.targets.get(incident.severity, Targets()).update
-    later = (
+    future_rows = (
         [
             (
                 phrases.deadline_title("update"),
@@ -144,13 +144,13 @@ def _deadline_rows(incident: Incident, policy: Policy, now: datetime) -> tuple[l
         else []
     )
     if incident.status.open and len(decided) > _MAX_DECIDED_ROWS:
-        return [*running, *later], decided
-    return [*running, *decided, *later], []
+        return [*running, *future_rows], decided
+    return [*running, *decided, *future_rows], []
 
 
-def _deadline_row(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> DeadlineRow:
-    due = to_markdown(format_time(promise.due, policy.zone, day=now.date()))
-    return phrases.deadline_title(promise.clock, promise.about), due, phrases.deadline_status(promise, incident, now)
+def _deadline_row(deadline: Deadline, incident: Incident, policy: Policy, now: datetime) -> DeadlineRow:
+    due = to_markdown(format_time(deadline.due, policy.zone, day=now.date()))
+    return phrases.deadline_title(deadline.clock, deadline.about), due, phrases.deadline_status(deadline, incident, now)
 
 
 def _decided_title(rows: Sequence[DeadlineRow]) -> Markdown:
@@ -175,17 +175,17 @@ Fact = tuple[str, Sequence[Markdown]]
 
 
 def _facts(
-    incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str], *, quiet: bool
+    incident: Incident, policy: Policy, now: datetime, comment_urls: Mapping[str, str], *, quiet: bool
 ) -> Iterator[Fact]:
     report, day = incident.report, now.date()
     if incident.status.open:
         yield "On call", [_on_call(incident, policy, now, quiet=quiet)]
         yield from _link_facts(incident, policy)
-    yield from _escalation_facts(incident, policy, now, links)
+    yield from _escalation_facts(incident, policy, now, comment_urls)
     if report.summary.strip():
         yield "Summary", [escape(report.summary, 600)]
-    unsure = markdown(", not sure") if incident.grade.unsure else markdown("")
-    yield "Grade", [markdown("{}{}: {}", phrases.severity(incident, policy), unsure, _reasons(incident))]
+    uncertainty = markdown(", not sure") if incident.grade.unsure else markdown("")
+    yield "Grade", [markdown("{}{}: {}", phrases.severity(incident, policy), uncertainty, _reasons(incident))]
     if report.services:
         yield "Services", [phrases.services(incident, policy)]
     if impact := list(phrases.impact(incident)):
@@ -222,12 +222,12 @@ def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) 
 
     They are not mentioned when the board is `quiet` or the incident is already acknowledged.
     """
-    named = people_of((ON_CALL,), policy, now)
-    if not named:
+    logins = people_of((ON_CALL,), policy, now)
+    if not logins:
         return phrases.unstaffed_warning((ON_CALL,), resolve_recipients(incident, policy, (ON_CALL,), now).people)
-    first = mention(named[0]) if incident.status is Status.TRIGGERED and not quiet else format_login(named[0])
-    asked = markdown("{}, then {}", first, format_logins(named[1:])) if named[1:] else first
-    return markdown("{}{}", asked, _hand_off(policy, now))
+    first_person = mention(logins[0]) if incident.status is Status.TRIGGERED and not quiet else format_login(logins[0])
+    everyone = markdown("{}, then {}", first_person, format_logins(logins[1:])) if logins[1:] else first_person
+    return markdown("{}{}", everyone, _hand_off(policy, now))
 
 
 def _hand_off(policy: Policy, now: datetime) -> Markdown:
@@ -235,14 +235,14 @@ def _hand_off(policy: Policy, now: datetime) -> Markdown:
     rotation = policy.rotations.get(ON_CALL)
     if rotation is None:
         return markdown("")
-    first, at = people_on_call(rotation, now)[:1], next_hand_off(rotation, now)
+    current, at = people_on_call(rotation, now)[:1], next_hand_off(rotation, now)
     for _ in range(_MAX_HAND_OFFS):  # a change may end an override without changing who is first
         if at is None or at - now > _HAND_OFF_PERIOD:
             break
-        if (then := people_on_call(rotation, at)[:1]) != first:
+        if (following := people_on_call(rotation, at)[:1]) != current:
             return markdown(
                 "; {} takes over at {}",
-                format_logins(then) or markdown("nobody"),
+                format_logins(following) or markdown("nobody"),
                 format_time(at, policy.zone, day=now.date()),
             )
         at = next_hand_off(rotation, at)
@@ -251,23 +251,25 @@ def _hand_off(policy: Policy, now: datetime) -> Markdown:
 
 def _link_facts(incident: Incident, policy: Policy) -> Iterator[Fact]:
     """Yield the links to the war room and the runbooks."""
-    if room := places.war_room_link(incident, policy):
-        yield "War room", [room]
-    if books := places.runbook_links(incident, policy):
-        yield "Runbooks", [join_limited(books, 8)]
+    if war_room := places.war_room_link(incident, policy):
+        yield "War room", [war_room]
+    if runbooks := places.runbook_links(incident, policy):
+        yield "Runbooks", [join_limited(runbooks, 8)]
 
 
-def _escalation_facts(incident: Incident, policy: Policy, now: datetime, links: Mapping[str, str]) -> Iterator[Fact]:
-    steps = phrases.escalation_history(incident, links, now.date(), 8)
+def _escalation_facts(
+    incident: Incident, policy: Policy, now: datetime, comment_urls: Mapping[str, str]
+) -> Iterator[Fact]:
+    steps = phrases.escalation_history(incident, comment_urls, now.date(), 8)
     if steps or incident.status.open:
         yield "Escalated so far", steps or [markdown("nobody yet")]
     if incident.left or not incident.status.open:
         return
-    following = phrases.upcoming_escalations(incident, policy, now)
-    ended = "the ladder has ended" if policy.ladders.get(incident.severity) else "this severity has no ladder"
+    upcoming = phrases.upcoming_escalations(incident, policy, now)
+    reason = "the ladder has ended" if policy.ladders.get(incident.severity) else "this severity has no ladder"
     yield (
         "Comes next",
-        following[:3] or [markdown("nothing by itself, {}. `/escalate reason` asks the next one", ended)],
+        upcoming[:3] or [markdown("nothing by itself, {}. `/escalate reason` asks the next one", reason)],
     )
 
 
@@ -276,13 +278,13 @@ def _reasons(incident: Incident) -> Markdown:
 
 
 def _latest_update(
-    incident: Incident, policy: Policy, links: Mapping[str, str], day: date
+    incident: Incident, policy: Policy, comment_urls: Mapping[str, str], day: date
 ) -> tuple[Markdown, Markdown] | None:
     updates = phrases.status_updates(incident)
     if not updates:
         return None
     last = updates[-1]
-    when = phrases.timeline_link(format_time(last.at, policy.zone, day=day), last, links)
+    when = phrases.timeline_link(format_time(last.at, policy.zone, day=day), last, comment_urls)
     return markdown("{} by {}", when, format_login(last.by)), phrases.update_text(last)
 
 

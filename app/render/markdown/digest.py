@@ -15,13 +15,15 @@ _MAX_ROWS = 60
 _MAX_MENTIONS = 40
 
 
-def render_digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy, now: datetime, *, footer: str) -> str:
+def render_digest(
+    incidents: Sequence[Incident], logins: Sequence[str], policy: Policy, now: datetime, *, footer: str
+) -> str:
     """Render the digest of unconfirmed `incidents`, each with its reporter; `logins` are mentioned."""
     body = render_template(
         "digest",
-        mentions=join(map(mention, to[:_MAX_MENTIONS]), " "),
-        count=pluralize(len(waiting), "more report"),
-        people=pluralize(len({each.opened_by for each in waiting}), "person", "people"),
+        mentions=join(map(mention, logins[:_MAX_MENTIONS]), " "),
+        count=pluralize(len(incidents), "more report"),
+        people=pluralize(len({each.opened_by for each in incidents}), "person", "people"),
         rows=[
             markdown(
                 "{} {}: {}, by {}",
@@ -30,9 +32,9 @@ def render_digest(waiting: Sequence[Incident], to: Sequence[str], policy: Policy
                 escape(each.title, 80),
                 format_login(each.opened_by),
             )
-            for each in waiting[:_MAX_ROWS]
+            for each in incidents[:_MAX_ROWS]
         ],
-        more=max(0, len(waiting) - _MAX_ROWS),
+        more=max(0, len(incidents) - _MAX_ROWS),
         now=format_time(now, policy.zone),
     )
     return with_footer(body, footer)

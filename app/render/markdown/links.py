@@ -34,26 +34,26 @@ def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     Where the value is empty, the separator before the placeholder is removed too.
     """
 
-    def replace_placeholder(found: re.Match[str]) -> str:
-        given = values.get(found[2])
+    def replace_placeholder(match: re.Match[str]) -> str:
+        given = values.get(match[2])
         if given is None:
-            return found[0]
-        return found[1] + given if given else ""
+            return match[0]
+        return match[1] + given if given else ""
 
     return _PLACEHOLDER_PATTERN.sub(replace_placeholder, text[:_MAX_CHARS])[:_MAX_CHARS]
 
 
 def war_room_link(incident: Incident, policy: Policy) -> Markdown | None:
     """Build the link to the war room; None: incidents of this severity have none."""
-    wanted = policy.war_room
-    if incident.severity not in wanted.severities:
+    settings = policy.war_room
+    if incident.severity not in settings.severities:
         return None
     service = next(iter((*affected_services(policy, incident.report), *incident.report.services)), "")
     values = {"id": incident.id.lower(), "number": str(incident.number), "service": _slug(service)}
-    name = fill_placeholders(wanted.name, values).strip("-_ ")
-    places = {place: _percent_encode(value, "") for place, value in {**values, "room": name}.items()}
-    address = fill_placeholders(wanted.link, places)
-    return _link_or_text(escape(name, 100) if name else markdown("{}", incident.id), _https_url(address), address)
+    name = fill_placeholders(settings.name, values).strip("-_ ")
+    url_values = {place: _percent_encode(value, "") for place, value in {**values, "room": name}.items()}
+    url = fill_placeholders(settings.link, url_values)
+    return _link_or_text(escape(name, 100) if name else markdown("{}", incident.id), _https_url(url), url)
 
 
 def runbook_links(incident: Incident, policy: Policy) -> list[Markdown]:
@@ -61,16 +61,17 @@ def runbook_links(incident: Incident, policy: Policy) -> list[Markdown]:
     report = incident.report
     names = [name for service in affected_services(policy, report).values() for name in service.runbooks]
     names += [name for name, known in policy.runbooks.items() if report.kind and report.kind in known.kinds]
-    found = [(name, policy.runbooks[name].link) for name in dict.fromkeys(names) if name in policy.runbooks]
+    targets = [(name, policy.runbooks[name].link) for name in dict.fromkeys(names) if name in policy.runbooks]
     return [
-        _link_or_text(escape(name, 60), _https_url(at) or _repository_file_url(at, incident), at) for name, at in found
+        _link_or_text(escape(name, 60), _https_url(at) or _repository_file_url(at, incident), at)
+        for name, at in targets
     ]
 
 
-def _link_or_text(text: Markdown, url: str, written: str) -> Markdown:
+def _link_or_text(text: Markdown, url: str, original: str) -> Markdown:
     """Link the text, or show the original address beside it where that cannot be linked."""
     linked = link(text, url)
-    return linked if linked != text or not written else markdown("{} ({})", text, escape(written, 200))
+    return linked if linked != text or not original else markdown("{} ({})", text, escape(original, 200))
 
 
 def _https_url(text: str) -> str:
@@ -89,8 +90,8 @@ def _repository_file_url(path: str, incident: Incident) -> str:
     )
 
 
-def _percent_encode(text: str, kept: str) -> str:
-    return quote(replace_unstorable(text), safe=kept)
+def _percent_encode(text: str, safe_chars: str) -> str:
+    return quote(replace_unstorable(text), safe=safe_chars)
 
 
 def _slug(name: str) -> str:

@@ -75,16 +75,16 @@ def markdown(pattern: str, *parts: object) -> Markdown:
     return Markdown(pattern.format(*map(to_markdown, parts)))
 
 
-def join(parts: Iterable[object], between: str = ", ") -> Markdown:
+def join(parts: Iterable[object], separator: str = ", ") -> Markdown:
     """Join the parts, each converted to Markdown."""
-    return Markdown(between.join(to_markdown(part) for part in parts))
+    return Markdown(separator.join(to_markdown(part) for part in parts))
 
 
-def join_limited(parts: Iterable[object], most: int, between: str = ", ") -> Markdown:
+def join_limited(parts: Iterable[object], limit: int, separator: str = ", ") -> Markdown:
     """Join the first `limit` parts, and say how many more there are."""
-    every = list(parts)
-    more = [markdown("and {} more", len(every) - most)] if len(every) > most else []
-    return join([*every[:most], *more], between)
+    all_parts = list(parts)
+    rest = [markdown("and {} more", len(all_parts) - limit)] if len(all_parts) > limit else []
+    return join([*all_parts[:limit], *rest], separator)
 
 
 def code_span(text: str) -> Markdown:
@@ -133,8 +133,8 @@ def with_footer(body: Markdown, footer: str) -> str:
 
     The footer is never changed: it holds the signed marker.
     """
-    room = MAX_BODY_CHARS - github_length(footer) - 2
-    text = body if github_length(body) <= room else _truncate(body, room)
+    max_chars = MAX_BODY_CHARS - github_length(footer) - 2
+    text = body if github_length(body) <= max_chars else _truncate(body, max_chars)
     return f"{text}\n\n{footer}" if footer else text
 
 
@@ -143,20 +143,20 @@ def fits_in_comment(body: Markdown, footer: str) -> bool:
     return github_length(body) + 2 + github_length(footer) <= MAX_BODY_CHARS
 
 
-def _truncate(body: Markdown, room: int) -> str:
+def _truncate(body: Markdown, max_chars: int) -> str:
     """Cut the body after a whole line; a `<details>` block that would stay open is removed entirely."""
-    mark = "\n\n*Cut here: GitHub takes no longer comment.*"
-    taken: list[str] = []
-    size = github_length(mark)
+    truncation_note = "\n\n*Cut here: GitHub takes no longer comment.*"
+    lines: list[str] = []
+    size = github_length(truncation_note)
     for line in body.split("\n"):
         size += github_length(line) + 1
-        if size > room:
+        if size > max_chars:
             break
-        taken.append(line)
-    kept = "\n".join(taken)
-    if kept.count("<details>") > kept.count("</details>"):
-        kept = kept[: kept.rindex("<details>")]
-    return kept.rstrip("\n") + mark
+        lines.append(line)
+    text = "\n".join(lines)
+    if text.count("<details>") > text.count("</details>"):
+        text = text[: text.rindex("<details>")]
+    return text.rstrip("\n") + truncation_note
 
 
 _TEMPLATES = Environment(

@@ -64,7 +64,7 @@ def render_notices(
     policy: Policy,
     now: datetime,
     *,
-    links: Mapping[str, str],
+    comment_urls: Mapping[str, str],
     footer: str,
 ) -> str:
     """Render one comment for all `notices`, of which there is at least one.
@@ -73,27 +73,27 @@ def render_notices(
     """
     policy = policy_for(policy, incident)
     ordered = sorted(notices, key=lambda each: _loudness_key(each, incident, policy), reverse=True)
-    loudest, called = ordered[0], list(dict.fromkeys(login for each in ordered for login in each.to))
-    missing = {each.missing: each.to for each in ordered if each.missing}
+    loudest, mentioned = ordered[0], list(dict.fromkeys(login for each in ordered for login in each.to))
+    unstaffed = {each.missing: each.to for each in ordered if each.missing}
     body = render_template(
         "notice",
         headline=_headline(loudest, incident, policy, now),
-        mentions=join(map(mention, called[:_MAX_MENTIONS]), " "),
+        mentions=join(map(mention, mentioned[:_MAX_MENTIONS]), " "),
         requests=list(dict.fromkeys(_paragraphs(ordered, incident, policy, now))),
         context=list(_context_rows(incident, policy, now)) if isinstance(loudest, Escalate) else [],
-        actions=list(_actions_so_far(incident, links, now)) if isinstance(loudest, Escalate) else [],
-        unstaffed=[phrases.unstaffed_warning(names, asked) for names, asked in missing.items()],
-        board=link(markdown("{}, as it stands", incident.id), links.get("board") or incident.url),
+        actions=list(_actions_so_far(incident, comment_urls, now)) if isinstance(loudest, Escalate) else [],
+        unstaffed=[phrases.unstaffed_warning(names, asked) for names, asked in unstaffed.items()],
+        board=link(markdown("{}, as it stands", incident.id), comment_urls.get("board") or incident.url),
     )
     return with_footer(body, footer)
 
 
 def _loudness_key(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, int, datetime]:
     """Return the sort key of a notice: its type, then how high its escalation step is, then its time."""
-    rungs = [rung.contacts for rung in management_steps(incident, policy)]
+    step_contacts = [rung.contacts for rung in management_steps(incident, policy)]
     highest = -1
-    if isinstance(notice, Escalate) and notice.contacts in rungs:
-        highest = len(rungs) - rungs[::-1].index(notice.contacts)
+    if isinstance(notice, Escalate) and notice.contacts in step_contacts:
+        highest = len(step_contacts) - step_contacts[::-1].index(notice.contacts)
     return _LOUDNESS_ORDER.index(type(notice)), highest, notice.at
 
 
@@ -107,15 +107,15 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
         to = join_limited((escape(contact, 24) for contact in notice.contacts), 2) or markdown("whoever has it")
         return markdown("🔺 **{} escalated to {}: {}** · {}", name, to, title, _open_and_owner(incident, now))
     if isinstance(notice, Page):
-        again = markdown(", page {}", notice.times) if notice.times > 1 else markdown("")
-        return markdown("🚨 **{}{}: {}** · {}", name, again, title, _headline_request(incident, policy, now))
+        page_count = markdown(", page {}", notice.times) if notice.times > 1 else markdown("")
+        return markdown("🚨 **{}{}: {}** · {}", name, page_count, title, _headline_request(incident, policy, now))
     if isinstance(notice, Announce):
         return markdown("📣 **{}: {}** · {}", name, title, _open_and_owner(incident, now))
     if isinstance(notice, Remind):
         what, answer = _title_and_answer(notice, incident)
-        asked = markdown("answered since") if _is_answered(notice, incident, policy) else answer
-        asked = asked if incident.status.open or still_due(notice, incident) else _open_and_owner(incident, now)
-        return markdown("⏰ **{} {}: {} {}** · {}", name, title, what, due_phrase(notice.due, now), asked)
+        request = markdown("answered since") if _is_answered(notice, incident, policy) else answer
+        request = request if incident.status.open or still_due(notice, incident) else _open_and_owner(incident, now)
+        return markdown("⏰ **{} {}: {} {}** · {}", name, title, what, due_phrase(notice.due, now), request)
     return _fault_headline(notice, name, title, policy)
 
 
@@ -131,9 +131,11 @@ def _fault_headline(notice: Notice, name: Markdown, title: Markdown, policy: Pol
 def _open_and_owner(incident: Incident, now: datetime) -> Markdown:
     if not incident.status.open:
         return markdown("{} by now", incident.status.value)
-    taken = incident.commander and incident.status is not Status.TRIGGERED
-    length = format_timedelta(phrases.open_duration(incident, now))
-    return markdown("open {}, {} has it", length, format_login(incident.commander) if taken else markdown("nobody"))
+    has_owner = incident.commander and incident.status is not Status.TRIGGERED
+    duration = format_timedelta(phrases.open_duration(incident, now))
+    return markdown(
+        "open {}, {} has it", duration, format_login(incident.commander) if has_owner else markdown("nobody")
+    )
 
 
 def _headline_request(incident: Incident, policy: Policy, now: datetime) -> Markdown:
@@ -150,9 +152,9 @@ def _headline_request(incident: Incident, policy: Policy, now: datetime) -> Mark
 
 def _is_answered(notice: Remind, incident: Incident, policy: Policy) -> bool:
     """Return whether the deadline was met or restarted before the reminder was written."""
-    promises = (each for each in deadlines(incident, policy) if each.clock == notice.clock)
-    found = next((each for each in promises if each.about == notice.about), None)
-    return found is None or found.met_at is not None or found.due > notice.due
+    candidates = (each for each in deadlines(incident, policy) if each.clock == notice.clock)
+    deadline = next((each for each in candidates if each.about == notice.about), None)
+    return deadline is None or deadline.met_at is not None or deadline.due > notice.due
 
 
 def answer_deadline(incident: Incident, policy: Policy, now: datetime) -> Deadline | None:
@@ -160,17 +162,19 @@ def answer_deadline(incident: Incident, policy: Policy, now: datetime) -> Deadli
 
     Only a deadline that has not passed counts, and acknowledgement comes before first response.
     """
-    found = {each.clock: each for each in deadlines(incident, policy) if each.met_at is None and each.due > now}
-    return found.get("acknowledge") or found.get("respond")
+    running = {each.clock: each for each in deadlines(incident, policy) if each.met_at is None and each.due > now}
+    return running.get("acknowledge") or running.get("respond")
 
 
 def due_phrase(due: datetime, now: datetime) -> Markdown:
     """Say how far in the future or past a deadline is."""
-    left = due - now
-    if abs(left.total_seconds()) < 60:
+    remaining = due - now
+    if abs(remaining.total_seconds()) < 60:
         return markdown("due now")
     return (
-        markdown("due in {}", format_timedelta(left)) if due > now else markdown("{} overdue", format_timedelta(-left))
+        markdown("due in {}", format_timedelta(remaining))
+        if due > now
+        else markdown("{} overdue", format_timedelta(-remaining))
     )
 
 
@@ -180,12 +184,12 @@ def _paragraphs(notices: Sequence[Notice], incident: Incident, policy: Policy, n
         isinstance(n, Escalate | Remind) and still_due(n, incident) for n in notices
     ):
         yield markdown("It is **{}** by now: nothing is asked of you any more.", incident.status.value)
-    paged = False
+    has_page = False
     for each in notices[:12]:
         if isinstance(each, Escalate):
             yield from _escalation_paragraphs(each, incident, policy, now)
-        elif isinstance(each, Page) and not paged and incident.status.open:
-            paged = True
+        elif isinstance(each, Page) and not has_page and incident.status.open:
+            has_page = True
             yield _page_paragraph(incident, policy, now)
         elif isinstance(each, Announce):
             yield _announcement_paragraph(each, policy)
@@ -250,8 +254,8 @@ def _page_paragraph(incident: Incident, policy: Policy, now: datetime) -> Markdo
         return markdown("The page was answered: {}.", phrases.owner(incident))
     command = code_span(phrases.answer_command(incident))
     if incident.status is not Status.TRIGGERED:
-        heard = format_time(incident.spoken_at or incident.declared_at, policy.zone, day=now.date())
-        return markdown("Nothing was heard since {}. If you have it, say how it goes: {}.", heard, command)
+        last_activity = format_time(incident.spoken_at or incident.declared_at, policy.zone, day=now.date())
+        return markdown("Nothing was heard since {}. If you have it, say how it goes: {}.", last_activity, command)
     due = answer_deadline(incident, policy, now)
     by = markdown(" by {}", format_time(due.due, policy.zone, day=now.date())) if due else markdown("")
     return markdown("Nobody has it yet. Take it{}: write {} in a comment here.", by, command)
@@ -262,10 +266,10 @@ def _announcement_paragraph(notice: Announce, policy: Policy) -> Markdown:
     return markdown("**For {} to know:** {}. The board tells how it goes.", to, escape(notice.because, 300))
 
 
-def _title_and_answer(notice: Remind, incident: Incident, *, whole: bool = False) -> tuple[Markdown, Markdown]:
+def _title_and_answer(notice: Remind, incident: Incident, *, full: bool = False) -> tuple[Markdown, Markdown]:
     """Return what a reminder's deadline is for, and what meets it; shortened for a headline unless `full`."""
     if notice.clock == "regulatory":
-        return escape(notice.about, 60), escape(notice.do, 300 if whole else 60) or markdown("decide and close")
+        return escape(notice.about, 60), escape(notice.do, 300 if full else 60) or markdown("decide and close")
     what, command = CLOCK_ANSWERS.get(notice.clock, (notice.clock, "/update text"))
     if notice.clock == "postmortem":
         pull = incident.postmortem
@@ -277,16 +281,16 @@ def _title_and_answer(notice: Remind, incident: Incident, *, whole: bool = False
         return markdown("{} {}", what, notice.about), merge
     if notice.about:
         return markdown("{} for {}", what, escape(notice.about, 60)), code_span(command)
-    return to_markdown(what if whole else what.partition(" for ")[0]), code_span(command)
+    return to_markdown(what if full else what.partition(" for ")[0]), code_span(command)
 
 
 def _reminder_paragraph(notice: Remind, incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    what, answer = _title_and_answer(notice, incident, whole=True)
-    at, left = format_time(notice.due, policy.zone, day=now.date()), notice.due - now
+    what, answer = _title_and_answer(notice, incident, full=True)
+    at, remaining = format_time(notice.due, policy.zone, day=now.date()), notice.due - now
     if notice.clock == "regulatory":
         when = (
-            markdown("gives you until {}, {} from now", at, format_timedelta(left))
-            if left > timedelta()
+            markdown("gives you until {}, {} from now", at, format_timedelta(remaining))
+            if remaining > timedelta()
             else markdown("gave until {}", at)
         )
         return markdown(
@@ -297,14 +301,14 @@ def _reminder_paragraph(notice: Remind, incident: Incident, policy: Policy, now:
     if _is_answered(notice, incident, policy):
         return markdown("The **{}** was due at {}, and has come since.", what, at)
     when = (
-        markdown("is due at {}, in {}", at, format_timedelta(left))
-        if left > timedelta()
+        markdown("is due at {}, in {}", at, format_timedelta(remaining))
+        if remaining > timedelta()
         else markdown("was due at {}", at)
     )
-    other = markdown(" If that cannot be met: `/escalate reason`.") if notice.clock == "resolve" else markdown("")
+    alternative = markdown(" If that cannot be met: `/escalate reason`.") if notice.clock == "resolve" else markdown("")
     if notice.clock == "postmortem":
         return markdown("The **{}** {}. To answer: {}.", what, when, answer)
-    return markdown("The **{}** {}. Answer with {}.{}", what, when, answer, other)
+    return markdown("The **{}** {}. Answer with {}.{}", what, when, answer, alternative)
 
 
 def _question_paragraphs(notice: Ask, incident: Incident, policy: Policy) -> Iterator[Markdown]:
@@ -325,8 +329,8 @@ def _example_severity(policy: Policy) -> Markdown:
 def _context_rows(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
     """Yield what someone who hears of the incident for the first time needs to know (E6)."""
     report, day = incident.report, now.date()
-    told = dict.fromkeys((incident.title, report.summary[:400]))  # a summary often repeats the title
-    what = join((escape(text, 400) for text in told if text), ". ")
+    texts = dict.fromkeys((incident.title, report.summary[:400]))  # a summary often repeats the title
+    what = join((escape(text, 400) for text in texts if text), ". ")
     yield "What", markdown("{}: {}", phrases.severity(incident, policy), what)
     since = report.started_at or report.detected_at or incident.declared_at
     reported = format_time(incident.declared_at, policy.zone, day=day)
@@ -349,26 +353,26 @@ def _context_rows(incident: Incident, policy: Policy, now: datetime) -> Iterator
         yield "War room", room
     running = [each for each in deadlines(incident, policy) if each.met_at is None and each.clock != "postmortem"]
     if running:
-        soonest = sorted(running, key=lambda promise: promise.due)
+        by_due = sorted(running, key=lambda promise: promise.due)
         yield (
             "Deadlines",
             join_limited(
-                (_deadline_phrase(promise, incident, policy, now) for promise in soonest), _MAX_DEADLINES, "; "
+                (_deadline_phrase(promise, incident, policy, now) for promise in by_due), _MAX_DEADLINES, "; "
             ),
         )
 
 
-def _deadline_phrase(promise: Deadline, incident: Incident, policy: Policy, now: datetime) -> Markdown:
-    due = format_time(promise.due, policy.zone, day=now.date())
+def _deadline_phrase(deadline: Deadline, incident: Incident, policy: Policy, now: datetime) -> Markdown:
+    due = format_time(deadline.due, policy.zone, day=now.date())
     return markdown(
         "{} {}, {}",
-        phrases.deadline_title(promise.clock, promise.about),
+        phrases.deadline_title(deadline.clock, deadline.about),
         due,
-        phrases.deadline_status(promise, incident, now),
+        phrases.deadline_status(deadline, incident, now),
     )
 
 
-def _actions_so_far(incident: Incident, links: Mapping[str, str], now: datetime) -> Iterator[Markdown]:
+def _actions_so_far(incident: Incident, comment_urls: Mapping[str, str], now: datetime) -> Iterator[Markdown]:
     for entry in phrases.response_entries(incident)[-8:]:
-        at = phrases.timeline_link(format_utc(entry.at, day=now.date()), entry, links)
+        at = phrases.timeline_link(format_utc(entry.at, day=now.date()), entry, comment_urls)
         yield markdown("{} {}: {}", at, format_login(entry.by), escape(entry.sentence))

@@ -49,10 +49,10 @@ def open_duration(incident: Incident, now: datetime) -> timedelta:
 def owner(incident: Incident) -> Markdown:
     """Say who owns the incident, and which command is needed where an answer is missing."""
     if incident.status is Status.TRIGGERED:
-        before = (
+        previous_owner = (
             markdown(" ({} had it before)", format_login(incident.commander)) if incident.commander else markdown("")
         )
-        return markdown("nobody yet{}: {} takes it", before, code_span("/ack"))
+        return markdown("nobody yet{}: {} takes it", previous_owner, code_span("/ack"))
     if not incident.commander:
         return markdown("nobody took it")
     if incident.is_paging:
@@ -93,9 +93,9 @@ def status_updates(incident: Incident) -> list[Entry]:
     return [entry for entry in incident.timeline if entry.words and entry.deed in (Deed.UPDATED, Deed.STATUS_CHANGED)]
 
 
-def update_text(update: Entry) -> Markdown:
+def update_text(entry: Entry) -> Markdown:
     """Return the escaped text of a progress entry."""
-    return escape(update.words, 1000)
+    return escape(entry.words, 1000)
 
 
 def response_entries(incident: Incident) -> list[Entry]:
@@ -103,27 +103,29 @@ def response_entries(incident: Incident) -> list[Entry]:
     return [entry for entry in incident.timeline if entry.by and entry.deed not in (Deed.ESCALATED, Deed.REPORTED)]
 
 
-def escalation_history(incident: Incident, links: Mapping[str, str], day: date, most: int) -> list[Markdown]:
+def escalation_history(
+    incident: Incident, comment_urls: Mapping[str, str], day: date, max_steps: int
+) -> list[Markdown]:
     """List the pages, in one phrase, and the last `max_steps` escalations, in order.
 
     `day` is assumed by the reader, so its date is left out.
     """
     pages = [entry for entry in incident.timeline if entry.deed is Deed.PAGED]
     steps = [entry for entry in incident.timeline if entry.deed is Deed.ESCALATED]
-    paged = [_paging_phrase(pages, links, day)] if pages else []
-    earlier = [markdown("{} more, in the timeline", len(steps) - most)] if len(steps) > most else []
-    return [*paged, *earlier, *(_escalation_phrase(entry, links, day) for entry in steps[-most:])]
+    paged = [_paging_phrase(pages, comment_urls, day)] if pages else []
+    earlier = [markdown("{} more, in the timeline", len(steps) - max_steps)] if len(steps) > max_steps else []
+    return [*paged, *earlier, *(_escalation_phrase(entry, comment_urls, day) for entry in steps[-max_steps:])]
 
 
 def upcoming_escalations(incident: Incident, policy: Policy, now: datetime) -> list[Markdown]:
     """List the escalations that follow if nothing else happens, the earliest first."""
-    waiting = [alarm for alarm in alarms(incident, policy) if alarm.clock == "escalate"]
-    return [phrase for alarm in waiting if (phrase := _alarm_phrase(alarm, incident, policy, now))]
+    pending_alarms = [alarm for alarm in alarms(incident, policy) if alarm.clock == "escalate"]
+    return [phrase for alarm in pending_alarms if (phrase := _alarm_phrase(alarm, incident, policy, now))]
 
 
-def timeline_link(text: object, entry: Entry, links: Mapping[str, str]) -> Markdown:
+def timeline_link(text: object, entry: Entry, comment_urls: Mapping[str, str]) -> Markdown:
     """Link the text to where the timeline entry can be seen."""
-    return link(text, entry.url or links.get(entry.key))
+    return link(text, entry.url or comment_urls.get(entry.key))
 
 
 def author(entry: Entry) -> Markdown:
@@ -133,28 +135,34 @@ def author(entry: Entry) -> Markdown:
 
 def format_contacts(names: tuple[str, ...], policy: Policy, at: datetime) -> Markdown:
     """Name contacts of the policy together with the people who fill them at `at`."""
-    held = people_of(names, policy, at)
-    who = format_logins(held) if held else markdown("nobody is named")
+    logins = people_of(names, policy, at)
+    who = format_logins(logins) if logins else markdown("nobody is named")
     return markdown("{} ({})", join_limited((escape(name, 40) for name in names), 5), who)
 
 
-def unstaffed_warning(missing: tuple[str, ...], asked: tuple[str, ...]) -> Markdown:
+def unstaffed_warning(unstaffed: tuple[str, ...], fallback_logins: tuple[str, ...]) -> Markdown:
     """Say which contacts have no one, who is asked instead, and where to correct the policy."""
-    names = join_limited((markdown("**{}**", escape(name, 40)) for name in missing), 8)
-    instead = (
-        markdown("{} is asked instead" if len(asked) == 1 else "{} are asked instead", format_logins(asked))
-        if asked
+    names = join_limited((markdown("**{}**", escape(name, 40)) for name in unstaffed), 8)
+    fallback = (
+        markdown(
+            "{} is asked instead" if len(fallback_logins) == 1 else "{} are asked instead",
+            format_logins(fallback_logins),
+        )
+        if fallback_logins
         else markdown("nobody could be asked")
     )
     return markdown(
-        "The policy names nobody for {}, so {}. Mend it under `contacts` in {}.", names, instead, code_span(POLICY_FILE)
+        "The policy names nobody for {}, so {}. Mend it under `contacts` in {}.",
+        names,
+        fallback,
+        code_span(POLICY_FILE),
     )
 
 
-def _paging_phrase(pages: Sequence[Entry], links: Mapping[str, str], day: date) -> Markdown:
+def _paging_phrase(pages: Sequence[Entry], comment_urls: Mapping[str, str], day: date) -> Markdown:
     last = pages[-1]
     who = escape(last.text.removeprefix("paged "), 120)
-    at = timeline_link(format_utc(last.at, day=day), last, links)
+    at = timeline_link(format_utc(last.at, day=day), last, comment_urls)
     return (
         markdown("{} paged {} times, at last {}", at, len(pages), who)
         if len(pages) > 1
@@ -162,20 +170,20 @@ def _paging_phrase(pages: Sequence[Entry], links: Mapping[str, str], day: date) 
     )
 
 
-def _escalation_phrase(entry: Entry, links: Mapping[str, str], day: date) -> Markdown:
+def _escalation_phrase(entry: Entry, comment_urls: Mapping[str, str], day: date) -> Markdown:
     return markdown(
         "{} {}",
-        timeline_link(format_utc(entry.at, day=day), entry, links),
+        timeline_link(format_utc(entry.at, day=day), entry, comment_urls),
         escape(entry.sentence.removeprefix("escalated to "), 240),
     )
 
 
 def _alarm_phrase(alarm: Alarm, incident: Incident, policy: Policy, now: datetime) -> Markdown | None:
-    left = alarm.due - now
+    remaining = alarm.due - now
     when = markdown(
         "{}, {}",
         format_time(alarm.due, policy.zone, day=now.date()),
-        f"in {format_timedelta(left)}" if left > timedelta() else "due now",
+        f"in {format_timedelta(remaining)}" if remaining > timedelta() else "due now",
     )
     kind = alarm.mark.partition("@")[0].partition(".")[0]
     if kind == "silence":
@@ -183,15 +191,15 @@ def _alarm_phrase(alarm: Alarm, incident: Incident, policy: Policy, now: datetim
     if kind.startswith("page"):
         contacts = paging_steps(incident, policy)[int(kind.removeprefix("page"))].to or (ON_CALL,)
         return markdown("{}: page {}", when, format_contacts(contacts, policy, alarm.due))
-    rung = next((rung for rung in management_steps(incident, policy) if rung.key == alarm.key), None)
-    if rung is None:
+    step = next((rung for rung in management_steps(incident, policy) if rung.key == alarm.key), None)
+    if step is None:
         return None
-    do = markdown(", {}", escape(rung.do, 160)) if rung.do else markdown("")
+    instruction = markdown(", {}", escape(step.do, 160)) if step.do else markdown("")
     return markdown(
         "{}: {}{}",
         when,
-        format_contacts(rung.contacts, policy, alarm.due) if rung.contacts else markdown("whoever has it"),
-        do,
+        format_contacts(step.contacts, policy, alarm.due) if step.contacts else markdown("whoever has it"),
+        instruction,
     )
 
 
@@ -201,8 +209,8 @@ def services(incident: Incident, policy: Policy) -> Markdown:
 
 
 def _service_with_team(name: str, incident: Incident, policy: Policy) -> Markdown:
-    known = affected_services(policy, replace(incident.report, services=(name,)))
-    owners = [service.owner for service in known.values() if service.owner]
+    owned_services = affected_services(policy, replace(incident.report, services=(name,)))
+    owners = [service.owner for service in owned_services.values() if service.owner]
     return markdown("{} (team {})", escape(name, 80), escape(owners[0], 40)) if owners else escape(name, 80)
 
 
@@ -210,8 +218,8 @@ def impact(incident: Incident) -> Iterator[Markdown]:
     """Yield a phrase for each known fact about the impact."""
     report = incident.report
     levels = (("impact", report.impact), ("urgency", report.urgency))
-    if words := join(markdown("{} {}", level.value, name) for name, level in levels if level):
-        yield words
+    if level_text := join(markdown("{} {}", level.value, name) for name, level in levels if level):
+        yield level_text
     for name, text in (("affected", report.affected), ("revenue", report.revenue), ("workaround", report.workaround)):
         if text.strip():
             yield markdown("{}: {}", name, escape(text, 400))

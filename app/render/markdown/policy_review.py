@@ -68,20 +68,20 @@ class Faulty(Protocol):
     def wanted(self) -> str: ...
 
 
-def review_policy(old: Policy, new: Policy, tried: Backtest, now: datetime) -> Review:
+def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -> Review:
     """Review the replacement of policy `old` by `new`; `backtest` holds the effect on past incidents."""
-    moves = diff_policies(old, new)
-    if not moves:
+    policy_changes = diff_policies(old, new)
+    if not policy_changes:
         return Review("Nothing moves: the policy stays what it is", markdown("Both files mean the same."))
     body = join(
         [
-            *_changes_section(moves, new),
+            *_changes_section(policy_changes, new),
             *_night_sections(old, new, _next_saturday_night(new, now)),
-            *_past_incidents_section(tried),
+            *_past_incidents_section(backtest),
         ],
         "\n\n",
     )
-    return Review(_title(moves, tried, new), with_footer(body, ""))
+    return Review(_title(policy_changes, backtest, new), with_footer(body, ""))
 
 
 def review_faulty_policy(faults: Sequence[Faulty]) -> Review:
@@ -108,33 +108,33 @@ def review_faulty_policy(faults: Sequence[Faulty]) -> Review:
     )
 
 
-def describe_change(move: Move, policy: Policy) -> str:
+def describe_change(change: Move, policy: Policy) -> str:
     """Describe a change in one line: `sev1: it-manager hears after 20m instead of 30m`."""
-    if not move.rung:
-        return f"{move.severity.inline_name(policy.scale)}: {move}" if move.severity else str(move)
-    who = move.what.removeprefix("page ")
-    paged = move.what.startswith("page ")
-    hears = "is asked" if move.what.startswith("do: ") else "is paged" if paged else "hears"
-    if move.now is None:
-        said_so = f"{who} {hears} no more"
+    if not change.rung:
+        return f"{change.severity.inline_name(policy.scale)}: {change}" if change.severity else str(change)
+    who = change.what.removeprefix("page ")
+    is_page = change.what.startswith("page ")
+    verb = "is asked" if change.what.startswith("do: ") else "is paged" if is_page else "hears"
+    if change.now is None:
+        sentence = f"{who} {verb} no more"
     else:
-        said_so = f"{who} {hears} {_delay_phrase(move.now)}" + (f" instead of {move.was}" if move.was else "")
-    return f"{move.severity.inline_name(policy.scale)}: {said_so}" if move.severity else said_so
+        sentence = f"{who} {verb} {_delay_phrase(change.now)}" + (f" instead of {change.was}" if change.was else "")
+    return f"{change.severity.inline_name(policy.scale)}: {sentence}" if change.severity else sentence
 
 
 def _delay_phrase(when: str) -> str:
     return when if when.startswith("at once") else f"after {when}"
 
 
-def _title(moves: Sequence[Move], tried: Backtest, new: Policy) -> str:
+def _title(policy_changes: Sequence[Move], backtest: Backtest, new: Policy) -> str:
     """Build the title from the most important change: notifications first, then targets, then the rest."""
-    first = min(moves, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
-    more = f" and {pluralize(len(moves) - 1, 'more move')}" if len(moves) > 1 else ""
-    past = f"; {tried.summary}" if tried.tried else ""
+    first = min(policy_changes, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
+    more = f" and {pluralize(len(policy_changes) - 1, 'more move')}" if len(policy_changes) > 1 else ""
+    past = f"; {backtest.summary}" if backtest.tried else ""
     return defuse_line(f"{describe_change(first, new)}{more}{past}", _MAX_TITLE_CHARS)
 
 
-def _changes_section(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
+def _changes_section(policy_changes: Sequence[Move], new: Policy) -> Iterator[Markdown]:
     yield markdown("### What moves")
     rows = [
         markdown(
@@ -144,12 +144,12 @@ def _changes_section(moves: Sequence[Move], new: Policy) -> Iterator[Markdown]:
             _cell(move.was),
             _cell(move.now),
         )
-        for move in moves[:_MAX_CHANGES]
+        for move in policy_changes[:_MAX_CHANGES]
     ]
     head = [markdown("| severity | what | was | now |"), markdown("|:---|:---|:---|:---|")]
     yield join([*head, *rows], "\n")
-    if len(moves) > _MAX_CHANGES:
-        yield markdown("and {} more", len(moves) - _MAX_CHANGES)
+    if len(policy_changes) > _MAX_CHANGES:
+        yield markdown("and {} more", len(policy_changes) - _MAX_CHANGES)
 
 
 def _cell(text: str | None) -> Markdown:
@@ -157,29 +157,29 @@ def _cell(text: str | None) -> Markdown:
 
 
 def _night_sections(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown]:
-    here = at.astimezone(ZoneInfo(new.zone))
+    local = at.astimezone(ZoneInfo(new.zone))
     yield markdown(
-        "### A night: declared on Saturday, {}, and nobody answers", f"{here:%Y-%m-%d %H:%M} {here.tzname()}"
+        "### A night: declared on Saturday, {}, and nobody answers", f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
     )
     for severity in Severity:
-        scene = Scene(severity=severity, at=at, length=_NIGHT_PERIOD)
-        rows, before = simulate(new, scene), simulate(old, scene)
+        scenario = Scene(severity=severity, at=at, length=_NIGHT_PERIOD)
+        rows, before = simulate(new, scenario), simulate(old, scenario)
         yield _night_section(severity, rows, before, new)
 
 
 def _night_section(severity: Severity, rows: Sequence[Row], before: Sequence[Row], new: Policy) -> Markdown:
-    name, woken = (
+    name, paged = (
         severity.inline_name(new.scale),
         list(dict.fromkeys(who for row in rows if row.kind == "page" for who in row.to)),
     )
-    how = markdown("as before") if _row_keys(rows) == _row_keys(before) else markdown("otherwise than before")
-    who = markdown("wakes {}", pluralize(len(woken), "person", "people")) if woken else markdown("wakes nobody")
-    head = markdown("<details><summary>{}: {}, {}</summary>", name, who, how)
-    known = {_row_key(row) for row in before}
+    comparison = markdown("as before") if _row_keys(rows) == _row_keys(before) else markdown("otherwise than before")
+    who = markdown("wakes {}", pluralize(len(paged), "person", "people")) if paged else markdown("wakes nobody")
+    head = markdown("<details><summary>{}: {}, {}</summary>", name, who, comparison)
+    previous_keys = {_row_key(row) for row in before}
     lines = [
         markdown(
             "| {} | {} | {} | {} | {} |",
-            markdown("") if _row_key(row) in known else markdown("🔸"),
+            markdown("") if _row_key(row) in previous_keys else markdown("🔸"),
             code_span(format_offset(row.offset)),
             row.kind,
             format_logins(row.to) if row.to else markdown(""),
@@ -202,21 +202,21 @@ def _night_section(severity: Severity, rows: Sequence[Row], before: Sequence[Row
     )
 
 
-def _past_incidents_section(tried: Backtest) -> Iterator[Markdown]:
+def _past_incidents_section(backtest: Backtest) -> Iterator[Markdown]:
     yield markdown("### Past incidents")
-    yield markdown("Folded through both files: {}.", tried.summary)
-    if tried.notices[0] != tried.notices[1]:
-        yield markdown("Notices to people: {} instead of {}.", tried.notices[1], tried.notices[0])
-    shown = [_incident_line(each) for each in tried.compared[:_MAX_INCIDENTS]]
+    yield markdown("Folded through both files: {}.", backtest.summary)
+    if backtest.notices[0] != backtest.notices[1]:
+        yield markdown("Notices to people: {} instead of {}.", backtest.notices[1], backtest.notices[0])
+    shown = [_incident_line(each) for each in backtest.compared[:_MAX_INCIDENTS]]
     if shown:
         yield join(shown, "\n")
-    if len(tried.compared) > _MAX_INCIDENTS:
-        yield markdown("and {} more", len(tried.compared) - _MAX_INCIDENTS)
+    if len(backtest.compared) > _MAX_INCIDENTS:
+        yield markdown("and {} more", len(backtest.compared) - _MAX_INCIDENTS)
 
 
-def _incident_line(each: Compared) -> Markdown:
-    differences = join_limited((escape(str(found), 120) for found in each.differences), _MAX_DIFFERENCES)
-    return markdown("- {} {}: {}", escape(each.name, 80), escape(each.title, 60), differences)
+def _incident_line(diff: Compared) -> Markdown:
+    differences = join_limited((escape(str(found), 120) for found in diff.differences), _MAX_DIFFERENCES)
+    return markdown("- {} {}: {}", escape(diff.name, 80), escape(diff.title, 60), differences)
 
 
 def _next_saturday_night(policy: Policy, now: datetime) -> datetime:

@@ -40,29 +40,29 @@ _ACTION_ITEM_CLASSES = ("preventive", "process", "tool", "training")
 """Classes that an action item can have."""
 
 
-def render_postmortem(incident: Incident, policy: Policy, *, links: Mapping[str, str], now: datetime) -> NewFile:
+def render_postmortem(incident: Incident, policy: Policy, *, comment_urls: Mapping[str, str], now: datetime) -> NewFile:
     """Render the postmortem of `incident` as of `now`; `comment_urls` are as for the board.
 
     Path, branch and message hold no untrusted text except the title, which is made harmless.  Raises ValueError for an
     incident id that is not ours.
     """
-    found = _INCIDENT_ID_PATTERN.fullmatch(incident.id)
-    if found is None:
+    match = _INCIDENT_ID_PATTERN.fullmatch(incident.id)
+    if match is None:
         raise ValueError(f"{incident.id!r} is not the id of an incident")
     policy = policy_for(policy, incident)
-    short = defuse_line(incident.title, 60)
-    title = f"Postmortem of {incident.id}: {short}" if short else f"Postmortem of {incident.id}"
+    short_title = defuse_line(incident.title, 60)
+    title = f"Postmortem of {incident.id}: {short_title}" if short_title else f"Postmortem of {incident.id}"
     return NewFile(
-        path=f"docs/incidents/postmortems/{found['year']}/{incident.id}.md",
+        path=f"docs/incidents/postmortems/{match['year']}/{incident.id}.md",
         branch=f"muster/postmortem-{incident.number}",
         title=title,
         message=f"{title}\n\nRefs #{incident.number}\n",
-        text=_document(incident, policy, links, now) + "\n",
-        body=_pull_request_body(incident, policy, links, now),
+        text=_document(incident, policy, comment_urls, now) + "\n",
+        body=_pull_request_body(incident, policy, comment_urls, now),
     )
 
 
-def _document(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> Markdown:
+def _document(incident: Incident, policy: Policy, comment_urls: Mapping[str, str], now: datetime) -> Markdown:
     report, day = incident.report, incident.declared_at.date()
     return render_template(
         "postmortem",
@@ -78,7 +78,7 @@ def _document(incident: Incident, policy: Policy, links: Mapping[str, str], now:
         workaround=quote(report.workaround, 2000),
         updates=[
             (
-                phrases.timeline_link(format_utc(entry.at, day=day), entry, links),
+                phrases.timeline_link(format_utc(entry.at, day=day), entry, comment_urls),
                 format_login(entry.by),
                 phrases.update_text(entry),
             )
@@ -91,19 +91,23 @@ def _document(incident: Incident, policy: Policy, links: Mapping[str, str], now:
             if promise.clock != "postmortem"
         ],
         breaches=list(_breaches(incident, day)),
-        escalations=phrases.escalation_history(incident, links, day, 100),
+        escalations=phrases.escalation_history(incident, comment_urls, day, 100),
         timeline=[
-            (phrases.timeline_link(format_utc(e.at, day=day), e, links), phrases.author(e), escape(e.sentence, 600))
+            (
+                phrases.timeline_link(format_utc(e.at, day=day), e, comment_urls),
+                phrases.author(e),
+                escape(e.sentence, 600),
+            )
             for e in incident.timeline
         ],
         roles=list(_role_rows(incident, day)),
         contributors=list(_contributor_rows(incident)),
-        links=list(_link_lines(incident, policy, links)),
+        links=list(_link_lines(incident, policy, comment_urls)),
         classes=", ".join(_ACTION_ITEM_CLASSES),
     )
 
 
-def _pull_request_body(incident: Incident, policy: Policy, links: Mapping[str, str], now: datetime) -> str:
+def _pull_request_body(incident: Incident, policy: Policy, comment_urls: Mapping[str, str], now: datetime) -> str:
     return render_template(
         "pull",
         id=incident.id,
@@ -122,12 +126,12 @@ def _pull_request_body(incident: Incident, policy: Policy, links: Mapping[str, s
     )
 
 
-def _due_phrase(start: datetime | None, within: Duration, what: str, policy: Policy) -> Markdown:
+def _due_phrase(start: datetime | None, within: Duration, start_name: str, policy: Policy) -> Markdown:
     """Format a postmortem deadline; only its duration while the event that starts it has not happened."""
     if start is None:
-        return markdown("{} after {}", format_duration(within), what)
+        return markdown("{} after {}", format_duration(within), start_name)
     at = due_by(start, Target(within), policy.calendars)
-    return markdown("{}, {} after {}", format_time(at, policy.zone), format_duration(within), what)
+    return markdown("{}, {} after {}", format_time(at, policy.zone), format_duration(within), start_name)
 
 
 def _header_rows(incident: Incident, policy: Policy, now: datetime) -> Iterator[tuple[str, Markdown]]:
@@ -171,12 +175,12 @@ def _impact_rows(incident: Incident, now: datetime) -> Iterator[tuple[str, Markd
         yield "Personal data exposed", to_markdown(report.personal_data.value)
     start = report.started_at or report.detected_at or incident.declared_at
     end = incident.resolved_at
-    lasted = (
+    duration = (
         markdown("{} so far, not resolved yet", format_timedelta(now - start))
         if end is None
         else to_markdown(format_timedelta(end - start))
     )
-    yield "Duration", lasted
+    yield "Duration", duration
     if incident.reopened:
         yield (
             "Reopened",
@@ -204,13 +208,13 @@ def _metric_rows(incident: Incident) -> Iterator[tuple[str, Markdown]]:
 
 
 def _deadline_row(
-    promise: Deadline, incident: Incident, policy: Policy, now: datetime
+    deadline: Deadline, incident: Incident, policy: Policy, now: datetime
 ) -> tuple[Markdown, str, str, Markdown]:
     return (
-        phrases.deadline_title(promise.clock, promise.about),
-        format_target(promise.target),
-        format_time(promise.due, policy.zone),
-        phrases.deadline_status(promise, incident, now),
+        phrases.deadline_title(deadline.clock, deadline.about),
+        format_target(deadline.target),
+        format_time(deadline.due, policy.zone),
+        phrases.deadline_status(deadline, incident, now),
     )
 
 
@@ -223,8 +227,8 @@ def _breaches(incident: Incident, day: date) -> Iterator[Markdown]:
 
 def _role_rows(incident: Incident, day: date) -> Iterator[tuple[str, Markdown]]:
     yield "Reporter", format_login(incident.opened_by)
-    if first := _first_responder(incident):
-        yield "First responder", markdown("{} at {}", format_login(first.by), format_utc(first.at, day=day))
+    if entry := _first_responder(incident):
+        yield "First responder", markdown("{} at {}", format_login(entry.by), format_utc(entry.at, day=day))
     yield "Commander", format_login(incident.commander) if incident.commander else markdown("nobody")
     if incident.grade.by:
         yield "Graded by", format_login(incident.grade.by)
@@ -236,28 +240,28 @@ def _first_responder(incident: Incident) -> Entry | None:
 
 def _contributor_rows(incident: Incident) -> Iterator[tuple[Markdown, Markdown]]:
     """Yield everyone in the timeline with what they did, in the order in which they joined."""
-    deeds: dict[str, dict[str, int]] = {}
+    counts_by_login: dict[str, dict[str, int]] = {}
     for entry in incident.timeline:
         if entry.by:
-            did = deeds.setdefault(entry.by, {})
-            what = entry.text.partition(";")[0]
-            did[what] = did.get(what, 0) + 1
-    for login, did in deeds.items():
+            counts = counts_by_login.setdefault(entry.by, {})
+            action = entry.text.partition(";")[0]
+            counts[action] = counts.get(action, 0) + 1
+    for login, counts in counts_by_login.items():
         words = (
             markdown("{} ({} times)", escape(what, 80), times) if times > 1 else escape(what, 80)
-            for what, times in did.items()
+            for what, times in counts.items()
         )
-        yield format_login(login), join(words, "; ") if len(did) <= 12 else join_limited(words, 12)
+        yield format_login(login), join(words, "; ") if len(counts) <= 12 else join_limited(words, 12)
 
 
-def _link_lines(incident: Incident, policy: Policy, links: Mapping[str, str]) -> Iterator[Markdown]:
+def _link_lines(incident: Incident, policy: Policy, comment_urls: Mapping[str, str]) -> Iterator[Markdown]:
     yield markdown("Issue: {}", link(markdown("{} in {}", incident.id, incident.repo), incident.url))
-    if board := links.get("board"):
+    if board := comment_urls.get("board"):
         yield markdown("Board: {}", link("the state at a glance", board))
-    if room := places.war_room_link(incident, policy):
-        yield markdown("War room: {}", room)
-    if books := places.runbook_links(incident, policy):
-        yield markdown("Runbooks: {}", join_limited(books, 20))
+    if war_room := places.war_room_link(incident, policy):
+        yield markdown("War room: {}", war_room)
+    if runbooks := places.runbook_links(incident, policy):
+        yield markdown("Runbooks: {}", join_limited(runbooks, 20))
     if incident.postmortem:
         yield markdown(
             "Pull request: {}", link(markdown("number {}", incident.postmortem.number), incident.postmortem.url)

@@ -69,53 +69,55 @@ class Edition:
         return self.made_at >= self.period.end
 
 
-def render_report(edition: Edition, policy: Policy) -> Markdown:
+def render_report(report: Edition, policy: Policy) -> Markdown:
     """Render the report as Markdown: the headline, the figures against the policy's goals, then each incident."""
-    figures, period = edition.figures, edition.period
+    metrics, period = report.figures, report.period
     return render_template(
         "report",
         period=markdown("{} {}", period.kind, period.name),
-        headline=headline(edition),
+        headline=headline(report),
         days=markdown("{} to {}, by the clocks of {}", f"{period.first}", f"{period.last}", code_span(period.zone)),
-        over=edition.is_over,
-        gaps=list(_gap_sentences(edition)),
-        measures=[_measure_row(name, figures, policy) for name in _MEASURE_TITLES] if figures.measured else [],
-        clocks=[_clock_row(promise, tally, figures, policy) for promise, tally in figures.clocks.items()],
-        together=_compliance_cells(figures.compliance),
+        over=report.is_over,
+        gaps=list(_gap_sentences(report)),
+        measures=[_measure_row(name, metrics, policy) for name in _MEASURE_TITLES] if metrics.measured else [],
+        clocks=[_clock_row(promise, tally, metrics, policy) for promise, tally in metrics.clocks.items()],
+        together=_compliance_cells(metrics.compliance),
         has_overrides=bool(policy.overrides),
-        severities=[_severity_row(severity, figures, policy) for severity in figures.severities],
-        kinds=join(markdown("{} {}", kind.value if kind else "not said", many) for kind, many in figures.kinds.items()),
-        postmortems=_postmortem_counts(figures),
-        incidents=[_incident_row(one, policy) for one in figures.measured],
+        severities=[_severity_row(severity, metrics, policy) for severity in metrics.severities],
+        kinds=join(markdown("{} {}", kind.value if kind else "not said", many) for kind, many in metrics.kinds.items()),
+        postmortems=_postmortem_counts(metrics),
+        incidents=[_incident_row(one, policy) for one in metrics.measured],
     )
 
 
-def headline(edition: Edition) -> Markdown:
+def headline(report: Edition) -> Markdown:
     """Summarize the report in one sentence, on one line."""
-    figures, period = edition.figures, edition.period
-    when = markdown("in the {} {}" if edition.is_over else "in the {} {} so far", period.kind, period.name)
-    if not edition.incidents:
+    metrics, period = report.figures, report.period
+    when = markdown("in the {} {}" if report.is_over else "in the {} {} so far", period.kind, period.name)
+    if not report.incidents:
         return markdown("No incident was closed {}", when)
-    was = "was" if edition.incidents == 1 else "were"
-    parts = [markdown("{} {} closed {}", pluralize(edition.incidents, "incident"), was, when)]
-    judged = figures.compliance
-    if judged.percent is not None:
-        total = judged.kept + judged.missed
-        parts.append(markdown("{} of {} kept ({})", judged.kept, pluralize(total, "deadline"), _percent_cell(judged)))
-    if figures.reopened:
-        parts.append(markdown("{} reopened", figures.reopened))
-    if overdue := figures.postmortems.get(Written.OVERDUE):
+    was = "was" if report.incidents == 1 else "were"
+    parts = [markdown("{} {} closed {}", pluralize(report.incidents, "incident"), was, when)]
+    compliance = metrics.compliance
+    if compliance.percent is not None:
+        total = compliance.kept + compliance.missed
+        parts.append(
+            markdown("{} of {} kept ({})", compliance.kept, pluralize(total, "deadline"), _percent_cell(compliance))
+        )
+    if metrics.reopened:
+        parts.append(markdown("{} reopened", metrics.reopened))
+    if overdue := metrics.postmortems.get(Written.OVERDUE):
         parts.append(markdown("{} overdue", pluralize(overdue, "postmortem")))
     return join(parts, "; ")
 
 
-def as_json(edition: Edition, policy: Policy) -> dict[str, Any]:
+def as_json(report: Edition, policy: Policy) -> dict[str, Any]:
     """Build the report as JSON: durations in seconds, times in UTC, None for what is unknown."""
-    figures, period = edition.figures, edition.period
+    metrics, period = report.figures, report.period
     return {
         "shape": SCHEMA_VERSION,
-        "repository": edition.repository,
-        "made_at": _format_timestamp(edition.made_at),
+        "repository": report.repository,
+        "made_at": _format_timestamp(report.made_at),
         "policy": policy.profile,
         "period": {
             "kind": period.kind,
@@ -123,47 +125,47 @@ def as_json(edition: Edition, policy: Policy) -> dict[str, Any]:
             "zone": period.zone,
             "start": _format_timestamp(period.start),
             "end": _format_timestamp(period.end),
-            "over": edition.is_over,
+            "over": report.is_over,
         },
         "incidents": {
-            "closed": edition.incidents,
-            "measured": len(figures.measured),
-            "left_out": edition.left_out,
-            "unread": list(edition.unread),
-            "reopened": figures.reopened,
-            "by_severity": {str(each): figures.severities.get(each, 0) for each in Severity},
-            "by_type": {kind.value if kind else "": many for kind, many in figures.kinds.items()},
+            "closed": report.incidents,
+            "measured": len(metrics.measured),
+            "left_out": report.left_out,
+            "unread": list(report.unread),
+            "reopened": metrics.reopened,
+            "by_severity": {str(each): metrics.severities.get(each, 0) for each in Severity},
+            "by_type": {kind.value if kind else "": many for kind, many in metrics.kinds.items()},
         },
-        "times": {name: _distribution_json(found) for name, found in figures.times.items()},
+        "times": {name: _distribution_json(found) for name, found in metrics.times.items()},
         "goals": {
             name: {"within": _goal_seconds(name, policy), **_compliance_json(tally)}
-            for name, tally in figures.goals.items()
+            for name, tally in metrics.goals.items()
         },
         "compliance": {
-            **_compliance_json(figures.compliance),
+            **_compliance_json(metrics.compliance),
             "clocks": [
                 {"clock": promise.clock, "about": promise.about, **_compliance_json(tally)}
-                for promise, tally in figures.clocks.items()
+                for promise, tally in metrics.clocks.items()
             ],
         },
-        "postmortems": {each.value.replace(" ", "_"): figures.postmortems.get(each, 0) for each in Written},
-        "list": [_incident_json(one) for one in figures.measured],
+        "postmortems": {each.value.replace(" ", "_"): metrics.postmortems.get(each, 0) for each in Written},
+        "list": [_incident_json(one) for one in metrics.measured],
     }
 
 
-def _gap_sentences(edition: Edition) -> Iterator[Markdown]:
+def _gap_sentences(report: Edition) -> Iterator[Markdown]:
     """Yield a sentence for each group of incidents that the figures do not include."""
-    if edition.left_out:
+    if report.left_out:
         yield markdown(
             "Only the {} that were closed last are in the figures: {} more were closed before them.",
-            len(edition.figures.measured) + len(edition.unread),
-            edition.left_out,
+            len(report.figures.measured) + len(report.unread),
+            report.left_out,
         )
-    if edition.unread:
+    if report.unread:
         yield markdown(
             "{} could not be read and {} in no figure: {}.",
-            *_count_with_verb(len(edition.unread)),
-            join_limited(edition.unread, 20),
+            *_count_with_verb(len(report.unread)),
+            join_limited(report.unread, 20),
         )
 
 
@@ -171,104 +173,106 @@ def _count_with_verb(number: int) -> tuple[str, str]:
     return pluralize(number, "issue"), "is" if number == 1 else "are"
 
 
-def _measure_row(name: str, figures: Figures, policy: Policy) -> tuple[str, ...]:
-    found, goal = figures.times[name], _goal_cell(name, figures, policy)
-    if found is None:
+def _measure_row(name: str, metrics: Figures, policy: Policy) -> tuple[str, ...]:
+    stats, goal = metrics.times[name], _goal_cell(name, metrics, policy)
+    if stats is None:
         return _MEASURE_TITLES[name], to_markdown(0), _EMPTY_CELL, _EMPTY_CELL, _EMPTY_CELL, goal
-    times = (to_markdown(format_timedelta(each)) for each in (found.median, found.p90, found.mean))
-    return _MEASURE_TITLES[name], to_markdown(found.count), *times, goal
+    times = (to_markdown(format_timedelta(each)) for each in (stats.median, stats.p90, stats.mean))
+    return _MEASURE_TITLES[name], to_markdown(stats.count), *times, goal
 
 
-def _goal_cell(name: str, figures: Figures, policy: Policy) -> Markdown:
+def _goal_cell(name: str, metrics: Figures, policy: Policy) -> Markdown:
     """Say how often the goal was met; the goal for resolving applies to sev1 only."""
     goal = _GOAL_OF_MEASURE.get(name)
     if goal is None:
         return _EMPTY_CELL
-    tally, within = figures.goals[goal], format_duration(getattr(policy.goals, goal))
-    whose = markdown("{}: ", Severity.SEV1.inline_name(policy.scale)) if goal == "resolve" else markdown("")
+    tally, within = metrics.goals[goal], format_duration(getattr(policy.goals, goal))
+    scope = markdown("{}: ", Severity.SEV1.inline_name(policy.scale)) if goal == "resolve" else markdown("")
     if tally.percent is None:
-        return markdown("{}{}", whose, within)
+        return markdown("{}{}", scope, within)
     mark = "❌" if tally.missed else "✅"
-    return markdown("{} {}{} of {} within {}", mark, whose, tally.kept, tally.kept + tally.missed, within)
+    return markdown("{} {}{} of {} within {}", mark, scope, tally.kept, tally.kept + tally.missed, within)
 
 
-def _clock_row(promise: Promise, tally: Tally, figures: Figures, policy: Policy) -> tuple[Markdown, Markdown, Markdown]:
-    asked = [
+def _clock_row(
+    sla_key: Promise, compliance: Tally, metrics: Figures, policy: Policy
+) -> tuple[Markdown, Markdown, Markdown]:
+    targets = [
         markdown("{} {}", severity.inline_name(policy.scale), wanted)
-        for severity in figures.severities
-        if (wanted := _target_phrase(promise, severity, policy))
+        for severity in metrics.severities
+        if (wanted := _target_phrase(sla_key, severity, policy))
     ]
-    if promise.clock == regulatory.NAME and promise.about in policy.regulations:
-        asked = [to_markdown(format_duration(policy.regulations[promise.about].within))]
+    if sla_key.clock == regulatory.NAME and sla_key.about in policy.regulations:
+        targets = [to_markdown(format_duration(policy.regulations[sla_key.about].within))]
     return (
-        phrases.deadline_title(promise.clock, promise.about),
-        join(asked) if asked else _EMPTY_CELL,
-        _compliance_cells(tally),
+        phrases.deadline_title(sla_key.clock, sla_key.about),
+        join(targets) if targets else _EMPTY_CELL,
+        _compliance_cells(compliance),
     )
 
 
-def _target_phrase(promise: Promise, severity: Severity, policy: Policy) -> Markdown:
+def _target_phrase(sla_key: Promise, severity: Severity, policy: Policy) -> Markdown:
     """Return the policy's target for that severity; empty: there is none."""
-    if promise.clock == audience.NAME:
-        return _audience_target(policy.audiences.get(promise.about, Audience()), severity)
-    wanted = getattr(policy.targets_of(severity), promise.clock, None)
+    if sla_key.clock == audience.NAME:
+        return _audience_target(policy.audiences.get(sla_key.about, Audience()), severity)
+    wanted = getattr(policy.targets_of(severity), sla_key.clock, None)
     return escape(format_target(wanted), 120) if wanted else markdown("")
 
 
-def _audience_target(waits: Audience, severity: Severity) -> Markdown:
-    first, updates = waits.first.get(severity), waits.updates.get(severity)
+def _audience_target(audience_policy: Audience, severity: Severity) -> Markdown:
+    first, updates = audience_policy.first.get(severity), audience_policy.updates.get(severity)
     parts = [to_markdown(format_duration(first))] if first is not None else []
     return join([*parts, *([markdown("every {}", format_duration(updates))] if updates is not None else [])], ", then ")
 
 
-def _compliance_cells(tally: Tally) -> Markdown:
+def _compliance_cells(compliance: Tally) -> Markdown:
     """Build the last three cells of a row: met, missed, share."""
-    return markdown("{} | {} | {}", tally.kept, tally.missed, _percent_cell(tally))
+    return markdown("{} | {} | {}", compliance.kept, compliance.missed, _percent_cell(compliance))
 
 
-def _percent_cell(tally: Tally) -> Markdown:
-    if tally.percent is None:
+def _percent_cell(compliance: Tally) -> Markdown:
+    if compliance.percent is None:
         return _EMPTY_CELL
-    whole, tenths = divmod(round(tally.percent * 10), 10)
+    whole, tenths = divmod(round(compliance.percent * 10), 10)
     return markdown("{}.{} %", whole, tenths) if tenths else markdown("{} %", whole)
 
 
-def _severity_row(severity: Severity, figures: Figures, policy: Policy) -> tuple[Markdown, ...]:
-    those = [one for one in figures.measured if one.incident.severity is severity]
-    judged = [kept for one in those for kept in one.judged.values()]
+def _severity_row(severity: Severity, metrics: Figures, policy: Policy) -> tuple[Markdown, ...]:
+    matching = [one for one in metrics.measured if one.incident.severity is severity]
+    results = [kept for one in matching for kept in one.judged.values()]
     return (
         markdown("**{}**", severity.display_name(policy.scale)),
-        to_markdown(len(those)),
-        _median_cell(distribution(one.took.to_acknowledge for one in those)),
-        _median_cell(distribution(one.took.to_resolve for one in those)),
-        _percent_cell(Tally(sum(judged), len(judged) - sum(judged))),
+        to_markdown(len(matching)),
+        _median_cell(distribution(one.took.to_acknowledge for one in matching)),
+        _median_cell(distribution(one.took.to_resolve for one in matching)),
+        _percent_cell(Tally(sum(results), len(results) - sum(results))),
     )
 
 
-def _median_cell(found: Spread | None) -> Markdown:
-    return _EMPTY_CELL if found is None else to_markdown(format_timedelta(found.median))
+def _median_cell(stats: Spread | None) -> Markdown:
+    return _EMPTY_CELL if stats is None else to_markdown(format_timedelta(stats.median))
 
 
-def _postmortem_counts(figures: Figures) -> Markdown:
-    wanted = sum(figures.postmortems.values())
-    if not wanted:
+def _postmortem_counts(metrics: Figures) -> Markdown:
+    total = sum(metrics.postmortems.values())
+    if not total:
         return markdown("")
-    states = join(markdown("{} {}", many, state.value) for state, many in figures.postmortems.items())
-    return markdown("{} asked for: {}.", pluralize(wanted, "postmortem was", "postmortems were"), states)
+    states = join(markdown("{} {}", many, state.value) for state, many in metrics.postmortems.items())
+    return markdown("{} asked for: {}.", pluralize(total, "postmortem was", "postmortems were"), states)
 
 
-def _incident_row(one: Measured, policy: Policy) -> tuple[Markdown, ...]:
-    incident = one.incident
-    again = markdown(" (reopened {})", pluralize(incident.reopened, "time")) if incident.reopened else markdown("")
-    missed = join(phrases.deadline_title(each.clock, each.about) for each in one.missed)
+def _incident_row(incident_metrics: Measured, policy: Policy) -> tuple[Markdown, ...]:
+    incident = incident_metrics.incident
+    reopened = markdown(" (reopened {})", pluralize(incident.reopened, "time")) if incident.reopened else markdown("")
+    missed = join(phrases.deadline_title(each.clock, each.about) for each in incident_metrics.missed)
     return (
         link(incident.number, incident.url),
-        markdown("{}{}", escape(incident.title, 80), again),
+        markdown("{}{}", escape(incident.title, 80), reopened),
         to_markdown(incident.severity.display_name(policy.scale)),
-        _duration_cell(one.took.to_acknowledge),
-        _duration_cell(one.took.to_resolve),
-        markdown("❌ {}", missed) if missed else markdown("✅ nothing") if one.judged else _EMPTY_CELL,
-        _postmortem_cell(one),
+        _duration_cell(incident_metrics.took.to_acknowledge),
+        _duration_cell(incident_metrics.took.to_resolve),
+        markdown("❌ {}", missed) if missed else markdown("✅ nothing") if incident_metrics.judged else _EMPTY_CELL,
+        _postmortem_cell(incident_metrics),
     )
 
 
@@ -276,16 +280,22 @@ def _duration_cell(time: timedelta | None) -> Markdown:
     return _EMPTY_CELL if time is None else to_markdown(format_timedelta(time))
 
 
-def _postmortem_cell(one: Measured) -> Markdown:
-    if one.postmortem is None:
+def _postmortem_cell(incident_metrics: Measured) -> Markdown:
+    if incident_metrics.postmortem is None:
         return _EMPTY_CELL
-    mark = {Written.DONE: "✅", Written.LATE: "✅", Written.DUE: "⏳", Written.OVERDUE: "❌"}[one.postmortem]
-    pull = one.incident.postmortem
-    return markdown("{} {}", mark, link(one.postmortem.value, pull.url if pull else None))
+    mark = {Written.DONE: "✅", Written.LATE: "✅", Written.DUE: "⏳", Written.OVERDUE: "❌"}[
+        incident_metrics.postmortem
+    ]
+    pull_request = incident_metrics.incident.postmortem
+    return markdown("{} {}", mark, link(incident_metrics.postmortem.value, pull_request.url if pull_request else None))
 
 
-def _incident_json(one: Measured) -> Mapping[str, Any]:
-    incident, took, pull = one.incident, one.took, one.incident.postmortem
+def _incident_json(incident_metrics: Measured) -> Mapping[str, Any]:
+    incident, took, pull_request = (
+        incident_metrics.incident,
+        incident_metrics.took,
+        incident_metrics.incident.postmortem,
+    )
     return {
         "number": incident.number,
         "url": incident.url,
@@ -298,28 +308,29 @@ def _incident_json(one: Measured) -> Mapping[str, Any]:
         "times": {name: _whole_seconds(getattr(took, name)) for name in _MEASURE_TITLES},
         "reopened": incident.reopened,
         "judged": [
-            {"clock": promise.clock, "about": promise.about, "kept": kept} for promise, kept in one.judged.items()
+            {"clock": promise.clock, "about": promise.about, "kept": kept}
+            for promise, kept in incident_metrics.judged.items()
         ],
         "postmortem": {
-            "state": one.postmortem.value.replace(" ", "_") if one.postmortem else None,
-            "url": pull.url if pull else None,
+            "state": incident_metrics.postmortem.value.replace(" ", "_") if incident_metrics.postmortem else None,
+            "url": pull_request.url if pull_request else None,
         },
     }
 
 
-def _distribution_json(found: Spread | None) -> Mapping[str, Any] | None:
-    if found is None:
+def _distribution_json(stats: Spread | None) -> Mapping[str, Any] | None:
+    if stats is None:
         return None
     return {
-        "incidents": found.count,
-        "median": _whole_seconds(found.median),
-        "p90": _whole_seconds(found.p90),
-        "mean": _whole_seconds(found.mean),
+        "incidents": stats.count,
+        "median": _whole_seconds(stats.median),
+        "p90": _whole_seconds(stats.p90),
+        "mean": _whole_seconds(stats.mean),
     }
 
 
-def _compliance_json(tally: Tally) -> dict[str, Any]:
-    return {"kept": tally.kept, "missed": tally.missed, "percent": tally.percent}
+def _compliance_json(compliance: Tally) -> dict[str, Any]:
+    return {"kept": compliance.kept, "missed": compliance.missed, "percent": compliance.percent}
 
 
 def _goal_seconds(goal: str, policy: Policy) -> int | None:

@@ -41,12 +41,12 @@ class Line(NamedTuple):
     tone: str = ""
 
 
-def render_simulation(rows: Sequence[Row], policy: Policy, scene: Scene, *, width: int = 80) -> tuple[Line, ...]:
+def render_simulation(rows: Sequence[Row], policy: Policy, scenario: Scene, *, width: int = 80) -> tuple[Line, ...]:
     """Render the rows of `simulate` with a header and a summary."""
-    policy = policy_for_report(policy, Report(services=scene.services, kind=scene.kind))
-    head = [part for line in (*_header_lines(rows, policy, scene), Line("")) for part in _wrap_line(line, width)]
+    policy = policy_for_report(policy, Report(services=scenario.services, kind=scenario.kind))
+    head = [part for line in (*_header_lines(rows, policy, scenario), Line("")) for part in _wrap_line(line, width)]
     foot = [part for line in (Line(""), *summary_lines(rows, policy)) for part in _wrap_line(line, width)]
-    return (*head, *_table_lines(rows, policy, scene, width), *foot)
+    return (*head, *_table_lines(rows, policy, scenario, width), *foot)
 
 
 _NOT_NOTIFYING_KINDS = ("declared", "page", "hand-off", "acknowledge", "resolve")
@@ -55,106 +55,109 @@ _NOT_NOTIFYING_KINDS = ("declared", "page", "hand-off", "acknowledge", "resolve"
 
 def summary_lines(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
     """Summarize who was paged and notified, which targets were missed, and which contacts have no one."""
-    woken = Counter(name for row in rows if row.kind == "page" for name in row.to)
-    told = dict.fromkeys(name for row in rows if row.kind not in _NOT_NOTIFYING_KINDS for name in row.to)
+    page_counts = Counter(name for row in rows if row.kind == "page" for name in row.to)
+    notified = dict.fromkeys(name for row in rows if row.kind not in _NOT_NOTIFYING_KINDS for name in row.to)
     missed = {f"{make_visible(row.step)} at {format_offset(row.offset)}": None for row in rows if row.kind == "breach"}
-    missing = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
-    if woken:
-        times = (f"{_format_person(name, policy)} {_format_times(count)}" for name, count in woken.items())
+    unstaffed = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
+    if page_counts:
+        times = (f"{_format_person(name, policy)} {_format_times(count)}" for name, count in page_counts.items())
         yield Line(f"Woken: {', '.join(times)}.")
     else:
         yield Line("Nobody is woken.")
-    if others := [_format_person(name, policy) for name in told if name not in woken]:
-        yield Line(f"Told: {', '.join(others)}.")
+    if notified_names := [_format_person(name, policy) for name in notified if name not in page_counts]:
+        yield Line(f"Told: {', '.join(notified_names)}.")
     yield Line(f"Missed: {', '.join(missed)}.", "bad") if missed else Line("No target is missed.", "good")
-    if missing:
-        yield Line(f"Nobody is named for {', '.join(map(make_visible, missing))}: say who under contacts.", "warning")
+    if unstaffed:
+        yield Line(f"Nobody is named for {', '.join(map(make_visible, unstaffed))}: say who under contacts.", "warning")
 
 
-def _header_lines(rows: Sequence[Row], policy: Policy, scene: Scene) -> Iterator[Line]:
-    at = scene.at.astimezone(UTC)
-    here = at.astimezone(ZoneInfo(policy.zone))
-    severity = scene.severity.inline_name(policy.scale)
-    about = [make_visible(name) for name in scene.services] + ([scene.kind.value] if scene.kind else [])
+def _header_lines(rows: Sequence[Row], policy: Policy, scenario: Scene) -> Iterator[Line]:
+    at = scenario.at.astimezone(UTC)
+    local = at.astimezone(ZoneInfo(policy.zone))
+    severity = scenario.severity.inline_name(policy.scale)
+    about = [make_visible(name) for name in scenario.services] + ([scenario.kind.value] if scenario.kind else [])
     what = f"{severity} ({', '.join(about)})" if about else severity
     yield Line(
-        f"{what} on {_DAYS[here.weekday()]} {_local_and_utc(here)}, the next {_format_length(scene.length)}", "strong"
+        f"{what} on {_DAYS[local.weekday()]} {_local_and_utc(local)}, the next {_format_length(scenario.length)}",
+        "strong",
     )
-    acts = [
-        f"acknowledged after {_format_length(scene.ack)}" if scene.ack is not None else "nobody acknowledges",
-        f"resolved after {_format_length(scene.resolve)}" if scene.resolve is not None else "nobody resolves",
+    responses = [
+        f"acknowledged after {_format_length(scenario.ack)}" if scenario.ack is not None else "nobody acknowledges",
+        f"resolved after {_format_length(scenario.resolve)}" if scenario.resolve is not None else "nobody resolves",
     ]
-    unread = [
+    unread_rotations = [
         make_visible(name) for name, rotation in policy.rotations.items() if rotation.feed and not rotation.shifts
     ]
     hours = "within" if _is_open(_business_hours(policy), at) else "outside"
-    yield Line(f"{', '.join(acts)}; {hours} business hours", "quiet")
-    if unread:
-        yield Line(f"feeds are not read here, so by turns: {', '.join(unread)}", "warning")
+    yield Line(f"{', '.join(responses)}; {hours} business hours", "quiet")
+    if unread_rotations:
+        yield Line(f"feeds are not read here, so by turns: {', '.join(unread_rotations)}", "warning")
 
 
-def _local_and_utc(here: datetime) -> str:
+def _local_and_utc(local: datetime) -> str:
     """Format a time in both zones: `2026-03-06 16:40 EST (21:40 UTC)`."""
-    utc = here.astimezone(UTC)
-    if here.utcoffset() == timedelta():
-        return f"{here:%Y-%m-%d %H:%M} UTC"
-    dated = f"{utc:%Y-%m-%d} " if utc.date() != here.date() else ""
-    return f"{here:%Y-%m-%d %H:%M} {_zone_name(here).partition(' ')[0]} ({dated}{utc:%H:%M} UTC)"
+    utc = local.astimezone(UTC)
+    if local.utcoffset() == timedelta():
+        return f"{local:%Y-%m-%d %H:%M} UTC"
+    date_prefix = f"{utc:%Y-%m-%d} " if utc.date() != local.date() else ""
+    return f"{local:%Y-%m-%d %H:%M} {_zone_name(local).partition(' ')[0]} ({date_prefix}{utc:%H:%M} UTC)"
 
 
-def _table_lines(rows: Sequence[Row], policy: Policy, scene: Scene, width: int) -> Iterator[Line]:
+def _table_lines(rows: Sequence[Row], policy: Policy, scenario: Scene, width: int) -> Iterator[Line]:
     zone, hours = ZoneInfo(policy.zone), _business_hours(policy)
-    one_clock = all(row.at.astimezone(zone).utcoffset() == timedelta() for row in rows)
-    columns = [_columns(row, zone, one_clock=one_clock) for row in rows]
+    utc_only = all(row.at.astimezone(zone).utcoffset() == timedelta() for row in rows)
+    columns = [_columns(row, zone, utc_only=utc_only) for row in rows]
     widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
-    before: datetime | None = None
-    was_open = _is_open(hours, scene.at)
-    met: set[str] = set()
+    previous: datetime | None = None
+    was_open = _is_open(hours, scenario.at)
+    introduced: set[str] = set()
     for row, note in collapse_pages(rows):
-        here = row.at.astimezone(zone)
-        if before is None or here.date() != before.date():
-            yield Line(_day_heading(here, one_clock=one_clock), "quiet")
-        if before is not None and here.utcoffset() != before.utcoffset():
-            ahead = (here.utcoffset() or timedelta()) > (before.utcoffset() or timedelta())
+        local = row.at.astimezone(zone)
+        if previous is None or local.date() != previous.date():
+            yield Line(_day_heading(local, utc_only=utc_only), "quiet")
+        if previous is not None and local.utcoffset() != previous.utcoffset():
+            ahead = (local.utcoffset() or timedelta()) > (previous.utcoffset() or timedelta())
             how = "forward" if ahead else "back"
-            yield Line(f"-- the clocks have gone {how}: {_zone_name(before)} is {_zone_name(here)} now", "quiet")
+            yield Line(f"-- the clocks have gone {how}: {_zone_name(previous)} is {_zone_name(local)} now", "quiet")
         is_open = _is_open(hours, row.at)
         if is_open != was_open:
             yield Line(f"-- business hours have {'begun' if is_open else 'ended'}", "quiet")
-        before, was_open = here, is_open
-        *clocks, offset, kind = _columns(row, zone, one_clock=one_clock)
+        previous, was_open = local, is_open
+        *clocks, offset, kind = _columns(row, zone, utc_only=utc_only)
         *sizes, offset_size, kind_size = widths
         cells = [cell.ljust(size) for cell, size in zip(clocks, sizes, strict=True)]
         head = f" {' '.join(cells)} {offset.rjust(offset_size)} {kind.ljust(kind_size)} "
-        yield from _wrap_hanging(head, _description(row, note, policy, met), width, _TONES_BY_KIND.get(row.kind, ""))
+        yield from _wrap_hanging(
+            head, _description(row, note, policy, introduced), width, _TONES_BY_KIND.get(row.kind, "")
+        )
 
 
-def _columns(row: Row, zone: ZoneInfo, *, one_clock: bool) -> tuple[str, ...]:
+def _columns(row: Row, zone: ZoneInfo, *, utc_only: bool) -> tuple[str, ...]:
     """Return the cells before the description: local time, UTC, time since the declaration, kind."""
-    here = row.at.astimezone(zone)
-    days = (row.at.date() - here.date()).days
+    local = row.at.astimezone(zone)
+    days = (row.at.date() - local.date()).days
     utc = f"{row.at:%H:%M}{f'{days:+}d' if days else ''}"
-    clocks = (utc,) if one_clock else (f"{here:%H:%M}", utc)
+    clocks = (utc,) if utc_only else (f"{local:%H:%M}", utc)
     return (*clocks, format_offset(row.offset), row.kind)
 
 
-def _description(row: Row, note: str, policy: Policy, met: set[str]) -> str:
-    people = ", ".join(_format_person(name, policy, met) for name in row.to)
+def _description(row: Row, note: str, policy: Policy, introduced: set[str]) -> str:
+    people = ", ".join(_format_person(name, policy, introduced) for name in row.to)
     if row.kind in ("acknowledge", "resolve"):
         return people
-    bare = not row.missing or not row.to or row.to[0] not in row.missing
+    is_staffed = not row.missing or not row.to or row.to[0] not in row.missing
     step = make_visible(row.step) + {"breach": " missed", "remind": " due"}.get(row.kind, "")
-    if not bare:
+    if not is_staffed:
         people = f"{step} (nobody is named)" if step.startswith(people) else f"{people} (nobody is named)"
         step = "" if step.startswith(make_visible(row.to[0])) else step
     via = f"by {', '.join(channel.value for channel in row.via)}" if row.via else ""
     return " · ".join(part for part in (people, step, via, make_visible(note, 200)) if part)
 
 
-def _wrap_hanging(head: str, words: str, width: int, tone: str) -> Iterator[Line]:
+def _wrap_hanging(head: str, text: str, width: int, tone: str) -> Iterator[Line]:
     """Wrap the text behind the head, with a hanging indent."""
-    room = max(width - len(head), 20)
-    pieces = textwrap.wrap(words, room, break_on_hyphens=False) or [""]
+    text_width = max(width - len(head), 20)
+    pieces = textwrap.wrap(text, text_width, break_on_hyphens=False) or [""]
     for number, piece in enumerate(pieces):
         yield Line((head if number == 0 else " " * len(head)) + piece, tone)
 
@@ -167,14 +170,14 @@ def _wrap_line(line: Line, width: int) -> Iterator[Line]:
         yield Line(piece, line.tone)
 
 
-def _day_heading(here: datetime, *, one_clock: bool) -> str:
-    day = f"{_DAYS[here.weekday()]} {here:%Y-%m-%d}"
-    return f"{day}, UTC" if one_clock else f"{day}, {_zone_name(here)} and UTC"
+def _day_heading(local: datetime, *, utc_only: bool) -> str:
+    day = f"{_DAYS[local.weekday()]} {local:%Y-%m-%d}"
+    return f"{day}, UTC" if utc_only else f"{day}, {_zone_name(local)} and UTC"
 
 
-def _zone_name(here: datetime) -> str:
-    offset = f"{here:%z}"
-    name = here.tzname() or ""
+def _zone_name(local: datetime) -> str:
+    offset = f"{local:%z}"
+    name = local.tzname() or ""
     return f"{name} (UTC{offset[:3]}:{offset[3:]})" if name[:1].isalpha() else f"UTC{offset[:3]}:{offset[3:]}"
 
 
@@ -186,13 +189,13 @@ def _is_open(calendar: Calendar, at: datetime) -> bool:
     return next_opening(calendar, at) == at
 
 
-def _format_person(name: str, policy: Policy, met: set[str] | None = None) -> str:
+def _format_person(name: str, policy: Policy, introduced: set[str] | None = None) -> str:
     """Format a login with the person's name, which is left out for those already `introduced`."""
     person = policy.people.get(name)
-    if person is None or not person.name or (met is not None and name in met):
+    if person is None or not person.name or (introduced is not None and name in introduced):
         return make_visible(name)
-    if met is not None:
-        met.add(name)
+    if introduced is not None:
+        introduced.add(name)
     return f"{make_visible(name)} ({make_visible(person.name)})"
 
 

@@ -72,24 +72,24 @@ def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) 
 
 def _request_lines(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:
     """Yield what is requested of the reader, and why."""
-    day, length = now.date(), format_timedelta(phrases.open_duration(incident, now))
-    holder = incident.commander and incident.status is not Status.TRIGGERED
-    has_it = f"{defuse_line(incident.commander, 60)} has it" if holder else "nobody has it"
+    day, duration = now.date(), format_timedelta(phrases.open_duration(incident, now))
+    has_owner = incident.commander and incident.status is not Status.TRIGGERED
+    ownership = f"{defuse_line(incident.commander, 60)} has it" if has_owner else "nobody has it"
     if isinstance(notice, Page):
         due = answer_deadline(incident, policy, now)
         by = f" by {format_time(due.due, policy.zone, day=day)}" if due else ""
         yield f"Asked: answer {phrases.answer_command(incident)} on the issue{by}."
     elif isinstance(notice, Escalate):
-        wanted = defuse_line(notice.do, 300) or (
-            "clear the way for them" if holder else "find somebody to take it, or /ack"
+        request = defuse_line(notice.do, 300) or (
+            "clear the way for them" if has_owner else "find somebody to take it, or /ack"
         )
-        yield f"Asked: {wanted}."
-        yield f"Why: {defuse_line(notice.because, 300)}; open {length}, {has_it}."
+        yield f"Asked: {request}."
+        yield f"Why: {defuse_line(notice.because, 300)}; open {duration}, {ownership}."
     elif isinstance(notice, Announce):
-        yield f"For you to know: {defuse_line(notice.because, 300)}; open {length}, {has_it}."
+        yield f"For you to know: {defuse_line(notice.because, 300)}; open {duration}, {ownership}."
     elif isinstance(notice, Remind):
-        wanted = defuse_line(notice.do, 300) or CLOCK_ANSWERS.get(notice.clock, ("", ""))[1]
-        yield f"Asked: {wanted or 'see to it'}, due {format_time(notice.due, policy.zone, day=day)}."
+        request = defuse_line(notice.do, 300) or CLOCK_ANSWERS.get(notice.clock, ("", ""))[1]
+        yield f"Asked: {request or 'see to it'}, due {format_time(notice.due, policy.zone, day=day)}."
     else:
         yield f"Asked: /severity {Severity.SEV2.display_name(policy.scale).lower()} reason, on the issue."
 
@@ -98,8 +98,8 @@ def _deadline_phrase(notice: Remind) -> str:
     """Return what the reminder's deadline is for, in a word or two."""
     if notice.clock == "regulatory":
         return defuse_line(notice.about, 60)
-    what = CLOCK_ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
-    return f"{what} for {defuse_line(notice.about, 40)}" if notice.about else what
+    deadline_name = CLOCK_ANSWERS.get(notice.clock, (notice.clock, ""))[0].partition(" for ")[0]
+    return f"{deadline_name} for {defuse_line(notice.about, 40)}" if notice.about else deadline_name
 
 
 def _recipients_line(notice: Notice) -> str:

@@ -125,9 +125,9 @@ class _Play:
         """The issue of the incident."""
         return self.stage.shop.issue(self.played.number)
 
-    def add_line(self, who: str, text: str) -> None:
+    def add_line(self, actor: str, text: str) -> None:
         """Add a line to the story and report it."""
-        line = Line(self.stage.clock(), who, text)
+        line = Line(self.stage.clock(), actor, text)
         self.played.lines.append(line)
         self.tell(line, self.stage, self.played.number)
 
@@ -151,17 +151,17 @@ class _Play:
         return "labels now: " + ", ".join(self.issue.labels)
 
 
-def _ignore_line(line: Line, on: Stage, number: int) -> None:
+def _ignore_line(line: Line, stage: Stage, number: int) -> None:
     """Ignore a line."""
 
 
-def _ignore_result(on: Stage, played: Played) -> None:
+def _ignore_result(stage: Stage, result: Played) -> None:
     """Ignore the result."""
 
 
 def play(
-    tell: Callable[[Line, Stage, int], None] = _ignore_line,
-    then: Callable[[Stage, Played], None] = _ignore_result,
+    on_line: Callable[[Line, Stage, int], None] = _ignore_line,
+    on_end: Callable[[Stage, Played], None] = _ignore_result,
     *,
     refresh: int | None = None,
 ) -> Played:
@@ -171,143 +171,145 @@ def play(
     the sandbox GitHub reload themselves every so many seconds.
     """
     files = {"README.md": "# shop\n", ".github/incidents.yml": POLICY}
-    with open_stage(START - timedelta(minutes=10), name=REPOSITORY, files=files, labels=_LABELS, refresh=refresh) as on:
+    with open_stage(
+        START - timedelta(minutes=10), name=REPOSITORY, files=files, labels=_LABELS, refresh=refresh
+    ) as demo_stage:
         for login, name in _TEAM.items():
-            on.github.add_person(login, name)
-            on.shop.permit(login, "write")
-        on.github.add_person("jonas", "Jonas from support")
-        on.settle()
-        on.clock.at = START
-        play_ = _Play(on, tell, Played())
-        mark = on.github.call_log_position()
+            demo_stage.github.add_person(login, name)
+            demo_stage.shop.permit(login, "write")
+        demo_stage.github.add_person("jonas", "Jonas from support")
+        demo_stage.settle()
+        demo_stage.clock.at = START
+        demo = _Play(demo_stage, on_line, Played())
+        mark = demo_stage.github.call_log_position()
         for act in (_play_report, _play_response, _play_regrade, _play_resolution, _play_postmortem):
-            act(play_)
-        _collect_results(play_, mark)
-        _play_policy_change(play_)
-        then(on, play_.played)
-        return play_.played
+            act(demo)
+        _collect_results(demo, mark)
+        _play_policy_change(demo)
+        on_end(demo_stage, demo.played)
+        return demo.played
 
 
-def _play_report(play: _Play) -> None:
-    on, played, shop = play.stage, play.played, play.stage.shop
-    mark = on.github.call_log_position()
+def _play_report(demo: _Play) -> None:
+    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+    mark = stage.github.call_log_position()
     body = fill_form(shipped_form(), dict(_ANSWERS))
     title = f"[Incident]: {_ANSWERS['summary']}"
-    played.number = on.github.person("jonas").opens(shop, title, body, ["incident"])
-    played.issue_url = f"{on.github.url}/{shop.full_name}/issues/{played.number}"
-    play.add_line("jonas", "files the Incident Report: checkout answers 502 to every customer, SEV1")
-    on.settle()
-    played.calls_to_board = len(on.github.calls_since(mark))
-    incident = on.incident(played.number)
+    result.number = stage.github.person("jonas").opens(shop, title, body, ["incident"])
+    result.issue_url = f"{stage.github.url}/{shop.full_name}/issues/{result.number}"
+    demo.add_line("jonas", "files the Incident Report: checkout answers 502 to every customer, SEV1")
+    stage.settle()
+    result.calls_to_board = len(stage.github.calls_since(mark))
+    incident = stage.incident(result.number)
     assert incident is not None
-    played.incident_id = incident.id
-    graded = f"graded {incident.severity} as {incident.id}; {play.label_text()}"
-    play.add_line("", f"{graded}; the board is up ({played.calls_to_board} API calls)")
-    play.report_new_comments()
+    result.incident_id = incident.id
+    graded = f"graded {incident.severity} as {incident.id}; {demo.label_text()}"
+    demo.add_line("", f"{graded}; the board is up ({result.calls_to_board} API calls)")
+    demo.report_new_comments()
 
 
-def _play_response(play: _Play) -> None:
-    on, shop, number = play.stage, play.stage.shop, play.played.number
-    kai = on.github.person("kai")
-    play.advance_to_minute(7)
+def _play_response(demo: _Play) -> None:
+    stage, shop, number = demo.stage, demo.stage.shop, demo.played.number
+    kai = stage.github.person("kai")
+    demo.advance_to_minute(7)
     kai.comments(shop, number, "/ack")
-    play.add_line("kai", "wakes up and writes /ack")
-    on.settle()
-    play.add_line("", f"the paging stops; {play.label_text()}")
-    play.advance_to_minute(14)
+    demo.add_line("kai", "wakes up and writes /ack")
+    stage.settle()
+    demo.add_line("", f"the paging stops; {demo.label_text()}")
+    demo.advance_to_minute(14)
     kai.comments(
         shop,
         number,
         "/status identified\n"
         "/update A job that ran wild holds every connection of the orders database. We stop it now.",
     )
-    play.add_line("kai", "writes /status identified and an /update; the next one is promised within 15 minutes")
-    on.settle()
+    demo.add_line("kai", "writes /status identified and an /update; the next one is promised within 15 minutes")
+    stage.settle()
 
 
-def _play_regrade(play: _Play) -> None:
-    play.advance_to_minute(20)
-    play.stage.github.person("ada").labels(play.stage.shop, play.played.number, "sev2")
-    play.add_line("ada", "sees orders coming in again and re-grades with the label sev2")
-    play.stage.settle()
-    play.add_line("", f"deadlines follow from the original start; {play.label_text()}")
+def _play_regrade(demo: _Play) -> None:
+    demo.advance_to_minute(20)
+    demo.stage.github.person("ada").labels(demo.stage.shop, demo.played.number, "sev2")
+    demo.add_line("ada", "sees orders coming in again and re-grades with the label sev2")
+    demo.stage.settle()
+    demo.add_line("", f"deadlines follow from the original start; {demo.label_text()}")
 
 
-def _play_resolution(play: _Play) -> None:
-    on, played, shop = play.stage, play.played, play.stage.shop
-    play.advance_to_minute(26)
-    on.github.person("kai").comments(
-        shop, played.number, "/resolve The job is stopped and the pool has a limit of its own now."
+def _play_resolution(demo: _Play) -> None:
+    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+    demo.advance_to_minute(26)
+    stage.github.person("kai").comments(
+        shop, result.number, "/resolve The job is stopped and the pool has a limit of its own now."
     )
-    play.add_line("kai", "writes /resolve")
-    on.settle()
-    play.add_line("", f"the clocks stand still; {play.label_text()}")
-    play.advance_to_minute(29)
-    on.github.person("ada").closes(shop, played.number)
-    play.add_line("ada", "closes the issue")
-    on.settle()
+    demo.add_line("kai", "writes /resolve")
+    stage.settle()
+    demo.add_line("", f"the clocks stand still; {demo.label_text()}")
+    demo.advance_to_minute(29)
+    stage.github.person("ada").closes(shop, result.number)
+    demo.add_line("ada", "closes the issue")
+    stage.settle()
     pull = shop.pulls[-1]
-    played.pull_number = pull.number
-    played.pull_url = f"{on.github.url}/{shop.full_name}/pull/{pull.number}"
-    play.add_line("", f"opens the postmortem as pull request #{pull.number}; {play.label_text()}")
+    result.pull_number = pull.number
+    result.pull_url = f"{stage.github.url}/{shop.full_name}/pull/{pull.number}"
+    demo.add_line("", f"opens the postmortem as pull request #{pull.number}; {demo.label_text()}")
 
 
-def _play_postmortem(play: _Play) -> None:
-    on, played, shop = play.stage, play.played, play.stage.shop
-    ada = on.github.person("ada")
-    play.advance_to_minute(46)
-    path, branch = _postmortem_path(played), f"muster/postmortem-{played.number}"
+def _play_postmortem(demo: _Play) -> None:
+    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+    ada = stage.github.person("ada")
+    demo.advance_to_minute(46)
+    path, branch = _postmortem_path(result), f"muster/postmortem-{result.number}"
     ada.pushes(shop, path, _fill_postmortem(shop.file(path, ref=branch)), "Say why it happened", branch=branch)
-    play.add_line("ada", "fills in what no record can know: the root cause, and what went well")
-    on.settle()
-    play.advance_to_minute(48)
-    ada.merges(shop, played.pull_number)
-    play.add_line("ada", "merges the postmortem")
-    on.settle()
-    play.add_line("", f"the incident is complete; {play.label_text()}")
+    demo.add_line("ada", "fills in what no record can know: the root cause, and what went well")
+    stage.settle()
+    demo.advance_to_minute(48)
+    ada.merges(shop, result.pull_number)
+    demo.add_line("ada", "merges the postmortem")
+    stage.settle()
+    demo.add_line("", f"the incident is complete; {demo.label_text()}")
 
 
-def _collect_results(play: _Play, mark: int) -> None:
+def _collect_results(demo: _Play, mark: int) -> None:
     """Collect what the incident leaves behind: board, notices, postmortem and number of calls."""
-    played, ours = play.played, [comment.body for comment in play.issue.comments if comment.via_app]
-    played.calls = len(play.stage.github.calls_since(mark))
-    played.board = next(body for body in ours if body.startswith("## "))
-    played.notices = [body for body in ours if not body.startswith("## ")]
-    played.postmortem = play.stage.shop.file(_postmortem_path(played))
-    played.took = play.stage.clock() - START
+    result, ours = demo.played, [comment.body for comment in demo.issue.comments if comment.via_app]
+    result.calls = len(demo.stage.github.calls_since(mark))
+    result.board = next(body for body in ours if body.startswith("## "))
+    result.notices = [body for body in ours if not body.startswith("## ")]
+    result.postmortem = demo.stage.shop.file(_postmortem_path(result))
+    result.took = demo.stage.clock() - START
 
 
-def _play_policy_change(play: _Play) -> None:
+def _play_policy_change(demo: _Play) -> None:
     """Propose a policy change; its check says what it would have changed for this incident."""
-    on, played, shop = play.stage, play.played, play.stage.shop
-    mona = on.github.person("mona")
-    play.advance_to_minute(53)
+    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+    mona = stage.github.person("mona")
+    demo.advance_to_minute(53)
     path, branch = ".github/incidents.yml", "hear-earlier"
     mona.pushes(shop, path, _PROPOSED_POLICY, "The IT manager and the CTO hear earlier", branch=branch)
-    number = mona.opens_pull(shop, branch, "The IT manager and the CTO hear earlier", f"Learned in #{played.number}.")
-    played.policy_url = f"{on.github.url}/{shop.full_name}/pull/{number}"
-    play.add_line("mona", f"opens pull request #{number}: for a sev1 the IT manager and the CTO should hear earlier")
-    on.settle()
-    (run,) = (run for run in shop.check_runs.values() if run.name == CHECK)
-    played.check_title, played.check = str(run.output["title"]), str(run.output["summary"])
-    play.add_line("", f"checks the pull request ({run.conclusion}): {played.check_title}")
+    number = mona.opens_pull(shop, branch, "The IT manager and the CTO hear earlier", f"Learned in #{result.number}.")
+    result.policy_url = f"{stage.github.url}/{shop.full_name}/pull/{number}"
+    demo.add_line("mona", f"opens pull request #{number}: for a sev1 the IT manager and the CTO should hear earlier")
+    stage.settle()
+    (check_run,) = (run for run in shop.check_runs.values() if run.name == CHECK)
+    result.check_title, result.check = str(check_run.output["title"]), str(check_run.output["summary"])
+    demo.add_line("", f"checks the pull request ({check_run.conclusion}): {result.check_title}")
 
 
-def _postmortem_path(played: Played) -> str:
-    return f"docs/incidents/postmortems/{START:%Y}/{played.incident_id}.md"
+def _postmortem_path(result: Played) -> str:
+    return f"docs/incidents/postmortems/{START:%Y}/{result.incident_id}.md"
 
 
 def _fill_postmortem(text: str) -> str:
     """Return the postmortem with the sections that a person adds to it."""
-    for heading, words in _POSTMORTEM_SECTIONS.items():
+    for heading, content in _POSTMORTEM_SECTIONS.items():
         before, found, after = text.partition(f"\n## {heading}\n")
         assert found, f"the postmortem has no section {heading}"
-        text = f"{before}{found}\n{words}\n{after}"
+        text = f"{before}{found}\n{content}\n{after}"
     return text
 
 
 def _headline(comment: Comment) -> str:
-    first = next(line for line in comment.body.splitlines() if line.strip())
-    if first.startswith("## "):
+    first_line = next(line for line in comment.body.splitlines() if line.strip())
+    if first_line.startswith("## "):
         return "posts the board, which is edited in place from now on"
-    return "comments: " + first.replace("*", "").strip("# ")[:160]
+    return "comments: " + first_line.replace("*", "").strip("# ")[:160]

@@ -61,11 +61,11 @@ class Stage:
         Raises TimeoutError after 60 s of the wall clock.
         """
         end = time.monotonic() + _SETTLE_TIMEOUT_SECONDS
-        quiet = 0
+        idle_checks = 0
         self.queue.sweep()
-        while quiet < 2:
+        while idle_checks < 2:
             self.github.hooks.settle(_SETTLE_TIMEOUT_SECONDS)
-            quiet = quiet + 1 if self.queue.is_idle() else 0
+            idle_checks = idle_checks + 1 if self.queue.is_idle() else 0
             if time.monotonic() > end:
                 raise TimeoutError("the workers did not get done; their log says why")
             time.sleep(0.01)
@@ -95,13 +95,15 @@ def open_stage(
     """Open a stage with one repository, on the embedded database, in a temporary folder."""
     clock = Clock(at)
     with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True))
+        )
         github = PretendGitHub(clock, AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS), refresh=refresh)
         github.start()
         stack.callback(github.stop)
         shop = github.add_repository(name, files=files, labels=labels)
         settings = Settings(
-            home=home,
+            home=folder,
             port=0,
             api_url=github.api_url,
             app_id=github.app.app_id,
@@ -109,12 +111,12 @@ def open_stage(
             webhook_secrets=(github.app.webhook_secret,),
         )
         built = stack.enter_context(bootstrap.open_application(settings, clock))
-        queue = Queue(built.desk, beat=0.2)
-        served = bootstrap.http_server(built, queue)
-        stack.callback(served.stop)
-        github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
-        working = threading.Thread(target=queue.run, name="workers")
-        working.start()
-        stack.callback(working.join)
+        queue = Queue(built.desk, poll_interval=0.2)
+        server = bootstrap.http_server(built, queue)
+        stack.callback(server.stop)
+        github.hooks.url = f"http://127.0.0.1:{server.port}/webhook"
+        worker_thread = threading.Thread(target=queue.run, name="workers")
+        worker_thread.start()
+        stack.callback(worker_thread.join)
         stack.callback(queue.stop)
         yield Stage(clock, github, built, queue, shop)

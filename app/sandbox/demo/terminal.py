@@ -30,21 +30,23 @@ def demo(*, stay: bool, as_json: bool) -> int:
     """Play the demo and print it; return exit code 0 when it was played to its end."""
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     if as_json:
-        played = play()
-        print(json.dumps(_to_json(played), ensure_ascii=False, indent=2))
+        result = play()
+        print(json.dumps(_to_json(result), ensure_ascii=False, indent=2))
         return 0
-    watched = console.is_terminal
+    is_terminal = console.is_terminal
     console.print(Rule("[bold]Muster: one incident, from the report to the merged postmortem"))
     console.print("Starting PostgreSQL, the app and a pretend GitHub on this machine …\n")
     started = time.monotonic()
-    with Live(console=console, refresh_per_second=8, transient=True) if watched else nullcontext() as live:
+    with Live(console=console, refresh_per_second=8, transient=True) if is_terminal else nullcontext() as live:
 
-        def on_line(line: Line, on: Stage, number: int) -> None:
-            console.print(_format_line(line), soft_wrap=not watched)
+        def on_line(line: Line, stage: Stage, number: int) -> None:
+            console.print(_format_line(line), soft_wrap=not is_terminal)
             if line.who == "jonas":
-                console.print(f"{'':20}in a browser: {on.github.url}/{on.shop.full_name}/issues/{number}", style="dim")
+                console.print(
+                    f"{'':20}in a browser: {stage.github.url}/{stage.shop.full_name}/issues/{number}", style="dim"
+                )
             if live is not None:
-                live.update(_board_panel(on, number))
+                live.update(_board_panel(stage, number))
                 time.sleep(_LINE_PAUSE_SECONDS)
 
         play(
@@ -63,10 +65,10 @@ def _format_line(line: Line) -> Text:
     return text
 
 
-def _board_panel(on: Stage, number: int) -> Panel | Text:
-    incident = on.incident(number)
+def _board_panel(stage: Stage, number: int) -> Panel | Text:
+    incident = stage.incident(number)
     return (
-        Panel(_deadline_table(incident, on.policy(), on.clock()), title=f"{incident.id} as the board shows it")
+        Panel(_deadline_table(incident, stage.policy(), stage.clock()), title=f"{incident.id} as the board shows it")
         if incident
         else Text()
     )
@@ -76,34 +78,34 @@ def _deadline_table(incident: Incident, policy: Policy, now: datetime) -> Group:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("promise", "due", "left"):
         table.add_column(heading)
-    for promise in deadlines(incident, policy):
-        kept = "missed" if promise.is_breached(incident) else "kept"
-        left = kept if promise.met_at or promise.due <= now else format_timedelta(promise.due - now)
-        table.add_row(f"{promise.clock} {promise.about}".strip(), f"{promise.due:%H:%M} UTC", left)
+    for deadline in deadlines(incident, policy):
+        outcome = "missed" if deadline.is_breached(incident) else "kept"
+        time_left = outcome if deadline.met_at or deadline.due <= now else format_timedelta(deadline.due - now)
+        table.add_row(f"{deadline.clock} {deadline.about}".strip(), f"{deadline.due:%H:%M} UTC", time_left)
     head = f"[bold]{incident.severity}[/] · {incident.status} · {incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
     return Group(Text.from_markup(head), table)
 
 
 def _print_result(
-    console: Console, on: Stage, played: Played, seconds: float, live: Live | None, *, stay: bool
+    console: Console, stage: Stage, result: Played, seconds: float, live: Live | None, *, stay: bool
 ) -> None:
     if live is not None:
         live.stop()
     console.print()
     console.print(Rule("The board, as it stands on the issue"))
-    _print_markdown(console, played.board)
+    _print_markdown(console, result.board)
     console.print(Rule("The postmortem, as it was merged"))
-    _print_markdown(console, played.postmortem)
+    _print_markdown(console, result.postmortem)
     console.print(Rule("The check on the pull request that changes the policy"))
-    _print_markdown(console, _visible_sections(played.check))
+    _print_markdown(console, _visible_sections(result.check))
     console.print(Rule())
     console.print(
-        f"{int(played.took.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(played.notices)} comments beside the board"
-        f" · {played.calls} API calls, {played.calls_to_board} from the report to the board"
+        f"{int(result.took.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(result.notices)} comments beside the board"
+        f" · {result.calls} API calls, {result.calls_to_board} from the report to the board"
     )
     if stay:
         console.print(
-            f"The issue:      {played.issue_url}\nThe postmortem: {played.pull_url}\nThe new policy: {played.policy_url}\n"
+            f"The issue:      {result.issue_url}\nThe postmortem: {result.pull_url}\nThe new policy: {result.policy_url}\n"
             "Serving until Ctrl-C …"
         )
         try:
@@ -130,16 +132,16 @@ def _print_markdown(console: Console, text: str) -> None:
         console.print(shown, markup=False, soft_wrap=True)
 
 
-def _to_json(played: Played) -> dict[str, object]:
+def _to_json(result: Played) -> dict[str, object]:
     return {
         "incident": {
-            "issue": played.number,
-            "board": played.board,
-            "notices": played.notices,
-            "postmortem": played.postmortem,
+            "issue": result.number,
+            "board": result.board,
+            "notices": result.notices,
+            "postmortem": result.postmortem,
         },
-        "policy_check": {"title": played.check_title, "summary": played.check},
-        "lines": [{"at": line.at.isoformat(), "who": line.who or "muster", "text": line.text} for line in played.lines],
-        "api_calls": {"to_board": played.calls_to_board, "whole_life": played.calls},
-        "minutes": int(played.took.total_seconds() // 60),
+        "policy_check": {"title": result.check_title, "summary": result.check},
+        "lines": [{"at": line.at.isoformat(), "who": line.who or "muster", "text": line.text} for line in result.lines],
+        "api_calls": {"to_board": result.calls_to_board, "whole_life": result.calls},
+        "minutes": int(result.took.total_seconds() // 60),
     }

@@ -154,7 +154,7 @@ class PlaceShapes:
     def app(self) -> Json:
         """Return the JSON of the app."""
         registration = self.registration
-        born = format_time(registration.created_at)
+        created = format_time(registration.created_at)
         return {
             "id": registration.app_id,
             "client_id": registration.client_id,
@@ -165,8 +165,8 @@ class PlaceShapes:
             "description": "",
             "external_url": f"{self.url}/apps/{registration.slug}",
             "html_url": f"{self.url}/apps/{registration.slug}",
-            "created_at": born,
-            "updated_at": born,
+            "created_at": created,
+            "updated_at": created,
             "permissions": registration.permissions,
             "events": registration.events,
         }
@@ -177,7 +177,7 @@ class PlaceShapes:
 
     def installation(self, installation: Installation) -> Json:
         """Return the JSON of an installation."""
-        by = installation.suspended_by
+        suspended_by = installation.suspended_by
         return {
             "id": installation.id,
             "client_id": self.registration.client_id,
@@ -197,7 +197,7 @@ class PlaceShapes:
             "single_file_name": None,
             "has_multiple_single_files": False,
             "single_file_paths": [],
-            "suspended_by": self.account(by) if by else None,
+            "suspended_by": self.account(suspended_by) if suspended_by else None,
             "suspended_at": format_optional_time(installation.suspended_at),
         }
 

@@ -54,8 +54,8 @@ class Caller:
         Alternatives are written as `issues|pull_requests`; one of them is enough.
         """
         if self.installation is not None:
-            held = self.installation.permissions if self.permissions is None else self.permissions
-            best = max(LEVELS.get(held.get(name, ""), 0) for name in permission.split("|"))
+            granted = self.installation.permissions if self.permissions is None else self.permissions
+            best = max(LEVELS.get(granted.get(name, ""), 0) for name in permission.split("|"))
             return permission == "metadata" or best >= LEVELS[level]
         if self.account is not None and repository is not None:
             return repository.allows(self.account, REQUIRED_ROLES[level])
@@ -172,6 +172,6 @@ class Auth:
         if expires > now + 600:
             raise Declined(401, "'Expiration time' claim ('exp') is too far in the future")
 
-    def _derive_secret(self, of: str) -> str:
+    def _derive_secret(self, purpose: str) -> str:
         # Derived instead of random, so that equal runs are equal; it is valid for the sandbox GitHub only.
-        return hashlib.sha256(f"{self._app.webhook_secret} {of}".encode()).hexdigest()[:36]
+        return hashlib.sha256(f"{self._app.webhook_secret} {purpose}".encode()).hexdigest()[:36]

@@ -229,8 +229,8 @@ class Changes(IssueChanges):
             tree = git.write_entry(tree, path, None if how == "removed" else entry)
         source = (pull.fork or repository).owner.login
         message = f"Merge pull request #{issue.number} from {source}/{pull.head}\n\n{issue.title}"
-        who = self.signature(actor.account)
-        commit = git.add_commit(tree, (base_sha, pull.head_sha), message, who, account=actor.account.login)
+        signature = self.signature(actor.account)
+        commit = git.add_commit(tree, (base_sha, pull.head_sha), message, signature, account=actor.account.login)
         pull.merged_at, pull.merged_by, pull.merge_sha = self.now(), actor.account, commit.sha
         # Remove it from the open pull requests first, so that the push below does not update it.
         repository.open_pulls.pop(issue.number, None)

@@ -34,9 +34,9 @@ class CodeShapes(Shapes):
             "object": {"sha": sha, "type": "commit", "url": f"{api}/git/commits/{sha}"},
         }
 
-    def signature(self, who: Signature) -> Json:
+    def signature(self, signature: Signature) -> Json:
         """Return the JSON of an author or committer."""
-        return {"name": who.name, "email": who.email, "date": format_time(who.at)}
+        return {"name": signature.name, "email": signature.email, "date": format_time(signature.at)}
 
     def git_commit(self, repository: Repository, commit: Commit) -> Json:
         """Return the JSON of a commit as the git database API gives it."""
@@ -123,8 +123,8 @@ class CodeShapes(Shapes):
         if before is None:
             changed["added"] = [path for path, _ in git.files(commit.tree)]
         else:
-            for path, how, _ in git.compare(before, commit.tree):
-                changed[how].append(path)
+            for path, change, _ in git.compare(before, commit.tree):
+                changed[change].append(path)
         person = {"name": commit.author.name, "email": commit.author.email, "username": commit.account}
         return {
             "id": commit.sha,
@@ -222,19 +222,21 @@ class CodeShapes(Shapes):
         base = git.merge_base(pull.base_sha, pull.head_sha) or pull.base_sha
         before, after = git.commits[base].tree, git.commits[pull.head_sha].tree
         files = []
-        for path, how, entry in git.compare(before, after):
-            was = git.find_entry(before, path) if how != "added" else None
-            now = entry if how != "removed" else None
-            patch, plus, minus = _make_patch(git.blobs[was.sha] if was else b"", git.blobs[now.sha] if now else b"")
+        for path, change, entry in git.compare(before, after):
+            was = git.find_entry(before, path) if change != "added" else None
+            now = entry if change != "removed" else None
+            patch, additions, deletions = _make_patch(
+                git.blobs[was.sha] if was else b"", git.blobs[now.sha] if now else b""
+            )
             at = quote_path(path)
             files.append(
                 {
                     "sha": entry.sha,
                     "filename": path,
-                    "status": how,
-                    "additions": plus,
-                    "deletions": minus,
-                    "changes": plus + minus,
+                    "status": change,
+                    "additions": additions,
+                    "deletions": deletions,
+                    "changes": additions + deletions,
                     "blob_url": f"{page}/blob/{pull.head_sha}/{at}",
                     "raw_url": f"{page}/raw/{pull.head_sha}/{at}",
                     "contents_url": f"{api}/contents/{at}?ref={pull.head_sha}",

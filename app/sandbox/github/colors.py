@@ -39,7 +39,7 @@ def initials(account: Account) -> str:
     return (words[0][:2] if words else "?").upper()
 
 
-def avatar_svg(account: Account, size: str = "m", *, alone: bool = False) -> str:
+def avatar_svg(account: Account, size: str = "m", *, standalone: bool = False) -> str:
     """Draw an avatar: a disc for a person, a rounded square for a bot or an organisation.
 
     `standalone` adds the namespace that an SVG file of its own needs.
@@ -47,7 +47,7 @@ def avatar_svg(account: Account, size: str = "m", *, alone: bool = False) -> str
     color = AVATAR_COLORS[sum(map(ord, account.login)) % len(AVATAR_COLORS)]
     corner = 20 if account.kind == "User" else 9
     name = escape(account.login)
-    namespace = ' xmlns="http://www.w3.org/2000/svg"' if alone else ""
+    namespace = ' xmlns="http://www.w3.org/2000/svg"' if standalone else ""
     if account.kind == "Bot":
         drawing = (
             '<path d="M20 7v5" stroke="#fff" stroke-width="2.4" stroke-linecap="round"/><circle cx="20" cy="6.5" r="2.2" fill="#fff"/>'

@@ -19,14 +19,14 @@ class Declined(Exception):
         message: str,
         errors: list[FieldError] | None = None,
         headers: dict[str, str] | None = None,
-        **more: Any,
+        **extra: Any,
     ) -> None:
         super().__init__(f"{status} {message} {errors or ''}".rstrip())
         self.status = status
         self.message = message
         self.errors = errors
         self.headers = headers or {}
-        self.more = more
+        self.more = extra
 
 
 def not_found() -> Declined:

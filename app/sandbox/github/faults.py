@@ -66,17 +66,17 @@ class Faults:
         with self._lock:
             self._waiting.clear()
 
-    def apply(self, request: Request, answer: Callable[[], Response]) -> Response:
+    def apply(self, request: Request, respond: Callable[[], Response]) -> Response:
         """Return the response of `respond`, or what the next matching fault makes of it."""
         fault = self._next_fault(request)
         if fault is None:
-            return answer()
+            return respond()
         if fault.kind in ("pre", "hang", "status"):
             return _fail_without_effect(fault, request)
         if fault.kind == "late":
             _close_connection(request)
             time.sleep(fault.seconds)
-        response = answer()
+        response = respond()
         if fault.kind == "trunc":
             return _truncate(response)
         if fault.kind == "post5":

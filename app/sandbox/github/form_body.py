@@ -15,25 +15,25 @@ def fill_form(form: Form, answers: Mapping[str, FormValue]) -> str:
     """
     pairs = zip(form.keys(), form.fields, strict=True)
     return "\n\n".join(
-        f"### {asked.label}".rstrip() + f"\n\n{_field_value(asked, answers.get(key))}" for key, asked in pairs
+        f"### {field.label}".rstrip() + f"\n\n{_field_value(field, answers.get(key))}" for key, field in pairs
     )
 
 
-def _field_value(asked: Field, answer: FormValue) -> str:
-    if asked.kind == "checkboxes":
-        return "\n".join(f"- [{'x' if checked else ' '}] {label}" for label, checked in _checkbox_states(asked, answer))
-    if asked.render:
-        return f"```{asked.render}\n{answer or ''}\n```"
+def _field_value(field: Field, answer: FormValue) -> str:
+    if field.kind == "checkboxes":
+        return "\n".join(f"- [{'x' if checked else ' '}] {label}" for label, checked in _checkbox_states(field, answer))
+    if field.render:
+        return f"```{field.render}\n{answer or ''}\n```"
     if isinstance(answer, list):
-        return ", ".join(str(chosen) for chosen in answer) or _empty_value(asked)
-    return answer if answer and answer.strip() else _empty_value(asked)
+        return ", ".join(str(chosen) for chosen in answer) or _empty_value(field)
+    return answer if answer and answer.strip() else _empty_value(field)
 
 
-def _empty_value(asked: Field) -> str:
-    return "None" if asked.kind == "dropdown" and not asked.required else "_No response_"
+def _empty_value(field: Field) -> str:
+    return "None" if field.kind == "dropdown" and not field.required else "_No response_"
 
 
-def _checkbox_states(asked: Field, answer: FormValue) -> list[tuple[str, bool]]:
+def _checkbox_states(field: Field, answer: FormValue) -> list[tuple[str, bool]]:
     ticks = [tick for tick in answer if isinstance(tick, dict)] if isinstance(answer, list) else []
     checked = {str(tick["label"]) for tick in ticks if tick["checked"]}
-    return [(label, label in checked) for label in asked.options]
+    return [(label, label in checked) for label in field.options]

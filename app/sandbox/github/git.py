@@ -142,15 +142,15 @@ class Git:
             entries[name] = entry
         return self.add_tree(entries)
 
-    def files(self, tree: str, under: str = "") -> Iterator[tuple[str, Entry]]:
+    def files(self, tree: str, prefix: str = "") -> Iterator[tuple[str, Entry]]:
         """Yield every file below a tree with its full path."""
         for name, entry in self.trees[tree].items():
             if entry.is_folder:
-                yield from self.files(entry.sha, f"{under}{name}/")
+                yield from self.files(entry.sha, f"{prefix}{name}/")
             else:
-                yield under + name, entry
+                yield prefix + name, entry
 
-    def compare(self, before: str, after: str, under: str = "") -> Iterator[tuple[str, Change, Entry]]:
+    def compare(self, before: str, after: str, prefix: str = "") -> Iterator[tuple[str, Change, Entry]]:
         """Yield the files that differ between two trees; a removed file comes with its old entry."""
         if before == after:
             return
@@ -165,37 +165,37 @@ class Git:
                 yield from self.compare(
                     was.sha if was and was_folder else EMPTY_TREE_SHA,
                     now.sha if now and now_folder else EMPTY_TREE_SHA,
-                    f"{under}{name}/",
+                    f"{prefix}{name}/",
                 )
             if was is not None and not was_folder and (now is None or now_folder):
-                yield under + name, "removed", was
+                yield prefix + name, "removed", was
             elif now is not None and not now_folder:
-                yield under + name, "added" if was is None or was_folder else "modified", now
+                yield prefix + name, "added" if was is None or was_folder else "modified", now
 
     def history(self, sha: str) -> Iterator[Commit]:
         """Yield the commit and all its ancestors, newest first."""
         seen = {sha}
-        waiting = [self.commits[sha]]
-        while waiting:
-            waiting.sort(key=lambda commit: commit.committer.at)
-            commit = waiting.pop()
+        pending = [self.commits[sha]]
+        while pending:
+            pending.sort(key=lambda commit: commit.committer.at)
+            commit = pending.pop()
             yield commit
             for parent in commit.parents:
                 if parent not in seen and parent in self.commits:
                     seen.add(parent)
-                    waiting.append(self.commits[parent])
+                    pending.append(self.commits[parent])
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Return True if `older` is in the history of `newer`."""
         return any(commit.sha == older for commit in self.history(newer))
 
-    def merge_base(self, one: str, other: str) -> str | None:
+    def merge_base(self, first: str, second: str) -> str | None:
         """Return the newest commit in both histories."""
-        if (one, other) not in self._merge_bases:
-            reached = {commit.sha for commit in self.history(one)}
-            found = (commit.sha for commit in self.history(other) if commit.sha in reached)
-            self._merge_bases[one, other] = next(found, None)
-        return self._merge_bases[one, other]
+        if (first, second) not in self._merge_bases:
+            reached = {commit.sha for commit in self.history(first)}
+            found = (commit.sha for commit in self.history(second) if commit.sha in reached)
+            self._merge_bases[first, second] = next(found, None)
+        return self._merge_bases[first, second]
 
     def commits_between(self, before: str | None, after: str) -> Iterator[Commit]:
         """Yield the commits that `after` has and `before` does not, newest first."""
@@ -221,5 +221,5 @@ def _sha(kind: str, content: bytes) -> str:
     return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
 
-def _format_signature(who: Signature) -> str:
-    return f"{who.name} <{who.email}> {int(who.at.timestamp())} +0000"
+def _format_signature(signature: Signature) -> str:
+    return f"{signature.name} <{signature.email}> {int(signature.at.timestamp())} +0000"

@@ -129,9 +129,9 @@ class Hooks:
             held, self._held = self._held or [], None
             chosen = held if order is None else list(order)
             self._waiting.extend(chosen)
-            let_go = set(chosen)
+            released = set(chosen)
             for lost in held:
-                if lost not in let_go:
+                if lost not in released:
                     self._record(lost, "failed to connect to host", 502)
             self._more.notify_all()
 
@@ -144,12 +144,12 @@ class Hooks:
             held, self._held = self._held or [], None
             return held
 
-    def ensure_senders(self, at_once: int) -> None:
+    def ensure_senders(self, count: int) -> None:
         """Start senders until there are `count`.
 
         More than one send concurrently and so out of order, as GitHub does.
         """
-        while len(self._threads) < at_once:
+        while len(self._threads) < count:
             self._threads.append(threading.Thread(target=self._run, name="sandbox-github-hooks", daemon=True))
             self._threads[-1].start()
 
@@ -158,7 +158,7 @@ class Hooks:
         with self._turn:
             self._to_drop += count
 
-    def delay_listing(self, deliveries: Sequence[Delivery], late: timedelta) -> None:
+    def delay_listing(self, deliveries: Sequence[Delivery], delay: timedelta) -> None:
         """Hide these deliveries from the list for `delay` after they were made.
 
         Later they appear at the place that their time gives them.
@@ -166,7 +166,7 @@ class Hooks:
         with self._turn:
             for delivery in deliveries:
                 assert delivery.delivered_at is not None
-                delivery.listed_from = delivery.delivered_at + late
+                delivery.listed_from = delivery.delivered_at + delay
 
     # Used by the world and the API.
 
@@ -190,19 +190,19 @@ class Hooks:
             self._enqueue(delivery)
         return delivery
 
-    def redeliver(self, old: Delivery) -> None:
+    def redeliver(self, delivery: Delivery) -> None:
         """Queue the same body under the same GUID again."""
         with self._turn:
             self._enqueue(
                 Delivery(
-                    old.guid,
-                    old.event,
-                    old.action,
-                    old.body,
+                    delivery.guid,
+                    delivery.event,
+                    delivery.action,
+                    delivery.body,
                     # Sign again: the secret may have been rotated since.
-                    self._headers(old.event, old.guid, old.body),
-                    old.installation_id,
-                    old.repository_id,
+                    self._headers(delivery.event, delivery.guid, delivery.body),
+                    delivery.installation_id,
+                    delivery.repository_id,
                     redelivery=True,
                 )
             )
@@ -220,10 +220,12 @@ class Hooks:
         """
         with self._turn:
             self._drop_expired()
-            kept = list(reversed(self._log.values()))
-        start = 0 if before is None else next((nth + 1 for nth, one in enumerate(kept) if one.id == before), len(kept))
+            listed = list(reversed(self._log.values()))
+        start = (
+            0 if before is None else next((nth + 1 for nth, one in enumerate(listed) if one.id == before), len(listed))
+        )
         now = self._clock()
-        return (one for one in kept[start:] if one.listed_from is None or one.listed_from <= now)
+        return (one for one in listed[start:] if one.listed_from is None or one.listed_from <= now)
 
     def start(self) -> None:
         """Start one sender, so that deliveries arrive in order."""
@@ -283,34 +285,36 @@ class Hooks:
             with self._turn:
                 self._record(delivery, "failed to connect to host", 502)
             return
-        began = perf_counter()
-        answer: BaseHTTPResponse | None = None
+        started = perf_counter()
+        response: BaseHTTPResponse | None = None
         try:
-            answer = client.request("POST", self.url, body=delivery.body, headers=delivery.headers)
-            code = answer.status
+            response = client.request("POST", self.url, body=delivery.body, headers=delivery.headers)
+            code = response.status
             status = "OK" if 200 <= code < 300 else f"Invalid HTTP Response: {code}"
         except exceptions.TimeoutError:
             status, code = "timed out", 504
         except exceptions.HTTPError:
             status, code = "failed to connect to host", 502
         with self._turn:
-            self._record(delivery, status, code, perf_counter() - began, answer)
+            self._record(delivery, status, code, perf_counter() - started, response)
 
     def _record(
-        self, delivery: Delivery, status: str, code: int, took: float = 0.0, answer: BaseHTTPResponse | None = None
+        self, delivery: Delivery, status: str, code: int, seconds: float = 0.0, response: BaseHTTPResponse | None = None
     ) -> None:
         if delivery.id:
             # It was released twice: record the second attempt separately.
-            again = (delivery.installation_id, delivery.repository_id, delivery.redelivery)
-            delivery = Delivery(delivery.guid, delivery.event, delivery.action, delivery.body, delivery.headers, *again)
+            origin = (delivery.installation_id, delivery.repository_id, delivery.redelivery)
+            delivery = Delivery(
+                delivery.guid, delivery.event, delivery.action, delivery.body, delivery.headers, *origin
+            )
         self._sent += 1
         delivery.id = 700_000_000_000 + (self._sent * _STRIDE % _MODULUS if self.scattered_ids else self._sent)
         delivery.delivered_at = self._clock()
-        delivery.duration = round(took, 2)
+        delivery.duration = round(seconds, 2)
         delivery.status, delivery.status_code = status, code
-        if answer is not None:
-            delivery.response_headers = dict(answer.headers)
-            delivery.response_body = answer.data.decode(errors="replace")[:10_000]
+        if response is not None:
+            delivery.response_headers = dict(response.headers)
+            delivery.response_body = response.data.decode(errors="replace")[:10_000]
         self._log[delivery.id] = delivery
         self._drop_expired()
 

@@ -199,24 +199,24 @@ class IssueChanges(Scene):
         self.add_timeline_event(issue, "comment_deleted", actor)
         self._send_comment_event(issue, comment, "deleted", actor)
 
-    def react(self, to: Issue | Comment, actor: Actor, content: str) -> tuple[Reaction, bool]:
+    def react(self, target: Issue | Comment, actor: Actor, content: str) -> tuple[Reaction, bool]:
         """Add a reaction; return it and whether it is new."""
         if content not in REACTIONS:
             raise invalid_field("Reaction", "content")
-        for reaction in to.reactions:
+        for reaction in target.reactions:
             if reaction.account is actor.account and reaction.content == content:
                 return reaction, False
         reaction = Reaction(self.world.new_id(), actor.account, content, self.now())
-        to.reactions.append(reaction)
+        target.reactions.append(reaction)
         return reaction, True
 
     def add_sub_issue(self, parent: Issue, actor: Actor, child: Issue, replace_parent: bool = False) -> None:
         """Make one issue a sub-issue of another. Raises ApiError 422 for a cycle or a second parent."""
-        above: Issue | None = parent
-        while above is not None:
-            if above is child:
+        ancestor: Issue | None = parent
+        while ancestor is not None:
+            if ancestor is child:
                 raise Declined(422, "Sub issue may not create a circular dependency")
-            above = above.parent
+            ancestor = ancestor.parent
         if child.parent is not None:
             if not replace_parent:
                 raise Declined(422, "Issue may not contain duplicate sub-issues and Sub issue may only have one parent")
@@ -247,10 +247,13 @@ class IssueChanges(Scene):
             issue.repository.open_count -= 1
         self.add_timeline_event(moved, "transferred", actor)
         issue.moved_to = moved
-        there = {"new_issue": self.shapes.issue(moved), "new_repository": self.shapes.repository(target)}
-        self.send_issue_event(issue, "transferred", actor, changes=there)
-        here = {"old_issue": self.shapes.issue(issue), "old_repository": self.shapes.repository(issue.repository)}
-        self.send_issue_event(moved, "opened", actor, changes=here)
+        target_changes = {"new_issue": self.shapes.issue(moved), "new_repository": self.shapes.repository(target)}
+        self.send_issue_event(issue, "transferred", actor, changes=target_changes)
+        source_changes = {
+            "old_issue": self.shapes.issue(issue),
+            "old_repository": self.shapes.repository(issue.repository),
+        }
+        self.send_issue_event(moved, "opened", actor, changes=source_changes)
         return moved
 
     def delete_issue(self, issue: Issue, actor: Actor) -> None:

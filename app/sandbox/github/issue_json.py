@@ -29,7 +29,7 @@ class Shapes(PlaceShapes):
     def milestone(self, repository: Repository, milestone: Milestone) -> Json:
         """Return the JSON of a milestone."""
         api = f"{self.repo_url(repository)}/milestones/{milestone.number}"
-        born = format_time(milestone.created_at)
+        created = format_time(milestone.created_at)
         return {
             "url": api,
             "html_url": f"{self.repo_page(repository)}/milestone/{milestone.number}",
@@ -43,10 +43,10 @@ class Shapes(PlaceShapes):
             "open_issues": 0,
             "closed_issues": 0,
             "state": milestone.state,
-            "created_at": born,
-            "updated_at": born,
+            "created_at": created,
+            "updated_at": created,
             "due_on": milestone.due_on,
-            "closed_at": born if milestone.state == "closed" else None,
+            "closed_at": created if milestone.state == "closed" else None,
         }
 
     def association(self, repository: Repository, account: Account) -> str:

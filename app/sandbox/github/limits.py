@@ -65,39 +65,39 @@ class Meter:
         """Count a request as in progress; yield True if that is more than the limit."""
         with self._lock:
             self._inside[caller] += 1
-            most = self.limits.at_once
-            crowded = most is not None and self._inside[caller] > most
+            limit = self.limits.at_once
+            too_many = limit is not None and self._inside[caller] > limit
         try:
-            yield crowded
+            yield too_many
         finally:
             with self._lock:
                 self._inside[caller] -= 1
 
-    def charge(self, caller: str, method: str, *, crowded: bool = False, token: bool = False) -> None:
+    def charge(self, caller: str, method: str, *, too_many: bool = False, token: bool = False) -> None:
         """Count one call.
 
         `too_many`: more requests are in progress than allowed; `token`: the call requests an installation token.
         Raises ApiError 403 over a limit.
         """
         now = self._clock()
-        account = self._usage(caller, now)
-        if account.used >= self.limits.per_hour:
+        usage = self._usage(caller, now)
+        if usage.used >= self.limits.per_hour:
             raise Declined(403, f"API rate limit exceeded for {caller}.", headers=self.headers(caller))
-        if crowded:
+        if too_many:
             raise self._secondary_limit_error(MINUTE)
         if token and self.limits.tokens_per_hour is not None:
-            self._check_tokens(account, now, self.limits.tokens_per_hour)
+            self._check_tokens(usage, now, self.limits.tokens_per_hour)
         creation = method == "POST" and not caller.startswith("app ")
         if self.limits.points_per_minute is not None or self.limits.creations_per_minute is not None:
-            self._check_secondary(account, now, 1 if method in READ_METHODS else 5, creation)
-        account.used += 1
+            self._check_secondary(usage, now, 1 if method in READ_METHODS else 5, creation)
+        usage.used += 1
 
-    def _check_tokens(self, account: _Account, now: datetime, most: int) -> None:
-        while account.tokens and account.tokens[0] <= now - HOUR:
-            account.tokens.popleft()
-        if len(account.tokens) >= most:
-            raise self._secondary_limit_error(account.tokens[0] + HOUR - now)
-        account.tokens.append(now)
+    def _check_tokens(self, usage: _Account, now: datetime, limit: int) -> None:
+        while usage.tokens and usage.tokens[0] <= now - HOUR:
+            usage.tokens.popleft()
+        if len(usage.tokens) >= limit:
+            raise self._secondary_limit_error(usage.tokens[0] + HOUR - now)
+        usage.tokens.append(now)
 
     def _secondary_limit_error(self, wait: timedelta) -> Declined:
         self.refused += 1
@@ -109,17 +109,17 @@ class Meter:
 
     def refund(self, caller: str) -> None:
         """Take one call back, since a 304 is free."""
-        account = self._usage(caller, self._clock())
-        account.used = max(0, account.used - 1)
+        usage = self._usage(caller, self._clock())
+        usage.used = max(0, usage.used - 1)
 
     def status(self, caller: str) -> dict[str, int]:
         """Return the caller's primary limit as GitHub's `rate_limit` object."""
-        account = self._usage(caller, self._clock())
+        usage = self._usage(caller, self._clock())
         return {
             "limit": self.limits.per_hour,
-            "used": account.used,
-            "remaining": max(0, self.limits.per_hour - account.used),
-            "reset": int((account.began + HOUR).timestamp()),
+            "used": usage.used,
+            "remaining": max(0, self.limits.per_hour - usage.used),
+            "reset": int((usage.began + HOUR).timestamp()),
         }
 
     def headers(self, caller: str) -> dict[str, str]:
@@ -128,29 +128,29 @@ class Meter:
         return {**named, "X-RateLimit-Resource": "core"}
 
     def _usage(self, caller: str, now: datetime) -> _Account:
-        account = self._accounts.get(caller)
-        if account is None:
-            account = self._accounts[caller] = _Account(now)
-        elif not timedelta(0) <= now - account.began < HOUR:
-            account.began, account.used = now, 0
-        return account
+        usage = self._accounts.get(caller)
+        if usage is None:
+            usage = self._accounts[caller] = _Account(now)
+        elif not timedelta(0) <= now - usage.began < HOUR:
+            usage.began, usage.used = now, 0
+        return usage
 
-    def _check_secondary(self, account: _Account, now: datetime, points: int, creation: bool) -> None:
+    def _check_secondary(self, usage: _Account, now: datetime, points: int, creation: bool) -> None:
         limits = self.limits
-        while account.points and account.points[0][0] <= now - MINUTE:
-            account.points_sum -= account.points.popleft()[1]
-        while account.creations and account.creations[0] <= now - HOUR:
-            account.creations.popleft()
+        while usage.points and usage.points[0][0] <= now - MINUTE:
+            usage.points_sum -= usage.points.popleft()[1]
+        while usage.creations and usage.creations[0] <= now - HOUR:
+            usage.creations.popleft()
         wait: timedelta | None = None
-        if limits.points_per_minute is not None and account.points_sum + points > limits.points_per_minute:
-            wait = account.points[0][0] + MINUTE - now
+        if limits.points_per_minute is not None and usage.points_sum + points > limits.points_per_minute:
+            wait = usage.points[0][0] + MINUTE - now
         if creation:
-            for most, span in ((limits.creations_per_minute, MINUTE), (limits.creations_per_hour, HOUR)):
-                if most is not None and len(account.creations) >= most and account.creations[-most] > now - span:
-                    wait = account.creations[-most] + span - now
+            for limit, period in ((limits.creations_per_minute, MINUTE), (limits.creations_per_hour, HOUR)):
+                if limit is not None and len(usage.creations) >= limit and usage.creations[-limit] > now - period:
+                    wait = usage.creations[-limit] + period - now
         if wait is not None:
             raise self._secondary_limit_error(wait)
-        account.points.append((now, points))
-        account.points_sum += points
+        usage.points.append((now, points))
+        usage.points_sum += points
         if creation:
-            account.creations.append(now)
+            usage.creations.append(now)

@@ -28,8 +28,8 @@ class _Renderer(RendererHTML):
     """Renders only HTML that is written here or escaped by the library."""
 
     def html_block(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
-        shown = _escape_unsafe_html(tokens[idx].content).strip()
-        return f"<p>{shown}</p>\n" if shown.startswith("&lt;") else f"{shown}\n"
+        html = _escape_unsafe_html(tokens[idx].content).strip()
+        return f"<p>{html}</p>\n" if html.startswith("&lt;") else f"{html}\n"
 
     def html_inline(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:
         return _escape_unsafe_html(tokens[idx].content)
@@ -77,16 +77,16 @@ def _link_mentions(state: StateCore) -> None:
 
 def _split_mentions(token: Token, env: Any) -> list[Token]:
     out, end = [], 0
-    for found in MENTION.finditer(token.content):
-        where = found["where"] or env.get("repository")
-        if found["number"] and not where:
+    for match in MENTION.finditer(token.content):
+        where = match["where"] or env.get("repository")
+        if match["number"] and not where:
             continue
-        address = f"{where}/issues/{found['number']}" if found["number"] else found["login"]
-        out.append(_text_token(token.content[end : found.start()]))
-        kind = "reference" if found["number"] else "mention"
+        address = f"{where}/issues/{match['number']}" if match["number"] else match["login"]
+        out.append(_text_token(token.content[end : match.start()]))
+        kind = "reference" if match["number"] else "mention"
         attrs: dict[str, str | int | float] = {"href": f"{env.get('url', '')}/{address}", "class": kind}
-        out += [Token("link_open", "a", 1, attrs=attrs), _text_token(found[0]), Token("link_close", "a", -1)]
-        end = found.end()
+        out += [Token("link_open", "a", 1, attrs=attrs), _text_token(match[0]), Token("link_close", "a", -1)]
+        end = match.end()
     return [*out, _text_token(token.content[end:])] if out else [token]
 
 

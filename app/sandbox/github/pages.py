@@ -228,7 +228,7 @@ class Pages:
         account = next((account for account in self._world.accounts.values() if account.id == number), None)
         if account is None:
             raise not_found()
-        return Response(avatar_svg(account, alone=True), content_type="image/svg+xml")
+        return Response(avatar_svg(account, standalone=True), content_type="image/svg+xml")
 
     def _render_repositories(self, found: Iterable[Repository], account: Account | None) -> Response:
         crumbs = [(account.login, f"/{account.login}")] if account else []

@@ -15,11 +15,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _with_world_lock(deed: Callable[Concatenate[Person, P], R]) -> Callable[Concatenate[Person, P], R]:
-    @functools.wraps(deed)
+def _with_world_lock(method: Callable[Concatenate[Person, P], R]) -> Callable[Concatenate[Person, P], R]:
+    @functools.wraps(method)
     def locked(self: Person, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._changes.world.lock:
-            return deed(self, *args, **kwargs)
+            return method(self, *args, **kwargs)
 
     return cast("Callable[Concatenate[Person, P], R]", locked)
 
@@ -158,8 +158,8 @@ class Person:
     def adds_sub_issue(self, repository: Repository, parent: int, child: int) -> None:
         """Make one issue a sub-issue of another."""
         self._require_role(repository, "triage")
-        above, below = self._find_issue(repository, parent), self._find_issue(repository, child)
-        self._changes.add_sub_issue(above, self.actor, below)
+        parent_issue, child_issue = self._find_issue(repository, parent), self._find_issue(repository, child)
+        self._changes.add_sub_issue(parent_issue, self.actor, child_issue)
 
     @_with_world_lock
     def pushes(
@@ -221,9 +221,9 @@ class Person:
         if not repository.allows(self.account, "read"):
             raise not_found()
         if not repository.allows(self.account, role):
-            has = repository.role(self.account)
+            actual = repository.role(self.account)
             where = repository.full_name
-            raise Declined(403, f"{self.login} has {has} on {where}, and this needs {role}")
+            raise Declined(403, f"{self.login} has {actual} on {where}, and this needs {role}")
 
     def _require_author_or_triage(self, issue: Issue) -> None:
         self._require_role(issue.repository, "read" if issue.author is self.account else "triage")

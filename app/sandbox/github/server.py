@@ -67,7 +67,7 @@ class PretendGitHub:
 
     def start(self, port: int = 0) -> Self:
         """Serve on 127.0.0.1, by default on a free port."""
-        self._served = Served(self._wsgi, HOST, port, name="github.com", connections=MAX_CONNECTIONS)
+        self._served = Served(self._wsgi, HOST, port, name="github.com", max_connections=MAX_CONNECTIONS)
         self.shapes.url = f"http://{HOST}:{self._served.port}"
         self.hooks.start()
         return self
@@ -177,12 +177,12 @@ class PretendGitHub:
     def rename_repository(self, repository: Repository, name: str) -> None:
         """Rename a repository; the old name then answers with 301."""
         with self.world.lock:
-            old, before = repository.full_name, repository.name
-            del self.world.repositories[old.lower()]
+            old_full_name, old_name = repository.full_name, repository.name
+            del self.world.repositories[old_full_name.lower()]
             repository.name = name
             self.world.repositories[repository.full_name.lower()] = repository
-            self.world.former_names[old.lower()] = repository
-            changes = {"repository": {"name": {"from": before}}}
+            self.world.former_names[old_full_name.lower()] = repository
+            changes = {"repository": {"name": {"from": old_name}}}
             self.changes.send_event(
                 repository, "repository", Actor(repository.owner), action="renamed", changes=changes
             )
@@ -213,15 +213,15 @@ class PretendGitHub:
         """Uninstall the app from some repositories of an owner, or from all."""
         with self.world.lock:
             installation = self._find_installation(owner)
-            gone = list(repositories or installation.repositories.values())
-            for repository in gone:
+            removed = list(repositories or installation.repositories.values())
+            for repository in removed:
                 installation.repositories.pop(repository.id, None)
                 repository.installation = None
             if repositories:
-                self._send_repositories_event(installation, "removed", gone)
+                self._send_repositories_event(installation, "removed", removed)
             else:
                 installation.removed = True
-                self._send_installation_event(installation, "deleted", repositories=self._repository_briefs(gone))
+                self._send_installation_event(installation, "deleted", repositories=self._repository_briefs(removed))
 
     def suspend(self, owner: str) -> None:
         """Suspend the installation; its tokens stop working until `unsuspend`."""
@@ -249,9 +249,11 @@ class PretendGitHub:
                     self.world.new_id(), ACTIONS_BOT_LOGIN, "Bot", None, self.clock()
                 )
             # A run has its own installation, on that repository alone; the app need not be installed there.
-            inside = Installation(self.world.new_id(), repository.owner, self.clock(), dict(permissions), [])
-            inside.repositories[repository.id] = repository
-            return self.auth.issue_token(inside, None, dict(permissions), self.world.accounts[ACTIONS_BOT_LOGIN]).token
+            installation = Installation(self.world.new_id(), repository.owner, self.clock(), dict(permissions), [])
+            installation.repositories[repository.id] = repository
+            return self.auth.issue_token(
+                installation, None, dict(permissions), self.world.accounts[ACTIONS_BOT_LOGIN]
+            ).token
 
     def ping(self) -> None:
         """Send the event that GitHub sends when a hook is created."""
@@ -274,12 +276,12 @@ class PretendGitHub:
         """Return the current end of the call log, for `calls_since`."""
         return self._door.calls_made
 
-    def calls_since(self, mark: int = 0) -> list[CallRecord]:
+    def calls_since(self, position: int = 0) -> list[CallRecord]:
         """Return the calls answered since that position, oldest first; the log keeps the newest 100,000."""
         with self.world.lock:
             calls = self._door.calls
             first = self._door.calls_made - len(calls)
-            return list(islice(calls, max(0, mark - first), None))
+            return list(islice(calls, max(0, position - first), None))
 
     def _create_account(self, login: str, kind: Literal["User", "Organization"], name: str | None) -> Account:
         account = Account(self.world.new_id(), login, kind, name, self.clock())
@@ -293,8 +295,8 @@ class PretendGitHub:
         for path, text in files.items():
             content = text.encode("utf-8", "replace") if isinstance(text, str) else text
             tree = git.write_entry(tree, path, Entry(FILE_MODE, git.add_blob(content)))
-        who = self.changes.signature(repository.owner)
-        commit = git.add_commit(tree, (), "Initial commit", who, account=repository.owner.login)
+        signature = self.changes.signature(repository.owner)
+        commit = git.add_commit(tree, (), "Initial commit", signature, account=repository.owner.login)
         git.refs[f"refs/heads/{repository.default_branch}"] = commit.sha
         repository.pushed_at = self.clock()
 
@@ -317,8 +319,10 @@ class PretendGitHub:
             **parts,
         )
 
-    def _send_repositories_event(self, installation: Installation, action: str, which: Iterable[Repository]) -> None:
-        brief = self._repository_briefs(which)
+    def _send_repositories_event(
+        self, installation: Installation, action: str, repositories: Iterable[Repository]
+    ) -> None:
+        brief = self._repository_briefs(repositories)
         self.changes.send_installation_event(
             installation,
             "installation_repositories",

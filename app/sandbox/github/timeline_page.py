@@ -65,12 +65,12 @@ def _iterate_items(issue: Issue) -> Iterator[Item]:
         if event.comment is not None:
             yield Item(event, "comment", "commented", comment=event.comment)
         else:
-            icon, words = EVENT_ICONS_AND_TEXTS.get(event.event, ("dot", event.event.replace("_", " ")))
+            icon, text = EVENT_ICONS_AND_TEXTS.get(event.event, ("dot", event.event.replace("_", " ")))
             if event.event == "closed" and event.state_reason == "not_planned":
-                icon, words = "skipped", "closed this as not planned"
+                icon, text = "skipped", "closed this as not planned"
             elif event.event == "closed" and not issue.pull:
-                words = "closed this as completed"
-            yield Item(event, icon, words)
+                text = "closed this as completed"
+            yield Item(event, icon, text)
     if labels is not None:
         yield labels
 

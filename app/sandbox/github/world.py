@@ -253,9 +253,9 @@ class Repository:
         login = account.login.lower()
         if account is self.owner or self.owner.members.get(login) == "admin":
             return "admin"
-        own = self.roles.get(login, "none")
-        least: Role = self.owner.members.get(login, "none") if self.private else "read"
-        return max(own, least, key=ROLES.index)
+        direct = self.roles.get(login, "none")
+        base: Role = self.owner.members.get(login, "none") if self.private else "read"
+        return max(direct, base, key=ROLES.index)
 
     def allows(self, account: Account, role: Role) -> bool:
         """Return True if the account has at least that role."""

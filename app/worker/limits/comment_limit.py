@@ -25,10 +25,10 @@ class Held(Exception):
     `reason` can be shown to users; empty: it need not be shown.
     """
 
-    def __init__(self, until: datetime, why: str = "") -> None:
+    def __init__(self, until: datetime, reason: str = "") -> None:
         super().__init__(f"held back until {until:%H:%M:%S} UTC")
         self.until = until
-        self.why = why
+        self.why = reason
 
 
 def post_comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: Sequence[Effect]) -> Comment:
@@ -38,12 +38,14 @@ def post_comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: S
     """
     now = desk.clock()
     with desk.database.autocommit() as db:
-        said = comment_log.list_comment_times(db, lane, now - noise_limits.DAY)
-    until = noise_limits.next_comment_at(said, now, presses=noise_limits.is_urgent(effects))
+        comment_times = comment_log.list_comment_times(db, lane, now - noise_limits.DAY)
+    until = noise_limits.next_comment_at(comment_times, now, urgent=noise_limits.is_urgent(effects))
     if until > now:
         with desk.database.transaction() as db:
             if comment_log.limit_comments(db, lane, until, now):
-                log.error("comment limit reached", incident=str(lane), until=until.isoformat(), last_day=len(said))
+                log.error(
+                    "comment limit reached", incident=str(lane), until=until.isoformat(), last_day=len(comment_times)
+                )
                 outbox.add_effects(db, lane, (ShowBoard(),), now)
         raise Held(until, "held back: the issue has had enough comments for now")
     posted = tracker.comment(lane.number, body)
@@ -51,7 +53,7 @@ def post_comment(desk: Desk, tracker: Tracker, lane: Lane, body: str, effects: S
     at = min(now, posted.created_at)
     with desk.database.transaction() as db:
         comment_log.record_write(db, lane, "comment", posted.id, at)
-        _update_comment_limit(db, lane, [*said, at], now)
+        _update_comment_limit(db, lane, [*comment_times, at], now)
     return posted
 
 
@@ -63,8 +65,10 @@ def record_posted_comment(desk: Desk, lane: Lane, posted: Comment) -> None:
         _update_comment_limit(db, lane, comment_log.list_comment_times(db, lane, now - noise_limits.DAY), now)
 
 
-def _update_comment_limit(db: Db, lane: Lane, said: Sequence[datetime], now: datetime) -> None:
-    if comment_log.update_limit_after_comment(db, lane, noise_limits.next_comment_at(said, now, presses=False), now):
+def _update_comment_limit(db: Db, lane: Lane, comment_times: Sequence[datetime], now: datetime) -> None:
+    if comment_log.update_limit_after_comment(
+        db, lane, noise_limits.next_comment_at(comment_times, now, urgent=False), now
+    ):
         outbox.add_effects(db, lane, (ShowBoard(),), now)
 
 
@@ -89,15 +93,15 @@ def _labels_hash(labels: frozenset[str]) -> int:
     return crc32("\n".join(sorted(labels)).encode())
 
 
-def defer_throttled(desk: Desk, orders: Sequence[Order], held: Held) -> None:
+def defer_throttled(desk: Desk, items: Sequence[Order], throttled: Held) -> None:
     """Defer the items until the limit allows them, to be combined with later ones.
 
     A reply to one person that was not attempted yet is dropped instead: a late answer is of no use.
     """
     with desk.database.transaction() as db:
-        for order in orders:
-            if isinstance(order.effect, Reply | Help) and not order.tried:
-                log.warning("reply dropped", incident=str(order.lane), key=order.key)
-                outbox.complete(db, order, state="skipped")
+        for item in items:
+            if isinstance(item.effect, Reply | Help) and not item.tried:
+                log.warning("reply dropped", incident=str(item.lane), key=item.key)
+                outbox.complete(db, item, state="skipped")
             else:
-                outbox.defer(db, order, held.until, held.why)
+                outbox.defer(db, item, throttled.until, throttled.why)

@@ -60,8 +60,8 @@ def admit_or_throttle(desk: Desk, tracker: Tracker, lane: Lane, incident: Incide
                 return
             recent = unconfirmed_reports.list_recent(db, lane.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now)
             if not (unknown := _logins_to_check(lane, login, recent, rights)):
-                near = [each for each in recent if not rights.get(each.login, False)]
-                until = _next_notification_at(db, lane, login, near, key, now)
+                unconfirmed = [each for each in recent if not rights.get(each.login, False)]
+                until = _next_notification_at(db, lane, login, unconfirmed, key, now)
                 break
     if until > now:
         raise Held(until, unconfirmed_reports.UNCONFIRMED_NOTE)
@@ -102,7 +102,7 @@ def _is_confirmed_now(db: Db, lane: Lane) -> bool:
 def _has_rights(desk: Desk, tracker: Tracker, lane: Lane, login: str, now: datetime) -> bool:
     """Return True if that user may use commands, or if GitHub does not tell."""
     try:
-        return desk.authorities.get_role(tracker, lane.repo_id, login, now, briefly=True) >= RESPONDER
+        return desk.authorities.get_role(tracker, lane.repo_id, login, now, fail_fast=True) >= RESPONDER
     except DeliveryFailed:
         return True
 
@@ -113,9 +113,9 @@ def is_awaiting_first_notification(desk: Desk, lane: Lane) -> bool:
         return unconfirmed_reports.never_notified(db, lane)
 
 
-def digest_key(began_at: datetime) -> str:
+def digest_key(started_at: datetime) -> str:
     """Return the effect key that the signed marker of a digest carries."""
-    return f"digest/{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return f"digest/{started_at:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def find_digest(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
@@ -129,41 +129,41 @@ def find_digest(desk: Desk, lane: Lane) -> unconfirmed_reports.Digest | None:
 
 
 def post_or_edit_digest(
-    desk: Desk, tracker: Tracker, found: unconfirmed_reports.Digest, incident: Incident, policy: Policy, footer: str
+    desk: Desk, tracker: Tracker, current: unconfirmed_reports.Digest, incident: Incident, policy: Policy, footer: str
 ) -> Comment | None:
     """Post the digest, which notifies the person on call, or edit the posted one to show the newest list.
 
     Returns the comment if one was posted, None if an existing one was edited.
     """
-    now, lane = desk.clock(), found.lane
+    now, lane = desk.clock(), current.lane
     with desk.database.transaction() as db:
         waiting = unconfirmed_reports.list_throttled_incidents(
-            db, lane.repo_id, found.began_at - noise_limits.UNCONFIRMED_PERIOD, now
+            db, lane.repo_id, current.began_at - noise_limits.UNCONFIRMED_PERIOD, now
         )
-    asked = resolve_recipients(incident, policy, (ON_CALL,), now)
-    body = render_digest(waiting, asked.people, policy, now, footer=footer)
-    if found.comment is not None:
+    recipients = resolve_recipients(incident, policy, (ON_CALL,), now)
+    body = render_digest(waiting, recipients.people, policy, now, footer=footer)
+    if current.comment is not None:
         try:
-            tracker.edit_comment(found.comment, body)
+            tracker.edit_comment(current.comment, body)
         except Gone:
             log.warning("digest comment was deleted", incident=str(lane))
         return None
-    posted = comment_limit.post_comment(desk, tracker, lane, body, (ShowDigest(),))
-    record_posted_digest(desk, found, posted)
-    return posted
+    comment = comment_limit.post_comment(desk, tracker, lane, body, (ShowDigest(),))
+    record_posted_digest(desk, current, comment)
+    return comment
 
 
-def record_posted_digest(desk: Desk, found: unconfirmed_reports.Digest, posted: Comment) -> None:
+def record_posted_digest(desk: Desk, current: unconfirmed_reports.Digest, comment: Comment) -> None:
     """Record the posted digest comment."""
     with desk.database.transaction() as db:
-        unconfirmed_reports.record_digest_comment(db, found.lane, found.began_at, posted.id)
+        unconfirmed_reports.record_digest_comment(db, current.lane, current.began_at, comment.id)
 
 
 def _queue_digest(db: Db, lane: Lane, recent: list[noise_limits.Asking], now: datetime) -> None:
     """Queue an update of the current digest, or start one on the issue that notified people last."""
-    known = unconfirmed_reports.load_digest(db, lane.repo_id)
-    if known is None or known.began_at <= now - noise_limits.UNCONFIRMED_PERIOD:
-        said = [(each.said_at, each.number) for each in recent if each.said_at is not None]
-        known = unconfirmed_reports.Digest(Lane(lane.repo_id, max(said)[1]), now, None)
-        unconfirmed_reports.start_digest(db, known.lane, now)
-    outbox.add_effects(db, known.lane, (ShowDigest(),), now)
+    current = unconfirmed_reports.load_digest(db, lane.repo_id)
+    if current is None or current.began_at <= now - noise_limits.UNCONFIRMED_PERIOD:
+        notifications = [(each.said_at, each.number) for each in recent if each.said_at is not None]
+        current = unconfirmed_reports.Digest(Lane(lane.repo_id, max(notifications)[1]), now, None)
+        unconfirmed_reports.start_digest(db, current.lane, now)
+    outbox.add_effects(db, current.lane, (ShowDigest(),), now)

@@ -25,12 +25,12 @@ def update_rate_limit_gauges(desk: Desk, now: datetime) -> None:
     The budget gauge is absent once its hour is over, because the new budget is unknown.  Raises psycopg.Error.
     """
     with desk.database.transaction() as db:
-        found = rate_limits.list_rate_limit_statuses(db, now)
+        states = rate_limits.list_rate_limit_statuses(db, now)
     for gauge in (OUTBOX_PENDING, DEFERRED_UNTIL_SECONDS, GITHUB_BUDGET):
         gauge.clear()
-    for one in found:
-        name = "app" if one.installation == APP else str(one.installation)
-        OUTBOX_PENDING.labels(name).set(one.waiting)
-        DEFERRED_UNTIL_SECONDS.labels(name).set(one.until.timestamp() if one.until else 0)
-        if (part := rate_limits.remaining_fraction(one, now)) is not None:
-            GITHUB_BUDGET.labels(name).set(part)
+    for state in states:
+        name = "app" if state.installation == APP else str(state.installation)
+        OUTBOX_PENDING.labels(name).set(state.waiting)
+        DEFERRED_UNTIL_SECONDS.labels(name).set(state.until.timestamp() if state.until else 0)
+        if (fraction_left := rate_limits.remaining_fraction(state, now)) is not None:
+            GITHUB_BUDGET.labels(name).set(fraction_left)

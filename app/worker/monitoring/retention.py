@@ -19,26 +19,34 @@ MIN_RETENTION_PERIOD = timedelta(days=7)
 _DEFAULT_RETENTION = Retention().deliveries
 
 
-def delete_expired_deliveries(desk: Desk, now: datetime, most: int = 500) -> bool:
+def delete_expired_deliveries(desk: Desk, now: datetime, max_rows: int = 500) -> bool:
     """Delete deliveries older than their retention, at most `max_rows` for each period; return True if none is left."""
     with desk.database.transaction() as db:
-        files = retention.load_retention_policies(db)
-    lengths: dict[Duration | None, list[int]] = defaultdict(list)
-    for repo_id, (text, base) in files.items():
-        lengths[_read_retention(text, base)].append(repo_id)
-    done = [_delete_deliveries(desk, now, length, repos, most) for length, repos in lengths.items()]
-    done.append(_delete_deliveries(desk, now, _DEFAULT_RETENTION, list(files), most, others=True))
+        policy_files = retention.load_retention_policies(db)
+    repos_by_retention: dict[Duration | None, list[int]] = defaultdict(list)
+    for repo_id, (text, base) in policy_files.items():
+        repos_by_retention[_read_retention(text, base)].append(repo_id)
+    done = [_delete_deliveries(desk, now, length, repos, max_rows) for length, repos in repos_by_retention.items()]
+    done.append(
+        _delete_deliveries(desk, now, _DEFAULT_RETENTION, list(policy_files), max_rows, other_repositories=True)
+    )
     return all(done)
 
 
 def _delete_deliveries(
-    desk: Desk, now: datetime, length: Duration | None, repos: list[int], most: int, *, others: bool = False
+    desk: Desk,
+    now: datetime,
+    period: Duration | None,
+    repos: list[int],
+    max_rows: int,
+    *,
+    other_repositories: bool = False,
 ) -> bool:
-    if length is None:
+    if period is None:
         return True
-    before = now - max(length.as_timedelta, MIN_RETENTION_PERIOD)
+    before = now - max(period.as_timedelta, MIN_RETENTION_PERIOD)
     with desk.database.transaction() as db:
-        return retention.delete_old_deliveries(db, before, repos, others=others, most=most) < most
+        return retention.delete_old_deliveries(db, before, repos, others=other_repositories, limit=max_rows) < max_rows
 
 
 @lru_cache(maxsize=256)

@@ -69,13 +69,13 @@ def readiness_problems(desk: Desk) -> list[str]:
     """
     now = desk.clock()
     with desk.database.transaction() as db:
-        found, newer, left = (
+        found, newer, budgets = (
             watching.load_health_figures(db, now),
             watching.is_schema_newer(db),
             rate_limits.load_remaining_fractions(db, now),
         )
     reasons = [
-        concern.sentence for concern in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(left))
+        concern.sentence for concern in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(budgets))
     ]
     if found.most_overdue > OVERDUE_ALARM_AGE:
         reasons.append(f"an alarm is {_format_duration(found.most_overdue)} late")
@@ -89,7 +89,7 @@ def update_gauges(desk: Desk) -> None:
     now = desk.clock()
     try:
         with desk.database.transaction() as db:
-            found, named = watching.load_health_figures(db, now), watching.load_findings(db)
+            found, findings = watching.load_health_figures(db, now), watching.load_findings(db)
         update_rate_limit_gauges(desk, now)
     except psycopg.Error:
         DATABASE_UP.set(0)
@@ -102,8 +102,8 @@ def update_gauges(desk: Desk) -> None:
     OVERDUE_ALARMS.set(found.overdue)
     OLDEST_ALARM.set(found.most_overdue.total_seconds())
     COMMENT_LIMIT_ACTIVE.set(found.held)
-    for name in {*FINDING_NAMES, *named}:
-        AUDIT_FAILING.labels(name).set(name in named)
+    for name in {*FINDING_NAMES, *findings}:
+        AUDIT_FAILING.labels(name).set(name in findings)
 
 
 def run_audit(desk: Desk) -> list[Concern]:
@@ -114,15 +114,15 @@ def run_audit(desk: Desk) -> list[Concern]:
     now = desk.clock()
     found = {concern.name: concern for concern in _collect_findings(desk, now)}
     with desk.database.transaction() as db:
-        new, over = watching.sync_findings(db, found, now)
-        for concern in (*new, *over):
+        new, resolved = watching.sync_findings(db, found, now)
+        for concern in (*new, *resolved):
             if concern.name == OVERDUE_FINDING:
                 for lane in concern.about[:_MAX_BOARDS]:
                     outbox.add_effects(db, lane, (ShowBoard(),), now)
     for concern in new:
         AUDIT_ALARMS.labels(concern.name).inc()
         log.error("alarm", name=concern.name, reason=concern.sentence, about=[str(lane) for lane in concern.about[:20]])
-    for concern in over:
+    for concern in resolved:
         log.info("alarm over", name=concern.name)
     AUDIT_TIMESTAMP_SECONDS.set(now.timestamp())
     return list(found.values())
@@ -138,16 +138,16 @@ class Watch:
         self,
         desk: Desk,
         *,
-        wake: Callable[[Iterable[Lane]], None] = lambda _: None,
-        url: str = "",
-        outbound: Outbound | None = None,
-        every: float = 60.0,
+        enqueue: Callable[[Iterable[Lane]], None] = lambda _: None,
+        heartbeat_url: str = "",
+        http_client: Outbound | None = None,
+        interval_seconds: float = 60.0,
     ) -> None:
         self._desk = desk
-        self._wake = wake
-        self._url = url
-        self._outbound = outbound or Outbound()
-        self._every = every
+        self._wake = enqueue
+        self._url = heartbeat_url
+        self._outbound = http_client or Outbound()
+        self._every = interval_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -195,17 +195,19 @@ class Watch:
 def _collect_findings(desk: Desk, now: datetime) -> Iterable[Concern]:
     with desk.database.transaction() as db:
         found, stuck = watching.load_health_figures(db, now), watching.list_stuck_jobs(db, now - STALLED_AGE)
-        dead, held, left = (
+        dead, limited, budgets = (
             watching.list_dead_incident_keys(db),
             comment_log.list_limited_incident_keys(db, now),
             rate_limits.load_remaining_fractions(db, now),
         )
-        compared = sync_state.load_checkpoints(db).get("drift")
+        drift_checkpoint = sync_state.load_checkpoints(db).get("drift")
     yield from _worker_findings(found)
     yield from _inbox_findings(found)
-    if late := list(_list_overdue_incidents(desk, now)):
+    if overdue := list(_list_overdue_incidents(desk, now)):
         yield Concern(
-            OVERDUE_FINDING, f"{_pluralize(len(late), 'incident')} should have rung a minute ago or more", tuple(late)
+            OVERDUE_FINDING,
+            f"{_pluralize(len(overdue), 'incident')} should have rung a minute ago or more",
+            tuple(overdue),
         )
     if stuck:
         yield Concern(
@@ -216,33 +218,35 @@ def _collect_findings(desk: Desk, now: datetime) -> Iterable[Concern]:
         yield Concern(
             "dead-letters", f"{_pluralize(len(dead), 'order')} refused for good: muster outbox list", _deduplicate(dead)
         )
-    if held:
-        yield Concern("breaker", f"comments are held back on {_pluralize(len(held), 'issue')}", tuple(held))
-    if compared is not None and compared.about:
-        many = "1 incident was" if len(compared.about) == 1 else f"{len(compared.about)} incidents were"
-        yield Concern("drift", f"{many} not what GitHub shows, and set right: something was lost", compared.about)
-    yield from _budget_findings(left)
+    if limited:
+        yield Concern("breaker", f"comments are held back on {_pluralize(len(limited), 'issue')}", tuple(limited))
+    if drift_checkpoint is not None and drift_checkpoint.about:
+        many = "1 incident was" if len(drift_checkpoint.about) == 1 else f"{len(drift_checkpoint.about)} incidents were"
+        yield Concern(
+            "drift", f"{many} not what GitHub shows, and set right: something was lost", drift_checkpoint.about
+        )
+    yield from _budget_findings(budgets)
 
 
-def _worker_findings(found: Figures) -> Iterable[Concern]:
-    if found.silence is None or found.silence > WORKER_SILENCE_TIMEOUT:
+def _worker_findings(figures: Figures) -> Iterable[Concern]:
+    if figures.silence is None or figures.silence > WORKER_SILENCE_TIMEOUT:
         yield Concern("workers", f"no worker has been heard for {_format_duration(WORKER_SILENCE_TIMEOUT)}")
 
 
-def _inbox_findings(found: Figures) -> Iterable[Concern]:
-    if found.unprocessed > STALLED_AGE:
-        yield Concern("inbox", f"a delivery has been waiting for {_format_duration(found.unprocessed)}")
+def _inbox_findings(figures: Figures) -> Iterable[Concern]:
+    if figures.unprocessed > STALLED_AGE:
+        yield Concern("inbox", f"a delivery has been waiting for {_format_duration(figures.unprocessed)}")
 
 
-def _budget_findings(left: Mapping[int, float]) -> Iterable[Concern]:
-    low = [installation for installation, part in left.items() if part < MIN_BUDGET_FRACTION]
+def _budget_findings(budgets: Mapping[int, float]) -> Iterable[Concern]:
+    low = [installation for installation, part in budgets.items() if part < MIN_BUDGET_FRACTION]
     if not low:
         return
     others = len(low) - (APP in low)
-    whose = " and ".join(["the App itself"] * (APP in low) + [_pluralize(others, "installation")] * bool(others))
+    owners = " and ".join(["the App itself"] * (APP in low) + [_pluralize(others, "installation")] * bool(others))
     yield Concern(
         "budget",
-        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {whose}: all but sev1 may wait for its next hour",
+        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {owners}: all but sev1 may wait for its next hour",
     )
 
 
@@ -250,11 +254,11 @@ def _list_overdue_incidents(desk: Desk, now: datetime) -> Iterable[Lane]:
     """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
     policies: dict[int, Policy | None] = {}
     with desk.database.transaction() as db:
-        late = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
+        overdue = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
         lanes = list(watching.iterate_open_incidents(db))
-    yield from late
+    yield from overdue
     for lane, incident in lanes:
-        if lane in late:
+        if lane in overdue:
             continue
         if lane.repo_id not in policies:
             policies[lane.repo_id] = _load_policy(desk, lane.repo_id, now)
@@ -275,10 +279,10 @@ def _deduplicate(lanes: Iterable[Lane]) -> tuple[Lane, ...]:
     return tuple(dict.fromkeys(lanes))
 
 
-def _pluralize(number: int, one: str) -> str:
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+def _pluralize(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _format_duration(time: timedelta) -> str:
-    seconds = int(time.total_seconds())
+def _format_duration(duration: timedelta) -> str:
+    seconds = int(duration.total_seconds())
     return f"{seconds} seconds" if seconds < 120 else f"{seconds // 60} minutes"

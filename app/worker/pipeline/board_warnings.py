@@ -13,30 +13,36 @@ OVERDUE_FINDING = "overdue"
 """Name of the audit finding about overdue alarms."""
 
 
-def list_warnings(desk: Desk, lane: Lane, now: datetime, *, waits: bool) -> tuple[str, ...]:
+def list_warnings(desk: Desk, lane: Lane, now: datetime, *, notices_deferred: bool) -> tuple[str, ...]:
     """List the warnings for the readers of the issue, a sentence each.
 
     `notices_deferred`: notices wait because the report is unconfirmed.
     """
     with desk.database.autocommit() as db:
-        until, dead = comment_log.limited_until(db, lane, now), audit.count_dead_items(db, lane)
-        named = audit.list_finding_names(db, lane)
-    return tuple(_format_warnings(until, dead, late=OVERDUE_FINDING in named, waits=waits))
+        throttled_until, dead_count = comment_log.limited_until(db, lane, now), audit.count_dead_items(db, lane)
+        findings = audit.list_finding_names(db, lane)
+    return tuple(
+        _format_warnings(
+            throttled_until, dead_count, alarm_late=OVERDUE_FINDING in findings, notices_deferred=notices_deferred
+        )
+    )
 
 
-def _format_warnings(until: datetime | None, dead: int, *, late: bool, waits: bool) -> list[str]:
-    found = []
-    if until is not None:
-        found.append(comment_limit_warning(until))
-    if waits:
-        found.append(
+def _format_warnings(
+    throttled_until: datetime | None, dead_count: int, *, alarm_late: bool, notices_deferred: bool
+) -> list[str]:
+    warnings = []
+    if throttled_until is not None:
+        warnings.append(comment_limit_warning(throttled_until))
+    if notices_deferred:
+        warnings.append(
             "Nobody is paged for this yet: there are several reports like it. Somebody with rights here can confirm it"
             " with /ack or /severity."
         )
-    if dead:
-        found.append(
-            f"{dead} of our messages could not be delivered here. Whoever runs Muster finds them with: muster outbox list"
+    if dead_count:
+        warnings.append(
+            f"{dead_count} of our messages could not be delivered here. Whoever runs Muster finds them with: muster outbox list"
         )
-    if late:
-        found.append("An alarm of this incident was late. Whoever runs Muster has been told.")
-    return found
+    if alarm_late:
+        warnings.append("An alarm of this incident was late. Whoever runs Muster has been told.")
+    return warnings

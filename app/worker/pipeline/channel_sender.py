@@ -54,30 +54,30 @@ class Messenger:
     `poll_interval`: seconds between two polls.  `concurrency`: how many messages are sent at a time.
     """
 
-    def __init__(self, desk: Desk, *, poll: float = 0.25, hands: int = 24) -> None:
+    def __init__(self, desk: Desk, *, poll_interval: float = 0.25, concurrency: int = 24) -> None:
         self._desk = desk
-        self._poll = poll
-        self._hands = hands
+        self._poll = poll_interval
+        self._hands = concurrency
         self._busy: Count[Sink] = Count()
         self._lock = threading.Lock()
         self._freed = threading.Event()
         self._idle = True
         """True if the last claim found nothing; then a cheap query precedes the next claim."""
 
-    def run(self, stopped: threading.Event) -> None:
+    def run(self, stop: threading.Event) -> None:
         """Send messages until `stop` is set; messages being sent then are finished."""
         with ThreadPoolExecutor(self._hands, thread_name_prefix="channel-sender") as pool:
-            while not stopped.is_set():
+            while not stop.is_set():
                 try:
-                    found = self._claim()
+                    claimed = self._claim()
                 except Exception:
                     log.exception("channel sender failed")
-                    stopped.wait(1)
+                    stop.wait(1)
                     continue
-                for sending in found:
+                for sending in claimed:
                     pool.submit(self._send, sending)
                 if self._freed.wait(self._poll):  # a slot that becomes free claims at once
-                    stopped.wait(_BATCH_WAIT_SECONDS)
+                    stop.wait(_BATCH_WAIT_SECONDS)
 
     def _claim(self) -> Sequence[Sending]:
         self._freed.clear()
@@ -94,13 +94,13 @@ class Messenger:
             if waited is None:
                 return ()
         with self._desk.database.single_statement() as db:
-            found = channel_outbox.claim_messages(
-                db, now, CLAIM_PERIOD, most=free, each=_MAX_IN_FLIGHT_PER_CHANNEL, full=full
+            claimed = channel_outbox.claim_messages(
+                db, now, CLAIM_PERIOD, limit=free, limit_per_sink=_MAX_IN_FLIGHT_PER_CHANNEL, full_sinks=full
             )
-        self._idle = not found
+        self._idle = not claimed
         with self._lock:
-            self._busy.update(sending.sink for sending in found)
-        return found
+            self._busy.update(sending.sink for sending in claimed)
+        return claimed
 
     def _send(self, sending: Sending) -> None:
         try:

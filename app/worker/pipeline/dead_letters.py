@@ -35,8 +35,8 @@ All others are a bug of ours or a failure of the database, and propagate.
 log = structlog.get_logger()
 
 
-def dead_letter_delivery(db: Db, delivery: Delivery, problem: str) -> None:
+def dead_letter_delivery(db: Db, delivery: Delivery, reason: str) -> None:
     """Move the delivery to the dead letters, with the reason for the operator."""
-    log.warning("delivery moved to dead letters", guid=delivery.guid, name=delivery.event, reason=problem[:200])
+    log.warning("delivery moved to dead letters", guid=delivery.guid, name=delivery.event, reason=reason[:200])
     DEAD_DELIVERIES.labels(delivery.event).inc()
-    inbox.finish_delivery(db, delivery, "dead", problem)
+    inbox.finish_delivery(db, delivery, "dead", reason)

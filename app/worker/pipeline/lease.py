@@ -26,10 +26,10 @@ The time left then exceeds the duration of a GitHub call.
 class Fence:
     """A lease on outbox items, each marked as in flight.  Raises LeaseLost if another worker holds one of them."""
 
-    def __init__(self, desk: Desk, db: Db, orders: Sequence[Order]) -> None:
+    def __init__(self, desk: Desk, db: Db, items: Sequence[Order]) -> None:
         self._desk = desk
         self._start_period()
-        self.orders = outbox.start_attempt(db, orders, self._until)
+        self.orders = outbox.start_attempt(db, items, self._until)
 
     def check(self) -> None:
         """Raise LeaseLost if another worker has taken over; renew the lease if it is not fresh.

@@ -72,7 +72,7 @@ def publish_check(desk: Desk, repository: Repository, waiting: Sequence[Proposal
     False if it has to wait because GitHub is not available now.
     """
     *_, newest = sorted(waiting, key=_sort_time)
-    done = "processed", ""
+    outcome = "processed", ""
     try:
         check = _build_check(desk, desk.tracker(repository), repository, newest, now)
         if check is not None:
@@ -84,44 +84,52 @@ def publish_check(desk: Desk, repository: Repository, waiting: Sequence[Proposal
         log.warning("policy not checked", repository=repository.name, never=never, reason=str(failed))
         if not never:
             return False
-        done = "ignored", str(failed)
+        outcome = "ignored", str(failed)
     with desk.database.transaction() as db:
         for proposal in waiting:
-            inbox.finish_delivery(db, proposal.delivery, *(done if proposal is newest else ("ignored", "superseded")))
+            inbox.finish_delivery(
+                db, proposal.delivery, *(outcome if proposal is newest else ("ignored", "superseded"))
+            )
     return True
 
 
-def _sort_time(proposal: Proposal) -> datetime:
+def _sort_time(policy_delivery: Proposal) -> datetime:
     """Return the time by which policy changes are ordered.
 
     GitHub's times are in whole seconds; within one second deliveries keep the order of arrival.
     """
-    return proposal.found.at if isinstance(proposal.found, Proposed) else proposal.delivery.received_at
+    return (
+        policy_delivery.found.at
+        if isinstance(policy_delivery.found, Proposed)
+        else policy_delivery.delivery.received_at
+    )
 
 
 def _build_check(
-    desk: Desk, tracker: Tracker, repository: Repository, proposal: Proposal, now: datetime
+    desk: Desk, tracker: Tracker, repository: Repository, policy_delivery: Proposal, now: datetime
 ) -> Check | None:
     """Build the check run; None if there is nothing to show.  Raises DeliveryFailed if a file cannot be read yet."""
-    found = proposal.found
+    found = policy_delivery.found
     text = tracker.file(POLICY_PATH, found.head)
     if isinstance(found, Pushed):
         return _build_push_check(desk, tracker, repository, found.head, text, now)
-    force = desk.policies.load(desk.database, tracker, repository, now).policy
+    active_policy = desk.policies.load(desk.database, tracker, repository, now).policy
     with desk.database.transaction() as db:
-        kept = policies.load_stored_policy(db, Place.repository(repository.id))
-    if kept.checked_at is None:
+        stored = policies.load_stored_policy(db, Place.repository(repository.id))
+    if stored.checked_at is None:
         raise DeliveryFailed("the policy in force is not known now", retry_after=5)
-    if text == kept.newest_text or (change := tracker.file_change(found.pull, POLICY_PATH)) == "none":
+    if text == stored.newest_text or (change := tracker.file_change(found.pull, POLICY_PATH)) == "none":
         return None
-    if text is None and change == "written" and now - proposal.delivery.received_at < _FILE_LAG_PERIOD:
+    if text is None and change == "written" and now - policy_delivery.delivery.received_at < _FILE_LAG_PERIOD:
         raise DeliveryFailed("the file cannot be seen yet", retry_after=5)
     try:
         new = desk.policies.read_proposed(desk.database, tracker, repository, text, now)
     except PolicyFaults as faults:
         return make_check(found.head, review_faulty_policy(faults.faults), faults.faults)
-    new = with_known_shifts(new, force)
-    shown = review_policy(force, new, backtest(load_past_incidents(desk, repository, now), force, new), now)
+    new = with_known_shifts(new, active_policy)
+    shown = review_policy(
+        active_policy, new, backtest(load_past_incidents(desk, repository, now), active_policy, new), now
+    )
     return make_check(found.head, shown, (), "" if text is not None else _removal_note(new))
 
 
@@ -155,14 +163,14 @@ def _removal_note(new: Policy) -> str:
     return f"`{POLICY_PATH}` is taken away: {below} would hold instead."
 
 
-def make_check(sha: str, found: Review, faults: Sequence[Fault], besides: str = "") -> Check:
+def make_check(sha: str, content: Review, faults: Sequence[Fault], preamble: str = "") -> Check:
     """Make the check run for that commit; `preamble` precedes the summary."""
     return Check(
         name=CHECK_NAME,
         sha=sha,
         success=not faults,
-        title=found.title,
-        summary=f"{besides}\n\n{found.summary}" if besides else found.summary,
+        title=content.title,
+        summary=f"{preamble}\n\n{content.summary}" if preamble else content.summary,
         annotations=tuple(
             Annotation(POLICY_PATH, one.line, one.column, one.where, f"{one.found}, {one.wanted}") for one in faults
         ),

@@ -22,16 +22,16 @@ An outage of GitHub may last for hours (C1).
 """
 
 
-def backoff_seconds(failures: int, key: str, first: float, longest: float = MAX_RETRY_SECONDS) -> float:
+def backoff_seconds(failures: int, key: str, first_seconds: float, max_seconds: float = MAX_RETRY_SECONDS) -> float:
     """Return the seconds to wait after `failures` (counted from 1) failures.
 
     The wait starts at `first_seconds`, doubles each time, never exceeds `max_seconds`, and is up to a quarter longer.
     That jitter follows from `key`, so items that failed together do not retry together, and below `max_seconds` each
     wait is at least twice the one before.
     """
-    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
-    wait = min(longest / (1 + _JITTER_RATIO), first * 2.0 ** min(max(failures, 1) - 1, 16))
-    return wait * (1 + _JITTER_RATIO * share)
+    jitter = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
+    seconds = min(max_seconds / (1 + _JITTER_RATIO), first_seconds * 2.0 ** min(max(failures, 1) - 1, 16))
+    return seconds * (1 + _JITTER_RATIO * jitter)
 
 
 def should_give_up(attempts: int, since: datetime, now: datetime) -> bool:

@@ -33,14 +33,14 @@ class _Address:
     shown: Seen | None
 
 
-def route_deliveries(desk: Desk, going: Callable[[], bool] = lambda: True) -> list[Lane]:
+def route_deliveries(desk: Desk, should_continue: Callable[[], bool] = lambda: True) -> list[Lane]:
     """Route the new deliveries and return the incidents to process.
 
     Stops early when `should_continue` returns False.  If another worker is routing, return at once: that worker routes
     all deliveries stored until then.
     """
     lanes: dict[Lane, None] = {}
-    while going() and _has_new_deliveries(desk):
+    while should_continue() and _has_new_deliveries(desk):
         with desk.database.transaction() as db:
             deliveries = inbox.lock_received_deliveries(db) if inbox.acquire_routing_lock(db) else []
             lanes.update(dict.fromkeys(_route(db, deliveries)))
@@ -57,42 +57,44 @@ def _has_new_deliveries(desk: Desk) -> bool:
 
 def _route(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
     """Route these deliveries and return the incidents to process."""
-    found = list(_parse_routes(db, deliveries))
-    carried = incidents.load_fresh_labels(db, {address.lane for _, address in found if address.lane and address.shown})
-    named = {address.repository.id for _, address in found if address.repository is not None}
-    remembered = {one.id: one for one in incidents.list_repositories(db, named)}
-    woken, known = list[Lane](), list[tuple[Delivery, Lane]]()
-    news = list[tuple[Delivery, Lane]]()
-    for delivery, address in found:
+    routes = list(_parse_routes(db, deliveries))
+    known_labels = incidents.load_fresh_labels(
+        db, {address.lane for _, address in routes if address.lane and address.shown}
+    )
+    repository_ids = {address.repository.id for _, address in routes if address.repository is not None}
+    known_repositories = {one.id: one for one in incidents.list_repositories(db, repository_ids)}
+    to_process, redundant = list[Lane](), list[tuple[Delivery, Lane]]()
+    informative = list[tuple[Delivery, Lane]]()
+    for delivery, address in routes:
         if address.repository is not None:
-            if remembered.get(address.repository.id) != address.repository:
+            if known_repositories.get(address.repository.id) != address.repository:
                 incidents.save_repository(db, address.repository)
-                remembered[address.repository.id] = address.repository
+                known_repositories[address.repository.id] = address.repository
             if address.policy:
-                woken += _invalidate_policy(db, address.repository)
+                to_process += _invalidate_policy(db, address.repository)
         if address.departure is not None:
             uninstall.record_installation_change(db, address.departure, delivery.received_at)
         if address.lane is not None:
-            there = known if _is_redundant(address.shown, carried.get(address.lane)) else news
-            there.append((delivery, address.lane))
+            bucket = redundant if _is_redundant(address.shown, known_labels.get(address.lane)) else informative
+            bucket.append((delivery, address.lane))
             continue
         inbox.ignore_delivery(db, delivery, address.repository.id if address.repository else None)
         if delivery.event in inbound.INSTALLATION_EVENTS:
             inbox.clear_body(db, delivery)
-    inbox.route_to_incidents(db, news)
-    inbox.route_to_incidents(db, known, taken=True)
-    return woken + [lane for _, lane in news]
+    inbox.route_to_incidents(db, informative)
+    inbox.route_to_incidents(db, redundant, processed=True)
+    return to_process + [lane for _, lane in informative]
 
 
-def _is_redundant(shown: Seen | None, carried: tuple[datetime, frozenset[str]] | None) -> bool:
+def _is_redundant(labels_seen: Seen | None, known_labels: tuple[datetime, frozenset[str]] | None) -> bool:
     """Return True if the delivery carries no new information, so the incident need not be processed.
 
     This keeps conversations on an issue, and the echoes of our own writes, nearly free.
     """
-    if shown is None or carried is None:
+    if labels_seen is None or known_labels is None:
         return False
-    at, labels = carried
-    return shown.at < at or shown.labels == labels
+    at, labels = known_labels
+    return labels_seen.at < at or labels_seen.labels == labels
 
 
 def _parse_routes(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:

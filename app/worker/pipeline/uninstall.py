@@ -29,17 +29,17 @@ _REDELIVERY_PERIOD = timedelta(days=4)
 log = structlog.get_logger()
 
 
-def record_installation_change(db: Db, departure: Departure, now: datetime) -> None:
+def record_installation_change(db: Db, change: Departure, now: datetime) -> None:
     """Record that the app was uninstalled from repositories or installed on them.
 
     News of an installation may be outdated, so GitHub is asked at the next opportunity.
     """
-    for repo_id in departure.joined:
+    for repo_id in change.joined:
         uninstalled.postpone_check(db, repo_id, now)
-    if departure.everything:
-        known = uninstalled.list_installation_repositories(db, departure.installation)
+    if change.everything:
+        known = uninstalled.list_installation_repositories(db, change.installation)
     else:
-        found = (incidents.load_repository(db, repo_id) for repo_id in departure.left)
+        found = (incidents.load_repository(db, repo_id) for repo_id in change.left)
         known = [one for one in found if one is not None]
     if known:
         log.warning("app uninstalled", repositories=[one.name for one in known])
@@ -53,13 +53,13 @@ def delete_uninstalled(desk: Desk, client: Client) -> int:
     """
     now, count = desk.clock(), 0
     with desk.database.transaction() as db:
-        found = uninstalled.list_due_checks(db, now)
-    reached = _list_accessible_repository_ids(client) if found else None
-    for one in found:
+        due = uninstalled.list_due_checks(db, now)
+    accessible = _list_accessible_repository_ids(client) if due else None
+    for one in due:
         with desk.database.transaction() as db:
-            if reached is not None and one.repository.id in reached:
+            if accessible is not None and one.repository.id in accessible:
                 uninstalled.clear_uninstall(db, [one.repository.id])  # installed again, so nothing is deleted
-            elif now - one.at < (_MAX_UNVERIFIED_AGE if reached is None else GRACE_PERIOD):
+            elif now - one.at < (_MAX_UNVERIFIED_AGE if accessible is None else GRACE_PERIOD):
                 uninstalled.postpone_check(db, one.repository.id, max(now + _RETRY_INTERVAL, one.at + GRACE_PERIOD))
             else:
                 uninstalled.delete_repository_data(db, one)
@@ -68,12 +68,16 @@ def delete_uninstalled(desk: Desk, client: Client) -> int:
     return count
 
 
-def _schedule_recheck(db: Db, one: Departed, now: datetime) -> None:
-    log.info("data of uninstalled repository deleted", repository=one.repository.name, since=one.at.isoformat())
-    if now - one.at >= _REDELIVERY_PERIOD:
-        uninstalled.clear_uninstall(db, [one.repository.id])
+def _schedule_recheck(db: Db, former: Departed, now: datetime) -> None:
+    log.info(
+        "data of uninstalled repository deleted",
+        repository=former.repository.name,
+        since=former.at.isoformat(),
+    )
+    if now - former.at >= _REDELIVERY_PERIOD:
+        uninstalled.clear_uninstall(db, [former.repository.id])
     else:
-        uninstalled.postpone_check(db, one.repository.id, now + _RECHECK_INTERVAL)
+        uninstalled.postpone_check(db, former.repository.id, now + _RECHECK_INTERVAL)
 
 
 def _list_accessible_repository_ids(client: Client) -> set[int] | None:

@@ -51,22 +51,22 @@ class Caught:
 
 
 def catch_up_repository(
-    desk: Desk, repository: Repository, since: datetime, begun: datetime, say: Callable[[str], None]
+    desk: Desk, repository: Repository, since: datetime, tracked_from: datetime, report_progress: Callable[[str], None]
 ) -> Caught:
     """Apply what happened in the repository since then, open incidents first.
 
     Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  Raises DeliveryFailed
     when GitHub does not answer; what was applied by then stays.
     """
-    tracker, caught, asked_at = desk.tracker(repository), Caught(), desk.clock()
+    tracker, result, fetched_at = desk.tracker(repository), Caught(), desk.clock()
     with desk.database.transaction() as db:
         policies.mark_policy_stale(
             db, Place.repository(repository.id)
         )  # a push to the policy may have been missed, too
         pulls = sync_state.load_postmortem_pulls(db, repository.id)
-    force = desk.policies.load(desk.database, tracker, repository, desk.clock())
+    active_policy = desk.policies.load(desk.database, tracker, repository, desk.clock())
     rows = list(tracker.updated_since(since - _MAX_CLOCK_SKEW_INTERVAL))
-    caught.listed = len(rows)
+    result.listed = len(rows)
     open_first = sorted(rows, key=lambda row: (row.get("state") != "open", str(row.get("updated_at"))))
     for row in open_first:
         number = pulls.get(int(row["number"])) if "pull_request" in row else int(row["number"])
@@ -75,13 +75,18 @@ def catch_up_repository(
         try:
             issue = row if number == row["number"] else tracker.issue(number)
             _catch_up_issue(
-                desk, repository, force, issue, _Since(since, begun, asked_at, own=number == row["number"]), caught
+                desk,
+                repository,
+                active_policy,
+                issue,
+                _Since(since, tracked_from, fetched_at, own=number == row["number"]),
+                result,
             )
         except Gone:
             log.warning("issue not found during sync", issue=f"{repository.name}#{number}")
-    if caught.opened or caught.events:
-        say(f"{repository.name}: {caught.opened} incidents and {caught.events} events had been missed")
-    return caught
+    if result.opened or result.events:
+        report_progress(f"{repository.name}: {result.opened} incidents and {result.events} events had been missed")
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +105,31 @@ class _Since:
 
 
 def _catch_up_issue(
-    desk: Desk, repository: Repository, force: InForce, issue: IssueJson, since: _Since, caught: Caught
+    desk: Desk, repository: Repository, active_policy: InForce, issue: IssueJson, bounds: _Since, result: Caught
 ) -> None:
     lane = Lane(repository.id, int(issue["number"]))
     with desk.database.transaction() as db:
         stored = incidents.lock_incident(db, lane)
-        (carried, _), at = incidents.load_labels(db, lane), sync_state.load_compared_at(db, lane)
+        (known_labels, _), compared_at = incidents.load_labels(db, lane), sync_state.load_compared_at(db, lane)
     if stored is None:
-        if inbound.is_declared({"issue": issue}, force.policy) and was_declared_since(
-            desk, repository, force, issue, since.begun
+        if inbound.is_declared({"issue": issue}, active_policy.policy) and was_declared_since(
+            desk, repository, active_policy, issue, bounds.begun
         ):
-            caught.looked += 1
-            caught.opened += bool(restore_missing_incident(desk, repository, lane))
-            _record_comparison(desk, lane, since.asked_at)
+            result.looked += 1
+            result.opened += bool(restore_missing_incident(desk, repository, lane))
+            _record_comparison(desk, lane, bounds.asked_at)
         return
     # An interrupted catch-up resumes: issues that it already compared are not compared again.
-    known_to = max(since.contact, at - _MAX_CLOCK_SKEW_INTERVAL) if at else since.contact
+    known_until = max(bounds.contact, compared_at - _MAX_CLOCK_SKEW_INTERVAL) if compared_at else bounds.contact
     if (
-        since.own
-        and parse_time(issue["updated_at"]) <= known_to
-        and not _state_or_labels_differ(issue, stored, carried, force)
+        bounds.own
+        and parse_time(issue["updated_at"]) <= known_until
+        and not _state_or_labels_differ(issue, stored, known_labels, active_policy)
     ):
         return
-    caught.looked += 1
-    caught.events += sync_issue(desk, repository, force, issue, since.asked_at).events
-    _record_comparison(desk, lane, since.asked_at)
+    result.looked += 1
+    result.events += sync_issue(desk, repository, active_policy, issue, bounds.asked_at).events
+    _record_comparison(desk, lane, bounds.asked_at)
 
 
 def _record_comparison(desk: Desk, lane: Lane, at: datetime) -> None:
@@ -132,28 +137,34 @@ def _record_comparison(desk: Desk, lane: Lane, at: datetime) -> None:
         sync_state.record_comparison(db, lane, at)
 
 
-def was_declared_since(desk: Desk, repository: Repository, force: InForce, issue: IssueJson, begun: datetime) -> bool:
+def was_declared_since(
+    desk: Desk, repository: Repository, active_policy: InForce, issue: IssueJson, tracked_from: datetime
+) -> bool:
     """Return True if an unknown incident was declared since `tracked_from`.
 
     An old issue may have been declared an incident lately, so its timeline decides.
     """
-    if parse_time(issue["created_at"]) >= begun:
+    if parse_time(issue["created_at"]) >= tracked_from:
         return True
     timeline = desk.tracker(repository).timeline(int(issue["number"]))
-    return next(read_timeline(issue, timeline, repository.name, force.policy)).at >= begun
+    return next(read_timeline(issue, timeline, repository.name, active_policy.policy)).at >= tracked_from
 
 
 def restore_missing_incident(desk: Desk, repository: Repository, lane: Lane) -> str:
     """Rebuild an incident that is not stored, and return its id."""
     MISSED_TOTAL.labels("issue").inc()
-    return rebuild_incident(desk, repository, lane.number, missing=True)
+    return rebuild_incident(desk, repository, lane.number, only_if_missing=True)
 
 
-def _state_or_labels_differ(issue: IssueJson, stored: Stored, carried: frozenset[str], force: InForce) -> bool:
+def _state_or_labels_differ(
+    issue: IssueJson, stored: Stored, known_labels: frozenset[str], active_policy: InForce
+) -> bool:
     """Return True if the issue's state or labels differ from what is stored, although it was not updated."""
-    own = own_labels(force.policy.labels)
+    managed_labels = own_labels(active_policy.policy.labels)
     closed = stored.incident.closed_at is not None
-    return (issue.get("state") == "closed") is not closed or labels_of(issue) & own != carried & own
+    return (issue.get("state") == "closed") is not closed or labels_of(
+        issue
+    ) & managed_labels != known_labels & managed_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +176,13 @@ class Looked:
 
 
 def sync_issue(
-    desk: Desk, repository: Repository, force: InForce, issue: IssueJson, asked_at: datetime, *, refold: bool = False
+    desk: Desk,
+    repository: Repository,
+    active_policy: InForce,
+    issue: IssueJson,
+    fetched_at: datetime,
+    *,
+    check_log: bool = False,
 ) -> Looked:
     """Compare an incident with its issue's full history, apply missing events and repair differences.
 
@@ -176,44 +193,44 @@ def sync_issue(
     """
     lane, tracker, now = Lane(repository.id, int(issue["number"])), desk.tracker(repository), desk.clock()
     with desk.database.transaction() as db:
-        stored, log_of = incidents.lock_incident(db, lane), incidents.load_log(db, lane)
+        stored, known_log = incidents.lock_incident(db, lane), incidents.load_log(db, lane)
     if stored is None:
         return Looked(0, refolded=False)
     found = [
-        *_load_timeline_events(tracker, issue, repository, force, stored),
-        *detect_edit(issue, repository.name, force.policy, stored.incident),
+        *_load_timeline_events(tracker, issue, repository, active_policy, stored),
+        *detect_edit(issue, repository.name, active_policy.policy, stored.incident),
     ]
-    fresh = [one for one in found if not is_known_event(one, log_of) and one.at <= now + _MAX_CLOCK_SKEW_INTERVAL]
-    fresh = _with_roles(desk, tracker, repository, fresh, force)
-    seen = Seen(asked_at, labels_of(issue))
+    missing = [one for one in found if not is_known_event(one, known_log) and one.at <= now + _MAX_CLOCK_SKEW_INTERVAL]
+    missing = _with_roles(desk, tracker, repository, missing, active_policy)
+    seen = Seen(fetched_at, labels_of(issue))
     with desk.database.transaction() as db:
-        stored = apply_events(db, lane, incidents.lock_incident(db, lane), fresh, force, now)
+        stored = apply_events(db, lane, incidents.lock_incident(db, lane), missing, active_policy, now)
         if stored is None:
             return Looked(0, refolded=False)
-        stored, refolded = _repair_from_log(db, lane, stored, force, now) if refold else (stored, False)
-        compare_labels(db, lane, stored, [seen], force.policy, now)
-    if fresh:
-        MISSED_TOTAL.labels("issue").inc(len(fresh))
-    return Looked(len(fresh), refolded)
+        stored, repaired = _repair_from_log(db, lane, stored, active_policy, now) if check_log else (stored, False)
+        compare_labels(db, lane, stored, [seen], active_policy.policy, now)
+    if missing:
+        MISSED_TOTAL.labels("issue").inc(len(missing))
+    return Looked(len(missing), repaired)
 
 
-def end_unavailable_incident(desk: Desk, repository: Repository, force: InForce, lane: Lane) -> None:
+def end_unavailable_incident(desk: Desk, repository: Repository, active_policy: InForce, lane: Lane) -> None:
     """End the incident without notices, because its issue does not exist any more."""
     now = desk.clock()
     with desk.database.transaction() as db:
-        left = Happened(now, Left(key="left/gone", how="gone"))
-        apply_events(db, lane, incidents.lock_incident(db, lane), [left], force, now)
+        event = Happened(now, Left(key="left/gone", how="gone"))
+        apply_events(db, lane, incidents.lock_incident(db, lane), [event], active_policy, now)
 
 
 def _load_timeline_events(
-    tracker: Tracker, issue: IssueJson, repository: Repository, force: InForce, stored: Stored
+    tracker: Tracker, issue: IssueJson, repository: Repository, active_policy: InForce, stored: Stored
 ) -> list[Happened]:
     """Return the events of the issue's timeline, without the opening, which is known.
 
     Includes those of its postmortem pull request where there may be one.
     """
     number, incident = int(issue["number"]), stored.incident
-    _, *found = read_timeline(issue, tracker.timeline(number), repository.name, force.policy)
+    _, *found = read_timeline(issue, tracker.timeline(number), repository.name, active_policy.policy)
     if issue.get("state") == "closed" or incident.postmortem_wanted or incident.postmortem is not None:
         pull = tracker.pull_of(f"muster/postmortem-{number}")
         if pull is not None:
@@ -222,30 +239,30 @@ def _load_timeline_events(
 
 
 def _with_roles(
-    desk: Desk, tracker: Tracker, repository: Repository, fresh: list[Happened], force: InForce
+    desk: Desk, tracker: Tracker, repository: Repository, events: list[Happened], active_policy: InForce
 ) -> list[Happened]:
     def role(login: str, at: datetime) -> Role:
         return desk.authorities.get_role(tracker, repository.id, login, desk.clock())
 
-    return list(with_roles(fresh, force.policy.labels, role))
+    return list(with_roles(events, active_policy.policy.labels, role))
 
 
-def _repair_from_log(db: Db, lane: Lane, stored: Stored, force: InForce, now: datetime) -> tuple[Stored, bool]:
+def _repair_from_log(db: Db, lane: Lane, stored: Stored, active_policy: InForce, now: datetime) -> tuple[Stored, bool]:
     """Replace the stored incident by a replay of its log, if status, labels or grade differ.
 
     The three decide which labels the issue should carry.
     """
-    decision = replay(incidents.load_log(db, lane), force.policy, now)
-    again = decision.incident
-    if again is None or (again.labels, again.status, again.grade) == (
+    decision = replay(incidents.load_log(db, lane), active_policy.policy, now)
+    replayed = decision.incident
+    if replayed is None or (replayed.labels, replayed.status, replayed.grade) == (
         stored.incident.labels,
         stored.incident.status,
         stored.incident.grade,
     ):
         return stored, False
     log.warning("stored incident differs from a replay of its log", incident=str(lane))
-    incidents.save_incident(db, lane, Stored(again, now, stored.board_id, stored.board_url))
+    incidents.save_incident(db, lane, Stored(replayed, now, stored.board_id, stored.board_url))
     outbox.add_effects(db, lane, decision.effects, now)
-    kept = incidents.lock_incident(db, lane)
-    fixed = apply_events(db, lane, kept, (), force, now)  # updates its alarms
+    saved = incidents.lock_incident(db, lane)
+    fixed = apply_events(db, lane, saved, (), active_policy, now)  # updates its alarms
     return fixed or stored, True

@@ -61,14 +61,19 @@ class Compared:
 
 
 def compare_open_incidents(
-    desk: Desk, repository: Repository, begun: datetime, say: Callable[[str], None], *, everything: bool = False
+    desk: Desk,
+    repository: Repository,
+    tracked_from: datetime,
+    report_progress: Callable[[str], None],
+    *,
+    full: bool = False,
 ) -> Compared:
     """Compare a repository's open incidents with GitHub and repair the differences.
 
     Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  `full`: compare all
     of them in full.  Raises DeliveryFailed when GitHub does not answer.
     """
-    return _Comparison(desk, repository, begun, say, everything).run()
+    return _Comparison(desk, repository, tracked_from, report_progress, full).run()
 
 
 @dataclass
@@ -88,99 +93,106 @@ class _Comparison:
     def run(self) -> Compared:
         """Run the comparison and return its report."""
         label = self.force.policy.labels.incident
-        shown = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
+        issues = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
         with self.desk.database.transaction() as db:
-            standing = sync_state.list_sync_candidates(db, self.repository.id)
-        self.result.open = len(standing)
-        quiet = [one for one in standing if not one.busy]
-        sample = len(quiet) if self.everything else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
+            open_incidents = sync_state.list_sync_candidates(db, self.repository.id)
+        self.result.open = len(open_incidents)
+        quiet = [one for one in open_incidents if not one.busy]
+        sample_size = len(quiet) if self.everything else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
         for nth, one in enumerate(quiet):
-            row = shown.get(one.lane.number)
+            row = issues.get(one.lane.number)
             kinds = self._list_visible_differences(one, row)
             if nth < _MAX_REPLAYED_INCIDENTS and not kinds and self._differs_from_log(one):
                 kinds = ["stored"]
-            if kinds or nth < sample:
+            if kinds or nth < sample_size:
                 self._compare_in_full(one, row, kinds)
             if nth % 100 == 99:
                 self.say(f"{self.repository.name}: {nth + 1} of {len(quiet)} open incidents compared")
-        self._restore_missing_incidents(shown, {one.lane.number for one in standing})
+        self._restore_missing_incidents(issues, {one.lane.number for one in open_incidents})
         return self.result
 
-    def _list_visible_differences(self, one: Standing, row: Mapping[str, Any] | None) -> list[str]:
+    def _list_visible_differences(self, open_incident: Standing, row: Mapping[str, Any] | None) -> list[str]:
         """Return the kinds of differences visible from GitHub's list and our tables alone."""
-        incident, policy = one.stored.incident, self.force.policy
+        incident, policy = open_incident.stored.incident, self.force.policy
         if row is None:
             return ["state"]
         kinds = []
         if labels_of(row) & own_labels(policy.labels) != desired_labels(incident, policy) and self._is_settled(row):
             kinds.append("labels")
-        if {alarm.key: alarm.due for alarm in alarms(incident, policy)} != one.alarms:
+        if {alarm.key: alarm.due for alarm in alarms(incident, policy)} != open_incident.alarms:
             kinds.append("alarms")
         return kinds
 
-    def _differs_from_log(self, one: Standing) -> bool:
+    def _differs_from_log(self, open_incident: Standing) -> bool:
         """Return True if a replay of the log yields another status, commander or times.
 
         The grade is not compared: under a changed policy it may rightly differ.
         """
         with self.desk.database.transaction() as db:
-            again = replay(incidents.load_log(db, one.lane), self.force.policy, one.stored.lived_until).incident
-        was = one.stored.incident
-        return again is not None and (again.status, again.commander, again.acknowledged_at, again.resolved_at) != (
-            was.status,
-            was.commander,
-            was.acknowledged_at,
-            was.resolved_at,
+            replayed = replay(
+                incidents.load_log(db, open_incident.lane), self.force.policy, open_incident.stored.lived_until
+            ).incident
+        stored = open_incident.stored.incident
+        return replayed is not None and (
+            replayed.status,
+            replayed.commander,
+            replayed.acknowledged_at,
+            replayed.resolved_at,
+        ) != (
+            stored.status,
+            stored.commander,
+            stored.acknowledged_at,
+            stored.resolved_at,
         )
 
     def _is_settled(self, row: Mapping[str, Any]) -> bool:
         return parse_time(row["updated_at"]) <= self.now - _SETTLED_AGE
 
-    def _compare_in_full(self, one: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
-        lane = one.lane
+    def _compare_in_full(self, open_incident: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
+        lane = open_incident.lane
         self.result.in_full += 1
         try:
             issue = row if row is not None else self.tracker.issue(lane.number)
             if not self._is_settled(issue):
                 return
-            looked = catch_up.sync_issue(self.desk, self.repository, self.force, issue, self.now, refold=True)
-            board = self._restore_missing_board(one)
+            synced = catch_up.sync_issue(self.desk, self.repository, self.force, issue, self.now, check_log=True)
+            board_was_missing = self._restore_missing_board(open_incident)
         except Gone:
             catch_up.end_unavailable_incident(self.desk, self.repository, self.force, lane)
             self._record_differences(lane, ["gone"])
             return
         if row is None and issue.get("state") == "open":
             kinds = ["labels"]  # it is missing from the list because it lost its label
-        kinds += ["events"] if looked.events else []
-        kinds += ["stored"] if looked.refolded and "stored" not in kinds else []
-        kinds += ["board"] if board else []
+        kinds += ["events"] if synced.events else []
+        kinds += ["stored"] if synced.refolded and "stored" not in kinds else []
+        kinds += ["board"] if board_was_missing else []
         self._record_differences(lane, kinds)
         with self.desk.database.transaction() as db:
-            if kinds and not board:
+            if kinds and not board_was_missing:
                 outbox.add_effects(db, lane, (ShowBoard(),), self.now)
             sync_state.record_comparison(db, lane, self.now)
 
-    def _restore_missing_board(self, one: Standing) -> bool:
+    def _restore_missing_board(self, open_incident: Standing) -> bool:
         """Return True if the board comment is missing, and queue an update that restores it.
 
         If another board of ours is on the issue, its id is stored again instead of posting a new one.
         """
-        comments = self.tracker.comments(one.lane.number)
-        if any(comment.id == one.stored.board_id for comment in comments):
+        comments = self.tracker.comments(open_incident.lane.number)
+        if any(comment.id == open_incident.stored.board_id for comment in comments):
             return False
-        ours = ((comment, self.desk.signer.read(one.lane, comment) or {}) for comment in comments)
-        there = [comment for comment, found in ours if board_state.BOARD_KEY in found.get("keys", ())]
-        board = there[-1] if there else None
+        markers = ((comment, self.desk.signer.read(open_incident.lane, comment) or {}) for comment in comments)
+        boards = [comment for comment, found in markers if board_state.BOARD_KEY in found.get("keys", ())]
+        board = boards[-1] if boards else None
         with self.desk.database.transaction() as db:
-            incidents.record_board(db, one.lane, board.id if board else None, board.url if board else "")
-            outbox.add_effects(db, one.lane, (ShowBoard(),), self.now)
+            incidents.record_board(db, open_incident.lane, board.id if board else None, board.url if board else "")
+            outbox.add_effects(db, open_incident.lane, (ShowBoard(),), self.now)
         return True
 
-    def _restore_missing_incidents(self, shown: Mapping[int, Mapping[str, Any]], known: set[int]) -> None:
+    def _restore_missing_incidents(self, issues: Mapping[int, Mapping[str, Any]], known_numbers: set[int]) -> None:
         """Rebuild open incidents that are not stored at all."""
-        for number, row in shown.items():
+        for number, row in issues.items():
             lane = Lane(self.repository.id, number)
-            if number in known or not self._is_settled(row):
+            if number in known_numbers or not self._is_settled(row):
                 continue
             with self.desk.database.transaction() as db:
                 stored = incidents.load_incident(db, lane)
@@ -196,8 +208,8 @@ class _Comparison:
             busy = any(True for _ in outbox.list_unfinished(db, lane, self.now))
         if busy or row.get("locked"):
             return
-        looked = catch_up.sync_issue(self.desk, self.repository, self.force, row, self.now, refold=True)
-        if looked.events or looked.refolded:
+        synced = catch_up.sync_issue(self.desk, self.repository, self.force, row, self.now, check_log=True)
+        if synced.events or synced.refolded:
             self._record_differences(lane, ["state"])
 
     def _record_differences(self, lane: Lane, kinds: list[str]) -> None:

@@ -70,67 +70,73 @@ class Search:
     repo_id: int | None = None
 
 
-def fetch_missed_deliveries(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
+def fetch_missed_deliveries(
+    desk: Desk, deliveries: Deliveries, options: Search, report_progress: Callable[[str], None]
+) -> Look:
     """Store every delivery that we do not have in the inbox, oldest first.
 
     Raises DeliveryFailed when GitHub does not answer; what is in the inbox by then stays there.
     """
-    look = _scan_delivery_list(desk, deliveries, search, say)
-    look.missed = len(look.missing)
-    for nth, one in enumerate(sorted(look.missing, key=lambda one: (one.at, one.id)), 1):
-        if look.missed > _MAX_SMALL_SCAN_DELIVERIES:
+    scan = _scan_delivery_list(desk, deliveries, options, report_progress)
+    scan.missed = len(scan.missing)
+    for nth, listed in enumerate(sorted(scan.missing, key=lambda one: (one.at, one.id)), 1):
+        if scan.missed > _MAX_SMALL_SCAN_DELIVERIES:
             deliveries.check_budget()
-        _fetch_delivery(desk, deliveries, one, look)
+        _fetch_delivery(desk, deliveries, listed, scan)
         if nth % 100 == 0:
-            say(f"{nth} of {look.missed} missed deliveries fetched")
-    return look
+            report_progress(f"{nth} of {scan.missed} missed deliveries fetched")
+    return scan
 
 
-def _fetch_delivery(desk: Desk, deliveries: Deliveries, one: Listed, look: Look) -> None:
+def _fetch_delivery(desk: Desk, deliveries: Deliveries, listed: Listed, scan: Look) -> None:
     try:
-        sent = deliveries.fetch_content(one)
+        delivery = deliveries.fetch_content(listed)
     except Gone as gone:
-        log.warning("missed delivery has expired on GitHub", guid=one.guid, reason=str(gone))
-        look.lost += 1
+        log.warning("missed delivery has expired on GitHub", guid=listed.guid, reason=str(gone))
+        scan.lost += 1
         return
     with desk.database.transaction() as db:
-        kept = inbox.store_delivery(db, Delivery(sent.hook, one.guid, one.event, sent.body, desk.clock()))
-    if kept is Kept.NEW:
+        result = inbox.store_delivery(
+            db, Delivery(delivery.hook, listed.guid, listed.event, delivery.body, desk.clock())
+        )
+    if result is Kept.NEW:
         MISSED_TOTAL.labels("delivery").inc()
-        look.taken += 1
+        scan.taken += 1
 
 
-def _scan_delivery_list(desk: Desk, deliveries: Deliveries, search: Search, say: Callable[[str], None]) -> Look:
-    now, look, cursor, found = desk.clock(), Look(), "", set[str]()
+def _scan_delivery_list(
+    desk: Desk, deliveries: Deliveries, options: Search, report_progress: Callable[[str], None]
+) -> Look:
+    now, scan, cursor, seen_guids = desk.clock(), Look(), "", set[str]()
     while True:
-        if look.pages >= 2:
+        if scan.pages >= 2:
             deliveries.check_budget()
-        page = deliveries.fetch_page(cursor, search.etag if not cursor else "")
+        page = deliveries.fetch_page(cursor, options.etag if not cursor else "")
         if page.unchanged:
-            look.etag = search.etag
-            return look
-        look.pages += 1
-        look.listed += len(page.rows)
+            scan.etag = options.etag
+            return scan
+        scan.pages += 1
+        scan.listed += len(page.rows)
         rows = [row for row in page.rows if row.at > now - DELIVERY_LIST_PERIOD - _OVERLAP_PERIOD]
         with desk.database.transaction() as db:
-            known = inbox.find_known_guids(db, (row.guid for row in rows))
-        new = [row for row in rows if row.guid not in known and row.guid not in found]
-        wanted = [row for row in new if search.repo_id in (None, row.repo_id)]
-        ready = [row for row in wanted if not search.patient or row.at <= now - IN_TRANSIT_AGE]
-        look.left += len(wanted) - len(ready)
+            stored_guids = inbox.find_known_guids(db, (row.guid for row in rows))
+        new = [row for row in rows if row.guid not in stored_guids and row.guid not in seen_guids]
+        wanted = [row for row in new if options.repo_id in (None, row.repo_id)]
+        ready = [row for row in wanted if not options.patient or row.at <= now - IN_TRANSIT_AGE]
+        scan.left += len(wanted) - len(ready)
         for row in ready:  # the list may hold one GUID twice
-            if row.guid not in found:
-                found.add(row.guid)
-                look.missing.append(row)
+            if row.guid not in seen_guids:
+                seen_guids.add(row.guid)
+                scan.missing.append(row)
         if not cursor:
-            look.etag = page.etag
-        look.reaches = min((row.at for row in rows), default=look.reaches)
-        if look.pages % 10 == 0:
-            say(f"{look.listed} deliveries listed, {len(look.missing)} of them missing")
+            scan.etag = page.etag
+        scan.reaches = min((row.at for row in rows), default=scan.reaches)
+        if scan.pages % 10 == 0:
+            report_progress(f"{scan.listed} deliveries listed, {len(scan.missing)} of them missing")
         cursor = page.following
-        if not cursor or len(rows) < len(page.rows) or _has_reached_known_deliveries(rows, new, search.since):
-            look.etag = "" if look.left or search.repo_id is not None else look.etag
-            return look
+        if not cursor or len(rows) < len(page.rows) or _has_reached_known_deliveries(rows, new, options.since):
+            scan.etag = "" if scan.left or options.repo_id is not None else scan.etag
+            return scan
 
 
 def _has_reached_known_deliveries(rows: list[Listed], new: list[Listed], since: datetime | None) -> bool:

@@ -31,7 +31,7 @@ not deferred.  GitHub does not show which case it was.
 """
 
 
-def rebuild_incident(desk: Desk, repository: Repository, number: int, *, missing: bool = False) -> str:
+def rebuild_incident(desk: Desk, repository: Repository, number: int, *, only_if_missing: bool = False) -> str:
     """Restore one incident and return its id; empty if the issue is no incident.
 
     `only_if_missing`: do nothing if it is stored by now, even if another process was faster.  Notices found on GitHub
@@ -39,51 +39,53 @@ def rebuild_incident(desk: Desk, repository: Repository, number: int, *, missing
     unavailable; then nothing is changed.
     """
     lane, tracker, now = Lane(repository.id, number), desk.tracker(repository), desk.clock()
-    force = desk.policies.load(desk.database, tracker, repository, now)
-    found, comments = (
-        load_history(tracker, tracker.issue(number), repository.name, force.policy),
+    active_policy = desk.policies.load(desk.database, tracker, repository, now)
+    history, comments = (
+        load_history(tracker, tracker.issue(number), repository.name, active_policy.policy),
         tracker.comments(number),
     )
-    ours = [(comment, marker) for comment in comments if (marker := desk.signer.read(lane, comment))]
-    board, recalled = find_board(ours)
+    own_comments = [(comment, marker) for comment in comments if (marker := desk.signer.read(lane, comment))]
+    board, board_state = find_board(own_comments)
 
     def role(login: str, at: datetime) -> Role:
-        known = role_at(recalled, login, at)
+        known = role_at(board_state, login, at)
         return desk.authorities.get_role(tracker, repository.id, login, desk.clock()) if known is None else known
 
-    happened = list(with_roles(restore_events(found.happened, recalled), force.policy.labels, role))
+    events = list(with_roles(restore_events(history.happened, board_state), active_policy.policy.labels, role))
     with desk.database.transaction() as db:
         incidents.save_repository(db, repository)
-        if not missing:
+        if not only_if_missing:
             incidents.delete_incident(db, lane)
             inbox.requeue_deliveries_since(db, lane, now)
-        elif (there := incidents.lock_incident(db, lane)) is not None:
-            return there.incident.id
-        if recalled is not None:
-            incidents.reserve_incident_id(db, lane.repo_id, recalled.id)
-        stored = apply_events(db, lane, None, happened, force, now)
+        elif (existing := incidents.lock_incident(db, lane)) is not None:
+            return existing.incident.id
+        if board_state is not None:
+            incidents.reserve_incident_id(db, lane.repo_id, board_state.id)
+        stored = apply_events(db, lane, None, events, active_policy, now)
         if stored is None:
             return ""
-        incidents.record_labels(db, lane, labels_of(found.issue), now)
+        incidents.record_labels(db, lane, labels_of(history.issue), now)
         if board is not None:
             incidents.record_board(db, lane, board.id, board.url)
             outbox.complete_by_key(db, lane, "show/board", board.url)
-        for comment, marker in ours:
+        for comment, marker in own_comments:
             comment_log.record_write(db, lane, "comment", comment.id, comment.created_at)
-            _mark_posted_effects(db, lane, comment, marker, force)
-        _mark_completed_effects(db, lane, comments, happened, list_past_assignees(found.timeline), found.pull)
-        asked = [one for one in happened if isinstance(one.event, Said) and one.at < now - MAX_REPLY_AGE]
-        _skip_stale_effects(db, lane, stored.incident, force, asked, now)
+            _mark_posted_effects(db, lane, comment, marker, active_policy)
+        _mark_completed_effects(db, lane, comments, events, list_past_assignees(history.timeline), history.pull)
+        expired_commands = [one for one in events if isinstance(one.event, Said) and one.at < now - MAX_REPLY_AGE]
+        _skip_stale_effects(db, lane, stored.incident, active_policy, expired_commands, now)
         channel_outbox.skip_messages_of_finished_notices(db, lane)
         return stored.incident.id
 
 
-def _mark_posted_effects(db: Db, lane: Lane, comment: Comment, found: Mapping[str, Any], force: InForce) -> None:
-    for key in map(str, found.get("keys", ())):
+def _mark_posted_effects(
+    db: Db, lane: Lane, comment: Comment, marker: Mapping[str, Any], active_policy: InForce
+) -> None:
+    for key in map(str, marker.get("keys", ())):
         if key.startswith("policy/"):
             # No event of the incident creates this effect, so it has to be queued here.
             outbox.add_effects(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
-            for trouble in force.troubles:
+            for trouble in active_policy.troubles:
                 if trouble.notice_key == key:
                     trouble.mark_reported(db)
         outbox.complete_by_key(db, lane, key, comment.url)
@@ -93,12 +95,12 @@ def _mark_completed_effects(
     db: Db,
     lane: Lane,
     comments: Sequence[Comment],
-    happened: Sequence[Happened],
+    events: Sequence[Happened],
     assignees: frozenset[str],
     pull: Pull | None,
 ) -> None:
     reacted = {comment.id for comment in comments if comment.reactions}
-    for one in happened:
+    for one in events:
         if isinstance(one.event, Said) and one.event.comment in reacted:
             outbox.complete_by_key(db, lane, f"react/{one.event.key}", "")
         if one.event.by in assignees:
@@ -111,22 +113,22 @@ def _mark_completed_effects(
 
 
 def _skip_stale_effects(
-    db: Db, lane: Lane, incident: Incident, force: InForce, asked: Sequence[Happened], now: datetime
+    db: Db, lane: Lane, incident: Incident, active_policy: InForce, expired_commands: Sequence[Happened], now: datetime
 ) -> None:
     """Skip queued effects that are no longer relevant.
 
     `expired_commands`: commands so old that their authors expect no reply any more.
     """
-    late = {f"{kind}/{one.event.key}" for one in asked for kind in ("reply", "help")}
-    late |= {f"reply/rights/{one.event.by}" for one in asked}
+    expired_keys = {f"{kind}/{one.event.key}" for one in expired_commands for kind in ("reply", "help")}
+    expired_keys |= {f"reply/rights/{one.event.by}" for one in expired_commands}
 
     def worth(effect: Effect) -> bool:
         if isinstance(effect, Reply | Help):
-            return effect.key not in late
+            return effect.key not in expired_keys
         return not isinstance(effect, Notice) or (
-            not incident.left and still_relevant(effect, incident, force.notice_keys)
+            not incident.left and still_relevant(effect, incident, active_policy.notice_keys)
         )
 
-    for order in outbox.list_unfinished(db, lane, now):
-        if not worth(order.effect):
-            outbox.complete(db, order, state="skipped")
+    for item in outbox.list_unfinished(db, lane, now):
+        if not worth(item.effect):
+            outbox.complete(db, item, state="skipped")

@@ -68,19 +68,19 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON data; its keys are printed by `muster reconcile --json`."""
-        look = self.deliveries
+        scan = self.deliveries
         return {
             "absent_since": self.absent_since.isoformat() if self.absent_since else None,
             "repositories": self.repositories,
             "issues": asdict(self.issues),
             "deliveries": {
-                "pages": look.pages,
-                "listed": look.listed,
-                "missed": look.missed,
-                "taken": look.taken,
-                "lost": look.lost,
-                "left": look.left,
-                "oldest": look.reaches.isoformat() if look.reaches else None,
+                "pages": scan.pages,
+                "listed": scan.listed,
+                "missed": scan.missed,
+                "taken": scan.taken,
+                "lost": scan.lost,
+                "left": scan.left,
+                "oldest": scan.reaches.isoformat() if scan.reaches else None,
             },
             "drift": {**asdict(self.drift)},
             "failures": self.failures,
@@ -95,12 +95,12 @@ class Reconciler:
     """
 
     def __init__(
-        self, desk: Desk, client: Client, *, every: timedelta = DELIVERY_SCAN_INTERVAL, pull: bool = False
+        self, desk: Desk, client: Client, *, scan_interval: timedelta = DELIVERY_SCAN_INTERVAL, pull: bool = False
     ) -> None:
         self.desk = desk
         self._client = client
         self._deliveries = Deliveries(client, desk.clock)
-        self._every = every
+        self._every = scan_interval
         self._pull = pull
         self._not_before: datetime | None = None
         self._thread: threading.Thread | None = None
@@ -120,7 +120,7 @@ class Reconciler:
         self._thread = threading.Thread(target=self._run_in_thread, name="reconcile", daemon=True)
         self._thread.start()
 
-    def catch_up_before_start(self, stopped: Callable[[float], bool]) -> None:
+    def catch_up_before_start(self, wait_for_stop: Callable[[float], bool]) -> None:
         """After an absence, wait until the issues have been compared, at most 45 seconds.
 
         `wait_for_stop` waits the given seconds and returns True when the process is to stop.
@@ -135,7 +135,7 @@ class Reconciler:
             log.warning("absence could not be determined", reason=type(problem).__name__)
             return
         for _ in range(int(_CATCH_UP_WAIT_SECONDS * 10)):
-            if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or stopped(0.1):
+            if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or wait_for_stop(0.1):
                 return
         log.warning("catch-up still running; alarms continue")
 
@@ -152,9 +152,9 @@ class Reconciler:
         """
         if not self._is_anything_due():
             return None
-        with sync_state.acquire_sync_lock(self.desk.database) as mine:
+        with sync_state.acquire_sync_lock(self.desk.database) as acquired:
             # Another process may have done it while we waited for the lock.
-            if not mine or not self._is_anything_due():
+            if not acquired or not self._is_anything_due():
                 return None
             try:
                 report = self._compare(_ignore_progress)
@@ -169,21 +169,21 @@ class Reconciler:
                 self._back_off(0.0)
             return report
 
-    def _back_off(self, wait: float) -> None:
+    def _back_off(self, wait_seconds: float) -> None:
         """Pause after a failure for that many seconds, at least a minute unless in pull mode."""
-        least = self._every.total_seconds() if self._pull else _RETRY_SECONDS
-        self._not_before = self.desk.clock() + timedelta(seconds=max(wait, least))
+        minimum = self._every.total_seconds() if self._pull else _RETRY_SECONDS
+        self._not_before = self.desk.clock() + timedelta(seconds=max(wait_seconds, minimum))
 
     # On demand.
 
-    def run_now(self, say: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
+    def run_now(self, report_progress: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
         """Compare now, whether it is due or not.
 
         `repo`: one repository only, as owner/name.  `deep`: compare everything.  Waits while another process
         reconciles.  Raises DeliveryFailed.
         """
         with sync_state.acquire_sync_lock(self.desk.database, wait=True):
-            return self._compare(say, by_hand=True, repo=repo.lower(), deep=deep)
+            return self._compare(report_progress, on_demand=True, repo=repo.lower(), deep=deep)
 
     def _run_in_thread(self) -> None:
         try:
@@ -207,48 +207,50 @@ class Reconciler:
         return bool(behind) or any(self._is_part_due(marks, part, now) for part in ("deliveries", "drift"))
 
     def _is_part_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
-        each = {"deliveries": self._every, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
+        interval = {"deliveries": self._every, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
         # Incidents received since the first run have had no time to drift yet.
         last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
-        return last is None or now - last.at >= each or last.at > now + each
+        return last is None or now - last.at >= interval or last.at > now + interval
 
     def _compare(
-        self, say: Callable[[str], None], *, by_hand: bool = False, repo: str = "", deep: bool = False
+        self, report_progress: Callable[[str], None], *, on_demand: bool = False, repo: str = "", deep: bool = False
     ) -> Report:
         now, report = self.desk.clock(), Report()
         uninstall.delete_uninstalled(self.desk, self._client)
         with self.desk.database.transaction() as db:
-            begun = _load_tracked_from(db, now)
+            tracked_from = _load_tracked_from(db, now)
             marks = sync_state.load_checkpoints(db)
             report.absent_since = _find_absence_start(marks, now) or _find_absence_without_checkpoint(db, marks, now)
         if report.absent_since is not None:
             self._record_absence(report.absent_since)
         if deep:
-            self._record_absence(max(begun, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
-        self._catch_up_issues(begun, report, say, repo)
+            self._record_absence(max(tracked_from, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
+        self._catch_up_issues(tracked_from, report, report_progress, repo)
         self._issues_done.set()
-        if by_hand or self._is_part_due(marks, "deliveries", now):
-            whole = deep or report.absent_since is not None or self._is_part_due(marks, "deep", now)
-            self._scan_deliveries(marks, now, report, say, whole=whole, repo=repo)
+        if on_demand or self._is_part_due(marks, "deliveries", now):
+            full_list = deep or report.absent_since is not None or self._is_part_due(marks, "deep", now)
+            self._scan_deliveries(marks, now, report, report_progress, full_list=full_list, repo=repo)
         # After an absence the issues were compared just now; the drift check can wait for the next sweep.
-        if by_hand or (self._is_part_due(marks, "drift", now) and report.absent_since is None):
-            self._compare_open_incidents(begun, now, report, say, repo=repo, deep=deep)
+        if on_demand or (self._is_part_due(marks, "drift", now) and report.absent_since is None):
+            self._compare_open_incidents(tracked_from, now, report, report_progress, repo=repo, deep=deep)
         return report
 
     def _record_absence(self, since: datetime, repo: str = "") -> None:
         """Record which repositories must catch up before GitHub is asked, so that a crash in between loses nothing."""
-        found = [one for one in list_installed_repositories(self._client) if repo in ("", one.name.lower())]
+        affected = [one for one in list_installed_repositories(self._client) if repo in ("", one.name.lower())]
         with self.desk.database.transaction() as db:
-            for one in found:
+            for one in affected:
                 incidents.save_repository(db, one)
-            sync_state.mark_for_catch_up(db, since, [one.id for one in found])
+            sync_state.mark_for_catch_up(db, since, [one.id for one in affected])
 
-    def _catch_up_issues(self, begun: datetime, report: Report, say: Callable[[str], None], repo: str) -> None:
+    def _catch_up_issues(
+        self, tracked_from: datetime, report: Report, report_progress: Callable[[str], None], repo: str
+    ) -> None:
         with self.desk.database.transaction() as db:
             behind = sync_state.list_repositories_to_catch_up(db)
         for repository, since in self._select_repositories(behind, repo):
             try:
-                caught = catch_up.catch_up_repository(self.desk, repository, since, begun, say)
+                result = catch_up.catch_up_repository(self.desk, repository, since, tracked_from, report_progress)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("catch-up failed", repository=repository.name, reason=str(failed))
@@ -257,7 +259,7 @@ class Reconciler:
             else:
                 report.repositories += 1
                 for name in ("listed", "looked", "opened", "events"):
-                    setattr(report.issues, name, getattr(report.issues, name) + getattr(caught, name))
+                    setattr(report.issues, name, getattr(report.issues, name) + getattr(result, name))
             with self.desk.database.transaction() as db:
                 sync_state.clear_catch_up(db, repository.id, since)
         if not report.failures:
@@ -268,43 +270,50 @@ class Reconciler:
         marks: dict[str, Mark],
         now: datetime,
         report: Report,
-        say: Callable[[str], None],
+        report_progress: Callable[[str], None],
         *,
-        whole: bool,
+        full_list: bool,
         repo: str,
     ) -> None:
-        last, only = marks.get("deliveries"), None
+        last, repo_id = marks.get("deliveries"), None
         if repo:
             with self.desk.database.transaction() as db:
-                only = next((one.id for one in incidents.list_repositories(db) if one.name.lower() == repo), None)
-            if only is None:
+                repo_id = next((one.id for one in incidents.list_repositories(db) if one.name.lower() == repo), None)
+            if repo_id is None:
                 return
-        search = Search(
-            since=None if whole or last is None else last.at,
-            etag="" if whole or last is None else last.etag,
+        options = Search(
+            since=None if full_list or last is None else last.at,
+            etag="" if full_list or last is None else last.etag,
             patient=not self._pull,
-            repo_id=only,
+            repo_id=repo_id,
         )
-        look = missed_deliveries.fetch_missed_deliveries(self.desk, self._deliveries, search, say)
-        report.deliveries = look
+        scan = missed_deliveries.fetch_missed_deliveries(self.desk, self._deliveries, options, report_progress)
+        report.deliveries = scan
         if repo:
             return  # the other repositories were not scanned, so no checkpoint
         with self.desk.database.transaction() as db:
             # `now` is when the scan started: deliveries that were in transit belong to the next scan.
-            sync_state.save_checkpoint(db, "deliveries", now, look.etag)
-            if whole:
+            sync_state.save_checkpoint(db, "deliveries", now, scan.etag)
+            if full_list:
                 sync_state.save_checkpoint(db, "deep", now)
         RECONCILED_TIMESTAMP_SECONDS.labels("deliveries").set(now.timestamp())
 
     def _compare_open_incidents(
-        self, begun: datetime, now: datetime, report: Report, say: Callable[[str], None], *, repo: str, deep: bool
+        self,
+        tracked_from: datetime,
+        now: datetime,
+        report: Report,
+        report_progress: Callable[[str], None],
+        *,
+        repo: str,
+        deep: bool,
     ) -> None:
-        about: list[Lane] = []
+        drifted: list[Lane] = []
         with self.desk.database.transaction() as db:
-            every = [(one, now) for one in incidents.list_repositories(db)]
-        for repository, _ in self._select_repositories(every, repo):
+            candidates = [(one, now) for one in incidents.list_repositories(db)]
+        for repository, _ in self._select_repositories(candidates, repo):
             try:
-                found = drift.compare_open_incidents(self.desk, repository, begun, say, everything=deep)
+                found = drift.compare_open_incidents(self.desk, repository, tracked_from, report_progress, full=deep)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("drift check failed", repository=repository.name, reason=str(failed))
@@ -312,18 +321,18 @@ class Reconciler:
             report.drift.open += found.open
             report.drift.in_full += found.in_full
             report.drift.differences += found.differences
-            about += [Lane(repository.id, one.number) for one in found.differences]
+            drifted += [Lane(repository.id, one.number) for one in found.differences]
         if repo:
             return
         with self.desk.database.transaction() as db:
-            sync_state.save_checkpoint(db, "drift", now, about=dict.fromkeys(about))
+            sync_state.save_checkpoint(db, "drift", now, incident_keys=dict.fromkeys(drifted))
         RECONCILED_TIMESTAMP_SECONDS.labels("drift").set(now.timestamp())
 
     def _select_repositories(
-        self, every: list[tuple[Repository, datetime]], repo: str
+        self, candidates: list[tuple[Repository, datetime]], repo: str
     ) -> Iterator[tuple[Repository, datetime]]:
         """Yield the requested repositories until the reconciler is stopped."""
-        for repository, since in every:
+        for repository, since in candidates:
             if self._stopped.is_set():
                 return
             if repo in ("", repository.name.lower()):
@@ -332,11 +341,11 @@ class Reconciler:
 
 def _load_tracked_from(db: Db, now: datetime) -> datetime:
     """Return when our first delivery arrived; incidents declared before are not tracked."""
-    if (known := sync_state.load_checkpoints(db).get("begun")) is not None:
-        return known.at
-    begun = sync_state.oldest_delivery_at(db) or now
-    sync_state.save_checkpoint(db, "begun", begun)
-    return begun
+    if (checkpoint := sync_state.load_checkpoints(db).get("begun")) is not None:
+        return checkpoint.at
+    tracked_from = sync_state.oldest_delivery_at(db) or now
+    sync_state.save_checkpoint(db, "begun", tracked_from)
+    return tracked_from
 
 
 def _find_absence_start(marks: dict[str, Mark], now: datetime) -> datetime | None:

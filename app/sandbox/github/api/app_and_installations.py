@@ -15,20 +15,20 @@ from app.sandbox.github.hooks import Delivery
 from app.sandbox.github.world import Installation
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of the app and its installations."""
     part = Blueprint("app", __name__, url_prefix=PREFIX)
-    door.route(part, "GET", "/app", app, "app")
-    door.route(part, "GET", "/app/hook/config", hook_config, "app")
-    door.route(part, "GET", "/app/hook/deliveries", list_deliveries, "app")
-    door.route(part, "GET", "/app/hook/deliveries/<int:delivery_id>", get_delivery, "app")
-    door.route(part, "POST", "/app/hook/deliveries/<int:delivery_id>/attempts", redeliver, "app")
-    door.route(part, "GET", "/app/installations", list_installations, "app")
-    door.route(part, "GET", "/app/installations/<int:installation_id>", get_installation, "app")
-    door.route(part, "POST", "/app/installations/<int:installation_id>/access_tokens", create_token, "app")
-    door.route(part, "POST", "/app-manifests/<code>/conversions", convert_manifest)
-    door.route(part, "GET", "/installation/repositories", installation_repositories)
-    door.route(part, "GET", "/repos/<owner>/<repo>/installation", repository_installation, "app")
+    gateway.route(part, "GET", "/app", app, "app")
+    gateway.route(part, "GET", "/app/hook/config", hook_config, "app")
+    gateway.route(part, "GET", "/app/hook/deliveries", list_deliveries, "app")
+    gateway.route(part, "GET", "/app/hook/deliveries/<int:delivery_id>", get_delivery, "app")
+    gateway.route(part, "POST", "/app/hook/deliveries/<int:delivery_id>/attempts", redeliver, "app")
+    gateway.route(part, "GET", "/app/installations", list_installations, "app")
+    gateway.route(part, "GET", "/app/installations/<int:installation_id>", get_installation, "app")
+    gateway.route(part, "POST", "/app/installations/<int:installation_id>/access_tokens", create_token, "app")
+    gateway.route(part, "POST", "/app-manifests/<code>/conversions", convert_manifest)
+    gateway.route(part, "GET", "/installation/repositories", installation_repositories)
+    gateway.route(part, "GET", "/repos/<owner>/<repo>/installation", repository_installation, "app")
     return part
 
 
@@ -70,13 +70,13 @@ def list_deliveries(call: Call) -> Reply:
 def get_delivery(call: Call) -> Reply:
     """Return a delivery with its request and response."""
     delivery = _find_delivery(call)
-    answered = delivery.response_headers or None
+    response_headers = delivery.response_headers or None
     return Reply(
         {
             **_delivery_json(delivery),
             "url": call.changes.hooks.url or "",
             "request": {"headers": delivery.headers, "payload": delivery.payload},
-            "response": {"headers": answered, "payload": delivery.response_body},
+            "response": {"headers": response_headers, "payload": delivery.response_body},
         }
     )
 
@@ -103,22 +103,24 @@ def create_token(call: Call) -> Reply:
     installation = _find_installation(call)
     if installation.suspended_at is not None:
         raise Declined(403, "This installation has been suspended")
-    only = _requested_repository_ids(call, installation)
-    asked: dict[str, Any] = call.body_field("permissions", dict, {})
-    for name, level in asked.items():
+    repository_ids = _requested_repository_ids(call, installation)
+    requested_permissions: dict[str, Any] = call.body_field("permissions", dict, {})
+    for name, level in requested_permissions.items():
         if level not in LEVELS or LEVELS[level] > LEVELS.get(installation.permissions.get(name, ""), 0):
             raise Declined(422, "The permissions requested are not granted to this installation.")
-    permissions = {**asked, "metadata": "read"} if asked else dict(installation.permissions)
-    token = call.door.auth.issue_token(installation, only, permissions)
+    permissions = (
+        {**requested_permissions, "metadata": "read"} if requested_permissions else dict(installation.permissions)
+    )
+    token = call.door.auth.issue_token(installation, repository_ids, permissions)
     body: dict[str, Any] = {
         "token": token.token,
         "expires_at": format_time(token.expires_at),
         "permissions": permissions,
         "repository_selection": "selected",
     }
-    if only is not None:
+    if repository_ids is not None:
         body["repositories"] = [
-            call.serializer.repository(installation.repositories[number]) for number in sorted(only)
+            call.serializer.repository(installation.repositories[number]) for number in sorted(repository_ids)
         ]
     return Reply(body, 201)
 
@@ -163,13 +165,13 @@ def _requested_repository_ids(call: Call, installation: Installation) -> frozens
     if not names and not numbers:
         return None
     by_name = {repository.name.lower(): repository.id for repository in installation.repositories.values()}
-    chosen = set()
+    requested = set()
     for name in names:
-        chosen.add(by_name.get(str(name).lower(), 0))
-    chosen.update(number for number in numbers if isinstance(number, int))
-    if not chosen <= installation.repositories.keys():
+        requested.add(by_name.get(str(name).lower(), 0))
+    requested.update(number for number in numbers if isinstance(number, int))
+    if not requested <= installation.repositories.keys():
         raise Declined(422, "There is at least one repository that does not exist or is not accessible to the parent installation.")  # fmt: skip
-    return frozenset(chosen)
+    return frozenset(requested)
 
 
 def _find_delivery(call: Call) -> Delivery:

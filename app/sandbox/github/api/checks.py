@@ -17,13 +17,13 @@ ANNOTATION_LEVELS = ("notice", "warning", "failure")
 CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of check runs."""
     part = Blueprint("checks", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
-    door.route(part, "POST", f"{repo}/check-runs", create, "checks:write")
-    door.route(part, "PATCH", f"{repo}/check-runs/<int:check_run_id>", update, "checks:write")
-    door.route(part, "GET", f"{repo}/commits/<path:ref>/check-runs", list_for_ref, "checks:read")
+    gateway.route(part, "POST", f"{repo}/check-runs", create, "checks:write")
+    gateway.route(part, "PATCH", f"{repo}/check-runs/<int:check_run_id>", update, "checks:write")
+    gateway.route(part, "GET", f"{repo}/commits/<path:ref>/check-runs", list_for_ref, "checks:read")
     return part
 
 
@@ -81,7 +81,7 @@ def list_for_ref(call: Call) -> Reply:
 
 def _check_annotations(annotations: Any) -> None:
     """Check annotations as GitHub does. Raises ApiError 422."""
-    if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+    if not isinstance(annotations, list) or not all(isinstance(annotation, dict) for annotation in annotations):
         raise Declined(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
     if len(annotations) > MAX_ANNOTATIONS:
         raise Declined(422, f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip

@@ -12,30 +12,30 @@ from app.sandbox.github.errors import Declined, invalid_field, not_found
 from app.sandbox.github.world import Comment, Issue
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of comments and reactions."""
     part = Blueprint("comments", __name__, url_prefix=PREFIX)
     issues = "/repos/<owner>/<repo>/issues"
-    door.route(part, "GET", f"{issues}/<int:number>/comments", list_comments, READ)
-    door.route(part, "POST", f"{issues}/<int:number>/comments", create_comment)
-    door.route(part, "GET", f"{issues}/comments", list_repository_comments, READ)
-    door.route(part, "GET", f"{issues}/comments/<int:comment_id>", get_comment, READ)
-    door.route(part, "PATCH", f"{issues}/comments/<int:comment_id>", update_comment)
-    door.route(part, "DELETE", f"{issues}/comments/<int:comment_id>", delete_comment)
-    door.route(part, "POST", f"{issues}/comments/<int:comment_id>/reactions", react_to_comment)
-    door.route(part, "POST", f"{issues}/<int:number>/reactions", react_to_issue)
-    door.route(part, "DELETE", f"{issues}/<int:number>/reactions/<int:reaction_id>", delete_issue_reaction, WRITE)
+    gateway.route(part, "GET", f"{issues}/<int:number>/comments", list_comments, READ)
+    gateway.route(part, "POST", f"{issues}/<int:number>/comments", create_comment)
+    gateway.route(part, "GET", f"{issues}/comments", list_repository_comments, READ)
+    gateway.route(part, "GET", f"{issues}/comments/<int:comment_id>", get_comment, READ)
+    gateway.route(part, "PATCH", f"{issues}/comments/<int:comment_id>", update_comment)
+    gateway.route(part, "DELETE", f"{issues}/comments/<int:comment_id>", delete_comment)
+    gateway.route(part, "POST", f"{issues}/comments/<int:comment_id>/reactions", react_to_comment)
+    gateway.route(part, "POST", f"{issues}/<int:number>/reactions", react_to_issue)
+    gateway.route(part, "DELETE", f"{issues}/<int:number>/reactions/<int:reaction_id>", delete_issue_reaction, WRITE)
     return part
 
 
 def list_comments(call: Call) -> Reply:
     """List the comments of an issue."""
     issue, after = call.issue, parse_since(call)
-    listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
+    visible_before = call.door.clock() - timedelta(seconds=call.door.faults.lag)
     found = [
         c
         for c in issue.comments
-        if c.created_at <= listed and (after is None or c.updated_at.replace(microsecond=0) >= after)
+        if c.created_at <= visible_before and (after is None or c.updated_at.replace(microsecond=0) >= after)
     ]
     return call.paginate(found, lambda comment: call.serializer.comment(issue, comment))
 
@@ -43,11 +43,12 @@ def list_comments(call: Call) -> Reply:
 def list_repository_comments(call: Call) -> Reply:
     """List the comments of all issues and pull requests; without `sort` they are in the order of their ids."""
     args, after = call.request.args, parse_since(call)
-    listed = call.door.clock() - timedelta(seconds=call.door.faults.lag)
+    visible_before = call.door.clock() - timedelta(seconds=call.door.faults.lag)
     found = [
         (issue, comment)
         for issue, comment in call.repository.comments.values()
-        if comment.created_at <= listed and (after is None or comment.updated_at.replace(microsecond=0) >= after)
+        if comment.created_at <= visible_before
+        and (after is None or comment.updated_at.replace(microsecond=0) >= after)
     ]
     by = args.get("sort")
     if by not in (None, "created", "updated"):
@@ -112,9 +113,9 @@ def delete_issue_reaction(call: Call) -> Reply:
     return Reply(status=204)
 
 
-def _add_reaction(call: Call, issue: Issue, to: Issue | Comment) -> Reply:
+def _add_reaction(call: Call, issue: Issue, target: Issue | Comment) -> Reply:
     _require_may_comment(call, issue)
-    reaction, new = call.changes.react(to, call.actor, call.required_field("content", "Reaction"))
+    reaction, new = call.changes.react(target, call.actor, call.required_field("content", "Reaction"))
     return Reply(call.serializer.reaction(reaction), 201 if new else 200)
 
 

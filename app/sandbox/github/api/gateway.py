@@ -129,22 +129,22 @@ class Call:
             return
         if self.caller.account is None:
             raise Declined(401, "Requires authentication")
-        whose = "integration" if self.caller.installation else "personal access token"
+        token_kind = "integration" if self.caller.installation else "personal access token"
         raise Declined(
             403,
-            f"Resource not accessible by {whose}",
+            f"Resource not accessible by {token_kind}",
             headers={"X-Accepted-GitHub-Permissions": f"{permission}={level}"},
         )
 
     @property
     def body(self) -> dict[str, Any]:
         """The JSON object in the body; an empty body is an empty object. Raises ApiError 400 or 422."""
-        given = self.json
-        if given is None:
+        value = self.json
+        if value is None:
             return {}
-        if not isinstance(given, dict):
+        if not isinstance(value, dict):
             raise Declined(422, "Invalid request.\n\nFor 'links/0/schema', input is not an object.")
-        return given
+        return value
 
     @property
     def json(self) -> Any:
@@ -184,13 +184,13 @@ class Call:
             names.append(name)
         return names
 
-    def paginate(self, items: Iterable[T], shape: Callable[[T], Any], wrap: str | None = None) -> Reply:
+    def paginate(self, items: Iterable[T], to_json: Callable[[T], Any], wrap: str | None = None) -> Reply:
         """Return one page of a list with its Link header; `wrap` puts the list into an object with a count."""
-        every: Sequence[T] = items if isinstance(items, list) else list(items)
+        all_items: Sequence[T] = items if isinstance(items, list) else list(items)
         size = min(100, max(1, self.query_number("per_page", 30)))
         page = max(1, self.query_number("page", 1))
-        shown = [shape(item) for item in every[(page - 1) * size : page * size]]
-        last = max(1, -(-len(every) // size))
+        shown = [to_json(item) for item in all_items[(page - 1) * size : page * size]]
+        last = max(1, -(-len(all_items) // size))
         links = []
         if page < last:
             links += [("next", page + 1), ("last", last)]
@@ -199,7 +199,7 @@ class Call:
         headers = (
             {"Link": ", ".join(f'<{self.url_with_query(page=to)}>; rel="{rel}"' for rel, to in links)} if links else {}
         )
-        return Reply({"total_count": len(every), wrap: shown} if wrap else shown, headers=headers)
+        return Reply({"total_count": len(all_items), wrap: shown} if wrap else shown, headers=headers)
 
     def query_number(self, name: str, default: int) -> int:
         """Return a whole number from the query; an invalid one counts as absent."""
@@ -239,15 +239,17 @@ class Door:
         self.calls: deque[CallRecord] = deque(maxlen=MAX_CALL_RECORDS)
         self.calls_made = 0
 
-    def route(self, blueprint: Blueprint, method: str, rule: str, view: View, needs: str | None = None) -> None:
+    def route(
+        self, blueprint: Blueprint, method: str, rule: str, view: View, required_permission: str | None = None
+    ) -> None:
         """Register a view; `required_permission` is a permission and a level, such as `issues:write`."""
-        permission, _, level = (needs or "").partition(":")
+        permission, _, level = (required_permission or "").partition(":")
 
         def endpoint(**path: Any) -> Response:
-            with self.meter.track_request(self._caller_name()) as crowded:
+            with self.meter.track_request(self._caller_name()) as too_many:
 
                 def respond() -> Response:
-                    return self._handle(view, permission, level, path, crowded=crowded)
+                    return self._handle(view, permission, level, path, too_many=too_many)
 
                 return self.faults.apply(request, respond)
 
@@ -261,24 +263,24 @@ class Door:
             return "nobody"
 
     def _handle(
-        self, view: View, permission: str, level: str, path: dict[str, Any], *, crowded: bool = False
+        self, view: View, permission: str, level: str, path: dict[str, Any], *, too_many: bool = False
     ) -> Response:
         # The rate limit endpoint is not metered.
-        needs_meter = permission != "free"
+        is_metered = permission != "free"
         with self.world.lock:
             caller = Caller("nobody")
             try:
                 caller = self.auth.authenticate(request.headers.get("Authorization"))
-                if needs_meter:
+                if is_metered:
                     token = request.path.endswith("/access_tokens")
-                    self.meter.charge(caller.name, request.method, crowded=crowded, token=token)
+                    self.meter.charge(caller.name, request.method, too_many=too_many, token=token)
                 call = Call(self, caller, request, path)
                 call.check_route_permission(permission, level)
                 reply = view(call)
             except Declined as no:
                 reply = error_reply(no)
             response = self._to_response(reply)
-            if response.status_code == 304 and needs_meter:
+            if response.status_code == 304 and is_metered:
                 self.meter.refund(caller.name)
             response.headers.update(self.meter.headers(caller.name))
             response.date = self.clock()
@@ -300,16 +302,18 @@ class Door:
         if request.method == "GET" and reply.status == 200:
             etag = f'W/"{hashlib.blake2b(raw, digest_size=20).hexdigest()}"'
             headers |= {"ETag": etag, "Cache-Control": "private, max-age=60, s-maxage=60"}
-            asked = request.headers.get("If-None-Match")
-            if asked and etag.removeprefix("W/") in [part.strip().removeprefix("W/") for part in asked.split(",")]:
+            if_none_match = request.headers.get("If-None-Match")
+            if if_none_match and etag.removeprefix("W/") in [
+                part.strip().removeprefix("W/") for part in if_none_match.split(",")
+            ]:
                 return Response(status=304, headers=headers)
         return Response(raw, reply.status, headers, content_type=reply.content_type)
 
-    def respond_with_error(self, no: Declined) -> Response:
+    def respond_with_error(self, error: Declined) -> Response:
         """Respond with an error to a request that no view matches."""
 
         def raise_error(call: Call) -> Reply:
-            raise no
+            raise error
 
         return self._handle(raise_error, "", "", {})
 
@@ -318,10 +322,10 @@ class Door:
         self.calls_made += 1
 
 
-def error_reply(no: Declined) -> Reply:
+def error_reply(error: Declined) -> Reply:
     """Return GitHub's error object."""
-    body: dict[str, Any] = {"message": no.message}
-    if no.errors is not None:
-        body["errors"] = no.errors
-    body |= {"documentation_url": DOCS, "status": str(no.status), **no.more}
-    return Reply(body, no.status, no.headers)
+    body: dict[str, Any] = {"message": error.message}
+    if error.errors is not None:
+        body["errors"] = error.errors
+    body |= {"documentation_url": DOCS, "status": str(error.status), **error.more}
+    return Reply(body, error.status, error.headers)

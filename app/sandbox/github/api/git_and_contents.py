@@ -18,22 +18,22 @@ from app.sandbox.github.world import Repository
 READ, WRITE = "contents:read", "contents:write"
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of git data and file contents."""
     part = Blueprint("git", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
-    door.route(part, "GET", f"{repo}/contents/", get_contents, READ)
-    door.route(part, "GET", f"{repo}/contents/<path:path>", get_contents, READ)
-    door.route(part, "PUT", f"{repo}/contents/<path:path>", put_contents, WRITE)
-    door.route(part, "GET", f"{repo}/git/ref/<path:ref>", get_ref, READ)
-    door.route(part, "POST", f"{repo}/git/refs", create_ref, WRITE)
-    door.route(part, "PATCH", f"{repo}/git/refs/<path:ref>", update_ref, WRITE)
-    door.route(part, "DELETE", f"{repo}/git/refs/<path:ref>", delete_ref, WRITE)
-    door.route(part, "POST", f"{repo}/git/blobs", create_blob, WRITE)
-    door.route(part, "POST", f"{repo}/git/trees", create_tree, WRITE)
-    door.route(part, "POST", f"{repo}/git/commits", create_commit, WRITE)
-    door.route(part, "GET", f"{repo}/git/commits/<sha>", get_git_commit, READ)
-    door.route(part, "GET", f"{repo}/commits", list_commits, READ)
+    gateway.route(part, "GET", f"{repo}/contents/", get_contents, READ)
+    gateway.route(part, "GET", f"{repo}/contents/<path:path>", get_contents, READ)
+    gateway.route(part, "PUT", f"{repo}/contents/<path:path>", put_contents, WRITE)
+    gateway.route(part, "GET", f"{repo}/git/ref/<path:ref>", get_ref, READ)
+    gateway.route(part, "POST", f"{repo}/git/refs", create_ref, WRITE)
+    gateway.route(part, "PATCH", f"{repo}/git/refs/<path:ref>", update_ref, WRITE)
+    gateway.route(part, "DELETE", f"{repo}/git/refs/<path:ref>", delete_ref, WRITE)
+    gateway.route(part, "POST", f"{repo}/git/blobs", create_blob, WRITE)
+    gateway.route(part, "POST", f"{repo}/git/trees", create_tree, WRITE)
+    gateway.route(part, "POST", f"{repo}/git/commits", create_commit, WRITE)
+    gateway.route(part, "GET", f"{repo}/git/commits/<sha>", get_git_commit, READ)
+    gateway.route(part, "GET", f"{repo}/commits", list_commits, READ)
     return part
 
 
@@ -125,8 +125,8 @@ def delete_ref(call: Call) -> Reply:
 def create_blob(call: Call) -> Reply:
     """Store a blob."""
     repository, text = _require_not_empty(call.repository), call.required_field("content", "Blob")
-    base64ed = call.body_field("encoding", str, "utf-8") == "base64"
-    sha = repository.git.add_blob(_decode_base64(text) if base64ed else text.encode("utf-8", "replace"))
+    is_base64 = call.body_field("encoding", str, "utf-8") == "base64"
+    sha = repository.git.add_blob(_decode_base64(text) if is_base64 else text.encode("utf-8", "replace"))
     return Reply({"sha": sha, "url": f"{call.serializer.repo_url(repository)}/git/blobs/{sha}"}, 201)
 
 
@@ -180,14 +180,14 @@ def list_commits(call: Call) -> Reply:
         raise not_found()
     path = args.get("path", "").strip("/")
     found = [commit for commit in git.history(start.sha) if not path or _changes_path(repository, commit, path)]
-    for name, keep in (("since", 1), ("until", -1)):
+    for name, direction in (("since", 1), ("until", -1)):
         if args.get(name):
             try:
                 bound = datetime.fromisoformat(args[name])
             except ValueError:
                 raise invalid_field("Commit", name) from None
             if bound.tzinfo:
-                found = [c for c in found if (c.committer.at - bound).total_seconds() * keep >= 0]
+                found = [c for c in found if (c.committer.at - bound).total_seconds() * direction >= 0]
     return call.paginate(found, lambda commit: call.serializer.commit(repository, commit, _account_json(call, commit)))
 
 
@@ -240,17 +240,17 @@ def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
 
 
 def _read_signature(call: Call, name: str) -> Signature | None:
-    given: dict[str, Any] = call.body_field(name, dict, {})
-    if not given:
+    fields: dict[str, Any] = call.body_field(name, dict, {})
+    if not fields:
         return None
-    if not isinstance(given.get("name"), str) or not isinstance(given.get("email"), str):
+    if not isinstance(fields.get("name"), str) or not isinstance(fields.get("email"), str):
         raise Declined(422, f"Invalid request.\n\n{name} needs a name and an email.")
     at = call.changes.now()
-    if given.get("date"):
+    if fields.get("date"):
         try:
-            at = datetime.fromisoformat(str(given["date"]))
+            at = datetime.fromisoformat(str(fields["date"]))
         except ValueError:
             raise invalid_field("Commit", f"{name}.date") from None
         if at.tzinfo is None:
             at = at.replace(tzinfo=call.changes.now().tzinfo)
-    return Signature(given["name"], given["email"], at)
+    return Signature(fields["name"], fields["email"], at)

@@ -17,28 +17,28 @@ LOCK_REASONS = ("off-topic", "too heated", "resolved", "spam")
 TIMELINE_ONLY_EVENTS = ("commented", "cross-referenced")
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of issues."""
     part = Blueprint("issues", __name__, url_prefix=PREFIX)
-    many = "/repos/<owner>/<repo>/issues"
-    one = f"{many}/<int:number>"
-    door.route(part, "GET", many, list_issues, READ)
+    collection = "/repos/<owner>/<repo>/issues"
+    item = f"{collection}/<int:number>"
+    gateway.route(part, "GET", collection, list_issues, READ)
     # Read access is enough for a person to open an issue.
-    door.route(part, "POST", many, create_issue)
-    door.route(part, "GET", one, get_issue, READ)
-    door.route(part, "PATCH", one, update_issue)
-    door.route(part, "POST", f"{one}/assignees", add_assignees, WRITE)
-    door.route(part, "DELETE", f"{one}/assignees", remove_assignees, WRITE)
-    door.route(part, "GET", f"{one}/labels", list_labels, READ)
-    door.route(part, "POST", f"{one}/labels", add_labels, WRITE)
-    door.route(part, "PUT", f"{one}/labels", set_labels, WRITE)
-    door.route(part, "DELETE", f"{one}/labels/<path:name>", remove_label, WRITE)
-    door.route(part, "PUT", f"{one}/lock", lock, WRITE)
-    door.route(part, "DELETE", f"{one}/lock", unlock, WRITE)
-    door.route(part, "GET", f"{one}/timeline", timeline, READ)
-    door.route(part, "GET", f"{one}/events", events, READ)
-    door.route(part, "GET", f"{one}/sub_issues", list_sub_issues, READ)
-    door.route(part, "POST", f"{one}/sub_issues", add_sub_issue, WRITE)
+    gateway.route(part, "POST", collection, create_issue)
+    gateway.route(part, "GET", item, get_issue, READ)
+    gateway.route(part, "PATCH", item, update_issue)
+    gateway.route(part, "POST", f"{item}/assignees", add_assignees, WRITE)
+    gateway.route(part, "DELETE", f"{item}/assignees", remove_assignees, WRITE)
+    gateway.route(part, "GET", f"{item}/labels", list_labels, READ)
+    gateway.route(part, "POST", f"{item}/labels", add_labels, WRITE)
+    gateway.route(part, "PUT", f"{item}/labels", set_labels, WRITE)
+    gateway.route(part, "DELETE", f"{item}/labels/<path:name>", remove_label, WRITE)
+    gateway.route(part, "PUT", f"{item}/lock", lock, WRITE)
+    gateway.route(part, "DELETE", f"{item}/lock", unlock, WRITE)
+    gateway.route(part, "GET", f"{item}/timeline", timeline, READ)
+    gateway.route(part, "GET", f"{item}/events", events, READ)
+    gateway.route(part, "GET", f"{item}/sub_issues", list_sub_issues, READ)
+    gateway.route(part, "POST", f"{item}/sub_issues", add_sub_issue, WRITE)
     return part
 
 
@@ -136,10 +136,10 @@ def update_issue(call: Call) -> Reply:
     if labels is not None:
         changes.set_labels(issue, actor, labels)
     if body.get("assignees") is not None or "assignee" in body:
-        given = body["assignees"] if body.get("assignees") is not None else [body["assignee"]]
-        wanted = call.parse_names([login for login in given if login], "login")
-        gone = [account.login for account in issue.assignees if account.login.lower() not in map(str.lower, wanted)]
-        changes.unassign(issue, actor, gone)
+        logins = body["assignees"] if body.get("assignees") is not None else [body["assignee"]]
+        wanted = call.parse_names([login for login in logins if login], "login")
+        removed = [account.login for account in issue.assignees if account.login.lower() not in map(str.lower, wanted)]
+        changes.unassign(issue, actor, removed)
         changes.assign(issue, actor, wanted, strict=True)
     if state == "closed":
         changes.close(issue, actor, reason)
@@ -219,10 +219,10 @@ def list_sub_issues(call: Call) -> Reply:
 
 def add_sub_issue(call: Call) -> Reply:
     """Make an issue a sub-issue of another."""
-    issue, wanted = call.issue, call.body_field("sub_issue_id", int, 0)
+    issue, child_id = call.issue, call.body_field("sub_issue_id", int, 0)
     owner = issue.repository.owner
     repositories = [r for r in call.world.repositories.values() if r.owner is owner and call.caller.can_see(r)]
-    child: Issue | None = next((i for r in repositories for i in r.issues.values() if i.id == wanted), None)
+    child: Issue | None = next((i for r in repositories for i in r.issues.values() if i.id == child_id), None)
     if child is None or child.deleted or child.moved_to:
         raise Declined(404, "The provided sub-issue does not exist")
     call.changes.add_sub_issue(issue, call.actor, child, call.body_field("replace_parent", bool, False))
@@ -235,12 +235,12 @@ def _labels_reply(call: Call) -> Reply:
 
 
 def _read_label_names(call: Call) -> list[str]:
-    given = call.json
-    if isinstance(given, dict):
-        given = given.get("labels", [])
-    if isinstance(given, str):
-        given = [given]
-    return call.parse_names([] if given is None else given)
+    value = call.json
+    if isinstance(value, dict):
+        value = value.get("labels", [])
+    if isinstance(value, str):
+        value = [value]
+    return call.parse_names([] if value is None else value)
 
 
 def _find_milestone(call: Call) -> Milestone:

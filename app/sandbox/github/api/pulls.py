@@ -12,17 +12,17 @@ from app.sandbox.github.world import Issue, Pull, require_existing
 READ, WRITE = "pull_requests:read", "pull_requests:write"
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of pull requests."""
     part = Blueprint("pulls", __name__, url_prefix=PREFIX)
-    many = "/repos/<owner>/<repo>/pulls"
-    one = f"{many}/<int:number>"
-    door.route(part, "GET", many, list_pulls, READ)
-    door.route(part, "POST", many, create_pull, WRITE)
-    door.route(part, "GET", one, get_pull, READ)
-    door.route(part, "PATCH", one, update_pull, WRITE)
-    door.route(part, "GET", f"{one}/files", list_files, READ)
-    door.route(part, "POST", f"{one}/requested_reviewers", request_reviewers, WRITE)
+    collection = "/repos/<owner>/<repo>/pulls"
+    item = f"{collection}/<int:number>"
+    gateway.route(part, "GET", collection, list_pulls, READ)
+    gateway.route(part, "POST", collection, create_pull, WRITE)
+    gateway.route(part, "GET", item, get_pull, READ)
+    gateway.route(part, "PATCH", item, update_pull, WRITE)
+    gateway.route(part, "GET", f"{item}/files", list_files, READ)
+    gateway.route(part, "POST", f"{item}/requested_reviewers", request_reviewers, WRITE)
     return part
 
 
@@ -31,10 +31,10 @@ def list_pulls(call: Call) -> Reply:
     args, repository = call.request.args, call.repository
     state, head, base = args.get("state", "open"), args.get("head", ""), args.get("base", "")
     owner, _, branch = head.rpartition(":")
-    among = repository.open_pulls if state == "open" else repository.pulls_by_number
+    candidates = repository.open_pulls if state == "open" else repository.pulls_by_number
     found = [
         issue
-        for issue in reversed(among.values())
+        for issue in reversed(candidates.values())
         if issue.pull
         and state in ("all", issue.state)
         # A head without an owner is ignored, as on GitHub.

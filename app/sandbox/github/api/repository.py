@@ -18,26 +18,26 @@ LEGACY_PERMISSIONS = {"triage": "read", "maintain": "write"}
 COLOR = re.compile(r"[0-9a-fA-F]{6}")
 
 
-def blueprint(door: Door) -> Blueprint:
+def blueprint(gateway: Door) -> Blueprint:
     """Register the routes of repositories and the global ones."""
     part = Blueprint("repository", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
-    door.route(part, "GET", "/rate_limit", rate_limit, "free")
-    door.route(part, "GET", "/meta", meta)
-    door.route(part, "GET", "/user", user)
-    door.route(part, "GET", "/users/<username>", get_user)
-    door.route(part, "POST", "/markdown", markdown)
-    door.route(part, "GET", "/search/issues", search_issues)
-    door.route(part, "GET", "/orgs/<org>/teams/<team>/members", team_members)
-    door.route(part, "GET", repo, get_repository, "metadata:read")
-    door.route(part, "GET", f"{repo}/collaborators/<username>/permission", permission, "metadata:read")
-    door.route(part, "GET", f"{repo}/labels", list_labels, "issues|pull_requests:read")
-    door.route(part, "POST", f"{repo}/labels", create_label, "issues|pull_requests:write")
-    door.route(part, "GET", f"{repo}/labels/<path:name>", get_label, "issues|pull_requests:read")
-    door.route(part, "PATCH", f"{repo}/labels/<path:name>", update_label, "issues|pull_requests:write")
-    door.route(part, "GET", f"{repo}/milestones", list_milestones, "issues|pull_requests:read")
-    door.route(part, "POST", f"{repo}/milestones", create_milestone, "issues|pull_requests:write")
-    door.route(part, "GET", f"{repo}/deployments", list_deployments, "deployments:read")
+    gateway.route(part, "GET", "/rate_limit", rate_limit, "free")
+    gateway.route(part, "GET", "/meta", meta)
+    gateway.route(part, "GET", "/user", user)
+    gateway.route(part, "GET", "/users/<username>", get_user)
+    gateway.route(part, "POST", "/markdown", markdown)
+    gateway.route(part, "GET", "/search/issues", search_issues)
+    gateway.route(part, "GET", "/orgs/<org>/teams/<team>/members", team_members)
+    gateway.route(part, "GET", repo, get_repository, "metadata:read")
+    gateway.route(part, "GET", f"{repo}/collaborators/<username>/permission", permission, "metadata:read")
+    gateway.route(part, "GET", f"{repo}/labels", list_labels, "issues|pull_requests:read")
+    gateway.route(part, "POST", f"{repo}/labels", create_label, "issues|pull_requests:write")
+    gateway.route(part, "GET", f"{repo}/labels/<path:name>", get_label, "issues|pull_requests:read")
+    gateway.route(part, "PATCH", f"{repo}/labels/<path:name>", update_label, "issues|pull_requests:write")
+    gateway.route(part, "GET", f"{repo}/milestones", list_milestones, "issues|pull_requests:read")
+    gateway.route(part, "POST", f"{repo}/milestones", create_milestone, "issues|pull_requests:write")
+    gateway.route(part, "GET", f"{repo}/deployments", list_deployments, "deployments:read")
     return part
 
 
@@ -161,8 +161,8 @@ def create_milestone(call: Call) -> Reply:
 
 def list_deployments(call: Call) -> Reply:
     """List the deployments of a repository; there are none."""
-    nothing: list[Any] = []
-    return call.paginate(nothing, lambda item: item)
+    deployments: list[Any] = []
+    return call.paginate(deployments, lambda item: item)
 
 
 def _find_label(call: Call) -> Label:

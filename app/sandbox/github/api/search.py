@@ -25,27 +25,27 @@ def search_issues(call: Call) -> Reply:
     repositories = [r for r in call.world.repositories.values() if call.caller.can_see(r)]
     tests: list[Predicate] = []
     scopes: list[Repository] = []
-    asked_for_scope = False
+    has_scope = False
     for minus, key, raw in TERM.findall(query):
         value = raw.strip('"')
         if key in ("repo", "org", "user"):
-            asked_for_scope = True
+            has_scope = True
             wanted = value.lower()
             scopes += [r for r in repositories if wanted in (r.full_name.lower(), r.owner.login.lower())]
             continue
         test = _build_predicate(key, value)
         tests.append(_negate(test) if minus else test)
-    if asked_for_scope and not scopes:
+    if has_scope and not scopes:
         raise Declined(422, "Validation Failed", [{"resource": "Search", "field": "q", "code": "invalid", "message": "The listed users and repositories cannot be searched either because the resources do not exist or you do not have permission to view them."}])  # fmt: skip
     found = [
         issue
-        for repository in (scopes if asked_for_scope else repositories)
+        for repository in (scopes if has_scope else repositories)
         for issue in repository.issues.values()
         if not issue.deleted and issue.moved_to is None and all(test(issue) for test in tests)
     ]
     by = "updated_at" if call.request.args.get("sort") == "updated" else "created_at"
-    rising = call.request.args.get("order") == "asc"
-    found.sort(key=lambda issue: (getattr(issue, by), issue.id), reverse=not rising)
+    ascending = call.request.args.get("order") == "asc"
+    found.sort(key=lambda issue: (getattr(issue, by), issue.id), reverse=not ascending)
     # Search returns at most 1,000 results.
     reply = call.paginate(found[:1000], lambda issue: {**call.serializer.issue(issue), "score": 1.0}, "items")
     reply.body |= {"total_count": len(found), "incomplete_results": False, "search_type": "lexical"}
@@ -94,16 +94,16 @@ def _build_predicate(key: str, value: str) -> Predicate:
     )
 
 
-def _matches_date(at: str, bound: str) -> bool:
+def _matches_date(time: str, bound: str) -> bool:
     """Return True if a time is within a bound such as `>=2026-03-14` or `2026-03-01..*`.
 
     Times are compared as text, cut to the length of the bound.
     """
     if ".." in bound:
         first, last = bound.split("..", 1)
-        return (first == "*" or at[: len(first)] >= first) and (last == "*" or at[: len(last)] <= last)
+        return (first == "*" or time[: len(first)] >= first) and (last == "*" or time[: len(last)] <= last)
     matched = BOUND.fullmatch(bound)
-    sign, date = matched.groups() if matched else (None, bound)
-    cut = at[: len(date)]
+    operator, date = matched.groups() if matched else (None, bound)
+    cut = time[: len(date)]
     outcome: dict[Any, bool] = {">": cut > date, ">=": cut >= date, "<": cut < date, "<=": cut <= date}
-    return outcome.get(sign, cut == date)
+    return outcome.get(operator, cut == date)

@@ -19,27 +19,27 @@ import httpx
 import psycopg
 import structlog
 
-from app.channels import Channels
+from app.channels import ChannelRegistry
 from app.failpoints import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
 from app.github.installations import list_installed_repositories
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
-from app.policy_source.active_policy import Policies
-from app.policy_source.on_call_feeds import Feeds
+from app.policy_source.active_policy import PolicySource
+from app.policy_source.on_call_feeds import OnCallFeeds
 from app.rate_limit import GITHUB_RATES, UNLIMITED
-from app.safe_http import Outbound
+from app.safe_http import SafeHttpClient
 from app.settings import Settings, require_app_credentials
 from app.store import embedded
 from app.store.database import Database, migrate
-from app.store.rate_limits import DatabasePace
+from app.store.rate_limits import DatabaseRateLimiter
 from app.web.application import create_app
-from app.web.server import Served
+from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
-from app.worker.context import LEASE_PERIOD, Desk
+from app.worker.context import LEASE_PERIOD, WorkerContext
 from app.worker.jobs import Queue
-from app.worker.monitoring.self_audit import Watch, readiness_problems, update_gauges
+from app.worker.monitoring.self_audit import AuditLoop, readiness_problems, update_gauges
 from app.worker.sync.rebuild import rebuild_incident as rebuild_one
 from app.worker.sync.reconciler import Reconciler
 
@@ -61,11 +61,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class House:
+class Application:
     """Everything one process needs: the settings, the worker context and the GitHub client."""
 
     settings: Settings
-    desk: Desk
+    ctx: WorkerContext
     client: Client
 
 
@@ -99,18 +99,18 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def open_application(settings: Settings, clock: TimeSource) -> Iterator[House]:
+def open_application(settings: Settings, clock: TimeSource) -> Iterator[Application]:
     """Yield the application of a GitHub App with these settings.
 
     Raises SettingsFault before anything is started.
     """
     require_app_credentials(settings)
     with open_database(settings) as opened:
-        built = build(settings, opened, clock)
+        application = build(settings, opened, clock)
         try:
-            yield built
+            yield application
         finally:
-            built.client.close()
+            application.client.close()
 
 
 def build(
@@ -119,41 +119,43 @@ def build(
     clock: TimeSource,
     *,
     transport: httpx.BaseTransport | None = None,
-    http_client: Outbound | None = None,
+    http_client: SafeHttpClient | None = None,
     failpoints: Failpoints | None = None,
     wait: Callable[[float], None] = time.sleep,
     lease: timedelta = LEASE_PERIOD,
-) -> House:
+) -> Application:
     """Build the application on an open database.
 
     `transport` carries the calls to GitHub, `http_client` those to other hosts; None: the network.  `wait` sleeps the
     given seconds until a turn that is near.
     """
-    rate_limiter = DatabasePace(database, GITHUB_RATES if settings.paced else UNLIMITED)
+    rate_limiter = DatabaseRateLimiter(database, GITHUB_RATES if settings.enforce_rate_limits else UNLIMITED)
     client = Client(
         settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
     )
-    desk = Desk(
+    ctx = WorkerContext(
         database=database,
         tracker=lambda repository: GitHubTracker(client, repository),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
-        policies=Policies(Feeds(http_client, settings.feeds)),
-        channels=Channels(http_client, settings.channels),
+        policies=PolicySource(OnCallFeeds(http_client, settings.feeds)),
+        channels=ChannelRegistry(http_client, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
-        at_once=_MAX_INCIDENTS_PER_INSTALLATION if settings.paced else Desk.at_once,
-        lease=lease,
+        max_incidents_per_installation=_MAX_INCIDENTS_PER_INSTALLATION
+        if settings.enforce_rate_limits
+        else WorkerContext.max_incidents_per_installation,
+        lease_period=lease,
     )
-    return House(settings, desk, client)
+    return Application(settings, ctx, client)
 
 
-def serve(built: House, *, web: bool, worker: bool, queue: Queue | None = None) -> None:
+def serve(application: Application, *, web: bool, worker: bool, queue: Queue | None = None) -> None:
     """Serve until a signal: the web receiver, the workers, or both.  `queue` replaces the application's own.
 
     The first signal lets running work finish, within half a minute; a second one ends the process at once.  Either way
     nothing is lost: unfinished work is found by the next process.
     """
-    queue = queue or Queue(built.desk, reconciler=create_reconciler(built))
+    queue = queue or Queue(application.ctx, reconciler=create_reconciler(application))
     stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
@@ -167,10 +169,12 @@ def serve(built: House, *, web: bool, worker: bool, queue: Queue | None = None) 
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    receiver = http_server(built, queue) if web else None
-    audit_loop = Watch(built.desk, enqueue=queue.enqueue_incidents, heartbeat_url=built.settings.heartbeat_url)
+    receiver = http_server(application, queue) if web else None
+    audit_loop = AuditLoop(
+        application.ctx, enqueue=queue.enqueue_incidents, heartbeat_url=application.settings.heartbeat_url
+    )
     if receiver is not None:
-        log.info("listening", url=f"http://{built.settings.host}:{receiver.port}/webhook")
+        log.info("listening", url=f"http://{application.settings.host}:{receiver.port}/webhook")
     try:
         if worker and not web and hasattr(os, "nice"):
             os.nice(_WORKER_NICE_LEVEL)  # answering GitHub within 10 s comes before our own work
@@ -195,42 +199,46 @@ def return_large_blocks_to_system() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
-def http_server(built: House, queue: Queue) -> Served:
+def http_server(application: Application, queue: Queue) -> HttpServer:
     """Start the HTTP server: web receiver, health and metrics."""
     return_large_blocks_to_system()
-    settings, desk = built.settings, built.desk
+    settings, ctx = application.settings, application.ctx
     flask = create_app(
-        desk.database,
+        ctx.database,
         settings.webhook_secrets,
-        desk.clock,
+        ctx.clock,
         on_delivery=queue.on_delivery,
-        readiness_problems=lambda: readiness_problems(desk),
-        update_metrics=lambda: update_gauges(desk),
-        failpoints=desk.failpoints,
+        readiness_problems=lambda: readiness_problems(ctx),
+        update_metrics=lambda: update_gauges(ctx),
+        failpoints=ctx.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
-    return Served(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
+    return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
 
 
-def create_reconciler(built: House) -> Reconciler:
+def create_reconciler(application: Application) -> Reconciler:
     """Create the reconciler, in pull mode if `MUSTER_PULL` is set: deliveries then come from GitHub's list only."""
-    settings = built.settings
+    settings = application.settings
     if not settings.pull:
-        return Reconciler(built.desk, built.client)
-    return Reconciler(built.desk, built.client, scan_interval=timedelta(seconds=settings.pull_seconds), pull=True)
+        return Reconciler(application.ctx, application.client)
+    return Reconciler(
+        application.ctx, application.client, scan_interval=timedelta(seconds=settings.pull_seconds), pull=True
+    )
 
 
-def rebuild_incidents(built: House, repo: str | None, issue: int | None) -> Iterator[str]:
+def rebuild_incidents(application: Application, repo: str | None, issue: int | None) -> Iterator[str]:
     """Restore incidents from GitHub, all or the given one, and yield a line for each.  Raises DeliveryFailed."""
-    for repository in list_installed_repositories(built.client):
+    for repository in list_installed_repositories(application.client):
         if repo is not None and repository.name.lower() != repo.lower():
             continue
-        active_policy = built.desk.policies.load(
-            built.desk.database, built.desk.tracker(repository), repository, built.desk.clock()
+        active_policy = application.ctx.policies.load(
+            application.ctx.database, application.ctx.tracker(repository), repository, application.ctx.clock()
         )
-        numbers = [issue] if issue else built.desk.tracker(repository).incidents(active_policy.policy.labels.incident)
+        numbers = (
+            [issue] if issue else application.ctx.tracker(repository).incidents(active_policy.policy.labels.incident)
+        )
         for number in numbers:
-            yield f"{repository.name}#{number} {rebuild_one(built.desk, repository, number) or 'is no incident'}"
+            yield f"{repository.name}#{number} {rebuild_one(application.ctx, repository, number) or 'is no incident'}"
 
 
 def configure_logging(log_format: str) -> None:

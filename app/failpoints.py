@@ -15,13 +15,13 @@ class Failpoints:
 
     def __init__(self, setting: str = "", on_reach: Callable[[], None] = lambda: os._exit(137)) -> None:
         name, _, nth = setting.partition(":")
-        self._left = {name: int(nth or "1")} if name else {}
-        self._end = on_reach
+        self._remaining_passes = {name: int(nth or "1")} if name else {}
+        self._on_reach = on_reach
 
     def reach(self, name: str) -> None:
         """Count a pass of this fail point, and end the process at the configured one."""
-        if name not in self._left:
+        if name not in self._remaining_passes:
             return
-        self._left[name] -= 1
-        if self._left[name] <= 0:
-            self._end()
+        self._remaining_passes[name] -= 1
+        if self._remaining_passes[name] <= 0:
+            self._on_reach()

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from app.core.events import Role
-from app.rate_limit import Budget, Urgency
+from app.rate_limit import Budget, Priority
 
 
 class DeliveryFailed(Exception):
@@ -25,35 +25,35 @@ class DeliveryFailed(Exception):
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.uncertain = outcome_unknown
-        self.late = may_still_arrive
+        self.outcome_unknown = outcome_unknown
+        self.may_still_arrive = may_still_arrive
 
 
-class Gone(DeliveryFailed):
+class NotFound(DeliveryFailed):
     """The resource does not exist (any more): deleted, transferred, or not accessible to us."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after=None)
 
 
-class NotYet(DeliveryFailed):
+class Deferred(DeliveryFailed):
     """Rate-limited or paused: nothing was sent, and it does not count as an attempt; retry after `retry_after`."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)
 
 
-class Unreached(DeliveryFailed):
+class ConnectionFailed(DeliveryFailed):
     """There was no connection, so nothing was sent; retrying is cheap."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)
 
 
-class Pace(Protocol):
+class RateLimiter(Protocol):
     """Limits how fast each installation calls GitHub.  Every method may be called from any thread."""
 
-    def acquire(self, installation: int, method: str, priority: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, priority: Priority, now: datetime) -> float:
         """Count that call and return 0 if it may be made now; else return the seconds after which to ask again."""
 
     def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
@@ -70,7 +70,7 @@ class Pace(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class IncidentKey:
     """Identifies an incident by repository id and issue number; the id, because repository names change."""
 
     repo_id: int
@@ -116,16 +116,16 @@ class Comment:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class IssueLock:
     """Our lock on an issue, at most one at a time.  `acquired`: this call set it; False: it existed before."""
 
     id: int
-    at: datetime
-    ours: bool
+    created_at: datetime
+    acquired: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Pull:
+class PullRequest:
     """A pull request."""
 
     number: int
@@ -137,7 +137,7 @@ class Pull:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyText:
+class PolicyFile:
     """A repository's policy file; `text` None: it does not exist.  `unchanged`: the etag still matches."""
 
     text: str | None
@@ -160,7 +160,7 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckRun:
     """A check run on a commit.  `summary` is Markdown; every annotation is a failure."""
 
     name: str
@@ -172,7 +172,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedFile:
+class CalendarFile:
     """A calendar file in a repository; `content` None: it does not exist.  `unchanged`: the etag still matches."""
 
     content: bytes | None
@@ -181,7 +181,7 @@ class FeedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelState:
     """All labels of an issue, and when it carried them by GitHub's clock."""
 
     labels: frozenset[str]
@@ -222,7 +222,7 @@ class Message:
     number: int
 
 
-class Channel(Protocol):
+class NotificationChannel(Protocol):
     """A notification channel beside GitHub, such as a webhook or a chat."""
 
     def send(self, address: str, message: Message) -> None:
@@ -236,7 +236,7 @@ class Channel(Protocol):
 class Tracker(Protocol):
     """One repository on GitHub.  Every method may raise DeliveryFailed, and nothing else."""
 
-    def with_priority(self, priority: Urgency) -> Tracker:
+    def with_priority(self, priority: Priority) -> Tracker:
         """Return a tracker of the same repository whose calls have that priority."""
 
     def with_guard(self, guard: Callable[[], None]) -> Tracker:
@@ -272,7 +272,7 @@ class Tracker(Protocol):
     def comments_by_update(self) -> Iterator[Comment]:
         """Yield the repository's comments, last edited first; 100 per call, as long as they are consumed."""
 
-    def lock(self, number: int) -> Claim:
+    def lock(self, number: int) -> IssueLock:
         """Acquire the per-issue lock (a reaction of ours), or return the existing one."""
 
     def unlock(self, number: int, lock_id: int) -> None:
@@ -284,13 +284,13 @@ class Tracker(Protocol):
     def permission(self, login: str) -> Role:
         """Return that user's role in the repository."""
 
-    def policy(self, etag: str) -> PolicyText:
+    def policy(self, etag: str) -> PolicyFile:
         """Return the repository's policy file, without its text if it still has that etag."""
 
-    def organisation_policy(self, etag: str) -> PolicyText:
+    def organisation_policy(self, etag: str) -> PolicyFile:
         """Return the policy file of the owner's `.github` repository; one that we may not read does not exist."""
 
-    def feed(self, path: str, etag: str, *, organisation: bool) -> FeedFile:
+    def feed(self, path: str, etag: str, *, organisation: bool) -> CalendarFile:
         """Return a calendar file of this repository, or of the owner's `.github`; at most 1 MiB."""
 
     def file(self, path: str, ref: str) -> str | None:
@@ -299,10 +299,10 @@ class Tracker(Protocol):
     def file_change(self, pull: int, path: str) -> FileChange:
         """Return what that pull request does to that file; a renamed file is removed from its old path."""
 
-    def check(self, check: Check) -> None:
+    def check(self, check: CheckRun) -> None:
         """Create the check run on its commit once; if ours exists already, add only what is missing."""
 
-    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> Labelled | None:
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> LabelState | None:
         """Change the labels, and return the issue's labels afterwards.
 
         None: there was nothing to change, so GitHub was not called.
@@ -320,10 +320,10 @@ class Tracker(Protocol):
     def assign(self, number: int, login: str) -> None:
         """Assign that user to the issue."""
 
-    def pull_of(self, branch: str) -> Pull | None:
+    def pull_of(self, branch: str) -> PullRequest | None:
         """Return the newest pull request from that branch, in any state."""
 
-    def open_pull_request(self, file: NewFile) -> Pull:
+    def open_pull_request(self, file: NewFile) -> PullRequest:
         """Create branch, file and pull request; each step checks first, so repeating it is harmless."""
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:

@@ -39,7 +39,7 @@ class Rates:
     points_per_minute: int | None = 900
     creations_per_minute: int | None = 80
     creations_per_hour: int | None = 500
-    kept: float = 0.2
+    reserved: float = 0.2
 
 
 GITHUB_RATES = Rates()
@@ -60,7 +60,7 @@ def rates_for(installation: int, rates: Rates) -> Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Urgency:
+class Priority:
     """The priority of a call.
 
     `severity` is that of the incident the call is for; None: for no incident (yet).  `display_only`: it notifies no one
@@ -68,7 +68,7 @@ class Urgency:
     """
 
     severity: Severity | None = None
-    shows: bool = False
+    display_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class Budget:
     """The hourly budget as reported by GitHub's rate limit headers."""
 
     limit: int
-    left: int
-    reset: datetime
+    remaining: int
+    resets_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class RateLimitState:
     """What one installation has used of its rate limits, and what GitHub has reported.
 
     `last_write_at` is when the last write ended; while one is in flight, it is when that one times out, which lies in
@@ -91,18 +91,18 @@ class Ledger:
     its turn.
     """
 
-    wrote_at: datetime | None = None
-    created: tuple[float, ...] = ()
-    spent: tuple[tuple[int, int], ...] = ()
-    quiet_until: datetime | None = None
-    strikes: int = 0
-    held_until: datetime | None = None
+    last_write_at: datetime | None = None
+    creation_times: tuple[float, ...] = ()
+    points_by_second: tuple[tuple[int, int], ...] = ()
+    paused_until: datetime | None = None
+    consecutive_limits: int = 0
+    deferred_until: datetime | None = None
     budget: Budget | None = None
 
     def seconds_until_allowed(self, rates: Rates, method: str, severity: Severity | None, now: datetime) -> float:
         """Return the seconds until that call may be made, as far as is known; 0: now."""
         waits = [
-            _seconds_until(self.quiet_until, now),
+            _seconds_until(self.paused_until, now),
             self._wait_for_budget(_reserved_part(rates, method, severity), now),
             self._wait_for_points(rates, method, severity, now),
         ]
@@ -124,41 +124,41 @@ class Ledger:
 
         A pause is kept to its end; other turns may come sooner than expected.
         """
-        return max(_seconds_until(self.quiet_until, now), min(wait_seconds, _RECHECK_SECONDS))
+        return max(_seconds_until(self.paused_until, now), min(wait_seconds, _RECHECK_SECONDS))
 
-    def record_request(self, rates: Rates, method: str, now: datetime) -> Ledger:
+    def record_request(self, rates: Rates, method: str, now: datetime) -> RateLimitState:
         """Return the state with that call counted; a spaced write is in flight until `record_response`."""
         at = now.timestamp()
         new = self
         if rates.points_per_minute is not None:
-            new = replace(new, spent=_add_points(self.spent, int(at), _call_points(method)))
+            new = replace(new, points_by_second=_add_points(self.points_by_second, int(at), _call_points(method)))
         if self.budget is not None:
-            new = replace(new, budget=replace(self.budget, left=max(0, self.budget.left - 1)))
+            new = replace(new, budget=replace(self.budget, remaining=max(0, self.budget.remaining - 1)))
         if method not in READ_METHODS:
-            new = replace(new, wrote_at=now + timedelta(seconds=_WRITE_TIMEOUT_SECONDS) if rates.spacing else now)
+            new = replace(new, last_write_at=now + timedelta(seconds=_WRITE_TIMEOUT_SECONDS) if rates.spacing else now)
         if method in _CREATING_METHODS and rates.creations_per_hour is not None:
-            new = replace(new, created=(*(one for one in self.created if one > at - _HOUR_SECONDS), at))
+            new = replace(new, creation_times=(*(one for one in self.creation_times if one > at - _HOUR_SECONDS), at))
         return new
 
-    def record_deferral(self, wait_seconds: float, now: datetime) -> Ledger:
+    def record_deferral(self, wait_seconds: float, now: datetime) -> RateLimitState:
         """Return the state with a call that was deferred for that many seconds."""
-        return replace(self, held_until=now + timedelta(seconds=wait_seconds))
+        return replace(self, deferred_until=now + timedelta(seconds=wait_seconds))
 
-    def record_limit(self, retry_after_seconds: float | None, now: datetime) -> Ledger:
+    def record_limit(self, retry_after_seconds: float | None, now: datetime) -> RateLimitState:
         """Return the state with a pause of `retry_after_seconds`; None: GitHub did not say how long."""
         consecutive_limits = 0
         if retry_after_seconds is None:
-            repeated = self.quiet_until is not None and (now - self.quiet_until).total_seconds() < _HOUR_SECONDS
-            consecutive_limits = self.strikes + 1 if repeated else 1
+            repeated = self.paused_until is not None and (now - self.paused_until).total_seconds() < _HOUR_SECONDS
+            consecutive_limits = self.consecutive_limits + 1 if repeated else 1
             retry_after_seconds = min(
                 _MAX_DEFAULT_PAUSE_SECONDS, _DEFAULT_PAUSE_SECONDS * 2.0 ** (consecutive_limits - 1)
             )
         until = now + timedelta(seconds=min(retry_after_seconds, _MAX_PAUSE_SECONDS))
-        if self.quiet_until is not None and self.quiet_until > until:
-            until = self.quiet_until  # another call was given a longer pause
-        return replace(self, quiet_until=until, strikes=consecutive_limits or self.strikes)
+        if self.paused_until is not None and self.paused_until > until:
+            until = self.paused_until  # another call was given a longer pause
+        return replace(self, paused_until=until, consecutive_limits=consecutive_limits or self.consecutive_limits)
 
-    def record_response(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> Ledger:
+    def record_response(self, rates: Rates, method: str, budget: Budget | None, now: datetime) -> RateLimitState:
         """Return the state after that call's response.
 
         A write counts from its response, because it may have taken its time on the way to GitHub.
@@ -166,15 +166,15 @@ class Ledger:
         new = replace(self, budget=budget or self.budget)
         if method in READ_METHODS or not rates.spacing:
             return new
-        if method in _CREATING_METHODS and new.created:
-            new = replace(new, created=(*new.created[:-1], max(new.created[-1], now.timestamp())))
-        return replace(new, wrote_at=now)
+        if method in _CREATING_METHODS and new.creation_times:
+            new = replace(new, creation_times=(*new.creation_times[:-1], max(new.creation_times[-1], now.timestamp())))
+        return replace(new, last_write_at=now)
 
     def _wait_for_spacing(self, rates: Rates, now: datetime) -> float:
         """Return the wait for one write at a time, each a while after the end of the last."""
-        if self.wrote_at is None or not rates.spacing:
+        if self.last_write_at is None or not rates.spacing:
             return 0.0
-        since = (now - self.wrote_at).total_seconds()
+        since = (now - self.last_write_at).total_seconds()
         if since >= 0:
             return rates.spacing - since
         # In flight, or begun or ended after `now` was read: a caller that had to wait for the state's lock read `now` a
@@ -186,7 +186,7 @@ class Ledger:
             return 0.0
         allowed = rates.points_per_minute * (1 - _reserved_part(rates, method, severity))
         at = now.timestamp()
-        recent = [(second, points) for second, points in self.spent if second + 1 + _MINUTE_SECONDS > at]
+        recent = [(second, points) for second, points in self.points_by_second if second + 1 + _MINUTE_SECONDS > at]
         excess = sum(points for _, points in recent) + _call_points(method) - allowed
         for second, points in recent:
             if excess <= 0:
@@ -197,9 +197,9 @@ class Ledger:
 
     def _wait_for_budget(self, reserved: float, now: datetime) -> float:
         budget = self.budget
-        if budget is None or budget.left - 1 >= budget.limit * reserved:
+        if budget is None or budget.remaining - 1 >= budget.limit * reserved:
             return 0.0
-        return _seconds_until(budget.reset, now)
+        return _seconds_until(budget.resets_at, now)
 
     def _wait_for_creations(
         self, maximum: int | None, window: float, spacing: float, reserved: float, now: datetime
@@ -211,7 +211,7 @@ class Ledger:
         if maximum is None:
             return 0.0
         at = now.timestamp()
-        recent = [one for one in self.created if one > at - window]
+        recent = [one for one in self.creation_times if one > at - window]
         free = at
         for nth in range(int(maximum * reserved) + 1):
             oldest = len(recent) - maximum + nth
@@ -222,71 +222,71 @@ class Ledger:
         return free - at
 
 
-class MemoryPace:
+class MemoryRateLimiter:
     """A rate limiter in memory, for one process: a run inside Actions, and tools."""
 
     def __init__(self, rates: Rates = UNLIMITED) -> None:
         self._rates = rates
-        self._ledgers: dict[int, Ledger] = {}
+        self._states: dict[int, RateLimitState] = {}
         self._lock = threading.Lock()
 
-    def acquire(self, installation: int, method: str, priority: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, priority: Priority, now: datetime) -> float:
         """Count that call and return 0, or return the seconds after which to ask again."""
         rates = rates_for(installation, self._rates)
         with self._lock:
-            state = self._ledgers.get(installation, Ledger())
+            state = self._states.get(installation, RateLimitState())
             wait = state.seconds_until_allowed(rates, method, priority.severity, now)
             if wait:
                 return state.seconds_until_recheck(wait, now)
-            self._ledgers[installation] = state.record_request(rates, method, now)
+            self._states[installation] = state.record_request(rates, method, now)
             return 0.0
 
     def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of that call, and the budget that GitHub reported."""
         rates = rates_for(installation, self._rates)
         with self._lock:
-            state = self._ledgers.get(installation, Ledger())
-            self._ledgers[installation] = state.record_response(rates, method, budget, now)
+            state = self._states.get(installation, RateLimitState())
+            self._states[installation] = state.record_response(rates, method, budget, now)
 
     def record_limit(self, installation: int, retry_after_seconds: float | None, now: datetime) -> float:
         """Pause the installation, and return for how many seconds."""
         with self._lock:
-            state = self._ledgers[installation] = self._ledgers.get(installation, Ledger()).record_limit(
+            state = self._states[installation] = self._states.get(installation, RateLimitState()).record_limit(
                 retry_after_seconds, now
             )
-        return _seconds_until(state.quiet_until, now)
+        return _seconds_until(state.paused_until, now)
 
 
 @dataclass
-class Line:
+class WaitSlots:
     """Limits how many threads of this process wait in place per installation, so that other work goes on."""
 
-    most: int = 2
-    _there: dict[int, int] = field(default_factory=dict)
+    max_waiting: int = 2
+    _waiting: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def try_acquire(self, installation: int) -> bool:
         """Take a slot; return False if none is free.  A slot that was taken has to be released."""
         with self._lock:
-            waiting = self._there.get(installation, 0)
-            if waiting >= self.most:
+            waiting = self._waiting.get(installation, 0)
+            if waiting >= self.max_waiting:
                 return False
-            self._there[installation] = waiting + 1
+            self._waiting[installation] = waiting + 1
             return True
 
     def release(self, installation: int) -> None:
         """Give a slot back."""
         with self._lock:
-            self._there[installation] -= 1
-            if not self._there[installation]:
-                del self._there[installation]
+            self._waiting[installation] -= 1
+            if not self._waiting[installation]:
+                del self._waiting[installation]
 
 
 def _reserved_part(rates: Rates, method: str, severity: Severity | None) -> float:
     """Return the part of a budget that this call must leave to others."""
     if severity is Severity.SEV1:
         return 0.0
-    return rates.kept / 2 if severity is None and method in READ_METHODS else rates.kept
+    return rates.reserved / 2 if severity is None and method in READ_METHODS else rates.reserved
 
 
 def _call_points(method: str) -> int:

@@ -26,7 +26,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from app.ports import DeliveryFailed, Gone
+from app.ports import DeliveryFailed, NotFound
 
 Resolver = Callable[[str, int], Sequence[str]]
 """Returns the IP addresses of a host and port; raises OSError if it has none."""
@@ -78,7 +78,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SafeHttpResponse:
     """An HTTP response; the names of `headers` are in lower case."""
 
     status: int
@@ -145,7 +145,7 @@ def resolve_host(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
 
 
-class Outbound:
+class SafeHttpClient:
     """Sends requests to addresses that a user named.
 
     Raises DeliveryFailed, with a message that can be shown to users, and nothing else.
@@ -168,13 +168,13 @@ class Outbound:
         headers: Mapping[str, str] | None = None,
         max_bytes: int = 1024 * 1024,
         timeout_seconds: float = 10.0,
-    ) -> Answer:
+    ) -> SafeHttpResponse:
         """Fetch at most `max_bytes` from the address within `timeout_seconds`; a 304 has no body."""
         return self._exchange("GET", url, None, headers or {}, max_bytes, timeout_seconds)
 
     def post(
         self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 5.0
-    ) -> Answer:
+    ) -> SafeHttpResponse:
         """Send `body` to the address once, and read the first 4 KiB of the response."""
         return self._exchange("POST", url, body, headers or {}, _MAX_POST_RESPONSE_BYTES, timeout_seconds)
 
@@ -186,17 +186,19 @@ class Outbound:
         headers: Mapping[str, str],
         max_bytes: int,
         timeout_seconds: float,
-    ) -> Answer:
+    ) -> SafeHttpResponse:
         deadline = time.monotonic() + timeout_seconds
         try:
             target = parse_address(url, loopback=self._loopback)
         except ValueError as problem:
             raise DeliveryFailed(str(problem), retry_after=None) from None
-        connection = _Line(target, self._resolve_checked_addresses(target, deadline, _RETRY_SECONDS[method]), deadline)
+        connection = _GuardedConnection(
+            target, self._resolve_checked_addresses(target, deadline, _RETRY_SECONDS[method]), deadline
+        )
         request_headers = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
         with connection.enforce_deadline(), requests.Session() as session:
             session.trust_env = False
-            session.mount(f"{target.scheme}://", _Door(connection))
+            session.mount(f"{target.scheme}://", _PinnedAdapter(connection))
             try:
                 with session.request(
                     method,
@@ -212,10 +214,10 @@ class Outbound:
                     content = _read_body(target, response, max_bytes, truncate=method == "POST")
             except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
                 raise connection.to_delivery_failure(method, timeout_seconds, problem) from None
-            if connection.over:
+            if connection.timed_out:
                 raise connection.timeout_error(method, timeout_seconds)
         response_headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, response_headers, content)
+        return SafeHttpResponse(response.status_code, response_headers, content)
 
     def _resolve_checked_addresses(self, target: Address, deadline: float, retry_after: float) -> Sequence[str]:
         """Return the checked IP addresses of the host; if one of them is not public, the host is refused."""
@@ -232,22 +234,22 @@ class Outbound:
         return found
 
 
-class _Line:
+class _GuardedConnection:
     """One connection to a checked address, closed at its deadline, however slowly data still arrives."""
 
     def __init__(self, target: Address, addresses: Sequence[str], deadline: float) -> None:
-        self.over = False
+        self.timed_out = False
         self._target = target
-        self._places = addresses
-        self._until = deadline
+        self._addresses = addresses
+        self._deadline = deadline
         self._connected = False
-        self._twin: socket.socket | None = None
+        self._duplicate_socket: socket.socket | None = None
         self._lock = threading.Lock()
 
     @contextmanager
     def enforce_deadline(self) -> Iterator[None]:
         """Close the connection at the deadline, even if data still arrives."""
-        timer = threading.Timer(max(0.0, self._until - time.monotonic()), self._abort)
+        timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._abort)
         timer.daemon = True
         timer.start()
         try:
@@ -255,15 +257,15 @@ class _Line:
         finally:
             timer.cancel()
             with self._lock:
-                if self._twin is not None:
-                    self._twin.close()
-                    self._twin = None
+                if self._duplicate_socket is not None:
+                    self._duplicate_socket.close()
+                    self._duplicate_socket = None
 
     def dial(self) -> socket.socket:
         """Return a socket to the first of the checked addresses that answers."""
         problem: OSError = TimeoutError("no time left")
-        for address in self._places:
-            seconds_left = self._until - time.monotonic()
+        for address in self._addresses:
+            seconds_left = self._deadline - time.monotonic()
             if seconds_left <= 0:
                 break
             try:
@@ -274,7 +276,9 @@ class _Line:
                 problem = failed
                 continue
             with self._lock:
-                self._twin = dialled.dup()  # TLS takes over the socket; the duplicate can still shut it down
+                self._duplicate_socket = (
+                    dialled.dup()
+                )  # TLS takes over the socket; the duplicate can still shut it down
             self._connected = True
             return dialled
         raise problem
@@ -288,7 +292,7 @@ class _Line:
 
     def to_delivery_failure(self, method: str, timeout_seconds: float, problem: Exception) -> DeliveryFailed:
         host = self._target.host
-        if self.over or isinstance(problem, requests.Timeout):
+        if self.timed_out or isinstance(problem, requests.Timeout):
             return self.timeout_error(method, timeout_seconds)
         if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
             return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
@@ -298,21 +302,21 @@ class _Line:
 
     def _abort(self) -> None:
         with self._lock:
-            self.over = True
-            if self._twin is not None:
+            self.timed_out = True
+            if self._duplicate_socket is not None:
                 try:
-                    self._twin.shutdown(socket.SHUT_RDWR)
+                    self._duplicate_socket.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     return  # the peer has closed the connection already
 
 
-class _Door(HTTPAdapter):
+class _PinnedAdapter(HTTPAdapter):
     """Connects through the given connection only, whatever the host name in the address.
 
     TLS still verifies host name and certificate as usual.
     """
 
-    def __init__(self, connection: _Line) -> None:
+    def __init__(self, connection: _GuardedConnection) -> None:
         super().__init__(max_retries=0)
 
         class Plain(HTTPConnection):
@@ -354,7 +358,7 @@ def _check_status(target: Address, method: str, response: requests.Response) -> 
     if 300 <= status < 400:
         raise DeliveryFailed(f"{host} answered {status}: it points elsewhere, which is not followed", retry_after=None)
     if status in (404, 410):
-        raise Gone(f"{host} answered {status}: there is nothing under this address")
+        raise NotFound(f"{host} answered {status}: there is nothing under this address")
     if status >= 500 or status in (408, 425, 429):
         wait = _parse_retry_after(response.headers.get("retry-after", ""), _RETRY_SECONDS[method])
         raise DeliveryFailed(f"{host} answered {status}", retry_after=wait, outcome_unknown=method == "POST")

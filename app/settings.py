@@ -30,7 +30,7 @@ class Settings:
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""
     log: str = "text"
-    paced: bool = False
+    enforce_rate_limits: bool = False
     """True: keep GitHub's published limits before it has to enforce them; `read_settings` defaults to True."""
     feeds: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Values of `env:NAME` for the on-call feeds in a policy, by name: addresses and file paths."""
@@ -63,7 +63,7 @@ def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
         webhook_secrets=_webhook_secrets(variables),
         public_url=_parse_url(variables, "MUSTER_PUBLIC_URL", ""),
         log=_parse_choice(variables, "MUSTER_LOG", ("text", "json")),
-        paced=_parse_choice(variables, "MUSTER_PACE", ("github", "free")) == "github",
+        enforce_rate_limits=_parse_choice(variables, "MUSTER_PACE", ("github", "free")) == "github",
         feeds=_feed_variables(variables),
         channels=_channel_variables(variables),
         heartbeat_url=_parse_heartbeat_url(variables),

@@ -55,16 +55,16 @@ def main() -> None:
     seconds = 5 if quick else 30
     console.print(f"{shell.DELIVERIES_PER_SECOND} deliveries a second for {seconds} s, with a worker at work …")
     load = shell.measure_load(seconds)
-    add_row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{load.to_label:.0f} ms")
-    add_row("webhook p50", "at most 20 ms", f"{load.p50:.1f} ms")
-    add_row("webhook p99", "at most 250 ms", f"{load.p99:.1f} ms")
-    if load.stolen:
-        add_row("taken by the host of this machine meanwhile", "-", f"{100 * load.stolen:.0f} % of its processors")
-    add_row("webhook slowest", "-", f"{load.longest:.0f} ms")
+    add_row("time from a delivery to the label, at rest, p50", "at most 300 ms", f"{load.to_label_ms:.0f} ms")
+    add_row("webhook p50", "at most 20 ms", f"{load.p50_ms:.1f} ms")
+    add_row("webhook p99", "at most 250 ms", f"{load.p99_ms:.1f} ms")
+    if load.cpu_steal:
+        add_row("taken by the host of this machine meanwhile", "-", f"{100 * load.cpu_steal:.0f} % of its processors")
+    add_row("webhook slowest", "-", f"{load.max_ms:.0f} ms")
     add_row("deliveries lost", "none", f"{load.sent - load.stored} of {load.sent} ({load.accepted} answered 202)")
-    add_row("worked off after the last one", "-", f"{load.drained:.0f} s")
-    add_row("memory of the web process", "at most 150 MB", f"{load.web_memory:.0f} MB")
-    add_row("memory of the worker process", "at most 150 MB", f"{load.worker_memory:.0f} MB")
+    add_row("worked off after the last one", "-", f"{load.drain_seconds:.0f} s")
+    add_row("memory of the web process", "at most 150 MB", f"{load.web_memory_mb:.0f} MB")
+    add_row("memory of the worker process", "at most 150 MB", f"{load.worker_memory_mb:.0f} MB")
     console.print(table)
     if "--write" in sys.argv:
         _PAGE.write_text(_render_page(rows))

@@ -10,13 +10,13 @@ from typing import Any
 
 from app.core.clocks import alarms
 from app.core.decide import decide
-from app.core.events import Closed, Edited, Event, Labeled, Opened, Rang, Reopened, Role, Said, Unlabeled
+from app.core.events import AlarmFired, Closed, Commented, Edited, Event, Labeled, Opened, Reopened, Role, Unlabeled
 from app.core.incident import Incident
-from app.core.incident_report import Kind, Level, Report
+from app.core.incident_report import IncidentReport, Kind, Level
 from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 from app.policy_file import load_profile
 
 DECLARED_AT = datetime(2026, 3, 14, 9, tzinfo=UTC)
@@ -36,7 +36,7 @@ def sample_log() -> list[LoggedEvent]:
 
     It is filed, acknowledged late, regraded twice, updated, resolved, closed, reopened and closed again.
     """
-    report = Report(
+    report = IncidentReport(
         severity=Severity.SEV2, impact=Level.HIGH, urgency=Level.HIGH, kind=Kind.OUTAGE, services=("checkout",)
     )
     opened = Opened(
@@ -51,24 +51,33 @@ def sample_log() -> list[LoggedEvent]:
     author: dict[str, Any] = {"by": "mona", "role": Role.WRITE, "url": "https://github.com/acme/shop/issues/7"}
     timed_events: list[tuple[int, Event]] = [
         (0, opened),
-        (11, Said(comment=1, spoken=(Spoken("ack"),), **author)),
+        (11, Commented(comment=1, commands=(SlashCommand("ack"),), **author)),
         (12, Edited(title="Checkout is down for all", report=report, **author)),
-        (15, Said(comment=1, spoken=(Spoken("update", "The database does not answer."),), **author)),
+        (15, Commented(comment=1, commands=(SlashCommand("update", "The database does not answer."),), **author)),
         (16, Labeled(label="sev2", **author)),
         (16, Unlabeled(label="sev1", **author)),
-        (20, Said(comment=1, spoken=(Spoken("status", "identified"), Spoken("escalate", "vendor")), **author)),
-        (40, Said(comment=1, spoken=(Spoken("severity", "sev1 it spreads"),), **author)),
-        (50, Said(comment=1, spoken=(Spoken("update", "The replica takes over."),), **author)),
-        (64, Said(comment=1, spoken=(Spoken("update", "Half of it is back."),), **author)),
+        (
+            20,
+            Commented(
+                comment=1, commands=(SlashCommand("status", "identified"), SlashCommand("escalate", "vendor")), **author
+            ),
+        ),
+        (40, Commented(comment=1, commands=(SlashCommand("severity", "sev1 it spreads"),), **author)),
+        (50, Commented(comment=1, commands=(SlashCommand("update", "The replica takes over."),), **author)),
+        (64, Commented(comment=1, commands=(SlashCommand("update", "Half of it is back."),), **author)),
         (66, Labeled(label="bug", **author)),
         (70, Labeled(label="mitigated", **author)),
-        (80, Said(comment=1, spoken=(Spoken("resolve", "all back"),), **author)),
+        (80, Commented(comment=1, commands=(SlashCommand("resolve", "all back"),), **author)),
         (85, Closed(**author)),
         (100, Reopened(**author)),
-        (102, Said(comment=1, spoken=(Spoken("ack"),), **author)),
+        (102, Commented(comment=1, commands=(SlashCommand("ack"),), **author)),
         (
             110,
-            Said(comment=1, spoken=(Spoken("update", "It was the disk."), Spoken("resolve", "larger disk")), **author),
+            Commented(
+                comment=1,
+                commands=(SlashCommand("update", "It was the disk."), SlashCommand("resolve", "larger disk")),
+                **author,
+            ),
         ),
         (112, Closed(**author)),
     ]
@@ -104,7 +113,7 @@ def replay_ms(events: int = 500) -> float:
     guide = guide_policy()
     opened, *rest = sample_log()[:13]
     log = [opened]
-    filler_events = [event for _, event in rest if isinstance(event, Said | Edited | Labeled | Unlabeled)][:-2]
+    filler_events = [event for _, event in rest if isinstance(event, Commented | Edited | Labeled | Unlabeled)][:-2]
     for number in range(1, events):
         event = replace(filler_events[number % len(filler_events)], key=f"event/{number}")
         log.append((DECLARED_AT + timedelta(minutes=3 * number), event))
@@ -122,7 +131,7 @@ def _decide_calls(log: list[LoggedEvent], policy: Policy) -> Iterator[tuple[Inci
     incident: Incident | None = None
     for at, event in log:
         while incident and (pending_alarms := alarms(incident, policy)) and pending_alarms[0].due < at:
-            fired, due = Rang(alarm=pending_alarms[0], key=pending_alarms[0].key), pending_alarms[0].due
+            fired, due = AlarmFired(alarm=pending_alarms[0], key=pending_alarms[0].key), pending_alarms[0].due
             yield incident, fired, due
             incident = decide(incident, fired, policy, due).incident
         yield incident, event, at

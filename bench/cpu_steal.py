@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 
 
-class Theft:
+class CpuStealMeter:
     """A meter of CPU steal since its creation."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.github.intake import shipped_form
 from app.sandbox.demo.play import POLICY
-from app.sandbox.github import Limits, PretendGitHub
+from app.sandbox.github import Limits, SandboxGitHub
 from app.sandbox.github.form_body import fill_form
 
 
@@ -24,7 +24,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _create_incident(github: PretendGitHub, index: int) -> None:
+def _create_incident(github: SandboxGitHub, index: int) -> None:
     """Open an incident and have people acknowledge, discuss, update and resolve it."""
     shop, kai = github.repository("octo/shop"), github.person("kai")
     severity = shipped_form().fields[1].options[index % 4]
@@ -44,7 +44,7 @@ def _create_incident(github: PretendGitHub, index: int) -> None:
 def main() -> None:
     """Serve until standard input ends or says `stop`."""
     incidents, file = int(sys.argv[1]), Path(sys.argv[2])
-    github = PretendGitHub(_now, limits=Limits(per_hour=10**9))
+    github = SandboxGitHub(_now, limits=Limits(per_hour=10**9))
     github.start()
     shop = github.add_repository("octo/shop", files={".github/incidents.yml": POLICY})
     for login in ("mona", "kai", "ada", "grace"):

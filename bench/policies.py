@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import timedelta
 from time import process_time
 
-from app.core.backtest import Past, backtest
+from app.core.backtest import PastIncident, backtest
 from app.core.policy import Duration, Policy
 from app.core.severity import Severity
-from app.core.simulate import Scene, simulate
+from app.core.simulate import Scenario, simulate
 from app.policy_file import read_policy
 from bench.core import DECLARED_AT, guide_policy, sample_log
 from tests.policy_file.large import large
@@ -23,7 +23,7 @@ def simulate_ms() -> float:
 
     Its escalation policy pages 577 times.
     """
-    scenario = Scene(severity=Severity.SEV1, at=DECLARED_AT, length=timedelta(hours=48))
+    scenario = Scenario(severity=Severity.SEV1, at=DECLARED_AT, length=timedelta(hours=48))
     guide = guide_policy()
     return _best_seconds(lambda: simulate(guide, scenario), 10) * 1000
 
@@ -44,7 +44,8 @@ def backtest_seconds(incidents: int = 1000, events: int = 20) -> float:
     ]
     full_log = tuple(sorted([*log, *extra], key=lambda happened: happened[0]))
     past_incidents = [
-        Past(f"octo/shop#{number}", "Checkout is down", full_log, full_log[-1][0]) for number in range(incidents)
+        PastIncident(f"octo/shop#{number}", "Checkout is down", full_log, full_log[-1][0])
+        for number in range(incidents)
     ]
     old, new = guide_policy(), _with_later_steps(guide_policy())
     started = process_time()

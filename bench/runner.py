@@ -23,7 +23,7 @@ import httpx
 
 from app import runner
 from app.sandbox.demo.play import POLICY
-from app.sandbox.github import Limits, PretendGitHub
+from app.sandbox.github import Limits, SandboxGitHub
 from app.sandbox.github.world import Repository
 
 OPEN_INCIDENTS, DUE_INCIDENTS = 200, 5
@@ -37,7 +37,7 @@ _SEV3_BODY = "### What is happening?\n\nA picture is missing.\n\n### Severity\n\
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """What one run costs.
 
     `calls`: to GitHub's API.  `cpu_seconds`: user and system time, start-up included.  `commented_issues`: how many
@@ -45,12 +45,12 @@ class Cost:
     """
 
     calls: int
-    seconds: float
-    written_to: int = 1
+    cpu_seconds: float
+    commented_issues: int = 1
 
 
 @dataclass
-class _Clock:
+class _ShiftedClock:
     """A clock that runs `behind` real time."""
 
     behind: timedelta = timedelta()
@@ -60,25 +60,25 @@ class _Clock:
 
 
 @dataclass
-class Desk:
+class RunnerHarness:
     """A repository on the sandbox GitHub and an Actions runner for it."""
 
-    github: PretendGitHub
+    github: SandboxGitHub
     shop: Repository
-    clock: _Clock
+    clock: _ShiftedClock
     folder: Path
 
     def open_issue(self, title: str, body: str) -> int:
         """Open an incident and return its issue number."""
         return self.github.person("jonas").opens(self.shop, title, body, ["incident"])
 
-    def measure_run(self, name: str, event: str, payload: Mapping[str, Any]) -> Cost:
+    def measure_run(self, name: str, event: str, payload: Mapping[str, Any]) -> RunCost:
         """Run `python -m app run NAME` in a process of its own and return what it cost."""
         position, before = self.github.call_log_position(), _children_cpu_seconds()
         _run_muster(name, self._prepare_environment(event, payload))
         calls, seconds = self.github.calls_since(position), _children_cpu_seconds() - before
         commented = {call.path for call in calls if call.method == "POST" and call.path.endswith("/comments")}
-        return Cost(len(calls), seconds, len(commented))
+        return RunCost(len(calls), seconds, len(commented))
 
     def triage_in_process(self, number: int) -> None:
         """Triage an issue in this process, so that the clock may be in the past."""
@@ -90,7 +90,7 @@ class Desk:
 
     def opened_payload(self, number: int) -> Mapping[str, Any]:
         """Return the payload of the `issues` event for that new issue."""
-        return {"action": "opened", "issue": self.github.shapes.issue_in_full(self.shop.issue(number))}
+        return {"action": "opened", "issue": self.github.serializer.issue_in_full(self.shop.issue(number))}
 
     def _prepare_environment(self, event: str, payload: Mapping[str, Any]) -> dict[str, str]:
         """Write the event file and return the environment that Actions gives to a run."""
@@ -107,7 +107,7 @@ class Desk:
         }
 
 
-def measure_triage() -> Cost:
+def measure_triage() -> RunCost:
     """Measure the triage of a new incident in several runs, each on its own issue.
 
     The most calls and the least processor time count.
@@ -117,10 +117,12 @@ def measure_triage() -> Cost:
         for number in range(_MEASURED_RUNS + 1):  # the first one compiles the bytecode, as an installation does
             issue = harness.open_issue(f"[Incident]: number {number}", _SEV1_BODY)
             costs.append(harness.measure_run("triage", "issues", harness.opened_payload(issue)))
-        return Cost(max(cost.calls for cost in costs), min(cost.seconds for cost in costs[1:]), costs[-1].written_to)
+        return RunCost(
+            max(cost.calls for cost in costs), min(cost.cpu_seconds for cost in costs[1:]), costs[-1].commented_issues
+        )
 
 
-def measure_sweep() -> Cost:
+def measure_sweep() -> RunCost:
     """Measure a scheduled sweep over many open incidents that were triaged before."""
     with _open_harness() as harness:
         # The sev1 incidents are unacknowledged and their next page is due; the sev3 ones need nothing for an hour.
@@ -154,12 +156,12 @@ def _load_seconds(bytecode_folder: str, code: str) -> float:
 
 
 @contextmanager
-def _open_harness() -> Iterator[Desk]:
+def _open_harness() -> Iterator[RunnerHarness]:
     """Open a harness on a new sandbox GitHub, with a repository and its people."""
-    clock = _Clock()
+    clock = _ShiftedClock()
     with (
         tempfile.TemporaryDirectory(prefix="muster-bench-") as folder,
-        PretendGitHub(clock, limits=Limits(per_hour=10**9)) as github,
+        SandboxGitHub(clock, limits=Limits(per_hour=10**9)) as github,
     ):
         github.hooks.hold()
         shop = github.add_repository("octo/shop", files={".github/incidents.yml": POLICY}, install=False)
@@ -167,7 +169,7 @@ def _open_harness() -> Iterator[Desk]:
             github.add_person(login)
             shop.permit(login, "write")
         github.add_person("jonas")
-        yield Desk(github, shop, clock, Path(folder))
+        yield RunnerHarness(github, shop, clock, Path(folder))
 
 
 def _run_muster(name: str, environment: Mapping[str, str]) -> None:
@@ -193,7 +195,9 @@ def measure_runs(add_row: Callable[[str, str, str], None]) -> None:
     add_row("import of the runner", "at most 0.7 s", f"{import_seconds():.2f} s of processor time")
     cost = measure_triage()
     add_row("run triage, a new incident: API calls", "at most 8", _format_calls(cost, 1))
-    add_row("run triage, a new incident: processor time, its start among it", "at most 2 s", f"{cost.seconds:.1f} s")
+    add_row(
+        "run triage, a new incident: processor time, its start among it", "at most 2 s", f"{cost.cpu_seconds:.1f} s"
+    )
     add_row(
         f"run sweep, {OPEN_INCIDENTS} open incidents, {DUE_INCIDENTS} due: API calls",
         "at most 60",
@@ -201,9 +205,13 @@ def measure_runs(add_row: Callable[[str, str, str], None]) -> None:
     )
 
 
-def _format_calls(cost: Cost, due: int) -> str:
+def _format_calls(cost: RunCost, due: int) -> str:
     """Format the number of calls, and name a wrong number of commented issues."""
-    return str(cost.calls) if cost.written_to == due else f"{cost.calls}, but it wrote to {cost.written_to} of {due}"
+    return (
+        str(cost.calls)
+        if cost.commented_issues == due
+        else f"{cost.calls}, but it wrote to {cost.commented_issues} of {due}"
+    )
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import psycopg
 from app.store import embedded
 from app.store.database import migrate
 from app.web.server import find_free_port
-from bench.cpu_steal import Theft
+from bench.cpu_steal import CpuStealMeter
 
 DELIVERIES_PER_SECOND = 200
 """Deliveries sent per second."""
@@ -33,7 +33,7 @@ _CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
-class Figures:
+class LoadFigures:
     """What one load run measured: counts of deliveries, times, memory, and CPU steal during the load.
 
     `to_label_ms`: median time from a delivery to its label without other load.  `cpu_steal`: from 0 to 1, see
@@ -43,17 +43,17 @@ class Figures:
     sent: int
     accepted: int
     stored: int
-    p50: float
-    p99: float
-    longest: float
-    to_label: float
-    web_memory: float
-    worker_memory: float
-    drained: float
-    stolen: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    to_label_ms: float
+    web_memory_mb: float
+    worker_memory_mb: float
+    drain_seconds: float
+    cpu_steal: float
 
 
-def measure_load(seconds: int = 30, idle_samples: int = 15, *, until_drained: bool = True) -> Figures:
+def measure_load(seconds: int = 30, idle_samples: int = 15, *, until_drained: bool = True) -> LoadFigures:
     """Send deliveries for `seconds` and measure the responses, the label time and the memory.
 
     `idle_samples`: single deliveries timed before the load.  `until_drained`: wait until all deliveries are processed.
@@ -88,7 +88,7 @@ def measure_load(seconds: int = 30, idle_samples: int = 15, *, until_drained: bo
         _wait_until_ready(f"{url}/readyz")
         to_label_ms = statistics.median(_measure_label_ms(github, f"{url}/webhook") for _ in range(idle_samples))
         load = json.loads(deliveries.read_text())[: DELIVERIES_PER_SECOND * seconds]
-        steal_meter = Theft()
+        steal_meter = CpuStealMeter()
         responses = asyncio.run(_send(port, load))
         cpu_steal = steal_meter.fraction
         times = sorted(ms for ms, _ in responses)
@@ -96,18 +96,18 @@ def measure_load(seconds: int = 30, idle_samples: int = 15, *, until_drained: bo
         if until_drained:
             _wait_until_drained(postgres.url)
         stored = _count_stored(postgres.url, [delivery["headers"]["X-GitHub-Delivery"] for delivery in load])
-        return Figures(
+        return LoadFigures(
             sent=len(load),
             accepted=sum(status == 202 for _, status in responses),
             stored=stored,
-            p50=times[len(times) // 2],
-            p99=times[len(times) * 99 // 100],
-            longest=times[-1],
-            to_label=to_label_ms,
-            web_memory=_memory_mb(web),
-            worker_memory=_memory_mb(worker),
-            drained=time.monotonic() - drain_started,
-            stolen=cpu_steal,
+            p50_ms=times[len(times) // 2],
+            p99_ms=times[len(times) * 99 // 100],
+            max_ms=times[-1],
+            to_label_ms=to_label_ms,
+            web_memory_mb=_memory_mb(web),
+            worker_memory_mb=_memory_mb(worker),
+            drain_seconds=time.monotonic() - drain_started,
+            cpu_steal=cpu_steal,
         )
 
 

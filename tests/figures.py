@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.cpu_steal import Theft
+from bench.cpu_steal import CpuStealMeter
 from tests import soak
 
 FILE = "MUSTER_FIGURES"
@@ -61,7 +61,7 @@ class Figures:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._theft = Theft()
+        self._theft = CpuStealMeter()
 
     def record(self, check: str, *, size: str, measured: str) -> None:
         """`check` is an id of the reliability page; `size` says how large this run was.

@@ -22,7 +22,7 @@ import pytest
 from app.cli import policy as policy_commands
 from app.core.calendar import due_time
 from app.core.effective_policy import policy_for_report
-from app.core.incident_report import Report
+from app.core.incident_report import IncidentReport
 from app.core.on_call import people_of, people_on_call
 from app.core.policy import Policy
 from app.core.severity import Severity
@@ -78,7 +78,7 @@ def recipes() -> Iterator[Recipe]:
 def run(*words: str) -> str:
     """What `muster policy` prints; it touches neither a clock nor GitHub."""
     out, err = StringIO(), StringIO()
-    outside = policy_commands.Outside(out, err, _nothing, _nothing)
+    outside = policy_commands.PolicyCommandContext(out, err, _nothing, _nothing)
     assert (policy_commands.main(words, _nothing, outside), err.getvalue()) == (0, "")
     return out.getvalue()
 
@@ -256,7 +256,7 @@ def test_the_calendar_says_who_is_on_call_and_the_turns_hold_until_it_is_read() 
     rotation = policy.rotations["on-call"]
     since, until = at("2026-02-16T00:00+00:00"), at("2026-05-01T00:00+00:00")
     found = match_people(read_occurrences(CALENDAR.feed.encode(), since, until), policy.people, rotation.zone, since)
-    assert found.unknown == ()
+    assert found.unmatched == ()
     night = at("2026-03-03T03:07+01:00")
     assert people_on_call(replace(rotation, shifts=found.shifts), night) == ("kai", "mona")
     assert set(people_on_call(rotation, night)) == {"mona", "kai"}
@@ -264,9 +264,9 @@ def test_the_calendar_says_who_is_on_call_and_the_turns_hold_until_it_is_read() 
 
 def test_the_shop_is_the_payments_teams() -> None:
     policy = CALENDAR.policy
-    shop = policy_for_report(policy, Report(services=("Shop",)))
+    shop = policy_for_report(policy, IncidentReport(services=("Shop",)))
     assert _clocks(shop, Severity.SEV2) == "3m 15m 30m 4h"
-    assert _clocks(policy_for_report(policy, Report(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
+    assert _clocks(policy_for_report(policy, IncidentReport(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
     assert _clocks(shop, Severity.SEV1) == _clocks(policy, Severity.SEV1)
     night = at("2026-03-03T03:07+01:00")
     assert people_of(("on-call",), shop, night) == ("ada", "grace")

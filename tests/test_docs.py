@@ -35,7 +35,7 @@ def test_the_page_begins_with_a_short_file_that_an_editor_understands() -> None:
 def test_every_key_of_the_file_has_its_topic() -> None:
     keys = [key for topic in TOPICS for key in topic.keys]
     assert sorted(keys) == sorted(key_specs(Policy))
-    records = {part.__name__ for topic in TOPICS for _, part in topic.parts}
+    records = {part.__name__ for topic in TOPICS for _, part in topic.record_types}
     assert records == {name for name, part in _definitions().items() if "properties" in part}
 
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from app.github import inbound
-from app.github.client import Answer
+from app.github.client import ApiResponse
 from app.github.tracker import POLICY_PATH, GitHubTracker
-from app.ports import Annotation, Check, NewFile, Repository, Tracker
+from app.ports import Annotation, CheckRun, NewFile, Repository, Tracker
 
 FILE = Path(__file__).parent.parent / "app.yml"
 MANIFEST = yaml.safe_load(FILE.read_text("utf-8"))
@@ -115,10 +115,10 @@ class Overheard:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
-    def call(self, installation: int, method: str, path: str, **rest: Any) -> Answer:
+    def call(self, installation: int, method: str, path: str, **rest: Any) -> ApiResponse:
         path = re.sub(r"^/repos/octo-org/(shop|\.github)(?=/)", "", path)
         self.calls.append((method, path))
-        return Answer(200, self._body(path), {"date": "Sat, 14 Mar 2026 09:00:00 GMT"})
+        return ApiResponse(200, self._body(path), {"date": "Sat, 14 Mar 2026 09:00:00 GMT"})
 
     def list_rows(
         self, installation: int, path: str, params: Mapping[str, Any] | None = None, *, key: str = ""
@@ -155,7 +155,7 @@ ARGUMENTS: dict[str, Any] = {
     "path": POLICY_PATH,
     "organisation": True,
     "ref": "0" * 40,
-    "check": Check("Muster policy", "0" * 40, False, "title", "summary", (FAULT,) * 51),
+    "check": CheckRun("Muster policy", "0" * 40, False, "title", "summary", (FAULT,) * 51),
 }
 
 
@@ -163,9 +163,7 @@ def overheard() -> list[tuple[str, str]]:
     """Every call that a tracker makes, in whatever it can be asked for."""
     client = Overheard()
     tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
-    for name in (
-        name for name in vars(Tracker) if not name.startswith("_") and name not in ("with_guard", "with_priority")
-    ):
+    for name in (name for name in vars(Tracker) if not name.startswith("_") and name not in ("with_guard", "with_priority")):
         ask = getattr(tracker, name)
         said = ask(**{parameter: ARGUMENTS[parameter] for parameter in signature(ask).parameters})
         if isinstance(said, Iterator):

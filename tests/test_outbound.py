@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.ports import DeliveryFailed, Gone
-from app.safe_http import Outbound, is_public_ip, parse_address
+from app.ports import DeliveryFailed, NotFound
+from app.safe_http import SafeHttpClient, is_public_ip, parse_address
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "one"\r\nConnection: close\r\n\r\nhello'
 Says = Callable[[socket.socket], None]
@@ -92,11 +92,11 @@ def here(host: str, port: int) -> Sequence[str]:
     return ["127.0.0.1"]
 
 
-def local() -> Outbound:
-    return Outbound(resolve=here, loopback=True)
+def local() -> SafeHttpClient:
+    return SafeHttpClient(resolve=here, loopback=True)
 
 
-def refused(outbound: Outbound, url: str) -> DeliveryFailed:
+def refused(outbound: SafeHttpClient, url: str) -> DeliveryFailed:
     with pytest.raises(DeliveryFailed) as found:
         outbound.get(url)
     return found.value
@@ -166,8 +166,8 @@ BY_ADDRESS = [
 
 @pytest.mark.parametrize("url", HOSTILE)
 def test_hostile_addresses_are_refused_for_good(url: str) -> None:
-    assert refused(Outbound(), url).retry_after is None
-    assert refused(Outbound(), url.replace("http://", "https://")).retry_after is None, (
+    assert refused(SafeHttpClient(), url).retry_after is None
+    assert refused(SafeHttpClient(), url.replace("http://", "https://")).retry_after is None, (
         "also where only the host is bad"
     )
 
@@ -176,7 +176,7 @@ def test_hostile_addresses_are_refused_for_good(url: str) -> None:
 def test_what_is_not_public_is_not_dialled(place: str) -> None:
     assert not is_public_ip(place)
     with server(OK) as heard:
-        found = refused(Outbound(resolve=lambda host, port: ["8.8.8.8", place]), "https://feeds.example/")
+        found = refused(SafeHttpClient(resolve=lambda host, port: ["8.8.8.8", place]), "https://feeds.example/")
     assert "not on the public Internet" in str(found), "one of its addresses is enough"
     assert found.retry_after is None
     assert heard.requests == []
@@ -188,7 +188,7 @@ def test_what_is_public_may_be_dialled(place: str) -> None:
 
 
 def test_loopback_is_allowed_where_the_operator_says_so_and_nothing_else_of_the_inside() -> None:
-    outbound = Outbound(resolve=lambda host, port: [host], loopback=True)
+    outbound = SafeHttpClient(resolve=lambda host, port: [host], loopback=True)
     for inside in ("10.0.0.1", "169.254.169.254", "192.168.1.1"):
         assert "not on the public Internet" in str(refused(outbound, f"http://{inside}/"))
 
@@ -246,7 +246,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to() -> No
         return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
 
     with server(OK) as heard:
-        found = Outbound(resolve=rebinding, loopback=True).get(heard.url, headers={"If-None-Match": '"none"'})
+        found = SafeHttpClient(resolve=rebinding, loopback=True).get(heard.url, headers={"If-None-Match": '"none"'})
     assert found.body == b"hello"
     assert found.headers["etag"] == '"one"'
     assert asked == ["feeds.example"]
@@ -258,7 +258,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to() -> No
 
 def test_the_next_address_is_dialled_where_the_first_does_not_answer() -> None:
     with server(OK) as heard:
-        outbound = Outbound(resolve=lambda host, port: ["::1", "127.0.0.1"], loopback=True)
+        outbound = SafeHttpClient(resolve=lambda host, port: ["::1", "127.0.0.1"], loopback=True)
         assert outbound.get(heard.url).status == 200
 
 
@@ -316,7 +316,7 @@ def test_the_whole_exchange_has_an_end(says: Says, method: str) -> None:
         assert time.monotonic() - began < 4.5
     assert "did not finish within 0.6 seconds" in str(found.value)
     assert found.value.retry_after == (60.0 if method == "GET" else 0.0), "whoever sends has a rhythm of their own"
-    assert found.value.uncertain == (method == "POST"), "what was sent may have been taken all the same"
+    assert found.value.outcome_unknown == (method == "POST"), "what was sent may have been taken all the same"
 
 
 def test_a_name_that_is_not_resolved_in_time_is_left() -> None:
@@ -328,7 +328,7 @@ def test_a_name_that_is_not_resolved_in_time_is_left() -> None:
 
     began = time.monotonic()
     with pytest.raises(DeliveryFailed, match="not resolved in time"):
-        Outbound(resolve=slow, loopback=True).get("http://feeds.example/", timeout_seconds=0.3)
+        SafeHttpClient(resolve=slow, loopback=True).get("http://feeds.example/", timeout_seconds=0.3)
     assert time.monotonic() - began < 4.5
     asked.set()
 
@@ -377,7 +377,7 @@ def test_what_an_answer_means(status: str, header: str, wait: float | None) -> N
 @pytest.mark.parametrize("status", ["404 Nothing", "410 Gone"])
 def test_nothing_there_is_gone(status: str) -> None:
     with server(answer(status)) as heard:
-        assert isinstance(refused(local(), heard.url), Gone)
+        assert isinstance(refused(local(), heard.url), NotFound)
 
 
 def test_what_breaks_off_is_not_an_answer() -> None:
@@ -387,7 +387,7 @@ def test_what_breaks_off_is_not_an_answer() -> None:
     assert found.retry_after
     with server(b"no HTTP at all\r\n\r\n") as heard, pytest.raises(DeliveryFailed) as sent:
         local().post(heard.url, b"{}")
-    assert sent.value.uncertain
+    assert sent.value.outcome_unknown
 
 
 def test_nobody_there() -> None:
@@ -396,13 +396,13 @@ def test_nobody_there() -> None:
     found = refused(local(), f"http://feeds.example:{port}/")
     assert str(found) == "feeds.example does not answer"
     assert found.retry_after
-    assert not found.uncertain
+    assert not found.outcome_unknown
 
     def unknown(host: str, port: int) -> Sequence[str]:
         raise socket.gaierror(-2, "Name or service not known")
 
-    assert "nobody knows this name" in str(refused(Outbound(resolve=unknown), "https://feeds.example/"))
-    assert "nobody knows this name" in str(refused(Outbound(resolve=lambda h, p: []), "https://feeds.example/"))
+    assert "nobody knows this name" in str(refused(SafeHttpClient(resolve=unknown), "https://feeds.example/"))
+    assert "nobody knows this name" in str(refused(SafeHttpClient(resolve=lambda h, p: []), "https://feeds.example/"))
 
 
 def test_a_post_is_sent_once_as_it_is() -> None:
@@ -444,7 +444,7 @@ def vouched(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, s
 
 def test_a_certificate_has_to_hold_for_the_name_that_was_written(vouched: tuple[ssl.SSLContext, str]) -> None:
     tls, certificates = vouched
-    outbound = Outbound(resolve=here, loopback=True, certificates=certificates)
+    outbound = SafeHttpClient(resolve=here, loopback=True, certificates=certificates)
     with server(OK, tls) as heard:
         assert outbound.get(f"https://feeds.example:{heard.port}/").body == b"hello"
         other = refused(outbound, f"https://other.example:{heard.port}/")
@@ -459,7 +459,7 @@ def test_a_certificate_has_to_hold_for_the_name_that_was_written(vouched: tuple[
 def test_an_end_comes_through_tls_too(vouched: tuple[ssl.SSLContext, str]) -> None:
     tls, certificates = vouched
     with server(drips, tls) as heard:
-        outbound = Outbound(resolve=here, loopback=True, certificates=certificates)
+        outbound = SafeHttpClient(resolve=here, loopback=True, certificates=certificates)
         with pytest.raises(DeliveryFailed, match="did not finish"):
             outbound.get(f"https://feeds.example:{heard.port}/", timeout_seconds=0.6)
 
@@ -469,4 +469,4 @@ def test_every_way_to_write_this_machine_ends_nowhere() -> None:
     for number in (2130706433, 0):
         spelled = str(ipaddress.ip_address(number))
         for host in (spelled, f"{spelled}.", f"[::ffff:{spelled}]", "localhost", "localhost."):
-            assert refused(Outbound(), f"https://{host}/").args
+            assert refused(SafeHttpClient(), f"https://{host}/").args

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.severity import Severity
-from app.rate_limit import GITHUB_RATES, UNLIMITED, Budget, Ledger, MemoryPace, Rates
+from app.rate_limit import GITHUB_RATES, UNLIMITED, Budget, MemoryRateLimiter, RateLimitState, Rates
 
 NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)
 SEV1, SEV2 = Severity.SEV1, Severity.SEV2
@@ -20,15 +20,15 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def spent(times: int, method: str = "POST", rates: Rates = UNSPACED, every: float = 0.0) -> Ledger:
+def spent(times: int, method: str = "POST", rates: Rates = UNSPACED, every: float = 0.0) -> RateLimitState:
     """A ledger after so many calls, one `every` so many seconds from NOW on."""
-    ledger = Ledger()
+    ledger = RateLimitState()
     for nth in range(times):
         ledger = made(ledger, rates, method, after(nth * every))
     return ledger
 
 
-def made(ledger: Ledger, rates: Rates, method: str, at: datetime) -> Ledger:
+def made(ledger: RateLimitState, rates: Rates, method: str, at: datetime) -> RateLimitState:
     """With a call that was answered at once."""
     return ledger.record_request(rates, method, at).record_response(rates, method, None, at)
 
@@ -41,17 +41,17 @@ def test_writes_are_a_second_apart_and_reads_are_not() -> None:
 
 
 def test_a_write_counts_from_its_answer() -> None:
-    asked = Ledger().record_request(GITHUB_RATES, "POST", NOW)
+    asked = RateLimitState().record_request(GITHUB_RATES, "POST", NOW)
     ledger = asked.record_response(GITHUB_RATES, "POST", Budget(5000, 4000, after(600)), after(0.5))
     assert ledger.seconds_until_allowed(GITHUB_RATES, "PATCH", SEV1, after(1)) == 0.5
     read = ledger.record_response(GITHUB_RATES, "GET", Budget(5000, 3999, after(600)), after(0.9))
     assert read.seconds_until_allowed(GITHUB_RATES, "PATCH", SEV1, after(1.5)) == 0
-    assert ledger.created == (after(0.5).timestamp(),), "and so does what it created"
+    assert ledger.creation_times == (after(0.5).timestamp(),), "and so does what it created"
 
 
 def test_one_write_is_under_way_at_a_time_until_it_must_have_died() -> None:
     """However slow the way to GitHub: nothing overtakes it, and a process that was killed is not waited for for long."""
-    ledger = Ledger().record_request(GITHUB_RATES, "POST", NOW)
+    ledger = RateLimitState().record_request(GITHUB_RATES, "POST", NOW)
     waits = [
         ledger.seconds_until_allowed(GITHUB_RATES, "PATCH", SEV1, after(seconds))
         for seconds in (0, 0.5, 5, 19, 20.25, 21)
@@ -67,7 +67,7 @@ def test_a_moment_that_was_read_before_the_last_write_ended_is_no_clock_set_back
 
 
 def test_a_moment_that_was_read_before_the_last_write_began_is_no_clock_set_back() -> None:
-    ledger = Ledger().record_request(GITHUB_RATES, "POST", NOW)
+    ledger = RateLimitState().record_request(GITHUB_RATES, "POST", NOW)
     assert ledger.seconds_until_allowed(GITHUB_RATES, "POST", Severity.SEV2, NOW - timedelta(milliseconds=5)) > 0
 
 
@@ -104,7 +104,7 @@ def test_what_is_kept_for_sev1_is_given_free_when_it_comes_back_in_time() -> Non
 @given(st.lists(st.integers(1, 400), max_size=40), st.integers(0, 5000))
 def test_a_burst_of_sev1_always_finds_its_part_of_the_hour(gaps: list[int], late: int) -> None:
     """However others write: whenever they are let in, a hundred writes of sev1 could follow, a second apart."""
-    ledger, at = Ledger(), 0
+    ledger, at = RateLimitState(), 0
     for gap in gaps * 20:
         at += gap if at % 7 else 1
         if not ledger.seconds_until_allowed(GITHUB_RATES, "POST", SEV2, after(at)):
@@ -132,14 +132,14 @@ def test_points_of_a_minute(method: str, severity: Severity | None, most: int) -
     ("left", "sev1", "sev2", "nobody"), [(5000, 0, 0, 0), (1000, 0, 600, 0), (500, 0, 600, 600), (0, 600, 600, 600)]
 )
 def test_the_hourly_budget_is_what_github_says(left: int, sev1: float, sev2: float, nobody: float) -> None:
-    ledger = Ledger(budget=Budget(5000, left, after(600)))
+    ledger = RateLimitState(budget=Budget(5000, left, after(600)))
     waits = [ledger.seconds_until_allowed(UNLIMITED, "GET", severity, NOW) for severity in (SEV1, SEV2, None)]
     assert waits == [sev1, sev2, nobody]
     assert ledger.seconds_until_allowed(UNLIMITED, "GET", SEV2, after(600)) == 0, "another hour"
 
 
 def test_quiet_without_a_time_doubles_and_is_forgotten_after_an_hour() -> None:
-    pace, at, heard = MemoryPace(), NOW, []
+    pace, at, heard = MemoryRateLimiter(), NOW, []
     for _ in range(8):
         heard.append(pace.record_limit(7, None, at))
         at += timedelta(seconds=heard[-1] + 10)
@@ -149,14 +149,14 @@ def test_quiet_without_a_time_doubles_and_is_forgotten_after_an_hour() -> None:
 
 
 def test_a_shorter_quiet_does_not_end_a_longer_one_and_nonsense_is_not_believed() -> None:
-    pace = MemoryPace()
+    pace = MemoryRateLimiter()
     assert pace.record_limit(7, 600.0, NOW) == 600
     assert pace.record_limit(7, 5.0, NOW) == 600
     assert pace.record_limit(8, 9_999_999_999.0, NOW) == 86400
 
 
 def test_quiet_is_waited_out_and_other_turns_are_asked_for_again() -> None:
-    quiet = Ledger(quiet_until=after(900))
+    quiet = RateLimitState(paused_until=after(900))
     assert quiet.seconds_until_recheck(quiet.seconds_until_allowed(UNLIMITED, "GET", SEV1, NOW), NOW) == 900
     full = spent(400, rates=GITHUB_RATES, every=1.0)
     assert (

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from app.core.calendar import due_time
 from app.core.incident_report import Level
-from app.core.policy import Alert, Audience, Duration, Duty, Policy, Step, Target, Until
+from app.core.policy import AlertRule, Audience, Duration, Policy, RoleHolders, Step, Target, Until
 from app.core.severity import Scale, Severity
 from app.policy_file import DEFAULT_PROFILE, PROFILES, load_profile, read_policy
 
@@ -211,7 +211,7 @@ def _audience(audience: Audience) -> str:
 
 
 SPELLED: Mapping[type, Callable[[Any], str]] = {
-    Alert: lambda alert: f"{alert.above} {alert.severity}",
+    AlertRule: lambda alert: f"{alert.above} {alert.severity}",
     Audience: _audience,
 }
 
@@ -278,7 +278,7 @@ def test_a9_failed_logins_are_a_matter_of_security(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_d1_seven_roles_that_nobody_holds_yet(profile: str) -> None:
     policy = load_profile(profile)
-    assert dict(policy.roles) == dict.fromkeys(ROLES, Duty())
+    assert dict(policy.roles) == dict.fromkeys(ROLES, RoleHolders())
     assert not ROLES & set(policy.contacts), "a contact of the same name would never be asked"
 
 

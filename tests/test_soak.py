@@ -15,8 +15,8 @@ from tests.shell.processes import comes
 from tests.soak import size
 from tools.reliability.report_page import describe_run, superseded_results, unproven_checks
 from tools.reliability.requirements import REQUIREMENTS
-from tools.reliability.results import Kept
-from tools.reliability.scheduler import EXCLUSIVE_TEST_PREFIXES, Hour, Lane, plan_batches
+from tools.reliability.results import ResultsFile
+from tools.reliability.scheduler import EXCLUSIVE_TEST_PREFIXES, Batch, SoakRun, plan_batches
 
 RUN = "2026-03-14T09:00:00Z"
 
@@ -30,14 +30,14 @@ def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_t
         "a.py::test_b1_b2_both",
     )
     found = plan_batches([slow, quick, timed, long, both], {long: 400.0, quick: 0.5, slow: 50.0, timed: 60.0}, 2)
-    assert found == [Lane("alone", [timed, both]), Lane("beside", [long, quick, slow], 4)]
-    assert plan_batches([quick], {}, 2) == [Lane("beside", [quick], 4)]
+    assert found == [Batch("alone", [timed, both]), Batch("beside", [long, quick, slow], 4)]
+    assert plan_batches([quick], {}, 2) == [Batch("beside", [quick], 4)]
     new = f"{long}[9]"
-    assert plan_batches([quick, new], {f"{long}[1]": 400.0}, 2) == [Lane("beside", [new, quick], 4)], (
+    assert plan_batches([quick, new], {f"{long}[1]": 400.0}, 2) == [Batch("beside", [new, quick], 4)], (
         "as others of its name"
     )
     late = {quick: 0.5, slow: math.inf, long: 400.0}
-    assert plan_batches([quick, slow, long], late, 2) == [Lane("beside", [long, slow, quick], 4)], (
+    assert plan_batches([quick, slow, long], late, 2) == [Batch("beside", [long, slow, quick], 4)], (
         "what did not fit last time"
     )
     assert "--numprocesses=4" in found[1].pytest_command(Path("x"))
@@ -85,7 +85,7 @@ def test_the_page_says_whether_it_is_from_one_run() -> None:
 
 
 def test_what_is_measured_anew_replaces_its_own_part(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "figures.jsonl")
+    kept = ResultsFile(tmp_path / "figures.jsonl")
     assert kept.load_lines() == []
     one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed"}
     both = {"checks": ["B1", "B2"], "test": "a.py::test_b1_b2_y", "outcome": "failed", "full": True, "at": "then"}
@@ -123,15 +123,15 @@ def test_when_the_time_is_over_nothing_stays(tmp_path: Path) -> None:
     file, figures, told = tmp_path / "test_story.py", tmp_path / "figures.jsonl", tmp_path / "told"
     file.write_text(STORY.replace("FILE", repr(str(told))))
     figures.touch()
-    hour = Hour({"PATH": os.environ["PATH"], FILE: str(figures)}, tmp_path / "soak", max_seconds=None)
+    hour = SoakRun({"PATH": os.environ["PATH"], FILE: str(figures)}, tmp_path / "soak", max_seconds=None)
 
     def over() -> int:
         assert comes(lambda: told.exists() and bool(told.read_text()), 60)
-        hour.longest = 0.0
+        hour.max_seconds = 0.0
         return int(told.read_text())
 
     with ThreadPoolExecutor(1) as pool:
         number = pool.submit(over)
-        hour.run(Lane("beside", [f"{file}::test_e2_never_ends"], size(1, 2)))
+        hour.run(Batch("beside", [f"{file}::test_e2_never_ends"], size(1, 2)))
         assert not psutil.pid_exists(number.result())
     assert hour.failed

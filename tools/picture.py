@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from app.sandbox.demo import Played, play
-from app.sandbox.demo.play import Line
+from app.sandbox.demo import DemoResult, play
+from app.sandbox.demo.play import StoryLine
 from app.sandbox.demo.stage import Stage
 
 _PICTURE_PATH = Path("docs/images/issue.png")
@@ -67,12 +67,12 @@ def main() -> None:
     """Play the demo and take the pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
-    def capture_acknowledged(line: Line, stage: Stage, number: int) -> None:
+    def capture_acknowledged(line: StoryLine, stage: Stage, number: int) -> None:
         if line.text.startswith(_TRIGGER_TEXT):
             issue = f"{stage.github.url}/{stage.shop.full_name}/issues/{number}"
             _take_cropped_screenshot(issue, folder / "acked.png" if folder else _PICTURE_PATH)
 
-    def capture_results(stage: Stage, result: Played) -> None:
+    def capture_results(stage: Stage, result: DemoResult) -> None:
         if folder:
             _take_screenshot(result.issue_url, folder / "issue.png", "1180,3600")
             _take_screenshot(result.pull_url, folder / "pull.png", "1180,2600")

@@ -14,25 +14,25 @@ from typing import Any, get_args, get_origin
 from app.core.incident_report import Level
 from app.core.policy import (
     MATRIX,
-    Alert,
+    AlertRule,
     Audience,
     Calendar,
-    Channel,
+    ChannelConfig,
     Closing,
-    Cover,
     Duration,
-    Duty,
     FirstNotice,
     Floor,
     Goals,
     Intake,
     Labels,
+    OnCallOverride,
     Override,
     Person,
     Policy,
     Postmortem,
     Regulation,
     Retention,
+    RoleHolders,
     Rotation,
     Runbook,
     Service,
@@ -45,7 +45,7 @@ from app.core.policy import (
 from app.core.severity import Severity
 from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PROFILES
 from app.policy_file.field_docs import KEY_DESCRIPTIONS, KIND_DESCRIPTIONS, type_description
-from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, key_specs
+from app.policy_file.field_rules import SHORTHAND_FIELDS, KeySpec, key_specs
 from app.policy_file.inheritance import load_profile_text
 from app.policy_file.value_parsers import ENUM_NOUNS, NAMED_TURNS, WEEKDAY_NAMES, Zone
 
@@ -83,7 +83,7 @@ class Topic:
     lead: str
     example: str
     keys: tuple[str, ...]
-    parts: tuple[tuple[str, type], ...]
+    record_types: tuple[tuple[str, type], ...]
 
 
 TOPICS = (
@@ -133,7 +133,7 @@ war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
         (
             ("escalation.sev1[]", Step),
             ("first-notice.sev1", FirstNotice),
-            ("channels.<name>", Channel),
+            ("channels.<name>", ChannelConfig),
             ("war-room", WarRoom),
         ),
     ),
@@ -164,9 +164,9 @@ teams:
         ("people", "contacts", "roles", "rotations", "teams"),
         (
             ("people.<login>", Person),
-            ("roles.<name>", Duty),
+            ("roles.<name>", RoleHolders),
             ("rotations.<name>", Rotation),
-            ("rotations.<name>.overrides[]", Cover),
+            ("rotations.<name>.overrides[]", OnCallOverride),
             ("teams.<name>", Team),
         ),
     ),
@@ -207,7 +207,7 @@ alerts:
   response time: {above: 5 s, severity: sev2, type: performance degradation}
 """,
         ("scale", "aliases", "matrix", "floors", "labels", "intake", "alerts"),
-        (("floors[]", Floor), ("labels", Labels), ("intake", Intake), ("alerts.<name>", Alert)),
+        (("floors[]", Floor), ("labels", Labels), ("intake", Intake), ("alerts.<name>", AlertRule)),
     ),
     Topic(
         "The end and after",
@@ -225,7 +225,7 @@ retention: {deliveries: 14d}
 )
 """The sections in their order; together they cover every key of the file."""
 
-_RECORD_TYPES_BY_TITLE = {title: part for topic in TOPICS for title, part in topic.parts}
+_RECORD_TYPES_BY_TITLE = {title: part for topic in TOPICS for title, part in topic.record_types}
 
 
 def policy_page() -> Iterator[str]:
@@ -276,7 +276,7 @@ def _topic_section(topic: Topic) -> Iterator[str]:
         rows = ((f"**urgency {u.value}**", *(str(MATRIX[u][i]) for i in Level)) for u in Level)
         yield "The built-in matrix:\n"
         yield markdown_table(("", *levels), rows)
-    for title, record_type in topic.parts:
+    for title, record_type in topic.record_types:
         yield f"### {_format_title(title)}\n"
         yield f"{type_description(record_type)}\n"
         if short := SHORTHAND_FIELDS.get(record_type):
@@ -295,7 +295,7 @@ def _format_title(title: str) -> str:
     return title if title[0].isupper() else f"`{title}`"
 
 
-def _key_row(record_type: type, spec: Entry) -> tuple[str, str, str, str]:
+def _key_row(record_type: type, spec: KeySpec) -> tuple[str, str, str, str]:
     allowed = f"{_describe_kind(spec.kind)}, or `off`" if spec.clearable else _describe_kind(spec.kind)
     return f"`{spec.key}`", KEY_DESCRIPTIONS[record_type][spec.key], allowed, _describe_default(record_type, spec)
 
@@ -330,7 +330,7 @@ def _anchor(title: str) -> str:
     return "#" + re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
 
 
-def _describe_default(record_type: type, spec: Entry) -> str:
+def _describe_default(record_type: type, spec: KeySpec) -> str:
     """Describe the value of a key that is not written, before any profile."""
     record_field = {field.name: field for field in fields(record_type)}[spec.fields[0]]
     if spec.required:

@@ -24,7 +24,7 @@ _SCRIPT_PREAMBLES = {"bash": "#!/usr/bin/env bash\nset -eo pipefail\n", "sh": "#
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class RunScript:
     """A `run:` script and where it is; `line` counts from 1."""
 
     path: Path
@@ -50,13 +50,13 @@ def find_yaml_files(arguments: Sequence[str]) -> list[Path]:
     return [one for one in paths if one.is_file()] + below
 
 
-def load_scripts(path: Path) -> list[Script]:
+def load_scripts(path: Path) -> list[RunScript]:
     """Load the scripts of one file in their order."""
     root = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     return list(_walk_scripts(path, root, "")) if root is not None else []
 
 
-def _walk_scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
+def _walk_scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[RunScript]:
     """Yield the scripts below a node; `shell` is the default that the workflow or job sets for its steps."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -67,7 +67,7 @@ def _walk_scripts(path: Path, node: yaml.Node, shell: str) -> Iterator[Script]:
     shell = _mapping_value(_mapping_value(keys.get("defaults"), "run"), "shell", shell)
     script = keys.get("run")
     if isinstance(script, yaml.ScalarNode):
-        yield Script(path, script.start_mark.line + 1, _mapping_value(node, "shell", shell), script.value)
+        yield RunScript(path, script.start_mark.line + 1, _mapping_value(node, "shell", shell), script.value)
     for key, value in node.value:
         if key.value != "defaults":
             yield from _walk_scripts(path, value, shell)
@@ -81,7 +81,7 @@ def _mapping_value(node: Any, key: str, default: Any = None) -> Any:
     return default if found is None else found.value if isinstance(found, yaml.ScalarNode) else found
 
 
-def find_problems(script: Script) -> Iterator[str]:
+def find_problems(script: RunScript) -> Iterator[str]:
     """Yield the problems of a script, one line each."""
     location = f"{script.path}:{script.line}"
     if "${{" in script.text:

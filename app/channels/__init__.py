@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from app.channels.webhook import Webhook
-from app.core.policy import Channel as Wanted
+from app.channels.webhook import WebhookChannel
+from app.core.policy import ChannelConfig as Wanted
 from app.core.policy import ChannelKind
-from app.ports import Channel, DeliveryFailed, Message
-from app.safe_http import Outbound
+from app.ports import DeliveryFailed, Message, NotificationChannel
+from app.safe_http import SafeHttpClient
 
-__all__ = ["CHANNEL_TYPES", "Channels", "Webhook"]
+__all__ = ["CHANNEL_TYPES", "ChannelRegistry", "WebhookChannel"]
 
-CHANNEL_TYPES: Mapping[ChannelKind, Callable[[Outbound, str], Channel]] = {ChannelKind.WEBHOOK: Webhook}
+CHANNEL_TYPES: Mapping[ChannelKind, Callable[[SafeHttpClient, str], NotificationChannel]] = {
+    ChannelKind.WEBHOOK: WebhookChannel
+}
 """The channel class of each kind; it is built from the HTTP client and the secret."""
 
 _ENV_PREFIX = "env:"
 
 
-class Channels:
+class ChannelRegistry:
     """Sends messages through the channels that policies name.
 
     `environment` holds the values that `env:NAME` in a policy refers to.
     """
 
-    def __init__(self, outbound: Outbound | None = None, environment: Mapping[str, str] | None = None) -> None:
-        self._outbound = outbound or Outbound()
+    def __init__(self, outbound: SafeHttpClient | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self._outbound = outbound or SafeHttpClient()
         self._environment = environment or {}
 
     def send(self, channel: Wanted, message: Message) -> None:

@@ -11,7 +11,7 @@ import json
 from datetime import UTC
 
 from app.ports import Message
-from app.safe_http import Outbound
+from app.safe_http import SafeHttpClient
 
 DOCUMENT_VERSION = 1
 """Version of the document: new fields do not change it; no field is renamed or removed."""
@@ -20,10 +20,10 @@ _TIMEOUT_SECONDS = 5.0
 """Timeout of the whole exchange (reliability, H10)."""
 
 
-class Webhook:
+class WebhookChannel:
     """Posts a message to an address, signed with `secret`."""
 
-    def __init__(self, outbound: Outbound, secret: str) -> None:
+    def __init__(self, outbound: SafeHttpClient, secret: str) -> None:
         self._outbound = outbound
         self._secret = secret
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from app.store import dead_letters
 from app.store.database import Database
-from app.store.dead_letters import Dead, Parked
+from app.store.dead_letters import DeadDelivery, DeadOutboxItem
 from app.text import make_visible
 
 _MAX_SHOWN_BYTES = 20_000
@@ -21,16 +21,16 @@ _MAX_REASON_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
-class Outside:
+class DeadLetterContext:
     """What a command may use: the database, the clock, and the output streams."""
 
     database: Database
-    now: Callable[[], datetime]
+    clock: Callable[[], datetime]
     out: TextIO = sys.stdout
     err: TextIO = sys.stderr
 
 
-_CommandFunction = Callable[[argparse.Namespace, Outside], int]
+_CommandFunction = Callable[[argparse.Namespace, DeadLetterContext], int]
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -41,7 +41,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return _build_parser().parse_args(arguments)
 
 
-def run_command(options: argparse.Namespace, context: Outside) -> int:
+def run_command(options: argparse.Namespace, context: DeadLetterContext) -> int:
     """Run one command; return 0 for success, 1 if there is no such dead letter."""
     command: _CommandFunction = options.run
     return command(options, context)
@@ -84,7 +84,7 @@ def _add_json_option(parser: argparse.ArgumentParser, run: _CommandFunction) -> 
     parser.set_defaults(run=run)
 
 
-def _inbox_list(options: argparse.Namespace, context: Outside) -> int:
+def _inbox_list(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
         found = dead_letters.list_dead_deliveries(db)
     if options.json:
@@ -94,7 +94,7 @@ def _inbox_list(options: argparse.Namespace, context: Outside) -> int:
     return _print_count(len(found), "delivery waits", "deliveries wait", context)
 
 
-def _inbox_show(options: argparse.Namespace, context: Outside) -> int:
+def _inbox_show(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
         found = [(one, dead_letters.load_body(db, one)) for one in dead_letters.list_dead_deliveries(db, options.guid)]
     if not found:
@@ -111,7 +111,7 @@ def _inbox_show(options: argparse.Namespace, context: Outside) -> int:
     return 0
 
 
-def _inbox_retry(options: argparse.Namespace, context: Outside) -> int:
+def _inbox_retry(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
         count = dead_letters.retry_delivery(db, options.guid)
     if not count:
@@ -120,7 +120,7 @@ def _inbox_retry(options: argparse.Namespace, context: Outside) -> int:
     return 0
 
 
-def _inbox_drop(options: argparse.Namespace, context: Outside) -> int:
+def _inbox_drop(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
         count = dead_letters.drop_delivery(db, options.guid, _drop_note(options, context))
     if not count:
@@ -129,7 +129,7 @@ def _inbox_drop(options: argparse.Namespace, context: Outside) -> int:
     return 0
 
 
-def _outbox_list(options: argparse.Namespace, context: Outside) -> int:
+def _outbox_list(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
         found = dead_letters.list_dead_outbox_items(db)
     if options.json:
@@ -145,16 +145,16 @@ def _outbox_list(options: argparse.Namespace, context: Outside) -> int:
     return _print_count(len(found), "order waits", "orders wait", context)
 
 
-def _outbox_retry(options: argparse.Namespace, context: Outside) -> int:
+def _outbox_retry(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
-        exists = dead_letters.retry_outbox_item(db, options.number, context.now())
+        exists = dead_letters.retry_outbox_item(db, options.number, context.clock())
     if not exists:
         return _print_unknown(f"no dead letter has the number {options.number}: muster outbox list", context)
     print(f"{options.number} is put back: a worker looks whether it was done, and does it if not", file=context.out)
     return 0
 
 
-def _outbox_drop(options: argparse.Namespace, context: Outside) -> int:
+def _outbox_drop(options: argparse.Namespace, context: DeadLetterContext) -> int:
     with context.database.transaction() as db:
         exists = dead_letters.drop_outbox_item(db, options.number, _drop_note(options, context))
     if not exists:
@@ -183,7 +183,7 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _format_delivery(delivery: Parked) -> str:
+def _format_delivery(delivery: DeadDelivery) -> str:
     tried = f"tried {delivery.tries} time{'' if delivery.tries == 1 else 's'}"
     return (
         f"{make_visible(delivery.guid, 100)}  {delivery.received_at:%Y-%m-%d %H:%M:%S} UTC  {make_visible(delivery.event)}  {delivery.bytes} bytes"
@@ -191,26 +191,26 @@ def _format_delivery(delivery: Parked) -> str:
     )
 
 
-def _to_json_row(letter: Parked | Dead) -> dict[str, Any]:
+def _to_json_row(letter: DeadDelivery | DeadOutboxItem) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(letter).items()}
 
 
-def _print_json(rows: Iterable[dict[str, Any]], context: Outside) -> int:
+def _print_json(rows: Iterable[dict[str, Any]], context: DeadLetterContext) -> int:
     print(json.dumps(list(rows), indent=2), file=context.out)
     return 0
 
 
-def _print_count(count: int, singular: str, plural: str, context: Outside) -> int:
+def _print_count(count: int, singular: str, plural: str, context: DeadLetterContext) -> int:
     print(f"{count or 'no'} {singular if count == 1 else plural}", file=context.err)
     return 0
 
 
-def _drop_note(options: argparse.Namespace, context: Outside) -> str:
-    note = f"dropped by hand at {context.now():%Y-%m-%d %H:%M} UTC"
+def _drop_note(options: argparse.Namespace, context: DeadLetterContext) -> str:
+    note = f"dropped by hand at {context.clock():%Y-%m-%d %H:%M} UTC"
     text: str = options.note.replace("\0", "")
     return f"{note}: {text}" if text else note
 
 
-def _print_unknown(message: str, context: Outside) -> int:
+def _print_unknown(message: str, context: DeadLetterContext) -> int:
     print(f"muster: {message}", file=context.err)
     return 1

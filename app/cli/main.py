@@ -13,7 +13,7 @@ from pathlib import Path
 # Everything else is imported where it is used, to keep `muster --help` fast.
 
 
-class Fault(Exception):
+class CliError(Exception):
     """An error that the user can fix, explained in one line."""
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0
-    except (Fault, OSError) as fault:
+    except (CliError, OSError) as fault:
         print(f"muster: {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -109,7 +109,7 @@ def _parse_form(options: argparse.Namespace) -> int:
     try:
         form = read_form(_read_text(options.form))
     except FormFault as fault:
-        raise Fault(f"{options.form}: {fault}") from None
+        raise CliError(f"{options.form}: {fault}") from None
     print(json.dumps(parse_body(form, _read_text(options.body)), ensure_ascii=False, indent=2))
     return 0
 
@@ -128,14 +128,14 @@ def _run_dead_letters(arguments: Sequence[str]) -> int:
 
     options = dead_letters.parse_arguments(arguments)
     with bootstrap.open_database(settings.read_settings()) as opened:
-        return dead_letters.run_command(options, dead_letters.Outside(opened, _utc_now))
+        return dead_letters.run_command(options, dead_letters.DeadLetterContext(opened, _utc_now))
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError as problem:
-        raise Fault(f"{path}: {problem.strerror}") from None
+        raise CliError(f"{path}: {problem.strerror}") from None
 
 
 def _utc_now() -> datetime:
@@ -163,11 +163,11 @@ def _run_services(*, web: bool, worker: bool) -> int:
     if web and worker and not found.has_credentials:
         from app.sandbox.serve import serve_with_sandbox
 
-        with serve_with_sandbox(found, _utc_now) as built:
-            bootstrap.serve(built, web=True, worker=True)
+        with serve_with_sandbox(found, _utc_now) as application:
+            bootstrap.serve(application, web=True, worker=True)
         return 0
-    with bootstrap.open_application(found, _utc_now) as built:
-        bootstrap.serve(built, web=web, worker=worker)
+    with bootstrap.open_application(found, _utc_now) as application:
+        bootstrap.serve(application, web=web, worker=worker)
     return 0
 
 
@@ -200,8 +200,8 @@ def _run_in_actions(options: argparse.Namespace) -> int:
     }
     try:
         return runs[options.name](runner.Workflow(os.environ, print, _utc_now))
-    except runner.Unusable as problem:
-        raise Fault(str(problem)) from None
+    except runner.WorkflowError as problem:
+        raise CliError(str(problem)) from None
 
 
 def _rebuild(options: argparse.Namespace) -> int:
@@ -209,15 +209,15 @@ def _rebuild(options: argparse.Namespace) -> int:
     from app.ports import DeliveryFailed
 
     if options.issue and not options.repo:
-        raise Fault("--issue needs --repo: the number of an issue says nothing without its repository.")
+        raise CliError("--issue needs --repo: the number of an issue says nothing without its repository.")
     found = settings.read_settings()
     bootstrap.configure_logging(found.log)
     try:
-        with bootstrap.open_application(found, _utc_now) as built:
-            for line in bootstrap.rebuild_incidents(built, options.repo, options.issue):
+        with bootstrap.open_application(found, _utc_now) as application:
+            for line in bootstrap.rebuild_incidents(application, options.repo, options.issue):
                 print(line)
     except DeliveryFailed as failed:
-        raise Fault(str(failed)) from None
+        raise CliError(str(failed)) from None
     return 0
 
 
@@ -229,12 +229,12 @@ def _reconcile(options: argparse.Namespace) -> int:
     found = settings.read_settings()
     bootstrap.configure_logging(found.log)
     try:
-        with bootstrap.open_application(found, _utc_now) as built:
+        with bootstrap.open_application(found, _utc_now) as application:
             return run_reconcile(
-                bootstrap.create_reconciler(built), options.repo, deep=options.deep, as_json=options.json
+                bootstrap.create_reconciler(application), options.repo, deep=options.deep, as_json=options.json
             )
     except DeliveryFailed as failed:
-        raise Fault(str(failed)) from None
+        raise CliError(str(failed)) from None
 
 
 def _state_dump(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import json
 import sys
 
 from app.text import make_visible
-from app.worker.sync.reconciler import Reconciler, Report
+from app.worker.sync.reconciler import Reconciler, ReconcileReport
 
 _MAX_LINE_CHARACTERS = 400
 
@@ -29,7 +29,7 @@ def _print_progress(line: str) -> None:
     print(f"  {make_visible(line, _MAX_LINE_CHARACTERS)}", file=sys.stderr, flush=True)
 
 
-def format_report(report: Report) -> list[str]:
+def format_report(report: ReconcileReport) -> list[str]:
     """Return the report as lines of text."""
     scan, issues, drift = report.deliveries, report.issues, report.drift
     found = []
@@ -41,15 +41,15 @@ def format_report(report: Report) -> list[str]:
             f" {issues.looked} looked into: {_pluralize(issues.opened, 'incident')} and"
             f" {_pluralize(issues.events, 'event')} had been missed."
         )
-    missing = f"{scan.missed} of them missing, {scan.taken} fetched" if scan.missed else "none of them missing"
+    missing = f"{scan.missed} of them missing, {scan.fetched} fetched" if scan.missed else "none of them missing"
     found.append(f"Deliveries: {scan.listed} listed, {missing}.")
-    if scan.taken:
+    if scan.fetched:
         found.append("A running `muster serve` or `muster worker` takes them in.")
-    if scan.lost:
-        found.append(f"GitHub has forgotten {scan.lost} of them.")
-    if scan.left:
+    if scan.expired:
+        found.append(f"GitHub has forgotten {scan.expired} of them.")
+    if scan.in_transit:
         found.append(
-            f"{_pluralize(scan.left, 'delivery', 'deliveries')} of the last seconds may still come in: left for now."
+            f"{_pluralize(scan.in_transit, 'delivery', 'deliveries')} of the last seconds may still come in: left for now."
         )
     found.append(
         f"Open incidents: {drift.open}, {drift.in_full} compared in full,"

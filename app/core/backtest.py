@@ -23,7 +23,7 @@ _TRAILING_PERIOD = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastIncident:
     """A past incident: its name, such as `octo/shop#12`, and its log up to `until`.
 
     All of it is untrusted data from outside.
@@ -36,7 +36,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class OutcomeDifference:
     """One difference in outcome: `was` under the old policy, `now` under the new one; None: it did not occur.
 
     `kind` is one of `severity`, `told` (when a contact is first notified), `people` (who that is), `notices` (how
@@ -65,7 +65,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class IncidentDiff:
     """The differences of one incident between the two policies; `declared_at` is UTC.
 
     `escalated_later`: a contact would have been notified later, or not at all; `escalated_earlier`: earlier, or at all.
@@ -75,9 +75,9 @@ class Compared:
     title: str
     declared_at: datetime
     severity: Severity
-    differences: tuple[Difference, ...]
-    later: bool
-    earlier: bool
+    differences: tuple[OutcomeDifference, ...]
+    escalated_later: bool
+    escalated_earlier: bool
 
     @property
     def severity_changed(self) -> bool:
@@ -100,28 +100,28 @@ class Backtest:
     `notice_counts` is how many notices there would have been, under the old policy and under the new one.
     """
 
-    tried: int = 0
-    compared: tuple[Compared, ...] = ()
-    notices: tuple[int, int] = (0, 0)
+    incident_count: int = 0
+    diffs: tuple[IncidentDiff, ...] = ()
+    notice_counts: tuple[int, int] = (0, 0)
 
     @property
     def summary(self) -> str:
         """One sentence: `2 of 11 past incidents would have been escalated later, 1 breach more`."""
-        if not self.tried:
+        if not self.incident_count:
             return "there is no past incident to try it on"
-        incidents = f"{self.tried} past incident" + ("s" if self.tried > 1 else "")
-        if not self.compared:
+        incidents = f"{self.incident_count} past incident" + ("s" if self.incident_count > 1 else "")
+        if not self.diffs:
             return f"none of {incidents} would have gone otherwise"
         counts = (
-            ("graded otherwise", sum(each.severity_changed for each in self.compared)),
-            ("escalated later", sum(each.later for each in self.compared)),
-            ("escalated earlier", sum(each.earlier for each in self.compared)),
+            ("graded otherwise", sum(each.severity_changed for each in self.diffs)),
+            ("escalated later", sum(each.escalated_later for each in self.diffs)),
+            ("escalated earlier", sum(each.escalated_earlier for each in self.diffs)),
         )
         parts = [f"{count} would have been {how}" for how, count in counts if count]
-        parts = parts or [f"{len(self.compared)} would have gone otherwise"]
+        parts = parts or [f"{len(self.diffs)} would have gone otherwise"]
         parts[0] = parts[0].replace(" would", f" of {incidents} would", 1)
-        more = sum(each.breach_changes[0] for each in self.compared)
-        fewer = sum(each.breach_changes[1] for each in self.compared)
+        more = sum(each.breach_changes[0] for each in self.diffs)
+        fewer = sum(each.breach_changes[1] for each in self.diffs)
         breaches = [
             f"{count} breach{'es' if count > 1 else ''} {how}"
             for count, how in ((more, "more"), (fewer, "fewer"))
@@ -130,10 +130,10 @@ class Backtest:
         return ", ".join((*parts, *breaches))
 
 
-def backtest(past_incidents: Iterable[Past], old: Policy, new: Policy) -> Backtest:
+def backtest(past_incidents: Iterable[PastIncident], old: Policy, new: Policy) -> Backtest:
     """Replay past incidents under both policies and return what differs.  A log without an opening is not counted."""
     incident_count, notices_before, notices_after = 0, 0, 0
-    diffs: list[Compared] = []
+    diffs: list[IncidentDiff] = []
     for each in past_incidents:
         was, now = _replay_past(each, old), _replay_past(each, new)
         if was is None or now is None:
@@ -147,21 +147,21 @@ def backtest(past_incidents: Iterable[Past], old: Policy, new: Policy) -> Backte
 
 
 @dataclass(frozen=True, slots=True)
-class _Life:
+class _ReplayResult:
     """The replay of one incident under one policy; `first_rows` maps each contact to the first row that notifies it."""
 
     incident: Incident
     rows: list[Row]
-    first: dict[str, Row]
-    counts: Counter[str]
-    due: dict[str, timedelta]
+    first_rows: dict[str, Row]
+    notice_counts: Counter[str]
+    deadlines: dict[str, timedelta]
 
     @property
     def notice_count(self) -> int:
         return sum(bool(row.to) for row in self.rows)
 
 
-def _replay_past(past: Past, policy: Policy) -> _Life | None:
+def _replay_past(past: PastIncident, policy: Policy) -> _ReplayResult | None:
     incident, rows = None, []
     last_event_at = max((at for at, _ in past.log), default=past.until)
     for step in replay_steps(past.log, policy, min(past.until, last_event_at + _TRAILING_PERIOD)):
@@ -180,10 +180,12 @@ def _replay_past(past: Past, policy: Policy) -> _Life | None:
     offsets = {
         f"{each.clock} {each.about}".strip(): each.due - incident.declared_at for each in deadlines(incident, policy)
     }
-    return _Life(incident, rows, first_rows, notice_counts, offsets)
+    return _ReplayResult(incident, rows, first_rows, notice_counts, offsets)
 
 
-def _diff_results(past: Past, was: _Life, now: _Life, new_policy: Policy) -> Compared | None:
+def _diff_results(
+    past: PastIncident, was: _ReplayResult, now: _ReplayResult, new_policy: Policy
+) -> IncidentDiff | None:
     differences = (
         *_severity_changes(was, now, new_policy),
         *_notification_changes(was, now),
@@ -193,48 +195,48 @@ def _diff_results(past: Past, was: _Life, now: _Life, new_policy: Policy) -> Com
     )
     if not differences:
         return None
-    both = was.first.keys() & now.first.keys()
-    return Compared(
+    both = was.first_rows.keys() & now.first_rows.keys()
+    return IncidentDiff(
         past.name,
         past.title,
         now.incident.declared_at,
         now.incident.severity,
         differences,
-        later=bool(was.first.keys() - now.first.keys())
-        or any(now.first[each].at > was.first[each].at for each in both),
-        earlier=bool(now.first.keys() - was.first.keys())
-        or any(now.first[each].at < was.first[each].at for each in both),
+        escalated_later=bool(was.first_rows.keys() - now.first_rows.keys())
+        or any(now.first_rows[each].at > was.first_rows[each].at for each in both),
+        escalated_earlier=bool(now.first_rows.keys() - was.first_rows.keys())
+        or any(now.first_rows[each].at < was.first_rows[each].at for each in both),
     )
 
 
-def _severity_changes(was: _Life, now: _Life, new_policy: Policy) -> Iterator[Difference]:
+def _severity_changes(was: _ReplayResult, now: _ReplayResult, new_policy: Policy) -> Iterator[OutcomeDifference]:
     before, after = was.incident.severity, now.incident.severity
     if before is not after:
-        yield Difference(
+        yield OutcomeDifference(
             "severity", "severity", before.inline_name(new_policy.scale), after.inline_name(new_policy.scale)
         )
 
 
-def _notification_changes(was: _Life, now: _Life) -> Iterator[Difference]:
-    for contact in {**was.first, **now.first}:
-        before, after = was.first.get(contact), now.first.get(contact)
+def _notification_changes(was: _ReplayResult, now: _ReplayResult) -> Iterator[OutcomeDifference]:
+    for contact in {**was.first_rows, **now.first_rows}:
+        before, after = was.first_rows.get(contact), now.first_rows.get(contact)
         if before is None or after is None or before.at != after.at:
-            yield Difference("told", contact, _format_row_offset(before), _format_row_offset(after))
+            yield OutcomeDifference("told", contact, _format_row_offset(before), _format_row_offset(after))
         if before and after and before.to != after.to:
-            yield Difference("people", contact, ", ".join(before.to), ", ".join(after.to))
+            yield OutcomeDifference("people", contact, ", ".join(before.to), ", ".join(after.to))
 
 
-def _breach_changes(was: _Life, now: _Life) -> Iterator[Difference]:
+def _breach_changes(was: _ReplayResult, now: _ReplayResult) -> Iterator[OutcomeDifference]:
     """Compare the breaches: yield those that only one policy has, each at its first time."""
     before, after = _first_breaches(was), _first_breaches(now)
     for clock in {**before, **after}:
         if (clock in before) != (clock in after):
-            yield Difference(
+            yield OutcomeDifference(
                 "breach", clock, _format_row_offset(before.get(clock)), _format_row_offset(after.get(clock))
             )
 
 
-def _first_breaches(result: _Life) -> dict[str, Row]:
+def _first_breaches(result: _ReplayResult) -> dict[str, Row]:
     breaches: dict[str, Row] = {}
     for row in result.rows:
         if row.kind == "breach":
@@ -242,22 +244,22 @@ def _first_breaches(result: _Life) -> dict[str, Row]:
     return breaches
 
 
-def _notice_count_changes(was: _Life, now: _Life) -> Iterator[Difference]:
-    for what in {**was.counts, **now.counts}:
-        before, after = was.counts[what], now.counts[what]
+def _notice_count_changes(was: _ReplayResult, now: _ReplayResult) -> Iterator[OutcomeDifference]:
+    for what in {**was.notice_counts, **now.notice_counts}:
+        before, after = was.notice_counts[what], now.notice_counts[what]
         if before != after:
-            yield Difference("notices", what, _format_count(before), _format_count(after))
+            yield OutcomeDifference("notices", what, _format_count(before), _format_count(after))
 
 
 def _format_count(number: int) -> str:
     return {0: "never", 1: "once"}.get(number, f"{number} times")
 
 
-def _deadline_changes(was: _Life, now: _Life) -> Iterator[Difference]:
-    for clock in {**was.due, **now.due}:
-        before, after = was.due.get(clock), now.due.get(clock)
+def _deadline_changes(was: _ReplayResult, now: _ReplayResult) -> Iterator[OutcomeDifference]:
+    for clock in {**was.deadlines, **now.deadlines}:
+        before, after = was.deadlines.get(clock), now.deadlines.get(clock)
         if before != after:
-            yield Difference(
+            yield OutcomeDifference(
                 "deadline",
                 clock,
                 None if before is None else format_offset(before),

@@ -32,7 +32,7 @@ _ZERO = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class Pause:
     """A pause in which no time counts, from `since` to `until`."""
 
     since: datetime
@@ -40,7 +40,7 @@ class Rest:
 
 
 def due_time(
-    start: datetime, target: Target, calendars: Mapping[str, Calendar], pauses: tuple[Rest, ...] = ()
+    start: datetime, target: Target, calendars: Mapping[str, Calendar], pauses: tuple[Pause, ...] = ()
 ) -> datetime:
     """Return the instant at which `target`, counted from `start`, is due, moved by the `pauses` since `start`.
 
@@ -70,7 +70,7 @@ def counted_time_between(a: datetime, b: datetime, calendar: Calendar | None) ->
     return max(b - a, _ZERO) if calendar is None else open_time_between(calendar, a, b)
 
 
-def paused_time(pauses: Iterable[Rest], start: datetime, calendar: Calendar | None = None) -> timedelta:
+def paused_time(pauses: Iterable[Pause], start: datetime, calendar: Calendar | None = None) -> timedelta:
     """Return the counted time in the pauses since `start`; where pauses overlap, it counts once."""
     total, last = _ZERO, start
     for rest in sorted(pauses, key=lambda rest: rest.since):

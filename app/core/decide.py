@@ -15,7 +15,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from app.core.calendar import Rest
+from app.core.calendar import Pause
 from app.core.clocks import CLOCKS, find_alarm
 from app.core.clocks.postmortem import is_merged
 from app.core.commands import COMMANDS, Answer, Call
@@ -26,7 +26,7 @@ from app.core.commands.resolve import resolve
 from app.core.commands.severity import change_severity
 from app.core.commands.status import status as set_status
 from app.core.effective_policy import active_regulations, affected_services, policy_for
-from app.core.effects import Ask, Effect, OpenPostmortem, React, Reply, SetLabels, ShowBoard
+from app.core.effects import Effect, OpenPostmortem, React, Reply, SetLabels, SeverityQuestion, ShowBoard
 from app.core.errors import Refused
 from app.core.escalation import (
     announce,
@@ -38,28 +38,28 @@ from app.core.escalation import (
 )
 from app.core.events import (
     RESPONDER,
+    AlarmFired,
     Closed,
+    Commented,
     Edited,
     Event,
+    IssueAvailable,
+    IssueUnavailable,
     Labeled,
-    Left,
     Opened,
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
-    Rang,
     Reopened,
-    Returned,
-    Said,
     Unlabeled,
 )
-from app.core.incident import Ground, Incident, PostmortemPull, replace
-from app.core.incident_report import Report
+from app.core.incident import GradingInput, Incident, PostmortemPull, replace
+from app.core.incident_report import IncidentReport
 from app.core.labels import desired_labels, labels_unchanged, own_labels
 from app.core.lifecycle import Status, next_status
 from app.core.policy import ON_CALL, Policy
 from app.core.severity_grading import grade
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
         incident, event, policy if isinstance(event, Edited) else policy_for(policy, incident), now
     )
     if changed is incident:
-        return Decision(incident, () if incident.left else effects)
+        return Decision(incident, () if incident.unavailable else effects)
     return _add_labels_and_board(incident, changed, event, effects, policy)
 
 
@@ -97,7 +97,7 @@ def _add_labels_and_board(
 
     Nothing is posted on an unavailable issue; the postmortem is opened all the same, since it is not on the issue.
     """
-    if changed.left:
+    if changed.unavailable:
         return Decision(changed, tuple(effect for effect in effects if isinstance(effect, OpenPostmortem)))
     if not labels_unchanged(before, changed, event) and (labels := desired_labels(changed, policy)) != before.labels:
         changed = replace(changed, labels=labels)
@@ -118,30 +118,32 @@ def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         declared_at=now,
         report=event.report,
         grade=initial_grade,
-        graded_at=now,
-        armed_at=now,
-        laddered_at=now,
-        opened_with=frozenset(label for label in event.labels if policy.labels.severity(label)),
-        grounds=(_grading_input(event, event.report, policy, now),),
+        severity_set_at=now,
+        paging_started_at=now,
+        escalation_started_at=now,
+        initial_labels=frozenset(label for label in event.labels if policy.labels.severity(label)),
+        grading_inputs=(_grading_input(event, event.report, policy, now),),
     )
     policy = policy_for(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
     incident = incident.with_entry(
-        now, event, Deed.REPORTED, f"{declared}; graded {initial_grade.severity.inline_name(policy.scale)}"
+        now, event, EntryKind.REPORTED, f"{declared}; graded {initial_grade.severity.inline_name(policy.scale)}"
     )
     incident, announcements = announce(
         incident, policy, now, f"a {initial_grade.severity.inline_name(policy.scale)} was declared"
     )
-    if not initial_grade.unsure:
+    if not initial_grade.uncertain:
         return incident, announcements
     recipients = resolve_recipients(incident, policy, (ON_CALL,), now)
     doubts, via = event.report.doubts or initial_grade.reasons, notice_channels(incident, policy)
-    question = Ask(key="question", to=recipients.people, missing=recipients.missing, at=now, via=via, doubts=doubts)
+    question = SeverityQuestion(
+        key="question", to=recipients.people, unstaffed=recipients.unstaffed, at=now, via=via, doubts=doubts
+    )
     return incident, (*announcements, question)
 
 
-def _grading_input(event: Event, report: Report, policy: Policy, now: datetime) -> Ground:
-    return Ground(
+def _grading_input(event: Event, report: IncidentReport, policy: Policy, now: datetime) -> GradingInput:
+    return GradingInput(
         at=now,
         by=event.by,
         key=event.key,
@@ -165,42 +167,42 @@ def _on_edited(incident: Incident, event: Edited, policy: Policy, now: datetime)
     if (event.title, event.report) == (incident.title, incident.report):
         return incident, ()
     grading_input = _grading_input(event, event.report, policy, now)
-    last = incident.grounds[-1]
+    last = incident.grading_inputs[-1]
     answers_changed = grading_input.answers != last.answers
     previous_policy, previous_regulations = policy_for(policy, incident), active_regulations(policy, incident.report)
     incident = replace(incident, title=event.title, report=event.report)
     if not answers_changed:
         return incident, ()
     policy = policy_for(policy, incident)
-    incident = replace(incident, grounds=(*incident.grounds, grading_input))
+    incident = replace(incident, grading_inputs=(*incident.grading_inputs, grading_input))
     if (
         policy != previous_policy
         or active_regulations(policy, event.report) != previous_regulations
         or grading_input.detected_at != last.detected_at
     ):
-        incident = restart_paging_if_changed(replace(incident, graded_at=now), previous_policy, policy, now)
+        incident = restart_paging_if_changed(replace(incident, severity_set_at=now), previous_policy, policy, now)
     if incident.grade.by:
         return incident.with_entry(
-            now, event, Deed.EDITED, "changed the report", "the severity stands as graded by hand"
+            now, event, EntryKind.EDITED, "changed the report", "the severity stands as graded by hand"
         ), ()
     if not incident.status.open:
         return incident.with_entry(
-            now, event, Deed.EDITED, "changed the report", f"the severity stands, it is {incident.status}"
+            now, event, EntryKind.EDITED, "changed the report", f"the severity stands, it is {incident.status}"
         ), ()
     was = incident.severity
-    new_grade = grade(event.report, policy, incident.opened_with)
+    new_grade = grade(event.report, policy, incident.initial_labels)
     if new_grade.severity is was:
         incident = replace(incident, grade=new_grade)
-        return incident.with_entry(now, event, Deed.EDITED, "changed the report", "the severity stays"), ()
+        return incident.with_entry(now, event, EntryKind.EDITED, "changed the report", "the severity stays"), ()
     incident = apply_grade(incident, new_grade, policy, now)
     incident, notices = notify_raised(incident, was, policy, now, by=event.by, key=event.key)
     change = f"{was.inline_name(policy.scale)} became {new_grade.severity.inline_name(policy.scale)}"
-    return incident.with_entry(now, event, Deed.EDITED, "changed the report", change), notices
+    return incident.with_entry(now, event, EntryKind.EDITED, "changed the report", change), notices
 
 
-def _on_commented(incident: Incident, event: Said, policy: Policy, now: datetime) -> Answer:
+def _on_commented(incident: Incident, event: Commented, policy: Policy, now: datetime) -> Answer:
     """Run each command in order.  Refusals are answered in one reply; commands that ran get one reaction."""
-    has_known_command = any(command.name in COMMANDS for command in event.spoken)
+    has_known_command = any(command.name in COMMANDS for command in event.commands)
     if event.role < RESPONDER:
         return _refuse_commands(incident, event, now) if has_known_command else (incident, ())
     if has_known_command:
@@ -208,7 +210,7 @@ def _on_commented(incident: Incident, event: Said, policy: Policy, now: datetime
     effects: list[Effect] = []
     refusals: list[str] = []
     any_executed = False
-    for index, command in enumerate(event.spoken):
+    for index, command in enumerate(event.commands):
         call = Call(event.by, now, command.argument.strip(), event, policy, index)
         try:
             incident, command_effects = _run_command(incident, command.name, call)
@@ -236,9 +238,9 @@ def _run_command(incident: Incident, name: str, call: Call) -> Answer:
     return command.run(incident, call)
 
 
-def _refuse_commands(incident: Incident, event: Said, now: datetime) -> Answer:
+def _refuse_commands(incident: Incident, event: Commented, now: datetime) -> Answer:
     """Answer a person without the rights once per incident, however often they try."""
-    already_refused = any(known.login == event.by and known.role < RESPONDER for known in incident.authorities)
+    already_refused = any(known.login == event.by and known.role < RESPONDER for known in incident.role_history)
     incident = incident.with_role(now, event)
     if already_refused:
         return incident, ()
@@ -254,7 +256,7 @@ def _on_labeled(incident: Incident, event: Labeled, policy: Policy, now: datetim
     if event.label not in own_labels(policy.labels):
         return incident, ()
     restored = () if event.label in incident.labels else (SetLabels(labels=incident.labels),)
-    confirms = incident.grade.unsure and event.label in policy.labels.severities
+    confirms = incident.grade.uncertain and event.label in policy.labels.severities
     command = _command_for_label(incident, event.label, policy) if restored or confirms else None
     if command is None:
         return incident, restored
@@ -292,9 +294,9 @@ def _on_closed(incident: Incident, event: Closed, policy: Policy, now: datetime)
         closed_at=now,
         resolved_at=incident.resolved_at or now,
         mitigated_at=incident.mitigated_at or now,
-        answered_at=now if incident.is_paging else incident.answered_at,
+        page_acknowledged_at=now if incident.is_paging else incident.page_acknowledged_at,
         responded_at=incident.responded_at or now,
-    ).with_entry(now, event, Deed.CLOSED, "closed the issue")
+    ).with_entry(now, event, EntryKind.CLOSED, "closed the issue")
     if incident.postmortem_wanted or incident.severity not in policy.postmortem.required:
         return incident, ()
     return replace(incident, postmortem_wanted=True, postmortem_wanted_at=now), (postmortem_wanted(),)
@@ -310,28 +312,35 @@ def _on_reopened(incident: Incident, event: Reopened, policy: Policy, now: datet
     return replace(
         incident,
         status=next_status(incident.status, "reopen"),
-        rests=(*incident.rests, Rest(incident.resolved_at, now)) if incident.resolved_at else incident.rests,
-        answered_at=None,
+        pauses=(*incident.pauses, Pause(incident.resolved_at, now)) if incident.resolved_at else incident.pauses,
+        page_acknowledged_at=None,
         mitigated_at=None,
         resolved_at=None,
         closed_at=None,
-        armed_at=now,
-        laddered_at=now,
-        reopened=incident.reopened + 1,
-    ).with_entry(now, event, Deed.REOPENED, "reopened the issue"), ()
+        paging_started_at=now,
+        escalation_started_at=now,
+        reopen_count=incident.reopen_count + 1,
+    ).with_entry(now, event, EntryKind.REOPENED, "reopened the issue"), ()
 
 
-def _on_issue_unavailable(incident: Incident, event: Left, policy: Policy, now: datetime) -> Answer:
-    if incident.left == event.how:
+def _on_issue_unavailable(incident: Incident, event: IssueUnavailable, policy: Policy, now: datetime) -> Answer:
+    if incident.unavailable == event.reason:
         return incident, ()
-    return replace(incident, left=event.how).with_entry(now, event, Deed.AVAILABILITY, f"the issue was {event.how}"), ()
+    return replace(incident, unavailable=event.reason).with_entry(
+        now, event, EntryKind.AVAILABILITY, f"the issue was {event.reason}"
+    ), ()
 
 
-def _on_issue_available(incident: Incident, event: Returned, policy: Policy, now: datetime) -> Answer:
-    if not incident.left:
+def _on_issue_available(incident: Incident, event: IssueAvailable, policy: Policy, now: datetime) -> Answer:
+    if not incident.unavailable:
         return incident, ()
-    incident = replace(incident, left="", returned_at=now, armed_at=now if incident.is_paging else incident.armed_at)
-    return incident.with_entry(now, event, Deed.AVAILABILITY, "the issue came back"), (
+    incident = replace(
+        incident,
+        unavailable="",
+        returned_at=now,
+        paging_started_at=now if incident.is_paging else incident.paging_started_at,
+    )
+    return incident.with_entry(now, event, EntryKind.AVAILABILITY, "the issue came back"), (
         SetLabels(labels=desired_labels(incident, policy)),
     )
 
@@ -343,7 +352,7 @@ def _on_postmortem_opened(incident: Incident, event: PostmortemOpened, policy: P
         return incident, ()
     wanted_at = incident.postmortem_wanted_at if incident.postmortem_wanted else now
     return replace(incident, postmortem=pull, postmortem_wanted=True, postmortem_wanted_at=wanted_at).with_entry(
-        now, event, Deed.POSTMORTEM, "opened the postmortem"
+        now, event, EntryKind.POSTMORTEM, "opened the postmortem"
     ), ()
 
 
@@ -356,29 +365,29 @@ def _on_postmortem_ended(
         return incident, ()
     text = "merged the postmortem" if state == "merged" else "closed the postmortem without merging it"
     return replace(incident, postmortem=dataclasses.replace(pull, state=state, ended_at=now)).with_entry(
-        now, event, Deed.POSTMORTEM, text
+        now, event, EntryKind.POSTMORTEM, text
     ), ()
 
 
-def _on_alarm_fired(incident: Incident, event: Rang, policy: Policy, now: datetime) -> Answer:
+def _on_alarm_fired(incident: Incident, event: AlarmFired, policy: Policy, now: datetime) -> Answer:
     """Fire an alarm, unless it is no longer due: the store may fire one that has just become obsolete."""
     alarm = find_alarm(event.alarm, incident, policy)
     if alarm is None or alarm.due > now:
         return incident, ()
-    return CLOCKS[alarm.clock].ring(replace(incident, rung=incident.rung | {alarm.key}), alarm, policy)
+    return CLOCKS[alarm.clock].fire(replace(incident, fired_alarms=incident.fired_alarms | {alarm.key}), alarm, policy)
 
 
 _HANDLERS: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]] = {
     Edited: _on_edited,
-    Said: _on_commented,
+    Commented: _on_commented,
     Labeled: _on_labeled,
     Unlabeled: _on_unlabeled,
     Closed: _on_closed,
     Reopened: _on_reopened,
-    Left: _on_issue_unavailable,
-    Returned: _on_issue_available,
+    IssueUnavailable: _on_issue_unavailable,
+    IssueAvailable: _on_issue_available,
     PostmortemOpened: _on_postmortem_opened,
     PostmortemMerged: _on_postmortem_ended,
     PostmortemDropped: _on_postmortem_ended,
-    Rang: _on_alarm_fired,
+    AlarmFired: _on_alarm_fired,
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.core.incident import Incident
-from app.core.incident_report import Kind, Report
+from app.core.incident_report import IncidentReport, Kind
 from app.core.policy import BUSINESS, ON_CALL, OWNER, TEAM, Override, Policy, Regulation, Service, Target, Targets
 
 
@@ -17,24 +17,24 @@ def policy_for(policy: Policy, incident: Incident) -> Policy:
     return policy_for_report(policy, incident.report)
 
 
-def policy_for_report(policy: Policy, report: Report) -> Policy:
+def policy_for_report(policy: Policy, report: IncidentReport) -> Policy:
     """Return the effective policy of an incident with that report."""
     scope = (tuple(name.casefold() for name in report.services), report.kind)
     return policy.cached(("effective_policy", scope), lambda: _build_effective_policy(policy, scope))
 
 
-def active_regulations(policy: Policy, report: Report) -> dict[str, Regulation]:
+def active_regulations(policy: Policy, report: IncidentReport) -> dict[str, Regulation]:
     """Return the regulations whose clocks run for an incident with that report, by their names (G2)."""
     return {name: law for name, law in policy.regulations.items() if _regulation_applies(law, report)}
 
 
-def _regulation_applies(law: Regulation, report: Report) -> bool:
+def _regulation_applies(law: Regulation, report: IncidentReport) -> bool:
     if not (law.kinds or law.personal_data):
         return True
     return report.kind in law.kinds or report.personal_data in law.personal_data
 
 
-def affected_services(policy: Policy, report: Report) -> dict[str, Service]:
+def affected_services(policy: Policy, report: IncidentReport) -> dict[str, Service]:
     """Return the services that a report names, by their names in the policy, in the order of the report."""
     return _match_services(policy, tuple(name.casefold() for name in report.services))
 

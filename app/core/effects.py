@@ -30,7 +30,7 @@ class Notice(Effect):
 
     to: tuple[str, ...]
     at: datetime
-    missing: tuple[str, ...] = ()
+    unstaffed: tuple[str, ...] = ()
     via: tuple[Via, ...] = ()
 
 
@@ -38,7 +38,7 @@ class Notice(Effect):
 class Page(Notice):
     """Ask the people on call to take the incident.  `attempt` counts the pages since paging began, from 1."""
 
-    times: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +79,14 @@ class Remind(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask(Notice):
+class SeverityQuestion(Notice):
     """Ask for what is missing in a report that could not be graded.  `doubts` say what was found."""
 
     doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mend(Notice):
+class PolicyFaultNotice(Notice):
     """Report that the policy file is invalid; the last valid policy stays active.
 
     `faults` say where the file is wrong, and what would work.
@@ -96,15 +96,15 @@ class Mend(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undelivered(Notice):
+class ChannelFailure(Notice):
     """Report that a channel permanently rejects a message, so that its recipients learn of it on the issue.
 
     A person has to fix the channel.  `notice_kind` is the kind of the notice, `reason` the error that the channel gave.
     """
 
     channel: str
-    what: str
-    why: str
+    notice_kind: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

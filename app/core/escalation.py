@@ -14,7 +14,7 @@ from app.core.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class EscalationStep:
     """One management step of the escalation policy.
 
     `due` None: it belongs to a higher severity and runs on demand only.
@@ -29,29 +29,29 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class Recipients:
     """The people to ask, and the contacts for whom the policy names no person."""
 
     people: tuple[str, ...]
-    missing: tuple[str, ...] = ()
+    unstaffed: tuple[str, ...] = ()
 
 
-def management_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+def management_steps(incident: Incident, policy: Policy) -> tuple[EscalationStep, ...]:
     """Return the steps that run until the incident is resolved, in order.
 
     If its severity has none, those of the next higher severity that has some.
     """
-    key = "management_steps", incident.severity, incident.laddered_at, incident.reopened
+    key = "management_steps", incident.severity, incident.escalation_started_at, incident.reopen_count
     return policy.cached(key, lambda: _build_management_steps(incident, policy))
 
 
-def _build_management_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+def _build_management_steps(incident: Incident, policy: Policy) -> tuple[EscalationStep, ...]:
     steps = _until_resolved_steps(policy, incident.severity)
     if steps:
-        return tuple(_escalation_step(step, incident.laddered_at, incident.reopened) for step in steps)
+        return tuple(_escalation_step(step, incident.escalation_started_at, incident.reopen_count) for step in steps)
     for severity in reversed([s for s in Severity if s < incident.severity]):
         if steps := _until_resolved_steps(policy, severity):
-            return tuple(_escalation_step(step, None, incident.reopened) for step in steps)
+            return tuple(_escalation_step(step, None, incident.reopen_count) for step in steps)
     return ()
 
 
@@ -61,44 +61,46 @@ def paging_steps(incident: Incident, policy: Policy) -> tuple[Step, ...]:
     return tuple([step for step in steps if step.until is Until.ACK])
 
 
-def resolve_recipients(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Reached:
+def resolve_recipients(incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime) -> Recipients:
     """Resolve `contacts` to the people on duty at `at`.
 
     If there are none, use those of the next step up that has any, then of the next step down, then the person who
     opened the issue.
     """
     if people := people_of(contacts, policy, at):
-        return Reached(people)
+        return Recipients(people)
     steps = [step.contacts for step in management_steps(incident, policy)]
     above = max((n for n, step_contacts in enumerate(steps, 1) if step_contacts == contacts), default=0)
     unstaffed = list(contacts)
     for contacts_instead in (*steps[above:], *reversed(steps[:above])):
         if people := people_of(contacts_instead, policy, at):
-            return Reached(people, tuple(dict.fromkeys(unstaffed)))
+            return Recipients(people, tuple(dict.fromkeys(unstaffed)))
         unstaffed += contacts_instead
-    return Reached((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(unstaffed)))
+    return Recipients((incident.opened_by,) if incident.opened_by else (), tuple(dict.fromkeys(unstaffed)))
 
 
-def current_owner(incident: Incident, policy: Policy, at: datetime) -> Reached:
+def current_owner(incident: Incident, policy: Policy, at: datetime) -> Recipients:
     """Return the current owner at `at`: the commander, or the people on call."""
     return (
-        Reached((incident.commander,)) if incident.commander else resolve_recipients(incident, policy, (ON_CALL,), at)
+        Recipients((incident.commander,))
+        if incident.commander
+        else resolve_recipients(incident, policy, (ON_CALL,), at)
     )
 
 
 def role_holders(
     incident: Incident, policy: Policy, contacts: tuple[str, ...], at: datetime, *, fallback: tuple[str, ...] = ()
-) -> Reached:
+) -> Recipients:
     """Resolve `contacts` at `at`, else the `fallback` contacts, else the current owner.
 
     Only `contacts` count as unstaffed, not the fallback.
     """
     if people := people_of(contacts, policy, at):
-        return Reached(people)
+        return Recipients(people)
     if people := people_of(fallback, policy, at):
-        return Reached(people, contacts)
+        return Recipients(people, contacts)
     owner = current_owner(incident, policy, at)
-    return Reached(owner.people, tuple(dict.fromkeys((*contacts, *owner.missing))))
+    return Recipients(owner.people, tuple(dict.fromkeys((*contacts, *owner.unstaffed))))
 
 
 def notice_channels(incident: Incident, policy: Policy, via: tuple[Via, ...] = ()) -> tuple[Via, ...]:
@@ -114,14 +116,14 @@ def announce(incident: Incident, policy: Policy, at: datetime, because: str) -> 
     """
     notice = policy.first_notice_of(incident.severity)
     people = people_of(notice.to, policy, at)
-    key = f"announce/{incident.severity}{_run_suffix(incident.reopened)}"
-    if not people or key in incident.rung:
+    key = f"announce/{incident.severity}{_run_suffix(incident.reopen_count)}"
+    if not people or key in incident.fired_alarms:
         return incident, ()
     announcement = Announce(key=key, to=people, at=at, via=notice.via, contacts=notice.to, because=because)
-    return replace(incident, rung=incident.rung | {key}), (announcement,)
+    return replace(incident, fired_alarms=incident.fired_alarms | {key}), (announcement,)
 
 
-def pending_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
+def pending_steps(incident: Incident, policy: Policy) -> tuple[EscalationStep, ...]:
     """Return the steps that have not been notified yet.
 
     A new grade may find steps of its escalation policy in the past.  They are notified then, unless the same contacts
@@ -130,15 +132,15 @@ def pending_steps(incident: Incident, policy: Policy) -> tuple[Rung, ...]:
     return tuple(
         step
         for step in management_steps(incident, policy)
-        if step.key not in incident.rung
+        if step.key not in incident.fired_alarms
         and not (_is_overdue(incident, step) and not step.do and _was_notified(incident, step))
     )
 
 
-def next_step(incident: Incident, policy: Policy) -> Rung:
+def next_step(incident: Incident, policy: Policy) -> EscalationStep:
     """Return the next escalation step not yet notified, else the last."""
     steps = [step for step in management_steps(incident, policy) if step.contacts] or [
-        Rung(f"escalate/{ON_CALL}", (ON_CALL,))
+        EscalationStep(f"escalate/{ON_CALL}", (ON_CALL,))
     ]
     return next((step for step in steps if not _was_notified(incident, step)), steps[-1])
 
@@ -148,13 +150,13 @@ def apply_grade(incident: Incident, grade: Grade, policy: Policy, at: datetime) 
 
     The commander of an incident that paged no one has, by taking it, answered the page of its new severity in advance.
     """
-    changed = replace(incident, grade=grade, graded_at=at)
+    changed = replace(incident, grade=grade, severity_set_at=at)
     previous_steps = paging_steps(incident, policy)
     if previous_steps == paging_steps(changed, policy):
         return changed
     if incident.is_paging:
-        return replace(changed, armed_at=at)
-    return changed if previous_steps else replace(changed, armed_at=at, answered_at=at)
+        return replace(changed, paging_started_at=at)
+    return changed if previous_steps else replace(changed, paging_started_at=at, page_acknowledged_at=at)
 
 
 def restart_paging_if_changed(incident: Incident, previous_policy: Policy, policy: Policy, at: datetime) -> Incident:
@@ -163,7 +165,7 @@ def restart_paging_if_changed(incident: Incident, previous_policy: Policy, polic
         incident, policy, at
     ):
         return incident
-    return replace(incident, armed_at=at)
+    return replace(incident, paging_started_at=at)
 
 
 def notify_raised(
@@ -181,7 +183,7 @@ def notify_raised(
     notice = Escalate(
         key=f"raised/{key}",
         to=tuple(dict.fromkeys((*commander, *recipients.people))),
-        missing=recipients.missing,
+        unstaffed=recipients.unstaffed,
         at=at,
         via=notice_channels(incident, policy),
         contacts=(ON_CALL,),
@@ -207,9 +209,9 @@ def _until_resolved_steps(policy: Policy, severity: Severity) -> tuple[Step, ...
     return tuple(step for step in policy.ladders.get(severity, ()) if step.until is Until.RESOLVED)
 
 
-def _escalation_step(step: Step, since: datetime | None, reopen_count: int) -> Rung:
+def _escalation_step(step: Step, since: datetime | None, reopen_count: int) -> EscalationStep:
     due = since + wait_time(step.after) if since is not None else None
-    return Rung(
+    return EscalationStep(
         f"{_key_prefix(step.to)}{step.after}{_run_suffix(reopen_count)}",
         step.to,
         step.do,
@@ -228,13 +230,14 @@ def _run_suffix(reopen_count: int) -> str:
     return f"#{reopen_count}" if reopen_count else ""
 
 
-def _is_overdue(incident: Incident, step: Rung) -> bool:
-    return step.due is not None and step.due < incident.graded_at
+def _is_overdue(incident: Incident, step: EscalationStep) -> bool:
+    return step.due is not None and step.due < incident.severity_set_at
 
 
-def _was_notified(incident: Incident, step: Rung) -> bool:
+def _was_notified(incident: Incident, step: EscalationStep) -> bool:
     """Return True if these contacts have been notified since the declaration, or since the reopening."""
-    prefix, run = _key_prefix(step.contacts), _run_suffix(incident.reopened)
+    prefix, run = _key_prefix(step.contacts), _run_suffix(incident.reopen_count)
     return any(
-        key.startswith(prefix) and "".join(key[len(prefix) :].partition("#")[1:]) == run for key in incident.rung
+        key.startswith(prefix) and "".join(key[len(prefix) :].partition("#")[1:]) == run
+        for key in incident.fired_alarms
     )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 
-from app.core.incident_report import Report
-from app.core.slash_command import Spoken
+from app.core.incident_report import IncidentReport
+from app.core.slash_command import SlashCommand
 
 
 class Role(IntEnum):
@@ -68,7 +68,7 @@ class Opened(Event):
     repo: str
     number: int
     title: str
-    report: Report = field(default_factory=Report)
+    report: IncidentReport = field(default_factory=IncidentReport)
     labels: frozenset[str] = frozenset()
     adopted: bool = False
 
@@ -78,7 +78,7 @@ class Edited(Event):
     """The title or the report was changed."""
 
     title: str
-    report: Report
+    report: IncidentReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +96,11 @@ class Unlabeled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said(Event):
+class Commented(Event):
     """A person wrote a comment with slash commands in it."""
 
     comment: int
-    spoken: tuple[Spoken, ...] = ()
+    commands: tuple[SlashCommand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +114,14 @@ class Reopened(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left(Event):
+class IssueUnavailable(Event):
     """The issue became unavailable; `reason` is `deleted`, `transferred` or `locked`."""
 
-    how: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Returned(Event):
+class IssueAvailable(Event):
     """The issue became available again: a locked issue was unlocked."""
 
 
@@ -147,7 +147,7 @@ class PostmortemDropped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rang(Event):
+class AlarmFired(Event):
     """One of our alarms fell due."""
 
     alarm: Alarm

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app.core.calendar import Rest, paused_time
+from app.core.calendar import Pause, paused_time
 from app.core.events import Event, Role
-from app.core.incident_report import Exposure, Kind, Level, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level
 from app.core.lifecycle import Status
 from app.core.severity import Severity
-from app.core.timeline import Deed, Entry
+from app.core.timeline import Entry, EntryKind
 
 if TYPE_CHECKING:
     from dataclasses import replace
@@ -28,7 +28,7 @@ else:
         return copy
 
 
-__all__ = ["Authority", "Grade", "Ground", "Incident", "PostmortemPull", "replace"]
+__all__ = ["Grade", "GradingInput", "Incident", "PostmortemPull", "RoleObservation", "replace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Grade:
     reasons: tuple[str, ...] = ()
     by: str = ""
     """The login of the person who graded by hand; empty: graded from the report."""
-    unsure: bool = False
+    uncertain: bool = False
     """True if the report was not clear enough: its severity, or the default of the policy, awaits confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class GradingInput:
     """The answers in a report that determine its grade, valid from `at` on.
 
     GitHub keeps only the newest text of an issue, so these answers are stored in the board, where a rebuild finds them.
@@ -81,7 +81,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Authority:
+class RoleObservation:
     """The role a person had when they acted, valid from `at` on.
 
     GitHub only returns the current permission, so the earlier ones are recorded here.
@@ -129,34 +129,34 @@ class Incident:
     title: str
     opened_by: str
     declared_at: datetime
-    report: Report
+    report: IncidentReport
     grade: Grade
-    graded_at: datetime
-    armed_at: datetime
-    laddered_at: datetime
-    opened_with: frozenset[str] = frozenset()
+    severity_set_at: datetime
+    paging_started_at: datetime
+    escalation_started_at: datetime
+    initial_labels: frozenset[str] = frozenset()
     labels: frozenset[str] = frozenset()
     status: Status = Status.TRIGGERED
     commander: str = ""
     acknowledged_at: datetime | None = None
-    answered_at: datetime | None = None
+    page_acknowledged_at: datetime | None = None
     responded_at: datetime | None = None
-    spoken_at: datetime | None = None
+    last_activity_at: datetime | None = None
     updated_at: datetime | None = None
     mitigated_at: datetime | None = None
     resolved_at: datetime | None = None
     closed_at: datetime | None = None
-    reopened: int = 0
-    rests: tuple[Rest, ...] = ()
-    rung: frozenset[str] = frozenset()
+    reopen_count: int = 0
+    pauses: tuple[Pause, ...] = ()
+    fired_alarms: frozenset[str] = frozenset()
     postmortem_wanted: bool = False
     postmortem_wanted_at: datetime | None = None
     postmortem: PostmortemPull | None = None
-    left: str = ""
+    unavailable: str = ""
     returned_at: datetime | None = None
     timeline: tuple[Entry, ...] = ()
-    grounds: tuple[Ground, ...] = ()
-    authorities: tuple[Authority, ...] = ()
+    grading_inputs: tuple[GradingInput, ...] = ()
+    role_history: tuple[RoleObservation, ...] = ()
 
     @property
     def severity(self) -> Severity:
@@ -166,30 +166,32 @@ class Incident:
     @property
     def paused_time(self) -> timedelta:
         """How long the incident was resolved before it was reopened."""
-        return paused_time(self.rests, self.declared_at)
+        return paused_time(self.pauses, self.declared_at)
 
     @property
     def is_paging(self) -> bool:
         """True while a page is unanswered: the first one, or the one after a long silence (E3)."""
-        return self.status.open and (self.answered_at is None or self.answered_at < self.armed_at)
+        return self.status.open and (
+            self.page_acknowledged_at is None or self.page_acknowledged_at < self.paging_started_at
+        )
 
     @property
     def alarms_reset_at(self) -> datetime:
         """When a grade, reopening or return last reset the alarms; no alarm is due before it (B11)."""
-        since = max(self.graded_at, self.laddered_at)
+        since = max(self.severity_set_at, self.escalation_started_at)
         for at in (self.returned_at, self.postmortem_wanted_at):
             if at is not None and at > since:
                 since = at
         return since
 
-    def with_entry(self, at: datetime, event: Event, kind: Deed, text: str, detail: str = "") -> Incident:
+    def with_entry(self, at: datetime, event: Event, kind: EntryKind, text: str, detail: str = "") -> Incident:
         """Return the incident with one more timeline entry."""
-        entry = Entry(at=at, by=event.by, deed=kind, text=text, words=detail, key=event.key, url=event.url)
+        entry = Entry(at=at, by=event.by, kind=kind, text=text, detail=detail, key=event.key, url=event.url)
         return replace(self, timeline=(*self.timeline, entry))
 
     def with_role(self, at: datetime, event: Event) -> Incident:
         """Return the incident with the role of the actor of `event` added to its role history, if it is new."""
-        last_role = next((a.role for a in reversed(self.authorities) if a.login == event.by), None)
+        last_role = next((a.role for a in reversed(self.role_history) if a.login == event.by), None)
         if last_role == event.role:
             return self
-        return replace(self, authorities=(*self.authorities, Authority(at, event.by, event.role)))
+        return replace(self, role_history=(*self.role_history, RoleObservation(at, event.by, event.role)))

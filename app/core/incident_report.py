@@ -50,7 +50,7 @@ class Exposure(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class IncidentReport:
     """The answers of one incident report, as far as they could be parsed.
 
     None, or an empty text, means unanswered or not understood; what was answered but not understood is named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.core.clocks import resolve, respond
 from app.core.effective_policy import policy_for
-from app.core.events import Event, Rang
+from app.core.events import AlarmFired, Event
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Labels, Policy
@@ -22,7 +22,7 @@ def desired_labels(incident: Incident, policy: Policy) -> frozenset[str]:
     labels = {names.incident, names.for_severity(incident.severity)}
     if status := _status_label(incident.status, names):
         labels.add(status)
-    if incident.grade.unsure and incident.status.open:
+    if incident.grade.uncertain and incident.status.open:
         labels.add(names.needs_triage)
     if risk := _risk_label(incident, policy):
         labels.add(risk)
@@ -33,7 +33,7 @@ def desired_labels(incident: Incident, policy: Policy) -> frozenset[str]:
 
 def labels_unchanged(before: Incident, after: Incident, event: Event) -> bool:
     """Return True if `event` changed nothing that the labels depend on."""
-    if isinstance(event, Rang):
+    if isinstance(event, AlarmFired):
         return event.alarm.clock not in LABELED_DEADLINES
     return _label_inputs(before) == _label_inputs(after)
 
@@ -41,11 +41,11 @@ def labels_unchanged(before: Incident, after: Incident, event: Event) -> bool:
 def _label_inputs(incident: Incident) -> tuple[object, ...]:
     return (
         incident.grade,
-        incident.graded_at,
+        incident.severity_set_at,
         incident.status,
         incident.responded_at,
         incident.resolved_at,
-        incident.rests,
+        incident.pauses,
         incident.postmortem_wanted,
         incident.postmortem,
     )

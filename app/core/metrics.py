@@ -15,7 +15,7 @@ from app.core.incident import Incident
 from app.core.incident_report import Kind
 from app.core.policy import Duration, Policy
 from app.core.severity import Severity
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 _K = TypeVar("_K")
 
@@ -52,7 +52,7 @@ def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Distribution:
     """The distribution of a duration over the `count` incidents that have it.
 
     `p90` is the shortest duration that nine of ten did not exceed: a measured one, not one in between.
@@ -64,39 +64,39 @@ class Spread:
     mean: timedelta
 
 
-def distribution(times: Iterable[timedelta | None]) -> Spread | None:
+def distribution(times: Iterable[timedelta | None]) -> Distribution | None:
     """Compute the distribution of the durations, or None if none is known."""
     found = sorted(each for each in times if each is not None)
     if not found:
         return None
     count, middle = len(found), len(found) // 2
     median = found[middle] if count % 2 else (found[middle - 1] + found[middle]) / 2
-    return Spread(count, median, found[(9 * count + 9) // 10 - 1], sum(found, timedelta()) / count)
+    return Distribution(count, median, found[(9 * count + 9) // 10 - 1], sum(found, timedelta()) / count)
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Compliance:
     """How many SLA targets were met, and how many were missed."""
 
-    kept: int = 0
+    met: int = 0
     missed: int = 0
 
     @property
     def percent(self) -> float | None:
         """The share that was met, rounded down to a tenth, so that 100 means all of them.  None: there were none."""
-        total = self.kept + self.missed
-        return self.kept * 1000 // total / 10 if total else None
+        total = self.met + self.missed
+        return self.met * 1000 // total / 10 if total else None
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Promise:
+class SlaKey:
     """An SLA: its clock, and what distinguishes the SLAs of one clock, such as the name of an audience."""
 
     clock: str
     about: str = ""
 
 
-class Written(Enum):
+class PostmortemState(Enum):
     """The state of a postmortem that was required."""
 
     DONE = "done"
@@ -106,65 +106,69 @@ class Written(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class IncidentMetrics:
     """The metrics of one incident.
 
     `sla_results` says of each SLA whether it was met; `postmortem` None: none is required.
     """
 
     incident: Incident
-    took: Durations
-    judged: Mapping[Promise, bool]
-    postmortem: Written | None
+    durations: Durations
+    sla_results: Mapping[SlaKey, bool]
+    postmortem: PostmortemState | None
 
     @property
-    def missed(self) -> tuple[Promise, ...]:
+    def missed(self) -> tuple[SlaKey, ...]:
         """The SLAs that were missed."""
-        return tuple(sla for sla, met in self.judged.items() if not met)
+        return tuple(sla for sla, met in self.sla_results.items() if not met)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricsSummary:
     """The metrics of many incidents; `incidents` has the worst first.
 
     `times` has the names of `Durations`; `severities` and `kinds` hold only what occurred, with None for a kind that
     was not given.  `goals` are the measurable goals of the policy; they count from the opening, as the policy says.
     """
 
-    measured: tuple[Measured, ...]
-    times: Mapping[str, Spread | None]
+    incidents: tuple[IncidentMetrics, ...]
+    times: Mapping[str, Distribution | None]
     severities: Mapping[Severity, int]
     kinds: Mapping[Kind | None, int]
-    clocks: Mapping[Promise, Tally]
-    goals: Mapping[str, Tally]
-    postmortems: Mapping[Written, int]
-    reopened: int
+    clocks: Mapping[SlaKey, Compliance]
+    goals: Mapping[str, Compliance]
+    postmortems: Mapping[PostmortemState, int]
+    reopened_count: int
 
     @property
-    def compliance(self) -> Tally:
+    def compliance(self) -> Compliance:
         """The compliance over all SLAs together."""
-        return Tally(sum(each.kept for each in self.clocks.values()), sum(each.missed for each in self.clocks.values()))
+        return Compliance(
+            sum(each.met for each in self.clocks.values()), sum(each.missed for each in self.clocks.values())
+        )
 
 
-def summarize_metrics(incidents: Iterable[Incident], policy: Policy, now: datetime) -> Figures:
+def summarize_metrics(incidents: Iterable[Incident], policy: Policy, now: datetime) -> MetricsSummary:
     """Summarize the metrics of closed incidents, as far as they are known at `now`."""
     metrics = tuple(sorted((measure(incident, policy, now) for incident in incidents), key=_worst_first_key))
-    return Figures(
-        measured=metrics,
-        times={each.name: distribution(getattr(one.took, each.name) for one in metrics) for each in fields(Durations)},
+    return MetricsSummary(
+        incidents=metrics,
+        times={
+            each.name: distribution(getattr(one.durations, each.name) for one in metrics) for each in fields(Durations)
+        },
         severities=_count_in_order((one.incident.severity for one in metrics), Severity),
         kinds=_count_in_order((one.incident.report.kind for one in metrics), (*Kind, None)),
         clocks=_compliance_by_key(metrics, policy),
         goals=_goal_compliance(metrics, policy),
-        postmortems=_count_in_order((one.postmortem for one in metrics if one.postmortem), Written),
-        reopened=sum(one.incident.reopened > 0 for one in metrics),
+        postmortems=_count_in_order((one.postmortem for one in metrics if one.postmortem), PostmortemState),
+        reopened_count=sum(one.incident.reopen_count > 0 for one in metrics),
     )
 
 
-def measure(incident: Incident, policy: Policy, now: datetime) -> Measured:
+def measure(incident: Incident, policy: Policy, now: datetime) -> IncidentMetrics:
     """Compute the metrics of one incident, as far as they are known at `now`."""
     current_deadlines = deadlines(incident, policy)
-    return Measured(
+    return IncidentMetrics(
         incident,
         durations(incident),
         dict(_sla_results(incident, policy, current_deadlines)),
@@ -178,13 +182,13 @@ _RESTARTING_CLOCKS = (acknowledge.NAME, update.NAME, audience.NAME)
 
 def _sla_results(
     incident: Incident, policy: Policy, current_deadlines: Sequence[Deadline]
-) -> Iterator[tuple[Promise, bool]]:
+) -> Iterator[tuple[SlaKey, bool]]:
     """Yield each SLA of the incident and whether it was met; what is still running is left out.
 
     An SLA that runs once is judged by its deadline at the end: a new grade moves the deadline, and so what was missed.
     """
-    by_key = {Promise(each.clock, each.about): each for each in current_deadlines if each.clock != postmortem.NAME}
-    results: dict[Promise, bool] = {}
+    by_key = {SlaKey(each.clock, each.about): each for each in current_deadlines if each.clock != postmortem.NAME}
+    results: dict[SlaKey, bool] = {}
     for sla, each in by_key.items():
         if each.is_breached(incident) or (each.clock in _RESTARTING_CLOCKS and _was_breached(sla, incident)):
             results[sla] = False
@@ -194,15 +198,15 @@ def _sla_results(
     yield from sorted(results.items(), key=_shelf_sort_key(policy))
 
 
-def _update_results(incident: Incident, policy: Policy) -> Iterator[tuple[Promise, bool]]:
+def _update_results(incident: Incident, policy: Policy) -> Iterator[tuple[SlaKey, bool]]:
     """Yield the update SLAs that ran before the incident was resolved; they no longer have a deadline."""
-    acknowledged_at, resolved_at, severity = incident.answered_at, incident.resolved_at, incident.severity
+    acknowledged_at, resolved_at, severity = incident.page_acknowledged_at, incident.resolved_at, incident.severity
     had_responder = acknowledged_at is not None and (resolved_at is None or acknowledged_at < resolved_at)
-    breached = _was_breached(Promise(update.NAME), incident)
+    breached = _was_breached(SlaKey(update.NAME), incident)
     if breached or (policy.targets_of(severity).update is not None and had_responder):
-        yield Promise(update.NAME), not breached
+        yield SlaKey(update.NAME), not breached
     for name, expects in policy.audiences.items():
-        sla = Promise(audience.NAME, name)
+        sla = SlaKey(audience.NAME, name)
         breached = _was_breached(sla, incident) or _first_update_was_late(
             name, expects.first.get(severity), incident, policy
         )
@@ -217,8 +221,8 @@ def _first_update_was_late(name: str, within: Duration | None, incident: Inciden
     """
     if within is None or not within.is_immediate:
         return False
-    since = incident.laddered_at
-    update_times = (entry.at for entry in incident.timeline if entry.deed is Deed.UPDATED and entry.at >= since)
+    since = incident.escalation_started_at
+    update_times = (entry.at for entry in incident.timeline if entry.kind is EntryKind.UPDATED and entry.at >= since)
     first_update_at = next(update_times, incident.resolved_at)
     return (
         first_update_at is not None
@@ -226,56 +230,58 @@ def _first_update_was_late(name: str, within: Duration | None, incident: Inciden
     )
 
 
-def _was_breached(sla: Promise, incident: Incident) -> bool:
+def _was_breached(sla: SlaKey, incident: Incident) -> bool:
     """Return True if the SLA was ever breached."""
     about = f"{sla.about}." if sla.about else ""
-    return any(key.startswith(f"{sla.clock}/{about}breach@") for key in incident.rung)
+    return any(key.startswith(f"{sla.clock}/{about}breach@") for key in incident.fired_alarms)
 
 
-def _shelf_sort_key(policy: Policy) -> Callable[[tuple[Promise, object]], tuple[int, int, str]]:
+def _shelf_sort_key(policy: Policy) -> Callable[[tuple[SlaKey, object]], tuple[int, int, str]]:
     """Return a sort key: in the order of the clocks, and those of one clock in the order of the policy."""
     clocks, about_order = list(CLOCKS), [*policy.audiences, *policy.regulations]
 
-    def place(row: tuple[Promise, object]) -> tuple[int, int, str]:
+    def place(row: tuple[SlaKey, object]) -> tuple[int, int, str]:
         about = row[0].about
         return clocks.index(row[0].clock), about_order.index(about) if about in about_order else len(about_order), about
 
     return place
 
 
-def _postmortem_state(incident: Incident, current_deadlines: Sequence[Deadline], now: datetime) -> Written | None:
+def _postmortem_state(
+    incident: Incident, current_deadlines: Sequence[Deadline], now: datetime
+) -> PostmortemState | None:
     deadline = next(
         (each for each in current_deadlines if (each.clock, each.about) == (postmortem.NAME, postmortem.DOCUMENT)), None
     )
     if deadline is None:
         return None
     if deadline.met_at is not None:
-        return Written.DONE if deadline.met_at <= deadline.due else Written.LATE
-    return Written.DUE if now <= deadline.due else Written.OVERDUE
+        return PostmortemState.DONE if deadline.met_at <= deadline.due else PostmortemState.LATE
+    return PostmortemState.DUE if now <= deadline.due else PostmortemState.OVERDUE
 
 
-def _compliance_by_key(metrics: Sequence[Measured], policy: Policy) -> dict[Promise, Tally]:
-    by_key: dict[Promise, Tally] = {}
+def _compliance_by_key(metrics: Sequence[IncidentMetrics], policy: Policy) -> dict[SlaKey, Compliance]:
+    by_key: dict[SlaKey, Compliance] = {}
     for one in metrics:
-        for sla, met in one.judged.items():
-            before = by_key.get(sla, Tally())
-            by_key[sla] = Tally(before.kept + met, before.missed + (not met))
+        for sla, met in one.sla_results.items():
+            before = by_key.get(sla, Compliance())
+            by_key[sla] = Compliance(before.met + met, before.missed + (not met))
     return dict(sorted(by_key.items(), key=_shelf_sort_key(policy)))
 
 
-def _goal_compliance(metrics: Sequence[Measured], policy: Policy) -> dict[str, Tally]:
+def _goal_compliance(metrics: Sequence[IncidentMetrics], policy: Policy) -> dict[str, Compliance]:
     """Compute how often the goals were reached; there is a goal for resolving only at the worst severity (M1)."""
     goals, found = policy.goals, {}
     incidents = [one.incident for one in metrics]
     worst = [incident for incident in incidents if incident.severity is Severity.SEV1]
     for name, within, times in (
-        ("detect", goals.detect, [one.took.to_detect for one in metrics]),
+        ("detect", goals.detect, [one.durations.to_detect for one in metrics]),
         ("respond", goals.respond, [_between(each.declared_at, each.responded_at) for each in incidents]),
         ("resolve", goals.resolve, [_between(each.declared_at + each.paused_time, each.resolved_at) for each in worst]),
     ):
         known = [each for each in times if each is not None]
         met = sum(each <= within.as_timedelta for each in known)
-        found[name] = Tally(met, len(known) - met)
+        found[name] = Compliance(met, len(known) - met)
     return found
 
 
@@ -285,7 +291,7 @@ def _count_in_order(items: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
     return {each: counts[each] for each in order if counts[each]}
 
 
-def _worst_first_key(one: Measured) -> tuple[Severity, int, timedelta, datetime, int]:
+def _worst_first_key(one: IncidentMetrics) -> tuple[Severity, int, timedelta, datetime, int]:
     incident = one.incident
-    to_resolve = one.took.to_resolve or timedelta()
+    to_resolve = one.durations.to_resolve or timedelta()
     return incident.severity, -len(one.missed), -to_resolve, incident.declared_at, incident.number

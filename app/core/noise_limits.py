@@ -34,12 +34,12 @@ _MAX_UNCONFIRMED_NOTIFICATIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class UnconfirmedReport:
     """An incident reported without rights that waits to notify people; `notified_at` is when it last did."""
 
     number: int
     login: str
-    said_at: datetime | None = None
+    notified_at: datetime | None = None
 
 
 def is_urgent(effects: Sequence[Effect]) -> bool:
@@ -48,7 +48,7 @@ def is_urgent(effects: Sequence[Effect]) -> bool:
     Urgent are the first page, an escalation, and what shows the current state.
     """
     return any(
-        isinstance(each, Escalate | ShowBoard | ShowDigest) or (isinstance(each, Page) and each.times == 1)
+        isinstance(each, Escalate | ShowBoard | ShowDigest) or (isinstance(each, Page) and each.attempt == 1)
         for each in effects
     )
 
@@ -76,17 +76,17 @@ def is_confirmed(incident: Incident) -> bool:
 
     It is judged by the role that GitHub reported at that time.
     """
-    return any(known.role >= RESPONDER for known in incident.authorities)
+    return any(known.role >= RESPONDER for known in incident.role_history)
 
 
-def next_notification_at(number: int, login: str, recent: Sequence[Asking], now: datetime) -> datetime:
+def next_notification_at(number: int, login: str, recent: Sequence[UnconfirmedReport], now: datetime) -> datetime:
     """Return when an unconfirmed incident may notify people; `now`: at once.
 
     `recent` are all incidents of its repository that notified, or tried to, in the last `UNCONFIRMED_PERIOD`, or are
     still on hold.  A few reports, each by another person, are not delayed.
     """
     reports = {asking.number: asking for asking in recent}
-    reports.setdefault(number, Asking(number, login))
+    reports.setdefault(number, UnconfirmedReport(number, login))
     own = [asking for asking in reports.values() if asking.login == login]
     next_time = now
     if len(own) > 1:
@@ -101,8 +101,8 @@ def next_notification_at(number: int, login: str, recent: Sequence[Asking], now:
     return next_time
 
 
-def _notified_times(reports: Iterable[Asking]) -> list[datetime]:
-    return sorted(each.said_at for each in reports if each.said_at is not None)
+def _notified_times(reports: Iterable[UnconfirmedReport]) -> list[datetime]:
+    return sorted(each.notified_at for each in reports if each.notified_at is not None)
 
 
 def _next_free_time(times: Sequence[datetime], now: datetime, limits: tuple[tuple[timedelta, int], ...]) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.core.clocks import still_due
-from app.core.effects import Escalate, Mend, Notice, Page, Remind
+from app.core.effects import Escalate, Notice, Page, PolicyFaultNotice, Remind
 from app.core.incident import Incident
 
 _MAX_BUNDLED_NOTICES = 400
@@ -27,12 +27,12 @@ def still_relevant(effect: Notice, incident: Incident, current_fault_keys: froze
 
     `current_fault_keys` are the keys of the notices about the faults in the current policy file.
     """
-    if isinstance(effect, Mend):
+    if isinstance(effect, PolicyFaultNotice):
         return effect.key in current_fault_keys
-    if effect.at < max(incident.laddered_at, incident.returned_at or incident.laddered_at):
+    if effect.at < max(incident.escalation_started_at, incident.returned_at or incident.escalation_started_at):
         return False  # from before the issue was reopened or became available again
     if isinstance(effect, Page):
-        return incident.is_paging and effect.at >= incident.armed_at
+        return incident.is_paging and effect.at >= incident.paging_started_at
     if isinstance(effect, Escalate | Remind):
         return still_due(effect, incident)
     return incident.status.open

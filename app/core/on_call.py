@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from app.core.calendar import wall_to_utc
 from app.core.incident import Incident
-from app.core.policy import Cover, Policy, Rotation
+from app.core.policy import OnCallOverride, Policy, Rotation
 
 _SECONDS_PER_DAY = 86400
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -110,7 +110,7 @@ def _on_call_by_turns(rotation: Rotation, at: datetime) -> tuple[str, ...]:
     return first, secondaries[turn % len(secondaries)]
 
 
-def _apply_override(positions: list[list[str]], cover: Cover) -> None:
+def _apply_override(positions: list[list[str]], cover: OnCallOverride) -> None:
     """Put a person in the position of another one.
 
     The person who had it by turn, or by an earlier override, is remembered: an override can replace either.
@@ -158,5 +158,5 @@ def _hand_off_at(day: date, hand_off: time, zone: str) -> datetime:
     return wall_to_utc(datetime.combine(day, hand_off), zone)
 
 
-def _override_bounds(cover: Cover, zone: str) -> tuple[datetime, datetime]:
+def _override_bounds(cover: OnCallOverride, zone: str) -> tuple[datetime, datetime]:
     return wall_to_utc(cover.since, zone), wall_to_utc(cover.until, zone)

@@ -13,7 +13,19 @@ from datetime import date, datetime, time
 from enum import Enum
 from typing import Any
 
-from app.core.policy import Calendar, Channel, Cover, Duration, Floor, Override, Policy, Rotation, Step, Target, Until
+from app.core.policy import (
+    Calendar,
+    ChannelConfig,
+    Duration,
+    Floor,
+    OnCallOverride,
+    Override,
+    Policy,
+    Rotation,
+    Step,
+    Target,
+    Until,
+)
 from app.core.severity import Scale, Severity
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -23,9 +35,9 @@ _FILE_KEYS = {
     (Policy, "ladders"): "",
     (Override, "targets"): "",
     (Override, "ladders"): "",
-    (Channel, "kind"): "kind",
-    (Channel, "serves"): "for",
-    (Cover, "since"): "from",
+    (ChannelConfig, "kind"): "kind",
+    (ChannelConfig, "serves"): "for",
+    (OnCallOverride, "since"): "from",
     (Floor, "kind"): "type",
 }
 """Fields whose key in the policy file differs from their name; empty: the path is the severity alone."""
@@ -42,7 +54,7 @@ _SKIPPED_FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PolicyChange:
     """One difference between two policies: `what` it is, `was` and `now`.  None: it is absent on that side.
 
     `severity` None: it does not belong to one severity.  `is_step`: it is an escalation step, `what` being whom it
@@ -53,7 +65,7 @@ class Move:
     what: str
     was: str | None
     now: str | None
-    rung: bool = False
+    is_step: bool = False
 
     def __str__(self) -> str:
         if self.was is None:
@@ -66,7 +78,7 @@ _FactKey = tuple[Severity | None, str, str]
 _Facts = dict[_FactKey, str | tuple[Step, ...]]
 
 
-def diff_policies(old: Policy, new: Policy) -> tuple[Move, ...]:
+def diff_policies(old: Policy, new: Policy) -> tuple[PolicyChange, ...]:
     """List the differences between two policies, those of a severity first and the worst severity first.
 
     Severities are named as in `new`.
@@ -82,19 +94,19 @@ def _policy_facts(policy: Policy, scale: Scale) -> _Facts:
 
 def _fact_changes(
     key: _FactKey, was: str | tuple[Step, ...] | None, now: str | tuple[Step, ...] | None
-) -> Iterator[Move]:
+) -> Iterator[PolicyChange]:
     severity, path, _ = key
     if isinstance(was, tuple) or isinstance(now, tuple):
         yield from _step_changes(severity, path, _as_steps(was), _as_steps(now))
     elif was != now:
-        yield Move(severity, path, was, now)
+        yield PolicyChange(severity, path, was, now)
 
 
 def _as_steps(fact: str | tuple[Step, ...] | None) -> list[Step]:
     return list(fact) if isinstance(fact, tuple) else []
 
 
-def _step_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
+def _step_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[PolicyChange]:
     """Compare two lists of escalation steps.
 
     Equal steps are dropped, then steps with the same recipients and request are paired, then those with the same
@@ -112,24 +124,32 @@ def _step_changes(severity: Severity | None, path: str, was: list[Step], now: li
                 was.remove(step)
                 now.remove(match)
     for before, after in pairs.values():
-        yield Move(
-            severity, _join_words(path, _describe_recipients(after)), *_timing_difference(before, after), rung=True
+        yield PolicyChange(
+            severity, _join_words(path, _describe_recipients(after)), *_timing_difference(before, after), is_step=True
         )
     yield from _recipient_changes(severity, path, was, now)
     for step in was:
-        yield Move(severity, _join_words(path, _describe_recipients(step)), _describe_timing(step), None, rung=True)
+        yield PolicyChange(
+            severity, _join_words(path, _describe_recipients(step)), _describe_timing(step), None, is_step=True
+        )
     for step in now:
-        yield Move(severity, _join_words(path, _describe_recipients(step)), None, _describe_timing(step), rung=True)
+        yield PolicyChange(
+            severity, _join_words(path, _describe_recipients(step)), None, _describe_timing(step), is_step=True
+        )
 
 
-def _recipient_changes(severity: Severity | None, path: str, was: list[Step], now: list[Step]) -> Iterator[Move]:
+def _recipient_changes(
+    severity: Severity | None, path: str, was: list[Step], now: list[Step]
+) -> Iterator[PolicyChange]:
     """Compare steps that are due at the same time, when only some of their recipients changed."""
     for step in list(was):
         candidates = (other for other in now if replace(other, to=step.to) == step and set(other.to) & set(step.to))
         if match := next(candidates, None):
             was.remove(step)
             now.remove(match)
-            yield Move(severity, _join_words(path, f"after {step.after}"), ", ".join(step.to), ", ".join(match.to))
+            yield PolicyChange(
+                severity, _join_words(path, f"after {step.after}"), ", ".join(step.to), ", ".join(match.to)
+            )
 
 
 def _join_words(path: str, what: str) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from app.core.clocks import alarms
 from app.core.decide import Decision, decide
 from app.core.effects import Effect
-from app.core.events import Event, Opened, Rang
+from app.core.events import AlarmFired, Event, Opened
 from app.core.incident import Incident
 from app.core.policy import Policy
 
@@ -74,7 +74,7 @@ def _fire_due_alarms(
         alarm = next(iter(alarms(incident, policy)), None)
         if alarm is None or alarm.due > until or (alarm.due == until and not inclusive):
             break
-        decision = decide(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
+        decision = decide(incident, AlarmFired(alarm=alarm, key=alarm.key), policy, alarm.due)
         incident = decision.incident
         effects += decision.effects
     return incident, effects

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from app.core.effective_policy import affected_services
 from app.core.incident import Grade
-from app.core.incident_report import Report
+from app.core.incident_report import IncidentReport
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 
 
-def grade(report: Report, policy: Policy, labels: frozenset[str] = frozenset()) -> Grade:
+def grade(report: IncidentReport, policy: Policy, labels: frozenset[str] = frozenset()) -> Grade:
     """Grade a report.  `labels` are those the issue was opened with; a form may set a severity label.
 
     When unsure, the higher severity wins (A4).  A report that gives nothing to grade gets the default of the policy
@@ -32,19 +32,19 @@ def grade(report: Report, policy: Policy, labels: frozenset[str] = frozenset()) 
             (
                 f"nothing in the report says how severe it is, so {severity.inline_name(scale)} until somebody grades it",
             ),
-            unsure=True,
+            uncertain=True,
         )
     worst = min(severity for severity, _ in found)
     ordered = sorted(found, key=lambda graded: graded[0])
-    return Grade(worst, tuple(reason for _, reason in ordered), unsure=_is_severity_misread(report))
+    return Grade(worst, tuple(reason for _, reason in ordered), uncertain=_is_severity_misread(report))
 
 
-def _is_severity_misread(report: Report) -> bool:
+def _is_severity_misread(report: IncidentReport) -> bool:
     """Return True if a severity was chosen in words that could not be parsed; it may have been a higher one."""
     return report.severity is None and any(doubt.lower().startswith("severity") for doubt in report.doubts)
 
 
-def _grade_from_reporter(report: Report, scale: Scale) -> list[tuple[Severity, str]]:
+def _grade_from_reporter(report: IncidentReport, scale: Scale) -> list[tuple[Severity, str]]:
     return (
         []
         if report.severity is None
@@ -60,7 +60,7 @@ def _grade_from_labels(policy: Policy, labels: frozenset[str]) -> list[tuple[Sev
     ]
 
 
-def _grade_from_matrix(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
+def _grade_from_matrix(report: IncidentReport, policy: Policy) -> list[tuple[Severity, str]]:
     if report.impact is None or report.urgency is None:
         return []
     severity = policy.matrix[report.urgency][report.impact]
@@ -70,7 +70,7 @@ def _grade_from_matrix(report: Report, policy: Policy) -> list[tuple[Severity, s
     return [(severity, reason)]
 
 
-def _grades_from_floors(report: Report, policy: Policy) -> list[tuple[Severity, str]]:
+def _grades_from_floors(report: IncidentReport, policy: Policy) -> list[tuple[Severity, str]]:
     return [
         (floor.at_least, f"{floor.because} is at least {floor.at_least.inline_name(policy.scale)}")
         for floor in policy.floors

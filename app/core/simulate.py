@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 from app.core.clocks import alarms, audience, escalate, update
 from app.core.decide import decide
 from app.core.effective_policy import policy_for
-from app.core.effects import Announce, Ask, Effect, Escalate, Notice, Page, Remind
+from app.core.effects import Announce, Effect, Escalate, Notice, Page, Remind, SeverityQuestion
 from app.core.escalation import paging_steps
-from app.core.events import Event, Opened, Rang, Role, Said
+from app.core.events import AlarmFired, Commented, Event, Opened, Role
 from app.core.incident import Incident
-from app.core.incident_report import Exposure, Kind, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind
 from app.core.on_call import next_hand_off, people_of, people_on_call
 from app.core.policy import ON_CALL, Duration, Policy, Via
 from app.core.replay import EventLog, sort_log
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 
 ROW_KINDS = (
     *("declared", "page", "escalate", "announce", "do", "remind", "ask", "warn", "breach"),
@@ -41,7 +41,7 @@ _MAX_HAND_OFFS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Scenario:
     """The scenario to simulate.  `at` has a zone; `ack` and `resolve` count from it, None: it does not happen."""
 
     severity: Severity
@@ -70,13 +70,13 @@ class Row:
     to: tuple[str, ...] = ()
     step: str = ""
     via: tuple[Via, ...] = ()
-    missing: tuple[str, ...] = ()
+    unstaffed: tuple[str, ...] = ()
     note: str = ""
     contacts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class ReplayStep:
     """One decision of a replay: the event at `at`, the incident before (None: none) and after, and the effects."""
 
     at: datetime
@@ -86,7 +86,7 @@ class Beat:
     effects: tuple[Effect, ...]
 
 
-def simulate(policy: Policy, scenario: Scene) -> tuple[Row, ...]:
+def simulate(policy: Policy, scenario: Scenario) -> tuple[Row, ...]:
     """Simulate the scenario and return all rows in order, hand-offs before the notices of the same moment."""
     start = scenario.at.astimezone(UTC)
     until = start + scenario.length
@@ -109,7 +109,7 @@ def simulate(policy: Policy, scenario: Scene) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: (row.at, row.kind != "declared", row.kind != "hand-off")))
 
 
-def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[Beat]:
+def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[ReplayStep]:
     """Replay the log decision by decision.  Events before the opening are left out."""
     incident: Incident | None = None
     for at, event in sort_log(log):
@@ -128,7 +128,7 @@ def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[Bea
         yield from due_alarm_steps(incident, policy, until, inclusive=True)
 
 
-def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, inclusive: bool) -> Iterator[Beat]:
+def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, inclusive: bool) -> Iterator[ReplayStep]:
     """Fire the alarms that are due and yield each decision.
 
     `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happens then.
@@ -137,12 +137,12 @@ def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, incl
         alarm = next(iter(alarms(incident, policy)), None)
         if alarm is None or alarm.due > until or (alarm.due == until and not inclusive):
             return
-        step = _decide_step(incident, Rang(alarm=alarm, key=alarm.key), policy, alarm.due)
+        step = _decide_step(incident, AlarmFired(alarm=alarm, key=alarm.key), policy, alarm.due)
         yield step
         incident = step.after
 
 
-def rows_of(replay_step: Beat, policy: Policy) -> Iterator[Row]:
+def rows_of(replay_step: ReplayStep, policy: Policy) -> Iterator[Row]:
     """Yield the rows that a decision results in; most actions of people result in none."""
     event, after = replay_step.event, replay_step.after
     offset = replay_step.at - after.declared_at
@@ -162,22 +162,22 @@ def rows_of(replay_step: Beat, policy: Policy) -> Iterator[Row]:
     notices = [effect for effect in replay_step.effects if isinstance(effect, Notice)]
     for notice in notices:
         yield _notice_row(notice, replay_step, effective_policy, offset)
-    if not notices and isinstance(event, Rang) and after is not replay_step.before:
+    if not notices and isinstance(event, AlarmFired) and after is not replay_step.before:
         kind, step = _classify_alarm(event)
         if kind in ("warn", "breach"):
             yield Row(at=replay_step.at, offset=offset, kind=kind, step=step)
 
 
-def _notice_row(notice: Notice, replay_step: Beat, policy: Policy, offset: timedelta) -> Row:
+def _notice_row(notice: Notice, replay_step: ReplayStep, policy: Policy, offset: timedelta) -> Row:
     kind, step, note = "remind", "", ""
     contacts: tuple[str, ...] = ()
-    if isinstance(notice, Page) and isinstance(replay_step.event, Rang) and replay_step.before is not None:
+    if isinstance(notice, Page) and isinstance(replay_step.event, AlarmFired) and replay_step.before is not None:
         paging_step = paging_steps(replay_step.before, policy)[_paging_step_index(replay_step.event)]
         kind, contacts = "page", paging_step.to or (ON_CALL,)
         step, note = _describe_step(contacts, str(paging_step.after)), _describe_repeat(notice, replay_step)
     elif (
         isinstance(notice, Escalate)
-        and isinstance(replay_step.event, Rang)
+        and isinstance(replay_step.event, AlarmFired)
         and replay_step.event.alarm.clock == escalate.NAME
     ):
         contacts, wait = notice.contacts, replay_step.event.alarm.mark.rpartition("@")[2].partition("#")[0]
@@ -185,26 +185,28 @@ def _notice_row(notice: Notice, replay_step: Beat, policy: Policy, offset: timed
     elif isinstance(notice, Escalate | Announce):
         kind = "escalate" if isinstance(notice, Escalate) else "announce"
         contacts, note = notice.contacts, notice.because
-        step = _classify_alarm(replay_step.event)[1] if isinstance(replay_step.event, Rang) else ", ".join(contacts)
-    elif isinstance(notice, Ask):
+        step = (
+            _classify_alarm(replay_step.event)[1] if isinstance(replay_step.event, AlarmFired) else ", ".join(contacts)
+        )
+    elif isinstance(notice, SeverityQuestion):
         kind, step, note = "ask", "severity", "; ".join(notice.doubts)
-    elif isinstance(replay_step.event, Rang):
+    elif isinstance(replay_step.event, AlarmFired):
         kind, step = _classify_alarm(replay_step.event)
         note = notice.do if isinstance(notice, Remind) else ""
     return Row(
         at=replay_step.at,
         offset=offset,
         kind=kind,
-        to=notice.to or contacts or notice.missing[:1],
+        to=notice.to or contacts or notice.unstaffed[:1],
         step=step,
         via=notice.via,
-        missing=notice.missing,
+        unstaffed=notice.unstaffed,
         note=note,
         contacts=contacts,
     )
 
 
-def _classify_alarm(fired: Rang) -> tuple[str, str]:
+def _classify_alarm(fired: AlarmFired) -> tuple[str, str]:
     """Return the row kind of an alarm, and its step: `respond/50@...` is `warn` and `respond 50 %`."""
     about, _, what = fired.alarm.mark.rpartition("@")[0].rpartition(".")
     clock = f"{fired.alarm.clock} {about}".strip()
@@ -213,7 +215,7 @@ def _classify_alarm(fired: Rang) -> tuple[str, str]:
     return "breach" if what == "breach" and fired.alarm.clock not in _UPDATE_CLOCKS else "remind", clock
 
 
-def _paging_step_index(fired: Rang) -> int:
+def _paging_step_index(fired: AlarmFired) -> int:
     """Return the paging step a page belongs to: `page0.2@...` is the second page of the first step."""
     return int(fired.alarm.mark.removeprefix("page").partition(".")[0])
 
@@ -223,11 +225,14 @@ def _describe_step(contacts: tuple[str, ...], after: str) -> str:
     return names if after == str(Duration()) else f"{names} after {after}"
 
 
-def _describe_repeat(page: Page, replay_step: Beat) -> str:
-    if page.times > 1:
-        return f"page {page.times}"
-    after_silence = replay_step.after.spoken_at is not None and replay_step.after.armed_at > replay_step.after.spoken_at
-    return f"nothing was heard since {replay_step.after.spoken_at:%H:%M} UTC" if after_silence else ""
+def _describe_repeat(page: Page, replay_step: ReplayStep) -> str:
+    if page.attempt > 1:
+        return f"page {page.attempt}"
+    after_silence = (
+        replay_step.after.last_activity_at is not None
+        and replay_step.after.paging_started_at > replay_step.after.last_activity_at
+    )
+    return f"nothing was heard since {replay_step.after.last_activity_at:%H:%M} UTC" if after_silence else ""
 
 
 def _grade_note(incident: Incident) -> str:
@@ -262,7 +267,7 @@ def _hand_off_rows(incident: Incident, policy: Policy, until: datetime) -> Itera
                 )
 
 
-def _acting_responder(steps: list[Beat], policy: Policy, at: datetime) -> str:
+def _acting_responder(steps: list[ReplayStep], policy: Policy, at: datetime) -> str:
     """Return who acts: the commander, else the person paged first, else the person on call."""
     if steps[-1].after.commander:
         return steps[-1].after.commander
@@ -270,21 +275,21 @@ def _acting_responder(steps: list[Beat], policy: Policy, at: datetime) -> str:
     return next(paged_logins, next(iter(people_of((ON_CALL,), policy_for(policy, steps[-1].after), at)), ON_CALL))
 
 
-def _opening_event(scenario: Scene) -> Opened:
-    report = Report(
+def _opening_event(scenario: Scenario) -> Opened:
+    report = IncidentReport(
         severity=scenario.severity, services=scenario.services, kind=scenario.kind, personal_data=scenario.personal_data
     )
     return Opened(id="imagined", repo="", number=0, title="", report=report, key="issue/0")
 
 
-def _command_event(command: str, by: str) -> Said:
-    return Said(by=by, role=Role.WRITE, key=f"comment/{command}", comment=0, spoken=(Spoken(command),))
+def _command_event(command: str, by: str) -> Commented:
+    return Commented(by=by, role=Role.WRITE, key=f"comment/{command}", comment=0, commands=(SlashCommand(command),))
 
 
-def _decide_step(incident: Incident | None, event: Event, policy: Policy, at: datetime) -> Beat:
+def _decide_step(incident: Incident | None, event: Event, policy: Policy, at: datetime) -> ReplayStep:
     decision = decide(incident, event, policy, at)
     assert decision.incident is not None, "only an opening is decided without an incident"
-    return Beat(at, event, incident, decision.incident, decision.effects)
+    return ReplayStep(at, event, incident, decision.incident, decision.effects)
 
 
 def format_offset(offset: timedelta) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SlashCommand:
     """One command line: `/severity sev2 too loud` has the name `severity` and the argument `sev2 too loud`."""
 
     name: str

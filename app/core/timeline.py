@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 
-class Deed(Enum):
+class EntryKind(Enum):
     """The kind of a timeline entry."""
 
     REPORTED = "reported"
@@ -35,13 +35,13 @@ class Entry:
 
     at: datetime
     by: str
-    deed: Deed
+    kind: EntryKind
     text: str
     key: str
     url: str = ""
-    words: str = ""
+    detail: str = ""
 
     @property
     def sentence(self) -> str:
         """The text and the detail as one sentence."""
-        return f"{self.text}: {self.words}" if self.words else self.text
+        return f"{self.text}: {self.detail}" if self.detail else self.text

@@ -8,12 +8,12 @@ from app.feeds.ical import (
     occurrences_to_json,
     read_occurrences,
 )
-from app.feeds.people import Meant, match_people
+from app.feeds.people import MatchedShifts, match_people
 
 __all__ = [
     "MAX_FEED_BYTES",
     "FeedFault",
-    "Meant",
+    "MatchedShifts",
     "Occurrence",
     "match_people",
     "occurrences_from_json",

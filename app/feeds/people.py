@@ -22,14 +22,16 @@ _MAX_SUMMARY_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
+class MatchedShifts:
     """The shifts of a feed; `unmatched` are the summaries of events that match no person of the policy, each once."""
 
     shifts: tuple[Shift, ...]
-    unknown: tuple[str, ...]
+    unmatched: tuple[str, ...]
 
 
-def match_people(occurrences: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime) -> Meant:
+def match_people(
+    occurrences: Iterable[Occurrence], people: Mapping[str, Person], zone: str, since: datetime
+) -> MatchedShifts:
     """Map events to shifts; wall clock times are those of `zone`.
 
     A person matches by the mail of an attendee, or else by the summary: their login, with or without @, their name
@@ -37,7 +39,7 @@ def match_people(occurrences: Iterable[Occurrence], people: Mapping[str, Person]
     where it is the whole summary, with its @: an event called "Holiday" pages no one.  Unmatched events that ended
     before `since` are not reported.
     """
-    calls = _Calls(people)
+    calls = _PeopleIndex(people)
     shifts: set[Shift] = set()
     unknown: dict[str, None] = {}
     for one in occurrences:
@@ -47,21 +49,21 @@ def match_people(occurrences: Iterable[Occurrence], people: Mapping[str, Person]
             unknown[one.summary] = None
         if begins < ends:
             shifts.update(Shift(begins, ends, rank + place, login) for place, login in enumerate(logins))
-    return Meant(tuple(sorted(shifts)), tuple(unknown))
+    return MatchedShifts(tuple(sorted(shifts)), tuple(unknown))
 
 
-class _Calls:
+class _PeopleIndex:
     """An index of the names of people, word by word, so that a summary is matched in one pass."""
 
     def __init__(self, people: Mapping[str, Person]) -> None:
         self._mails = {person.mail.casefold(): login for login, person in people.items() if person.mail}
-        self._called: dict[tuple[str, ...], str] = {}
+        self._logins_by_name: dict[tuple[str, ...], str] = {}
         for login, person in people.items():
             for name in (person.name, person.mail, login):
                 if words := _split_words(name):
-                    self._called[words] = login
-        self._lengths = sorted({len(words) for words in self._called})
-        self._known: dict[str, tuple[tuple[str, ...], int]] = {}
+                    self._logins_by_name[words] = login
+        self._lengths = sorted({len(words) for words in self._logins_by_name})
+        self._matches: dict[str, tuple[tuple[str, ...], int]] = {}
 
     def find_logins(self, occurrence: Occurrence) -> tuple[tuple[str, ...], int]:
         """Find the logins that an event refers to, and the rank of the first of them."""
@@ -72,9 +74,9 @@ class _Calls:
                 if mail.strip().casefold() in self._mails
             )
         )
-        if occurrence.summary not in self._known:
-            self._known[occurrence.summary] = self._match_summary(occurrence.summary)
-        logins, rank = self._known[occurrence.summary]
+        if occurrence.summary not in self._matches:
+            self._matches[occurrence.summary] = self._match_summary(occurrence.summary)
+        logins, rank = self._matches[occurrence.summary]
         return invited or logins, rank
 
     def _match_summary(self, summary: str) -> tuple[tuple[str, ...], int]:
@@ -84,10 +86,10 @@ class _Calls:
             name
             for place in range(len(words))
             for length in self._lengths
-            if (name := words[place : place + length]) in self._called
+            if (name := words[place : place + length]) in self._logins_by_name
         ]
         if named:
-            return (self._called[max(named, key=_joined_length)],), rank
+            return (self._logins_by_name[max(named, key=_joined_length)],), rank
         alone = _MENTION_PATTERN.fullmatch(summary.strip())
         return ((alone[1],) if alone else ()), rank
 

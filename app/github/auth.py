@@ -72,8 +72,8 @@ class InstallationTokens:
     """
 
     def __init__(self, request_token: Callable[[int], tuple[str, datetime]]) -> None:
-        self._ask = request_token
-        self._known: dict[int, tuple[str, datetime]] = {}
+        self._request_token = request_token
+        self._tokens: dict[int, tuple[str, datetime]] = {}
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -82,13 +82,13 @@ class InstallationTokens:
         with self._lock:
             lock = self._locks.setdefault(installation, threading.Lock())
         with lock:
-            known = self._known.get(installation)
+            known = self._tokens.get(installation)
             if known is None or known[1] - _RENEWAL_PERIOD <= now:
-                known = self._known[installation] = self._ask(installation)
+                known = self._tokens[installation] = self._request_token(installation)
             return known[0]
 
     def forget(self, installation: int, token: str) -> None:
         """Discard a token that GitHub refused, so that the next call requests a new one."""
-        known = self._known.get(installation)
+        known = self._tokens.get(installation)
         if known is not None and known[0] == token:
-            del self._known[installation]
+            del self._tokens[installation]

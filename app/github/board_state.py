@@ -14,10 +14,10 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from app.core.events import Edited, Opened, Role, Said
-from app.core.incident import Authority, Ground, Incident
-from app.core.incident_report import Report
-from app.github.inbound import Happened
+from app.core.events import Commented, Edited, Opened, Role
+from app.core.incident import GradingInput, Incident, RoleObservation
+from app.core.incident_report import IncidentReport
+from app.github.inbound import TimedEvent
 from app.ports import Comment
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 BOARD_KEY = "board"
 _INCIDENT_ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
-_GRADING_INPUTS = tuple[Ground, ...]
-_ROLE_HISTORY = tuple[Authority, ...]
+_GRADING_INPUTS = tuple[GradingInput, ...]
+_ROLE_HISTORY = tuple[RoleObservation, ...]
 _MAX_CHANGED_COMMENTS = 40
 """Maximum number of later-changed comments whose commands the marker keeps: a comment has limited space."""
 MarkedComment = tuple[Comment, Mapping[str, Any]]
@@ -42,7 +42,7 @@ def _type_adapter(shape: Any) -> TypeAdapter[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class AsShown:
+class BoardSnapshot:
     """What the board records of itself for the runner, which has no database.
 
     `at` is when the board was last written: all that was due by then had been done, except deferred notices if
@@ -52,29 +52,45 @@ class AsShown:
     """
 
     at: datetime
-    next: datetime | None
-    policy: str
-    held: bool = False
-    heard: frozenset[int] = frozenset()
-    kept: tuple[tuple[datetime, Said], ...] = ()
+    next_alarm_at: datetime | None
+    policy_version: str
+    has_deferred_notices: bool = False
+    processed_comments: frozenset[int] = frozenset()
+    changed_commands: tuple[tuple[datetime, Commented], ...] = ()
 
     def marker_content(self) -> dict[str, Any]:
         """Return the marker content of this snapshot, with the newest changed comments only."""
-        encoded = _type_adapter(AsShown).dump_json(
-            replace(self, kept=self.kept[-_MAX_CHANGED_COMMENTS:]), exclude_defaults=True
-        )
-        return {**json.loads(encoded), **({"heard": sorted(self.heard)} if self.heard else {})}
+        newest = replace(self, changed_commands=self.changed_commands[-_MAX_CHANGED_COMMENTS:])
+        encoded = json.loads(_type_adapter(BoardSnapshot).dump_json(newest, exclude_defaults=True))
+        if "processed_comments" in encoded:
+            encoded["processed_comments"].sort()
+        for _, event in encoded.get("changed_commands", ()):
+            if "commands" in event:
+                event[_MARKER_COMMANDS] = event.pop("commands")
+        return {_MARKER_KEYS.get(name, name): value for name, value in encoded.items()}
+
+
+_MARKER_KEYS = {
+    "next_alarm_at": "next",
+    "policy_version": "policy",
+    "has_deferred_notices": "held",
+    "processed_comments": "heard",
+    "changed_commands": "kept",
+}
+"""Keys of a snapshot in the marker.  Boards on GitHub are read for ever, so these never change."""
+_MARKER_COMMANDS = "spoken"
+"""The key of a comment's commands in the marker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class BoardState:
     """The state of an incident stored in its board.  `snapshot` None: the app wrote the board, not the runner."""
 
     id: str
-    grounds: tuple[Ground, ...]
-    authorities: tuple[Authority, ...]
-    opened_with: frozenset[str]
-    shown: AsShown | None = None
+    grading_inputs: tuple[GradingInput, ...]
+    role_history: tuple[RoleObservation, ...]
+    initial_labels: frozenset[str]
+    snapshot: BoardSnapshot | None = None
 
 
 def marker_content(incident: Incident) -> dict[str, Any]:
@@ -82,13 +98,13 @@ def marker_content(incident: Incident) -> dict[str, Any]:
     return {
         "keys": [BOARD_KEY],
         "id": incident.id,
-        "grounds": json.loads(_type_adapter(_GRADING_INPUTS).dump_json(incident.grounds)),
-        "authorities": json.loads(_type_adapter(_ROLE_HISTORY).dump_json(incident.authorities)),
-        "opened_with": sorted(incident.opened_with),
+        "grounds": json.loads(_type_adapter(_GRADING_INPUTS).dump_json(incident.grading_inputs)),
+        "authorities": json.loads(_type_adapter(_ROLE_HISTORY).dump_json(incident.role_history)),
+        "opened_with": sorted(incident.initial_labels),
     }
 
 
-def parse_board_state(content: Mapping[str, Any]) -> Memory | None:
+def parse_board_state(content: Mapping[str, Any]) -> BoardState | None:
     """Parse the board state in a marker; None if the marker is another comment's, or malformed."""
     if BOARD_KEY not in content.get("keys", ()):
         return None
@@ -100,7 +116,7 @@ def parse_board_state(content: Mapping[str, Any]) -> Memory | None:
     except (KeyError, TypeError, ValueError):
         return None
     incident_id = str(content.get("id", ""))
-    return Memory(
+    return BoardState(
         incident_id if _INCIDENT_ID.fullmatch(incident_id) else "",
         grading_inputs,
         role_history,
@@ -109,13 +125,19 @@ def parse_board_state(content: Mapping[str, Any]) -> Memory | None:
     )
 
 
-def _parse_snapshot(content: Mapping[str, Any]) -> AsShown:
-    known = {each.name: content[each.name] for each in fields(AsShown) if each.name in content}
-    snapshot: AsShown = _type_adapter(AsShown).validate_python(known)
+def _parse_snapshot(content: Mapping[str, Any]) -> BoardSnapshot:
+    keys = {each.name: _MARKER_KEYS.get(each.name, each.name) for each in fields(BoardSnapshot)}
+    known = {name: content[key] for name, key in keys.items() if key in content}
+    if "changed_commands" in known:
+        known["changed_commands"] = [
+            (at, {"commands" if name == _MARKER_COMMANDS else name: value for name, value in event.items()})
+            for at, event in known["changed_commands"]
+        ]
+    snapshot: BoardSnapshot = _type_adapter(BoardSnapshot).validate_python(known)
     return snapshot
 
 
-def find_board(own_comments: Sequence[MarkedComment]) -> tuple[Comment | None, Memory | None]:
+def find_board(own_comments: Sequence[MarkedComment]) -> tuple[Comment | None, BoardState | None]:
     """Return the newest board among our comments, and its state."""
     for comment, content in reversed(own_comments):
         if state := parse_board_state(content):
@@ -123,7 +145,7 @@ def find_board(own_comments: Sequence[MarkedComment]) -> tuple[Comment | None, M
     return None, None
 
 
-def restore_events(events: Iterable[Happened], state: Memory | None) -> Iterator[Happened]:
+def restore_events(events: Iterable[TimedEvent], state: BoardState | None) -> Iterator[TimedEvent]:
     """Add to GitHub's events what only the board knows: our id, the graded answers, and edits that changed them."""
     for timed_event in events:
         event = timed_event.event
@@ -131,32 +153,32 @@ def restore_events(events: Iterable[Happened], state: Memory | None) -> Iterator
             yield timed_event
             continue
         event = replace(event, id=state.id or event.id)
-        if not state.grounds:
-            yield Happened(timed_event.at, event)
+        if not state.grading_inputs:
+            yield TimedEvent(timed_event.at, event)
             continue
-        first, *later = state.grounds
+        first, *later = state.grading_inputs
         opening = replace(
             event,
             by=first.by,
             report=report_as_graded(event.report, first, is_newest=not later),
-            labels=state.opened_with,
+            labels=state.initial_labels,
             adopted=event.adopted and first.at == timed_event.at,
         )
-        yield Happened(first.at, opening)
+        yield TimedEvent(first.at, opening)
         for graded in later:
             report = report_as_graded(event.report, graded, is_newest=graded is later[-1])
-            yield Happened(
+            yield TimedEvent(
                 graded.at, Edited(by=graded.by, key=graded.key, url=graded.url, title=event.title, report=report)
             )
 
 
-def role_at(state: Memory | None, login: str, at: datetime) -> Role | None:
+def role_at(state: BoardState | None, login: str, at: datetime) -> Role | None:
     """Return the user's role at that time as recorded by the board; None if it recorded none."""
-    observations = [a for a in (state.authorities if state else ()) if a.login == login and a.at <= at]
+    observations = [a for a in (state.role_history if state else ()) if a.login == login and a.at <= at]
     return observations[-1].role if observations else None
 
 
-def report_as_graded(report: Report, graded: Ground, *, is_newest: bool) -> Report:
+def report_as_graded(report: IncidentReport, graded: GradingInput, *, is_newest: bool) -> IncidentReport:
     """Return the newest report with the answers as they were graded then, which may be the newest grading too."""
     return replace(
         report,

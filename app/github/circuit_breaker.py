@@ -16,7 +16,7 @@ _MAX_CONSECUTIVE_TIMEOUTS = 3
 _OPEN_PERIOD = timedelta(seconds=20)
 
 
-class Breaker(httpx.BaseTransport):
+class CircuitBreaker(httpx.BaseTransport):
     """A transport that passes requests to `inner` while the breaker is closed.
 
     Only timeouts count: a refused connection fails fast anyway, and an error response is a response.
@@ -26,8 +26,8 @@ class Breaker(httpx.BaseTransport):
         self._inner = inner
         self._clock = clock
         self._lock = threading.Lock()
-        self._hung = 0
-        self._until: datetime | None = None
+        self._consecutive_timeouts = 0
+        self._open_until: datetime | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request unless the breaker is open, and count consecutive timeouts."""
@@ -36,12 +36,12 @@ class Breaker(httpx.BaseTransport):
             response = self._inner.handle_request(request)
         except httpx.TimeoutException:
             with self._lock:
-                self._hung += 1
-                if self._hung >= _MAX_CONSECUTIVE_TIMEOUTS:
-                    self._until = self._clock() + _OPEN_PERIOD
+                self._consecutive_timeouts += 1
+                if self._consecutive_timeouts >= _MAX_CONSECUTIVE_TIMEOUTS:
+                    self._open_until = self._clock() + _OPEN_PERIOD
             raise
         with self._lock:
-            self._hung, self._until = 0, None
+            self._consecutive_timeouts, self._open_until = 0, None
         return response
 
     def close(self) -> None:
@@ -51,9 +51,9 @@ class Breaker(httpx.BaseTransport):
     def _admit(self) -> None:
         """Raise httpx.ConnectError while the breaker is open; afterwards let a single trial call through."""
         with self._lock:
-            if self._until is None:
+            if self._open_until is None:
                 return
             now = self._clock()
-            if now < self._until:
+            if now < self._open_until:
                 raise httpx.ConnectError("circuit breaker open: GitHub's last calls timed out")
-            self._until = now + _OPEN_PERIOD
+            self._open_until = now + _OPEN_PERIOD

@@ -16,9 +16,9 @@ import httpx
 from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
-from app.github.circuit_breaker import Breaker
-from app.ports import DeliveryFailed, Gone, NotYet, Pace, Unreached
-from app.rate_limit import APP, READ_METHODS, Budget, Line, MemoryPace, Urgency
+from app.github.circuit_breaker import CircuitBreaker
+from app.ports import ConnectionFailed, Deferred, DeliveryFailed, NotFound, RateLimiter
+from app.rate_limit import APP, READ_METHODS, Budget, MemoryRateLimiter, Priority, WaitSlots
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
@@ -37,7 +37,7 @@ MAX_PAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """A response of GitHub's API.  `body` is plain JSON, None for 204 and 304."""
 
     status: int
@@ -70,27 +70,27 @@ class Client:
         key: AppKey | PlainToken,
         clock: Callable[[], datetime],
         transport: httpx.BaseTransport | None = None,
-        rate_limiter: Pace | None = None,
+        rate_limiter: RateLimiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         # githubkit loads slower than all else together: here only processes with a client pay, and no call waits.
-        from app.github.http import Kit  # noqa: PLC0415
+        from app.github.http import HttpClient  # noqa: PLC0415
 
         self._key = key
         self._clock = clock
         inner = transport or httpx.HTTPTransport(
             verify=_tls_context(), limits=httpx.Limits(max_keepalive_connections=20)
         )
-        self._kit = Kit(api_url.rstrip("/"), Breaker(inner, clock), _TIMEOUT_SECONDS)
+        self._http = HttpClient(api_url.rstrip("/"), CircuitBreaker(inner, clock), _TIMEOUT_SECONDS)
         self._tokens = InstallationTokens(self._request_token)
-        self._pace: Pace = rate_limiter or MemoryPace()
-        self._wait = sleep
-        self._line = Line()
-        self.urgency = Urgency()
+        self._rate_limiter: RateLimiter = rate_limiter or MemoryRateLimiter()
+        self._sleep = sleep
+        self._wait_slots = WaitSlots()
+        self.priority = Priority()
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._kit.close()
+        self._http.close()
 
     @property
     def app_id(self) -> int:
@@ -102,10 +102,10 @@ class Client:
         """The current time of our clock."""
         return self._clock()
 
-    def with_priority(self, priority: Urgency) -> Client:
+    def with_priority(self, priority: Priority) -> Client:
         """Return a copy of this client that calls with the given priority."""
         client = copy.copy(self)
-        client.urgency = priority
+        client.priority = priority
         return client
 
     def call(
@@ -117,7 +117,7 @@ class Client:
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, str | int] | None = None,
         etag: str = "",
-    ) -> Answer:
+    ) -> ApiResponse:
         """Send one request as the installation.
 
         A token that GitHub refuses is renewed once.  Raises Deferred while GitHub limits or suspends the installation.
@@ -132,9 +132,9 @@ class Client:
                 token = self._tokens.token_for(installation, self._clock())
                 self._wait_for_rate_limit(installation, method, path)
                 return self._send(installation, token, method, path, json, params, etag)
-        except _Suspended as suspended:
-            wait = self._pace.record_limit(installation, _SUSPENSION_RETRY_SECONDS, self._clock())
-            raise NotYet(str(suspended), retry_after=wait) from None
+        except _InstallationSuspended as suspended:
+            wait = self._rate_limiter.record_limit(installation, _SUSPENSION_RETRY_SECONDS, self._clock())
+            raise Deferred(str(suspended), retry_after=wait) from None
 
     def list_rows(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
@@ -148,7 +148,7 @@ class Client:
 
     def call_as_app(
         self, method: str, path: str, *, params: Mapping[str, str | int] | None = None, etag: str = ""
-    ) -> Answer:
+    ) -> ApiResponse:
         """Send one request as the App itself."""
         if isinstance(self._key, PlainToken):
             raise DeliveryFailed(f"{method} {path}: only a GitHub App may ask this", retry_after=None)
@@ -170,21 +170,21 @@ class Client:
         """
         if not (wait := self._acquire(installation, method)):
             return
-        has_slot = wait <= _MAX_WAIT_SECONDS and self._line.try_acquire(installation)
+        has_slot = wait <= _MAX_WAIT_SECONDS and self._wait_slots.try_acquire(installation)
         try:
             waited = 0.0
             while wait:
                 if not has_slot or waited + wait > _MAX_WAIT_SECONDS:
-                    raise NotYet(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
-                self._wait(wait)
+                    raise Deferred(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
+                self._sleep(wait)
                 waited += wait
                 wait = self._acquire(installation, method)
         finally:
             if has_slot:
-                self._line.release(installation)
+                self._wait_slots.release(installation)
 
     def _acquire(self, installation: int, method: str) -> float:
-        return self._pace.acquire(installation, method, self.urgency, self._clock())
+        return self._rate_limiter.acquire(installation, method, self.priority, self._clock())
 
     def _request_token(self, installation: int) -> tuple[str, datetime]:
         if isinstance(self._key, PlainToken):
@@ -202,12 +202,12 @@ class Client:
         json: Mapping[str, Any] | None,
         params: Mapping[str, str | int] | None,
         etag: str,
-    ) -> Answer:
+    ) -> ApiResponse:
         from githubkit.exception import RequestError, RequestFailed, RequestTimeout  # noqa: PLC0415
 
         budget: Budget | None = None
         try:
-            response = self._kit.send(token, method, path, json=json, params=params, etag=etag)
+            response = self._http.send(token, method, path, json=json, params=params, etag=etag)
             budget = _budget_from(response.headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()
@@ -219,20 +219,20 @@ class Client:
             raise _no_response_error(method, path, failed, timed_out=isinstance(failed, RequestTimeout)) from None
         finally:
             if budget is not None or method not in READ_METHODS:
-                self._pace.record_response(installation, method, budget, self._clock())
+                self._rate_limiter.record_response(installation, method, budget, self._clock())
         CALLS.labels(method, response.status_code).inc()
         if response.status_code in (301, 302, 307, 308):
             raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
-        return Answer(response.status_code, _json_body(method, path, response), dict(response.headers))
+        return ApiResponse(response.status_code, _json_body(method, path, response), dict(response.headers))
 
     def _record_if_rate_limited(self, installation: int, failed: DeliveryFailed) -> DeliveryFailed:
         """Record a rate limit with the rate limiter, and return the error with the wait that follows from it."""
-        if isinstance(failed, _Limited):
-            failed.retry_after = self._pace.record_limit(installation, failed.retry_after, self._clock())
+        if isinstance(failed, _RateLimited):
+            failed.retry_after = self._rate_limiter.record_limit(installation, failed.retry_after, self._clock())
         return failed
 
 
-class Moved(Gone):
+class Moved(NotFound):
     """The resource has a new address: the issue was transferred, or the repository renamed."""
 
 
@@ -240,11 +240,11 @@ class _Unauthorized(DeliveryFailed):
     """GitHub refused the token."""
 
 
-class _Limited(DeliveryFailed):
+class _RateLimited(DeliveryFailed):
     """A rate limit was hit, and the installation has to pause; `retry_after` None: GitHub did not say how long."""
 
 
-class _Suspended(DeliveryFailed):
+class _InstallationSuspended(DeliveryFailed):
     """The installation is suspended."""
 
 
@@ -254,7 +254,7 @@ def _no_response_error(method: str, path: str, failed: Exception, *, timed_out: 
     A write that was sent may have arrived, or arrive later, so its outcome has to be looked up before a retry.
     """
     if isinstance(failed.__cause__, _NOT_SENT_ERRORS):
-        return Unreached(f"{method} {path} did not get through", retry_after=0)
+        return ConnectionFailed(f"{method} {path} did not get through", retry_after=0)
     is_write = method not in READ_METHODS
     what = "timed out" if timed_out else "broke off"
     return DeliveryFailed(f"{method} {path} {what}", retry_after=0, outcome_unknown=is_write, may_still_arrive=is_write)
@@ -278,11 +278,11 @@ def _error_from(method: str, path: str, response: Any, now: datetime) -> Deliver
     if status == 401:
         return _Unauthorized(text, retry_after=60)
     if status in (403, 429) and (_retry_after_seconds(response, now) is not None or _is_rate_limit_response(response)):
-        return _Limited(text, retry_after=_retry_after_seconds(response, now))
+        return _RateLimited(text, retry_after=_retry_after_seconds(response, now))
     if status == 403 and "suspended" in text:
-        return _Suspended(text, retry_after=_SUSPENSION_RETRY_SECONDS)
+        return _InstallationSuspended(text, retry_after=_SUSPENSION_RETRY_SECONDS)
     if status in (404, 410):
-        return Gone(text)
+        return NotFound(text)
     if status >= 500:
         is_write = method not in READ_METHODS
         return DeliveryFailed(

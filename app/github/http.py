@@ -13,7 +13,7 @@ import httpx
 from githubkit import GitHub, Response, UnauthAuthStrategy
 
 
-class Kit(GitHub[UnauthAuthStrategy]):
+class HttpClient(GitHub[UnauthAuthStrategy]):
     """A githubkit client that shares one connection pool; githubkit would open a new one for each call.
 
     No caching, no retries, no redirects.
@@ -31,8 +31,8 @@ class Kit(GitHub[UnauthAuthStrategy]):
             follow_redirects=False,
             user_agent="muster",
         )
-        self._open = ExitStack()
-        self._client = self._open.enter_context(super().get_sync_client())
+        self._exit_stack = ExitStack()
+        self._client = self._exit_stack.enter_context(super().get_sync_client())
 
     @contextmanager
     def get_sync_client(self) -> Generator[httpx.Client, None, None]:
@@ -61,4 +61,4 @@ class Kit(GitHub[UnauthAuthStrategy]):
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._open.close()
+        self._exit_stack.close()

@@ -15,24 +15,24 @@ from typing import Any
 
 from app.core.events import (
     Closed,
+    Commented,
     Edited,
     Event,
+    IssueAvailable,
+    IssueUnavailable,
     Labeled,
-    Left,
     Opened,
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
     Reopened,
-    Returned,
-    Said,
     Unlabeled,
 )
 from app.core.policy import Labels, Policy
 from app.github.intake import is_incident_report, read_report
 from app.github.slash_commands import parse_commands
 from app.github.tracker import POLICY_PATH, labels_of, parse_time
-from app.ports import Lane, Repository
+from app.ports import IncidentKey, Repository
 from app.text import replace_unstorable
 
 OPENING_PERIOD = timedelta(seconds=5)
@@ -56,7 +56,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class TimedEvent:
     """An event, and when it happened."""
 
     at: datetime
@@ -64,15 +64,15 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class OwnCommentChanged:
     """One of our comments was deleted, or edited by a person; the board is written again if it was the board."""
 
-    comment: int
+    comment_id: int
     deleted: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LabelsSeen:
     """The labels an issue had at a point in time."""
 
     at: datetime
@@ -80,7 +80,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
+class PolicyProposal:
     """A pull request that may change the policy file, and its newest commit at that time."""
 
     at: datetime
@@ -89,7 +89,7 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
+class PolicyPush:
     """A push to the default branch that may have changed the policy file; `head` is its newest commit."""
 
     head: str
@@ -123,29 +123,29 @@ INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
+class InstallationChange:
     """Repositories (by id) that were added to or removed from an installation of the App.
 
     `whole_installation`: the installation itself was deleted.
     """
 
     installation: int
-    left: tuple[int, ...] = ()
-    joined: tuple[int, ...] = ()
-    everything: bool = False
+    removed: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
+    whole_installation: bool = False
 
 
-def installation_change_of(event_name: str, payload: Json) -> Departure | None:
+def installation_change_of(event_name: str, payload: Json) -> InstallationChange | None:
     """Return the change to the App's installation that a delivery reports; None if there is none."""
     action, installation = payload.get("action"), payload.get("installation") or {}
     if event_name == "installation" and action in ("created", "deleted"):
         repository_ids = _ids(payload, "repositories")
         if action == "created":
-            return Departure(_github_id(installation), joined=repository_ids)
-        return Departure(_github_id(installation), left=repository_ids, everything=True)
+            return InstallationChange(_github_id(installation), added=repository_ids)
+        return InstallationChange(_github_id(installation), removed=repository_ids, whole_installation=True)
     if event_name == "installation_repositories":
         added, removed = _ids(payload, "repositories_added"), _ids(payload, "repositories_removed")
-        return Departure(_github_id(installation), left=removed, joined=added)
+        return InstallationChange(_github_id(installation), removed=removed, added=added)
     return None
 
 
@@ -153,7 +153,7 @@ def _ids(payload: Json, key: str) -> tuple[int, ...]:
     return tuple(_github_id(one) for one in payload.get(key) or ())
 
 
-def incident_key_of(event_name: str, payload: Json) -> Lane | None:
+def incident_key_of(event_name: str, payload: Json) -> IncidentKey | None:
     """Return the key of the incident or policy change that a delivery belongs to; None if it can be neither.
 
     An issue or pull request has its number; all pushes to the default branch share the number 0.  Raises Unreadable.
@@ -163,13 +163,17 @@ def incident_key_of(event_name: str, payload: Json) -> Lane | None:
         return None
     if event_name in ("issues", "issue_comment"):
         issue = issue_of(payload)
-        return None if issue.get("pull_request") else Lane(repository.id, issue["number"])
+        return None if issue.get("pull_request") else IncidentKey(repository.id, issue["number"])
     if event_name == "pull_request":
         number = _pull_request_of(payload)["number"] if _changes_proposal(payload) and _head_commit(payload) else 0
         if payload.get("action") in _POSTMORTEM_ACTIONS:
             number = postmortem_of(payload, repository) or number
-        return Lane(repository.id, number) if number else None
-    return Lane(repository.id, 0) if changes_policy(event_name, payload) and _commit_sha(payload.get("after")) else None
+        return IncidentKey(repository.id, number) if number else None
+    return (
+        IncidentKey(repository.id, 0)
+        if changes_policy(event_name, payload) and _commit_sha(payload.get("after"))
+        else None
+    )
 
 
 def changes_policy(event_name: str, payload: Json) -> bool:
@@ -196,16 +200,20 @@ def _push_touches(event_name: str, payload: Json, matches: Callable[[str], bool]
     return len(commits) >= 20 or any(map(matches, map(str, touched)))
 
 
-def policy_change_of(event_name: str, payload: Json, lane: Lane, received_at: datetime) -> Proposed | Pushed | None:
+def policy_change_of(
+    event_name: str, payload: Json, incident_key: IncidentKey, received_at: datetime
+) -> PolicyProposal | PolicyPush | None:
     """Return how a delivery may change the policy; None if it is about an incident.  Raises Unreadable."""
     if event_name == "push":
-        return Pushed(_commit_sha(payload.get("after")))
-    if event_name != "pull_request" or (pull := _pull_request_of(payload))["number"] != lane.number:
+        return PolicyPush(_commit_sha(payload.get("after")))
+    if event_name != "pull_request" or (pull := _pull_request_of(payload))["number"] != incident_key.number:
         return None
-    return Proposed(_time_or_received(pull.get("updated_at"), received_at), lane.number, _head_commit(payload))
+    return PolicyProposal(
+        _time_or_received(pull.get("updated_at"), received_at), incident_key.number, _head_commit(payload)
+    )
 
 
-def read_labels(payload: Json) -> Seen | None:
+def read_labels(payload: Json) -> LabelsSeen | None:
     """Return the labels that an issue payload shows; None if it shows no issue."""
     issue = payload.get("issue")
     if not isinstance(issue, dict) or issue.get("pull_request") or not issue.get("updated_at"):
@@ -216,10 +224,10 @@ def read_labels(payload: Json) -> Seen | None:
         return None
     is_manual = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
     # GitHub's times are whole seconds: within the same one, a person's label change counts as newer than ours.
-    return Seen(at + _SECOND if is_manual and at - created > OPENING_PERIOD else at, labels_of(issue))
+    return LabelsSeen(at + _SECOND if is_manual and at - created > OPENING_PERIOD else at, labels_of(issue))
 
 
-def read_labels_only(event_name: str, payload: Json, received_at: datetime) -> Seen | None:
+def read_labels_only(event_name: str, payload: Json, received_at: datetime) -> LabelsSeen | None:
     """Return the labels of an issue if a delivery carries no other information on a known incident, else None.
 
     That is the case for ordinary comments and for labels set by bots.  Raises Unreadable.
@@ -241,7 +249,9 @@ def is_declared(payload: Json, policy: Policy) -> bool:
     return policy.labels.incident in labels_of(issue) or is_incident_report(replace_unstorable(issue.get("body") or ""))
 
 
-def read_event(event_name: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | Touched | None:
+def read_event(
+    event_name: str, payload: Json, policy: Policy, received_at: datetime
+) -> TimedEvent | OwnCommentChanged | None:
     """Convert a delivery into an event; None if it changes no incident.  Raises Unreadable."""
     action = payload.get("action")
     if event_name == "issues":
@@ -255,8 +265,8 @@ def read_event(event_name: str, payload: Json, policy: Policy, received_at: date
 
 def needs_role(event: Event, labels: Labels) -> bool:
     """Return True if the event takes effect only with a sufficient repository role of its author."""
-    if isinstance(event, Said):
-        return bool(event.spoken)
+    if isinstance(event, Commented):
+        return bool(event.commands)
     return isinstance(event, Labeled) and event.label in (
         *labels.severities,
         labels.escalate,
@@ -291,7 +301,7 @@ def title_of(issue: Json) -> str:
     return rest if bracket and rest and mark.strip().lower() == "[incident" else title
 
 
-def read_commands(comment: Json) -> Said | None:
+def read_commands(comment: Json) -> Commented | None:
     """Return the slash commands in a person's comment as an event; None for bots, and if there are none."""
     user = comment.get("user") or {}
     if user.get("type") == "Bot" or comment.get("performed_via_github_app"):
@@ -299,16 +309,16 @@ def read_commands(comment: Json) -> Said | None:
     commands = parse_commands(replace_unstorable(comment.get("body") or ""))
     if not commands:
         return None
-    return Said(
+    return Commented(
         by=login_of(user),
         key=f"comment/{_github_id(comment)}",
         url=_url(comment),
         comment=_github_id(comment),
-        spoken=commands,
+        commands=commands,
     )
 
 
-def commands_before_edit(event_name: str, payload: Json) -> Happened | None:
+def commands_before_edit(event_name: str, payload: Json) -> TimedEvent | None:
     """Return the commands of a comment as they were before it was edited or deleted; None if there were none.
 
     Only the payload of the edit or deletion still holds them.
@@ -318,7 +328,7 @@ def commands_before_edit(event_name: str, payload: Json) -> Happened | None:
         return None
     body = ((payload.get("changes") or {}).get("body") or {}).get("from") if action == "edited" else comment.get("body")
     event = read_commands({**comment, "body": str(body or "")})
-    return Happened(parse_time(str(comment.get("created_at"))), event) if event else None
+    return TimedEvent(parse_time(str(comment.get("created_at"))), event) if event else None
 
 
 def login_of(user: Json | None) -> str:
@@ -336,7 +346,7 @@ def event_key(name: str, at: datetime) -> str:
     return f"{name}/{at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
-def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetime) -> Happened | None:
+def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetime) -> TimedEvent | None:
     issue = issue_of(payload)
     if issue.get("pull_request"):
         return None
@@ -352,81 +362,83 @@ def _read_issue(action: str, payload: Json, policy: Policy, received_at: datetim
         return _unlabeled_event(payload, changed)
     if action == "edited":
         report = build_opened_event(issue, "", policy, created, by=by, adopted=False)
-        return Happened(
+        return TimedEvent(
             changed, Edited(by=by, key=event_key("edited", changed), title=report.title, report=report.report)
         )
     return _state_event(action, by, changed, _time_or_received(issue.get("closed_at"), changed))
 
 
-def _state_event(action: str, by: str, changed: datetime, closed: datetime) -> Happened | None:
+def _state_event(action: str, by: str, changed: datetime, closed: datetime) -> TimedEvent | None:
     """Build the event of a state change, which has no link yet.
 
     It has no page of its own, only a row in the timeline; the link is added when that is read.
     """
     if action == "closed":
-        return Happened(closed, Closed(by=by, key=event_key("closed", closed)))
+        return TimedEvent(closed, Closed(by=by, key=event_key("closed", closed)))
     if action == "reopened":
-        return Happened(changed, Reopened(by=by, key=event_key("reopened", changed)))
+        return TimedEvent(changed, Reopened(by=by, key=event_key("reopened", changed)))
     if action in ("deleted", "transferred", "locked"):
-        return Happened(changed, Left(by=by, key=event_key(f"left/{action}", changed), how=action))
+        return TimedEvent(changed, IssueUnavailable(by=by, key=event_key(f"left/{action}", changed), reason=action))
     if action == "unlocked":
-        return Happened(changed, Returned(by=by, key=event_key("returned", changed)))
+        return TimedEvent(changed, IssueAvailable(by=by, key=event_key("returned", changed)))
     return None
 
 
-def _opening_event(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> Happened:
+def _opening_event(payload: Json, policy: Policy, at: datetime, *, adopted: bool = False) -> TimedEvent:
     issue = issue_of(payload)
     repo = replace_unstorable(str((payload.get("repository") or {}).get("full_name") or ""))
     by = login_of(payload.get("sender") if adopted else issue.get("user"))
-    return Happened(at, build_opened_event(issue, repo, policy, at, by=by, adopted=adopted))
+    return TimedEvent(at, build_opened_event(issue, repo, policy, at, by=by, adopted=adopted))
 
 
-def _labeled_event(payload: Json, policy: Policy, created: datetime, changed: datetime) -> Happened | None:
+def _labeled_event(payload: Json, policy: Policy, created: datetime, changed: datetime) -> TimedEvent | None:
     issue, sender, label = issue_of(payload), payload.get("sender"), _label_name(payload)
     at_opening = changed - created <= OPENING_PERIOD and login_of(sender) == login_of(issue.get("user"))
     if label == policy.labels.incident:
         return _opening_event(payload, policy, created if at_opening else changed, adopted=not at_opening)
     if at_opening or is_bot(sender):
         return None
-    return Happened(changed, Labeled(by=login_of(sender), key=event_key(f"labeled/{label}", changed), label=label))
+    return TimedEvent(changed, Labeled(by=login_of(sender), key=event_key(f"labeled/{label}", changed), label=label))
 
 
-def _unlabeled_event(payload: Json, changed: datetime) -> Happened | None:
+def _unlabeled_event(payload: Json, changed: datetime) -> TimedEvent | None:
     sender, label = payload.get("sender"), _label_name(payload)
     if is_bot(sender):
         return None
-    return Happened(changed, Unlabeled(by=login_of(sender), key=event_key(f"unlabeled/{label}", changed), label=label))
+    return TimedEvent(
+        changed, Unlabeled(by=login_of(sender), key=event_key(f"unlabeled/{label}", changed), label=label)
+    )
 
 
 def _label_name(payload: Json) -> str:
     return replace_unstorable(str((payload.get("label") or {}).get("name") or ""))
 
 
-def _read_comment(action: str, payload: Json, received_at: datetime) -> Happened | Touched | None:
+def _read_comment(action: str, payload: Json, received_at: datetime) -> TimedEvent | OwnCommentChanged | None:
     """Read a comment's commands; only a new comment gives commands, an edited one never does (M27)."""
     comment = payload.get("comment")
     if not isinstance(comment, dict) or not isinstance(comment.get("id"), int):
         raise Unreadable("an issue_comment without a comment")
     if action in ("edited", "deleted") and comment.get("performed_via_github_app"):
         own = is_bot(payload.get("sender")) and action == "edited"
-        return None if own else Touched(comment["id"], deleted=action == "deleted")
+        return None if own else OwnCommentChanged(comment["id"], deleted=action == "deleted")
     if action != "created":
         return None
     event = read_commands(comment)
-    return Happened(_time_or_received(comment.get("created_at"), received_at), event) if event else None
+    return TimedEvent(_time_or_received(comment.get("created_at"), received_at), event) if event else None
 
 
-def _read_pull_request(action: str, payload: Json, received_at: datetime) -> Happened | None:
+def _read_pull_request(action: str, payload: Json, received_at: datetime) -> TimedEvent | None:
     pull = payload["pull_request"]
     by, number, url = login_of(payload.get("sender")), int(pull["number"]), _url(pull)
     if action in ("opened", "reopened"):
         at = _time_or_received(pull.get("created_at") if action == "opened" else pull.get("updated_at"), received_at)
-        return Happened(at, PostmortemOpened(by=by, key=pull_event_key(number, action), url=url, pull=number))
+        return TimedEvent(at, PostmortemOpened(by=by, key=pull_event_key(number, action), url=url, pull=number))
     if action == "closed":
         merged = bool(pull.get("merged_at") or pull.get("merged"))
         at = _time_or_received(pull.get("merged_at") or pull.get("closed_at"), received_at)
         kind = PostmortemMerged if merged else PostmortemDropped
-        return Happened(
+        return TimedEvent(
             at, kind(by=by, key=pull_event_key(number, "merged" if merged else "dropped"), url=url, pull=number)
         )
     return None

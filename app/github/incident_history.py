@@ -11,12 +11,12 @@ from app.core.events import Role
 from app.core.incident import Incident
 from app.core.policy import Labels, Policy
 from app.core.replay import replay
-from app.github.inbound import Happened, Unreadable, needs_role, title_of
+from app.github.inbound import TimedEvent, Unreadable, needs_role, title_of
 from app.github.timeline import read_postmortem_events, read_timeline
-from app.ports import DeliveryFailed, Pull, Tracker
+from app.ports import DeliveryFailed, PullRequest, Tracker
 
 if TYPE_CHECKING:
-    from app.core.backtest import Past
+    from app.core.backtest import PastIncident
 
 BACKTEST_PERIOD = timedelta(days=90)
 """How far back the backtest of a policy looks for incidents."""
@@ -31,7 +31,7 @@ RoleLookup = Callable[[str, datetime], Role]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class IssueHistory:
     """What GitHub has on one incident: issue, timeline, postmortem, and the events from all of them.
 
     It holds neither the users' roles nor answers that an edit has replaced.
@@ -39,16 +39,16 @@ class Told:
 
     issue: Mapping[str, Any]
     timeline: Sequence[Mapping[str, Any]]
-    pull: Pull | None
-    happened: tuple[Happened, ...]
+    pull: PullRequest | None
+    events: tuple[TimedEvent, ...]
 
 
-def load_history(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) -> Told:
+def load_history(tracker: Tracker, issue: Mapping[str, Any], repo: str, policy: Policy) -> IssueHistory:
     """Load everything GitHub has on the issue.  Raises DeliveryFailed, and NotFound if it is out of reach."""
     number = int(issue["number"])
     timeline = tracker.timeline(number)
     pull, postmortem_events = _load_postmortem(tracker, number)
-    return Told(issue, timeline, pull, (*read_timeline(issue, timeline, repo, policy), *postmortem_events))
+    return IssueHistory(issue, timeline, pull, (*read_timeline(issue, timeline, repo, policy), *postmortem_events))
 
 
 def load_incident(
@@ -67,24 +67,28 @@ def load_incident(
     return incident
 
 
-def _replay_log(log: Sequence[Happened], policy: Policy, now: datetime) -> Incident:
+def _replay_log(log: Sequence[TimedEvent], policy: Policy, now: datetime) -> Incident:
     incident = replay(((one.at, one.event) for one in log), policy, now).incident
     if incident is None:
         raise Unreadable("its history does not tell of its opening")
     return incident
 
 
-def _load_postmortem(tracker: Tracker, number: int) -> tuple[Pull | None, list[Happened]]:
+def _load_postmortem(tracker: Tracker, number: int) -> tuple[PullRequest | None, list[TimedEvent]]:
     """Load the pull request with the issue's postmortem, and its events."""
     pull = tracker.pull_of(f"muster/postmortem-{number}")
     return pull, [] if pull is None else list(read_postmortem_events(pull, tracker.timeline(pull.number)))
 
 
-def with_roles(events: Iterable[Happened], labels: Labels, role: Callable[[str, datetime], Role]) -> Iterator[Happened]:
+def with_roles(
+    events: Iterable[TimedEvent], labels: Labels, role: Callable[[str, datetime], Role]
+) -> Iterator[TimedEvent]:
     """Yield the events with the role of their author at the time, from `role`, where it matters."""
     for timed_event in events:
         if needs_role(timed_event.event, labels):
-            yield Happened(timed_event.at, replace(timed_event.event, role=role(timed_event.event.by, timed_event.at)))
+            yield TimedEvent(
+                timed_event.at, replace(timed_event.event, role=role(timed_event.event.by, timed_event.at))
+            )
         else:
             yield timed_event
 
@@ -111,15 +115,15 @@ def current_roles(tracker: Tracker) -> RoleLookup:
 
 def load_past_incidents(
     tracker: Tracker, label: str, since: datetime, policy: Policy, *, repo: str, now: datetime
-) -> Iterator[Past]:
+) -> Iterator[PastIncident]:
     """Load the incidents updated since then, newest first, at most MAX_INCIDENTS, each when it is consumed.
 
     Without a database, today's roles and the newest report stand in for those of the time.  Raises DeliveryFailed.
     """
-    from app.core.backtest import Past  # noqa: PLC0415  most callers of this module run no backtest
+    from app.core.backtest import PastIncident  # noqa: PLC0415  most callers of this module run no backtest
 
     role = current_roles(tracker)
     for issue in tracker.incidents_since(label, since)[:MAX_INCIDENTS]:
         issue_history = load_history(tracker, issue, repo, policy)
-        log = tuple((one.at, one.event) for one in with_roles(issue_history.happened, policy.labels, role))
-        yield Past(f"{repo}#{issue['number']}", title_of(issue), log, now)
+        log = tuple((one.at, one.event) for one in with_roles(issue_history.events, policy.labels, role))
+        yield PastIncident(f"{repo}#{issue['number']}", title_of(issue), log, now)

@@ -15,15 +15,15 @@ _FAIL_FAST_PERIOD = timedelta(seconds=30)
 """Time after a failed request in which callers with `fail_fast` do not ask GitHub again."""
 
 
-class Authorities:
+class Permissions:
     """Roles of users in repositories.
 
     A user has no role if GitHub refuses to give the permission.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, str], tuple[datetime, Role]] = {}
-        self._unanswered: dict[int, datetime] = {}
+        self._roles: dict[tuple[int, str], tuple[datetime, Role]] = {}
+        self._failed_at: dict[int, datetime] = {}
         self._lock = threading.Lock()
 
     def get_role(self, tracker: Tracker, repo_id: int, login: str, now: datetime, *, fail_fast: bool = False) -> Role:
@@ -33,7 +33,7 @@ class Authorities:
         """
         key = (repo_id, login)
         with self._lock:
-            cached, failed_at = self._known.get(key), self._unanswered.get(repo_id)
+            cached, failed_at = self._roles.get(key), self._failed_at.get(repo_id)
         if cached is not None and timedelta() <= now - cached[0] < _MAX_CACHE_AGE:
             return cached[1]
         if fail_fast and failed_at is not None and timedelta() <= now - failed_at < _FAIL_FAST_PERIOD:
@@ -45,12 +45,12 @@ class Authorities:
         except DeliveryFailed as failed:
             if failed.retry_after is not None:
                 with self._lock:
-                    self._unanswered[repo_id] = now
+                    self._failed_at[repo_id] = now
                 raise
             role = Role.NONE
         with self._lock:
-            self._unanswered.pop(repo_id, None)
-            if len(self._known) >= _MAX_CACHE_ENTRIES:
-                self._known.clear()
-            self._known[key] = (now, role)
+            self._failed_at.pop(repo_id, None)
+            if len(self._roles) >= _MAX_CACHE_ENTRIES:
+                self._roles.clear()
+            self._roles[key] = (now, role)
         return role

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.ports import Comment, Lane
+from app.ports import Comment, IncidentKey
 
 _PREFIX, _SUFFIX = "<!-- muster:1 ", " -->"
 
@@ -30,20 +30,22 @@ class Signer:
 
     secrets: Sequence[str]
     app_id: int = 0
-    bot: str = ""
+    bot_login: str = ""
 
-    def marker(self, lane: Lane, content: Mapping[str, Any]) -> str:
+    def marker(self, incident_key: IncidentKey, content: Mapping[str, Any]) -> str:
         """Return the signed marker line that holds `content`."""
         data = base64.urlsafe_b64encode(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).decode()
-        return f"{_PREFIX}{data} {_mac(self.secrets[0], lane, data)}{_SUFFIX}"
+        return f"{_PREFIX}{data} {_mac(self.secrets[0], incident_key, data)}{_SUFFIX}"
 
-    def read(self, lane: Lane, comment: Comment) -> dict[str, Any] | None:
+    def read(self, incident_key: IncidentKey, comment: Comment) -> dict[str, Any] | None:
         """Return the content of the comment's marker; None if it has no valid one."""
-        is_ours = comment.author == self.bot if self.bot else comment.app_id == self.app_id
+        is_ours = comment.author == self.bot_login if self.bot_login else comment.app_id == self.app_id
         if not (comment.bot and is_ours and has_marker(comment.body)):
             return None
         data, _, mac = _last_line(comment.body)[len(_PREFIX) : -len(_SUFFIX)].partition(" ")
-        expected = [hmac.compare_digest(_mac(secret, lane, data), mac) for secret in self.secrets if mac.isascii()]
+        expected = [
+            hmac.compare_digest(_mac(secret, incident_key, data), mac) for secret in self.secrets if mac.isascii()
+        ]
         if not any(expected):
             return None
         try:
@@ -63,6 +65,6 @@ def _last_line(body: str) -> str:
     return body.rstrip().rpartition("\n")[2]
 
 
-def _mac(secret: str, lane: Lane, data: str) -> str:
+def _mac(secret: str, incident_key: IncidentKey, data: str) -> str:
     key = hashlib.sha256(b"muster marker " + secret.encode()).digest()
-    return hmac.new(key, f"{lane} {data}".encode(), hashlib.sha256).hexdigest()[:40]
+    return hmac.new(key, f"{incident_key} {data}".encode(), hashlib.sha256).hexdigest()[:40]

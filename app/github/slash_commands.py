@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 
 MAX_COMMANDS = 10
 _MAX_LINES = 4_000  # GitHub accepts 65,536 characters: 16 per line
@@ -26,17 +26,17 @@ _POSSIBLE_COMMAND = re.compile(r"^[ \t]*/[A-Za-z]", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
-def parse_commands(body: str) -> tuple[Spoken, ...]:
+def parse_commands(body: str) -> tuple[SlashCommand, ...]:
     """Parse the commands of a comment in the order written, names in lower case; at most the first ten."""
     body = body.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
     if not _POSSIBLE_COMMAND.search(body):
         return ()
-    commands: list[Spoken] = []
+    commands: list[SlashCommand] = []
     for paragraph in _top_level_paragraphs(_BLANK_LINES.sub("\n\n", body).split("\n")[:_MAX_LINES]):
         for line in _visible_lines(paragraph) if _POSSIBLE_COMMAND.search(paragraph) else ():
             command = _COMMAND.fullmatch(line.strip(" \t"))
             if command:
-                commands.append(Spoken(command[1].lower(), (command[2] or "").strip()))
+                commands.append(SlashCommand(command[1].lower(), (command[2] or "").strip()))
                 if len(commands) == MAX_COMMANDS:
                     return tuple(commands)
     return tuple(commands)
@@ -79,12 +79,12 @@ def _top_level_paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
     They include those that a line of dashes below them turns into a heading, such as the line above a signature.
     """
-    state = _Place()
+    state = _BlockState()
     paragraph: list[str] = []
     for line in lines:
-        if not (state.paragraph and line[:1].isalpha()):  # such a line continues the paragraph in any block
+        if not (state.in_paragraph and line[:1].isalpha()):  # such a line continues the paragraph in any block
             state.read_line(line)
-        if state.paragraph and not state.inside:
+        if state.in_paragraph and not state.containers:
             paragraph.append(line)
         elif paragraph:
             yield "\n".join(paragraph)
@@ -93,52 +93,52 @@ def _top_level_paragraphs(lines: Iterable[str]) -> Iterator[str]:
         yield "\n".join(paragraph)
 
 
-class _Place:
+class _BlockState:
     """The blocks that are open after the lines read so far."""
 
     def __init__(self) -> None:
-        self.inside: list[int] = []  # _QUOTE for a quotation, else the indentation of a list item's content
-        self.paragraph = False  # True if the innermost container has an open paragraph
-        self.until: Callable[[str], object] | None = None  # in a fence or HTML block: tests whether a line ends it
-        self._hollow = False  # the innermost container is a list item without content yet
+        self.containers: list[int] = []  # _QUOTE for a quotation, else the indentation of a list item's content
+        self.in_paragraph = False  # True if the innermost container has an open paragraph
+        self.ends_block: Callable[[str], object] | None = None  # in a fence or HTML block: tests whether a line ends it
+        self._in_empty_item = False  # the innermost container is a list item without content yet
 
     def read_line(self, line: str) -> None:
         """Update the state with the next line."""
         matched, rest = self._match_containers(line.expandtabs(4))
         blank = not rest.strip(" ")
-        self._hollow = False
-        outside = matched < len(self.inside)
-        if self.until and not outside:
-            if self.until(rest):
-                self.until = None
+        self._in_empty_item = False
+        outside = matched < len(self.containers)
+        if self.ends_block and not outside:
+            if self.ends_block(rest):
+                self.ends_block = None
             return
-        opened, rest = self._open_containers(rest, matched, after_paragraph=self.paragraph and not outside)
+        opened, rest = self._open_containers(rest, matched, after_paragraph=self.in_paragraph and not outside)
         text = rest.lstrip(" ")
         indented = len(rest) - len(text) > 3
-        continues = self.paragraph and not opened and not blank
+        continues = self.in_paragraph and not opened and not blank
         starts_block = bool(text) and not indented and self._starts_block(text, continues, outside)
         if continues and not starts_block:
             return  # outside of its container, this is a lazy continuation of the paragraph
-        self.inside[matched:] = opened
-        self.paragraph = bool(text) and not indented and not starts_block
-        self._hollow = not text and bool(opened) and opened[-1] != _QUOTE
+        self.containers[matched:] = opened
+        self.in_paragraph = bool(text) and not indented and not starts_block
+        self._in_empty_item = not text and bool(opened) and opened[-1] != _QUOTE
         if not starts_block:
-            self.until = None
+            self.ends_block = None
 
     def _match_containers(self, rest: str) -> tuple[int, str]:
         """Return how many open quotations and list items the line continues, and the line's content within them."""
-        for number, need in enumerate(self.inside):
+        for number, need in enumerate(self.containers):
             text = rest.lstrip(" ")
             indent = len(rest) - len(text)
             if need == _QUOTE:
                 if indent > 3 or text[:1] != ">":
                     return number, rest
                 rest = text[1:].removeprefix(" ")
-            elif indent < need if text else self._hollow and number == len(self.inside) - 1:
+            elif indent < need if text else self._in_empty_item and number == len(self.containers) - 1:
                 return number, rest
             else:
                 rest = rest[need:]
-        return len(self.inside), rest
+        return len(self.containers), rest
 
     def _open_containers(self, rest: str, matched: int, *, after_paragraph: bool) -> tuple[list[int], str]:
         """Return the quotations and list items that begin in the line, and the rest of the line.
@@ -170,17 +170,17 @@ class _Place:
         if text[0] not in _BLOCK_STARTS:
             return False
         if _RULE_OR_HEADING.match(text) or (continues and not outside and _UNDERLINE.match(text)):
-            self.until = None
+            self.ends_block = None
             return True
         if fence := _FENCE.match(text):
-            self.until = partial(_closes_fence, fence[1] or fence[2])
+            self.ends_block = partial(_closes_fence, fence[1] or fence[2])
             return True
         if html := _HTML.match(text):
             ends_block = _HTML_ENDS[html.lastgroup or ""]
-            self.until = None if ends_block(text) else ends_block
+            self.ends_block = None if ends_block(text) else ends_block
             return True
         if not continues and _ONE_TAG.match(text):
-            self.until = _HTML_ENDS["block"]
+            self.ends_block = _HTML_ENDS["block"]
             return True
         return False
 

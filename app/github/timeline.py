@@ -10,20 +10,20 @@ from app.core.events import (
     Closed,
     Edited,
     Event,
+    IssueAvailable,
+    IssueUnavailable,
     Labeled,
-    Left,
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
     Reopened,
-    Returned,
     Unlabeled,
 )
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.github.inbound import (
     OPENING_PERIOD,
-    Happened,
+    TimedEvent,
     build_opened_event,
     event_key,
     is_bot,
@@ -32,7 +32,7 @@ from app.github.inbound import (
     read_commands,
 )
 from app.github.tracker import parse_time
-from app.ports import Pull
+from app.ports import PullRequest
 from app.text import replace_unstorable
 
 Json = Mapping[str, Any]
@@ -41,7 +41,7 @@ _SAME_EVENT_PERIOD = timedelta(seconds=2)
 """Largest distance between the times that a timeline and a delivery give for the same event."""
 
 
-def read_timeline(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[Happened]:
+def read_timeline(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Iterator[TimedEvent]:
     """Yield all events of an issue's timeline that change an incident, the opening first.
 
     The report is the newest one, and no roles are filled in: both are restored from the board's state.
@@ -62,10 +62,10 @@ def read_timeline(issue: Json, timeline: Sequence[Json], repo: str, policy: Poli
             yield timed_event
 
 
-def read_postmortem_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Happened]:
+def read_postmortem_events(pull: PullRequest, timeline: Sequence[Json]) -> Iterator[TimedEvent]:
     """Yield the events of the postmortem's pull request, from its own timeline."""
     number, url = pull.number, pull.url
-    yield Happened(
+    yield TimedEvent(
         pull.created_at, PostmortemOpened(by=pull.by, key=pull_event_key(number, "opened"), url=url, pull=number)
     )
     merged = {row["created_at"] for row in timeline if row.get("event") == "merged"}
@@ -79,7 +79,7 @@ def read_postmortem_events(pull: Pull, timeline: Sequence[Json]) -> Iterator[Hap
             event = PostmortemOpened(by=by, key=pull_event_key(number, "reopened"), url=url, pull=number)
         else:
             continue
-        yield Happened(parse_time(row["created_at"]), event)
+        yield TimedEvent(parse_time(row["created_at"]), event)
 
 
 def list_past_assignees(timeline: Sequence[Json]) -> frozenset[str]:
@@ -87,7 +87,7 @@ def list_past_assignees(timeline: Sequence[Json]) -> frozenset[str]:
     return frozenset(login_of(row.get("assignee")) for row in timeline if row.get("event") == "assigned")
 
 
-def detect_edit(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[Happened]:
+def detect_edit(issue: Json, repo: str, policy: Policy, incident: Incident) -> list[TimedEvent]:
     """Return an edit event if the title or the report differs from the incident's.
 
     GitHub does not tell when the text was changed, so the event has the time of the issue's last update.
@@ -97,7 +97,7 @@ def detect_edit(issue: Json, repo: str, policy: Policy, incident: Incident) -> l
     if (shown.title, shown.report) == (incident.title, incident.report):
         return []
     by = login_of(issue.get("user"))
-    return [Happened(at, Edited(by=by, key=event_key("edited", at), title=shown.title, report=shown.report))]
+    return [TimedEvent(at, Edited(by=by, key=event_key("edited", at), title=shown.title, report=shown.report))]
 
 
 def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
@@ -114,7 +114,7 @@ def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
     return found
 
 
-def is_known_event(timed_event: Happened, log: Sequence[tuple[datetime, Event]]) -> bool:
+def is_known_event(timed_event: TimedEvent, log: Sequence[tuple[datetime, Event]]) -> bool:
     """Return True if the log has the event.
 
     It is matched by its key or, where the key holds a time, by its kind and nearly the same time.
@@ -133,7 +133,7 @@ def is_known_event(timed_event: Happened, log: Sequence[tuple[datetime, Event]])
     return False
 
 
-def _opening_event(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> Happened:
+def _opening_event(issue: Json, timeline: Sequence[Json], repo: str, policy: Policy) -> TimedEvent:
     created, author = parse_time(issue["created_at"]), login_of(issue.get("user"))
     declared = [
         row
@@ -146,7 +146,7 @@ def _opening_event(issue: Json, timeline: Sequence[Json], repo: str, policy: Pol
     by = login_of(first.get("actor")) if adopted and first is not None else author
     labels = _labels_at(timeline, at if adopted else created + OPENING_PERIOD)
     shown = {**issue, "labels": [{"name": label} for label in sorted(labels)]}
-    return Happened(at, build_opened_event(shown, repo, policy, at, by=by, adopted=adopted))
+    return TimedEvent(at, build_opened_event(shown, repo, policy, at, by=by, adopted=adopted))
 
 
 def _labels_at(timeline: Sequence[Json], at: datetime) -> set[str]:
@@ -170,19 +170,19 @@ def _label_name(row: Json) -> str:
     return replace_unstorable(str((row.get("label") or {}).get("name") or ""))
 
 
-def _event_from(row: Json) -> Happened | None:
+def _event_from(row: Json) -> TimedEvent | None:
     kind = row.get("event")
     if kind == "commented":
         comment = {**row, "user": row.get("user") or row.get("actor")}
         event = read_commands(comment)
-        return Happened(parse_time(row["created_at"]), event) if event else None
+        return TimedEvent(parse_time(row["created_at"]), event) if event else None
     if kind not in _EVENT_KINDS or not row.get("created_at"):
         return None
     actor, at = row.get("actor"), parse_time(row["created_at"])
     return (
         None
         if is_bot(actor) and kind in ("labeled", "unlabeled")
-        else Happened(at, _simple_event(kind, row, login_of(actor), at))
+        else TimedEvent(at, _simple_event(kind, row, login_of(actor), at))
     )
 
 
@@ -196,6 +196,6 @@ def _simple_event(kind: str, row: Json, by: str, at: datetime) -> Event:
         "unlabeled": Unlabeled(by=by, key=event_key(f"unlabeled/{label}", at), label=label),
         "closed": Closed(by=by, key=event_key("closed", at)),
         "reopened": Reopened(by=by, key=event_key("reopened", at)),
-        "unlocked": Returned(by=by, key=event_key("returned", at)),
+        "unlocked": IssueAvailable(by=by, key=event_key("returned", at)),
     }
-    return events.get(kind) or Left(by=by, key=event_key(f"left/{kind}", at), how=kind)
+    return events.get(kind) or IssueUnavailable(by=by, key=event_key(f"left/{kind}", at), reason=kind)

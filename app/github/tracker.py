@@ -12,24 +12,24 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.github.client import MAX_PAGES, Answer, Client, Moved
+from app.github.client import MAX_PAGES, ApiResponse, Client, Moved
 from app.ports import (
     Annotation,
-    Check,
-    Claim,
+    CalendarFile,
+    CheckRun,
     Comment,
+    Deferred,
     DeliveryFailed,
-    FeedFile,
     FileChange,
-    Gone,
-    Labelled,
+    IssueLock,
+    LabelState,
     NewFile,
-    NotYet,
-    PolicyText,
-    Pull,
+    NotFound,
+    PolicyFile,
+    PullRequest,
     Repository,
 )
-from app.rate_limit import Urgency
+from app.rate_limit import Priority
 from app.text import replace_unstorable
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ class GitHubTracker:
         """Return a copy that calls `guard` immediately before each write."""
         return replace(self, guard=guard)
 
-    def with_priority(self, priority: Urgency) -> GitHubTracker:
+    def with_priority(self, priority: Priority) -> GitHubTracker:
         """Return a copy that calls GitHub with that priority."""
         return replace(self, client=self.client.with_priority(priority))
 
@@ -126,14 +126,14 @@ class GitHubTracker:
         )
         return (comment_from(row) for row in pages)
 
-    def lock(self, number: int) -> Claim:
+    def lock(self, number: int) -> IssueLock:
         """Acquire the issue's lock by adding our reaction, or return the lock that exists already."""
         answer = self._request("POST", f"/issues/{number}/reactions", {"content": _LOCK_REACTION})
-        return Claim(answer.body["id"], parse_time(answer.body["created_at"]), ours=answer.status == 201)
+        return IssueLock(answer.body["id"], parse_time(answer.body["created_at"]), acquired=answer.status == 201)
 
     def unlock(self, number: int, lock_id: int) -> None:
         """Release the issue's lock; does nothing if it no longer exists."""
-        with suppress(Gone):
+        with suppress(NotFound):
             self._call("DELETE", f"/issues/{number}/reactions/{lock_id}")
 
     def commits_of(self, path: str) -> list[str]:
@@ -145,25 +145,25 @@ class GitHubTracker:
         """Return the user's role in the repository; Role.NONE for a user that GitHub does not know."""
         try:
             found = self._call("GET", f"/collaborators/{quote(login, safe='')}/permission")
-        except Gone:
+        except NotFound:
             return Role.NONE
         name = str(found.get("role_name") or found.get("permission") or "none")
         return _ROLES.get(name) or _ROLES.get(str(found.get("permission")), Role.NONE)
 
-    def policy(self, etag: str) -> PolicyText:
+    def policy(self, etag: str) -> PolicyFile:
         """Fetch the repository's policy file unless it still matches the etag."""
         return self._fetch_policy(_own_repository, etag)
 
-    def organisation_policy(self, etag: str) -> PolicyText:
+    def organisation_policy(self, etag: str) -> PolicyFile:
         """Fetch the organisation's policy file; a file that we may not read counts as none."""
         try:
             return self._fetch_policy(_organisation_repository, etag)
         except DeliveryFailed as failed:
             if failed.retry_after is not None:
                 raise
-            return PolicyText(None, "")
+            return PolicyFile(None, "")
 
-    def feed(self, path: str, etag: str, *, organisation: bool) -> FeedFile:
+    def feed(self, path: str, etag: str, *, organisation: bool) -> CalendarFile:
         """Fetch a calendar file of this repository, or of the organisation's `.github`.
 
         Raises DeliveryFailed if the path is invalid or the file larger than a mebibyte.
@@ -173,27 +173,27 @@ class GitHubTracker:
         where = _organisation_repository if organisation else _own_repository
         try:
             answer = self._fetch_content(where, path, etag)
-        except Gone:
-            return FeedFile(None, "")
+        except NotFound:
+            return CalendarFile(None, "")
         if answer.not_modified:
-            return FeedFile(None, etag, unchanged=True)
+            return CalendarFile(None, etag, unchanged=True)
         body = answer.body
         if not isinstance(body, dict) or body.get("type") != "file":
-            return FeedFile(None, "")
+            return CalendarFile(None, "")
         if body.get("encoding") != "base64" or int(body.get("size") or 0) > _MAX_FEED_BYTES:
             raise DeliveryFailed(f"it is larger than {_MAX_FEED_BYTES} bytes", retry_after=None)
-        return FeedFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
+        return CalendarFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
 
-    def _fetch_policy(self, where: Callable[[Repository], str], etag: str) -> PolicyText:
+    def _fetch_policy(self, where: Callable[[Repository], str], etag: str) -> PolicyFile:
         try:
             answer = self._fetch_content(where, POLICY_PATH, etag)
-        except Gone:
-            return PolicyText(None, "")
+        except NotFound:
+            return PolicyFile(None, "")
         if answer.not_modified:
-            return PolicyText(None, etag, unchanged=True)
-        return PolicyText(_file_text(answer.body), answer.headers.get("etag", ""))
+            return PolicyFile(None, etag, unchanged=True)
+        return PolicyFile(_file_text(answer.body), answer.headers.get("etag", ""))
 
-    def _fetch_content(self, where: Callable[[Repository], str], path: str, etag: str) -> Answer:
+    def _fetch_content(self, where: Callable[[Repository], str], path: str, etag: str) -> ApiResponse:
         """Fetch a file of the repository that `where` names, following a rename of ours.  Raises NotFound."""
         return self._follow_rename(
             lambda found: self.client.call(
@@ -205,7 +205,7 @@ class GitHubTracker:
         """Fetch the text of a file at a commit or branch; None if there is none."""
         try:
             return _file_text(self._call("GET", f"/contents/{quote(path)}", params={"ref": ref}))
-        except Gone:
+        except NotFound:
             return None
 
     def file_change(self, pull: int, path: str) -> FileChange:
@@ -215,7 +215,7 @@ class GitHubTracker:
             return "removed" if row.get("status") == "removed" else "written"
         return "removed" if any(row.get("previous_filename") == path for row in rows) else "none"
 
-    def check(self, check: Check) -> None:
+    def check(self, check: CheckRun) -> None:
         """Create our check run on its commit, or complete an unfinished one from an earlier attempt."""
         existing = self._existing_check(check)
         if existing is not None and existing.get("status") == "completed":
@@ -234,14 +234,14 @@ class GitHubTracker:
             if sent >= len(annotations):
                 return
 
-    def _existing_check(self, check: Check) -> Mapping[str, Any] | None:
+    def _existing_check(self, check: CheckRun) -> Mapping[str, Any] | None:
         """Return the newest check run of that name by this App on that commit; None if there is none."""
         params: dict[str, str | int] = {"check_name": check.name, "app_id": self.client.app_id, "filter": "all"}
         rows = self._list_rows(f"/commits/{check.sha}/check-runs", params, key="check_runs")
         ours = [row for row in rows if (row.get("app") or {}).get("id") == self.client.app_id]
         return max(ours, key=lambda row: int(row["id"]), default=None)
 
-    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> Labelled | None:
+    def set_labels(self, number: int, add: frozenset[str], remove: frozenset[str]) -> LabelState | None:
         """Add and remove labels, and return the labels afterwards; None if there was nothing to change."""
         labels, answer = f"/issues/{number}/labels", None
         if add:
@@ -249,13 +249,15 @@ class GitHubTracker:
         for label in sorted(remove):
             try:
                 answer = self._request("DELETE", f"{labels}/{quote(label, safe='')}")
-            except Gone as gone:
+            except NotFound as gone:
                 if "label does not exist" not in str(gone).lower():
                     raise
                 answer = None
         if answer is None and (add or remove):
             answer = self._request("GET", labels)
-        return Labelled(labels_of({"labels": answer.body}), self._response_time(answer)) if answer is not None else None
+        return (
+            LabelState(labels_of({"labels": answer.body}), self._response_time(answer)) if answer is not None else None
+        )
 
     def comment(self, number: int, body: str) -> Comment:
         """Post a comment on an issue."""
@@ -273,13 +275,13 @@ class GitHubTracker:
         """Assign a user to an issue."""
         self._call("POST", f"/issues/{number}/assignees", {"assignees": [login]})
 
-    def pull_of(self, branch: str) -> Pull | None:
+    def pull_of(self, branch: str) -> PullRequest | None:
         """Return the newest pull request from that branch, in any state; None if there is none."""
         owner = self.repository.name.partition("/")[0]
         rows = list(self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
 
-    def open_pull_request(self, file: NewFile) -> Pull:
+    def open_pull_request(self, file: NewFile) -> PullRequest:
         """Open a pull request that adds the file.
 
         Each step tolerates that an earlier attempt has done it, so repeating the call is safe.
@@ -300,7 +302,7 @@ class GitHubTracker:
             return
         try:
             self._call("POST", f"/pulls/{pull}/requested_reviewers", {"reviewers": list(reviewers)})
-        except NotYet:
+        except Deferred:
             raise
         except DeliveryFailed as failed:
             if failed.retry_after is not None or len(reviewers) == 1:
@@ -328,7 +330,7 @@ class GitHubTracker:
             if "sha" not in str(failed):
                 raise
 
-    def _create_pull_request(self, file: NewFile, base: str) -> Pull:
+    def _create_pull_request(self, file: NewFile, base: str) -> PullRequest:
         try:
             return pull_from(
                 self._call(
@@ -358,15 +360,15 @@ class GitHubTracker:
         json: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-    ) -> Answer:
-        def ask(found: Repository) -> Answer:
+    ) -> ApiResponse:
+        def ask(found: Repository) -> ApiResponse:
             if method != "GET":
                 self.guard()
             return self.client.call(found.installation, method, _api_path(found, path), json=json, params=params)
 
         return self._follow_rename(ask)
 
-    def _response_time(self, answer: Answer) -> datetime:
+    def _response_time(self, answer: ApiResponse) -> datetime:
         """Return when GitHub answered: by its clock to the second, or by ours if the header is missing."""
         try:
             return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
@@ -390,7 +392,7 @@ class GitHubTracker:
         rows = self.client.list_rows(self.repository.installation, "/installation/repositories", key="repositories")
         name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
         if name == self.repository.name:
-            raise Gone(f"{name}: what was asked for has moved to another repository")
+            raise NotFound(f"{name}: what was asked for has moved to another repository")
         return replace(self.repository, name=name)
 
 
@@ -442,10 +444,10 @@ def _issue_number_of(url: object) -> int:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 
-def pull_from(row: Mapping[str, Any]) -> Pull:
+def pull_from(row: Mapping[str, Any]) -> PullRequest:
     """Parse a pull request of GitHub's REST API."""
     state = "merged" if row.get("merged_at") else "open" if row["state"] == "open" else "dropped"
-    return Pull(
+    return PullRequest(
         number=row["number"],
         url=row.get("html_url") or "",
         state=state,
@@ -467,7 +469,7 @@ def _annotation_json(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def _check_body(check: Check, annotations: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
+def _check_body(check: CheckRun, annotations: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
     """Build one request of a check run.  GitHub adds its annotations to those it already has."""
     output = {"title": check.title[:255], "summary": check.summary[:_MAX_SUMMARY_CHARS]}
     conclusion = "success" if check.success else "failure"

@@ -6,7 +6,7 @@ profiles are shipped, in `app/policies`.
 
 from __future__ import annotations
 
-from app.policy_file.fault import Fault, PolicyFaults
+from app.policy_file.fault import PolicyFault, PolicyFaults
 from app.policy_file.inheritance import (
     DEFAULT_PROFILE,
     POLICY_PATH,
@@ -21,7 +21,7 @@ __all__ = [
     "DEFAULT_PROFILE",
     "POLICY_PATH",
     "PROFILES",
-    "Fault",
+    "PolicyFault",
     "PolicyFaults",
     "load_profile",
     "read_policy",

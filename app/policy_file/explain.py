@@ -14,9 +14,9 @@ from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 from app.policy_file.fault import printable_excerpt
 from app.policy_file.inheritance import DEFAULT_PROFILE, POLICY_PATH, load_profile_text, read_layers, read_profile
-from app.policy_file.reader import EXTENDS, Reading
+from app.policy_file.reader import EXTENDS, PolicyFileReader
 from app.policy_file.writer import policy_to_dict
-from app.policy_file.yaml_tree import Entries, Node, Text
+from app.policy_file.yaml_tree import MapNode, Node, ScalarNode
 
 CHOICE = "choice"
 """Stands for a document where none prescribes the value: it was our choice."""
@@ -55,10 +55,10 @@ _PLAIN = re.compile(r"[\w./%+](?:[\w ./%+@-]|:(?! ))*(?<![ :])")
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class ExplainedValue:
     """One value in force.
 
-    `where` and `value` are in the language of the file. `origin` is a file with a line, a profile or `built in`;
+    `where` and `value` are in the language of the file. `origin` is a file with a line, a profile or `application in`;
     `document` names what a profile or a default is based on, such as `003, 004`, and is empty for a team's own values.
     `policy explain --json` prints these field names.
     """
@@ -71,13 +71,13 @@ class Explained:
 
 def explain_policy(
     text: str | None, *, name: str = POLICY_PATH, org: str | None = None, severity: Severity | None = None
-) -> tuple[Explained, ...]:
+) -> tuple[ExplainedValue, ...]:
     """Return every value in force under a file, in the order of the policy; None: the repository has no file.
 
     `org` is the text of the organisation's file. With `severity`, only the values that concern it. Raises PolicyFaults.
     """
     policy, readers = _read_layers(text, name, org)
-    relevance = None if severity is None else _Bearing(policy, severity)
+    relevance = None if severity is None else _SeverityRelevance(policy, severity)
     leaves_by_scale = {scale: list(_leaves(policy_to_dict(policy, scale, whole=True))) for scale in Scale}
     found = []
     for n, leaf in enumerate(leaves_by_scale[policy.scale]):
@@ -86,7 +86,7 @@ def explain_policy(
         if (layer is None and empty) or (relevance is not None and not relevance.is_relevant(leaf)):
             continue
         value = format_inline(leaf.value) if empty else _source_spelling(node) or format_inline(leaf.value)
-        found.append(Explained(leaf.where, value, *_source_of(layer, node, leaf.where, readers)))
+        found.append(ExplainedValue(leaf.where, value, *_source_of(layer, node, leaf.where, readers)))
     return tuple(found)
 
 
@@ -96,12 +96,12 @@ def _source_spelling(node: Node | None) -> str:
     Empty for a severity, which is shown by its name on the policy's own scale, and for anything but a single plain
     value.
     """
-    if not isinstance(node, Text) or not node.plain or any(scale.parse(node.value) for scale in Scale):
+    if not isinstance(node, ScalarNode) or not node.plain or any(scale.parse(node.value) for scale in Scale):
         return ""
     return printable_excerpt(node.value, 200)
 
 
-def _read_layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple[Reading, ...]]:
+def _read_layers(text: str | None, name: str, org: str | None) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
     if text is not None:
         return read_layers(text, name=name, org=org)
     if org is not None:
@@ -170,7 +170,9 @@ def format_inline(value: Any) -> str:
 # Finding the origin of a value.
 
 
-def _find_origin(readers: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tuple[Reading | None, Node | None]:
+def _find_origin(
+    readers: tuple[PolicyFileReader, ...], leaves: dict[Scale, _Leaf]
+) -> tuple[PolicyFileReader | None, Node | None]:
     """Return the highest layer that sets the value, and the node that does.
 
     A list or an `off` in a layer ends the search below it. A layer names severities on its own scale, so the value has
@@ -179,24 +181,26 @@ def _find_origin(readers: tuple[Reading, ...], leaves: dict[Scale, _Leaf]) -> tu
     for reading in readers:
         parts = leaves[reading.scale].parts
         for end in range(len(parts), 0, -1):
-            node = reading.spots.get(_join_path(parts[:end]))
+            node = reading.nodes.get(_join_path(parts[:end]))
             if node is None:
                 continue
-            if end == len(parts) or not (isinstance(node, Entries) or _is_empty(node)):
+            if end == len(parts) or not (isinstance(node, MapNode) or _is_empty(node)):
                 return reading, node
             break
     parts = leaves[Scale.SEV].parts
     if parts[0] in ("calendars", "rotations") and parts[-1] == "timezone":
-        zone_reader = next((reading for reading in readers if "timezone" in reading.spots), None)
-        return zone_reader, zone_reader.spots["timezone"] if zone_reader else None
+        zone_reader = next((reading for reading in readers if "timezone" in reading.nodes), None)
+        return zone_reader, zone_reader.nodes["timezone"] if zone_reader else None
     return None, None
 
 
 def _is_empty(node: Node) -> bool:
-    return isinstance(node, Text) and node.plain and not node.value
+    return isinstance(node, ScalarNode) and node.plain and not node.value
 
 
-def _source_of(layer: Reading | None, node: Node | None, where: str, readers: tuple[Reading, ...]) -> tuple[str, str]:
+def _source_of(
+    layer: PolicyFileReader | None, node: Node | None, where: str, readers: tuple[PolicyFileReader, ...]
+) -> tuple[str, str]:
     """Return the origin and the document of a value."""
     if layer is None or node is None:
         begins = [path for path in BUILT_IN_DOCUMENTS if f"{where}.".replace("[", ".").startswith(f"{path}.")]
@@ -236,45 +240,49 @@ _REFERENCED_PARTS = frozenset({"contacts", "roles", "teams", "rotations", "calen
 _GENERAL_PARTS = frozenset({"scale", "timezone", "warnings", "silence", "regulations"})
 
 
-class _Bearing:
+class _SeverityRelevance:
     """Selects the values that concern one severity.
 
     Values for the severity come first; then, repeatedly, what those values refer to by name.
     """
 
     def __init__(self, policy: Policy, severity: Severity) -> None:
-        self._own = severity.inline_name(policy.scale)
-        self._others = frozenset(other.inline_name(policy.scale) for other in Severity) - {self._own}
+        self._severity_name = severity.inline_name(policy.scale)
+        self._other_severities = frozenset(other.inline_name(policy.scale) for other in Severity) - {
+            self._severity_name
+        }
         everything = list(_leaves(policy_to_dict(policy)))
-        self._touched = {leaf.parts[:2] for leaf in everything if self._severity_of(leaf) == self._own}
-        self._touched |= {leaf.parts[:2] for leaf in everything if leaf.parts[2:3] == ("contacts",)}
-        self._listed = {leaf.parts[0] for leaf in everything if self._lists_severity(leaf)}
-        self._named: frozenset[str] = frozenset()
+        self._matching_entries = {
+            leaf.parts[:2] for leaf in everything if self._severity_of(leaf) == self._severity_name
+        }
+        self._matching_entries |= {leaf.parts[:2] for leaf in everything if leaf.parts[2:3] == ("contacts",)}
+        self._listing_parts = {leaf.parts[0] for leaf in everything if self._lists_severity(leaf)}
+        self._referenced_names: frozenset[str] = frozenset()
         while (
             named := frozenset(
                 word for leaf in everything if self.is_relevant(leaf) for word in _strings_in(leaf.value)
             )
-            - self._named
+            - self._referenced_names
         ):
-            self._named |= named
+            self._referenced_names |= named
 
     def is_relevant(self, leaf: _Leaf) -> bool:
         """Return whether the value is about that severity, or about something such a value refers to."""
         first = leaf.parts[0]
         severity = self._severity_of(leaf)
         if severity is not None:
-            relevant = severity == self._own
+            relevant = severity == self._severity_name
         elif first in _SEVERITY_DEPTH:
-            relevant = leaf.parts[:2] in self._touched
+            relevant = leaf.parts[:2] in self._matching_entries
         elif first in _SEVERITY_LIST_KEYS:
-            relevant = first in self._listed
+            relevant = first in self._listing_parts
         elif first in _REFERENCED_PARTS:
-            relevant = not self._named.isdisjoint(leaf.parts[1:2])
+            relevant = not self._referenced_names.isdisjoint(leaf.parts[1:2])
         elif first == "alerts":
-            relevant = leaf.parts[:2] in self._touched or self._own in _strings_in(leaf.value)
+            relevant = leaf.parts[:2] in self._matching_entries or self._severity_name in _strings_in(leaf.value)
         else:
             relevant = first in _GENERAL_PARTS or (
-                first in ("matrix", "floors", "intake") and self._own in _strings_in(leaf.value)
+                first in ("matrix", "floors", "intake") and self._severity_name in _strings_in(leaf.value)
             )
         return relevant
 
@@ -284,11 +292,13 @@ class _Bearing:
             return str(leaf.value)
         at = _SEVERITY_DEPTH.get(leaf.parts[0], len(leaf.parts))
         named = leaf.parts[at] if len(leaf.parts) > at else ""
-        return named if named == self._own or named in self._others else None
+        return named if named == self._severity_name or named in self._other_severities else None
 
     def _lists_severity(self, leaf: _Leaf) -> bool:
         return (
-            len(leaf.parts) == 2 and _SEVERITY_LIST_KEYS.get(leaf.parts[0]) == leaf.parts[1] and self._own in leaf.value
+            len(leaf.parts) == 2
+            and _SEVERITY_LIST_KEYS.get(leaf.parts[0]) == leaf.parts[1]
+            and self._severity_name in leaf.value
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PolicyFault:
     """One error in a policy file.
 
     `line` and `column` count from 1. `where` is the path to the value, such as `escalation.sev1[0].after`; `found` is
@@ -30,12 +30,12 @@ class PolicyFaults(Exception):
     The text is one line for each error.
     """
 
-    def __init__(self, errors: tuple[Fault, ...]) -> None:
+    def __init__(self, errors: tuple[PolicyFault, ...]) -> None:
         super().__init__("\n".join(map(str, errors)))
-        self.faults = errors
+        self.errors = errors
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """Raised for a value that cannot be read: what was found and what would have worked.
 
     The reader adds the path and the position.

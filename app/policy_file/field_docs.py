@@ -9,25 +9,25 @@ from inspect import cleandoc
 from typing import Any
 
 from app.core.policy import (
-    Alert,
+    AlertRule,
     Audience,
     Calendar,
-    Channel,
+    ChannelConfig,
     Closing,
-    Cover,
     Duration,
-    Duty,
     FirstNotice,
     Floor,
     Goals,
     Intake,
     Labels,
+    OnCallOverride,
     Override,
     Person,
     Policy,
     Postmortem,
     Regulation,
     Retention,
+    RoleHolders,
     Rotation,
     Runbook,
     Service,
@@ -121,7 +121,7 @@ KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
         "via": "the channels of that severity",
         "to": "who hears of it at once beside those on the ladder",
     },
-    Channel: {
+    ChannelConfig: {
         "url": "where messages are sent",
         "secret": "the variable that holds what messages are signed with",
         "kind": "what stands at the other end",
@@ -133,7 +133,7 @@ KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
         "calendar": "when they work; `business` without it",
         "on-call": "the rotation that is paged for their services; without it, `on-call`",
     },
-    Duty: {"holder": "who holds it", "backup": "who stands in"},
+    RoleHolders: {"holder": "who holds it", "backup": "who stands in"},
     Rotation: {
         "people": "who takes turns, in order",
         "secondary": "who takes turns beside them; without it, the next of `people`",
@@ -144,7 +144,7 @@ KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
         "overrides": "who is on call instead; later ones go before earlier ones",
         "feed": "an iCalendar with the shifts; while it cannot be read, the turns hold",
     },
-    Cover: {
+    OnCallOverride: {
         "from": "the first moment, by the clocks of the rotation's zone",
         "until": "the moment after the last",
         "person": "who is on call",
@@ -196,7 +196,7 @@ KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
         "default": "the severity of a report that gives none",
         "fields": 'a heading of your own form, such as "Dringlichkeit", names a field of the report',
     },
-    Alert: {
+    AlertRule: {
         "above": "the reading, with its unit",
         "severity": "how severe that is",
         "type": "the type of the incident",

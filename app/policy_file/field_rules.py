@@ -14,24 +14,24 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from app.core.policy import (
     OWNER,
     TEAM,
-    Alert,
+    AlertRule,
     Audience,
     Calendar,
-    Channel,
-    Cover,
+    ChannelConfig,
     Duration,
-    Duty,
     FirstNotice,
     Floor,
     Goals,
     Intake,
     Labels,
+    OnCallOverride,
     Override,
     Person,
     Policy,
     Postmortem,
     Regulation,
     Retention,
+    RoleHolders,
     Rotation,
     Runbook,
     Service,
@@ -43,7 +43,7 @@ from app.core.policy import (
     WarRoom,
 )
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import Wrong, quoted_excerpt
+from app.policy_file.fault import InvalidValue, quoted_excerpt
 from app.policy_file.value_parsers import (
     CalendarName,
     ChannelUrl,
@@ -93,15 +93,15 @@ FIELD_KINDS: Mapping[type, Mapping[str, Any]] = {
         "audiences": Mapping[Name, Audience],
         "regulations": Mapping[Name, Regulation],
         "calendars": Mapping[Name, Calendar],
-        "channels": Mapping[Name, Channel],
+        "channels": Mapping[Name, ChannelConfig],
         "people": Mapping[Login, Person],
         "contacts": Mapping[Name, tuple[Login, ...]],
         "teams": Mapping[Name, Team],
-        "roles": Mapping[Name, Duty],
+        "roles": Mapping[Name, RoleHolders],
         "rotations": Mapping[Name, Rotation],
         "services": Mapping[Name, Service],
         "runbooks": Mapping[Name, Runbook],
-        "alerts": Mapping[Name, Alert],
+        "alerts": Mapping[Name, AlertRule],
     },
     Calendar: {"zone": Zone, "days": Weekdays, "country": Country, "region": Region},
     Target: {"calendar": CalendarName | None},
@@ -109,11 +109,11 @@ FIELD_KINDS: Mapping[type, Mapping[str, Any]] = {
     Regulation: {"within": Elapsed, "to": tuple[Contact, ...]},
     Step: {"to": tuple[Contact, ...], "repeat": RepeatInterval | None},
     FirstNotice: {"to": tuple[Contact, ...]},
-    Channel: {"url": ChannelUrl, "secret": Variable},
+    ChannelConfig: {"url": ChannelUrl, "secret": Variable},
     Person: {"mail": Mail},
     Team: {"members": tuple[Login, ...], "calendar": OwnCalendar | None, "on_call": RotationName | None},
-    Duty: {"holder": tuple[Login, ...], "backup": tuple[Login, ...]},
-    Cover: {"since": Moment, "until": Moment, "person": Login, "instead_of": Login | None},
+    RoleHolders: {"holder": tuple[Login, ...], "backup": tuple[Login, ...]},
+    OnCallOverride: {"since": Moment, "until": Moment, "person": Login, "instead_of": Login | None},
     Rotation: {
         "people": tuple[Login, ...],
         "secondary": tuple[Login, ...],
@@ -141,7 +141,7 @@ FIELD_KINDS: Mapping[type, Mapping[str, Any]] = {
         for field in fields(Labels)
     },
     Intake: {"fields": Mapping[Heading, ReportField]},
-    Alert: {"above": MetricReading},
+    AlertRule: {"above": MetricReading},
     Postmortem: {"reviewers": tuple[Contact, ...], "agenda": tuple[Elapsed, ...]},
     Goals: {"detect": Elapsed, "respond": Elapsed, "resolve": Elapsed, "first_contact": Percent, "satisfaction": Score},
     Retention: {"deliveries": Elapsed | None},
@@ -152,13 +152,13 @@ FIELD_KEYS: Mapping[type, Mapping[str, str]] = {
     Policy: {"zone": "timezone", "targets": "severities", "ladders": "escalation"},
     Calendar: {"zone": "timezone"},
     Rotation: {"zone": "timezone"},
-    Cover: {"since": "from"},
+    OnCallOverride: {"since": "from"},
     Regulation: {"kinds": "types"},
     Runbook: {"kinds": "types"},
     Override: {"kinds": "types", "targets": "severities", "ladders": "escalation"},
     Floor: {"kind": "type"},
-    Alert: {"kind": "type"},
-    Channel: {"serves": "for"},
+    AlertRule: {"kind": "type"},
+    ChannelConfig: {"serves": "for"},
 }
 """The key of a field in the file, where it is not the field's own name."""
 
@@ -184,7 +184,7 @@ MAX_HOLIDAYS = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeySpec:
     """One key of a map: the fields it fills, and the kind of its value.
 
     A clearable key holds a text that `off` makes empty.
@@ -198,7 +198,7 @@ class Entry:
 
 
 @cache
-def key_specs(cls: type) -> Mapping[str, Entry]:
+def key_specs(cls: type) -> Mapping[str, KeySpec]:
     """Return the keys that the file may have where a `cls` is written."""
     field_kinds, field_keys, combined_keys = (
         FIELD_KINDS.get(cls, {}),
@@ -207,13 +207,15 @@ def key_specs(cls: type) -> Mapping[str, Entry]:
     )
     hidden = FIELDS_WITHOUT_KEY.get(cls, frozenset()) | {name for names, _ in combined_keys.values() for name in names}
     kinds = get_type_hints(cls)
-    found = [Entry(key, names, kind) for key, (names, kind) in combined_keys.items()]
+    found = [KeySpec(key, names, kind) for key, (names, kind) in combined_keys.items()]
     for field in fields(cls):
         if field.name not in hidden:
             key = field_keys.get(field.name, field.name.replace("_", "-"))
             required = field.default is MISSING and field.default_factory is MISSING
             found.append(
-                Entry(key, (field.name,), field_kinds.get(field.name, kinds[field.name]), required, field.default == "")
+                KeySpec(
+                    key, (field.name,), field_kinds.get(field.name, kinds[field.name]), required, field.default == ""
+                )
             )
     return {entry.key: entry for entry in found}
 
@@ -255,7 +257,7 @@ def _is_removable(kind: Any) -> bool:
     return get_origin(kind) is None and kind not in NOT_REMOVABLE_KINDS
 
 
-CheckFailure = tuple[tuple[str, ...], Wrong]
+CheckFailure = tuple[tuple[str, ...], InvalidValue]
 """An error in a record as a whole: the keys it may be placed at, and the error.
 
 It is placed at the first of these keys that the file has, otherwise at the whole record. A key may be a path, such
@@ -265,65 +267,71 @@ as `severities.sev1.update`.
 
 def _check_targets(targets: Targets) -> Iterator[CheckFailure]:
     if targets.update is not None and targets.update.within.is_immediate:
-        yield ("update",), Wrong("'0m' would repeat without a pause", "such as 15m")
+        yield ("update",), InvalidValue("'0m' would repeat without a pause", "such as 15m")
 
 
 def _check_step(step: Step) -> Iterator[CheckFailure]:
     if not step.to and not step.do:
-        yield (), Wrong("the step does nothing", "write to: with a contact, or do: with what is asked for")
+        yield (), InvalidValue("the step does nothing", "write to: with a contact, or do: with what is asked for")
     if step.repeat is not None and step.until is not Until.ACK:
         yield (
             ("repeat",),
-            Wrong("only a page is repeated, and this step is none", "write until: ack, or take repeat: out"),
+            InvalidValue("only a page is repeated, and this step is none", "write until: ack, or take repeat: out"),
         )
 
 
-def _check_channel(channel: Channel) -> Iterator[CheckFailure]:
+def _check_channel(channel: ChannelConfig) -> Iterator[CheckFailure]:
     if not channel.serves:
-        yield ("for",), Wrong("the channel carries nothing", "such as [pager, chat], or take the channel out")
+        yield ("for",), InvalidValue("the channel carries nothing", "such as [pager, chat], or take the channel out")
 
 
-def _check_on_call_override(override: Cover) -> Iterator[CheckFailure]:
+def _check_on_call_override(override: OnCallOverride) -> Iterator[CheckFailure]:
     if override.until <= override.since:
-        yield ("until",), Wrong("it ends before it begins", f"write a time after {override.since:%Y-%m-%d %H:%M}")
+        yield (
+            ("until",),
+            InvalidValue("it ends before it begins", f"write a time after {override.since:%Y-%m-%d %H:%M}"),
+        )
 
 
 def _check_rotation(rotation: Rotation) -> Iterator[CheckFailure]:
     if not rotation.people and not rotation.feed:
-        yield (), Wrong("nobody takes a turn", "write people: with their logins, or feed: with an iCalendar")
+        yield (), InvalidValue("nobody takes a turn", "write people: with their logins, or feed: with an iCalendar")
 
 
 def _check_override(override: Override) -> Iterator[CheckFailure]:
     if not (override.targets or override.ladders or override.first_notice or override.contacts):
         wanted = "write severities:, escalation:, first-notice: or contacts:"
-        yield (), Wrong("the override changes nothing", wanted)
+        yield (), InvalidValue("the override changes nothing", wanted)
     for severity, clocks in override.targets.items():
         update = clocks.get("update")
         if update is not None and update.within.is_immediate:
             paths = tuple(f"severities.{name}.update" for name in _severity_spellings(severity))
-            yield paths, Wrong("'0m' would repeat without a pause", "such as 15m")
+            yield paths, InvalidValue("'0m' would repeat without a pause", "such as 15m")
 
 
 def _check_floor(floor: Floor) -> Iterator[CheckFailure]:
     if floor.kind is None and floor.impact is None and floor.personal_data is None and floor.service is None:
-        yield (), Wrong("the floor is under every incident", "give it a type, an impact, personal-data or a service")
+        yield (
+            (),
+            InvalidValue("the floor is under every incident", "give it a type, an impact, personal-data or a service"),
+        )
 
 
 def _check_calendar(calendar: Calendar) -> Iterator[CheckFailure]:
     if not calendar.days:
-        yield ("days",), Wrong("the calendar has no open day", "such as mon-fri")
+        yield ("days",), InvalidValue("the calendar has no open day", "such as mon-fri")
     if len(calendar.holidays) > MAX_HOLIDAYS:
-        yield ("holidays",), Wrong(f"{len(calendar.holidays)} days off", f"at most {MAX_HOLIDAYS} are read")
+        yield ("holidays",), InvalidValue(f"{len(calendar.holidays)} days off", f"at most {MAX_HOLIDAYS} are read")
     if calendar.region and not calendar.country:
-        yield ("region",), Wrong("a region without its country", "write country: beside it, such as DE")
+        yield ("region",), InvalidValue("a region without its country", "write country: beside it, such as DE")
     elif calendar.region and calendar.region not in regions(calendar.country):
         what = f"a region of {calendar.country} with holidays of its own"
         known = regions(calendar.country)
         wrong = unknown_choice(calendar.region, what, known)
-        yield ("region", "country"), wrong if known else Wrong(wrong.found, "take it out")
+        yield ("region", "country"), wrong if known else InvalidValue(wrong.found, "take it out")
     both = sorted(calendar.holidays & calendar.workdays)
     if both:
-        yield ("workdays", "holidays"), Wrong(f"{both[0]} is a day off and a day of work", "keep one")
+        yield ("workdays", "holidays"), InvalidValue(f"{both[0]} is a day off and a day of work", "keep one")
 
 
 def _check_labels(labels: Labels) -> Iterator[CheckFailure]:
@@ -333,7 +341,7 @@ def _check_labels(labels: Labels) -> Iterator[CheckFailure]:
         for name in value if isinstance(value, tuple) else (value,):
             holder = used_by.get(name.lower())
             if holder is not None:
-                wrong = Wrong(
+                wrong = InvalidValue(
                     f"the label {quoted_excerpt(name)} is used for {holder} and for {entry.key}", "give each its own"
                 )
                 yield (entry.key, holder), wrong
@@ -343,13 +351,15 @@ def _check_labels(labels: Labels) -> Iterator[CheckFailure]:
 def _check_retention(retention: Retention) -> Iterator[CheckFailure]:
     period = retention.deliveries
     if period is not None and period.seconds < 7 * 86400:
-        wrong = Wrong(f"'{period}' is too short: GitHub may send a delivery again within a week", "from 7d, or off")
+        wrong = InvalidValue(
+            f"'{period}' is too short: GitHub may send a delivery again within a week", "from 7d, or off"
+        )
         yield ("deliveries",), wrong
 
 
 def _check_policy(policy: Policy) -> Iterator[CheckFailure]:
     if any(a >= b for a, b in zip(policy.warnings, policy.warnings[1:], strict=False)):
-        yield ("warnings",), Wrong("the warnings do not rise", "such as [50, 80]")
+        yield ("warnings",), InvalidValue("the warnings do not rise", "such as [50, 80]")
     yield from _check_reserved_names(policy)
     yield from _check_severity_aliases(policy)
     yield from _check_service_aliases(policy)
@@ -361,7 +371,10 @@ def _check_reserved_names(policy: Policy) -> Iterator[CheckFailure]:
     for part, word, meaning in words:
         for name in getattr(policy, part):
             if name.lower() == word:
-                yield (f"{part}.{name}",), Wrong(f"{quoted_excerpt(name)} stands for {meaning}", "give it another name")
+                yield (
+                    (f"{part}.{name}",),
+                    InvalidValue(f"{quoted_excerpt(name)} stands for {meaning}", "give it another name"),
+                )
 
 
 def _check_severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
@@ -370,7 +383,7 @@ def _check_severity_aliases(policy: Policy) -> Iterator[CheckFailure]:
         for name in names if isinstance(names, tuple) else ():
             holder = used_by.setdefault(name.casefold(), policy.scale.parse(name) or severity)
             if holder is not severity:
-                wrong = Wrong(
+                wrong = InvalidValue(
                     f"{quoted_excerpt(name)} is {holder.inline_name(policy.scale)} already", "give each its own"
                 )
                 yield tuple(f"aliases.{spelled}" for spelled in _severity_spellings(severity)), wrong
@@ -382,7 +395,9 @@ def _check_service_aliases(policy: Policy) -> Iterator[CheckFailure]:
         for alias in service.aliases if isinstance(service, Service) else ():
             holder = used_by.setdefault(alias.casefold(), name)
             if holder != name:
-                wrong = Wrong(f"{quoted_excerpt(alias)} is used for {holder} and for {name}", "give each its own")
+                wrong = InvalidValue(
+                    f"{quoted_excerpt(alias)} is used for {holder} and for {name}", "give each its own"
+                )
                 yield (f"services.{name}.aliases", f"services.{holder}.aliases", f"services.{holder}"), wrong
 
 
@@ -398,8 +413,8 @@ RECIPIENT_PARTS = ("contacts", "roles", "teams", "rotations")
 CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
     Targets: _check_targets,
     Step: _check_step,
-    Channel: _check_channel,
-    Cover: _check_on_call_override,
+    ChannelConfig: _check_channel,
+    OnCallOverride: _check_on_call_override,
     Rotation: _check_rotation,
     Override: _check_override,
     Floor: _check_floor,
@@ -411,16 +426,21 @@ CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
 """The checks of a record after its fields were read."""
 
 
-def _check_steps(steps: tuple[Any, ...]) -> Iterator[tuple[int, Wrong]]:
+def _check_steps(steps: tuple[Any, ...]) -> Iterator[tuple[int, InvalidValue]]:
     first_index: dict[tuple[Duration, frozenset[str]], int] = {}
     for n, step in enumerate(steps):
         if isinstance(step, Step):
             earlier = first_index.setdefault((step.after, frozenset(step.to)), n)
             if earlier != n:
-                yield n, Wrong(f"the step is told to the same after the same time as [{earlier}]", "make one of them")
+                yield (
+                    n,
+                    InvalidValue(
+                        f"the step is told to the same after the same time as [{earlier}]", "make one of them"
+                    ),
+                )
 
 
-LIST_CHECKS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, Wrong]]]] = {Step: _check_steps}
+LIST_CHECKS: Mapping[Any, Callable[[tuple[Any, ...]], Iterator[tuple[int, InvalidValue]]]] = {Step: _check_steps}
 """The checks of a list, by the type of its items; each failure has the index of its item.
 
 An item that already has an error is not of that type and has to be skipped.

@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from app.core.policy import BUSINESS, TEAM, Calendar, Duration, Policy, Target
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import Wrong
+from app.policy_file.fault import InvalidValue
 from app.policy_file.value_parsers import CLOCK_NAMES
 
 MAX_TARGET_PERIOD = timedelta(days=3650)
 """The longest a target may take when only the open hours of a calendar count."""
 
 
-def find_excessive_targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, Wrong]]:
+def find_excessive_targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, str, InvalidValue]]:
     """Yield targets beyond the horizon, each with its path and that of the calendar.
 
     A target that takes decades of a short working week is a slip of the pen.
@@ -26,7 +26,7 @@ def find_excessive_targets(policy: Policy, scale: Scale) -> Iterator[tuple[str, 
         teams = {team.calendar for team in policy.teams.values() if team.calendar}
         for name in sorted({BUSINESS, *teams}) if calendar_name == TEAM else (calendar_name,):
             if _approximate_period(policy.calendars[name], target.within) > MAX_TARGET_PERIOD:
-                error = Wrong(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
+                error = InvalidValue(f"{target.within} of the open hours of {name} take over ten years", "such as 4h")
                 yield where, f"calendars.{name}", error
                 break
 

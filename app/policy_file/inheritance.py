@@ -6,8 +6,8 @@ from functools import cache, lru_cache
 from importlib import resources
 
 from app.core.policy import Policy
-from app.policy_file.fault import PolicyFaults, Wrong
-from app.policy_file.reader import ORG, Reading
+from app.policy_file.fault import InvalidValue, PolicyFaults
+from app.policy_file.reader import ORG, PolicyFileReader
 
 POLICY_PATH = ".github/incidents.yml"
 """The path of the policy file in a repository."""
@@ -27,30 +27,34 @@ def read_policy(text: str, *, name: str = POLICY_PATH, org: str | None = None) -
     return policy
 
 
-def read_layers(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> tuple[Policy, tuple[Reading, ...]]:
+def read_layers(
+    text: str, *, name: str = POLICY_PATH, org: str | None = None
+) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
     """Read the policy, and return it with its readers: the file's own first, then those of what it extends.
 
     Raises PolicyFaults.
     """
-    reader = Reading(text, name)
+    reader = PolicyFileReader(text, name)
     base_name = reader.read_extends(DEFAULT_PROFILE, PROFILES)
     if base_name != ORG:
         base, lower_readers = read_profile(base_name)
     elif org is None:
         suggestion = f"use one of {', '.join(PROFILES)}"
-        raise reader.extends_error(Wrong("there is no policy of an organisation to extend", suggestion))
+        raise reader.extends_error(InvalidValue("there is no policy of an organisation to extend", suggestion))
     else:
         base, lower_readers = _read_organisation(org, reader)
-    return reader.read_onto(base, lower_readers[0].pinned), (reader, *lower_readers)
+    return reader.read_onto(base, lower_readers[0].explicit_zones), (reader, *lower_readers)
 
 
-def _read_organisation(text: str, extending_reader: Reading) -> tuple[Policy, tuple[Reading, ...]]:
+def _read_organisation(text: str, extending_reader: PolicyFileReader) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
     try:
         return read_layers(text, name=f"org: {POLICY_PATH}")
     except PolicyFaults as found:
-        errors = found.faults
+        errors = found.errors
         count = f"{len(errors)} faults, the first" if len(errors) > 1 else "a fault"
-        invalid = Wrong(f"the organisation's policy has {count}: {errors[0]}", "mend it there, or extend a profile")
+        invalid = InvalidValue(
+            f"the organisation's policy has {count}: {errors[0]}", "mend it there, or extend a profile"
+        )
     raise extending_reader.extends_error(invalid)
 
 
@@ -63,7 +67,7 @@ def uses_organisation_policy(text: str | None) -> bool:
     if text is None:
         return True
     try:
-        return Reading(text, POLICY_PATH).read_extends(DEFAULT_PROFILE, PROFILES) == ORG
+        return PolicyFileReader(text, POLICY_PATH).read_extends(DEFAULT_PROFILE, PROFILES) == ORG
     except PolicyFaults:
         return False
 
@@ -75,14 +79,14 @@ def load_profile(profile_name: str) -> Policy:
 
 
 @cache
-def read_profile(name: str) -> tuple[Policy, tuple[Reading, ...]]:
+def read_profile(name: str) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
     """Read a shipped profile, and return it with its reader.
 
     Raises KeyError for an unknown name.
     """
     if name not in PROFILES:
         raise KeyError(name)
-    reader = Reading(load_profile_text(name), f"policies/{name}.yml")
+    reader = PolicyFileReader(load_profile_text(name), f"policies/{name}.yml")
     return reader.read_onto(Policy(profile=name)), (reader,)
 
 

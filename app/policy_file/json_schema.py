@@ -78,7 +78,7 @@ def schema() -> Schema:
 
     Only the reader can check names that have to exist elsewhere in the policy.
     """
-    builder = _Printer()
+    builder = _SchemaBuilder()
     whole = builder.record(Policy)
     whole["properties"] = {
         EXTENDS: {
@@ -95,7 +95,7 @@ def schema() -> Schema:
     }
 
 
-class _Printer:
+class _SchemaBuilder:
     """Builds the schema of each shape of type; records and enumerations once, under their names."""
 
     def __init__(self) -> None:

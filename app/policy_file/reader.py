@@ -14,7 +14,7 @@ from typing import Any
 
 from app.core.policy import Calendar, Policy, Rotation, Targets
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import Fault, PolicyFaults, Wrong, printable_excerpt, quoted_excerpt
+from app.policy_file.fault import InvalidValue, PolicyFault, PolicyFaults, printable_excerpt, quoted_excerpt
 from app.policy_file.field_rules import CHECKS, LIST_CHECKS, SHORTHAND_FIELDS, key_specs, shape_of
 from app.policy_file.horizon import find_excessive_targets
 from app.policy_file.references import (
@@ -27,7 +27,7 @@ from app.policy_file.references import (
     unknown_name_error,
 )
 from app.policy_file.value_parsers import PARSERS, WeekdayRange, parse_enum_member, unknown_choice
-from app.policy_file.yaml_tree import Entries, Items, Node, Refused, Spot, Text, parse_yaml
+from app.policy_file.yaml_tree import ListNode, MapNode, Node, Position, ScalarNode, UnsupportedYaml, parse_yaml
 
 MAX_ERRORS = 100
 """How many errors are reported at once; a file with more is not a policy with mistakes."""
@@ -38,19 +38,19 @@ ORG = "org"
 """The value of `extends` that means the organisation's file."""
 
 
-class _Faulty:
+class _Invalid:
     """The type of the placeholder for a value that could not be read."""
 
 
-INVALID = _Faulty()
+INVALID = _Invalid()
 """Stands for a value whose error has been recorded."""
 
 
-class _Enough(Exception):
+class _TooManyErrors(Exception):
     """Raised when the limit of reported errors is reached."""
 
 
-class Reading:
+class PolicyFileReader:
     """One pass over one file.
 
     Holds the errors so far, the node of each value by its path (`nodes`), the names that must be declared in the end
@@ -60,19 +60,19 @@ class Reading:
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self.faults: list[Fault] = []
-        self.spots: dict[str, Node] = {}
-        self.mentions: list[tuple[Any, str, str, Spot]] = []
-        self.removed: list[tuple[str, str]] = []
-        self.pinned: frozenset[str] = frozenset()
+        self.errors: list[PolicyFault] = []
+        self.nodes: dict[str, Node] = {}
+        self.references: list[tuple[Any, str, str, Position]] = []
+        self.removed_names: list[tuple[str, str]] = []
+        self.explicit_zones: frozenset[str] = frozenset()
         self.scale = Scale.SEV
-        self._severities = _severity_names(self.scale)
+        self._severities_by_name = _severity_names(self.scale)
         try:
-            self.tree, duplicate_keys = parse_yaml(text)
-        except Refused as refused:
-            self._add_error(refused.spot, refused.where, refused.wrong)
+            self.root, duplicate_keys = parse_yaml(text)
+        except UnsupportedYaml as refused:
+            self._add_error(refused.position, refused.where, refused.error)
             raise self.collect_errors() from None
-        self._twice = duplicate_keys
+        self._duplicate_keys = duplicate_keys
 
     def read_extends(self, default: str, profiles: tuple[str, ...]) -> str:
         """Return the profile that the file builds on, or `org`.
@@ -80,20 +80,22 @@ class Reading:
         Returns `default` when the file does not say, or names something that does not exist.
         """
         profiles = (*profiles, ORG)
-        for key, node in self.tree.pairs:
+        for key, node in self.root.pairs:
             if key.value == EXTENDS:
-                if isinstance(node, Text) and node.value in profiles:
+                if isinstance(node, ScalarNode) and node.value in profiles:
                     return node.value
-                if isinstance(node, Text):
+                if isinstance(node, ScalarNode):
                     error = unknown_choice(node.value, "a profile", profiles)
                 else:
-                    error = Wrong(f"{_describe_node(node)} is not a profile", f"use one of {', '.join(profiles)}")
+                    error = InvalidValue(
+                        f"{_describe_node(node)} is not a profile", f"use one of {', '.join(profiles)}"
+                    )
                 self._add_error(node.position, EXTENDS, error)
         return default
 
-    def extends_error(self, error: Wrong) -> PolicyFaults:
+    def extends_error(self, error: InvalidValue) -> PolicyFaults:
         """Return the errors of a file whose base is missing; everything else in it depends on that base."""
-        node = next(node for key, node in self.tree.pairs if key.value == EXTENDS)
+        node = next(node for key, node in self.root.pairs if key.value == EXTENDS)
         self._add_error(node.position, EXTENDS, error)
         return self.collect_errors()
 
@@ -103,25 +105,25 @@ class Reading:
         Raises PolicyFaults.
         """
         self.scale = self._peek_scale(base.scale)
-        self._severities = _severity_names(self.scale)
-        self.pinned = explicit_zones
+        self._severities_by_name = _severity_names(self.scale)
+        self.explicit_zones = explicit_zones
         policy = base
         try:
-            for duplicate in self._twice:
-                error = Wrong(
+            for duplicate in self._duplicate_keys:
+                error = InvalidValue(
                     f"{quoted_excerpt(duplicate.key.value)} stands in line {duplicate.first.position.line} already",
                     "keep one",
                 )
                 self._add_error(duplicate.key.position, printable_excerpt(duplicate.key.value, 60), error)
-            policy = self._read_record(Policy, self.tree, base, "")
-            self.pinned |= {path for path in self.spots if path.endswith(".timezone")}
+            policy = self._read_record(Policy, self.root, base, "")
+            self.explicit_zones |= {path for path in self.nodes if path.endswith(".timezone")}
             policy = self._inherit_zones(policy)
             self._check_names(policy)
-            if not self.faults:
+            if not self.errors:
                 self._check_policy(policy)
-        except _Enough:
+        except _TooManyErrors:
             pass
-        if self.faults:
+        if self.errors:
             raise self.collect_errors()
         return policy
 
@@ -129,10 +131,10 @@ class Reading:
 
     def _read(self, kind: Any, node: Node, base: Any, where: str) -> Any:
         """Read one value; return INVALID after recording an error."""
-        self.spots[where] = node
+        self.nodes[where] = node
         try:
             return self._read_shape(kind, node, base, where)
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             self._add_error(node.position, where, wrong)
             return INVALID
 
@@ -164,26 +166,26 @@ class Reading:
         return value
 
     def _read_word(self, kind: Any, node: Node, where: str) -> Any:
-        if not isinstance(node, Text):
-            raise Wrong(f"{_describe_node(node)} stands here", "write a single value")
+        if not isinstance(node, ScalarNode):
+            raise InvalidValue(f"{_describe_node(node)} stands here", "write a single value")
         if node.plain and not node.value:
-            raise Wrong("nothing is written here", "write a value, or take the key out")
+            raise InvalidValue("nothing is written here", "write a value, or take the key out")
         if kind is Severity:
             return self._read_severity(node.value)
         value = _parse_word(kind, node.value)
         if kind in REFERENCE_KINDS:
-            self.mentions.append((kind, value, where, node.position))
+            self.references.append((kind, value, where, node.position))
         return value
 
     def _read_list(self, kind: Any, node: Node, where: str) -> tuple[Any, ...]:
         """Read a list; a single value is a list of one, and `off` is an empty list."""
         if _is_off(node):
             return ()
-        if isinstance(node, Entries):
-            raise Wrong("a map stands here", "write a list, each line beginning with a dash")
-        if isinstance(node, Text) and node.plain and not node.value:
-            raise Wrong("nothing is written here", "write [] for none")
-        if isinstance(node, Text):
+        if isinstance(node, MapNode):
+            raise InvalidValue("a map stands here", "write a list, each line beginning with a dash")
+        if isinstance(node, ScalarNode) and node.plain and not node.value:
+            raise InvalidValue("nothing is written here", "write [] for none")
+        if isinstance(node, ScalarNode):
             return _valid_values([self._read(kind, node, None, where)])
         values = [self._read(kind, item, None, f"{where}[{n}]") for n, item in enumerate(node.nodes)]
         for n, wrong in LIST_CHECKS[kind](tuple(values)) if kind in LIST_CHECKS else ():
@@ -192,17 +194,19 @@ class Reading:
 
     def _read_row(self, kinds: tuple[Any, ...], node: Node, base: Any, where: str) -> tuple[Any, ...]:
         """Read one value for each severity: a list of them all, or a map of some."""
-        if isinstance(node, Entries):
+        if isinstance(node, MapNode):
             base_by_severity = dict(zip(Severity, base, strict=True))
             by_severity = self._read_map(Severity, kinds[0], node, base_by_severity, where, removable=False)
             values = tuple(by_severity[severity] for severity in Severity)
-        elif isinstance(node, Items) and len(node.nodes) == len(kinds):
+        elif isinstance(node, ListNode) and len(node.nodes) == len(kinds):
             values = tuple(
                 self._read(kind, item, None, f"{where}[{n}]")
                 for n, (kind, item) in enumerate(zip(kinds, node.nodes, strict=True))
             )
         else:
-            raise Wrong(f"{_describe_node(node)} stands here", f"write a list of {len(kinds)}, or a map by severity")
+            raise InvalidValue(
+                f"{_describe_node(node)} stands here", f"write a list of {len(kinds)}, or a map by severity"
+            )
         return base if INVALID in values else values
 
     def _read_map(
@@ -229,16 +233,16 @@ class Reading:
                 normalized = normalize_name(key_kind, name)
                 _check_not_repeated(key.value, keys_written.get(normalized))
                 _check_same_spelling(key.value, name, inherited.get(normalized, name))
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 self._add_error(key.position, path, wrong)
                 continue
             keys_written[normalized] = key.value
             if key_kind is Severity:
                 path = join_path(where, name.inline_name(self.scale))
             if removable and _is_off(value_node):
-                self.spots[path] = value_node
+                self.nodes[path] = value_node
                 if merged.pop(name, None) is not None:
-                    self.removed.append((where, name))
+                    self.removed_names.append((where, name))
             else:
                 merged[name] = self._read(kind, value_node, merged.get(name), path)
         return merged
@@ -248,24 +252,24 @@ class Reading:
         if cls is Targets and _is_off(node):
             return Targets()
         specs = key_specs(cls)
-        if cls in SHORTHAND_FIELDS and isinstance(node, Text):
+        if cls in SHORTHAND_FIELDS and isinstance(node, ScalarNode):
             (field,) = specs[SHORTHAND_FIELDS[cls]].fields
             return cls(**{field: self._read_shape(specs[SHORTHAND_FIELDS[cls]].kind, node, None, where)})
-        errors_before = len(self.faults)
+        errors_before = len(self.errors)
         values, keys_found = self._read_fields(cls, node, base, where)
         if base is None:
             for entry in specs.values():
                 if entry.required and entry.key not in keys_found:
-                    wrong = Wrong(f"{entry.key} is missing", f"write {entry.key}: with its value")
+                    wrong = InvalidValue(f"{entry.key} is missing", f"write {entry.key}: with its value")
                     self._add_error(node.position, where, wrong)
-        if len(self.faults) > errors_before and cls is not Policy:
+        if len(self.errors) > errors_before and cls is not Policy:
             return INVALID if base is None else replace(base, **values)
         record = cls(**values) if base is None else replace(base, **values)
         for keys, wrong in CHECKS[cls](record) if cls in CHECKS else ():
             paths = [join_path(where, key) for key in keys]
-            error_path = next((path for path in paths if path in self.spots), where)
+            error_path = next((path for path in paths if path in self.nodes), where)
             self._add_error(
-                self.spots[error_path].position if error_path in self.spots else node.position, error_path, wrong
+                self.nodes[error_path].position if error_path in self.nodes else node.position, error_path, wrong
             )
         return record
 
@@ -281,7 +285,7 @@ class Reading:
                 keys_found.add(entry.key)
                 base_value = None if base is None else getattr(base, entry.fields[0])
                 if entry.clearable and _is_off(value_node):
-                    self.spots[path] = value_node
+                    self.nodes[path] = value_node
                     values[entry.fields[0]] = ""
                     continue
                 value = self._read(entry.kind, value_node, base_value, path)
@@ -296,13 +300,13 @@ class Reading:
                 self._add_error(key.position, path, unknown_choice(key.value, "a key here", (*extra, *specs)))
         return values, keys_found
 
-    def _pairs(self, node: Node) -> Iterable[tuple[Text, Node]]:
+    def _pairs(self, node: Node) -> Iterable[tuple[ScalarNode, Node]]:
         """Return the entries of a map; none where nothing is written, as when all of them are commented out."""
-        if isinstance(node, Entries):
+        if isinstance(node, MapNode):
             return node.pairs
-        if isinstance(node, Text) and node.plain and not node.value:
+        if isinstance(node, ScalarNode) and node.plain and not node.value:
             return ()
-        raise Wrong(f"{_describe_node(node)} stands here", "write a map, such as key: value")
+        raise InvalidValue(f"{_describe_node(node)} stands here", "write a map, such as key: value")
 
     # What depends on the rest of the file.
 
@@ -311,20 +315,20 @@ class Reading:
 
         An error in it is reported when its key is read.
         """
-        for key, node in self.tree.pairs:
-            if key.value == "scale" and isinstance(node, Text) and node.value.lower() in ("sev", "p"):
+        for key, node in self.root.pairs:
+            if key.value == "scale" and isinstance(node, ScalarNode) and node.value.lower() in ("sev", "p"):
                 return Scale(node.value.lower())
         return default
 
     def _read_severity(self, text: str) -> Severity:
-        severity = self._severities.get(text.lower())
+        severity = self._severities_by_name.get(text.lower())
         if severity is not None:
             return severity
         names = [str(severity) for severity in Severity]
         if self.scale is Scale.P:
             names += [severity.display_name(Scale.P) for severity in Severity]
         if text.lower() in ("p0", "p1", "p2", "p3"):
-            raise Wrong(
+            raise InvalidValue(
                 f"{quoted_excerpt(text)} is a name of the other scale",
                 f"use one of {', '.join(names)}, or write scale: p",
             )
@@ -343,39 +347,39 @@ class Reading:
         return replace(policy, calendars=calendars, rotations=rotations)
 
     def _inherits_zone(self, part: str, name: str, entry: Any) -> bool:
-        return isinstance(entry, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.pinned
+        return isinstance(entry, (Calendar, Rotation)) and f"{part}.{name}.timezone" not in self.explicit_zones
 
     def _check_names(self, policy: Policy) -> None:
         """Record clashing and undeclared names."""
         for first, second, wrong in find_name_clashes(policy):
-            written = [path for path in (first, second) if path in self.spots]
-            self._add_error_at(max(written, key=lambda path: self.spots[path].position, default=first), wrong)
+            written = [path for path in (first, second) if path in self.nodes]
+            self._add_error_at(max(written, key=lambda path: self.nodes[path].position, default=first), wrong)
         names = declared_names(policy)
-        for kind, name, where, spot in self.mentions:
+        for kind, name, where, spot in self.references:
             if name not in names[kind]:
                 self._add_error(spot, where, unknown_name_error(kind, name, policy, names[kind]))
 
     def _check_policy(self, policy: Policy) -> None:
         """Check what can be seen only once there are no other errors."""
-        for where, wrong in find_dangling_references(policy, self.removed):
+        for where, wrong in find_dangling_references(policy, self.removed_names):
             self._add_error_at(where, wrong)
         for where, calendar, wrong in find_excessive_targets(policy, self.scale):
-            spot = self.spots.get(where) or self.spots.get(calendar)
-            self._add_error(spot.position if spot else Spot(), where, wrong)
+            spot = self.nodes.get(where) or self.nodes.get(calendar)
+            self._add_error(spot.position if spot else Position(), where, wrong)
 
     # Errors.
 
-    def _add_error(self, spot: Spot, where: str, error: Wrong) -> None:
-        self.faults.append(Fault(self.file, spot.line, spot.column, where, error.found, error.wanted))
-        if len(self.faults) >= MAX_ERRORS:
-            raise _Enough
+    def _add_error(self, spot: Position, where: str, error: InvalidValue) -> None:
+        self.errors.append(PolicyFault(self.file, spot.line, spot.column, where, error.found, error.wanted))
+        if len(self.errors) >= MAX_ERRORS:
+            raise _TooManyErrors
 
-    def _add_error_at(self, where: str, error: Wrong) -> None:
-        self._add_error(self.spots[where].position if where in self.spots else Spot(), where, error)
+    def _add_error_at(self, where: str, error: InvalidValue) -> None:
+        self._add_error(self.nodes[where].position if where in self.nodes else Position(), where, error)
 
     def collect_errors(self) -> PolicyFaults:
         """Return all recorded errors, ordered by position."""
-        return PolicyFaults(tuple(sorted(self.faults, key=lambda fault: (fault.line, fault.column))))
+        return PolicyFaults(tuple(sorted(self.errors, key=lambda fault: (fault.line, fault.column))))
 
 
 @lru_cache(maxsize=4096)
@@ -392,18 +396,18 @@ def _severity_names(scale: Scale) -> Mapping[str, Severity]:
 
 
 def _is_off(node: Node) -> bool:
-    return isinstance(node, Text) and node.plain and node.value.lower() in ("off", "null", "~")
+    return isinstance(node, ScalarNode) and node.plain and node.value.lower() in ("off", "null", "~")
 
 
 def _describe_node(node: Node) -> str:
-    if isinstance(node, Text):
+    if isinstance(node, ScalarNode):
         return quoted_excerpt(node.value)
-    return "a list" if isinstance(node, Items) else "a map"
+    return "a list" if isinstance(node, ListNode) else "a map"
 
 
 def _check_not_repeated(key: str, earlier_key: str | None) -> None:
     if earlier_key is not None:
-        raise Wrong(f"{quoted_excerpt(key)} is {quoted_excerpt(earlier_key)} again", "keep one")
+        raise InvalidValue(f"{quoted_excerpt(key)} is {quoted_excerpt(earlier_key)} again", "keep one")
 
 
 def _check_same_spelling(key: str, name: Any, inherited: Any) -> None:
@@ -412,7 +416,9 @@ def _check_same_spelling(key: str, name: Any, inherited: Any) -> None:
     `oncall` beside `on-call` would silently be a contact that no step knows.
     """
     if name != inherited:
-        raise Wrong(f"{quoted_excerpt(key)} is not written like {quoted_excerpt(inherited)}", f"write {inherited}")
+        raise InvalidValue(
+            f"{quoted_excerpt(key)} is not written like {quoted_excerpt(inherited)}", f"write {inherited}"
+        )
 
 
 def _valid_values(values: list[Any]) -> tuple[Any, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from app.core.policy import OWNER, TEAM, Duty, Policy, Service
-from app.policy_file.fault import Wrong, printable_excerpt, quoted_excerpt
+from app.core.policy import OWNER, TEAM, Policy, RoleHolders, Service
+from app.policy_file.fault import InvalidValue, printable_excerpt, quoted_excerpt
 from app.policy_file.field_rules import RECIPIENT_PARTS, key_specs, shape_of
 from app.policy_file.value_parsers import (
     CalendarName,
@@ -77,24 +77,26 @@ def declared_names(policy: Policy) -> Mapping[Any, Collection[str]]:
     }
 
 
-def unknown_name_error(kind: Any, name: str, policy: Policy, candidates: Collection[str]) -> Wrong:
+def unknown_name_error(kind: Any, name: str, policy: Policy, candidates: Collection[str]) -> InvalidValue:
     """Describe a name that is not declared, with the closest one or where to declare it."""
     if kind in (CalendarName, OwnCalendar):
         return unknown_choice(name, "a calendar", candidates)
     noun, part = _DECLARING_PARTS.get(kind, ("a contact", "contacts"))
     if kind is OwnContact and name in policy.teams:
-        return Wrong(f"{quoted_excerpt(name)} is a team, not a contact", "tell another contact in escalation:")
+        return InvalidValue(f"{quoted_excerpt(name)} is a team, not a contact", "tell another contact in escalation:")
     if kind is Contact and name in policy.people:
-        return Wrong(f"{quoted_excerpt(name)} is a person", "name a contact that this person holds, see contacts:")
+        return InvalidValue(
+            f"{quoted_excerpt(name)} is a person", "name a contact that this person holds, see contacts:"
+        )
     for service, declared in policy.services.items() if kind is ServiceName else ():
         if isinstance(declared, Service) and name.casefold() in map(str.casefold, declared.aliases):
-            return Wrong(f"{quoted_excerpt(name)} is another name of a service", f"write {service}")
+            return InvalidValue(f"{quoted_excerpt(name)} is another name of a service", f"write {service}")
     closest = closest_match(name, sorted(candidates))
     hint = f"did you mean {closest}? " if closest else ""
-    return Wrong(f"{quoted_excerpt(name)} is not {noun}", f"{hint}add it to {part}:")
+    return InvalidValue(f"{quoted_excerpt(name)} is not {noun}", f"{hint}add it to {part}:")
 
 
-def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
+def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, InvalidValue]]:
     """Yield names that stand for two things, or for one thing in two spellings.
 
     Yields both paths and what is wrong with the later one.
@@ -109,13 +111,16 @@ def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
             first_part, first_name = declarations[key]
             error = None
             if first_name != name:
-                error = Wrong(
+                error = InvalidValue(
                     f"{quoted_excerpt(name)} is not written like {quoted_excerpt(first_name)}", f"write {first_name}"
                 )
-            elif (first_part, part) in _FILLABLE_PAIRS and getattr(policy, first_part)[first_name] in ((), Duty()):
+            elif (first_part, part) in _FILLABLE_PAIRS and getattr(policy, first_part)[first_name] in (
+                (),
+                RoleHolders(),
+            ):
                 declarations[key] = part, name
             else:
-                error = Wrong(
+                error = InvalidValue(
                     f"{quoted_excerpt(name)} is used for {_PART_NOUNS[first_part]} and for {_PART_NOUNS[part]}",
                     "give each its own",
                 )
@@ -123,7 +128,9 @@ def find_name_clashes(policy: Policy) -> Iterator[tuple[str, str, Wrong]]:
                 yield f"{part}.{name}", f"{first_part}.{first_name}", error
 
 
-def find_dangling_references(policy: Policy, removed: Collection[tuple[str, str]]) -> Iterator[tuple[str, Wrong]]:
+def find_dangling_references(
+    policy: Policy, removed: Collection[tuple[str, str]]
+) -> Iterator[tuple[str, InvalidValue]]:
     """Yield names that were removed, as (part, name), but are still used by inherited values; each with its path."""
     for part, name in removed:
         for kind, referenced, where in find_references(Policy, policy, ""):
@@ -135,7 +142,10 @@ def find_dangling_references(policy: Policy, removed: Collection[tuple[str, str]
                 and part in declaring_parts
                 and not any(name in getattr(policy, other) for other in declaring_parts)
             ):
-                yield f"{part}.{name}", Wrong(f"{quoted_excerpt(name)} is still named by {where}", "change that too")
+                yield (
+                    f"{part}.{name}",
+                    InvalidValue(f"{quoted_excerpt(name)} is still named by {where}", "change that too"),
+                )
                 break
 
 

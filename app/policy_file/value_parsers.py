@@ -16,9 +16,9 @@ from heapq import nlargest
 from typing import Any, NewType
 from zoneinfo import available_timezones
 
-from app.core.incident_report import Report
+from app.core.incident_report import IncidentReport
 from app.core.policy import Duration, Targets
-from app.policy_file.fault import Wrong, quoted_excerpt
+from app.policy_file.fault import InvalidValue, quoted_excerpt
 
 Zone = NewType("Zone", str)
 Login = NewType("Login", str)
@@ -58,7 +58,7 @@ MetricReading = NewType("MetricReading", str)
 Score = NewType("Score", str)
 
 WEEKDAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-REPORT_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("doubts", "structured"))
+REPORT_FIELDS = tuple(f.name for f in fields(IncidentReport) if f.name not in ("doubts", "structured"))
 
 LOGIN = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}(?:_[A-Za-z0-9]{1,8})?")
 HOURS = re.compile(r"([0-2]?[0-9]):([0-5][0-9])-([0-2]?[0-9]):([0-5][0-9])")
@@ -96,12 +96,12 @@ def _closest_match(word: str, candidates: tuple[str, ...]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def unknown_choice(word: str, noun: str, choices: Iterable[str]) -> Wrong:
+def unknown_choice(word: str, noun: str, choices: Iterable[str]) -> InvalidValue:
     """Describe a word that is not one of the choices, with the closest of them."""
     choices = tuple(choices)
     closest = closest_match(word, choices)
     hint = f"did you mean {closest}? " if closest else ""
-    return Wrong(f"{quoted_excerpt(word)} is not {noun}", f"{hint}use one of {', '.join(choices)}")
+    return InvalidValue(f"{quoted_excerpt(word)} is not {noun}", f"{hint}use one of {', '.join(choices)}")
 
 
 def parse_duration(text: str) -> Duration:
@@ -110,14 +110,14 @@ def parse_duration(text: str) -> Duration:
         return Duration.parse(text)
     except ValueError as error:
         found = _DURATION_ERROR.fullmatch(str(error))
-        raise (Wrong(found[1], found[2]) if found else Wrong(str(error), "such as 15m or 2h")) from None
+        raise (InvalidValue(found[1], found[2]) if found else InvalidValue(str(error), "such as 15m or 2h")) from None
 
 
 def parse_repeat_interval(text: str) -> Duration:
     """Parse a duration that is not `0m`, because what repeats needs a pause."""
     length = parse_duration(text)
     if length.is_immediate:
-        raise Wrong("'0m' would repeat without a pause", "such as 5m")
+        raise InvalidValue("'0m' would repeat without a pause", "such as 5m")
     return length
 
 
@@ -125,7 +125,7 @@ def parse_elapsed(text: str) -> Duration:
     """Parse a duration that counts every hour, so no business days."""
     length = parse_repeat_interval(text)
     if length.business_days:
-        raise Wrong(f"{quoted_excerpt(text)} counts business days", "every hour counts here: such as 72h")
+        raise InvalidValue(f"{quoted_excerpt(text)} counts business days", "every hour counts here: such as 72h")
     return length
 
 
@@ -137,13 +137,13 @@ def parse_turn(text: str) -> Duration:
     try:
         length = Duration.parse(text)
     except ValueError:
-        raise Wrong(f"{quoted_excerpt(text)} is not a turn", "such as weekly, two-weekly, 10d or 12h") from None
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a turn", "such as weekly, two-weekly, 10d or 12h") from None
     if length.business_days:
-        raise Wrong(
+        raise InvalidValue(
             f"{quoted_excerpt(text)} counts business days", "nights have somebody on call too: such as weekly or 10d"
         )
     if length.seconds < 3600:
-        raise Wrong(f"{quoted_excerpt(text)} is too short for a turn", "from 1h, such as 12h or weekly")
+        raise InvalidValue(f"{quoted_excerpt(text)} is too short for a turn", "from 1h, such as 12h or weekly")
     return length
 
 
@@ -151,7 +151,7 @@ def parse_time_of_day(text: str) -> time:
     """Parse a time of day."""
     found = TIME_OF_DAY.fullmatch(text)
     if found is None:
-        raise Wrong(f"{quoted_excerpt(text)} is not a time of the day", "such as 09:00")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a time of the day", "such as 09:00")
     return time(int(found[1]), int(found[2]))
 
 
@@ -159,7 +159,7 @@ def parse_moment(text: str) -> datetime:
     """Parse a wall clock time; its zone is that of the record it belongs to."""
     found = MOMENT.fullmatch(text)
     if found is None:
-        raise Wrong(f"{quoted_excerpt(text)} is not a date with a time", "such as 2026-12-24 18:00")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a date with a time", "such as 2026-12-24 18:00")
     return datetime.combine(parse_date(found[1]), parse_time_of_day(found[2]))
 
 
@@ -169,8 +169,8 @@ def parse_date(text: str) -> date:
         if DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
-        raise Wrong(f"{quoted_excerpt(text)} is not in the calendar", "such as 2026-12-24") from None
-    raise Wrong(f"{quoted_excerpt(text)} is not a date", "such as 2026-12-24")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not in the calendar", "such as 2026-12-24") from None
+    raise InvalidValue(f"{quoted_excerpt(text)} is not a date", "such as 2026-12-24")
 
 
 def parse_hours(text: str) -> tuple[time, time]:
@@ -180,12 +180,16 @@ def parse_hours(text: str) -> tuple[time, time]:
     """
     found = HOURS.fullmatch(text)
     if found is None:
-        raise Wrong(f"{quoted_excerpt(text)} are not hours", "such as 09:00-17:00")
+        raise InvalidValue(f"{quoted_excerpt(text)} are not hours", "such as 09:00-17:00")
     opens, closes = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
     if opens >= 1440 or closes > 1440:
-        raise Wrong(f"{quoted_excerpt(text)} has a time that no clock shows", "such as 09:00-17:00 or 00:00-24:00")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} has a time that no clock shows", "such as 09:00-17:00 or 00:00-24:00"
+        )
     if opens == closes:
-        raise Wrong(f"{quoted_excerpt(text)} never opens", "such as 09:00-17:00, or 00:00-24:00 for the whole day")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} never opens", "such as 09:00-17:00, or 00:00-24:00 for the whole day"
+        )
     return time(*divmod(opens, 60)), time(*divmod(closes % 1440, 60))
 
 
@@ -193,7 +197,7 @@ def parse_weekdays(text: str) -> frozenset[int]:
     """Parse one weekday or a range, such as `mon` or `mon-fri`; a range may run over the weekend."""
     ends = [part.strip() for part in text.lower().split("-")]
     if not 1 <= len(ends) <= 2 or any(end not in WEEKDAY_NAMES for end in ends):
-        raise Wrong(
+        raise InvalidValue(
             f"{quoted_excerpt(text)} is not a weekday", f"use {', '.join(WEEKDAY_NAMES)} or a range such as mon-fri"
         )
     first, last = WEEKDAY_NAMES.index(ends[0]), WEEKDAY_NAMES.index(ends[-1])
@@ -220,7 +224,7 @@ def parse_zone(text: str) -> str:
             [name for name in _zones_by_name().values() if name.lower().startswith(region)]
             or _zones_by_name().values(),
         )
-    raise Wrong(
+    raise InvalidValue(
         f"{quoted_excerpt(text)} is not an IANA time zone",
         f"did you mean {zone_name}?" if zone_name else "such as Europe/Berlin",
     )
@@ -233,7 +237,7 @@ def parse_country(text: str) -> str:
         return text
     closest = text.upper() if text.upper() in known else closest_match(text, known)
     hint = f"did you mean {closest}?" if closest else "such as DE or US"
-    raise Wrong(f"{quoted_excerpt(text)} is not an ISO 3166-1 code of a country whose holidays are known", hint)
+    raise InvalidValue(f"{quoted_excerpt(text)} is not an ISO 3166-1 code of a country whose holidays are known", hint)
 
 
 @cache
@@ -255,27 +259,29 @@ def regions(country: str) -> tuple[str, ...]:
 def parse_region(text: str) -> str:
     """Parse a subdivision code; once both are read, another check tells whether the country has it."""
     if not re.fullmatch(r"[\w .'-]{1,40}", text):
-        raise Wrong(f"{quoted_excerpt(text)} is not an ISO 3166-2 subdivision", "without the country, such as BE")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} is not an ISO 3166-2 subdivision", "without the country, such as BE"
+        )
     return text
 
 
 def parse_login(text: str) -> str:
     """Parse a GitHub login."""
     if "/" in text:
-        raise Wrong(
+        raise InvalidValue(
             f"{quoted_excerpt(text)} is a team", "people, not teams, are mentioned: write the logins of its members"
         )
     if text.startswith("@") and LOGIN.fullmatch(text[1:]):
-        raise Wrong(f"{quoted_excerpt(text)} begins with an @", f"write {text[1:]}")
+        raise InvalidValue(f"{quoted_excerpt(text)} begins with an @", f"write {text[1:]}")
     if not LOGIN.fullmatch(text):
-        raise Wrong(f"{quoted_excerpt(text)} is not a GitHub login", "such as mona")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a GitHub login", "such as mona")
     return text
 
 
 def parse_name(text: str) -> str:
     """Parse a name: 1 to 50 characters without commas or a leading @."""
     if not 1 <= len(text) <= 50 or text != text.strip() or text[0] == "@" or "," in text:
-        raise Wrong(
+        raise InvalidValue(
             f"{quoted_excerpt(text)} is not a name", "1 to 50 characters without commas or a leading @, such as on-call"
         )
     return text
@@ -284,13 +290,15 @@ def parse_name(text: str) -> str:
 def parse_label(text: str) -> str:
     """Parse a GitHub label of up to 50 characters."""
     if not text:
-        raise Wrong("a label without a name", "1 to 50 characters")
+        raise InvalidValue("a label without a name", "1 to 50 characters")
     if len(text) > 50:
-        raise Wrong(f"{quoted_excerpt(text)} has {len(text)} characters", "GitHub's labels end at 50")
+        raise InvalidValue(f"{quoted_excerpt(text)} has {len(text)} characters", "GitHub's labels end at 50")
     if "," in text:
-        raise Wrong(f"{quoted_excerpt(text)} has a comma", "a label's name has none")
+        raise InvalidValue(f"{quoted_excerpt(text)} has a comma", "a label's name has none")
     if text != text.strip():
-        raise Wrong(f"{quoted_excerpt(text)} begins or ends with a space", f"write {quoted_excerpt(text.strip())}")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} begins or ends with a space", f"write {quoted_excerpt(text.strip())}"
+        )
     return text
 
 
@@ -298,14 +306,14 @@ def parse_line(text: str) -> str:
     """Parse a line of 1 to 200 characters."""
     text = text.strip()
     if not 1 <= len(text) <= 200:
-        raise Wrong(f"a text of {len(text)} characters", "1 to 200")
+        raise InvalidValue(f"a text of {len(text)} characters", "1 to 200")
     return text
 
 
 def parse_mail(text: str) -> str:
     """Parse a mail address."""
     if len(text) > 254 or not MAIL.fullmatch(text):
-        raise Wrong(f"{quoted_excerpt(text)} is not a mail address", "such as mona@example.com")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a mail address", "such as mona@example.com")
     return text
 
 
@@ -314,7 +322,7 @@ def parse_link(text: str) -> str:
     if text.lower().startswith("https://"):
         return parse_https_address(text)
     if not is_repository_path(text):
-        raise Wrong(
+        raise InvalidValue(
             f"{quoted_excerpt(text)} is no link",
             "write an https address, or a path in the repository such as docs/runbook.md",
         )
@@ -327,7 +335,7 @@ def parse_feed(text: str) -> str:
         return parse_https_address(text)
     if VARIABLE.fullmatch(text) or (is_repository_path(text) and text.endswith(".ics")):
         return text
-    raise Wrong(
+    raise InvalidValue(
         f"{quoted_excerpt(text)} is no feed",
         "write an https address, env:NAME, or a path in the repository such as on-call.ics",
     )
@@ -338,7 +346,9 @@ def parse_channel_url(text: str) -> str:
     if VARIABLE.fullmatch(text):
         return text
     if not text.lower().startswith("https://"):
-        raise Wrong(f"{quoted_excerpt(text)} is not where a message can go", "write an https address, or env:NAME")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} is not where a message can go", "write an https address, or env:NAME"
+        )
     return _require_public_host(parse_https_address(text))
 
 
@@ -352,23 +362,27 @@ def _require_public_host(text: str) -> str:
     try:
         host = safe_http.parse_address(text).host
     except ValueError as problem:
-        raise Wrong(str(problem), "such as https://hooks.example.com/muster, or env:NAME") from None
+        raise InvalidValue(str(problem), "such as https://hooks.example.com/muster, or env:NAME") from None
     if host == "localhost" or (safe_http.is_ip(host) and not safe_http.is_public_ip(host)):
-        raise Wrong(f"{quoted_excerpt(host)} is not on the public Internet", "such as https://hooks.example.com/muster")
+        raise InvalidValue(
+            f"{quoted_excerpt(host)} is not on the public Internet", "such as https://hooks.example.com/muster"
+        )
     return text
 
 
 def parse_variable(text: str) -> str:
     """Parse the name of an environment variable, never its value: many people can read the file."""
     if not VARIABLE.fullmatch(text):
-        raise Wrong("a secret stands here", "never write it into the file: env:NAME, such as env:CHANNEL_OPS_SECRET")
+        raise InvalidValue(
+            "a secret stands here", "never write it into the file: env:NAME, such as env:CHANNEL_OPS_SECRET"
+        )
     return text
 
 
 def parse_https_address(text: str) -> str:
     """Parse an https address."""
     if len(text) > 500 or not HTTPS.fullmatch(text):
-        raise Wrong(f"{quoted_excerpt(text)} is not an https address", "such as https://example.com/page")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not an https address", "such as https://example.com/page")
     return text
 
 
@@ -387,11 +401,13 @@ def parse_room_link(text: str) -> str:
     """Parse an https address with placeholders, none of which can change its host."""
     _check_placeholders(text, ROOM_PLACEHOLDERS)
     if _PLACEHOLDER.search(text.removeprefix("https://").partition("/")[0]):
-        raise Wrong(
+        raise InvalidValue(
             f"{quoted_excerpt(text)} has a blank in the name of its host", "such as https://meet.example.com/{{ room }}"
         )
     if not HTTPS.fullmatch(_PLACEHOLDER.sub("x", text)):
-        raise Wrong(f"{quoted_excerpt(text)} is not an https address", "such as https://meet.example.com/{{ room }}")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} is not an https address", "such as https://meet.example.com/{{ room }}"
+        )
     return text
 
 
@@ -406,14 +422,16 @@ def _check_placeholders(text: str, allowed: tuple[str, ...]) -> str:
 def parse_metric_reading(text: str) -> str:
     """Parse a reading of monitoring: a number with its unit."""
     if not METRIC_READING.fullmatch(text):
-        raise Wrong(f"{quoted_excerpt(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min")
+        raise InvalidValue(
+            f"{quoted_excerpt(text)} is not a reading", "a number with its unit, such as 5 s, 90 % or 100/min"
+        )
     return text
 
 
 def parse_score(text: str) -> str:
     """Parse a score from 0.0 to 5.0."""
     if not SCORE.fullmatch(text):
-        raise Wrong(f"{quoted_excerpt(text)} is not a score", "from 0.0 to 5.0, such as 4.0")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a score", "from 0.0 to 5.0, such as 4.0")
     return text
 
 
@@ -441,14 +459,14 @@ def parse_percent(text: str) -> int:
     """Parse a percentage from 1 to 100."""
     value = parse_count(text)
     if value > 100:
-        raise Wrong(f"{quoted_excerpt(text)} is more than the whole target", "1 to 100")
+        raise InvalidValue(f"{quoted_excerpt(text)} is more than the whole target", "1 to 100")
     return value
 
 
 def parse_count(text: str) -> int:
     """Parse a whole number from 1."""
     if not NUMBER.fullmatch(text) or int(text) < 1:
-        raise Wrong(f"{quoted_excerpt(text)} is not a number from 1", "such as 2")
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a number from 1", "such as 2")
     return int(text)
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from app.core.policy import Calendar, Policy, Rotation
 from app.core.severity import Scale, Severity
-from app.policy_file.field_rules import SHORTHAND_FIELDS, Entry, key_specs, shape_of
+from app.policy_file.field_rules import SHORTHAND_FIELDS, KeySpec, key_specs, shape_of
 from app.policy_file.inheritance import load_profile
 from app.policy_file.reader import EXTENDS
 from app.policy_file.value_parsers import (
@@ -90,10 +90,10 @@ class _Writer:
             if base is not None or _INHERITED_KEYS.get(cls) == entry.key or self._must_be_written(cls, entry, value)
         }
 
-    def _must_be_written(self, cls: Any, entry: Entry, value: Any) -> bool:
+    def _must_be_written(self, cls: Any, entry: KeySpec, value: Any) -> bool:
         return not _is_default(cls, entry, value) or (self.whole and any(getattr(value, name) for name in entry.fields))
 
-    def field(self, entry: Entry, value: Any, base: Any) -> Any:
+    def field(self, entry: KeySpec, value: Any, base: Any) -> Any:
         if len(entry.fields) > 1:
             return self.word(entry.kind, tuple(getattr(value, name) for name in entry.fields))
         found, (name,) = getattr(value, entry.fields[0]), entry.fields
@@ -121,7 +121,7 @@ def _fits_shorthand(cls: Any, value: Any) -> bool:
     return all(_is_default(cls, entry, value) for key, entry in key_specs(cls).items() if key != SHORTHAND_FIELDS[cls])
 
 
-def _is_default(cls: Any, entry: Entry, value: Any) -> bool:
+def _is_default(cls: Any, entry: KeySpec, value: Any) -> bool:
     found = {field.name: field for field in fields(cls)}
     for name in entry.fields:
         field = found[name]

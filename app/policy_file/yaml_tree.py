@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from app.policy_file.fault import Wrong, quoted_excerpt
+from app.policy_file.fault import InvalidValue, quoted_excerpt
 
 MAX_FILE_BYTES = 64 * 1024
 """The largest policy file that is read."""
@@ -29,7 +29,7 @@ _NON_YAML_CHARACTERS = yaml.reader.Reader.NON_PRINTABLE
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
-class Spot(NamedTuple):
+class Position(NamedTuple):
     """A position in a file; `line` and `column` count from 1."""
 
     line: int = 1
@@ -37,7 +37,7 @@ class Spot(NamedTuple):
 
 
 @dataclass(slots=True)
-class Text:
+class ScalarNode:
     """A scalar as it is written.
 
     `plain` is False between quotes.
@@ -49,13 +49,13 @@ class Text:
     plain: bool = True
 
     @property
-    def position(self) -> Spot:
+    def position(self) -> Position:
         """The position of the scalar."""
-        return Spot(self.line, self.column)
+        return Position(self.line, self.column)
 
 
 @dataclass(slots=True)
-class Items:
+class ListNode:
     """A list of nodes."""
 
     line: int
@@ -63,45 +63,45 @@ class Items:
     nodes: list[Node] = field(default_factory=list)
 
     @property
-    def position(self) -> Spot:
+    def position(self) -> Position:
         """The position where the list begins."""
-        return Spot(self.line, self.column)
+        return Position(self.line, self.column)
 
 
 @dataclass(slots=True)
-class Entries:
+class MapNode:
     """A map with its entries in order; no key occurs twice."""
 
     line: int
     column: int
-    pairs: list[tuple[Text, Node]] = field(default_factory=list)
+    pairs: list[tuple[ScalarNode, Node]] = field(default_factory=list)
 
     @property
-    def position(self) -> Spot:
+    def position(self) -> Position:
         """The position where the map begins."""
-        return Spot(self.line, self.column)
+        return Position(self.line, self.column)
 
 
-Node = Text | Items | Entries
+Node = ScalarNode | ListNode | MapNode
 
 
-class Refused(Exception):
+class UnsupportedYaml(Exception):
     """Raised when the text is not the plain YAML that a policy is written in."""
 
-    def __init__(self, position: Spot, where: str, error: Wrong) -> None:
+    def __init__(self, position: Position, where: str, error: InvalidValue) -> None:
         super().__init__(str(error))
-        self.spot, self.where, self.wrong = position, where, error
+        self.position, self.where, self.error = position, where, error
 
 
 @dataclass(frozen=True, slots=True)
-class Twice:
+class DuplicateKey:
     """A key that its map already has; the second entry is dropped."""
 
-    key: Text
-    first: Text
+    key: ScalarNode
+    first: ScalarNode
 
 
-class PurePython(yaml.SafeLoader):
+class PurePythonParser(yaml.SafeLoader):
     """The pure Python parser, limited in how deeply it looks ahead into brackets.
 
     Of SafeLoader nothing but the parser is used.
@@ -110,11 +110,11 @@ class PurePython(yaml.SafeLoader):
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
         """Raise UnsupportedYaml beyond the depth limit."""
         if self.flow_level >= MAX_DEPTH:
-            raise _depth_error(Spot(self.line + 1, self.column + 1))
+            raise _depth_error(Position(self.line + 1, self.column + 1))
         super().fetch_flow_collection_start(token)
 
 
-PARSER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else PurePython
+PARSER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else PurePythonParser
 """The parser in use: libyaml where it is installed.
 
 libyaml reads 64 KiB in 20 ms instead of 600. It crashes on deep nesting only when it builds nodes, which is not used
@@ -122,43 +122,43 @@ here.
 """
 
 
-def parse_yaml(text: str, parser: Any = PARSER) -> tuple[Entries, list[Twice]]:
+def parse_yaml(text: str, parser: Any = PARSER) -> tuple[MapNode, list[DuplicateKey]]:
     """Parse the text into a map, an empty one for an empty text, and the keys that occur twice.
 
     Raises UnsupportedYaml.
     """
     if len(text) > MAX_FILE_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
-        raise _unsupported(Spot(), "the file is too large", "at most 64 KiB are read")
+        raise _unsupported(Position(), "the file is too large", "at most 64 KiB are read")
     if text.startswith("version https://git-lfs.github.com/spec/"):
-        raise _unsupported(Spot(), "the file is a Git LFS pointer", "store the policy itself in the repository")
+        raise _unsupported(Position(), "the file is a Git LFS pointer", "store the policy itself in the repository")
     if forbidden := _NON_YAML_CHARACTERS.search(text):
         before = text[: forbidden.start()]
-        spot = Spot(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+        spot = Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
         found = f"the character U+{ord(forbidden[0]):04X} is not allowed in YAML"
         raise _unsupported(spot, found, "take it out")
     lines = _LINE_END.split(text)
-    builder = _Builder(lines)
+    builder = _TreeBuilder(lines)
     try:
         for event in yaml.parse(text, Loader=parser):
             builder.handle_event(event)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, lines) from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise _unsupported(Spot(), "the file is not YAML", r"check its directives and its \U escapes") from None
-    return builder.finish(), builder.twice
+        raise _unsupported(Position(), "the file is not YAML", r"check its directives and its \U escapes") from None
+    return builder.finish(), builder.duplicate_keys
 
 
-class _Builder:
+class _TreeBuilder:
     """Builds the tree from parser events, one at a time, without recursion."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
-        self.twice: list[Twice] = []
+        self.duplicate_keys: list[DuplicateKey] = []
         self._root: Node | None = None
         self._documents = 0
-        self._open: list[tuple[Items | Entries, dict[str, Text]]] = []
-        self._key: Text | None = None  # of the innermost map, until its value arrives
-        self._keys: list[Text | None] = []  # of the enclosing maps
+        self._open_nodes: list[tuple[ListNode | MapNode, dict[str, ScalarNode]]] = []
+        self._pending_key: ScalarNode | None = None  # of the innermost map, until its value arrives
+        self._outer_keys: list[ScalarNode | None] = []  # of the enclosing maps
 
     def handle_event(self, event: Any) -> None:
         kind = type(event)
@@ -167,8 +167,8 @@ class _Builder:
         elif kind in (yaml.MappingStartEvent, yaml.SequenceStartEvent):
             self._open_collection(event)
         elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
-            self._open.pop()
-            self._key = self._keys.pop()
+            self._open_nodes.pop()
+            self._pending_key = self._outer_keys.pop()
         elif kind is yaml.DocumentStartEvent:
             self._documents += 1
             if self._documents > 1:
@@ -183,33 +183,33 @@ class _Builder:
     def _open_collection(self, event: Any) -> None:
         _reject_anchor_and_tag(event)
         spot = _position_of(event)
-        node = Items(*spot) if type(event) is yaml.SequenceStartEvent else Entries(*spot)
+        node = ListNode(*spot) if type(event) is yaml.SequenceStartEvent else MapNode(*spot)
         self._add_node(node)
-        if len(self._open) == MAX_DEPTH:
+        if len(self._open_nodes) == MAX_DEPTH:
             raise _depth_error(spot)
-        self._open.append((node, {}))
-        self._keys.append(self._key)
-        self._key = None
+        self._open_nodes.append((node, {}))
+        self._outer_keys.append(self._pending_key)
+        self._pending_key = None
 
     def _add_node(self, node: Node) -> None:
-        if not self._open:
+        if not self._open_nodes:
             self._root = node
             return
-        parent, seen = self._open[-1]
-        key = self._key
-        if isinstance(parent, Items):
+        parent, seen = self._open_nodes[-1]
+        key = self._pending_key
+        if isinstance(parent, ListNode):
             parent.nodes.append(node)
         elif key is None:
-            self._key = _require_key(node)
+            self._pending_key = _require_key(node)
         else:
-            self._key = None
+            self._pending_key = None
             first = seen.setdefault(key.value, key)
             if first is key:
                 parent.pairs.append((key, node))
             else:
-                self.twice.append(Twice(key, first))
+                self.duplicate_keys.append(DuplicateKey(key, first))
 
-    def _empty_scalar(self, event: Any) -> Text:
+    def _empty_scalar(self, event: Any) -> ScalarNode:
         """Create an empty scalar right behind its colon.
 
         libyaml reports it in front of what follows.
@@ -217,31 +217,31 @@ class _Builder:
         _reject_anchor_and_tag(event)
         line, column = _position_of(event)
         before = self._lines[line - 1][: column - 1] if line <= len(self._lines) else ""
-        return Text("", line, len(before.rstrip(" ")) + 1 if before.strip(" ") else column)
+        return ScalarNode("", line, len(before.rstrip(" ")) + 1 if before.strip(" ") else column)
 
-    def finish(self) -> Entries:
-        if self._root is None or (isinstance(self._root, Text) and not self._root.value):
-            return Entries(1, 1)
-        if not isinstance(self._root, Entries):
-            what = "list" if isinstance(self._root, Items) else "text"
+    def finish(self) -> MapNode:
+        if self._root is None or (isinstance(self._root, ScalarNode) and not self._root.value):
+            return MapNode(1, 1)
+        if not isinstance(self._root, MapNode):
+            what = "list" if isinstance(self._root, ListNode) else "text"
             raise _unsupported(
                 self._root.position, f"the file holds a {what}", "a policy is a map, such as extends: guide"
             )
         return self._root
 
 
-def _scalar_node(event: Any) -> Text:
+def _scalar_node(event: Any) -> ScalarNode:
     if event.anchor is not None or event.tag is not None:
         _reject_anchor_and_tag(event)
     mark = event.start_mark
     value: str = event.value
     if value.isascii() and value.isprintable():
-        return Text(value, mark.line + 1, mark.column + 1, not event.style)
+        return ScalarNode(value, mark.line + 1, mark.column + 1, not event.style)
     value = value.rstrip("\n")
     if forbidden := _FORBIDDEN_CHARACTERS.search(value):
         found = f"{quoted_excerpt(value)} has the character U+{ord(forbidden[0]):04X}"
         raise _unsupported(_position_of(event), found, "write plain text on one line")
-    return Text(value, mark.line + 1, mark.column + 1, not event.style)
+    return ScalarNode(value, mark.line + 1, mark.column + 1, not event.style)
 
 
 def _reject_anchor_and_tag(event: Any) -> None:
@@ -254,30 +254,30 @@ def _reject_anchor_and_tag(event: Any) -> None:
         )
 
 
-def _require_key(node: Node) -> Text:
-    if not isinstance(node, Text):
+def _require_key(node: Node) -> ScalarNode:
+    if not isinstance(node, ScalarNode):
         raise _unsupported(node.position, "a key is a list or a map", "a key is a word, such as extends")
     if node.value == "<<" and node.plain:
         raise _unsupported(node.position, "the merge key '<<' is not read", "write the keys out")
     return node
 
 
-def _position_of(event: Any) -> Spot:
+def _position_of(event: Any) -> Position:
     mark = event.start_mark
-    return Spot(mark.line + 1, mark.column + 1) if mark else Spot()
+    return Position(mark.line + 1, mark.column + 1) if mark else Position()
 
 
-def _depth_error(position: Spot) -> Refused:
+def _depth_error(position: Position) -> UnsupportedYaml:
     return _unsupported(position, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
 
 
-def _unsupported(position: Spot, found: str, wanted: str) -> Refused:
-    return Refused(position, "the file", Wrong(found, wanted))
+def _unsupported(position: Position, found: str, wanted: str) -> UnsupportedYaml:
+    return UnsupportedYaml(position, "the file", InvalidValue(found, wanted))
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, lines: list[str]) -> Refused:
+def _syntax_error(error: yaml.MarkedYAMLError, lines: list[str]) -> UnsupportedYaml:
     mark = error.problem_mark or error.context_mark
-    spot = Spot(mark.line + 1, mark.column + 1) if mark else Spot()
+    spot = Position(mark.line + 1, mark.column + 1) if mark else Position()
     problem = " ".join((error.problem or "it cannot be parsed").split()).replace("in this context", "here")
     tab = any("\t" in line[: spot.column] for line in lines[spot.line - 1 : spot.line])
     wanted = "indent with spaces" if tab else "write key: value, indented with spaces"

@@ -24,11 +24,11 @@ from app.policy_file import (
     read_policy,
     uses_organisation_policy,
 )
-from app.policy_source.on_call_feeds import Feeds, Wrong
-from app.ports import DeliveryFailed, PolicyText, Repository, Tracker
+from app.policy_source.on_call_feeds import FeedProblem, OnCallFeeds
+from app.ports import DeliveryFailed, PolicyFile, Repository, Tracker
 from app.store import policies
 from app.store.database import Database, Db
-from app.store.policies import Kept, Place
+from app.store.policies import PolicyScope, StoredPolicy
 
 _REFRESH_INTERVAL = timedelta(hours=2)
 """Interval between two reads of a file, in case the delivery of a push was lost."""
@@ -37,13 +37,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PolicyProblem:
     """A problem in a policy that has to be fixed.
 
     `version` identifies it, so that it is reported once per `scope`.
     """
 
-    place: Place
+    scope: PolicyScope
     version: str
     faults: tuple[str, ...]
 
@@ -54,46 +54,46 @@ class Trouble:
 
     def mark_reported(self, db: Db) -> bool:
         """Mark the problem as reported; return True if it was not before."""
-        return policies.claim_fault_report(db, self.place, self.version)
+        return policies.claim_fault_report(db, self.scope, self.version)
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class ActivePolicy:
     """The active policy, and the problems of newer files and of its feeds."""
 
     policy: Policy
-    troubles: tuple[Trouble, ...] = ()
+    problems: tuple[PolicyProblem, ...] = ()
 
     @property
     def notice_keys(self) -> frozenset[str]:
         """Keys of the notices that report the current problems."""
-        return frozenset(trouble.notice_key for trouble in self.troubles)
+        return frozenset(trouble.notice_key for trouble in self.problems)
 
     @property
     def faults(self) -> tuple[str, ...]:
         """All problems, one line each."""
-        return tuple(fault for trouble in self.troubles for fault in trouble.faults)
+        return tuple(fault for trouble in self.problems for fault in trouble.faults)
 
 
-class Policies:
+class PolicySource:
     """Policies of all repositories: files in the database, parsed policies in memory."""
 
-    def __init__(self, feeds: Feeds | None = None) -> None:
-        self._feeds = feeds or Feeds()
-        self._read: dict[tuple[str | None, str | None], Policy] = {}
+    def __init__(self, feeds: OnCallFeeds | None = None) -> None:
+        self._feeds = feeds or OnCallFeeds()
+        self._parsed: dict[tuple[str | None, str | None], Policy] = {}
         self._lock = threading.Lock()
 
-    def load(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> InForce:
+    def load(self, database: Database, tracker: Tracker, repository: Repository, now: datetime) -> ActivePolicy:
         """Load the policy of the repository at `now`.
 
         If GitHub cannot be asked, the last known files apply.
         """
-        home, above = Place.repository(repository.id), Place.organisation(repository.installation)
+        home, above = PolicyScope.repository(repository.id), PolicyScope.organisation(repository.installation)
         with database.autocommit() as db:
             known = policies.load_stored_policy(db, home)
         own, newest = _refresh_file(known, tracker.policy, now, repository)
         needs_organisation = uses_organisation_policy(newest) and not repository.is_organisation_config
-        org = self._load_organisation_file(database, tracker, repository, now) if needs_organisation else Kept()
+        org = self._load_organisation_file(database, tracker, repository, now) if needs_organisation else StoredPolicy()
         if needs_organisation and _was_never_read(org):
             own = known  # the newest file cannot be validated yet
         else:
@@ -106,12 +106,12 @@ class Policies:
         if own.base_text is not None:
             base = self._parse_cached(None, own.base_text)
         filled, feed_problems = self._feeds.fill_rotations(database, tracker, repository, policy, base, now)
-        return InForce(filled, (*problems, *_feed_problems(feed_problems, repository, home, above)))
+        return ActivePolicy(filled, (*problems, *_feed_problems(feed_problems, repository, home, above)))
 
     def load_cached(self, database: Database, repository: Repository) -> Policy:
         """Load the last known policy without shifts, for callers that must not wait for GitHub or a feed."""
         with database.autocommit() as db:
-            known = policies.load_stored_policy(db, Place.repository(repository.id))
+            known = policies.load_stored_policy(db, PolicyScope.repository(repository.id))
         return self._parse_cached(known.text, known.base_text)
 
     def read_proposed(
@@ -132,32 +132,32 @@ class Policies:
 
     def _load_organisation_file(
         self, database: Database, tracker: Tracker, repository: Repository, now: datetime
-    ) -> Kept:
+    ) -> StoredPolicy:
         """Load the organisation's file; refresh it if due."""
         with database.autocommit() as db:
-            known = policies.load_stored_policy(db, Place.organisation(repository.installation))
+            known = policies.load_stored_policy(db, PolicyScope.organisation(repository.installation))
         org, newest = _refresh_file(known, tracker.organisation_policy, now, repository)
         if org == known:
             return known
         org = _validate_newest(org, newest, None, name=_organisation_file_name(repository))
         with database.transaction() as db:
-            policies.save_stored_policy(db, Place.organisation(repository.installation), org)
+            policies.save_stored_policy(db, PolicyScope.organisation(repository.installation), org)
         return org
 
     def _parse_cached(self, text: str | None, base: str | None) -> Policy:
         if text is None and base is None:
             return load_profile(DEFAULT_PROFILE)
         with self._lock:
-            if (text, base) not in self._read:
-                if len(self._read) > 500:
-                    self._read.clear()
-                self._read[text, base] = _parse_or_default(text, base)
-            return self._read[text, base]
+            if (text, base) not in self._parsed:
+                if len(self._parsed) > 500:
+                    self._parsed.clear()
+                self._parsed[text, base] = _parse_or_default(text, base)
+            return self._parsed[text, base]
 
 
 def _refresh_file(
-    stored: Kept, fetch: Callable[[str], PolicyText], now: datetime, repository: Repository
-) -> tuple[Kept, str | None]:
+    stored: StoredPolicy, fetch: Callable[[str], PolicyFile], now: datetime, repository: Repository
+) -> tuple[StoredPolicy, str | None]:
     """Refresh a file if due; return what is stored of it and its newest text."""
     if stored.checked_at is not None and now - stored.checked_at < _REFRESH_INTERVAL:
         return stored, stored.newest_text
@@ -171,26 +171,28 @@ def _refresh_file(
     return replace(stored, etag=found.etag, checked_at=now), found.text
 
 
-def _validate_newest(stored: Kept, newest: str | None, base: str | None, *, name: str = POLICY_PATH) -> Kept:
+def _validate_newest(
+    stored: StoredPolicy, newest: str | None, base: str | None, *, name: str = POLICY_PATH
+) -> StoredPolicy:
     """Make the newest file active, with the base file it builds on, if it is valid; else record its faults."""
-    digest = _digest(newest, base)
-    if digest == stored.judged:
+    versions = _digest(newest, base)
+    if versions == stored.evaluated_versions:
         return stored
     try:
         if newest is not None:
             read_policy(newest, name=name, org=base)
     except PolicyFaults as faults:
-        fault = "\n".join(str(one) for one in faults.faults)
-        return replace(stored, fault=fault, fault_text=newest or "", judged=digest)
-    return replace(stored, text=newest, base_text=base, fault="", fault_text="", judged=digest)
+        fault = "\n".join(str(one) for one in faults.errors)
+        return replace(stored, fault=fault, fault_text=newest or "", evaluated_versions=versions)
+    return replace(stored, text=newest, base_text=base, fault="", fault_text="", evaluated_versions=versions)
 
 
-def _was_never_read(stored: Kept) -> bool:
+def _was_never_read(stored: StoredPolicy) -> bool:
     """Return True if it is not known yet whether the file exists."""
     return stored.checked_at is None and stored.newest_text is None
 
 
-def _select_base_text(org: Kept, newest: str | None) -> str | None:
+def _select_base_text(org: StoredPolicy, newest: str | None) -> str | None:
     """Return the organisation's file against which a repository's is validated: the last good one."""
     if org.text is None and newest is not None:
         return org.newest_text  # there has been no good one, so its fault is reported
@@ -209,17 +211,17 @@ def _parse_or_default(text: str | None, base: str | None) -> Policy:
         return load_profile(DEFAULT_PROFILE)
 
 
-def _file_problems(place: Place, stored: Kept) -> Iterable[Trouble]:
+def _file_problems(place: PolicyScope, stored: StoredPolicy) -> Iterable[PolicyProblem]:
     if stored.fault:
-        yield Trouble(place, stored.judged[:12], tuple(stored.fault.splitlines()))
+        yield PolicyProblem(place, stored.evaluated_versions[:12], tuple(stored.fault.splitlines()))
 
 
 def _feed_problems(
-    feed_problems: Iterable[Wrong], repository: Repository, home: Place, above: Place
-) -> Iterable[Trouble]:
+    feed_problems: Iterable[FeedProblem], repository: Repository, home: PolicyScope, above: PolicyScope
+) -> Iterable[PolicyProblem]:
     for one in feed_problems:
         file = _organisation_file_name(repository) if one.shared else POLICY_PATH
-        yield Trouble(
+        yield PolicyProblem(
             above if one.shared else home, one.version, (f"{file}: rotations.{one.rotation}.feed: {one.sentence}",)
         )
 

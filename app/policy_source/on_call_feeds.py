@@ -21,7 +21,7 @@ from app.core.policy import Policy, Rotation
 from app.feeds import (
     MAX_FEED_BYTES,
     FeedFault,
-    Meant,
+    MatchedShifts,
     Occurrence,
     match_people,
     occurrences_from_json,
@@ -29,10 +29,10 @@ from app.feeds import (
     read_occurrences,
 )
 from app.ports import DeliveryFailed, Repository, Tracker
-from app.safe_http import Outbound, parse_address
+from app.safe_http import SafeHttpClient, parse_address
 from app.store import feeds
 from app.store.database import Database
-from app.store.feeds import Feed, Kept
+from app.store.feeds import FeedKey, StoredFeed
 from app.text import make_visible
 
 _REFRESH_INTERVAL = timedelta(minutes=15)
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class FeedProblem:
     """A problem with the feed of a rotation that has to be fixed.
 
     `shared`: the organisation's file names the feed.
@@ -64,15 +64,15 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class FeedRotation:
     """A rotation of a policy that has a feed."""
 
     name: str
     rotation: Rotation
-    feed: Feed
+    feed: FeedKey
 
 
-class Feeds:
+class OnCallFeeds:
     """Fills the rotations of policies from their feeds.
 
     `environment` holds the variables that `env:NAME` may refer to.
@@ -81,16 +81,16 @@ class Feeds:
 
     def __init__(
         self,
-        outbound: Outbound | None = None,
+        outbound: SafeHttpClient | None = None,
         environment: Mapping[str, str] | None = None,
         *,
         timeout_seconds: float = 10.0,
     ) -> None:
-        self._outbound = outbound or Outbound()
+        self._outbound = outbound or SafeHttpClient()
         self._environment = environment or {}
-        self._patience = timeout_seconds
-        self._read: dict[tuple[Feed, str, datetime | None], tuple[Occurrence, ...]] = {}
-        self._filled: dict[tuple[object, ...], tuple[Policy, Policy, tuple[Wrong, ...]]] = {}
+        self._timeout_seconds = timeout_seconds
+        self._occurrence_cache: dict[tuple[FeedKey, str, datetime | None], tuple[Occurrence, ...]] = {}
+        self._policy_cache: dict[tuple[object, ...], tuple[Policy, Policy, tuple[FeedProblem, ...]]] = {}
         self._lock = threading.Lock()
 
     def fill_rotations(
@@ -101,14 +101,14 @@ class Feeds:
         policy: Policy,
         base: Policy | None,
         now: datetime,
-    ) -> tuple[Policy, tuple[Wrong, ...]]:
+    ) -> tuple[Policy, tuple[FeedProblem, ...]]:
         """Return the policy with the shifts of its feeds, and the problems of those feeds.
 
         `base` is the organisation's policy that this one builds on: paths that it names are in the organisation's
         repository.
         """
         feed_rotations = [
-            Named(name, rotation, _locate_feed(repository, name, rotation, base))
+            FeedRotation(name, rotation, _locate_feed(repository, name, rotation, base))
             for name, rotation in policy.rotations.items()
             if rotation.feed
         ]
@@ -120,10 +120,10 @@ class Feeds:
         return filled, problems + unknown
 
     def _refresh_feeds(
-        self, database: Database, tracker: Tracker, wanted: tuple[Feed, ...], now: datetime
-    ) -> dict[Feed, Kept]:
+        self, database: Database, tracker: Tracker, wanted: tuple[FeedKey, ...], now: datetime
+    ) -> dict[FeedKey, StoredFeed]:
         """Refresh the feeds that are due; return what is stored of each."""
-        ends_at = time.monotonic() + self._patience
+        ends_at = time.monotonic() + self._timeout_seconds
         with database.transaction() as db:
             states = {feed: feeds.load_stored_feed(db, feed) for feed in wanted}
         for feed, stored in states.items():
@@ -135,8 +135,14 @@ class Feeds:
         return states
 
     def _refresh_feed(
-        self, database: Database, tracker: Tracker, feed: Feed, stored: Kept, now: datetime, remaining_seconds: float
-    ) -> Kept:
+        self,
+        database: Database,
+        tracker: Tracker,
+        feed: FeedKey,
+        stored: StoredFeed,
+        now: datetime,
+        remaining_seconds: float,
+    ) -> StoredFeed:
         try:
             content, etag = self._fetch(tracker, feed, stored, remaining_seconds)
         except DeliveryFailed as failed:
@@ -154,8 +160,8 @@ class Feeds:
         return new
 
     def _parse_and_store(
-        self, database: Database, feed: Feed, stored: Kept, content: bytes, etag: str, now: datetime
-    ) -> Kept:
+        self, database: Database, feed: FeedKey, stored: StoredFeed, content: bytes, etag: str, now: datetime
+    ) -> StoredFeed:
         """Parse and store fetched content; if it is invalid, the last good content stays."""
         digest = hashlib.sha256(content).hexdigest()
         try:
@@ -170,16 +176,18 @@ class Feeds:
             feeds.save_stored_feed(db, feed, new, body=content, shifts=occurrences_to_json(read))
         return new
 
-    def _reparse(self, database: Database, feed: Feed, stored: Kept, now: datetime) -> Kept:
+    def _reparse(self, database: Database, feed: FeedKey, stored: StoredFeed, now: datetime) -> StoredFeed:
         """Parse the stored content again for the current window."""
         with database.transaction() as db:
             text = feeds.load_feed_body(db, feed)
         return self._parse_and_store(database, feed, stored, text, stored.etag, now) if text is not None else stored
 
-    def _fetch(self, tracker: Tracker, feed: Feed, stored: Kept, remaining_seconds: float) -> tuple[bytes | None, str]:
+    def _fetch(
+        self, tracker: Tracker, feed: FeedKey, stored: StoredFeed, remaining_seconds: float
+    ) -> tuple[bytes | None, str]:
         """Fetch the content and its ETag; None if it is unchanged.  Raises DeliveryFailed."""
-        if feed.place != "anywhere":
-            file = tracker.feed(feed.source, stored.etag, organisation=feed.place == "organisation")
+        if feed.scope != "anywhere":
+            file = tracker.feed(feed.source, stored.etag, organisation=feed.scope == "organisation")
             if file.unchanged:
                 return None, stored.etag
             if file.content is None:
@@ -205,20 +213,20 @@ class Feeds:
         self,
         database: Database,
         policy: Policy,
-        feed_rotations: list[Named],
-        states: Mapping[Feed, Kept],
+        feed_rotations: list[FeedRotation],
+        states: Mapping[FeedKey, StoredFeed],
         now: datetime,
-    ) -> tuple[Policy, tuple[Wrong, ...]]:
+    ) -> tuple[Policy, tuple[FeedProblem, ...]]:
         """Return the policy with the shifts of each feed, and a problem for each person it does not know."""
         cache_key = (
             id(policy),
             *((one.name, one.feed, states[one.feed].digest, states[one.feed].read_at) for one in feed_rotations),
         )
         with self._lock:
-            cached = self._filled.get(cache_key)
+            cached = self._policy_cache.get(cache_key)
         if cached is not None:
             return cached[1:]
-        rotations, unknown = dict(policy.rotations), list[Wrong]()
+        rotations, unknown = dict(policy.rotations), list[FeedProblem]()
         for one in feed_rotations:
             read = self._load_occurrences(database, one.feed, states[one.feed])
             people = match_people(read, policy.people, one.rotation.zone, now)
@@ -226,36 +234,36 @@ class Feeds:
             unknown += _unknown_people_problems(one, people)
         filled = replace(policy, rotations=rotations)
         with self._lock:
-            if len(self._filled) > 200:
-                self._filled.clear()
+            if len(self._policy_cache) > 200:
+                self._policy_cache.clear()
             # The source policy is kept too, so that its id, part of the cache key, is not reused.
-            return self._filled.setdefault(cache_key, (policy, filled, tuple(unknown)))[1:]
+            return self._policy_cache.setdefault(cache_key, (policy, filled, tuple(unknown)))[1:]
 
-    def _load_occurrences(self, database: Database, feed: Feed, stored: Kept) -> tuple[Occurrence, ...]:
+    def _load_occurrences(self, database: Database, feed: FeedKey, stored: StoredFeed) -> tuple[Occurrence, ...]:
         cache_key = (feed, stored.digest, stored.read_at)
         with self._lock:
-            if cache_key in self._read:
-                return self._read[cache_key]
+            if cache_key in self._occurrence_cache:
+                return self._occurrence_cache[cache_key]
         with database.transaction() as db:
             found = occurrences_from_json(feeds.load_feed_shifts(db, feed))
         with self._lock:
-            if len(self._read) > 200:
-                self._read.clear()
-            return self._read.setdefault(cache_key, found)
+            if len(self._occurrence_cache) > 200:
+                self._occurrence_cache.clear()
+            return self._occurrence_cache.setdefault(cache_key, found)
 
 
-def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> Feed:
+def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> FeedKey:
     """Locate the feed of the rotation: a path is relative to the repository of the file that names it."""
     source = rotation.feed
     if source.startswith((_ENVIRONMENT_PREFIX, "https://", "http://")):
-        return Feed("anywhere", 0, source)
+        return FeedKey("anywhere", 0, source)
     above = base.rotations.get(name) if base else None
     if above is not None and above.feed == source:
-        return Feed("organisation", repository.installation, source)
-    return Feed("repository", repository.id, source)
+        return FeedKey("organisation", repository.installation, source)
+    return FeedKey("repository", repository.id, source)
 
 
-def _with_failure(stored: Kept, fault: str, now: datetime, *, permanent: bool) -> Kept:
+def _with_failure(stored: StoredFeed, fault: str, now: datetime, *, permanent: bool) -> StoredFeed:
     """Record a failure; a temporary one counts as a fault only after the grace period."""
     since = stored.failing_since or now
     return replace(
@@ -266,33 +274,33 @@ def _with_failure(stored: Kept, fault: str, now: datetime, *, permanent: bool) -
     )
 
 
-def _feed_problem(feed_rotation: Named, stored: Kept) -> Wrong:
+def _feed_problem(feed_rotation: FeedRotation, stored: StoredFeed) -> FeedProblem:
     consequence = "what was last read holds" if stored.digest else "its turns hold, where it has any"
     since = f"{stored.failing_since:%Y-%m-%d}" if stored.failing_since else ""
     sentence = f"{_display_name(feed_rotation.feed)} cannot be used, {stored.fault}; {consequence}"
-    return Wrong(
+    return FeedProblem(
         feed_rotation.name,
         sentence,
         _problem_version(feed_rotation, since),
-        shared=feed_rotation.feed.place == "organisation",
+        shared=feed_rotation.feed.scope == "organisation",
     )
 
 
-def _unknown_people_problems(feed_rotation: Named, people: Meant) -> list[Wrong]:
+def _unknown_people_problems(feed_rotation: FeedRotation, people: MatchedShifts) -> list[FeedProblem]:
     """Return a problem for each of the first few people that the policy does not know."""
     return [
-        Wrong(
+        FeedProblem(
             feed_rotation.name,
             f"{_display_name(feed_rotation.feed)} says '{make_visible(name)}', which names nobody of `people`",
             _problem_version(feed_rotation, name),
-            shared=feed_rotation.feed.place == "organisation",
+            shared=feed_rotation.feed.scope == "organisation",
         )
-        for name in people.unknown[:_MAX_UNKNOWN_PEOPLE]
+        for name in people.unmatched[:_MAX_UNKNOWN_PEOPLE]
     ]
 
 
-def _problem_version(feed_rotation: Named, detail: str) -> str:
-    text = f"{feed_rotation.name}\0{feed_rotation.feed.place}\0{feed_rotation.feed.source}\0{detail}"
+def _problem_version(feed_rotation: FeedRotation, detail: str) -> str:
+    text = f"{feed_rotation.name}\0{feed_rotation.feed.scope}\0{feed_rotation.feed.source}\0{detail}"
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
@@ -301,9 +309,9 @@ def _safe_etag(text: str) -> str:
     return text if len(text) <= 200 and text.isascii() and text.isprintable() else ""
 
 
-def _display_name(feed: Feed) -> str:
+def _display_name(feed: FeedKey) -> str:
     """Return the feed's name for display.  The path of an address is hidden, because it is often a secret."""
-    if feed.place != "anywhere" or feed.source.startswith(_ENVIRONMENT_PREFIX):
+    if feed.scope != "anywhere" or feed.source.startswith(_ENVIRONMENT_PREFIX):
         return f"'{make_visible(feed.source)}'"
     try:
         return f"'{parse_address(feed.source, loopback=True).redacted}'"

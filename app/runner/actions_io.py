@@ -28,7 +28,7 @@ One more byte is read, so that the reader sees that the file is too large.
 """
 
 
-class Unusable(Exception):
+class WorkflowError(Exception):
     """The run lacks what every workflow has.  The message says what, and what would work."""
 
 
@@ -40,7 +40,7 @@ class Workflow:
     """
 
     environment: Mapping[str, str]
-    tell: Callable[[str], None]
+    print_line: Callable[[str], None]
     clock: Callable[[], datetime]
     transport: httpx.BaseTransport | None = None
     sleep: Callable[[float], None] = time.sleep
@@ -86,7 +86,7 @@ class Workflow:
         if not text:
             return None
         if not (text.isascii() and text.isdigit() and 0 < int(text[:11]) < 2**31):
-            raise Unusable(f"MUSTER_ISSUE: {text[:40]!r} is not the number of an issue, such as 12.")
+            raise WorkflowError(f"MUSTER_ISSUE: {text[:40]!r} is not the number of an issue, such as 12.")
         return int(text)
 
     def load_payload(self) -> Mapping[str, Any]:
@@ -95,7 +95,7 @@ class Workflow:
         try:
             return inbound.parse_payload(Path(path).read_bytes())
         except (OSError, inbound.Unreadable) as problem:
-            raise Unusable(f"GITHUB_EVENT_PATH: {path} cannot be read ({problem}).") from None
+            raise WorkflowError(f"GITHUB_EVENT_PATH: {path} cannot be read ({problem}).") from None
 
     def repository(self, payload: Mapping[str, Any]) -> Repository:
         """Return the repository of the run, without an installation: a run's token needs none.
@@ -123,7 +123,7 @@ class Workflow:
     def annotate(self, level: Literal["error", "warning", "notice"], message: str, **properties: str | int) -> None:
         """Print one annotation; `properties` may hold its file, line, col and title."""
         property_list = ",".join(f"{name}={_escape_property(str(value))}" for name, value in properties.items())
-        self.tell(f"::{level}{' ' if property_list else ''}{property_list}::{_escape_data(message)}")
+        self.print_line(f"::{level}{' ' if property_list else ''}{property_list}::{_escape_data(message)}")
 
     def append_summary(self, markdown: str) -> None:
         """Append Markdown to the summary page of the run."""
@@ -142,7 +142,7 @@ class Workflow:
     def _require_variable(self, name: str) -> str:
         value = self.environment.get(name)
         if not value:
-            raise Unusable(f"{name} is not set: this command is for a step of a GitHub Actions workflow.")
+            raise WorkflowError(f"{name} is not set: this command is for a step of a GitHub Actions workflow.")
         return value
 
 

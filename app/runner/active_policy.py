@@ -12,13 +12,13 @@ from app.policy_file import (
     DEFAULT_PROFILE,
     POLICY_PATH,
     PROFILES,
-    Fault,
+    PolicyFault,
     PolicyFaults,
     load_profile,
     read_policy,
     uses_organisation_policy,
 )
-from app.ports import DeliveryFailed, FeedFile, Repository, Tracker
+from app.ports import CalendarFile, DeliveryFailed, Repository, Tracker
 
 _MAX_VERSIONS = 10
 """Maximum number of earlier versions tried when the file has a fault."""
@@ -27,7 +27,7 @@ _PAST_SHIFTS_PERIOD, _FUTURE_SHIFTS_PERIOD = timedelta(days=14), timedelta(days=
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class RunnerPolicy:
     """The active policy.
 
     `version` distinguishes it from others.  `faults` are those of the repository's own file; `problems` is everything
@@ -37,12 +37,12 @@ class InForce:
 
     policy: Policy
     version: str
-    faults: tuple[Fault, ...] = ()
-    wrong: tuple[str, ...] = ()
-    concern: str = ""
+    faults: tuple[PolicyFault, ...] = ()
+    problems: tuple[str, ...] = ()
+    warning: str = ""
 
 
-def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> InForce:
+def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> RunnerPolicy:
     """Load the active policy of the repository: one call, two where its organisation's file counts.
 
     A file with a fault changes nothing: its newest valid version applies, or else a profile.  Raises DeliveryFailed
@@ -57,30 +57,30 @@ def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> InFo
         if failed.retry_after is not None:
             raise
         reason = f"{POLICY_PATH} cannot be read ({failed})"
-        return InForce(
+        return RunnerPolicy(
             load_profile(DEFAULT_PROFILE), "unread", (), (reason,), f"{reason}, so the profile {DEFAULT_PROFILE} holds."
         )
     active = _parse_policy(tracker, repository, own, organisation)
     policy, problems = _with_feed_shifts(tracker, active.policy, own, now)
     return (
-        replace(active, policy=policy, wrong=(*active.wrong, *problems))
+        replace(active, policy=policy, problems=(*active.problems, *problems))
         if policy is not active.policy or problems
         else active
     )
 
 
-def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> InForce:
+def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> RunnerPolicy:
     name = POLICY_PATH if own is not None else f"{repository.name.partition('/')[0]}/.github: {POLICY_PATH}"
     text = organisation if own is None else own
     if text is None:
-        return InForce(load_profile(DEFAULT_PROFILE), _version_hash())
+        return RunnerPolicy(load_profile(DEFAULT_PROFILE), _version_hash())
     try:
-        return InForce(read_policy(text, name=name, org=organisation), _version_hash(own, organisation))
+        return RunnerPolicy(read_policy(text, name=name, org=organisation), _version_hash(own, organisation))
     except PolicyFaults as found:
-        faults = found.faults
+        faults = found.errors
     policy, fallback_name = _fallback_policy(tracker, own, organisation)
     fault_count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return InForce(
+    return RunnerPolicy(
         policy,
         _version_hash(own, organisation, fallback_name),
         faults if own is not None else (),
@@ -143,7 +143,7 @@ def _with_feed_shifts(tracker: Tracker, policy: Policy, own: str | None, now: da
             continue
         rotations[name] = replace(rotation, shifts=result.shifts)
         problems += [
-            f"rotations.{name}.feed says '{one}', which names nobody of `people`" for one in result.unknown[:5]
+            f"rotations.{name}.feed says '{one}', which names nobody of `people`" for one in result.unmatched[:5]
         ]
     return replace(policy, rotations=rotations), problems
 
@@ -157,13 +157,13 @@ def _fetch_feed(tracker: Tracker, source: str, *, in_repository: bool) -> bytes:
         raise DeliveryFailed("a run of GitHub Actions has no such variable", retry_after=None)
     if source.startswith(("https://", "http://")):
         from app.feeds import MAX_FEED_BYTES  # noqa: PLC0415
-        from app.safe_http import Outbound  # noqa: PLC0415
+        from app.safe_http import SafeHttpClient  # noqa: PLC0415
 
-        response = Outbound().get(
+        response = SafeHttpClient().get(
             source, headers={"Accept": "text/calendar, */*;q=0.1"}, max_bytes=MAX_FEED_BYTES, timeout_seconds=10.0
         )
         return response.body
-    sources: tuple[Callable[[], FeedFile], ...] = (
+    sources: tuple[Callable[[], CalendarFile], ...] = (
         lambda: tracker.feed(source, "", organisation=False),
         lambda: tracker.feed(source, "", organisation=True),
     )

@@ -26,19 +26,19 @@ from app.core.effects import (
     Remind,
     Reply,
 )
-from app.core.events import Said
+from app.core.events import Commented
 from app.core.labels import desired_labels, own_labels
 from app.core.notice_relevance import drop_oldest, still_relevant
 from app.core.on_call import reviewers
 from app.github import board_state
-from app.github.board_state import AsShown
+from app.github.board_state import BoardSnapshot
 from app.github.timeline import event_links, read_postmortem_events
-from app.ports import Gone, Pull
+from app.ports import NotFound, PullRequest
 from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
 from app.render.markdown.phrases import comment_limit_warning
-from app.runner.active_policy import InForce
-from app.runner.context import Run
-from app.runner.gather import Known, replay_log
+from app.runner.active_policy import RunnerPolicy
+from app.runner.context import RunContext
+from app.runner.gather import IncidentView, replay_log
 from app.text import replace_unstorable
 
 _PAST_NOTICE_AGE = timedelta(minutes=10)
@@ -46,44 +46,52 @@ _PAST_NOTICE_AGE = timedelta(minutes=10)
 
 
 @dataclass
-class Done:
+class Outcome:
     """What a run did, for its summary.
 
     `notices` were posted together in one comment; `board_action` is `posted`, `edited` or empty.  `throttled_until`:
     comments were deferred until then by the comment limit; None: none was.
     """
 
-    added: frozenset[str] = frozenset()
-    removed: frozenset[str] = frozenset()
-    said: tuple[Notice, ...] = ()
-    replies: int = 0
-    reactions: int = 0
-    assigned: list[str] = field(default_factory=list)
-    board: str = ""
+    added_labels: frozenset[str] = frozenset()
+    removed_labels: frozenset[str] = frozenset()
+    notices: tuple[Notice, ...] = ()
+    reply_count: int = 0
+    reaction_count: int = 0
+    assigned_logins: list[str] = field(default_factory=list)
+    board_action: str = ""
     board_url: str = ""
-    pull: Pull | None = None
-    held_until: datetime | None = None
+    pull_request: PullRequest | None = None
+    throttled_until: datetime | None = None
 
     @property
     def has_changes(self) -> bool:
         """True if the run changed anything."""
-        changes = self.added, self.removed, self.said, self.replies, self.reactions, self.assigned, self.board
-        return any(changes) or self.pull is not None
+        changes = (
+            self.added_labels,
+            self.removed_labels,
+            self.notices,
+            self.reply_count,
+            self.reaction_count,
+            self.assigned_logins,
+            self.board_action,
+        )
+        return any(changes) or self.pull_request is not None
 
 
 def apply_effects(
-    run: Run, view: Known, active: InForce, *, open_postmortem: bool, rewrite_board: bool = False
-) -> tuple[Known, Done]:
+    run: RunContext, view: IncidentView, active: RunnerPolicy, *, open_postmortem: bool, rewrite_board: bool = False
+) -> tuple[IncidentView, Outcome]:
     """Carry out what is not done yet; return the incident as it is then, and what was done.
 
     `open_postmortem`: also open the pull request of the postmortem.  `rewrite_board`: write the board even if its
     content is unchanged, so that it is newer than the latest change of the issue.  Raises DeliveryFailed.
     """
-    outcome = Done()
+    outcome = Outcome()
     if open_postmortem:
         view = _open_postmortem(run, view, active, outcome)
-    if not view.incident.left:
-        writer = _Work(run, view, active, outcome)
+    if not view.incident.unavailable:
+        writer = _IssueWriter(run, view, active, outcome)
         writer.update_labels()
         writer.post_comments()
         writer.update_board(rewrite_board=rewrite_board)
@@ -91,78 +99,81 @@ def apply_effects(
 
 
 @dataclass
-class _Work:
+class _IssueWriter:
     """Writes labels, comments and the board of one issue."""
 
-    run: Run
-    known: Known
-    force: InForce
-    done: Done
+    run: RunContext
+    view: IncidentView
+    active: RunnerPolicy
+    outcome: Outcome
 
     def __post_init__(self) -> None:
-        self.incident = self.known.incident
+        self.incident = self.view.incident
         self.number = self.incident.number
-        self.policy = policy_for(self.force.policy, self.incident)
-        self.reading = self.known.reading
-        self.links = self.known.comment_urls
-        self.spoken = self.reading.comment_times
+        self.policy = policy_for(self.active.policy, self.incident)
+        self.timeline = self.view.timeline
+        self.comment_urls = self.view.comment_urls
+        self.comment_times = self.timeline.comment_times
 
     def signed_marker(self, content: Mapping[str, object]) -> str:
         return self.run.signer.marker(self.run.incident_key(self.number), content)
 
     def update_labels(self) -> None:
-        desired, own = desired_labels(self.incident, self.force.policy), own_labels(self.policy.labels)
-        current = self.known.labels
-        self.done.added, self.done.removed = desired - current, (current & own) - desired
-        self.run.tracker.set_labels(self.number, self.done.added, self.done.removed)
+        desired, own = desired_labels(self.incident, self.active.policy), own_labels(self.policy.labels)
+        current = self.view.labels
+        self.outcome.added_labels, self.outcome.removed_labels = desired - current, (current & own) - desired
+        self.run.tracker.set_labels(self.number, self.outcome.added_labels, self.outcome.removed_labels)
 
     def post_comments(self) -> None:
         """Post what is posted only once, in order; notices that are pending together become one comment."""
-        comments = {comment.id: comment for comment in self.reading.comments}
+        comments = {comment.id: comment for comment in self.timeline.comments}
         notices = list(self._due_notices())
-        for effect in self.known.decision.effects:
-            if isinstance(effect, Assign) and effect.login not in (*self.reading.assignees, *self.done.assigned):
+        for effect in self.view.decision.effects:
+            if isinstance(effect, Assign) and effect.login not in (
+                *self.timeline.assignees,
+                *self.outcome.assigned_logins,
+            ):
                 self.run.tracker.assign(self.number, effect.login)
-                self.done.assigned.append(effect.login)
+                self.outcome.assigned_logins.append(effect.login)
             elif isinstance(effect, React):
                 target_comment = comments.get(effect.comment)  # None: too new for the timeline to show it
                 if (
                     not target_comment.reactions
                     if target_comment is not None
-                    else effect.comment not in self.reading.processed_comments
+                    else effect.comment not in self.timeline.processed_comments
                 ):
                     self._add_reaction(effect)
-            elif isinstance(effect, Reply | Help) and effect.key not in self.links:
+            elif isinstance(effect, Reply | Help) and effect.key not in self.comment_urls:
                 self._post_reply(effect)
             elif isinstance(effect, Notice) and notices and effect is notices[0]:
                 self._post_notices(notices)
 
     def _due_notices(self) -> Iterator[Notice]:
         """Yield the notices still to be posted; of more than fit into a comment, the newest."""
-        effects = [each for each in self.known.decision.effects if isinstance(each, Notice)]
+        effects = [each for each in self.view.decision.effects if isinstance(each, Notice)]
         due = [each for each in dict.fromkeys(effects) if self._is_due(each)]
         dropped = drop_oldest(due)
         return (each for each in due if each.key not in dropped)
 
     def _is_due(self, effect: Notice) -> bool:
-        if effect.key in self.links or not still_relevant(effect, self.incident, frozenset()):
+        if effect.key in self.comment_urls or not still_relevant(effect, self.incident, frozenset()):
             return False
-        snapshot = self.reading.snapshot
+        snapshot = self.timeline.snapshot
         if snapshot is None:
             return True
         if isinstance(effect, Page | Remind):
             # Its key can be new although the notice is not: under another policy, or with more due than fits a comment.
-            return snapshot.held or effect.at >= snapshot.at - _PAST_NOTICE_AGE
-        if isinstance(effect, Escalate | Announce) and snapshot.policy != self.force.version:
-            return not any(_have_same_recipients(effect.key, key) for key in self.links)
+            return snapshot.has_deferred_notices or effect.at >= snapshot.at - _PAST_NOTICE_AGE
+        if isinstance(effect, Escalate | Announce) and snapshot.policy_version != self.active.version:
+            return not any(_have_same_recipients(effect.key, key) for key in self.comment_urls)
         return True
 
     def _add_reaction(self, effect: React) -> None:
         try:
             self.run.tracker.react(effect.comment)
-        except Gone:
+        except NotFound:
             return  # the comment was deleted, and its reaction with it
-        self.done.reactions += 1
+        self.outcome.reaction_count += 1
 
     def _post_reply(self, effect: Reply | Help) -> None:
         footer = self.signed_marker({"keys": [effect.key]})
@@ -171,7 +182,7 @@ class _Work:
         else:
             body = render_reply(effect, footer=footer)
         if self._post_comment(effect.key, body, [effect]):
-            self.done.replies += 1
+            self.outcome.reply_count += 1
 
     def _post_notices(self, notices: Sequence[Notice]) -> None:
         body = render_notices(
@@ -179,73 +190,76 @@ class _Work:
             self.incident,
             self.policy,
             self.run.clock(),
-            comment_urls=self.links,
+            comment_urls=self.comment_urls,
             footer=self.signed_marker({"keys": [each.key for each in notices]}),
         )
         if url := self._post_comment(notices[0].key, body, notices):
-            self.links |= dict.fromkeys((each.key for each in notices), url)
-            self.done.said = tuple(notices)
+            self.comment_urls |= dict.fromkeys((each.key for each in notices), url)
+            self.outcome.notices = tuple(notices)
 
     def _post_comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
         """Post a comment and return its URL; empty where the comment limit of the issue is reached."""
         now = self.run.clock()
-        recent_times = [at for at in self.spoken if at > now - noise_limits.DAY]
+        recent_times = [at for at in self.comment_times if at > now - noise_limits.DAY]
         until = noise_limits.next_comment_at(recent_times, now, urgent=noise_limits.is_urgent(effects))
         if until > now:
-            self.done.held_until = max(until, self.done.held_until or until)
+            self.outcome.throttled_until = max(until, self.outcome.throttled_until or until)
             return ""
         posted = self.run.tracker.comment(self.number, body)
-        self.spoken.append(min(now, posted.created_at))
-        self.links[key] = posted.url
+        self.comment_times.append(min(now, posted.created_at))
+        self.comment_urls[key] = posted.url
         return posted.url
 
     def update_board(self, *, rewrite_board: bool) -> None:
         """Edit the board in place; post a new one only if there is none, or it was deleted."""
-        now, comment, snapshot = self.run.clock(), self.reading.board, self.reading.snapshot
+        now, comment, snapshot = self.run.clock(), self.timeline.board, self.timeline.snapshot
         if comment is not None and snapshot is not None and not rewrite_board:
-            unchanged_body = self._render_board(snapshot.at, snapshot.heard)
+            unchanged_body = self._render_board(snapshot.at, snapshot.processed_comments)
             if replace_unstorable(unchanged_body).rstrip() == comment.body.rstrip():
-                self.done.board_url = comment.url
+                self.outcome.board_url = comment.url
                 return
         # A newly processed comment alone is no reason to write the board: a change that it caused is.
-        processed_comments = frozenset(one.event.comment for one in self.known.log if isinstance(one.event, Said))
+        processed_comments = frozenset(one.event.comment for one in self.view.log if isinstance(one.event, Commented))
         body = self._render_board(now, processed_comments)
         if comment is not None:
             try:
                 self.run.tracker.edit_comment(comment.id, body)
-            except Gone:
+            except NotFound:
                 pass  # deleted a moment ago: post a new one
             else:
-                self.done.board, self.done.board_url = "edited", comment.url
+                self.outcome.board_action, self.outcome.board_url = "edited", comment.url
                 return
-        self.done.board_url = self.run.tracker.comment(self.number, body).url
-        self.done.board = "posted"
+        self.outcome.board_url = self.run.tracker.comment(self.number, body).url
+        self.outcome.board_action = "posted"
 
     def _render_board(self, now: datetime, processed_comments: frozenset[int]) -> str:
-        throttled_until, preserved_keys = self.done.held_until, {one.event.key for one in self.known.kept}
-        next_times = [alarm.due for alarm in alarms(self.incident, self.force.policy)][:1] + (
+        throttled_until, preserved_keys = (
+            self.outcome.throttled_until,
+            {one.event.key for one in self.view.preserved_commands},
+        )
+        next_times = [alarm.due for alarm in alarms(self.incident, self.active.policy)][:1] + (
             [throttled_until] if throttled_until else []
         )
-        snapshot = AsShown(
+        snapshot = BoardSnapshot(
             now,
             min(next_times, default=None),
-            self.force.version,
+            self.active.version,
             throttled_until is not None,
             processed_comments,
             tuple(
                 (one.at, one.event)
-                for one in self.known.log
-                if one.event.key in preserved_keys and isinstance(one.event, Said)
+                for one in self.view.log
+                if one.event.key in preserved_keys and isinstance(one.event, Commented)
             ),
         )
-        warnings = [self.force.concern] if self.force.concern else []
+        warnings = [self.active.warning] if self.active.warning else []
         if throttled_until is not None:
             warnings.append(comment_limit_warning(throttled_until))
         return render_board(
             self.incident,
             self.policy,
             now,
-            comment_urls=self.links,
+            comment_urls=self.comment_urls,
             footer=self.signed_marker({**board_state.marker_content(self.incident), **snapshot.marker_content()}),
             warnings=warnings,
         )
@@ -264,18 +278,18 @@ def _recipients_and_run(key: str) -> tuple[str, str]:
     return key.partition("@")[0].partition("#")[0], key.partition("#")[2]
 
 
-def _open_postmortem(run: Run, view: Known, active: InForce, outcome: Done) -> Known:
+def _open_postmortem(run: RunContext, view: IncidentView, active: RunnerPolicy, outcome: Outcome) -> IncidentView:
     """Return the incident with its postmortem pull request, opened now if requested and never opened before."""
     is_requested = any(isinstance(effect, OpenPostmortem) for effect in view.decision.effects)
-    if not is_requested or view.pull is not None:
+    if not is_requested or view.pull_request is not None:
         return view
     incident, policy, now = view.incident, policy_for(active.policy, view.incident), run.clock()
-    comment_urls = {**event_links(view.reading.rows, incident), **view.comment_urls}
+    comment_urls = {**event_links(view.timeline.rows, incident), **view.comment_urls}
     file = render_postmortem(incident, policy, comment_urls=comment_urls, now=now)
-    pull_request = run.writer.open_pull_request(file)
+    pull_request = run.postmortem_tracker.open_pull_request(file)
     if pull_request.state == "open":
-        run.writer.ask_review(pull_request.number, reviewers(incident, policy, now))
-    outcome.pull = pull_request
+        run.postmortem_tracker.ask_review(pull_request.number, reviewers(incident, policy, now))
+    outcome.pull_request = pull_request
     log = (*view.log, *read_postmortem_events(pull_request, ()))
     decision = replay_log(log, active, run.clock())
-    return replace(view, log=log, decision=decision, pull=pull_request)
+    return replace(view, log=log, decision=decision, pull_request=pull_request)

@@ -11,12 +11,12 @@ from app.core.policy import Policy
 from app.github import inbound
 from app.github.incident_history import BACKTEST_PERIOD, load_past_incidents
 from app.github.tracker import GitHubTracker
-from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, load_profile, read_policy
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PolicyFault, PolicyFaults, load_profile, read_policy
 from app.ports import DeliveryFailed, Repository, Tracker
-from app.runner.actions_io import Unusable, Workflow
+from app.runner.actions_io import Workflow, WorkflowError
 
 if TYPE_CHECKING:
-    from app.core.backtest import Past
+    from app.core.backtest import PastIncident
 
 _TITLE = "Muster policy"
 _PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
@@ -27,23 +27,23 @@ _PULL_REQUEST_EVENTS = ("pull_request", "pull_request_target")
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _PolicyRevisions:
     """The commits or branches between which the policy changes; `old` empty: there was none before."""
 
     old: str
     new: str
-    workspace: bool
+    in_workspace: bool
     """True if the workspace holds the checked commit; after `pull_request_target` it holds the base."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
+class _PolicyTexts:
     """The texts of the policy files.  None: there is no such file."""
 
     old: str | None
     new: str | None
     organisation: str | None
-    compared: bool = True
+    old_is_known: bool = True
     """True if the old file could be read."""
 
 
@@ -66,7 +66,7 @@ def check_policy(workflow: Workflow) -> int:
         client.close()
 
 
-def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _Step | None:
+def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: Repository) -> _PolicyRevisions | None:
     """Find the revisions to compare; None: there is nothing to check, which has been printed."""
     branch, event = repository.default_branch, workflow.event
     if event in _PULL_REQUEST_EVENTS:
@@ -74,14 +74,18 @@ def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: 
         if payload.get("action") == "closed" or pull_request.get("state") == "closed":
             workflow.annotate("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
             return None
-        return _Step(branch, _checked_commit((pull_request.get("head") or {}).get("sha")), event == "pull_request")
+        return _PolicyRevisions(
+            branch, _checked_commit((pull_request.get("head") or {}).get("sha")), event == "pull_request"
+        )
     if event == "push":
         if payload.get("deleted"):
             workflow.annotate("notice", "The branch was deleted: there is nothing to check.", title=_TITLE)
             return None
         before = str(payload.get("before") or "") if payload.get("ref") == f"refs/heads/{branch}" else branch
-        return _Step(before if before.strip("0") else "", _checked_commit(payload.get("after")), workspace=True)
-    return _Step(branch, workflow.environment.get("GITHUB_SHA") or branch, workspace=True)
+        return _PolicyRevisions(
+            before if before.strip("0") else "", _checked_commit(payload.get("after")), in_workspace=True
+        )
+    return _PolicyRevisions(branch, workflow.environment.get("GITHUB_SHA") or branch, in_workspace=True)
 
 
 def _checked_commit(sha: object) -> str:
@@ -90,16 +94,16 @@ def _checked_commit(sha: object) -> str:
     Raises WorkflowError where there is none: without it GitHub would return another version of the file.
     """
     if not isinstance(sha, str) or not sha:
-        raise Unusable("the event of this run names no commit.")
+        raise WorkflowError("the event of this run names no commit.")
     return sha
 
 
-def _load_texts(workflow: Workflow, tracker: Tracker, revisions: _Step) -> _Texts | None:
+def _load_texts(workflow: Workflow, tracker: Tracker, revisions: _PolicyRevisions) -> _PolicyTexts | None:
     """Load the files; None: the new one cannot be read, which has been printed.
 
     Without the old one, only faults are reported.
     """
-    checked_out = workflow.read_workspace_file(POLICY_PATH) if revisions.workspace else None
+    checked_out = workflow.read_workspace_file(POLICY_PATH) if revisions.in_workspace else None
     try:
         # A pull request is checked out merged with its base, but the lines have to be those of its own commit.
         new = (
@@ -108,7 +112,7 @@ def _load_texts(workflow: Workflow, tracker: Tracker, revisions: _Step) -> _Text
             else None
         )
         old = tracker.file(POLICY_PATH, revisions.old) if revisions.old else None
-        return _Texts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
+        return _PolicyTexts(old, checked_out if new is None else new, tracker.organisation_policy("").text)
     except DeliveryFailed as failed:
         if checked_out is None:
             workflow.annotate(
@@ -122,7 +126,7 @@ def _load_texts(workflow: Workflow, tracker: Tracker, revisions: _Step) -> _Text
             f"The policy in force could not be read to compare. {_with_required_permissions(failed)}",
             title=_TITLE,
         )
-        return _Texts(None, checked_out, None, compared=False)
+        return _PolicyTexts(None, checked_out, None, old_is_known=False)
 
 
 def _with_required_permissions(error: DeliveryFailed) -> str:
@@ -132,7 +136,9 @@ def _with_required_permissions(error: DeliveryFailed) -> str:
     )
 
 
-def _check_texts(workflow: Workflow, tracker: Tracker, repository: Repository, texts: _Texts, now: datetime) -> int:
+def _check_texts(
+    workflow: Workflow, tracker: Tracker, repository: Repository, texts: _PolicyTexts, now: datetime
+) -> int:
     # Imported here: only this run compares policies, and loading takes a while.
     from app.core.backtest import backtest  # noqa: PLC0415
     from app.render.markdown.policy_review import review_faulty_policy, review_policy  # noqa: PLC0415
@@ -153,8 +159,8 @@ def _check_texts(workflow: Workflow, tracker: Tracker, repository: Repository, t
             workflow.annotate("notice", sentence, title=_TITLE)
         workflow.append_summary(f"## {_TITLE}\n\n{policy_review.summary}")
         return 1
-    if not texts.compared or texts.new == texts.old:
-        sentence = f"{POLICY_PATH} can be obeyed" + (", and stays what it is." if texts.compared else ".")
+    if not texts.old_is_known or texts.new == texts.old:
+        sentence = f"{POLICY_PATH} can be obeyed" + (", and stays what it is." if texts.old_is_known else ".")
         workflow.annotate(
             "notice",
             sentence if texts.new is not None else f"{_fallback_name(texts)} holds: no {POLICY_PATH}.",
@@ -173,17 +179,17 @@ def _check_texts(workflow: Workflow, tracker: Tracker, repository: Repository, t
     return 0
 
 
-def _find_faults(text: str | None, organisation: str | None) -> Sequence[Fault]:
+def _find_faults(text: str | None, organisation: str | None) -> Sequence[PolicyFault]:
     """Find the faults of a repository's own file; those of its organisation's file are not for this run to report."""
     try:
         if text is not None:
             read_policy(text, org=organisation)
     except PolicyFaults as found:
-        return found.faults
+        return found.errors
     return ()
 
 
-def _lacks_organisation(fault: Fault) -> bool:
+def _lacks_organisation(fault: PolicyFault) -> bool:
     return fault.where == "extends" and "organisation" in fault.found
 
 
@@ -198,7 +204,7 @@ def _policy_from_texts(text: str | None, organisation: str | None) -> Policy:
     )
 
 
-def _old_policy(workflow: Workflow, texts: _Texts) -> Policy:
+def _old_policy(workflow: Workflow, texts: _PolicyTexts) -> Policy:
     try:
         return _policy_from_texts(texts.old, texts.organisation)
     except PolicyFaults:
@@ -209,22 +215,22 @@ def _old_policy(workflow: Workflow, texts: _Texts) -> Policy:
         return load_profile(DEFAULT_PROFILE)
 
 
-def _fallback_name(texts: _Texts) -> str:
+def _fallback_name(texts: _PolicyTexts) -> str:
     """Name the policy that applies where a repository has no file."""
     return f"the profile `{DEFAULT_PROFILE}`" if texts.organisation is None else "the organisation's policy"
 
 
 def _load_past_incidents(
     workflow: Workflow, tracker: Tracker, repository: Repository, policy: Policy, now: datetime
-) -> Sequence[Past]:
+) -> Sequence[PastIncident]:
     """Load the incidents of the last months, as many as this run may read, the oldest first."""
-    found: list[Past] = []
+    found: list[PastIncident] = []
     try:
         label = policy.labels.incident
         for past in load_past_incidents(tracker, label, now - BACKTEST_PERIOD, policy, repo=repository.name, now=now):
             found.append(past)
             if len(found) % _INCIDENTS_PER_PROGRESS_LINE == 0:
-                workflow.tell(f"{len(found)} past incidents read")
+                workflow.print_line(f"{len(found)} past incidents read")
     except DeliveryFailed as failed:
         message = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_with_required_permissions(failed)}"
         workflow.annotate("warning", message, title=_TITLE)

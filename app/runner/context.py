@@ -12,9 +12,9 @@ from app.core.events import Role
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_file import POLICY_PATH
-from app.ports import DeliveryFailed, Lane, Repository, Tracker
-from app.runner.actions_io import Unusable, Workflow
-from app.runner.active_policy import InForce, load_policy
+from app.ports import DeliveryFailed, IncidentKey, Repository, Tracker
+from app.runner.actions_io import Workflow, WorkflowError
+from app.runner.active_policy import RunnerPolicy, load_policy
 
 _T = TypeVar("_T")
 
@@ -34,20 +34,20 @@ _LATE_ARRIVAL_SECONDS = 20.0
 
 
 @dataclass
-class Run:
+class RunContext:
     """Dependencies shared by all steps of a run.  `has_faults`: a person has to correct something."""
 
     workflow: Workflow
     repository: Repository
     tracker: Tracker
-    writer: Tracker
+    postmortem_tracker: Tracker
     """The same repository, for the postmortem only: with its own token where the step was given one."""
     signer: Signer
-    faults: bool = False
+    has_faults: bool = False
 
     def __post_init__(self) -> None:
         self._roles: dict[str, Role] = {}
-        self._force: InForce | None = None
+        self._policy: RunnerPolicy | None = None
 
     def clock(self) -> datetime:
         """Return the current time."""
@@ -57,9 +57,9 @@ class Run:
         """Wait for a number of seconds."""
         self.workflow.sleep(seconds)
 
-    def incident_key(self, number: int) -> Lane:
+    def incident_key(self, number: int) -> IncidentKey:
         """Return the key of an incident in this repository."""
-        return Lane(self.repository.id, number)
+        return IncidentKey(self.repository.id, number)
 
     def role(self, login: str) -> Role:
         """Return the role of that person here, asked for once per run.
@@ -75,16 +75,16 @@ class Run:
                 self._roles[login] = Role.NONE
         return self._roles[login]
 
-    def active_policy(self) -> InForce:
+    def active_policy(self) -> RunnerPolicy:
         """Return the active policy, loaded once per run; its problems are printed then."""
-        if self._force is None:
-            self._force = load_policy(self.tracker, self.repository, self.clock())
-            self._annotate_policy(self._force)
-        return self._force
+        if self._policy is None:
+            self._policy = load_policy(self.tracker, self.repository, self.clock())
+            self._annotate_policy(self._policy)
+        return self._policy
 
-    def _annotate_policy(self, active: InForce) -> None:
+    def _annotate_policy(self, active: RunnerPolicy) -> None:
         annotate_policy(self.workflow, active)
-        self.faults |= bool(active.wrong)
+        self.has_faults |= bool(active.problems)
         if active.policy.channels:
             message = (
                 "The policy names channels: GitHub Actions serve none of them, so notices go out as comments alone."
@@ -103,16 +103,16 @@ class Run:
         return 1
 
 
-def annotate_policy(workflow: Workflow, active: InForce) -> None:
+def annotate_policy(workflow: Workflow, active: RunnerPolicy) -> None:
     """Print the problems of the policy, as annotations on their lines where they have one."""
     for fault in active.faults:
         message = f"{fault.found}, {fault.wanted}"
         workflow.annotate("error", message, file=POLICY_PATH, line=fault.line, col=fault.column, title=fault.where)
     if not active.faults:
-        for sentence in active.wrong:
+        for sentence in active.problems:
             workflow.annotate("error", sentence, title=TITLE)
-    if active.concern:
-        workflow.annotate("warning", active.concern, title=TITLE)
+    if active.warning:
+        workflow.annotate("warning", active.warning, title=TITLE)
 
 
 _PERMISSIONS = (
@@ -121,14 +121,14 @@ _PERMISSIONS = (
 
 
 @contextmanager
-def open_run(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
+def open_run(workflow: Workflow) -> Iterator[tuple[RunContext, Mapping[str, Any]]]:
     """Open the run; yield it with the payload of its event.
 
     Raises WorkflowError outside a workflow, and DeliveryFailed.
     """
     payload = workflow.load_payload()
     if not workflow.token:
-        raise Unusable("GITHUB_TOKEN is not set: give the step `github.token`.")
+        raise WorkflowError("GITHUB_TOKEN is not set: give the step `github.token`.")
     client = workflow.create_client(workflow.token)
     postmortem_client = (
         workflow.create_client(postmortem_token) if (postmortem_token := workflow.pull_request_token) else None
@@ -140,15 +140,15 @@ def open_run(workflow: Workflow) -> Iterator[tuple[Run, Mapping[str, Any]]]:
             repository = replace(repository, id=details["id"], default_branch=details["default_branch"])
         tracker = GitHubTracker(client, repository)
         postmortem_tracker = GitHubTracker(postmortem_client, repository) if postmortem_client else tracker
-        signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot=BOT_LOGIN)
-        yield Run(workflow, repository, tracker, postmortem_tracker, signer), payload
+        signer = Signer((workflow.signing_secret or f"repository {repository.id}",), bot_login=BOT_LOGIN)
+        yield RunContext(workflow, repository, tracker, postmortem_tracker, signer), payload
     finally:
         client.close()
         if postmortem_client is not None:
             postmortem_client.close()
 
 
-def run_command(workflow: Workflow, command: Callable[[Run, Mapping[str, Any]], int]) -> int:
+def run_command(workflow: Workflow, command: Callable[[RunContext, Mapping[str, Any]], int]) -> int:
     """Run `command` with the run and the payload of its event; return its exit code.
 
     1 where GitHub does not allow it, and the reason has been printed.
@@ -164,7 +164,7 @@ def run_command(workflow: Workflow, command: Callable[[Run, Mapping[str, Any]], 
         return 1
 
 
-def with_retries(run: Run, attempt: Callable[[], _T]) -> _T:
+def with_retries(run: RunContext, attempt: Callable[[], _T]) -> _T:
     """Call `attempt`, again after a wait where GitHub failed: each attempt sees what the previous one has done.
 
     Raises DeliveryFailed when the attempts are used up, or waiting does not help.
@@ -173,7 +173,7 @@ def with_retries(run: Run, attempt: Callable[[], _T]) -> _T:
         try:
             return attempt()
         except DeliveryFailed as failed:
-            wait = max(failed.retry_after or 0.0, _LATE_ARRIVAL_SECONDS if failed.late else RETRY_SECONDS)
+            wait = max(failed.retry_after or 0.0, _LATE_ARRIVAL_SECONDS if failed.may_still_arrive else RETRY_SECONDS)
             if failed.retry_after is None or wait > _MAX_WAIT_SECONDS or number == _MAX_ATTEMPTS:
                 raise
             run.workflow.annotate("notice", f"{failed}: tried again in {wait:.0f} s.", title=TITLE)

@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.decide import Decision
-from app.core.events import Edited, Opened, Role, Said
+from app.core.events import Commented, Edited, Opened, Role
 from app.core.incident import Incident
 from app.core.replay import replay
-from app.github.board_state import AsShown, MarkedComment, Memory, find_board, restore_events, role_at
-from app.github.inbound import Happened
+from app.github.board_state import BoardSnapshot, BoardState, MarkedComment, find_board, restore_events, role_at
+from app.github.inbound import TimedEvent
 from app.github.incident_history import with_roles
 from app.github.timeline import detect_edit, is_known_event, list_past_assignees, read_postmortem_events, read_timeline
 from app.github.tracker import comment_from, labels_of
-from app.ports import Comment, Pull
-from app.runner.active_policy import InForce
-from app.runner.context import Run
+from app.ports import Comment, PullRequest
+from app.runner.active_policy import RunnerPolicy
+from app.runner.context import RunContext
 
 _PROPAGATION_PERIOD = timedelta(minutes=10)
 """What happened this long before the board was written was visible to the run that wrote it."""
@@ -27,7 +27,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class IssueTimeline:
     """The timeline of one issue.
 
     `comments` are all comments, `own_comments` those that carry a marker of ours; `board` and `board_state` are None
@@ -36,19 +36,19 @@ class Reading:
 
     rows: Sequence[Json]
     comments: tuple[Comment, ...]
-    ours: tuple[MarkedComment, ...]
+    own_comments: tuple[MarkedComment, ...]
     board: Comment | None
-    memory: Memory | None
+    board_state: BoardState | None
 
     @property
-    def snapshot(self) -> AsShown | None:
+    def snapshot(self) -> BoardSnapshot | None:
         """What the board records of itself."""
-        return self.memory.shown if self.memory else None
+        return self.board_state.snapshot if self.board_state else None
 
     @property
     def processed_comments(self) -> frozenset[int]:
         """The ids of the comments whose commands were processed."""
-        return self.snapshot.heard if self.snapshot else frozenset()
+        return self.snapshot.processed_comments if self.snapshot else frozenset()
 
     @property
     def assignees(self) -> frozenset[str]:
@@ -58,7 +58,7 @@ class Reading:
     @property
     def comment_times(self) -> list[datetime]:
         """The times at which our comments were written."""
-        return [comment.created_at for comment, _ in self.ours]
+        return [comment.created_at for comment, _ in self.own_comments]
 
     @property
     def comment_urls(self) -> dict[str, str]:
@@ -66,12 +66,12 @@ class Reading:
 
         The board's URL is under `board`; it is empty where there is no board.
         """
-        urls = {str(key): comment.url for comment, content in self.ours for key in content.get("keys", ())}
+        urls = {str(key): comment.url for comment, content in self.own_comments for key in content.get("keys", ())}
         return {**urls, "board": self.board.url if self.board else ""}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class IncidentView:
     """One issue as GitHub shows it, and the incident that results from it.
 
     `log` holds the events with the rights of their authors at that time.  `preserved_commands` is the part of it that
@@ -80,10 +80,10 @@ class Known:
     """
 
     issue: Json
-    reading: Reading
-    pull: Pull | None
-    log: tuple[Happened, ...]
-    kept: tuple[Happened, ...]
+    timeline: IssueTimeline
+    pull_request: PullRequest | None
+    log: tuple[TimedEvent, ...]
+    preserved_commands: tuple[TimedEvent, ...]
     decision: Decision
 
     @property
@@ -100,11 +100,11 @@ class Known:
     @property
     def comment_urls(self) -> dict[str, str]:
         """The URLs of what has been posted, by key; see IssueTimeline."""
-        return self.reading.comment_urls | ({"postmortem": self.pull.url} if self.pull else {})
+        return self.timeline.comment_urls | ({"postmortem": self.pull_request.url} if self.pull_request else {})
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Trigger:
     """What the run learned from its event: the issue as it was then, and what happened.
 
     `previous_text` holds the commands of a comment before it was edited or deleted.  `is_current`: the issue was read
@@ -112,12 +112,12 @@ class News:
     """
 
     issue: Json | None = None
-    happened: tuple[Happened, ...] = ()
-    before: Happened | None = None
-    newest: bool = False
+    events: tuple[TimedEvent, ...] = ()
+    previous_text: TimedEvent | None = None
+    is_current: bool = False
 
 
-def load_timeline(run: Run, number: int) -> Reading:
+def load_timeline(run: RunContext, number: int) -> IssueTimeline:
     """Read the timeline of the issue: one call for each hundred rows.
 
     Raises DeliveryFailed, and NotFound.
@@ -128,23 +128,25 @@ def load_timeline(run: Run, number: int) -> Reading:
     markers = ((comment, run.signer.read(run.incident_key(number), comment)) for comment in comments)
     own_comments = tuple((comment, found) for comment, found in markers if found is not None)
     board, board_state = find_board(own_comments)
-    return Reading(rows, comments, own_comments, board, board_state)
+    return IssueTimeline(rows, comments, own_comments, board, board_state)
 
 
-def gather_incident(run: Run, number: int, timeline: Reading, active: InForce, trigger: News) -> Known:
+def gather_incident(
+    run: RunContext, number: int, timeline: IssueTimeline, active: RunnerPolicy, trigger: Trigger
+) -> IncidentView:
     """Gather the incident.
 
     Raises DeliveryFailed, and NotFound when the issue is unavailable.
     """
     issue = _current_issue(run, number, timeline, trigger)
-    policy, board_state, snapshot = active.policy, timeline.memory, timeline.snapshot
+    policy, board_state, snapshot = active.policy, timeline.board_state, timeline.snapshot
     preserved = _preserved_commands(timeline, trigger)
     rows = [row for row in timeline.rows if not _is_superseded(row, timeline.processed_comments, preserved)]
     from_timeline = (_with_incident_id(one, number) for one in read_timeline(issue, rows, run.repository.name, policy))
     events = [*restore_events(from_timeline, board_state), *preserved.values()]
     known_events = [(one.at, one.event) for one in events]
     events += [
-        one for one in trigger.happened if not isinstance(one.event, Opened) and not is_known_event(one, known_events)
+        one for one in trigger.events if not isinstance(one.event, Opened) and not is_known_event(one, known_events)
     ]
 
     def role(login: str, at: datetime) -> Role:
@@ -166,27 +168,29 @@ def gather_incident(run: Run, number: int, timeline: Reading, active: InForce, t
     if pull_request is not None:
         log += read_postmortem_events(pull_request, run.tracker.timeline(pull_request.number))
         decision = replay_log(log, active, run.clock())
-    return Known(issue, timeline, pull_request, tuple(log), tuple(preserved.values()), decision)
+    return IncidentView(issue, timeline, pull_request, tuple(log), tuple(preserved.values()), decision)
 
 
-def _preserved_commands(timeline: Reading, trigger: News) -> dict[int, Happened]:
+def _preserved_commands(timeline: IssueTimeline, trigger: Trigger) -> dict[int, TimedEvent]:
     """Return the original commands of comments that were edited or deleted, by comment id.
 
     The text before an edit counts only if the comment was processed: only a new comment gives commands (M27).
     """
     snapshot, processed_comments = timeline.snapshot, timeline.processed_comments
     unedited = {row["id"] for row in timeline.rows if _is_comment(row) and not _is_edited(row)}
-    preserved = {previous.comment: Happened(at, previous) for at, previous in (snapshot.kept if snapshot else ())}
-    for one in trigger.happened:
-        if isinstance(one.event, Said) and one.event.comment not in unedited:
+    preserved = {
+        previous.comment: TimedEvent(at, previous) for at, previous in (snapshot.changed_commands if snapshot else ())
+    }
+    for one in trigger.events:
+        if isinstance(one.event, Commented) and one.event.comment not in unedited:
             preserved.setdefault(one.event.comment, one)
-    said = trigger.before.event if trigger.before else None
-    if trigger.before is not None and isinstance(said, Said) and said.comment in processed_comments:
-        preserved.setdefault(said.comment, trigger.before)
+    said = trigger.previous_text.event if trigger.previous_text else None
+    if trigger.previous_text is not None and isinstance(said, Commented) and said.comment in processed_comments:
+        preserved.setdefault(said.comment, trigger.previous_text)
     return preserved
 
 
-def _is_superseded(row: Json, processed_comments: frozenset[int], preserved: Mapping[int, Happened]) -> bool:
+def _is_superseded(row: Json, processed_comments: frozenset[int], preserved: Mapping[int, TimedEvent]) -> bool:
     """Return whether the current text of a comment must be ignored.
 
     That is so where it was edited, and its original commands are preserved or it was never processed.
@@ -204,7 +208,7 @@ def _is_edited(row: Json) -> bool:
     return row.get("updated_at") not in (None, row.get("created_at"))
 
 
-def replay_log(log: Sequence[Happened], active: InForce, now: datetime) -> Decision:
+def replay_log(log: Sequence[TimedEvent], active: RunnerPolicy, now: datetime) -> Decision:
     """Replay the log to the incident, with all effects up to now.
 
     It replays to the last event where that is later than `now`: GitHub's clock may be ahead of ours.
@@ -213,17 +217,17 @@ def replay_log(log: Sequence[Happened], active: InForce, now: datetime) -> Decis
     return replay([(one.at, one.event) for one in log], active.policy, until)
 
 
-def _current_issue(run: Run, number: int, timeline: Reading, trigger: News) -> Json:
+def _current_issue(run: RunContext, number: int, timeline: IssueTimeline, trigger: Trigger) -> Json:
     """Return the current issue.
 
     Where there is no board of ours yet, the issue of the event is used, with the labels of the timeline: it is a moment
     old.
     """
-    if trigger.issue is not None and (trigger.newest or timeline.memory is None):
+    if trigger.issue is not None and (trigger.is_current or timeline.board_state is None):
         issue = trigger.issue
         return (
             issue
-            if trigger.newest
+            if trigger.is_current
             else {**issue, "labels": [{"name": one} for one in _current_labels(issue, timeline.rows)]}
         )
     return run.tracker.issue(number)
@@ -241,14 +245,14 @@ def _current_labels(issue: Json, rows: Sequence[Json]) -> list[str]:
     return list(names)
 
 
-def _with_incident_id(one: Happened, number: int) -> Happened:
+def _with_incident_id(one: TimedEvent, number: int) -> TimedEvent:
     """Set the incident id, which is unique because it contains the issue number."""
     if not isinstance(one.event, Opened):
         return one
-    return Happened(one.at, replace(one.event, id=f"INC-{one.at:%Y}-{one.at:%m%d}-{number:03d}"))
+    return TimedEvent(one.at, replace(one.event, id=f"INC-{one.at:%Y}-{one.at:%m%d}-{number:03d}"))
 
 
-def _newest_edits(edits: Sequence[Happened], log: Sequence[Happened]) -> list[Happened]:
+def _newest_edits(edits: Sequence[TimedEvent], log: Sequence[TimedEvent]) -> list[TimedEvent]:
     """Date the edits after all known ones: the text that the issue shows now is the newest."""
     last = max((one.at for one in log if isinstance(one.event, (Edited, Opened))), default=None)
-    return [Happened(max(one.at, last) if last else one.at, one.event) for one in edits]
+    return [TimedEvent(max(one.at, last) if last else one.at, one.event) for one in edits]

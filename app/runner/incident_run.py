@@ -10,14 +10,14 @@ from app.core.events import Unlabeled
 from app.core.incident import Incident
 from app.core.labels import own_labels
 from app.github import inbound
-from app.github.inbound import Happened
+from app.github.inbound import TimedEvent
 from app.github.tracker import labels_of
-from app.ports import Comment, DeliveryFailed, Gone
-from app.runner.active_policy import InForce
+from app.ports import Comment, DeliveryFailed, NotFound
+from app.runner.active_policy import RunnerPolicy
 from app.runner.app_detection import find_app_comment
-from app.runner.apply import Done, apply_effects
-from app.runner.context import Run
-from app.runner.gather import Known, News, gather_incident, load_timeline
+from app.runner.apply import Outcome, apply_effects
+from app.runner.context import RunContext
+from app.runner.gather import IncidentView, Trigger, gather_incident, load_timeline
 from app.runner.lock import LOCK_TIMEOUT, is_conversation_locked, issue_lock
 
 _MAX_EXTRA_PASSES = 2
@@ -27,26 +27,26 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Skipped:
     """Nothing was done for the issue.
 
     `reason` can be shown; `app_comment` is the comment that shows that the app manages the repository.
     """
 
-    why: str
-    app: Comment | None = None
+    reason: str
+    app_comment: Comment | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Handled:
     """An incident, and what was done for it."""
 
     incident: Incident
-    done: Done
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Task:
     """What a run has to do for one issue.
 
     `open_postmortem`, `rewrite_board`: see `apply_effects`.  `is_declared`: the issue itself shows that it is an
@@ -54,15 +54,15 @@ class Errand:
     """
 
     number: int
-    news: News
-    opens: bool = False
-    touched: bool = False
-    declared: bool = True
+    trigger: Trigger
+    open_postmortem: bool = False
+    rewrite_board: bool = False
+    is_declared: bool = True
 
 
 def handle_incident(
-    run: Run, task: Errand, active: InForce, newest_comments: list[Comment] | None = None
-) -> Looked | Left:
+    run: RunContext, task: Task, active: RunnerPolicy, newest_comments: list[Comment] | None = None
+) -> Handled | Skipped:
     """Do what is not yet done for the issue, holding its lock.
 
     `newest_comments` are the newest comments of the repository; None: they are fetched.  Raises DeliveryFailed.
@@ -72,53 +72,55 @@ def handle_incident(
         newest_comments = run.tracker.newest_comments()
     app_comment = find_app_comment(newest_comments)
     if app_comment is not None and (app_comment.issue == number or load_timeline(run, number).board is None):
-        return Left("The app is at work here", app_comment)
+        return Skipped("The app is at work here", app_comment)
     try:
         with issue_lock(run.tracker, number, run.clock, run.sleep) as acquired:
             if not acquired:
-                return Left(f"Another run has had #{number} in hand all the while: it sees what happened here.")
+                return Skipped(f"Another run has had #{number} in hand all the while: it sees what happened here.")
             started_at, result = run.clock(), _run_pass(run, task, active)
             for _ in range(_MAX_EXTRA_PASSES):
-                if isinstance(result, Left) or run.clock() - started_at < LOCK_TIMEOUT:
+                if isinstance(result, Skipped) or run.clock() - started_at < LOCK_TIMEOUT:
                     break
                 started_at, result = run.clock(), _run_extra_pass(run, task, active, result)
             return result
-    except Gone:
-        return Left(f"#{number} is out of reach: it was deleted, or moved to another repository.")
+    except NotFound:
+        return Skipped(f"#{number} is out of reach: it was deleted, or moved to another repository.")
     except DeliveryFailed as failed:
         if not is_conversation_locked(failed):
             raise
-    if task.opens:
+    if task.open_postmortem:
         return _run_pass(run, task, active)
-    return Left(f"#{number} is locked, so nothing is said there.")
+    return Skipped(f"#{number} is locked, so nothing is said there.")
 
 
-def _run_pass(run: Run, task: Errand, active: InForce) -> Looked | Left:
+def _run_pass(run: RunContext, task: Task, active: RunnerPolicy) -> Handled | Skipped:
     view = _load_view(run, task, active)
-    if isinstance(view, Left):
+    if isinstance(view, Skipped):
         return view
-    view, outcome = apply_effects(run, view, active, open_postmortem=task.opens, rewrite_board=task.touched)
-    return Looked(view.incident, outcome)
+    view, outcome = apply_effects(
+        run, view, active, open_postmortem=task.open_postmortem, rewrite_board=task.rewrite_board
+    )
+    return Handled(view.incident, outcome)
 
 
-def _run_extra_pass(run: Run, task: Errand, active: InForce, previous: Looked) -> Looked:
+def _run_extra_pass(run: RunContext, task: Task, active: RunnerPolicy, previous: Handled) -> Handled:
     """Run one more pass for events that arrived meanwhile; return its result if it changed anything."""
-    result = _run_pass(run, Errand(task.number, News(), task.opens), active)
-    return result if isinstance(result, Looked) and result.done.has_changes else previous
+    result = _run_pass(run, Task(task.number, Trigger(), task.open_postmortem), active)
+    return result if isinstance(result, Handled) and result.outcome.has_changes else previous
 
 
-def _load_view(run: Run, task: Errand, active: InForce) -> Known | Left:
+def _load_view(run: RunContext, task: Task, active: RunnerPolicy) -> IncidentView | Skipped:
     timeline = load_timeline(run, task.number)
     if (app_comment := find_app_comment(timeline.comments)) is not None:
-        return Left("The app is at work here", app_comment)
-    if not task.declared and timeline.board is None:
-        return Left(f"#{task.number} is no incident: it has neither the label nor the filled-in form.")
-    return gather_incident(run, task.number, timeline, active, task.news)
+        return Skipped("The app is at work here", app_comment)
+    if not task.is_declared and timeline.board is None:
+        return Skipped(f"#{task.number} is no incident: it has neither the label nor the filled-in form.")
+    return gather_incident(run, task.number, timeline, active, task.trigger)
 
 
 def task_for_event(
-    run: Run, event_name: str, payload: Json, active: InForce, *, open_postmortem: bool
-) -> Errand | Left:
+    run: RunContext, event_name: str, payload: Json, active: RunnerPolicy, *, open_postmortem: bool
+) -> Task | Skipped:
     """Return the task that the event of the run asks for.
 
     Raises Unreadable for an unexpected payload, and DeliveryFailed.
@@ -127,31 +129,31 @@ def task_for_event(
     if number is None and event_name in ("pull_request", "pull_request_target"):
         number = inbound.postmortem_of(payload, run.repository)
         if number is None:
-            return Left("This pull request holds no postmortem of this repository.")
+            return Skipped("This pull request holds no postmortem of this repository.")
     if number is not None:
         issue = run.tracker.issue(number)
         if issue.get("pull_request"):
-            return Left(f"#{number} is a pull request: name the issue of an incident.")
-        return _task_for_issue(number, News(issue, newest=True), active, open_postmortem=open_postmortem)
+            return Skipped(f"#{number} is a pull request: name the issue of an incident.")
+        return _task_for_issue(number, Trigger(issue, is_current=True), active, open_postmortem=open_postmortem)
     if event_name not in ("issues", "issue_comment"):
-        return Left(f"An event of the kind '{event_name[:40]}' concerns no issue: set MUSTER_ISSUE to say which.")
+        return Skipped(f"An event of the kind '{event_name[:40]}' concerns no issue: set MUSTER_ISSUE to say which.")
     issue = inbound.issue_of(payload)
     if issue.get("pull_request"):
-        return Left("A comment on a pull request concerns no incident.")
+        return Skipped("A comment on a pull request concerns no incident.")
     event = inbound.read_event(event_name, payload, active.policy, run.clock())
-    events = (event,) if isinstance(event, Happened) else ()
+    events = (event,) if isinstance(event, TimedEvent) else ()
     return _task_for_issue(
         int(issue["number"]),
-        News(issue, events, inbound.commands_before_edit(event_name, payload)),
+        Trigger(issue, events, inbound.commands_before_edit(event_name, payload)),
         active,
         open_postmortem=open_postmortem,
     )
 
 
-def _task_for_issue(number: int, trigger: News, active: InForce, *, open_postmortem: bool) -> Errand | Left:
+def _task_for_issue(number: int, trigger: Trigger, active: RunnerPolicy, *, open_postmortem: bool) -> Task | Skipped:
     assert trigger.issue is not None
     is_declared = inbound.is_declared({"issue": trigger.issue}, active.policy)
-    label_removed = any(isinstance(one.event, Unlabeled) for one in trigger.happened)
+    label_removed = any(isinstance(one.event, Unlabeled) for one in trigger.events)
     if not is_declared and not label_removed and not labels_of(trigger.issue) & own_labels(active.policy.labels):
-        return Left(f"#{number} is no incident: it has neither the label nor the filled-in form.")
-    return Errand(number, trigger, opens=open_postmortem, declared=is_declared)
+        return Skipped(f"#{number} is no incident: it has neither the label nor the filled-in form.")
+    return Task(number, trigger, open_postmortem=open_postmortem, is_declared=is_declared)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from app.ports import Claim, DeliveryFailed, Tracker
+from app.ports import DeliveryFailed, IssueLock, Tracker
 
 STALE_LOCK_AGE = timedelta(minutes=10)
 """A lock of this age was left by a run that died: no run takes so long."""
@@ -37,7 +37,7 @@ def issue_lock(
             _release(tracker, number, lock, sleep)
 
 
-def _release(tracker: Tracker, number: int, lock: Claim, sleep: Callable[[float], None]) -> None:
+def _release(tracker: Tracker, number: int, lock: IssueLock, sleep: Callable[[float], None]) -> None:
     """Release the lock, and ignore a failure.
 
     The work is done by then, and a lock that remains is removed when it is stale.
@@ -53,14 +53,14 @@ def _release(tracker: Tracker, number: int, lock: Claim, sleep: Callable[[float]
 
 def _acquire(
     tracker: Tracker, number: int, clock: Callable[[], datetime], sleep: Callable[[float], None]
-) -> Claim | None:
+) -> IssueLock | None:
     """Wait for the lock, replacing a stale one; None: it could not be acquired in time."""
     waited_seconds = 0.0
     while True:
         lock = tracker.lock(number)
-        if lock.ours:
+        if lock.acquired:
             return lock
-        if clock() - lock.at > STALE_LOCK_AGE:
+        if clock() - lock.created_at > STALE_LOCK_AGE:
             tracker.unlock(number, lock.id)
             continue
         if waited_seconds >= LOCK_TIMEOUT.total_seconds():

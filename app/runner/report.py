@@ -17,10 +17,10 @@ from app.core.report_period import PERIOD_KINDS, Period, period_containing, prev
 from app.github import inbound
 from app.github.incident_history import MAX_INCIDENTS, current_roles, load_incident
 from app.github.tracker import GitHubTracker, parse_time
-from app.ports import DeliveryFailed, Gone, Repository, Tracker
-from app.render.markdown.report import Edition, as_json, headline, render_report
+from app.ports import DeliveryFailed, NotFound, Repository, Tracker
+from app.render.markdown.report import PeriodReport, as_json, headline, render_report
 from app.runner.actions_io import Workflow
-from app.runner.active_policy import InForce, load_policy
+from app.runner.active_policy import RunnerPolicy, load_policy
 from app.runner.context import RETRY_SECONDS, annotate_policy
 from app.text import make_visible
 
@@ -36,16 +36,16 @@ _MAX_RETRY_WAIT_SECONDS = 20.0
 """Maximum wait in seconds between two attempts; a longer request of GitHub ends the run."""
 
 
-class _Stopped(Exception):
+class _ReportFailed(Exception):
     """No report can be made, and the reason has been printed."""
 
     def __init__(self, exit_code: int = 1) -> None:
         super().__init__()
-        self.code = exit_code
+        self.exit_code = exit_code
 
 
 @dataclass
-class _Read:
+class _IncidentsRead:
     """The incidents that could be read.
 
     `unread` holds the numbers of those that could not be read, `left_out` counts those beyond the maximum.
@@ -66,9 +66,9 @@ def report(workflow: Workflow, *, as_lines: bool = False) -> int:
     repository = _repository(workflow)
     client = workflow.create_client(workflow.token)
     try:
-        return _Run(workflow, GitHubTracker(client, repository), repository, workflow.clock()).report(as_lines)
-    except _Stopped as stopped:
-        return stopped.code
+        return _ReportRun(workflow, GitHubTracker(client, repository), repository, workflow.clock()).report(as_lines)
+    except _ReportFailed as stopped:
+        return stopped.exit_code
     finally:
         client.close()
 
@@ -78,7 +78,7 @@ def _repository(workflow: Workflow) -> Repository:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _ReportRun:
     """One report, from the wanted period to its output."""
 
     workflow: Workflow
@@ -93,16 +93,16 @@ class _Run:
         policy = active.policy
         period = self._resolve_period(kind, day, policy)
         incidents_read = self._read_closed_incidents(period, policy)
-        edition = Edition(
+        edition = PeriodReport(
             repository=self.repository.name,
             period=period,
-            figures=summarize_metrics(incidents_read.incidents, policy, self.now),
+            metrics=summarize_metrics(incidents_read.incidents, policy, self.now),
             made_at=self.now,
             left_out=incidents_read.left_out,
             unread=tuple(incidents_read.unread),
         )
         self._publish(edition, policy, as_lines)
-        return 1 if active.wrong else 0
+        return 1 if active.problems else 0
 
     def _requested_period(self) -> tuple[str, date | None]:
         """Return the kind of period and a day in it; None: the last complete one."""
@@ -119,11 +119,11 @@ class _Run:
                 f"MUSTER_AT: '{make_visible(day_text, 40)}' is not a day, such as {self.now:%Y-%m-%d}."
             ) from None
 
-    def _usage_error(self, message: str) -> _Stopped:
+    def _usage_error(self, message: str) -> _ReportFailed:
         self.workflow.annotate("error", message, title=_TITLE)
-        return _Stopped(2)
+        return _ReportFailed(2)
 
-    def _delivery_error(self, what: str, error: DeliveryFailed) -> _Stopped:
+    def _delivery_error(self, what: str, error: DeliveryFailed) -> _ReportFailed:
         help_ = (
             "Try again later."
             if error.retry_after is not None and self.workflow.token
@@ -131,9 +131,9 @@ class _Run:
             " contents: read, issues: read and pull-requests: read."
         )
         self.workflow.annotate("error", f"{what}, so there is no report. {error}. {help_}", title=_TITLE)
-        return _Stopped()
+        return _ReportFailed()
 
-    def _load_policy(self) -> InForce:
+    def _load_policy(self) -> RunnerPolicy:
         """Load the active policy, and print the faults of the file and what replaces it."""
         try:
             active = self._with_retries(lambda: load_policy(self.tracker, self.repository, self.now))
@@ -153,7 +153,7 @@ class _Run:
         except ValueError as problem:
             raise self._usage_error(f"MUSTER_AT: {problem}.") from None
 
-    def _read_closed_incidents(self, period: Period, policy: Policy) -> _Read:
+    def _read_closed_incidents(self, period: Period, policy: Policy) -> _IncidentsRead:
         """Read the incidents closed in the period and still closed, the latest first, up to the maximum."""
         label = policy.labels.incident
         try:
@@ -161,7 +161,7 @@ class _Run:
         except DeliveryFailed as failed:
             raise self._delivery_error("The incidents could not be listed", failed) from None
         closed = sorted(_closed_in_period(rows, period), key=lambda row: row[0], reverse=True)
-        incidents_read, role = _Read([], [], max(len(closed) - MAX_INCIDENTS, 0)), current_roles(self.tracker)
+        incidents_read, role = _IncidentsRead([], [], max(len(closed) - MAX_INCIDENTS, 0)), current_roles(self.tracker)
         if incidents_read.left_out:
             message = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
             self.workflow.annotate("warning", message, title=_TITLE)
@@ -172,16 +172,18 @@ class _Run:
                 partial(load_incident, self.tracker, issue, self.repository.name, policy, role, self.now),
             )
             if number % _INCIDENTS_PER_PROGRESS_LINE == 0:
-                self.workflow.tell(f"{number} of {min(len(closed), MAX_INCIDENTS)} incidents read")
+                self.workflow.print_line(f"{number} of {min(len(closed), MAX_INCIDENTS)} incidents read")
         return incidents_read
 
-    def _read_incident(self, issue: Mapping[str, Any], incidents_read: _Read, load: Callable[[], Incident]) -> None:
+    def _read_incident(
+        self, issue: Mapping[str, Any], incidents_read: _IncidentsRead, load: Callable[[], Incident]
+    ) -> None:
         number = int(issue["number"])
         try:
             incident = self._with_retries(load)
             if incident.closed_at is None:
                 raise inbound.Unreadable("its history does not tell of its closing")
-        except Gone as gone:
+        except NotFound as gone:
             reason = str(gone)
         except DeliveryFailed as failed:
             raise self._delivery_error(f"Issue {number} could not be read", failed) from None
@@ -210,18 +212,18 @@ class _Run:
                 self.workflow.sleep(max(failed.retry_after, RETRY_SECONDS))
         return load()
 
-    def _publish(self, report: Edition, policy: Policy, as_lines: bool) -> None:
+    def _publish(self, report: PeriodReport, policy: Policy, as_lines: bool) -> None:
         workflow, body = self.workflow, as_json(report, policy)
         workflow.append_summary(render_report(report, policy))
         workflow.set_output("incidents", report.incidents)
-        percent = report.figures.compliance.percent
+        percent = report.metrics.compliance.percent
         workflow.set_output("compliance", "" if percent is None else f"{percent:g}")
         if folder := workflow.environment.get("RUNNER_TEMP"):
             path = Path(folder) / f"muster-report-{report.period.name}.json"
             path.write_text(json.dumps(body, indent=2) + "\n", "utf-8")
             workflow.set_output("json", str(path))
         if as_lines:
-            workflow.tell(_escape_commands(json.dumps(body)))
+            workflow.print_line(_escape_commands(json.dumps(body)))
         workflow.annotate("notice", f"{headline(report)}.", title=_TITLE)
 
 

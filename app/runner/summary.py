@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.clocks import alarms
-from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
+from app.core.effects import Announce, Escalate, Notice, Page, Remind, SeverityQuestion
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.render.markdown.markup import Markdown, code_span, escape, format_login, join, join_limited, link, markdown
 from app.render.time_format import format_time, format_timedelta, format_utc, pluralize
-from app.runner.active_policy import InForce
-from app.runner.apply import Done
+from app.runner.active_policy import RunnerPolicy
+from app.runner.apply import Outcome
 
 _NOTICE_NAMES: dict[type[Notice], str] = {
     Page: "page",
     Escalate: "escalation",
     Announce: "announcement",
     Remind: "reminder",
-    Ask: "question about the severity",
+    SeverityQuestion: "question about the severity",
 }
 _MAX_INCIDENTS = 30
 """Maximum number of incidents listed for a sweep."""
 
 
-def incident_summary(incident: Incident, active: InForce, outcome: Done, now: datetime) -> str:
+def incident_summary(incident: Incident, active: RunnerPolicy, outcome: Outcome, now: datetime) -> str:
     """Render the summary of one incident, with what was done for it."""
     policy = active.policy
     lines = [f"- {each}" for each in _outcome_phrases(outcome)] or [
@@ -56,25 +56,29 @@ def _summary_line(incident: Incident, policy: Policy) -> Markdown:
     return join((incident.severity.inline_name(policy.scale), incident.status.value, owner), " · ")
 
 
-def _outcome_phrases(outcome: Done) -> Iterator[Markdown]:
-    if outcome.pull is not None:
-        yield markdown("postmortem: {}", link(markdown("pull request {}", outcome.pull.number), outcome.pull.url))
-    if outcome.added:
-        yield markdown("labels set: {}", join(map(code_span, sorted(outcome.added))))
-    if outcome.removed:
-        yield markdown("labels taken off: {}", join(map(code_span, sorted(outcome.removed))))
-    if outcome.assigned:
-        yield markdown("assigned: {}", join(map(format_login, outcome.assigned)))
-    if outcome.said:
-        yield markdown("said in one comment: {}", count_notices(outcome.said))
-    if outcome.replies:
-        yield markdown("answered: {}", pluralize(outcome.replies, "comment"))
-    if outcome.reactions:
-        yield markdown("obeyed: {}", pluralize(outcome.reactions, "comment"))
-    if outcome.board:
-        yield markdown("board {}: {}", outcome.board, link("as it stands", outcome.board_url))
-    if outcome.held_until is not None:
-        yield markdown("held back until {}: the issue has had enough comments for now", format_utc(outcome.held_until))
+def _outcome_phrases(outcome: Outcome) -> Iterator[Markdown]:
+    if outcome.pull_request is not None:
+        yield markdown(
+            "postmortem: {}", link(markdown("pull request {}", outcome.pull_request.number), outcome.pull_request.url)
+        )
+    if outcome.added_labels:
+        yield markdown("labels set: {}", join(map(code_span, sorted(outcome.added_labels))))
+    if outcome.removed_labels:
+        yield markdown("labels taken off: {}", join(map(code_span, sorted(outcome.removed_labels))))
+    if outcome.assigned_logins:
+        yield markdown("assigned: {}", join(map(format_login, outcome.assigned_logins)))
+    if outcome.notices:
+        yield markdown("said in one comment: {}", count_notices(outcome.notices))
+    if outcome.reply_count:
+        yield markdown("answered: {}", pluralize(outcome.reply_count, "comment"))
+    if outcome.reaction_count:
+        yield markdown("obeyed: {}", pluralize(outcome.reaction_count, "comment"))
+    if outcome.board_action:
+        yield markdown("board {}: {}", outcome.board_action, link("as it stands", outcome.board_url))
+    if outcome.throttled_until is not None:
+        yield markdown(
+            "held back until {}: the issue has had enough comments for now", format_utc(outcome.throttled_until)
+        )
 
 
 def count_notices(notices: Sequence[Notice]) -> Markdown:
@@ -94,28 +98,32 @@ def _next_alarm_sentence(incident: Incident, policy: Policy, now: datetime) -> M
     return markdown("The next clock of this incident rings at {}: a sweep has to run then, or a while later.", shown)
 
 
-def _warning_lines(active: InForce) -> list[str]:
-    return ["", markdown("> **{}**", escape(active.concern, 600))] if active.concern else []
+def _warning_lines(active: RunnerPolicy) -> list[str]:
+    return ["", markdown("> **{}**", escape(active.warning, 600))] if active.warning else []
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweptIncident:
     """An incident handled by a sweep.  `delay`: how late its alarm was; None: none was due."""
 
     incident: Incident
-    why: str
-    late: timedelta | None
-    done: Done
+    reason: str
+    delay: timedelta | None
+    outcome: Outcome
 
 
 def sweep_summary(
-    total: int, swept: Sequence[Swept], notes: Sequence[Markdown], active: InForce, schedule_delay: timedelta | None
+    total: int,
+    swept: Sequence[SweptIncident],
+    notes: Sequence[Markdown],
+    active: RunnerPolicy,
+    schedule_delay: timedelta | None,
 ) -> str:
     """Render the summary of a sweep, the most delayed alarm first.
 
     `total` is the number of incidents examined.  `schedule_delay`: how late the schedule itself was; None: unknown.
     """
-    rows = sorted(swept, key=lambda each: each.late or timedelta(), reverse=True)
+    rows = sorted(swept, key=lambda each: each.delay or timedelta(), reverse=True)
     lines = [
         markdown("### Muster looked after {}", pluralize(total, "incident")),
         "",
@@ -139,8 +147,8 @@ def sweep_summary(
     return "\n".join([*lines, *_warning_lines(active)])
 
 
-def _delay_sentences(rows: Sequence[Swept], schedule_delay: timedelta | None) -> Iterator[Markdown]:
-    delays = [each.late for each in rows if each.late is not None]
+def _delay_sentences(rows: Sequence[SweptIncident], schedule_delay: timedelta | None) -> Iterator[Markdown]:
+    delays = [each.delay for each in rows if each.delay is not None]
     if delays:
         yield markdown("The alarm that waited longest was **{}** late.", format_timedelta(max(delays)))
     else:
@@ -149,14 +157,14 @@ def _delay_sentences(rows: Sequence[Swept], schedule_delay: timedelta | None) ->
         yield markdown("The run itself began at least {} after its time.", format_timedelta(schedule_delay))
 
 
-def _sweep_row(each: Swept) -> Markdown:
+def _sweep_row(each: SweptIncident) -> Markdown:
     incident = each.incident
-    phrases = list(_outcome_phrases(each.done))
+    phrases = list(_outcome_phrases(each.outcome))
     return markdown(
         "| {} {} | {} | {} | {} |",
         link(incident.id, incident.url),
         escape(incident.title, 60),
-        each.why,
-        format_timedelta(each.late) if each.late is not None else markdown("–"),
+        each.reason,
+        format_timedelta(each.delay) if each.delay is not None else markdown("–"),
         join_limited(phrases, 6, "; ") if phrases else markdown("nothing"),
     )

@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from app.github.board_state import AsShown, parse_board_state
+from app.github.board_state import BoardSnapshot, parse_board_state
 from app.github.tracker import parse_time
-from app.ports import Comment, DeliveryFailed, NotYet
+from app.ports import Comment, Deferred, DeliveryFailed
 from app.render.markdown.markup import Markdown, escape, markdown
 from app.render.time_format import format_timedelta, pluralize
 from app.runner.actions_io import Workflow
-from app.runner.active_policy import InForce
+from app.runner.active_policy import RunnerPolicy
 from app.runner.app_detection import find_app_comment
-from app.runner.context import TITLE, Run, run_command, with_retries
-from app.runner.gather import News
-from app.runner.incident_run import Errand, Left, handle_incident
-from app.runner.summary import Swept, sweep_summary
+from app.runner.context import TITLE, RunContext, run_command, with_retries
+from app.runner.gather import Trigger
+from app.runner.incident_run import Skipped, Task, handle_incident
+from app.runner.summary import SweptIncident, sweep_summary
 from app.runner.triage import report_skipped
 
 _MAX_PAGES = 20
@@ -40,13 +40,13 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class _DueIncident:
     """An incident to be handled, and why.  `due_at`: when its alarm fell due; None: none was due."""
 
     issue: Json
-    why: str
-    at: datetime | None = None
-    touched: bool = False
+    reason: str
+    due_at: datetime | None = None
+    rewrite_board: bool = False
 
     @property
     def number(self) -> int:
@@ -58,21 +58,23 @@ def sweep(workflow: Workflow) -> int:
     return run_command(workflow, _sweep_once)
 
 
-def _sweep_once(run: Run, payload: Json) -> int:
+def _sweep_once(run: RunContext, payload: Json) -> int:
     active, now = run.active_policy(), run.clock()
     labels = active.policy.labels
     issues = [*run.tracker.open_incidents(labels.incident)]
     issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
     boards = _find_boards(run, {int(issue["number"]) for issue in issues})
-    due = sorted(_list_due_incidents(issues, boards, active, now), key=lambda each: (each.at is None, each.at or now))
-    swept, notes = list[Swept](), list[Markdown]()
-    left_to_app = [each for each in due if each.number not in boards.found] if boards.app else []
-    if boards.app is not None and left_to_app:
-        skipped = Left("The app is at work here", boards.app)
+    due = sorted(
+        _list_due_incidents(issues, boards, active, now), key=lambda each: (each.due_at is None, each.due_at or now)
+    )
+    swept, notes = list[SweptIncident](), list[Markdown]()
+    left_to_app = [each for each in due if each.number not in boards.boards] if boards.app_comment else []
+    if boards.app_comment is not None and left_to_app:
+        skipped = Skipped("The app is at work here", boards.app_comment)
         if len(left_to_app) == len(due):
             report_skipped(run, skipped)
-            return 1 if run.faults else 0
-        notes.append(markdown("{}: {} left to it", escape(skipped.why), pluralize(len(left_to_app), "incident")))
+            return 1 if run.has_faults else 0
+        notes.append(markdown("{}: {} left to it", escape(skipped.reason), pluralize(len(left_to_app), "incident")))
     own = [each for each in due if each not in left_to_app]
     handled_count = 0
     for each in own[:_MAX_INCIDENTS]:
@@ -82,45 +84,47 @@ def _sweep_once(run: Run, payload: Json) -> int:
     if len(own) > handled_count:
         notes.append(markdown("{} more are due: the next run looks into them", len(own) - handled_count))
     _write_outputs(run, len(issues), swept, notes, active, measure_schedule_delay(payload, now))
-    return 1 if run.faults else 0
+    return 1 if run.has_faults else 0
 
 
-def _handle_due(run: Run, due: _Due, active: InForce, swept: list[Swept], notes: list[Markdown]) -> bool:
+def _handle_due(
+    run: RunContext, due: _DueIncident, active: RunnerPolicy, swept: list[SweptIncident], notes: list[Markdown]
+) -> bool:
     """Handle one incident; its failure does not stop the others.
 
     False: GitHub defers calls for longer, so the sweep ends.
     """
-    task = Errand(due.number, News(due.issue, newest=True), touched=due.touched)
+    task = Task(due.number, Trigger(due.issue, is_current=True), rewrite_board=due.rewrite_board)
     try:
         result = with_retries(run, lambda: handle_incident(run, task, active, newest_comments=[]))
     except DeliveryFailed as failed:
         run.report_failure(failed)
-        run.faults = True
-        if isinstance(failed, NotYet):
+        run.has_faults = True
+        if isinstance(failed, Deferred):
             return False
         notes.append(markdown("#{} could not be looked into", due.number))
         return True
-    if isinstance(result, Left):
-        notes.append(escape(result.why))
+    if isinstance(result, Skipped):
+        notes.append(escape(result.reason))
         return True
     # An incident without a board has no known alarm; the notices posted now show since when they were due.
-    due_times = [*filter(None, (due.at,)), *(notice.at for notice in result.done.said)]
+    due_times = [*filter(None, (due.due_at,)), *(notice.at for notice in result.outcome.notices)]
     delay = max(run.clock() - min(due_times), timedelta()) if due_times else None
-    swept.append(Swept(result.incident, due.why, delay, result.done))
+    swept.append(SweptIncident(result.incident, due.reason, delay, result.outcome))
     return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Boards:
+class _BoardScan:
     """The boards of some issues, by issue number, and a comment of the app's if the newest contain one."""
 
-    found: Mapping[int, tuple[Comment, AsShown]]
-    app: Comment | None
+    boards: Mapping[int, tuple[Comment, BoardSnapshot]]
+    app_comment: Comment | None
 
 
-def _find_boards(run: Run, numbers: set[int]) -> _Boards:
+def _find_boards(run: RunContext, numbers: set[int]) -> _BoardScan:
     """Find the boards of the issues, latest edit first, reading no more pages than needed."""
-    found: dict[int, tuple[Comment, AsShown]] = {}
+    found: dict[int, tuple[Comment, BoardSnapshot]] = {}
     newest: list[Comment] = []
     for comment in islice(run.tracker.comments_by_update(), _MAX_PAGES * 100):
         if len(newest) < 100:
@@ -128,27 +132,29 @@ def _find_boards(run: Run, numbers: set[int]) -> _Boards:
         if comment.issue in numbers and comment.issue not in found:
             content = run.signer.read(run.incident_key(comment.issue), comment)
             board_state = parse_board_state(content) if content else None
-            if board_state is not None and board_state.shown is not None:
-                found[comment.issue] = comment, board_state.shown
+            if board_state is not None and board_state.snapshot is not None:
+                found[comment.issue] = comment, board_state.snapshot
         if len(found) == len(numbers):
             break
-    return _Boards(found, find_app_comment(newest))
+    return _BoardScan(found, find_app_comment(newest))
 
 
-def _list_due_incidents(issues: Iterable[Json], boards: _Boards, active: InForce, now: datetime) -> Iterator[_Due]:
+def _list_due_incidents(
+    issues: Iterable[Json], boards: _BoardScan, active: RunnerPolicy, now: datetime
+) -> Iterator[_DueIncident]:
     for issue in issues:
-        board = boards.found.get(int(issue["number"]))
+        board = boards.boards.get(int(issue["number"]))
         if board is None:
-            yield _Due(issue, "it has no board")
+            yield _DueIncident(issue, "it has no board")
             continue
         comment, snapshot = board
         written = comment.updated_at or comment.created_at
-        if snapshot.next is not None and snapshot.next <= now:
-            yield _Due(issue, "an alarm was due", snapshot.next)
-        elif snapshot.policy != active.version:
-            yield _Due(issue, "another policy holds")
+        if snapshot.next_alarm_at is not None and snapshot.next_alarm_at <= now:
+            yield _DueIncident(issue, "an alarm was due", snapshot.next_alarm_at)
+        elif snapshot.policy_version != active.version:
+            yield _DueIncident(issue, "another policy holds")
         elif parse_time(issue["updated_at"]) > written + _OWN_WRITE_PERIOD:
-            yield _Due(issue, "something happened since its board was written", touched=True)
+            yield _DueIncident(issue, "something happened since its board was written", rewrite_board=True)
 
 
 def measure_schedule_delay(payload: Json, now: datetime) -> timedelta | None:
@@ -179,15 +185,20 @@ def _parse_minutes(field: str) -> set[int]:
 
 
 def _write_outputs(
-    run: Run, total: int, swept: list[Swept], notes: list[Markdown], active: InForce, schedule_delay: timedelta | None
+    run: RunContext,
+    total: int,
+    swept: list[SweptIncident],
+    notes: list[Markdown],
+    active: RunnerPolicy,
+    schedule_delay: timedelta | None,
 ) -> None:
     workflow = run.workflow
     workflow.append_summary(sweep_summary(total, swept, notes, active, schedule_delay))
-    max_delay = max((each.late for each in swept if each.late is not None), default=timedelta())
+    max_delay = max((each.delay for each in swept if each.delay is not None), default=timedelta())
     workflow.set_output("skipped", "false")
     workflow.set_output("open", total)
     workflow.set_output("due", len(swept))
-    workflow.set_output("notices", sum(len(each.done.said) for each in swept))
+    workflow.set_output("notices", sum(len(each.outcome.notices) for each in swept))
     workflow.set_output("lag", int(max_delay.total_seconds()))
     delay_text = f"; the latest alarm was {format_timedelta(max_delay)} late" if max_delay else ""
     workflow.annotate(

@@ -8,9 +8,9 @@ from typing import Any
 
 from app.github import inbound
 from app.runner.actions_io import Workflow
-from app.runner.active_policy import InForce
-from app.runner.context import TITLE, Run, run_command
-from app.runner.incident_run import Left, Looked, handle_incident, task_for_event
+from app.runner.active_policy import RunnerPolicy
+from app.runner.context import TITLE, RunContext, run_command
+from app.runner.incident_run import Handled, Skipped, handle_incident, task_for_event
 from app.runner.summary import incident_summary, skipped_summary
 
 _PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
@@ -31,7 +31,7 @@ def triage_with_postmortem(workflow: Workflow) -> int:
     return run_command(workflow, partial(_run_once, open_postmortem=True))
 
 
-def _run_once(run: Run, payload: Mapping[str, Any], *, open_postmortem: bool) -> int:
+def _run_once(run: RunContext, payload: Mapping[str, Any], *, open_postmortem: bool) -> int:
     active = run.active_policy()
     try:
         task = task_for_event(run, run.workflow.event, payload, active, open_postmortem=open_postmortem)
@@ -40,26 +40,28 @@ def _run_once(run: Run, payload: Mapping[str, Any], *, open_postmortem: bool) ->
             "error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE
         )
         return 1
-    result = task if isinstance(task, Left) else handle_incident(run, task, active)
-    if isinstance(result, Left):
+    result = task if isinstance(task, Skipped) else handle_incident(run, task, active)
+    if isinstance(result, Skipped):
         report_skipped(run, result)
     else:
         _write_outputs(run, result, active)
-    return 1 if run.faults else 0
+    return 1 if run.has_faults else 0
 
 
-def report_skipped(run: Run, skipped: Left) -> None:
+def report_skipped(run: RunContext, skipped: Skipped) -> None:
     """Print that nothing was done, and why."""
     reason = (
-        skipped.why if skipped.app is None else f"{skipped.why}, as {skipped.app.url} shows: nothing is done twice."
+        skipped.reason
+        if skipped.app_comment is None
+        else f"{skipped.reason}, as {skipped.app_comment.url} shows: nothing is done twice."
     )
     run.workflow.annotate("notice", reason, title=TITLE)
     run.workflow.append_summary(skipped_summary(reason))
     run.workflow.set_output("skipped", "true")
 
 
-def _write_outputs(run: Run, handled: Looked, active: InForce) -> None:
-    incident, outcome, workflow = handled.incident, handled.done, run.workflow
+def _write_outputs(run: RunContext, handled: Handled, active: RunnerPolicy) -> None:
+    incident, outcome, workflow = handled.incident, handled.outcome, run.workflow
     workflow.append_summary(incident_summary(incident, active, outcome, run.clock()))
     workflow.set_output("skipped", "false")
     workflow.set_output("issue", incident.number)
@@ -67,7 +69,7 @@ def _write_outputs(run: Run, handled: Looked, active: InForce) -> None:
     workflow.set_output("severity", str(incident.severity))
     workflow.set_output("status", incident.status.value)
     workflow.set_output("board", outcome.board_url)
-    workflow.set_output("notices", len(outcome.said))
+    workflow.set_output("notices", len(outcome.notices))
     workflow.set_output("postmortem", incident.postmortem.url if incident.postmortem else "")
     if incident.postmortem_wanted and incident.postmortem is None:
         workflow.set_output("postmortem-due", "true")

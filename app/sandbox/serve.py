@@ -11,7 +11,7 @@ from pathlib import Path
 from app import bootstrap
 from app.github.intake import shipped_form_text
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.settings import Settings
 
 _POLICY = """\
@@ -37,12 +37,12 @@ The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .e
 
 
 @contextmanager
-def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstrap.House]:
+def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Iterator[bootstrap.Application]:
     """Open an application against a sandbox GitHub on this machine; all of its data is gone with the process."""
     app_registration = AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
     with (
         tempfile.TemporaryDirectory(prefix="muster-pretend-", ignore_cleanup_errors=True) as home,
-        PretendGitHub(clock, app_registration, refresh=5) as github,
+        SandboxGitHub(clock, app_registration, refresh=5) as github,
     ):
         files = {
             "README.md": "# shop\n",
@@ -61,8 +61,8 @@ def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Itera
             app_id=github.app.app_id,
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
-            paced=False,
+            enforce_rate_limits=False,
         )
-        with bootstrap.open_application(sandbox_settings, clock) as built:
+        with bootstrap.open_application(sandbox_settings, clock) as application:
             print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))
-            yield built
+            yield application

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.incident import Incident
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store import comment_log
 from app.store.database import Db, load_migrations
 from app.store.serialization import parse_incident
@@ -16,31 +16,31 @@ _BATCH_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class HealthFigures:
     """Health figures.
 
     `worker_silence` is the time since the last heartbeat of any worker; None: no worker is registered.
     """
 
-    unprocessed: timedelta
-    overdue: int
-    most_overdue: timedelta
-    parked: int
-    dead: int
-    held: int
-    silence: timedelta | None
+    oldest_unprocessed: timedelta
+    overdue_alarms: int
+    max_alarm_delay: timedelta
+    dead_deliveries: int
+    dead_items: int
+    limited_issues: int
+    worker_silence: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
+class AuditFinding:
     """A problem found by the audit; `message` can be shown, `incident_keys` are the incidents it concerns."""
 
     name: str
-    sentence: str
-    about: tuple[Lane, ...] = ()
+    message: str
+    incident_keys: tuple[IncidentKey, ...] = ()
 
 
-def load_health_figures(db: Db, now: datetime) -> Figures:
+def load_health_figures(db: Db, now: datetime) -> HealthFigures:
     """Load the current health figures."""
     row = db.execute(
         "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('received', 'routed')) AS oldest,"
@@ -51,31 +51,31 @@ def load_health_figures(db: Db, now: datetime) -> Figures:
         {"now": now},
     ).fetchone()
     assert row is not None
-    return Figures(
-        unprocessed=_age(row["oldest"], now),
-        overdue=row["overdue"],
-        most_overdue=_age(row["most_overdue"], now),
-        parked=row["parked"],
-        dead=len(list_dead_incident_keys(db)),
-        held=len(comment_log.list_limited_incident_keys(db, now)),
-        silence=_age(row["heard"], now) if row["heard"] else None,
+    return HealthFigures(
+        oldest_unprocessed=_age(row["oldest"], now),
+        overdue_alarms=row["overdue"],
+        max_alarm_delay=_age(row["most_overdue"], now),
+        dead_deliveries=row["parked"],
+        dead_items=len(list_dead_incident_keys(db)),
+        limited_issues=len(comment_log.list_limited_incident_keys(db, now)),
+        worker_silence=_age(row["heard"], now) if row["heard"] else None,
     )
 
 
-def list_dead_incident_keys(db: Db) -> list[Lane]:
+def list_dead_incident_keys(db: Db) -> list[IncidentKey]:
     """List the incident of each dead outbox item; issues out of reach are left out, for nothing can be done there."""
     rows = db.execute(
         "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
         " WHERE o.state = 'dead' AND coalesce(i.state->>'unavailable', i.state->>'left', '') = '' ORDER BY o.position"
     ).fetchall()
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
 
 
-def count_dead_items(db: Db, lane: Lane) -> int:
+def count_dead_items(db: Db, incident_key: IncidentKey) -> int:
     """Count the dead outbox items of an incident."""
     row = db.execute(
         "SELECT count(*) AS many FROM outbox WHERE repo_id = %s AND number = %s AND state = 'dead'",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     return int(row["many"]) if row else 0
 
@@ -96,7 +96,7 @@ def list_stuck_jobs(db: Db, before: datetime) -> list[int]:
     return [row["id"] for row in rows]
 
 
-def iterate_open_incidents(db: Db) -> Iterator[tuple[Lane, Incident]]:
+def iterate_open_incidents(db: Db) -> Iterator[tuple[IncidentKey, Incident]]:
     """Iterate over all open, reachable incidents, in batches."""
     last = (0, 0)
     while True:
@@ -108,21 +108,23 @@ def iterate_open_incidents(db: Db) -> Iterator[tuple[Lane, Incident]]:
         ).fetchall()
         for row in rows:
             last = (row["repo_id"], row["number"])
-            yield Lane(*last), parse_incident(row["state"])
+            yield IncidentKey(*last), parse_incident(row["state"])
         if len(rows) < _BATCH_ROWS:
             return
 
 
-def load_findings(db: Db) -> dict[str, Concern]:
+def load_findings(db: Db) -> dict[str, AuditFinding]:
     """Load the findings of the last audit, by name."""
     rows = db.execute("SELECT name, message, incident_keys FROM audit_finding").fetchall()
     return {
-        row["name"]: Concern(row["name"], row["message"], tuple(map(parse_incident_key, row["incident_keys"])))
+        row["name"]: AuditFinding(row["name"], row["message"], tuple(map(parse_incident_key, row["incident_keys"])))
         for row in rows
     }
 
 
-def sync_findings(db: Db, found: dict[str, Concern], now: datetime) -> tuple[list[Concern], list[Concern]]:
+def sync_findings(
+    db: Db, found: dict[str, AuditFinding], now: datetime
+) -> tuple[list[AuditFinding], list[AuditFinding]]:
     """Make the stored findings equal to those found; returns the new ones and the resolved ones.
 
     With concurrent audits, each new finding is new for exactly one of them.
@@ -135,23 +137,23 @@ def sync_findings(db: Db, found: dict[str, Concern], now: datetime) -> tuple[lis
         db.execute(
             "INSERT INTO audit_finding (name, message, since, incident_keys) VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (name) DO UPDATE SET message = excluded.message, incident_keys = excluded.incident_keys",
-            (concern.name, concern.sentence, now, [str(lane) for lane in concern.about]),
+            (concern.name, concern.message, now, [str(incident_key) for incident_key in concern.incident_keys]),
         )
     return [concern for name, concern in found.items() if name not in known], resolved
 
 
-def list_finding_names(db: Db, lane: Lane) -> list[str]:
+def list_finding_names(db: Db, incident_key: IncidentKey) -> list[str]:
     """List the names of the findings that concern an incident."""
     rows = db.execute(
-        "SELECT name FROM audit_finding WHERE %s = ANY(incident_keys) ORDER BY name", (str(lane),)
+        "SELECT name FROM audit_finding WHERE %s = ANY(incident_keys) ORDER BY name", (str(incident_key),)
     ).fetchall()
     return [row["name"] for row in rows]
 
 
-def parse_incident_key(text: str) -> Lane:
+def parse_incident_key(text: str) -> IncidentKey:
     """Parse an incident key written as `repo_id#number`."""
     repo_id, _, number = text.partition("#")
-    return Lane(int(repo_id), int(number))
+    return IncidentKey(int(repo_id), int(number))
 
 
 def _age(at: datetime | None, now: datetime) -> timedelta:

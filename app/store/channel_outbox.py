@@ -15,7 +15,7 @@ from typing import LiteralString
 from pydantic import TypeAdapter
 
 from app.core.effects import Notice
-from app.ports import Lane, Message
+from app.ports import IncidentKey, Message
 from app.store.database import Db
 from app.store.serialization import kind_of, parse_effect, serialize_effect
 
@@ -30,10 +30,10 @@ Sink = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class ClaimedMessage:
     """A claimed message; `attempts` includes the current one."""
 
-    lane: Lane
+    incident_key: IncidentKey
     key: str
     channel: str
     notice: Notice
@@ -44,17 +44,19 @@ class Sending:
     @property
     def sink(self) -> Sink:
         """The sink this message goes to."""
-        return self.lane.repo_id, self.channel
+        return self.incident_key.repo_id, self.channel
 
 
-def add_message(db: Db, lane: Lane, notice: Notice, channel: str, message: Message, now: datetime) -> int:
+def add_message(
+    db: Db, incident_key: IncidentKey, notice: Notice, channel: str, message: Message, now: datetime
+) -> int:
     """Add a message for a channel, once, and return 1 if it is new."""
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
         " VALUES (%s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
         (
-            lane.repo_id,
-            lane.number,
+            incident_key.repo_id,
+            incident_key.number,
             f"{notice.key}>{channel}",
             kind_of(notice),
             serialize_effect(notice),
@@ -68,7 +70,7 @@ def add_message(db: Db, lane: Lane, notice: Notice, channel: str, message: Messa
 
 def claim_messages(
     db: Db, now: datetime, lease: timedelta, *, limit: int, limit_per_sink: int, full_sinks: Collection[Sink] = ()
-) -> list[Sending]:
+) -> list[ClaimedMessage]:
     """Claim up to `limit` due messages, at most `limit_per_sink` of one sink, and none of `full_sinks`.
 
     Sinks take turns, and within a sink first attempts go before retries, so a slow sink delays only itself.
@@ -106,12 +108,16 @@ def claim_messages(
         notice = parse_effect(row["kind"], row["data"])
         assert isinstance(notice, Notice)
         message = _MESSAGE_ADAPTER.validate_python(row["message"])
-        lane = Lane(row["repo_id"], row["number"])
-        found.append(Sending(lane, row["key"], row["channel"], notice, message, row["attempts"], row["created_at"]))
+        incident_key = IncidentKey(row["repo_id"], row["number"])
+        found.append(
+            ClaimedMessage(
+                incident_key, row["key"], row["channel"], notice, message, row["attempts"], row["created_at"]
+            )
+        )
     return found
 
 
-def finish_message(db: Db, claimed: Sending, state: str, note: str = "") -> bool:
+def finish_message(db: Db, claimed: ClaimedMessage, state: str, note: str = "") -> bool:
     """Record the outcome: `done`, `skipped` (no longer relevant) or `dead`.
 
     Returns False when a later attempt holds the message.
@@ -119,18 +125,18 @@ def finish_message(db: Db, claimed: Sending, state: str, note: str = "") -> bool
     return _record_outcome(db, claimed, state, note, None)
 
 
-def retry_message_at(db: Db, claimed: Sending, not_before: datetime, note: str) -> bool:
+def retry_message_at(db: Db, claimed: ClaimedMessage, not_before: datetime, note: str) -> bool:
     """Retry at that time; returns False when a later attempt holds the message."""
     return _record_outcome(db, claimed, "pending", note, not_before)
 
 
-def defer_message(db: Db, claimed: Sending, not_before: datetime, note: str) -> bool:
+def defer_message(db: Db, claimed: ClaimedMessage, not_before: datetime, note: str) -> bool:
     """Defer without counting an attempt; returns False when a later attempt holds the message."""
     return _record_outcome(db, claimed, "pending", note, not_before, attempts=claimed.attempts - 1)
 
 
 def _record_outcome(
-    db: Db, claimed: Sending, state: str, note: str, not_before: datetime | None, *, attempts: int | None = None
+    db: Db, claimed: ClaimedMessage, state: str, note: str, not_before: datetime | None, *, attempts: int | None = None
 ) -> bool:
     """Write the outcome of an attempt, unless a later one holds the message."""
     return bool(
@@ -142,8 +148,8 @@ def _record_outcome(
                 note[:500],
                 not_before,
                 claimed.attempts if attempts is None else attempts,
-                claimed.lane.repo_id,
-                claimed.lane.number,
+                claimed.incident_key.repo_id,
+                claimed.incident_key.number,
                 claimed.key,
                 claimed.attempts,
             ),
@@ -151,7 +157,7 @@ def _record_outcome(
     )
 
 
-def skip_messages_of_finished_notices(db: Db, lane: Lane) -> None:
+def skip_messages_of_finished_notices(db: Db, incident_key: IncidentKey) -> None:
     """Skip the messages of notices that a rebuild found on GitHub: presumably they were sent as well."""
     db.execute(
         "UPDATE outbox AS message SET state = 'skipped' FROM outbox AS notice"
@@ -159,7 +165,7 @@ def skip_messages_of_finished_notices(db: Db, lane: Lane) -> None:
         " AND message.state IN ('pending', 'in_flight')"
         " AND (notice.repo_id, notice.number) = (message.repo_id, message.number) AND notice.channel = ''"
         " AND message.key = notice.key || '>' || message.channel AND notice.state NOT IN ('pending', 'in_flight')",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store.database import Db
 
 WriteKind = Literal["comment", "labels"]
@@ -13,26 +13,26 @@ WriteKind = Literal["comment", "labels"]
 _RETENTION_PERIOD = timedelta(days=1)
 
 
-def list_comment_times(db: Db, lane: Lane, since: datetime) -> list[datetime]:
+def list_comment_times(db: Db, incident_key: IncidentKey, since: datetime) -> list[datetime]:
     """List when our comments were written after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM comment_log WHERE repo_id = %s AND number = %s AND kind = 'comment' AND at > %s ORDER BY at",
-        (lane.repo_id, lane.number, since),
+        (incident_key.repo_id, incident_key.number, since),
     ).fetchall()
     return [row["at"] for row in rows]
 
 
-def list_label_write_times(db: Db, lane: Lane, labels_digest: int, since: datetime) -> list[datetime]:
+def list_label_write_times(db: Db, incident_key: IncidentKey, labels_digest: int, since: datetime) -> list[datetime]:
     """List when the same labels were set after then, earliest first."""
     rows = db.execute(
         "SELECT at FROM comment_log"
         " WHERE repo_id = %s AND number = %s AND kind = 'labels' AND item_id = %s AND at > %s ORDER BY at",
-        (lane.repo_id, lane.number, labels_digest, since),
+        (incident_key.repo_id, incident_key.number, labels_digest, since),
     ).fetchall()
     return [row["at"] for row in rows]
 
 
-def record_write(db: Db, lane: Lane, kind: WriteKind, item_id: int, at: datetime) -> None:
+def record_write(db: Db, incident_key: IncidentKey, kind: WriteKind, item_id: int, at: datetime) -> None:
     """Record a write, and delete the records of that issue that are older than a day.
 
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
@@ -42,8 +42,8 @@ def record_write(db: Db, lane: Lane, kind: WriteKind, item_id: int, at: datetime
         " INSERT INTO comment_log (repo_id, number, kind, item_id, at)"
         " VALUES (%(repo_id)s, %(number)s, %(kind)s, %(item_id)s, %(at)s) ON CONFLICT DO NOTHING",
         {
-            "repo_id": lane.repo_id,
-            "number": lane.number,
+            "repo_id": incident_key.repo_id,
+            "number": incident_key.number,
             "kind": kind,
             "item_id": item_id,
             "at": at,
@@ -52,41 +52,41 @@ def record_write(db: Db, lane: Lane, kind: WriteKind, item_id: int, at: datetime
     )
 
 
-def limit_comments(db: Db, lane: Lane, until: datetime, now: datetime) -> bool:
+def limit_comments(db: Db, incident_key: IncidentKey, until: datetime, now: datetime) -> bool:
     """Limit comments on an issue until then, and return whether they were not limited before."""
-    known = limited_until(db, lane, now)
+    known = limited_until(db, incident_key, now)
     db.execute(
         "INSERT INTO comment_limit (repo_id, number, until) VALUES (%s, %s, %s)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET until = excluded.until",
-        (lane.repo_id, lane.number, until),
+        (incident_key.repo_id, incident_key.number, until),
     )
     return known is None
 
 
-def update_limit_after_comment(db: Db, lane: Lane, next_comment_at: datetime, now: datetime) -> bool:
+def update_limit_after_comment(db: Db, incident_key: IncidentKey, next_comment_at: datetime, now: datetime) -> bool:
     """Move or lift the limit after a comment, and return whether comments were limited before."""
     if next_comment_at > now:
         changed = db.execute(
             "UPDATE comment_limit SET until = %s WHERE repo_id = %s AND number = %s",
-            (next_comment_at, lane.repo_id, lane.number),
+            (next_comment_at, incident_key.repo_id, incident_key.number),
         )
     else:
         changed = db.execute(
-            "DELETE FROM comment_limit WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+            "DELETE FROM comment_limit WHERE repo_id = %s AND number = %s", (incident_key.repo_id, incident_key.number)
         )
     return changed.rowcount > 0
 
 
-def limited_until(db: Db, lane: Lane, now: datetime) -> datetime | None:
+def limited_until(db: Db, incident_key: IncidentKey, now: datetime) -> datetime | None:
     """Return until when comments are limited on an issue; None: they are not."""
     row = db.execute(
         "SELECT until FROM comment_limit WHERE repo_id = %s AND number = %s AND until > %s",
-        (lane.repo_id, lane.number, now),
+        (incident_key.repo_id, incident_key.number, now),
     ).fetchone()
     return row["until"] if row else None
 
 
-def list_limited_incident_keys(db: Db, now: datetime) -> list[Lane]:
+def list_limited_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
     """List the incidents on which comments are limited."""
     rows = db.execute("SELECT repo_id, number FROM comment_limit WHERE until > %s ORDER BY 1, 2", (now,)).fetchall()
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]

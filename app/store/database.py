@@ -23,19 +23,19 @@ _LIVENESS_TRUST_SECONDS = 0.25
 """A connection that worked this recently is not checked again, which saves a round trip."""
 
 
-class _Belief:
+class _LivenessCache:
     """Tracks recently used connections to skip the liveness check: a server does not restart within that time."""
 
     def __init__(self) -> None:
-        self._worked: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._used_at: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
     def record_success(self, connection: object) -> None:
         """Record that a connection worked just now."""
-        self._worked[connection] = time.monotonic()
+        self._used_at[connection] = time.monotonic()
 
     def needs_check(self, connection: object) -> bool:
         """Return whether a connection has not worked recently and must be checked."""
-        return time.monotonic() - self._worked.get(connection, -_LIVENESS_TRUST_SECONDS) >= _LIVENESS_TRUST_SECONDS
+        return time.monotonic() - self._used_at.get(connection, -_LIVENESS_TRUST_SECONDS) >= _LIVENESS_TRUST_SECONDS
 
 
 class _Pool(ConnectionPool[Db]):
@@ -46,15 +46,15 @@ class _Pool(ConnectionPool[Db]):
     """
 
     def __init__(self, url: str, **settings: Any) -> None:
-        self._belief = _Belief()
+        self._liveness = _LivenessCache()
         super().__init__(url, check=self._check_if_needed, **settings)
 
     def putconn(self, conn: Db) -> None:
-        self._belief.record_success(conn)
+        self._liveness.record_success(conn)
         super().putconn(conn)
 
     def _check_if_needed(self, connection: Db) -> None:
-        if self._belief.needs_check(connection):
+        if self._liveness.needs_check(connection):
             self.check_connection(connection)
 
 
@@ -62,15 +62,15 @@ class _AsyncPool(AsyncConnectionPool[AsyncConnection]):
     """The same pool for an event loop."""
 
     def __init__(self, url: str, **settings: Any) -> None:
-        self._belief = _Belief()
+        self._liveness = _LivenessCache()
         super().__init__(url, check=self._check_if_needed, **settings)
 
     async def putconn(self, conn: AsyncConnection) -> None:
-        self._belief.record_success(conn)
+        self._liveness.record_success(conn)
         await super().putconn(conn)
 
     async def _check_if_needed(self, connection: AsyncConnection) -> None:
-        if self._belief.needs_check(connection):
+        if self._liveness.needs_check(connection):
             await self.check_connection(connection)
 
 
@@ -90,7 +90,7 @@ class Database:
         idle_timeout_seconds: float = 10,
     ) -> None:
         self.url = url
-        self._patience = acquire_timeout_seconds
+        self._acquire_timeout_seconds = acquire_timeout_seconds
         self.pool = _Pool(
             url,
             min_size=1,
@@ -112,7 +112,7 @@ class Database:
         Raises psycopg.OperationalError when the server does not answer in time.
         """
         try:
-            self.pool.open(wait=True, timeout=self._patience)
+            self.pool.open(wait=True, timeout=self._acquire_timeout_seconds)
         except psycopg.OperationalError:
             self.pool.close()
             raise

@@ -9,7 +9,7 @@ from app.store.database import Db
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class DeadDelivery:
     """A delivery in state `dead`.
 
     `tries` is how often it was processed, `bytes` the length of its body.  The field names are keys of the JSON
@@ -26,7 +26,7 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadOutboxItem:
     """An outbox item in state `dead`.
 
     `number` is its position in the outbox; `repo` is empty where the repository is unknown.  The field names are
@@ -43,7 +43,7 @@ class Dead:
     why: str
 
 
-def list_dead_deliveries(db: Db, guid: str | None = None) -> list[Parked]:
+def list_dead_deliveries(db: Db, guid: str | None = None) -> list[DeadDelivery]:
     """List dead deliveries, oldest first.
 
     `guid` None: all of them; otherwise those with that id, which several hooks may share.
@@ -53,10 +53,10 @@ def list_dead_deliveries(db: Db, guid: str | None = None) -> list[Parked]:
         " WHERE state = 'dead' AND guid = coalesce(%s, guid) ORDER BY arrival",
         (guid,),
     ).fetchall()
-    return [Parked(**row) for row in rows]
+    return [DeadDelivery(**row) for row in rows]
 
 
-def load_body(db: Db, delivery: Parked) -> bytes:
+def load_body(db: Db, delivery: DeadDelivery) -> bytes:
     """Load the raw body of a delivery, as it was sent."""
     row = db.execute(
         "SELECT body FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
@@ -79,14 +79,14 @@ def drop_delivery(db: Db, guid: str, note: str) -> int:
     ).rowcount
 
 
-def list_dead_outbox_items(db: Db) -> list[Dead]:
+def list_dead_outbox_items(db: Db) -> list[DeadOutboxItem]:
     """List dead outbox items, oldest first."""
     rows = db.execute(
         "SELECT o.position AS number, coalesce(r.name, '') AS repo, o.number AS issue, o.key, o.kind, o.created_at,"
         " o.attempts AS tries, o.note AS why FROM outbox o LEFT JOIN repository r USING (repo_id)"
         " WHERE o.state = 'dead' ORDER BY o.position"
     ).fetchall()
-    return [Dead(**row) for row in rows]
+    return [DeadOutboxItem(**row) for row in rows]
 
 
 def retry_outbox_item(db: Db, number: int, now: datetime) -> bool:

@@ -27,7 +27,7 @@ _START_TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedServer:
     """A running embedded server.
 
     `started_by_us` is False when another process had started it, which will also stop it.
@@ -35,15 +35,15 @@ class Embedded:
 
     url: str
     server: PostgresServer
-    ours: bool
+    started_by_us: bool
 
     def stop(self) -> None:
         """Stop the server if we started it."""
-        if self.ours:
+        if self.started_by_us:
             self.server.stop()
 
 
-def start(home: Path) -> Embedded:
+def start(home: Path) -> EmbeddedServer:
     """Return the server of that data folder, started if it does not answer yet.
 
     Raises RuntimeError, with the end of the server's own log, when it does not come up.
@@ -51,7 +51,7 @@ def start(home: Path) -> Embedded:
     folder = (home / "postgres").resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     if running := _find_running(folder):
-        return Embedded(running.get_uri(), get_server(folder, start=False), ours=False)
+        return EmbeddedServer(running.get_uri(), get_server(folder, start=False), started_by_us=False)
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while True:
         _remove_stale_pid_file(folder)
@@ -65,7 +65,7 @@ def start(home: Path) -> Embedded:
                 ) from problem
         else:
             if _accepts_connections(server.get_uri()):
-                return Embedded(server.get_uri(), server, ours=True)
+                return EmbeddedServer(server.get_uri(), server, started_by_us=True)
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the embedded PostgreSQL in {folder} does not answer: {_log_tail(folder)}")
         time.sleep(0.3)

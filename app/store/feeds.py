@@ -12,19 +12,19 @@ from app.store.database import Db
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class FeedKey:
     """The identity of a feed: a path in a repository, a path in the organisation's repository, or an address.
 
     `id` is that of the repository or the installation; 0 for an address, which is the same everywhere.
     """
 
-    place: Literal["repository", "organisation", "anywhere"]
+    scope: Literal["repository", "organisation", "anywhere"]
     id: int
     source: str
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredFeed:
     """A feed as last read, and its current fault.
 
     `digest` identifies the content read at `read_at`; empty: nothing was read yet.  `fault` is the error since
@@ -38,32 +38,32 @@ class Kept:
     checked_at: datetime | None = None
     fault: str = ""
     failing_since: datetime | None = None
-    doubts: int = 0
+    push_count: int = 0
 
 
-def load_stored_feed(db: Db, feed: Feed) -> Kept:
+def load_stored_feed(db: Db, feed: FeedKey) -> StoredFeed:
     """Load the stored state of a feed; empty where it is unknown."""
     row = db.execute(
         "SELECT digest, etag, read_at, checked_at, fault, failing_since, push_count FROM feed"
         " WHERE scope = %s AND id = %s AND source = %s",
-        (feed.place, feed.id, feed.source),
+        (feed.scope, feed.id, feed.source),
     ).fetchone()
-    return Kept(**row) if row else Kept()
+    return StoredFeed(**row) if row else StoredFeed()
 
 
-def load_feed_body(db: Db, feed: Feed) -> bytes | None:
+def load_feed_body(db: Db, feed: FeedKey) -> bytes | None:
     """Load the last valid content of a feed; None where there is none."""
     found = _load_column(db, feed, "body")
     return bytes(found) if found is not None else None
 
 
-def load_feed_shifts(db: Db, feed: Feed) -> list[Any]:
+def load_feed_shifts(db: Db, feed: FeedKey) -> list[Any]:
     """Load the shifts parsed from a feed, as JSON."""
     return list(_load_column(db, feed, "shifts") or [])
 
 
 def save_stored_feed(
-    db: Db, feed: Feed, stored: Kept, *, body: bytes | None = None, shifts: list[Any] | None = None
+    db: Db, feed: FeedKey, stored: StoredFeed, *, body: bytes | None = None, shifts: list[Any] | None = None
 ) -> None:
     """Save the state of a feed, unless a push has touched it since it was loaded.
 
@@ -77,7 +77,7 @@ def save_stored_feed(
         " read_at = excluded.read_at, checked_at = excluded.checked_at, fault = excluded.fault,"
         " failing_since = excluded.failing_since WHERE feed.push_count = %s",
         (
-            feed.place,
+            feed.scope,
             feed.id,
             feed.source,
             body,
@@ -88,13 +88,13 @@ def save_stored_feed(
             stored.checked_at,
             stored.fault,
             stored.failing_since,
-            stored.doubts,
+            stored.push_count,
         ),
     )
 
 
-def _load_column(db: Db, feed: Feed, name: Literal["body", "shifts"]) -> Any:
+def _load_column(db: Db, feed: FeedKey, name: Literal["body", "shifts"]) -> Any:
     row = db.execute(
-        "SELECT body, shifts FROM feed WHERE scope = %s AND id = %s AND source = %s", (feed.place, feed.id, feed.source)
+        "SELECT body, shifts FROM feed WHERE scope = %s AND id = %s AND source = %s", (feed.scope, feed.id, feed.source)
     ).fetchone()
     return row[name] if row else None

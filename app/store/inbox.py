@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store.database import Db, Row
 
 NO_INCIDENT_NOTE = "no incident"
@@ -18,7 +18,7 @@ _ROUTING_LOCK_ID = 720_221
 """Advisory lock of the worker that routes deliveries."""
 
 
-class Kept(Enum):
+class InboxResult(Enum):
     """Outcome of storing a delivery."""
 
     NEW = "new"
@@ -38,7 +38,7 @@ class Delivery:
     received_at: datetime
 
 
-def store_delivery(db: Db, delivery: Delivery) -> Kept:
+def store_delivery(db: Db, delivery: Delivery) -> InboxResult:
     """Store a delivery once under its hook and id."""
     digest = hashlib.sha256(delivery.body).digest()
     stored = db.execute(
@@ -47,11 +47,11 @@ def store_delivery(db: Db, delivery: Delivery) -> Kept:
         (delivery.hook, delivery.guid, delivery.event, delivery.body, digest, delivery.received_at),
     )
     if stored.rowcount:
-        return Kept.NEW
+        return InboxResult.NEW
     known = db.execute(
         "SELECT digest FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
     ).fetchone()
-    return Kept.KNOWN if known and hmac.compare_digest(bytes(known["digest"]), digest) else Kept.REUSED
+    return InboxResult.KNOWN if known and hmac.compare_digest(bytes(known["digest"]), digest) else InboxResult.REUSED
 
 
 def acquire_routing_lock(db: Db) -> bool:
@@ -73,12 +73,14 @@ def lock_received_deliveries(db: Db, limit: int = 200) -> list[Delivery]:
     return [_delivery_from_row(row) for row in rows]
 
 
-def route_to_incidents(db: Db, routed: Iterable[tuple[Delivery, Lane]], *, processed: bool = False) -> None:
+def route_to_incidents(db: Db, routed: Iterable[tuple[Delivery, IncidentKey]], *, processed: bool = False) -> None:
     """Assign each delivery to its incident.
 
     `processed`: the deliveries carry no new information, so they need no processing.
     """
-    rows = [(lane.repo_id, lane.number, delivery.hook, delivery.guid) for delivery, lane in routed]
+    rows = [
+        (incident_key.repo_id, incident_key.number, delivery.hook, delivery.guid) for delivery, incident_key in routed
+    ]
     if not rows:
         return
     repositories, numbers, hooks, guids = zip(*rows, strict=True)
@@ -109,16 +111,16 @@ def mark_processed(db: Db, deliveries: Iterable[Delivery], *, no_incident: bool)
     )
 
 
-def requeue_no_incident_deliveries(db: Db, lane: Lane) -> None:
+def requeue_no_incident_deliveries(db: Db, incident_key: IncidentKey) -> None:
     """Route again the deliveries that came before the issue was known as an incident."""
     db.execute(
         "UPDATE delivery SET state = 'routed', note = NULL"
         " WHERE note = 'no incident' AND state = 'processed' AND repo_id = %s AND number = %s",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     )
 
 
-def requeue_deliveries_since(db: Db, lane: Lane, since: datetime) -> None:
+def requeue_deliveries_since(db: Db, incident_key: IncidentKey, since: datetime) -> None:
     """Route again the processed deliveries received since then.
 
     The incident was rebuilt from what GitHub said at that time.
@@ -126,16 +128,16 @@ def requeue_deliveries_since(db: Db, lane: Lane, since: datetime) -> None:
     db.execute(
         "UPDATE delivery SET state = 'routed'"
         " WHERE state = 'processed' AND received_at >= %s AND repo_id = %s AND number = %s",
-        (since, lane.repo_id, lane.number),
+        (since, incident_key.repo_id, incident_key.number),
     )
 
 
-def list_routed_deliveries(db: Db, lane: Lane, limit: int = 500) -> list[Delivery]:
+def list_routed_deliveries(db: Db, incident_key: IncidentKey, limit: int = 500) -> list[Delivery]:
     """List the oldest deliveries routed to an incident, in order of arrival."""
     rows = db.execute(
         "SELECT hook, guid, event, body, received_at FROM delivery"
         " WHERE state = 'routed' AND repo_id = %s AND number = %s ORDER BY arrival LIMIT %s",
-        (lane.repo_id, lane.number, limit),
+        (incident_key.repo_id, incident_key.number, limit),
     ).fetchall()
     return [_delivery_from_row(row) for row in rows]
 
@@ -169,13 +171,13 @@ def has_received_deliveries(db: Db) -> bool:
     return db.execute("SELECT 1 FROM delivery WHERE state = 'received' LIMIT 1").fetchone() is not None
 
 
-def list_routed_incident_keys(db: Db) -> list[Lane]:
+def list_routed_incident_keys(db: Db) -> list[IncidentKey]:
     """List incidents with routed deliveries, at most 500, those that have waited longest first."""
     rows = db.execute(
         "SELECT repo_id, number FROM delivery WHERE state = 'routed' GROUP BY repo_id, number"
         " ORDER BY min(arrival) LIMIT 500"
     ).fetchall()
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
 
 
 def _delivery_from_row(row: Row) -> Delivery:

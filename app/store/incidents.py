@@ -11,13 +11,13 @@ from psycopg.sql import SQL, Identifier
 
 from app.core.events import Alarm, Event, Opened
 from app.core.incident import Incident
-from app.ports import Lane, Repository
+from app.ports import IncidentKey, Repository
 from app.store.database import Db, Row
 from app.store.serialization import kind_of, parse_event, parse_incident, serialize_event, serialize_incident
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredIncident:
     """One incident as stored.
 
     `replayed_until`: alarms due up to then have fired, so an earlier event requires a replay from the beginning.
@@ -25,7 +25,7 @@ class Stored:
     """
 
     incident: Incident
-    lived_until: datetime
+    replayed_until: datetime
     board_id: int | None = None
     board_url: str = ""
 
@@ -35,94 +35,102 @@ _LOAD_SQL: LiteralString = (
 )
 
 
-def load_incident(db: Db, lane: Lane) -> Stored | None:
+def load_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
     """Load an incident; None where it is unknown."""
-    row = db.execute(_LOAD_SQL, (lane.repo_id, lane.number)).fetchone()
+    row = db.execute(_LOAD_SQL, (incident_key.repo_id, incident_key.number)).fetchone()
     return _stored_from_row(row) if row else None
 
 
-def lock_incident(db: Db, lane: Lane) -> Stored | None:
+def lock_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
     """Load an incident and lock its row until the transaction ends, which includes the wait for the disk."""
-    row = db.execute(_LOAD_SQL + " FOR UPDATE", (lane.repo_id, lane.number)).fetchone()
+    row = db.execute(_LOAD_SQL + " FOR UPDATE", (incident_key.repo_id, incident_key.number)).fetchone()
     return _stored_from_row(row) if row else None
 
 
-def save_incident(db: Db, lane: Lane, stored: Stored) -> None:
+def save_incident(db: Db, incident_key: IncidentKey, stored: StoredIncident) -> None:
     """Insert or update an incident."""
     db.execute(
         "INSERT INTO incident (repo_id, number, state, replayed_until) VALUES (%s, %s, %s::jsonb, %s)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, replayed_until = excluded.replayed_until",
-        (lane.repo_id, lane.number, serialize_incident(stored.incident), stored.lived_until),
+        (incident_key.repo_id, incident_key.number, serialize_incident(stored.incident), stored.replayed_until),
     )
 
 
-def record_labels(db: Db, lane: Lane, labels: Iterable[str], at: datetime) -> None:
+def record_labels(db: Db, incident_key: IncidentKey, labels: Iterable[str], at: datetime) -> None:
     """Record the labels the issue carried at that time, unless newer ones are known."""
     db.execute(
         "UPDATE incident SET labels = %s, labels_at = %s WHERE repo_id = %s AND number = %s"
         " AND (labels_at IS NULL OR labels_at <= %s)",
-        (sorted(labels), at, lane.repo_id, lane.number, at),
+        (sorted(labels), at, incident_key.repo_id, incident_key.number, at),
     )
 
 
-def mark_labels_stale(db: Db, lane: Lane) -> None:
+def mark_labels_stale(db: Db, incident_key: IncidentKey) -> None:
     """Mark the labels as stale, so that they are read from GitHub before they are set."""
-    db.execute("UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number))
+    db.execute(
+        "UPDATE incident SET labels_at = NULL WHERE repo_id = %s AND number = %s",
+        (incident_key.repo_id, incident_key.number),
+    )
 
 
-def load_labels(db: Db, lane: Lane) -> tuple[frozenset[str], bool]:
+def load_labels(db: Db, incident_key: IncidentKey) -> tuple[frozenset[str], bool]:
     """Load the labels last seen on the issue, and whether they are stale."""
     row = db.execute(
-        "SELECT labels, labels_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+        "SELECT labels, labels_at FROM incident WHERE repo_id = %s AND number = %s",
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     return (frozenset(row["labels"]), row["labels_at"] is None) if row else (frozenset(), True)
 
 
-def load_fresh_labels(db: Db, lanes: Iterable[Lane]) -> dict[Lane, tuple[datetime, frozenset[str]]]:
+def load_fresh_labels(
+    db: Db, incident_keys: Iterable[IncidentKey]
+) -> dict[IncidentKey, tuple[datetime, frozenset[str]]]:
     """Load the labels of known incidents, and when they were seen; incidents with stale labels are left out."""
-    those = list(lanes)
+    those = list(incident_keys)
     rows = db.execute(
         "SELECT repo_id, number, labels, labels_at FROM incident JOIN unnest(%s::bigint[], %s::bigint[])"
         " AS those (repo_id, number) USING (repo_id, number) WHERE labels_at IS NOT NULL",
-        ([lane.repo_id for lane in those], [lane.number for lane in those]),
+        ([incident_key.repo_id for incident_key in those], [incident_key.number for incident_key in those]),
     ).fetchall()
-    return {Lane(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
+    return {IncidentKey(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
 
 
-def record_board(db: Db, lane: Lane, comment_id: int | None, url: str) -> None:
+def record_board(db: Db, incident_key: IncidentKey, comment_id: int | None, url: str) -> None:
     """Record the comment that holds the board; `comment_id` None: it was deleted."""
     db.execute(
         "UPDATE incident SET board_id = %s, board_url = %s WHERE repo_id = %s AND number = %s",
-        (comment_id, url, lane.repo_id, lane.number),
+        (comment_id, url, incident_key.repo_id, incident_key.number),
     )
 
 
-def list_incidents(db: Db) -> list[tuple[Lane, Stored]]:
+def list_incidents(db: Db) -> list[tuple[IncidentKey, StoredIncident]]:
     """List all incidents, ordered by key."""
     rows = db.execute("SELECT * FROM incident ORDER BY repo_id, number").fetchall()
-    return [(Lane(row["repo_id"], row["number"]), _stored_from_row(row)) for row in rows]
+    return [(IncidentKey(row["repo_id"], row["number"]), _stored_from_row(row)) for row in rows]
 
 
-def list_incidents_declared_since(db: Db, repo_id: int, since: datetime, limit: int) -> list[tuple[Lane, Stored]]:
+def list_incidents_declared_since(
+    db: Db, repo_id: int, since: datetime, limit: int
+) -> list[tuple[IncidentKey, StoredIncident]]:
     """List the newest incidents of a repository declared since then, oldest first, at most `limit`."""
     rows = db.execute(
         "SELECT * FROM incident WHERE repo_id = %s AND (state->>'declared_at')::timestamptz >= %s"
         " ORDER BY number DESC LIMIT %s",
         (repo_id, since, limit),
     ).fetchall()
-    return [(Lane(row["repo_id"], row["number"]), _stored_from_row(row)) for row in reversed(rows)]
+    return [(IncidentKey(row["repo_id"], row["number"]), _stored_from_row(row)) for row in reversed(rows)]
 
 
-def delete_incident(db: Db, lane: Lane) -> None:
+def delete_incident(db: Db, incident_key: IncidentKey) -> None:
     """Delete everything stored of an incident; a rebuild writes it anew."""
     for table in ("outbox", "alarm", "event", "incident"):
         db.execute(
             SQL("DELETE FROM {} WHERE repo_id = %s AND number = %s").format(Identifier(table)),
-            (lane.repo_id, lane.number),
+            (incident_key.repo_id, incident_key.number),
         )
 
 
-def append_events(db: Db, lane: Lane, timed_events: Iterable[tuple[datetime, Event]]) -> set[str]:
+def append_events(db: Db, incident_key: IncidentKey, timed_events: Iterable[tuple[datetime, Event]]) -> set[str]:
     """Append events to the log, each key once, and return the keys that were new."""
     rows = [(event.key, at, kind_of(event), serialize_event(event)) for at, event in timed_events]
     if not rows:
@@ -132,68 +140,68 @@ def append_events(db: Db, lane: Lane, timed_events: Iterable[tuple[datetime, Eve
         "INSERT INTO event (repo_id, number, key, at, kind, data)"
         " SELECT %s, %s, * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::jsonb[])"
         " ON CONFLICT DO NOTHING RETURNING key",
-        (lane.repo_id, lane.number, list(keys), list(times), list(kinds), list(data)),
+        (incident_key.repo_id, incident_key.number, list(keys), list(times), list(kinds), list(data)),
     ).fetchall()
     return {row["key"] for row in stored}
 
 
-def load_opening(db: Db, lane: Lane) -> tuple[datetime, Opened] | None:
+def load_opening(db: Db, incident_key: IncidentKey) -> tuple[datetime, Opened] | None:
     """Load the event that opened an incident, and its time; None if the log has none."""
     row = db.execute(
         "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s AND kind = 'Opened' ORDER BY at LIMIT 1",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     found = parse_event(row["kind"], row["data"]) if row else None
     return (row["at"], found) if row and isinstance(found, Opened) else None
 
 
-def correct_event(db: Db, lane: Lane, event: Event) -> None:
+def correct_event(db: Db, incident_key: IncidentKey, event: Event) -> None:
     """Correct a logged event: more is known of it now."""
     db.execute(
         "UPDATE event SET data = %s::jsonb WHERE repo_id = %s AND number = %s AND key = %s",
-        (serialize_event(event), lane.repo_id, lane.number, event.key),
+        (serialize_event(event), incident_key.repo_id, incident_key.number, event.key),
     )
 
 
-def load_log(db: Db, lane: Lane) -> list[tuple[datetime, Event]]:
+def load_log(db: Db, incident_key: IncidentKey) -> list[tuple[datetime, Event]]:
     """Load the event log of an incident, oldest first."""
     rows = db.execute(
         "SELECT at, kind, data FROM event WHERE repo_id = %s AND number = %s ORDER BY at, key",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     ).fetchall()
     return [(row["at"], parse_event(row["kind"], row["data"])) for row in rows]
 
 
-def sync_alarms(db: Db, lane: Lane, alarms: Iterable[Alarm]) -> bool:
+def sync_alarms(db: Db, incident_key: IncidentKey, alarms: Iterable[Alarm]) -> bool:
     """Make the stored alarms of an incident equal to these, and return whether any of them changed."""
     wanted = {alarm.key: alarm.due for alarm in alarms}
     stored_alarms = {
         row["key"]: row["due"]
         for row in db.execute(
-            "SELECT key, due FROM alarm WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+            "SELECT key, due FROM alarm WHERE repo_id = %s AND number = %s", (incident_key.repo_id, incident_key.number)
         )
     }
     if removed := [key for key in stored_alarms if key not in wanted]:
         db.execute(
             "DELETE FROM alarm WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
-            (lane.repo_id, lane.number, removed),
+            (incident_key.repo_id, incident_key.number, removed),
         )
     if changed := [key for key, due in wanted.items() if stored_alarms.get(key) != due]:
         db.execute(
             "INSERT INTO alarm (repo_id, number, key, due) SELECT %s, %s, * FROM unnest(%s::text[], %s::timestamptz[])"
             " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
-            (lane.repo_id, lane.number, changed, [wanted[key] for key in changed]),
+            (incident_key.repo_id, incident_key.number, changed, [wanted[key] for key in changed]),
         )
     return wanted != stored_alarms
 
 
-def list_due_incident_keys(db: Db, now: datetime) -> list[Lane]:
+def list_due_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
     """List incidents with an alarm due by `now`, the longest overdue first, at most 500."""
     rows = db.execute(
         "SELECT repo_id, number, min(due) AS due FROM alarm WHERE due <= %s GROUP BY repo_id, number ORDER BY min(due) LIMIT 500",
         (now,),
     ).fetchall()
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
 
 
 def max_alarm_delay(db: Db, now: datetime) -> timedelta:
@@ -202,10 +210,10 @@ def max_alarm_delay(db: Db, now: datetime) -> timedelta:
     return now - row["due"] if row and row["due"] else timedelta()
 
 
-def list_alarms(db: Db) -> list[tuple[Lane, str, datetime]]:
+def list_alarms(db: Db) -> list[tuple[IncidentKey, str, datetime]]:
     """List all alarms: incident, key, due time."""
     rows = db.execute("SELECT repo_id, number, key, due FROM alarm ORDER BY repo_id, number, due, key").fetchall()
-    return [(Lane(row["repo_id"], row["number"]), row["key"], row["due"]) for row in rows]
+    return [(IncidentKey(row["repo_id"], row["number"]), row["key"], row["due"]) for row in rows]
 
 
 def allocate_incident_id(db: Db, repo_id: int, day: date) -> str:
@@ -257,11 +265,11 @@ def list_repositories(db: Db, ids: Iterable[int] | None = None) -> list[Reposito
     return [Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) for row in rows]
 
 
-def list_open_incident_keys(db: Db, repo_id: int) -> list[Lane]:
+def list_open_incident_keys(db: Db, repo_id: int) -> list[IncidentKey]:
     """List the incidents of a repository that have alarms, so their clocks may run."""
     rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()
-    return [Lane(repo_id, row["number"]) for row in rows]
+    return [IncidentKey(repo_id, row["number"]) for row in rows]
 
 
-def _stored_from_row(row: Row) -> Stored:
-    return Stored(parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or "")
+def _stored_from_row(row: Row) -> StoredIncident:
+    return StoredIncident(parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or "")

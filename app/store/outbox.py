@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import LiteralString
 
 from app.core.effects import Effect, SetLabels, ShowBoard, ShowDigest
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store.database import Db
 from app.store.serialization import kind_of, parse_effect, serialize_effect
 
@@ -25,12 +25,12 @@ DISPLAY_KEYS = tuple(_SLOTS.values())
 """Keys of effects that display state instead of notifying: they go after notices for incidents of the same severity."""
 
 
-class Overtaken(Exception):
+class LeaseLost(Exception):
     """The lease belongs to a newer holder: no further write is allowed here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class OutboxItem:
     """One outbox row for GitHub.
 
     `outcome_unknown` is True when an earlier attempt may have reached GitHub; `due`: its time, not before
@@ -39,30 +39,30 @@ class Order:
     None: no such request.
     """
 
-    lane: Lane
+    incident_key: IncidentKey
     key: str
     effect: Effect
-    tried: bool
+    outcome_unknown: bool
     attempts: int
     created_at: datetime
     not_before: datetime
     due: bool = True
-    held_until: datetime | None = None
-    token: int = 0
-    unseen_until: datetime | None = None
+    lease_until: datetime | None = None
+    fencing_token: int = 0
+    may_arrive_until: datetime | None = None
 
     @property
     def may_be_in_flight(self) -> bool:
         """Whether an attempt of any worker may be running, or a sent request may still arrive."""
-        return self.held_until is not None or self.unseen_until is not None
+        return self.lease_until is not None or self.may_arrive_until is not None
 
     @property
     def next_action_at(self) -> datetime:
         """When the next attempt is possible."""
-        return max(self.not_before, self.held_until or self.not_before)
+        return max(self.not_before, self.lease_until or self.not_before)
 
 
-def add_effects(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
+def add_effects(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now: datetime) -> int:
     """Add effects to the outbox, and return how many rows are new or pending again.
 
     Effects that were added before are left out.
@@ -72,13 +72,13 @@ def add_effects(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) ->
     count = 0
     for slot, group in groupby(effects, key=lambda effect: _SLOTS.get(type(effect))):
         if slot is None:
-            count += _add_once(db, lane, group, now)
+            count += _add_once(db, incident_key, group, now)
         elif slot in newest:
-            count += _replace_latest(db, lane, slot, newest.pop(slot), now)
+            count += _replace_latest(db, incident_key, slot, newest.pop(slot), now)
     return count
 
 
-def _add_once(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> int:
+def _add_once(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now: datetime) -> int:
     """Insert effects that are carried out once."""
     keys, kinds, data = zip(*((each.key, kind_of(each), serialize_effect(each)) for each in effects), strict=True)
     return db.execute(
@@ -87,8 +87,8 @@ def _add_once(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> i
         " FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(data)s::jsonb[]) WITH ORDINALITY AS said (key, kind, data, nth)"
         " ORDER BY nth ON CONFLICT DO NOTHING",
         {
-            "repo_id": lane.repo_id,
-            "number": lane.number,
+            "repo_id": incident_key.repo_id,
+            "number": incident_key.number,
             "now": now,
             "keys": list(keys),
             "kinds": list(kinds),
@@ -97,7 +97,7 @@ def _add_once(db: Db, lane: Lane, effects: Iterable[Effect], now: datetime) -> i
     ).rowcount
 
 
-def _replace_latest(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime) -> int:
+def _replace_latest(db: Db, incident_key: IncidentKey, slot: str, effect: Effect, now: datetime) -> int:
     """Let the row of a slot show the newer state.
 
     A pending row keeps its time: GitHub may have asked us to wait.  A board that may have been posted without our
@@ -112,11 +112,11 @@ def _replace_latest(db: Db, lane: Lane, slot: str, effect: Effect, now: datetime
         " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('pending', 'in_flight')"
         " UNION ALL SELECT 'pending', 0, excluded.created_at, excluded.not_before"
         " WHERE o.state NOT IN ('pending', 'in_flight'))",
-        (lane.repo_id, lane.number, slot, kind_of(effect), serialize_effect(effect), now, now),
+        (incident_key.repo_id, incident_key.number, slot, kind_of(effect), serialize_effect(effect), now, now),
     ).rowcount
 
 
-def list_unfinished(db: Db, lane: Lane, now: datetime) -> list[Order]:
+def list_unfinished(db: Db, incident_key: IncidentKey, now: datetime) -> list[OutboxItem]:
     """List the unfinished items of an incident in order: notices first, and the board last, which shows their results."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, fencing_token,"
@@ -124,11 +124,11 @@ def list_unfinished(db: Db, lane: Lane, now: datetime) -> list[Order]:
         " CASE WHEN may_arrive_until > %s THEN may_arrive_until END AS pending_arrival_until FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight') AND channel = ''"
         " ORDER BY key = ANY(%s), key = 'show/board', position",
-        (now, now, lane.repo_id, lane.number, list(DISPLAY_KEYS)),
+        (now, now, incident_key.repo_id, incident_key.number, list(DISPLAY_KEYS)),
     ).fetchall()
     return [
-        Order(
-            lane,
+        OutboxItem(
+            incident_key,
             row["key"],
             parse_effect(row["kind"], row["data"]),
             row["state"] == "in_flight",
@@ -144,16 +144,16 @@ def list_unfinished(db: Db, lane: Lane, now: datetime) -> list[Order]:
     ]
 
 
-def find_known_keys(db: Db, lane: Lane, keys: Iterable[str]) -> set[str]:
+def find_known_keys(db: Db, incident_key: IncidentKey, keys: Iterable[str]) -> set[str]:
     """Return those of `keys` that are in the outbox, finished or not."""
     rows = db.execute(
         "SELECT key FROM outbox WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
-        (lane.repo_id, lane.number, list(keys)),
+        (incident_key.repo_id, incident_key.number, list(keys)),
     ).fetchall()
     return {row["key"] for row in rows}
 
 
-def start_attempt(db: Db, items: Iterable[Order], lease_until: datetime) -> list[Order]:
+def start_attempt(db: Db, items: Iterable[OutboxItem], lease_until: datetime) -> list[OutboxItem]:
     """Start an attempt on each item before the call, and return the items with their new fencing tokens.
 
     No other attempt starts before `lease_until`.  Raises LeaseLost when an item was taken or changed since it was
@@ -162,7 +162,7 @@ def start_attempt(db: Db, items: Iterable[Order], lease_until: datetime) -> list
     return [_start_one(db, order, lease_until) for order in items]
 
 
-def _start_one(db: Db, item: Order, lease_until: datetime) -> Order:
+def _start_one(db: Db, item: OutboxItem, lease_until: datetime) -> OutboxItem:
     changed = _update_item(
         db,
         item,
@@ -171,33 +171,33 @@ def _start_one(db: Db, item: Order, lease_until: datetime) -> Order:
         condition="state IN ('pending', 'in_flight')",
     )
     if not changed:
-        raise Overtaken(item.key)
-    return replace(item, token=item.token + 1)
+        raise LeaseLost(item.key)
+    return replace(item, fencing_token=item.fencing_token + 1)
 
 
-def renew_lease(db: Db, items: Sequence[Order], lease_until: datetime) -> None:
+def renew_lease(db: Db, items: Sequence[OutboxItem], lease_until: datetime) -> None:
     """Renew the lease on these items; raises LeaseLost when a newer holder has one of them."""
     for order in items:
         if not _update_item(db, order, "lease_until = %s", lease_until, condition="state = 'in_flight'"):
-            raise Overtaken(order.key)
+            raise LeaseLost(order.key)
 
 
-def complete(db: Db, item: Order, url: str = "", state: str = "done") -> None:
+def complete(db: Db, item: OutboxItem, url: str = "", state: str = "done") -> None:
     """Record the outcome of an item: `done`, or `skipped` when it was no longer relevant."""
     _update_item(db, item, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
 
 
-def skip(db: Db, lane: Lane, keys: Iterable[str]) -> None:
+def skip(db: Db, incident_key: IncidentKey, keys: Iterable[str]) -> None:
     """Skip the items with these keys: they are no longer relevant."""
     db.execute(
         "UPDATE outbox SET state = 'skipped', lease_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
-        (lane.repo_id, lane.number, list(keys)),
+        (incident_key.repo_id, incident_key.number, list(keys)),
     )
 
 
 def retry_at(
     db: Db,
-    item: Order,
+    item: OutboxItem,
     not_before: datetime,
     note: str,
     *,
@@ -220,7 +220,7 @@ def retry_at(
     )
 
 
-def defer_all(db: Db, item: Order, not_before: datetime, note: str, *, partly_done: bool = False) -> None:
+def defer_all(db: Db, item: OutboxItem, not_before: datetime, note: str, *, partly_done: bool = False) -> None:
     """Defer the item and everything queued behind it, without counting an attempt.
 
     An item that displays state defers only itself: it may have been deferred in favour of all others.
@@ -230,7 +230,7 @@ def defer_all(db: Db, item: Order, not_before: datetime, note: str, *, partly_do
         db,
         item,
         "state = %s, attempts = %s, not_before = %s, note = %s, lease_until = NULL",
-        "in_flight" if partly_done or item.tried else "pending",
+        "in_flight" if partly_done or item.outcome_unknown else "pending",
         item.attempts,
         not_before,
         note[:500],
@@ -239,68 +239,69 @@ def defer_all(db: Db, item: Order, not_before: datetime, note: str, *, partly_do
         db.execute(
             "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND channel = '' AND not_before < %s",
-            (not_before, item.lane.repo_id, item.lane.number, not_before),
+            (not_before, item.incident_key.repo_id, item.incident_key.number, not_before),
         )
 
 
-def dead_letter(db: Db, item: Order, note: str) -> None:
+def dead_letter(db: Db, item: OutboxItem, note: str) -> None:
     """Move an item to the dead letters: it was refused for good and waits for a person."""
     _update_item(db, item, "state = 'dead', note = %s, lease_until = NULL", note[:500])
 
 
 def _update_item(
-    db: Db, item: Order, assignments: LiteralString, *values: object, condition: LiteralString = "true"
+    db: Db, item: OutboxItem, assignments: LiteralString, *values: object, condition: LiteralString = "true"
 ) -> bool:
     """Update the row of an item; returns False when it was taken or changed since it was read."""
     changed = db.execute(
         # Both interpolated parts are literals of this file.
         f"UPDATE outbox SET {assignments} WHERE repo_id = %s AND number = %s AND key = %s AND fencing_token = %s AND {condition}",  # noqa: S608
-        (*values, item.lane.repo_id, item.lane.number, item.key, item.token),
+        (*values, item.incident_key.repo_id, item.incident_key.number, item.key, item.fencing_token),
     )
     return changed.rowcount == 1
 
 
-def complete_by_key(db: Db, lane: Lane, key: str, url: str) -> None:
+def complete_by_key(db: Db, incident_key: IncidentKey, key: str, url: str) -> None:
     """Mark an item as done, because a rebuild found its result on GitHub."""
     db.execute(
         "UPDATE outbox SET state = 'done', url = %s WHERE repo_id = %s AND number = %s AND key = %s",
-        (url, lane.repo_id, lane.number, key),
+        (url, incident_key.repo_id, incident_key.number, key),
     )
 
 
-def load_links(db: Db, lane: Lane) -> dict[str, str]:
+def load_links(db: Db, incident_key: IncidentKey) -> dict[str, str]:
     """Load the URLs of posted effects, by key."""
     rows = db.execute(
-        "SELECT key, url FROM outbox WHERE repo_id = %s AND number = %s AND url <> ''", (lane.repo_id, lane.number)
+        "SELECT key, url FROM outbox WHERE repo_id = %s AND number = %s AND url <> ''",
+        (incident_key.repo_id, incident_key.number),
     ).fetchall()
     return {row["key"]: row["url"] for row in rows}
 
 
-def list_due_incident_keys(db: Db, now: datetime) -> list[Lane]:
+def list_due_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
     """List incidents with an item due by `now`, at most 500."""
     rows = db.execute(
         "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('pending', 'in_flight') AND channel = '' AND not_before <= %s"
         " AND (lease_until IS NULL OR lease_until <= %s) LIMIT 500",
         (now, now),
     ).fetchall()
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
 
 
-def list_states(db: Db) -> list[tuple[Lane, str, str]]:
+def list_states(db: Db) -> list[tuple[IncidentKey, str, str]]:
     """List the state of every effect that is carried out once on GitHub."""
     rows = db.execute(
         "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
     ).fetchall()
-    return [(Lane(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
+    return [(IncidentKey(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
 
 
-def defer(db: Db, item: Order, not_before: datetime, note: str) -> None:
+def defer(db: Db, item: OutboxItem, not_before: datetime, note: str) -> None:
     """Defer an item without counting the attempt: nothing was sent."""
     _update_item(
         db,
         item,
         "state = %s, attempts = attempts - 1, not_before = %s, note = %s, lease_until = NULL",
-        "in_flight" if item.tried else "pending",
+        "in_flight" if item.outcome_unknown else "pending",
         not_before,
         note,
     )

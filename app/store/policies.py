@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store.database import Db
 
 _MAX_REPORTED_VERSIONS = 60
@@ -14,27 +14,27 @@ _MAX_REPORTED_VERSIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PolicyScope:
     """The owner of a policy file: a repository by its id, or an organisation by the id of its installation."""
 
     kind: Literal["repository", "organisation"]
     id: int
 
     @classmethod
-    def repository(cls, repo_id: int) -> Place:
+    def repository(cls, repo_id: int) -> PolicyScope:
         return cls("repository", repo_id)
 
     @classmethod
-    def organisation(cls, installation: int) -> Place:
+    def organisation(cls, installation: int) -> PolicyScope:
         return cls("organisation", installation)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredPolicy:
     """A policy file as stored.
 
     `text` is the active file (None: there is none); `fault_text` is a newer, invalid one.  `base_text` is the
-    organisation's file that `text` was read with, None where it needs none or there is none; `evaluated_digest`
+    organisation's file that `text` was read with, None where it needs none or there is none; `evaluated_versions`
     identifies the newest pair of the two that was evaluated.  `checked_at` None: check before the next use.
     `push_count` is how many pushes have touched the file.
     """
@@ -44,9 +44,9 @@ class Kept:
     fault: str = ""
     fault_text: str = ""
     base_text: str | None = None
-    judged: str = ""
+    evaluated_versions: str = ""
     checked_at: datetime | None = None
-    doubts: int = 0
+    push_count: int = 0
 
     @property
     def newest_text(self) -> str | None:
@@ -54,30 +54,30 @@ class Kept:
         return self.fault_text if self.fault and self.fault_text else self.text
 
 
-def load_stored_policy(db: Db, scope: Place) -> Kept:
+def load_stored_policy(db: Db, scope: PolicyScope) -> StoredPolicy:
     """Load what is stored of a policy file; empty where nothing is."""
     row = db.execute("SELECT * FROM policy WHERE scope = %s AND id = %s", (scope.kind, scope.id)).fetchone()
     if row is None:
-        return Kept()
-    return Kept(
+        return StoredPolicy()
+    return StoredPolicy(
         row["text"],
         row["etag"],
         row["fault"],
         row["fault_text"],
         row["base_text"],
-        row["evaluated_digest"],
+        row["evaluated_versions"],
         row["checked_at"],
         row["push_count"],
     )
 
 
-def save_stored_policy(db: Db, scope: Place, stored: Kept) -> None:
+def save_stored_policy(db: Db, scope: PolicyScope, stored: StoredPolicy) -> None:
     """Save what was read of a policy file, unless a push has touched it since it was loaded."""
     db.execute(
-        "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_digest, checked_at)"
+        "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_versions, checked_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT (scope, id) DO UPDATE SET text = excluded.text, etag = excluded.etag, fault = excluded.fault,"
-        " fault_text = excluded.fault_text, base_text = excluded.base_text, evaluated_digest = excluded.evaluated_digest,"
+        " fault_text = excluded.fault_text, base_text = excluded.base_text, evaluated_versions = excluded.evaluated_versions,"
         " checked_at = excluded.checked_at WHERE policy.push_count = %s",
         (
             scope.kind,
@@ -87,14 +87,14 @@ def save_stored_policy(db: Db, scope: Place, stored: Kept) -> None:
             stored.fault,
             stored.fault_text,
             stored.base_text,
-            stored.judged,
+            stored.evaluated_versions,
             stored.checked_at,
-            stored.doubts,
+            stored.push_count,
         ),
     )
 
 
-def mark_policy_stale(db: Db, scope: Place) -> None:
+def mark_policy_stale(db: Db, scope: PolicyScope) -> None:
     """Mark a policy file and the feeds beside it as stale after a push, so that they are read before the next use."""
     db.execute(
         "INSERT INTO policy AS p (scope, id, push_count) VALUES (%s, %s, 1)"
@@ -107,7 +107,7 @@ def mark_policy_stale(db: Db, scope: Place) -> None:
     )
 
 
-def claim_fault_report(db: Db, scope: Place, version: str) -> bool:
+def claim_fault_report(db: Db, scope: PolicyScope, version: str) -> bool:
     """Claim the report of a faulty version, and return whether it had not been reported before."""
     row = db.execute(
         "SELECT reported_faults FROM policy WHERE scope = %s AND id = %s FOR UPDATE", (scope.kind, scope.id)
@@ -122,11 +122,11 @@ def claim_fault_report(db: Db, scope: Place, version: str) -> bool:
     return True
 
 
-def list_organisation_incident_keys(db: Db, installation: int) -> list[Lane]:
+def list_organisation_incident_keys(db: Db, installation: int) -> list[IncidentKey]:
     """List the incidents with alarms in all repositories of an organisation."""
     rows = db.execute(
         "SELECT DISTINCT repo_id, number FROM alarm JOIN repository USING (repo_id) WHERE installation = %s"
         " ORDER BY repo_id, number",
         (installation,),
     )
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]

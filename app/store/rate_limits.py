@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.severity import Severity
-from app.ports import Lane
-from app.rate_limit import READ_METHODS, UNLIMITED, Budget, Ledger, Rates, Urgency, rates_for
+from app.ports import IncidentKey
+from app.rate_limit import READ_METHODS, UNLIMITED, Budget, Priority, RateLimitState, Rates, rates_for
 from app.store.database import Database, Db, Row
 from app.store.outbox import DISPLAY_KEYS
 
@@ -27,7 +27,7 @@ _RECORDED_WAIT_SECONDS = 3.0
 """Only waits longer than this are recorded."""
 
 
-class DatabasePace:
+class DatabaseRateLimiter:
     """Implements `app.ports.RateLimiter`; the state row of an installation is locked while it is read and written.
 
     Where writes are spaced, a write yields to more urgent items in the outbox of the same installation: to those of
@@ -37,9 +37,9 @@ class DatabasePace:
     def __init__(self, database: Database, rates: Rates = UNLIMITED) -> None:
         self._database = database
         self._rates = rates
-        self._told: dict[int, Budget] = {}
+        self._written_budgets: dict[int, Budget] = {}
 
-    def acquire(self, installation: int, method: str, priority: Urgency, now: datetime) -> float:
+    def acquire(self, installation: int, method: str, priority: Priority, now: datetime) -> float:
         """Ask to make a call now; returns 0 when it may be made, else seconds until it is worth asking again."""
         rates = rates_for(installation, self._rates)
         if rates == UNLIMITED and self._may_proceed(installation, method, priority.severity, now):
@@ -74,19 +74,19 @@ class DatabasePace:
                     " OR budget_remaining > %(left)s)",
                     {
                         "limit": budget.limit,
-                        "left": budget.left,
-                        "reset": budget.reset,
+                        "left": budget.remaining,
+                        "reset": budget.resets_at,
                         "installation": installation,
                     },
                 )
 
     def _is_significant_change(self, installation: int, budget: Budget) -> bool:
         """Return whether the budget differs from the one this process wrote last: other processes learn it as well."""
-        written = self._told.get(installation)
-        same = written is not None and (written.limit, written.reset) == (budget.limit, budget.reset)
-        if same and written is not None and 0 <= written.left - budget.left <= budget.limit // 100:
+        written = self._written_budgets.get(installation)
+        same = written is not None and (written.limit, written.resets_at) == (budget.limit, budget.resets_at)
+        if same and written is not None and 0 <= written.remaining - budget.remaining <= budget.limit // 100:
             return False
-        self._told[installation] = budget
+        self._written_budgets[installation] = budget
         return True
 
     def _may_proceed(self, installation: int, method: str, severity: Severity | None, now: datetime) -> bool:
@@ -103,24 +103,24 @@ class DatabasePace:
         with self._database.transaction() as db:
             state = _lock_state(db, installation).record_limit(retry_after_seconds, now)
             _save_state(db, installation, state)
-        assert state.quiet_until is not None
-        return (state.quiet_until - now).total_seconds()
+        assert state.paused_until is not None
+        return (state.paused_until - now).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RateLimitStatus:
     """The rate limit status of an installation.
 
     `pending` counts the unfinished items of its outbox; `until` is the end of the wait where one is in effect.
     """
 
     installation: int
-    waiting: int
+    pending: int
     until: datetime | None
     budget: Budget | None
 
 
-def list_rate_limit_statuses(db: Db, now: datetime) -> list[Standing]:
+def list_rate_limit_statuses(db: Db, now: datetime) -> list[RateLimitStatus]:
     """List the rate limit status of every installation that has called GitHub."""
     rows = db.execute(
         "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM rate_limit p LEFT JOIN"
@@ -139,15 +139,15 @@ def load_remaining_fractions(db: Db, now: datetime) -> dict[int, float]:
     return {installation: part for installation, part in known if part is not None}
 
 
-def remaining_fraction(status: Standing, now: datetime) -> float | None:
+def remaining_fraction(status: RateLimitStatus, now: datetime) -> float | None:
     """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, for its hour is over."""
     at = status.budget
-    return at.left / at.limit if at is not None and at.limit and now < at.reset else None
+    return at.remaining / at.limit if at is not None and at.limit and now < at.resets_at else None
 
 
 def list_next_incident_keys(
-    db: Db, now: datetime, cooling_down: Iterable[Lane], limit_per_installation: int
-) -> list[Lane]:
+    db: Db, now: datetime, cooling_down: Iterable[IncidentKey], limit_per_installation: int
+) -> list[IncidentKey]:
     """List the incidents to serve next: the first `limit_per_installation` of each installation.
 
     The most severe come first, and among those the ones with notices.  `cooling_down`: incidents to leave out.
@@ -168,15 +168,15 @@ def list_next_incident_keys(
             list(DISPLAY_KEYS),
             now,
             now,
-            [lane.repo_id for lane in excluded],
-            [lane.number for lane in excluded],
+            [incident_key.repo_id for incident_key in excluded],
+            [incident_key.number for incident_key in excluded],
             limit_per_installation,
         ),
     ).fetchall()
-    return [Lane(row["repo_id"], row["number"]) for row in rows]
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
 
 
-def _lock_state(db: Db, installation: int, *, async_commit: bool = False) -> Ledger:
+def _lock_state(db: Db, installation: int, *, async_commit: bool = False) -> RateLimitState:
     """Load the rate limit state of an installation, locked until the transaction ends.
 
     `async_commit`: the commit does not wait for the disk.  One call too many after a power cut does no harm; losing
@@ -189,41 +189,41 @@ def _lock_state(db: Db, installation: int, *, async_commit: bool = False) -> Led
         db.execute("INSERT INTO rate_limit (installation) VALUES (%s) ON CONFLICT DO NOTHING", (installation,))
 
 
-def _state_from_row(row: Row) -> Ledger:
-    return Ledger(
-        wrote_at=row["last_write_at"],
-        created=tuple(row["creation_times"]),
-        spent=tuple((second, points) for second, points in row["points_by_second"]),
-        quiet_until=row["paused_until"],
-        strikes=row["consecutive_limits"],
-        held_until=row["deferred_until"],
+def _state_from_row(row: Row) -> RateLimitState:
+    return RateLimitState(
+        last_write_at=row["last_write_at"],
+        creation_times=tuple(row["creation_times"]),
+        points_by_second=tuple((second, points) for second, points in row["points_by_second"]),
+        paused_until=row["paused_until"],
+        consecutive_limits=row["consecutive_limits"],
+        deferred_until=row["deferred_until"],
         budget=_budget_from_row(row),
     )
 
 
-def _save_state(db: Db, installation: int, state: Ledger) -> None:
+def _save_state(db: Db, installation: int, state: RateLimitState) -> None:
     budget = state.budget
     db.execute(
         "UPDATE rate_limit SET last_write_at = %s, creation_times = %s, points_by_second = %s::jsonb, paused_until = %s, consecutive_limits = %s, deferred_until = %s,"
         " budget_limit = %s, budget_remaining = %s, budget_resets_at = %s WHERE installation = %s",
         (
-            state.wrote_at,
-            list(state.created),
-            json.dumps(state.spent),
-            state.quiet_until,
-            state.strikes,
-            state.held_until,
+            state.last_write_at,
+            list(state.creation_times),
+            json.dumps(state.points_by_second),
+            state.paused_until,
+            state.consecutive_limits,
+            state.deferred_until,
             budget.limit if budget else None,
-            budget.left if budget else None,
-            budget.reset if budget else None,
+            budget.remaining if budget else None,
+            budget.resets_at if budget else None,
             installation,
         ),
     )
 
 
-def _count_ahead(db: Db, installation: int, priority: Urgency, now: datetime, spacing: float) -> int:
+def _count_ahead(db: Db, installation: int, priority: Priority, now: datetime, spacing: float) -> int:
     """Count the items of that installation that go before this write in the next turns."""
-    severity, shows = priority.severity, priority.shows
+    severity, shows = priority.severity, priority.display_only
     if severity is Severity.SEV1 and not shows:
         return 0
     row = db.execute(
@@ -251,11 +251,11 @@ def _budget_from_row(row: Row) -> Budget | None:
     return Budget(row["budget_limit"], row["budget_remaining"], row["budget_resets_at"])
 
 
-def _status_from_row(row: Row, now: datetime) -> Standing:
+def _status_from_row(row: Row, now: datetime) -> RateLimitStatus:
     blocked_until = [at for at in (row["paused_until"], row["deferred_until"]) if at is not None and at > now]
     waiting = row["waiting"]
     is_paused = row["paused_until"] is not None and row["paused_until"] > now
-    return Standing(
+    return RateLimitStatus(
         row["installation"],
         waiting,
         max(blocked_until, default=None) if waiting or is_paused else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -31,6 +32,46 @@ _EFFECT_ADAPTERS: dict[str, TypeAdapter[Any]] = {
 }
 
 
+_FORMER_KINDS = {
+    "Said": "Commented",
+    "Left": "IssueUnavailable",
+    "Returned": "IssueAvailable",
+    "Rang": "AlarmFired",
+    "Ask": "SeverityQuestion",
+    "Mend": "PolicyFaultNotice",
+    "Undelivered": "ChannelFailure",
+}
+"""Type names under which releases up to schema step 12 stored events and effects."""
+_FORMER_INCIDENT_FIELDS = {
+    "graded_at": "severity_set_at",
+    "armed_at": "paging_started_at",
+    "laddered_at": "escalation_started_at",
+    "opened_with": "initial_labels",
+    "answered_at": "page_acknowledged_at",
+    "spoken_at": "last_activity_at",
+    "reopened": "reopen_count",
+    "rests": "pauses",
+    "rung": "fired_alarms",
+    "left": "unavailable",
+    "grounds": "grading_inputs",
+    "authorities": "role_history",
+}
+_FORMER_GRADE_FIELDS = {"unsure": "uncertain"}
+_FORMER_ENTRY_FIELDS = {"deed": "kind", "words": "detail"}
+_FORMER_FIELDS = {
+    "Commented": {"spoken": "commands"},
+    "IssueUnavailable": {"how": "reason"},
+    "Page": {"missing": "unstaffed", "times": "attempt"},
+    "ChannelFailure": {"missing": "unstaffed", "what": "notice_kind", "why": "reason"},
+    "Escalate": {"missing": "unstaffed"},
+    "Announce": {"missing": "unstaffed"},
+    "Remind": {"missing": "unstaffed"},
+    "SeverityQuestion": {"missing": "unstaffed"},
+    "PolicyFaultNotice": {"missing": "unstaffed"},
+}
+"""Field names of those releases, by the type name of today: what they stored is read for ever."""
+
+
 def kind_of(thing: Event | Effect) -> str:
     """Return the type name under which an event or effect is stored."""
     return type(thing).__name__
@@ -42,7 +83,11 @@ def serialize_incident(incident: Incident) -> str:
 
 
 def parse_incident(data: Any) -> Incident:
-    """Parse an incident from decoded JSON."""
+    """Parse an incident from decoded JSON, under the field names of any release."""
+    if "rung" in data:
+        data = _rename_keys(data, _FORMER_INCIDENT_FIELDS)
+        data["grade"] = _rename_keys(data["grade"], _FORMER_GRADE_FIELDS)
+        data["timeline"] = [_rename_keys(entry, _FORMER_ENTRY_FIELDS) for entry in data["timeline"]]
     return _INCIDENT_ADAPTER.validate_python(data)
 
 
@@ -52,9 +97,10 @@ def serialize_event(event: Event) -> str:
 
 
 def parse_event(kind: str, data: Any) -> Event:
-    """Parse an event of that kind from decoded JSON."""
-    found: Event = _EVENT_ADAPTERS[kind].validate_python(data)
-    return found
+    """Parse an event of that kind from decoded JSON, under the names of any release."""
+    kind = _FORMER_KINDS.get(kind, kind)
+    event: Event = _EVENT_ADAPTERS[kind].validate_python(_rename_keys(data, _FORMER_FIELDS.get(kind)))
+    return event
 
 
 def serialize_effect(effect: Effect) -> str:
@@ -63,9 +109,10 @@ def serialize_effect(effect: Effect) -> str:
 
 
 def parse_effect(kind: str, data: Any) -> Effect:
-    """Parse an effect of that kind from decoded JSON."""
-    found: Effect = _EFFECT_ADAPTERS[kind].validate_python(data)
-    return found
+    """Parse an effect of that kind from decoded JSON, under the names of any release."""
+    kind = _FORMER_KINDS.get(kind, kind)
+    effect: Effect = _EFFECT_ADAPTERS[kind].validate_python(_rename_keys(data, _FORMER_FIELDS.get(kind)))
+    return effect
 
 
 def canonical_json(thing: Any) -> str:
@@ -78,3 +125,10 @@ def comparable_incident(incident: Incident) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(serialize_incident(incident))
     sets = (field.name for field in fields(incident) if isinstance(getattr(incident, field.name), frozenset))
     return facts | {name: sorted(facts[name]) for name in sets}
+
+
+def _rename_keys(data: Mapping[str, Any], names: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the data with former field names replaced; None: it has none."""
+    if not names:
+        return dict(data)
+    return {names.get(name, name): value for name, value in data.items()}

@@ -9,10 +9,10 @@ from datetime import datetime
 
 import psycopg
 
-from app.ports import Lane, Repository
+from app.ports import IncidentKey, Repository
 from app.store.audit import parse_incident_key
 from app.store.database import Database, Db
-from app.store.incidents import Stored
+from app.store.incidents import StoredIncident
 from app.store.serialization import parse_incident
 
 _SYNC_LOCK_ID = 720220
@@ -20,22 +20,22 @@ _SYNC_LOCK_ID = 720220
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Checkpoint:
     """When a part of the sync was last done; `incident_keys` are the incidents that differed from GitHub then."""
 
     at: datetime
     etag: str = ""
-    about: tuple[Lane, ...] = ()
+    incident_keys: tuple[IncidentKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SyncCandidate:
     """An open incident as stored, to be compared with GitHub."""
 
-    lane: Lane
-    stored: Stored
+    incident_key: IncidentKey
+    stored: StoredIncident
     alarms: dict[str, datetime]
-    busy: bool
+    has_pending_work: bool
     """Whether deliveries, labels or the board are pending, so that GitHub may rightly show an older state.
 
     Pending comments do not count: where the comment limit is reached, they wait for hours.
@@ -57,20 +57,21 @@ def acquire_sync_lock(database: Database, *, wait: bool = False) -> Iterator[boo
                 connection.execute("SELECT pg_advisory_unlock(%s)", (_SYNC_LOCK_ID,))
 
 
-def load_checkpoints(db: Db) -> dict[str, Mark]:
+def load_checkpoints(db: Db) -> dict[str, Checkpoint]:
     """Load all checkpoints by name."""
     rows = db.execute("SELECT name, at, etag, incident_keys FROM sync_checkpoint").fetchall()
     return {
-        row["name"]: Mark(row["at"], row["etag"], tuple(map(parse_incident_key, row["incident_keys"]))) for row in rows
+        row["name"]: Checkpoint(row["at"], row["etag"], tuple(map(parse_incident_key, row["incident_keys"])))
+        for row in rows
     }
 
 
-def save_checkpoint(db: Db, name: str, at: datetime, etag: str = "", incident_keys: Iterable[Lane] = ()) -> None:
+def save_checkpoint(db: Db, name: str, at: datetime, etag: str = "", incident_keys: Iterable[IncidentKey] = ()) -> None:
     """Save the time at which a part of the sync was done."""
     db.execute(
         "INSERT INTO sync_checkpoint (name, at, etag, incident_keys) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (name) DO UPDATE SET at = excluded.at, etag = excluded.etag, incident_keys = excluded.incident_keys",
-        (name, at, etag, [str(lane) for lane in incident_keys]),
+        (name, at, etag, [str(incident_key) for incident_key in incident_keys]),
     )
 
 
@@ -109,7 +110,7 @@ def clear_catch_up(db: Db, repo_id: int, since: datetime) -> None:
     )
 
 
-def list_sync_candidates(db: Db, repo_id: int) -> list[Standing]:
+def list_sync_candidates(db: Db, repo_id: int) -> list[SyncCandidate]:
     """List the open, reachable incidents of a repository, the longest not compared first."""
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
@@ -122,9 +123,11 @@ def list_sync_candidates(db: Db, repo_id: int) -> list[Standing]:
         (repo_id,),
     ).fetchall()
     return [
-        Standing(
-            Lane(row["repo_id"], row["number"]),
-            Stored(parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or ""),
+        SyncCandidate(
+            IncidentKey(row["repo_id"], row["number"]),
+            StoredIncident(
+                parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or ""
+            ),
             {key: datetime.fromisoformat(due) for key, due in row["alarms"].items()},
             row["busy"],
         )
@@ -132,18 +135,20 @@ def list_sync_candidates(db: Db, repo_id: int) -> list[Standing]:
     ]
 
 
-def load_compared_at(db: Db, lane: Lane) -> datetime | None:
+def load_compared_at(db: Db, incident_key: IncidentKey) -> datetime | None:
     """Load when an incident was last fully compared with GitHub; None: never."""
     row = db.execute(
-        "SELECT compared_at FROM incident WHERE repo_id = %s AND number = %s", (lane.repo_id, lane.number)
+        "SELECT compared_at FROM incident WHERE repo_id = %s AND number = %s",
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     return row["compared_at"] if row else None
 
 
-def record_comparison(db: Db, lane: Lane, at: datetime) -> None:
+def record_comparison(db: Db, incident_key: IncidentKey, at: datetime) -> None:
     """Record that an incident was fully compared with GitHub."""
     db.execute(
-        "UPDATE incident SET compared_at = %s WHERE repo_id = %s AND number = %s", (at, lane.repo_id, lane.number)
+        "UPDATE incident SET compared_at = %s WHERE repo_id = %s AND number = %s",
+        (at, incident_key.repo_id, incident_key.number),
     )
 
 

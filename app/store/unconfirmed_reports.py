@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.incident import Incident
-from app.core.noise_limits import Asking
-from app.ports import Lane
+from app.core.noise_limits import UnconfirmedReport
+from app.ports import IncidentKey
 from app.store.database import Db
 from app.store.serialization import parse_incident
 
@@ -20,12 +20,12 @@ UNCONFIRMED_NOTE = "waits until somebody with rights has confirmed the incident,
 
 
 @dataclass(frozen=True, slots=True)
-class Digest:
+class UnconfirmedDigest:
     """The comment that lists throttled reports, on the issue of `incident_key`; `comment_id` None: not posted yet."""
 
-    lane: Lane
-    began_at: datetime
-    comment: int | None
+    incident_key: IncidentKey
+    started_at: datetime
+    comment_id: int | None
 
 
 def lock_repository(db: Db, repo_id: int) -> None:
@@ -33,59 +33,60 @@ def lock_repository(db: Db, repo_id: int) -> None:
     db.execute("SELECT 1 FROM repository WHERE repo_id = %s FOR UPDATE", (repo_id,))
 
 
-def list_recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Asking]:
+def list_recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[UnconfirmedReport]:
     """List the reports that requested or sent a notification after `since`, or are still throttled."""
     rows = db.execute(
         "SELECT number, login, notified_at FROM unconfirmed_report"
         " WHERE repo_id = %s AND (requested_at > %s OR notified_at > %s OR (throttled AND requested_at > %s)) ORDER BY number",
         (repo_id, since, since, now - _MAX_THROTTLED_AGE),
     ).fetchall()
-    return [Asking(row["number"], row["login"], row["notified_at"]) for row in rows]
+    return [UnconfirmedReport(row["number"], row["login"], row["notified_at"]) for row in rows]
 
 
-def last_admitted_key(db: Db, lane: Lane) -> str:
+def last_admitted_key(db: Db, incident_key: IncidentKey) -> str:
     """Return the notice for which the report was last admitted; empty: none."""
     row = db.execute(
         "SELECT last_admitted_key FROM unconfirmed_report WHERE repo_id = %s AND number = %s",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     return row["last_admitted_key"] if row else ""
 
 
-def admit(db: Db, lane: Lane, login: str, notice_key: str, now: datetime) -> None:
+def admit(db: Db, incident_key: IncidentKey, login: str, notice_key: str, now: datetime) -> None:
     """Admit a report: it may notify people for that notice."""
     db.execute(
         "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, notified_at, last_admitted_key, throttled)"
         " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
         " requested_at = excluded.requested_at, notified_at = excluded.notified_at, last_admitted_key = excluded.last_admitted_key, throttled = false",
-        (lane.repo_id, lane.number, login, now, now, notice_key),
+        (incident_key.repo_id, incident_key.number, login, now, now, notice_key),
     )
 
 
-def throttle(db: Db, lane: Lane, login: str, now: datetime) -> bool:
+def throttle(db: Db, incident_key: IncidentKey, login: str, now: datetime) -> bool:
     """Throttle a report, and return whether it was not throttled before."""
-    before = is_throttled(db, lane)
+    before = is_throttled(db, incident_key)
     db.execute(
         "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, throttled) VALUES (%s, %s, %s, %s, true)"
         " ON CONFLICT (repo_id, number) DO UPDATE SET requested_at = excluded.requested_at, throttled = true",
-        (lane.repo_id, lane.number, login, now),
+        (incident_key.repo_id, incident_key.number, login, now),
     )
     return not before
 
 
-def is_throttled(db: Db, lane: Lane) -> bool:
+def is_throttled(db: Db, incident_key: IncidentKey) -> bool:
     """Return whether the report is throttled."""
     row = db.execute(
-        "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
+        "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled",
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     return row is not None
 
 
-def never_notified(db: Db, lane: Lane) -> bool:
+def never_notified(db: Db, incident_key: IncidentKey) -> bool:
     """Return whether the report is throttled and has never notified people."""
     row = db.execute(
         "SELECT 1 FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled AND notified_at IS NULL",
-        (lane.repo_id, lane.number),
+        (incident_key.repo_id, incident_key.number),
     ).fetchone()
     return row is not None
 
@@ -100,39 +101,40 @@ def list_throttled_incidents(db: Db, repo_id: int, since: datetime, now: datetim
     return [parse_incident(row["state"]) for row in rows]
 
 
-def release_confirmed(db: Db, lane: Lane, now: datetime) -> None:
+def release_confirmed(db: Db, incident_key: IncidentKey, now: datetime) -> None:
     """Release a report that a person with rights confirmed: its deferred items are due at once."""
     released = db.execute(
-        "DELETE FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled", (lane.repo_id, lane.number)
+        "DELETE FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled",
+        (incident_key.repo_id, incident_key.number),
     )
     if released.rowcount:
         db.execute(
             "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
             " AND not_before > %s AND note = %s",
-            (now, lane.repo_id, lane.number, now, UNCONFIRMED_NOTE),
+            (now, incident_key.repo_id, incident_key.number, now, UNCONFIRMED_NOTE),
         )
 
 
-def load_digest(db: Db, repo_id: int) -> Digest | None:
+def load_digest(db: Db, repo_id: int) -> UnconfirmedDigest | None:
     """Load the current digest of a repository; None: there is none."""
     row = db.execute(
         "SELECT number, started_at, comment_id FROM unconfirmed_digest WHERE repo_id = %s", (repo_id,)
     ).fetchone()
-    return Digest(Lane(repo_id, row["number"]), row["started_at"], row["comment_id"]) if row else None
+    return UnconfirmedDigest(IncidentKey(repo_id, row["number"]), row["started_at"], row["comment_id"]) if row else None
 
 
-def start_digest(db: Db, lane: Lane, now: datetime) -> None:
+def start_digest(db: Db, incident_key: IncidentKey, now: datetime) -> None:
     """Start a new digest on that issue."""
     db.execute(
         "INSERT INTO unconfirmed_digest (repo_id, number, started_at) VALUES (%s, %s, %s) ON CONFLICT (repo_id)"
         " DO UPDATE SET number = excluded.number, started_at = excluded.started_at, comment_id = NULL",
-        (lane.repo_id, lane.number, now),
+        (incident_key.repo_id, incident_key.number, now),
     )
 
 
-def record_digest_comment(db: Db, lane: Lane, started_at: datetime, comment_id: int | None) -> None:
+def record_digest_comment(db: Db, incident_key: IncidentKey, started_at: datetime, comment_id: int | None) -> None:
     """Record the comment that holds the digest; None: it was deleted."""
     db.execute(
         "UPDATE unconfirmed_digest SET comment_id = %s WHERE repo_id = %s AND number = %s AND started_at = %s",
-        (comment_id, lane.repo_id, lane.number, started_at),
+        (comment_id, incident_key.repo_id, incident_key.number, started_at),
     )

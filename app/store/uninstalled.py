@@ -17,11 +17,11 @@ _REPOSITORY_TABLES: tuple[LiteralString, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Departed:
+class UninstalledRepository:
     """A repository from which the App was removed, as it was last known."""
 
     repository: Repository
-    at: datetime
+    uninstalled_at: datetime
 
 
 def list_installation_repositories(db: Db, installation: int) -> list[Repository]:
@@ -52,14 +52,15 @@ def clear_uninstall(db: Db, ids: Sequence[int]) -> None:
     db.execute("DELETE FROM uninstalled_repository WHERE repo_id = ANY(%s)", (list(ids),))
 
 
-def list_due_checks(db: Db, now: datetime) -> list[Departed]:
+def list_due_checks(db: Db, now: datetime) -> list[UninstalledRepository]:
     """List the uninstalled repositories whose check is due, at most 100."""
     rows = db.execute(
         "SELECT repo_id, installation, name, uninstalled_at FROM uninstalled_repository WHERE check_at <= %s ORDER BY check_at LIMIT 100",
         (now,),
     ).fetchall()
     return [
-        Departed(Repository(row["repo_id"], row["name"], row["installation"]), row["uninstalled_at"]) for row in rows
+        UninstalledRepository(Repository(row["repo_id"], row["name"], row["installation"]), row["uninstalled_at"])
+        for row in rows
     ]
 
 
@@ -68,7 +69,7 @@ def postpone_check(db: Db, repo_id: int, check_at: datetime) -> None:
     db.execute("UPDATE uninstalled_repository SET check_at = %s WHERE repo_id = %s", (check_at, repo_id))
 
 
-def delete_repository_data(db: Db, uninstalled: Departed) -> None:
+def delete_repository_data(db: Db, uninstalled: UninstalledRepository) -> None:
     """Delete everything stored of a repository.
 
     Of each delivery only the id stays, so that it is not fetched or processed again.

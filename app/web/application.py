@@ -10,7 +10,7 @@ from flask import Flask
 from app.failpoints import Failpoints
 from app.store.database import Database
 from app.web.health import health_blueprint
-from app.web.webhook import Door, webhook_blueprint
+from app.web.webhook import WebhookReceiver, webhook_blueprint
 
 
 def create_app(
@@ -25,6 +25,8 @@ def create_app(
 ) -> Flask:
     """Create the Flask application with all HTTP endpoints."""
     flask = Flask("muster", static_folder=None)
-    flask.register_blueprint(webhook_blueprint(Door(database, secrets, clock, on_delivery, failpoints or Failpoints())))
+    flask.register_blueprint(
+        webhook_blueprint(WebhookReceiver(database, secrets, clock, on_delivery, failpoints or Failpoints()))
+    )
     flask.register_blueprint(health_blueprint(database, readiness_problems, update_metrics))
     return flask

@@ -38,7 +38,7 @@ def _raise_open_file_limit(files: int) -> None:
         )
 
 
-class Served:
+class HttpServer:
     """A WSGI server that answers on a port from its creation until `stop`.
 
     Slow clients may hold `max_connections`: in waitress each holds a socket, not a thread.  Port 0 picks a free one.

@@ -16,7 +16,7 @@ from app.failpoints import Failpoints
 from app.github.signature import is_valid_signature
 from app.store import inbox
 from app.store.database import Database
-from app.store.inbox import Delivery, Kept
+from app.store.inbox import Delivery, InboxResult
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends no larger payload."""
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Door:
+class WebhookReceiver:
     """Receives webhook deliveries.
 
     `on_delivery` is called after each new delivery has been committed; it may fail, for the periodic sweep finds
@@ -40,7 +40,7 @@ class Door:
     database: Database
     secrets: Sequence[str]
     clock: Callable[[], datetime]
-    delivered: Callable[[], None]
+    on_delivery: Callable[[], None]
     failpoints: Failpoints
 
     def receive(self) -> Response:
@@ -67,18 +67,18 @@ class Door:
         except psycopg.Error as problem:
             log.warning("delivery not stored", guid=delivery.guid, reason=type(problem).__name__)
             return _respond(503, "not stored")
-        if result is Kept.REUSED:
+        if result is InboxResult.REUSED:
             log.warning("delivery id reused with another body", hook=delivery.hook, guid=delivery.guid)
-        if result is Kept.NEW:
+        if result is InboxResult.NEW:
             try:
-                self.delivered()
+                self.on_delivery()
             except Exception:
                 log.exception("enqueue failed")
         self.failpoints.reach("before_202")
         return _respond(202, result.value)
 
 
-def webhook_blueprint(receiver: Door) -> Blueprint:
+def webhook_blueprint(receiver: WebhookReceiver) -> Blueprint:
     """Create the blueprint of `POST /webhook`."""
     blueprint = Blueprint("webhook", __name__)
     blueprint.post("/webhook")(receiver.receive)

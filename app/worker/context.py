@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.channels import Channels
+from app.channels import ChannelRegistry
 from app.failpoints import Failpoints
-from app.github.permissions import Authorities
+from app.github.permissions import Permissions
 from app.github.signed_marker import Signer
-from app.policy_source.active_policy import Policies
+from app.policy_source.active_policy import PolicySource
 from app.ports import Repository, Tracker
 from app.store.database import Database
 
@@ -19,7 +19,7 @@ LEASE_PERIOD = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
-class Desk:
+class WorkerContext:
     """Dependencies shared by all worker steps.
 
     `clock` is the only source of the current time.  `tracker` opens one repository on GitHub.
@@ -31,10 +31,10 @@ class Desk:
     tracker: Callable[[Repository], Tracker]
     signer: Signer
     clock: Callable[[], datetime]
-    policies: Policies = field(default_factory=Policies)
-    authorities: Authorities = field(default_factory=Authorities)
-    channels: Channels = field(default_factory=Channels)
+    policies: PolicySource = field(default_factory=PolicySource)
+    permissions: Permissions = field(default_factory=Permissions)
+    channels: ChannelRegistry = field(default_factory=ChannelRegistry)
     failpoints: Failpoints = field(default_factory=Failpoints)
-    at_once: int = 500
+    max_incidents_per_installation: int = 500
     """Maximum number of incidents of one installation enqueued at a time for pending outbox items."""
-    lease: timedelta = LEASE_PERIOD
+    lease_period: timedelta = LEASE_PERIOD

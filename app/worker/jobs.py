@@ -21,13 +21,13 @@ from procrastinate.jobs import Job, Status
 from procrastinate.types import JSONDict
 from prometheus_client import Counter
 
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store import inbox, incidents, outbox, rate_limits
 from app.store.database import Db, create_async_pool, is_schema_known
-from app.worker.context import Desk
+from app.worker.context import WorkerContext
 from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.retention import delete_expired_deliveries
-from app.worker.pipeline.channel_sender import Messenger
+from app.worker.pipeline.channel_sender import ChannelSender
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.outbox_relay import relay_outbox
 from app.worker.pipeline.routing import route_deliveries
@@ -75,7 +75,7 @@ class Queue:
 
     def __init__(
         self,
-        desk: Desk,
+        ctx: WorkerContext,
         *,
         poll_interval: float = 1.0,
         concurrency: int = 8,
@@ -88,33 +88,36 @@ class Queue:
         `worker_timeout`: seconds without a heartbeat after which a worker counts as dead; it sends three in that time.
         `reconciler` compares with GitHub regularly; None: no comparison.
         """
-        self.desk = desk
+        self.ctx = ctx
         self._reconciler = reconciler
-        self._beat = poll_interval
+        self._poll_interval = poll_interval
         self._concurrency = concurrency
-        self._dead, self._heartbeat = worker_timeout, worker_timeout / 3
+        self._worker_timeout, self._heartbeat_interval = worker_timeout, worker_timeout / 3
         # Two apps on one queue: jobs are enqueued from any thread, and run in an event loop of their own.
-        self._waking = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(desk.database.pool)
-        self._working = procrastinate.App(connector=procrastinate.PsycopgConnector())
-        self._working.task(name="sort")(self._run_routing)
-        self._working.task(name="wake")(self._run_incident)
-        self._bell, self._rung = ThreadPoolExecutor(1, thread_name_prefix="job-notifier"), threading.Event()
+        self._enqueue_app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(ctx.database.pool)
+        self._worker_app = procrastinate.App(connector=procrastinate.PsycopgConnector())
+        self._worker_app.task(name="sort")(self._run_routing)
+        self._worker_app.task(name="wake")(self._run_incident)
+        self._notifier, self._notify_pending = (
+            ThreadPoolExecutor(1, thread_name_prefix="job-notifier"),
+            threading.Event(),
+        )
         self._stop = threading.Event()
-        self._resting: dict[Lane, float] = {}
-        self._tidied = 0.0
-        self._fitted, self._outdated = 0.0, False
+        self._cooldown_until: dict[IncidentKey, float] = {}
+        self._retention_ran_at = 0.0
+        self._schema_checked_at, self._schema_error_logged = 0.0, False
 
     def on_delivery(self) -> None:
         """Request routing after a delivery was stored; return at once.
 
         One request covers all deliveries stored before it runs.
         """
-        if not self._rung.is_set():
-            self._rung.set()
-            self._bell.submit(self._notify)
+        if not self._notify_pending.is_set():
+            self._notify_pending.set()
+            self._notifier.submit(self._notify)
 
     def _notify(self) -> None:
-        self._rung.clear()
+        self._notify_pending.clear()
         try:
             self._enqueue_routing()
         except Exception:
@@ -123,7 +126,7 @@ class Queue:
 
     def _enqueue_routing(self) -> None:
         """Enqueue a routing job unless one is pending."""
-        with self.desk.database.autocommit() as db:
+        with self.ctx.database.autocommit() as db:
             pending = db.execute(
                 "SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = 'sort' AND status = 'todo'"
             ).fetchone()
@@ -131,7 +134,7 @@ class Queue:
             self._enqueue([_make_job("sort", "sort", priority=_URGENT_PRIORITY)])
 
     def enqueue_incidents(
-        self, lanes: Iterable[Lane], *, alarms_due: bool = False, max_pending: int = _MAX_PENDING_JOBS
+        self, incident_keys: Iterable[IncidentKey], *, alarms_due: bool = False, max_pending: int = _MAX_PENDING_JOBS
     ) -> None:
         """Enqueue a job for each incident that has none pending.
 
@@ -139,16 +142,22 @@ class Queue:
         pending.
         `alarms_due`: these incidents have a due alarm; their jobs come first and ignore the limit.
         """
-        keys_by_job_name = {f"{'alarm' if alarms_due else 'incident'} {lane}": lane for lane in lanes}
+        keys_by_job_name = {
+            f"{'alarm' if alarms_due else 'incident'} {incident_key}": incident_key for incident_key in incident_keys
+        }
         if not keys_by_job_name:
             return
         pending = self._load_pending_job_names()
         room = len(keys_by_job_name) if alarms_due else max_pending - len(pending)
         jobs = [
             _make_job(
-                "wake", name, lock=f"incident {lane}", priority=_URGENT_PRIORITY if alarms_due else 0, incident_key=lane
+                "wake",
+                name,
+                lock=f"incident {incident_key}",
+                priority=_URGENT_PRIORITY if alarms_due else 0,
+                incident_key=incident_key,
             )
-            for name, lane in keys_by_job_name.items()
+            for name, incident_key in keys_by_job_name.items()
             if name not in pending
         ]
         self._enqueue(jobs[: max(room, 0)])
@@ -160,32 +169,40 @@ class Queue:
         """
         if not self._is_schema_known():
             return
-        now = self.desk.clock()
-        with self.desk.database.autocommit() as db:
+        now = self.ctx.clock()
+        with self.ctx.database.autocommit() as db:
             new = inbox.has_received_deliveries(db)
             due = dict.fromkeys(
-                lane for lane in incidents.list_due_incident_keys(db, now) if not self._is_cooling_down(lane)
+                incident_key
+                for incident_key in incidents.list_due_incident_keys(db, now)
+                if not self._is_cooling_down(incident_key)
             )
             # Alternate, so that neither a flood of deliveries nor one of outbox items starves the other.
             turns = zip_longest(inbox.list_routed_incident_keys(db), self._list_next_incident_keys(db, now))
-            lanes = dict.fromkeys(lane for both in turns for lane in both if lane is not None)
+            incident_keys = dict.fromkeys(
+                incident_key for both in turns for incident_key in both if incident_key is not None
+            )
             OLDEST_ALARM.set(incidents.max_alarm_delay(db, now).total_seconds())
         if new:
             self._enqueue_routing()
         self.enqueue_incidents(due, alarms_due=True)
-        self.enqueue_incidents(lane for lane in lanes if lane not in due and not self._is_cooling_down(lane))
+        self.enqueue_incidents(
+            incident_key
+            for incident_key in incident_keys
+            if incident_key not in due and not self._is_cooling_down(incident_key)
+        )
         # Last, and one batch a sweep, so that no alarm waits for it.
         if (
-            not self._tidied or time.monotonic() - self._tidied > _RETENTION_INTERVAL_SECONDS
-        ) and delete_expired_deliveries(self.desk, now):
-            self._tidied = time.monotonic()
+            not self._retention_ran_at or time.monotonic() - self._retention_ran_at > _RETENTION_INTERVAL_SECONDS
+        ) and delete_expired_deliveries(self.ctx, now):
+            self._retention_ran_at = time.monotonic()
         if self._reconciler is not None:
             self._reconciler.start_if_due()
 
     def is_idle(self) -> bool:
         """Return True if nothing is due and no job is pending or running."""
-        now = self.desk.clock()
-        with self.desk.database.autocommit() as db:
+        now = self.ctx.clock()
+        with self.ctx.database.autocommit() as db:
             busy = db.execute("SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1").fetchone()
             rows = (
                 inbox.has_received_deliveries(db)
@@ -202,7 +219,7 @@ class Queue:
         sweeper = threading.Thread(target=self._run_sweeps, name="sweep", daemon=True)
         sweeper.start()
         sender = threading.Thread(
-            target=Messenger(self.desk).run, args=(self._stop,), name="channel-sender", daemon=True
+            target=ChannelSender(self.ctx).run, args=(self._stop,), name="channel-sender", daemon=True
         )
         sender.start()
         try:
@@ -225,7 +242,7 @@ class Queue:
         """
         try:
             if jobs:
-                self._waking.job_manager.batch_defer_jobs(list(jobs))
+                self._enqueue_app.job_manager.batch_defer_jobs(list(jobs))
         except AlreadyEnqueued:
             if len(jobs) > 1:
                 for job in jobs:
@@ -236,14 +253,14 @@ class Queue:
 
         This costs less than a refused insert, which also adds a line to the log of the database server.
         """
-        with self.desk.database.autocommit() as db:
+        with self.ctx.database.autocommit() as db:
             rows = db.execute("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo'").fetchall()
         return {row["queueing_lock"] for row in rows}
 
     async def _run_worker(self) -> None:
         async with (
-            create_async_pool(self.desk.database.url, _MAX_POOL_CONNECTIONS) as pool,
-            self._working.open_async(pool),
+            create_async_pool(self.ctx.database.url, _MAX_POOL_CONNECTIONS) as pool,
+            self._worker_app.open_async(pool),
         ):
             stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
             while not stopped.done():
@@ -260,7 +277,7 @@ class Queue:
         """Run jobs until cancelled; end with the database's error when it is unavailable."""
         reaper = asyncio.create_task(self._reap_stalled_jobs())
         try:
-            await self._working.run_worker_async(
+            await self._worker_app.run_worker_async(
                 queues=[_QUEUE_NAME],
                 concurrency=self._concurrency,
                 # Failed jobs too: the rows are the work, and the sweep finds them again.
@@ -268,8 +285,8 @@ class Queue:
                 install_signal_handlers=False,
                 fetch_job_polling_interval=_JOB_POLL_SECONDS,
                 shutdown_graceful_timeout=25,
-                update_heartbeat_interval=self._heartbeat,
-                stalled_worker_timeout=self._dead,
+                update_heartbeat_interval=self._heartbeat_interval,
+                stalled_worker_timeout=self._worker_timeout,
             )
         finally:
             reaper.cancel()
@@ -280,13 +297,15 @@ class Queue:
         The sweep enqueues those incidents again.
         """
         while True:
-            for job in await self._working.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._dead):
+            for job in await self._worker_app.job_manager.get_stalled_jobs(
+                seconds_since_heartbeat=self._worker_timeout
+            ):
                 log.warning("stalled job reaped", task=job.task_name, lock=job.lock)
-                await self._working.job_manager.finish_job(job, Status.FAILED, delete_job=True)
-            await asyncio.sleep(self._heartbeat)
+                await self._worker_app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+            await asyncio.sleep(self._heartbeat_interval)
 
     def _run_sweeps(self) -> None:
-        while not self._stop.wait(self._beat):
+        while not self._stop.wait(self._poll_interval):
             try:
                 self.sweep()
             except Exception:
@@ -295,29 +314,31 @@ class Queue:
     def _run_routing(self) -> None:
         if self._is_schema_known():
             self.enqueue_incidents(
-                route_deliveries(self.desk, self._should_continue), max_pending=_MAX_PENDING_JOBS_AFTER_ROUTING
+                route_deliveries(self.ctx, self._should_continue), max_pending=_MAX_PENDING_JOBS_AFTER_ROUTING
             )
 
     def _run_incident(self, repo_id: int, number: int) -> None:
         if not self._is_schema_known():
             return
-        lane = Lane(repo_id, number)
+        incident_key = IncidentKey(repo_id, number)
         try:
-            while self._should_continue() and process_incident(self.desk, lane):
-                relay_outbox(self.desk, lane, self._should_continue)
-                with self.desk.database.autocommit() as db:
-                    if not inbox.list_routed_deliveries(db, lane, limit=1):
+            while self._should_continue() and process_incident(self.ctx, incident_key):
+                relay_outbox(self.ctx, incident_key, self._should_continue)
+                with self.ctx.database.autocommit() as db:
+                    if not inbox.list_routed_deliveries(db, incident_key, limit=1):
                         return
-            relay_outbox(self.desk, lane, self._should_continue)
+            relay_outbox(self.ctx, incident_key, self._should_continue)
         except Exception:
             JOBS_FAILED.labels("wake").inc()
-            self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
+            self._cooldown_until[incident_key] = time.monotonic() + _COOLDOWN_SECONDS
             raise
-        self._resting[lane] = time.monotonic() + _COOLDOWN_SECONDS
+        self._cooldown_until[incident_key] = time.monotonic() + _COOLDOWN_SECONDS
 
-    def _list_next_incident_keys(self, db: Db, now: datetime) -> list[Lane]:
-        cooling_down = [lane for lane in tuple(self._resting) if self._is_cooling_down(lane)]
-        return rate_limits.list_next_incident_keys(db, now, cooling_down, self.desk.at_once)
+    def _list_next_incident_keys(self, db: Db, now: datetime) -> list[IncidentKey]:
+        cooling_down = [
+            incident_key for incident_key in tuple(self._cooldown_until) if self._is_cooling_down(incident_key)
+        ]
+        return rate_limits.list_next_incident_keys(db, now, cooling_down, self.ctx.max_incidents_per_installation)
 
     def _is_schema_known(self) -> bool:
         """Return True if this program knows the current database schema.
@@ -326,30 +347,30 @@ class Queue:
         interval, however many jobs run.
         """
         checked_at = time.monotonic()
-        if checked_at - self._fitted < self._beat:
+        if checked_at - self._schema_checked_at < self._poll_interval:
             return True
-        with self.desk.database.autocommit() as db:
+        with self.ctx.database.autocommit() as db:
             schema_known = is_schema_known(db)
-        self._fitted = checked_at if schema_known else 0.0
-        if not schema_known and not self._outdated:
+        self._schema_checked_at = checked_at if schema_known else 0.0
+        if not schema_known and not self._schema_error_logged:
             log.error("the schema is newer than this program: it does nothing until it is replaced")
-        self._outdated = not schema_known
+        self._schema_error_logged = not schema_known
         return schema_known
 
     def _should_continue(self) -> bool:
         """Return True while another step may begin."""
         return not self._stop.is_set()
 
-    def _is_cooling_down(self, lane: Lane) -> bool:
+    def _is_cooling_down(self, incident_key: IncidentKey) -> bool:
         """Return True if the last job made no progress, so that retrying every second would not help."""
-        until = self._resting.get(lane)
+        until = self._cooldown_until.get(incident_key)
         if until is not None and until <= time.monotonic():
-            self._resting.pop(lane, None)
+            self._cooldown_until.pop(incident_key, None)
         return until is not None and until > time.monotonic()
 
 
 def _make_job(
-    task: str, name: str, *, lock: str | None = None, priority: int = 0, incident_key: Lane | None = None
+    task: str, name: str, *, lock: str | None = None, priority: int = 0, incident_key: IncidentKey | None = None
 ) -> Job:
     """Make a job; at most one with this name is pending at a time."""
     task_kwargs: JSONDict = (

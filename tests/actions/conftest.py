@@ -174,7 +174,7 @@ class Bench:
 
 
 @dataclass
-class Desk(Bench):
+class RunnerBench(Bench):
     """The same with the pretend GitHub behind it, and its repository."""
 
     runner: Runner
@@ -219,9 +219,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(runner: Runner, ready: Path, tmp_path: Path) -> Desk:
+def runner_bench(runner: Runner, ready: Path, tmp_path: Path) -> RunnerBench:
     made = Bench.made(tmp_path, ready)
-    return Desk(made.machine, made.cache, made.setup_python, runner)
+    return RunnerBench(made.machine, made.cache, made.setup_python, runner)
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ __all__ = [
     "ROOT",
     "WORKFLOWS",
     "Called",
-    "Desk",
+    "RunnerBench",
     "Stub",
     "locked",
 ]

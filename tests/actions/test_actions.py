@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, LOCK, ROOT, Bench, Desk, Stub, locked
+from tests.actions.conftest import ACTIONS, LOCK, ROOT, Bench, RunnerBench, Stub, locked
 from tests.actions.interpreter import loaded, run_action
 from tests.runner.test_check_policy import FASTER
 
 STEPS = ["Look for Python", "Fetch Python", "Place the environment", "Restore the environment", "Install"]
 
 
-def test_check_policy_says_what_a_change_would_have_done(desk: Desk) -> None:
-    desk.today()
-    number = desk.runner.happened()
-    done = desk.runs("check-policy", "pull_request", desk.runner.proposes(FASTER))
+def test_check_policy_says_what_a_change_would_have_done(runner_bench: RunnerBench) -> None:
+    runner_bench.today()
+    number = runner_bench.runner.happened()
+    done = runner_bench.runs("check-policy", "pull_request", runner_bench.runner.proposes(FASTER))
     assert done.ok
     assert done.outputs == {"valid": "true", "faults": "0"}
     assert done.summary.startswith("## Muster policy\n\n### What moves\n")
@@ -30,14 +30,16 @@ def test_check_policy_says_what_a_change_would_have_done(desk: Desk) -> None:
     assert done.steps["Keep the environment"] == "skipped"
 
 
-def test_modules_of_the_workspace_are_not_ours(desk: Desk) -> None:
+def test_modules_of_the_workspace_are_not_ours(runner_bench: RunnerBench) -> None:
     """A run starts in the workspace, where anybody's checkout may hold an `app` or a `venv.py`."""
     for name in ("app/__init__.py", "app/__main__.py", "venv.py", "hashlib.py", "httpx.py", "sitecustomize.py"):
-        file = desk.machine.workspace / name
+        file = runner_bench.machine.workspace / name
         file.parent.mkdir(exist_ok=True)
         file.write_text("import os\nos.write(1, b'somebody else ran\\n')\n")
-    desk.machine.environment["PYTHONPATH"] = str(desk.machine.workspace)
-    done = desk.runs("check-policy", "pull_request", {**desk.runner.proposes(FASTER), "action": "closed"})
+    runner_bench.machine.environment["PYTHONPATH"] = str(runner_bench.machine.workspace)
+    done = runner_bench.runs(
+        "check-policy", "pull_request", {**runner_bench.runner.proposes(FASTER), "action": "closed"}
+    )
     assert done.ok, done.log
     assert done.told("notice") == ["The pull request is closed: there is nothing to check."]
     assert "somebody else ran" not in done.log

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.actions.conftest import Desk
+from tests.actions.conftest import RunnerBench
 from tests.runner.test_check_policy import FASTER
 from tests.soak import soaking
 
@@ -16,20 +16,20 @@ _OF_THE_MACHINE = ("PIP_", "SSL_", "REQUESTS_", "HTTP_PROXY", "HTTPS_PROXY", "NO
 
 
 @pytest.mark.skipif(not soaking(), reason="installs from the package index: only with MUSTER_SOAK")
-def test_the_first_run_installs_and_the_next_finds_it(desk: Desk) -> None:
-    desk.cache.warm = None
-    desk.machine.environment |= {k: v for k, v in os.environ.items() if k.upper().startswith(_OF_THE_MACHINE)}
-    payload = desk.runner.proposes(FASTER)
+def test_the_first_run_installs_and_the_next_finds_it(runner_bench: RunnerBench) -> None:
+    runner_bench.cache.warm = None
+    runner_bench.machine.environment |= {k: v for k, v in os.environ.items() if k.upper().startswith(_OF_THE_MACHINE)}
+    payload = runner_bench.runner.proposes(FASTER)
     began = time.monotonic()
-    done = desk.runs("check-policy", "pull_request", payload)
+    done = runner_bench.runs("check-policy", "pull_request", payload)
     first = time.monotonic() - began
     assert done.ok, done.log
     assert done.outputs == {"valid": "true", "faults": "0"}
     assert done.steps["Keep the environment"] == "success"
-    for path in list(desk.machine.temp.iterdir()):
-        path.rename(desk.machine.folder / "gone")
+    for path in list(runner_bench.machine.temp.iterdir()):
+        path.rename(runner_bench.machine.folder / "gone")
     began = time.monotonic()
-    again = desk.runs("check-policy", "pull_request", payload)
+    again = runner_bench.runs("check-policy", "pull_request", payload)
     assert again.outputs == done.outputs
     assert again.steps["Keep the environment"] == "skipped"
     assert time.monotonic() - began < first

@@ -21,7 +21,7 @@ from tests.actions.conftest import (
     WORKFLOWS,
     Bench,
     Called,
-    Desk,
+    RunnerBench,
 )
 from tests.actions.interpreter import loaded
 from tests.runner.conftest import FILE
@@ -242,32 +242,32 @@ def test_one_run_an_issue_at_a_time(
     assert bench.machine.github["concurrency"] == group
 
 
-def test_a_night_from_the_report_to_the_postmortem(desk: Desk) -> None:
-    desk.today()
-    shop, mona = desk.runner.shop, desk.runner.github.person("mona")
+def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) -> None:
+    runner_bench.today()
+    shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
-    desk.runner.passes(40)
-    (swept,) = desk.works(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
+    runner_bench.runner.passes(40)
+    (swept,) = runner_bench.works(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
     assert swept.result == "success", swept.done.log
     assert f"/octo/shop/issues/{number}" in swept.done.summary
-    assert len(boards(desk, number)) == 1, "found, though no event has started a run"
+    assert len(boards(runner_bench, number)) == 1, "found, though no event has started a run"
     mona.comments(shop, number, "/ack")
     mona.comments(shop, number, "/resolve the pool is larger now")
     mona.closes(shop, number)
-    desk.runner.passes(0.2)
-    jobs = desk.works(INCIDENTS, "issues", {"action": "closed", **about(desk, number)})
+    runner_bench.runner.passes(0.2)
+    jobs = runner_bench.works(INCIDENTS, "issues", {"action": "closed", **about(runner_bench, number)})
     assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}, logs(
         jobs
     )
     assert "Checkout is down" in jobs["triage"].done.summary
     assert f"refs/heads/muster/postmortem-{number}" in shop.git.refs
-    (board,) = boards(desk, number)
+    (board,) = boards(runner_bench, number)
     (pull,) = shop.pulls
     assert f"/pull/{pull.number}" in board
 
 
-def test_a_policy_with_a_fault_fails_its_check(desk: Desk) -> None:
-    (job,) = desk.works(POLICY, "pull_request", desk.runner.proposes(FAULTY)).values()
+def test_a_policy_with_a_fault_fails_its_check(runner_bench: RunnerBench) -> None:
+    (job,) = runner_bench.works(POLICY, "pull_request", runner_bench.runner.proposes(FAULTY)).values()
     assert job.result == "failure"
     errors = [one for one in job.done.annotations if one.kind == "error"]
     assert [(one.spot["file"], one.spot["line"], one.spot["title"]) for one in errors] == [
@@ -277,24 +277,24 @@ def test_a_policy_with_a_fault_fails_its_check(desk: Desk) -> None:
     assert "**timezone**" in job.done.summary
 
 
-def test_a_report_of_a_month(desk: Desk) -> None:
-    desk.runner.happened()
-    desk.runner.happened()
+def test_a_report_of_a_month(runner_bench: RunnerBench) -> None:
+    runner_bench.runner.happened()
+    runner_bench.runner.happened()
     inputs = {"inputs": {"period": "month", "at": "2026-03-20"}}
-    (job,) = desk.works(REPORT, "workflow_dispatch", inputs).values()
+    (job,) = runner_bench.works(REPORT, "workflow_dispatch", inputs).values()
     assert job.result == "success", job.done.log
     assert "Checkout is down" in job.done.summary
-    (kept,) = desk.machine.temp.glob("*.json")
+    (kept,) = runner_bench.machine.temp.glob("*.json")
     assert json.loads(kept.read_text("utf-8"))
 
 
-def test_a_right_too_few_is_said_and_leaves_nothing_half_done(desk: Desk, tmp_path: Path) -> None:
-    desk.today()
-    shop = desk.runner.shop
-    number = desk.runner.github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
+def test_a_right_too_few_is_said_and_leaves_nothing_half_done(runner_bench: RunnerBench, tmp_path: Path) -> None:
+    runner_bench.today()
+    shop = runner_bench.runner.shop
+    number = runner_bench.runner.github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
     fewer, text = tmp_path / "fewer.yml", INCIDENTS.read_text("utf-8")
     fewer.write_text(text.replace("issues: write # labels", "issues: read # labels"))
-    jobs = desk.works(fewer, "issues", {"action": "opened", **about(desk, number)})
+    jobs = runner_bench.works(fewer, "issues", {"action": "opened", **about(runner_bench, number)})
     assert {name: job.result for name, job in jobs.items()} == {"triage": "failure", "postmortem": "skipped"}
     (error,) = jobs["triage"].done.told("error")
     assert "issues: write" in error
@@ -302,14 +302,14 @@ def test_a_right_too_few_is_said_and_leaves_nothing_half_done(desk: Desk, tmp_pa
     assert (issue.comments, list(issue.labels)) == ([], ["incident"])
 
 
-def about(desk: Desk, number: int) -> dict[str, Any]:
-    shown = desk.runner.github.shapes.issue(desk.runner.shop.issue(number))
+def about(runner_bench: RunnerBench, number: int) -> dict[str, Any]:
+    shown = runner_bench.runner.github.serializer.issue(runner_bench.runner.shop.issue(number))
     return {"issue": shown, "sender": shown["user"]}
 
 
-def boards(desk: Desk, number: int) -> list[str]:
+def boards(runner_bench: RunnerBench, number: int) -> list[str]:
     """The boards below an issue; one is right."""
-    return [one.body for one in desk.runner.shop.issue(number).comments if one.body.startswith("## ")]
+    return [one.body for one in runner_bench.runner.shop.issue(number).comments if one.body.startswith("## ")]
 
 
 def logs(jobs: Mapping[str, Any]) -> str:

@@ -11,27 +11,27 @@ from hypothesis import strategies as st
 
 from app.core.events import (
     Closed,
+    Commented,
     Edited,
     Event,
+    IssueAvailable,
+    IssueUnavailable,
     Labeled,
-    Left,
     Opened,
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
     Reopened,
-    Returned,
     Role,
-    Said,
     Unlabeled,
 )
-from app.core.incident_report import Exposure, Kind, Level, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level
 from app.core.policy import (
     Calendar,
     Duration,
-    Duty,
     Override,
     Policy,
+    RoleHolders,
     Rotation,
     Service,
     Step,
@@ -40,7 +40,7 @@ from app.core.policy import (
     Until,
 )
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 from app.policy_file import PROFILES, load_profile
 
 DECLARED = datetime(2026, 3, 13, 15, 59, 58, tzinfo=UTC)
@@ -73,7 +73,7 @@ PAUSES = (0, 0, 0, 1, 1, 59, 60, 300, 899, 900, 3_600, 14_400, 90_000)
 Log = list[tuple[datetime, Event]]
 
 reports = st.builds(
-    Report,
+    IncidentReport,
     severity=st.sampled_from((None, *Severity)),
     impact=st.sampled_from((None, *Level)),
     urgency=st.sampled_from((None, *Level)),
@@ -111,7 +111,7 @@ def _house() -> Policy:
                 ("hubot", "octocat"), turn=Duration(seconds=12 * 3600), starts=date(2026, 3, 1), hand_off=time(16)
             )
         },
-        roles={"commander": Duty(("ada",), ("grace",)), "communications-lead": Duty(("linus",))},
+        roles={"commander": RoleHolders(("ada",), ("grace",)), "communications-lead": RoleHolders(("linus",))},
         overrides=(
             Override(("search",), (), {Severity.SEV3: {"respond": Target(later, "team"), "update": None}}),
             Override((), (Kind.SECURITY,), ladders={Severity.SEV1: paged}, contacts={"on-call": ("vera",)}),
@@ -124,19 +124,19 @@ _who: dict[str, st.SearchStrategy[Any]] = {
     "by": st.sampled_from(("mona", "hubot", "octocat")),
     "role": st.sampled_from((Role.WRITE, Role.WRITE, Role.TRIAGE, Role.READ)),
 }
-_spoken = st.lists(st.sampled_from(LINES).map(lambda line: Spoken(*line.split(" ", 1))), min_size=1, max_size=3).map(
-    tuple
-)
+_spoken = st.lists(
+    st.sampled_from(LINES).map(lambda line: SlashCommand(*line.split(" ", 1))), min_size=1, max_size=3
+).map(tuple)
 _events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Said, comment=st.just(1), spoken=_spoken, **_who),
-    st.builds(Said, comment=st.just(1), spoken=_spoken, **_who),
+    st.builds(Commented, comment=st.just(1), commands=_spoken, **_who),
+    st.builds(Commented, comment=st.just(1), commands=_spoken, **_who),
     st.builds(Labeled, label=st.sampled_from(LABELS), **_who),
     st.builds(Unlabeled, label=st.sampled_from(LABELS), **_who),
     st.builds(Edited, title=st.sampled_from(("down", "up")), report=reports, **_who),
     st.builds(Closed, **_who),
     st.builds(Reopened, **_who),
-    st.builds(Left, how=st.just("locked"), **_who),
-    st.builds(Returned, **_who),
+    st.builds(IssueUnavailable, reason=st.just("locked"), **_who),
+    st.builds(IssueAvailable, **_who),
     st.builds(PostmortemOpened, pull=st.sampled_from((8, 9))),
     st.builds(PostmortemMerged, pull=st.sampled_from((8, 9))),
     st.builds(PostmortemDropped, pull=st.sampled_from((8, 9))),
@@ -153,6 +153,6 @@ def logs(draw: st.DrawFn, most: int = 20) -> Log:
     for number, (event, pause) in enumerate(
         draw(st.lists(st.tuples(_events, st.sampled_from(PAUSES)), max_size=most)), start=98
     ):
-        kind = "comment" if isinstance(event, Said) else "event"
+        kind = "comment" if isinstance(event, Commented) else "event"
         log.append((log[-1][0] + timedelta(seconds=pause), replace(event, key=f"{kind}/{number}")))
     return log

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 
-from app.core.backtest import Backtest, Compared, Difference, Past, backtest
-from app.core.events import Closed, Event, Labeled, Opened, Role, Said
-from app.core.incident_report import Kind, Report
+from app.core.backtest import Backtest, IncidentDiff, OutcomeDifference, PastIncident, backtest
+from app.core.events import Closed, Commented, Event, Labeled, Opened, Role
+from app.core.incident_report import IncidentReport, Kind
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 from app.policy_file import read_policy
 
 from .lives import Log, logs, manned, profiles
@@ -27,46 +27,46 @@ def policy(*lines: str) -> Policy:
     return read_policy(TEAM + "\n".join(lines))
 
 
-def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: Report | None = None) -> Past:
+def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: IncidentReport | None = None) -> PastIncident:
     """An incident with those comments; the text `closed` closes it, and it ends with the last."""
-    report = report or Report(severity=Severity.SEV2)
+    report = report or IncidentReport(severity=Severity.SEV2)
     opened = Opened(id="INC-1", repo="octo/shop", number=12, title="down", report=report, key="issue/12")
     log: list[tuple[datetime, Event]] = [(START, opened)]
     for number, (minutes, text) in enumerate(acts):
         at, who = START + timedelta(minutes=minutes), {"by": "mona", "role": Role.WRITE}
-        spoken = (Spoken(*text.removeprefix("/").split(" ", 1)),)
+        spoken = (SlashCommand(*text.removeprefix("/").split(" ", 1)),)
         event = (
             Closed(key="closed", **who)
             if text == "closed"
-            else Said(comment=number, spoken=spoken, key=f"comment/{number}", **who)
+            else Commented(comment=number, commands=spoken, key=f"comment/{number}", **who)
         )
         log.append((at, event))
-    return Past(name, "down", log, log[-1][0])
+    return PastIncident(name, "down", log, log[-1][0])
 
 
 def said(found: Backtest) -> list[str]:
-    return [str(difference) for each in found.compared for difference in each.differences]
+    return [str(difference) for each in found.diffs for difference in each.differences]
 
 
 def test_a_rung_is_reached_later() -> None:
     found = backtest([past((5, "/ack"), (90, "/resolve"))], policy(MANAGER % "30m"), policy(MANAGER % "1h"))
-    (compared,) = found.compared
+    (compared,) = found.diffs
     assert said(found) == ["it-manager hears of it at +1h instead of +30m"]
-    assert (compared.later, compared.earlier, compared.name) == (True, False, "octo/shop#12")
+    assert (compared.escalated_later, compared.escalated_earlier, compared.name) == (True, False, "octo/shop#12")
     assert found.summary == "1 of 1 past incident would have been escalated later"
 
 
 def test_a_rung_is_reached_no_more_and_another_for_the_first_time() -> None:
     new = MANAGER.replace("it-manager", "cto") % "30m"
     found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(MANAGER % "30m"), policy(new))
-    (compared,) = found.compared
+    (compared,) = found.diffs
     assert said(found) == ["it-manager does not hear of it (was +30m)", "cto hears of it, at +30m"]
-    assert (compared.later, compared.earlier) == (True, True)
+    assert (compared.escalated_later, compared.escalated_earlier) == (True, True)
 
 
 def test_what_was_resolved_before_the_rung_is_the_same() -> None:
     found = backtest([past((5, "/ack"), (25, "/resolve"))], policy(MANAGER % "30m"), policy(MANAGER % "1h"))
-    assert (found.tried, found.compared) == (1, ())
+    assert (found.incident_count, found.diffs) == (1, ())
     assert found.summary == "none of 1 past incident would have gone otherwise"
 
 
@@ -74,10 +74,10 @@ def test_a_tighter_target_is_missed() -> None:
     old, new = policy(), policy("severities: {sev2: {respond: 10m}}")
     found = backtest([past((20, "/ack"), (50, "/resolve"))], old, new)
     assert said(found) == ["respond is missed, at +10m", "respond is due +10m instead of +1h"]
-    assert found.compared[0].breach_changes == (1, 0)
+    assert found.diffs[0].breach_changes == (1, 0)
     assert found.summary == "1 of 1 past incident would have gone otherwise, 1 breach more"
     back = backtest([past((20, "/ack"), (50, "/resolve"))], new, old)
-    assert back.compared[0].breach_changes == (0, 1)
+    assert back.diffs[0].breach_changes == (0, 1)
     assert said(back)[0] == "respond is not missed (was at +10m)"
 
 
@@ -90,23 +90,23 @@ def test_other_people_are_asked() -> None:
     new = read_policy(TEAM.replace("[ada]", "[octocat]"))
     found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(), new)
     assert said(found) == ["it-manager is asked of octocat instead of ada"]
-    assert not found.compared[0].later
+    assert not found.diffs[0].escalated_later
 
 
 def test_another_grade_is_told_first() -> None:
-    report = Report(severity=Severity.SEV3, kind=Kind.INTEGRATION)
+    report = IncidentReport(severity=Severity.SEV3, kind=Kind.INTEGRATION)
     floor = "floors: [{because: a partner is cut off, at-least: sev2, type: integration failure}]"
     found = backtest([past((5, "/ack"), (45, "/resolve"), report=report)], policy(), policy(floor))
     assert said(found)[0] == "severity is sev2 instead of sev3"
     assert found.summary.startswith("1 of 1 past incident would have been graded otherwise")
-    assert found.compared[0].severity is Severity.SEV2
+    assert found.diffs[0].severity is Severity.SEV2
 
 
 def test_fewer_pages_are_counted() -> None:
     new = policy(MANAGER.replace("repeat: 10m", "repeat: 20m") % "30m")
     found = backtest([past((25, "/ack"), (28, "/resolve"))], policy(MANAGER % "30m"), new)
     assert said(found) == ["page on-call is told 2 times instead of 3 times"]
-    assert found.notices == (3, 2)
+    assert found.notice_counts == (3, 2)
 
 
 def test_each_incident_is_counted_by_its_name() -> None:
@@ -118,33 +118,35 @@ def test_each_incident_is_counted_by_its_name() -> None:
         policy(MANAGER % "30m"),
         policy(MANAGER % "20m"),
     )
-    assert [each.name for each in found.compared] == ["octo/shop#1", "octo/shop#2"]
+    assert [each.name for each in found.diffs] == ["octo/shop#1", "octo/shop#2"]
     assert found.summary == "2 of 2 past incidents would have been escalated earlier"
 
 
 def test_a_log_that_never_opens_is_not_counted() -> None:
     log = [(START, Labeled(label="sev1", key="labeled/1"))]
     found = backtest(
-        [Past("octo/shop#1", "", log, START), Past("octo/shop#2", "", (), START)], policy(), policy(MANAGER % "1h")
+        [PastIncident("octo/shop#1", "", log, START), PastIncident("octo/shop#2", "", (), START)],
+        policy(),
+        policy(MANAGER % "1h"),
     )
     assert found == Backtest()
     assert found.summary == "there is no past incident to try it on"
 
 
 def test_what_rings_for_weeks_after_the_last_event_is_left_out() -> None:
-    forgotten = Past("octo/shop#1", "down", past().log, START + timedelta(days=3000))
+    forgotten = PastIncident("octo/shop#1", "down", past().log, START + timedelta(days=3000))
     rung = "escalation: {sev2: [{after: %s, to: it-manager}]}"
     found = backtest([forgotten], policy(rung % "6d"), policy(rung % "8d"))
     assert "it-manager does not hear of it (was +6d)" in said(found)
 
 
-def compared(*differences: Difference, later: bool = False, earlier: bool = False) -> Compared:
-    return Compared("octo/shop#1", "down", START, Severity.SEV1, differences, later, earlier)
+def compared(*differences: OutcomeDifference, later: bool = False, earlier: bool = False) -> IncidentDiff:
+    return IncidentDiff("octo/shop#1", "down", START, Severity.SEV1, differences, later, earlier)
 
 
-MISSED = Difference("breach", "respond", None, "+15m")
-KEPT = Difference("breach", "respond", "+15m", None)
-GRADED = Difference("severity", "severity", "sev2", "sev1")
+MISSED = OutcomeDifference("breach", "respond", None, "+15m")
+KEPT = OutcomeDifference("breach", "respond", "+15m", None)
+GRADED = OutcomeDifference("severity", "severity", "sev2", "sev1")
 
 
 @pytest.mark.parametrize(
@@ -165,13 +167,13 @@ GRADED = Difference("severity", "severity", "sev2", "sev1")
         (2, (compared(KEPT),), "1 of 2 past incidents would have gone otherwise, 1 breach fewer"),
     ],
 )
-def test_the_sentence(tried: int, found: Sequence[Compared], wanted: str) -> None:
+def test_the_sentence(tried: int, found: Sequence[IncidentDiff], wanted: str) -> None:
     assert Backtest(tried, tuple(found)).summary == wanted
 
 
 @settings(max_examples=40, deadline=None)
 @given(log=logs(), profile=profiles)
 def test_the_same_policy_makes_no_difference(log: Log, profile: str) -> None:
-    found = backtest([Past("octo/shop#1", "down", log, log[-1][0])], manned(profile), manned(profile))
-    assert (found.tried, found.compared) == (1, ())
-    assert found.notices[0] == found.notices[1]
+    found = backtest([PastIncident("octo/shop#1", "down", log, log[-1][0])], manned(profile), manned(profile))
+    assert (found.incident_count, found.diffs) == (1, ())
+    assert found.notice_counts[0] == found.notice_counts[1]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.calendar import AROUND_THE_CLOCK, Rest, due_time, next_opening, open_time_between, paused_time
+from app.core.calendar import AROUND_THE_CLOCK, Pause, due_time, next_opening, open_time_between, paused_time
 from app.core.policy import Calendar, Duration, Target
 
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
@@ -185,17 +185,17 @@ OFFICE = Calendar()
 def test_a_rest_moves_a_deadline_by_what_it_took(
     length: str, calendar: str | None, since: str, until: str, end: str
 ) -> None:
-    rest = Rest(utc(since), utc(until))
+    rest = Pause(utc(since), utc(until))
     start = utc("2026-03-04T10:00")
     assert due_time(start, within(length, calendar), {"c": OFFICE}, (rest,)) == utc(end)
 
 
 def test_what_lies_in_two_rests_is_lost_once() -> None:
     first, second = (
-        Rest(utc("2026-03-04T11:00"), utc("2026-03-04T13:00")),
-        Rest(utc("2026-03-04T12:00"), utc("2026-03-04T14:00")),
+        Pause(utc("2026-03-04T11:00"), utc("2026-03-04T13:00")),
+        Pause(utc("2026-03-04T12:00"), utc("2026-03-04T14:00")),
     )
-    inner = Rest(utc("2026-03-04T11:30"), utc("2026-03-04T12:30"))
+    inner = Pause(utc("2026-03-04T11:30"), utc("2026-03-04T12:30"))
     assert paused_time((second, inner, first), utc("2026-03-04T10:00")) == timedelta(hours=3)
     assert due_time(utc("2026-03-04T10:00"), within("4h"), {}, (second, inner, first)) == utc("2026-03-04T17:00")
 
@@ -364,7 +364,7 @@ def test_business_days_keep_the_moment_of_the_day(
 
 
 rests = st.lists(
-    st.builds(lambda since, length: Rest(since, since + timedelta(seconds=length)), instants, st.integers(0, 300_000)),
+    st.builds(lambda since, length: Pause(since, since + timedelta(seconds=length)), instants, st.integers(0, 300_000)),
     min_size=1,
     max_size=3,
 ).map(tuple)
@@ -378,7 +378,7 @@ targets = st.builds(
 @checked
 @given(calendars, instants, targets, rests)
 def test_a_rest_shifts_and_never_shrinks(
-    calendar: Calendar, start: datetime, target: Target, rests: tuple[Rest, ...]
+    calendar: Calendar, start: datetime, target: Target, rests: tuple[Pause, ...]
 ) -> None:
     kept = {"c": calendar, "business": calendar}
     before, after_it = due_time(start, target, kept), due_time(start, target, kept, rests)
@@ -395,7 +395,7 @@ def test_a_rest_is_as_if_the_clock_had_stood_still(
     calendar: Calendar, start: datetime, amount: int, since: datetime
 ) -> None:
     """What is open before the deadline and outside the rest is the target, where the rest begins before it is over."""
-    rest = Rest(since, since + timedelta(hours=50))
+    rest = Pause(since, since + timedelta(hours=50))
     moved = due_time(start, Target(Duration(seconds=amount), "c"), {"c": calendar}, (rest,))
     if start <= since < after(calendar, start, amount):
         worked = open_time_between(calendar, start, since) + open_time_between(calendar, rest.until, moved)
@@ -405,7 +405,7 @@ def test_a_rest_is_as_if_the_clock_had_stood_still(
 @checked
 @given(calendars, instants, targets, rests, st.integers(0, 200_000))
 def test_a_longer_rest_is_never_due_earlier(
-    calendar: Calendar, start: datetime, target: Target, rests: tuple[Rest, ...], longer: int
+    calendar: Calendar, start: datetime, target: Target, rests: tuple[Pause, ...], longer: int
 ) -> None:
     kept = {"c": calendar, "business": calendar}
     *others, last = rests

@@ -8,7 +8,14 @@ from itertools import pairwise
 
 import pytest
 
-from app.core.noise_limits import DAY, HOUR, Asking, next_comment_at, next_label_write_at, next_notification_at
+from app.core.noise_limits import (
+    DAY,
+    HOUR,
+    UnconfirmedReport,
+    next_comment_at,
+    next_label_write_at,
+    next_notification_at,
+)
 
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
@@ -71,16 +78,30 @@ def test_m29_the_same_labels_are_put_back_six_times_a_minute() -> None:
     ("number", "login", "recent", "minutes"),
     [
         pytest.param(1, "mallory", [], 0, id="alone"),
-        pytest.param(1, "mallory", [Asking(1, "mallory", NOW)], 0, id="alone and again"),
-        pytest.param(2, "mallory", [Asking(1, "mallory", NOW - 3 * MINUTES)], 7, id="a second of one author"),
-        pytest.param(1, "mallory", [Asking(1, "mallory", NOW - 3 * MINUTES), Asking(2, "mallory")], 7, id="a repeat"),
-        pytest.param(2, "grace", [Asking(1, "mallory", NOW)], 0, id="another author"),
-        pytest.param(3, "eve", [Asking(n, f"u{n}", NOW) for n in range(2)], 0, id="the third"),
-        pytest.param(9, "eve", [Asking(n, f"u{n}", NOW - n * MINUTES) for n in range(3)], 8, id="the fourth"),
+        pytest.param(1, "mallory", [UnconfirmedReport(1, "mallory", NOW)], 0, id="alone and again"),
         pytest.param(
-            9, "eve", [Asking(n, f"u{n}", NOW - n * MINUTES) for n in range(2)] + [Asking(7, "x")], 0, id="room left"
+            2, "mallory", [UnconfirmedReport(1, "mallory", NOW - 3 * MINUTES)], 7, id="a second of one author"
+        ),
+        pytest.param(
+            1,
+            "mallory",
+            [UnconfirmedReport(1, "mallory", NOW - 3 * MINUTES), UnconfirmedReport(2, "mallory")],
+            7,
+            id="a repeat",
+        ),
+        pytest.param(2, "grace", [UnconfirmedReport(1, "mallory", NOW)], 0, id="another author"),
+        pytest.param(3, "eve", [UnconfirmedReport(n, f"u{n}", NOW) for n in range(2)], 0, id="the third"),
+        pytest.param(
+            9, "eve", [UnconfirmedReport(n, f"u{n}", NOW - n * MINUTES) for n in range(3)], 8, id="the fourth"
+        ),
+        pytest.param(
+            9,
+            "eve",
+            [UnconfirmedReport(n, f"u{n}", NOW - n * MINUTES) for n in range(2)] + [UnconfirmedReport(7, "x")],
+            0,
+            id="room left",
         ),
     ],
 )
-def test_m30_who_may_notify_people(number: int, login: str, recent: list[Asking], minutes: int) -> None:
+def test_m30_who_may_notify_people(number: int, login: str, recent: list[UnconfirmedReport], minutes: int) -> None:
     assert next_notification_at(number, login, recent, NOW) == NOW + minutes * MINUTES

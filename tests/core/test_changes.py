@@ -10,25 +10,25 @@ import pytest
 
 from app.core.incident_report import Kind, Level
 from app.core.policy import (
-    Alert,
+    AlertRule,
     Audience,
     Calendar,
-    Channel,
+    ChannelConfig,
     Closing,
-    Cover,
     Duration,
-    Duty,
     FirstNotice,
     Floor,
     Goals,
     Intake,
     Labels,
+    OnCallOverride,
     Override,
     Person,
     Policy,
     Postmortem,
     Regulation,
     Retention,
+    RoleHolders,
     Rotation,
     Runbook,
     Service,
@@ -47,6 +47,8 @@ from app.policy_file import PROFILES, load_profile, read_policy
 
 SEV1 = Severity.SEV1
 HOUR = Duration(seconds=3600)
+
+CHRISTMAS_EVE, BOXING_DAY = datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9)  # noqa: DTZ001  wall clock times
 
 
 def moves(old: Policy, new: Policy) -> list[str]:
@@ -191,13 +193,13 @@ MOVED: dict[str, tuple[Any, str]] = {
     ),
     "ladders": ({SEV1: (step(30, "cto"),)}, "sev1: + cto 30m"),
     "first_notice": ({SEV1: FirstNotice(via=(Via.MAIL,))}, "sev1: + first-notice.via mail"),
-    "channels": ({"ops": Channel("env:OPS_URL", "env:OPS_SECRET")}, "+ channels.ops.for webhook"),
+    "channels": ({"ops": ChannelConfig("env:OPS_URL", "env:OPS_SECRET")}, "+ channels.ops.for webhook"),
     "people": ({"mona": Person(mail="m@example.com")}, "+ people.mona.mail m@example.com"),
     "contacts": ({"cto": ("mona",)}, "+ contacts.cto mona"),
     "teams": ({"payments": Team(members=("mona",))}, "+ teams.payments.members mona"),
-    "roles": ({"lead": Duty(backup=("mona",))}, "+ roles.lead.backup mona"),
+    "roles": ({"lead": RoleHolders(backup=("mona",))}, "+ roles.lead.backup mona"),
     "rotations": (
-        {"on-call": Rotation(overrides=(Cover(datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9), "hubot"),))},  # noqa: DTZ001
+        {"on-call": Rotation(overrides=(OnCallOverride(CHRISTMAS_EVE, BOXING_DAY, "hubot"),))},
         "+ rotations.on-call.overrides from 2026-12-24 18:00, until 2026-12-26 09:00, person hubot",
     ),
     "services": ({"checkout": Service(aliases=("shop",))}, "+ services.checkout.aliases shop"),
@@ -211,7 +213,7 @@ MOVED: dict[str, tuple[Any, str]] = {
     ),
     "labels": (Labels(paused="resting"), "labels.paused paused -> resting"),
     "intake": (Intake(fields={"Dringlichkeit": "urgency"}), "+ intake.fields.Dringlichkeit urgency"),
-    "alerts": ({"errors": Alert("5 %", SEV1)}, "+ alerts.errors.above 5 %"),
+    "alerts": ({"errors": AlertRule("5 %", SEV1)}, "+ alerts.errors.above 5 %"),
     "closing": (Closing(checklist=("told",)), "+ closing.checklist told"),
     "postmortem": (Postmortem(review=HOUR), "postmortem.review 3d -> 1h"),
     "goals": (Goals(first_contact=90), "goals.first-contact 80 -> 90"),

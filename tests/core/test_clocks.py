@@ -15,6 +15,7 @@ from app.core.clocks import alarms, deadlines, still_due
 from app.core.effects import Announce, Effect, Escalate, Notice, Page, Remind
 from app.core.events import (
     Closed,
+    Commented,
     Event,
     Opened,
     PostmortemDropped,
@@ -22,10 +23,9 @@ from app.core.events import (
     PostmortemOpened,
     Reopened,
     Role,
-    Said,
 )
 from app.core.incident import Incident
-from app.core.incident_report import Report
+from app.core.incident_report import IncidentReport
 from app.core.policy import (
     ON_CALL,
     Audience,
@@ -43,7 +43,7 @@ from app.core.policy import (
 )
 from app.core.replay import replay
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 
 NOW = datetime(2026, 3, 13, 9, tzinfo=UTC)
 SEV1, SEV3 = Severity.SEV1, Severity.SEV3
@@ -56,8 +56,8 @@ def minutes(number: float) -> Duration:
     return Duration(seconds=int(number * 60))
 
 
-def said(line: str, **who: Any) -> Said:
-    return Said(comment=1, spoken=(Spoken(*line.split(" ", 1)),), **(MONA | who))
+def said(line: str, **who: Any) -> Commented:
+    return Commented(comment=1, commands=(SlashCommand(*line.split(" ", 1)),), **(MONA | who))
 
 
 def life(
@@ -71,7 +71,7 @@ def life(
         title="down",
         by="octocat",
         key="issue/7",
-        report=Report(severity=severity, **report),
+        report=IncidentReport(severity=severity, **report),
     )
     rows = [(NOW + timedelta(minutes=at), replace(event, key=f"event/{n}")) for n, (at, event) in enumerate(happened)]
     found = replay([(NOW, opened), *rows], policy, NOW + timedelta(minutes=until))
@@ -253,7 +253,7 @@ def test_p4_the_document_is_asked_of_whoever_had_it_and_the_rest_of_the_reviewer
     nobody = replace(WRITTEN, contacts={**PEOPLE, "it-manager": ()})
     _, effects = life(nobody, (10, Closed(**MONA)), until=600)
     told = [each for each in effects if isinstance(each, Remind | Escalate)]
-    assert [(each.to, each.missing) for each in told] == [(("octocat",), ("it-manager",))] * 3
+    assert [(each.to, each.unstaffed) for each in told] == [(("octocat",), ("it-manager",))] * 3
 
 
 # What is moot by the time it could be said.

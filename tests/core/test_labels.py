@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from app.core.clocks import alarms
 from app.core.decide import decide
-from app.core.events import Opened, Rang
+from app.core.events import AlarmFired, Opened
 from app.core.incident import Grade, Incident, PostmortemPull
 from app.core.labels import desired_labels, labels_unchanged, own_labels
 from app.core.lifecycle import Status
@@ -47,18 +47,24 @@ def after(minutes: int) -> datetime:
         ({"status": Status.RESOLVED, "resolved_at": after(5)}, "resolved"),
         ({"status": Status.VERIFIED, "resolved_at": after(5)}, "resolved"),
         ({"status": Status.CLOSED, "resolved_at": after(5)}, "resolved"),
-        ({"grade": Grade(Severity.SEV2, unsure=True)}, "needs-triage"),
-        ({"grade": Grade(Severity.SEV2, unsure=True), "status": Status.CLOSED, "resolved_at": after(5)}, "resolved"),
-        ({"rung": frozenset({"respond/50@2026-03-13T16:59:58Z"})}, "sla-at-risk"),
-        ({"rung": frozenset({"respond/50@2026-03-13T16:59:58Z"}), "responded_at": after(40)}, ""),
-        ({"rung": frozenset({"respond/50@2020-01-01T00:00:00Z"})}, ""),
+        ({"grade": Grade(Severity.SEV2, uncertain=True)}, "needs-triage"),
+        ({"grade": Grade(Severity.SEV2, uncertain=True), "status": Status.CLOSED, "resolved_at": after(5)}, "resolved"),
+        ({"fired_alarms": frozenset({"respond/50@2026-03-13T16:59:58Z"})}, "sla-at-risk"),
+        ({"fired_alarms": frozenset({"respond/50@2026-03-13T16:59:58Z"}), "responded_at": after(40)}, ""),
+        ({"fired_alarms": frozenset({"respond/50@2020-01-01T00:00:00Z"})}, ""),
         (
-            {"rung": frozenset({"respond/80@2026-03-13T16:59:58Z", "respond/breach@2026-03-13T16:59:58Z"})},
+            {"fired_alarms": frozenset({"respond/80@2026-03-13T16:59:58Z", "respond/breach@2026-03-13T16:59:58Z"})},
             "sla-breached",
         ),
-        ({"rung": frozenset({"respond/breach@2026-03-13T16:59:58Z"}), "responded_at": after(70)}, "sla-breached"),
-        ({"rung": frozenset({"resolve/80@2026-03-13T23:59:58Z"}), "responded_at": after(1)}, "sla-at-risk"),
-        ({"rung": frozenset({"resolve/breach@2026-03-13T23:59:58Z"}), "responded_at": after(1)}, "sla-breached"),
+        (
+            {"fired_alarms": frozenset({"respond/breach@2026-03-13T16:59:58Z"}), "responded_at": after(70)},
+            "sla-breached",
+        ),
+        ({"fired_alarms": frozenset({"resolve/80@2026-03-13T23:59:58Z"}), "responded_at": after(1)}, "sla-at-risk"),
+        (
+            {"fired_alarms": frozenset({"resolve/breach@2026-03-13T23:59:58Z"}), "responded_at": after(1)},
+            "sla-breached",
+        ),
         ({"status": Status.CLOSED, "resolved_at": after(481), "responded_at": after(1)}, "resolved sla-breached"),
         ({"postmortem_wanted": True}, "postmortem-due"),
         ({"postmortem_wanted": True, "postmortem": PULL}, "postmortem-due"),
@@ -87,7 +93,7 @@ def test_what_is_surely_the_same_is_the_same(log: Log, profile: str) -> None:
     policy, before = manned(profile), None
     for at, event in sort_log(log):
         while before and (waiting := alarms(before, policy)) and waiting[0].due < at:
-            rang = Rang(alarm=waiting[0], key=waiting[0].key)
+            rang = AlarmFired(alarm=waiting[0], key=waiting[0].key)
             after = decide(before, rang, policy, waiting[0].due).incident
             assert desired_labels(before, policy) == desired_labels(after, policy) or not labels_unchanged(
                 before, after, rang

@@ -12,21 +12,30 @@ from hypothesis import strategies as st
 
 from app.core.events import PostmortemMerged
 from app.core.incident import Incident
-from app.core.incident_report import Kind, Report
-from app.core.metrics import Figures, Promise, Tally, Written, distribution, durations, measure, summarize_metrics
+from app.core.incident_report import IncidentReport, Kind
+from app.core.metrics import (
+    Compliance,
+    MetricsSummary,
+    PostmortemState,
+    SlaKey,
+    distribution,
+    durations,
+    measure,
+    summarize_metrics,
+)
 from app.core.policy import Audience, Duration, Policy
 from app.core.severity import Severity
 from tests.render.scenes import POLICY, REPORT, START, Scene, over, restored, watched
 
-ACKNOWLEDGE, RESPOND, UPDATE, RESOLVE = (Promise(name) for name in ("acknowledge", "respond", "update", "resolve"))
+ACKNOWLEDGE, RESPOND, UPDATE, RESOLVE = (SlaKey(name) for name in ("acknowledge", "respond", "update", "resolve"))
 
 
-def judged(scene: Scene, after: float) -> dict[Promise, bool]:
+def judged(scene: Scene, after: float) -> dict[SlaKey, bool]:
     incident, now = scene.at(after)
-    return dict(measure(incident, scene.policy, now).judged)
+    return dict(measure(incident, scene.policy, now).sla_results)
 
 
-def written(scene: Scene, after: float) -> Written | None:
+def written(scene: Scene, after: float) -> PostmortemState | None:
     incident, now = scene.at(after)
     return measure(incident, scene.policy, now).postmortem
 
@@ -48,7 +57,7 @@ def test_times_count_from_what_the_report_says() -> None:
 
 
 def test_what_nobody_told_has_no_time() -> None:
-    took = durations(Scene(report=Report(severity=Severity.SEV3)).at(10)[0])
+    took = durations(Scene(report=IncidentReport(severity=Severity.SEV3)).at(10)[0])
     assert {took.to_detect, took.to_acknowledge, took.to_respond, took.to_mitigate, took.to_resolve} == {None}
 
 
@@ -73,7 +82,7 @@ def test_a_spread_of_nothing_is_none() -> None:
     ("kept", "missed", "percent"), [(0, 0, None), (3, 0, 100.0), (0, 2, 0.0), (2, 1, 66.6), (1999, 1, 99.9)]
 )
 def test_only_all_of_them_are_a_hundred_per_cent(kept: int, missed: int, percent: float | None) -> None:
-    assert Tally(kept, missed).percent == percent
+    assert Compliance(kept, missed).percent == percent
 
 
 def test_an_incident_that_went_well_kept_everything() -> None:
@@ -113,7 +122,7 @@ def test_audiences_and_laws_are_judged_by_their_names() -> None:
 
 
 def test_a_first_word_that_is_owed_at_once_is_late_when_a_page_would_be() -> None:
-    page = Promise("audience", "status page")
+    page = SlaKey("audience", "status page")
     assert judged(watched().said(4, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is True
     assert judged(watched().said(6, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is False
     assert judged(watched().closed(4, "mona"), 30)[page] is True, "it was over before anybody had to hear of it"
@@ -121,21 +130,21 @@ def test_a_first_word_that_is_owed_at_once_is_late_when_a_page_would_be() -> Non
 
 def test_a_severity_that_owes_an_audience_nothing_is_not_judged_by_it() -> None:
     policy = replace(POLICY, audiences={"board": Audience(updates={Severity.SEV2: Duration(seconds=600)})})
-    assert Promise("audience", "board") not in judged(Scene(policy=policy).closed(30, "mona"), 40)
+    assert SlaKey("audience", "board") not in judged(Scene(policy=policy).closed(30, "mona"), 40)
 
 
 def test_what_became_of_the_postmortem() -> None:
-    assert written(Scene(report=Report(severity=Severity.SEV3)).closed(30, "mona"), 40) is None
+    assert written(Scene(report=IncidentReport(severity=Severity.SEV3)).closed(30, "mona"), 40) is None
     hours = 60
-    assert written(over(), 125) is Written.DUE
-    assert written(over(), 95 + 48 * hours) is Written.DUE
-    assert written(over(), 96 + 48 * hours) is Written.OVERDUE
+    assert written(over(), 125) is PostmortemState.DUE
+    assert written(over(), 95 + 48 * hours) is PostmortemState.DUE
+    assert written(over(), 96 + 48 * hours) is PostmortemState.OVERDUE
 
     def merged(after: float) -> Scene:
         return over().happened(after, PostmortemMerged(by="mona", key="pull/13/merged", pull=13))
 
-    assert written(merged(24 * hours), 25 * hours) is Written.DONE
-    assert written(merged(72 * hours), 73 * hours) is Written.LATE
+    assert written(merged(24 * hours), 25 * hours) is PostmortemState.DONE
+    assert written(merged(72 * hours), 73 * hours) is PostmortemState.LATE
 
 
 def many() -> tuple[list[Incident], Policy]:
@@ -151,16 +160,16 @@ def many() -> tuple[list[Incident], Policy]:
     return [scene.at(6000)[0] for scene in scenes], POLICY
 
 
-def counted() -> Figures:
+def counted() -> MetricsSummary:
     incidents, policy = many()
     return summarize_metrics(incidents, policy, START + minutes(6000))
 
 
 def test_the_worst_comes_first() -> None:
     found = counted()
-    order = [(one.incident.severity, -len(one.missed)) for one in found.measured]
+    order = [(one.incident.severity, -len(one.missed)) for one in found.incidents]
     assert order == sorted(order)
-    assert (found.measured[0].incident.title, found.measured[-1].incident.title) == ("slow", "small")
+    assert (found.incidents[0].incident.title, found.incidents[-1].incident.title) == ("slow", "small")
 
 
 def test_the_figures_are_the_sum_of_their_incidents() -> None:
@@ -168,22 +177,22 @@ def test_the_figures_are_the_sum_of_their_incidents() -> None:
     assert found.severities == {Severity.SEV1: 4, Severity.SEV3: 1}
     assert (found.kinds, list(found.kinds)[-1]) == ({Kind.OUTAGE: 4, None: 1}, None)
     for promise, tally in found.clocks.items():
-        those = [one.judged[promise] for one in found.measured if promise in one.judged]
-        assert (tally.kept, tally.missed) == (sum(those), len(those) - sum(those))
-    assert found.compliance == Tally(
-        sum(each.kept for each in found.clocks.values()), sum(each.missed for each in found.clocks.values())
+        those = [one.sla_results[promise] for one in found.incidents if promise in one.sla_results]
+        assert (tally.met, tally.missed) == (sum(those), len(those) - sum(those))
+    assert found.compliance == Compliance(
+        sum(each.met for each in found.clocks.values()), sum(each.missed for each in found.clocks.values())
     )
-    assert found.postmortems == {Written.OVERDUE: 4}
-    assert found.reopened == 0
+    assert found.postmortems == {PostmortemState.OVERDUE: 4}
+    assert found.reopened_count == 0
 
 
 def test_goals_count_from_the_opening_and_resolving_has_one_for_the_worst_alone() -> None:
     goals = counted().goals
-    assert goals["respond"] == Tally(4, 1)
-    assert goals["resolve"] == Tally(3, 1)
+    assert goals["respond"] == Compliance(4, 1)
+    assert goals["resolve"] == Compliance(3, 1)
 
 
 def test_nothing_has_no_figures() -> None:
     found = summarize_metrics([], POLICY, START)
-    assert (found.measured, found.compliance.percent, found.severities, found.postmortems) == ((), None, {}, {})
+    assert (found.incidents, found.compliance.percent, found.severities, found.postmortems) == ((), None, {}, {})
     assert set(found.times.values()) == {None}

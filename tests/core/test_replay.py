@@ -15,25 +15,25 @@ from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
 from app.core.effects import Effect, Remind, SetLabels
 from app.core.events import (
+    AlarmFired,
     Closed,
+    Commented,
     Event,
     Labeled,
     Opened,
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
-    Rang,
     Role,
-    Said,
 )
 from app.core.incident import Incident
-from app.core.incident_report import Kind, Report
+from app.core.incident_report import IncidentReport, Kind
 from app.core.labels import desired_labels
 from app.core.lifecycle import Status
 from app.core.policy import Policy
 from app.core.replay import fire_due_alarms, replay, sort_log
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 
 from .lives import DECLARED, Log, logs, manned, profiles
 
@@ -49,9 +49,9 @@ def steps(
     """Every decision on the way: before, event, when, after, effects."""
     told = []
     incident = None
-    for at, event in [*sort_log(log), (until + TICK, Rang(alarm=None))]:  # type: ignore[arg-type]
+    for at, event in [*sort_log(log), (until + TICK, AlarmFired(alarm=None))]:  # type: ignore[arg-type]
         while incident and (waiting := alarms(incident, policy)) and waiting[0].due < at:
-            rang = Rang(alarm=waiting[0], key=waiting[0].key)
+            rang = AlarmFired(alarm=waiting[0], key=waiting[0].key)
             decision = decide(incident, rang, policy, waiting[0].due)
             told.append((incident, rang, waiting[0].due, decision.incident, decision.effects))
             incident = decision.incident
@@ -110,7 +110,7 @@ def test_alarms_have_not_rung_and_are_not_in_the_past(log: Log, profile: str) ->
         waiting = alarms(incident, manned(profile))
         keys = [alarm.key for alarm in waiting]
         assert len(keys) == len(set(keys))
-        assert not incident.rung.intersection(keys)
+        assert not incident.fired_alarms.intersection(keys)
         assert all(alarm.due >= at for alarm in waiting)
         assert all(before.due <= after.due for before, after in pairwise(waiting))
 
@@ -136,14 +136,14 @@ def test_a_merged_postmortem_stays_merged_whatever_is_proposed_later(again: Even
     "asked",
     [
         PostmortemOpened(pull=8, key="event/101"),
-        Said(comment=101, spoken=(Spoken("postmortem"),), by="mona", role=Role.WRITE, key="comment/101"),
+        Commented(comment=101, commands=(SlashCommand("postmortem"),), by="mona", role=Role.WRITE, key="comment/101"),
     ],
 )
 def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
     """Its time began with the resolution, but nobody was asked for it in the past."""
     policy, late = manned("guide"), DECLARED + timedelta(days=60)
     log: Log = [
-        (DECLARED, replace(OPENED, report=Report(severity=Severity.SEV4))),
+        (DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV4))),
         (DECLARED + TICK, Closed(by="mona", role=Role.WRITE, key="event/98")),
     ]
     closed = replay(log, policy, late).incident
@@ -160,9 +160,9 @@ def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
 @given(log=logs(), profile=profiles)
 def test_every_alarm_that_rings_has_its_effect_on_the_incident(log: Log, profile: str) -> None:
     for before, event, _, after, _ in steps(log, manned(profile), log[-1][0] + LATER):
-        if isinstance(event, Rang):
-            assert after.rung >= {event.alarm.key}
-            forgotten = before.rung - after.rung
+        if isinstance(event, AlarmFired):
+            assert after.fired_alarms >= {event.alarm.key}
+            forgotten = before.fired_alarms - after.fired_alarms
             assert all("/page" in key for key in forgotten), (
                 "only a page is forgotten, for the next one, which counts it"
             )
@@ -175,7 +175,7 @@ def test_every_alarm_that_rings_has_its_effect_on_the_incident(log: Log, profile
 def test_what_is_over_or_out_of_reach_is_quiet(log: Log, profile: str) -> None:
     for _, _, _, incident, _ in steps(log, manned(profile), log[-1][0] + LATER):
         ringing = {alarm.clock for alarm in alarms(incident, manned(profile))}
-        if incident.left:
+        if incident.unavailable:
             assert not ringing
         if not incident.status.open:
             assert ringing <= ({"postmortem"} if incident.closed_at else {"postmortem", "regulatory"})
@@ -192,7 +192,7 @@ def test_there_is_always_exactly_one_severity_label(log: Log, profile: str) -> N
         if before is not None and isinstance(event, Labeled):
             on_issue.add(event.label)
         on_issue = set().union(*[e.labels for e in effects if isinstance(e, SetLabels)][-1:]) or on_issue
-        if not incident.left:
+        if not incident.unavailable:
             assert len(on_issue.intersection(manned(profile).labels.severities)) == 1 or not on_issue
 
 
@@ -234,7 +234,7 @@ def test_m38_a_detection_after_the_declaration_moves_no_deadline() -> None:
         title="down",
         key="issue/7",
         by="ada",
-        report=Report(kind=Kind.PRIVACY, detected_at=DECLARED + timedelta(days=3)),
+        report=IncidentReport(kind=Kind.PRIVACY, detected_at=DECLARED + timedelta(days=3)),
     )
     incident = replay([(DECLARED, opened)], manned("guide"), DECLARED).incident
     assert incident
@@ -248,15 +248,20 @@ def test_the_times_of_an_incident_make_sense(log: Log, profile: str) -> None:
     for _, _, at, incident, _ in steps(log, manned(profile), log[-1][0] + LATER):
         assert incident.status.open == (incident.resolved_at is None)
         assert (incident.status is Status.CLOSED) == (incident.closed_at is not None)
-        assert incident.status is not Status.TRIGGERED or incident.answered_at is None
+        assert incident.status is not Status.TRIGGERED or incident.page_acknowledged_at is None
         assert [entry.at for entry in incident.timeline] == sorted(entry.at for entry in incident.timeline)
-        known = (incident.acknowledged_at, incident.answered_at, incident.responded_at, incident.spoken_at)
+        known = (
+            incident.acknowledged_at,
+            incident.page_acknowledged_at,
+            incident.responded_at,
+            incident.last_activity_at,
+        )
         assert all(incident.declared_at <= known_at <= at for known_at in known if known_at)
 
 
 def test_comments_of_one_second_count_by_number() -> None:
     def said(number: int) -> tuple[datetime, Event]:
-        return DECLARED, Said(comment=number, key=f"comment/{number}")
+        return DECLARED, Commented(comment=number, key=f"comment/{number}")
 
     opened = (DECLARED, Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/77777"))
     log = [said(100), said(9), opened, said(99)]

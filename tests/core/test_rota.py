@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.core.calendar import wall_to_utc
 from app.core.on_call import next_hand_off, people_of, people_on_call
-from app.core.policy import Cover, Duration, Duty, Policy, Rotation, Shift, Team
+from app.core.policy import Duration, OnCallOverride, Policy, RoleHolders, Rotation, Shift, Team
 
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo")
 DAY, WEEK = Duration(seconds=86400), Duration(seconds=7 * 86400)
@@ -100,26 +100,26 @@ def test_a_midnight_that_comes_twice_hands_over_once() -> None:
 @pytest.mark.parametrize(
     ("covers", "who"),
     [
-        ([Cover(wall("2026-01-06"), wall("2026-01-07"), "ada")], ("ada", "hubot")),
-        ([Cover(wall("2026-01-06"), wall("2026-01-07"), "ada", "hubot")], ("mona", "ada")),
-        ([Cover(wall("2026-01-06"), wall("2026-01-07"), "ada", "octocat")], ("mona", "hubot")),
-        ([Cover(wall("2026-01-06"), wall("2026-01-07"), "hubot", "mona")], ("hubot",)),
-        ([Cover(wall("2026-01-06"), wall("2026-01-07"), "mona", "hubot")], ("mona",)),
-        ([Cover(wall("2026-01-06T12:00:01"), wall("2026-01-07"), "ada")], ("mona", "hubot")),
-        ([Cover(wall("2026-01-06"), wall("2026-01-06T12:00"), "ada")], ("mona", "hubot")),
-        ([Cover(wall("2026-01-06T12:00"), wall("2026-01-07"), "ada")], ("ada", "hubot")),
+        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "ada")], ("ada", "hubot")),
+        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "ada", "hubot")], ("mona", "ada")),
+        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "ada", "octocat")], ("mona", "hubot")),
+        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "hubot", "mona")], ("hubot",)),
+        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "mona", "hubot")], ("mona",)),
+        ([OnCallOverride(wall("2026-01-06T12:00:01"), wall("2026-01-07"), "ada")], ("mona", "hubot")),
+        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-06T12:00"), "ada")], ("mona", "hubot")),
+        ([OnCallOverride(wall("2026-01-06T12:00"), wall("2026-01-07"), "ada")], ("ada", "hubot")),
     ],
     ids=["primary", "secondary", "not on call", "swap up", "both", "not yet", "just over", "just begun"],
 )
-def test_overrides_go_before_turns(covers: list[Cover], who: tuple[str, ...]) -> None:
+def test_overrides_go_before_turns(covers: list[OnCallOverride], who: tuple[str, ...]) -> None:
     assert people_on_call(replace(WEEKLY, overrides=tuple(covers)), at("2026-01-06T12:00")) == who
 
 
 @pytest.mark.parametrize("instead_of", [None, "mona", "ada"])
 def test_a_later_override_goes_before_an_earlier_one(instead_of: str | None) -> None:
     """Whoever it names: the one whose turn it is, or the one who stands in already."""
-    first = Cover(wall("2026-01-06"), wall("2026-01-09"), "ada", "mona")
-    second = Cover(wall("2026-01-07"), wall("2026-01-08"), "grace", instead_of)
+    first = OnCallOverride(wall("2026-01-06"), wall("2026-01-09"), "ada", "mona")
+    second = OnCallOverride(wall("2026-01-07"), wall("2026-01-08"), "grace", instead_of)
     covered = replace(WEEKLY, overrides=(first, second))
     days = [people_on_call(covered, at(f"2026-01-0{day}T12:00"))[0] for day in (5, 6, 7, 8, 9)]
     assert days == ["mona", "ada", "grace", "ada", "mona"]
@@ -145,7 +145,7 @@ def test_the_shifts_of_a_feed_hold_instead_of_the_turns() -> None:
 
 def test_a_gap_of_a_feed_can_be_covered() -> None:
     begins = at("2026-01-06T09:00")
-    gap = Cover(wall("2026-01-06T12:00"), wall("2026-01-06T13:00"), "grace")
+    gap = OnCallOverride(wall("2026-01-06T12:00"), wall("2026-01-06T13:00"), "grace")
     feed = replace(WEEKLY, shifts=(Shift(begins, begins + timedelta(hours=1), 0, "ada"),), overrides=(gap,))
     assert people_on_call(feed, at("2026-01-06T12:30")) == ("grace",)
 
@@ -161,7 +161,7 @@ def test_a_hand_off_to_the_same_person_is_none() -> None:
 def test_people_stand_behind_rotations_roles_teams_and_contacts() -> None:
     policy = Policy(
         rotations={"on-call": WEEKLY},
-        roles={"scribe": Duty(("ada",), ("grace", "mona"))},
+        roles={"scribe": RoleHolders(("ada",), ("grace", "mona"))},
         teams={"payments": Team(("grace", "linus"))},
         contacts={"on-call": ("nobody-asked",), "cto": ("linus",), "board": ()},
     )
@@ -186,7 +186,7 @@ rotations = st.builds(
     zone=st.sampled_from(ZONES),
 )
 covers = st.builds(
-    lambda day, minute, length, person, instead: Cover(
+    lambda day, minute, length, person, instead: OnCallOverride(
         datetime.combine(day, time()) + timedelta(minutes=minute),
         datetime.combine(day, time()) + timedelta(minutes=minute + length),
         person,

@@ -12,7 +12,7 @@ from app.core.decide import decide
 from app.core.effective_policy import active_regulations, affected_services, policy_for, policy_for_report
 from app.core.events import Opened
 from app.core.incident import Incident
-from app.core.incident_report import Exposure, Kind, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind
 from app.core.on_call import people_of
 from app.core.policy import (
     MAX_CACHE_ENTRIES,
@@ -20,11 +20,11 @@ from app.core.policy import (
     OWNER,
     Calendar,
     Duration,
-    Duty,
     FirstNotice,
     Override,
     Policy,
     Regulation,
+    RoleHolders,
     Rotation,
     Service,
     Target,
@@ -46,7 +46,7 @@ def within(minutes: int, calendar: str | None = None) -> Target:
 POLICY = Policy(
     targets={SEV1: Targets(respond=within(15), update=within(15), resolve=within(240, "team"))},
     contacts={ON_CALL: ("mona",), "cto": ("grace",)},
-    roles={"scribe": Duty(("ada",))},
+    roles={"scribe": RoleHolders(("ada",))},
     services={
         "checkout": Service("payments", aliases=("Shop", "till")),
         "ledger": Service("payments", "ledger-rota"),
@@ -58,7 +58,7 @@ POLICY = Policy(
 )
 
 
-def incident(report: Report, policy: Policy = POLICY) -> Incident:
+def incident(report: IncidentReport, policy: Policy = POLICY) -> Incident:
     opened = Opened(id="INC-1", repo="acme/shop", number=7, title="down", by="ada", key="issue/7", report=report)
     found = decide(None, opened, policy, NOW).incident
     assert found
@@ -66,7 +66,7 @@ def incident(report: Report, policy: Policy = POLICY) -> Incident:
 
 
 def on_call(policy: Policy, *services: str, kind: Kind | None = None) -> tuple[str, ...]:
-    return people_of((ON_CALL,), policy_for_report(policy, Report(services=services, kind=kind)), NOW)
+    return people_of((ON_CALL,), policy_for_report(policy, IncidentReport(services=services, kind=kind)), NOW)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def on_call(policy: Policy, *services: str, kind: Kind | None = None) -> tuple[s
     ],
 )
 def test_a_service_is_known_by_any_of_its_names(reported: tuple[str, ...], known: list[str]) -> None:
-    assert list(affected_services(POLICY, Report(services=reported))) == known
+    assert list(affected_services(POLICY, IncidentReport(services=reported))) == known
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,17 @@ def test_who_is_paged_follows_the_first_service_that_says(services: tuple[str, .
 
 
 def test_the_owner_is_the_team_of_the_first_service_that_has_one() -> None:
-    assert people_of((OWNER,), policy_for_report(POLICY, Report(services=("search", "till"))), NOW) == ("pia", "paul")
-    assert people_of((OWNER,), policy_for_report(POLICY, Report(services=("search",))), NOW) == ()
+    assert people_of((OWNER,), policy_for_report(POLICY, IncidentReport(services=("search", "till"))), NOW) == (
+        "pia",
+        "paul",
+    )
+    assert people_of((OWNER,), policy_for_report(POLICY, IncidentReport(services=("search",))), NOW) == ()
 
 
 def test_a_target_in_team_hours_follows_the_owner() -> None:
     resolve = {}
     for services in (("checkout",), ("search",)):
-        found = incident(Report(severity=SEV1, services=services))
+        found = incident(IncidentReport(severity=SEV1, services=services))
         resolve[services] = next(each.due for each in deadlines(found, POLICY) if each.clock == "resolve")
     monday_berlin, monday_utc = datetime(2026, 3, 16, 12, tzinfo=UTC), datetime(2026, 3, 16, 13, tzinfo=UTC)
     assert resolve == {("checkout",): monday_berlin, ("search",): monday_utc}
@@ -113,19 +116,19 @@ def test_a_target_in_team_hours_follows_the_owner() -> None:
 @pytest.mark.parametrize(
     ("services", "kinds", "report", "matches"),
     [
-        ((), (), Report(), True),
-        (("checkout",), (), Report(services=("till",)), True),
-        (("checkout", "search"), (), Report(services=("x", "search")), True),
-        (("checkout",), (), Report(services=("search",)), False),
-        ((), (Kind.SECURITY, Kind.PRIVACY), Report(kind=Kind.PRIVACY), True),
-        ((), (Kind.SECURITY,), Report(), False),
-        (("checkout",), (Kind.SECURITY,), Report(services=("till",), kind=Kind.SECURITY), True),
-        (("checkout",), (Kind.SECURITY,), Report(services=("till",), kind=Kind.OUTAGE), False),
-        (("checkout",), (Kind.SECURITY,), Report(kind=Kind.SECURITY), False),
+        ((), (), IncidentReport(), True),
+        (("checkout",), (), IncidentReport(services=("till",)), True),
+        (("checkout", "search"), (), IncidentReport(services=("x", "search")), True),
+        (("checkout",), (), IncidentReport(services=("search",)), False),
+        ((), (Kind.SECURITY, Kind.PRIVACY), IncidentReport(kind=Kind.PRIVACY), True),
+        ((), (Kind.SECURITY,), IncidentReport(), False),
+        (("checkout",), (Kind.SECURITY,), IncidentReport(services=("till",), kind=Kind.SECURITY), True),
+        (("checkout",), (Kind.SECURITY,), IncidentReport(services=("till",), kind=Kind.OUTAGE), False),
+        (("checkout",), (Kind.SECURITY,), IncidentReport(kind=Kind.SECURITY), False),
     ],
 )
 def test_an_override_holds_where_all_its_conditions_do(
-    services: tuple[str, ...], kinds: tuple[Kind, ...], report: Report, matches: bool
+    services: tuple[str, ...], kinds: tuple[Kind, ...], report: IncidentReport, matches: bool
 ) -> None:
     policy = replace(POLICY, overrides=(Override(services, kinds, contacts={"cto": ("vera",)}),))
     assert policy_for_report(policy, report).contacts["cto"] == (("vera",) if matches else ("grace",))
@@ -136,7 +139,7 @@ def test_an_override_changes_single_clocks_and_may_stop_them_and_the_later_goes_
         Override(targets={SEV1: {"respond": within(5), "update": None}, SEV2: {"respond": within(30)}}),
         Override(targets={SEV1: {"respond": within(2)}}, first_notice={SEV1: FirstNotice(via=(Via.PAGER,))}),
     )
-    found = policy_for_report(replace(POLICY, overrides=overrides), Report())
+    found = policy_for_report(replace(POLICY, overrides=overrides), IncidentReport())
     assert found.targets_of(SEV1) == Targets(respond=within(2), resolve=within(240, "team"))
     assert found.targets_of(SEV2) == Targets(respond=within(30))
     assert found.first_notice_of(SEV1).via == (Via.PAGER,)
@@ -144,7 +147,7 @@ def test_an_override_changes_single_clocks_and_may_stop_them_and_the_later_goes_
 
 def test_whom_an_override_names_goes_before_rotations_and_roles() -> None:
     policy = replace(POLICY, overrides=(Override(contacts={ON_CALL: ("vera",), "scribe": ("sven",)}),))
-    found = policy_for_report(policy, Report(services=("ledger",)))
+    found = policy_for_report(policy, IncidentReport(services=("ledger",)))
     assert people_of((ON_CALL, "scribe"), found, NOW) == ("vera", "sven")
 
 
@@ -152,7 +155,7 @@ def test_the_rules_of_the_rules_are_the_same() -> None:
     policy = replace(
         POLICY, overrides=(Override(contacts={ON_CALL: ("vera",)}, targets={SEV1: {"respond": within(3)}}),)
     )
-    found = incident(Report(severity=SEV1, services=("ledger", "checkout")), policy)
+    found = incident(IncidentReport(severity=SEV1, services=("ledger", "checkout")), policy)
     once = policy_for(policy, found)
     assert policy_for(once, found) is once
     assert alarms(found, once) == alarms(found, policy)
@@ -162,23 +165,23 @@ def test_the_rules_of_the_rules_are_the_same() -> None:
 def test_many_made_up_services_do_not_fill_the_memory() -> None:
     policy = replace(POLICY)
     for number in range(2500):
-        policy_for_report(policy, Report(services=(f"made up {number}",)))
+        policy_for_report(policy, IncidentReport(services=(f"made up {number}",)))
     assert len(policy._cache) <= MAX_CACHE_ENTRIES
 
 
 @pytest.mark.parametrize(
     ("kinds", "answers", "report", "bound"),
     [
-        ((Kind.PRIVACY,), (Exposure.YES,), Report(kind=Kind.PRIVACY), True),
-        ((Kind.PRIVACY,), (Exposure.YES,), Report(personal_data=Exposure.YES), True),
-        ((Kind.PRIVACY,), (Exposure.YES,), Report(kind=Kind.OUTAGE, personal_data=Exposure.POSSIBLY), False),
-        ((Kind.PRIVACY,), (), Report(), False),
-        ((), (Exposure.YES, Exposure.POSSIBLY), Report(personal_data=Exposure.POSSIBLY), True),
-        ((), (), Report(), True),
+        ((Kind.PRIVACY,), (Exposure.YES,), IncidentReport(kind=Kind.PRIVACY), True),
+        ((Kind.PRIVACY,), (Exposure.YES,), IncidentReport(personal_data=Exposure.YES), True),
+        ((Kind.PRIVACY,), (Exposure.YES,), IncidentReport(kind=Kind.OUTAGE, personal_data=Exposure.POSSIBLY), False),
+        ((Kind.PRIVACY,), (), IncidentReport(), False),
+        ((), (Exposure.YES, Exposure.POSSIBLY), IncidentReport(personal_data=Exposure.POSSIBLY), True),
+        ((), (), IncidentReport(), True),
     ],
 )
 def test_a_law_binds_by_type_or_by_personal_data(
-    kinds: tuple[Kind, ...], answers: tuple[Exposure, ...], report: Report, bound: bool
+    kinds: tuple[Kind, ...], answers: tuple[Exposure, ...], report: IncidentReport, bound: bool
 ) -> None:
     law = Regulation(Duration(seconds=3600), kinds=kinds, personal_data=answers)
     assert ("law" in active_regulations(Policy(regulations={"law": law}), report)) is bound

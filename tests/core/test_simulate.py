@@ -12,7 +12,7 @@ from app.core.incident_report import Kind
 from app.core.policy import Policy
 from app.core.replay import replay
 from app.core.severity import Severity
-from app.core.simulate import ROW_KINDS, Row, Scene, format_offset, replay_steps, simulate
+from app.core.simulate import ROW_KINDS, Row, Scenario, format_offset, replay_steps, simulate
 from app.policy_file import PROFILES, load_profile, read_policy
 
 from .lives import Log, logs, manned, profiles
@@ -26,8 +26,8 @@ silence: 100
 """
 
 
-def scene(severity: Severity = Severity.SEV1, hours: float = 2, **more: Any) -> Scene:
-    return Scene(severity=severity, at=START, length=timedelta(hours=hours), **more)
+def scene(severity: Severity = Severity.SEV1, hours: float = 2, **more: Any) -> Scenario:
+    return Scenario(severity=severity, at=START, length=timedelta(hours=hours), **more)
 
 
 def minutes(number: int) -> timedelta:
@@ -107,7 +107,7 @@ def test_a_bare_profile_names_the_contacts(profile: str, severity: Severity) -> 
 def test_a_contact_that_nobody_holds_is_told_as_missing() -> None:
     policy = read_policy(TEAM.replace("it-manager: [ada]", "it-manager: []"))
     (row,) = (row for row in simulate(policy, scene(hours=0.6)) if row.kind == "escalate")
-    assert (row.to, row.missing, row.contacts) == (("grace",), ("it-manager",), ("it-manager",))
+    assert (row.to, row.unstaffed, row.contacts) == (("grace",), ("it-manager",), ("it-manager",))
 
 
 ROTATION = TEAM.replace("on-call: [mona, hubot], ", "") + (

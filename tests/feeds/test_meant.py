@@ -110,7 +110,7 @@ def test_strangers_are_told_once_unless_their_time_is_over() -> None:
         "UTC",
         AT,
     )
-    assert found.unknown == ("Grace Hopper", "Somebody Else")
+    assert found.unmatched == ("Grace Hopper", "Somebody Else")
     assert [shift.person for shift in found.shifts] == ["mona"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.incident_report import Exposure, Kind, Level, Report, Source
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level, Source
 from app.core.policy import Intake, Policy
 from app.core.severity import Scale, Severity
 from app.core.severity_grading import grade
@@ -42,7 +42,7 @@ WHOLE: dict[str, FormValue] = {
 }
 
 
-def report(body: str, policy: Policy | None = None, title: str = "[Incident]: It broke") -> Report:
+def report(body: str, policy: Policy | None = None, title: str = "[Incident]: It broke") -> IncidentReport:
     return read_report(body, title=title, opened_at=OPENED, policy=policy or Policy())
 
 
@@ -57,7 +57,7 @@ def started(text: str, zone: str = "UTC") -> tuple[str | None, str]:
 
 
 def test_the_shipped_form() -> None:
-    assert report(fill_form(shipped_form(), WHOLE)) == Report(
+    assert report(fill_form(shipped_form(), WHOLE)) == IncidentReport(
         summary="Checkout is down",
         severity=Severity.SEV1,
         impact=Level.HIGH,
@@ -90,14 +90,14 @@ def test_every_choice_of_the_shipped_form_is_understood() -> None:
 
 
 def test_an_empty_form_is_structured_and_takes_its_summary_from_the_title() -> None:
-    assert report(fill_form(shipped_form(), {})) == Report(summary="It broke")
+    assert report(fill_form(shipped_form(), {})) == IncidentReport(summary="It broke")
 
 
 def test_the_older_template_has_the_same_headings() -> None:
     text = (ROOT / "issue-templates" / "incident_report.md").read_text("utf-8").split("---", 2)[2]
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [asked.label for asked in shipped_form().fields]
-    assert report(text) == Report(summary="It broke")
+    assert report(text) == IncidentReport(summary="It broke")
     written = text.replace("## Impact\n", "## Impact\n\nhigh\n").replace("## Severity\n", "## Severity\n\nsev2\n")
     assert (report(written).severity, report(written).impact) == (Severity.SEV2, Level.HIGH)
 
@@ -112,7 +112,7 @@ def test_the_older_template_has_the_same_headings() -> None:
     ],
 )
 def test_free_text_is_not_structured(title: str, body: str, summary: str) -> None:
-    assert report(body, title=title) == Report(summary=summary, symptoms=body.strip(), structured=False)
+    assert report(body, title=title) == IncidentReport(summary=summary, symptoms=body.strip(), structured=False)
 
 
 SEV1, SEV2, SEV3, SEV4 = Severity
@@ -485,8 +485,8 @@ UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, FormValue], dict[str, obje
 
 def test_severity_labels_of_the_team_grade() -> None:
     policy = read_policy("labels: {severities: [critical, major, minor, trivial]}\n")
-    found = grade(Report(summary="x"), policy, frozenset({"minor", "sev1", "bug"}))
-    assert (found.severity, found.unsure) == (SEV3, False)
+    found = grade(IncidentReport(summary="x"), policy, frozenset({"minor", "sev1", "bug"}))
+    assert (found.severity, found.uncertain) == (SEV3, False)
     assert found.reasons == ("the issue was opened with the label minor",)
 
 

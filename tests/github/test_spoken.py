@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 from app.github.slash_commands import _top_level_paragraphs, parse_commands
 
 
@@ -81,8 +81,8 @@ def test_what_is_said(body: str, names: list[str]) -> None:
 
 def test_the_argument_is_the_rest_of_the_line() -> None:
     assert parse_commands("/severity  sev2 `too` loud \nmore\n/ack\n") == (
-        Spoken("severity", "sev2 `too` loud"),
-        Spoken("ack"),
+        SlashCommand("severity", "sev2 `too` loud"),
+        SlashCommand("ack"),
     )
 
 

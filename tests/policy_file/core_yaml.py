@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from app.policy_file import schema
-from app.policy_file.yaml_tree import Entries, Items, Node, Text, parse_yaml
+from app.policy_file.yaml_tree import ListNode, MapNode, Node, ScalarNode, parse_yaml
 
 
 def loaded(text: str) -> Any:
@@ -18,14 +18,14 @@ def loaded(text: str) -> Any:
 
 
 def _value(node: Node) -> Any:
-    if isinstance(node, Entries):
+    if isinstance(node, MapNode):
         return {key.value: _value(value) for key, value in node.pairs}
-    if isinstance(node, Items):
+    if isinstance(node, ListNode):
         return [_value(item) for item in node.nodes]
     return _scalar(node) if node.plain else node.value
 
 
-def _scalar(node: Text) -> Any:
+def _scalar(node: ScalarNode) -> Any:
     if node.value in ("", "~", "null", "Null", "NULL"):
         return None
     if node.value in ("true", "True", "TRUE", "false", "False", "FALSE"):

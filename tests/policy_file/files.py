@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from app.core.policy import Cover, Duration, Step, Targets
+from app.core.policy import Duration, OnCallOverride, Step, Targets
 from app.core.severity import Severity
 from app.policy_file import value_parsers
 from app.policy_file.field_docs import KIND_EXAMPLES
@@ -103,7 +103,7 @@ def _records(cls: Any) -> st.SearchStrategy[Any]:
     )
     if cls is Step:
         found = found.map(_sensible)
-    if cls is Cover:
+    if cls is OnCallOverride:
         found = found.map(lambda cover: cover | {"until": "2027-01-01 00:00"})
     return st.none() | found if cls is Targets else found
 

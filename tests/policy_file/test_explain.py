@@ -8,7 +8,7 @@ import pytest
 
 from app.core.severity import Severity
 from app.policy_file import PROFILES, PolicyFaults, read_policy
-from app.policy_file.explain import BUILT_IN_DOCUMENTS, Explained, explain_policy, format_inline
+from app.policy_file.explain import BUILT_IN_DOCUMENTS, ExplainedValue, explain_policy, format_inline
 from app.policy_file.field_rules import key_specs
 from app.policy_file.inheritance import load_profile_text
 from app.policy_file.yaml_tree import parse_yaml
@@ -83,7 +83,7 @@ retention.deliveries          30d                           built in            
 """
 
 
-def by_path(told: tuple[Explained, ...]) -> dict[str, Explained]:
+def by_path(told: tuple[ExplainedValue, ...]) -> dict[str, ExplainedValue]:
     paths = {one.where: one for one in told}
     assert len(paths) == len(told), "each value is told once"
     return paths
@@ -93,7 +93,7 @@ def by_path(told: tuple[Explained, ...]) -> dict[str, Explained]:
 def test_where_each_value_comes_from(row: str) -> None:
     where, value, origin, document = (*re.split(" {2,}", row), "")[:4]
     told = by_path(explain_policy(TEAM, name="/home/mona/incidents.yml", org=ORG))
-    assert told[where] == Explained(where, value, origin, document)
+    assert told[where] == ExplainedValue(where, value, origin, document)
 
 
 def test_nothing_is_told_that_is_nothing() -> None:
@@ -106,7 +106,7 @@ def test_nothing_is_told_that_is_nothing() -> None:
 def test_without_a_file_the_organisation_or_the_default_holds() -> None:
     told = by_path(explain_policy(None, org=ORG))
     assert told["severities.sev1.respond"].origin == "org: .github/incidents.yml:8"
-    assert by_path(explain_policy(None))["severities.sev1.respond"] == Explained(
+    assert by_path(explain_policy(None))["severities.sev1.respond"] == ExplainedValue(
         "severities.sev1.respond", "15m", "profile guide", "002"
     )
 
@@ -115,7 +115,7 @@ def test_a_zone_that_is_followed_is_told_with_the_line_it_follows() -> None:
     org = "timezone: Europe/Berlin\ncalendars:\n  late: {timezone: UTC}\n  early: {}"
     told = by_path(explain_policy("extends: org\ntimezone: Asia/Tokyo", org=org))
     assert told["calendars.late.timezone"].origin == "org: .github/incidents.yml:3"
-    assert told["calendars.early.timezone"] == Explained(
+    assert told["calendars.early.timezone"] == ExplainedValue(
         "calendars.early.timezone", "Asia/Tokyo", "incidents.yml:2", ""
     )
     assert by_path(explain_policy(None))["calendars.business.timezone"].origin == "built in"
@@ -124,11 +124,11 @@ def test_a_zone_that_is_followed_is_told_with_the_line_it_follows() -> None:
 def test_severities_are_told_on_the_scale_of_the_file_and_found_on_that_of_the_profile() -> None:
     told = by_path(explain_policy("scale: p\nseverities: {P1: {respond: 20m}}"))
     assert told["severities.P1.respond"].origin == "incidents.yml:2"
-    assert told["severities.P0.respond"] == Explained("severities.P0.respond", "15m", "profile guide", "002")
+    assert told["severities.P0.respond"] == ExplainedValue("severities.P0.respond", "15m", "profile guide", "002")
     assert told["postmortem.required"].value == "[P0, P1]"
     assert told["matrix.high.high"].value == "P0"
     told = by_path(explain_policy("extends: org\nscale: p", org="severities:\n  sev4: off\ncontacts: {'[a': mona}"))
-    assert told["severities.P3.respond"] == Explained(
+    assert told["severities.P3.respond"] == ExplainedValue(
         "severities.P3.respond", "off", "org: .github/incidents.yml:2", ""
     )
     assert told["contacts.[a"].origin == "org: .github/incidents.yml:3"

@@ -62,13 +62,13 @@ def test_a_hostile_file_is_answered_at_once(what: str) -> None:
 WITHOUT = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
-from app.policy_file.yaml_tree import PARSER, PurePython, Refused, parse_yaml
-assert PARSER is not PurePython, "libyaml is installed with the wheels of PyYAML"
-for parser in (PARSER, PurePython):
+from app.policy_file.yaml_tree import PARSER, PurePythonParser, UnsupportedYaml, parse_yaml
+assert PARSER is not PurePythonParser, "libyaml is installed with the wheels of PyYAML"
+for parser in (PARSER, PurePythonParser):
     try:
         parse_yaml({text}, parser)
-    except Refused as refused:
-        print(refused.wrong.found)
+    except UnsupportedYaml as refused:
+        print(refused.error.found)
 """
 
 

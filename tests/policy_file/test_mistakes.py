@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from app.policy_file import Fault, PolicyFaults, read_policy
+from app.policy_file import PolicyFault, PolicyFaults, read_policy
 
 from .told import faults, only
 
@@ -247,10 +247,10 @@ def test_a_contact_with_a_fault_is_still_a_contact() -> None:
 def test_a_fault_can_be_shown_as_it_is() -> None:
     with pytest.raises(PolicyFaults) as caught:
         read_policy("silence: two\nwarnings: [x]")
-    assert caught.value.faults[0] == Fault(
+    assert caught.value.errors[0] == PolicyFault(
         ".github/incidents.yml", 1, 10, "silence", "'two' is not a number from 1", "such as 2"
     )
-    assert str(caught.value).splitlines() == [str(fault) for fault in caught.value.faults]
+    assert str(caught.value).splitlines() == [str(fault) for fault in caught.value.errors]
 
 
 def test_a_hundred_faults_are_enough() -> None:

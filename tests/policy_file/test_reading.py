@@ -29,11 +29,11 @@ from app.core.policy import (
     Until,
 )
 from app.core.severity import Severity
-from app.policy_file import Fault, PolicyFaults, load_profile, read_policy
+from app.policy_file import PolicyFault, PolicyFaults, load_profile, read_policy
 from app.policy_file.field_rules import key_specs
 from app.policy_file.inheritance import load_profile_text
 from app.policy_file.value_parsers import PARSERS, Weekdays
-from app.policy_file.yaml_tree import PARSER, Items, Node, PurePython, Refused, Text, parse_yaml
+from app.policy_file.yaml_tree import PARSER, ListNode, Node, PurePythonParser, ScalarNode, UnsupportedYaml, parse_yaml
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 
@@ -206,19 +206,19 @@ PIECES = (
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=60))
 def test_any_text_is_a_policy_or_faults_of_one_line_each(text: str) -> None:
-    told: tuple[Fault, ...] = ()
+    told: tuple[PolicyFault, ...] = ()
     try:
         read_policy(text)
     except PolicyFaults as error:
-        told = error.faults
+        told = error.errors
     assert all(str(fault).isprintable() and fault.line >= 1 and fault.column >= 1 for fault in told)
 
 
 def bare(node: Node) -> object:
     """A tree with the spot of everything that is written; what is not written has no place of its own."""
-    if isinstance(node, Text):
+    if isinstance(node, ScalarNode):
         return node if node.value or not node.plain else None
-    if isinstance(node, Items):
+    if isinstance(node, ListNode):
         return node.position, [bare(inner) for inner in node.nodes]
     return node.position, [(bare(key), bare(inner)) for key, inner in node.pairs]
 
@@ -230,16 +230,16 @@ def bare(node: Node) -> object:
 def test_both_parsers_see_the_same_file(text: str) -> None:
     """libyaml where it is there, else Python: what both accept they read alike, to the column."""
     seen = []
-    for parser in (PARSER, PurePython):
+    for parser in (PARSER, PurePythonParser):
         try:
             tree, twice = parse_yaml(text, parser)
-        except Refused:
+        except UnsupportedYaml:
             return
         seen.append((bare(tree), [(bare(one.key), bare(one.first)) for one in twice]))
     assert seen[0] == seen[1]
 
 
 def test_a_value_that_is_not_written_stands_behind_its_colon() -> None:
-    for parser in (PARSER, PurePython):
+    for parser in (PARSER, PurePythonParser):
         tree, _ = parse_yaml("a: {b:   , c: }\nd:\n", parser)
         assert re.findall(r"value='', line=(\d), column=(\d+)", repr(tree)) == [("1", "7"), ("1", "14"), ("2", "3")]

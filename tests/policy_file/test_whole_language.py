@@ -6,22 +6,22 @@ from datetime import date, datetime, time
 
 from app.core.incident_report import Exposure, Kind
 from app.core.policy import (
-    Alert,
+    AlertRule,
     Audience,
     Calendar,
-    Channel,
+    ChannelConfig,
     Closing,
-    Cover,
     Duration,
-    Duty,
     FirstNotice,
     Floor,
     Goals,
+    OnCallOverride,
     Override,
     Person,
     Postmortem,
     Regulation,
     Retention,
+    RoleHolders,
     Rotation,
     Runbook,
     Service,
@@ -131,11 +131,11 @@ def test_every_key_is_read() -> None:
     )
     assert policy.first_notice[SEV1] == FirstNotice(minutes(10), (Via.PAGER, Via.WEBHOOK), ("leadership",))
     assert policy.channels == {
-        "ops": Channel("https://hooks.example.com/m", "env:OPS_SECRET", serves=(Via.PAGER, Via.CHAT))
+        "ops": ChannelConfig("https://hooks.example.com/m", "env:OPS_SECRET", serves=(Via.PAGER, Via.CHAT))
     }
     assert policy.people == {"mona": Person("Mona Lisa", "mona@example.com")}
     assert policy.teams == {"payments": Team(("mona",), "late", "night")}
-    assert policy.roles["communications-lead"] == Duty(("hubot",), ("mona",))
+    assert policy.roles["communications-lead"] == RoleHolders(("hubot",), ("mona",))
     assert policy.rotations == {
         "on-call": Rotation(
             ("mona", "hubot"),
@@ -144,7 +144,7 @@ def test_every_key_is_read() -> None:
             date(2026, 1, 5),
             time(8, 30),
             "Europe/Berlin",
-            (Cover(datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9), "hubot", "mona"),),  # noqa: DTZ001 - wall clock
+            (OnCallOverride(datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9), "hubot", "mona"),),  # noqa: DTZ001 - wall clock
             "ops/on-call.ics",
         ),
         "night": Rotation(zone="Asia/Tokyo", feed="env:NIGHT_FEED"),
@@ -165,7 +165,7 @@ def test_every_key_is_read() -> None:
         ),
     )
     assert policy.floors == (Floor("the shop is down", SEV1, service="checkout"),)
-    assert policy.alerts["response time"] == Alert("5 s", SEV2, Kind.DEGRADATION)
+    assert policy.alerts["response time"] == AlertRule("5 s", SEV2, Kind.DEGRADATION)
     assert policy.alerts.keys() == load_profile("guide").alerts.keys()
     assert policy.closing == Closing(frozenset({SEV1}), ("functional",), ("all done",))
     assert policy.postmortem == Postmortem(

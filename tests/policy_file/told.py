@@ -11,7 +11,7 @@ def faults(text: str, *, org: str | None = None) -> list[str]:
     """What the file is told, without its name."""
     with pytest.raises(PolicyFaults) as caught:
         read_policy(text, name="f", org=org)
-    return [str(fault).removeprefix("f:") for fault in caught.value.faults]
+    return [str(fault).removeprefix("f:") for fault in caught.value.errors]
 
 
 def only(text: str, *, org: str | None = None) -> str:

@@ -8,18 +8,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 
 from app.core.effects import Effect, Notice
-from app.core.events import Closed, Event, Opened, PostmortemOpened, Reopened, Role, Said
+from app.core.events import Closed, Commented, Event, Opened, PostmortemOpened, Reopened, Role
 from app.core.incident import Incident
-from app.core.incident_report import Exposure, Kind, Level, Report, Source
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level, Source
 from app.core.policy import (
     Audience,
     Closing,
     Duration,
-    Duty,
     FirstNotice,
     Person,
     Policy,
     Regulation,
+    RoleHolders,
     Rotation,
     Runbook,
     Service,
@@ -32,7 +32,7 @@ from app.core.policy import (
 )
 from app.core.replay import replay
 from app.core.severity import Severity
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 
 START = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 URL = "https://github.com/octo/shop/issues/12"
@@ -100,7 +100,7 @@ WATCHED = replace(
     SHOP,
     targets={Severity.SEV1: timed(commander=5, acknowledge=5, respond=5, update=15, resolve=240)},
     contacts={**POLICY.contacts, "dpo": ("dpo",), "leadership": ("boss", "chief")},
-    roles={"communications-lead": Duty(holder=("press",))},
+    roles={"communications-lead": RoleHolders(holder=("press",))},
     audiences={
         "executives": Audience(first={Severity.SEV1: minutes(10)}, updates={Severity.SEV1: minutes(120)}),
         "customers": Audience(updates={Severity.SEV1: minutes(30)}),
@@ -118,7 +118,7 @@ WATCHED = replace(
 )
 """The same team with everybody waiting for something."""
 
-REPORT = Report(
+REPORT = IncidentReport(
     summary="Nobody can pay: the checkout answers 503.",
     severity=Severity.SEV1,
     impact=Level.HIGH,
@@ -140,7 +140,11 @@ class Scene:
     """A log that grows line by line: `scene.said(12, "hubot", "ack")` is twelve minutes after the declaration."""
 
     def __init__(
-        self, title: str = "Checkout is down", report: Report = REPORT, by: str = "mona", policy: Policy = POLICY
+        self,
+        title: str = "Checkout is down",
+        report: IncidentReport = REPORT,
+        by: str = "mona",
+        policy: Policy = POLICY,
     ) -> None:
         self.policy = policy
         self.log: list[tuple[datetime, Event]] = []
@@ -160,9 +164,9 @@ class Scene:
 
     def said(self, after: float, by: str, command: str, argument: str = "") -> Scene:
         n = next(self._numbers)
-        spoken = (Spoken(command, argument),)
+        spoken = (SlashCommand(command, argument),)
         url = f"{URL}#issuecomment-{n}"
-        event = Said(by=by, role=Role.WRITE, key=f"comment/{n}", url=url, comment=n, spoken=spoken)
+        event = Commented(by=by, role=Role.WRITE, key=f"comment/{n}", url=url, comment=n, commands=spoken)
         return self.happened(after, event)
 
     def closed(self, after: float, by: str) -> Scene:
@@ -236,5 +240,5 @@ def over() -> Scene:
 def unsure() -> Scene:
     return Scene(
         "Something is odd",
-        Report(summary="It is odd.", doubts=("severity: 'quite bad' is none of sev1, sev2, sev3, sev4",)),
+        IncidentReport(summary="It is odd.", doubts=("severity: 'quite bad' is none of sev1, sev2, sev3, sev4",)),
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from app.core.effects import Help, Notice, Reply
-from app.core.incident_report import Report
+from app.core.incident_report import IncidentReport
 from app.core.metrics import summarize_metrics
 from app.core.report_period import period_containing
 from app.core.severity import Severity
 from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
-from app.render.markdown.report import Edition, render_report
+from app.render.markdown.report import PeriodReport, render_report
 
 from .scenes import (
     FOOTER,
@@ -89,11 +89,11 @@ def reported(*scenes: Scene, after: float = 10_000, unread: tuple[int, ...] = ()
     now = START + timedelta(minutes=after)
     found = summarize_metrics([scene.at(after)[0] for scene in scenes], WATCHED, now)
     week = period_containing("week", START.date(), "Europe/Berlin")
-    return render_report(Edition("octo/shop", week, found, now, left_out, unread), WATCHED)
+    return render_report(PeriodReport("octo/shop", week, found, now, left_out, unread), WATCHED)
 
 
 def small() -> Scene:
-    report = Report(severity=Severity.SEV3, detected_at=START - timedelta(minutes=2))
+    report = IncidentReport(severity=Severity.SEV3, detected_at=START - timedelta(minutes=2))
     return Scene("A picture | is missing", report, policy=WATCHED).said(90, "octocat", "ack").closed(1000, "mona")
 
 

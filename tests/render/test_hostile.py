@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from app.core.effects import Announce, Ask, Escalate, Help, Notice, Page, Remind, Reply, Undelivered
+from app.core.effects import Announce, ChannelFailure, Escalate, Help, Notice, Page, Remind, Reply, SeverityQuestion
 from app.core.incident import Incident
 from app.core.incident_report import Kind
 from app.core.lifecycle import Status
@@ -33,7 +33,7 @@ from app.core.policy import (
 )
 from app.core.report_period import period_containing
 from app.core.severity import Severity
-from app.core.timeline import Deed, Entry
+from app.core.timeline import Entry, EntryKind
 from app.render import (
     channel_message,
     is_for_channels,
@@ -43,7 +43,7 @@ from app.render import (
     render_postmortem,
     render_reply,
 )
-from app.render.markdown.report import Edition, render_report
+from app.render.markdown.report import PeriodReport, render_report
 from app.text import github_length
 
 from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over
@@ -74,8 +74,8 @@ def poisoned(text: str) -> Incident:
         REPORT, summary=text, services=(text, text), symptoms=text, affected=text, revenue=text, workaround=text
     )
     incident = OVER
-    timeline = tuple(replace(entry, words=text if entry.words else "") for entry in incident.timeline)
-    who = Entry(START, text, Deed.ACKNOWLEDGED, "acknowledged the incident", "k", text)
+    timeline = tuple(replace(entry, detail=text if entry.detail else "") for entry in incident.timeline)
+    who = Entry(START, text, EntryKind.ACKNOWLEDGED, "acknowledged the incident", "k", text)
     return replace(
         incident,
         title=text,
@@ -124,15 +124,15 @@ def poisoned_policy(text: str) -> Policy:
 
 def all_notices(text: str) -> list[Notice]:
     return [
-        Page(to=(team(text), "hubot"), at=START, times=2, missing=(text,)),
+        Page(to=(team(text), "hubot"), at=START, attempt=2, unstaffed=(text,)),
         Escalate(to=("hubot",), at=START, contacts=(text, "cto"), because=text, do=text),
         Remind(to=("hubot",), at=START, clock="resolve", due=NOW),
-        Ask(to=("hubot",), at=START, doubts=(text, text)),
+        SeverityQuestion(to=("hubot",), at=START, doubts=(text, text)),
         Announce(to=("hubot",), at=START, contacts=(text,), because=text),
         Remind(to=("hubot",), at=START, clock="audience", about=text, due=NOW),
         Remind(to=("hubot",), at=START, clock="regulatory", about=text, do=text, due=NOW),
         Remind(to=("hubot",), at=START, clock="postmortem", about="review", due=NOW),
-        Undelivered(to=("hubot",), at=START, channel=text, what=text, why=text),
+        ChannelFailure(to=("hubot",), at=START, channel=text, notice_kind=text, reason=text),
     ]
 
 
@@ -149,7 +149,7 @@ def each_notice(incident: Incident, text: str, n: int) -> str:
 def report(incident: Incident, policy: Policy) -> str:
     """The report of a week in which that incident was the only one."""
     week = period_containing("week", START.date(), "UTC")
-    return render_report(Edition("octo/shop", week, summarize_metrics([incident], policy, NOW), NOW), policy)
+    return render_report(PeriodReport("octo/shop", week, summarize_metrics([incident], policy, NOW), NOW), policy)
 
 
 TEXTS: dict[str, Text] = {
@@ -161,7 +161,7 @@ TEXTS: dict[str, Text] = {
     "page": lambda i, t: each_notice(triggered(i), t, 0),
     "escalate": lambda i, t: each_notice(triggered(i), t, 1),
     "remind": lambda i, t: each_notice(triggered(i), t, 2),
-    "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, unsure=True)), t, 3),
+    "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, uncertain=True)), t, 3),
     "board of a team": lambda i, t: render_board(triggered(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER),
     "board before the closing": lambda i, t: render_board(
         resolved(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER
@@ -337,7 +337,7 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
 def test_the_timeline_yields_first() -> None:
     incident, now = answered().at(27)
     long = replace(
-        incident, timeline=tuple(replace(e, text="update", words="word " * 200) for e in incident.timeline) * 9
+        incident, timeline=tuple(replace(e, text="update", detail="word " * 200) for e in incident.timeline) * 9
     )
     footer = f"<!-- {'f' * 57_000} -->"
     written = render_board(long, POLICY, now, comment_urls=LINKS, footer=footer)

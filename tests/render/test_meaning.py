@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.core.effects import Escalate, Page, Remind
-from app.core.policy import Cover, Duration, Shift
+from app.core.policy import Duration, OnCallOverride, Shift
 from app.core.policy.people import ONE_WEEK
 from app.core.severity import Scale
 from app.render import render_board, render_notices, render_postmortem
@@ -60,7 +60,7 @@ def test_the_highest_rung_makes_the_headline() -> None:
     rungs = [
         Escalate(to=("chief",), at=now, contacts=("cto",), because="x"),
         Escalate(to=("boss",), at=now, contacts=("it-manager",), because="y"),
-        Page(to=("hubot",), at=now, times=1),
+        Page(to=("hubot",), at=now, attempt=1),
     ]
     for order in (rungs, rungs[::-1]):
         text = render_notices(order, incident, POLICY, now, comment_urls={}, footer=FOOTER)
@@ -107,11 +107,11 @@ DAY = timedelta(days=1)
         ({"turn": ONE_WEEK, "starts": date(2026, 3, 7)}, "@hubot, then `octocat`; `octocat` takes over at 17:00 UTC (18:00 CET)"),
         ({"people": ("hubot",)}, "@hubot"),
         (
-            {"turn": ONE_WEEK, "overrides": (Cover(wall(14, 0), wall(15, 6), "chief"),)},
+            {"turn": ONE_WEEK, "overrides": (OnCallOverride(wall(14, 0), wall(15, 6), "chief"),)},
             "@chief, then `boss`; `octocat` takes over at 2026-03-15 05:00 UTC (06:00 CET)",
         ),
         (
-            {"turn": ONE_WEEK, "overrides": (Cover(wall(14, 0), wall(15, 18), "chief"),)},
+            {"turn": ONE_WEEK, "overrides": (OnCallOverride(wall(14, 0), wall(15, 18), "chief"),)},
             "@chief, then `boss`",
         ),
         (
@@ -141,7 +141,7 @@ def test_an_alias_of_a_service_leads_to_its_team() -> None:
 
 def test_an_issue_out_of_reach_is_said_to_be() -> None:
     incident, now = answered().at(27)
-    text = render_board(replace(incident, left="locked"), POLICY, now, comment_urls=LINKS, footer=FOOTER)
+    text = render_board(replace(incident, unavailable="locked"), POLICY, now, comment_urls=LINKS, footer=FOOTER)
     assert "**The issue was locked: nothing is done until it is back.**" in text
     assert "Comes next" not in text
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from markdown_it import MarkdownIt
 
-from app.core.backtest import Backtest, Compared, Difference
+from app.core.backtest import Backtest, IncidentDiff, OutcomeDifference
 from app.core.policy import Calendar, Duration, Policy, Step, Until
 from app.core.policy_diff import diff_policies
 from app.core.severity import Scale, Severity
@@ -24,13 +24,13 @@ EVIL = "@octo/all <img src=x onerror=alert(1)> | [x](javascript:1) #1 `` ` </det
 
 
 def tried(
-    *differences: Difference, of: int = 11, name: str = "octo/shop#12", title: str = "Checkout is down"
+    *differences: OutcomeDifference, of: int = 11, name: str = "octo/shop#12", title: str = "Checkout is down"
 ) -> Backtest:
-    compared = Compared(name, title, NOW, Severity.SEV1, differences, later=True, earlier=False)
+    compared = IncidentDiff(name, title, NOW, Severity.SEV1, differences, escalated_later=True, escalated_earlier=False)
     return Backtest(of, (compared,) * 2 if differences else (), (40, 42))
 
 
-LATER = Difference("told", "it-manager", "+30m", "+1h")
+LATER = OutcomeDifference("told", "it-manager", "+30m", "+1h")
 
 
 def test_the_title_is_the_consequence() -> None:
@@ -100,7 +100,7 @@ def test_nothing_of_the_files_or_the_past_does_anything() -> None:
     new = replace(
         NEW, ladders={Severity.SEV1: steps}, contacts={EVIL: (EVIL,)}, calendars={**NEW.calendars, EVIL: Calendar()}
     )
-    past = tried(Difference("people", EVIL, EVIL, EVIL), name=EVIL, title=EVIL)
+    past = tried(OutcomeDifference("people", EVIL, EVIL, EVIL), name=EVIL, title=EVIL)
     found = review_policy(OLD, new, past, NOW)
     html = MarkdownIt("commonmark").enable("table").render(found.summary)
     for active in ("<img", "href=", "onerror=alert(1)>", "@octo", "</details> "):
@@ -117,7 +117,7 @@ def test_the_longest_review_fits_a_check() -> None:
     many = {f"{words}{n}": (words, words) for n in range(200)}
     steps = tuple(Step(Duration(seconds=60 * n), (f"{words}{n}",), do=words) for n in range(1, 60))
     new = replace(NEW, contacts=many, ladders=dict.fromkeys(Severity, steps))
-    past = Backtest(500, tuple(Compared(words, words, NOW, Severity.SEV1, (Difference("people", words, words, words),) * 30, later=True, earlier=True) for _ in range(400)), (1, 2))  # fmt: skip
+    past = Backtest(500, tuple(IncidentDiff(words, words, NOW, Severity.SEV1, (OutcomeDifference("people", words, words, words),) * 30, escalated_later=True, escalated_earlier=True) for _ in range(400)), (1, 2))  # fmt: skip
     found = review_policy(OLD, new, past, NOW)
     assert github_length(found.summary) <= 62_000  # of 65,535: what is said before it has room
     assert github_length(found.title) <= 240

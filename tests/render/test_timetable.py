@@ -10,9 +10,9 @@ import pytest
 
 from app.core.policy import Person, Policy
 from app.core.severity import Severity
-from app.core.simulate import Scene, simulate
+from app.core.simulate import Scenario, simulate
 from app.policy_file import load_profile, read_policy
-from app.render.terminal.simulation_table import Line, render_simulation
+from app.render.terminal.simulation_table import TableLine, render_simulation
 
 TEAM = """\
 extends: guide
@@ -24,11 +24,11 @@ silence: 100
 """
 
 
-def scene(at: str, hours: float, severity: Severity = Severity.SEV1, **more: Any) -> Scene:
-    return Scene(severity=severity, at=datetime.fromisoformat(at), length=timedelta(hours=hours), **more)
+def scene(at: str, hours: float, severity: Severity = Severity.SEV1, **more: Any) -> Scenario:
+    return Scenario(severity=severity, at=datetime.fromisoformat(at), length=timedelta(hours=hours), **more)
 
 
-def shown(policy: Policy, scene: Scene, width: int = 80) -> list[str]:
+def shown(policy: Policy, scene: Scenario, width: int = 80) -> list[str]:
     return [line.text for line in render_simulation(simulate(policy, scene), policy, scene, width=width)]
 
 
@@ -146,4 +146,4 @@ def test_every_kind_that_matters_has_its_tone() -> None:
     assert tones["page"] == "strong"
     assert tones["breach"] == "bad"
     assert tones["acknowledge"] == "good"
-    assert Line("Missed: acknowledge at +5m.", "bad") in lines
+    assert TableLine("Missed: acknowledge at +5m.", "bad") in lines

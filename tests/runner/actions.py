@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app.github.board_state import parse_board_state
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.runner import sweep, triage, triage_with_postmortem
 from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 
@@ -96,7 +96,7 @@ class Actions:
         found = []
         for number in self.shop.issues:
             memories = [memory for content in self._ours(number) if (memory := parse_board_state(content))]
-            found += [memory.shown.next for memory in memories if memory.shown]
+            found += [memory.snapshot.next_alarm_at for memory in memories if memory.snapshot]
         return found
 
     def opens(self, body: str, title: str = "Checkout is down") -> int:
@@ -127,9 +127,9 @@ class Actions:
 
     def _ours(self, number: int) -> list[dict[str, Any]]:
         """What the markers of our comments on that issue say."""
-        issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot=ACTIONS_BOT_LOGIN)
-        shown = [comment_from(self.github.shapes.comment(issue, comment)) for comment in issue.comments]
-        return [content for each in shown if (content := signer.read(Lane(self.shop.id, number), each))]
+        issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot_login=ACTIONS_BOT_LOGIN)
+        shown = [comment_from(self.github.serializer.comment(issue, comment)) for comment in issue.comments]
+        return [content for each in shown if (content := signer.read(IncidentKey(self.shop.id, number), each))]
 
     def labels(self, number: int) -> set[str]:
         return set(self.shop.issue(number).labels)

@@ -16,7 +16,7 @@ import pytest
 
 from app.github.manifest import EVENTS, PERMISSIONS
 from app.runner import Workflow, check_policy
-from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.world import Repository
 from tests.runner.actions import Actions
 from tests.shell.night import POLICY, SEV1, HandClock, Wire
@@ -41,7 +41,7 @@ class Run:
 class Runner:
     """A machine of GitHub's, with one repository to look after."""
 
-    github: PretendGitHub
+    github: SandboxGitHub
     shop: Repository
     clock: HandClock
     folder: Path
@@ -110,7 +110,7 @@ class Runner:
         return self.pull(ada.opens_pull(self.shop, branch, "Another policy"))
 
     def pull(self, number: int, action: str = "opened") -> dict[str, Any]:
-        return {"action": action, "pull_request": self.github.shapes.pull(self.shop.issue(number))}
+        return {"action": action, "pull_request": self.github.serializer.pull(self.shop.issue(number))}
 
     def happened(self, minutes: int = 8) -> int:
         """An incident that was acknowledged after so many minutes, and resolved and closed within the hour."""
@@ -149,7 +149,7 @@ def actions(runner: Runner) -> Actions:
 def running(folder: Path) -> Iterator[Runner]:
     """A runner at the time, and with the people, of the shell's nights."""
     clock = HandClock.tonight()
-    with PretendGitHub(clock, registered()) as github:
+    with SandboxGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace", "stranger"):
             github.add_person(login)
         shop = github.add_repository("octo/shop", files={FILE: POLICY, "README.md": "# shop\n"})

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.github.signed_marker import Signer
-from app.ports import Lane
-from app.runner import Unusable, triage
+from app.ports import IncidentKey
+from app.runner import WorkflowError, triage
 from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 from app.sandbox.github.world import Actor
 from tests.runner.actions import TRIAGE, Actions
@@ -172,7 +172,9 @@ def test_somebody_elses_eyes_are_no_mark(actions: Actions) -> None:
 def test_where_the_app_is_at_work_a_run_says_so_and_stops(actions: Actions) -> None:
     number = actions.opens(SEV1)
     (opened, *_) = actions.happened()
-    marker = Signer(("not ours",), actions.github.app.app_id).marker(Lane(actions.shop.id, number), {"keys": ["board"]})
+    marker = Signer(("not ours",), actions.github.app.app_id).marker(
+        IncidentKey(actions.shop.id, number), {"keys": ["board"]}
+    )
     theirs = actions.github.changes.add_comment(
         actions.shop.issue(number), Actor(actions.github.bot, True), f"## 🚨 INC\n\n{marker}"
     )
@@ -190,7 +192,7 @@ def test_where_the_app_is_at_work_a_run_says_so_and_stops(actions: Actions) -> N
 
 def test_a_marker_that_a_person_writes_is_only_text(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    marker = Signer(("guessed",), 1).marker(Lane(actions.shop.id, number), {"keys": ["escalate/page"]})
+    marker = Signer(("guessed",), 1).marker(IncidentKey(actions.shop.id, number), {"keys": ["escalate/page"]})
     actions.github.person("stranger").comments(actions.shop, number, f"look\n{marker}")
     actions.settle()
     actions.board(number)
@@ -297,10 +299,10 @@ def test_somebody_names_the_issue_by_hand(actions: Actions) -> None:
     actions.happened()
     done = actions.triage("workflow_dispatch", {}, MUSTER_ISSUE=str(number))
     assert (done.code, done.outputs["issue"]) == (0, str(number))
-    with pytest.raises(Unusable, match="MUSTER_ISSUE: 'first' is not the number"):
+    with pytest.raises(WorkflowError, match="MUSTER_ISSUE: 'first' is not the number"):
         actions.triage("workflow_dispatch", {}, MUSTER_ISSUE="first")
     assert "set MUSTER_ISSUE" in actions.triage("workflow_dispatch", {}).log[0]
-    with pytest.raises(Unusable, match="GITHUB_TOKEN is not set"):
+    with pytest.raises(WorkflowError, match="GITHUB_TOKEN is not set"):
         actions.triage("workflow_dispatch", {}, GITHUB_TOKEN="")
 
 

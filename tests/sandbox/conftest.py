@@ -17,7 +17,7 @@ import httpx
 import jwt
 import pytest
 
-from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -85,13 +85,13 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def github(clock: HandClock, registration: AppRegistration) -> Iterator[PretendGitHub]:
-    with PretendGitHub(clock=clock, app=registration) as pretend:
+def github(clock: HandClock, registration: AppRegistration) -> Iterator[SandboxGitHub]:
+    with SandboxGitHub(clock=clock, app=registration) as pretend:
         yield pretend
 
 
 @pytest.fixture
-def ear(github: PretendGitHub) -> Iterator[Ear]:
+def ear(github: SandboxGitHub) -> Iterator[Ear]:
     """A receiver that the hooks point to."""
     heard = Ear()
 
@@ -121,20 +121,20 @@ def ear(github: PretendGitHub) -> Iterator[Ear]:
 
 
 @pytest.fixture
-def shop(github: PretendGitHub) -> Repository:
+def shop(github: SandboxGitHub) -> Repository:
     return github.add_repository(
         "octo/shop", files={".github/incidents.yml": "profile: guide\n", "README.md": "# shop\n"}
     )
 
 
 @pytest.fixture
-def mona(github: PretendGitHub, shop: Repository) -> Person:
+def mona(github: SandboxGitHub, shop: Repository) -> Person:
     person = github.add_person("mona", name="Mona Lisa")
     shop.permit("mona", "write")
     return person
 
 
-def app_jwt(github: PretendGitHub, **changed: Any) -> str:
+def app_jwt(github: SandboxGitHub, **changed: Any) -> str:
     """An App JWT as GitHub wants it, or with other claims."""
     now = int(github.clock().timestamp())
     claims = {"iat": now - 60, "exp": now + 300, "iss": str(github.app.app_id), **changed}
@@ -143,13 +143,13 @@ def app_jwt(github: PretendGitHub, **changed: Any) -> str:
     )
 
 
-def as_app(github: PretendGitHub, **changed: Any) -> httpx.Client:
+def as_app(github: SandboxGitHub, **changed: Any) -> httpx.Client:
     """A client that calls as the app itself."""
     headers = {"Authorization": f"Bearer {app_jwt(github, **changed)}"}
     return httpx.Client(base_url=github.api_url, headers=headers, trust_env=False, verify=PLAIN)
 
 
-def new_token(github: PretendGitHub, repository: Repository, **narrowed: Any) -> str:
+def new_token(github: SandboxGitHub, repository: Repository, **narrowed: Any) -> str:
     """An installation token for a repository's owner."""
     assert repository.installation is not None
     with as_app(github) as client:
@@ -159,14 +159,14 @@ def new_token(github: PretendGitHub, repository: Repository, **narrowed: Any) ->
     return token
 
 
-def with_token(github: PretendGitHub, token: str) -> httpx.Client:
+def with_token(github: SandboxGitHub, token: str) -> httpx.Client:
     return httpx.Client(
         base_url=github.api_url, headers={"Authorization": f"token {token}"}, trust_env=False, verify=PLAIN
     )
 
 
 @pytest.fixture
-def api(github: PretendGitHub, shop: Repository) -> Iterator[httpx.Client]:
+def api(github: SandboxGitHub, shop: Repository) -> Iterator[httpx.Client]:
     """A client that calls as the app's installation."""
     with with_token(github, new_token(github, shop)) as client:
         yield client

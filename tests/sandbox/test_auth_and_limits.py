@@ -11,7 +11,7 @@ import httpx
 import jwt
 import pytest
 
-from app.sandbox.github import AppRegistration, Limits, PretendGitHub
+from app.sandbox.github import AppRegistration, Limits, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -33,12 +33,12 @@ NOW = int(datetime(2026, 3, 14, 9, 0, tzinfo=UTC).timestamp())
         ({"iat": None}, 401),
     ],
 )
-def test_an_app_jwt_is_checked_by_the_given_clock(github: PretendGitHub, claims: dict[str, Any], status: int) -> None:
+def test_an_app_jwt_is_checked_by_the_given_clock(github: SandboxGitHub, claims: dict[str, Any], status: int) -> None:
     with as_app(github, **claims) as client:
         assert client.get("/app").status_code == status
 
 
-def test_a_jwt_of_another_key_is_refused(github: PretendGitHub) -> None:
+def test_a_jwt_of_another_key_is_refused(github: SandboxGitHub) -> None:
     stranger = AppRegistration.generate()
     text = jwt.encode({"iat": NOW, "exp": NOW + 60, "iss": "1001"}, stranger.private_key_pem, "RS256")
     answer = httpx.get(
@@ -47,7 +47,7 @@ def test_a_jwt_of_another_key_is_refused(github: PretendGitHub) -> None:
     assert answer.status_code == 401
 
 
-def test_a_jwt_is_refused_as_a_plain_token(github: PretendGitHub) -> None:
+def test_a_jwt_is_refused_as_a_plain_token(github: SandboxGitHub) -> None:
     """Whereas an installation's token is taken either way."""
     answer = httpx.get(
         f"{github.api_url}/app", headers={"Authorization": f"token {app_jwt(github)}"}, trust_env=False, verify=PLAIN
@@ -55,7 +55,7 @@ def test_a_jwt_is_refused_as_a_plain_token(github: PretendGitHub) -> None:
     assert answer.status_code == 401
 
 
-def test_a_token_lives_an_hour(github: PretendGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
+def test_a_token_lives_an_hour(github: SandboxGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
     clock.move(minutes=59, seconds=59)
     assert api.get("/repos/octo/shop").status_code == 200
     clock.move(seconds=1)
@@ -63,7 +63,7 @@ def test_a_token_lives_an_hour(github: PretendGitHub, shop: Repository, api: htt
     assert (answer.status_code, answer.json()["message"]) == (401, "Bad credentials")
 
 
-def test_a_token_reaches_its_repositories_only(github: PretendGitHub, shop: Repository) -> None:
+def test_a_token_reaches_its_repositories_only(github: SandboxGitHub, shop: Repository) -> None:
     blog = github.add_repository("octo/blog", private=True)
     github.add_repository("acme/site")
     github.add_repository("octo/closed", private=True, install=False)
@@ -78,7 +78,7 @@ def test_a_token_reaches_its_repositories_only(github: PretendGitHub, shop: Repo
         assert wide.get("/repos/octo/closed").status_code == 404
 
 
-def test_a_token_may_what_it_was_narrowed_to(github: PretendGitHub, shop: Repository, mona: Person) -> None:
+def test_a_token_may_what_it_was_narrowed_to(github: SandboxGitHub, shop: Repository, mona: Person) -> None:
     number = mona.opens(shop, "down")
     with with_token(github, new_token(github, shop, permissions={"issues": "read"})) as reader:
         assert reader.get(f"/repos/octo/shop/issues/{number}").status_code == 200
@@ -95,7 +95,7 @@ def test_a_token_may_what_it_was_narrowed_to(github: PretendGitHub, shop: Reposi
         assert app.post("/app/installations/5/access_tokens").status_code == 404
 
 
-def test_suspension_and_removal_end_tokens(github: PretendGitHub, shop: Repository, api: httpx.Client) -> None:
+def test_suspension_and_removal_end_tokens(github: SandboxGitHub, shop: Repository, api: httpx.Client) -> None:
     github.suspend("octo")
     assert api.get("/repos/octo/shop").status_code == 403
     github.unsuspend("octo")
@@ -104,7 +104,7 @@ def test_suspension_and_removal_end_tokens(github: PretendGitHub, shop: Reposito
     assert api.get("/repos/octo/shop").status_code == 401
 
 
-def test_a_person_has_a_token_too(github: PretendGitHub, shop: Repository, mona: Person) -> None:
+def test_a_person_has_a_token_too(github: SandboxGitHub, shop: Repository, mona: Person) -> None:
     github.add_person("eve")
     with with_token(github, github.token_for("eve")) as eve:
         opened = eve.post("/repos/octo/shop/issues", json={"title": "hm", "labels": ["sev1"]})
@@ -127,7 +127,7 @@ def test_a_person_has_a_token_too(github: PretendGitHub, shop: Repository, mona:
     ],
 )
 def test_permission_of_a_collaborator(
-    github: PretendGitHub, shop: Repository, api: httpx.Client, role: Any, permission: str, role_name: str
+    github: SandboxGitHub, shop: Repository, api: httpx.Client, role: Any, permission: str, role_name: str
 ) -> None:
     github.add_person("ada")
     shop.permit("ada", role)
@@ -135,7 +135,7 @@ def test_permission_of_a_collaborator(
     assert (answer["permission"], answer["role_name"], answer["user"]["login"]) == (permission, role_name, "ada")
 
 
-def test_permission_of_strangers(github: PretendGitHub, api: httpx.Client) -> None:
+def test_permission_of_strangers(github: SandboxGitHub, api: httpx.Client) -> None:
     secret = github.add_repository("octo/secret", private=True)
     github.add_person("eve")
     assert secret.installation is not None
@@ -147,7 +147,7 @@ def test_permission_of_strangers(github: PretendGitHub, api: httpx.Client) -> No
 
 
 def test_the_hourly_limit(clock: HandClock, registration: AppRegistration) -> None:
-    with PretendGitHub(clock=clock, app=registration, limits=Limits(per_hour=3)) as github:
+    with SandboxGitHub(clock=clock, app=registration, limits=Limits(per_hour=3)) as github:
         shop = github.add_repository("octo/shop")
         with with_token(github, new_token(github, shop)) as client:
             left = [client.get("/repos/octo/shop").headers["X-RateLimit-Remaining"] for _ in range(3)]
@@ -165,7 +165,7 @@ def test_the_hourly_limit(clock: HandClock, registration: AppRegistration) -> No
 
 
 def test_the_secondary_limit(clock: HandClock, registration: AppRegistration) -> None:
-    with PretendGitHub(clock=clock, app=registration, limits=Limits.strict()) as github:
+    with SandboxGitHub(clock=clock, app=registration, limits=Limits.strict()) as github:
         shop = github.add_repository("octo/shop")
         with with_token(github, new_token(github, shop)) as client:
             made = [client.post("/repos/octo/shop/issues", json={"title": "x"}) for _ in range(81)]
@@ -177,7 +177,7 @@ def test_the_secondary_limit(clock: HandClock, registration: AppRegistration) ->
 
 
 def test_the_limit_of_tokens_in_an_hour(clock: HandClock, registration: AppRegistration) -> None:
-    with PretendGitHub(clock=clock, app=registration, limits=Limits(tokens_per_hour=2)) as github:
+    with SandboxGitHub(clock=clock, app=registration, limits=Limits(tokens_per_hour=2)) as github:
         shop = github.add_repository("octo/shop")
         assert shop.installation is not None
         where = f"/app/installations/{shop.installation.id}/access_tokens"
@@ -198,7 +198,7 @@ def test_the_limit_of_tokens_in_an_hour(clock: HandClock, registration: AppRegis
 
 
 def test_the_limit_of_requests_at_once(clock: HandClock, registration: AppRegistration) -> None:
-    with PretendGitHub(clock=clock, app=registration, limits=Limits(at_once=3)) as github:
+    with SandboxGitHub(clock=clock, app=registration, limits=Limits(concurrent_requests=3)) as github:
         shop = github.add_repository("octo/shop")
         with with_token(github, new_token(github, shop)) as client:
             github.faults.add("hang", path="/issues", times=3, seconds=1.5)
@@ -215,7 +215,7 @@ def test_the_limit_of_requests_at_once(clock: HandClock, registration: AppRegist
 
 
 def test_strict_is_all_that_github_publishes() -> None:
-    assert Limits.strict() == Limits(5000, 900, 80, 500, at_once=100, tokens_per_hour=2000)
+    assert Limits.strict() == Limits(5000, 900, 80, 500, concurrent_requests=100, tokens_per_hour=2000)
 
 
 def test_what_did_not_change_is_free(shop: Repository, mona: Person, api: httpx.Client) -> None:
@@ -229,7 +229,7 @@ def test_what_did_not_change_is_free(shop: Repository, mona: Person, api: httpx.
     assert api.get(where, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
 
 
-def test_calls_are_written_down(github: PretendGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
+def test_calls_are_written_down(github: SandboxGitHub, shop: Repository, api: httpx.Client, clock: HandClock) -> None:
     mark = github.call_log_position()
     api.get("/repos/octo/shop")
     api.get("/repos/octo/nowhere")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox.github import PretendGitHub
+from app.sandbox.github import SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -31,7 +31,7 @@ def made(api: httpx.Client, sha: str, expect: int = 201, **more: Any) -> Any:
 
 
 def test_they_are_listed_by_commit_name_app_and_status(
-    github: PretendGitHub, api: httpx.Client, sha: str, shop: Repository
+    github: SandboxGitHub, api: httpx.Client, sha: str, shop: Repository
 ) -> None:
     first = made(api, sha, conclusion="failure")
     again, other = made(api, sha), made(api, sha, name="other")
@@ -81,7 +81,7 @@ def test_annotations_that_github_refuses(api: httpx.Client, sha: str, shop: Repo
 
 
 def test_only_an_app_that_may_writes_checks(
-    github: PretendGitHub, shop: Repository, mona: Person, sha: str, api: httpx.Client
+    github: SandboxGitHub, shop: Repository, mona: Person, sha: str, api: httpx.Client
 ) -> None:
     with with_token(github, github.token_for("mona")) as person:
         made(person, sha, expect=403)
@@ -89,7 +89,7 @@ def test_only_an_app_that_may_writes_checks(
 
 
 def test_a_pull_request_shows_its_checks(
-    github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client
+    github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client
 ) -> None:
     sha = mona.pushes(shop, ".github/incidents.yml", "extends: <nothing>\n", branch="other")
     pull = mona.opens_pull(shop, "other", "Another policy")
@@ -108,7 +108,7 @@ def test_a_pull_request_shows_its_checks(
     assert httpx.get(f"{github.url}/octo/shop/runs/1", trust_env=False, verify=PLAIN).status_code == 404
 
 
-def test_what_a_check_says_stays_text(github: PretendGitHub, shop: Repository, api: httpx.Client, sha: str) -> None:
+def test_what_a_check_says_stays_text(github: SandboxGitHub, shop: Repository, api: httpx.Client, sha: str) -> None:
     for text in EVIL:
         spot = {**SPOT, "title": text[:200], "message": text, "path": text}
         run = made(api, sha, conclusion="failure", output={"title": text, "summary": text, "annotations": [spot]})
@@ -120,7 +120,7 @@ def test_what_a_check_says_stays_text(github: PretendGitHub, shop: Repository, a
         }  # fmt: skip
 
 
-def test_a_fork_asks_by_a_pull_request(github: PretendGitHub, shop: Repository, ear: Ear, api: httpx.Client) -> None:
+def test_a_fork_asks_by_a_pull_request(github: SandboxGitHub, shop: Repository, ear: Ear, api: httpx.Client) -> None:
     stranger = github.add_person("stranger")
     fork = stranger.forks(shop)
     stranger.pushes(fork, "README.md", "# better\n", branch="better")

@@ -16,7 +16,7 @@ from openapi_core import Config, OpenAPI
 from openapi_core.datatypes import RequestParameters
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
-from app.sandbox.github import PretendGitHub
+from app.sandbox.github import SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -84,7 +84,7 @@ def openapi(description: dict[str, Any]) -> OpenAPI:
 class Checked:
     """Calls that are held against the description, request and answer."""
 
-    def __init__(self, github: PretendGitHub, openapi: OpenAPI, clients: dict[str, httpx.Client]) -> None:
+    def __init__(self, github: SandboxGitHub, openapi: OpenAPI, clients: dict[str, httpx.Client]) -> None:
         self.github, self.openapi, self.clients = github, openapi, clients
 
     def __call__(self, method: str, path: str, expect: int = 200, *, by: str = "bot", **sent: Any) -> Any:
@@ -101,7 +101,7 @@ class Checked:
 
 
 @pytest.fixture
-def check(github: PretendGitHub, openapi: OpenAPI, mona: Person, api: httpx.Client) -> Any:
+def check(github: SandboxGitHub, openapi: OpenAPI, mona: Person, api: httpx.Client) -> Any:
     with as_app(github) as app, with_token(github, github.token_for("mona")) as person:
         yield Checked(github, openapi, {"bot": api, "app": app, "mona": person})
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -20,7 +20,7 @@ from .conftest import PLAIN, HandClock
     [("pre", {}, 0), ("lost", {}, 1), ("trunc", {}, 1), ("hang", {"seconds": 0.05}, 0), ("late", {"seconds": 0.1}, 1)],
 )
 def test_a_connection_that_breaks(
-    github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client, kind: Any, more: Any, done: int
+    github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client, kind: Any, more: Any, done: int
 ) -> None:
     number = mona.opens(shop, "down")
     where = f"/repos/octo/shop/issues/{number}/comments"
@@ -36,7 +36,7 @@ def test_a_connection_that_breaks(
     assert api.post(where, json={"body": "again"}).status_code == 201
 
 
-def test_an_answer_that_lies(github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
+def test_an_answer_that_lies(github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
     number = mona.opens(shop, "down")
     where = f"/repos/octo/shop/issues/{number}/comments"
     github.faults.add("post5", path="/comments")
@@ -50,7 +50,7 @@ def test_an_answer_that_lies(github: PretendGitHub, shop: Repository, mona: Pers
 
 def test_it_stops_and_leaves_nothing_behind(clock: HandClock, registration: AppRegistration) -> None:
     before = threading.active_count()
-    github = PretendGitHub(clock=clock, app=registration).start()
+    github = SandboxGitHub(clock=clock, app=registration).start()
     idle = httpx.Client(base_url=github.api_url, trust_env=False, verify=PLAIN)
     assert idle.get("/meta").status_code == 200
     github.stop()
@@ -63,7 +63,7 @@ def test_it_stops_and_leaves_nothing_behind(clock: HandClock, registration: AppR
         assert httpx.get(f"{github.api_url}/meta", trust_env=False, verify=PLAIN).status_code == 200
 
 
-def test_many_at_once(github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
+def test_many_at_once(github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
     number = mona.opens(shop, "down")
     token = api.headers["Authorization"]
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app.sandbox.github import PretendGitHub
+from app.sandbox.github import SandboxGitHub
 from app.sandbox.github.hooks import signature
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
@@ -21,7 +21,7 @@ def test_githubs_own_example() -> None:
     assert made == "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
 
-def test_headers_and_signature(github: PretendGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
+def test_headers_and_signature(github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
     mona.opens(shop, "down")
     github.hooks.settle()
     head, body = ear.heard[-1]
@@ -36,7 +36,7 @@ def test_headers_and_signature(github: PretendGitHub, ear: Ear, shop: Repository
 
 
 def test_the_life_of_an_issue(
-    github: PretendGitHub, ear: Ear, shop: Repository, mona: Person, api: httpx.Client
+    github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person, api: httpx.Client
 ) -> None:
     github.hooks.settle()
     ear.forget()
@@ -70,7 +70,7 @@ def test_the_life_of_an_issue(
     assert ear.payload("issue_comment.edited")["changes"] == {"body": {"from": "/ack"}}
 
 
-def test_pushes_and_pull_requests(github: PretendGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
+def test_pushes_and_pull_requests(github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
     github.hooks.settle()
     ear.forget()
     mona.pushes(shop, "pm.md", "one\n", "pm", branch="pm")
@@ -90,7 +90,7 @@ def test_pushes_and_pull_requests(github: PretendGitHub, ear: Ear, shop: Reposit
     assert (closed["pull_request"]["merged"], closed["pull_request"]["merge_commit_sha"]) == (True, merge["after"])
 
 
-def test_only_where_the_app_is_and_what_it_wants(github: PretendGitHub, ear: Ear) -> None:
+def test_only_where_the_app_is_and_what_it_wants(github: SandboxGitHub, ear: Ear) -> None:
     github.app.events[:] = ["issues"]
     first = github.add_repository("octo/one")
     second = github.add_repository("octo/two")
@@ -109,7 +109,7 @@ def test_only_where_the_app_is_and_what_it_wants(github: PretendGitHub, ear: Ear
     ]  # fmt: skip
 
 
-def test_a_transfer_is_told_twice(github: PretendGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
+def test_a_transfer_is_told_twice(github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
     other = github.add_repository("octo/other")
     other.permit("mona", "write")
     number = mona.opens(shop, "down")
@@ -122,7 +122,7 @@ def test_a_transfer_is_told_twice(github: PretendGitHub, ear: Ear, shop: Reposit
     assert ear.payload("issues.opened")["changes"]["old_issue"]["number"] == number
 
 
-def test_held_shuffled_doubled_and_lost(github: PretendGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
+def test_held_shuffled_doubled_and_lost(github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
     github.hooks.settle()
     ear.forget()
     github.hooks.hold()
@@ -142,7 +142,7 @@ def test_held_shuffled_doubled_and_lost(github: PretendGitHub, ear: Ear, shop: R
     assert len({delivery.id for delivery in log}) == len(log)
 
 
-def test_dropped_then_found_and_sent_again(github: PretendGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
+def test_dropped_then_found_and_sent_again(github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person) -> None:
     github.hooks.settle()
     ear.forget()
     github.hooks.drop_next(1)
@@ -164,7 +164,7 @@ def test_dropped_then_found_and_sent_again(github: PretendGitHub, ear: Ear, shop
 
 
 def test_deliveries_by_cursor_for_three_days(
-    github: PretendGitHub, shop: Repository, mona: Person, clock: HandClock
+    github: SandboxGitHub, shop: Repository, mona: Person, clock: HandClock
 ) -> None:
     for count in range(25):
         mona.opens(shop, f"{count}")
@@ -185,7 +185,7 @@ def test_deliveries_by_cursor_for_three_days(
         assert len(app.get("/app/hook/deliveries").json()) == 1
 
 
-def test_nobody_listens_then_somebody_does(github: PretendGitHub, shop: Repository, mona: Person, ear: Ear) -> None:
+def test_nobody_listens_then_somebody_does(github: SandboxGitHub, shop: Repository, mona: Person, ear: Ear) -> None:
     github.hooks.settle()
     github.hooks.url = None
     mona.opens(shop, "unheard")
@@ -202,7 +202,7 @@ def test_nobody_listens_then_somebody_does(github: PretendGitHub, shop: Reposito
 
 
 @pytest.mark.parametrize("body", ["line\r\nline", "nul \x00 here", "half \ud83d of a pair", "\u202e\u2028\U0001f6a8"])
-def test_odd_text_arrives_as_it_was(github: PretendGitHub, ear: Ear, shop: Repository, mona: Person, body: str) -> None:
+def test_odd_text_arrives_as_it_was(github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person, body: str) -> None:
     number = mona.opens(shop, "odd \ud800", body)
     mona.comments(shop, number, body)
     github.hooks.settle()
@@ -212,7 +212,7 @@ def test_odd_text_arrives_as_it_was(github: PretendGitHub, ear: Ear, shop: Repos
     assert answer.status_code == 200
 
 
-def test_ping(github: PretendGitHub, ear: Ear) -> None:
+def test_ping(github: SandboxGitHub, ear: Ear) -> None:
     github.ping()
     github.hooks.settle()
     assert ear.told == ["ping"]
@@ -220,7 +220,7 @@ def test_ping(github: PretendGitHub, ear: Ear) -> None:
 
 
 def test_the_delivery_list_is_paged_by_cursor_whatever_the_ids_and_shows_some_late(
-    github: PretendGitHub, shop: Repository, mona: Person, clock: HandClock
+    github: SandboxGitHub, shop: Repository, mona: Person, clock: HandClock
 ) -> None:
     github.hooks.settle()
     github.hooks.scattered_ids = True

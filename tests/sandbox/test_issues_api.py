@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox.github import Declined, PretendGitHub
+from app.sandbox.github import ApiError, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -90,9 +90,9 @@ def test_one_reaction_each(shop: Repository, mona: Person, api: httpx.Client) ->
     assert first.json() == second.json()
 
 
-def test_a_deleted_issue_is_gone(github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
+def test_a_deleted_issue_is_gone(github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
     number = mona.opens(shop, "down")
-    with pytest.raises(Declined):
+    with pytest.raises(ApiError):
         mona.deletes_issue(shop, number)
     shop.permit("mona", "admin")
     mona.deletes_issue(shop, number)
@@ -113,7 +113,7 @@ def test_a_locked_issue_refuses_the_app(shop: Repository, mona: Person, api: htt
 
 
 def test_a_transferred_issue_says_where_it_went(
-    github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client
+    github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client
 ) -> None:
     other = github.add_repository("octo/other")
     other.permit("mona", "write")
@@ -134,7 +134,7 @@ def test_a_transferred_issue_says_where_it_went(
     assert api.get(f"{ISSUES}/{second}").status_code == 404
 
 
-def test_a_renamed_repository_says_its_new_name(github: PretendGitHub, shop: Repository, api: httpx.Client) -> None:
+def test_a_renamed_repository_says_its_new_name(github: SandboxGitHub, shop: Repository, api: httpx.Client) -> None:
     github.rename_repository(shop, "store")
     answer = api.get("/repos/octo/shop/issues?state=all")
     assert (answer.status_code, answer.headers["Location"]) == (
@@ -144,7 +144,7 @@ def test_a_renamed_repository_says_its_new_name(github: PretendGitHub, shop: Rep
     assert api.get("/repos/octo/store").json()["full_name"] == "octo/store"
 
 
-def test_the_timeline_tells_all(github: PretendGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
+def test_the_timeline_tells_all(github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
     number = mona.opens(shop, "down", labels=["incident"])
     api.post(f"{ISSUES}/{number}/labels", json=["sev1"])
     mona.comments(shop, number, "/ack")
@@ -232,17 +232,17 @@ def test_broken_json_is_the_callers_fault(shop: Repository, api: httpx.Client) -
     assert api.post(ISSUES, json={"title": "x", "labels": [1]}).status_code == 422
 
 
-def test_equal_runs_are_equal(github: PretendGitHub, shop: Repository, mona: Person, clock: HandClock) -> None:
-    def play(pretend: PretendGitHub, repository: Repository, person: Person) -> list[Any]:
+def test_equal_runs_are_equal(github: SandboxGitHub, shop: Repository, mona: Person, clock: HandClock) -> None:
+    def play(pretend: SandboxGitHub, repository: Repository, person: Person) -> list[Any]:
         number = person.opens(repository, "down", labels=["incident"])
         person.comments(repository, number, "/ack")
         person.pushes(repository, "a", "b")
         issue, git = repository.issue(number), repository.git
-        guids = [delivery.guid for delivery in pretend.hooks._waiting]
+        guids = [delivery.guid for delivery in pretend.hooks._queue]
         return [issue.id, [entry.id for entry in issue.timeline], git.refs, guids]
 
     def fresh() -> list[Any]:
-        other = PretendGitHub(clock=clock, app=github.app)
+        other = SandboxGitHub(clock=clock, app=github.app)
         repository = other.add_repository("octo/shop")
         person = other.add_person("mona")
         repository.permit("mona", "write")

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from app.sandbox.github import PretendGitHub
+from app.sandbox.github import SandboxGitHub
 from app.sandbox.github.markdown import render
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
@@ -119,7 +119,7 @@ def test_markdown_speaks_githubs_dialect() -> None:
     assert "<details><summary>more</summary>" in render("<details><summary>more</summary>\n\ntext\n\n</details>")
 
 
-def test_pages_carry_text_as_text(github: PretendGitHub, shop: Repository, mona: Person) -> None:
+def test_pages_carry_text_as_text(github: SandboxGitHub, shop: Repository, mona: Person) -> None:
     numbers = [mona.opens(shop, text, text, labels=[text[:40]]) for text in EVIL]
     plain = Elements(_get(github, f"/octo/shop/issues/{mona.opens(shop, 'plain')}").text).found
     usual = {tag for tag, _ in plain}
@@ -148,7 +148,7 @@ def test_pages_carry_text_as_text(github: PretendGitHub, shop: Repository, mona:
         ("/octo/shop/tree/main/.github", "incidents.yml"),
     ],
 )
-def test_each_page(github: PretendGitHub, shop: Repository, mona: Person, path: str, words: str) -> None:
+def test_each_page(github: SandboxGitHub, shop: Repository, mona: Person, path: str, words: str) -> None:
     mona.opens(shop, "checkout is down", "Nobody can pay.", labels=["sev1"])
     mona.reacts(shop, 1, "eyes")
     mona.comments(shop, 1, "by Mona Lisa")
@@ -168,13 +168,13 @@ def test_each_page(github: PretendGitHub, shop: Repository, mona: Person, path: 
         assert _get(github, style or "").headers["Content-Type"].startswith("text/css")
 
 
-def test_labels_wear_their_colours(github: PretendGitHub) -> None:
+def test_labels_wear_their_colours(github: SandboxGitHub) -> None:
     sheet = _get(github, "/assets/labels.css?c=d73a4a,ededed,red;}*{x,</style>").text
     assert sheet.count("{") == sheet.count("}") == 2
     assert ".c-d73a4a{--paint:#d73a4a;--ink:#fff" in sheet
 
 
-def test_lost_ways(github: PretendGitHub, shop: Repository, mona: Person) -> None:
+def test_lost_ways(github: SandboxGitHub, shop: Repository, mona: Person) -> None:
     shop.permit("mona", "admin")
     other = github.add_repository("octo/other")
     other.permit("mona", "admin")
@@ -187,5 +187,5 @@ def test_lost_ways(github: PretendGitHub, shop: Repository, mona: Person) -> Non
     assert (moved.status_code, moved.headers["Location"]) == (302, f"{github.url}/octo/other/issues/1")
 
 
-def _get(github: PretendGitHub, path: str) -> httpx.Response:
+def _get(github: SandboxGitHub, path: str) -> httpx.Response:
     return httpx.get(github.url + path, trust_env=False, verify=PLAIN)

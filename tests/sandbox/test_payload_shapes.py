@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.sandbox.github import PretendGitHub
+from app.sandbox.github import SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
@@ -32,7 +32,7 @@ def examples(shared_data: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_payloads_have_what_githubs_have(
-    github: PretendGitHub, ear: Ear, shop: Repository, mona: Person, examples: dict[str, list[dict[str, Any]]]
+    github: SandboxGitHub, ear: Ear, shop: Repository, mona: Person, examples: dict[str, list[dict[str, Any]]]
 ) -> None:
     number = mona.opens(shop, "down", "body", labels=["incident"], assignees=["mona"])
     comment = mona.comments(shop, number, "/ack")

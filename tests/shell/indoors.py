@@ -17,7 +17,7 @@ import httpx
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from app.sandbox.github import PretendGitHub
+from app.sandbox.github import SandboxGitHub
 from app.sandbox.github.faults import Faults
 from app.sandbox.github.hooks import Delivery, Hooks
 from app.sandbox.github.limits import Limits, Meter
@@ -120,8 +120,8 @@ class Stage:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clock = HostClock(HandClock.tonight().at)
-        self.github = PretendGitHub(lambda: self.clock.at, registered())
-        self.github.shapes.url = "http://github.test"
+        self.github = SandboxGitHub(lambda: self.clock.at, registered())
+        self.github.serializer.url = "http://github.test"
         self._own = dict(self.github.world.accounts)
         flask = create_app(database, (self.github.app.webhook_secret,), self.clock)
         self._wire, self._door = Indoors(self.github.wsgi), Indoors(flask)
@@ -160,7 +160,7 @@ class Stage:
         self._wire.end()
         self._door.end()
 
-    def _anew(self) -> PretendGitHub:
+    def _anew(self) -> SandboxGitHub:
         """The pretend GitHub with nobody in it but its own two accounts; its addresses are what takes long to build."""
         github, fresh = self.github, World()
         for _ in self._own:
@@ -172,7 +172,7 @@ class Stage:
             (github.faults, Faults()),
         ):
             vars(part).update(vars(new))
-        vars(github.auth).update(_tokens={}, _personal={}, _issued=0)
+        vars(github.auth).update(_tokens={}, _personal={}, _issued_count=0)
         github.hooks.hold()
         return github
 

@@ -28,11 +28,11 @@ from app.core.replay import replay
 from app.core.severity import Severity
 from app.failpoints import Failpoints
 from app.policy_file import DEFAULT_PROFILE, load_profile, read_policy
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.sandbox.github.world import Comment
 from app.store import incidents, outbox, policies
-from app.store.incidents import Stored
-from app.store.policies import Place
+from app.store.incidents import StoredIncident
+from app.store.policies import PolicyScope
 from app.worker.sync.rebuild import MAX_REPLY_AGE
 from tests.shell.indoors import HostClock, Stage, hasty
 from tests.shell.night import POLICY, SEV1, Night
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
     def kept(self) -> str | None:
         """The policy that was read last and can be obeyed."""
         with self.night.database.transaction() as db:
-            return policies.load_stored_policy(db, Place.repository(self.night.shop.id)).text
+            return policies.load_stored_policy(db, PolicyScope.repository(self.night.shop.id)).text
 
     def acts(self, login: str) -> Any:
         """That person, a second later: GitHub tells times to the second."""
@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
     def keys(self, one: Comment) -> list[str]:
         """What a comment from our own hand carries as said."""
         shown = ports.Comment(one.id, "", one.login, True, self.night.github.app.app_id, one.body, one.created_at)
-        found = self.night.built.desk.signer.read(self.lane, shown) or {}
+        found = self.night.application.ctx.signer.read(self.incident_key, shown) or {}
         return [self.night._plain(key) for key in found.get("keys", ())]
 
     def asks(self, one: Comment) -> bool:
@@ -151,8 +151,8 @@ class Machine(RuleBasedStateMachine):
         return any(not key.startswith(ANSWERS) for key in self.keys(one))
 
     @property
-    def lane(self) -> Lane:
-        return Lane(self.night.shop.id, self.number)
+    def incident_key(self) -> IncidentKey:
+        return IncidentKey(self.night.shop.id, self.number)
 
     @invariant()
     def counts(self) -> None:
@@ -306,7 +306,7 @@ class Machine(RuleBasedStateMachine):
             self.all_is_well()
             self.judge()
         finally:
-            self.night.built.client.close()
+            self.night.application.client.close()
 
     def all_is_well(self) -> None:
         """Nothing fails any more, everything arrives, and time goes by until nothing is left to do."""
@@ -354,7 +354,7 @@ class Machine(RuleBasedStateMachine):
             assert text in self.sound or not self.seen, f"a policy that nobody may obey: {text}"
         return read_policy(text) if text is not None else load_profile(DEFAULT_PROFILE)
 
-    def nothing_lost_nothing_twice(self) -> Stored:
+    def nothing_lost_nothing_twice(self) -> StoredIncident:
         said = Counter(key for one in self.ours() for key in self.keys(one))
         twice = {key: times for key, times in said.items() if times > 1}
         assert not twice, f"said twice: {twice}"
@@ -368,7 +368,7 @@ class Machine(RuleBasedStateMachine):
             waits = db.execute(
                 "SELECT guid, state FROM delivery WHERE state NOT IN ('processed', 'ignored')"
             ).fetchall()
-            stored = incidents.load_incident(db, self.lane)
+            stored = incidents.load_incident(db, self.incident_key)
         assert not undone, f"not done: {undone}"
         assert not waits, f"not taken: {waits}"
         assert stored is not None, "never opened"
@@ -376,7 +376,7 @@ class Machine(RuleBasedStateMachine):
         assert not lost, f"lost: {lost}"
         return stored
 
-    def as_github_shows_it(self, stored: Stored, policy: Policy) -> None:
+    def as_github_shows_it(self, stored: StoredIncident, policy: Policy) -> None:
         night, own = self.night, own_labels(policy.labels)
         reported = stored.incident.report.severity
         assert reported is self.reported, f"an older report: {reported!r} instead of {self.reported!r}"
@@ -391,17 +391,17 @@ class Machine(RuleBasedStateMachine):
         if self.edited:
             return  # a policy that moves no alarm is shown with the next change
         with night.database.transaction() as db:
-            outbox.add_effects(db, self.lane, (ShowBoard(),), night.clock())
+            outbox.add_effects(db, self.incident_key, (ShowBoard(),), night.clock())
         night.settle()
         before, now = (_HAPPENED.findall(text) for text in (shown, boards[0].body))
         differs = [line for line in ndiff(before, now) if line[0] in "-+"]
         assert not differs, f"an older board: {differs}"
 
-    def one_fold(self, stored: Stored, policy: Policy) -> None:
+    def one_fold(self, stored: StoredIncident, policy: Policy) -> None:
         """What is stored is what its log makes of it, and GitHub alone makes the same of the whole issue."""
         with self.night.database.transaction() as db:
-            log = incidents.load_log(db, self.lane)
-        folded = replay(log, policy, stored.lived_until).incident
+            log = incidents.load_log(db, self.incident_key)
+        folded = replay(log, policy, stored.replayed_until).incident
         assert folded is not None, "its log opens no incident"
         differs = [
             f"{each.name}: {one!r} instead of {other!r}"

@@ -19,13 +19,13 @@ from functools import cache
 import httpx
 
 from app import ports
-from app.bootstrap import House, build, rebuild_incidents
+from app.bootstrap import Application, build, rebuild_incidents
 from app.core.incident import Incident
 from app.failpoints import Failpoints
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.ports import Lane
-from app.safe_http import Outbound
-from app.sandbox.github import AppRegistration, PretendGitHub
+from app.ports import IncidentKey
+from app.safe_http import SafeHttpClient
+from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import channel_outbox, inbox, incidents, outbox
@@ -33,7 +33,7 @@ from app.store.database import Database, Db
 from app.store.inbox import Delivery
 from app.store.serialization import canonical_json
 from app.web.application import create_app
-from app.web.server import Served
+from app.web.server import HttpServer
 from app.worker.monitoring.state_dump import dump_state
 from app.worker.pipeline.channel_sender import CLAIM_PERIOD, send_message
 from app.worker.pipeline.ingest import process_incident
@@ -127,14 +127,14 @@ class Night:
     """The parts, and what happens to them."""
 
     clock: HandClock
-    github: PretendGitHub
+    github: SandboxGitHub
     database: Database
     shop: Repository
     wire: httpx.BaseTransport | None = None
     """What carries the calls to GitHub; None: the network."""
     ends_at: Callable[[], Failpoints] = Failpoints
     """Where each process that moves in will die."""
-    outbound: Outbound | None = None
+    outbound: SafeHttpClient | None = None
     """The way to other places than GitHub; None: the network."""
     lease: timedelta = timedelta(seconds=30)
     """How long an attempt keeps others from the same order."""
@@ -142,7 +142,7 @@ class Night:
     """What `env:NAME` stands for where a policy names a feed."""
     channels: Mapping[str, str] = field(default_factory=dict)
     """What it stands for where a policy names a channel."""
-    built: House = field(init=False)
+    application: Application = field(init=False)
 
     def move_in(self) -> None:
         """Put the parts together anew, as after a restart."""
@@ -155,8 +155,8 @@ class Night:
             channels=self.channels,
         )
         if hasattr(self, "built"):
-            self.built.client.close()
-        self.built = build(
+            self.application.client.close()
+        self.application = build(
             settings,
             self.database,
             self.clock,
@@ -170,7 +170,7 @@ class Night:
     def door(self, failpoints: Failpoints) -> Iterator[str]:
         """The door that GitHub delivers to meanwhile; its URL."""
         flask = create_app(self.database, (self.github.app.webhook_secret,), self.clock, failpoints=failpoints)
-        served, before = Served(flask, "127.0.0.1", 0, name="door"), self.github.hooks.url
+        served, before = HttpServer(flask, "127.0.0.1", 0, name="door"), self.github.hooks.url
         self.github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
         try:
             yield self.github.hooks.url
@@ -186,10 +186,10 @@ class Night:
 
     def wake(self, number: int) -> bool:
         """One wake-up of one incident; False when some of its deliveries have to wait."""
-        route_deliveries(self.built.desk)
-        lane = Lane(self.shop.id, number)
-        everything = process_incident(self.built.desk, lane)
-        relay_outbox(self.built.desk, lane)
+        route_deliveries(self.application.ctx)
+        incident_key = IncidentKey(self.shop.id, number)
+        everything = process_incident(self.application.ctx, incident_key)
+        relay_outbox(self.application.ctx, incident_key)
         return everything
 
     def send_due(self) -> int:
@@ -201,7 +201,7 @@ class Night:
             if not found:
                 break
             for sending in found:
-                send_message(self.built.desk, sending)
+                send_message(self.application.ctx, sending)
             tries += len(found)
         return tries
 
@@ -211,25 +211,25 @@ class Night:
 
     def settle(self) -> None:
         """Let everything happen that is due now, and can."""
-        stuck: set[Lane] = set()
+        stuck: set[IncidentKey] = set()
         while True:
             self.send_due()
             self.github.hooks.settle(10)
-            lanes = dict.fromkeys(route_deliveries(self.built.desk))
+            incident_keys = dict.fromkeys(route_deliveries(self.application.ctx))
             now = self.clock()
             with self.database.transaction() as db:
-                lanes.update(dict.fromkeys(inbox.list_routed_incident_keys(db)))
-                lanes.update(dict.fromkeys(incidents.list_due_incident_keys(db, now)))
-                lanes.update(dict.fromkeys(outbox.list_due_incident_keys(db, now)))
-            if not lanes.keys() - stuck:
+                incident_keys.update(dict.fromkeys(inbox.list_routed_incident_keys(db)))
+                incident_keys.update(dict.fromkeys(incidents.list_due_incident_keys(db, now)))
+                incident_keys.update(dict.fromkeys(outbox.list_due_incident_keys(db, now)))
+            if not incident_keys.keys() - stuck:
                 self.github.hooks.settle(10)
                 with self.database.transaction() as db:
                     if not inbox.has_received_deliveries(db):
                         return
-            for lane in lanes:
-                if not process_incident(self.built.desk, lane):
-                    stuck.add(lane)
-                relay_outbox(self.built.desk, lane)
+            for incident_key in incident_keys:
+                if not process_incident(self.application.ctx, incident_key):
+                    stuck.add(incident_key)
+                relay_outbox(self.application.ctx, incident_key)
 
     def passes(self, **time: float) -> None:
         """Time goes by, minute after minute, and everything due on the way happens."""
@@ -265,13 +265,13 @@ class Night:
         with self.database.transaction() as db:
             db.execute(f"TRUNCATE {', '.join(TABLES)}")
         self.move_in()
-        assert list(rebuild_incidents(self.built, None, None))
+        assert list(rebuild_incidents(self.application, None, None))
 
     def said(self, number: int) -> list[str]:
         """What our comments on that issue carry as said, each as often as it was."""
-        lane = Lane(self.shop.id, number)
-        tracker = self.built.desk.tracker(ports.Repository(self.shop.id, "octo/shop", self.installation))
-        found = (self.built.desk.signer.read(lane, comment) for comment in tracker.comments(number))
+        incident_key = IncidentKey(self.shop.id, number)
+        tracker = self.application.ctx.tracker(ports.Repository(self.shop.id, "octo/shop", self.installation))
+        found = (self.application.ctx.signer.read(incident_key, comment) for comment in tracker.comments(number))
         return sorted(self._plain(key) for content in found if content for key in content["keys"])
 
     @property
@@ -290,7 +290,7 @@ class Night:
 
     def incident(self, number: int) -> Incident:
         with self.database.transaction() as db:
-            stored = incidents.load_incident(db, Lane(self.shop.id, number))
+            stored = incidents.load_incident(db, IncidentKey(self.shop.id, number))
         assert stored is not None
         return stored.incident
 
@@ -322,7 +322,7 @@ def registered() -> AppRegistration:
 def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
     """A night that begins at 09:00 UTC on Saturday, 14 March 2026."""
     clock = HandClock.tonight()
-    with PretendGitHub(clock, registered()) as github:
+    with SandboxGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace"):
             github.add_person(login)
         github.add_person("stranger")
@@ -336,4 +336,4 @@ def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
             with found.door(Failpoints()):
                 yield found
         finally:
-            found.built.client.close()
+            found.application.client.close()

@@ -53,25 +53,25 @@ PLANTED = (
         "retry without look-up",
         "who tries again does not look for a comment that got through",
         "app/worker/pipeline/outbox_relay.py",
-        "tried = [order for order in orders if order.tried]",
-        "tried: list[Order] = []",
+        "tried = [item for item in items if item.outcome_unknown]",
+        "tried: list[OutboxItem] = []",
     ),
     Bug(
         "replay storm",
         "each notice that waits becomes a comment of its own",
         "app/worker/pipeline/outbox_relay.py",
-        "return [order for order in orders if isinstance(order.effect, Notice)]\n",
+        "return [item for item in items if isinstance(item.effect, Notice)]\n",
         "return [first]\n",
     ),
     Bug(
         "lost on crash",
         "written down as done before it is",
         "app/worker/pipeline/outbox_relay.py",
-        '    desk.failpoints.reach("before_post")\n',
-        "    with desk.database.transaction() as db:\n"
-        "        for order in orders:\n"
-        "            outbox.complete(db, order)\n"
-        '    desk.failpoints.reach("before_post")\n',
+        '    ctx.failpoints.reach("before_post")\n',
+        "    with ctx.database.transaction() as db:\n"
+        "        for item in items:\n"
+        "            outbox.complete(db, item)\n"
+        '    ctx.failpoints.reach("before_post")\n',
     ),
     Bug(
         "older snapshot wins",
@@ -84,14 +84,14 @@ PLANTED = (
         "fold error",
         "what comes late is folded in as if it were the newest",
         "app/worker/pipeline/ingest.py",
-        "(not fresh or fresh[0].at > stored.lived_until)",
-        "(not fresh or fresh[0].at > stored.incident.declared_at)",
+        "(not new_events or new_events[0].at > stored.replayed_until)",
+        "(not new_events or new_events[0].at > stored.incident.declared_at)",
     ),
     Bug(
         "forged marker",
         "a marker counts whoever wrote the comment",
         "app/github/signed_marker.py",
-        "if not (comment.bot and ours and has_marker(comment.body)):",
+        "if not (comment.bot and is_ours and has_marker(comment.body)):",
         "if not has_marker(comment.body):",
     ),
 )

@@ -23,7 +23,7 @@ import httpx
 import app
 from app import bootstrap, settings
 from app.failpoints import Failpoints
-from app.safe_http import Outbound
+from app.safe_http import SafeHttpClient
 from app.store.database import Database
 from app.worker.jobs import Queue
 
@@ -115,18 +115,20 @@ def main() -> None:
             os._exit(137)
 
     with bootstrap.open_database(found) as opened:
-        built = bootstrap.build(
+        application = bootstrap.build(
             found,
             opened,
             lambda: datetime.now(UTC),
             failpoints=Failpoints(found.failpoint, end),
             lease=timedelta(seconds=float(os.environ["LEASE"])),
-            http_client=Outbound(loopback=True) if sink else None,
+            http_client=SafeHttpClient(loopback=True) if sink else None,
         )
         queue = Queue(
-            built.desk, reconciler=bootstrap.create_reconciler(built), worker_timeout=float(os.environ["DEAD"])
+            application.ctx,
+            reconciler=bootstrap.create_reconciler(application),
+            worker_timeout=float(os.environ["DEAD"]),
         )
-        bootstrap.serve(built, web=False, worker=True, queue=queue)
+        bootstrap.serve(application, web=False, worker=True, queue=queue)
 
 
 if __name__ == "__main__":

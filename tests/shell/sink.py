@@ -11,7 +11,7 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from app.safe_http import Outbound
+from app.safe_http import SafeHttpClient
 from tests.shell.night import Night
 
 SECRET = "a secret of the channel, long enough"
@@ -57,13 +57,13 @@ class Sink:
     def answering(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         self.answers = lambda heard: (status, headers or {})
 
-    def outbound(self) -> Outbound:
+    def outbound(self) -> SafeHttpClient:
         """The way out, on which every name is this machine."""
 
         def here(host: str, port: int) -> Sequence[str]:
             return ["127.0.0.1"]
 
-        return Outbound(resolve=here, loopback=True)
+        return SafeHttpClient(resolve=here, loopback=True)
 
 
 @contextmanager

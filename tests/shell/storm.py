@@ -22,8 +22,8 @@ from flask import Request
 from app.bootstrap import build
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
-from app.ports import Lane
-from app.sandbox.github import Limits, PretendGitHub
+from app.ports import IncidentKey
+from app.sandbox.github import Limits, SandboxGitHub
 from app.sandbox.github.faults import Fault, FaultKind
 from app.sandbox.github.hooks import Delivery
 from app.sandbox.github.world import Repository
@@ -83,7 +83,7 @@ def weather(seed: int, rates: Mapping[FaultKind, float] = FAULTS) -> Callable[[R
 class Storm:
     """A GitHub on which it has all happened, and the deliveries that tell of it."""
 
-    github: PretendGitHub
+    github: SandboxGitHub
     seed: int
     shops: list[Repository]
     deliveries: list[Delivery] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Storm:
 
     def bad_weather(self, rates: Mapping[FaultKind, float] = FAULTS) -> None:
         """From now on so many of the POSTs go wrong."""
-        self.github.faults.weather = weather(self.seed, rates)
+        self.github.faults.choose_fault = weather(self.seed, rates)
 
     def order(self, duplicates: float = 0.2) -> list[Delivery]:
         """The deliveries shuffled, with that part of them twice."""
@@ -121,16 +121,16 @@ class Storm:
             private_key=app.private_key_pem,
             webhook_secrets=(app.webhook_secret,),
         )
-        built = build(settings, database, lambda: at)
+        application = build(settings, database, lambda: at)
         try:
             with database.transaction() as db:
                 for delivery in self.deliveries:
                     inbox.store_delivery(db, inbox.Delivery("oracle", delivery.guid, delivery.event, delivery.body, at))
-            while lanes := route_deliveries(built.desk):
-                for lane in lanes:
-                    assert process_incident(built.desk, lane)
+            while incident_keys := route_deliveries(application.ctx):
+                for incident_key in incident_keys:
+                    assert process_incident(application.ctx, incident_key)
         finally:
-            built.client.close()
+            application.client.close()
 
     def lost(self, database: Database) -> int:
         """How many of the deliveries that were acknowledged nobody has taken."""
@@ -146,8 +146,8 @@ class Storm:
         for shop in self.shops:
             for issue in shop.issues.values():
                 for comment in issue.comments:
-                    shape = comment_from(self.github.shapes.comment(issue, comment))
-                    content = signer.read(Lane(shop.id, issue.number), shape) or {}
+                    shape = comment_from(self.github.serializer.comment(issue, comment))
+                    content = signer.read(IncidentKey(shop.id, issue.number), shape) or {}
                     found.update((f"{shop.full_name}#{issue.number}", key) for key in content.get("keys", ()))
         return found
 
@@ -192,7 +192,7 @@ def decided(database: Database) -> set[tuple[str, str]]:
 def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
     """`D(deliveries, ...)`, all of it having happened a while ago."""
     watch = Watch(_AGO)
-    with PretendGitHub(watch, registered(), limits=Limits(per_hour=10**9)) as github:
+    with SandboxGitHub(watch, registered(), limits=Limits(per_hour=10**9)) as github:
         github.hooks.hold()
         for login in ("mona", "hubot", "ada", "grace", "stranger"):
             github.add_person(login)

@@ -38,7 +38,7 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
             tonight.github.person("hubot").comments(tonight.shop, number, "/resolv thank you")
             tonight.clock.at += timedelta(seconds=48)
             tonight.settle()
-            run_audit(tonight.built.desk)
+            run_audit(tonight.application.ctx)
     times = ours(tonight, number)
     assert densest(times, HOUR) == 9
     assert densest(times, DAY) <= 30
@@ -106,7 +106,7 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
     with tonight.database.transaction() as db:
         held = comment_log.list_limited_incident_keys(db, tonight.clock())
         waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'pending'").fetchone()
-    assert [lane.number for lane in held] == [number]
+    assert [incident_key.number for incident_key in held] == [number]
     assert waiting is not None
     assert waiting["n"] >= 1
     tonight.passes(minutes=90)

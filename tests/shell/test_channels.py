@@ -16,8 +16,8 @@ from prometheus_client import REGISTRY
 
 from app import settings
 from app.failpoints import Failpoints
-from app.ports import Lane
-from app.safe_http import Outbound
+from app.ports import IncidentKey
+from app.safe_http import SafeHttpClient
 from app.store import channel_outbox, inbox
 from app.store.database import Database
 from app.worker.pipeline.ingest import process_incident
@@ -223,8 +223,8 @@ def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard:
     tonight.ends_at = lambda: Failpoints(f"{gap}:1", on_reach=die)
     tonight.move_in()
     tonight.clock.at += timedelta(minutes=1)
-    desk = tonight.built.desk
-    process_incident(desk, Lane(tonight.shop.id, 1))
+    ctx = tonight.application.ctx
+    process_incident(ctx, IncidentKey(tonight.shop.id, 1))
     with pytest.raises(Died):
         tonight.send_due()
     tonight.ends_at = Failpoints
@@ -285,7 +285,7 @@ def crowded(heard: tuple[Night, Sink]) -> Night:
     tonight, _ = heard
     opens(tonight)
     tonight.clock.at += timedelta(minutes=15)
-    process_incident(tonight.built.desk, Lane(tonight.shop.id, 1))
+    process_incident(tonight.application.ctx, IncidentKey(tonight.shop.id, 1))
     waits(tonight, "slow", 6000)
     waits(tonight, "quick", 3)
     return tonight
@@ -349,7 +349,7 @@ def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Nigh
 
 def test_m24_an_address_inside_is_not_sent_to(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    tonight.outbound = Outbound(resolve=lambda host, port: ["127.0.0.1"])
+    tonight.outbound = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
     tonight.channels = {"OPS_URL": "https://hooks.example/", "OPS_SECRET": SECRET}
     tonight.move_in()
     opens(tonight)
@@ -364,7 +364,7 @@ def test_m35_a_secret_stands_nowhere(heard: tuple[Night, Sink], capfd: pytest.Ca
     opens(tonight)
     tonight.passes(minutes=16)
     assert rows(tonight)
-    assert SECRET not in str(rows(tonight)) + "".join(capfd.readouterr()) + repr(tonight.built.settings)
+    assert SECRET not in str(rows(tonight)) + "".join(capfd.readouterr()) + repr(tonight.application.settings)
     assert "secret-path" not in str(rows(tonight))
     with tonight.database.transaction() as db:
         assert not inbox.has_received_deliveries(db)

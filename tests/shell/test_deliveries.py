@@ -15,10 +15,10 @@ import pytest
 from app.core.events import Opened
 from app.core.policy import Labels, Policy
 from app.github import inbound
-from app.github.inbound import Happened
+from app.github.inbound import TimedEvent
 from app.github.signature import signature
 from app.github.signed_marker import Signer
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.sandbox.github.hooks import Delivery
 from app.store import inbox
 from app.worker.jobs import Queue
@@ -83,10 +83,10 @@ def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight:
     tonight.github.hooks.settle(10)
     with tonight.database.transaction() as db:
         assert inbox.acquire_routing_lock(db)
-        assert route_deliveries(tonight.built.desk) == []
+        assert route_deliveries(tonight.application.ctx) == []
         assert inbox.has_received_deliveries(db)
-    assert route_deliveries(tonight.built.desk) == [Lane(tonight.shop.id, 1)]
-    assert route_deliveries(tonight.built.desk) == []
+    assert route_deliveries(tonight.application.ctx) == [IncidentKey(tonight.shop.id, 1)]
+    assert route_deliveries(tonight.application.ctx) == []
 
 
 def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
@@ -96,7 +96,7 @@ def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
     tonight.github.hooks.settle(10)
     with tonight.database.transaction() as db:
         db.execute("SELECT 1 FROM repository FOR UPDATE")
-        assert route_deliveries(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+        assert route_deliveries(tonight.application.ctx) == [IncidentKey(tonight.shop.id, number)]
 
 
 def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
@@ -106,7 +106,7 @@ def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
     tonight.github.person("ada").assigns(tonight.shop, number, "mona")
     tonight.github.hooks.settle(10)
-    assert route_deliveries(tonight.built.desk) == []
+    assert route_deliveries(tonight.application.ctx) == []
     assert set(tonight.deliveries().values()) <= {"processed", "ignored"}
 
 
@@ -121,7 +121,7 @@ def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
     tonight.clock.at += timedelta(seconds=5)
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
     hooks.settle(10)
-    assert route_deliveries(tonight.built.desk) == [Lane(tonight.shop.id, number)]
+    assert route_deliveries(tonight.application.ctx) == [IncidentKey(tonight.shop.id, number)]
     tonight.later()
     assert "sev1" in tonight.labels(number)
 
@@ -139,7 +139,7 @@ def test_only_what_says_nothing_to_any_policy_wakes_nobody(shared_data: Path) ->
             shown = inbound.read_labels_only(entry["name"], payload, at)
             if shown is not None:
                 known += 1
-                assert read is None or (isinstance(read, Happened) and isinstance(read.event, Opened)), payload
+                assert read is None or (isinstance(read, TimedEvent) and isinstance(read.event, Opened)), payload
     assert known
 
 
@@ -150,7 +150,7 @@ def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_n
     tonight.later()
     for days, known in ((29, True), (2, False)):
         tonight.clock.at += timedelta(days=days)
-        Queue(tonight.built.desk).sweep()
+        Queue(tonight.application.ctx).sweep()
         assert (len(tonight.deliveries()) > 1) is known
     assert tonight.deliveries() == {"unreadable": "dead"}
     assert tonight.incident(number)
@@ -383,7 +383,7 @@ def test_an_issue_that_goes_away_ends_quietly(tonight: Night, end: Callable[[Nig
     if heard:
         assert tonight.github.calls_since(mark) == []
     if heard or end is not locked:
-        assert tonight.incident(number).left
+        assert tonight.incident(number).unavailable
         assert len(tonight.github.calls_since(mark)) <= 12
 
 
@@ -395,15 +395,15 @@ def test_an_unlocked_issue_comes_back(tonight: Night) -> None:
     said = len(tonight.notices(number))
     ada.unlocks(tonight.shop, number)
     tonight.passes(minutes=8)
-    assert not tonight.incident(number).left
+    assert not tonight.incident(number).unavailable
     assert len(tonight.notices(number)) > said
 
 
 def forgeries(tonight: Night, number: int) -> Iterator[str]:
     """Markers that look like ours: made up, signed with another secret, copied from elsewhere."""
-    lane = Lane(tonight.shop.id, number)
+    incident_key = IncidentKey(tonight.shop.id, number)
     yield "<!-- muster:1 e30= 0000 -->"
-    yield Signer(("x" * 40,), tonight.github.app.app_id).marker(lane, {"keys": ["escalate/page0.2"]})
+    yield Signer(("x" * 40,), tonight.github.app.app_id).marker(incident_key, {"keys": ["escalate/page0.2"]})
     yield from (comment.body for comment in tonight.shop.issue(number).comments if comment.author.kind == "Bot")
 
 

@@ -58,9 +58,11 @@ def test_c6_an_app_that_is_uninstalled_asks_no_more_and_forgets_within_a_day(ton
     mark, left = tonight.github.call_log_position(), tonight.clock()
     tonight.passes(minutes=59)
     assert tonight.github.calls_since(mark) == [], "and nothing rings"
-    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 0, "the first hour is for second thoughts"
+    assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 0, (
+        "the first hour is for second thoughts"
+    )
     tonight.passes(minutes=1)
-    Reconciler(tonight.built.desk, tonight.built.client).run_due()
+    Reconciler(tonight.application.ctx, tonight.application.client).run_due()
     tonight.settle()  # what GitHub lists and we had not heard, such as how the App was installed once
     gone = tonight.clock() - left
     assert rows(tonight.database) == {}
@@ -86,8 +88,8 @@ def test_c6_one_repository_of_several_is_forgotten_and_its_neighbour_is_not(toni
     tonight.github.uninstall("octo", site)
     tonight.settle()
     tonight.passes(minutes=61)
-    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 1
-    assert tonight.incident(number).left == ""
+    assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 1
+    assert tonight.incident(number).unavailable == ""
     assert count(tonight.database, f"FROM incident WHERE number = {other} AND repo_id = {site.id}") == 0
     assert "The site is down" not in bodies(tonight.database)
     assert "secret cause" in bodies(tonight.database)
@@ -107,7 +109,7 @@ def test_c6_whoever_installs_it_again_within_the_hour_keeps_everything(tonight: 
         if not told:
             tonight.github.hooks.url = url
         tonight.clock.at += timedelta(hours=1)
-        assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 0
+        assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 0
         assert count(tonight.database, "FROM uninstalled_repository") == 0
         assert tonight.incident(number).number == number
 
@@ -120,7 +122,7 @@ def test_c6_while_github_does_not_answer_it_waits_but_not_beyond_the_day(tonight
     left = tonight.clock()
     while rows(tonight.database) and tonight.clock() < left + timedelta(days=2):
         tonight.clock.at += timedelta(hours=1)
-        delete_uninstalled(tonight.built.desk, tonight.built.client)
+        delete_uninstalled(tonight.application.ctx, tonight.application.client)
     assert timedelta(hours=20) <= tonight.clock() - left <= timedelta(hours=24)
 
 
@@ -132,15 +134,15 @@ def test_c6_what_comes_late_is_forgotten_too(tonight: Night) -> None:
     tonight.github.uninstall("octo")
     tonight.settle()
     tonight.clock.at += timedelta(hours=2)
-    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 1
+    assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 1
     with tonight.database.transaction() as db:
         tonight.delivered(db, "late", "issue_comment", body)
     tonight.settle()
     assert "secret cause" in bodies(tonight.database)
     tonight.clock.at += timedelta(hours=6)
-    assert delete_uninstalled(tonight.built.desk, tonight.built.client) == 1
+    assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 1
     assert rows(tonight.database) == {}
     assert "secret cause" not in bodies(tonight.database)
     tonight.clock.at += timedelta(days=5)
-    delete_uninstalled(tonight.built.desk, tonight.built.client)
+    delete_uninstalled(tonight.application.ctx, tonight.application.client)
     assert count(tonight.database, "FROM uninstalled_repository") == 0, "and in the end the fact itself"

@@ -23,7 +23,7 @@ import pytest
 from app.github.signature import signature
 from app.store.database import Database
 from app.web.application import create_app
-from app.web.server import Served
+from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
 from tests.figures import Figures
 from tests.shell.night import SEV1, HandClock, Night
@@ -76,7 +76,7 @@ def standing(database: Database, secrets: tuple[str, ...], **more: Any) -> Itera
     woken: list[str] = []
     clock = HandClock.tonight()
     flask = create_app(database, secrets, clock, on_delivery=lambda: woken.append("woken"), **more)
-    served = Served(flask, "127.0.0.1", 0, name="door", max_body_bytes=MAX_BODY_BYTES + 65536)
+    served = HttpServer(flask, "127.0.0.1", 0, name="door", max_body_bytes=MAX_BODY_BYTES + 65536)
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         with httpx.Client(

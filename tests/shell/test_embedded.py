@@ -15,10 +15,10 @@ import pytest
 
 import app
 from app.store import embedded
-from app.store.embedded import Embedded
+from app.store.embedded import EmbeddedServer
 
 
-def answers(server: Embedded) -> bool:
+def answers(server: EmbeddedServer) -> bool:
     try:
         with psycopg.connect(server.url, connect_timeout=3):
             return True
@@ -30,13 +30,13 @@ def pid_of(home: Path) -> int:
     return int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
 
-def write(server: Embedded) -> None:
+def write(server: EmbeddedServer) -> None:
     with psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept (word text)")
         connection.execute("INSERT INTO kept VALUES ('kept')")
 
 
-def kept(server: Embedded) -> bool:
+def kept(server: EmbeddedServer) -> bool:
     with psycopg.connect(server.url) as connection:
         return connection.execute("SELECT word FROM kept").fetchall() == [("kept",)]
 
@@ -54,8 +54,8 @@ def test_it_starts_is_borrowed_and_stops(home: Path) -> None:
     try:
         write(server)
         borrowed = embedded.start(home)
-        assert server.ours
-        assert not borrowed.ours
+        assert server.started_by_us
+        assert not borrowed.started_by_us
         assert borrowed.url == server.url
         borrowed.stop()
         assert kept(server), "whoever borrows it does not stop it"
@@ -89,7 +89,7 @@ def test_it_survives_being_killed_and_a_pid_file_that_names_somebody_else(home: 
             pid_file.write_text("\n".join([str(bystander.pid), *text[1:]]) + "\n")
             again = embedded.start(home)
             try:
-                assert again.ours
+                assert again.started_by_us
                 assert kept(again)
                 assert bystander.poll() is None
             finally:

@@ -15,10 +15,10 @@ import pytest
 from app import settings
 from app.core.on_call import people_of
 from app.core.policy import Policy, Rotation
-from app.policy_source.active_policy import InForce
-from app.policy_source.on_call_feeds import Feeds
+from app.policy_source.active_policy import ActivePolicy
+from app.policy_source.on_call_feeds import OnCallFeeds
 from app.ports import DeliveryFailed, Repository
-from app.safe_http import Outbound
+from app.safe_http import SafeHttpClient
 from app.sandbox.github import world
 from app.store.database import Database
 from tests.shell.night import SEV1, Night, night
@@ -74,9 +74,9 @@ def opens(tonight: Night) -> int:
     return number
 
 
-def in_force(tonight: Night) -> InForce:
-    desk, repository = tonight.built.desk, Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    return desk.policies.load(desk.database, desk.tracker(repository), repository, tonight.clock())
+def in_force(tonight: Night) -> ActivePolicy:
+    ctx, repository = tonight.application.ctx, Repository(tonight.shop.id, "octo/shop", tonight.installation)
+    return ctx.policies.load(ctx.database, ctx.tracker(repository), repository, tonight.clock())
 
 
 def on_call(tonight: Night) -> tuple[str, ...]:
@@ -98,11 +98,11 @@ class Site:
     asked: list[str] = field(default_factory=list)
     port: int = 0
 
-    def outbound(self) -> Outbound:
+    def outbound(self) -> SafeHttpClient:
         def here(host: str, port: int) -> Sequence[str]:
             return ["127.0.0.1"]
 
-        return Outbound(resolve=here, loopback=True)
+        return SafeHttpClient(resolve=here, loopback=True)
 
     @property
     def url(self) -> str:
@@ -150,7 +150,7 @@ def test_whoever_the_feed_names_is_paged_and_after_a_change_another(bare: Night)
     pushes(bare, "rotas/on-call.ics", HUBOT)
     bare.passes(minutes=6)
     assert "@hubot" in bare.notices(number)[-1], "a push that touches it is enough"
-    assert in_force(bare).troubles == ()
+    assert in_force(bare).problems == ()
 
 
 def test_a_day_of_the_feed_ends_by_the_zone_of_the_rotation(bare: Night) -> None:
@@ -183,7 +183,7 @@ def test_a_feed_that_is_gone_holds_as_it_was_last_and_is_told_once(bare: Night) 
     assert len(told(bare)) == 1
     assert any("page0.3" in key for key in bare.said(number)), "the clocks run on"
     pushes(bare, "on-call.ics", HUBOT)
-    assert (on_call(bare), in_force(bare).troubles) == (("hubot",), ())
+    assert (on_call(bare), in_force(bare).problems) == (("hubot",), ())
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_path_in_the_organisation_s_file_stands_in_its_repository(bare: Night)
     "path", ["../../other/contents/on-call.ics", "a/../on-call.ics", "/on-call.ics", "a//b.ics", ""]
 )
 def test_a_path_cannot_leave_the_repository(bare: Night, path: str) -> None:
-    tracker = bare.built.desk.tracker(Repository(bare.shop.id, "octo/shop", bare.installation))
+    tracker = bare.application.ctx.tracker(Repository(bare.shop.id, "octo/shop", bare.installation))
     mark = bare.github.call_log_position()
     for organisation in (True, False):
         with pytest.raises(DeliveryFailed, match="not a path in a repository"):
@@ -290,7 +290,7 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
     assert len(told(bare)) == 1
     site.status = 200
     bare.clock.at += timedelta(minutes=16)
-    assert in_force(bare).troubles == ()
+    assert in_force(bare).problems == ()
 
 
 def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: Site) -> None:
@@ -337,7 +337,7 @@ def test_a_variable_names_a_file_or_nothing(bare: Night, tmp_path: Path) -> None
 
 
 def test_an_address_inside_is_not_asked(bare: Night, site: Site) -> None:
-    bare.outbound = Outbound(resolve=lambda host, port: ["127.0.0.1"])
+    bare.outbound = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
     bare.move_in()
     with_feed(bare, "https://feeds.example/secret/on-call.ics")
     found = in_force(bare)
@@ -382,10 +382,12 @@ def test_a_rebuild_fetches_the_feed_again(bare: Night) -> None:
 
 def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: Site) -> None:
     site.sleeps = 2.0
-    feeds = Feeds(site.outbound(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5)
+    feeds = OnCallFeeds(
+        site.outbound(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5
+    )
     policy = Policy(rotations={f"r{number}": Rotation(people=("ada",), feed=f"env:F{number}") for number in range(5)})
     repository = Repository(bare.shop.id, "octo/shop", bare.installation)
-    tracker = bare.built.desk.tracker(repository)
+    tracker = bare.application.ctx.tracker(repository)
     began = time.monotonic()
     filled, wrong = feeds.fill_rotations(bare.database, tracker, repository, policy, None, bare.clock())
     assert time.monotonic() - began < 6, "one after the other they would take ten"

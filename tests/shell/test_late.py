@@ -94,7 +94,7 @@ def test_b4_row3_a_comment_that_arrives_late_is_not_said_again(
     wire = LateWire(tonight.clock, nth=5 if incidents < 100 else 19)
     with wired(tonight, wire, timedelta(seconds=lease)):
         if safe:
-            tonight.github.faults.weather = weather(3)
+            tonight.github.faults.choose_fault = weather(3)
         a_minute_each(tonight, wire, incidents)
         found = twice(tonight)
         assert wire.late >= 5
@@ -120,7 +120,7 @@ def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, fig
         mona.comments(shop, number, f"Comment {nth}.")
     tonight.later()
     mark = tonight.github.call_log_position()
-    tonight.github.faults.lag = 3.0
+    tonight.github.faults.comment_lag_seconds = 3.0
     tonight.github.faults.add("lost", method="POST", path="/comments")
     mona.comments(shop, number, "/help")
     tonight.settle()

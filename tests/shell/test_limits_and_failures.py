@@ -10,7 +10,7 @@ import pytest
 from app.core.effects import Page
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store import outbox
 from tests.shell.night import SEV1, Night, Wire
 
@@ -120,8 +120,8 @@ def test_more_notices_than_one_comment_can_carry(tonight: Night) -> None:
     tonight.later()
     before, now = len(tonight.notices(number)), tonight.clock()
     with tonight.database.transaction() as db:
-        many = (Page(key=f"escalate/page/{n}/of/many", to=("mona",), at=now, times=n) for n in range(900))
-        outbox.add_effects(db, Lane(tonight.shop.id, number), many, now)
+        many = (Page(key=f"escalate/page/{n}/of/many", to=("mona",), at=now, attempt=n) for n in range(900))
+        outbox.add_effects(db, IncidentKey(tonight.shop.id, number), many, now)
     tonight.later()
     assert len(tonight.notices(number)) - before == 1
     said = [key for key in tonight.said(number) if key.endswith("/of/many")]
@@ -243,7 +243,7 @@ def test_m37_a_renamed_repository_is_the_same_one(tonight: Night) -> None:
     renamed(tonight)
     tonight.passes(minutes=6)
     assert any("page0.2" in key for key in tonight.said(number))
-    assert not tonight.incident(number).left
+    assert not tonight.incident(number).unavailable
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     once(tonight, number)

@@ -10,11 +10,11 @@ import pytest
 
 from app.core.on_call import people_of
 from app.policy_file import PolicyFaults
-from app.policy_source.active_policy import InForce
+from app.policy_source.active_policy import ActivePolicy
 from app.ports import DeliveryFailed, Repository
 from app.sandbox.github import world
 from app.store.database import Database, load_migrations, migrate
-from app.store.policies import Place, load_stored_policy
+from app.store.policies import PolicyScope, load_stored_policy
 from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"
@@ -56,10 +56,10 @@ def pushes(tonight: Night, repository: world.Repository, text: str | None) -> No
     tonight.later()
 
 
-def in_force(tonight: Night, name: str = "octo/shop") -> InForce:
+def in_force(tonight: Night, name: str = "octo/shop") -> ActivePolicy:
     found = tonight.github.repository(name)
-    desk, repository = tonight.built.desk, Repository(found.id, name, tonight.installation)
-    return desk.policies.load(desk.database, desk.tracker(repository), repository, tonight.clock())
+    ctx, repository = tonight.application.ctx, Repository(found.id, name, tonight.installation)
+    return ctx.policies.load(ctx.database, ctx.tracker(repository), repository, tonight.clock())
 
 
 def on_call(tonight: Night) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def test_a_repository_without_a_file_has_the_organisation_s(bare: Night) -> None
     number = opens(bare)
     assert "@grace" in bare.notices(number)[0]
     found = in_force(bare)
-    assert (found.policy.profile, found.policy.zone, found.troubles) == ("strict", "America/New_York", ())
+    assert (found.policy.profile, found.policy.zone, found.problems) == ("strict", "America/New_York", ())
 
 
 def test_a_repository_with_a_file_of_its_own_does_not_ask_for_the_organisation_s(tonight: Night) -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_extends_the_organisation_s_builds_on_it(bare: Night) -> Non
     number = opens(bare)
     assert "@mona" in bare.notices(number)[0]
     found = in_force(bare)
-    assert (found.policy.profile, found.policy.zone, found.troubles) == ("strict", "America/New_York", ())
+    assert (found.policy.profile, found.policy.zone, found.problems) == ("strict", "America/New_York", ())
     assert people_of(("it-manager",), found.policy, bare.clock()) == ("ada",)
 
 
@@ -122,7 +122,7 @@ def test_a_file_that_the_organisation_adds_or_takes_away(bare: Night) -> None:
 
 def test_without_such_a_repository_the_guide_holds(bare: Night) -> None:
     opens(bare)
-    assert (in_force(bare).policy.profile, in_force(bare).troubles) == ("guide", ())
+    assert (in_force(bare).policy.profile, in_force(bare).problems) == ("guide", ())
 
 
 @pytest.mark.parametrize("status", [404, 403, 451])
@@ -130,13 +130,13 @@ def test_one_that_we_may_not_read_is_none(bare: Night, status: int) -> None:
     organisation(bare)
     bare.github.faults.add("status", status=status, path="/octo/.github/contents/", times=9)
     opens(bare)
-    assert (in_force(bare).policy.profile, in_force(bare).troubles) == ("guide", ())
+    assert (in_force(bare).policy.profile, in_force(bare).problems) == ("guide", ())
 
 
 def test_one_in_which_the_app_is_not_installed_is_none(bare: Night) -> None:
     organisation(bare, install=False)
     opens(bare)
-    assert (in_force(bare).policy.profile, in_force(bare).troubles) == ("guide", ())
+    assert (in_force(bare).policy.profile, in_force(bare).problems) == ("guide", ())
 
 
 def test_a_faulty_one_changes_nothing_and_is_told_once(bare: Night) -> None:
@@ -178,12 +178,12 @@ def test_a_file_that_stood_on_what_the_organisation_took_away_stays_in_force_wit
     found = in_force(bare)
     assert found.policy.services["checkout"].owner == "shop", "both as they were when they were good together"
     assert found.policy.teams["shop"].members == ("hubot",)
-    (trouble,) = found.troubles
+    (trouble,) = found.problems
     assert "services.checkout.owner" in trouble.faults[0]
     assert len(told(bare)) == 1
     pushes(bare, above, ORG + "teams: {shop: {members: [mona]}}\n")
     assert in_force(bare).policy.teams["shop"].members == ("mona",)
-    assert in_force(bare).troubles == ()
+    assert in_force(bare).problems == ()
 
 
 def test_extending_an_organisation_that_has_no_file_is_a_fault(tonight: Night) -> None:
@@ -239,11 +239,11 @@ def test_unchanged_files_cost_nothing(bare: Night) -> None:
 
 def test_a_proposed_file_is_read_on_the_organisation_s(bare: Night) -> None:
     organisation(bare)
-    desk, repository = bare.built.desk, Repository(bare.shop.id, "octo/shop", bare.installation)
+    ctx, repository = bare.application.ctx, Repository(bare.shop.id, "octo/shop", bare.installation)
 
     def proposed(text: str | None) -> str:
-        tracker = desk.tracker(repository)
-        return desk.policies.read_proposed(desk.database, tracker, repository, text, bare.clock()).profile
+        tracker = ctx.tracker(repository)
+        return ctx.policies.read_proposed(ctx.database, tracker, repository, text, bare.clock()).profile
 
     assert (proposed(None), proposed(ON_TOP), proposed("extends: procedure\n")) == ("strict", "strict", "procedure")
     with bare.database.transaction() as db:
@@ -275,7 +275,7 @@ def test_rows_from_before_keep_their_policy(postgres: str) -> None:
     opened = Database(url).open()
     try:
         with opened.transaction() as db:
-            found = load_stored_policy(db, Place.repository(7))
+            found = load_stored_policy(db, PolicyScope.repository(7))
             told_as = db.execute("SELECT reported_faults FROM policy").fetchone()
         assert (found.text, found.newest_text, found.fault, found.etag) == (POLICY, "extends: nothing", "bad", "e")
         assert told_as == {"reported_faults": "v1"}

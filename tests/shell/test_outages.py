@@ -20,8 +20,8 @@ import pytest
 
 from app.bootstrap import build
 from app.core.effects import Escalate
-from app.github.circuit_breaker import Breaker
-from app.ports import Lane, Repository
+from app.github.circuit_breaker import CircuitBreaker
+from app.ports import IncidentKey, Repository
 from app.render import channel_message
 from app.store import channel_outbox
 from app.store.database import Database
@@ -164,9 +164,9 @@ def test_c1_two_hours_without_github_and_fifty_open_incidents(
 
 def writes_a_second_apart(tonight: Night) -> None:
     """From here on as on github.com: a write a second, while nothing but the clock passes the time."""
-    tonight.built.client.close()
-    settings = replace(tonight.built.settings, paced=True)
-    tonight.built = build(
+    tonight.application.client.close()
+    settings = replace(tonight.application.settings, enforce_rate_limits=True)
+    tonight.application = build(
         settings,
         tonight.database,
         tonight.clock,
@@ -387,14 +387,14 @@ def notifications(tonight: Night, numbers: list[int], count: int, apart: timedel
     """So many messages, each so long after the one before, none of them due within a year, and how long after the first
     each is due, by its key.
     """
-    desk, at = tonight.built.desk, tonight.clock() + FAR_OFF
+    ctx, at = tonight.application.ctx, tonight.clock() + FAR_OFF
     repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    policy = desk.policies.load_cached(desk.database, repository)
+    policy = ctx.policies.load_cached(ctx.database, repository)
     notice = Escalate(key="simulated", to=("ada",), at=at, contacts=("level-1",), because="nobody answered")
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         for number in numbers:
             text = channel_message(notice, tonight.incident(number), policy, at, key="simulated")
-            assert channel_outbox.add_message(db, Lane(tonight.shop.id, number), notice, "ops", text, at)
+            assert channel_outbox.add_message(db, IncidentKey(tonight.shop.id, number), notice, "ops", text, at)
         # Each is a copy of one of these: to put in a hundred thousand one by one takes a minute.
         made = db.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
@@ -447,7 +447,7 @@ def test_messages_are_in_time_while_github_hangs(database: Database) -> None:
         wire.hangs = True
         clock = RunningClock(tonight.clock.at + timedelta(minutes=14, seconds=38))
         ours.clock = clock
-        queue = Queue(replace(tonight.built.desk, clock=clock))
+        queue = Queue(replace(tonight.application.ctx, clock=clock))
         working = threading.Thread(target=queue.run)
         working.start()
         try:
@@ -476,7 +476,7 @@ def test_a_github_that_hangs_is_left_alone_and_asked_again() -> None:
             return httpx.Response(200)
 
     clock, inner = HandClock.tonight(), Silent()
-    breaker, request = Breaker(inner, clock), httpx.Request("GET", "https://api.github.example/")
+    breaker, request = CircuitBreaker(inner, clock), httpx.Request("GET", "https://api.github.example/")
     for _ in range(3):
         with pytest.raises(httpx.ReadTimeout):
             breaker.handle_request(request)

@@ -18,19 +18,19 @@ import pytest
 from prometheus_client import REGISTRY
 
 import app
-from app.bootstrap import House, build
+from app.bootstrap import Application, build
 from app.core.effects import Reply, SetLabels, ShowBoard
 from app.core.severity import Severity
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.ports import DeliveryFailed, Lane, NotYet, Repository
-from app.rate_limit import GITHUB_RATES, MemoryPace, Urgency
-from app.sandbox.github import Limits, PretendGitHub
+from app.ports import Deferred, DeliveryFailed, IncidentKey, Repository
+from app.rate_limit import GITHUB_RATES, MemoryRateLimiter, Priority
+from app.sandbox.github import Limits, SandboxGitHub
 from app.sandbox.github.world import Repository as Shop
 from app.store import incidents, outbox
 from app.store.database import Database
-from app.store.incidents import Stored
-from app.store.rate_limits import DatabasePace, list_next_incident_keys
+from app.store.incidents import StoredIncident
+from app.store.rate_limits import DatabaseRateLimiter, list_next_incident_keys
 from app.worker.jobs import Queue
 from app.worker.monitoring.rate_limit_metrics import update_rate_limit_gauges
 from app.worker.pipeline.outbox_relay import relay_outbox
@@ -43,27 +43,29 @@ EACH = 8
 """Comments that wait for an incident."""
 
 
-def opened(tonight: Night) -> Stored:
+def opened(tonight: Night) -> StoredIncident:
     """An incident that has been opened and told of, to be copied."""
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     with tonight.database.transaction() as db:
-        found = incidents.load_incident(db, Lane(tonight.shop.id, number))
+        found = incidents.load_incident(db, IncidentKey(tonight.shop.id, number))
     assert found is not None
     return found
 
 
-def pending(github: PretendGitHub, database: Database, shop: Shop, like: Stored, severity: Severity, much: int) -> int:
+def pending(
+    github: SandboxGitHub, database: Database, shop: Shop, like: StoredIncident, severity: Severity, much: int
+) -> int:
     """One more incident of that severity, for which so many comments wait.  Returns its number."""
     number = github.person("stranger").opens(shop, f"A {severity}", None, [])
-    lane, now = Lane(shop.id, number), github.clock()
+    incident_key, now = IncidentKey(shop.id, number), github.clock()
     incident = replace(like.incident, number=number, grade=replace(like.incident.grade, severity=severity))
     assert shop.installation is not None
     with database.transaction() as db:
         incidents.save_repository(db, Repository(shop.id, shop.full_name, shop.installation.id))
-        incidents.save_incident(db, lane, Stored(incident, now))
+        incidents.save_incident(db, incident_key, StoredIncident(incident, now))
         outbox.add_effects(
-            db, lane, [Reply(key=f"reply/{nth}", to="mona", text=f"No. {nth}") for nth in range(much)], now
+            db, incident_key, [Reply(key=f"reply/{nth}", to="mona", text=f"No. {nth}") for nth in range(much)], now
         )
     return number
 
@@ -76,7 +78,7 @@ def undone(database: Database) -> int:
 
 
 @contextmanager
-def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None) -> Iterator[House]:
+def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Application]:
     """A house with GitHub's pace in its own connections, on the same clock; when it waits, time passes, and `meanwhile`
     happens.
     """
@@ -86,21 +88,23 @@ def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None
         meanwhile()
 
     database = Database(tonight.database.url).open()
-    built = build(replace(tonight.built.settings, paced=True), database, tonight.clock, wait=wait)
+    application = build(
+        replace(tonight.application.settings, enforce_rate_limits=True), database, tonight.clock, wait=wait
+    )
     try:
-        yield built
+        yield application
     finally:
-        built.client.close()
+        application.client.close()
         database.close()
 
 
-def beat(built: House) -> None:
+def beat(application: Application) -> None:
     """What one beat of a queue finds is worked off."""
-    desk = built.desk
-    with desk.database.transaction() as db:
-        lanes = list_next_incident_keys(db, desk.clock(), (), desk.at_once)
-    for lane in lanes:
-        relay_outbox(desk, lane)
+    ctx = application.ctx
+    with ctx.database.transaction() as db:
+        incident_keys = list_next_incident_keys(db, ctx.clock(), (), ctx.max_incidents_per_installation)
+    for incident_key in incident_keys:
+        relay_outbox(ctx, incident_key)
 
 
 def in_any(times: list[datetime], span: timedelta) -> int:
@@ -115,10 +119,10 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
     """
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
-    lanes = size({4: 4, 3: 4, 2: 3, 1: 2}, {4: 25, 3: 25, 2: 18, 1: 7})
+    incident_keys = size({4: 4, 3: 4, 2: 3, 1: 2}, {4: 25, 3: 25, 2: 18, 1: 7})
     numbers = {
         pending(tonight.github, tonight.database, tonight.shop, like, Severity(severity), EACH): severity
-        for severity, many in lanes.items()
+        for severity, many in incident_keys.items()
         for _ in range(many)
     }
     total, began = EACH * len(numbers), tonight.clock()
@@ -139,7 +143,7 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
     }
     assert {len(times) for times in said.values()} == {EACH}
     by_severity = {
-        sev: [at for number, times in said.items() if numbers[number] == sev for at in times] for sev in lanes
+        sev: [at for number, times in said.items() if numbers[number] == sev for at in times] for sev in incident_keys
     }
     writes = [
         call.at for call in tonight.github.calls_since(mark) if call.method == "POST" and "/comments" in call.path
@@ -148,7 +152,7 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
     assert min(later - earlier for earlier, later in pairwise(writes)) >= timedelta(seconds=1)
     assert in_any(writes, timedelta(minutes=1)) <= 80
     assert in_any(writes, timedelta(hours=1)) <= 500
-    assert tonight.github.meter.refused == 0
+    assert tonight.github.meter.refused_count == 0
     assert max(by_severity[1]) - began <= timedelta(minutes=1), "sev1 in the first minute"
     for higher, lower in pairwise(sorted(by_severity)):
         assert max(by_severity[higher]) < min(by_severity[lower])
@@ -159,7 +163,7 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
         size=f"{total} pending comments, two processes in turn, simulated clock",
         measured=f"{closest:g} s apart or more, {in_any(writes, timedelta(minutes=1))}/min,"
         f" {in_any(writes, timedelta(hours=1))}/h, sev1 after {(max(by_severity[1]) - began).total_seconds():g} s,"
-        f" all after {(writes[-1] - began).total_seconds():,g} s, {tonight.github.meter.refused} secondary limits",
+        f" all after {(writes[-1] - began).total_seconds():,g} s, {tonight.github.meter.refused_count} secondary limits",
     )
 
 
@@ -167,11 +171,11 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
     """Where all others wait for the hour to pass, a hundred comments of sev1 need a hundred seconds."""
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
-    with another_process(tonight) as built:
+    with another_process(tonight) as application:
         assert tonight.shop.installation is not None
-        pace = DatabasePace(tonight.database, GITHUB_RATES)
+        pace = DatabaseRateLimiter(tonight.database, GITHUB_RATES)
         for _ in range(400):
-            assert pace.acquire(tonight.installation, "POST", Urgency(Severity.SEV2), tonight.clock()) == 0
+            assert pace.acquire(tonight.installation, "POST", Priority(Severity.SEV2), tonight.clock()) == 0
             pace.record_response(tonight.installation, "POST", None, tonight.clock())
             tonight.clock.at += timedelta(seconds=1)
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5)
@@ -181,16 +185,16 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         began = tonight.clock()
         while undone(tonight.database) > 5 and tonight.clock() < began + timedelta(seconds=300):
             before = tonight.clock()
-            beat(built)
+            beat(application)
             if tonight.clock() == before:
                 tonight.clock.at += timedelta(seconds=1)
         times = [one.created_at for number in worst for one in tonight.shop.issue(number).comments]
         assert len(times) == size(40, 100)
         assert max(times) - began <= timedelta(seconds=size(40, 100))
-        beat(built)
+        beat(application)
         assert undone(tonight.database) == 5, "they wait for the hour to pass"
 
-        update_rate_limit_gauges(built.desk, tonight.clock())
+        update_rate_limit_gauges(application.ctx, tonight.clock())
         label = {"installation": str(tonight.installation)}
         assert REGISTRY.get_sample_value("muster_outbox_pending", label) == 5
         until = REGISTRY.get_sample_value("muster_rate_limit_deferred_until_seconds", label)
@@ -237,7 +241,7 @@ def test_c3_that_installation_is_quiet_to_the_second_and_after_a_restart(
             tonight.clock.at = began + timedelta(seconds=passed)
             for method in ("GET", "POST"):
                 if seconds - passed > 3:
-                    with pytest.raises(NotYet) as refused:
+                    with pytest.raises(Deferred) as refused:
                         asks(second.client, tonight.installation, "/repos/octo/shop/issues", method)
                     assert refused.value.retry_after == pytest.approx(seconds - passed)
             assert second.client.call(site.installation.id, "GET", "/repos/acme/site").status == 200
@@ -255,20 +259,20 @@ def asks(client: Client, installation: int, path: str, method: str = "GET") -> N
 
 def test_c3_the_app_itself_is_limited_and_asks_for_no_token(tonight: Night) -> None:
     """Two thousand tokens an hour: what is met there holds for all tokens that are still to come."""
-    with another_process(tonight) as built:
+    with another_process(tonight) as application:
         tonight.github.meter.limits = Limits(tokens_per_hour=0)
         tonight.github.faults.add("status", status=403, headers={"Retry-After": "90"}, path="/access_tokens")
         with pytest.raises(DeliveryFailed) as met:
-            asks(built.client, tonight.installation, "/repos/octo/shop")
+            asks(application.client, tonight.installation, "/repos/octo/shop")
         assert met.value.retry_after == 90
         mark = tonight.github.call_log_position()
         tonight.clock.at += timedelta(seconds=80)
-        with pytest.raises(NotYet):
-            asks(built.client, tonight.installation, "/repos/octo/shop")
+        with pytest.raises(Deferred):
+            asks(application.client, tonight.installation, "/repos/octo/shop")
         assert tonight.github.calls_since(mark) == []
         tonight.github.meter.limits = Limits()
         tonight.clock.at += timedelta(seconds=10)
-        asks(built.client, tonight.installation, "/repos/octo/shop")
+        asks(application.client, tonight.installation, "/repos/octo/shop")
 
 
 def test_c6_a_token_that_ends_in_the_middle_of_a_batch_is_renewed_once(tonight: Night) -> None:
@@ -299,16 +303,16 @@ def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> 
     tonight.github.suspend("octo")
     tonight.github.hooks.settle()
     mark, began, hours = tonight.github.call_log_position(), tonight.clock(), size(30, 72)
-    with another_process(tonight) as built:
+    with another_process(tonight) as application:
         while tonight.clock() < began + timedelta(hours=hours):
-            beat(built)
+            beat(application)
             tonight.clock.at += timedelta(hours=3)
         assert undone(tonight.database) == 6
         assert len(tonight.github.calls_since(mark)) <= hours // 3 + 1, "one call a look"
         tonight.github.unsuspend("octo")
         back = tonight.clock()
         while undone(tonight.database) and tonight.clock() < back + timedelta(hours=1):
-            beat(built)
+            beat(application)
             tonight.clock.at += timedelta(seconds=1)
     assert tonight.clock() - back < timedelta(minutes=16)
     assert [len(tonight.notices(number)) for number in numbers] == [2, 2, 2]
@@ -323,9 +327,11 @@ def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
         tonight.clock.at += timedelta(seconds=seconds)
 
     key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
-    client = Client(tonight.github.api_url, key, tonight.clock, rate_limiter=MemoryPace(GITHUB_RATES), sleep=wait)
+    client = Client(
+        tonight.github.api_url, key, tonight.clock, rate_limiter=MemoryRateLimiter(GITHUB_RATES), sleep=wait
+    )
     stuck = Client(
-        tonight.github.api_url, key, tonight.clock, rate_limiter=MemoryPace(GITHUB_RATES), sleep=waited.append
+        tonight.github.api_url, key, tonight.clock, rate_limiter=MemoryRateLimiter(GITHUB_RATES), sleep=waited.append
     )
     try:
         for _ in range(3):
@@ -333,7 +339,7 @@ def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
         assert waited == [1.0, 1.0]
         asks(stuck, tonight.installation, "/repos/octo/shop/issues", "POST")
         waited.clear()
-        with pytest.raises(NotYet) as refused:
+        with pytest.raises(Deferred) as refused:
             asks(stuck, tonight.installation, "/repos/octo/shop/issues", "POST")
         assert (refused.value.retry_after, waited) == (1.0, [1.0, 1.0, 1.0])
     finally:
@@ -352,9 +358,9 @@ def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
             worst.append(pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 2))
 
     mark = tonight.github.call_log_position()
-    with another_process(tonight, meanwhile) as built:
+    with another_process(tonight, meanwhile) as application:
         while undone(tonight.database):
-            beat(built)
+            beat(application)
             tonight.clock.at += timedelta(seconds=1)
     calls = [call for call in tonight.github.calls_since(mark) if call.path.endswith("/comments")]
     assert [int(call.path.split("/")[-2]) for call in calls] == [lesser, *worst * 2, *[lesser] * 4]
@@ -366,19 +372,19 @@ def test_a_board_that_gives_way_holds_up_no_comment_of_its_incident(tonight: Nig
     for _ in range(10):
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
     number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
-    lane, soon = Lane(tonight.shop.id, number), tonight.clock() + timedelta(seconds=3)
+    incident_key, soon = IncidentKey(tonight.shop.id, number), tonight.clock() + timedelta(seconds=3)
     with tonight.database.transaction() as db:
-        incidents.record_board(db, lane, 1, "")
-        outbox.add_effects(db, lane, [ShowBoard()], tonight.clock())
-        (reply, _) = outbox.list_unfinished(db, lane, tonight.clock())
+        incidents.record_board(db, incident_key, 1, "")
+        outbox.add_effects(db, incident_key, [ShowBoard()], tonight.clock())
+        (reply, _) = outbox.list_unfinished(db, incident_key, tonight.clock())
         outbox.retry_at(db, reply, soon, "GitHub was away", outcome_unknown=False)
-    with another_process(tonight) as built:
-        relay_outbox(built.desk, lane)
+    with another_process(tonight) as application:
+        relay_outbox(application.ctx, incident_key)
         with tonight.database.transaction() as db:
-            said, board = outbox.list_unfinished(db, lane, soon)
+            said, board = outbox.list_unfinished(db, incident_key, soon)
         assert (said.due, board.due) == (True, False)
         tonight.clock.at = soon
-        relay_outbox(built.desk, lane)
+        relay_outbox(application.ctx, incident_key)
     assert [comment.body.splitlines()[0] for comment in tonight.shop.issue(number).comments] == ["@mona No. 0"]
 
 
@@ -388,12 +394,12 @@ def test_what_is_to_be_said_goes_before_labels_of_the_same_severity(tonight: Nig
     first = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
     effects = SetLabels(labels=frozenset({"sev1"})), Reply(key="reply/0", to="mona", text="No. 0")
     with tonight.database.transaction() as db:
-        outbox.add_effects(db, Lane(tonight.shop.id, first), effects, tonight.clock())
+        outbox.add_effects(db, IncidentKey(tonight.shop.id, first), effects, tonight.clock())
     others = [pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1) for _ in range(4)]
     mark = tonight.github.call_log_position()
-    with another_process(tonight) as built:
+    with another_process(tonight) as application:
         while undone(tonight.database):
-            beat(built)
+            beat(application)
             tonight.clock.at += timedelta(seconds=1)
     calls = [call.path.split("/")[-2:] for call in tonight.github.calls_since(mark) if call.method != "GET"]
     said = [int(number) for number, what in calls if what == "comments"]
@@ -405,20 +411,25 @@ def test_labels_that_wait_for_their_turn_are_no_quarrel_about_labels(tonight: Ni
     """Ten times in a row somebody else is faster; then the labels are set at once, for they have not been set once before."""
     like = opened(tonight)
     number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
-    lane = Lane(tonight.shop.id, number)
+    incident_key = IncidentKey(tonight.shop.id, number)
     with tonight.database.transaction() as db:
-        outbox.add_effects(db, lane, [SetLabels(labels=frozenset({"sev1"}))], tonight.clock())
-    built = build(replace(tonight.built.settings, paced=True), tonight.database, tonight.clock, wait=lambda _: None)
-    faster = built.client.with_priority(Urgency(Severity.SEV1))
+        outbox.add_effects(db, incident_key, [SetLabels(labels=frozenset({"sev1"}))], tonight.clock())
+    application = build(
+        replace(tonight.application.settings, enforce_rate_limits=True),
+        tonight.database,
+        tonight.clock,
+        wait=lambda _: None,
+    )
+    faster = application.client.with_priority(Priority(Severity.SEV1))
     try:
         for _ in range(10):
             asks(faster, tonight.installation, "/repos/octo/shop/issues", "POST")
-            relay_outbox(built.desk, lane)
+            relay_outbox(application.ctx, incident_key)
             assert not tonight.labels(number)
             tonight.clock.at += timedelta(seconds=1)
-        relay_outbox(built.desk, lane)
+        relay_outbox(application.ctx, incident_key)
     finally:
-        built.client.close()
+        application.client.close()
     assert tonight.labels(number) == {"sev1"}
 
 
@@ -426,10 +437,10 @@ def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
     """A sev1 whose wake-up stumbles again and again: for two minutes the others give way, then they go on."""
     like = opened(tonight)
     pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
-    pace = DatabasePace(tonight.database, GITHUB_RATES)
+    pace = DatabaseRateLimiter(tonight.database, GITHUB_RATES)
     began = tonight.clock()
     asked = [
-        pace.acquire(tonight.installation, "POST", Urgency(Severity.SEV2), began + timedelta(seconds=seconds))
+        pace.acquire(tonight.installation, "POST", Priority(Severity.SEV2), began + timedelta(seconds=seconds))
         for seconds in (0, 60, 119, 120)
     ]
     assert asked == [1, 1, 1, 0]
@@ -444,12 +455,12 @@ def test_a_row_of_incidents_waits_in_order_of_severity(tonight: Night) -> None:
     ]
     site = tonight.github.add_repository("acme/site")
     other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
-    lanes = [Lane(tonight.shop.id, number) for number in many]
+    incident_keys = [IncidentKey(tonight.shop.id, number) for number in many]
     with tonight.database.transaction() as db:
         line = list_next_incident_keys(db, tonight.clock(), (), 3)
-        rested = list_next_incident_keys(db, tonight.clock(), (lanes[2],), 3)
-    assert line == [lanes[2], lanes[1], lanes[3], Lane(site.id, other)]
-    assert rested == [lanes[1], lanes[3], lanes[4], Lane(site.id, other)]
+        rested = list_next_incident_keys(db, tonight.clock(), (incident_keys[2],), 3)
+    assert line == [incident_keys[2], incident_keys[1], incident_keys[3], IncidentKey(site.id, other)]
+    assert rested == [incident_keys[1], incident_keys[3], incident_keys[4], IncidentKey(site.id, other)]
 
 
 def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
@@ -460,11 +471,11 @@ def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 3)
     other = pending(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
     clock = Running(tonight.clock())
-    built = build(replace(tonight.built.settings, paced=True), tonight.database, clock)
-    with working(Queue(built.desk, poll_interval=0.2)):
+    application = build(replace(tonight.application.settings, enforce_rate_limits=True), tonight.database, clock)
+    with working(Queue(application.ctx, poll_interval=0.2)):
         assert comes(lambda: len(site.issue(other).comments) == 1, 8)
         assert undone(tonight.database) > 20, "the others have not even begun"
-    built.client.close()
+    application.client.close()
 
 
 class Running:
@@ -493,7 +504,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def writes(github: PretendGitHub, name: str, since: int = 0) -> list[datetime]:
+def writes(github: SandboxGitHub, name: str, since: int = 0) -> list[datetime]:
     return [one.at for one in github.calls_since(since) if one.method == "POST" and f"{name}/issues" in one.path]
 
 
@@ -502,7 +513,7 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
 ) -> None:
     """A write a second from both together; then GitHub asks for quiet, both are killed, and the next ones keep it."""
     like, seconds = opened(tonight), size(4, 37)
-    with PretendGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
+    with SandboxGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
         github.add_person("stranger")
         shop, site = github.add_repository("octo/shop"), github.add_repository("acme/site")
         with tonight.database.transaction() as db:
@@ -540,12 +551,12 @@ def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
         every = writes(github, "octo/shop")
         closest = min((later - earlier).total_seconds() for earlier, later in pairwise(every))
         assert closest >= 1, "as GitHub sees them, from both together"
-        assert github.meter.refused == 0
+        assert github.meter.refused_count == 0
         figures.record(
             "C3",
             size=f"two real workers killed and followed by two others, {len(every)} writes, 403 with retry-after {seconds}",
             measured=f"0 calls until {seconds} s were over, the other served; writes {closest:.3f} s apart or more,"
-            f" {github.meter.refused} secondary limits",
+            f" {github.meter.refused_count} secondary limits",
         )
 
 
@@ -560,19 +571,19 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
 ) -> None:
     """Its transaction is ended for it, and what it would write then is refused."""
     stopped = Database(database.url, idle_timeout_seconds=0.2).open()
-    pace, now = DatabasePace(database, GITHUB_RATES), datetime.now(UTC)
+    pace, now = DatabaseRateLimiter(database, GITHUB_RATES), datetime.now(UTC)
     quiet = pytest.approx(5.0, abs=0.1)
     pace.record_limit(1, 5.0, now)
 
     def goes_on() -> None:
         with stopped.transaction() as db:
             db.execute("SELECT * FROM rate_limit FOR UPDATE")
-            assert pace.acquire(1, "GET", Urgency(), now) == quiet  # waits for the lock, and has it
+            assert pace.acquire(1, "GET", Priority(), now) == quiet  # waits for the lock, and has it
             db.execute("DELETE FROM rate_limit")
 
     try:
         with pytest.raises(psycopg.Error):
             goes_on()
-        assert pace.acquire(1, "GET", Urgency(), now) == quiet
+        assert pace.acquire(1, "GET", Priority(), now) == quiet
     finally:
         stopped.close()

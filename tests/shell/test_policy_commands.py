@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from app.cli import policy as policy_commands
-from app.cli.policy import Outside, event_log
-from app.core.backtest import Past
+from app.cli.policy import PolicyCommandContext, event_log
+from app.core.backtest import PastIncident
 from app.core.events import Role
 from app.core.replay import sort_log
 from app.core.severity import Scale
 from app.policy_file import PROFILES, load_profile
-from app.ports import DeliveryFailed, PolicyText, Tracker
+from app.ports import DeliveryFailed, PolicyFile, Tracker
 
 from .test_commands_line import muster
 
@@ -51,7 +51,7 @@ def nowhere(name: str) -> Iterator[Tracker]:
 
 def policy(*words: str, repository: Any = nowhere, now: datetime = NOW) -> Ended:
     out, err = io.StringIO(), io.StringIO()
-    code = policy_commands.main(words, lambda: now, Outside(out, err, lambda: now, repository))
+    code = policy_commands.main(words, lambda: now, PolicyCommandContext(out, err, lambda: now, repository))
     return Ended(code, out.getvalue(), err.getvalue())
 
 
@@ -344,11 +344,11 @@ class Shop:
     def permission(self, login: str) -> Role:
         return Role.WRITE
 
-    def policy(self, etag: str) -> PolicyText:
-        return PolicyText(self.text, "")
+    def policy(self, etag: str) -> PolicyFile:
+        return PolicyFile(self.text, "")
 
-    def organisation_policy(self, etag: str) -> PolicyText:
-        return PolicyText("extends: strict\n", "")
+    def organisation_policy(self, etag: str) -> PolicyFile:
+        return PolicyFile("extends: strict\n", "")
 
 
 def on(shop: object) -> Any:
@@ -389,7 +389,7 @@ def test_a_repository_that_stands_on_its_organisation(file: str, own: str | None
 
 def test_what_github_refuses_is_told_in_one_line(file: str) -> None:
     class Away(Shop):
-        def policy(self, etag: str) -> PolicyText:
+        def policy(self, etag: str) -> PolicyFile:
             raise DeliveryFailed("GitHub says no", retry_after=None)
 
     done = policy("replay", file, *FROM_GITHUB, repository=on(Away()))
@@ -409,7 +409,7 @@ def test_the_past_is_counted_on_a_terminal_only(file: str, events: str) -> None:
     Path(events).write_text(lines)
     out, err = io.StringIO(), Terminal()
     code = policy_commands.main(
-        ["replay", file, "--events", events], lambda: NOW, Outside(out, err, lambda: NOW, nowhere)
+        ["replay", file, "--events", events], lambda: NOW, PolicyCommandContext(out, err, lambda: NOW, nowhere)
     )
     assert code == 0
     assert "\r20 incidents tried" in err.getvalue()
@@ -441,7 +441,7 @@ LINES = [
 
 @pytest.mark.parametrize(("line", "says"), LINES, ids=[says[:30] for _, says in LINES])
 def test_a_faulty_line(line: str, says: str) -> None:
-    with pytest.raises(event_log.PastFaults) as found:
+    with pytest.raises(event_log.EventLogFaults) as found:
         event_log.read_event_log([line], load_profile("guide"), "past.jsonl")
     (fault,) = found.value.faults
     assert fault.startswith(f"past.jsonl:1: {says}")
@@ -450,12 +450,12 @@ def test_a_faulty_line(line: str, says: str) -> None:
 
 def test_an_incident_is_opened_once() -> None:
     opened = '{"incident": "a", "at": "2026-03-06T16:40:00Z", "event": "opened"}'
-    with pytest.raises(event_log.PastFaults, match=r"past\.jsonl:2: event: opened once more"):
+    with pytest.raises(event_log.EventLogFaults, match=r"past\.jsonl:2: event: opened once more"):
         event_log.read_event_log([opened, opened], load_profile("guide"), "past.jsonl")
 
 
 def test_faults_are_told_up_to_a_number() -> None:
-    with pytest.raises(event_log.PastFaults) as found:
+    with pytest.raises(event_log.EventLogFaults) as found:
         event_log.read_event_log(["nonsense"] * 1000, load_profile("guide"), "past.jsonl")
     assert len(found.value.faults) == event_log.MAX_FAULTS
 
@@ -483,7 +483,7 @@ def test_what_is_written_is_read_again() -> None:
     assert (edited.report.severity, edited.report.services, edited.title) == (1, ("a", "b"), "T")  # type: ignore[attr-defined]
 
 
-def plain(past: Past) -> tuple[object, ...]:
+def plain(past: PastIncident) -> tuple[object, ...]:
     """A past incident without what only tells its lines apart."""
     return (
         past.name,
@@ -539,5 +539,7 @@ def test_colour_on_a_terminal_only(file: str) -> None:
             return True
 
     out = Terminal()
-    policy_commands.main(["diff", "guide", file], lambda: NOW, Outside(out, io.StringIO(), lambda: NOW, nowhere))
+    policy_commands.main(
+        ["diff", "guide", file], lambda: NOW, PolicyCommandContext(out, io.StringIO(), lambda: NOW, nowhere)
+    )
     assert ("\033[" in out.getvalue()) is ("NO_COLOR" not in os.environ)

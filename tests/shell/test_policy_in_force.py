@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from app.core.on_call import people_of
-from app.policy_source.active_policy import InForce, Policies
-from app.ports import DeliveryFailed, PolicyText, Repository
+from app.policy_source.active_policy import ActivePolicy, PolicySource
+from app.ports import DeliveryFailed, PolicyFile, Repository
 from app.store.database import Database
-from app.store.policies import Place, mark_policy_stale
+from app.store.policies import PolicyScope, mark_policy_stale
 from tests.shell.night import POLICY, SEV1, Night, night
 
 FILE = ".github/incidents.yml"
@@ -37,9 +37,9 @@ def pushes(tonight: Night, text: str | None) -> None:
     tonight.later()
 
 
-def in_force(tonight: Night) -> InForce:
-    desk, repository = tonight.built.desk, Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    return desk.policies.load(desk.database, desk.tracker(repository), repository, tonight.clock())
+def in_force(tonight: Night) -> ActivePolicy:
+    ctx, repository = tonight.application.ctx, Repository(tonight.shop.id, "octo/shop", tonight.installation)
+    return ctx.policies.load(ctx.database, ctx.tracker(repository), repository, tonight.clock())
 
 
 def told(tonight: Night) -> list[str]:
@@ -142,21 +142,21 @@ class PushedWhileRead:
     def __init__(self, night: Night) -> None:
         self.night = night
 
-    def policy(self, etag: str) -> PolicyText:
+    def policy(self, etag: str) -> PolicyFile:
         with self.night.database.transaction() as db:
-            mark_policy_stale(db, Place.repository(1))
-        return PolicyText(POLICY, "before the push")
+            mark_policy_stale(db, PolicyScope.repository(1))
+        return PolicyFile(POLICY, "before the push")
 
 
 class Away:
-    def policy(self, etag: str) -> PolicyText:
+    def policy(self, etag: str) -> PolicyFile:
         raise DeliveryFailed("GitHub is away", retry_after=5)
 
     organisation_policy = policy
 
 
 def test_a_push_while_the_file_is_read_is_not_overlooked(tonight: Night) -> None:
-    policies, repository = Policies(), Repository(1, "octo/other", 1)
+    policies, repository = PolicySource(), Repository(1, "octo/other", 1)
     read = policies.load(tonight.database, PushedWhileRead(tonight), repository, tonight.clock())  # type: ignore[arg-type]
     assert read.policy.people
     held = policies.load(tonight.database, Away(), repository, tonight.clock())  # type: ignore[arg-type]

@@ -12,12 +12,12 @@ import pytest
 from app.core.backtest import backtest
 from app.core.policy import Duration, Policy, Rotation, Shift
 from app.failpoints import Failpoints
-from app.github.client import Answer
+from app.github.client import ApiResponse
 from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS, load_past_incidents
 from app.github.tracker import GitHubTracker
 from app.policy_file import read_policy
-from app.ports import Annotation, Check, Repository
-from app.sandbox.github.world import CheckRun
+from app.ports import Annotation, CheckRun, Repository
+from app.sandbox.github.world import CheckRun as ShownCheckRun
 from app.store import incidents
 from app.worker.pipeline import policy_check
 from app.worker.pipeline.policy_check import with_known_shifts
@@ -44,7 +44,7 @@ def proposes(night: Night, text: str | None, branch: str = "faster", path: str =
     return number
 
 
-def checks(night: Night, sha: str = "") -> list[CheckRun]:
+def checks(night: Night, sha: str = "") -> list[ShownCheckRun]:
     """The check runs there are, on that commit or on any."""
     return [run for run in night.shop.check_runs.values() if sha in ("", run.head_sha)]
 
@@ -317,10 +317,10 @@ class Overheard:
     def list_rows(self, installation: int, path: str, params: Any = None, *, key: str = "") -> Iterator[Any]:
         return iter([self.row])
 
-    def call(self, installation: int, method: str, path: str, *, json: Any, params: Any = None) -> Answer:
+    def call(self, installation: int, method: str, path: str, *, json: Any, params: Any = None) -> ApiResponse:
         sent = len(json["output"].get("annotations", ()))
         self.written.append((method, json["status"], sent))
-        return Answer(201, {"id": 6}, {})
+        return ApiResponse(201, {"id": 6}, {})
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_only_what_lacks_is_sent(app: int, status: str, there: int, written: lis
     github = Overheard(app, status, there)
     faults = tuple(Annotation(FILE, line, 1, "zone", "unknown") for line in range(1, 121))
     tracker = GitHubTracker(github, Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
-    tracker.check(Check("Muster policy", "a" * 40, False, "120 faults", "All of them", faults))
+    tracker.check(CheckRun("Muster policy", "a" * 40, False, "120 faults", "All of them", faults))
     assert github.written == written
 
 
@@ -372,13 +372,13 @@ def test_the_actions_host_tries_the_same_incidents_and_finds_the_same(tonight: N
     ada.merges(tonight.shop, tonight.shop.pulls[0].number)
     tonight.passes(minutes=20)
     repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    desk, now, old, new = tonight.built.desk, tonight.clock(), read_policy(POLICY), read_policy(FASTER)
-    own = backtest(policy_check.load_past_incidents(desk, repository, now), old, new)
-    tracker = desk.tracker(repository)
+    ctx, now, old, new = tonight.application.ctx, tonight.clock(), read_policy(POLICY), read_policy(FASTER)
+    own = backtest(policy_check.load_past_incidents(ctx, repository, now), old, new)
+    tracker = ctx.tracker(repository)
     asked = [*load_past_incidents(tracker, "incident", now - BACKTEST_PERIOD, old, repo="octo/shop", now=now)]
     assert backtest(sorted(asked, key=lambda one: one.name), old, new) == own
-    assert own.tried == 2
-    assert [one.name for one in own.compared] == ["octo/shop#1"]
+    assert own.incident_count == 2
+    assert [one.name for one in own.diffs] == ["octo/shop#1"]
 
 
 class Busy:
@@ -443,7 +443,8 @@ def test_only_the_incidents_of_the_last_months_are_tried(tonight: Night) -> None
         since = tonight.clock() - timedelta(days=days)
         with tonight.database.transaction() as db:
             return [
-                lane.number for lane, _ in incidents.list_incidents_declared_since(db, tonight.shop.id, since, most)
+                incident_key.number
+                for incident_key, _ in incidents.list_incidents_declared_since(db, tonight.shop.id, since, most)
             ]
 
     assert known(90) == numbers

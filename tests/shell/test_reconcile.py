@@ -20,15 +20,15 @@ import pytest
 import app
 from app.cli.reconcile import format_report
 from app.core.lifecycle import Status
-from app.ports import DeliveryFailed, Lane
-from app.sandbox.github import Limits, PretendGitHub
+from app.ports import DeliveryFailed, IncidentKey
+from app.sandbox.github import Limits, SandboxGitHub
 from app.store import inbox, incidents, sync_state
 from app.store.database import Database
 from app.worker.jobs import Queue
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.routing import route_deliveries
 from app.worker.sync import drift
-from app.worker.sync.reconciler import Reconciler, Report
+from app.worker.sync.reconciler import Reconciler, ReconcileReport
 from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night, Wire
 from tests.shell.processes import comes, log_of, worker
@@ -50,10 +50,10 @@ def real_time() -> datetime:
 
 def comparing(tonight: Night) -> Reconciler:
     """Whoever compares, as after a restart."""
-    return Reconciler(tonight.built.desk, tonight.built.client)
+    return Reconciler(tonight.application.ctx, tonight.application.client)
 
 
-def compared(tonight: Night, reconciler: Reconciler | None = None) -> Report:
+def compared(tonight: Night, reconciler: Reconciler | None = None) -> ReconcileReport:
     """What is due is compared, and everything that follows from it happens."""
     report = (reconciler or comparing(tonight)).run_due()
     assert report is not None, "nothing was due"
@@ -158,12 +158,12 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     # The incidents are right before the deliveries have been fetched.
     began, tonight.github.meter.limits = tonight.clock.at, Limits.strict()
     tonight.github.faults.add("pre", path="/app/hook/deliveries", status=502, times=1)
-    with another_process(tonight) as built:
-        reconciler = Reconciler(built.desk, built.client)
+    with another_process(tonight) as application:
+        reconciler = Reconciler(application.ctx, application.client)
         beats, statuses, taken = came_back(tonight, reconciler, len(missed) - len(late))
     whole_time = tonight.clock.at - began
     assert taken == len(missed) - len(late), "each is fetched once"
-    assert tonight.github.meter.refused == 0, "no secondary limit was met"
+    assert tonight.github.meter.refused_count == 0, "no secondary limit was met"
     usable = next(at for at, found in beats if found == {number: tonight.incident(number).status for number in found})
     assert usable - began <= timedelta(minutes=2)
     assert whole_time <= timedelta(minutes=minutes)
@@ -213,7 +213,9 @@ def came_back(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[
         with tonight.database.transaction() as db:
             behind = sync_state.list_repositories_to_catch_up(db)
             if not statuses:
-                found = ((number, incidents.load_incident(db, Lane(tonight.shop.id, number))) for number in shown)
+                found = (
+                    (number, incidents.load_incident(db, IncidentKey(tonight.shop.id, number))) for number in shown
+                )
                 beats.append((tonight.clock.at, {number: one and one.incident.status for number, one in found}))
         if not statuses and not behind:
             statuses = {number: str(tonight.incident(number).status) for number in tonight.shop.issues}
@@ -228,12 +230,12 @@ def seconds(time: timedelta) -> str:
 
 def only_taken(night: Night) -> None:
     """Everything that came is taken in, and nothing is done about it yet."""
-    for lane in route_deliveries(night.built.desk):
-        assert process_incident(night.built.desk, lane)
+    for incident_key in route_deliveries(night.application.ctx):
+        assert process_incident(night.application.ctx, incident_key)
     with night.database.transaction() as db:
-        lanes = {*inbox.list_routed_incident_keys(db), *incidents.list_due_incident_keys(db, night.clock())}
-    for lane in lanes:
-        assert process_incident(night.built.desk, lane)
+        incident_keys = {*inbox.list_routed_incident_keys(db), *incidents.list_due_incident_keys(db, night.clock())}
+    for incident_key in incident_keys:
+        assert process_incident(night.application.ctx, incident_key)
 
 
 def whole(night: Night, like: Night | None = None) -> dict[str, Any]:
@@ -282,7 +284,7 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     assert tonight.incident(answered).acknowledged_at is not None
     assert "sev2" in tonight.labels(answered)
     assert "503 for some" in str(tonight.incident(edited).report)
-    assert tonight.incident(locked).left == "locked"
+    assert tonight.incident(locked).unavailable == "locked"
     assert tonight.incident(came_and_went).closed_at == tonight.incident(over).closed_at
     assert tonight.incident(still_there).declared_at < tonight.clock.at - timedelta(hours=79)
     assert stored(tonight, unlabelled) is False
@@ -376,7 +378,7 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
     )
 
 
-def passing(tonight: Night, times: int) -> list[Report]:
+def passing(tonight: Night, times: int) -> list[ReconcileReport]:
     """So many times four minutes, in which everything that is due is compared."""
     reports = []
     for _ in range(times):
@@ -401,7 +403,7 @@ def test_e4_a_board_that_was_lost_comes_back_and_what_is_gone_ends(tonight: Nigh
     tonight.later()
     assert {(one.number, one.kind) for one in report.drift.differences} >= {(lost, "board"), (gone, "gone")}
     assert tonight.board(lost)
-    assert tonight.incident(gone).left
+    assert tonight.incident(gone).unavailable
     assert str(tonight.incident(closed).status) == "closed"
 
 
@@ -464,7 +466,7 @@ def test_a_command_that_came_before_its_opening_counts_once_the_opening_is_found
     tonight.settle()
     assert not stored(tonight, number)
     tonight.clock.at += timedelta(minutes=2)
-    assert compared(tonight).deliveries.taken == len(held) - len(first)
+    assert compared(tonight).deliveries.fetched == len(held) - len(first)
     assert tonight.incident(number).commander == "mona"
     assert "acknowledged" in tonight.labels(number)
 
@@ -549,7 +551,9 @@ def cut(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
 def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Night) -> None:
     away(tonight)
     tonight.settle()
-    pulling = Reconciler(tonight.built.desk, tonight.built.client, scan_interval=timedelta(seconds=5), pull=True)
+    pulling = Reconciler(
+        tonight.application.ctx, tonight.application.client, scan_interval=timedelta(seconds=5), pull=True
+    )
     pulling.run_due()
     number = opens(tonight)
     for text in ("", "/ack", "/resolve"):
@@ -620,9 +624,9 @@ def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
 
 
 @pytest.fixture
-def outside(database: Database, tmp_path: Path) -> Iterator[tuple[PretendGitHub, dict[str, str]]]:
+def outside(database: Database, tmp_path: Path) -> Iterator[tuple[SandboxGitHub, dict[str, str]]]:
     """A GitHub on the real clock, and the environment of a process that may open no port."""
-    with PretendGitHub(real_time) as github:
+    with SandboxGitHub(real_time) as github:
         github.add_person("mona")
         github.add_repository("octo/shop").permit("mona", "write")
         yield (
@@ -643,7 +647,7 @@ def outside(database: Database, tmp_path: Path) -> Iterator[tuple[PretendGitHub,
 
 
 def test_a_worker_alone_serves_without_an_open_port(
-    outside: tuple[PretendGitHub, dict[str, str]], tmp_path: Path
+    outside: tuple[SandboxGitHub, dict[str, str]], tmp_path: Path
 ) -> None:
     github, environment = outside
     shop = github.world.repository("octo", "shop")
@@ -675,7 +679,7 @@ def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checke
     tonight.clock.at += timedelta(minutes=6)
     back(tonight, url)
     report = comparing(tonight).run_now(lambda line: None, deep=True)
-    assert report.deliveries.taken == 1
+    assert report.deliveries.fetched == 1
     assert report.issues.events == 1
     tonight.later()
     tonight.clock.at += timedelta(minutes=3)
@@ -727,7 +731,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     wire = tonight.wire = Slow()
     back(tonight, url)
     said = set(tonight.said(number))
-    queue = Queue(tonight.built.desk, poll_interval=0.1, reconciler=comparing(tonight))
+    queue = Queue(tonight.application.ctx, poll_interval=0.1, reconciler=comparing(tonight))
     working = threading.Thread(target=queue.run)
     working.start()
     try:

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from app.store import inbox, policies
-from app.store.inbox import Delivery, Kept
-from app.store.policies import Place
+from app.store.inbox import Delivery, InboxResult
+from app.store.policies import PolicyScope
 from app.worker.jobs import Queue
 from app.worker.monitoring.retention import delete_expired_deliveries
 from tests.shell.night import POLICY, SEV1, Night
@@ -36,7 +36,7 @@ def left(tonight: Night, repo: int | None, state: str = "processed") -> tuple[fl
 
 def in_force(tonight: Night, repo: int, text: str | None, base: str | None = None) -> None:
     with tonight.database.transaction() as db:
-        policies.save_stored_policy(db, Place.repository(repo), policies.Kept(text=text, base_text=base))
+        policies.save_stored_policy(db, PolicyScope.repository(repo), policies.StoredPolicy(text=text, base_text=base))
 
 
 def says(length: str) -> str:
@@ -67,7 +67,7 @@ def test_each_repository_keeps_them_as_its_policy_says(
     in_force(tonight, 71, text, base)
     for repo in (71, 72, None):
         aged(tonight, repo)
-    assert delete_expired_deliveries(tonight.built.desk, tonight.clock())
+    assert delete_expired_deliveries(tonight.application.ctx, tonight.clock())
     assert left(tonight, 71) == tuple(age for age in AGES if age <= oldest)
     assert left(tonight, 72) == left(tonight, None) == (0, 6, 8, 13, 15, 29), "the neighbours keep theirs"
 
@@ -77,14 +77,14 @@ def test_each_repository_keeps_them_as_its_policy_says(
 )
 def test_only_what_is_settled_goes(tonight: Night, state: str, goes: bool) -> None:
     aged(tonight, 71, state)
-    assert delete_expired_deliveries(tonight.built.desk, tonight.clock())
+    assert delete_expired_deliveries(tonight.application.ctx, tonight.clock())
     assert left(tonight, 71, state) == ((0, 6, 8, 13, 15, 29) if goes else AGES)
 
 
 def test_what_comes_again_within_a_week_is_known(tonight: Night) -> None:
     in_force(tonight, 71, says("7d"))
     aged(tonight, 71, ages=(6.99, 7.01))
-    delete_expired_deliveries(tonight.built.desk, tonight.clock())
+    delete_expired_deliveries(tonight.application.ctx, tonight.clock())
     with tonight.database.transaction() as db:
         again = [
             inbox.store_delivery(
@@ -95,7 +95,7 @@ def test_what_comes_again_within_a_week_is_known(tonight: Night) -> None:
             )
             for age in (6.99, 7.01)
         ]
-    assert again == [Kept.KNOWN, Kept.NEW]
+    assert again == [InboxResult.KNOWN, InboxResult.NEW]
 
 
 def test_a_batch_at_a_time_the_oldest_first(tonight: Night) -> None:
@@ -104,7 +104,7 @@ def test_a_batch_at_a_time_the_oldest_first(tonight: Night) -> None:
     aged(tonight, 72, ages=(15, 16))
     steps = []
     for _ in range(3):
-        done = delete_expired_deliveries(tonight.built.desk, tonight.clock(), max_rows=2)
+        done = delete_expired_deliveries(tonight.application.ctx, tonight.clock(), max_rows=2)
         steps.append((done, left(tonight, 71), left(tonight, 72)))
     assert steps == [(False, (31, 32, 33), ()), (False, (31,), ()), (True, (), ())]
 
@@ -120,9 +120,9 @@ def held(tonight: Night, guid: str) -> Iterator[None]:
 def test_it_waits_for_nobody(tonight: Night) -> None:
     aged(tonight, 71, ages=(31, 32))
     with held(tonight, "71/processed/32"):
-        assert delete_expired_deliveries(tonight.built.desk, tonight.clock())
+        assert delete_expired_deliveries(tonight.application.ctx, tonight.clock())
         assert left(tonight, 71) == (32,)
-    assert delete_expired_deliveries(tonight.built.desk, tonight.clock())
+    assert delete_expired_deliveries(tonight.application.ctx, tonight.clock())
     assert left(tonight, 71) == ()
 
 
@@ -132,13 +132,13 @@ def test_the_beat_forgets_and_the_incident_stays(tonight: Night) -> None:
     before = [line for line in tonight.state() if "deliver" not in line]
     taken = {guid for guid, state in tonight.deliveries().items() if state in ("processed", "ignored")}
     assert taken
-    queue = Queue(tonight.built.desk)
+    queue = Queue(tonight.application.ctx)
     queue.sweep()
     assert taken <= tonight.deliveries().keys()
     tonight.clock.at += timedelta(days=31)
     queue.sweep()
     assert taken <= tonight.deliveries().keys(), "once an hour is enough"
-    Queue(tonight.built.desk).sweep()
+    Queue(tonight.application.ctx).sweep()
     assert taken.isdisjoint(tonight.deliveries())
     assert [line for line in tonight.state() if "deliver" not in line] == before
     assert tonight.board(number)

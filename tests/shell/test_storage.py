@@ -32,7 +32,7 @@ from app.store import embedded
 from app.store.database import Database, migrate
 from app.store.serialization import canonical_json
 from app.web.application import create_app
-from app.web.server import Served
+from app.web.server import HttpServer
 from app.worker.monitoring.state_dump import dump_state
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.routing import route_deliveries
@@ -92,7 +92,7 @@ class Knocker:
 
 @contextmanager
 def at_the_door(database: Database, body: bytes = b"{}") -> Iterator[Knocker]:
-    served = Served(create_app(database, (SECRET,), now), "127.0.0.1", 0, name="door")
+    served = HttpServer(create_app(database, (SECRET,), now), "127.0.0.1", 0, name="door")
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", trust_env=False, timeout=30) as client:
             yield Knocker(client, body)
@@ -398,7 +398,7 @@ def test_f5_ten_processes_write_at_once(places: Place, figures: Figures) -> None
         "database, now = Database(url).open(), datetime.now(UTC)\n"
         "for n in range(int(writes)):\n"
         "    with database.transaction() as db:\n"
-        "        assert inbox.store_delivery(db, inbox.Delivery('h', f'{name}-{n}', 'ping', b'{}', now)) is inbox.Kept.NEW\n"
+        "        assert inbox.store_delivery(db, inbox.Delivery('h', f'{name}-{n}', 'ping', b'{}', now)) is inbox.InboxResult.NEW\n"
         "database.close()\n"
     )
     with places.database() as database:
@@ -564,14 +564,14 @@ def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_ur
     text = "".join(itertools.chain(*found[0].values()))
     assert "a\ufffdb" in text
     assert "\x00" not in text
-    parked = {
-        guid for guid, _, _ in bodies if any(f",{guid}," in row and ",parked," in row for row in found[0]["delivery"])
+    dead = {
+        guid for guid, _, _ in bodies if any(f",{guid}," in row and ",dead," in row for row in found[0]["delivery"])
     }
-    assert parked == {"odd-0", "odd-1", "odd-2", "odd-5"}
+    assert dead == {"odd-0", "odd-1", "odd-2", "odd-5"}
     figures.record(
         "F1",
         size=f"M07 to M09: {len(bodies)} bodies; embedded and {by_url.name}",
-        measured=f"{sum(map(len, found[0].values()))} rows, equal; {len(parked)} parked",
+        measured=f"{sum(map(len, found[0].values()))} rows, equal; {len(dead)} dead letters",
     )
 
 
@@ -579,9 +579,9 @@ def taken(
     tonight: Night, database: Database, bodies: Sequence[tuple[str, str, bytes]], at: datetime
 ) -> dict[str, list[str]]:
     """The rows that come of these deliveries.  The policy is read from GitHub, and nothing is sent there."""
-    built = build(tonight.built.settings, database, lambda: at)
+    application = build(tonight.application.settings, database, lambda: at)
     secret = tonight.github.app.webhook_secret
-    served = Served(create_app(database, (secret,), lambda: at), "127.0.0.1", 0, name="door")
+    served = HttpServer(create_app(database, (secret,), lambda: at), "127.0.0.1", 0, name="door")
     try:
         for guid, event, body in bodies:
             head = {
@@ -592,9 +592,9 @@ def taken(
             }
             answer = httpx.post(f"http://127.0.0.1:{served.port}/webhook", content=body, headers=head, trust_env=False)
             assert answer.status_code == 202
-        for lane in route_deliveries(built.desk):
-            assert process_incident(built.desk, lane)
+        for incident_key in route_deliveries(application.ctx):
+            assert process_incident(application.ctx, incident_key)
         return rows(database, but="rate_limit")  # what GitHub says is left of an hour is not the same twice
     finally:
         served.stop()
-        built.client.close()
+        application.client.close()

@@ -12,7 +12,7 @@ from app.bootstrap import build
 from app.core.effects import Notice
 from app.core.replay import replay
 from app.policy_file import read_policy
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store import incidents
 from app.store.database import Database
 from app.worker.jobs import Queue
@@ -51,8 +51,8 @@ def opens(tonight: Night, count: int, apart: timedelta) -> list[int]:
         numbers.append(tonight.github.person("ada").opens(tonight.shop, f"Down {nth}", SEV1, ["incident"]))
         tonight.clock.at += apart
     tonight.github.hooks.settle(120)
-    for lane in route_deliveries(tonight.built.desk):
-        assert process_incident(tonight.built.desk, lane)
+    for incident_key in route_deliveries(tonight.application.ctx):
+        assert process_incident(tonight.application.ctx, incident_key)
     return numbers
 
 
@@ -72,18 +72,18 @@ def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figu
         while (due := first_due(tonight)) is not None and due <= end:
             tonight.clock.at = max(tonight.clock.at, due)
             with database.transaction() as db:
-                lanes = incidents.list_due_incident_keys(db, tonight.clock.at)
-            for lane in lanes:
-                process_incident(tonight.built.desk, lane)
+                incident_keys = incidents.list_due_incident_keys(db, tonight.clock.at)
+            for incident_key in incident_keys:
+                process_incident(tonight.application.ctx, incident_key)
             beats += 1
         rang = 0
         for number in numbers:
-            lane = Lane(tonight.shop.id, number)
+            incident_key = IncidentKey(tonight.shop.id, number)
             with database.transaction() as db:
-                stored, log = incidents.load_incident(db, lane), incidents.load_log(db, lane)
+                stored, log = incidents.load_incident(db, incident_key), incidents.load_log(db, incident_key)
                 rows = db.execute("SELECT key, data->>'at' AS at FROM outbox WHERE number = %s", (number,)).fetchall()
             assert stored is not None
-            whole = replay(log, policy, stored.lived_until)
+            whole = replay(log, policy, stored.replayed_until)
             assert stored.incident == whole.incident, "step by step as in one go: none twice, none left out"
             notices = {effect.key: effect.at for effect in whole.effects if isinstance(effect, Notice)}
             found = {row["key"]: datetime.fromisoformat(row["at"]) for row in rows if row["at"] is not None}
@@ -106,9 +106,9 @@ def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, f
         opens(tonight, count, timedelta(seconds=0.5))
         first = min(due_of_the_manager(tonight))
         clock = Running(first - BEFORE)
-        built = build(tonight.built.settings, database, clock)
+        application = build(tonight.application.settings, database, clock)
         try:
-            with working(Queue(built.desk)):
+            with working(Queue(application.ctx)):
                 assert comes(lambda: len(told(tonight)) >= count // 2, size(60, 300))
             stopped, before = clock(), len(told(tonight))
             assert before < count
@@ -116,10 +116,10 @@ def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, f
                 time.sleep(0.05)
             assert len(told(tonight)) == before, "nobody works"
             back = clock()
-            with working(Queue(built.desk)):
+            with working(Queue(application.ctx)):
                 assert comes(lambda: len(told(tonight)) == count, size(60, 300))
         finally:
-            built.client.close()
+            application.client.close()
         rows = told(tonight)
     assert sum(at <= back < rang for at, rang in rows), "some were due meanwhile"
     evening, later = ([one for one in rows if (one[1] >= back) is after] for after in (False, True))
@@ -148,7 +148,7 @@ def test_row8_an_alarm_does_not_wait_behind_orders(database: Database) -> None:
     """Everybody's pages wait to be carried out; then somebody's alarm falls due, and his wake-up is the first to be taken."""
     with night(database, HASTY) as tonight:
         *_, last = opens(tonight, 5, timedelta(seconds=1))
-        queue = Queue(tonight.built.desk)
+        queue = Queue(tonight.application.ctx)
         queue.sweep()
         assert len(jobs(tonight)) == 5
         with database.transaction() as db:

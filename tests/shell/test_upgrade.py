@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store.database import Database, is_schema_known, load_migrations, migrate, read_schema_version
 from app.web.application import create_app
-from app.web.server import Served
+from app.web.server import HttpServer
 from app.worker.jobs import Queue
 from tests.figures import Figures
 from tests.shell.conftest import Place
@@ -60,7 +60,7 @@ def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
     with storm(told_of * 10 // 12) as told, closing(Database(empty_url).open()) as database:
         environment = told.environment(DATABASE_URL=empty_url)
         hooks = told.github.hooks
-        served = Served(create_app(database, (told.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
+        served = HttpServer(create_app(database, (told.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
         try:
             hooks.url = f"http://127.0.0.1:{served.port}/webhook"
             hooks.release(told.order())
@@ -94,13 +94,13 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     migrate(tonight.database.url, steps=[*load_migrations(), TOMORROW])
     with tonight.database.transaction() as db:
         assert not is_schema_known(db)
-    queue = Queue(tonight.built.desk, poll_interval=0.05)
+    queue = Queue(tonight.application.ctx, poll_interval=0.05)
     working = threading.Thread(target=queue.run)
     working.start()
     try:
         time.sleep(1.5)
         queue.on_delivery()
-        queue.enqueue_incidents([Lane(tonight.shop.id, number)])
+        queue.enqueue_incidents([IncidentKey(tonight.shop.id, number)])
         assert comes(lambda: not count(tonight.database, "FROM procrastinate_jobs"), 20)
         assert set(tonight.deliveries().values()) == {"received"}
         assert tonight.notices(number) == []

@@ -20,17 +20,17 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from app.bootstrap import Watch, build, http_server
+from app.bootstrap import AuditLoop, build, http_server
 from app.cli import dead_letters
 from app.rate_limit import APP, UNLIMITED, Budget
-from app.safe_http import Outbound
-from app.sandbox.github import PretendGitHub
+from app.safe_http import SafeHttpClient
+from app.sandbox.github import SandboxGitHub
 from app.settings import Settings
 from app.store import incidents, outbox, rate_limits, sync_state
 from app.store.database import Database
-from app.store.rate_limits import DatabasePace
+from app.store.rate_limits import DatabaseRateLimiter
 from app.web.application import create_app
-from app.web.server import Served
+from app.web.server import HttpServer
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import FINDING_NAMES, readiness_problems, run_audit, update_gauges
 from app.worker.sync.reconciler import Reconciler
@@ -70,7 +70,7 @@ def listening() -> Iterator[tuple[str, list[str]]]:
         start("200 OK", [])
         return [b"ok"]
 
-    served = Served(listen, "127.0.0.1", 0, name="monitor")
+    served = HttpServer(listen, "127.0.0.1", 0, name="monitor")
     try:
         yield f"http://127.0.0.1:{served.port}/ping/secret", heard
     finally:
@@ -90,13 +90,16 @@ def opens(tonight: Night) -> int:
 def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(tonight: Night) -> None:
     """The row that would have rung it is gone: only a look at the incident itself can tell."""
     number = opens(tonight)
-    assert run_audit(tonight.built.desk) == []
+    assert run_audit(tonight.application.ctx) == []
     with tonight.database.transaction() as db:
         db.execute("DELETE FROM alarm")
     tonight.clock.at += timedelta(minutes=6)
     hear(tonight)
     woken: list[int] = []
-    watch = Watch(tonight.built.desk, enqueue=lambda lanes: woken.extend(lane.number for lane in lanes))
+    watch = AuditLoop(
+        tonight.application.ctx,
+        enqueue=lambda incident_keys: woken.extend(incident_key.number for incident_key in incident_keys),
+    )
     with structlog.testing.capture_logs() as logs:
         assert not watch.run_once()
         assert not watch.run_once()
@@ -118,10 +121,10 @@ def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night, figures: Figur
         db.execute("UPDATE alarm SET due = due + interval '9 days'")
     tonight.clock.at += timedelta(minutes=5)
     hear(tonight)
-    assert run_audit(tonight.built.desk) == [], "five minutes are not over yet"
+    assert run_audit(tonight.application.ctx) == [], "five minutes are not over yet"
     tonight.clock.at += timedelta(seconds=61)
     hear(tonight)
-    assert [concern.name for concern in run_audit(tonight.built.desk)] == ["overdue"]
+    assert [concern.name for concern in run_audit(tonight.application.ctx)] == ["overdue"]
     figures.record(
         "G3",
         size="an alarm moved by nine days in the database",
@@ -137,9 +140,9 @@ def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night
             tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
             tonight.later()
             hear(tonight)
-            run_audit(tonight.built.desk)
+            run_audit(tonight.application.ctx)
         tonight.move_in()
-        run_audit(tonight.built.desk)
+        run_audit(tonight.application.ctx)
     assert alarms(logs) == ["dead-letters"]
     tonight.github.person("mona").comments(tonight.shop, number, "/update more")
     tonight.later()
@@ -154,9 +157,9 @@ def test_g2_the_breaker_is_one_alarm(tonight: Night, figures: Figures) -> None:
         tonight.settle()
         tonight.passes(minutes=50)
         hear(tonight)
-        found = run_audit(tonight.built.desk)
-        run_audit(tonight.built.desk)
-    assert [(concern.name, len(concern.about)) for concern in found] == [("breaker", 2)]
+        found = run_audit(tonight.application.ctx)
+        run_audit(tonight.application.ctx)
+    assert [(concern.name, len(concern.incident_keys)) for concern in found] == [("breaker", 2)]
     assert alarms(logs) == ["breaker"]
     figures.record("G2", size="2 issues held back", measured="1 alarm")
 
@@ -169,21 +172,21 @@ def test_g2_a_small_budget_is_one_alarm_until_its_hour_is_over(tonight: Night, f
     opens(tonight)
     told = Budget(5000, 999, tonight.clock() + timedelta(seconds=600))
     for installation in (tonight.installation, APP):
-        DatabasePace(tonight.database, UNLIMITED).record_response(installation, "GET", told, tonight.clock())
+        DatabaseRateLimiter(tonight.database, UNLIMITED).record_response(installation, "GET", told, tonight.clock())
     said = (
         "less than 20% of GitHub's budget is left for the App itself and 1 installation:"
         " all but sev1 may wait for its next hour"
     )
-    assert readiness_problems(tonight.built.desk) == [said]
+    assert readiness_problems(tonight.application.ctx) == [said]
     with structlog.testing.capture_logs() as logs:
-        assert [(concern.name, concern.sentence) for concern in run_audit(tonight.built.desk)] == [("budget", said)]
-        run_audit(tonight.built.desk)
+        assert [(concern.name, concern.message) for concern in run_audit(tonight.application.ctx)] == [("budget", said)]
+        run_audit(tonight.application.ctx)
     assert alarms(logs) == ["budget"]
     tonight.clock.at += timedelta(seconds=601)
     tonight.settle()
     hear(tonight)
-    assert run_audit(tonight.built.desk) == []
-    assert readiness_problems(tonight.built.desk) == []
+    assert run_audit(tonight.application.ctx) == []
+    assert readiness_problems(tonight.application.ctx) == []
     figures.record("G2", size="2 budgets at 999 of 5000", measured="1 alarm, and /readyz")
 
 
@@ -191,10 +194,10 @@ def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, 
     """However many incidents were wrong; `muster_drift` counts them."""
     numbers = [opens_as_ada(tonight) for _ in range(size(4, 40))]
     tonight.later()
-    reconciler = Reconciler(tonight.built.desk, tonight.built.client)
+    reconciler = Reconciler(tonight.application.ctx, tonight.application.client)
     reconciler.run_due()
     hear(tonight)
-    assert run_audit(tonight.built.desk) == []
+    assert run_audit(tonight.application.ctx) == []
     with tonight.database.transaction() as db:
         db.execute("DELETE FROM alarm WHERE number <> %s", (numbers[0],))
     tonight.clock.at += timedelta(minutes=61)
@@ -205,18 +208,18 @@ def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, 
         tonight.settle()
         hear(tonight)
         for _ in range(3):
-            (found,) = [concern for concern in run_audit(tonight.built.desk) if concern.name == "drift"]
-        assert len(found.about) == len(numbers) - 1
-        assert found.sentence.startswith(f"{len(numbers) - 1} incidents were not what GitHub shows")
+            (found,) = [concern for concern in run_audit(tonight.application.ctx) if concern.name == "drift"]
+        assert len(found.incident_keys) == len(numbers) - 1
+        assert found.message.startswith(f"{len(numbers) - 1} incidents were not what GitHub shows")
         assert alarms(logs).count("drift") == 1
         assert sum(row["event"] == "drift" for row in logs) == len(numbers) - 1
         reconciler.run_now(lambda _: None)
-        assert "drift" not in [concern.name for concern in run_audit(tonight.built.desk)]
+        assert "drift" not in [concern.name for concern in run_audit(tonight.application.ctx)]
     figures.record("G2", size=f"{len(numbers) - 1} incidents that differ", measured="1 alarm, which ends")
 
 
 def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
-    queue = Queue(tonight.built.desk)
+    queue = Queue(tonight.application.ctx)
     queue.enqueue_incidents(incidents_of(tonight))
     opens(tonight)
     queue.enqueue_incidents(incidents_of(tonight))
@@ -226,15 +229,15 @@ def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
         db.execute("DELETE FROM alarm")
         db.execute("UPDATE incident SET state = jsonb_set(state, '{status}', '\"closed\"')")
     hear(tonight)
-    assert run_audit(tonight.built.desk) == []
+    assert run_audit(tonight.application.ctx) == []
     tonight.clock.at += timedelta(minutes=6)
     hear(tonight)
-    assert [concern.name for concern in run_audit(tonight.built.desk)] == ["stuck"]
+    assert [concern.name for concern in run_audit(tonight.application.ctx)] == ["stuck"]
 
 
 def incidents_of(tonight: Night) -> list[Any]:
     with tonight.database.transaction() as db:
-        return [lane for lane, _ in incidents.list_incidents(db)]
+        return [incident_key for incident_key, _ in incidents.list_incidents(db)]
 
 
 # Who is told.
@@ -243,7 +246,7 @@ def incidents_of(tonight: Night) -> list[Any]:
 def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> None:
     opens(tonight)
     with listening() as (url, heard):
-        watch = Watch(tonight.built.desk, heartbeat_url=url, http_client=Outbound(loopback=True))
+        watch = AuditLoop(tonight.application.ctx, heartbeat_url=url, http_client=SafeHttpClient(loopback=True))
         assert watch.run_once()
         assert heard == ["POST"]
         with tonight.database.transaction() as db:
@@ -261,18 +264,22 @@ def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> N
 
 def test_a_monitor_that_is_away_harms_nobody(tonight: Night) -> None:
     opens(tonight)
-    watch = Watch(tonight.built.desk, heartbeat_url="http://127.0.0.1:9/ping", http_client=Outbound(loopback=True))
+    watch = AuditLoop(
+        tonight.application.ctx, heartbeat_url="http://127.0.0.1:9/ping", http_client=SafeHttpClient(loopback=True)
+    )
     with structlog.testing.capture_logs() as logs:
         assert not watch.run_once()
     assert [row["event"] for row in logs] == ["heartbeat failed"]
-    guarded = Watch(tonight.built.desk, heartbeat_url="https://127.0.0.1/ping", http_client=Outbound())
+    guarded = AuditLoop(tonight.application.ctx, heartbeat_url="https://127.0.0.1/ping", http_client=SafeHttpClient())
     assert not guarded.run_once(), "the door to other places is the guarded one"
 
 
 def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
     opens(tonight)
     with listening() as (url, heard):
-        watch = Watch(tonight.built.desk, heartbeat_url=url, http_client=Outbound(loopback=True), interval_seconds=0.05)
+        watch = AuditLoop(
+            tonight.application.ctx, heartbeat_url=url, http_client=SafeHttpClient(loopback=True), interval_seconds=0.05
+        )
         with tonight.database.transaction() as db:
             db.execute("ALTER TABLE audit_finding RENAME TO elsewhere")
         watch.start()
@@ -291,14 +298,14 @@ def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
 
 
 def test_readiness_gives_every_reason(tonight: Night) -> None:
-    assert readiness_problems(tonight.built.desk) == ["no worker has been heard for 20 seconds"]
+    assert readiness_problems(tonight.application.ctx) == ["no worker has been heard for 20 seconds"]
     opens(tonight)
-    assert readiness_problems(tonight.built.desk) == []
+    assert readiness_problems(tonight.application.ctx) == []
     with tonight.database.transaction() as db:
         tonight.delivered(db, "late", "issues", b"{}")
         db.execute("INSERT INTO schema_step VALUES (9999, 'of tomorrow')")
     tonight.clock.at += timedelta(minutes=6)
-    assert readiness_problems(tonight.built.desk) == [
+    assert readiness_problems(tonight.application.ctx) == [
         "no worker has been heard for 20 seconds",
         "a delivery has been waiting for 6 minutes",
         "an alarm is 80 seconds late",
@@ -309,12 +316,12 @@ def test_readiness_gives_every_reason(tonight: Night) -> None:
 def test_readiness_without_a_database(tonight: Night) -> None:
     """The door of the real house: it says why, and its gauges say it too."""
     opened = Database(tonight.database.url, acquire_timeout_seconds=0.5).open()
-    built = build(
+    application = build(
         Settings(port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem),
         opened,
         tonight.clock,
     )
-    served = http_server(built, Queue(built.desk))
+    served = http_server(application, Queue(application.ctx))
     url = f"http://127.0.0.1:{served.port}"
     try:
         assert gauges(url)["muster_database_up"] == 1
@@ -325,7 +332,7 @@ def test_readiness_without_a_database(tonight: Night) -> None:
         assert gauges(url)["muster_database_up"] == 0
     finally:
         served.stop()
-        built.client.close()
+        application.client.close()
 
 
 def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: Figures) -> None:
@@ -334,7 +341,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
     At the quick size the clock of the door is put forward by some of those seconds.
     """
     clock = storm.Watch()
-    with PretendGitHub(lambda: datetime.now(UTC)) as github, listening() as (monitor, heard):
+    with SandboxGitHub(lambda: datetime.now(UTC)) as github, listening() as (monitor, heard):
         shop = github.add_repository("octo/shop")
         github.add_person("mona")
         settings = Settings(
@@ -344,9 +351,9 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
         )
-        built = build(settings, database, clock)
-        queue = Queue(built.desk)
-        served = http_server(built, queue)
+        application = build(settings, database, clock)
+        queue = Queue(application.ctx)
+        served = http_server(application, queue)
         url = f"http://127.0.0.1:{served.port}"
         github.hooks.url = f"{url}/webhook"
         environment = {
@@ -358,7 +365,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             "GITHUB_APP_PRIVATE_KEY": github.app.private_key_pem,
             "GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
         }
-        watch = Watch(built.desk, heartbeat_url=monitor, http_client=Outbound(loopback=True))
+        watch = AuditLoop(application.ctx, heartbeat_url=monitor, http_client=SafeHttpClient(loopback=True))
         try:
             with worker(environment, tmp_path) as first, worker(environment, tmp_path) as second:
                 assert comes(lambda: httpx.get(f"{url}/readyz").status_code == 200)
@@ -385,7 +392,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             )
         finally:
             served.stop()
-            built.client.close()
+            application.client.close()
 
 
 def test_every_metric_and_reason_is_explained() -> None:
@@ -401,8 +408,8 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
     number = opens(tonight)
     with tonight.database.transaction() as db:
         tonight.delivered(db, "poison", "issues", b"[")
-        for lane in incidents_of(tonight):
-            for order in outbox.list_unfinished(db, lane, tonight.clock()):
+        for incident_key in incidents_of(tonight):
+            for order in outbox.list_unfinished(db, incident_key, tonight.clock()):
                 outbox.dead_letter(db, order, "never")
     tonight.settle()
     tonight.github.faults.add("status", status=422, path="/reactions")
@@ -411,10 +418,10 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
     with tonight.database.transaction() as db:
         left = rate_limits.load_remaining_fractions(db, tonight.clock())[tonight.installation]
     assert 0 < left < 1
-    update_gauges(tonight.built.desk)
+    update_gauges(tonight.application.ctx)
     assert REGISTRY.get_sample_value("muster_github_budget", {"installation": str(tonight.installation)}) == left
     tonight.clock.at += timedelta(hours=1)
-    served = Served(tonight_door(tonight), "127.0.0.1", 0, name="metrics")
+    served = HttpServer(tonight_door(tonight), "127.0.0.1", 0, name="metrics")
     try:
         found = gauges(f"http://127.0.0.1:{served.port}")
     finally:
@@ -428,8 +435,8 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
 
 
 def tonight_door(tonight: Night) -> Any:
-    desk = tonight.built.desk
-    return create_app(tonight.database, ("s" * 32,), tonight.clock, update_metrics=lambda: update_gauges(desk))
+    ctx = tonight.application.ctx
+    return create_app(tonight.database, ("s" * 32,), tonight.clock, update_metrics=lambda: update_gauges(ctx))
 
 
 # What a person can do.
@@ -438,7 +445,7 @@ def tonight_door(tonight: Night) -> Any:
 def says(tonight: Night, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     code = dead_letters.run_command(
-        dead_letters.parse_arguments(words), dead_letters.Outside(tonight.database, tonight.clock, out, err)
+        dead_letters.parse_arguments(words), dead_letters.DeadLetterContext(tonight.database, tonight.clock, out, err)
     )
     return code, out.getvalue(), err.getvalue()
 
@@ -449,7 +456,7 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(
     """By the real worker, which lives on: as many good deliveries as there is time for, with poison in between."""
     good = size(60, 9_999)
     tonight.clock.at = datetime.now(UTC)
-    queue = Queue(tonight.built.desk, poll_interval=0.2)
+    queue = Queue(tonight.application.ctx, poll_interval=0.2)
     with tonight.database.transaction() as db:
         for n in range(good):
             tonight.delivered(db, f"good-{n}", "issues", IGNORED[n % len(IGNORED)])
@@ -558,12 +565,12 @@ def test_a_dead_letter_is_dropped(tonight: Night) -> None:
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.later()
     hear(tonight)
-    assert [concern.name for concern in run_audit(tonight.built.desk)] == ["dead-letters"]
+    assert [concern.name for concern in run_audit(tonight.application.ctx)] == ["dead-letters"]
     (row,) = json.loads(says(tonight, "outbox", "list", "--json")[1])
     assert (
         says(tonight, "outbox", "drop", str(row["number"]))[1] == f"{row['number']} is settled: it is not carried out\n"
     )
-    assert run_audit(tonight.built.desk) == []
+    assert run_audit(tonight.application.ctx) == []
     missing = (1, "", f"muster: no dead letter has the number {row['number']}: muster outbox list\n")
     assert says(tonight, "outbox", "drop", str(row["number"])) == missing
     assert says(tonight, "outbox", "retry", str(row["number"])) == missing

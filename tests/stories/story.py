@@ -38,12 +38,12 @@ from app.core import events as happened
 from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
 from app.core.effects import Effect
-from app.core.events import Event, Rang, Role
+from app.core.events import AlarmFired, Event, Role
 from app.core.incident import Incident
-from app.core.incident_report import Exposure, Kind, Level, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.core.slash_command import Spoken
+from app.core.slash_command import SlashCommand
 from app.policy_file import read_policy
 
 CAST = {
@@ -123,7 +123,7 @@ class _Play:
         self.zone = ZoneInfo(story.headers.get("zone", "UTC"))
         self.starts = date.fromisoformat(story.headers.get("starts", STARTS.isoformat()))
         self.incident: Incident | None = None
-        self.report = Report()
+        self.report = IncidentReport()
         self.title = ""
         self.log: list[tuple[datetime, Event]] = []
         self.effects: list[Effect] = []
@@ -162,7 +162,7 @@ class _Play:
             what = {"escalate": "", "update": ""}.get(alarm.clock, f", {what}{'%' if what.isdigit() else ''}")
             what = ", silence" if "silence@" in alarm.mark else what
             yield f"{self.clock(alarm.due)} (clock {alarm.clock}{f' {about}' if about and what else ''}{what})"
-            yield from self.decides(Rang(alarm=alarm, key=alarm.key), alarm.due)
+            yield from self.decides(AlarmFired(alarm=alarm, key=alarm.key), alarm.due)
 
     def decides(self, event: Event, at: datetime) -> Iterator[str]:
         decision = decide(self.incident, event, self.policy, at)
@@ -188,8 +188,8 @@ class _Play:
         parts = [f"{found.severity} {found.status}"]
         parts += [f"{found.commander} has it"] if found.commander else []
         parts += [f"graded by {found.grade.by}"] if found.grade.by else []
-        parts += ["reopened"] * found.reopened
-        parts += [f"the issue is {found.left}"] if found.left else []
+        parts += ["reopened"] * found.reopen_count
+        parts += [f"the issue is {found.unavailable}"] if found.unavailable else []
         yield f"= {', '.join(parts)}"
         yield from (f"= because {reason}" for reason in found.grade.reasons)
         yield from (f"= {promise}" for promise in self.promises())
@@ -218,15 +218,15 @@ class _Play:
         number = len(self.log) + 1
         common = {"by": by, "role": known, "key": f"event/{number}"}
         if verb == "says":
-            spoken = tuple(Spoken(*line.removeprefix("/").split(" ", 1)) for line in rest.split(" | "))
-            return happened.Said(**{**common, "key": f"comment/{number}"}, comment=number, spoken=spoken)
+            spoken = tuple(SlashCommand(*line.removeprefix("/").split(" ", 1)) for line in rest.split(" | "))
+            return happened.Commented(**{**common, "key": f"comment/{number}"}, comment=number, commands=spoken)
         return _VERBS[verb](self, rest or "", common)
 
     def opened(self, rest: str, common: dict[str, Any], *, adopted: bool = False) -> Event:
         first, _, others = rest.partition(" ")
         severity = self.policy.scale.parse(first)
         self.title, _, answers = (others if severity else rest).partition(": ")
-        self.report = Report(severity=severity)
+        self.report = IncidentReport(severity=severity)
         labels = self.answers(answers)
         number = f"INC-{self.starts:%Y-%m%d}-001"
         return happened.Opened(
@@ -279,7 +279,7 @@ def _reminder(play: _Play, notice: orders.Remind) -> str:
 
 
 def _people(notice: orders.Notice) -> str:
-    missing = f" [nobody is {', '.join(notice.missing)}]" if notice.missing else ""
+    missing = f" [nobody is {', '.join(notice.unstaffed)}]" if notice.unstaffed else ""
     return (", ".join(notice.to) or "nobody") + missing
 
 
@@ -317,10 +317,10 @@ _VERBS: dict[str, Callable[[_Play, str, dict[str, Any]], Event]] = {
     "unlabels": lambda play, rest, common: happened.Unlabeled(**common, label=rest),
     "closes": _plain(happened.Closed),
     "reopens": _plain(happened.Reopened),
-    "locks": _plain(happened.Left, how="locked"),
-    "deletes": _plain(happened.Left, how="deleted"),
-    "transfers": _plain(happened.Left, how="transferred"),
-    "unlocks": _plain(happened.Returned),
+    "locks": _plain(happened.IssueUnavailable, reason="locked"),
+    "deletes": _plain(happened.IssueUnavailable, reason="deleted"),
+    "transfers": _plain(happened.IssueUnavailable, reason="transferred"),
+    "unlocks": _plain(happened.IssueAvailable),
     "postmortem": lambda play, rest, common: _POSTMORTEM[rest](
         **{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8
     ),
@@ -333,7 +333,7 @@ _WORDS: dict[type[Effect], Callable[[_Play, Any], str]] = {
         f"announce to {', '.join(notice.contacts)}: {_people(notice)} ({notice.because})"
     ),
     orders.Remind: _reminder,
-    orders.Ask: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
+    orders.SeverityQuestion: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
     orders.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
     orders.Help: lambda play, answer: f"help {answer.to}",
     orders.React: lambda play, reaction: "react",

@@ -29,8 +29,8 @@ from tests.shell import server
 from tests.soak import ON
 from tools.reliability.report_page import HEAD, PAGE, render_page, unproven_checks
 from tools.reliability.requirements import REQUIREMENTS
-from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS, Kept
-from tools.reliability.scheduler import Hour, plan_batches, temporary_folder
+from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS, ResultsFile
+from tools.reliability.scheduler import SoakRun, plan_batches, temporary_folder
 
 MAX_SECONDS = 3600
 """Time limit of a whole run; what does not fit is listed as not run."""
@@ -60,7 +60,7 @@ def collect_tests(environment: Mapping[str, str], only: Sequence[str]) -> list[s
 
 
 def run_checks(
-    results: Kept, size: str, only: list[str], max_seconds: float | None = MAX_SECONDS, lives: int | None = None
+    results: ResultsFile, size: str, only: list[str], max_seconds: float | None = MAX_SECONDS, lives: int | None = None
 ) -> bool:
     """Run the checks on that database and record the result of each; return True when all passed.
 
@@ -88,7 +88,7 @@ def run_checks(
     tests = collect_tests(environment, only)
     results.forget(only)
     with temporary_folder() as folder:
-        soak_run = Hour(environment, folder, None if size == "nightly" else max_seconds)
+        soak_run = SoakRun(environment, folder, None if size == "nightly" else max_seconds)
         try:
             for batch in plan_batches(tests, last_seconds, cores or 1):
                 soak_run.run(batch)

@@ -14,7 +14,7 @@ NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
-class Kept:
+class ResultsFile:
     """The results on one database: measured figures, the outcome of each test, and the runs they are from."""
 
     file: Path
@@ -46,8 +46,8 @@ class Kept:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-EMBEDDED_RESULTS = Kept(ROOT / "docs" / "reliability.jsonl")
-SERVER_RESULTS = Kept(ROOT / "docs" / "reliability-server.jsonl")
+EMBEDDED_RESULTS = ResultsFile(ROOT / "docs" / "reliability.jsonl")
+SERVER_RESULTS = ResultsFile(ROOT / "docs" / "reliability-server.jsonl")
 
 
 def _checks_of_line(line: Mapping[str, Any]) -> Sequence[str]:

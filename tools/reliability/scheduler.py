@@ -35,22 +35,24 @@ _TEST_TIMEOUT_SECONDS = 1800
 
 
 @dataclass(frozen=True)
-class Lane:
+class Batch:
     """Tests of one pytest run, in their order; `processes` of them run at a time."""
 
     name: str
     tests: Sequence[str]
-    at_once: int = 1
+    processes: int = 1
 
     def pytest_command(self, folder: Path) -> list[str]:
         """Return the command that runs the tests; they write below `folder`."""
         # Hand out one test at a time to the next free process, so that tests start in this order.
-        parallel = [f"--numprocesses={self.at_once}", "--dist=load", "--maxschedchunk=1"] if self.at_once > 1 else []
+        parallel = (
+            [f"--numprocesses={self.processes}", "--dist=load", "--maxschedchunk=1"] if self.processes > 1 else []
+        )
         limits = [f"--timeout={_TEST_TIMEOUT_SECONDS}", "--tb=short", f"--basetemp={folder / self.name}"]
         return [sys.executable, "-m", "pytest", *parallel, *limits, *self.tests]
 
 
-def plan_batches(tests: Iterable[str], last_seconds: Mapping[str, float], cores: int) -> list[Lane]:
+def plan_batches(tests: Iterable[str], last_seconds: Mapping[str, float], cores: int) -> list[Batch]:
     """Plan one batch of the tests that must run alone, and one of all others on every core.
 
     The long tests come first, then the short ones.  `last_seconds`: duration of each test in its last run; infinite for
@@ -66,7 +68,7 @@ def plan_batches(tests: Iterable[str], last_seconds: Mapping[str, float], cores:
     concurrent.sort(
         key=lambda test: ((seconds := _expected_seconds(test, last_seconds)) <= _LONG_TEST_SECONDS, seconds)
     )
-    return [batch for batch in (Lane("alone", exclusive), Lane("beside", concurrent, cores + 2)) if batch.tests]
+    return [batch for batch in (Batch("alone", exclusive), Batch("beside", concurrent, cores + 2)) if batch.tests]
 
 
 def _expected_seconds(test: str, last_seconds: Mapping[str, float]) -> float:
@@ -79,7 +81,7 @@ def _expected_seconds(test: str, last_seconds: Mapping[str, float]) -> float:
     return last_seconds[test] if test in last_seconds else max(similar_seconds, default=_DEFAULT_TEST_SECONDS)
 
 
-class Hour:
+class SoakRun:
     """A run of some tests that prints its progress and ends every process that it started.
 
     `max_seconds` None: no time limit.
@@ -88,13 +90,13 @@ class Hour:
     def __init__(self, environment: Mapping[str, str], folder: Path, max_seconds: float | None) -> None:
         """Prepare a run whose tests write only below `folder`."""
         self.failed = False
-        self.done = 0
+        self.finished_tests = 0
         self._environment = {**environment, "TMPDIR": str(folder / "tmp")}
-        self._figures = Path(environment[FILE])
+        self._figures_file = Path(environment[FILE])
         self._folder = folder
-        self.longest = max_seconds
+        self.max_seconds = max_seconds
         self._began = time.monotonic()
-        self._heard = len(self._figures.read_bytes()) if self._figures.exists() else 0
+        self._offset = len(self._figures_file.read_bytes()) if self._figures_file.exists() else 0
         # A PostgreSQL server that runs as another user has to reach the files in these folders.
         for each in (folder, folder / "tmp"):
             each.mkdir(exist_ok=True)
@@ -105,9 +107,9 @@ class Hour:
         """The seconds since the run began."""
         return time.monotonic() - self._began
 
-    def run(self, batch: Lane) -> None:
+    def run(self, batch: Batch) -> None:
         """Run the tests of a batch, or as many as there is time for."""
-        mode = f"{batch.at_once} at a time" if batch.at_once > 1 else "one after the other"
+        mode = f"{batch.processes} at a time" if batch.processes > 1 else "one after the other"
         self._print_progress(f"{len(batch.tests)} tests {mode}")
         log = self._folder / f"{batch.name}.log"
         with (
@@ -129,7 +131,7 @@ class Hour:
                 try:
                     if tests.poll() is None:
                         self._print_progress(f"ends what it has begun, in {_INTERRUPT_TIMEOUT_SECONDS:.0f} s at most")
-                        _interrupt_tests(tests, batch.at_once > 1)
+                        _interrupt_tests(tests, batch.processes > 1)
                 finally:
                     kill_processes_in(self._folder)
         self._print_finished_tests()
@@ -140,30 +142,30 @@ class Hour:
 
     def _check_time_limit(self) -> bool:
         """Return True when the time limit is exceeded, and mark the run as failed then."""
-        exceeded = self.longest is not None and self.elapsed_seconds > self.longest
+        exceeded = self.max_seconds is not None and self.elapsed_seconds > self.max_seconds
         if exceeded:
             self.failed = True
         return exceeded
 
     def _print_finished_tests(self) -> None:
         """Print the tests that have ended since the last call."""
-        with self._figures.open("rb") as file:
-            file.seek(self._heard)
+        with self._figures_file.open("rb") as file:
+            file.seek(self._offset)
             lines = file.readlines()
         for line in lines:
             if not line.endswith(b"\n"):
                 return
-            self._heard += len(line)
+            self._offset += len(line)
             record = json.loads(line)
             if "outcome" in record:
-                self.done += 1
+                self.finished_tests += 1
                 name = record["test"].partition("::")[2]
                 self._print_progress(
                     f"{', '.join(record['checks'])}: {record['outcome']} in {record['seconds']:.0f} s, {name}"
                 )
 
     def _print_progress(self, message: str) -> None:
-        limit = f" of {self.longest:.0f}" if self.longest is not None else ""
+        limit = f" of {self.max_seconds:.0f}" if self.max_seconds is not None else ""
         print(f"{self.elapsed_seconds:6.0f}{limit} s  {message}", flush=True)
 
 

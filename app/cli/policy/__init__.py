@@ -10,29 +10,31 @@ from datetime import datetime
 from pathlib import Path
 
 from app.cli.policy import arguments, commands, event_log, past_incidents
-from app.cli.policy.arguments import Outside
+from app.cli.policy.arguments import PolicyCommandContext
 from app.core.incident_report import Kind
 from app.policy_file import PROFILES, PolicyFaults
 from app.ports import DeliveryFailed
 
-__all__ = ["Outside", "main"]
+__all__ = ["PolicyCommandContext", "main"]
 
 
-def main(words: Sequence[str], now: Callable[[], datetime], context: Outside | None = None) -> int:
+def main(words: Sequence[str], now: Callable[[], datetime], context: PolicyCommandContext | None = None) -> int:
     """Run one command; returns 0 on success, 1 for an error in the input, 2 for wrong usage."""
-    context = context or Outside(sys.stdout, sys.stderr, now, lambda name: past_incidents.open_repository(name, now))
+    context = context or PolicyCommandContext(
+        sys.stdout, sys.stderr, now, lambda name: past_incidents.open_repository(name, now)
+    )
     options = _build_parser().parse_args(words)
-    run: Callable[[argparse.Namespace, Outside], int] = options.run
+    run: Callable[[argparse.Namespace, PolicyCommandContext], int] = options.run
     try:
         return run(options, context)
     except PolicyFaults as found:
-        for fault in found.faults:
+        for fault in found.errors:
             print(fault, file=context.err)
-    except event_log.PastFaults as found:
+    except event_log.EventLogFaults as found:
         print(found, file=context.err)
-    except (arguments.Fault, DeliveryFailed) as fault:
+    except (arguments.PolicyCommandError, DeliveryFailed) as fault:
         print(f"muster: {fault}", file=context.err)
-    except arguments.Usage as wrong:
+    except arguments.PolicyUsageError as wrong:
         print(f"muster: {wrong}", file=context.err)
         return 2
     return 1
@@ -99,7 +101,7 @@ def _build_parser() -> argparse.ArgumentParser:
     shelf = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(
-        name: str, says: str, run: Callable[[argparse.Namespace, Outside], int], examples: str = ""
+        name: str, says: str, run: Callable[[argparse.Namespace, PolicyCommandContext], int], examples: str = ""
     ) -> argparse.ArgumentParser:
         added = shelf.add_parser(
             name,

@@ -13,10 +13,10 @@ from typing import Any, TextIO
 
 from app.cli.policy import event_log
 from app.core.effective_policy import affected_services
-from app.core.incident_report import Exposure, Kind, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind
 from app.core.policy import Duration, Policy, Shift
 from app.core.severity import Severity
-from app.core.simulate import Scene
+from app.core.simulate import Scenario
 from app.policy_file import DEFAULT_PROFILE, PROFILES, load_profile, read_policy
 from app.ports import Tracker
 from app.text import make_visible
@@ -25,22 +25,22 @@ MAX_SIMULATION_PERIOD = timedelta(days=14)
 """Longest simulation: by then every alarm has fired, and most have fired again."""
 
 
-class Fault(Exception):
+class PolicyCommandError(Exception):
     """An error the user can correct, described in one line; exit code 1."""
 
 
-class Usage(Exception):
+class PolicyUsageError(Exception):
     """A wrong command line, described in one line; exit code 2."""
 
 
 @dataclass(frozen=True)
-class Outside:
+class PolicyCommandContext:
     """The dependencies of a command: output streams, the clock, and a function that opens a repository by name."""
 
     out: TextIO
     err: TextIO
     now: Callable[[], datetime]
-    repository: Callable[[str], AbstractContextManager[Tracker]]
+    open_repository: Callable[[str], AbstractContextManager[Tracker]]
 
 
 def load_policy(name: str | Path, options: argparse.Namespace) -> Policy:
@@ -73,9 +73,9 @@ def _read_shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[S
                 opened.read(MAX_FEED_BYTES + 1), at - MAX_SIMULATION_PERIOD, at + 2 * MAX_SIMULATION_PERIOD
             )
     except OSError as problem:
-        raise Fault(f"{path}: {problem.strerror}") from None
+        raise PolicyCommandError(f"{path}: {problem.strerror}") from None
     except FeedFault as fault:
-        raise Fault(f"{path}: {fault}") from None
+        raise PolicyCommandError(f"{path}: {fault}") from None
     return match_people(found, policy.people, zone, at).shifts
 
 
@@ -96,7 +96,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError as problem:
-        raise Fault(f"{path}: {problem.strerror}") from None
+        raise PolicyCommandError(f"{path}: {problem.strerror}") from None
 
 
 def parse_severity(name: str, policy: Policy) -> Severity:
@@ -104,22 +104,22 @@ def parse_severity(name: str, policy: Policy) -> Severity:
     severity = policy.severity(name)
     if severity is None:
         names = ", ".join(each.inline_name(policy.scale) for each in Severity)
-        raise Usage(f"--sev: '{make_visible(name)}' is not a severity of this policy: one of {names}")
+        raise PolicyUsageError(f"--sev: '{make_visible(name)}' is not a severity of this policy: one of {names}")
     return severity
 
 
-def build_scenario(options: argparse.Namespace, policy: Policy) -> Scene:
+def build_scenario(options: argparse.Namespace, policy: Policy) -> Scenario:
     """Build the scenario to simulate from the options; raises PolicyUsageError."""
     whole = parse_length("--for", options.length)
     if not timedelta() < whole <= MAX_SIMULATION_PERIOD:
-        raise Usage(
+        raise PolicyUsageError(
             f"--for: '{make_visible(options.length)}' is out of range: from 1m to {MAX_SIMULATION_PERIOD.days}d"
         )
     ack = parse_length("--ack", options.ack) if options.ack else None
     resolve = parse_length("--resolve", options.resolve) if options.resolve else None
     if ack is not None and resolve is not None and ack >= resolve:
-        raise Usage(f"--ack: {options.ack} is not before --resolve {options.resolve}")
-    return Scene(
+        raise PolicyUsageError(f"--ack: {options.ack} is not before --resolve {options.resolve}")
+    return Scenario(
         severity=parse_severity(options.sev, policy),
         at=_parse_time("--at", options.at),
         length=whole,
@@ -136,9 +136,11 @@ def parse_length(option: str, text: str) -> timedelta:
     try:
         duration = Duration.parse(text)
     except ValueError as wrong:
-        raise Usage(f"{option}: {make_visible(str(wrong), 120)}") from None
+        raise PolicyUsageError(f"{option}: {make_visible(str(wrong), 120)}") from None
     if duration.business_days:
-        raise Usage(f"{option}: '{make_visible(text)}' has no length of its own: hours or days, such as 6h or 2d")
+        raise PolicyUsageError(
+            f"{option}: '{make_visible(text)}' has no length of its own: hours or days, such as 6h or 2d"
+        )
     return duration.as_timedelta
 
 
@@ -147,24 +149,24 @@ def _parse_time(option: str, text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise Usage(f"{option}: '{make_visible(text)}' is not a time: {example}") from None
+        raise PolicyUsageError(f"{option}: '{make_visible(text)}' is not a time: {example}") from None
     if at.tzinfo is None:
-        raise Usage(f"{option}: '{make_visible(text)}' has no zone: {example}")
+        raise PolicyUsageError(f"{option}: '{make_visible(text)}' has no zone: {example}")
     if at.year not in event_log.SUPPORTED_YEARS:
-        raise Usage(f"{option}: '{make_visible(text)}' is too far away: {example}")
+        raise PolicyUsageError(f"{option}: '{make_visible(text)}' is too far away: {example}")
     return at
 
 
 def _parse_service(name: str, policy: Policy) -> str:
-    if affected_services(policy, Report(services=(name,))):
+    if affected_services(policy, IncidentReport(services=(name,))):
         return name
     if not policy.services:
-        raise Usage(f"--service: '{make_visible(name)}': the policy names no services")
+        raise PolicyUsageError(f"--service: '{make_visible(name)}': the policy names no services")
     near = get_close_matches(name, policy.services, n=1)
     hint = (
         f"did you mean {make_visible(near[0])}?" if near else f"one of {', '.join(map(make_visible, policy.services))}"
     )
-    raise Usage(f"--service: '{make_visible(name)}' is no service of the policy: {hint}")
+    raise PolicyUsageError(f"--service: '{make_visible(name)}' is no service of the policy: {hint}")
 
 
 def _parse_member(option: str, text: str | None, kind: Any) -> Any:
@@ -175,6 +177,6 @@ def _parse_member(option: str, text: str | None, kind: Any) -> Any:
             return member
     values = [member.value for member in kind]
     near = get_close_matches(text.casefold(), values, n=1)
-    raise Usage(
+    raise PolicyUsageError(
         f"{option}: '{make_visible(text)}' is unknown: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(values)}"
     )

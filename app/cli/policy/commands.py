@@ -7,28 +7,28 @@ import dataclasses
 from pathlib import Path
 
 from app.cli.policy import arguments, output, past_incidents
-from app.cli.policy.arguments import Outside
+from app.cli.policy.arguments import PolicyCommandContext
 from app.core.backtest import backtest
 from app.core.policy_diff import diff_policies
 from app.core.severity import Severity
 from app.core.simulate import simulate as imagine
-from app.policy_file import DEFAULT_PROFILE, Fault, PolicyFaults, load_profile, read_policy
-from app.render.terminal.simulation_table import Line, render_simulation
+from app.policy_file import DEFAULT_PROFILE, PolicyFault, PolicyFaults, load_profile, read_policy
+from app.render.terminal.simulation_table import TableLine, render_simulation
 from app.text import make_visible
 
 _MAX_CELL_CHARS = 60
 """Widest cell of a table; JSON output is not cut."""
 
 
-def check(options: argparse.Namespace, context: Outside) -> int:
+def check(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Check a policy file and print its errors; returns 1 if there are any."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[PolicyFault, ...] = ()
     try:
         read_policy(
             arguments.read_text(options.file), name=str(options.file), org=arguments.load_organisation_text(options)
         )
     except PolicyFaults as found:
-        faults = found.faults
+        faults = found.errors
     if options.json:
         output.print_json([dataclasses.asdict(fault) for fault in faults], context)
     else:
@@ -37,7 +37,7 @@ def check(options: argparse.Namespace, context: Outside) -> int:
     return 1 if faults else 0
 
 
-def explain(options: argparse.Namespace, context: Outside) -> int:
+def explain(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Print every value of a policy with its origin."""
     from app.policy_file.explain import explain_policy  # noqa: PLC0415  reads the docs of every key, which no other command needs
 
@@ -58,7 +58,7 @@ def explain(options: argparse.Namespace, context: Outside) -> int:
     return 0
 
 
-def schema(options: argparse.Namespace, context: Outside) -> int:
+def schema(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Print the JSON Schema of a policy file."""
     from app.policy_file import schema as json_schema  # noqa: PLC0415
 
@@ -66,7 +66,7 @@ def schema(options: argparse.Namespace, context: Outside) -> int:
     return 0
 
 
-def simulate(options: argparse.Namespace, context: Outside) -> int:
+def simulate(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Simulate an incident and print who is notified when."""
     policy = arguments.load_policy(options.file, options)
     scene = arguments.build_scenario(options, policy)
@@ -80,7 +80,7 @@ def simulate(options: argparse.Namespace, context: Outside) -> int:
     return 0
 
 
-def diff(options: argparse.Namespace, context: Outside) -> int:
+def diff(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Print the differences in effect between two policies."""
     old, new = arguments.load_policy(options.old, options), arguments.load_policy(options.new, options)
     moves = diff_policies(old, new)
@@ -93,15 +93,15 @@ def diff(options: argparse.Namespace, context: Outside) -> int:
             mine = [move for move in moves if move.severity is severity]
             if mine:
                 output.print_line(
-                    Line(severity.inline_name(new.scale) if severity else "elsewhere", "strong"), context.out
+                    TableLine(severity.inline_name(new.scale) if severity else "elsewhere", "strong"), context.out
                 )
             for move in mine:
                 tone = "good" if move.was is None else "bad" if move.now is None else ""
-                output.print_line(Line(f"  {make_visible(str(move), 500)}", tone), context.out)
+                output.print_line(TableLine(f"  {make_visible(str(move), 500)}", tone), context.out)
     return 0
 
 
-def replay(options: argparse.Namespace, context: Outside) -> int:
+def replay(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Replay past incidents under two policies and print the differences."""
     new = arguments.load_policy(options.file, options)
     incidents, in_force, where = (

@@ -28,21 +28,21 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Any, TypeVar
 
-from app.core.backtest import Past
+from app.core.backtest import PastIncident
 from app.core.events import (
     Closed,
+    Commented,
     Edited,
     Event,
+    IssueAvailable,
+    IssueUnavailable,
     Labeled,
-    Left,
     Opened,
     Reopened,
-    Returned,
     Role,
-    Said,
     Unlabeled,
 )
-from app.core.incident_report import Exposure, Kind, Level, Report
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level
 from app.core.policy import Policy
 from app.core.replay import sort_log
 from app.core.severity import Scale, Severity
@@ -87,7 +87,7 @@ MAX_FAULTS = 50
 _INCIDENT_NAME = re.compile(r"([A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100})#([0-9]{1,9})")
 
 
-class PastFaults(Exception):
+class EventLogFaults(Exception):
     """Lines that cannot be read: `file:line: what was found: what would have worked`, in order."""
 
     def __init__(self, faults: tuple[str, ...]) -> None:
@@ -95,48 +95,48 @@ class PastFaults(Exception):
         self.faults = faults
 
 
-class _Wrong(ValueError):
+class _LineError(ValueError):
     """An error in a line: what was found, and what would have worked."""
 
 
 @dataclass(slots=True)
-class _Growing:
+class _IncidentBuilder:
     """An incident while its lines are read."""
 
     title: str = ""
-    report: Report = field(default_factory=Report)
+    report: IncidentReport = field(default_factory=IncidentReport)
     log: list[tuple[datetime, Event]] = field(default_factory=list)
     until: datetime | None = None
     opened: bool = False
-    line: int = 0
+    first_line: int = 0
 
 
-def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[Past, ...]:
+def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[PastIncident, ...]:
     """Return the incidents, in the order of their first lines; severities are named as in `policy`.
 
     Empty lines are skipped.  Raises EventLogFaults, and nothing else, whatever the lines contain.
     """
-    builders: dict[str, _Growing] = {}
+    builders: dict[str, _IncidentBuilder] = {}
     faults: list[str] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             _read_line(line, number, builders, policy)
-        except _Wrong as wrong:
+        except _LineError as wrong:
             faults.append(f"{name}:{number}: {wrong}")
             if len(faults) == MAX_FAULTS:
                 break
     if not faults:
         faults = [
-            f'{name}:{each.line}: {make_visible(incident)} was never opened: begin with an event "opened"'
+            f'{name}:{each.first_line}: {make_visible(incident)} was never opened: begin with an event "opened"'
             for incident, each in builders.items()
             if not each.opened
         ]
     if faults:
-        raise PastFaults(tuple(faults))
+        raise EventLogFaults(tuple(faults))
     return tuple(
-        Past(
+        PastIncident(
             incident,
             each.title,
             tuple(each.log),
@@ -146,7 +146,7 @@ def read_event_log(lines: Iterable[str], policy: Policy, name: str) -> tuple[Pas
     )
 
 
-def write_event_log(past: Iterable[Past], scale: Scale) -> Iterator[str]:
+def write_event_log(past: Iterable[PastIncident], scale: Scale) -> Iterator[str]:
     """Yield the lines of those incidents, in the format of `read_event_log`; postmortem events are left out."""
     for each in past:
         last = None
@@ -168,18 +168,18 @@ def write_event_log(past: Iterable[Past], scale: Scale) -> Iterator[str]:
 # Reading.
 
 
-def _read_line(line: str, number: int, builders: dict[str, _Growing], policy: Policy) -> None:
+def _read_line(line: str, number: int, builders: dict[str, _IncidentBuilder], policy: Policy) -> None:
     row = _parse_object(line)
     event = _read_choice(row, "event", EVENT_KEYS)
     allowed_keys = (*_COMMON_KEYS, *EVENT_KEYS[event])
     for key in row:
         if key not in allowed_keys:
-            raise _Wrong(f'{make_visible(key)}: not a key of "{event}": {_suggest(key, allowed_keys)}')
+            raise _LineError(f'{make_visible(key)}: not a key of "{event}": {_suggest(key, allowed_keys)}')
     incident, at = _read_text(row, "incident", required=True), _read_time(row, "at", required=True)
     assert at is not None
-    builder = builders.setdefault(incident, _Growing(line=number))
+    builder = builders.setdefault(incident, _IncidentBuilder(first_line=number))
     if event == "opened" and builder.opened:
-        raise _Wrong('event: opened once more: an incident is opened once, say "reopened"')
+        raise _LineError('event: opened once more: an incident is opened once, say "reopened"')
     parsed = _build_event(row, event, number, builder, policy)
     builder.opened = builder.opened or event == "opened"
     if parsed is None:
@@ -188,7 +188,9 @@ def _read_line(line: str, number: int, builders: dict[str, _Growing], policy: Po
         builder.log.append((at, parsed))
 
 
-def _build_event(row: Mapping[str, Any], event: str, number: int, builder: _Growing, policy: Policy) -> Event | None:
+def _build_event(
+    row: Mapping[str, Any], event: str, number: int, builder: _IncidentBuilder, policy: Policy
+) -> Event | None:
     if event == "until":
         return None
     common: dict[str, Any] = {"by": _read_text(row, "by"), "role": _read_role(row), "key": f"line/{number:09}"}
@@ -205,15 +207,19 @@ def _build_event(row: Mapping[str, Any], event: str, number: int, builder: _Grow
             id=name, repo=repo, number=issue, title=builder.title, report=builder.report, labels=labels, **common
         )
     if event == "said":
-        return Said(comment=number, spoken=parse_commands(_read_text(row, "text", required=True)), **common)
+        return Commented(comment=number, commands=parse_commands(_read_text(row, "text", required=True)), **common)
     if event in ("labeled", "unlabeled"):
         label = _read_text(row, "label", required=True)
         return Labeled(label=label, **common) if event == "labeled" else Unlabeled(label=label, **common)
-    simple_events: dict[str, Callable[..., Event]] = {"closed": Closed, "reopened": Reopened, "unlocked": Returned}
-    return simple_events[event](**common) if event in simple_events else Left(how=event, **common)
+    simple_events: dict[str, Callable[..., Event]] = {
+        "closed": Closed,
+        "reopened": Reopened,
+        "unlocked": IssueAvailable,
+    }
+    return simple_events[event](**common) if event in simple_events else IssueUnavailable(reason=event, **common)
 
 
-def _update_report(row: Mapping[str, Any], before: Report, policy: Policy) -> Report:
+def _update_report(row: Mapping[str, Any], before: IncidentReport, policy: Policy) -> IncidentReport:
     readers: dict[str, Callable[[str], Any]] = {
         "severity": lambda key: _read_severity(row, key, policy),
         "impact": lambda key: _read_member(row, key, Level),
@@ -232,9 +238,9 @@ def _parse_object(line: str) -> dict[str, Any]:
         row = json.loads(line)
     except (ValueError, RecursionError) as problem:
         place = f" (column {problem.colno})" if isinstance(problem, json.JSONDecodeError) else ""
-        raise _Wrong(f'not JSON{place}: one object a line, such as {{"incident": "octo/shop#12", ...}}') from None
+        raise _LineError(f'not JSON{place}: one object a line, such as {{"incident": "octo/shop#12", ...}}') from None
     if not isinstance(row, dict):
-        raise _Wrong('not an object: one object a line, such as {"incident": "octo/shop#12", ...}')
+        raise _LineError('not an object: one object a line, such as {"incident": "octo/shop#12", ...}')
     return row
 
 
@@ -244,7 +250,7 @@ def _read_text(row: Mapping[str, Any], key: str, *, required: bool = False) -> s
         return ""
     if not isinstance(value, str) or (required and not value.strip()):
         found = "is missing" if key not in row else f"{_quote_value(value)} is not a text"
-        raise _Wrong(f"{key}: {found}: such as {json.dumps(_EXAMPLES[key])}")
+        raise _LineError(f"{key}: {found}: such as {json.dumps(_EXAMPLES[key])}")
     return replace_unstorable(value)
 
 
@@ -252,7 +258,7 @@ def _read_texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = row.get(key) or []
     value = [value] if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _Wrong(f"{key}: {_quote_value(value)} is not a list of texts: such as {json.dumps(_EXAMPLES[key])}")
+        raise _LineError(f"{key}: {_quote_value(value)} is not a list of texts: such as {json.dumps(_EXAMPLES[key])}")
     return tuple(replace_unstorable(each) for each in value)
 
 
@@ -265,7 +271,7 @@ def _read_time(row: Mapping[str, Any], key: str, *, required: bool = False) -> d
     except ValueError:
         at = None
     if at is None or at.tzinfo is None or at.year not in SUPPORTED_YEARS:
-        raise _Wrong(f'{key}: {_quote_value(text)} is not a time with its zone: such as "2026-03-06T16:40:00Z"')
+        raise _LineError(f'{key}: {_quote_value(text)} is not a time with its zone: such as "2026-03-06T16:40:00Z"')
     return at.astimezone(UTC)
 
 
@@ -276,7 +282,7 @@ def _read_severity(row: Mapping[str, Any], key: str, policy: Policy) -> Severity
     severity = policy.severity(text)
     if severity is None:
         names = ", ".join(each.inline_name(policy.scale) for each in Severity)
-        raise _Wrong(f"{key}: {_quote_value(text)} is not a severity here: one of {names}")
+        raise _LineError(f"{key}: {_quote_value(text)} is not a severity here: one of {names}")
     return severity
 
 
@@ -287,7 +293,9 @@ def _read_member(row: Mapping[str, Any], key: str, kind: type[_E]) -> _E | None:
     for member in kind:
         if str(member.value) == text.casefold():
             return member
-    raise _Wrong(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, [str(member.value) for member in kind])}")
+    raise _LineError(
+        f"{key}: {_quote_value(text)} is unknown: {_suggest(text, [str(member.value) for member in kind])}"
+    )
 
 
 def _read_role(row: Mapping[str, Any]) -> Role:
@@ -296,14 +304,14 @@ def _read_role(row: Mapping[str, Any]) -> Role:
         return Role.WRITE
     names = {role.name.lower(): role for role in Role}
     if text.lower() not in names:
-        raise _Wrong(f"role: {_quote_value(text)} is unknown: {_suggest(text, names)}")
+        raise _LineError(f"role: {_quote_value(text)} is unknown: {_suggest(text, names)}")
     return names[text.lower()]
 
 
 def _read_choice(row: Mapping[str, Any], key: str, choices: Iterable[str]) -> str:
     text = _read_text(row, key, required=True)
     if text not in choices:
-        raise _Wrong(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, choices)}")
+        raise _LineError(f"{key}: {_quote_value(text)} is unknown: {_suggest(text, choices)}")
     return text
 
 
@@ -346,7 +354,7 @@ _SIMPLE_EVENT_NAMES: Mapping[type[Event], str] = {
     Unlabeled: "unlabeled",
     Closed: "closed",
     Reopened: "reopened",
-    Returned: "unlocked",
+    IssueAvailable: "unlocked",
 }
 
 
@@ -357,11 +365,11 @@ def _event_fields(event: Event, scale: Scale) -> dict[str, Any] | None:
         found = {"event": "edited", "title": event.title, **_report_values(event.report, scale)}
         if isinstance(event, Opened):
             found |= {"event": "opened", "labels": sorted(event.labels)}
-    elif isinstance(event, Said) and event.spoken:
-        lines = (f"/{each.name} {each.argument}".rstrip() for each in event.spoken)
+    elif isinstance(event, Commented) and event.commands:
+        lines = (f"/{each.name} {each.argument}".rstrip() for each in event.commands)
         found = {"event": "said", "text": "\n".join(lines)}
-    elif isinstance(event, Left):
-        found = {"event": event.how}
+    elif isinstance(event, IssueUnavailable):
+        found = {"event": event.reason}
     elif type(event) in _SIMPLE_EVENT_NAMES:
         found = {"event": _SIMPLE_EVENT_NAMES[type(event)]}
         if isinstance(event, Labeled | Unlabeled):
@@ -369,7 +377,7 @@ def _event_fields(event: Event, scale: Scale) -> dict[str, Any] | None:
     return found
 
 
-def _report_values(report: Report, scale: Scale) -> dict[str, Any]:
+def _report_values(report: IncidentReport, scale: Scale) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, name in _REPORT_FIELDS.items():
         value = getattr(report, name)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from datetime import UTC
 from typing import Any, TextIO
 
-from app.cli.policy.arguments import Outside
+from app.cli.policy.arguments import PolicyCommandContext
 from app.core.backtest import Backtest
 from app.core.policy import Policy
-from app.core.policy_diff import Move
+from app.core.policy_diff import PolicyChange
 from app.core.simulate import Row
-from app.render.terminal.simulation_table import Line
+from app.render.terminal.simulation_table import TableLine
 from app.text import make_visible
 
 _COLOUR_CODES = {"strong": "1", "warning": "33", "bad": "31", "good": "32", "quiet": "2"}
@@ -31,12 +31,12 @@ def row_to_json(row: Row) -> dict[str, Any]:
         "step": row.step,
         "via": [via.value for via in row.via],
         "contacts": list(row.contacts),
-        "missing": list(row.missing),
+        "missing": list(row.unstaffed),
         "note": row.note,
     }
 
 
-def change_to_json(change: Move, policy: Policy) -> dict[str, Any]:
+def change_to_json(change: PolicyChange, policy: Policy) -> dict[str, Any]:
     """Convert a change between two policies to JSON."""
     severity = change.severity.inline_name(policy.scale) if change.severity else None
     return {"severity": severity, "what": change.what, "was": change.was, "now": change.now}
@@ -45,47 +45,47 @@ def change_to_json(change: Move, policy: Policy) -> dict[str, Any]:
 def backtest_to_json(result: Backtest, against: str, policy: Policy) -> dict[str, Any]:
     """Convert the result of a backtest to JSON."""
     return {
-        "tried": result.tried,
+        "tried": result.incident_count,
         "against": against,
         "summary": result.summary,
-        "notices": {"was": result.notices[0], "now": result.notices[1]},
+        "notices": {"was": result.notice_counts[0], "now": result.notice_counts[1]},
         "incidents": [
             {
                 "incident": each.name,
                 "title": each.title,
                 "declared_at": each.declared_at.isoformat().replace("+00:00", "Z"),
                 "severity": each.severity.inline_name(policy.scale),
-                "later": each.later,
-                "earlier": each.earlier,
+                "later": each.escalated_later,
+                "earlier": each.escalated_earlier,
                 "differences": [dataclasses.asdict(difference) for difference in each.differences],
             }
-            for each in result.compared
+            for each in result.diffs
         ],
     }
 
 
-def format_backtest(result: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[Line]:
+def format_backtest(result: Backtest, against: str, where: str, file: str, policy: Policy) -> Iterator[TableLine]:
     """Format the result of a backtest as lines."""
-    yield Line(
+    yield TableLine(
         f"{make_visible(file, 200)} against {make_visible(against, 200)}, incidents of {make_visible(where, 200)}:",
         "quiet",
     )
-    yield Line(f"{result.summary[:1].upper()}{result.summary[1:]}.", "strong")
-    if result.notices[0] != result.notices[1]:
-        yield Line(f"Notices to people: {result.notices[1]} instead of {result.notices[0]}.")
-    for each in result.compared:
-        yield Line("")
+    yield TableLine(f"{result.summary[:1].upper()}{result.summary[1:]}.", "strong")
+    if result.notice_counts[0] != result.notice_counts[1]:
+        yield TableLine(f"Notices to people: {result.notice_counts[1]} instead of {result.notice_counts[0]}.")
+    for each in result.diffs:
+        yield TableLine("")
         about = f"{each.declared_at:%Y-%m-%d %H:%M} UTC, {each.severity.inline_name(policy.scale)}"
         named = "  ".join(
             part for part in (make_visible(each.name, 80), make_visible(each.title, 60), f"({about})") if part
         )
-        yield Line(named, "strong")
+        yield TableLine(named, "strong")
         for difference in each.differences:
             is_worse = difference.kind in ("told", "breach") and (difference.now is None) == (difference.kind == "told")
-            yield Line(f"  {make_visible(str(difference), 200)}", "warning" if is_worse else "")
+            yield TableLine(f"  {make_visible(str(difference), 200)}", "warning" if is_worse else "")
 
 
-def print_line(line: Line, out: TextIO) -> None:
+def print_line(line: TableLine, out: TextIO) -> None:
     """Print a line; in colour on a terminal, unless NO_COLOR is set."""
     colour = _COLOUR_CODES.get(line.tone) if out.isatty() and not os.environ.get("NO_COLOR") else None
     print(f"\033[{colour}m{line.text}\033[0m" if colour and line.text else line.text, file=out)
@@ -96,6 +96,6 @@ def terminal_width(out: TextIO) -> int:
     return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 120) if out.isatty() else 80
 
 
-def print_json(value: object, context: Outside) -> None:
+def print_json(value: object, context: PolicyCommandContext) -> None:
     """Print a value as JSON."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=context.out)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from app.cli.policy import arguments, event_log
-from app.cli.policy.arguments import Outside
-from app.core.backtest import Past
+from app.cli.policy.arguments import PolicyCommandContext
+from app.core.backtest import PastIncident
 from app.core.policy import Policy
 from app.policy_file import read_policy
 from app.ports import Tracker
@@ -21,8 +21,8 @@ from app.text import make_visible
 
 
 def read_from_file(
-    options: argparse.Namespace, policy: Policy, context: Outside
-) -> tuple[Sequence[Past], Policy | None, str]:
+    options: argparse.Namespace, policy: Policy, context: PolicyCommandContext
+) -> tuple[Sequence[PastIncident], Policy | None, str]:
     """Read past incidents from a file of JSON Lines; no active policy comes with it, so None stands for it."""
     if options.events == "-":
         return event_log.read_event_log(sys.stdin, policy, "stdin"), None, "stdin"
@@ -31,13 +31,13 @@ def read_from_file(
 
 
 def read_from_repository(
-    options: argparse.Namespace, policy: Policy, context: Outside
-) -> tuple[Sequence[Past], Policy | None, str]:
+    options: argparse.Namespace, policy: Policy, context: PolicyCommandContext
+) -> tuple[Sequence[PastIncident], Policy | None, str]:
     """Read past incidents, and the active policy unless another is named, from a repository."""
     from app.github.incident_history import load_past_incidents  # noqa: PLC0415  the GitHub client is slow to load
 
     since, now = arguments.parse_length("--since", options.since), context.now()
-    with context.repository(options.repo) as tracker:
+    with context.open_repository(options.repo) as tracker:
         in_force = None
         if not options.against:
             text = tracker.policy("").text
@@ -73,14 +73,14 @@ def open_repository(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]
         else:
             known = {each.name.lower(): each for each in list_installed_repositories(client)}
             if name.lower() not in known:
-                raise arguments.Fault(f"--repo: the App is not installed in '{make_visible(name)}'")
+                raise arguments.PolicyCommandError(f"--repo: the App is not installed in '{make_visible(name)}'")
             repository = known[name.lower()]
         yield GitHubTracker(client, repository)
     finally:
         client.close()
 
 
-def show_progress(incidents: Iterable[Past], err: TextIO, verb: str = "tried") -> Iterator[Past]:
+def show_progress(incidents: Iterable[PastIncident], err: TextIO, verb: str = "tried") -> Iterator[PastIncident]:
     """Pass the incidents through, with a progress line on a terminal."""
     is_terminal, number = err.isatty(), 0
     for number, each in enumerate(incidents, 1):
@@ -92,9 +92,9 @@ def show_progress(incidents: Iterable[Past], err: TextIO, verb: str = "tried") -
         err.write("\r\033[K")
 
 
-def save_incidents(path: Path, incidents: Iterable[Past], policy: Policy) -> None:
+def save_incidents(path: Path, incidents: Iterable[PastIncident], policy: Policy) -> None:
     """Save past incidents as JSON Lines; raises PolicyCommandError where the file cannot be written."""
     try:
         path.write_text("".join(f"{line}\n" for line in event_log.write_event_log(incidents, policy.scale)), "utf-8")
     except OSError as problem:
-        raise arguments.Fault(f"{path}: {problem.strerror}") from None
+        raise arguments.PolicyCommandError(f"{path}: {problem.strerror}") from None

@@ -54,7 +54,7 @@ def find_alarm(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None
 
 def _clamp_due_times(all_alarms: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
     """Move alarms that would be due before the last reset to that reset; yield none for an unavailable issue."""
-    if not incident.left:
+    if not incident.unavailable:
         earliest = incident.alarms_reset_at
         for alarm in all_alarms:
             yield replace(alarm, due=earliest) if alarm.due < earliest else alarm

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, single_deadline
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "acknowledge"
 
@@ -19,7 +19,11 @@ def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     if target is None:
         return None
     return deadline(
-        NAME, incident.armed_at, target, policy, met_at=None if incident.is_paging else incident.answered_at
+        NAME,
+        incident.paging_started_at,
+        target,
+        policy,
+        met_at=None if incident.is_paging else incident.page_acknowledged_at,
     )
 
 
@@ -32,7 +36,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the breach on the timeline; the escalation policy keeps paging by itself."""
     return incident.with_entry(
-        alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody acknowledged in time"
+        alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, "nobody acknowledged in time"
     ), ()
 
 

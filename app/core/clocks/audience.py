@@ -14,10 +14,10 @@ from app.core.calendar import due_time as due_by
 from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, expand_at_once
 from app.core.effects import Remind
 from app.core.escalation import notice_channels, role_holders
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.policy import COMMUNICATIONS, Audience, Duration, Policy, Target
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "audience"
 _ASK = "ask"
@@ -53,12 +53,12 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     recipients = role_holders(incident, policy, audience.to, alarm.due, fallback=(COMMUNICATIONS,))
     if kind != _ASK:
         summary = f"news for {name} was due"
-        incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, summary)
+        incident = incident.with_entry(alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, summary)
     return incident, (
         Remind(
             key=alarm.key,
             to=recipients.people,
-            missing=recipients.missing,
+            unstaffed=recipients.unstaffed,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,
@@ -74,7 +74,7 @@ def _request_alarms(news_deadline: Deadline, incident: Incident) -> Iterator[Ala
     Such news is late only when a page would have been answered late.
     """
     alarm = Alarm(news_deadline.start, NAME, news_deadline.alarm_mark(_ASK))
-    if alarm.key not in incident.rung:
+    if alarm.key not in incident.fired_alarms:
         yield alarm
 
 
@@ -83,13 +83,13 @@ def _audience_deadlines(name: str, audience: Audience, incident: Incident, polic
 
     Where only first news was due, it stays in the result after it was given.
     """
-    key = NAME, name, incident.severity, incident.laddered_at, _last_update_at(incident)
+    key = NAME, name, incident.severity, incident.escalation_started_at, _last_update_at(incident)
     return policy.cached(key, lambda: _compute_deadlines(name, audience, incident, policy))
 
 
 def _compute_deadlines(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
     """Compute the deadlines of the first news and of the next update."""
-    since, last_update = incident.laddered_at, _last_update_at(incident)
+    since, last_update = incident.escalation_started_at, _last_update_at(incident)
     first, updates = audience.first.get(incident.severity), audience.updates.get(incident.severity)
     first_news = first_news_deadline(name, first, incident, policy) if first is not None else None
     if updates is None:
@@ -101,7 +101,7 @@ def _compute_deadlines(name: str, audience: Audience, incident: Incident, policy
 
 def first_news_deadline(name: str, within: Duration, incident: Incident, policy: Policy) -> Deadline:
     """Return the deadline of the audience's first news."""
-    since, last_update = incident.laddered_at, _last_update_at(incident)
+    since, last_update = incident.escalation_started_at, _last_update_at(incident)
     target = expand_at_once(Target(within), policy.targets_of(incident.severity))
     found = deadline(NAME, since, target, policy, met_at=last_update, about=name)
     return replace(found, target=Target(within))
@@ -110,7 +110,7 @@ def first_news_deadline(name: str, within: Duration, incident: Incident, policy:
 def _last_update_at(incident: Incident) -> datetime | None:
     """Return when the last update was given since the declaration or the last reopening; None if there was none."""
     at = incident.updated_at
-    return at if at is not None and at >= incident.laddered_at else None
+    return at if at is not None and at >= incident.escalation_started_at else None
 
 
 CLOCK = Clock(NAME, "News for", deadlines, alarms, fire)

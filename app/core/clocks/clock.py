@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from app.core.calendar import Rest, add_counted_time, calendar_for, counted_time_between, paused_time
+from app.core.calendar import Pause, add_counted_time, calendar_for, counted_time_between, paused_time
 from app.core.calendar import due_time as due_by
 from app.core.effects import Effect
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.policy import Duration, Policy, Target, Targets
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 _DEFAULT_ACKNOWLEDGE_TARGET = Target(Duration(seconds=300))
 """Stands in where a severity has no acknowledgement target: five minutes (B5)."""
@@ -35,13 +35,13 @@ class Deadline:
     due: datetime
     target: Target
     met_at: datetime | None = None
-    rests: tuple[Rest, ...] = ()
+    pauses: tuple[Pause, ...] = ()
     about: str = ""
 
     @property
     def paused_time(self) -> timedelta:
         """The total length of the pauses, by elapsed time."""
-        return paused_time(self.rests, self.start)
+        return paused_time(self.pauses, self.start)
 
     def alarm_mark(self, kind: str) -> str:
         """Return the mark of an alarm of this deadline: its kind and when the deadline ends.
@@ -57,13 +57,13 @@ class Deadline:
         """
         if self.met_at is not None:
             return self.met_at > self.due
-        return f"{self.clock}/{self.alarm_mark('breach')}" in incident.rung
+        return f"{self.clock}/{self.alarm_mark('breach')}" in incident.fired_alarms
 
     def is_at_risk(self, incident: Incident, policy: Policy) -> bool:
         """Return whether a warning has fired while the deadline is neither met nor breached."""
         if self.met_at is not None or self.is_breached(incident):
             return False
-        return not incident.rung.isdisjoint(_warning_keys(self.clock, self.about, self.due, policy.warnings))
+        return not incident.fired_alarms.isdisjoint(_warning_keys(self.clock, self.about, self.due, policy.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Clock:
     title: str
     deadlines: Callable[[Incident, Policy], Iterable[Deadline]]
     alarms: Callable[[Incident, Policy], Iterator[Alarm]]
-    ring: Callable[[Incident, Alarm, Policy], ClockResult]
+    fire: Callable[[Incident, Alarm, Policy], ClockResult]
 
 
 def deadline(
@@ -88,7 +88,7 @@ def deadline(
     policy: Policy,
     *,
     met_at: datetime | None = None,
-    pauses: tuple[Rest, ...] = (),
+    pauses: tuple[Pause, ...] = (),
     about: str = "",
 ) -> Deadline:
     """Create the deadline of a target that began at `start`; the pauses move it."""
@@ -124,7 +124,7 @@ def forgive_regrade(deadline: Deadline, incident: Incident) -> Deadline:
     if deadline.met_at is None or deadline.met_at <= deadline.due:
         return deadline
     breach_prefix = f"{deadline.clock}/{deadline.about}.breach@" if deadline.about else f"{deadline.clock}/breach@"
-    if any(key.startswith(breach_prefix) for key in incident.rung):
+    if any(key.startswith(breach_prefix) for key in incident.fired_alarms):
         return deadline
     return replace(deadline, due=deadline.met_at)
 
@@ -136,7 +136,7 @@ def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator
     """
     for percent in policy.warnings:
         mark = deadline.alarm_mark(str(percent))
-        if f"{deadline.clock}/{mark}" not in incident.rung:
+        if f"{deadline.clock}/{mark}" not in incident.fired_alarms:
             at = _due_at_percent(deadline, percent, policy)
             if incident.alarms_reset_at <= at < deadline.due:
                 yield Alarm(at, deadline.clock, mark)
@@ -145,7 +145,7 @@ def warnings(deadline: Deadline, incident: Incident, policy: Policy) -> Iterator
 def breach(deadline: Deadline, incident: Incident) -> Iterator[Alarm]:
     """Yield the breach alarm unless it has fired."""
     alarm = Alarm(deadline.due, deadline.clock, deadline.alarm_mark("breach"))
-    if alarm.key not in incident.rung:
+    if alarm.key not in incident.fired_alarms:
         yield alarm
 
 
@@ -163,7 +163,7 @@ def record_warning_or_breach(
             else ""
         )
         return incident.with_entry(
-            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, breach_summary + late
+            alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, breach_summary + late
         ), True
     return incident, bool(policy.warnings) and alarm.mark == deadline.alarm_mark(str(policy.warnings[-1]))
 
@@ -183,13 +183,13 @@ def _warning_keys(clock: str, about: str, due: datetime, warnings: tuple[int, ..
 
 def _reset_cause(incident: Incident, policy: Policy) -> str:
     """Return what reset the alarms last, as a phrase for the timeline."""
-    if incident.alarms_reset_at == incident.graded_at:
+    if incident.alarms_reset_at == incident.severity_set_at:
         return f"became {incident.severity.inline_name(policy.scale)}"
-    return "was reopened" if incident.alarms_reset_at == incident.laddered_at else "came back"
+    return "was reopened" if incident.alarms_reset_at == incident.escalation_started_at else "came back"
 
 
 def _due_at_percent(deadline: Deadline, percent: int, policy: Policy) -> datetime:
     """Return when that percentage of the deadline's counted time is over, moved by its pauses."""
     start, calendar = deadline.start, calendar_for(deadline.target, policy.calendars)
     whole = counted_time_between(start, due_by(start, deadline.target, policy.calendars), calendar)
-    return add_counted_time(start, whole * percent / 100 + paused_time(deadline.rests, start, calendar), calendar)
+    return add_counted_time(start, whole * percent / 100 + paused_time(deadline.pauses, start, calendar), calendar)

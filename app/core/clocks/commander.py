@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, forgive_regrade, single_deadline
 from app.core.effects import Remind
 from app.core.escalation import notice_channels, role_holders
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.policy import COMMANDER, Policy
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "commander"
 
@@ -41,15 +41,15 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     notice = Remind(
         key=alarm.key,
         to=recipients.people,
-        missing=recipients.missing,
+        unstaffed=recipients.unstaffed,
         at=alarm.due,
         via=notice_channels(incident, policy),
         clock=NAME,
         due=alarm.due,
     )
-    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "nobody led it in time"), (
-        notice,
-    )
+    return incident.with_entry(
+        alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, "nobody led it in time"
+    ), (notice,)
 
 
 CLOCK = Clock(NAME, "Commander", single_deadline(find_deadline), alarms, fire)

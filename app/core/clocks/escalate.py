@@ -9,8 +9,8 @@ from app.core.calendar import due_time as due_by
 from app.core.clocks.clock import Clock, ClockResult, Deadline, key_timestamp
 from app.core.effects import Escalate, Page
 from app.core.escalation import (
-    Reached,
-    Rung,
+    EscalationStep,
+    Recipients,
     current_owner,
     management_steps,
     notice_channels,
@@ -19,11 +19,11 @@ from app.core.escalation import (
     resolve_recipients,
     wait_time,
 )
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status
 from app.core.policy import ON_CALL, Policy, Step
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "escalate"
 # Alarm marks: an escalation step is identified by its contacts and its delay, `it-manager@30m`; a page and a silence by
@@ -56,36 +56,38 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         step = next(step for step in management_steps(incident, policy) if step.key == alarm.key)
         return _fire_escalation_step(incident, alarm, step, policy)
     if kind == "silence":
-        since = incident.spoken_at or incident.declared_at
+        since = incident.last_activity_at or incident.declared_at
         summary = f"paging again: nothing was heard since {since:%H:%M} UTC"
-        return replace(incident, armed_at=alarm.due).with_entry(
-            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, summary
+        return replace(incident, paging_started_at=alarm.due).with_entry(
+            alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, summary
         ), ()
     return _fire_page(incident, alarm, policy)
 
 
 def _next_page_alarm(incident: Incident, index: int, step: Step, policy: Policy) -> Iterator[Alarm]:
     """Yield the next page of a paging step; a step without `repeat` pages once."""
-    since = key_timestamp(incident.armed_at)
+    since = key_timestamp(incident.paging_started_at)
     before, after = f"{NAME}/page{index}.", f"@{since}"
-    fired_keys = (key.removesuffix(after) for key in incident.rung if key.startswith(before) and key.endswith(after))
+    fired_keys = (
+        key.removesuffix(after) for key in incident.fired_alarms if key.startswith(before) and key.endswith(after)
+    )
     times = 1 + max((int(key.removeprefix(before)) for key in fired_keys), default=0)
     if times == 1 or step.repeat is not None:
         pause = wait_time(step.repeat) if step.repeat else timedelta()
-        at = incident.armed_at + wait_time(step.after) + (times - 1) * pause
+        at = incident.paging_started_at + wait_time(step.after) + (times - 1) * pause
         yield Alarm(at, NAME, f"page{index}.{times}@{since}")
 
 
 def _silence_alarm(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the alarm that restarts paging after the configured number of missed updates."""
     cadence = policy.targets_of(incident.severity).update
-    if cadence is None or incident.spoken_at is None or not policy.silence:
+    if cadence is None or incident.last_activity_at is None or not policy.silence:
         return
-    at = incident.spoken_at
+    at = incident.last_activity_at
     for _ in range(policy.silence):
         at = due_by(at, cadence, policy.calendars)
-    alarm = Alarm(at, NAME, f"silence@{key_timestamp(incident.spoken_at)}")
-    if alarm.key not in incident.rung:
+    alarm = Alarm(at, NAME, f"silence@{key_timestamp(incident.last_activity_at)}")
+    if alarm.key not in incident.fired_alarms:
         yield alarm
 
 
@@ -93,42 +95,42 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     kind, _, since = alarm.mark.partition("@")
     index, _, times = kind.removeprefix("page").partition(".")
     # Keep only the key of the last page, which holds their number: days without an answer make thousands of pages.
-    incident = replace(incident, rung=incident.rung - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
+    incident = replace(incident, fired_alarms=incident.fired_alarms - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
     step = paging_steps(incident, policy)[int(index)]
     recipients = resolve_recipients(incident, policy, step.to or (ON_CALL,), alarm.due)
     # Each page adds one more person on call: first the primary alone, then the secondary too.
     # After a silence, the commander comes first.
-    people = recipients.people[: int(times)] if not recipients.missing else recipients.people
+    people = recipients.people[: int(times)] if not recipients.unstaffed else recipients.people
     if incident.commander and incident.status is not Status.TRIGGERED:
         people = tuple(dict.fromkeys((incident.commander, *people)))
     notice = Page(
         key=alarm.key,
         to=people,
-        missing=recipients.missing,
+        unstaffed=recipients.unstaffed,
         at=alarm.due,
         via=notice_channels(incident, policy, step.via),
-        times=int(times),
+        attempt=int(times),
     )
     return incident.with_entry(
         alarm.due,
-        Rang(alarm=alarm, key=alarm.key),
-        Deed.PAGED,
+        AlarmFired(alarm=alarm, key=alarm.key),
+        EntryKind.PAGED,
         f"paged {join_names(people)}",
         f"page {times}" if int(times) > 1 else "",
     ), (notice,)
 
 
-def _fire_escalation_step(incident: Incident, alarm: Alarm, step: Rung, policy: Policy) -> ClockResult:
-    recipients: Reached = (
+def _fire_escalation_step(incident: Incident, alarm: Alarm, step: EscalationStep, policy: Policy) -> ClockResult:
+    recipients: Recipients = (
         resolve_recipients(incident, policy, step.contacts, alarm.due)
         if step.contacts
         else current_owner(incident, policy, alarm.due)
     )
-    because = f"{step.after} after the {'reopening' if incident.reopened else 'declaration'}"
+    because = f"{step.after} after the {'reopening' if incident.reopen_count else 'declaration'}"
     notice = Escalate(
         key=alarm.key,
         to=recipients.people,
-        missing=recipients.missing,
+        unstaffed=recipients.unstaffed,
         at=alarm.due,
         via=notice_channels(incident, policy, step.via),
         contacts=step.contacts,
@@ -137,7 +139,7 @@ def _fire_escalation_step(incident: Incident, alarm: Alarm, step: Rung, policy: 
     )
     summary = f"escalated to {', '.join(step.contacts)}" if step.contacts else "asked for it by the ladder"
     return incident.with_entry(
-        alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, summary, step.do or because
+        alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.ESCALATED, summary, step.do or because
     ), (notice,)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from app.core.calendar import due_time as due_by
 from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, key_timestamp
 from app.core.effects import Escalate, Remind
-from app.core.escalation import Reached, notice_channels, resolve_recipients
-from app.core.events import Alarm, Rang
+from app.core.escalation import Recipients, notice_channels, resolve_recipients
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.on_call import people_of
 from app.core.policy import Policy, Target
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "postmortem"
 DOCUMENT, REVIEW, OVERDUE = "document", "review", "overdue"
@@ -47,7 +47,7 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     if incident.postmortem_wanted and incident.closed_at is not None:
         at = due_by(incident.closed_at, Target(policy.postmortem.overdue), policy.calendars)
         alarm = Alarm(at, NAME, f"{OVERDUE}@{key_timestamp(at)}")
-        if alarm.key not in incident.rung:
+        if alarm.key not in incident.fired_alarms:
             yield alarm
 
 
@@ -61,11 +61,11 @@ def _remind(incident: Incident, alarm: Alarm, policy: Policy, part: str) -> Cloc
     """Remind the commander of the document, or the reviewers of the review."""
     recipients = _recipients(incident, policy, part, alarm)
     missed = "the postmortem was not merged in time" if part == DOCUMENT else "the postmortem was not reviewed in time"
-    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, missed), (
+    return incident.with_entry(alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, missed), (
         Remind(
             key=alarm.key,
             to=recipients.people,
-            missing=recipients.missing,
+            unstaffed=recipients.unstaffed,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,
@@ -82,7 +82,7 @@ def _escalate_overdue(incident: Incident, alarm: Alarm, policy: Policy) -> Clock
     notice = Escalate(
         key=alarm.key,
         to=recipients.people,
-        missing=recipients.missing,
+        unstaffed=recipients.unstaffed,
         at=alarm.due,
         via=notice_channels(incident, policy),
         contacts=rules.reviewers,
@@ -90,15 +90,17 @@ def _escalate_overdue(incident: Incident, alarm: Alarm, policy: Policy) -> Clock
         do="see to it that the postmortem is written and merged",
     )
     summary = f"escalated to {', '.join(rules.reviewers)}"
-    return incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.ESCALATED, summary, because), (notice,)
+    return incident.with_entry(
+        alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.ESCALATED, summary, because
+    ), (notice,)
 
 
-def _recipients(incident: Incident, policy: Policy, part: str, alarm: Alarm) -> Reached:
+def _recipients(incident: Incident, policy: Policy, part: str, alarm: Alarm) -> Recipients:
     if part == DOCUMENT and incident.commander:
-        return Reached((incident.commander,))
+        return Recipients((incident.commander,))
     reviewers = people_of(policy.postmortem.reviewers, policy, alarm.due)
     if not reviewers and incident.commander:
-        return Reached((incident.commander,))
+        return Recipients((incident.commander,))
     return resolve_recipients(incident, policy, policy.postmortem.reviewers, alarm.due)
 
 

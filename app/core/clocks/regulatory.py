@@ -12,11 +12,11 @@ from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline
 from app.core.effective_policy import active_regulations
 from app.core.effects import Remind
 from app.core.escalation import notice_channels, role_holders
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy, Regulation, Since, Target
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "regulatory"
 
@@ -42,14 +42,14 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     law = policy.regulations[name]
     if kind == "breach":
         incident = incident.with_entry(
-            alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, f"the time that {name} gives is over"
+            alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, f"the time that {name} gives is over"
         )
     recipients = role_holders(incident, policy, law.to, alarm.due)
     return incident, (
         Remind(
             key=alarm.key,
             to=recipients.people,
-            missing=recipients.missing,
+            unstaffed=recipients.unstaffed,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

@@ -29,7 +29,7 @@ def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     if target is None:
         return None
     met_at = incident.resolved_at or incident.closed_at
-    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, pauses=incident.rests)
+    return deadline(NAME, incident.declared_at, target, policy, met_at=met_at, pauses=incident.pauses)
 
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -52,7 +52,7 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         Remind(
             key=alarm.key,
             to=recipients.people,
-            missing=recipients.missing,
+            unstaffed=recipients.unstaffed,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

@@ -58,7 +58,7 @@ def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         Remind(
             key=alarm.key,
             to=recipients.people,
-            missing=recipients.missing,
+            unstaffed=recipients.unstaffed,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from app.core.clocks.clock import Clock, ClockResult, Deadline, breach, deadline, single_deadline
 from app.core.effects import Remind
 from app.core.escalation import current_owner, notice_channels
-from app.core.events import Alarm, Rang
+from app.core.events import Alarm, AlarmFired
 from app.core.incident import Incident
 from app.core.policy import Policy
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 NAME = "update"
 
@@ -22,9 +22,13 @@ NAME = "update"
 def find_deadline(incident: Incident, policy: Policy) -> Deadline | None:
     """Return the deadline of the next update, or None before the acknowledgement and after the resolution."""
     target = policy.targets_of(incident.severity).update
-    if target is None or incident.answered_at is None or not incident.status.open:
+    if target is None or incident.page_acknowledged_at is None or not incident.status.open:
         return None
-    start = max(incident.answered_at, incident.updated_at) if incident.updated_at else incident.answered_at
+    start = (
+        max(incident.page_acknowledged_at, incident.updated_at)
+        if incident.updated_at
+        else incident.page_acknowledged_at
+    )
     return deadline(NAME, start, target, policy)
 
 
@@ -37,12 +41,14 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     """Record the missed update and remind the current owner."""
     recipients = current_owner(incident, policy, alarm.due)
-    incident = incident.with_entry(alarm.due, Rang(alarm=alarm, key=alarm.key), Deed.MISSED, "an update was due")
+    incident = incident.with_entry(
+        alarm.due, AlarmFired(alarm=alarm, key=alarm.key), EntryKind.MISSED, "an update was due"
+    )
     return incident, (
         Remind(
             key=alarm.key,
             to=recipients.people,
-            missing=recipients.missing,
+            unstaffed=recipients.unstaffed,
             at=alarm.due,
             via=notice_channels(incident, policy),
             clock=NAME,

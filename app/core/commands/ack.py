@@ -8,7 +8,7 @@ from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 
 def ack(incident: Incident, call: Call) -> Answer:
@@ -24,7 +24,7 @@ def ack(incident: Incident, call: Call) -> Answer:
         incident = replace(with_commander(incident, call), commander=call.by)
     else:
         incident = with_status(incident, call, "acknowledge")
-    acknowledged = incident.with_entry(call.at, call.event, Deed.ACKNOWLEDGED, "acknowledged the incident")
+    acknowledged = incident.with_entry(call.at, call.event, EntryKind.ACKNOWLEDGED, "acknowledged the incident")
     return acknowledged, (Assign(login=call.by, key=f"assign/{call.key}"),)
 
 

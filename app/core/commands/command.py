@@ -29,12 +29,12 @@ class Call:
     argument: str
     event: Event
     policy: Policy
-    nth: int = 0
+    index: int = 0
 
     @property
     def key(self) -> str:
         """The key of the effects of this call: one comment may hold the same command twice."""
-        return f"{self.event.key}.{self.nth}" if self.nth else self.event.key
+        return f"{self.event.key}.{self.index}" if self.index else self.event.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def with_activity(incident: Incident, call: Call) -> Incident:
     return replace(
         incident,
         responded_at=incident.responded_at or call.at,
-        spoken_at=call.at,
-        answered_at=call.at if has_commander and incident.is_paging else incident.answered_at,
+        last_activity_at=call.at,
+        page_acknowledged_at=call.at if has_commander and incident.is_paging else incident.page_acknowledged_at,
     )
 
 
@@ -69,7 +69,7 @@ def with_commander(incident: Incident, call: Call) -> Incident:
         with_activity(incident, call),
         commander=(incident.commander if has_commander else "") or call.by,
         acknowledged_at=incident.acknowledged_at or call.at,
-        answered_at=call.at if incident.is_paging else incident.answered_at,
+        page_acknowledged_at=call.at if incident.is_paging else incident.page_acknowledged_at,
     )
 
 

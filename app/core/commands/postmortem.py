@@ -7,7 +7,7 @@ from app.core.effects import OpenPostmortem
 from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 
 def postmortem(incident: Incident, call: Call) -> Answer:
@@ -17,7 +17,9 @@ def postmortem(incident: Incident, call: Call) -> Answer:
     if incident.postmortem_wanted:
         raise Refused(f"The postmortem of {incident.id} is being opened; its link will stand on the board.")
     incident = replace(incident, postmortem_wanted=True, postmortem_wanted_at=call.at)
-    return incident.with_entry(call.at, call.event, Deed.POSTMORTEM, "asked for a postmortem"), (open_postmortem(),)
+    return incident.with_entry(call.at, call.event, EntryKind.POSTMORTEM, "asked for a postmortem"), (
+        open_postmortem(),
+    )
 
 
 def open_postmortem() -> OpenPostmortem:

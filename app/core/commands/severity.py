@@ -8,7 +8,7 @@ from app.core.escalation import apply_grade, notify_raised
 from app.core.events import RESPONDER
 from app.core.incident import Grade, Incident
 from app.core.severity import Scale, Severity
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 
 def severity(incident: Incident, call: Call) -> Answer:
@@ -21,7 +21,7 @@ def severity(incident: Incident, call: Call) -> Answer:
         raise Refused(
             f"{incident.id} is {incident.status}, so its severity stands. Reopen the issue to grade it again."
         )
-    if found is incident.severity and not incident.grade.unsure:
+    if found is incident.severity and not incident.grade.uncertain:
         raise Refused(f"{incident.id} is {found.inline_name(call.policy.scale)} already.")
     return change_severity(incident, call, found, reason.strip())
 
@@ -42,7 +42,7 @@ def change_severity(incident: Incident, call: Call, new_severity: Severity, reas
     report_reasons = incident.grade.reasons[1:] if incident.grade.by else incident.grade.reasons
     grade = Grade(new_severity, (reason_text, *report_reasons), by=call.by)
     incident = apply_grade(with_activity(incident, call), grade, call.policy, call.at)
-    incident = incident.with_entry(call.at, call.event, Deed.GRADED, change, reason)
+    incident = incident.with_entry(call.at, call.event, EntryKind.GRADED, change, reason)
     return notify_raised(incident, previous_severity, call.policy, call.at, by=call.by, key=call.key)
 
 

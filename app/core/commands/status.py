@@ -6,7 +6,7 @@ from app.core.commands.command import Answer, Call, Command, with_status
 from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 ACTIONS = {
     "acknowledged": "acknowledge",
@@ -29,7 +29,9 @@ def status(incident: Incident, call: Call) -> Answer:
     if name == incident.status.value:
         raise Refused(f"{incident.id} is {name} already.")
     incident = with_status(incident, call, ACTIONS[name])
-    return incident.with_entry(call.at, call.event, Deed.STATUS_CHANGED, f"set the status to {incident.status}"), ()
+    return incident.with_entry(
+        call.at, call.event, EntryKind.STATUS_CHANGED, f"set the status to {incident.status}"
+    ), ()
 
 
 COMMAND = Command(

@@ -7,7 +7,7 @@ from app.core.errors import Refused
 from app.core.events import RESPONDER
 from app.core.incident import Incident, replace
 from app.core.lifecycle import Status, next_status
-from app.core.timeline import Deed
+from app.core.timeline import EntryKind
 
 
 def update(incident: Incident, call: Call) -> Answer:
@@ -20,7 +20,7 @@ def update(incident: Incident, call: Call) -> Answer:
         raise Refused(f"{incident.id} is closed. Reopen the issue if it goes on.")
     status = next_status(incident.status, "acknowledge") if incident.status is Status.TRIGGERED else incident.status
     incident = replace(with_commander(incident, call), status=status, updated_at=call.at)
-    return incident.with_entry(call.at, call.event, Deed.UPDATED, "update", call.argument), ()
+    return incident.with_entry(call.at, call.event, EntryKind.UPDATED, "update", call.argument), ()
 
 
 COMMAND = Command(

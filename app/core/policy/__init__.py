@@ -8,14 +8,25 @@ from functools import cached_property
 from typing import TypeVar, cast
 
 from app.core.incident_report import Level
-from app.core.policy.channels import Channel, ChannelKind
+from app.core.policy.channels import ChannelConfig, ChannelKind
 from app.core.policy.clocks import BUSINESS, TEAM, Audience, Calendar, Regulation, Since, Target, Targets
 from app.core.policy.closing import Closing, Goals, Postmortem, Retention
 from app.core.policy.duration import Duration
 from app.core.policy.escalation import FirstNotice, Step, Until, Via
-from app.core.policy.intake import FLOORS, MATRIX, Alert, Floor, Intake
+from app.core.policy.intake import FLOORS, MATRIX, AlertRule, Floor, Intake
 from app.core.policy.labels import Labels
-from app.core.policy.people import COMMANDER, COMMUNICATIONS, ON_CALL, OWNER, Cover, Duty, Person, Rotation, Shift, Team
+from app.core.policy.people import (
+    COMMANDER,
+    COMMUNICATIONS,
+    ON_CALL,
+    OWNER,
+    OnCallOverride,
+    Person,
+    RoleHolders,
+    Rotation,
+    Shift,
+    Team,
+)
 from app.core.policy.services import Override, Runbook, Service, WarRoom
 from app.core.severity import Scale, Severity
 
@@ -28,26 +39,26 @@ __all__ = [
     "ON_CALL",
     "OWNER",
     "TEAM",
-    "Alert",
+    "AlertRule",
     "Audience",
     "Calendar",
-    "Channel",
+    "ChannelConfig",
     "ChannelKind",
     "Closing",
-    "Cover",
     "Duration",
-    "Duty",
     "FirstNotice",
     "Floor",
     "Goals",
     "Intake",
     "Labels",
+    "OnCallOverride",
     "Override",
     "Person",
     "Policy",
     "Postmortem",
     "Regulation",
     "Retention",
+    "RoleHolders",
     "Rotation",
     "Runbook",
     "Service",
@@ -96,11 +107,11 @@ class Policy:
     calendars: Mapping[str, Calendar] = field(default_factory=lambda: {BUSINESS: Calendar()})
     ladders: Mapping[Severity, tuple[Step, ...]] = field(default_factory=dict)
     first_notice: Mapping[Severity, FirstNotice] = field(default_factory=dict)
-    channels: Mapping[str, Channel] = field(default_factory=dict)
+    channels: Mapping[str, ChannelConfig] = field(default_factory=dict)
     people: Mapping[str, Person] = field(default_factory=dict)
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     teams: Mapping[str, Team] = field(default_factory=dict)
-    roles: Mapping[str, Duty] = field(default_factory=dict)
+    roles: Mapping[str, RoleHolders] = field(default_factory=dict)
     rotations: Mapping[str, Rotation] = field(default_factory=dict)
     services: Mapping[str, Service] = field(default_factory=dict)
     runbooks: Mapping[str, Runbook] = field(default_factory=dict)
@@ -110,7 +121,7 @@ class Policy:
     floors: tuple[Floor, ...] = FLOORS
     labels: Labels = field(default_factory=Labels)
     intake: Intake = field(default_factory=Intake)
-    alerts: Mapping[str, Alert] = field(default_factory=dict)
+    alerts: Mapping[str, AlertRule] = field(default_factory=dict)
     closing: Closing = field(default_factory=Closing)
     postmortem: Postmortem = field(default_factory=Postmortem)
     goals: Goals = field(default_factory=Goals)

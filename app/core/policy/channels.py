@@ -15,7 +15,7 @@ class ChannelKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class ChannelConfig:
     """A way out beside the comment on the issue: it carries every notice whose `via` it serves.
 
     `url` and `secret` may be `env:NAME`, an environment variable set by the operator of Muster; a `secret` always is.

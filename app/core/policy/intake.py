@@ -36,7 +36,7 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class AlertRule:
     """A reading of monitoring at which an incident is opened (A9).
 
     `above` is the reading with its unit.

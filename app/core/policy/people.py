@@ -46,7 +46,7 @@ class Team:
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class RoleHolders:
     """Who holds a role in incidents, such as `communications-lead`, and who stands in for them (D1)."""
 
     holder: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Duty:
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class OnCallOverride:
     """Somebody else is on call from `since` to `until`, wall clock times of the rotation's zone.
 
     `instead_of` None: replaces the person who is primary at that time.
@@ -101,6 +101,6 @@ class Rotation:
     starts: date = date(2024, 1, 1)
     hand_off: time = time(9)
     zone: str = "UTC"
-    overrides: tuple[Cover, ...] = ()
+    overrides: tuple[OnCallOverride, ...] = ()
     feed: str = ""
     shifts: tuple[Shift, ...] = ()

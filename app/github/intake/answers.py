@@ -18,7 +18,7 @@ _FIELD_ALIASES = {"kind": "type", "source": "detection"}  # a policy may also us
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class HeadingAnswer:
     """One answer below one heading."""
 
     heading: str
@@ -48,7 +48,7 @@ class Given:
         return (", ".join(self.items) if self.items else self.text)[:MAX_READ_CHARS].strip(" \r\n")
 
 
-def parse_answers(body: str, policy: Policy) -> dict[str, list[Given]]:
+def parse_answers(body: str, policy: Policy) -> dict[str, list[HeadingAnswer]]:
     """Map each field that the body asks for to its answers.
 
     An empty answer gives an empty list; an unknown heading gives no entry.
@@ -57,7 +57,7 @@ def parse_answers(body: str, policy: Policy) -> dict[str, list[Given]]:
     exact = parse_exact_body(form, body)
     if exact is not None:
         return {
-            key: [Given(asked.label, exact[key])] if exact[key] is not None else []
+            key: [HeadingAnswer(asked.label, exact[key])] if exact[key] is not None else []
             for key, asked in zip(form.keys(), form.fields, strict=True)
         }
     custom_headings = {
@@ -65,12 +65,12 @@ def parse_answers(body: str, policy: Policy) -> dict[str, list[Given]]:
         for words, name in policy.intake.fields.items()
     }
     field_of = cache(lambda heading: _field_for_heading(heading, custom_headings))
-    found: dict[str, list[Given]] = {}
+    found: dict[str, list[HeadingAnswer]] = {}
     for block in split_blocks(body, lambda heading: field_of(heading) is not None):
         field = field_of(block.heading)
         if field is not None:
             value = _strip_comments(block.text)
-            found.setdefault(field, []).extend([Given(block.heading, value)] if _is_answer(value) else [])
+            found.setdefault(field, []).extend([HeadingAnswer(block.heading, value)] if _is_answer(value) else [])
     return found
 
 

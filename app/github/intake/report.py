@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from app.core.incident_report import Exposure, Kind, Level, Report, Source
+from app.core.incident_report import Exposure, IncidentReport, Kind, Level, Source
 from app.core.policy import Policy
 from app.core.severity import Severity
-from app.github.intake.answers import MAX_READ_CHARS, Given, parse_answers
+from app.github.intake.answers import MAX_READ_CHARS, HeadingAnswer, parse_answers
 from app.github.intake.choices import begins_with_choice, has_word, is_unsure, parse_severity, severity_doubt
-from app.github.intake.times import CLOCK_SKEW_PERIOD, Clock, NotATime
+from app.github.intake.times import CLOCK_SKEW_PERIOD, NotATime, TimeParser
 from app.github.intake.wording import DAY_FIRST_HEADINGS, EXPOSURES, KINDS, OTHER_WORDS, SEVERITIES, SOURCES
 from app.text import make_visible, replace_unstorable
 
@@ -22,36 +22,36 @@ _MAX_ITEMS = 100  # names of services, or severities, that are read
 _T = TypeVar("_T", Kind, Source)
 
 
-def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -> Report:
+def read_report(body: str, *, title: str, opened_at: datetime, policy: Policy) -> IncidentReport:
     """Read the body of a new issue into a report.
 
     `opened_at` is aware: words such as "just now" and the check for future times are relative to it.
     """
     body, title = replace_unstorable(body), _strip_title_prefix(replace_unstorable(title))
-    reader = _Reading(parse_answers(body, policy), opened_at, policy)
+    reader = _ReportReader(parse_answers(body, policy), opened_at, policy)
     if not reader.answers:
         paragraph = next((part.strip() for part in body.replace("\r\n", "\n").split("\n\n") if part.strip()), "")
-        return Report(summary=title or _first_line(paragraph), symptoms=body.strip(), structured=False)
+        return IncidentReport(summary=title or _first_line(paragraph), symptoms=body.strip(), structured=False)
     report = reader.read()
     return report if report.summary else replace(report, summary=title)
 
 
-class _Reading:
+class _ReportReader:
     """Reads the answers of one body and collects the doubts."""
 
-    def __init__(self, answers: dict[str, list[Given]], opened_at: datetime, policy: Policy) -> None:
+    def __init__(self, answers: dict[str, list[HeadingAnswer]], opened_at: datetime, policy: Policy) -> None:
         self.answers = answers
         self.opened_at = opened_at.astimezone(UTC)
         self.policy = policy
         self.doubts: list[str] = []
 
-    def read(self) -> Report:
+    def read(self) -> IncidentReport:
         severity = self.severity()
         impact = self.level("impact")
         affected = self.text("affected")
         if impact is None and len(self.text("impact")) > 0:
             affected = "\n\n".join(part for part in (affected, self.text("impact")) if part)
-        return Report(
+        return IncidentReport(
             summary=_first_line(self.text("summary")),
             severity=severity,
             impact=impact,
@@ -158,7 +158,7 @@ class _Reading:
             return None
         heading = given[0].heading.casefold().strip(" :?")
         try:
-            at = Clock(self.opened_at, self.policy.zone, day_first=heading in DAY_FIRST_HEADINGS).parse(text)
+            at = TimeParser(self.opened_at, self.policy.zone, day_first=heading in DAY_FIRST_HEADINGS).parse(text)
         except NotATime as fault:
             self.doubts.append(f"{title}: '{make_visible(text)}' {fault}")
             return None

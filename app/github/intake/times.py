@@ -34,7 +34,7 @@ _HAS_DATE = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class TimeParser:
     """Parses what people write for a time.
 
     `opened_at` is in UTC; `zone` applies to times without a zone of their own.
@@ -43,10 +43,10 @@ class Clock:
     opened_at: datetime
     zone: str
     day_first: bool = False
-    home: tzinfo = field(init=False)
+    default_zone: tzinfo = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "home", _load_zone(self.zone) or UTC)
+        object.__setattr__(self, "default_zone", _load_zone(self.zone) or UTC)
 
     def parse(self, text: str) -> datetime:
         """Parse the text into a time in UTC.  Raises NotATime."""
@@ -90,7 +90,7 @@ class Clock:
         return words, None
 
     def _parse_absolute(self, words: str, zone: tzinfo | None, days_back: int | None) -> datetime:
-        local = self.opened_at.astimezone(zone or self.home)
+        local = self.opened_at.astimezone(zone or self.default_zone)
         day = local.date() - timedelta(days=days_back or 0)
         weekday = days_back is None and _WEEKDAY.match(words) is not None and not _HAS_DATE.search(words)
         if weekday:
@@ -128,7 +128,7 @@ class Clock:
         """
         known = dict(ZONE_OFFSET_SECONDS)
         for month in (1, 7):
-            moment = datetime(self.opened_at.year, month, 1, tzinfo=UTC).astimezone(self.home)
+            moment = datetime(self.opened_at.year, month, 1, tzinfo=UTC).astimezone(self.default_zone)
             name, offset = moment.tzname(), moment.utcoffset()
             if name and name.isalpha() and offset is not None:
                 known[name.lower()] = int(offset.total_seconds())
@@ -158,9 +158,9 @@ class Clock:
 
     def _to_utc(self, moment: datetime, zone: tzinfo | None) -> datetime:
         try:
-            return (moment if moment.tzinfo and zone is None else moment.replace(tzinfo=zone or self.home)).astimezone(
-                UTC
-            )
+            return (
+                moment if moment.tzinfo and zone is None else moment.replace(tzinfo=zone or self.default_zone)
+            ).astimezone(UTC)
         except (OverflowError, ValueError) as fault:
             raise NotATime(_UNREADABLE_TIME) from fault
 

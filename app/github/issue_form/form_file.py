@@ -56,7 +56,7 @@ def _parse_yaml(text: str) -> tuple[Node, str]:
     The scanner looks ahead, so an error can discard valid lines before it: those are parsed again without the rest.
     """
     text = yaml.reader.Reader.NON_PRINTABLE.sub("\ufffd", text.removeprefix("\ufeff"))
-    builder = _Tree()
+    builder = _FormTreeBuilder()
     try:
         trouble = builder.build(text)
     except yaml.MarkedYAMLError as error:
@@ -64,10 +64,10 @@ def _parse_yaml(text: str) -> tuple[Node, str]:
             return whole, ""
         at = error.context_mark or error.problem_mark
         trouble = f"line {at.line + 1}: {error.problem}" if at else str(error.problem)
-        before = _Tree()
+        before = _FormTreeBuilder()
         with suppress(yaml.YAMLError):
             before.build("".join(text.splitlines(keepends=True)[: at.line if at else 0]))
-        builder = max(builder, before, key=_Tree.field_count)
+        builder = max(builder, before, key=_FormTreeBuilder.field_count)
     except yaml.YAMLError as error:
         trouble = str(error)
     return builder.root, trouble
@@ -81,14 +81,14 @@ def _parse_with_libyaml(text: str) -> Node:
     """
     if not yaml.__with_libyaml__ or text.count("[") + text.count("{") > _MAX_BRACKETS:
         return None
-    builder = _Tree()
+    builder = _FormTreeBuilder()
     try:
         return None if builder.build(text, yaml.CSafeLoader) else builder.root
     except yaml.YAMLError:
         return None
 
 
-class _Tree:
+class _FormTreeBuilder:
     """Builds text, lists and mappings event by event, so that everything before an error is kept.
 
     An alias is the very node it names, never a copy: a "billion laughs" file stays as small as it is written.
@@ -96,8 +96,8 @@ class _Tree:
 
     def __init__(self) -> None:
         self.root: Node = None
-        self._open: list[list[Node] | dict[str, Node]] = []
-        self._keys: list[str | None] = []  # for each open node the key whose value comes next
+        self._open_nodes: list[list[Node] | dict[str, Node]] = []
+        self._pending_keys: list[str | None] = []  # for each open node the key whose value comes next
         self._anchors: dict[str, Node] = {}
 
     def field_count(self) -> int:
@@ -113,7 +113,7 @@ class _Tree:
         for count, event in enumerate(yaml.parse(text, Loader=loader)):
             if isinstance(event, yaml.DocumentEndEvent) and self.root:
                 break
-            if count > _MAX_YAML_EVENTS or len(self._open) > _MAX_DEPTH:
+            if count > _MAX_YAML_EVENTS or len(self._open_nodes) > _MAX_DEPTH:
                 return "it is nested too deeply or has too many parts"
             self._handle_event(event)
         return ""
@@ -129,27 +129,27 @@ class _Tree:
             case yaml.MappingStartEvent():
                 self._open_node({}, event.anchor)
             case yaml.CollectionEndEvent():
-                self._open.pop()
-                self._keys.pop()
+                self._open_nodes.pop()
+                self._pending_keys.pop()
 
     def _open_node(self, node: list[Node] | dict[str, Node], anchor: str | None) -> None:
         self._add_node(node, anchor)
-        self._open.append(node)
-        self._keys.append(None)
+        self._open_nodes.append(node)
+        self._pending_keys.append(None)
 
     def _add_node(self, node: Node, anchor: str | None) -> None:
         if anchor:
             self._anchors[anchor] = node
-        if not self._open:
+        if not self._open_nodes:
             self.root = node
             return
-        parent, key = self._open[-1], self._keys[-1]
+        parent, key = self._open_nodes[-1], self._pending_keys[-1]
         if isinstance(parent, list):
             parent.append(node)
         elif key is None:
-            self._keys[-1] = node if isinstance(node, str) else ""
+            self._pending_keys[-1] = node if isinstance(node, str) else ""
         else:
-            self._keys[-1] = None
+            self._pending_keys[-1] = None
             if key == "<<" and isinstance(node, dict) and len(node) <= 100:
                 parent.update({name: value for name, value in node.items() if name not in parent})
             else:

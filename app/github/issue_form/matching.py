@@ -15,7 +15,7 @@ from app.github.issue_form.answers import parse_answer
 from app.github.issue_form.form import Form, FormValue, free_name
 from app.github.issue_form.headings import split_blocks
 from app.github.issue_form.lines import split_lines
-from app.github.issue_form.page import Page, Place
+from app.github.issue_form.page import FormBody, HeadingCandidate
 
 _MAX_EXTRA_HEADINGS = 20
 
@@ -25,7 +25,7 @@ def parse_body(form: Form, body: str) -> dict[str, FormValue]:
 
     Unknown headings after a field that can only hold a choice or one line are kept under their own words.
     """
-    form_body = Page(form, split_lines(body))
+    form_body = FormBody(form, split_lines(body))
     headings = _exact_headings(form_body)
     if headings is not None:
         return _collect_answers(form, form_body, headings, is_exact=True)
@@ -39,10 +39,10 @@ def parse_exact_body(form: Form, body: str) -> dict[str, FormValue] | None:
 
     Exactly means: every field, in order, with an answer that its kind allows.
     """
-    form_body = Page(form, split_lines(body))
+    form_body = FormBody(form, split_lines(body))
     headings = _exact_headings(form_body)
     if headings is None or not all(
-        form_body.can_answer(place.field, place.below, end) for place, end in _answer_spans(headings, form_body)
+        form_body.can_answer(place.field, place.answer_start, end) for place, end in _answer_spans(headings, form_body)
     ):
         return None
     return _collect_answers(form, form_body, headings, is_exact=True)
@@ -53,23 +53,25 @@ def matches_form(form: Form, body: str) -> bool:
     return parse_exact_body(form, body) is not None
 
 
-def _exact_headings(form_body: Page) -> list[Place] | None:
+def _exact_headings(form_body: FormBody) -> list[HeadingCandidate] | None:
     """Return the headings of all fields as GitHub writes them, in the form's order; None if one is missing."""
     needed = {number for number, asked in enumerate(form_body.fields) if asked.label}
-    candidates = [place for place in form_body.places if place.sure]
+    candidates = [place for place in form_body.candidates if place.is_exact]
     if not needed or not needed <= {place.field for place in candidates}:
         return None
     headings = _choose_headings(form_body, candidates, strict=True)
     return headings if needed <= {place.field for place in headings} else None
 
 
-def _collect_answers(form: Form, form_body: Page, headings: Sequence[Place], *, is_exact: bool) -> dict[str, FormValue]:
+def _collect_answers(
+    form: Form, form_body: FormBody, headings: Sequence[HeadingCandidate], *, is_exact: bool
+) -> dict[str, FormValue]:
     keys = form.keys()
     answers: dict[str, FormValue] = dict.fromkeys(keys)
     extra: list[tuple[str, str]] = []
     for place, end in _answer_spans(headings, form_body):
-        stop = end if is_exact else form_body.answer_end(place.field, place.below, end)
-        answers[keys[place.field]] = parse_answer(form.fields[place.field], form_body.lines[place.below : stop])
+        stop = end if is_exact else form_body.answer_end(place.field, place.answer_start, end)
+        answers[keys[place.field]] = parse_answer(form.fields[place.field], form_body.lines[place.answer_start : stop])
         extra.extend((block.heading, block.text) for block in split_blocks("\n".join(form_body.lines[stop:end])))
     if len(extra) > _MAX_EXTRA_HEADINGS:
         rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in extra[_MAX_EXTRA_HEADINGS:])
@@ -79,33 +81,41 @@ def _collect_answers(form: Form, form_body: Page, headings: Sequence[Place], *, 
     return answers
 
 
-def _choose_headings(form_body: Page, candidates: Sequence[Place], *, strict: bool) -> list[Place]:
+def _choose_headings(
+    form_body: FormBody, candidates: Sequence[HeadingCandidate], *, strict: bool
+) -> list[HeadingCandidate]:
     """Choose the most plausible headings among the candidates, at most one per field and in the form's order.
 
     The score counts, in this order: fields present, answers that suit their field, headings outside of the fences of
     the answer before, headings exactly as GitHub writes them, answers without a heading of their own field.
     """
-    if strict and form_body.solid:
-        top = form_body.lines[form_body.solid[0]]
+    if strict and form_body.nonblank_lines:
+        top = form_body.lines[form_body.nonblank_lines[0]]
         candidates = candidates if top.startswith("###") else []
     lines_by_field: dict[int, list[int]] = {}
     for place in candidates:
         lines_by_field.setdefault(place.field, []).append(place.line)
 
-    def worth(place: Place, end: int, ended_by: Place | None) -> int:
-        stop = end if strict else form_body.answer_end(place.field, place.below, end)
-        again = bisect_left(lines_by_field[place.field], end) - bisect_left(lines_by_field[place.field], place.below)
-        seen = ended_by is None or _is_whole_fence(form_body, place, end) or not form_body.is_hidden(place.below, end)
-        sure = ended_by is not None and ended_by.sure
-        suits = form_body.can_answer(place.field, place.below, stop)
+    def worth(place: HeadingCandidate, end: int, ended_by: HeadingCandidate | None) -> int:
+        stop = end if strict else form_body.answer_end(place.field, place.answer_start, end)
+        again = bisect_left(lines_by_field[place.field], end) - bisect_left(
+            lines_by_field[place.field], place.answer_start
+        )
+        seen = (
+            ended_by is None
+            or _is_whole_fence(form_body, place, end)
+            or not form_body.is_hidden(place.answer_start, end)
+        )
+        sure = ended_by is not None and ended_by.is_exact
+        suits = form_body.can_answer(place.field, place.answer_start, stop)
         return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
 
     best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
     for number, place in enumerate(candidates):
-        top_worth, before = place.sure * 10**6 + (form_body.solid[0] == place.line) * 10**12, -1
+        top_worth, before = place.is_exact * 10**6 + (form_body.nonblank_lines[0] == place.line) * 10**12, -1
         for earlier in range(number):
             other = candidates[earlier]
-            if other.field < place.field and other.below <= place.line:
+            if other.field < place.field and other.answer_start <= place.line:
                 value = best[earlier][0] + worth(other, place.line, place)
                 if value > top_worth:
                     top_worth, before = value, earlier
@@ -114,18 +124,20 @@ def _choose_headings(form_body: Page, candidates: Sequence[Place], *, strict: bo
         return []
     end = len(form_body.lines)
     last = max(range(len(best)), key=lambda number: (best[number][0] + worth(candidates[number], end, None), -number))
-    headings: list[Place] = []
+    headings: list[HeadingCandidate] = []
     while last >= 0:
         headings.append(candidates[last])
         last = best[last][1]
     return headings[::-1]
 
 
-def _is_whole_fence(form_body: Page, heading: Place, end: int) -> bool:
+def _is_whole_fence(form_body: FormBody, heading: HeadingCandidate, end: int) -> bool:
     """Return True if the answer is the complete fence of a rendered field, whatever fences it contains."""
-    return bool(form_body.fields[heading.field].render) and form_body.can_answer(heading.field, heading.below, end)
+    return bool(form_body.fields[heading.field].render) and form_body.can_answer(
+        heading.field, heading.answer_start, end
+    )
 
 
-def _answer_spans(headings: Sequence[Place], form_body: Page) -> Iterator[tuple[Place, int]]:
+def _answer_spans(headings: Sequence[HeadingCandidate], form_body: FormBody) -> Iterator[tuple[HeadingCandidate, int]]:
     ends = [place.line for place in headings[1:]] + [len(form_body.lines)]
     return zip(headings, ends, strict=False)

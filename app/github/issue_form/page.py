@@ -13,31 +13,31 @@ _MAX_CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HeadingCandidate:
     """A line that may be the heading of a field.
 
     `answer_start` is the line after the heading; `is_exact`: GitHub may have written the heading this way.
     """
 
     line: int
-    below: int
+    answer_start: int
     field: int
-    sure: bool
+    is_exact: bool
 
 
-class Page:
+class FormBody:
     """A form's fields and the lines of a body, indexed for repeated questions: nonblank, hidden, checkbox."""
 
     def __init__(self, form: Form, lines: list[str]) -> None:
         self.fields = form.fields
         self.lines = lines
-        self.solid = [number for number, line in enumerate(lines) if line and not line.isspace()]
-        self.boxes = [number for number in self.solid if CHECKBOX.match(lines[number])]
-        self.markers = find_fence_lines(lines)
-        self.places = self._find_candidates()
-        self._hidden: dict[int, list[tuple[int, int]]] = {}
+        self.nonblank_lines = [number for number, line in enumerate(lines) if line and not line.isspace()]
+        self.checkbox_lines = [number for number in self.nonblank_lines if CHECKBOX.match(lines[number])]
+        self.fence_lines = find_fence_lines(lines)
+        self.candidates = self._find_candidates()
+        self._hidden_spans: dict[int, list[tuple[int, int]]] = {}
 
-    def _find_candidates(self) -> list[Place]:
+    def _find_candidates(self) -> list[HeadingCandidate]:
         exact: dict[str, list[int]] = {}
         similar: dict[str, list[int]] = {}
         for number, asked in enumerate(self.fields):
@@ -46,8 +46,8 @@ class Page:
             for name in {_normalize_label(first)} if first else {"", "none", "null", _normalize_label(asked.id or "")}:
                 similar.setdefault(name, []).append(number)
         fields_of: dict[str, list[int]] = {}
-        candidates: list[Place] = []
-        for line in self.solid:
+        candidates: list[HeadingCandidate] = []
+        for line in self.nonblank_lines:
             heading = self.lines[line]
             if not heading.startswith("###") or heading[3:4] not in {"", " ", "\t"}:
                 continue
@@ -62,52 +62,52 @@ class Page:
                 if label_rest and [part.strip() for part in self.lines[line + 1 : answer_start]] != label_rest:
                     continue
                 is_exact = number in exact.get(words, ()) and self._is_isolated(line, answer_start)
-                candidates.append(Place(line, answer_start, number, is_exact))
+                candidates.append(HeadingCandidate(line, answer_start, number, is_exact))
         return self._limit_candidates(candidates)
 
     def _is_isolated(self, line: int, answer_start: int) -> bool:
         """Return True if the heading stands between blank lines, as GitHub writes it."""
-        before = line == 0 or not self.lines[line - 1].strip() or bisect_left(self.solid, line) == 0
+        before = line == 0 or not self.lines[line - 1].strip() or bisect_left(self.nonblank_lines, line) == 0
         return before and (answer_start >= len(self.lines) or not self.lines[answer_start].strip())
 
-    def _limit_candidates(self, candidates: list[Place]) -> list[Place]:
+    def _limit_candidates(self, candidates: list[HeadingCandidate]) -> list[HeadingCandidate]:
         """Keep only the first and last few candidates per field, so that scoring a stuffed body stays cheap."""
         if len(candidates) <= _MAX_CANDIDATES:
             return candidates
         keep = max(1, _MAX_CANDIDATES // (2 * len(self.fields)))
-        each: dict[int, list[Place]] = {}
+        each: dict[int, list[HeadingCandidate]] = {}
         for place in candidates:
             each.setdefault(place.field, []).append(place)
         limited = {place for found in each.values() for place in (*found[:keep], *found[-keep:])}
         return sorted(limited, key=lambda place: (place.line, place.field))
 
-    def loose_candidates(self) -> list[Place]:
+    def loose_candidates(self) -> list[HeadingCandidate]:
         """Return the candidates outside of fences and comments, for a body that is not as GitHub writes it."""
         # A fence or comment that is never closed hides nothing.
-        hidden = [span for span in hidden_spans(self.markers) if span[1] < len(self.lines)]
-        return [place for place in self.places if not is_within(hidden, place.line)]
+        hidden = [span for span in hidden_spans(self.fence_lines) if span[1] < len(self.lines)]
+        return [place for place in self.candidates if not is_within(hidden, place.line)]
 
     def is_hidden(self, start: int, line: int) -> bool:
         """Return True if `line` is in a fence or comment that begins at `start` or later.
 
         An answer is not affected by what was opened before it.
         """
-        if not self.markers:
+        if not self.fence_lines:
             return False
-        if len(self.markers) * len(self.places) > 15_000:
+        if len(self.fence_lines) * len(self.candidates) > 15_000:
             start = 0
-        if start not in self._hidden:
-            first = bisect_left(self.markers, start, key=lambda marker: marker[0])
-            self._hidden[start] = hidden_spans(self.markers[first:])
-        return is_within(self._hidden[start], line)
+        if start not in self._hidden_spans:
+            first = bisect_left(self.fence_lines, start, key=lambda marker: marker[0])
+            self._hidden_spans[start] = hidden_spans(self.fence_lines[first:])
+        return is_within(self._hidden_spans[start], line)
 
     def answer_end(self, field: int, start: int, end: int) -> int:
         """Return the line at which the answer ends: the first heading below it, if it cannot contain one."""
         asked = self.fields[field]
         if asked.kind == "textarea":
             return end
-        first = bisect_left(self.solid, start)
-        for number in self.solid[first : first + 200]:
+        first = bisect_left(self.nonblank_lines, start)
+        for number in self.nonblank_lines[first : first + 200]:
             if number >= end:
                 break
             if self.lines[number].startswith("### "):
@@ -120,11 +120,11 @@ class Page:
         The lines are those from `start` up to `end`, which is excluded.
         """
         asked = self.fields[field]
-        first, last = bisect_left(self.solid, start), bisect_left(self.solid, end)
+        first, last = bisect_left(self.nonblank_lines, start), bisect_left(self.nonblank_lines, end)
         count = last - first
         if count == 0:
             return asked.kind == "checkboxes" and not asked.options
-        head, foot = self.lines[self.solid[first]], self.lines[self.solid[last - 1]]
+        head, foot = self.lines[self.nonblank_lines[first]], self.lines[self.nonblank_lines[last - 1]]
         if count == 1 and head.strip() == NO_RESPONSE:
             return True
         match asked.kind:
@@ -133,7 +133,7 @@ class Page:
             case "dropdown":
                 return count == 1 and match_options(asked, head.strip()) is not False
             case "checkboxes":
-                boxes = bisect_left(self.boxes, end) - bisect_left(self.boxes, start)
+                boxes = bisect_left(self.checkbox_lines, end) - bisect_left(self.checkbox_lines, start)
                 return boxes == count or (boxes > 0 and any("\n" in option for option in asked.options))
             case _:
                 return not asked.render or (count >= 2 and is_fence_pair(head, foot))

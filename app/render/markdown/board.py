@@ -94,7 +94,7 @@ def _body(
         id=incident.id,
         title=escape(incident.title),
         summary_line=_summary_line(incident, policy, now),
-        unavailable=incident.left,
+        unavailable=incident.unavailable,
         warnings=[escape(concern, 300) for concern in warnings],
         deadlines=running_rows,
         decided=decided_rows,
@@ -184,7 +184,7 @@ def _facts(
     yield from _escalation_facts(incident, policy, now, comment_urls)
     if report.summary.strip():
         yield "Summary", [escape(report.summary, 600)]
-    uncertainty = markdown(", not sure") if incident.grade.unsure else markdown("")
+    uncertainty = markdown(", not sure") if incident.grade.uncertain else markdown("")
     yield "Grade", [markdown("{}{}: {}", phrases.severity(incident, policy), uncertainty, _reasons(incident))]
     if report.services:
         yield "Services", [phrases.services(incident, policy)]
@@ -213,8 +213,8 @@ def _time_facts(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]
             )
         ],
     )
-    if incident.reopened:
-        yield "Reopened", [to_markdown(pluralize(incident.reopened, "time"))]
+    if incident.reopen_count:
+        yield "Reopened", [to_markdown(pluralize(incident.reopen_count, "time"))]
 
 
 def _on_call(incident: Incident, policy: Policy, now: datetime, *, quiet: bool) -> Markdown:
@@ -263,7 +263,7 @@ def _escalation_facts(
     steps = phrases.escalation_history(incident, comment_urls, now.date(), 8)
     if steps or incident.status.open:
         yield "Escalated so far", steps or [markdown("nobody yet")]
-    if incident.left or not incident.status.open:
+    if incident.unavailable or not incident.status.open:
         return
     upcoming = phrases.upcoming_escalations(incident, policy, now)
     reason = "the ladder has ended" if policy.ladders.get(incident.severity) else "this severity has no ladder"

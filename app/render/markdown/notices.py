@@ -10,7 +10,16 @@ from datetime import datetime, timedelta
 
 from app.core.clocks import Deadline, deadlines, still_due
 from app.core.effective_policy import policy_for
-from app.core.effects import Announce, Ask, Escalate, Mend, Notice, Page, Remind, Undelivered
+from app.core.effects import (
+    Announce,
+    ChannelFailure,
+    Escalate,
+    Notice,
+    Page,
+    PolicyFaultNotice,
+    Remind,
+    SeverityQuestion,
+)
 from app.core.escalation import management_steps
 from app.core.incident import Incident
 from app.core.lifecycle import Status
@@ -34,7 +43,15 @@ from app.render.markdown.markup import (
 )
 from app.render.time_format import format_time, format_timedelta, format_utc
 
-_LOUDNESS_ORDER: tuple[type[Notice], ...] = (Mend, Undelivered, Ask, Remind, Announce, Page, Escalate)
+_LOUDNESS_ORDER: tuple[type[Notice], ...] = (
+    PolicyFaultNotice,
+    ChannelFailure,
+    SeverityQuestion,
+    Remind,
+    Announce,
+    Page,
+    Escalate,
+)
 """Notice types from the quietest to the loudest."""
 
 _MAX_MENTIONS = 40
@@ -74,7 +91,7 @@ def render_notices(
     policy = policy_for(policy, incident)
     ordered = sorted(notices, key=lambda each: _loudness_key(each, incident, policy), reverse=True)
     loudest, mentioned = ordered[0], list(dict.fromkeys(login for each in ordered for login in each.to))
-    unstaffed = {each.missing: each.to for each in ordered if each.missing}
+    unstaffed = {each.unstaffed: each.to for each in ordered if each.unstaffed}
     body = render_template(
         "notice",
         headline=_headline(loudest, incident, policy, now),
@@ -107,7 +124,7 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
         to = join_limited((escape(contact, 24) for contact in notice.contacts), 2) or markdown("whoever has it")
         return markdown("🔺 **{} escalated to {}: {}** · {}", name, to, title, _open_and_owner(incident, now))
     if isinstance(notice, Page):
-        page_count = markdown(", page {}", notice.times) if notice.times > 1 else markdown("")
+        page_count = markdown(", page {}", notice.attempt) if notice.attempt > 1 else markdown("")
         return markdown("🚨 **{}{}: {}** · {}", name, page_count, title, _headline_request(incident, policy, now))
     if isinstance(notice, Announce):
         return markdown("📣 **{}: {}** · {}", name, title, _open_and_owner(incident, now))
@@ -121,9 +138,9 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
 
 def _fault_headline(notice: Notice, name: Markdown, title: Markdown, policy: Policy) -> Markdown:
     """Build the headline for a fault of the policy, a failed channel or a report of unclear severity."""
-    if isinstance(notice, Mend):
+    if isinstance(notice, PolicyFaultNotice):
         return markdown("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", escape(notice.faults[0], 120))
-    if isinstance(notice, Undelivered):
+    if isinstance(notice, ChannelFailure):
         return markdown("📡 **{} {}: the channel {} refused a message**", name, title, escape(notice.channel, 50))
     return markdown("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example_severity(policy))
 
@@ -195,11 +212,11 @@ def _paragraphs(notices: Sequence[Notice], incident: Incident, policy: Policy, n
             yield _announcement_paragraph(each, policy)
         elif isinstance(each, Remind):
             yield _reminder_paragraph(each, incident, policy, now)
-        elif isinstance(each, Ask) and incident.grade.unsure:
+        elif isinstance(each, SeverityQuestion) and incident.grade.uncertain:
             yield from _question_paragraphs(each, incident, policy)
-        elif isinstance(each, Mend):
+        elif isinstance(each, PolicyFaultNotice):
             yield _policy_fault_paragraph(each)
-        elif isinstance(each, Undelivered):
+        elif isinstance(each, ChannelFailure):
             yield _channel_failure_paragraph(each)
 
 
@@ -215,7 +232,7 @@ def _escalation_paragraphs(notice: Escalate, incident: Incident, policy: Policy,
     yield markdown("**Why now**, at {}: {}", at, escape(notice.because, 600))
 
 
-def _policy_fault_paragraph(notice: Mend) -> Markdown:
+def _policy_fault_paragraph(notice: PolicyFaultNotice) -> Markdown:
     shown = join((markdown("- {}", escape(fault, 400)) for fault in notice.faults[:_MAX_FAULTS]), "\n")
     more = (
         markdown("\n- and {} more", len(notice.faults) - _MAX_FAULTS)
@@ -229,13 +246,13 @@ def _policy_fault_paragraph(notice: Mend) -> Markdown:
     )
 
 
-def _channel_failure_paragraph(notice: Undelivered) -> Markdown:
+def _channel_failure_paragraph(notice: ChannelFailure) -> Markdown:
     return markdown(
         "The channel **{}** will not take a message ({}): {}. It is not tried again, so who it was for is mentioned here. "
         "Mend `channels` in {}, or whatever receives it.",
         escape(notice.channel, 50),
-        escape(notice.what, 20),
-        escape(notice.why, 200),
+        escape(notice.notice_kind, 20),
+        escape(notice.reason, 200),
         code_span(phrases.POLICY_FILE),
     )
 
@@ -254,7 +271,7 @@ def _page_paragraph(incident: Incident, policy: Policy, now: datetime) -> Markdo
         return markdown("The page was answered: {}.", phrases.owner(incident))
     command = code_span(phrases.answer_command(incident))
     if incident.status is not Status.TRIGGERED:
-        last_activity = format_time(incident.spoken_at or incident.declared_at, policy.zone, day=now.date())
+        last_activity = format_time(incident.last_activity_at or incident.declared_at, policy.zone, day=now.date())
         return markdown("Nothing was heard since {}. If you have it, say how it goes: {}.", last_activity, command)
     due = answer_deadline(incident, policy, now)
     by = markdown(" by {}", format_time(due.due, policy.zone, day=now.date())) if due else markdown("")
@@ -311,7 +328,7 @@ def _reminder_paragraph(notice: Remind, incident: Incident, policy: Policy, now:
     return markdown("The **{}** {}. Answer with {}.{}", what, when, answer, alternative)
 
 
-def _question_paragraphs(notice: Ask, incident: Incident, policy: Policy) -> Iterator[Markdown]:
+def _question_paragraphs(notice: SeverityQuestion, incident: Incident, policy: Policy) -> Iterator[Markdown]:
     thanks = "Thank you for the report, {}. How severe it is could not be read from it, so it counts as **{}** for now."
     yield markdown(thanks, format_login(incident.opened_by), phrases.severity(incident, policy))
     if notice.doubts:

@@ -14,7 +14,7 @@ from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.on_call import people_of
 from app.core.policy import ON_CALL, Policy
-from app.core.timeline import Deed, Entry
+from app.core.timeline import Entry, EntryKind
 from app.render.markdown.markup import (
     Markdown,
     code_span,
@@ -90,17 +90,23 @@ def deadline_title(clock: str, about: str = "") -> Markdown:
 
 def status_updates(incident: Incident) -> list[Entry]:
     """Return the timeline entries that report progress, the latest last."""
-    return [entry for entry in incident.timeline if entry.words and entry.deed in (Deed.UPDATED, Deed.STATUS_CHANGED)]
+    return [
+        entry
+        for entry in incident.timeline
+        if entry.detail and entry.kind in (EntryKind.UPDATED, EntryKind.STATUS_CHANGED)
+    ]
 
 
 def update_text(entry: Entry) -> Markdown:
     """Return the escaped text of a progress entry."""
-    return escape(entry.words, 1000)
+    return escape(entry.detail, 1000)
 
 
 def response_entries(incident: Incident) -> list[Entry]:
     """Return what people did about the incident: all their entries except the report and the escalations."""
-    return [entry for entry in incident.timeline if entry.by and entry.deed not in (Deed.ESCALATED, Deed.REPORTED)]
+    return [
+        entry for entry in incident.timeline if entry.by and entry.kind not in (EntryKind.ESCALATED, EntryKind.REPORTED)
+    ]
 
 
 def escalation_history(
@@ -110,8 +116,8 @@ def escalation_history(
 
     `day` is assumed by the reader, so its date is left out.
     """
-    pages = [entry for entry in incident.timeline if entry.deed is Deed.PAGED]
-    steps = [entry for entry in incident.timeline if entry.deed is Deed.ESCALATED]
+    pages = [entry for entry in incident.timeline if entry.kind is EntryKind.PAGED]
+    steps = [entry for entry in incident.timeline if entry.kind is EntryKind.ESCALATED]
     paged = [_paging_phrase(pages, comment_urls, day)] if pages else []
     earlier = [markdown("{} more, in the timeline", len(steps) - max_steps)] if len(steps) > max_steps else []
     return [*paged, *earlier, *(_escalation_phrase(entry, comment_urls, day) for entry in steps[-max_steps:])]

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from app.core.backtest import Backtest, Compared
+from app.core.backtest import Backtest, IncidentDiff
 from app.core.calendar import wall_to_utc
 from app.core.policy import Policy
-from app.core.policy_diff import Move, diff_policies
+from app.core.policy_diff import PolicyChange, diff_policies
 from app.core.severity import Severity
-from app.core.simulate import Row, Scene, format_offset, simulate
+from app.core.simulate import Row, Scenario, format_offset, simulate
 from app.render.markdown.markup import (
     Markdown,
     code_span,
@@ -43,7 +43,7 @@ _SATURDAY_WEEKDAY = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
+class PolicyReview:
     """A rendered review.
 
     `title` is one line of plain text that states the consequence; `summary` is Markdown that fits into a check run.
@@ -53,7 +53,7 @@ class Review:
     summary: str
 
 
-class Faulty(Protocol):
+class PolicyFaultLike(Protocol):
     """A fault of a policy file, as its reader reports it."""
 
     @property
@@ -68,11 +68,11 @@ class Faulty(Protocol):
     def wanted(self) -> str: ...
 
 
-def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -> Review:
+def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -> PolicyReview:
     """Review the replacement of policy `old` by `new`; `backtest` holds the effect on past incidents."""
     policy_changes = diff_policies(old, new)
     if not policy_changes:
-        return Review("Nothing moves: the policy stays what it is", markdown("Both files mean the same."))
+        return PolicyReview("Nothing moves: the policy stays what it is", markdown("Both files mean the same."))
     body = join(
         [
             *_changes_section(policy_changes, new),
@@ -81,10 +81,10 @@ def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -
         ],
         "\n\n",
     )
-    return Review(_title(policy_changes, backtest, new), with_footer(body, ""))
+    return PolicyReview(_title(policy_changes, backtest, new), with_footer(body, ""))
 
 
-def review_faulty_policy(faults: Sequence[Faulty]) -> Review:
+def review_faulty_policy(faults: Sequence[PolicyFaultLike]) -> PolicyReview:
     """Review a policy file that has faults; there is at least one."""
     rows = [
         markdown(
@@ -103,14 +103,14 @@ def review_faulty_policy(faults: Sequence[Faulty]) -> Review:
         f"The file cannot be obeyed, {pluralize(len(faults), 'fault')}: line {first.line}: {first.where}: {first.found}"
     )
     head = markdown("Merged as it is, this file would not take effect: the last good one stays in force. To mend:")
-    return Review(
+    return PolicyReview(
         defuse_line(title, _MAX_TITLE_CHARS), with_footer(join([head, join([*rows, *more], "\n")], "\n\n"), "")
     )
 
 
-def describe_change(change: Move, policy: Policy) -> str:
+def describe_change(change: PolicyChange, policy: Policy) -> str:
     """Describe a change in one line: `sev1: it-manager hears after 20m instead of 30m`."""
-    if not change.rung:
+    if not change.is_step:
         return f"{change.severity.inline_name(policy.scale)}: {change}" if change.severity else str(change)
     who = change.what.removeprefix("page ")
     is_page = change.what.startswith("page ")
@@ -126,15 +126,15 @@ def _delay_phrase(when: str) -> str:
     return when if when.startswith("at once") else f"after {when}"
 
 
-def _title(policy_changes: Sequence[Move], backtest: Backtest, new: Policy) -> str:
+def _title(policy_changes: Sequence[PolicyChange], backtest: Backtest, new: Policy) -> str:
     """Build the title from the most important change: notifications first, then targets, then the rest."""
-    first = min(policy_changes, key=lambda move: (move.severity is None, not move.rung, move.severity or 0))
+    first = min(policy_changes, key=lambda move: (move.severity is None, not move.is_step, move.severity or 0))
     more = f" and {pluralize(len(policy_changes) - 1, 'more move')}" if len(policy_changes) > 1 else ""
-    past = f"; {backtest.summary}" if backtest.tried else ""
+    past = f"; {backtest.summary}" if backtest.incident_count else ""
     return defuse_line(f"{describe_change(first, new)}{more}{past}", _MAX_TITLE_CHARS)
 
 
-def _changes_section(policy_changes: Sequence[Move], new: Policy) -> Iterator[Markdown]:
+def _changes_section(policy_changes: Sequence[PolicyChange], new: Policy) -> Iterator[Markdown]:
     yield markdown("### What moves")
     rows = [
         markdown(
@@ -162,7 +162,7 @@ def _night_sections(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown
         "### A night: declared on Saturday, {}, and nobody answers", f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
     )
     for severity in Severity:
-        scenario = Scene(severity=severity, at=at, length=_NIGHT_PERIOD)
+        scenario = Scenario(severity=severity, at=at, length=_NIGHT_PERIOD)
         rows, before = simulate(new, scenario), simulate(old, scenario)
         yield _night_section(severity, rows, before, new)
 
@@ -205,16 +205,16 @@ def _night_section(severity: Severity, rows: Sequence[Row], before: Sequence[Row
 def _past_incidents_section(backtest: Backtest) -> Iterator[Markdown]:
     yield markdown("### Past incidents")
     yield markdown("Folded through both files: {}.", backtest.summary)
-    if backtest.notices[0] != backtest.notices[1]:
-        yield markdown("Notices to people: {} instead of {}.", backtest.notices[1], backtest.notices[0])
-    shown = [_incident_line(each) for each in backtest.compared[:_MAX_INCIDENTS]]
+    if backtest.notice_counts[0] != backtest.notice_counts[1]:
+        yield markdown("Notices to people: {} instead of {}.", backtest.notice_counts[1], backtest.notice_counts[0])
+    shown = [_incident_line(each) for each in backtest.diffs[:_MAX_INCIDENTS]]
     if shown:
         yield join(shown, "\n")
-    if len(backtest.compared) > _MAX_INCIDENTS:
-        yield markdown("and {} more", len(backtest.compared) - _MAX_INCIDENTS)
+    if len(backtest.diffs) > _MAX_INCIDENTS:
+        yield markdown("and {} more", len(backtest.diffs) - _MAX_INCIDENTS)
 
 
-def _incident_line(diff: Compared) -> Markdown:
+def _incident_line(diff: IncidentDiff) -> Markdown:
     differences = join_limited((escape(str(found), 120) for found in diff.differences), _MAX_DIFFERENCES)
     return markdown("- {} {}: {}", escape(diff.name, 80), escape(diff.title, 60), differences)
 

@@ -15,7 +15,7 @@ from app.core.effective_policy import policy_for
 from app.core.incident import Incident
 from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
-from app.core.timeline import Deed, Entry
+from app.core.timeline import Entry, EntryKind
 from app.ports import NewFile
 from app.render.markdown import links as places
 from app.render.markdown import phrases
@@ -181,12 +181,12 @@ def _impact_rows(incident: Incident, now: datetime) -> Iterator[tuple[str, Markd
         else to_markdown(format_timedelta(end - start))
     )
     yield "Duration", duration
-    if incident.reopened:
+    if incident.reopen_count:
         yield (
             "Reopened",
             markdown(
                 "{}; in between it rested {}",
-                pluralize(incident.reopened, "time"),
+                pluralize(incident.reopen_count, "time"),
                 format_timedelta(incident.paused_time),
             ),
         )
@@ -221,7 +221,7 @@ def _deadline_row(
 def _breaches(incident: Incident, day: date) -> Iterator[Markdown]:
     """Yield every recorded breach, including those of deadlines that a later severity moved."""
     for entry in incident.timeline:
-        if entry.deed is Deed.MISSED:
+        if entry.kind is EntryKind.MISSED:
             yield markdown("{}: {}", format_utc(entry.at, day=day), escape(entry.sentence))
 
 

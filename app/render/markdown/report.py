@@ -11,7 +11,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.core.clocks import audience, regulatory
-from app.core.metrics import Figures, Measured, Promise, Spread, Tally, Written, distribution
+from app.core.metrics import (
+    Compliance,
+    Distribution,
+    IncidentMetrics,
+    MetricsSummary,
+    PostmortemState,
+    SlaKey,
+    distribution,
+)
 from app.core.policy import Audience, Policy
 from app.core.report_period import Period
 from app.core.severity import Severity
@@ -44,7 +52,7 @@ _EMPTY_CELL = markdown("–")
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class PeriodReport:
     """The data of a report.
 
     `left_out` counts the incidents beyond the maximum that one run reads; `unread` holds the numbers of those that
@@ -53,7 +61,7 @@ class Edition:
 
     repository: str
     period: Period
-    figures: Figures
+    metrics: MetricsSummary
     made_at: datetime
     left_out: int = 0
     unread: tuple[int, ...] = ()
@@ -61,7 +69,7 @@ class Edition:
     @property
     def incidents(self) -> int:
         """The number of incidents closed in the period."""
-        return len(self.figures.measured) + self.left_out + len(self.unread)
+        return len(self.metrics.incidents) + self.left_out + len(self.unread)
 
     @property
     def is_over(self) -> bool:
@@ -69,9 +77,9 @@ class Edition:
         return self.made_at >= self.period.end
 
 
-def render_report(report: Edition, policy: Policy) -> Markdown:
+def render_report(report: PeriodReport, policy: Policy) -> Markdown:
     """Render the report as Markdown: the headline, the figures against the policy's goals, then each incident."""
-    metrics, period = report.figures, report.period
+    metrics, period = report.metrics, report.period
     return render_template(
         "report",
         period=markdown("{} {}", period.kind, period.name),
@@ -79,20 +87,20 @@ def render_report(report: Edition, policy: Policy) -> Markdown:
         days=markdown("{} to {}, by the clocks of {}", f"{period.first}", f"{period.last}", code_span(period.zone)),
         over=report.is_over,
         gaps=list(_gap_sentences(report)),
-        measures=[_measure_row(name, metrics, policy) for name in _MEASURE_TITLES] if metrics.measured else [],
+        measures=[_measure_row(name, metrics, policy) for name in _MEASURE_TITLES] if metrics.incidents else [],
         clocks=[_clock_row(promise, tally, metrics, policy) for promise, tally in metrics.clocks.items()],
         together=_compliance_cells(metrics.compliance),
         has_overrides=bool(policy.overrides),
         severities=[_severity_row(severity, metrics, policy) for severity in metrics.severities],
         kinds=join(markdown("{} {}", kind.value if kind else "not said", many) for kind, many in metrics.kinds.items()),
         postmortems=_postmortem_counts(metrics),
-        incidents=[_incident_row(one, policy) for one in metrics.measured],
+        incidents=[_incident_row(one, policy) for one in metrics.incidents],
     )
 
 
-def headline(report: Edition) -> Markdown:
+def headline(report: PeriodReport) -> Markdown:
     """Summarize the report in one sentence, on one line."""
-    metrics, period = report.figures, report.period
+    metrics, period = report.metrics, report.period
     when = markdown("in the {} {}" if report.is_over else "in the {} {} so far", period.kind, period.name)
     if not report.incidents:
         return markdown("No incident was closed {}", when)
@@ -100,20 +108,20 @@ def headline(report: Edition) -> Markdown:
     parts = [markdown("{} {} closed {}", pluralize(report.incidents, "incident"), was, when)]
     compliance = metrics.compliance
     if compliance.percent is not None:
-        total = compliance.kept + compliance.missed
+        total = compliance.met + compliance.missed
         parts.append(
-            markdown("{} of {} kept ({})", compliance.kept, pluralize(total, "deadline"), _percent_cell(compliance))
+            markdown("{} of {} kept ({})", compliance.met, pluralize(total, "deadline"), _percent_cell(compliance))
         )
-    if metrics.reopened:
-        parts.append(markdown("{} reopened", metrics.reopened))
-    if overdue := metrics.postmortems.get(Written.OVERDUE):
+    if metrics.reopened_count:
+        parts.append(markdown("{} reopened", metrics.reopened_count))
+    if overdue := metrics.postmortems.get(PostmortemState.OVERDUE):
         parts.append(markdown("{} overdue", pluralize(overdue, "postmortem")))
     return join(parts, "; ")
 
 
-def as_json(report: Edition, policy: Policy) -> dict[str, Any]:
+def as_json(report: PeriodReport, policy: Policy) -> dict[str, Any]:
     """Build the report as JSON: durations in seconds, times in UTC, None for what is unknown."""
-    metrics, period = report.figures, report.period
+    metrics, period = report.metrics, report.period
     return {
         "shape": SCHEMA_VERSION,
         "repository": report.repository,
@@ -129,10 +137,10 @@ def as_json(report: Edition, policy: Policy) -> dict[str, Any]:
         },
         "incidents": {
             "closed": report.incidents,
-            "measured": len(metrics.measured),
+            "measured": len(metrics.incidents),
             "left_out": report.left_out,
             "unread": list(report.unread),
-            "reopened": metrics.reopened,
+            "reopened": metrics.reopened_count,
             "by_severity": {str(each): metrics.severities.get(each, 0) for each in Severity},
             "by_type": {kind.value if kind else "": many for kind, many in metrics.kinds.items()},
         },
@@ -148,17 +156,17 @@ def as_json(report: Edition, policy: Policy) -> dict[str, Any]:
                 for promise, tally in metrics.clocks.items()
             ],
         },
-        "postmortems": {each.value.replace(" ", "_"): metrics.postmortems.get(each, 0) for each in Written},
-        "list": [_incident_json(one) for one in metrics.measured],
+        "postmortems": {each.value.replace(" ", "_"): metrics.postmortems.get(each, 0) for each in PostmortemState},
+        "list": [_incident_json(one) for one in metrics.incidents],
     }
 
 
-def _gap_sentences(report: Edition) -> Iterator[Markdown]:
+def _gap_sentences(report: PeriodReport) -> Iterator[Markdown]:
     """Yield a sentence for each group of incidents that the figures do not include."""
     if report.left_out:
         yield markdown(
             "Only the {} that were closed last are in the figures: {} more were closed before them.",
-            len(report.figures.measured) + len(report.unread),
+            len(report.metrics.incidents) + len(report.unread),
             report.left_out,
         )
     if report.unread:
@@ -173,7 +181,7 @@ def _count_with_verb(number: int) -> tuple[str, str]:
     return pluralize(number, "issue"), "is" if number == 1 else "are"
 
 
-def _measure_row(name: str, metrics: Figures, policy: Policy) -> tuple[str, ...]:
+def _measure_row(name: str, metrics: MetricsSummary, policy: Policy) -> tuple[str, ...]:
     stats, goal = metrics.times[name], _goal_cell(name, metrics, policy)
     if stats is None:
         return _MEASURE_TITLES[name], to_markdown(0), _EMPTY_CELL, _EMPTY_CELL, _EMPTY_CELL, goal
@@ -181,7 +189,7 @@ def _measure_row(name: str, metrics: Figures, policy: Policy) -> tuple[str, ...]
     return _MEASURE_TITLES[name], to_markdown(stats.count), *times, goal
 
 
-def _goal_cell(name: str, metrics: Figures, policy: Policy) -> Markdown:
+def _goal_cell(name: str, metrics: MetricsSummary, policy: Policy) -> Markdown:
     """Say how often the goal was met; the goal for resolving applies to sev1 only."""
     goal = _GOAL_OF_MEASURE.get(name)
     if goal is None:
@@ -191,11 +199,11 @@ def _goal_cell(name: str, metrics: Figures, policy: Policy) -> Markdown:
     if tally.percent is None:
         return markdown("{}{}", scope, within)
     mark = "❌" if tally.missed else "✅"
-    return markdown("{} {}{} of {} within {}", mark, scope, tally.kept, tally.kept + tally.missed, within)
+    return markdown("{} {}{} of {} within {}", mark, scope, tally.met, tally.met + tally.missed, within)
 
 
 def _clock_row(
-    sla_key: Promise, compliance: Tally, metrics: Figures, policy: Policy
+    sla_key: SlaKey, compliance: Compliance, metrics: MetricsSummary, policy: Policy
 ) -> tuple[Markdown, Markdown, Markdown]:
     targets = [
         markdown("{} {}", severity.inline_name(policy.scale), wanted)
@@ -211,7 +219,7 @@ def _clock_row(
     )
 
 
-def _target_phrase(sla_key: Promise, severity: Severity, policy: Policy) -> Markdown:
+def _target_phrase(sla_key: SlaKey, severity: Severity, policy: Policy) -> Markdown:
     """Return the policy's target for that severity; empty: there is none."""
     if sla_key.clock == audience.NAME:
         return _audience_target(policy.audiences.get(sla_key.about, Audience()), severity)
@@ -225,35 +233,35 @@ def _audience_target(audience_policy: Audience, severity: Severity) -> Markdown:
     return join([*parts, *([markdown("every {}", format_duration(updates))] if updates is not None else [])], ", then ")
 
 
-def _compliance_cells(compliance: Tally) -> Markdown:
+def _compliance_cells(compliance: Compliance) -> Markdown:
     """Build the last three cells of a row: met, missed, share."""
-    return markdown("{} | {} | {}", compliance.kept, compliance.missed, _percent_cell(compliance))
+    return markdown("{} | {} | {}", compliance.met, compliance.missed, _percent_cell(compliance))
 
 
-def _percent_cell(compliance: Tally) -> Markdown:
+def _percent_cell(compliance: Compliance) -> Markdown:
     if compliance.percent is None:
         return _EMPTY_CELL
     whole, tenths = divmod(round(compliance.percent * 10), 10)
     return markdown("{}.{} %", whole, tenths) if tenths else markdown("{} %", whole)
 
 
-def _severity_row(severity: Severity, metrics: Figures, policy: Policy) -> tuple[Markdown, ...]:
-    matching = [one for one in metrics.measured if one.incident.severity is severity]
-    results = [kept for one in matching for kept in one.judged.values()]
+def _severity_row(severity: Severity, metrics: MetricsSummary, policy: Policy) -> tuple[Markdown, ...]:
+    matching = [one for one in metrics.incidents if one.incident.severity is severity]
+    results = [kept for one in matching for kept in one.sla_results.values()]
     return (
         markdown("**{}**", severity.display_name(policy.scale)),
         to_markdown(len(matching)),
-        _median_cell(distribution(one.took.to_acknowledge for one in matching)),
-        _median_cell(distribution(one.took.to_resolve for one in matching)),
-        _percent_cell(Tally(sum(results), len(results) - sum(results))),
+        _median_cell(distribution(one.durations.to_acknowledge for one in matching)),
+        _median_cell(distribution(one.durations.to_resolve for one in matching)),
+        _percent_cell(Compliance(sum(results), len(results) - sum(results))),
     )
 
 
-def _median_cell(stats: Spread | None) -> Markdown:
+def _median_cell(stats: Distribution | None) -> Markdown:
     return _EMPTY_CELL if stats is None else to_markdown(format_timedelta(stats.median))
 
 
-def _postmortem_counts(metrics: Figures) -> Markdown:
+def _postmortem_counts(metrics: MetricsSummary) -> Markdown:
     total = sum(metrics.postmortems.values())
     if not total:
         return markdown("")
@@ -261,17 +269,23 @@ def _postmortem_counts(metrics: Figures) -> Markdown:
     return markdown("{} asked for: {}.", pluralize(total, "postmortem was", "postmortems were"), states)
 
 
-def _incident_row(incident_metrics: Measured, policy: Policy) -> tuple[Markdown, ...]:
+def _incident_row(incident_metrics: IncidentMetrics, policy: Policy) -> tuple[Markdown, ...]:
     incident = incident_metrics.incident
-    reopened = markdown(" (reopened {})", pluralize(incident.reopened, "time")) if incident.reopened else markdown("")
+    reopened = (
+        markdown(" (reopened {})", pluralize(incident.reopen_count, "time")) if incident.reopen_count else markdown("")
+    )
     missed = join(phrases.deadline_title(each.clock, each.about) for each in incident_metrics.missed)
     return (
         link(incident.number, incident.url),
         markdown("{}{}", escape(incident.title, 80), reopened),
         to_markdown(incident.severity.display_name(policy.scale)),
-        _duration_cell(incident_metrics.took.to_acknowledge),
-        _duration_cell(incident_metrics.took.to_resolve),
-        markdown("❌ {}", missed) if missed else markdown("✅ nothing") if incident_metrics.judged else _EMPTY_CELL,
+        _duration_cell(incident_metrics.durations.to_acknowledge),
+        _duration_cell(incident_metrics.durations.to_resolve),
+        markdown("❌ {}", missed)
+        if missed
+        else markdown("✅ nothing")
+        if incident_metrics.sla_results
+        else _EMPTY_CELL,
         _postmortem_cell(incident_metrics),
     )
 
@@ -280,20 +294,23 @@ def _duration_cell(time: timedelta | None) -> Markdown:
     return _EMPTY_CELL if time is None else to_markdown(format_timedelta(time))
 
 
-def _postmortem_cell(incident_metrics: Measured) -> Markdown:
+def _postmortem_cell(incident_metrics: IncidentMetrics) -> Markdown:
     if incident_metrics.postmortem is None:
         return _EMPTY_CELL
-    mark = {Written.DONE: "✅", Written.LATE: "✅", Written.DUE: "⏳", Written.OVERDUE: "❌"}[
-        incident_metrics.postmortem
-    ]
+    mark = {
+        PostmortemState.DONE: "✅",
+        PostmortemState.LATE: "✅",
+        PostmortemState.DUE: "⏳",
+        PostmortemState.OVERDUE: "❌",
+    }[incident_metrics.postmortem]
     pull_request = incident_metrics.incident.postmortem
     return markdown("{} {}", mark, link(incident_metrics.postmortem.value, pull_request.url if pull_request else None))
 
 
-def _incident_json(incident_metrics: Measured) -> Mapping[str, Any]:
+def _incident_json(incident_metrics: IncidentMetrics) -> Mapping[str, Any]:
     incident, took, pull_request = (
         incident_metrics.incident,
-        incident_metrics.took,
+        incident_metrics.durations,
         incident_metrics.incident.postmortem,
     )
     return {
@@ -306,10 +323,10 @@ def _incident_json(incident_metrics: Measured) -> Mapping[str, Any]:
         "declared_at": _format_timestamp(incident.declared_at),
         "closed_at": _format_timestamp(incident.closed_at),
         "times": {name: _whole_seconds(getattr(took, name)) for name in _MEASURE_TITLES},
-        "reopened": incident.reopened,
+        "reopened": incident.reopen_count,
         "judged": [
             {"clock": promise.clock, "about": promise.about, "kept": kept}
-            for promise, kept in incident_metrics.judged.items()
+            for promise, kept in incident_metrics.sla_results.items()
         ],
         "postmortem": {
             "state": incident_metrics.postmortem.value.replace(" ", "_") if incident_metrics.postmortem else None,
@@ -318,7 +335,7 @@ def _incident_json(incident_metrics: Measured) -> Mapping[str, Any]:
     }
 
 
-def _distribution_json(stats: Spread | None) -> Mapping[str, Any] | None:
+def _distribution_json(stats: Distribution | None) -> Mapping[str, Any] | None:
     if stats is None:
         return None
     return {
@@ -329,8 +346,8 @@ def _distribution_json(stats: Spread | None) -> Mapping[str, Any] | None:
     }
 
 
-def _compliance_json(compliance: Tally) -> dict[str, Any]:
-    return {"kept": compliance.kept, "missed": compliance.missed, "percent": compliance.percent}
+def _compliance_json(compliance: Compliance) -> dict[str, Any]:
+    return {"kept": compliance.met, "missed": compliance.missed, "percent": compliance.percent}
 
 
 def _goal_seconds(goal: str, policy: Policy) -> int | None:

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 from app.core.calendar import next_opening
 from app.core.effective_policy import policy_for_report
-from app.core.incident_report import Report
+from app.core.incident_report import IncidentReport
 from app.core.policy import BUSINESS, TEAM, Calendar, Policy
-from app.core.simulate import Row, Scene, format_offset
+from app.core.simulate import Row, Scenario, format_offset
 from app.render.simulation_rows import collapse_pages
 from app.text import make_visible
 
@@ -34,18 +34,22 @@ _TONES_BY_KIND = {
 }
 
 
-class Line(NamedTuple):
+class TableLine(NamedTuple):
     """A line and its tone: `strong`, `warning`, `bad`, `good`, `quiet`, or empty for plain text."""
 
     text: str
     tone: str = ""
 
 
-def render_simulation(rows: Sequence[Row], policy: Policy, scenario: Scene, *, width: int = 80) -> tuple[Line, ...]:
+def render_simulation(
+    rows: Sequence[Row], policy: Policy, scenario: Scenario, *, width: int = 80
+) -> tuple[TableLine, ...]:
     """Render the rows of `simulate` with a header and a summary."""
-    policy = policy_for_report(policy, Report(services=scenario.services, kind=scenario.kind))
-    head = [part for line in (*_header_lines(rows, policy, scenario), Line("")) for part in _wrap_line(line, width)]
-    foot = [part for line in (Line(""), *summary_lines(rows, policy)) for part in _wrap_line(line, width)]
+    policy = policy_for_report(policy, IncidentReport(services=scenario.services, kind=scenario.kind))
+    head = [
+        part for line in (*_header_lines(rows, policy, scenario), TableLine("")) for part in _wrap_line(line, width)
+    ]
+    foot = [part for line in (TableLine(""), *summary_lines(rows, policy)) for part in _wrap_line(line, width)]
     return (*head, *_table_lines(rows, policy, scenario, width), *foot)
 
 
@@ -53,31 +57,35 @@ _NOT_NOTIFYING_KINDS = ("declared", "page", "hand-off", "acknowledge", "resolve"
 """Kinds of rows that name people without notifying them, or that page them."""
 
 
-def summary_lines(rows: Sequence[Row], policy: Policy) -> Iterator[Line]:
+def summary_lines(rows: Sequence[Row], policy: Policy) -> Iterator[TableLine]:
     """Summarize who was paged and notified, which targets were missed, and which contacts have no one."""
     page_counts = Counter(name for row in rows if row.kind == "page" for name in row.to)
     notified = dict.fromkeys(name for row in rows if row.kind not in _NOT_NOTIFYING_KINDS for name in row.to)
     missed = {f"{make_visible(row.step)} at {format_offset(row.offset)}": None for row in rows if row.kind == "breach"}
-    unstaffed = dict.fromkeys(name for row in rows for name in row.missing if name in (row.contacts or row.missing[:1]))
+    unstaffed = dict.fromkeys(
+        name for row in rows for name in row.unstaffed if name in (row.contacts or row.unstaffed[:1])
+    )
     if page_counts:
         times = (f"{_format_person(name, policy)} {_format_times(count)}" for name, count in page_counts.items())
-        yield Line(f"Woken: {', '.join(times)}.")
+        yield TableLine(f"Woken: {', '.join(times)}.")
     else:
-        yield Line("Nobody is woken.")
+        yield TableLine("Nobody is woken.")
     if notified_names := [_format_person(name, policy) for name in notified if name not in page_counts]:
-        yield Line(f"Told: {', '.join(notified_names)}.")
-    yield Line(f"Missed: {', '.join(missed)}.", "bad") if missed else Line("No target is missed.", "good")
+        yield TableLine(f"Told: {', '.join(notified_names)}.")
+    yield TableLine(f"Missed: {', '.join(missed)}.", "bad") if missed else TableLine("No target is missed.", "good")
     if unstaffed:
-        yield Line(f"Nobody is named for {', '.join(map(make_visible, unstaffed))}: say who under contacts.", "warning")
+        yield TableLine(
+            f"Nobody is named for {', '.join(map(make_visible, unstaffed))}: say who under contacts.", "warning"
+        )
 
 
-def _header_lines(rows: Sequence[Row], policy: Policy, scenario: Scene) -> Iterator[Line]:
+def _header_lines(rows: Sequence[Row], policy: Policy, scenario: Scenario) -> Iterator[TableLine]:
     at = scenario.at.astimezone(UTC)
     local = at.astimezone(ZoneInfo(policy.zone))
     severity = scenario.severity.inline_name(policy.scale)
     about = [make_visible(name) for name in scenario.services] + ([scenario.kind.value] if scenario.kind else [])
     what = f"{severity} ({', '.join(about)})" if about else severity
-    yield Line(
+    yield TableLine(
         f"{what} on {_DAYS[local.weekday()]} {_local_and_utc(local)}, the next {_format_length(scenario.length)}",
         "strong",
     )
@@ -89,9 +97,9 @@ def _header_lines(rows: Sequence[Row], policy: Policy, scenario: Scene) -> Itera
         make_visible(name) for name, rotation in policy.rotations.items() if rotation.feed and not rotation.shifts
     ]
     hours = "within" if _is_open(_business_hours(policy), at) else "outside"
-    yield Line(f"{', '.join(responses)}; {hours} business hours", "quiet")
+    yield TableLine(f"{', '.join(responses)}; {hours} business hours", "quiet")
     if unread_rotations:
-        yield Line(f"feeds are not read here, so by turns: {', '.join(unread_rotations)}", "warning")
+        yield TableLine(f"feeds are not read here, so by turns: {', '.join(unread_rotations)}", "warning")
 
 
 def _local_and_utc(local: datetime) -> str:
@@ -103,7 +111,7 @@ def _local_and_utc(local: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M} {_zone_name(local).partition(' ')[0]} ({date_prefix}{utc:%H:%M} UTC)"
 
 
-def _table_lines(rows: Sequence[Row], policy: Policy, scenario: Scene, width: int) -> Iterator[Line]:
+def _table_lines(rows: Sequence[Row], policy: Policy, scenario: Scenario, width: int) -> Iterator[TableLine]:
     zone, hours = ZoneInfo(policy.zone), _business_hours(policy)
     utc_only = all(row.at.astimezone(zone).utcoffset() == timedelta() for row in rows)
     columns = [_columns(row, zone, utc_only=utc_only) for row in rows]
@@ -114,14 +122,16 @@ def _table_lines(rows: Sequence[Row], policy: Policy, scenario: Scene, width: in
     for row, note in collapse_pages(rows):
         local = row.at.astimezone(zone)
         if previous is None or local.date() != previous.date():
-            yield Line(_day_heading(local, utc_only=utc_only), "quiet")
+            yield TableLine(_day_heading(local, utc_only=utc_only), "quiet")
         if previous is not None and local.utcoffset() != previous.utcoffset():
             ahead = (local.utcoffset() or timedelta()) > (previous.utcoffset() or timedelta())
             how = "forward" if ahead else "back"
-            yield Line(f"-- the clocks have gone {how}: {_zone_name(previous)} is {_zone_name(local)} now", "quiet")
+            yield TableLine(
+                f"-- the clocks have gone {how}: {_zone_name(previous)} is {_zone_name(local)} now", "quiet"
+            )
         is_open = _is_open(hours, row.at)
         if is_open != was_open:
-            yield Line(f"-- business hours have {'begun' if is_open else 'ended'}", "quiet")
+            yield TableLine(f"-- business hours have {'begun' if is_open else 'ended'}", "quiet")
         previous, was_open = local, is_open
         *clocks, offset, kind = _columns(row, zone, utc_only=utc_only)
         *sizes, offset_size, kind_size = widths
@@ -145,7 +155,7 @@ def _description(row: Row, note: str, policy: Policy, introduced: set[str]) -> s
     people = ", ".join(_format_person(name, policy, introduced) for name in row.to)
     if row.kind in ("acknowledge", "resolve"):
         return people
-    is_staffed = not row.missing or not row.to or row.to[0] not in row.missing
+    is_staffed = not row.unstaffed or not row.to or row.to[0] not in row.unstaffed
     step = make_visible(row.step) + {"breach": " missed", "remind": " due"}.get(row.kind, "")
     if not is_staffed:
         people = f"{step} (nobody is named)" if step.startswith(people) else f"{people} (nobody is named)"
@@ -154,20 +164,20 @@ def _description(row: Row, note: str, policy: Policy, introduced: set[str]) -> s
     return " · ".join(part for part in (people, step, via, make_visible(note, 200)) if part)
 
 
-def _wrap_hanging(head: str, text: str, width: int, tone: str) -> Iterator[Line]:
+def _wrap_hanging(head: str, text: str, width: int, tone: str) -> Iterator[TableLine]:
     """Wrap the text behind the head, with a hanging indent."""
     text_width = max(width - len(head), 20)
     pieces = textwrap.wrap(text, text_width, break_on_hyphens=False) or [""]
     for number, piece in enumerate(pieces):
-        yield Line((head if number == 0 else " " * len(head)) + piece, tone)
+        yield TableLine((head if number == 0 else " " * len(head)) + piece, tone)
 
 
-def _wrap_line(line: Line, width: int) -> Iterator[Line]:
+def _wrap_line(line: TableLine, width: int) -> Iterator[TableLine]:
     if len(line.text) <= width:
         yield line
         return
     for piece in textwrap.wrap(line.text, width, subsequent_indent="  ", break_on_hyphens=False):
-        yield Line(piece, line.tone)
+        yield TableLine(piece, line.tone)
 
 
 def _day_heading(local: datetime, *, utc_only: bool) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app.core.effective_policy import policy_for
-from app.core.effects import Announce, Ask, Escalate, Notice, Page, Remind
+from app.core.effects import Announce, Escalate, Notice, Page, Remind, SeverityQuestion
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy
@@ -27,7 +27,7 @@ _MESSAGE_KINDS: dict[type[Notice], str] = {
     Escalate: "escalate",
     Remind: "remind",
     Announce: "announce",
-    Ask: "ask",
+    SeverityQuestion: "ask",
 }
 """The name of each notice type in a message; notices of other types go to GitHub only."""
 
@@ -64,10 +64,10 @@ def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) 
         to = ", ".join(defuse_line(contact, 24) for contact in notice.contacts[:3]) or "whoever has it"
         return f"{name} escalated to {to}: {title}"
     if isinstance(notice, Page):
-        return f"{name} page {notice.times}: {title}" if notice.times > 1 else f"{name}: {title}"
+        return f"{name} page {notice.attempt}: {title}" if notice.attempt > 1 else f"{name}: {title}"
     if isinstance(notice, Remind):
         return f"{name} {_deadline_phrase(notice)} {due_phrase(notice.due, now)}: {title}"
-    return f"{name}, how severe is it? {title}" if isinstance(notice, Ask) else f"{name}: {title}"
+    return f"{name}, how severe is it? {title}" if isinstance(notice, SeverityQuestion) else f"{name}: {title}"
 
 
 def _request_lines(notice: Notice, incident: Incident, policy: Policy, now: datetime) -> Iterator[str]:

@@ -82,16 +82,16 @@ _POSTMORTEM_SECTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StoryLine:
     """One line of the story; an empty `actor` means Muster."""
 
     at: datetime
-    who: str
+    actor: str
     text: str
 
 
 @dataclass
-class Played:
+class DemoResult:
     """The result of the demo, for output and checks."""
 
     issue_url: str = ""
@@ -107,29 +107,29 @@ class Played:
     check: str = ""
     calls_to_board: int = 0
     calls: int = 0
-    took: timedelta = timedelta()
-    lines: list[Line] = field(default_factory=list)
+    duration: timedelta = timedelta()
+    lines: list[StoryLine] = field(default_factory=list)
 
 
 @dataclass
-class _Play:
+class _DemoRun:
     """The state of a running demo."""
 
     stage: Stage
-    tell: Callable[[Line, Stage, int], None]
-    played: Played
-    seen: int = 0
+    on_line: Callable[[StoryLine, Stage, int], None]
+    result: DemoResult
+    seen_comments: int = 0
 
     @property
     def issue(self) -> Issue:
         """The issue of the incident."""
-        return self.stage.shop.issue(self.played.number)
+        return self.stage.shop.issue(self.result.number)
 
     def add_line(self, actor: str, text: str) -> None:
         """Add a line to the story and report it."""
-        line = Line(self.stage.clock(), actor, text)
-        self.played.lines.append(line)
-        self.tell(line, self.stage, self.played.number)
+        line = StoryLine(self.stage.clock(), actor, text)
+        self.result.lines.append(line)
+        self.on_line(line, self.stage, self.result.number)
 
     def advance_to_minute(self, minutes: float) -> None:
         """Advance to that minute of the night and report what Muster does on the way."""
@@ -140,31 +140,31 @@ class _Play:
     def report_new_comments(self) -> None:
         """Report the comments that Muster has written since the last call."""
         ours = [comment for comment in self.issue.comments if comment.via_app]
-        for comment in ours[self.seen :]:
-            line = Line(comment.created_at, "", _headline(comment))
-            self.played.lines.append(line)
-            self.tell(line, self.stage, self.played.number)
-        self.seen = len(ours)
+        for comment in ours[self.seen_comments :]:
+            line = StoryLine(comment.created_at, "", _headline(comment))
+            self.result.lines.append(line)
+            self.on_line(line, self.stage, self.result.number)
+        self.seen_comments = len(ours)
 
     def label_text(self) -> str:
         """Describe the labels that the issue has now."""
         return "labels now: " + ", ".join(self.issue.labels)
 
 
-def _ignore_line(line: Line, stage: Stage, number: int) -> None:
+def _ignore_line(line: StoryLine, stage: Stage, number: int) -> None:
     """Ignore a line."""
 
 
-def _ignore_result(stage: Stage, result: Played) -> None:
+def _ignore_result(stage: Stage, result: DemoResult) -> None:
     """Ignore the result."""
 
 
 def play(
-    on_line: Callable[[Line, Stage, int], None] = _ignore_line,
-    on_end: Callable[[Stage, Played], None] = _ignore_result,
+    on_line: Callable[[StoryLine, Stage, int], None] = _ignore_line,
+    on_end: Callable[[Stage, DemoResult], None] = _ignore_result,
     *,
     refresh: int | None = None,
-) -> Played:
+) -> DemoResult:
     """Play the demo.
 
     `on_line` gets every line as it happens; `on_end` gets the stage before it is closed. `refresh` makes the pages of
@@ -180,18 +180,18 @@ def play(
         demo_stage.github.add_person("jonas", "Jonas from support")
         demo_stage.settle()
         demo_stage.clock.at = START
-        demo = _Play(demo_stage, on_line, Played())
+        demo = _DemoRun(demo_stage, on_line, DemoResult())
         mark = demo_stage.github.call_log_position()
         for act in (_play_report, _play_response, _play_regrade, _play_resolution, _play_postmortem):
             act(demo)
         _collect_results(demo, mark)
         _play_policy_change(demo)
-        on_end(demo_stage, demo.played)
-        return demo.played
+        on_end(demo_stage, demo.result)
+        return demo.result
 
 
-def _play_report(demo: _Play) -> None:
-    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+def _play_report(demo: _DemoRun) -> None:
+    stage, result, shop = demo.stage, demo.result, demo.stage.shop
     mark = stage.github.call_log_position()
     body = fill_form(shipped_form(), dict(_ANSWERS))
     title = f"[Incident]: {_ANSWERS['summary']}"
@@ -208,8 +208,8 @@ def _play_report(demo: _Play) -> None:
     demo.report_new_comments()
 
 
-def _play_response(demo: _Play) -> None:
-    stage, shop, number = demo.stage, demo.stage.shop, demo.played.number
+def _play_response(demo: _DemoRun) -> None:
+    stage, shop, number = demo.stage, demo.stage.shop, demo.result.number
     kai = stage.github.person("kai")
     demo.advance_to_minute(7)
     kai.comments(shop, number, "/ack")
@@ -227,16 +227,16 @@ def _play_response(demo: _Play) -> None:
     stage.settle()
 
 
-def _play_regrade(demo: _Play) -> None:
+def _play_regrade(demo: _DemoRun) -> None:
     demo.advance_to_minute(20)
-    demo.stage.github.person("ada").labels(demo.stage.shop, demo.played.number, "sev2")
+    demo.stage.github.person("ada").labels(demo.stage.shop, demo.result.number, "sev2")
     demo.add_line("ada", "sees orders coming in again and re-grades with the label sev2")
     demo.stage.settle()
     demo.add_line("", f"deadlines follow from the original start; {demo.label_text()}")
 
 
-def _play_resolution(demo: _Play) -> None:
-    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+def _play_resolution(demo: _DemoRun) -> None:
+    stage, result, shop = demo.stage, demo.result, demo.stage.shop
     demo.advance_to_minute(26)
     stage.github.person("kai").comments(
         shop, result.number, "/resolve The job is stopped and the pool has a limit of its own now."
@@ -254,8 +254,8 @@ def _play_resolution(demo: _Play) -> None:
     demo.add_line("", f"opens the postmortem as pull request #{pull.number}; {demo.label_text()}")
 
 
-def _play_postmortem(demo: _Play) -> None:
-    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+def _play_postmortem(demo: _DemoRun) -> None:
+    stage, result, shop = demo.stage, demo.result, demo.stage.shop
     ada = stage.github.person("ada")
     demo.advance_to_minute(46)
     path, branch = _postmortem_path(result), f"muster/postmortem-{result.number}"
@@ -269,19 +269,19 @@ def _play_postmortem(demo: _Play) -> None:
     demo.add_line("", f"the incident is complete; {demo.label_text()}")
 
 
-def _collect_results(demo: _Play, mark: int) -> None:
+def _collect_results(demo: _DemoRun, mark: int) -> None:
     """Collect what the incident leaves behind: board, notices, postmortem and number of calls."""
-    result, ours = demo.played, [comment.body for comment in demo.issue.comments if comment.via_app]
+    result, ours = demo.result, [comment.body for comment in demo.issue.comments if comment.via_app]
     result.calls = len(demo.stage.github.calls_since(mark))
     result.board = next(body for body in ours if body.startswith("## "))
     result.notices = [body for body in ours if not body.startswith("## ")]
     result.postmortem = demo.stage.shop.file(_postmortem_path(result))
-    result.took = demo.stage.clock() - START
+    result.duration = demo.stage.clock() - START
 
 
-def _play_policy_change(demo: _Play) -> None:
+def _play_policy_change(demo: _DemoRun) -> None:
     """Propose a policy change; its check says what it would have changed for this incident."""
-    stage, result, shop = demo.stage, demo.played, demo.stage.shop
+    stage, result, shop = demo.stage, demo.result, demo.stage.shop
     mona = stage.github.person("mona")
     demo.advance_to_minute(53)
     path, branch = ".github/incidents.yml", "hear-earlier"
@@ -295,7 +295,7 @@ def _play_policy_change(demo: _Play) -> None:
     demo.add_line("", f"checks the pull request ({check_run.conclusion}): {result.check_title}")
 
 
-def _postmortem_path(result: Played) -> str:
+def _postmortem_path(result: DemoResult) -> str:
     return f"docs/incidents/postmortems/{START:%Y}/{result.incident_id}.md"
 
 

@@ -15,7 +15,7 @@ from app import bootstrap, ports
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.github.manifest import EVENTS, PERMISSIONS
-from app.sandbox.github import AppRegistration, PretendGitHub
+from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.world import Repository
 from app.settings import Settings
 from app.store import incidents
@@ -26,7 +26,7 @@ _SETTLE_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass
-class Clock:
+class ManualClock:
     """A clock that stands still until it is moved, so that the demo of an hour takes seconds."""
 
     at: datetime
@@ -39,16 +39,16 @@ class Clock:
 class Stage:
     """What the demo runs on: the application, its GitHub, the clock and one repository."""
 
-    clock: Clock
-    github: PretendGitHub
-    built: bootstrap.House
+    clock: ManualClock
+    github: SandboxGitHub
+    application: bootstrap.Application
     queue: Queue
     shop: Repository
 
     def advance_to(self, until: datetime) -> None:
         """Advance the clock to `until`; every alarm on the way fires at its own time, one after the other."""
         while True:
-            with self.built.desk.database.transaction() as db:
+            with self.application.ctx.database.transaction() as db:
                 due = min((due for _, _, due in incidents.list_alarms(db) if due <= until), default=until)
             self.clock.at = max(self.clock.at, due)
             self.settle()
@@ -72,17 +72,17 @@ class Stage:
 
     def incident(self, number: int) -> Incident | None:
         """Return the stored incident of an issue, if there is one."""
-        with self.built.desk.database.transaction() as db:
-            stored = incidents.load_incident(db, ports.Lane(self.shop.id, number))
+        with self.application.ctx.database.transaction() as db:
+            stored = incidents.load_incident(db, ports.IncidentKey(self.shop.id, number))
         return stored.incident if stored else None
 
     def policy(self) -> Policy:
         """Return the policy that is active for the repository."""
-        desk, repository = self.built.desk, self._load_repository()
-        return desk.policies.load(desk.database, desk.tracker(repository), repository, self.clock()).policy
+        ctx, repository = self.application.ctx, self._load_repository()
+        return ctx.policies.load(ctx.database, ctx.tracker(repository), repository, self.clock()).policy
 
     def _load_repository(self) -> ports.Repository:
-        with self.built.desk.database.transaction() as db:
+        with self.application.ctx.database.transaction() as db:
             found = incidents.load_repository(db, self.shop.id)
         assert found is not None
         return found
@@ -93,12 +93,12 @@ def open_stage(
     at: datetime, *, name: str, files: dict[str, str], labels: dict[str, str], refresh: int | None
 ) -> Iterator[Stage]:
     """Open a stage with one repository, on the embedded database, in a temporary folder."""
-    clock = Clock(at)
+    clock = ManualClock(at)
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="muster-demo-", ignore_cleanup_errors=True))
         )
-        github = PretendGitHub(clock, AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS), refresh=refresh)
+        github = SandboxGitHub(clock, AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS), refresh=refresh)
         github.start()
         stack.callback(github.stop)
         shop = github.add_repository(name, files=files, labels=labels)
@@ -110,13 +110,13 @@ def open_stage(
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
         )
-        built = stack.enter_context(bootstrap.open_application(settings, clock))
-        queue = Queue(built.desk, poll_interval=0.2)
-        server = bootstrap.http_server(built, queue)
+        application = stack.enter_context(bootstrap.open_application(settings, clock))
+        queue = Queue(application.ctx, poll_interval=0.2)
+        server = bootstrap.http_server(application, queue)
         stack.callback(server.stop)
         github.hooks.url = f"http://127.0.0.1:{server.port}/webhook"
         worker_thread = threading.Thread(target=queue.run, name="workers")
         worker_thread.start()
         stack.callback(worker_thread.join)
         stack.callback(queue.stop)
-        yield Stage(clock, github, built, queue, shop)
+        yield Stage(clock, github, application, queue, shop)

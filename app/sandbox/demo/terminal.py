@@ -19,7 +19,7 @@ from app.core.clocks import deadlines
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.render.time_format import format_timedelta
-from app.sandbox.demo.play import START, Line, Played, play
+from app.sandbox.demo.play import START, DemoResult, StoryLine, play
 from app.sandbox.demo.stage import Stage
 
 _LINE_PAUSE_SECONDS = 0.5
@@ -39,9 +39,9 @@ def demo(*, stay: bool, as_json: bool) -> int:
     started = time.monotonic()
     with Live(console=console, refresh_per_second=8, transient=True) if is_terminal else nullcontext() as live:
 
-        def on_line(line: Line, stage: Stage, number: int) -> None:
+        def on_line(line: StoryLine, stage: Stage, number: int) -> None:
             console.print(_format_line(line), soft_wrap=not is_terminal)
-            if line.who == "jonas":
+            if line.actor == "jonas":
                 console.print(
                     f"{'':20}in a browser: {stage.github.url}/{stage.shop.full_name}/issues/{number}", style="dim"
                 )
@@ -57,10 +57,10 @@ def demo(*, stay: bool, as_json: bool) -> int:
     return 0
 
 
-def _format_line(line: Line) -> Text:
+def _format_line(line: StoryLine) -> Text:
     minutes = int((line.at - START).total_seconds() // 60)
     text = Text(f"{line.at:%H:%M} UTC  +{minutes:>2} min  ", style="dim")
-    text.append(f"{line.who or 'Muster':<7}", style="bold cyan" if line.who else "bold magenta")
+    text.append(f"{line.actor or 'Muster':<7}", style="bold cyan" if line.actor else "bold magenta")
     text.append(" " + line.text)
     return text
 
@@ -87,7 +87,7 @@ def _deadline_table(incident: Incident, policy: Policy, now: datetime) -> Group:
 
 
 def _print_result(
-    console: Console, stage: Stage, result: Played, seconds: float, live: Live | None, *, stay: bool
+    console: Console, stage: Stage, result: DemoResult, seconds: float, live: Live | None, *, stay: bool
 ) -> None:
     if live is not None:
         live.stop()
@@ -100,7 +100,7 @@ def _print_result(
     _print_markdown(console, _visible_sections(result.check))
     console.print(Rule())
     console.print(
-        f"{int(result.took.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(result.notices)} comments beside the board"
+        f"{int(result.duration.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(result.notices)} comments beside the board"
         f" · {result.calls} API calls, {result.calls_to_board} from the report to the board"
     )
     if stay:
@@ -132,7 +132,7 @@ def _print_markdown(console: Console, text: str) -> None:
         console.print(shown, markup=False, soft_wrap=True)
 
 
-def _to_json(result: Played) -> dict[str, object]:
+def _to_json(result: DemoResult) -> dict[str, object]:
     return {
         "incident": {
             "issue": result.number,
@@ -141,7 +141,9 @@ def _to_json(result: Played) -> dict[str, object]:
             "postmortem": result.postmortem,
         },
         "policy_check": {"title": result.check_title, "summary": result.check},
-        "lines": [{"at": line.at.isoformat(), "who": line.who or "muster", "text": line.text} for line in result.lines],
+        "lines": [
+            {"at": line.at.isoformat(), "who": line.actor or "muster", "text": line.text} for line in result.lines
+        ],
         "api_calls": {"to_board": result.calls_to_board, "whole_life": result.calls},
-        "minutes": int(result.took.total_seconds() // 60),
+        "minutes": int(result.duration.total_seconds() // 60),
     }

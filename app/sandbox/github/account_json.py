@@ -84,7 +84,7 @@ def node_id(kind: str, number: int) -> str:
     return f"{kind}_" + base64.urlsafe_b64encode(f"{kind}{number}".encode()).decode().rstrip("=")
 
 
-class PlaceShapes:
+class AccountSerializer:
     """Serializes accounts and repositories.
 
     Addresses of pages are under `url`, those of the API under `url`/api/v3.

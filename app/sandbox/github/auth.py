@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import jwt
 
-from app.sandbox.github.errors import Declined
+from app.sandbox.github.errors import ApiError
 from app.sandbox.github.registration import AppRegistration
 from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, World
 
@@ -36,7 +36,7 @@ class Caller:
     def actor(self) -> Actor:
         """The account that a change is recorded under. Raises ApiError 401 for an anonymous caller."""
         if self.account is None:
-            raise Declined(401, "Requires authentication")
+            raise ApiError(401, "Requires authentication")
         return Actor(self.account, self.via_app)
 
     def can_see(self, repository: Repository) -> bool:
@@ -85,7 +85,7 @@ class Auth:
         self._public_key = app.public_key_pem
         self._tokens: dict[str, InstallationToken] = {}
         self._personal: dict[str, Account] = {}
-        self._issued = 0
+        self._issued_count = 0
 
     def token_for(self, account: Account) -> str:
         """Return the personal access token of an account, the same one each time."""
@@ -106,8 +106,8 @@ class Auth:
         """
         now = self._clock()
         self._tokens = {text: token for text, token in self._tokens.items() if token.expires_at > now}
-        self._issued += 1
-        text = "ghs_" + self._derive_secret(f"token {self._issued}")
+        self._issued_count += 1
+        text = "ghs_" + self._derive_secret(f"token {self._issued_count}")
         token = InstallationToken(text, installation, now + TOKEN_LIFETIME, repositories, permissions, bot)
         self._tokens[text] = token
         return token
@@ -122,10 +122,10 @@ class Auth:
         scheme, _, credentials = header.partition(" ")
         credentials = credentials.strip()
         if scheme.lower() not in ("bearer", "token") or not credentials:
-            raise Declined(401, "Bad credentials")
+            raise ApiError(401, "Bad credentials")
         if credentials.count(".") == 2:
             if scheme.lower() != "bearer":  # documentation of the REST API, authenticating
-                raise Declined(401, "Bad credentials")
+                raise ApiError(401, "Bad credentials")
             self._check_jwt(credentials)
             return Caller(f"app {self._app.slug}", is_app=True)
         if credentials in self._personal:
@@ -133,9 +133,9 @@ class Auth:
             return Caller(account.login, account)
         token = self._tokens.get(credentials)
         if token is None or token.expires_at <= self._clock() or token.installation.removed:
-            raise Declined(401, "Bad credentials")
+            raise ApiError(401, "Bad credentials")
         if token.installation.suspended_at is not None:
-            raise Declined(403, "This installation has been suspended")
+            raise ApiError(403, "This installation has been suspended")
         bot = token.bot or self._world.account(f"{self._app.slug}[bot]")
         name = f"{token.bot.login if token.bot else 'installation'} {token.installation.id}"
         own = token.bot is None
@@ -151,26 +151,26 @@ class Auth:
                 options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_iss": False},
             )
         except jwt.PyJWTError:
-            raise Declined(401, "A JSON web token could not be decoded") from None
+            raise ApiError(401, "A JSON web token could not be decoded") from None
         now = self._clock().timestamp()
         issued, expires = claims.get("iat"), claims.get("exp")
         if str(claims.get("iss")) not in (str(self._app.app_id), self._app.client_id):
-            raise Declined(401, "'Issuer' claim ('iss') must be an Integer")
+            raise ApiError(401, "'Issuer' claim ('iss') must be an Integer")
         if not isinstance(expires, int | float):
-            raise Declined(401, "Missing 'expiration' claim ('exp') in assertion")
+            raise ApiError(401, "Missing 'expiration' claim ('exp') in assertion")
         if not isinstance(issued, int | float):
-            raise Declined(401, "Missing 'issued at' claim ('iat') in assertion")
+            raise ApiError(401, "Missing 'issued at' claim ('iat') in assertion")
         if issued > now:
-            raise Declined(
+            raise ApiError(
                 401, "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued"
             )
         if expires <= now:
-            raise Declined(
+            raise ApiError(
                 401,
                 "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires",
             )
         if expires > now + 600:
-            raise Declined(401, "'Expiration time' claim ('exp') is too far in the future")
+            raise ApiError(401, "'Expiration time' claim ('exp') is too far in the future")
 
     def _derive_secret(self, purpose: str) -> str:
         # Derived instead of random, so that equal runs are equal; it is valid for the sandbox GitHub only.

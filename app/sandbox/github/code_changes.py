@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 from app.sandbox.github.context import check_body, check_title
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.git import EMPTY_TREE_SHA, FILE_MODE, ZERO_SHA, Commit, Entry, Signature, is_ref_name
 from app.sandbox.github.issue_changes import IssueChanges
-from app.sandbox.github.world import Account, Actor, CheckRun, Issue, Pull, Repository
+from app.sandbox.github.world import Account, Actor, CheckRun, Issue, PullRequest, Repository
 
 CLOSING_KEYWORD = re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+#(\d{1,9})\b", re.IGNORECASE)
 MAX_PUSH_COMMITS = 20
@@ -43,7 +43,7 @@ class Changes(IssueChanges):
         ref = f"refs/heads/{branch or repository.default_branch}"
         parent = git.refs.get(ref)
         if parent is None and git.refs:
-            raise Declined(404, f"Branch {branch} not found")
+            raise ApiError(404, f"Branch {branch} not found")
         entry = None if content is None else Entry(FILE_MODE, git.add_blob(content))
         tree = git.write_entry(git.commits[parent].tree if parent else EMPTY_TREE_SHA, path, entry)
         commit = git.add_commit(
@@ -92,28 +92,28 @@ class Changes(IssueChanges):
     def create_ref(self, repository: Repository, actor: Actor, ref: str, sha: str) -> None:
         """Create a ref. Raises ApiError 409 for an empty repository and 422 for an invalid name or object."""
         if not repository.git.refs:
-            raise Declined(409, "Git Repository is empty.")
+            raise ApiError(409, "Git Repository is empty.")
         if not ref.startswith("refs/") or ref.count("/") < 2:
-            raise Declined(422, "Reference name must start with 'refs/' and contain at least two slashes.")
+            raise ApiError(422, "Reference name must start with 'refs/' and contain at least two slashes.")
         if not is_ref_name(ref):
-            raise Declined(422, f"{ref} is not a valid ref name.")
+            raise ApiError(422, f"{ref} is not a valid ref name.")
         if ref in repository.git.refs:
-            raise Declined(422, "Reference already exists")
+            raise ApiError(422, "Reference already exists")
         if any(known.startswith(f"{ref}/") or ref.startswith(f"{known}/") for known in repository.git.refs):
-            raise Declined(422, "Reference update failed")
+            raise ApiError(422, "Reference update failed")
         if sha not in repository.git.commits:
-            raise Declined(422, "Object does not exist")
+            raise ApiError(422, "Object does not exist")
         self.move_ref(repository, actor, ref, sha)
 
     def update_ref(self, repository: Repository, actor: Actor, ref: str, sha: str, force: bool) -> None:
         """Move an existing ref. Raises ApiError 422 unless it is a fast forward or `force` is set."""
         git = repository.git
         if ref not in git.refs:
-            raise Declined(422, "Reference does not exist")
+            raise ApiError(422, "Reference does not exist")
         if sha not in git.commits:
-            raise Declined(422, "Object does not exist")
+            raise ApiError(422, "Object does not exist")
         if not force and not git.is_ancestor(git.refs[ref], sha):
-            raise Declined(422, "Update is not a fast forward")
+            raise ApiError(422, "Update is not a fast forward")
         self.move_ref(repository, actor, ref, sha)
 
     def open_pull(
@@ -149,7 +149,7 @@ class Changes(IssueChanges):
         if git.is_ancestor(head_sha, base_sha):
             raise _custom_error(f"No commits between {base} and {branch}")
         issue = self._create_issue(repository, actor, title, body)
-        issue.pull = Pull(
+        issue.pull = PullRequest(
             branch, head_sha, base, base_sha, draft=draft, maintainer_can_modify=maintainer_can_modify, fork=fork
         )
         repository.pulls_by_number[issue.number] = issue
@@ -169,7 +169,7 @@ class Changes(IssueChanges):
         """Fork a repository under the actor's account: shared objects, separate branches."""
         key = f"{actor.account.login}/{repository.name}".lower()
         if key in self.world.repositories:
-            raise Declined(403, "Already forked")
+            raise ApiError(403, "Already forked")
         fork = Repository(
             self.world.new_id(), actor.account, repository.name, repository.private, repository.description, self.now()
         )
@@ -195,20 +195,20 @@ class Changes(IssueChanges):
         for account in found:
             if account is None or not self._assignable_accounts(repository, [account.login]):
                 where = repository.full_name
-                raise Declined(422, f"Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the {where} repository.")  # fmt: skip
+                raise ApiError(422, f"Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the {where} repository.")  # fmt: skip
             if account is issue.author:
-                raise Declined(422, "Review cannot be requested from pull request author.")
+                raise ApiError(422, "Review cannot be requested from pull request author.")
         named = [self.world.teams.get((repository.owner.login.lower(), slug.lower())) for slug in teams]
         for team in named:
             if team is None:
-                raise Declined(422, "Could not resolve to a node with the global id of the team.")
+                raise ApiError(422, "Could not resolve to a node with the global id of the team.")
             if team not in pull.team_reviewers:
                 pull.team_reviewers.append(team)
         for account in found:
             if account is not None and account not in pull.reviewers:
                 pull.reviewers.append(account)
                 self.add_timeline_event(issue, "review_requested", actor, reviewer=account)
-                shape = self.shapes.account(account)
+                shape = self.serializer.account(account)
                 self.send_issue_event(issue, "review_requested", actor, requested_reviewer=shape)
 
     def merge(self, issue: Issue, actor: Actor) -> str:
@@ -219,7 +219,7 @@ class Changes(IssueChanges):
         pull, repository = _require_pull(issue), issue.repository
         git = repository.git
         if issue.state != "open" or pull.draft:
-            raise Declined(405, "Pull Request is not mergeable")
+            raise ApiError(405, "Pull Request is not mergeable")
         base_sha = git.refs[f"refs/heads/{pull.base}"]
         common = git.merge_base(base_sha, pull.head_sha)
         tree = git.commits[base_sha].tree
@@ -248,26 +248,28 @@ class Changes(IssueChanges):
     def save_check_run(self, repository: Repository, actor: Actor, run: CheckRun, action: str) -> None:
         """Store a check run and send its event. Raises ApiError 422 for an unknown commit."""
         if run.head_sha not in repository.git.commits:
-            raise Declined(422, f"No commit found for SHA: {run.head_sha}")
+            raise ApiError(422, f"No commit found for SHA: {run.head_sha}")
         if run.id not in repository.check_runs:
             repository.check_runs[run.id] = run
             repository.checks_by_sha.setdefault(run.head_sha, []).append(run)
-        self.send_event(repository, "check_run", actor, action=action, check_run=self.shapes.check_run(repository, run))
+        self.send_event(
+            repository, "check_run", actor, action=action, check_run=self.serializer.check_run(repository, run)
+        )
 
     def _send_push_event(
         self, repository: Repository, actor: Actor, ref: str, before: str | None, after: str | None
     ) -> None:
         if repository.installation is None or "push" not in repository.installation.events:
             return
-        git, page = repository.git, self.shapes.repo_page(repository)
+        git, page = repository.git, self.serializer.repo_page(repository)
         new: list[Commit] = []
         if after is not None:
             # A new branch is compared with the default branch.
             since = before or git.refs.get(f"refs/heads/{repository.default_branch}")
             new = list(itertools.islice(git.commits_between(since, after), MAX_PUSH_COMMITS))
-        commits: list[dict[str, Any]] = [self.shapes.push_commit(repository, commit) for commit in reversed(new)]
-        head = self.shapes.push_commit(repository, git.commits[after]) if after else None
-        shape = self.shapes.repository(repository)
+        commits: list[dict[str, Any]] = [self.serializer.push_commit(repository, commit) for commit in reversed(new)]
+        head = self.serializer.push_commit(repository, git.commits[after]) if after else None
+        shape = self.serializer.repository(repository)
         # Only in `push` payloads GitHub gives these two as seconds since the epoch.
         shape["created_at"] = int(repository.created_at.timestamp())
         shape["pushed_at"] = int(self.now().timestamp())
@@ -291,11 +293,11 @@ class Changes(IssueChanges):
         )
 
 
-def _custom_error(message: str) -> Declined:
-    return Declined(422, "Validation Failed", [{"resource": "PullRequest", "code": "custom", "message": message}])
+def _custom_error(message: str) -> ApiError:
+    return ApiError(422, "Validation Failed", [{"resource": "PullRequest", "code": "custom", "message": message}])
 
 
-def _require_pull(issue: Issue) -> Pull:
+def _require_pull(issue: Issue) -> PullRequest:
     if issue.pull is None:
         raise not_found()
     return issue.pull

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from app.sandbox.github.account_json import Json, format_optional_time, format_time, node_id
 from app.sandbox.github.git import Commit, Entry, Signature
-from app.sandbox.github.issue_json import Shapes
-from app.sandbox.github.world import CheckRun, Issue, Pull, Repository
+from app.sandbox.github.issue_json import IssueSerializer
+from app.sandbox.github.world import CheckRun, Issue, PullRequest, Repository
 
 MAX_INLINE_BYTES = 1_000_000
 
@@ -20,7 +20,7 @@ def quote_path(path: str) -> str:
     return quote(path.encode("utf-8", "replace"), safe="/")
 
 
-class CodeShapes(Shapes):
+class CodeSerializer(IssueSerializer):
     """Serializes everything that is based on git."""
 
     def ref(self, repository: Repository, name: str) -> Json:
@@ -285,7 +285,7 @@ def _unsigned_verification() -> Json:
     return {"verified": False, "reason": "unsigned", "signature": None, "payload": None, "verified_at": None}
 
 
-def _require_pull(issue: Issue) -> Pull:
+def _require_pull(issue: Issue) -> PullRequest:
     if issue.pull is None:
         raise ValueError(f"#{issue.number} is no pull request")
     return issue.pull

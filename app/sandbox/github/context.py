@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from app.sandbox.github.account_json import node_id
-from app.sandbox.github.code_json import CodeShapes
-from app.sandbox.github.errors import Declined, invalid_field
+from app.sandbox.github.code_json import CodeSerializer
+from app.sandbox.github.errors import ApiError, invalid_field
 from app.sandbox.github.hooks import Hooks
 from app.sandbox.github.world import Account, Actor, Comment, Event, Installation, Issue, Label, Repository, World
 
@@ -25,11 +25,11 @@ ISSUE_REFERENCE = re.compile(r"(?<![\w/&])(?:([\w.-]+/[\w.-]+))?#(\d+)\b")
 
 
 @dataclass
-class Scene:
+class ChangeContext:
     """Shared base of all changes to the world."""
 
     world: World
-    shapes: CodeShapes
+    serializer: CodeSerializer
     hooks: Hooks
     clock: Callable[[], datetime]
 
@@ -43,9 +43,9 @@ class Scene:
         if installation is None or installation.suspended_at is not None:
             return
         payload = dict(parts)
-        payload.setdefault("repository", self.shapes.repository(repository))
+        payload.setdefault("repository", self.serializer.repository(repository))
         if repository.owner.kind == "Organization":
-            payload["organization"] = self.shapes.organization(repository.owner)
+            payload["organization"] = self.serializer.organization(repository.owner)
         self.send_installation_event(installation, event, actor, repository, **payload)
 
     def send_installation_event(
@@ -60,7 +60,7 @@ class Scene:
         """Send an event to an installation, if it is subscribed to it."""
         if event not in ALWAYS_SENT_EVENTS and event not in installation.events:
             return
-        payload = {**parts, "sender": self.shapes.account(actor.account)}
+        payload = {**parts, "sender": self.serializer.account(actor.account)}
         payload.setdefault("installation", {"id": installation.id, "node_id": node_id("IN", installation.id)})
         self.hooks.emit(event, payload, installation.id, repository.id if repository else None)
 
@@ -129,6 +129,6 @@ def check_title(title: str, resource: str = "Issue") -> None:
 def check_body(body: str | None, resource: str = "Issue", required: bool = False) -> None:
     """Check the length of a body and, if `required`, that there is one. Raises ApiError 422."""
     if required and not (body or "").strip():
-        raise Declined(422, "Validation Failed", [{"resource": resource, "field": "body", "code": "missing_field"}])
+        raise ApiError(422, "Validation Failed", [{"resource": resource, "field": "body", "code": "missing_field"}])
     if body is not None and len(body) > MAX_BODY_CHARS:
         raise invalid_field(resource, "body", "custom", f"body is too long (maximum is {MAX_BODY_CHARS} characters)")

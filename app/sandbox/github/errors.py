@@ -7,7 +7,7 @@ from typing import Any
 FieldError = dict[str, str]
 
 
-class Declined(Exception):
+class ApiError(Exception):
     """An error response: HTTP status, GitHub's message and, for an invalid request, the field errors.
 
     `extra` are further fields of the JSON body.
@@ -26,17 +26,17 @@ class Declined(Exception):
         self.message = message
         self.errors = errors
         self.headers = headers or {}
-        self.more = extra
+        self.extra = extra
 
 
-def not_found() -> Declined:
+def not_found() -> ApiError:
     """Return a 404, used both for a missing object and for one the token may not see, as GitHub does."""
-    return Declined(404, "Not Found")
+    return ApiError(404, "Not Found")
 
 
-def invalid_field(resource: str, field: str, code: str = "invalid", message: str | None = None) -> Declined:
+def invalid_field(resource: str, field: str, code: str = "invalid", message: str | None = None) -> ApiError:
     """Return a 422 for one field; `code` is GitHub's: missing_field, invalid, already_exists or custom."""
     error = {"resource": resource, "field": field, "code": code}
     if message is not None:
         error["message"] = message
-    return Declined(422, "Validation Failed", [error])
+    return ApiError(422, "Validation Failed", [error])

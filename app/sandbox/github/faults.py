@@ -49,22 +49,22 @@ class Faults:
     """
 
     def __init__(self) -> None:
-        self.weather: Callable[[Request], Fault | None] = lambda _: None
-        self.lag = 0.0
+        self.choose_fault: Callable[[Request], Fault | None] = lambda _: None
+        self.comment_lag_seconds = 0.0
         self._lock = threading.Lock()
-        self._waiting: list[Fault] = []
+        self._pending: list[Fault] = []
 
     def add(self, kind: FaultKind, **parts: Any) -> Fault:
         """Add a fault for the next `times` calls whose method is `method` and whose path contains `path`."""
         fault = Fault(kind, **parts)
         with self._lock:
-            self._waiting.append(fault)
+            self._pending.append(fault)
         return fault
 
     def clear(self) -> None:
         """Remove all pending faults."""
         with self._lock:
-            self._waiting.clear()
+            self._pending.clear()
 
     def apply(self, request: Request, respond: Callable[[], Response]) -> Response:
         """Return the response of `respond`, or what the next matching fault makes of it."""
@@ -84,16 +84,16 @@ class Faults:
         return _close_connection(request)
 
     def _next_fault(self, request: Request) -> Fault | None:
-        if not self._waiting:
-            return self.weather(request)
+        if not self._pending:
+            return self.choose_fault(request)
         with self._lock:
-            for fault in self._waiting:
+            for fault in self._pending:
                 if fault.matches(request):
                     fault.times -= 1
                     if fault.times <= 0:
-                        self._waiting.remove(fault)
+                        self._pending.remove(fault)
                     return fault
-        return self.weather(request)
+        return self.choose_fault(request)
 
 
 def _fail_without_effect(fault: Fault, request: Request) -> Response:

@@ -76,17 +76,17 @@ class Hooks:
         self.url: str | None = None
         self.app = app
         self._clock = clock
-        self._turn = threading.RLock()
-        self._more = threading.Condition(self._turn)
+        self._lock = threading.RLock()
+        self._work_available = threading.Condition(self._lock)
         """Notified when a delivery was queued or the senders have to stop."""
-        self._quiet = threading.Condition(self._turn)
+        self._idle = threading.Condition(self._lock)
         """Notified when the queue is empty and no delivery is in flight."""
-        self._waiting: deque[Delivery] = deque()
-        self._held: list[Delivery] | None = None
+        self._queue: deque[Delivery] = deque()
+        self._held_back: list[Delivery] | None = None
         self._in_flight = 0
-        self._to_drop = 0
-        self._made = 0
-        self._sent = 0
+        self._drop_count = 0
+        self._emitted_count = 0
+        self._attempt_count = 0
         self._log: OrderedDict[int, Delivery] = OrderedDict()
         self._threads: list[threading.Thread] = []
         self._stopping = False
@@ -101,23 +101,23 @@ class Hooks:
         Raises TimeoutError after `timeout` seconds.
         """
         end = monotonic() + timeout
-        with self._turn:
-            while self._waiting or self._in_flight:
+        with self._lock:
+            while self._queue or self._in_flight:
                 left = end - monotonic()
-                if left <= 0 or not self._quiet.wait(left):
-                    raise TimeoutError(f"{len(self._waiting)} deliveries still wait after {timeout} s")
+                if left <= 0 or not self._idle.wait(left):
+                    raise TimeoutError(f"{len(self._queue)} deliveries still wait after {timeout} s")
 
     def hold(self) -> None:
         """Hold new deliveries back until `release`."""
-        with self._turn:
-            if self._held is None:
-                self._held = []
+        with self._lock:
+            if self._held_back is None:
+                self._held_back = []
 
     @property
     def held_deliveries(self) -> list[Delivery]:
         """The deliveries held back, oldest first."""
-        with self._turn:
-            return list(self._held or ())
+        with self._lock:
+            return list(self._held_back or ())
 
     def release(self, order: Sequence[Delivery] | None = None) -> None:
         """Queue the deliveries held back.
@@ -125,23 +125,23 @@ class Hooks:
         With `order`, exactly these are sent, in that order: one listed twice is sent twice, one left out is recorded as
         failed.
         """
-        with self._turn:
-            held, self._held = self._held or [], None
+        with self._lock:
+            held, self._held_back = self._held_back or [], None
             chosen = held if order is None else list(order)
-            self._waiting.extend(chosen)
+            self._queue.extend(chosen)
             released = set(chosen)
             for lost in held:
                 if lost not in released:
                     self._record(lost, "failed to connect to host", 502)
-            self._more.notify_all()
+            self._work_available.notify_all()
 
     def take_held_deliveries(self) -> list[Delivery]:
         """Return the deliveries held back, oldest first, for a caller that sends them itself.
 
         They do not appear in the list of deliveries.
         """
-        with self._turn:
-            held, self._held = self._held or [], None
+        with self._lock:
+            held, self._held_back = self._held_back or [], None
             return held
 
     def ensure_senders(self, count: int) -> None:
@@ -155,15 +155,15 @@ class Hooks:
 
     def drop_next(self, count: int = 1) -> None:
         """Let the next `count` deliveries fail without being sent."""
-        with self._turn:
-            self._to_drop += count
+        with self._lock:
+            self._drop_count += count
 
     def delay_listing(self, deliveries: Sequence[Delivery], delay: timedelta) -> None:
         """Hide these deliveries from the list for `delay` after they were made.
 
         Later they appear at the place that their time gives them.
         """
-        with self._turn:
+        with self._lock:
             for delivery in deliveries:
                 assert delivery.delivered_at is not None
                 delivery.listed_from = delivery.delivered_at + delay
@@ -175,9 +175,9 @@ class Hooks:
     ) -> Delivery:
         """Sign a payload and queue its delivery."""
         body = json.dumps(payload, separators=(",", ":")).encode()
-        with self._turn:
-            self._made += 1
-            guid = str(uuid.uuid5(GUID_NAMESPACE, str(self._made)))
+        with self._lock:
+            self._emitted_count += 1
+            guid = str(uuid.uuid5(GUID_NAMESPACE, str(self._emitted_count)))
             delivery = Delivery(
                 guid,
                 event,
@@ -192,7 +192,7 @@ class Hooks:
 
     def redeliver(self, delivery: Delivery) -> None:
         """Queue the same body under the same GUID again."""
-        with self._turn:
+        with self._lock:
             self._enqueue(
                 Delivery(
                     delivery.guid,
@@ -209,7 +209,7 @@ class Hooks:
 
     def delivery(self, delivery_id: int) -> Delivery | None:
         """Return a delivery of the last three days, or None."""
-        with self._turn:
+        with self._lock:
             self._drop_expired()
             return self._log.get(delivery_id)
 
@@ -218,7 +218,7 @@ class Hooks:
 
         `before` is the cursor: the id of the last delivery of the page before.
         """
-        with self._turn:
+        with self._lock:
             self._drop_expired()
             listed = list(reversed(self._log.values()))
         start = (
@@ -234,9 +234,9 @@ class Hooks:
 
     def stop(self) -> None:
         """Stop the senders; queued deliveries are not sent."""
-        with self._turn:
+        with self._lock:
             self._stopping = True
-            self._more.notify_all()
+            self._work_available.notify_all()
         while self._threads:
             self._threads.pop().join(TIMEOUT_SECONDS + 1)
 
@@ -254,35 +254,35 @@ class Hooks:
         }
 
     def _enqueue(self, delivery: Delivery) -> None:
-        if self._held is not None:
-            self._held.append(delivery)
+        if self._held_back is not None:
+            self._held_back.append(delivery)
             return
-        self._waiting.append(delivery)
-        self._more.notify()
+        self._queue.append(delivery)
+        self._work_available.notify()
 
     def _run(self) -> None:
         with PoolManager(timeout=TIMEOUT_SECONDS, retries=False) as client:
             while True:
-                with self._turn:
-                    while not self._waiting and not self._stopping:
-                        self._more.wait()
+                with self._lock:
+                    while not self._queue and not self._stopping:
+                        self._work_available.wait()
                     if self._stopping:
                         return
-                    delivery = self._waiting.popleft()
+                    delivery = self._queue.popleft()
                     self._in_flight += 1
-                    drop = self._to_drop > 0
-                    self._to_drop -= drop
+                    drop = self._drop_count > 0
+                    self._drop_count -= drop
                 try:
                     self._send(client, delivery, drop)
                 finally:
-                    with self._turn:
+                    with self._lock:
                         self._in_flight -= 1
-                        if not self._waiting and not self._in_flight:
-                            self._quiet.notify_all()
+                        if not self._queue and not self._in_flight:
+                            self._idle.notify_all()
 
     def _send(self, client: PoolManager, delivery: Delivery, drop: bool) -> None:
         if drop or self.url is None:
-            with self._turn:
+            with self._lock:
                 self._record(delivery, "failed to connect to host", 502)
             return
         started = perf_counter()
@@ -295,7 +295,7 @@ class Hooks:
             status, code = "timed out", 504
         except exceptions.HTTPError:
             status, code = "failed to connect to host", 502
-        with self._turn:
+        with self._lock:
             self._record(delivery, status, code, perf_counter() - started, response)
 
     def _record(
@@ -307,8 +307,10 @@ class Hooks:
             delivery = Delivery(
                 delivery.guid, delivery.event, delivery.action, delivery.body, delivery.headers, *origin
             )
-        self._sent += 1
-        delivery.id = 700_000_000_000 + (self._sent * _STRIDE % _MODULUS if self.scattered_ids else self._sent)
+        self._attempt_count += 1
+        delivery.id = 700_000_000_000 + (
+            self._attempt_count * _STRIDE % _MODULUS if self.scattered_ids else self._attempt_count
+        )
         delivery.delivered_at = self._clock()
         delivery.duration = round(seconds, 2)
         delivery.status, delivery.status_code = status, code

@@ -9,8 +9,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from app.sandbox.github.context import Scene, check_body, check_label, check_title
-from app.sandbox.github.errors import Declined, invalid_field
+from app.sandbox.github.context import ChangeContext, check_body, check_label, check_title
+from app.sandbox.github.errors import ApiError, invalid_field
 from app.sandbox.github.issue_json import REACTIONS
 from app.sandbox.github.world import Account, Actor, Comment, Issue, Label, Milestone, Reaction, Repository
 
@@ -18,7 +18,7 @@ UNCHANGED: Any = object()
 MAX_ASSIGNEES = 10
 
 
-class IssueChanges(Scene):
+class IssueChanges(ChangeContext):
     """Changes to issues and to the conversation of pull requests."""
 
     def open_issue(
@@ -46,7 +46,7 @@ class IssueChanges(Scene):
             self._record_label_added(issue, label, actor)
         for account in issue.assignees:
             self.add_timeline_event(issue, "assigned", actor, assignee=account)
-            self.send_issue_event(issue, "assigned", actor, assignee=self.shapes.account(account))
+            self.send_issue_event(issue, "assigned", actor, assignee=self.serializer.account(account))
         if milestone is not None:
             self._record_milestone_set(issue, milestone, actor)
         self.add_cross_references(issue, body, actor)
@@ -125,10 +125,10 @@ class IssueChanges(Scene):
         """Remove a label. Raises ApiError 404 if the issue does not have it."""
         label = next((label for label in issue.label_list if label.name.lower() == name.lower()), None)
         if label is None:
-            raise Declined(404, "Label does not exist")
+            raise ApiError(404, "Label does not exist")
         issue.label_list.remove(label)
         self.add_timeline_event(issue, "unlabeled", actor, label=copy.copy(label))
-        self.send_issue_event(issue, "unlabeled", actor, label=self.shapes.label(issue.repository, label))
+        self.send_issue_event(issue, "unlabeled", actor, label=self.serializer.label(issue.repository, label))
 
     def set_labels(self, issue: Issue, actor: Actor, names: Iterable[str]) -> None:
         """Replace the labels of an issue; only the difference is changed and sent."""
@@ -146,7 +146,7 @@ class IssueChanges(Scene):
             if account not in issue.assignees and len(issue.assignees) < MAX_ASSIGNEES:
                 issue.assignees.append(account)
                 self.add_timeline_event(issue, "assigned", actor, assignee=account)
-                self.send_issue_event(issue, "assigned", actor, assignee=self.shapes.account(account))
+                self.send_issue_event(issue, "assigned", actor, assignee=self.serializer.account(account))
 
     def unassign(self, issue: Issue, actor: Actor, logins: Iterable[str]) -> None:
         """Remove assignees from an issue."""
@@ -154,7 +154,7 @@ class IssueChanges(Scene):
         for account in [account for account in issue.assignees if account.login.lower() in names]:
             issue.assignees.remove(account)
             self.add_timeline_event(issue, "unassigned", actor, assignee=account)
-            self.send_issue_event(issue, "unassigned", actor, assignee=self.shapes.account(account))
+            self.send_issue_event(issue, "unassigned", actor, assignee=self.serializer.account(account))
 
     def lock(self, issue: Issue, actor: Actor, reason: str | None = None) -> None:
         """Lock the conversation of an issue."""
@@ -215,11 +215,11 @@ class IssueChanges(Scene):
         ancestor: Issue | None = parent
         while ancestor is not None:
             if ancestor is child:
-                raise Declined(422, "Sub issue may not create a circular dependency")
+                raise ApiError(422, "Sub issue may not create a circular dependency")
             ancestor = ancestor.parent
         if child.parent is not None:
             if not replace_parent:
-                raise Declined(422, "Issue may not contain duplicate sub-issues and Sub issue may only have one parent")
+                raise ApiError(422, "Issue may not contain duplicate sub-issues and Sub issue may only have one parent")
             child.parent.sub_issues.remove(child)
         child.parent = parent
         parent.sub_issues.append(child)
@@ -229,7 +229,7 @@ class IssueChanges(Scene):
     def transfer(self, issue: Issue, actor: Actor, target: Repository) -> Issue:
         """Move an issue to another repository; labels are kept if the target has them."""
         if issue.pull:
-            raise Declined(422, "Pull requests cannot be transferred")
+            raise ApiError(422, "Pull requests cannot be transferred")
         moved = self._create_issue(target, Actor(issue.author, issue.via_app), issue.title, issue.body)
         for name in ("created_at", "state", "state_reason", "closed_at", "closed_by", "locked", "lock_reason"):
             setattr(moved, name, getattr(issue, name))
@@ -247,11 +247,14 @@ class IssueChanges(Scene):
             issue.repository.open_count -= 1
         self.add_timeline_event(moved, "transferred", actor)
         issue.moved_to = moved
-        target_changes = {"new_issue": self.shapes.issue(moved), "new_repository": self.shapes.repository(target)}
+        target_changes = {
+            "new_issue": self.serializer.issue(moved),
+            "new_repository": self.serializer.repository(target),
+        }
         self.send_issue_event(issue, "transferred", actor, changes=target_changes)
         source_changes = {
-            "old_issue": self.shapes.issue(issue),
-            "old_repository": self.shapes.repository(issue.repository),
+            "old_issue": self.serializer.issue(issue),
+            "old_repository": self.serializer.repository(issue.repository),
         }
         self.send_issue_event(moved, "opened", actor, changes=source_changes)
         return moved
@@ -279,7 +282,7 @@ class IssueChanges(Scene):
             raise invalid_field("Label", "name", "already_exists")
         label = Label(self.world.new_id(), name, color.lower(), description)
         repository.labels[name.lower()] = label
-        self.send_event(repository, "label", actor, action="created", label=self.shapes.label(repository, label))
+        self.send_event(repository, "label", actor, action="created", label=self.serializer.label(repository, label))
         return label
 
     def edit_label(
@@ -302,7 +305,7 @@ class IssueChanges(Scene):
             changes["description"] = {"from": label.description or ""}
             label.description = description
         if changes:
-            shape = self.shapes.label(repository, label)
+            shape = self.serializer.label(repository, label)
             self.send_event(repository, "label", actor, action="edited", label=shape, changes=changes)
 
     def add_milestone(
@@ -320,14 +323,14 @@ class IssueChanges(Scene):
         number = len(repository.milestones) + 1
         milestone = Milestone(self.world.new_id(), number, title, description, state, actor.account, self.now(), due_on)
         repository.milestones[number] = milestone
-        shape = self.shapes.milestone(repository, milestone)
+        shape = self.serializer.milestone(repository, milestone)
         self.send_event(repository, "milestone", actor, action="created", milestone=shape)
         return milestone
 
     def send_issue_event(self, issue: Issue, action: str, actor: Actor, **parts: Any) -> None:
         """Send an `issues` event, or `pull_request` for a pull request."""
         if issue.pull:
-            shape = self.shapes.pull(issue)
+            shape = self.serializer.pull(issue)
             self.send_event(
                 issue.repository,
                 "pull_request",
@@ -338,7 +341,9 @@ class IssueChanges(Scene):
                 **parts,
             )
         else:
-            self.send_event(issue.repository, "issues", actor, action=action, issue=self.shapes.issue(issue), **parts)
+            self.send_event(
+                issue.repository, "issues", actor, action=action, issue=self.serializer.issue(issue), **parts
+            )
 
     def _send_comment_event(self, issue: Issue, comment: Comment, action: str, actor: Actor, **parts: Any) -> None:
         self.send_event(
@@ -346,8 +351,8 @@ class IssueChanges(Scene):
             "issue_comment",
             actor,
             action=action,
-            issue=self.shapes.issue(issue),
-            comment=self.shapes.comment(issue, comment),
+            issue=self.serializer.issue(issue),
+            comment=self.serializer.comment(issue, comment),
             **parts,
         )
 
@@ -391,9 +396,9 @@ class IssueChanges(Scene):
 
     def _record_label_added(self, issue: Issue, label: Label, actor: Actor) -> None:
         self.add_timeline_event(issue, "labeled", actor, label=copy.copy(label))
-        self.send_issue_event(issue, "labeled", actor, label=self.shapes.label(issue.repository, label))
+        self.send_issue_event(issue, "labeled", actor, label=self.serializer.label(issue.repository, label))
 
     def _record_milestone_set(self, issue: Issue, milestone: Milestone, actor: Actor) -> None:
         self.add_timeline_event(issue, "milestoned", actor, milestone=milestone.title)
-        shape = self.shapes.milestone(issue.repository, milestone)
+        shape = self.serializer.milestone(issue.repository, milestone)
         self.send_issue_event(issue, "milestoned", actor, milestone=shape)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import quote
 
-from app.sandbox.github.account_json import Json, PlaceShapes, format_optional_time, format_time, node_id
+from app.sandbox.github.account_json import AccountSerializer, Json, format_optional_time, format_time, node_id
 from app.sandbox.github.world import Account, Comment, Event, Issue, Label, Milestone, Reaction, Repository
 
 REACTIONS = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
 
 
-class Shapes(PlaceShapes):
+class IssueSerializer(AccountSerializer):
     """Serializes issues and their conversation."""
 
     def label(self, repository: Repository, label: Label) -> Json:

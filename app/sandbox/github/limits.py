@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.sandbox.github.errors import Declined
+from app.sandbox.github.errors import ApiError
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -24,7 +24,7 @@ class Limits:
     points_per_minute: int | None = None
     creations_per_minute: int | None = None
     creations_per_hour: int | None = None
-    at_once: int | None = None
+    concurrent_requests: int | None = None
     """Requests that are in progress at the same time."""
     tokens_per_hour: int | None = None
     """Installation tokens that an App may request."""
@@ -39,8 +39,8 @@ class Limits:
 
 
 @dataclass
-class _Account:
-    began: datetime
+class _Usage:
+    window_start: datetime
     used: int = 0
     points: deque[tuple[datetime, int]] = field(default_factory=deque)
     points_sum: int = 0
@@ -54,24 +54,24 @@ class Meter:
     def __init__(self, limits: Limits, clock: Callable[[], datetime]) -> None:
         self.limits = limits
         self._clock = clock
-        self._accounts: dict[str, _Account] = {}
-        self._inside: Counter[str] = Counter()
+        self._usages: dict[str, _Usage] = {}
+        self._active_requests: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self.refused = 0
+        self.refused_count = 0
         """The number of calls that met a secondary limit."""
 
     @contextmanager
     def track_request(self, caller: str) -> Iterator[bool]:
         """Count a request as in progress; yield True if that is more than the limit."""
         with self._lock:
-            self._inside[caller] += 1
-            limit = self.limits.at_once
-            too_many = limit is not None and self._inside[caller] > limit
+            self._active_requests[caller] += 1
+            limit = self.limits.concurrent_requests
+            too_many = limit is not None and self._active_requests[caller] > limit
         try:
             yield too_many
         finally:
             with self._lock:
-                self._inside[caller] -= 1
+                self._active_requests[caller] -= 1
 
     def charge(self, caller: str, method: str, *, too_many: bool = False, token: bool = False) -> None:
         """Count one call.
@@ -82,7 +82,7 @@ class Meter:
         now = self._clock()
         usage = self._usage(caller, now)
         if usage.used >= self.limits.per_hour:
-            raise Declined(403, f"API rate limit exceeded for {caller}.", headers=self.headers(caller))
+            raise ApiError(403, f"API rate limit exceeded for {caller}.", headers=self.headers(caller))
         if too_many:
             raise self._secondary_limit_error(MINUTE)
         if token and self.limits.tokens_per_hour is not None:
@@ -92,16 +92,16 @@ class Meter:
             self._check_secondary(usage, now, 1 if method in READ_METHODS else 5, creation)
         usage.used += 1
 
-    def _check_tokens(self, usage: _Account, now: datetime, limit: int) -> None:
+    def _check_tokens(self, usage: _Usage, now: datetime, limit: int) -> None:
         while usage.tokens and usage.tokens[0] <= now - HOUR:
             usage.tokens.popleft()
         if len(usage.tokens) >= limit:
             raise self._secondary_limit_error(usage.tokens[0] + HOUR - now)
         usage.tokens.append(now)
 
-    def _secondary_limit_error(self, wait: timedelta) -> Declined:
-        self.refused += 1
-        return Declined(
+    def _secondary_limit_error(self, wait: timedelta) -> ApiError:
+        self.refused_count += 1
+        return ApiError(
             403,
             "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
             headers={"Retry-After": str(max(1, round(wait.total_seconds())))},
@@ -119,7 +119,7 @@ class Meter:
             "limit": self.limits.per_hour,
             "used": usage.used,
             "remaining": max(0, self.limits.per_hour - usage.used),
-            "reset": int((usage.began + HOUR).timestamp()),
+            "reset": int((usage.window_start + HOUR).timestamp()),
         }
 
     def headers(self, caller: str) -> dict[str, str]:
@@ -127,15 +127,15 @@ class Meter:
         named = {f"X-RateLimit-{name.capitalize()}": str(value) for name, value in self.status(caller).items()}
         return {**named, "X-RateLimit-Resource": "core"}
 
-    def _usage(self, caller: str, now: datetime) -> _Account:
-        usage = self._accounts.get(caller)
+    def _usage(self, caller: str, now: datetime) -> _Usage:
+        usage = self._usages.get(caller)
         if usage is None:
-            usage = self._accounts[caller] = _Account(now)
-        elif not timedelta(0) <= now - usage.began < HOUR:
-            usage.began, usage.used = now, 0
+            usage = self._usages[caller] = _Usage(now)
+        elif not timedelta(0) <= now - usage.window_start < HOUR:
+            usage.window_start, usage.used = now, 0
         return usage
 
-    def _check_secondary(self, usage: _Account, now: datetime, points: int, creation: bool) -> None:
+    def _check_secondary(self, usage: _Usage, now: datetime, points: int, creation: bool) -> None:
         limits = self.limits
         while usage.points and usage.points[0][0] <= now - MINUTE:
             usage.points_sum -= usage.points.popleft()[1]

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from app.sandbox.github.code_changes import Changes
 from app.sandbox.github.code_json import quote_path
 from app.sandbox.github.colors import avatar_svg, label_css
-from app.sandbox.github.errors import Declined, not_found
+from app.sandbox.github.errors import ApiError, not_found
 from app.sandbox.github.markdown import render
 from app.sandbox.github.timeline_page import timeline_items
 from app.sandbox.github.world import Account, Issue, Repository
@@ -102,7 +102,7 @@ class Pages:
             with self._world.lock:
                 try:
                     return add_security_headers(view(**path))
-                except Declined as no:
+                except ApiError as no:
                     return add_security_headers(self._render_page("lost.html", no.status, title=no.message, where=[]))
 
         return page
@@ -140,10 +140,10 @@ class Pages:
         issue = repository.issues.get(number)
         if issue is None or issue.deleted:
             raise not_found()
-        page = self._changes.shapes.issue_page(issue.moved_to or issue)
-        if issue.moved_to or request.path != page.removeprefix(self._changes.shapes.url):
+        page = self._changes.serializer.issue_page(issue.moved_to or issue)
+        if issue.moved_to or request.path != page.removeprefix(self._changes.serializer.url):
             return Response("", 302, {"Location": page})
-        files = self._changes.shapes.pull_files(issue) if issue.pull else []
+        files = self._changes.serializer.pull_files(issue) if issue.pull else []
         runs = repository.checks_by_sha.get(issue.pull.head_sha, []) if issue.pull else []
         return self._render_page(
             "issue.html",
@@ -158,7 +158,7 @@ class Pages:
             # Show only the newest run of each name; older ones have their own pages.
             checks=list({run.name: run for run in runs}.values()),
             labels=_label_color_query(issue),
-            association=self._changes.shapes.association,
+            association=self._changes.serializer.association,
             body=lambda text: self._markdown(text, repository),
         )
 
@@ -283,7 +283,7 @@ class Pages:
 
     def _render_page(self, template: str, status: int = 200, **values: Any) -> Response:
         html = self._templates.get_template(template).render(
-            {"refresh": self._refresh, "labels": "", "tab": "", **values, "app": self._changes.shapes.registration}
+            {"refresh": self._refresh, "labels": "", "tab": "", **values, "app": self._changes.serializer.registration}
         )
         # A lone surrogate cannot be encoded as UTF-8.
         return Response(html.encode("utf-8", "replace"), status, content_type="text/html; charset=utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.errors import Declined, not_found
+from app.sandbox.github.errors import ApiError, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.world import Account, Actor, Comment, Issue, Repository, Role, require_existing
 
@@ -223,7 +223,7 @@ class Person:
         if not repository.allows(self.account, role):
             actual = repository.role(self.account)
             where = repository.full_name
-            raise Declined(403, f"{self.login} has {actual} on {where}, and this needs {role}")
+            raise ApiError(403, f"{self.login} has {actual} on {where}, and this needs {role}")
 
     def _require_author_or_triage(self, issue: Issue) -> None:
         self._require_role(issue.repository, "read" if issue.author is self.account else "triage")
@@ -231,7 +231,7 @@ class Person:
     def _find_issue(self, repository: Repository, number: int) -> Issue:
         issue = require_existing(repository.issues.get(number))
         if issue.moved_to is not None:
-            raise Declined(301, "Moved Permanently")
+            raise ApiError(301, "Moved Permanently")
         return issue
 
     def _find_editable_comment(self, repository: Repository, comment: Comment | int) -> tuple[Issue, Comment]:

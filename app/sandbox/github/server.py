@@ -12,11 +12,11 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from app.sandbox.github import api, pages
-from app.sandbox.github.api.gateway import PREFIX, CallRecord, Door
+from app.sandbox.github.api.gateway import PREFIX, CallRecord, Gateway
 from app.sandbox.github.auth import Auth
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.code_json import CodeShapes
-from app.sandbox.github.errors import Declined, not_found
+from app.sandbox.github.code_json import CodeSerializer
+from app.sandbox.github.errors import ApiError, not_found
 from app.sandbox.github.faults import Faults
 from app.sandbox.github.git import EMPTY_TREE_SHA, FILE_MODE, Entry
 from app.sandbox.github.hooks import Hooks
@@ -24,7 +24,7 @@ from app.sandbox.github.limits import Limits, Meter
 from app.sandbox.github.people import Person
 from app.sandbox.github.registration import AppRegistration
 from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, Team, World
-from app.web.server import Served
+from app.web.server import HttpServer
 
 HOST = "127.0.0.1"
 ACTIONS_BOT_LOGIN = "github-actions[bot]"
@@ -33,7 +33,7 @@ ACTIONS_BOT_LOGIN = "github-actions[bot]"
 MAX_CONNECTIONS = 1000
 
 
-class PretendGitHub:
+class SandboxGitHub:
     """A GitHub on this machine: people, repositories, an app, webhooks and pages.
 
     `refresh` makes pages reload themselves every so many seconds.
@@ -55,32 +55,32 @@ class PretendGitHub:
         ghost = Account(self.world.new_id(), "ghost", "User", None, clock())
         self.bot = Account(self.world.new_id(), f"{self.app.slug}[bot]", "Bot", None, clock())
         self.world.accounts = {account.login.lower(): account for account in (ghost, self.bot)}
-        self.shapes = CodeShapes(self.app, ghost)
-        self.changes = Changes(self.world, self.shapes, self.hooks, clock)
+        self.serializer = CodeSerializer(self.app, ghost)
+        self.changes = Changes(self.world, self.serializer, self.hooks, clock)
         self.auth = Auth(self.world, self.app, clock)
         self.meter = Meter(limits or Limits(), clock)
-        self._door = Door(self.app, self.changes, self.auth, self.meter, self.faults, clock)
+        self._gateway = Gateway(self.app, self.changes, self.auth, self.meter, self.faults, clock)
         self._wsgi = self._build_wsgi(refresh)
-        self._served: Served | None = None
+        self._server: HttpServer | None = None
 
     # Serving.
 
     def start(self, port: int = 0) -> Self:
         """Serve on 127.0.0.1, by default on a free port."""
-        self._served = Served(self._wsgi, HOST, port, name="github.com", max_connections=MAX_CONNECTIONS)
-        self.shapes.url = f"http://{HOST}:{self._served.port}"
+        self._server = HttpServer(self._wsgi, HOST, port, name="github.com", max_connections=MAX_CONNECTIONS)
+        self.serializer.url = f"http://{HOST}:{self._server.port}"
         self.hooks.start()
         return self
 
     def stop(self) -> None:
         """Close every connection and end the threads; stopping twice is harmless."""
         self.hooks.stop()
-        if self._served is not None:
-            self._served.stop()
-            self._served = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def __enter__(self) -> Self:
-        if self._served is None:
+        if self._server is None:
             self.start()
         return self
 
@@ -92,12 +92,12 @@ class PretendGitHub:
     @property
     def url(self) -> str:
         """The base URL of the pages."""
-        return self.shapes.url
+        return self.serializer.url
 
     @property
     def api_url(self) -> str:
         """The base URL of the REST API, for GITHUB_API_URL."""
-        return self.shapes.api_url
+        return self.serializer.api_url
 
     @property
     def wsgi(self) -> Flask:
@@ -274,13 +274,13 @@ class PretendGitHub:
 
     def call_log_position(self) -> int:
         """Return the current end of the call log, for `calls_since`."""
-        return self._door.calls_made
+        return self._gateway.call_count
 
     def calls_since(self, position: int = 0) -> list[CallRecord]:
         """Return the calls answered since that position, oldest first; the log keeps the newest 100,000."""
         with self.world.lock:
-            calls = self._door.calls
-            first = self._door.calls_made - len(calls)
+            calls = self._gateway.calls
+            first = self._gateway.call_count - len(calls)
             return list(islice(calls, max(0, position - first), None))
 
     def _create_account(self, login: str, kind: Literal["User", "Organization"], name: str | None) -> Account:
@@ -307,7 +307,7 @@ class PretendGitHub:
         return found
 
     def _repository_briefs(self, repositories: Iterable[Repository]) -> list[dict[str, Any]]:
-        return [self.shapes.repository_brief(repository) for repository in repositories]
+        return [self.serializer.repository_brief(repository) for repository in repositories]
 
     def _send_installation_event(self, installation: Installation, action: str, **parts: Any) -> None:
         self.changes.send_installation_event(
@@ -315,7 +315,7 @@ class PretendGitHub:
             "installation",
             Actor(installation.account),
             action=action,
-            installation=self.shapes.installation(installation),
+            installation=self.serializer.installation(installation),
             **parts,
         )
 
@@ -328,7 +328,7 @@ class PretendGitHub:
             "installation_repositories",
             Actor(installation.account),
             action=action,
-            installation=self.shapes.installation(installation),
+            installation=self.serializer.installation(installation),
             repository_selection="selected",
             repositories_added=brief if action == "added" else [],
             repositories_removed=brief if action == "removed" else [],
@@ -337,14 +337,14 @@ class PretendGitHub:
     def _build_wsgi(self, refresh: int | None) -> Flask:
         flask = Flask("app.sandbox.github", static_folder=None)
         for part in api.BLUEPRINT_FACTORIES:
-            flask.register_blueprint(part(self._door))
+            flask.register_blueprint(part(self._gateway))
         flask.register_blueprint(pages.blueprint(self.changes, refresh))
 
         @flask.errorhandler(HTTPException)
         def refuse(error: HTTPException) -> Response:
             if request.path.startswith(PREFIX):
                 status = error.code or 500
-                return self._door.respond_with_error(not_found() if status == 404 else Declined(status, error.name))
+                return self._gateway.respond_with_error(not_found() if status == 404 else ApiError(status, error.name))
             return pages.add_security_headers(
                 Response(f"{error.code} {error.name}\n", error.code or 500, content_type="text/plain")
             )

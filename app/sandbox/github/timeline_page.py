@@ -33,44 +33,44 @@ EVENT_ICONS_AND_TEXTS = {
 
 
 @dataclass
-class Item:
+class TimelineItem:
     """One line or comment box of the page."""
 
     event: Event
     icon: str
-    words: str
+    text: str
     comment: Comment | None = None
     added: list[Label] = field(default_factory=list)
     removed: list[Label] = field(default_factory=list)
 
 
-def timeline_items(issue: Issue) -> list[Item]:
+def timeline_items(issue: Issue) -> list[TimelineItem]:
     """Return the items that an issue's page shows, oldest first."""
     return list(_iterate_items(issue))
 
 
-def _iterate_items(issue: Issue) -> Iterator[Item]:
-    labels: Item | None = None
+def _iterate_items(issue: Issue) -> Iterator[TimelineItem]:
+    labels: TimelineItem | None = None
     for event in issue.timeline:
         if event.label is not None:
             if labels is None or not _is_same_group(labels.event, event):
                 if labels is not None:
                     yield labels
-                labels = Item(event, "tag", "labels")
+                labels = TimelineItem(event, "tag", "labels")
             (labels.added if event.event == "labeled" else labels.removed).append(event.label)
             continue
         if labels is not None:
             yield labels
             labels = None
         if event.comment is not None:
-            yield Item(event, "comment", "commented", comment=event.comment)
+            yield TimelineItem(event, "comment", "commented", comment=event.comment)
         else:
             icon, text = EVENT_ICONS_AND_TEXTS.get(event.event, ("dot", event.event.replace("_", " ")))
             if event.event == "closed" and event.state_reason == "not_planned":
                 icon, text = "skipped", "closed this as not planned"
             elif event.event == "closed" and not issue.pull:
                 text = "closed this as completed"
-            yield Item(event, icon, text)
+            yield TimelineItem(event, icon, text)
     if labels is not None:
         yield labels
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from app.sandbox.github.errors import Declined, not_found
+from app.sandbox.github.errors import ApiError, not_found
 from app.sandbox.github.git import Git
 
 Role = Literal["none", "read", "triage", "write", "maintain", "admin"]
@@ -113,7 +113,7 @@ class Event:
 
 
 @dataclass(eq=False)
-class Pull:
+class PullRequest:
     """The fields that a pull request has in addition to an issue.
 
     `fork` is the repository of its head; None: the same repository.
@@ -162,7 +162,7 @@ class Issue:
     parent: Issue | None = None
     deleted: bool = False
     moved_to: Issue | None = None
-    pull: Pull | None = None
+    pull: PullRequest | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -346,5 +346,5 @@ def require_existing(issue: Issue | None) -> Issue:
     if issue is None:
         raise not_found()
     if issue.deleted:
-        raise Declined(410, "This issue was deleted")
+        raise ApiError(410, "This issue was deleted")
     return issue

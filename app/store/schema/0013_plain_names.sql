@@ -63,11 +63,11 @@ ALTER TABLE rate_limit RENAME COLUMN budget_reset TO budget_resets_at;
 ALTER INDEX pace_pkey RENAME TO rate_limit_pkey;
 
 -- `push_count` counts the pushes that touched a file; `reported_faults` are the faulty versions that were reported;
--- `evaluated_digest` names the two newest files that were evaluated together.
+-- `evaluated_versions` names the two newest files that were evaluated together.
 ALTER TABLE policy RENAME COLUMN place TO scope;
 ALTER TABLE policy RENAME COLUMN told TO reported_faults;
 ALTER TABLE policy RENAME COLUMN doubts TO push_count;
-ALTER TABLE policy RENAME COLUMN judged TO evaluated_digest;
+ALTER TABLE policy RENAME COLUMN judged TO evaluated_versions;
 ALTER TABLE policy RENAME CONSTRAINT policy_place_check TO policy_scope_check;
 ALTER TABLE feed RENAME COLUMN place TO scope;
 ALTER TABLE feed RENAME COLUMN doubts TO push_count;

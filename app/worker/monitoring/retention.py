@@ -9,7 +9,7 @@ from functools import lru_cache
 from app.core.policy import Duration, Retention
 from app.policy_file import PolicyFaults, read_policy
 from app.store import retention
-from app.worker.context import Desk
+from app.worker.context import WorkerContext
 
 MIN_RETENTION_PERIOD = timedelta(days=7)
 """Deliveries are kept at least this long, whatever a policy says, so that none is processed twice (reliability, row
@@ -19,22 +19,20 @@ MIN_RETENTION_PERIOD = timedelta(days=7)
 _DEFAULT_RETENTION = Retention().deliveries
 
 
-def delete_expired_deliveries(desk: Desk, now: datetime, max_rows: int = 500) -> bool:
+def delete_expired_deliveries(ctx: WorkerContext, now: datetime, max_rows: int = 500) -> bool:
     """Delete deliveries older than their retention, at most `max_rows` for each period; return True if none is left."""
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         policy_files = retention.load_retention_policies(db)
     repos_by_retention: dict[Duration | None, list[int]] = defaultdict(list)
     for repo_id, (text, base) in policy_files.items():
         repos_by_retention[_read_retention(text, base)].append(repo_id)
-    done = [_delete_deliveries(desk, now, length, repos, max_rows) for length, repos in repos_by_retention.items()]
-    done.append(
-        _delete_deliveries(desk, now, _DEFAULT_RETENTION, list(policy_files), max_rows, other_repositories=True)
-    )
+    done = [_delete_deliveries(ctx, now, length, repos, max_rows) for length, repos in repos_by_retention.items()]
+    done.append(_delete_deliveries(ctx, now, _DEFAULT_RETENTION, list(policy_files), max_rows, other_repositories=True))
     return all(done)
 
 
 def _delete_deliveries(
-    desk: Desk,
+    ctx: WorkerContext,
     now: datetime,
     period: Duration | None,
     repos: list[int],
@@ -45,7 +43,7 @@ def _delete_deliveries(
     if period is None:
         return True
     before = now - max(period.as_timedelta, MIN_RETENTION_PERIOD)
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         return retention.delete_old_deliveries(db, before, repos, others=other_repositories, limit=max_rows) < max_rows
 
 

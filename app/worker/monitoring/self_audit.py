@@ -17,13 +17,13 @@ from prometheus_client import Counter, Gauge
 from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.policy import Policy
-from app.ports import DeliveryFailed, Lane
+from app.ports import DeliveryFailed, IncidentKey
 from app.rate_limit import APP
-from app.safe_http import Outbound
+from app.safe_http import SafeHttpClient
 from app.store import audit as watching
 from app.store import comment_log, incidents, outbox, rate_limits, sync_state
-from app.store.audit import Concern, Figures
-from app.worker.context import Desk
+from app.store.audit import AuditFinding, HealthFigures
+from app.worker.context import WorkerContext
 from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.rate_limit_metrics import update_rate_limit_gauges
 from app.worker.pipeline.board_warnings import OVERDUE_FINDING
@@ -62,73 +62,78 @@ FINDING_NAMES = ("workers", "inbox", OVERDUE_FINDING, "stuck", "dead-letters", "
 """The names of all findings that the audit may report."""
 
 
-def readiness_problems(desk: Desk) -> list[str]:
+def readiness_problems(ctx: WorkerContext) -> list[str]:
     """Return the reasons why work is not being done, one sentence each; empty: all is well.
 
     Raises psycopg.Error.
     """
-    now = desk.clock()
-    with desk.database.transaction() as db:
+    now = ctx.clock()
+    with ctx.database.transaction() as db:
         found, newer, budgets = (
             watching.load_health_figures(db, now),
             watching.is_schema_newer(db),
             rate_limits.load_remaining_fractions(db, now),
         )
     reasons = [
-        concern.sentence for concern in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(budgets))
+        concern.message for concern in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(budgets))
     ]
-    if found.most_overdue > OVERDUE_ALARM_AGE:
-        reasons.append(f"an alarm is {_format_duration(found.most_overdue)} late")
+    if found.max_alarm_delay > OVERDUE_ALARM_AGE:
+        reasons.append(f"an alarm is {_format_duration(found.max_alarm_delay)} late")
     if newer:
         reasons.append("the schema is newer than this code: upgrade it")
     return reasons
 
 
-def update_gauges(desk: Desk) -> None:
+def update_gauges(ctx: WorkerContext) -> None:
     """Update the gauges when metrics are requested, so that they are right even if no worker is running."""
-    now = desk.clock()
+    now = ctx.clock()
     try:
-        with desk.database.transaction() as db:
+        with ctx.database.transaction() as db:
             found, findings = watching.load_health_figures(db, now), watching.load_findings(db)
-        update_rate_limit_gauges(desk, now)
+        update_rate_limit_gauges(ctx, now)
     except psycopg.Error:
         DATABASE_UP.set(0)
         return
     DATABASE_UP.set(1)
-    WORKER_SILENCE_SECONDS.set(-1 if found.silence is None else found.silence.total_seconds())
-    OLDEST_UNPROCESSED_SECONDS.set(found.unprocessed.total_seconds())
-    INBOX_DEAD.set(found.parked)
-    DEAD_LETTERS.set(found.dead)
-    OVERDUE_ALARMS.set(found.overdue)
-    OLDEST_ALARM.set(found.most_overdue.total_seconds())
-    COMMENT_LIMIT_ACTIVE.set(found.held)
+    WORKER_SILENCE_SECONDS.set(-1 if found.worker_silence is None else found.worker_silence.total_seconds())
+    OLDEST_UNPROCESSED_SECONDS.set(found.oldest_unprocessed.total_seconds())
+    INBOX_DEAD.set(found.dead_deliveries)
+    DEAD_LETTERS.set(found.dead_items)
+    OVERDUE_ALARMS.set(found.overdue_alarms)
+    OLDEST_ALARM.set(found.max_alarm_delay.total_seconds())
+    COMMENT_LIMIT_ACTIVE.set(found.limited_issues)
     for name in {*FINDING_NAMES, *findings}:
         AUDIT_FAILING.labels(name).set(name in findings)
 
 
-def run_audit(desk: Desk) -> list[Concern]:
+def run_audit(ctx: WorkerContext) -> list[AuditFinding]:
     """Return the current findings, after storing them, alerting on new ones and updating the boards concerned.
 
     Due alarms are computed from each incident, not read from the stored alarms alone: a stored alarm may be lost.
     """
-    now = desk.clock()
-    found = {concern.name: concern for concern in _collect_findings(desk, now)}
-    with desk.database.transaction() as db:
+    now = ctx.clock()
+    found = {concern.name: concern for concern in _collect_findings(ctx, now)}
+    with ctx.database.transaction() as db:
         new, resolved = watching.sync_findings(db, found, now)
         for concern in (*new, *resolved):
             if concern.name == OVERDUE_FINDING:
-                for lane in concern.about[:_MAX_BOARDS]:
-                    outbox.add_effects(db, lane, (ShowBoard(),), now)
+                for incident_key in concern.incident_keys[:_MAX_BOARDS]:
+                    outbox.add_effects(db, incident_key, (ShowBoard(),), now)
     for concern in new:
         AUDIT_ALARMS.labels(concern.name).inc()
-        log.error("alarm", name=concern.name, reason=concern.sentence, about=[str(lane) for lane in concern.about[:20]])
+        log.error(
+            "alarm",
+            name=concern.name,
+            reason=concern.message,
+            about=[str(incident_key) for incident_key in concern.incident_keys[:20]],
+        )
     for concern in resolved:
         log.info("alarm over", name=concern.name)
     AUDIT_TIMESTAMP_SECONDS.set(now.timestamp())
     return list(found.values())
 
 
-class Watch:
+class AuditLoop:
     """Runs the audit at an interval and sends the heartbeat.
 
     `enqueue` schedules the incidents that are late.  `heartbeat_url` empty: no heartbeat is sent.
@@ -136,22 +141,22 @@ class Watch:
 
     def __init__(
         self,
-        desk: Desk,
+        ctx: WorkerContext,
         *,
-        enqueue: Callable[[Iterable[Lane]], None] = lambda _: None,
+        enqueue: Callable[[Iterable[IncidentKey]], None] = lambda _: None,
         heartbeat_url: str = "",
-        http_client: Outbound | None = None,
+        http_client: SafeHttpClient | None = None,
         interval_seconds: float = 60.0,
     ) -> None:
-        self._desk = desk
-        self._wake = enqueue
-        self._url = heartbeat_url
-        self._outbound = http_client or Outbound()
-        self._every = interval_seconds
+        self._ctx = ctx
+        self._enqueue = enqueue
+        self._heartbeat_url = heartbeat_url
+        self._http_client = http_client or SafeHttpClient()
+        self._interval_seconds = interval_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
-    def start(self) -> Watch:
+    def start(self) -> AuditLoop:
         """Start the audit in a background thread."""
         self._thread.start()
         return self
@@ -164,15 +169,20 @@ class Watch:
 
     def run_once(self) -> bool:
         """Run one audit, and send the heartbeat if it found nothing; return True if it was sent."""
-        found = run_audit(self._desk)
-        self._wake(lane for concern in found if concern.name == OVERDUE_FINDING for lane in concern.about)
+        found = run_audit(self._ctx)
+        self._enqueue(
+            incident_key
+            for concern in found
+            if concern.name == OVERDUE_FINDING
+            for incident_key in concern.incident_keys
+        )
         if found:
             HEARTBEATS.labels("withheld").inc()
             return False
-        if not self._url:
+        if not self._heartbeat_url:
             return False
         try:
-            self._outbound.post(self._url, b"")
+            self._http_client.post(self._heartbeat_url, b"")
         except DeliveryFailed as failed:
             HEARTBEATS.labels("failed").inc()
             log.warning("heartbeat failed", reason=str(failed))
@@ -185,15 +195,15 @@ class Watch:
 
         Not at once, because overdue work after a pause is still being caught up with.
         """
-        while not self._stop.wait(self._every):
+        while not self._stop.wait(self._interval_seconds):
             try:
                 self.run_once()
             except Exception:
                 log.exception("audit failed")
 
 
-def _collect_findings(desk: Desk, now: datetime) -> Iterable[Concern]:
-    with desk.database.transaction() as db:
+def _collect_findings(ctx: WorkerContext, now: datetime) -> Iterable[AuditFinding]:
+    with ctx.database.transaction() as db:
         found, stuck = watching.load_health_figures(db, now), watching.list_stuck_jobs(db, now - STALLED_AGE)
         dead, limited, budgets = (
             watching.list_dead_incident_keys(db),
@@ -203,80 +213,84 @@ def _collect_findings(desk: Desk, now: datetime) -> Iterable[Concern]:
         drift_checkpoint = sync_state.load_checkpoints(db).get("drift")
     yield from _worker_findings(found)
     yield from _inbox_findings(found)
-    if overdue := list(_list_overdue_incidents(desk, now)):
-        yield Concern(
+    if overdue := list(_list_overdue_incidents(ctx, now)):
+        yield AuditFinding(
             OVERDUE_FINDING,
             f"{_pluralize(len(overdue), 'incident')} should have rung a minute ago or more",
             tuple(overdue),
         )
     if stuck:
-        yield Concern(
+        yield AuditFinding(
             "stuck",
             f"{_pluralize(len(stuck), 'wake-up')} waiting or running for more than {_format_duration(STALLED_AGE)}",
         )
     if dead:
-        yield Concern(
+        yield AuditFinding(
             "dead-letters", f"{_pluralize(len(dead), 'order')} refused for good: muster outbox list", _deduplicate(dead)
         )
     if limited:
-        yield Concern("breaker", f"comments are held back on {_pluralize(len(limited), 'issue')}", tuple(limited))
-    if drift_checkpoint is not None and drift_checkpoint.about:
-        many = "1 incident was" if len(drift_checkpoint.about) == 1 else f"{len(drift_checkpoint.about)} incidents were"
-        yield Concern(
-            "drift", f"{many} not what GitHub shows, and set right: something was lost", drift_checkpoint.about
+        yield AuditFinding("breaker", f"comments are held back on {_pluralize(len(limited), 'issue')}", tuple(limited))
+    if drift_checkpoint is not None and drift_checkpoint.incident_keys:
+        many = (
+            "1 incident was"
+            if len(drift_checkpoint.incident_keys) == 1
+            else f"{len(drift_checkpoint.incident_keys)} incidents were"
+        )
+        yield AuditFinding(
+            "drift", f"{many} not what GitHub shows, and set right: something was lost", drift_checkpoint.incident_keys
         )
     yield from _budget_findings(budgets)
 
 
-def _worker_findings(figures: Figures) -> Iterable[Concern]:
-    if figures.silence is None or figures.silence > WORKER_SILENCE_TIMEOUT:
-        yield Concern("workers", f"no worker has been heard for {_format_duration(WORKER_SILENCE_TIMEOUT)}")
+def _worker_findings(figures: HealthFigures) -> Iterable[AuditFinding]:
+    if figures.worker_silence is None or figures.worker_silence > WORKER_SILENCE_TIMEOUT:
+        yield AuditFinding("workers", f"no worker has been heard for {_format_duration(WORKER_SILENCE_TIMEOUT)}")
 
 
-def _inbox_findings(figures: Figures) -> Iterable[Concern]:
-    if figures.unprocessed > STALLED_AGE:
-        yield Concern("inbox", f"a delivery has been waiting for {_format_duration(figures.unprocessed)}")
+def _inbox_findings(figures: HealthFigures) -> Iterable[AuditFinding]:
+    if figures.oldest_unprocessed > STALLED_AGE:
+        yield AuditFinding("inbox", f"a delivery has been waiting for {_format_duration(figures.oldest_unprocessed)}")
 
 
-def _budget_findings(budgets: Mapping[int, float]) -> Iterable[Concern]:
+def _budget_findings(budgets: Mapping[int, float]) -> Iterable[AuditFinding]:
     low = [installation for installation, part in budgets.items() if part < MIN_BUDGET_FRACTION]
     if not low:
         return
     others = len(low) - (APP in low)
     owners = " and ".join(["the App itself"] * (APP in low) + [_pluralize(others, "installation")] * bool(others))
-    yield Concern(
+    yield AuditFinding(
         "budget",
         f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {owners}: all but sev1 may wait for its next hour",
     )
 
 
-def _list_overdue_incidents(desk: Desk, now: datetime) -> Iterable[Lane]:
+def _list_overdue_incidents(ctx: WorkerContext, now: datetime) -> Iterable[IncidentKey]:
     """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
     policies: dict[int, Policy | None] = {}
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         overdue = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
-        lanes = list(watching.iterate_open_incidents(db))
+        incident_keys = list(watching.iterate_open_incidents(db))
     yield from overdue
-    for lane, incident in lanes:
-        if lane in overdue:
+    for incident_key, incident in incident_keys:
+        if incident_key in overdue:
             continue
-        if lane.repo_id not in policies:
-            policies[lane.repo_id] = _load_policy(desk, lane.repo_id, now)
-        policy = policies[lane.repo_id]
+        if incident_key.repo_id not in policies:
+            policies[incident_key.repo_id] = _load_policy(ctx, incident_key.repo_id, now)
+        policy = policies[incident_key.repo_id]
         if policy is not None and any(alarm.due <= now - OVERDUE_ALARM_AGE for alarm in alarms(incident, policy)[:1]):
-            yield lane
+            yield incident_key
 
 
-def _load_policy(desk: Desk, repo_id: int, now: datetime) -> Policy | None:
-    with desk.database.transaction() as db:
+def _load_policy(ctx: WorkerContext, repo_id: int, now: datetime) -> Policy | None:
+    with ctx.database.transaction() as db:
         repository = incidents.load_repository(db, repo_id)
     if repository is None:
         return None
-    return desk.policies.load(desk.database, desk.tracker(repository), repository, now).policy
+    return ctx.policies.load(ctx.database, ctx.tracker(repository), repository, now).policy
 
 
-def _deduplicate(lanes: Iterable[Lane]) -> tuple[Lane, ...]:
-    return tuple(dict.fromkeys(lanes))
+def _deduplicate(incident_keys: Iterable[IncidentKey]) -> tuple[IncidentKey, ...]:
+    return tuple(dict.fromkeys(incident_keys))
 
 
 def _pluralize(number: int, noun: str) -> str:

@@ -16,20 +16,20 @@ def dump_state(database: Database) -> dict[str, Any]:
         return {
             "incidents": [
                 {
-                    "repo": names[lane.repo_id],
-                    "number": lane.number,
+                    "repo": names[incident_key.repo_id],
+                    "number": incident_key.number,
                     "board": stored.board_url,
-                    "labels": sorted(incidents.load_labels(db, lane)[0]),
+                    "labels": sorted(incidents.load_labels(db, incident_key)[0]),
                     "incident": comparable_incident(stored.incident),
                 }
-                for lane, stored in incidents.list_incidents(db)
+                for incident_key, stored in incidents.list_incidents(db)
             ],
             "alarms": [
-                {"repo": names[lane.repo_id], "number": lane.number, "key": key, "due": due.isoformat()}
-                for lane, key, due in incidents.list_alarms(db)
+                {"repo": names[incident_key.repo_id], "number": incident_key.number, "key": key, "due": due.isoformat()}
+                for incident_key, key, due in incidents.list_alarms(db)
             ],
             "effects": [
-                {"repo": names[lane.repo_id], "number": lane.number, "key": key, "state": state}
-                for lane, key, state in outbox.list_states(db)
+                {"repo": names[incident_key.repo_id], "number": incident_key.number, "key": key, "state": state}
+                for incident_key, key, state in outbox.list_states(db)
             ],
         }

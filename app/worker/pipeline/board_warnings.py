@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.render.markdown.phrases import comment_limit_warning
 from app.store import audit, comment_log
-from app.worker.context import Desk
+from app.worker.context import WorkerContext
 
 OVERDUE_FINDING = "overdue"
 """Name of the audit finding about overdue alarms."""
 
 
-def list_warnings(desk: Desk, lane: Lane, now: datetime, *, notices_deferred: bool) -> tuple[str, ...]:
+def list_warnings(
+    ctx: WorkerContext, incident_key: IncidentKey, now: datetime, *, notices_deferred: bool
+) -> tuple[str, ...]:
     """List the warnings for the readers of the issue, a sentence each.
 
     `notices_deferred`: notices wait because the report is unconfirmed.
     """
-    with desk.database.autocommit() as db:
-        throttled_until, dead_count = comment_log.limited_until(db, lane, now), audit.count_dead_items(db, lane)
-        findings = audit.list_finding_names(db, lane)
+    with ctx.database.autocommit() as db:
+        throttled_until, dead_count = (
+            comment_log.limited_until(db, incident_key, now),
+            audit.count_dead_items(db, incident_key),
+        )
+        findings = audit.list_finding_names(db, incident_key)
     return tuple(
         _format_warnings(
             throttled_until, dead_count, alarm_late=OVERDUE_FINDING in findings, notices_deferred=notices_deferred

@@ -15,16 +15,16 @@ from datetime import datetime, timedelta
 import structlog
 from prometheus_client import Counter, Gauge
 
-from app.core.effects import Undelivered
+from app.core.effects import ChannelFailure
 from app.core.notice_relevance import still_relevant
-from app.core.policy import Channel
+from app.core.policy import ChannelConfig
 from app.ports import DeliveryFailed
-from app.rate_limit import Urgency
+from app.rate_limit import Priority
 from app.store import channel_outbox, incidents, outbox
-from app.store.channel_outbox import Sending, Sink
-from app.worker.context import Desk
+from app.store.channel_outbox import ClaimedMessage, Sink
+from app.worker.context import WorkerContext
 from app.worker.limits import unconfirmed_reports
-from app.worker.limits.comment_limit import Held
+from app.worker.limits.comment_limit import Throttled
 from app.worker.pipeline.retry_policy import backoff_seconds, should_give_up
 
 MESSAGES = Counter(
@@ -48,25 +48,25 @@ _FIRST_RETRY_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-class Messenger:
+class ChannelSender:
     """Sends the channel messages of all incidents.
 
     `poll_interval`: seconds between two polls.  `concurrency`: how many messages are sent at a time.
     """
 
-    def __init__(self, desk: Desk, *, poll_interval: float = 0.25, concurrency: int = 24) -> None:
-        self._desk = desk
-        self._poll = poll_interval
-        self._hands = concurrency
-        self._busy: Count[Sink] = Count()
+    def __init__(self, ctx: WorkerContext, *, poll_interval: float = 0.25, concurrency: int = 24) -> None:
+        self._ctx = ctx
+        self._poll_interval = poll_interval
+        self._concurrency = concurrency
+        self._in_flight: Count[Sink] = Count()
         self._lock = threading.Lock()
-        self._freed = threading.Event()
+        self._slot_freed = threading.Event()
         self._idle = True
         """True if the last claim found nothing; then a cheap query precedes the next claim."""
 
     def run(self, stop: threading.Event) -> None:
         """Send messages until `stop` is set; messages being sent then are finished."""
-        with ThreadPoolExecutor(self._hands, thread_name_prefix="channel-sender") as pool:
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="channel-sender") as pool:
             while not stop.is_set():
                 try:
                     claimed = self._claim()
@@ -76,116 +76,116 @@ class Messenger:
                     continue
                 for sending in claimed:
                     pool.submit(self._send, sending)
-                if self._freed.wait(self._poll):  # a slot that becomes free claims at once
+                if self._slot_freed.wait(self._poll_interval):  # a slot that becomes free claims at once
                     stop.wait(_BATCH_WAIT_SECONDS)
 
-    def _claim(self) -> Sequence[Sending]:
-        self._freed.clear()
+    def _claim(self) -> Sequence[ClaimedMessage]:
+        self._slot_freed.clear()
         with self._lock:
-            free = self._hands - self._busy.total()
-            full = [sink for sink, busy in self._busy.items() if busy >= _MAX_IN_FLIGHT_PER_CHANNEL]
+            free = self._concurrency - self._in_flight.total()
+            full = [sink for sink, busy in self._in_flight.items() if busy >= _MAX_IN_FLIGHT_PER_CHANNEL]
         if free <= 0:
             return ()
-        now = self._desk.clock()
+        now = self._ctx.clock()
         if self._idle:
-            with self._desk.database.autocommit() as db:
+            with self._ctx.database.autocommit() as db:
                 waited = channel_outbox.oldest_message_age(db, now)
             OLDEST_MESSAGE_SECONDS.set(waited.total_seconds() if waited is not None else 0)
             if waited is None:
                 return ()
-        with self._desk.database.single_statement() as db:
+        with self._ctx.database.single_statement() as db:
             claimed = channel_outbox.claim_messages(
                 db, now, CLAIM_PERIOD, limit=free, limit_per_sink=_MAX_IN_FLIGHT_PER_CHANNEL, full_sinks=full
             )
         self._idle = not claimed
         with self._lock:
-            self._busy.update(sending.sink for sending in claimed)
+            self._in_flight.update(sending.sink for sending in claimed)
         return claimed
 
-    def _send(self, sending: Sending) -> None:
+    def _send(self, sending: ClaimedMessage) -> None:
         try:
-            send_message(self._desk, sending)
+            send_message(self._ctx, sending)
         except Exception:
-            log.exception("message could not be sent", incident=str(sending.lane), key=sending.key)
+            log.exception("message could not be sent", incident=str(sending.incident_key), key=sending.key)
         finally:
             with self._lock:
-                self._busy -= Count((sending.sink,))
-            self._freed.set()
+                self._in_flight -= Count((sending.sink,))
+            self._slot_freed.set()
 
 
-def send_message(desk: Desk, sending: Sending) -> None:
+def send_message(ctx: WorkerContext, sending: ClaimedMessage) -> None:
     """Send one claimed message and store the outcome."""
     try:
-        channel = _find_channel(desk, sending)
-    except Held as held:
-        with desk.database.single_statement() as db:
-            channel_outbox.defer_message(db, sending, held.until, held.why)
+        channel = _find_channel(ctx, sending)
+    except Throttled as held:
+        with ctx.database.single_statement() as db:
+            channel_outbox.defer_message(db, sending, held.until, held.reason)
         return
     if channel is None:
-        with desk.database.single_statement() as db:
+        with ctx.database.single_statement() as db:
             channel_outbox.finish_message(db, sending, "skipped")
         MESSAGES.labels("skipped").inc()
         return
-    desk.failpoints.reach("before_post")
+    ctx.failpoints.reach("before_post")
     try:
-        desk.channels.send(channel, sending.message)
+        ctx.channels.send(channel, sending.message)
     except DeliveryFailed as failed:
-        _handle_failure(desk, sending, failed)
+        _handle_failure(ctx, sending, failed)
         return
-    desk.failpoints.reach("after_post_before_mark")
-    with desk.database.single_statement() as db:
+    ctx.failpoints.reach("after_post_before_mark")
+    with ctx.database.single_statement() as db:
         channel_outbox.finish_message(db, sending, "done")
-    desk.failpoints.reach("after_mark")
+    ctx.failpoints.reach("after_mark")
     MESSAGES.labels("done").inc()
 
 
-def _find_channel(desk: Desk, sending: Sending) -> Channel | None:
+def _find_channel(ctx: WorkerContext, sending: ClaimedMessage) -> ChannelConfig | None:
     """Find the channel in the current policy; None if there is none, or the notice is no longer relevant.
 
     Raises Throttled if too many unconfirmed reports would notify people.
     """
-    with desk.database.autocommit() as db:
-        stored = incidents.load_incident(db, sending.lane)
-        repository = incidents.load_repository(db, sending.lane.repo_id)
-    if stored is None or repository is None or stored.incident.left:
+    with ctx.database.autocommit() as db:
+        stored = incidents.load_incident(db, sending.incident_key)
+        repository = incidents.load_repository(db, sending.incident_key.repo_id)
+    if stored is None or repository is None or stored.incident.unavailable:
         return None
     if not still_relevant(sending.notice, stored.incident, frozenset()):
         return None
-    tracker = desk.tracker(repository).with_priority(Urgency(stored.incident.severity))
-    unconfirmed_reports.admit_or_throttle(desk, tracker, sending.lane, stored.incident, sending.notice.key)
-    return desk.policies.load_cached(desk.database, repository).channels.get(sending.channel)
+    tracker = ctx.tracker(repository).with_priority(Priority(stored.incident.severity))
+    unconfirmed_reports.admit_or_throttle(ctx, tracker, sending.incident_key, stored.incident, sending.notice.key)
+    return ctx.policies.load_cached(ctx.database, repository).channels.get(sending.channel)
 
 
-def _handle_failure(desk: Desk, sending: Sending, failed: DeliveryFailed) -> None:
+def _handle_failure(ctx: WorkerContext, sending: ClaimedMessage, failed: DeliveryFailed) -> None:
     """Schedule a retry, or give up and report the failure on the incident."""
-    now = desk.clock()
+    now = ctx.clock()
     never = failed.retry_after is None or should_give_up(sending.attempts, sending.created_at, now)
     log.warning(
         "message not delivered",
-        incident=str(sending.lane),
+        incident=str(sending.incident_key),
         key=sending.key,
         attempts=sending.attempts,
         never=never,
         reason=str(failed),
     )
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         if not never:
             wait = max(
                 failed.retry_after or 0.0, backoff_seconds(sending.attempts, sending.message.key, _FIRST_RETRY_SECONDS)
             )
             channel_outbox.retry_message_at(db, sending, now + timedelta(seconds=wait), str(failed))
         elif channel_outbox.finish_message(db, sending, "dead", str(failed)):
-            outbox.add_effects(db, sending.lane, (_channel_failure(sending, failed, now),), now)
+            outbox.add_effects(db, sending.incident_key, (_channel_failure(sending, failed, now),), now)
     MESSAGES.labels("dead" if never else "retried").inc()
 
 
-def _channel_failure(sending: Sending, failed: DeliveryFailed, now: datetime) -> Undelivered:
+def _channel_failure(sending: ClaimedMessage, failed: DeliveryFailed, now: datetime) -> ChannelFailure:
     """Make the failure notice, once per incident and channel: one repair fixes all messages that follow."""
-    return Undelivered(
+    return ChannelFailure(
         key=f"undelivered/{sending.channel}",
         to=sending.notice.to,
         at=now,
         channel=sending.channel,
-        what=sending.message.kind,
-        why=str(failed),
+        notice_kind=sending.message.kind,
+        reason=str(failed),
     )

@@ -10,7 +10,7 @@ import structlog
 
 from app.core import noise_limits
 from app.core.clocks import alarms
-from app.core.effects import Effect, Mend, SetLabels, ShowBoard
+from app.core.effects import Effect, PolicyFaultNotice, SetLabels, ShowBoard
 from app.core.escalation import resolve_recipients
 from app.core.events import Opened, Role
 from app.core.incident import Incident
@@ -18,15 +18,15 @@ from app.core.labels import desired_labels, own_labels
 from app.core.policy import ON_CALL, Policy
 from app.core.replay import log_sort_key, replay
 from app.github import inbound
-from app.github.inbound import Happened, Seen, Touched
-from app.policy_source.active_policy import InForce
-from app.ports import DeliveryFailed, Lane, Repository, Tracker
-from app.rate_limit import Urgency
+from app.github.inbound import LabelsSeen, OwnCommentChanged, TimedEvent
+from app.policy_source.active_policy import ActivePolicy
+from app.ports import DeliveryFailed, IncidentKey, Repository, Tracker
+from app.rate_limit import Priority
 from app.store import inbox, incidents, outbox, unconfirmed_reports
 from app.store.database import Db
 from app.store.inbox import Delivery
-from app.store.incidents import Stored
-from app.worker.context import Desk
+from app.store.incidents import StoredIncident
+from app.worker.context import WorkerContext
 from app.worker.pipeline import channel_messages
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 from app.worker.pipeline.policy_check import list_policy_deliveries, publish_check
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _ParsedDelivery:
     """A parsed delivery.
 
     `is_incident`: the payload shows that its issue is an incident.
@@ -44,90 +44,96 @@ class _Reading:
     """
 
     delivery: Delivery
-    found: Happened | Touched | None = None
-    seen: Seen | None = None
-    declared: bool = False
+    change: TimedEvent | OwnCommentChanged | None = None
+    labels_seen: LabelsSeen | None = None
+    is_incident: bool = False
     problem: str = ""
-    original: bool = False
+    is_opening: bool = False
 
 
-def process_incident(desk: Desk, lane: Lane) -> bool:
+def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
     """Process the pending deliveries and due alarms of an incident and write the resulting effects to the outbox.
 
     The key may also be that of a pull request or of the pushes of a repository; then the policy they bring is checked.
     False if some deliveries have to wait because GitHub cannot be asked for permissions now.
     """
-    now = desk.clock()
-    with desk.database.autocommit() as db:
-        repository = incidents.load_repository(db, lane.repo_id)
-        waiting = inbox.list_routed_deliveries(db, lane)
-        known = incidents.load_incident(db, lane)
+    now = ctx.clock()
+    with ctx.database.autocommit() as db:
+        repository = incidents.load_repository(db, incident_key.repo_id)
+        waiting = inbox.list_routed_deliveries(db, incident_key)
+        known = incidents.load_incident(db, incident_key)
     if repository is None or not (waiting or known):
         return True
-    if found := list_policy_deliveries(lane, waiting):
-        return publish_check(desk, repository, found, now)
-    tracker = desk.tracker(repository).with_priority(Urgency(known.incident.severity if known else None))
-    active = desk.policies.load(desk.database, tracker, repository, now)
-    parsed = list(_parse_deliveries(desk, tracker, repository, _clamp_received_at(waiting, known), active.policy, now))
+    if found := list_policy_deliveries(incident_key, waiting):
+        return publish_check(ctx, repository, found, now)
+    tracker = ctx.tracker(repository).with_priority(Priority(known.incident.severity if known else None))
+    active = ctx.policies.load(ctx.database, tracker, repository, now)
+    parsed = list(_parse_deliveries(ctx, tracker, repository, _clamp_received_at(waiting, known), active.policy, now))
     try:
-        _apply_deliveries(desk, lane, parsed, active, now)
+        _apply_deliveries(ctx, incident_key, parsed, active, now)
     except UNREADABLE_ERRORS:
         # One of them is invalid.  One by one, the others are applied and that one moves to the dead letters.
-        log.exception("batch failed, deliveries are processed one by one", incident=str(lane))
+        log.exception("batch failed, deliveries are processed one by one", incident=str(incident_key))
         if not parsed:
             raise
         for reading in parsed:
-            _apply_one(desk, lane, reading, active, now)
+            _apply_one(ctx, incident_key, reading, active, now)
     return len(parsed) == len(waiting)
 
 
-def _apply_deliveries(desk: Desk, lane: Lane, parsed: list[_Reading], active: InForce, now: datetime) -> None:
-    with desk.database.transaction() as db:
-        before = incidents.lock_incident(db, lane)
-        after = _apply_parsed(db, lane, before, parsed, active, now)
-        desk.failpoints.reach("mid_reduce")
-        if after is not None and after.incident.rung != (before.incident.rung if before is not None else frozenset()):
-            desk.failpoints.reach("timer_fired_before_commit")
+def _apply_deliveries(
+    ctx: WorkerContext, incident_key: IncidentKey, parsed: list[_ParsedDelivery], active: ActivePolicy, now: datetime
+) -> None:
+    with ctx.database.transaction() as db:
+        before = incidents.lock_incident(db, incident_key)
+        after = _apply_parsed(db, incident_key, before, parsed, active, now)
+        ctx.failpoints.reach("mid_reduce")
+        if after is not None and after.incident.fired_alarms != (
+            before.incident.fired_alarms if before is not None else frozenset()
+        ):
+            ctx.failpoints.reach("timer_fired_before_commit")
         if before is None and after is not None:
-            inbox.requeue_no_incident_deliveries(db, lane)
+            inbox.requeue_no_incident_deliveries(db, incident_key)
         for reading in parsed:
             if reading.problem:
                 dead_letter_delivery(db, reading.delivery, reading.problem)
         if processed := [reading.delivery for reading in parsed if not reading.problem]:
             inbox.mark_processed(db, processed, no_incident=after is None)
-        desk.failpoints.reach("before_commit")
-    desk.failpoints.reach("after_commit")
+        ctx.failpoints.reach("before_commit")
+    ctx.failpoints.reach("after_commit")
 
 
-def _apply_one(desk: Desk, lane: Lane, parsed: _Reading, active: InForce, now: datetime) -> None:
+def _apply_one(
+    ctx: WorkerContext, incident_key: IncidentKey, parsed: _ParsedDelivery, active: ActivePolicy, now: datetime
+) -> None:
     try:
-        _apply_deliveries(desk, lane, [parsed], active, now)
+        _apply_deliveries(ctx, incident_key, [parsed], active, now)
     except UNREADABLE_ERRORS as problem:
-        _apply_deliveries(desk, lane, [_Reading(parsed.delivery, problem=repr(problem))], active, now)
+        _apply_deliveries(ctx, incident_key, [_ParsedDelivery(parsed.delivery, problem=repr(problem))], active, now)
 
 
-def record_event(desk: Desk, lane: Lane, events: Iterable[Happened]) -> None:
+def record_event(ctx: WorkerContext, incident_key: IncidentKey, events: Iterable[TimedEvent]) -> None:
     """Apply events that we caused ourselves, such as a pull request that we opened."""
-    now = desk.clock()
-    with desk.database.autocommit() as db:
-        repository = incidents.load_repository(db, lane.repo_id)
+    now = ctx.clock()
+    with ctx.database.autocommit() as db:
+        repository = incidents.load_repository(db, incident_key.repo_id)
     if repository is None:
         return
-    active = desk.policies.load(desk.database, desk.tracker(repository), repository, now)
-    with desk.database.transaction() as db:
-        apply_events(db, lane, incidents.lock_incident(db, lane), events, active, now)
+    active = ctx.policies.load(ctx.database, ctx.tracker(repository), repository, now)
+    with ctx.database.transaction() as db:
+        apply_events(db, incident_key, incidents.lock_incident(db, incident_key), events, active, now)
 
 
-def _clamp_received_at(waiting: list[Delivery], known: Stored | None) -> list[Delivery]:
+def _clamp_received_at(waiting: list[Delivery], known: StoredIncident | None) -> list[Delivery]:
     """Make no delivery older than the replayed state, even if the host's clock was set back."""
     if known is None:
         return waiting
-    return [replace(one, received_at=max(one.received_at, known.lived_until)) for one in waiting]
+    return [replace(one, received_at=max(one.received_at, known.replayed_until)) for one in waiting]
 
 
 def _parse_deliveries(
-    desk: Desk, tracker: Tracker, repository: Repository, waiting: list[Delivery], policy: Policy, now: datetime
-) -> Iterable[_Reading]:
+    ctx: WorkerContext, tracker: Tracker, repository: Repository, waiting: list[Delivery], policy: Policy, now: datetime
+) -> Iterable[_ParsedDelivery]:
     """Parse the deliveries in order of arrival, up to the first whose author's permission cannot be asked for now."""
     for delivery in waiting:
         try:
@@ -135,126 +141,151 @@ def _parse_deliveries(
             found = inbound.read_event(delivery.event, payload, policy, delivery.received_at)
             seen, declared = inbound.read_labels(payload), inbound.is_declared(payload, policy)
         except UNREADABLE_ERRORS as problem:
-            yield _Reading(delivery, problem=repr(problem))
+            yield _ParsedDelivery(delivery, problem=repr(problem))
             continue
         try:
-            found = _with_author_role(desk, tracker, repository, found, policy, now)
+            found = _with_author_role(ctx, tracker, repository, found, policy, now)
         except DeliveryFailed as failed:
             log.warning("rights not known yet", guid=delivery.guid, reason=str(failed))
             return
         original = delivery.event == "issues" and payload.get("action") == "opened"
-        yield _Reading(delivery, found, seen, declared, original=original)
+        yield _ParsedDelivery(delivery, found, seen, declared, is_opening=original)
 
 
 def _with_author_role(
-    desk: Desk,
+    ctx: WorkerContext,
     tracker: Tracker,
     repository: Repository,
-    found: Happened | Touched | None,
+    found: TimedEvent | OwnCommentChanged | None,
     policy: Policy,
     now: datetime,
-) -> Happened | Touched | None:
+) -> TimedEvent | OwnCommentChanged | None:
     """Add the author's role to an event that needs it.  Raises DeliveryFailed if it cannot be asked for now."""
-    if not isinstance(found, Happened) or not inbound.needs_role(found.event, policy.labels):
+    if not isinstance(found, TimedEvent) or not inbound.needs_role(found.event, policy.labels):
         return found
-    role: Role = desk.authorities.get_role(tracker, repository.id, found.event.by, now)
+    role: Role = ctx.permissions.get_role(tracker, repository.id, found.event.by, now)
     return replace(found, event=replace(found.event, role=role))
 
 
 def _apply_parsed(
-    db: Db, lane: Lane, stored: Stored | None, parsed: list[_Reading], active: InForce, now: datetime
-) -> Stored | None:
+    db: Db,
+    incident_key: IncidentKey,
+    stored: StoredIncident | None,
+    parsed: list[_ParsedDelivery],
+    active: ActivePolicy,
+    now: datetime,
+) -> StoredIncident | None:
     # Deliveries before the opening are kept if the issue is an incident: the opening is still to come.
-    if stored is None and not any(reading.declared or _is_opening(reading) for reading in parsed):
+    if stored is None and not any(reading.is_incident or _is_opening(reading) for reading in parsed):
         return None
-    touched = [reading.found for reading in parsed if isinstance(reading.found, Touched)]
-    if stored is not None and any(touch.comment == stored.board_id for touch in touched):
-        if any(touch.deleted and touch.comment == stored.board_id for touch in touched):
-            incidents.record_board(db, lane, None, "")
+    touched = [reading.change for reading in parsed if isinstance(reading.change, OwnCommentChanged)]
+    if stored is not None and any(touch.comment_id == stored.board_id for touch in touched):
+        if any(touch.deleted and touch.comment_id == stored.board_id for touch in touched):
+            incidents.record_board(db, incident_key, None, "")
             stored = replace(stored, board_id=None, board_url="")
-        outbox.add_effects(db, lane, (ShowBoard(),), now)
+        outbox.add_effects(db, incident_key, (ShowBoard(),), now)
     replay_all = stored is not None and any(
-        _restore_original_report(db, lane, reading) for reading in parsed if reading.original
+        _restore_original_report(db, incident_key, reading) for reading in parsed if reading.is_opening
     )
-    events = (reading.found for reading in parsed if isinstance(reading.found, Happened))
-    stored = apply_events(db, lane, stored, events, active, now, replay_all=replay_all)
+    events = (reading.change for reading in parsed if isinstance(reading.change, TimedEvent))
+    stored = apply_events(db, incident_key, stored, events, active, now, replay_all=replay_all)
     if stored is not None:
-        compare_labels(db, lane, stored, [reading.seen for reading in parsed if reading.seen], active.policy, now)
-        _queue_policy_fault_notices(db, lane, stored.incident, active, now)
+        compare_labels(
+            db,
+            incident_key,
+            stored,
+            [reading.labels_seen for reading in parsed if reading.labels_seen],
+            active.policy,
+            now,
+        )
+        _queue_policy_fault_notices(db, incident_key, stored.incident, active, now)
     return stored
 
 
-def _restore_original_report(db: Db, lane: Lane, parsed: _Reading) -> bool:
+def _restore_original_report(db: Db, incident_key: IncidentKey, parsed: _ParsedDelivery) -> bool:
     """Replace a logged opening that came from a later look at the issue by the original report.
 
     True if the log changed.
     """
-    found = parsed.found
-    if not isinstance(found, Happened) or not isinstance(found.event, Opened) or found.event.adopted:
+    found = parsed.change
+    if not isinstance(found, TimedEvent) or not isinstance(found.event, Opened) or found.event.adopted:
         return False
-    known = incidents.load_opening(db, lane)
+    known = incidents.load_opening(db, incident_key)
     if known is None or known[0] != found.at or known[1].adopted:
         return False
     corrected = replace(known[1], title=found.event.title, report=found.event.report)
     if corrected != known[1]:
-        incidents.correct_event(db, lane, corrected)
+        incidents.correct_event(db, incident_key, corrected)
     return corrected != known[1]
 
 
 def apply_events(
     db: Db,
-    lane: Lane,
-    stored: Stored | None,
-    events: Iterable[Happened],
-    active: InForce,
+    incident_key: IncidentKey,
+    stored: StoredIncident | None,
+    events: Iterable[TimedEvent],
+    active: ActivePolicy,
     now: datetime,
     *,
     replay_all: bool = False,
-) -> Stored | None:
+) -> StoredIncident | None:
     """Apply events to the incident, save it, update its alarms and write the effects to the outbox.
 
     Events in order continue from the stored state.  If one is late, or precedes an alarm that has fired, or
     `replay_all` is set, the whole log is replayed.
     """
-    new_events = sorted(_append_new_events(db, lane, stored, events), key=lambda one: log_sort_key(one.at, one.event))
+    new_events = sorted(
+        _append_new_events(db, incident_key, stored, events), key=lambda one: log_sort_key(one.at, one.event)
+    )
     until = max([now, *(one.at for one in new_events)])
-    if stored is not None and not replay_all and (not new_events or new_events[0].at > stored.lived_until):
+    if stored is not None and not replay_all and (not new_events or new_events[0].at > stored.replayed_until):
         decision = replay([(one.at, one.event) for one in new_events], active.policy, until, initial=stored.incident)
     else:
-        decision = replay(incidents.load_log(db, lane), active.policy, until)
+        decision = replay(incidents.load_log(db, incident_key), active.policy, until)
     if decision.incident is None:
         return None
-    new = _save_incident(db, lane, stored, decision.incident, new_events, until)
+    new = _save_incident(db, incident_key, stored, decision.incident, new_events, until)
     effects: tuple[Effect, ...] = decision.effects
-    alarms_changed = incidents.sync_alarms(db, lane, alarms(new.incident, active.policy))
-    if alarms_changed and not effects and not new.incident.left:
+    alarms_changed = incidents.sync_alarms(db, incident_key, alarms(new.incident, active.policy))
+    if alarms_changed and not effects and not new.incident.unavailable:
         effects = (ShowBoard(),)  # another policy is active, and the board shows its deadlines
     if noise_limits.is_confirmed(new.incident) and (stored is None or not noise_limits.is_confirmed(stored.incident)):
-        unconfirmed_reports.release_confirmed(db, lane, now)
-    channel_messages.queue_messages(db, lane, new.incident, effects, active.policy, now)
-    outbox.add_effects(db, lane, effects, now)
+        unconfirmed_reports.release_confirmed(db, incident_key, now)
+    channel_messages.queue_messages(db, incident_key, new.incident, effects, active.policy, now)
+    outbox.add_effects(db, incident_key, effects, now)
     return new
 
 
 def _save_incident(
-    db: Db, lane: Lane, stored: Stored | None, incident: Incident, new_events: list[Happened], until: datetime
-) -> Stored:
-    alarms_fired = stored is None or incident.rung != stored.incident.rung
+    db: Db,
+    incident_key: IncidentKey,
+    stored: StoredIncident | None,
+    incident: Incident,
+    new_events: list[TimedEvent],
+    until: datetime,
+) -> StoredIncident:
+    alarms_fired = stored is None or incident.fired_alarms != stored.incident.fired_alarms
     last = max((one.at for one in new_events), default=None)
-    before = stored.lived_until if stored else incident.declared_at
+    before = stored.replayed_until if stored else incident.declared_at
     lived_until = until if alarms_fired else max(filter(None, (before, last)))
-    new = replace(stored, incident=incident, lived_until=lived_until) if stored else Stored(incident, lived_until)
+    new = (
+        replace(stored, incident=incident, replayed_until=lived_until)
+        if stored
+        else StoredIncident(incident, lived_until)
+    )
     if stored is None or new != stored:
-        incidents.save_incident(db, lane, new)
+        incidents.save_incident(db, incident_key, new)
     return new
 
 
-def _append_new_events(db: Db, lane: Lane, stored: Stored | None, events: Iterable[Happened]) -> list[Happened]:
+def _append_new_events(
+    db: Db, incident_key: IncidentKey, stored: StoredIncident | None, events: Iterable[TimedEvent]
+) -> list[TimedEvent]:
     """Log each event once and return the new ones.
 
     An opening without an incident id gets one here, the only place where ids are assigned.
     """
-    known, found = stored is not None, dict[str, Happened]()
+    known, found = stored is not None, dict[str, TimedEvent]()
     for one in events:
         event = one.event
         if isinstance(event, Opened):
@@ -264,14 +295,21 @@ def _append_new_events(db: Db, lane: Lane, stored: Stored | None, events: Iterab
             event = (
                 event
                 if event.id
-                else replace(event, id=incidents.allocate_incident_id(db, lane.repo_id, one.at.date()))
+                else replace(event, id=incidents.allocate_incident_id(db, incident_key.repo_id, one.at.date()))
             )
-        found.setdefault(event.key, Happened(one.at, event))
-    new = incidents.append_events(db, lane, ((one.at, one.event) for one in found.values()))
+        found.setdefault(event.key, TimedEvent(one.at, event))
+    new = incidents.append_events(db, incident_key, ((one.at, one.event) for one in found.values()))
     return [one for key, one in found.items() if key in new]
 
 
-def compare_labels(db: Db, lane: Lane, stored: Stored, labels_seen: list[Seen], policy: Policy, now: datetime) -> None:
+def compare_labels(
+    db: Db,
+    incident_key: IncidentKey,
+    stored: StoredIncident,
+    labels_seen: list[LabelsSeen],
+    policy: Policy,
+    now: datetime,
+) -> None:
     """Queue a label update if the labels of the issue differ from the desired ones, whatever the cause.
 
     GitHub's times are in whole seconds.  If two label sets of the same second differ, the issue itself has to be read.
@@ -280,29 +318,35 @@ def compare_labels(db: Db, lane: Lane, stored: Stored, labels_seen: list[Seen], 
         at = max(one.at for one in labels_seen)
         newest = {one.labels for one in labels_seen if one.at == at}
         if len(newest) == 1:
-            incidents.record_labels(db, lane, newest.pop(), at)
+            incidents.record_labels(db, incident_key, newest.pop(), at)
         else:
-            incidents.mark_labels_stale(db, lane)
-    if stored.incident.left:
+            incidents.mark_labels_stale(db, incident_key)
+    if stored.incident.unavailable:
         return
-    current, uncertain = incidents.load_labels(db, lane)
+    current, uncertain = incidents.load_labels(db, incident_key)
     desired = desired_labels(stored.incident, policy)
     if uncertain or current & own_labels(policy.labels) != desired:
-        outbox.add_effects(db, lane, (SetLabels(labels=desired),), now)
+        outbox.add_effects(db, incident_key, (SetLabels(labels=desired),), now)
 
 
-def _queue_policy_fault_notices(db: Db, lane: Lane, incident: Incident, active: InForce, now: datetime) -> None:
+def _queue_policy_fault_notices(
+    db: Db, incident_key: IncidentKey, incident: Incident, active: ActivePolicy, now: datetime
+) -> None:
     """Queue a notice for each policy problem, once per version, on the first open incident that is processed."""
-    if not active.troubles or incident.left or not incident.status.open:
+    if not active.problems or incident.unavailable or not incident.status.open:
         return
     recipients = resolve_recipients(incident, active.policy, (ON_CALL,), now)
-    for trouble in active.troubles:
+    for trouble in active.problems:
         if trouble.mark_reported(db):
-            fault_notice = Mend(
-                key=trouble.notice_key, to=recipients.people, missing=recipients.missing, at=now, faults=trouble.faults
+            fault_notice = PolicyFaultNotice(
+                key=trouble.notice_key,
+                to=recipients.people,
+                unstaffed=recipients.unstaffed,
+                at=now,
+                faults=trouble.faults,
             )
-            outbox.add_effects(db, lane, (fault_notice,), now)
+            outbox.add_effects(db, incident_key, (fault_notice,), now)
 
 
-def _is_opening(parsed: _Reading) -> bool:
-    return isinstance(parsed.found, Happened) and isinstance(parsed.found.event, Opened)
+def _is_opening(parsed: _ParsedDelivery) -> bool:
+    return isinstance(parsed.change, TimedEvent) and isinstance(parsed.change.event, Opened)

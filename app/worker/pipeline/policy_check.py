@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from app.core.backtest import Past, backtest
+from app.core.backtest import PastIncident, backtest
 from app.core.policy import Policy
 from app.github import inbound
-from app.github.inbound import Proposed, Pushed
+from app.github.inbound import PolicyProposal, PolicyPush
 from app.github.incident_history import BACKTEST_PERIOD, MAX_INCIDENTS
-from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, Fault, PolicyFaults, load_profile
-from app.ports import Annotation, Check, DeliveryFailed, Lane, Repository, Tracker
-from app.render.markdown.policy_review import Review, review_faulty_policy, review_policy
+from app.policy_file import DEFAULT_PROFILE, POLICY_PATH, PolicyFault, PolicyFaults, load_profile
+from app.ports import Annotation, CheckRun, DeliveryFailed, IncidentKey, Repository, Tracker
+from app.render.markdown.policy_review import PolicyReview, review_faulty_policy, review_policy
 from app.store import inbox, incidents, policies
 from app.store.inbox import Delivery
-from app.store.policies import Place
-from app.worker.context import Desk
+from app.store.policies import PolicyScope
+from app.worker.context import WorkerContext
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS
 
 log = structlog.get_logger()
@@ -40,33 +40,33 @@ _PUSHED_FAULT_NOTE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class PolicyDelivery:
     """A parsed delivery that may change the policy."""
 
     delivery: Delivery
-    found: Proposed | Pushed
+    change: PolicyProposal | PolicyPush
 
 
-def list_policy_deliveries(lane: Lane, waiting: Sequence[Delivery]) -> list[Proposal]:
+def list_policy_deliveries(incident_key: IncidentKey, waiting: Sequence[Delivery]) -> list[PolicyDelivery]:
     """List the pending deliveries under this key that are about the policy rather than an incident."""
     found = (
-        (delivery, _parse_policy_change(lane, delivery))
+        (delivery, _parse_policy_change(incident_key, delivery))
         for delivery in waiting
         if delivery.event in ("pull_request", "push")
     )
-    return [Proposal(delivery, what) for delivery, what in found if what is not None]
+    return [PolicyDelivery(delivery, what) for delivery, what in found if what is not None]
 
 
-def _parse_policy_change(lane: Lane, delivery: Delivery) -> Proposed | Pushed | None:
+def _parse_policy_change(incident_key: IncidentKey, delivery: Delivery) -> PolicyProposal | PolicyPush | None:
     try:
         return inbound.policy_change_of(
-            delivery.event, inbound.parse_payload(delivery.body), lane, delivery.received_at
+            delivery.event, inbound.parse_payload(delivery.body), incident_key, delivery.received_at
         )
     except UNREADABLE_ERRORS:
         return None  # reported by the next parser
 
 
-def publish_check(desk: Desk, repository: Repository, waiting: Sequence[Proposal], now: datetime) -> bool:
+def publish_check(ctx: WorkerContext, repository: Repository, waiting: Sequence[PolicyDelivery], now: datetime) -> bool:
     """Publish the check run for the newest of these deliveries; it supersedes the older ones.
 
     False if it has to wait because GitHub is not available now.
@@ -74,18 +74,18 @@ def publish_check(desk: Desk, repository: Repository, waiting: Sequence[Proposal
     *_, newest = sorted(waiting, key=_sort_time)
     outcome = "processed", ""
     try:
-        check = _build_check(desk, desk.tracker(repository), repository, newest, now)
+        check = _build_check(ctx, ctx.tracker(repository), repository, newest, now)
         if check is not None:
-            desk.failpoints.reach("before_post")
-            desk.tracker(repository).check(check)
-            desk.failpoints.reach("after_post_before_mark")
+            ctx.failpoints.reach("before_post")
+            ctx.tracker(repository).check(check)
+            ctx.failpoints.reach("after_post_before_mark")
     except DeliveryFailed as failed:
         never = failed.retry_after is None or now - newest.delivery.received_at >= _RETRY_PERIOD
         log.warning("policy not checked", repository=repository.name, never=never, reason=str(failed))
         if not never:
             return False
         outcome = "ignored", str(failed)
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         for proposal in waiting:
             inbox.finish_delivery(
                 db, proposal.delivery, *(outcome if proposal is newest else ("ignored", "superseded"))
@@ -93,29 +93,29 @@ def publish_check(desk: Desk, repository: Repository, waiting: Sequence[Proposal
     return True
 
 
-def _sort_time(policy_delivery: Proposal) -> datetime:
+def _sort_time(policy_delivery: PolicyDelivery) -> datetime:
     """Return the time by which policy changes are ordered.
 
     GitHub's times are in whole seconds; within one second deliveries keep the order of arrival.
     """
     return (
-        policy_delivery.found.at
-        if isinstance(policy_delivery.found, Proposed)
+        policy_delivery.change.at
+        if isinstance(policy_delivery.change, PolicyProposal)
         else policy_delivery.delivery.received_at
     )
 
 
 def _build_check(
-    desk: Desk, tracker: Tracker, repository: Repository, policy_delivery: Proposal, now: datetime
-) -> Check | None:
+    ctx: WorkerContext, tracker: Tracker, repository: Repository, policy_delivery: PolicyDelivery, now: datetime
+) -> CheckRun | None:
     """Build the check run; None if there is nothing to show.  Raises DeliveryFailed if a file cannot be read yet."""
-    found = policy_delivery.found
+    found = policy_delivery.change
     text = tracker.file(POLICY_PATH, found.head)
-    if isinstance(found, Pushed):
-        return _build_push_check(desk, tracker, repository, found.head, text, now)
-    active_policy = desk.policies.load(desk.database, tracker, repository, now).policy
-    with desk.database.transaction() as db:
-        stored = policies.load_stored_policy(db, Place.repository(repository.id))
+    if isinstance(found, PolicyPush):
+        return _build_push_check(ctx, tracker, repository, found.head, text, now)
+    active_policy = ctx.policies.load(ctx.database, tracker, repository, now).policy
+    with ctx.database.transaction() as db:
+        stored = policies.load_stored_policy(db, PolicyScope.repository(repository.id))
     if stored.checked_at is None:
         raise DeliveryFailed("the policy in force is not known now", retry_after=5)
     if text == stored.newest_text or (change := tracker.file_change(found.pull, POLICY_PATH)) == "none":
@@ -123,25 +123,25 @@ def _build_check(
     if text is None and change == "written" and now - policy_delivery.delivery.received_at < _FILE_LAG_PERIOD:
         raise DeliveryFailed("the file cannot be seen yet", retry_after=5)
     try:
-        new = desk.policies.read_proposed(desk.database, tracker, repository, text, now)
+        new = ctx.policies.read_proposed(ctx.database, tracker, repository, text, now)
     except PolicyFaults as faults:
-        return make_check(found.head, review_faulty_policy(faults.faults), faults.faults)
+        return make_check(found.head, review_faulty_policy(faults.errors), faults.errors)
     new = with_known_shifts(new, active_policy)
     shown = review_policy(
-        active_policy, new, backtest(load_past_incidents(desk, repository, now), active_policy, new), now
+        active_policy, new, backtest(load_past_incidents(ctx, repository, now), active_policy, new), now
     )
     return make_check(found.head, shown, (), "" if text is not None else _removal_note(new))
 
 
 def _build_push_check(
-    desk: Desk, tracker: Tracker, repository: Repository, head: str, text: str | None, now: datetime
-) -> Check | None:
+    ctx: WorkerContext, tracker: Tracker, repository: Repository, head: str, text: str | None, now: datetime
+) -> CheckRun | None:
     if text is None:
         return None
     try:
-        desk.policies.read_proposed(desk.database, tracker, repository, text, now)
+        ctx.policies.read_proposed(ctx.database, tracker, repository, text, now)
     except PolicyFaults as faults:
-        return make_check(head, review_faulty_policy(faults.faults), faults.faults, _PUSHED_FAULT_NOTE)
+        return make_check(head, review_faulty_policy(faults.errors), faults.errors, _PUSHED_FAULT_NOTE)
     return None
 
 
@@ -163,9 +163,9 @@ def _removal_note(new: Policy) -> str:
     return f"`{POLICY_PATH}` is taken away: {below} would hold instead."
 
 
-def make_check(sha: str, content: Review, faults: Sequence[Fault], preamble: str = "") -> Check:
+def make_check(sha: str, content: PolicyReview, faults: Sequence[PolicyFault], preamble: str = "") -> CheckRun:
     """Make the check run for that commit; `preamble` precedes the summary."""
-    return Check(
+    return CheckRun(
         name=CHECK_NAME,
         sha=sha,
         success=not faults,
@@ -177,12 +177,17 @@ def make_check(sha: str, content: Review, faults: Sequence[Fault], preamble: str
     )
 
 
-def load_past_incidents(desk: Desk, repository: Repository, now: datetime) -> list[Past]:
+def load_past_incidents(ctx: WorkerContext, repository: Repository, now: datetime) -> list[PastIncident]:
     """Load the incidents of the last months of that repository from our own log."""
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         return [
-            Past(f"{repository.name}#{lane.number}", stored.incident.title, incidents.load_log(db, lane), now)
-            for lane, stored in incidents.list_incidents_declared_since(
+            PastIncident(
+                f"{repository.name}#{incident_key.number}",
+                stored.incident.title,
+                incidents.load_log(db, incident_key),
+                now,
+            )
+            for incident_key, stored in incidents.list_incidents_declared_since(
                 db, repository.id, now - BACKTEST_PERIOD, MAX_INCIDENTS
             )
         ]

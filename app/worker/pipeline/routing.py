@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.github import inbound
-from app.github.inbound import Departure, Seen
-from app.ports import Lane, Repository
+from app.github.inbound import InstallationChange, LabelsSeen
+from app.ports import IncidentKey, Repository
 from app.store import inbox, incidents, policies
 from app.store.database import Db
 from app.store.inbox import Delivery
-from app.store.policies import Place
-from app.worker.context import Desk
+from app.store.policies import PolicyScope
+from app.worker.context import WorkerContext
 from app.worker.pipeline import uninstall
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
+class _DeliveryRoute:
     """Where a delivery belongs.
 
     `may_change_policy`: it may have changed the policy file or a feed.
@@ -27,66 +27,68 @@ class _Address:
     """
 
     repository: Repository | None
-    lane: Lane | None
-    policy: bool
-    departure: Departure | None
-    shown: Seen | None
+    incident_key: IncidentKey | None
+    may_change_policy: bool
+    installation_change: InstallationChange | None
+    labels_seen: LabelsSeen | None
 
 
-def route_deliveries(desk: Desk, should_continue: Callable[[], bool] = lambda: True) -> list[Lane]:
+def route_deliveries(ctx: WorkerContext, should_continue: Callable[[], bool] = lambda: True) -> list[IncidentKey]:
     """Route the new deliveries and return the incidents to process.
 
     Stops early when `should_continue` returns False.  If another worker is routing, return at once: that worker routes
     all deliveries stored until then.
     """
-    lanes: dict[Lane, None] = {}
-    while should_continue() and _has_new_deliveries(desk):
-        with desk.database.transaction() as db:
+    incident_keys: dict[IncidentKey, None] = {}
+    while should_continue() and _has_new_deliveries(ctx):
+        with ctx.database.transaction() as db:
             deliveries = inbox.lock_received_deliveries(db) if inbox.acquire_routing_lock(db) else []
-            lanes.update(dict.fromkeys(_route(db, deliveries)))
-            desk.failpoints.reach("after_claim")
+            incident_keys.update(dict.fromkeys(_route(db, deliveries)))
+            ctx.failpoints.reach("after_claim")
         if not deliveries:
             break
-    return list(lanes)
+    return list(incident_keys)
 
 
-def _has_new_deliveries(desk: Desk) -> bool:
-    with desk.database.autocommit() as db:
+def _has_new_deliveries(ctx: WorkerContext) -> bool:
+    with ctx.database.autocommit() as db:
         return inbox.has_received_deliveries(db)
 
 
-def _route(db: Db, deliveries: Iterable[Delivery]) -> list[Lane]:
+def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
     """Route these deliveries and return the incidents to process."""
     routes = list(_parse_routes(db, deliveries))
     known_labels = incidents.load_fresh_labels(
-        db, {address.lane for _, address in routes if address.lane and address.shown}
+        db, {address.incident_key for _, address in routes if address.incident_key and address.labels_seen}
     )
     repository_ids = {address.repository.id for _, address in routes if address.repository is not None}
     known_repositories = {one.id: one for one in incidents.list_repositories(db, repository_ids)}
-    to_process, redundant = list[Lane](), list[tuple[Delivery, Lane]]()
-    informative = list[tuple[Delivery, Lane]]()
+    to_process, redundant = list[IncidentKey](), list[tuple[Delivery, IncidentKey]]()
+    informative = list[tuple[Delivery, IncidentKey]]()
     for delivery, address in routes:
         if address.repository is not None:
             if known_repositories.get(address.repository.id) != address.repository:
                 incidents.save_repository(db, address.repository)
                 known_repositories[address.repository.id] = address.repository
-            if address.policy:
+            if address.may_change_policy:
                 to_process += _invalidate_policy(db, address.repository)
-        if address.departure is not None:
-            uninstall.record_installation_change(db, address.departure, delivery.received_at)
-        if address.lane is not None:
-            bucket = redundant if _is_redundant(address.shown, known_labels.get(address.lane)) else informative
-            bucket.append((delivery, address.lane))
+        if address.installation_change is not None:
+            uninstall.record_installation_change(db, address.installation_change, delivery.received_at)
+        if address.incident_key is not None:
+            bucket = (
+                redundant if _is_redundant(address.labels_seen, known_labels.get(address.incident_key)) else informative
+            )
+            bucket.append((delivery, address.incident_key))
             continue
         inbox.ignore_delivery(db, delivery, address.repository.id if address.repository else None)
         if delivery.event in inbound.INSTALLATION_EVENTS:
             inbox.clear_body(db, delivery)
     inbox.route_to_incidents(db, informative)
     inbox.route_to_incidents(db, redundant, processed=True)
-    return to_process + [lane for _, lane in informative]
+    return to_process + [incident_key for _, incident_key in informative]
 
 
-def _is_redundant(labels_seen: Seen | None, known_labels: tuple[datetime, frozenset[str]] | None) -> bool:
+def _is_redundant(labels_seen: LabelsSeen | None, known_labels: tuple[datetime, frozenset[str]] | None) -> bool:
     """Return True if the delivery carries no new information, so the incident need not be processed.
 
     This keeps conversations on an issue, and the echoes of our own writes, nearly free.
@@ -97,7 +99,7 @@ def _is_redundant(labels_seen: Seen | None, known_labels: tuple[datetime, frozen
     return labels_seen.at < at or labels_seen.labels == labels
 
 
-def _parse_routes(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _Address]]:
+def _parse_routes(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, _DeliveryRoute]]:
     """Yield each delivery with its route; move an unparseable one to the dead letters."""
     for delivery in deliveries:
         try:
@@ -106,22 +108,22 @@ def _parse_routes(db: Db, deliveries: Iterable[Delivery]) -> Iterator[tuple[Deli
             dead_letter_delivery(db, delivery, repr(problem))
 
 
-def _invalidate_policy(db: Db, repository: Repository) -> list[Lane]:
+def _invalidate_policy(db: Db, repository: Repository) -> list[IncidentKey]:
     """Re-read the policy files of the repository before their next use; return the incidents they may affect."""
-    policies.mark_policy_stale(db, Place.repository(repository.id))
+    policies.mark_policy_stale(db, PolicyScope.repository(repository.id))
     if repository.name.partition("/")[2].lower() != ".github":
         return incidents.list_open_incident_keys(db, repository.id)
-    policies.mark_policy_stale(db, Place.organisation(repository.installation))
+    policies.mark_policy_stale(db, PolicyScope.organisation(repository.installation))
     return policies.list_organisation_incident_keys(db, repository.installation)
 
 
-def _parse_route(delivery: Delivery) -> _Address:
+def _parse_route(delivery: Delivery) -> _DeliveryRoute:
     payload = inbound.parse_payload(delivery.body)
-    lane = inbound.incident_key_of(delivery.event, payload)
-    return _Address(
+    incident_key = inbound.incident_key_of(delivery.event, payload)
+    return _DeliveryRoute(
         inbound.repository_of(payload),
-        lane,
+        incident_key,
         inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
         inbound.installation_change_of(delivery.event, payload),
-        inbound.read_labels_only(delivery.event, payload, delivery.received_at) if lane else None,
+        inbound.read_labels_only(delivery.event, payload, delivery.received_at) if incident_key else None,
     )

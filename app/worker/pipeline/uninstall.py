@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.github.client import Client
-from app.github.inbound import Departure
+from app.github.inbound import InstallationChange
 from app.github.installations import list_installed_repositories
 from app.ports import DeliveryFailed
 from app.store import incidents, uninstalled
 from app.store.database import Db
-from app.store.uninstalled import Departed
-from app.worker.context import Desk
+from app.store.uninstalled import UninstalledRepository
+from app.worker.context import WorkerContext
 
 GRACE_PERIOD = timedelta(hours=1)
 """Grace period before deletion: late deliveries arrive, and an accidental uninstall can be undone."""
@@ -29,38 +29,40 @@ _REDELIVERY_PERIOD = timedelta(days=4)
 log = structlog.get_logger()
 
 
-def record_installation_change(db: Db, change: Departure, now: datetime) -> None:
+def record_installation_change(db: Db, change: InstallationChange, now: datetime) -> None:
     """Record that the app was uninstalled from repositories or installed on them.
 
     News of an installation may be outdated, so GitHub is asked at the next opportunity.
     """
-    for repo_id in change.joined:
+    for repo_id in change.added:
         uninstalled.postpone_check(db, repo_id, now)
-    if change.everything:
+    if change.whole_installation:
         known = uninstalled.list_installation_repositories(db, change.installation)
     else:
-        found = (incidents.load_repository(db, repo_id) for repo_id in change.left)
+        found = (incidents.load_repository(db, repo_id) for repo_id in change.removed)
         known = [one for one in found if one is not None]
     if known:
         log.warning("app uninstalled", repositories=[one.name for one in known])
         uninstalled.record_uninstall(db, known, now, now + GRACE_PERIOD)
 
 
-def delete_uninstalled(desk: Desk, client: Client) -> int:
+def delete_uninstalled(ctx: WorkerContext, client: Client) -> int:
     """Delete the data of uninstalled repositories whose grace period is over; return their number.
 
     GitHub is asked first whether the app is installed again, because deleted data cannot be restored.
     """
-    now, count = desk.clock(), 0
-    with desk.database.transaction() as db:
+    now, count = ctx.clock(), 0
+    with ctx.database.transaction() as db:
         due = uninstalled.list_due_checks(db, now)
     accessible = _list_accessible_repository_ids(client) if due else None
     for one in due:
-        with desk.database.transaction() as db:
+        with ctx.database.transaction() as db:
             if accessible is not None and one.repository.id in accessible:
                 uninstalled.clear_uninstall(db, [one.repository.id])  # installed again, so nothing is deleted
-            elif now - one.at < (_MAX_UNVERIFIED_AGE if accessible is None else GRACE_PERIOD):
-                uninstalled.postpone_check(db, one.repository.id, max(now + _RETRY_INTERVAL, one.at + GRACE_PERIOD))
+            elif now - one.uninstalled_at < (_MAX_UNVERIFIED_AGE if accessible is None else GRACE_PERIOD):
+                uninstalled.postpone_check(
+                    db, one.repository.id, max(now + _RETRY_INTERVAL, one.uninstalled_at + GRACE_PERIOD)
+                )
             else:
                 uninstalled.delete_repository_data(db, one)
                 count += 1
@@ -68,13 +70,13 @@ def delete_uninstalled(desk: Desk, client: Client) -> int:
     return count
 
 
-def _schedule_recheck(db: Db, former: Departed, now: datetime) -> None:
+def _schedule_recheck(db: Db, former: UninstalledRepository, now: datetime) -> None:
     log.info(
         "data of uninstalled repository deleted",
         repository=former.repository.name,
-        since=former.at.isoformat(),
+        since=former.uninstalled_at.isoformat(),
     )
-    if now - former.at >= _REDELIVERY_PERIOD:
+    if now - former.uninstalled_at >= _REDELIVERY_PERIOD:
         uninstalled.clear_uninstall(db, [former.repository.id])
     else:
         uninstalled.postpone_check(db, former.repository.id, now + _RECHECK_INTERVAL)

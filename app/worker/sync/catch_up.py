@@ -13,21 +13,21 @@ from typing import Any
 
 import structlog
 
-from app.core.events import Left, Role
+from app.core.events import IssueUnavailable, Role
 from app.core.labels import own_labels
 from app.core.replay import replay
 from app.github import inbound
-from app.github.inbound import Happened, Seen
+from app.github.inbound import LabelsSeen, TimedEvent
 from app.github.incident_history import with_roles
 from app.github.timeline import detect_edit, is_known_event, read_postmortem_events, read_timeline
 from app.github.tracker import labels_of, parse_time
-from app.policy_source.active_policy import InForce
-from app.ports import Gone, Lane, Repository, Tracker
+from app.policy_source.active_policy import ActivePolicy
+from app.ports import IncidentKey, NotFound, Repository, Tracker
 from app.store import incidents, outbox, policies, sync_state
 from app.store.database import Db
-from app.store.incidents import Stored
-from app.store.policies import Place
-from app.worker.context import Desk
+from app.store.incidents import StoredIncident
+from app.store.policies import PolicyScope
+from app.worker.context import WorkerContext
 from app.worker.pipeline.ingest import apply_events, compare_labels
 from app.worker.sync.missed_deliveries import MISSED_TOTAL
 from app.worker.sync.rebuild import rebuild_incident
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Caught:
+class CatchUp:
     """Counts of one catch-up: issues listed and examined, incidents opened and events applied."""
 
     listed: int = 0
@@ -51,20 +51,24 @@ class Caught:
 
 
 def catch_up_repository(
-    desk: Desk, repository: Repository, since: datetime, tracked_from: datetime, report_progress: Callable[[str], None]
-) -> Caught:
+    ctx: WorkerContext,
+    repository: Repository,
+    since: datetime,
+    tracked_from: datetime,
+    report_progress: Callable[[str], None],
+) -> CatchUp:
     """Apply what happened in the repository since then, open incidents first.
 
     Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  Raises DeliveryFailed
     when GitHub does not answer; what was applied by then stays.
     """
-    tracker, result, fetched_at = desk.tracker(repository), Caught(), desk.clock()
-    with desk.database.transaction() as db:
+    tracker, result, fetched_at = ctx.tracker(repository), CatchUp(), ctx.clock()
+    with ctx.database.transaction() as db:
         policies.mark_policy_stale(
-            db, Place.repository(repository.id)
+            db, PolicyScope.repository(repository.id)
         )  # a push to the policy may have been missed, too
         pulls = sync_state.load_postmortem_pulls(db, repository.id)
-    active_policy = desk.policies.load(desk.database, tracker, repository, desk.clock())
+    active_policy = ctx.policies.load(ctx.database, tracker, repository, ctx.clock())
     rows = list(tracker.updated_since(since - _MAX_CLOCK_SKEW_INTERVAL))
     result.listed = len(rows)
     open_first = sorted(rows, key=lambda row: (row.get("state") != "open", str(row.get("updated_at"))))
@@ -75,14 +79,14 @@ def catch_up_repository(
         try:
             issue = row if number == row["number"] else tracker.issue(number)
             _catch_up_issue(
-                desk,
+                ctx,
                 repository,
                 active_policy,
                 issue,
-                _Since(since, tracked_from, fetched_at, own=number == row["number"]),
+                _CatchUpBounds(since, tracked_from, fetched_at, is_own_row=number == row["number"]),
                 result,
             )
-        except Gone:
+        except NotFound:
             log.warning("issue not found during sync", issue=f"{repository.name}#{number}")
     if result.opened or result.events:
         report_progress(f"{repository.name}: {result.opened} incidents and {result.events} events had been missed")
@@ -90,7 +94,7 @@ def catch_up_repository(
 
 
 @dataclass(frozen=True, slots=True)
-class _Since:
+class _CatchUpBounds:
     """The points in time that limit a catch-up.
 
     Changes after `last_contact` may be missing here; incidents declared before `tracked_from` are not ours.
@@ -98,47 +102,57 @@ class _Since:
     pull request.
     """
 
-    contact: datetime
-    begun: datetime
-    asked_at: datetime
-    own: bool
+    last_contact: datetime
+    tracked_from: datetime
+    fetched_at: datetime
+    is_own_row: bool
 
 
 def _catch_up_issue(
-    desk: Desk, repository: Repository, active_policy: InForce, issue: IssueJson, bounds: _Since, result: Caught
+    ctx: WorkerContext,
+    repository: Repository,
+    active_policy: ActivePolicy,
+    issue: IssueJson,
+    bounds: _CatchUpBounds,
+    result: CatchUp,
 ) -> None:
-    lane = Lane(repository.id, int(issue["number"]))
-    with desk.database.transaction() as db:
-        stored = incidents.lock_incident(db, lane)
-        (known_labels, _), compared_at = incidents.load_labels(db, lane), sync_state.load_compared_at(db, lane)
+    incident_key = IncidentKey(repository.id, int(issue["number"]))
+    with ctx.database.transaction() as db:
+        stored = incidents.lock_incident(db, incident_key)
+        (known_labels, _), compared_at = (
+            incidents.load_labels(db, incident_key),
+            sync_state.load_compared_at(db, incident_key),
+        )
     if stored is None:
         if inbound.is_declared({"issue": issue}, active_policy.policy) and was_declared_since(
-            desk, repository, active_policy, issue, bounds.begun
+            ctx, repository, active_policy, issue, bounds.tracked_from
         ):
             result.looked += 1
-            result.opened += bool(restore_missing_incident(desk, repository, lane))
-            _record_comparison(desk, lane, bounds.asked_at)
+            result.opened += bool(restore_missing_incident(ctx, repository, incident_key))
+            _record_comparison(ctx, incident_key, bounds.fetched_at)
         return
     # An interrupted catch-up resumes: issues that it already compared are not compared again.
-    known_until = max(bounds.contact, compared_at - _MAX_CLOCK_SKEW_INTERVAL) if compared_at else bounds.contact
+    known_until = (
+        max(bounds.last_contact, compared_at - _MAX_CLOCK_SKEW_INTERVAL) if compared_at else bounds.last_contact
+    )
     if (
-        bounds.own
+        bounds.is_own_row
         and parse_time(issue["updated_at"]) <= known_until
         and not _state_or_labels_differ(issue, stored, known_labels, active_policy)
     ):
         return
     result.looked += 1
-    result.events += sync_issue(desk, repository, active_policy, issue, bounds.asked_at).events
-    _record_comparison(desk, lane, bounds.asked_at)
+    result.events += sync_issue(ctx, repository, active_policy, issue, bounds.fetched_at).missing_events
+    _record_comparison(ctx, incident_key, bounds.fetched_at)
 
 
-def _record_comparison(desk: Desk, lane: Lane, at: datetime) -> None:
-    with desk.database.transaction() as db:
-        sync_state.record_comparison(db, lane, at)
+def _record_comparison(ctx: WorkerContext, incident_key: IncidentKey, at: datetime) -> None:
+    with ctx.database.transaction() as db:
+        sync_state.record_comparison(db, incident_key, at)
 
 
 def was_declared_since(
-    desk: Desk, repository: Repository, active_policy: InForce, issue: IssueJson, tracked_from: datetime
+    ctx: WorkerContext, repository: Repository, active_policy: ActivePolicy, issue: IssueJson, tracked_from: datetime
 ) -> bool:
     """Return True if an unknown incident was declared since `tracked_from`.
 
@@ -146,18 +160,18 @@ def was_declared_since(
     """
     if parse_time(issue["created_at"]) >= tracked_from:
         return True
-    timeline = desk.tracker(repository).timeline(int(issue["number"]))
+    timeline = ctx.tracker(repository).timeline(int(issue["number"]))
     return next(read_timeline(issue, timeline, repository.name, active_policy.policy)).at >= tracked_from
 
 
-def restore_missing_incident(desk: Desk, repository: Repository, lane: Lane) -> str:
+def restore_missing_incident(ctx: WorkerContext, repository: Repository, incident_key: IncidentKey) -> str:
     """Rebuild an incident that is not stored, and return its id."""
     MISSED_TOTAL.labels("issue").inc()
-    return rebuild_incident(desk, repository, lane.number, only_if_missing=True)
+    return rebuild_incident(ctx, repository, incident_key.number, only_if_missing=True)
 
 
 def _state_or_labels_differ(
-    issue: IssueJson, stored: Stored, known_labels: frozenset[str], active_policy: InForce
+    issue: IssueJson, stored: StoredIncident, known_labels: frozenset[str], active_policy: ActivePolicy
 ) -> bool:
     """Return True if the issue's state or labels differ from what is stored, although it was not updated."""
     managed_labels = own_labels(active_policy.policy.labels)
@@ -168,22 +182,22 @@ def _state_or_labels_differ(
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class IssueSyncResult:
     """How many events were missing, and whether the stored incident was replaced by a replay of its log."""
 
-    events: int
-    refolded: bool
+    missing_events: int
+    repaired_from_log: bool
 
 
 def sync_issue(
-    desk: Desk,
+    ctx: WorkerContext,
     repository: Repository,
-    active_policy: InForce,
+    active_policy: ActivePolicy,
     issue: IssueJson,
     fetched_at: datetime,
     *,
     check_log: bool = False,
-) -> Looked:
+) -> IssueSyncResult:
     """Compare an incident with its issue's full history, apply missing events and repair differences.
 
     `fetched_at` is when GitHub returned the issue.  `check_log`: also compare the stored incident with a replay of its
@@ -191,40 +205,44 @@ def sync_issue(
 
     Raises DeliveryFailed, and NotFound when the issue is unavailable; then nothing is changed.
     """
-    lane, tracker, now = Lane(repository.id, int(issue["number"])), desk.tracker(repository), desk.clock()
-    with desk.database.transaction() as db:
-        stored, known_log = incidents.lock_incident(db, lane), incidents.load_log(db, lane)
+    incident_key, tracker, now = IncidentKey(repository.id, int(issue["number"])), ctx.tracker(repository), ctx.clock()
+    with ctx.database.transaction() as db:
+        stored, known_log = incidents.lock_incident(db, incident_key), incidents.load_log(db, incident_key)
     if stored is None:
-        return Looked(0, refolded=False)
+        return IssueSyncResult(0, repaired_from_log=False)
     found = [
         *_load_timeline_events(tracker, issue, repository, active_policy, stored),
         *detect_edit(issue, repository.name, active_policy.policy, stored.incident),
     ]
     missing = [one for one in found if not is_known_event(one, known_log) and one.at <= now + _MAX_CLOCK_SKEW_INTERVAL]
-    missing = _with_roles(desk, tracker, repository, missing, active_policy)
-    seen = Seen(fetched_at, labels_of(issue))
-    with desk.database.transaction() as db:
-        stored = apply_events(db, lane, incidents.lock_incident(db, lane), missing, active_policy, now)
+    missing = _with_roles(ctx, tracker, repository, missing, active_policy)
+    seen = LabelsSeen(fetched_at, labels_of(issue))
+    with ctx.database.transaction() as db:
+        stored = apply_events(db, incident_key, incidents.lock_incident(db, incident_key), missing, active_policy, now)
         if stored is None:
-            return Looked(0, refolded=False)
-        stored, repaired = _repair_from_log(db, lane, stored, active_policy, now) if check_log else (stored, False)
-        compare_labels(db, lane, stored, [seen], active_policy.policy, now)
+            return IssueSyncResult(0, repaired_from_log=False)
+        stored, repaired = (
+            _repair_from_log(db, incident_key, stored, active_policy, now) if check_log else (stored, False)
+        )
+        compare_labels(db, incident_key, stored, [seen], active_policy.policy, now)
     if missing:
         MISSED_TOTAL.labels("issue").inc(len(missing))
-    return Looked(len(missing), repaired)
+    return IssueSyncResult(len(missing), repaired)
 
 
-def end_unavailable_incident(desk: Desk, repository: Repository, active_policy: InForce, lane: Lane) -> None:
+def end_unavailable_incident(
+    ctx: WorkerContext, repository: Repository, active_policy: ActivePolicy, incident_key: IncidentKey
+) -> None:
     """End the incident without notices, because its issue does not exist any more."""
-    now = desk.clock()
-    with desk.database.transaction() as db:
-        event = Happened(now, Left(key="left/gone", how="gone"))
-        apply_events(db, lane, incidents.lock_incident(db, lane), [event], active_policy, now)
+    now = ctx.clock()
+    with ctx.database.transaction() as db:
+        event = TimedEvent(now, IssueUnavailable(key="left/gone", reason="gone"))
+        apply_events(db, incident_key, incidents.lock_incident(db, incident_key), [event], active_policy, now)
 
 
 def _load_timeline_events(
-    tracker: Tracker, issue: IssueJson, repository: Repository, active_policy: InForce, stored: Stored
-) -> list[Happened]:
+    tracker: Tracker, issue: IssueJson, repository: Repository, active_policy: ActivePolicy, stored: StoredIncident
+) -> list[TimedEvent]:
     """Return the events of the issue's timeline, without the opening, which is known.
 
     Includes those of its postmortem pull request where there may be one.
@@ -239,20 +257,22 @@ def _load_timeline_events(
 
 
 def _with_roles(
-    desk: Desk, tracker: Tracker, repository: Repository, events: list[Happened], active_policy: InForce
-) -> list[Happened]:
+    ctx: WorkerContext, tracker: Tracker, repository: Repository, events: list[TimedEvent], active_policy: ActivePolicy
+) -> list[TimedEvent]:
     def role(login: str, at: datetime) -> Role:
-        return desk.authorities.get_role(tracker, repository.id, login, desk.clock())
+        return ctx.permissions.get_role(tracker, repository.id, login, ctx.clock())
 
     return list(with_roles(events, active_policy.policy.labels, role))
 
 
-def _repair_from_log(db: Db, lane: Lane, stored: Stored, active_policy: InForce, now: datetime) -> tuple[Stored, bool]:
+def _repair_from_log(
+    db: Db, incident_key: IncidentKey, stored: StoredIncident, active_policy: ActivePolicy, now: datetime
+) -> tuple[StoredIncident, bool]:
     """Replace the stored incident by a replay of its log, if status, labels or grade differ.
 
     The three decide which labels the issue should carry.
     """
-    decision = replay(incidents.load_log(db, lane), active_policy.policy, now)
+    decision = replay(incidents.load_log(db, incident_key), active_policy.policy, now)
     replayed = decision.incident
     if replayed is None or (replayed.labels, replayed.status, replayed.grade) == (
         stored.incident.labels,
@@ -260,9 +280,9 @@ def _repair_from_log(db: Db, lane: Lane, stored: Stored, active_policy: InForce,
         stored.incident.grade,
     ):
         return stored, False
-    log.warning("stored incident differs from a replay of its log", incident=str(lane))
-    incidents.save_incident(db, lane, Stored(replayed, now, stored.board_id, stored.board_url))
-    outbox.add_effects(db, lane, decision.effects, now)
-    saved = incidents.lock_incident(db, lane)
-    fixed = apply_events(db, lane, saved, (), active_policy, now)  # updates its alarms
+    log.warning("stored incident differs from a replay of its log", incident=str(incident_key))
+    incidents.save_incident(db, incident_key, StoredIncident(replayed, now, stored.board_id, stored.board_url))
+    outbox.add_effects(db, incident_key, decision.effects, now)
+    saved = incidents.lock_incident(db, incident_key)
+    fixed = apply_events(db, incident_key, saved, (), active_policy, now)  # updates its alarms
     return fixed or stored, True

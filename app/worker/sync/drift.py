@@ -20,11 +20,11 @@ from app.core.labels import desired_labels, own_labels
 from app.core.replay import replay
 from app.github import board_state
 from app.github.tracker import labels_of, parse_time
-from app.policy_source.active_policy import InForce
-from app.ports import Gone, Lane, Repository, Tracker
+from app.policy_source.active_policy import ActivePolicy
+from app.ports import IncidentKey, NotFound, Repository, Tracker
 from app.store import incidents, outbox, sync_state
-from app.store.sync_state import Standing
-from app.worker.context import Desk
+from app.store.sync_state import SyncCandidate
+from app.worker.context import WorkerContext
 from app.worker.sync import catch_up
 
 _INCIDENTS_PER_SAMPLE = 100
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DriftFinding:
     """One difference between an incident and GitHub.
 
     `kind`: labels, state, missing, gone, alarms, events, stored or board.
@@ -52,68 +52,70 @@ class Difference:
 
 
 @dataclass
-class Compared:
+class DriftReport:
     """How many open incidents were compared, how many of them in full, and which differences were repaired."""
 
     open: int = 0
     in_full: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[DriftFinding] = field(default_factory=list)
 
 
 def compare_open_incidents(
-    desk: Desk,
+    ctx: WorkerContext,
     repository: Repository,
     tracked_from: datetime,
     report_progress: Callable[[str], None],
     *,
     full: bool = False,
-) -> Compared:
+) -> DriftReport:
     """Compare a repository's open incidents with GitHub and repair the differences.
 
     Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  `full`: compare all
     of them in full.  Raises DeliveryFailed when GitHub does not answer.
     """
-    return _Comparison(desk, repository, tracked_from, report_progress, full).run()
+    return _DriftComparison(ctx, repository, tracked_from, report_progress, full).run()
 
 
 @dataclass
-class _Comparison:
-    desk: Desk
+class _DriftComparison:
+    ctx: WorkerContext
     repository: Repository
-    begun: datetime
-    say: Callable[[str], None]
-    everything: bool
-    result: Compared = field(default_factory=Compared)
+    tracked_from: datetime
+    report_progress: Callable[[str], None]
+    full: bool
+    result: DriftReport = field(default_factory=DriftReport)
 
     def __post_init__(self) -> None:
-        self.now = self.desk.clock()
-        self.tracker: Tracker = self.desk.tracker(self.repository)
-        self.force: InForce = self.desk.policies.load(self.desk.database, self.tracker, self.repository, self.now)
+        self.now = self.ctx.clock()
+        self.tracker: Tracker = self.ctx.tracker(self.repository)
+        self.active_policy: ActivePolicy = self.ctx.policies.load(
+            self.ctx.database, self.tracker, self.repository, self.now
+        )
 
-    def run(self) -> Compared:
+    def run(self) -> DriftReport:
         """Run the comparison and return its report."""
-        label = self.force.policy.labels.incident
+        label = self.active_policy.policy.labels.incident
         issues = {int(row["number"]): row for row in self.tracker.open_incidents(label)}
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             open_incidents = sync_state.list_sync_candidates(db, self.repository.id)
         self.result.open = len(open_incidents)
-        quiet = [one for one in open_incidents if not one.busy]
-        sample_size = len(quiet) if self.everything else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
+        quiet = [one for one in open_incidents if not one.has_pending_work]
+        sample_size = len(quiet) if self.full else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
         for nth, one in enumerate(quiet):
-            row = issues.get(one.lane.number)
+            row = issues.get(one.incident_key.number)
             kinds = self._list_visible_differences(one, row)
             if nth < _MAX_REPLAYED_INCIDENTS and not kinds and self._differs_from_log(one):
                 kinds = ["stored"]
             if kinds or nth < sample_size:
                 self._compare_in_full(one, row, kinds)
             if nth % 100 == 99:
-                self.say(f"{self.repository.name}: {nth + 1} of {len(quiet)} open incidents compared")
-        self._restore_missing_incidents(issues, {one.lane.number for one in open_incidents})
+                self.report_progress(f"{self.repository.name}: {nth + 1} of {len(quiet)} open incidents compared")
+        self._restore_missing_incidents(issues, {one.incident_key.number for one in open_incidents})
         return self.result
 
-    def _list_visible_differences(self, open_incident: Standing, row: Mapping[str, Any] | None) -> list[str]:
+    def _list_visible_differences(self, open_incident: SyncCandidate, row: Mapping[str, Any] | None) -> list[str]:
         """Return the kinds of differences visible from GitHub's list and our tables alone."""
-        incident, policy = open_incident.stored.incident, self.force.policy
+        incident, policy = open_incident.stored.incident, self.active_policy.policy
         if row is None:
             return ["state"]
         kinds = []
@@ -123,14 +125,16 @@ class _Comparison:
             kinds.append("alarms")
         return kinds
 
-    def _differs_from_log(self, open_incident: Standing) -> bool:
+    def _differs_from_log(self, open_incident: SyncCandidate) -> bool:
         """Return True if a replay of the log yields another status, commander or times.
 
         The grade is not compared: under a changed policy it may rightly differ.
         """
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             replayed = replay(
-                incidents.load_log(db, open_incident.lane), self.force.policy, open_incident.stored.lived_until
+                incidents.load_log(db, open_incident.incident_key),
+                self.active_policy.policy,
+                open_incident.stored.replayed_until,
             ).incident
         stored = open_incident.stored.incident
         return replayed is not None and (
@@ -148,73 +152,75 @@ class _Comparison:
     def _is_settled(self, row: Mapping[str, Any]) -> bool:
         return parse_time(row["updated_at"]) <= self.now - _SETTLED_AGE
 
-    def _compare_in_full(self, open_incident: Standing, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
-        lane = open_incident.lane
+    def _compare_in_full(self, open_incident: SyncCandidate, row: Mapping[str, Any] | None, kinds: list[str]) -> None:
+        incident_key = open_incident.incident_key
         self.result.in_full += 1
         try:
-            issue = row if row is not None else self.tracker.issue(lane.number)
+            issue = row if row is not None else self.tracker.issue(incident_key.number)
             if not self._is_settled(issue):
                 return
-            synced = catch_up.sync_issue(self.desk, self.repository, self.force, issue, self.now, check_log=True)
+            synced = catch_up.sync_issue(self.ctx, self.repository, self.active_policy, issue, self.now, check_log=True)
             board_was_missing = self._restore_missing_board(open_incident)
-        except Gone:
-            catch_up.end_unavailable_incident(self.desk, self.repository, self.force, lane)
-            self._record_differences(lane, ["gone"])
+        except NotFound:
+            catch_up.end_unavailable_incident(self.ctx, self.repository, self.active_policy, incident_key)
+            self._record_differences(incident_key, ["gone"])
             return
         if row is None and issue.get("state") == "open":
             kinds = ["labels"]  # it is missing from the list because it lost its label
-        kinds += ["events"] if synced.events else []
-        kinds += ["stored"] if synced.refolded and "stored" not in kinds else []
+        kinds += ["events"] if synced.missing_events else []
+        kinds += ["stored"] if synced.repaired_from_log and "stored" not in kinds else []
         kinds += ["board"] if board_was_missing else []
-        self._record_differences(lane, kinds)
-        with self.desk.database.transaction() as db:
+        self._record_differences(incident_key, kinds)
+        with self.ctx.database.transaction() as db:
             if kinds and not board_was_missing:
-                outbox.add_effects(db, lane, (ShowBoard(),), self.now)
-            sync_state.record_comparison(db, lane, self.now)
+                outbox.add_effects(db, incident_key, (ShowBoard(),), self.now)
+            sync_state.record_comparison(db, incident_key, self.now)
 
-    def _restore_missing_board(self, open_incident: Standing) -> bool:
+    def _restore_missing_board(self, open_incident: SyncCandidate) -> bool:
         """Return True if the board comment is missing, and queue an update that restores it.
 
         If another board of ours is on the issue, its id is stored again instead of posting a new one.
         """
-        comments = self.tracker.comments(open_incident.lane.number)
+        comments = self.tracker.comments(open_incident.incident_key.number)
         if any(comment.id == open_incident.stored.board_id for comment in comments):
             return False
-        markers = ((comment, self.desk.signer.read(open_incident.lane, comment) or {}) for comment in comments)
+        markers = ((comment, self.ctx.signer.read(open_incident.incident_key, comment) or {}) for comment in comments)
         boards = [comment for comment, found in markers if board_state.BOARD_KEY in found.get("keys", ())]
         board = boards[-1] if boards else None
-        with self.desk.database.transaction() as db:
-            incidents.record_board(db, open_incident.lane, board.id if board else None, board.url if board else "")
-            outbox.add_effects(db, open_incident.lane, (ShowBoard(),), self.now)
+        with self.ctx.database.transaction() as db:
+            incidents.record_board(
+                db, open_incident.incident_key, board.id if board else None, board.url if board else ""
+            )
+            outbox.add_effects(db, open_incident.incident_key, (ShowBoard(),), self.now)
         return True
 
     def _restore_missing_incidents(self, issues: Mapping[int, Mapping[str, Any]], known_numbers: set[int]) -> None:
         """Rebuild open incidents that are not stored at all."""
         for number, row in issues.items():
-            lane = Lane(self.repository.id, number)
+            incident_key = IncidentKey(self.repository.id, number)
             if number in known_numbers or not self._is_settled(row):
                 continue
-            with self.desk.database.transaction() as db:
-                stored = incidents.load_incident(db, lane)
+            with self.ctx.database.transaction() as db:
+                stored = incidents.load_incident(db, incident_key)
             if stored is not None:
-                self._sync_reopened_incident(lane, row)
-            elif catch_up.was_declared_since(self.desk, self.repository, self.force, row, self.begun):
-                catch_up.restore_missing_incident(self.desk, self.repository, lane)
-                self._record_differences(lane, ["missing"])
+                self._sync_reopened_incident(incident_key, row)
+            elif catch_up.was_declared_since(self.ctx, self.repository, self.active_policy, row, self.tracked_from):
+                catch_up.restore_missing_incident(self.ctx, self.repository, incident_key)
+                self._record_differences(incident_key, ["missing"])
 
-    def _sync_reopened_incident(self, lane: Lane, row: Mapping[str, Any]) -> None:
+    def _sync_reopened_incident(self, incident_key: IncidentKey, row: Mapping[str, Any]) -> None:
         """Sync an incident that is open on GitHub, but closed or unavailable in the store."""
-        with self.desk.database.transaction() as db:
-            busy = any(True for _ in outbox.list_unfinished(db, lane, self.now))
+        with self.ctx.database.transaction() as db:
+            busy = any(True for _ in outbox.list_unfinished(db, incident_key, self.now))
         if busy or row.get("locked"):
             return
-        synced = catch_up.sync_issue(self.desk, self.repository, self.force, row, self.now, check_log=True)
-        if synced.events or synced.refolded:
-            self._record_differences(lane, ["state"])
+        synced = catch_up.sync_issue(self.ctx, self.repository, self.active_policy, row, self.now, check_log=True)
+        if synced.missing_events or synced.repaired_from_log:
+            self._record_differences(incident_key, ["state"])
 
-    def _record_differences(self, lane: Lane, kinds: list[str]) -> None:
+    def _record_differences(self, incident_key: IncidentKey, kinds: list[str]) -> None:
         for kind in kinds:
             DRIFT_TOTAL.labels(kind).inc()
-            self.result.differences.append(Difference(self.repository.name, lane.number, kind))
-            self.say(f"{self.repository.name}#{lane.number}: {kind} differed, set right")
-            log.warning("drift", incident=str(lane), kind=kind)
+            self.result.differences.append(DriftFinding(self.repository.name, incident_key.number, kind))
+            self.report_progress(f"{self.repository.name}#{incident_key.number}: {kind} differed, set right")
+            log.warning("drift", incident=str(incident_key), kind=kind)

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 import structlog
 from prometheus_client import Counter
 
-from app.github.deliveries import Deliveries, Listed
-from app.ports import Gone
+from app.github.deliveries import Deliveries, DeliveryAttempt
+from app.ports import NotFound
 from app.store import inbox
-from app.store.inbox import Delivery, Kept
-from app.worker.context import Desk
+from app.store.inbox import Delivery, InboxResult
+from app.worker.context import WorkerContext
 
 DELIVERY_LIST_PERIOD = timedelta(hours=72)
 """How long GitHub keeps deliveries in its list."""
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Look:
+class DeliveryScan:
     """The result of one scan of the delivery list.
 
     Of the `missed` deliveries, `fetched` are in the inbox now, and GitHub no longer has `expired`.  `in_transit` were
@@ -48,16 +48,16 @@ class Look:
     pages: int = 0
     listed: int = 0
     missed: int = 0
-    taken: int = 0
-    lost: int = 0
-    left: int = 0
+    fetched: int = 0
+    expired: int = 0
+    in_transit: int = 0
     etag: str = ""
-    reaches: datetime | None = None
-    missing: list[Listed] = field(default_factory=list)
+    oldest_at: datetime | None = None
+    missing: list[DeliveryAttempt] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Search:
+class ScanOptions:
     """How to scan the list.
 
     `since`: everything older was compared before; None: scan the whole list.  `skip_recent` ignores deliveries that may
@@ -66,48 +66,48 @@ class Search:
 
     since: datetime | None = None
     etag: str = ""
-    patient: bool = True
+    skip_recent: bool = True
     repo_id: int | None = None
 
 
 def fetch_missed_deliveries(
-    desk: Desk, deliveries: Deliveries, options: Search, report_progress: Callable[[str], None]
-) -> Look:
+    ctx: WorkerContext, deliveries: Deliveries, options: ScanOptions, report_progress: Callable[[str], None]
+) -> DeliveryScan:
     """Store every delivery that we do not have in the inbox, oldest first.
 
     Raises DeliveryFailed when GitHub does not answer; what is in the inbox by then stays there.
     """
-    scan = _scan_delivery_list(desk, deliveries, options, report_progress)
+    scan = _scan_delivery_list(ctx, deliveries, options, report_progress)
     scan.missed = len(scan.missing)
     for nth, listed in enumerate(sorted(scan.missing, key=lambda one: (one.at, one.id)), 1):
         if scan.missed > _MAX_SMALL_SCAN_DELIVERIES:
             deliveries.check_budget()
-        _fetch_delivery(desk, deliveries, listed, scan)
+        _fetch_delivery(ctx, deliveries, listed, scan)
         if nth % 100 == 0:
             report_progress(f"{nth} of {scan.missed} missed deliveries fetched")
     return scan
 
 
-def _fetch_delivery(desk: Desk, deliveries: Deliveries, listed: Listed, scan: Look) -> None:
+def _fetch_delivery(ctx: WorkerContext, deliveries: Deliveries, listed: DeliveryAttempt, scan: DeliveryScan) -> None:
     try:
         delivery = deliveries.fetch_content(listed)
-    except Gone as gone:
+    except NotFound as gone:
         log.warning("missed delivery has expired on GitHub", guid=listed.guid, reason=str(gone))
-        scan.lost += 1
+        scan.expired += 1
         return
-    with desk.database.transaction() as db:
+    with ctx.database.transaction() as db:
         result = inbox.store_delivery(
-            db, Delivery(delivery.hook, listed.guid, listed.event, delivery.body, desk.clock())
+            db, Delivery(delivery.hook, listed.guid, listed.event, delivery.body, ctx.clock())
         )
-    if result is Kept.NEW:
+    if result is InboxResult.NEW:
         MISSED_TOTAL.labels("delivery").inc()
-        scan.taken += 1
+        scan.fetched += 1
 
 
 def _scan_delivery_list(
-    desk: Desk, deliveries: Deliveries, options: Search, report_progress: Callable[[str], None]
-) -> Look:
-    now, scan, cursor, seen_guids = desk.clock(), Look(), "", set[str]()
+    ctx: WorkerContext, deliveries: Deliveries, options: ScanOptions, report_progress: Callable[[str], None]
+) -> DeliveryScan:
+    now, scan, cursor, seen_guids = ctx.clock(), DeliveryScan(), "", set[str]()
     while True:
         if scan.pages >= 2:
             deliveries.check_budget()
@@ -118,28 +118,30 @@ def _scan_delivery_list(
         scan.pages += 1
         scan.listed += len(page.rows)
         rows = [row for row in page.rows if row.at > now - DELIVERY_LIST_PERIOD - _OVERLAP_PERIOD]
-        with desk.database.transaction() as db:
+        with ctx.database.transaction() as db:
             stored_guids = inbox.find_known_guids(db, (row.guid for row in rows))
         new = [row for row in rows if row.guid not in stored_guids and row.guid not in seen_guids]
         wanted = [row for row in new if options.repo_id in (None, row.repo_id)]
-        ready = [row for row in wanted if not options.patient or row.at <= now - IN_TRANSIT_AGE]
-        scan.left += len(wanted) - len(ready)
+        ready = [row for row in wanted if not options.skip_recent or row.at <= now - IN_TRANSIT_AGE]
+        scan.in_transit += len(wanted) - len(ready)
         for row in ready:  # the list may hold one GUID twice
             if row.guid not in seen_guids:
                 seen_guids.add(row.guid)
                 scan.missing.append(row)
         if not cursor:
             scan.etag = page.etag
-        scan.reaches = min((row.at for row in rows), default=scan.reaches)
+        scan.oldest_at = min((row.at for row in rows), default=scan.oldest_at)
         if scan.pages % 10 == 0:
             report_progress(f"{scan.listed} deliveries listed, {len(scan.missing)} of them missing")
-        cursor = page.following
+        cursor = page.next_cursor
         if not cursor or len(rows) < len(page.rows) or _has_reached_known_deliveries(rows, new, options.since):
-            scan.etag = "" if scan.left or options.repo_id is not None else scan.etag
+            scan.etag = "" if scan.in_transit or options.repo_id is not None else scan.etag
             return scan
 
 
-def _has_reached_known_deliveries(rows: list[Listed], new: list[Listed], since: datetime | None) -> bool:
+def _has_reached_known_deliveries(
+    rows: list[DeliveryAttempt], new: list[DeliveryAttempt], since: datetime | None
+) -> bool:
     """Return True if the page shows that older pages hold nothing new.
 
     Attempts are not strictly ordered, so every row of the page has to be old.

@@ -7,20 +7,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.commands.postmortem import open_postmortem
-from app.core.effects import Effect, Help, Mend, Notice, Reply
-from app.core.events import Role, Said
+from app.core.effects import Effect, Help, Notice, PolicyFaultNotice, Reply
+from app.core.events import Commented, Role
 from app.core.incident import Incident
 from app.core.notice_relevance import still_relevant
 from app.github.board_state import find_board, restore_events, role_at
-from app.github.inbound import Happened
+from app.github.inbound import TimedEvent
 from app.github.incident_history import load_history, with_roles
 from app.github.timeline import list_past_assignees
 from app.github.tracker import labels_of
-from app.policy_source.active_policy import InForce
-from app.ports import Comment, Lane, Pull, Repository
+from app.policy_source.active_policy import ActivePolicy
+from app.ports import Comment, IncidentKey, PullRequest, Repository
 from app.store import channel_outbox, comment_log, inbox, incidents, outbox
 from app.store.database import Db
-from app.worker.context import Desk
+from app.worker.context import WorkerContext
 from app.worker.pipeline.ingest import apply_events
 
 MAX_REPLY_AGE = timedelta(minutes=10)
@@ -31,89 +31,99 @@ not deferred.  GitHub does not show which case it was.
 """
 
 
-def rebuild_incident(desk: Desk, repository: Repository, number: int, *, only_if_missing: bool = False) -> str:
+def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *, only_if_missing: bool = False) -> str:
     """Restore one incident and return its id; empty if the issue is no incident.
 
     `only_if_missing`: do nothing if it is stored by now, even if another process was faster.  Notices found on GitHub
     count as posted; the others are queued in the outbox again.  Raises DeliveryFailed, and NotFound when the issue is
     unavailable; then nothing is changed.
     """
-    lane, tracker, now = Lane(repository.id, number), desk.tracker(repository), desk.clock()
-    active_policy = desk.policies.load(desk.database, tracker, repository, now)
+    incident_key, tracker, now = IncidentKey(repository.id, number), ctx.tracker(repository), ctx.clock()
+    active_policy = ctx.policies.load(ctx.database, tracker, repository, now)
     history, comments = (
         load_history(tracker, tracker.issue(number), repository.name, active_policy.policy),
         tracker.comments(number),
     )
-    own_comments = [(comment, marker) for comment in comments if (marker := desk.signer.read(lane, comment))]
+    own_comments = [(comment, marker) for comment in comments if (marker := ctx.signer.read(incident_key, comment))]
     board, board_state = find_board(own_comments)
 
     def role(login: str, at: datetime) -> Role:
         known = role_at(board_state, login, at)
-        return desk.authorities.get_role(tracker, repository.id, login, desk.clock()) if known is None else known
+        return ctx.permissions.get_role(tracker, repository.id, login, ctx.clock()) if known is None else known
 
-    events = list(with_roles(restore_events(history.happened, board_state), active_policy.policy.labels, role))
-    with desk.database.transaction() as db:
+    events = list(with_roles(restore_events(history.events, board_state), active_policy.policy.labels, role))
+    with ctx.database.transaction() as db:
         incidents.save_repository(db, repository)
         if not only_if_missing:
-            incidents.delete_incident(db, lane)
-            inbox.requeue_deliveries_since(db, lane, now)
-        elif (existing := incidents.lock_incident(db, lane)) is not None:
+            incidents.delete_incident(db, incident_key)
+            inbox.requeue_deliveries_since(db, incident_key, now)
+        elif (existing := incidents.lock_incident(db, incident_key)) is not None:
             return existing.incident.id
         if board_state is not None:
-            incidents.reserve_incident_id(db, lane.repo_id, board_state.id)
-        stored = apply_events(db, lane, None, events, active_policy, now)
+            incidents.reserve_incident_id(db, incident_key.repo_id, board_state.id)
+        stored = apply_events(db, incident_key, None, events, active_policy, now)
         if stored is None:
             return ""
-        incidents.record_labels(db, lane, labels_of(history.issue), now)
+        incidents.record_labels(db, incident_key, labels_of(history.issue), now)
         if board is not None:
-            incidents.record_board(db, lane, board.id, board.url)
-            outbox.complete_by_key(db, lane, "show/board", board.url)
+            incidents.record_board(db, incident_key, board.id, board.url)
+            outbox.complete_by_key(db, incident_key, "show/board", board.url)
         for comment, marker in own_comments:
-            comment_log.record_write(db, lane, "comment", comment.id, comment.created_at)
-            _mark_posted_effects(db, lane, comment, marker, active_policy)
-        _mark_completed_effects(db, lane, comments, events, list_past_assignees(history.timeline), history.pull)
-        expired_commands = [one for one in events if isinstance(one.event, Said) and one.at < now - MAX_REPLY_AGE]
-        _skip_stale_effects(db, lane, stored.incident, active_policy, expired_commands, now)
-        channel_outbox.skip_messages_of_finished_notices(db, lane)
+            comment_log.record_write(db, incident_key, "comment", comment.id, comment.created_at)
+            _mark_posted_effects(db, incident_key, comment, marker, active_policy)
+        _mark_completed_effects(db, incident_key, comments, events, list_past_assignees(history.timeline), history.pull)
+        expired_commands = [one for one in events if isinstance(one.event, Commented) and one.at < now - MAX_REPLY_AGE]
+        _skip_stale_effects(db, incident_key, stored.incident, active_policy, expired_commands, now)
+        channel_outbox.skip_messages_of_finished_notices(db, incident_key)
         return stored.incident.id
 
 
 def _mark_posted_effects(
-    db: Db, lane: Lane, comment: Comment, marker: Mapping[str, Any], active_policy: InForce
+    db: Db, incident_key: IncidentKey, comment: Comment, marker: Mapping[str, Any], active_policy: ActivePolicy
 ) -> None:
     for key in map(str, marker.get("keys", ())):
         if key.startswith("policy/"):
             # No event of the incident creates this effect, so it has to be queued here.
-            outbox.add_effects(db, lane, (Mend(key=key, to=(), at=comment.created_at, faults=()),), comment.created_at)
-            for trouble in active_policy.troubles:
+            outbox.add_effects(
+                db,
+                incident_key,
+                (PolicyFaultNotice(key=key, to=(), at=comment.created_at, faults=()),),
+                comment.created_at,
+            )
+            for trouble in active_policy.problems:
                 if trouble.notice_key == key:
                     trouble.mark_reported(db)
-        outbox.complete_by_key(db, lane, key, comment.url)
+        outbox.complete_by_key(db, incident_key, key, comment.url)
 
 
 def _mark_completed_effects(
     db: Db,
-    lane: Lane,
+    incident_key: IncidentKey,
     comments: Sequence[Comment],
-    events: Sequence[Happened],
+    events: Sequence[TimedEvent],
     assignees: frozenset[str],
-    pull: Pull | None,
+    pull: PullRequest | None,
 ) -> None:
     reacted = {comment.id for comment in comments if comment.reactions}
     for one in events:
-        if isinstance(one.event, Said) and one.event.comment in reacted:
-            outbox.complete_by_key(db, lane, f"react/{one.event.key}", "")
+        if isinstance(one.event, Commented) and one.event.comment in reacted:
+            outbox.complete_by_key(db, incident_key, f"react/{one.event.key}", "")
         if one.event.by in assignees:
-            outbox.complete_by_key(db, lane, f"assign/{one.event.key}", "")
+            outbox.complete_by_key(db, incident_key, f"assign/{one.event.key}", "")
     if pull is not None:
         outbox.add_effects(
-            db, lane, (open_postmortem(),), pull.created_at
+            db, incident_key, (open_postmortem(),), pull.created_at
         )  # the replay may not request it in this order
-        outbox.complete_by_key(db, lane, "postmortem", pull.url)
+        outbox.complete_by_key(db, incident_key, "postmortem", pull.url)
 
 
 def _skip_stale_effects(
-    db: Db, lane: Lane, incident: Incident, active_policy: InForce, expired_commands: Sequence[Happened], now: datetime
+    db: Db,
+    incident_key: IncidentKey,
+    incident: Incident,
+    active_policy: ActivePolicy,
+    expired_commands: Sequence[TimedEvent],
+    now: datetime,
 ) -> None:
     """Skip queued effects that are no longer relevant.
 
@@ -126,9 +136,9 @@ def _skip_stale_effects(
         if isinstance(effect, Reply | Help):
             return effect.key not in expired_keys
         return not isinstance(effect, Notice) or (
-            not incident.left and still_relevant(effect, incident, active_policy.notice_keys)
+            not incident.unavailable and still_relevant(effect, incident, active_policy.notice_keys)
         )
 
-    for item in outbox.list_unfinished(db, lane, now):
+    for item in outbox.list_unfinished(db, incident_key, now):
         if not worth(item.effect):
             outbox.complete(db, item, state="skipped")

@@ -20,16 +20,16 @@ from prometheus_client import Counter, Gauge
 from app.github.client import Client
 from app.github.deliveries import Deliveries
 from app.github.installations import list_installed_repositories
-from app.ports import DeliveryFailed, Lane, Repository
+from app.ports import DeliveryFailed, IncidentKey, Repository
 from app.store import incidents, sync_state
 from app.store.database import Db
-from app.store.sync_state import Mark
-from app.worker.context import Desk
+from app.store.sync_state import Checkpoint
+from app.worker.context import WorkerContext
 from app.worker.pipeline import uninstall
 from app.worker.sync import catch_up, drift, missed_deliveries
-from app.worker.sync.catch_up import Caught
-from app.worker.sync.drift import Compared
-from app.worker.sync.missed_deliveries import Look, Search
+from app.worker.sync.catch_up import CatchUp
+from app.worker.sync.drift import DriftReport
+from app.worker.sync.missed_deliveries import DeliveryScan, ScanOptions
 
 DELIVERY_SCAN_INTERVAL = timedelta(seconds=60)
 """Interval between scans of the newest page of the delivery list, if the web receiver takes deliveries."""
@@ -56,14 +56,14 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Report:
+class ReconcileReport:
     """What a reconciliation found and did."""
 
     absent_since: datetime | None = None
     repositories: int = 0
-    issues: Caught = field(default_factory=Caught)
-    deliveries: Look = field(default_factory=Look)
-    drift: Compared = field(default_factory=Compared)
+    issues: CatchUp = field(default_factory=CatchUp)
+    deliveries: DeliveryScan = field(default_factory=DeliveryScan)
+    drift: DriftReport = field(default_factory=DriftReport)
     failures: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,10 +77,10 @@ class Report:
                 "pages": scan.pages,
                 "listed": scan.listed,
                 "missed": scan.missed,
-                "taken": scan.taken,
-                "lost": scan.lost,
-                "left": scan.left,
-                "oldest": scan.reaches.isoformat() if scan.reaches else None,
+                "taken": scan.fetched,
+                "lost": scan.expired,
+                "left": scan.in_transit,
+                "oldest": scan.oldest_at.isoformat() if scan.oldest_at else None,
             },
             "drift": {**asdict(self.drift)},
             "failures": self.failures,
@@ -95,16 +95,21 @@ class Reconciler:
     """
 
     def __init__(
-        self, desk: Desk, client: Client, *, scan_interval: timedelta = DELIVERY_SCAN_INTERVAL, pull: bool = False
+        self,
+        ctx: WorkerContext,
+        client: Client,
+        *,
+        scan_interval: timedelta = DELIVERY_SCAN_INTERVAL,
+        pull: bool = False,
     ) -> None:
-        self.desk = desk
+        self.ctx = ctx
         self._client = client
-        self._deliveries = Deliveries(client, desk.clock)
-        self._every = scan_interval
+        self._deliveries = Deliveries(client, ctx.clock)
+        self._scan_interval = scan_interval
         self._pull = pull
         self._not_before: datetime | None = None
         self._thread: threading.Thread | None = None
-        self._issues_done = threading.Event()
+        self._issues_compared = threading.Event()
         self._stopped = threading.Event()
 
     # Called by the worker's periodic sweep.
@@ -126,8 +131,8 @@ class Reconciler:
         `wait_for_stop` waits the given seconds and returns True when the process is to stop.
         """
         try:
-            with self.desk.database.transaction() as db:
-                absent = _find_absence_start(sync_state.load_checkpoints(db), self.desk.clock()) is not None
+            with self.ctx.database.transaction() as db:
+                absent = _find_absence_start(sync_state.load_checkpoints(db), self.ctx.clock()) is not None
             if not absent:
                 return
             self.start_if_due()
@@ -135,7 +140,12 @@ class Reconciler:
             log.warning("absence could not be determined", reason=type(problem).__name__)
             return
         for _ in range(int(_CATCH_UP_WAIT_SECONDS * 10)):
-            if self._issues_done.is_set() or self._thread is None or not self._thread.is_alive() or wait_for_stop(0.1):
+            if (
+                self._issues_compared.is_set()
+                or self._thread is None
+                or not self._thread.is_alive()
+                or wait_for_stop(0.1)
+            ):
                 return
         log.warning("catch-up still running; alarms continue")
 
@@ -145,14 +155,14 @@ class Reconciler:
         if self._thread is not None:
             self._thread.join(timeout=3)
 
-    def run_due(self) -> Report | None:
+    def run_due(self) -> ReconcileReport | None:
         """Run the comparisons that are due.
 
         Returns None if none is, or if another process is reconciling.  Raises DeliveryFailed.
         """
         if not self._is_anything_due():
             return None
-        with sync_state.acquire_sync_lock(self.desk.database) as acquired:
+        with sync_state.acquire_sync_lock(self.ctx.database) as acquired:
             # Another process may have done it while we waited for the lock.
             if not acquired or not self._is_anything_due():
                 return None
@@ -164,25 +174,25 @@ class Reconciler:
                 )
                 raise
             finally:
-                self._issues_done.set()
+                self._issues_compared.set()
             if report.failures:
                 self._back_off(0.0)
             return report
 
     def _back_off(self, wait_seconds: float) -> None:
         """Pause after a failure for that many seconds, at least a minute unless in pull mode."""
-        minimum = self._every.total_seconds() if self._pull else _RETRY_SECONDS
-        self._not_before = self.desk.clock() + timedelta(seconds=max(wait_seconds, minimum))
+        minimum = self._scan_interval.total_seconds() if self._pull else _RETRY_SECONDS
+        self._not_before = self.ctx.clock() + timedelta(seconds=max(wait_seconds, minimum))
 
     # On demand.
 
-    def run_now(self, report_progress: Callable[[str], None], *, repo: str = "", deep: bool = False) -> Report:
+    def run_now(self, report_progress: Callable[[str], None], *, repo: str = "", deep: bool = False) -> ReconcileReport:
         """Compare now, whether it is due or not.
 
         `repo`: one repository only, as owner/name.  `deep`: compare everything.  Waits while another process
         reconciles.  Raises DeliveryFailed.
         """
-        with sync_state.acquire_sync_lock(self.desk.database, wait=True):
+        with sync_state.acquire_sync_lock(self.ctx.database, wait=True):
             return self._compare(report_progress, on_demand=True, repo=repo.lower(), deep=deep)
 
     def _run_in_thread(self) -> None:
@@ -194,30 +204,30 @@ class Reconciler:
         except Exception:
             RECONCILE_FAILURES.inc()
             log.exception("reconciliation crashed")
-            self._not_before = self.desk.clock() + timedelta(seconds=_RETRY_SECONDS)
+            self._not_before = self.ctx.clock() + timedelta(seconds=_RETRY_SECONDS)
         finally:
-            self._issues_done.set()
+            self._issues_compared.set()
 
     def _is_anything_due(self) -> bool:
-        now = self.desk.clock()
+        now = self.ctx.clock()
         if self._not_before is not None and now < self._not_before:
             return False
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             marks, behind = sync_state.load_checkpoints(db), sync_state.list_repositories_to_catch_up(db)
         return bool(behind) or any(self._is_part_due(marks, part, now) for part in ("deliveries", "drift"))
 
-    def _is_part_due(self, marks: dict[str, Mark], part: str, now: datetime) -> bool:
-        interval = {"deliveries": self._every, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
+    def _is_part_due(self, marks: dict[str, Checkpoint], part: str, now: datetime) -> bool:
+        interval = {"deliveries": self._scan_interval, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
         # Incidents received since the first run have had no time to drift yet.
         last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
         return last is None or now - last.at >= interval or last.at > now + interval
 
     def _compare(
         self, report_progress: Callable[[str], None], *, on_demand: bool = False, repo: str = "", deep: bool = False
-    ) -> Report:
-        now, report = self.desk.clock(), Report()
-        uninstall.delete_uninstalled(self.desk, self._client)
-        with self.desk.database.transaction() as db:
+    ) -> ReconcileReport:
+        now, report = self.ctx.clock(), ReconcileReport()
+        uninstall.delete_uninstalled(self.ctx, self._client)
+        with self.ctx.database.transaction() as db:
             tracked_from = _load_tracked_from(db, now)
             marks = sync_state.load_checkpoints(db)
             report.absent_since = _find_absence_start(marks, now) or _find_absence_without_checkpoint(db, marks, now)
@@ -226,7 +236,7 @@ class Reconciler:
         if deep:
             self._record_absence(max(tracked_from, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
         self._catch_up_issues(tracked_from, report, report_progress, repo)
-        self._issues_done.set()
+        self._issues_compared.set()
         if on_demand or self._is_part_due(marks, "deliveries", now):
             full_list = deep or report.absent_since is not None or self._is_part_due(marks, "deep", now)
             self._scan_deliveries(marks, now, report, report_progress, full_list=full_list, repo=repo)
@@ -238,19 +248,19 @@ class Reconciler:
     def _record_absence(self, since: datetime, repo: str = "") -> None:
         """Record which repositories must catch up before GitHub is asked, so that a crash in between loses nothing."""
         affected = [one for one in list_installed_repositories(self._client) if repo in ("", one.name.lower())]
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             for one in affected:
                 incidents.save_repository(db, one)
             sync_state.mark_for_catch_up(db, since, [one.id for one in affected])
 
     def _catch_up_issues(
-        self, tracked_from: datetime, report: Report, report_progress: Callable[[str], None], repo: str
+        self, tracked_from: datetime, report: ReconcileReport, report_progress: Callable[[str], None], repo: str
     ) -> None:
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             behind = sync_state.list_repositories_to_catch_up(db)
         for repository, since in self._select_repositories(behind, repo):
             try:
-                result = catch_up.catch_up_repository(self.desk, repository, since, tracked_from, report_progress)
+                result = catch_up.catch_up_repository(self.ctx, repository, since, tracked_from, report_progress)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("catch-up failed", repository=repository.name, reason=str(failed))
@@ -260,16 +270,16 @@ class Reconciler:
                 report.repositories += 1
                 for name in ("listed", "looked", "opened", "events"):
                     setattr(report.issues, name, getattr(report.issues, name) + getattr(result, name))
-            with self.desk.database.transaction() as db:
+            with self.ctx.database.transaction() as db:
                 sync_state.clear_catch_up(db, repository.id, since)
         if not report.failures:
-            RECONCILED_TIMESTAMP_SECONDS.labels("issues").set(self.desk.clock().timestamp())
+            RECONCILED_TIMESTAMP_SECONDS.labels("issues").set(self.ctx.clock().timestamp())
 
     def _scan_deliveries(
         self,
-        marks: dict[str, Mark],
+        marks: dict[str, Checkpoint],
         now: datetime,
-        report: Report,
+        report: ReconcileReport,
         report_progress: Callable[[str], None],
         *,
         full_list: bool,
@@ -277,21 +287,21 @@ class Reconciler:
     ) -> None:
         last, repo_id = marks.get("deliveries"), None
         if repo:
-            with self.desk.database.transaction() as db:
+            with self.ctx.database.transaction() as db:
                 repo_id = next((one.id for one in incidents.list_repositories(db) if one.name.lower() == repo), None)
             if repo_id is None:
                 return
-        options = Search(
+        options = ScanOptions(
             since=None if full_list or last is None else last.at,
             etag="" if full_list or last is None else last.etag,
-            patient=not self._pull,
+            skip_recent=not self._pull,
             repo_id=repo_id,
         )
-        scan = missed_deliveries.fetch_missed_deliveries(self.desk, self._deliveries, options, report_progress)
+        scan = missed_deliveries.fetch_missed_deliveries(self.ctx, self._deliveries, options, report_progress)
         report.deliveries = scan
         if repo:
             return  # the other repositories were not scanned, so no checkpoint
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             # `now` is when the scan started: deliveries that were in transit belong to the next scan.
             sync_state.save_checkpoint(db, "deliveries", now, scan.etag)
             if full_list:
@@ -302,18 +312,18 @@ class Reconciler:
         self,
         tracked_from: datetime,
         now: datetime,
-        report: Report,
+        report: ReconcileReport,
         report_progress: Callable[[str], None],
         *,
         repo: str,
         deep: bool,
     ) -> None:
-        drifted: list[Lane] = []
-        with self.desk.database.transaction() as db:
+        drifted: list[IncidentKey] = []
+        with self.ctx.database.transaction() as db:
             candidates = [(one, now) for one in incidents.list_repositories(db)]
         for repository, _ in self._select_repositories(candidates, repo):
             try:
-                found = drift.compare_open_incidents(self.desk, repository, tracked_from, report_progress, full=deep)
+                found = drift.compare_open_incidents(self.ctx, repository, tracked_from, report_progress, full=deep)
             except DeliveryFailed as failed:
                 report.failures.append(f"{repository.name}: {failed}")
                 log.warning("drift check failed", repository=repository.name, reason=str(failed))
@@ -321,10 +331,10 @@ class Reconciler:
             report.drift.open += found.open
             report.drift.in_full += found.in_full
             report.drift.differences += found.differences
-            drifted += [Lane(repository.id, one.number) for one in found.differences]
+            drifted += [IncidentKey(repository.id, one.number) for one in found.differences]
         if repo:
             return
-        with self.desk.database.transaction() as db:
+        with self.ctx.database.transaction() as db:
             sync_state.save_checkpoint(db, "drift", now, incident_keys=dict.fromkeys(drifted))
         RECONCILED_TIMESTAMP_SECONDS.labels("drift").set(now.timestamp())
 
@@ -348,13 +358,13 @@ def _load_tracked_from(db: Db, now: datetime) -> datetime:
     return tracked_from
 
 
-def _find_absence_start(marks: dict[str, Mark], now: datetime) -> datetime | None:
+def _find_absence_start(marks: dict[str, Checkpoint], now: datetime) -> datetime | None:
     """Return when deliveries were last compared, if that is longer ago than the absence period."""
     last = marks.get("deliveries")
     return last.at if last is not None and now - last.at > _ABSENCE_PERIOD else None
 
 
-def _find_absence_without_checkpoint(db: Db, marks: dict[str, Mark], now: datetime) -> datetime | None:
+def _find_absence_without_checkpoint(db: Db, marks: dict[str, Checkpoint], now: datetime) -> datetime | None:
     """Return when the last delivery arrived, if long ago and no comparison was ever recorded.
 
     Earlier versions kept no other trace of being up.

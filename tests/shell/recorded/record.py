@@ -94,12 +94,12 @@ def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
     database = Database(url.format("recorded")).open()
     try:
         with night(database, policy) as tonight:
-            tonight.github.shapes.url = ADDRESS
+            tonight.github.serializer.url = ADDRESS
             play(tonight)
             tonight.github.faults.add("post5", method="POST", path="/comments", times=1)
             tonight.github.faults.add("status", method="POST", path="/comments", times=50, status=502)
             tonight.passes(minutes=20)
-            run_audit(tonight.built.desk)
+            run_audit(tonight.application.ctx)
             with database.transaction() as db:
                 db.execute("UPDATE delivery SET body = '' WHERE state NOT IN ('received', 'routed')")
             step = read_schema_version(database.url)
@@ -117,7 +117,7 @@ def record_runner(folder: Path, policy: str) -> None:
     with TemporaryDirectory() as place, running(Path(place)) as runner:
         runner.github.person("ada").pushes(runner.shop, FILE, policy)
         host = Actions(_Elsewhere(runner.github, runner.shop, runner.clock, runner.folder, api=runner.github.api_url))
-        runner.github.shapes.url = ADDRESS
+        runner.github.serializer.url = ADDRESS
         play(host)
         told = {"secrets": [f"repository {host.shop.id}"], "bot": ACTIONS_BOT_LOGIN, **_issues(host, host.shop)}
         (folder / "runner.json").write_text(canonical_json(told) + "\n")

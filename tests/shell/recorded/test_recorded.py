@@ -17,7 +17,7 @@ from app.github.board_state import find_board
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.policy_file import PROFILES, read_policy
-from app.ports import Lane
+from app.ports import IncidentKey
 from app.store import incidents
 from app.store.database import Database, load_migrations, migrate
 from app.store.serialization import comparable_incident, parse_incident
@@ -81,12 +81,12 @@ def test_the_log_of_then_is_folded_into_the_incident_of_then(profile: str, resto
     with restored.transaction() as db:
         stored = incidents.list_incidents(db)
         assert len(stored) == 4
-        for lane, found in stored:
-            folded = replay(incidents.load_log(db, lane), policy, found.lived_until).incident
+        for incident_key, found in stored:
+            folded = replay(incidents.load_log(db, incident_key), policy, found.replayed_until).incident
             assert folded
             assert comparable_incident(folded) == comparable_incident(found.incident)
             waiting = {(alarm.key, alarm.due) for alarm in alarms(folded, policy)}
-            assert waiting == {(key, due) for other, key, due in incidents.list_alarms(db) if other == lane}
+            assert waiting == {(key, due) for other, key, due in incidents.list_alarms(db) if other == incident_key}
 
 
 @profiles
@@ -96,7 +96,9 @@ def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> Non
     for issue in told["issues"]:
         number = issue["number"]
         comments = [comment_from(row) for row in issue["comments"]]
-        marked = [(each, said) for each in comments if (said := signer.read(Lane(told["repository"], number), each))]
+        marked = [
+            (each, said) for each in comments if (said := signer.read(IncidentKey(told["repository"], number), each))
+        ]
         assert len(marked) == sum(each.bot for each in comments)
         keys = {key for _, said in marked for key in said["keys"]}
         done = {each["key"] for each in state["effects"] if each["number"] == number and each["state"] == "done"}
@@ -107,32 +109,32 @@ def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> Non
         board, memory = find_board(marked)
         assert board
         assert memory
-        assert (memory.id, memory.grounds, memory.authorities, memory.opened_with) == (
+        assert (memory.id, memory.grading_inputs, memory.role_history, memory.initial_labels) == (
             incident.id,
-            incident.grounds,
-            incident.authorities,
-            incident.opened_with,
+            incident.grading_inputs,
+            incident.role_history,
+            incident.initial_labels,
         )
-        assert memory.shown is None
+        assert memory.snapshot is None
 
 
 @profiles
 def test_the_boards_of_runs_say_what_the_next_run_has_to_know(profile: str) -> None:
     told = recorded(profile, "runner.json")
-    signer, whole = Signer(tuple(told["secrets"]), bot=told["bot"]), []
+    signer, whole = Signer(tuple(told["secrets"]), bot_login=told["bot"]), []
     for issue in told["issues"]:
         comments = [comment_from(row) for row in issue["comments"]]
-        lane = Lane(told["repository"], issue["number"])
-        board, memory = find_board([(each, said) for each in comments if (said := signer.read(lane, each))])
+        incident_key = IncidentKey(told["repository"], issue["number"])
+        board, memory = find_board([(each, said) for each in comments if (said := signer.read(incident_key, each))])
         assert board
         assert memory
-        assert memory.shown
-        assert memory.grounds
+        assert memory.snapshot
+        assert memory.grading_inputs
         heard = {each.id for each in comments if not each.bot and each.body.startswith("/")}
-        assert memory.shown.heard <= heard
-        whole.append(memory.shown)
-    assert any(shown.heard for shown in whole)
-    assert any(shown.next for shown in whole)
+        assert memory.snapshot.processed_comments <= heard
+        whole.append(memory.snapshot)
+    assert any(shown.processed_comments for shown in whole)
+    assert any(shown.next_alarm_at for shown in whole)
 
 
 def test_every_profile_was_recorded() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from flask import Blueprint
 
 from app.sandbox.github.api import app_and_installations, checks, comments, git_and_contents, issues, pulls, repository
-from app.sandbox.github.api.gateway import Door
+from app.sandbox.github.api.gateway import Gateway
 
-BLUEPRINT_FACTORIES: tuple[Callable[[Door], Blueprint], ...] = (
+BLUEPRINT_FACTORIES: tuple[Callable[[Gateway], Blueprint], ...] = (
     app_and_installations.blueprint,
     repository.blueprint,
     issues.blueprint,

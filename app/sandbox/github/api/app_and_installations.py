@@ -8,14 +8,14 @@ from typing import Any
 from flask import Blueprint
 
 from app.sandbox.github.account_json import format_optional_time, format_time
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
 from app.sandbox.github.auth import LEVELS
-from app.sandbox.github.errors import Declined, not_found
+from app.sandbox.github.errors import ApiError, not_found
 from app.sandbox.github.hooks import Delivery
 from app.sandbox.github.world import Installation
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of the app and its installations."""
     part = Blueprint("app", __name__, url_prefix=PREFIX)
     gateway.route(part, "GET", "/app", app, "app")
@@ -53,7 +53,7 @@ def list_deliveries(call: Call) -> Reply:
     if cursor:
         digits = cursor.removeprefix("v1_")
         if not (digits.isascii() and digits.isdigit()):
-            raise Declined(400, "Invalid cursor")
+            raise ApiError(400, "Invalid cursor")
         before = int(digits)
     found = call.changes.hooks.deliveries(before)
     wanted = call.request.args.get("status")
@@ -102,16 +102,16 @@ def create_token(call: Call) -> Reply:
     """Issue an installation token, optionally for some repositories and permissions only."""
     installation = _find_installation(call)
     if installation.suspended_at is not None:
-        raise Declined(403, "This installation has been suspended")
+        raise ApiError(403, "This installation has been suspended")
     repository_ids = _requested_repository_ids(call, installation)
     requested_permissions: dict[str, Any] = call.body_field("permissions", dict, {})
     for name, level in requested_permissions.items():
         if level not in LEVELS or LEVELS[level] > LEVELS.get(installation.permissions.get(name, ""), 0):
-            raise Declined(422, "The permissions requested are not granted to this installation.")
+            raise ApiError(422, "The permissions requested are not granted to this installation.")
     permissions = (
         {**requested_permissions, "metadata": "read"} if requested_permissions else dict(installation.permissions)
     )
-    token = call.door.auth.issue_token(installation, repository_ids, permissions)
+    token = call.gateway.auth.issue_token(installation, repository_ids, permissions)
     body: dict[str, Any] = {
         "token": token.token,
         "expires_at": format_time(token.expires_at),
@@ -127,7 +127,7 @@ def create_token(call: Call) -> Reply:
 
 def convert_manifest(call: Call) -> Reply:
     """Return the app's credentials; any code is valid, and there is only one app."""
-    app = call.door.app
+    app = call.gateway.app
     secrets = {"client_secret": "0" * 40, "webhook_secret": app.webhook_secret, "pem": app.private_key_pem}
     return Reply({**call.serializer.app(), "client_id": app.client_id, **secrets}, 201)
 
@@ -136,7 +136,7 @@ def installation_repositories(call: Call) -> Reply:
     """List the repositories that the installation token can access."""
     installation = call.caller.installation
     if installation is None:
-        raise Declined(403, "You must authenticate with an installation access token in order to list repositories for an installation.")  # fmt: skip
+        raise ApiError(403, "You must authenticate with an installation access token in order to list repositories for an installation.")  # fmt: skip
     covered = [repository for repository in installation.repositories.values() if call.caller.can_see(repository)]
     reply = call.paginate(covered, call.serializer.repository, "repositories")
     reply.body["repository_selection"] = "selected"
@@ -170,7 +170,7 @@ def _requested_repository_ids(call: Call, installation: Installation) -> frozens
         requested.add(by_name.get(str(name).lower(), 0))
     requested.update(number for number in numbers if isinstance(number, int))
     if not requested <= installation.repositories.keys():
-        raise Declined(422, "There is at least one repository that does not exist or is not accessible to the parent installation.")  # fmt: skip
+        raise ApiError(422, "There is at least one repository that does not exist or is not accessible to the parent installation.")  # fmt: skip
     return frozenset(requested)
 
 

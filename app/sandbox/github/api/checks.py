@@ -7,8 +7,8 @@ from typing import Any
 from flask import Blueprint
 
 from app.sandbox.github.account_json import format_time
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.world import CheckRun
 
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
@@ -17,7 +17,7 @@ ANNOTATION_LEVELS = ("notice", "warning", "failure")
 CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of check runs."""
     part = Blueprint("checks", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
@@ -30,7 +30,7 @@ def blueprint(gateway: Door) -> Blueprint:
 def create(call: Call) -> Reply:
     """Create a check run."""
     if call.caller.installation is None:
-        raise Declined(403, "You must authenticate via a GitHub App.")
+        raise ApiError(403, "You must authenticate via a GitHub App.")
     run = CheckRun(
         id=call.world.new_id(),
         name=call.required_field("name", "CheckRun"),
@@ -51,7 +51,7 @@ def create(call: Call) -> Reply:
 def update(call: Call) -> Reply:
     """Update a check run."""
     if call.caller.installation is None:
-        raise Declined(403, "You must authenticate via a GitHub App.")
+        raise ApiError(403, "You must authenticate via a GitHub App.")
     run = call.repository.check_runs.get(call.path["check_run_id"])
     if run is None:
         raise not_found()
@@ -66,10 +66,10 @@ def list_for_ref(call: Call) -> Reply:
     repository = call.repository
     commit = repository.git.resolve(call.path["ref"])
     if commit is None:
-        raise Declined(422, f"No commit found for SHA: {call.path['ref']}")
+        raise ApiError(422, f"No commit found for SHA: {call.path['ref']}")
     args = call.request.args
     runs = repository.checks_by_sha.get(commit.sha, [])
-    if args.get("app_id") not in (None, str(call.door.app.app_id)):
+    if args.get("app_id") not in (None, str(call.gateway.app.app_id)):
         runs = []
     found = [
         run for run in runs if args.get("check_name") in (None, run.name) and args.get("status") in (None, run.status)
@@ -82,9 +82,9 @@ def list_for_ref(call: Call) -> Reply:
 def _check_annotations(annotations: Any) -> None:
     """Check annotations as GitHub does. Raises ApiError 422."""
     if not isinstance(annotations, list) or not all(isinstance(annotation, dict) for annotation in annotations):
-        raise Declined(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
+        raise ApiError(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
     if len(annotations) > MAX_ANNOTATIONS:
-        raise Declined(422, f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
+        raise ApiError(422, f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
     for one in annotations:
         if not (isinstance(one.get("path"), str) and isinstance(one.get("message"), str) and one["message"]):
             raise invalid_field("CheckRun", "annotations", "missing_field")

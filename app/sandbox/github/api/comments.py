@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from flask import Blueprint
 
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
 from app.sandbox.github.api.issues import READ, WRITE, parse_since
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.world import Comment, Issue
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of comments and reactions."""
     part = Blueprint("comments", __name__, url_prefix=PREFIX)
     issues = "/repos/<owner>/<repo>/issues"
@@ -31,7 +31,7 @@ def blueprint(gateway: Door) -> Blueprint:
 def list_comments(call: Call) -> Reply:
     """List the comments of an issue."""
     issue, after = call.issue, parse_since(call)
-    visible_before = call.door.clock() - timedelta(seconds=call.door.faults.lag)
+    visible_before = call.gateway.clock() - timedelta(seconds=call.gateway.faults.comment_lag_seconds)
     found = [
         c
         for c in issue.comments
@@ -43,7 +43,7 @@ def list_comments(call: Call) -> Reply:
 def list_repository_comments(call: Call) -> Reply:
     """List the comments of all issues and pull requests; without `sort` they are in the order of their ids."""
     args, after = call.request.args, parse_since(call)
-    visible_before = call.door.clock() - timedelta(seconds=call.door.faults.lag)
+    visible_before = call.gateway.clock() - timedelta(seconds=call.gateway.faults.comment_lag_seconds)
     found = [
         (issue, comment)
         for issue, comment in call.repository.comments.values()
@@ -108,7 +108,7 @@ def delete_issue_reaction(call: Call) -> Reply:
     if reaction is None:
         raise not_found()
     if reaction.account is not call.actor.account:
-        raise Declined(403, "You can only delete your own reactions.")
+        raise ApiError(403, "You can only delete your own reactions.")
     issue.reactions.remove(reaction)
     return Reply(status=204)
 
@@ -137,7 +137,7 @@ def _require_may_comment(call: Call, issue: Issue) -> None:
     if issue.locked:
         permission, level = ("administration", "write") if call.caller.installation else ("issues", "write")
         if not call.caller.has_permission(permission, level, issue.repository):
-            raise Declined(403, "Unable to create comment because issue is locked.")
+            raise ApiError(403, "Unable to create comment because issue is locked.")
 
 
 def _require_author_or_write(call: Call, comment: Comment) -> None:

@@ -18,8 +18,8 @@ from flask import Blueprint, Request, Response, request
 
 from app.sandbox.github.auth import Auth, Caller
 from app.sandbox.github.code_changes import Changes
-from app.sandbox.github.code_json import CodeShapes
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.code_json import CodeSerializer
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.faults import Faults
 from app.sandbox.github.limits import Meter
 from app.sandbox.github.registration import AppRegistration
@@ -60,7 +60,7 @@ View = Callable[["Call"], Reply]
 class Call:
     """One authenticated request."""
 
-    door: Door
+    gateway: Gateway
     caller: Caller
     request: Request
     path: dict[str, Any]
@@ -68,17 +68,17 @@ class Call:
     @property
     def world(self) -> World:
         """The state of the sandbox GitHub."""
-        return self.door.world
+        return self.gateway.world
 
     @property
     def changes(self) -> Changes:
         """The changes that can be made to the world."""
-        return self.door.changes
+        return self.gateway.changes
 
     @property
-    def serializer(self) -> CodeShapes:
+    def serializer(self) -> CodeSerializer:
         """The serializer for GitHub's JSON."""
-        return self.door.changes.shapes
+        return self.gateway.changes.serializer
 
     @property
     def actor(self) -> Actor:
@@ -118,7 +118,7 @@ class Call:
     def check_route_permission(self, permission: str, level: str) -> None:
         """Check what a route requires: to be the app itself, a permission on the repository, or nothing."""
         if permission == "app" and not self.caller.is_app:
-            raise Declined(401, "A JSON web token could not be decoded")
+            raise ApiError(401, "A JSON web token could not be decoded")
         if level:
             self.require_permission(permission, level)
 
@@ -128,9 +128,9 @@ class Call:
         if self.caller.has_permission(permission, level, repository):
             return
         if self.caller.account is None:
-            raise Declined(401, "Requires authentication")
+            raise ApiError(401, "Requires authentication")
         token_kind = "integration" if self.caller.installation else "personal access token"
-        raise Declined(
+        raise ApiError(
             403,
             f"Resource not accessible by {token_kind}",
             headers={"X-Accepted-GitHub-Permissions": f"{permission}={level}"},
@@ -143,7 +143,7 @@ class Call:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise Declined(422, "Invalid request.\n\nFor 'links/0/schema', input is not an object.")
+            raise ApiError(422, "Invalid request.\n\nFor 'links/0/schema', input is not an object.")
         return value
 
     @property
@@ -155,7 +155,7 @@ class Call:
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise Declined(400, "Problems parsing JSON") from None
+            raise ApiError(400, "Problems parsing JSON") from None
 
     def body_field(self, name: str, kind: type[T], default: T) -> T:
         """Return a field of the body and check its type; null counts as absent. Raises ApiError 422."""
@@ -163,7 +163,7 @@ class Call:
         if value is None:
             return default
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise Declined(422, f"Invalid request.\n\nFor 'properties/{name}', {value!r:.80} is not of the right type.")
+            raise ApiError(422, f"Invalid request.\n\nFor 'properties/{name}', {value!r:.80} is not of the right type.")
         return value
 
     def required_field(self, name: str, resource: str) -> str:
@@ -175,12 +175,12 @@ class Call:
     def parse_names(self, value: Any, key: str = "name") -> list[str]:
         """Read a list of names, given as text or as objects with a name. Raises ApiError 422."""
         if not isinstance(value, list):
-            raise Declined(422, "Invalid request.\n\nAn array was expected.")
+            raise ApiError(422, "Invalid request.\n\nAn array was expected.")
         names: list[str] = []
         for item in value:
             name = item.get(key) if isinstance(item, dict) else item
             if not isinstance(name, str):
-                raise Declined(422, "Invalid request.\n\nA string was expected.")
+                raise ApiError(422, "Invalid request.\n\nA string was expected.")
             names.append(name)
         return names
 
@@ -212,12 +212,12 @@ class Call:
         return f"{self.serializer.url}{self.request.path}?{urlencode(query)}"
 
 
-def moved_permanently(url: str) -> Declined:
+def moved_permanently(url: str) -> ApiError:
     """Return a 301 to another URL."""
-    return Declined(301, "Moved Permanently", headers={"Location": url}, url=url)
+    return ApiError(301, "Moved Permanently", headers={"Location": url}, url=url)
 
 
-class Door:
+class Gateway:
     """Authenticates, meters, answers and logs every call."""
 
     def __init__(
@@ -237,7 +237,7 @@ class Door:
         self.faults = faults
         self.clock = clock
         self.calls: deque[CallRecord] = deque(maxlen=MAX_CALL_RECORDS)
-        self.calls_made = 0
+        self.call_count = 0
 
     def route(
         self, blueprint: Blueprint, method: str, rule: str, view: View, required_permission: str | None = None
@@ -259,7 +259,7 @@ class Door:
         try:
             with self.world.lock:
                 return self.auth.authenticate(request.headers.get("Authorization")).name
-        except Declined:
+        except ApiError:
             return "nobody"
 
     def _handle(
@@ -277,7 +277,7 @@ class Door:
                 call = Call(self, caller, request, path)
                 call.check_route_permission(permission, level)
                 reply = view(call)
-            except Declined as no:
+            except ApiError as no:
                 reply = error_reply(no)
             response = self._to_response(reply)
             if response.status_code == 304 and is_metered:
@@ -309,7 +309,7 @@ class Door:
                 return Response(status=304, headers=headers)
         return Response(raw, reply.status, headers, content_type=reply.content_type)
 
-    def respond_with_error(self, error: Declined) -> Response:
+    def respond_with_error(self, error: ApiError) -> Response:
         """Respond with an error to a request that no view matches."""
 
         def raise_error(call: Call) -> Reply:
@@ -319,13 +319,13 @@ class Door:
 
     def _log_call(self, caller: str, status: int) -> None:
         self.calls.append(CallRecord(request.method, request.path, status, caller, self.clock()))
-        self.calls_made += 1
+        self.call_count += 1
 
 
-def error_reply(error: Declined) -> Reply:
+def error_reply(error: ApiError) -> Reply:
     """Return GitHub's error object."""
     body: dict[str, Any] = {"message": error.message}
     if error.errors is not None:
         body["errors"] = error.errors
-    body |= {"documentation_url": DOCS, "status": str(error.status), **error.more}
+    body |= {"documentation_url": DOCS, "status": str(error.status), **error.extra}
     return Reply(body, error.status, error.headers)

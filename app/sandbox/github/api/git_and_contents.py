@@ -10,15 +10,15 @@ from typing import Any
 from flask import Blueprint
 
 from app.sandbox.github.account_json import Json
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.git import EMPTY_TREE_SHA, FOLDER_MODE, Commit, Entry, Signature
 from app.sandbox.github.world import Repository
 
 READ, WRITE = "contents:read", "contents:write"
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of git data and file contents."""
     part = Blueprint("git", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
@@ -43,7 +43,7 @@ def get_contents(call: Call) -> Reply:
     git, ref = repository.git, call.request.args.get("ref") or repository.default_branch
     commit = git.resolve(ref)
     if commit is None:
-        raise not_found() if not git.refs else Declined(404, f"No commit found for the ref {ref}")
+        raise not_found() if not git.refs else ApiError(404, f"No commit found for the ref {ref}")
     entry = git.find_entry(commit.tree, path)
     if entry is None:
         raise not_found()
@@ -66,19 +66,19 @@ def put_contents(call: Call) -> Reply:
     """Create or update a file; an update needs the sha of the old content."""
     repository, path = call.repository, call.path["path"]
     if any(name in ("", ".", "..", ".git") for name in path.split("/")):
-        raise Declined(422, "path contains a malformed path component")
+        raise ApiError(422, "path contains a malformed path component")
     message = call.required_field("message", "Commit")
     content = _decode_base64(call.required_field("content", "Commit"))
     branch, sha = call.body_field("branch", str, "") or None, call.body_field("sha", str, "") or None
     git = repository.git
     head = git.refs.get(f"refs/heads/{branch or repository.default_branch}")
     if head is None and git.refs:
-        raise Declined(404, f"Branch {branch} not found")
+        raise ApiError(404, f"Branch {branch} not found")
     old = git.find_entry(git.commits[head].tree, path) if head else None
     if old is not None and sha is None:
-        raise Declined(422, 'Invalid request.\n\n"sha" wasn\'t supplied.')
+        raise ApiError(422, 'Invalid request.\n\n"sha" wasn\'t supplied.')
     if sha is not None and (old is None or old.sha != sha):
-        raise Declined(409, f"{path} does not match {sha}")
+        raise ApiError(409, f"{path} does not match {sha}")
     author = _read_signature(call, "author") or _read_signature(call, "committer")
     commit = call.changes.commit_file(
         repository, call.actor, path, content, message, branch, author, _read_signature(call, "committer")
@@ -115,9 +115,9 @@ def delete_ref(call: Call) -> Reply:
     """Delete a ref; the default branch cannot be deleted."""
     repository, ref = call.repository, f"refs/{call.path['ref']}"
     if ref not in repository.git.refs:
-        raise Declined(422, "Reference does not exist")
+        raise ApiError(422, "Reference does not exist")
     if ref == f"refs/heads/{repository.default_branch}":
-        raise Declined(422, "Cannot delete the default branch")
+        raise ApiError(422, "Cannot delete the default branch")
     call.changes.move_ref(repository, call.actor, ref, None)
     return Reply(status=204)
 
@@ -138,10 +138,10 @@ def create_tree(call: Call) -> Reply:
     if base in git.commits:
         base = git.commits[base].tree
     if base not in git.trees:
-        raise Declined(422, "base_tree is not a valid tree sha")
+        raise ApiError(422, "base_tree is not a valid tree sha")
     for line in call.body_field("tree", list, []):
         if not isinstance(line, dict) or not isinstance(line.get("path"), str) or not line["path"].strip("/"):
-            raise Declined(422, "tree.path is missing")
+            raise ApiError(422, "tree.path is missing")
         base = git.write_entry(base, line["path"].strip("/"), _tree_entry(repository, line))
     return Reply(call.serializer.tree(repository, base), 201)
 
@@ -153,9 +153,9 @@ def create_commit(call: Call) -> Reply:
     message, tree = call.required_field("message", "Commit"), call.required_field("tree", "Commit")
     parents = call.parse_names(call.body_field("parents", list, []))
     if tree not in git.trees:
-        raise Declined(422, "Tree SHA does not exist")
+        raise ApiError(422, "Tree SHA does not exist")
     if not all(parent in git.commits for parent in parents):
-        raise Declined(422, "Parent SHA does not exist or is not a commit object")
+        raise ApiError(422, "Parent SHA does not exist or is not a commit object")
     author = _read_signature(call, "author") or call.changes.signature(call.actor.account)
     committer = _read_signature(call, "committer") or author
     login = call.actor.account.login
@@ -211,7 +211,7 @@ def _find_ref(call: Call) -> str:
 
 def _require_not_empty(repository: Repository) -> Repository:
     if not repository.git.refs:
-        raise Declined(409, "Git Repository is empty.")
+        raise ApiError(409, "Git Repository is empty.")
     return repository
 
 
@@ -219,14 +219,14 @@ def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise Declined(422, "content is not valid Base64") from None
+        raise ApiError(422, "content is not valid Base64") from None
 
 
 def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
     """Return the entry that a line of the request describes; None removes the path."""
     git, mode = repository.git, line.get("mode", "100644")
     if mode not in ("100644", "100755", "040000", "160000", "120000"):
-        raise Declined(422, f"tree.mode {mode} is not valid")
+        raise ApiError(422, f"tree.mode {mode} is not valid")
     if isinstance(line.get("content"), str):
         return Entry(mode, git.add_blob(line["content"].encode("utf-8", "replace")))
     sha = line.get("sha")
@@ -235,7 +235,7 @@ def _tree_entry(repository: Repository, line: dict[str, Any]) -> Entry | None:
     if mode == "040000" and sha in git.trees:
         return Entry(FOLDER_MODE, sha)
     if sha not in git.blobs:
-        raise Declined(422, f"tree.sha {sha} is not a valid blob")
+        raise ApiError(422, f"tree.sha {sha} is not a valid blob")
     return Entry(mode, sha)
 
 
@@ -244,7 +244,7 @@ def _read_signature(call: Call, name: str) -> Signature | None:
     if not fields:
         return None
     if not isinstance(fields.get("name"), str) or not isinstance(fields.get("email"), str):
-        raise Declined(422, f"Invalid request.\n\n{name} needs a name and an email.")
+        raise ApiError(422, f"Invalid request.\n\n{name} needs a name and an email.")
     at = call.changes.now()
     if fields.get("date"):
         try:

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid_field
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
+from app.sandbox.github.errors import ApiError, invalid_field
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.world import Issue, Milestone
 
@@ -17,7 +17,7 @@ LOCK_REASONS = ("off-topic", "too heated", "resolved", "spam")
 TIMELINE_ONLY_EVENTS = ("commented", "cross-referenced")
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of issues."""
     part = Blueprint("issues", __name__, url_prefix=PREFIX)
     collection = "/repos/<owner>/<repo>/issues"
@@ -224,7 +224,7 @@ def add_sub_issue(call: Call) -> Reply:
     repositories = [r for r in call.world.repositories.values() if r.owner is owner and call.caller.can_see(r)]
     child: Issue | None = next((i for r in repositories for i in r.issues.values() if i.id == child_id), None)
     if child is None or child.deleted or child.moved_to:
-        raise Declined(404, "The provided sub-issue does not exist")
+        raise ApiError(404, "The provided sub-issue does not exist")
     call.changes.add_sub_issue(issue, call.actor, child, call.body_field("replace_parent", bool, False))
     return Reply(call.serializer.issue(issue), 201)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
-from app.sandbox.github.world import Issue, Pull, require_existing
+from app.sandbox.github.world import Issue, PullRequest, require_existing
 
 READ, WRITE = "pull_requests:read", "pull_requests:write"
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of pull requests."""
     part = Blueprint("pulls", __name__, url_prefix=PREFIX)
     collection = "/repos/<owner>/<repo>/pulls"
@@ -100,12 +100,12 @@ def request_reviewers(call: Call) -> Reply:
     reviewers = call.parse_names(call.body_field("reviewers", list, []), "login")
     teams = call.parse_names(call.body_field("team_reviewers", list, []), "slug")
     if not reviewers and not teams:
-        raise Declined(422, "At least one reviewer or team reviewer is needed.")
+        raise ApiError(422, "At least one reviewer or team reviewer is needed.")
     call.changes.request_reviewers(issue, call.actor, reviewers, teams)
     return Reply(call.serializer.pull_brief(issue), 201)
 
 
-def _head_owner(issue: Issue, pull: Pull) -> str:
+def _head_owner(issue: Issue, pull: PullRequest) -> str:
     return (pull.fork or issue.repository).owner.login.lower()
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.sandbox.github.api.gateway import PREFIX, Call, Door, Reply
+from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
 from app.sandbox.github.api.search import search_issues
-from app.sandbox.github.errors import Declined, invalid_field, not_found
+from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
 from app.sandbox.github.markdown import render
 from app.sandbox.github.world import ROLES, Label
@@ -18,7 +18,7 @@ LEGACY_PERMISSIONS = {"triage": "read", "maintain": "write"}
 COLOR = re.compile(r"[0-9a-fA-F]{6}")
 
 
-def blueprint(gateway: Door) -> Blueprint:
+def blueprint(gateway: Gateway) -> Blueprint:
     """Register the routes of repositories and the global ones."""
     part = Blueprint("repository", __name__, url_prefix=PREFIX)
     repo = "/repos/<owner>/<repo>"
@@ -43,7 +43,7 @@ def blueprint(gateway: Door) -> Blueprint:
 
 def rate_limit(call: Call) -> Reply:
     """Return the caller's rate limits."""
-    core = {**call.door.meter.status(call.caller.name), "resource": "core"}
+    core = {**call.gateway.meter.status(call.caller.name), "resource": "core"}
     search = {**core, "limit": 30, "used": 0, "remaining": 30, "resource": "search"}
     return Reply({"resources": {"core": core, "search": search}, "rate": core})
 
@@ -56,7 +56,7 @@ def meta(call: Call) -> Reply:
 def user(call: Call) -> Reply:
     """Return the authenticated account."""
     if call.caller.installation is not None:
-        raise Declined(403, "Resource not accessible by integration")
+        raise ApiError(403, "Resource not accessible by integration")
     return Reply(call.serializer.profile(call.actor.account))
 
 
@@ -98,7 +98,7 @@ def permission(call: Call) -> Reply:
     repository = call.repository
     account = call.world.account(call.path["username"])
     if account.kind != "User":
-        raise Declined(404, f"{account.login} is not a user")
+        raise ApiError(404, f"{account.login} is not a user")
     role = repository.role(account)
     rank = ROLES.index(role)
     rights = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.sandbox.github.account_json import format_time
 from app.sandbox.github.api.gateway import Call, Reply
-from app.sandbox.github.errors import Declined, invalid_field
+from app.sandbox.github.errors import ApiError, invalid_field
 from app.sandbox.github.world import Issue, Repository
 
 TERM = re.compile(r'(-?)(?:(\w+):)?("[^"]*"|\S+)')
@@ -36,7 +36,7 @@ def search_issues(call: Call) -> Reply:
         test = _build_predicate(key, value)
         tests.append(_negate(test) if minus else test)
     if has_scope and not scopes:
-        raise Declined(422, "Validation Failed", [{"resource": "Search", "field": "q", "code": "invalid", "message": "The listed users and repositories cannot be searched either because the resources do not exist or you do not have permission to view them."}])  # fmt: skip
+        raise ApiError(422, "Validation Failed", [{"resource": "Search", "field": "q", "code": "invalid", "message": "The listed users and repositories cannot be searched either because the resources do not exist or you do not have permission to view them."}])  # fmt: skip
     found = [
         issue
         for repository in (scopes if has_scope else repositories)

@@ -163,7 +163,9 @@ def overheard() -> list[tuple[str, str]]:
     """Every call that a tracker makes, in whatever it can be asked for."""
     client = Overheard()
     tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
-    for name in (name for name in vars(Tracker) if not name.startswith("_") and name not in ("with_guard", "with_priority")):
+    for name in (
+        name for name in vars(Tracker) if not name.startswith("_") and name not in ("with_guard", "with_priority")
+    ):
         ask = getattr(tracker, name)
         said = ask(**{parameter: ARGUMENTS[parameter] for parameter in signature(ask).parameters})
         if isinstance(said, Iterator):

@@ -53,13 +53,15 @@ def _commands_page() -> Iterator[str]:
         "on its own line. In code, in a quote or in an edited comment it is only text.\n"
     )
     yield (
-        "A command that was obeyed gets a reaction. One that was refused gets a reply that says what was found and what "
+        "A command that was obeyed gets a reaction. One that "
+        "was refused gets a reply that says what was found and what "
         "would have worked.\n"
     )
     rows = ((f"`{c.usage}`", c.summary, c.role.name.lower()) for c in COMMANDS.values())
     yield markdown_table(("Write", "It will", "Who may: at least"), rows)
     yield (
-        "Some labels do the same: a severity label is `/severity`, `escalate` is `/escalate`, `acknowledged` is `/ack`, "
+        "Some labels do the same: a severity label is "
+        "`/severity`, `escalate` is `/escalate`, `acknowledged` is `/ack`, "
         "`mitigated` is `/status mitigated`, and `resolved` is `/resolve`.\n"
     )
 

@@ -76,7 +76,8 @@ def main() -> None:
         if folder:
             _take_screenshot(result.issue_url, folder / "issue.png", "1180,3600")
             _take_screenshot(result.pull_url, folder / "pull.png", "1180,2600")
-            path = f"{stage.github.url}/{stage.shop.full_name}/blob/main/docs/incidents/postmortems/2026/INC-2026-0314-001.md"
+            files = f"{stage.github.url}/{stage.shop.full_name}/blob/main"
+            path = f"{files}/docs/incidents/postmortems/2026/INC-2026-0314-001.md"
             _take_screenshot(path, folder / "postmortem.png", "1180,3600")
 
     play(capture_acknowledged, capture_results)

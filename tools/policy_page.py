@@ -115,7 +115,8 @@ audiences:
         "Escalation",
         "A ladder counts from the declaration. A step with `until: ack` pages, repeats, and ends with an "
         "acknowledgement; any other runs on until the incident is resolved. `to` names contacts, roles, teams or "
-        "rotations, never logins; `owner` is the team that owns the affected service. A channel carries the notices whose "
+        "rotations, never logins; `owner` is the team that owns "
+        "the affected service. A channel carries the notices whose "
         "`via` it serves, also while GitHub is away: see [Channels](channels.md).",
         """\
 escalation:
@@ -139,7 +140,8 @@ war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
     ),
     Topic(
         "People",
-        "People, not teams of GitHub, are mentioned. A profile declares contacts and roles that nobody holds; your file "
+        "People, not teams of GitHub, are mentioned. A profile "
+        "declares contacts and roles that nobody holds; your file "
         "says who does. A name stands for one thing: a contact, a role, a team or a rotation, which may fill a contact "
         "that the profile left empty. A feed that holds a secret address is written as `env:NAME`.",
         """\
@@ -232,7 +234,8 @@ def policy_page() -> Iterator[str]:
     """Yield the lines of the page."""
     yield "# The policy\n"
     yield (
-        f"A repository's policy stands in `{POLICY_PATH}`. Without that file the profile `{DEFAULT_PROFILE}` holds, and a file says "
+        f"A repository's policy stands in `{POLICY_PATH}`. Without "
+        f"that file the profile `{DEFAULT_PROFILE}` holds, and a file says "
         "only what differs. This is all that most teams write:\n"
     )
     yield from _yaml_block(_STARTER_POLICY)
@@ -240,24 +243,35 @@ def policy_page() -> Iterator[str]:
         "The first line gives your editor completion and help: `muster policy schema > .github/incidents.schema.json` "
         "writes the schema beside the file.\n"
     )
-    yield "- `muster policy check FILE` names every fault with its line. A file with a fault changes nothing: the last good one stays in force."
+    yield (
+        "- `muster policy check FILE` names every fault with its line. A "
+        "file with a fault changes nothing: the last good one stays in force."
+    )
     yield "- `muster policy explain FILE --sev sev1` shows every value with where it comes from."
-    yield "- `muster policy simulate FILE --sev sev1 --at 2026-03-06T16:40:00Z --for 6h` shows who would be told what, and when.\n"
+    yield (
+        "- `muster policy simulate FILE --sev sev1 --at "
+        "2026-03-06T16:40:00Z --for 6h` shows who would be told what, and when.\n"
+    )
     yield "## How it is read\n"
     yield (
-        f"- `extends:` names what the file builds on: a profile ({_join_choices(PROFILES)}; without it, `{DEFAULT_PROFILE}`), or `org`: "
+        f"- `extends:` names what the file builds on: a profile "
+        f"({_join_choices(PROFILES)}; without it, `{DEFAULT_PROFILE}`), or `org`: "
         f"the file of the organisation, `{POLICY_PATH}` in its repository `.github`, which builds on a profile itself."
     )
     yield "- A map is merged into what it builds on, key by key. A list or a single value replaces it."
     yield "- Where a list stands, a single value is a list of one."
-    yield "- `off` takes away: a clock, a repetition, a list, a text, or a name of a map such as `regulations: {gdpr-article-33: off}`."
+    yield (
+        "- `off` takes away: a clock, a repetition, a list, a text, or "
+        "a name of a map such as `regulations: {gdpr-article-33: off}`."
+    )
     yield "- A file is one plain YAML document of up to 64 KiB, without anchors, tags and merge keys.\n"
     yield f"Topics: {' · '.join(f'[{topic.title}]({_anchor(topic.title)})' for topic in TOPICS)}\n"
     for topic in TOPICS:
         yield from _topic_section(topic)
     yield "## Durations\n"
     yield (
-        f"{type_description(Duration)} `d` is 24 elapsed hours, and `bd` a day of a calendar; `0m` is at once. From 1 minute to 365 "
+        f"{type_description(Duration)} `d` is 24 elapsed hours, and "
+        f"`bd` a day of a calendar; `0m` is at once. From 1 minute to 365 "
         "days, in `s`, `m`, `h`, `d` or `w`, and from `1bd` to `365bd`.\n"
     )
     yield f"## The profile `{DEFAULT_PROFILE}`\n"

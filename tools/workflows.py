@@ -60,7 +60,8 @@ def actions_page() -> Iterator[str]:
     yield "# Actions\n"
     yield (
         "Muster inside GitHub Actions, without a server: five composite actions on the same rules as the app.\n"
-        "[docs/actions](../docs/actions/README.md) has the workflows to copy, and says what they need and what they cannot "
+        "[docs/actions](../docs/actions/README.md) has the "
+        "workflows to copy, and says what they need and what they cannot "
         "do.\n"
     )
     yield (

@@ -138,7 +138,8 @@ def _outbox_list(options: argparse.Namespace, context: DeadLetterContext) -> int
         where = f"{make_visible(one.repo) or 'an unknown repository'}#{one.issue}"
         tried = f"tried {one.tries} time{'' if one.tries == 1 else 's'}"
         print(
-            f"{one.number}  {one.created_at:%Y-%m-%d %H:%M:%S} UTC  {where}  {one.kind} {make_visible(one.key)}  {tried}"
+            f"{one.number}  {one.created_at:%Y-%m-%d %H:%M:%S} "
+            f"UTC  {where}  {one.kind} {make_visible(one.key)}  {tried}"
             f"  {make_visible(one.why, _MAX_REASON_CHARACTERS)}",
             file=context.out,
         )
@@ -186,7 +187,8 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _format_delivery(delivery: DeadDelivery) -> str:
     tried = f"tried {delivery.tries} time{'' if delivery.tries == 1 else 's'}"
     return (
-        f"{make_visible(delivery.guid, 100)}  {delivery.received_at:%Y-%m-%d %H:%M:%S} UTC  {make_visible(delivery.event)}  {delivery.bytes} bytes"
+        f"{make_visible(delivery.guid, 100)}  "
+        f"{delivery.received_at:%Y-%m-%d %H:%M:%S} UTC  {make_visible(delivery.event)}  {delivery.bytes} bytes"
         f"  {tried}  {make_visible(delivery.why, _MAX_REASON_CHARACTERS)}"
     )
 

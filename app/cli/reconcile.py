@@ -49,7 +49,8 @@ def format_report(report: ReconcileReport) -> list[str]:
         found.append(f"GitHub has forgotten {scan.expired} of them.")
     if scan.in_transit:
         found.append(
-            f"{_pluralize(scan.in_transit, 'delivery', 'deliveries')} of the last seconds may still come in: left for now."
+            f"{_pluralize(scan.in_transit, 'delivery', 'deliveries')} of the last seconds may still come in:"
+            " left for now."
         )
     found.append(
         f"Open incidents: {drift.open}, {drift.in_full} compared in full,"

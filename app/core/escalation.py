@@ -179,7 +179,10 @@ def notify_raised(
         return incident, ()
     recipients = resolve_recipients(incident, policy, (ON_CALL,), at)
     commander = (incident.commander,) if incident.commander and incident.commander != by else ()
-    because = f"{by} raised the severity from {previous_severity.inline_name(policy.scale)} to {incident.severity.inline_name(policy.scale)}"
+    because = (
+        f"{by} raised the severity from "
+        f"{previous_severity.inline_name(policy.scale)} to {incident.severity.inline_name(policy.scale)}"
+    )
     notice = Escalate(
         key=f"raised/{key}",
         to=tuple(dict.fromkeys((*commander, *recipients.people))),

@@ -11,6 +11,8 @@ from app.core.incident_report import IncidentReport
 from app.core.policy import Policy
 from app.core.severity import Scale, Severity
 
+_UNGRADED = "nothing in the report says how severe it is, so {} until somebody grades it"
+
 
 def grade(report: IncidentReport, policy: Policy, labels: frozenset[str] = frozenset()) -> Grade:
     """Grade a report.  `labels` are those the issue was opened with; a form may set a severity label.
@@ -29,9 +31,7 @@ def grade(report: IncidentReport, policy: Policy, labels: frozenset[str] = froze
         severity = policy.intake.default
         return Grade(
             severity,
-            (
-                f"nothing in the report says how severe it is, so {severity.inline_name(scale)} until somebody grades it",
-            ),
+            (_UNGRADED.format(severity.inline_name(scale)),),
             uncertain=True,
         )
     worst = min(severity for severity, _ in found)

@@ -59,7 +59,8 @@ _BLOCKS = (
 )
 _ATTRIBUTE = r"""\s++[a-zA-Z_:][a-zA-Z0-9:._-]*+(?:\s*+=\s*+(?:[^"'=<>`\x00-\x20]++|'[^']*+'|"[^"]*+"))?+"""
 _HTML = re.compile(
-    rf"<(?:(?P<raw>(?:script|pre|style|textarea)(?=\s|>|\Z))|(?P<comment>!--)|(?P<instruction>\?)|(?P<declaration>![a-z])"
+    rf"<(?:(?P<raw>(?:script|pre|style|textarea)(?=\s|>|\Z))"
+    rf"|(?P<comment>!--)|(?P<instruction>\?)|(?P<declaration>![a-z])"
     rf"|(?P<cdata>!\[(?-i:CDATA)\[)|(?P<block>/?(?:{_BLOCKS})(?=\s|/?>|\Z)))",
     re.IGNORECASE,
 )

@@ -39,6 +39,7 @@ def _case_insensitive(*words: str) -> str:
     return f"(?:{'|'.join(spelled)})"
 
 
+_WEEKDAY = _case_insensitive(*WEEKDAY_NAMES)
 _PATTERNS: Mapping[Any, str] = {
     str: _LINE,
     Duration: _DURATION,
@@ -55,7 +56,7 @@ _PATTERNS: Mapping[Any, str] = {
     value_parsers.Percent: "[1-9][0-9]?|100",
     value_parsers.Count: "[1-9][0-9]{0,5}",
     value_parsers.Hours: value_parsers.HOURS.pattern,
-    value_parsers.WeekdayRange: rf"\s*{_case_insensitive(*WEEKDAY_NAMES)}\s*(?:-\s*{_case_insensitive(*WEEKDAY_NAMES)}\s*)?",
+    value_parsers.WeekdayRange: rf"\s*{_WEEKDAY}\s*(?:-\s*{_WEEKDAY}\s*)?",
     value_parsers.Country: "[A-Z]{2}",
     value_parsers.Region: ".{1,40}",
     value_parsers.Mail: r"[^\s@]{1,64}@[^\s@]{1,189}",

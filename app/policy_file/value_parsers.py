@@ -243,7 +243,8 @@ def parse_country(text: str) -> str:
 @cache
 def countries() -> tuple[str, ...]:
     """Return the codes of all countries whose holidays are known."""
-    from holidays.registry import COUNTRIES  # noqa: PLC0415 - slow import, needed only for a policy that names a country
+    # Slow to import, and needed only for a policy that names a country.
+    from holidays.registry import COUNTRIES  # noqa: PLC0415
 
     return tuple(sorted(code for _, *codes in COUNTRIES.values() for code in codes if len(code) == 2))
 

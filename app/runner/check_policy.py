@@ -232,7 +232,10 @@ def _load_past_incidents(
             if len(found) % _INCIDENTS_PER_PROGRESS_LINE == 0:
                 workflow.print_line(f"{len(found)} past incidents read")
     except DeliveryFailed as failed:
-        message = f"Not all past incidents could be read, so the policy was tried on {len(found)}. {_with_required_permissions(failed)}"
+        message = (
+            f"Not all past incidents could be read, so the policy was "
+            f"tried on {len(found)}. {_with_required_permissions(failed)}"
+        )
         workflow.annotate("warning", message, title=_TITLE)
     except _PARSE_ERRORS as problem:
         message = (

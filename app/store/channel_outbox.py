@@ -80,10 +80,12 @@ def claim_messages(
         f"WITH RECURSIVE sink AS ("  # noqa: S608 -- a literal of this file
         f" (SELECT repo_id, channel FROM outbox WHERE {_UNSENT_SQL} ORDER BY repo_id, channel LIMIT 1)"
         f" UNION ALL SELECT next.repo_id, next.channel FROM sink, LATERAL ("
-        f"  SELECT repo_id, channel FROM outbox WHERE {_UNSENT_SQL} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
+        f"  SELECT repo_id, channel FROM outbox WHERE "
+        f"{_UNSENT_SQL} AND (repo_id, channel) > (sink.repo_id, sink.channel)"
         f"  ORDER BY repo_id, channel LIMIT 1) AS next)"
         # Find the rows by ctid: any other key would scan all pending rows.
-        f" UPDATE outbox SET state = 'in_flight', attempts = attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
+        f" UPDATE outbox SET state = 'in_flight', attempts = "
+        f"attempts + 1, not_before = %(until)s WHERE ctid = ANY(ARRAY("
         f" SELECT place FROM ("
         f"  SELECT place, position, not_before, row_number() OVER ("
         f"   PARTITION BY sink.repo_id, sink.channel ORDER BY attempts > 0, not_before, position) AS turn"

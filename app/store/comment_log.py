@@ -38,7 +38,8 @@ def record_write(db: Db, incident_key: IncidentKey, kind: WriteKind, item_id: in
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
     """
     db.execute(
-        "WITH forgotten AS (DELETE FROM comment_log WHERE repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
+        "WITH forgotten AS (DELETE FROM comment_log WHERE "
+        "repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
         " INSERT INTO comment_log (repo_id, number, kind, item_id, at)"
         " VALUES (%(repo_id)s, %(number)s, %(kind)s, %(item_id)s, %(at)s) ON CONFLICT DO NOTHING",
         {

@@ -49,7 +49,8 @@ def list_dead_deliveries(db: Db, guid: str | None = None) -> list[DeadDelivery]:
     `guid` None: all of them; otherwise those with that id, which several hooks may share.
     """
     rows = db.execute(
-        "SELECT hook, guid, event, received_at, attempts AS tries, length(body) AS bytes, coalesce(note, '') AS why FROM delivery"
+        "SELECT hook, guid, event, received_at, attempts AS tries, "
+        "length(body) AS bytes, coalesce(note, '') AS why FROM delivery"
         " WHERE state = 'dead' AND guid = coalesce(%s, guid) ORDER BY arrival",
         (guid,),
     ).fetchall()

@@ -84,7 +84,8 @@ def _add_once(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now:
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
         " SELECT %(repo_id)s, %(number)s, key, kind, data, %(now)s, %(now)s"
-        " FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(data)s::jsonb[]) WITH ORDINALITY AS said (key, kind, data, nth)"
+        " FROM unnest(%(keys)s::text[], %(kinds)s::text[], "
+        "%(data)s::jsonb[]) WITH ORDINALITY AS said (key, kind, data, nth)"
         " ORDER BY nth ON CONFLICT DO NOTHING",
         {
             "repo_id": incident_key.repo_id,
@@ -117,7 +118,7 @@ def _replace_latest(db: Db, incident_key: IncidentKey, slot: str, effect: Effect
 
 
 def list_unfinished(db: Db, incident_key: IncidentKey, now: datetime) -> list[OutboxItem]:
-    """List the unfinished items of an incident in order: notices first, and the board last, which shows their results."""
+    """List the unfinished items of an incident: notices first, and the board last, which shows their results."""
     rows = db.execute(
         "SELECT key, kind, data, state, attempts, created_at, not_before, fencing_token,"
         " CASE WHEN lease_until > %s THEN lease_until END AS active_lease_until,"
@@ -254,7 +255,8 @@ def _update_item(
     """Update the row of an item; returns False when it was taken or changed since it was read."""
     changed = db.execute(
         # Both interpolated parts are literals of this file.
-        f"UPDATE outbox SET {assignments} WHERE repo_id = %s AND number = %s AND key = %s AND fencing_token = %s AND {condition}",  # noqa: S608
+        f"UPDATE outbox SET {assignments}"  # noqa: S608
+        f" WHERE repo_id = %s AND number = %s AND key = %s AND fencing_token = %s AND {condition}",
         (*values, item.incident_key.repo_id, item.incident_key.number, item.key, item.fencing_token),
     )
     return changed.rowcount == 1
@@ -280,7 +282,8 @@ def load_links(db: Db, incident_key: IncidentKey) -> dict[str, str]:
 def list_due_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
     """List incidents with an item due by `now`, at most 500."""
     rows = db.execute(
-        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN ('pending', 'in_flight') AND channel = '' AND not_before <= %s"
+        "SELECT DISTINCT repo_id, number FROM outbox WHERE state IN "
+        "('pending', 'in_flight') AND channel = '' AND not_before <= %s"
         " AND (lease_until IS NULL OR lease_until <= %s) LIMIT 500",
         (now, now),
     ).fetchall()
@@ -290,7 +293,8 @@ def list_due_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
 def list_states(db: Db) -> list[tuple[IncidentKey, str, str]]:
     """List the state of every effect that is carried out once on GitHub."""
     rows = db.execute(
-        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
+        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT "
+        "LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
     ).fetchall()
     return [(IncidentKey(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
 

@@ -22,10 +22,12 @@ class PolicyScope:
 
     @classmethod
     def repository(cls, repo_id: int) -> PolicyScope:
+        """Return the scope of a repository's own file."""
         return cls("repository", repo_id)
 
     @classmethod
     def organisation(cls, installation: int) -> PolicyScope:
+        """Return the scope of an organisation's file."""
         return cls("organisation", installation)
 
 
@@ -77,7 +79,8 @@ def save_stored_policy(db: Db, scope: PolicyScope, stored: StoredPolicy) -> None
         "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_versions, checked_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT (scope, id) DO UPDATE SET text = excluded.text, etag = excluded.etag, fault = excluded.fault,"
-        " fault_text = excluded.fault_text, base_text = excluded.base_text, evaluated_versions = excluded.evaluated_versions,"
+        " fault_text = excluded.fault_text, base_text = "
+        "excluded.base_text, evaluated_versions = excluded.evaluated_versions,"
         " checked_at = excluded.checked_at WHERE policy.push_count = %s",
         (
             scope.kind,

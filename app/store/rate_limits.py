@@ -68,7 +68,8 @@ class DatabaseRateLimiter:
         elif budget is not None and self._is_significant_change(installation, budget):
             with self._database.autocommit() as db:
                 db.execute(
-                    "UPDATE rate_limit SET budget_limit = %(limit)s, budget_remaining = %(left)s, budget_resets_at = %(reset)s"
+                    "UPDATE rate_limit SET budget_limit = %(limit)s, "
+                    "budget_remaining = %(left)s, budget_resets_at = %(reset)s"
                     " WHERE installation = %(installation)s AND (budget_resets_at IS DISTINCT FROM %(reset)s"
                     " OR budget_limit IS DISTINCT FROM %(limit)s OR abs(budget_remaining - %(left)s) * 100 > %(limit)s"
                     " OR budget_remaining > %(left)s)",
@@ -125,7 +126,8 @@ def list_rate_limit_statuses(db: Db, now: datetime) -> list[RateLimitStatus]:
     rows = db.execute(
         "SELECT p.*, coalesce(w.waiting, 0) AS waiting FROM rate_limit p LEFT JOIN"
         " (SELECT r.installation, count(*) AS waiting FROM outbox o JOIN repository r USING (repo_id)"
-        " WHERE o.state IN ('pending', 'in_flight') AND o.channel = '' GROUP BY r.installation) w USING (installation) ORDER BY installation"
+        " WHERE o.state IN ('pending', 'in_flight') AND o.channel = '' "
+        "GROUP BY r.installation) w USING (installation) ORDER BY installation"
     ).fetchall()
     return [_status_from_row(row, now) for row in rows]
 
@@ -204,7 +206,8 @@ def _state_from_row(row: Row) -> RateLimitState:
 def _save_state(db: Db, installation: int, state: RateLimitState) -> None:
     budget = state.budget
     db.execute(
-        "UPDATE rate_limit SET last_write_at = %s, creation_times = %s, points_by_second = %s::jsonb, paused_until = %s, consecutive_limits = %s, deferred_until = %s,"
+        "UPDATE rate_limit SET last_write_at = %s, creation_times = %s, "
+        "points_by_second = %s::jsonb, paused_until = %s, consecutive_limits = %s, deferred_until = %s,"
         " budget_limit = %s, budget_remaining = %s, budget_resets_at = %s WHERE installation = %s",
         (
             state.last_write_at,

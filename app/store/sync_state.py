@@ -70,7 +70,8 @@ def save_checkpoint(db: Db, name: str, at: datetime, etag: str = "", incident_ke
     """Save the time at which a part of the sync was done."""
     db.execute(
         "INSERT INTO sync_checkpoint (name, at, etag, incident_keys) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (name) DO UPDATE SET at = excluded.at, etag = excluded.etag, incident_keys = excluded.incident_keys",
+        " ON CONFLICT (name) DO UPDATE SET at = excluded.at, "
+        "etag = excluded.etag, incident_keys = excluded.incident_keys",
         (name, at, etag, [str(incident_key) for incident_key in incident_keys]),
     )
 
@@ -115,11 +116,13 @@ def list_sync_candidates(db: Db, repo_id: int) -> list[SyncCandidate]:
     rows = db.execute(
         "SELECT i.*, (EXISTS (SELECT 1 FROM outbox o WHERE o.repo_id = i.repo_id AND o.number = i.number"
         " AND o.state IN ('pending', 'in_flight') AND o.key IN ('show/labels', 'show/board')) OR EXISTS"
-        " (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id AND d.number = i.number AND d.state = 'routed')) AS busy,"
+        " (SELECT 1 FROM delivery d WHERE d.repo_id = i.repo_id "
+        "AND d.number = i.number AND d.state = 'routed')) AS busy,"
         " (SELECT coalesce(jsonb_object_agg(a.key, a.due), '{}') FROM alarm a"
         " WHERE a.repo_id = i.repo_id AND a.number = i.number) AS alarms"
         " FROM incident i WHERE i.repo_id = %s AND i.state->>'closed_at' IS NULL"
-        " AND coalesce(i.state->>'unavailable', i.state->>'left', '') = '' ORDER BY i.compared_at NULLS FIRST, i.number",
+        " AND coalesce(i.state->>'unavailable', "
+        "i.state->>'left', '') = '' ORDER BY i.compared_at NULLS FIRST, i.number",
         (repo_id,),
     ).fetchall()
     return [

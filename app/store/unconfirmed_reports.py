@@ -37,7 +37,8 @@ def list_recent(db: Db, repo_id: int, since: datetime, now: datetime) -> list[Un
     """List the reports that requested or sent a notification after `since`, or are still throttled."""
     rows = db.execute(
         "SELECT number, login, notified_at FROM unconfirmed_report"
-        " WHERE repo_id = %s AND (requested_at > %s OR notified_at > %s OR (throttled AND requested_at > %s)) ORDER BY number",
+        " WHERE repo_id = %s AND (requested_at > %s OR notified_at "
+        "> %s OR (throttled AND requested_at > %s)) ORDER BY number",
         (repo_id, since, since, now - _MAX_THROTTLED_AGE),
     ).fetchall()
     return [UnconfirmedReport(row["number"], row["login"], row["notified_at"]) for row in rows]
@@ -55,9 +56,11 @@ def last_admitted_key(db: Db, incident_key: IncidentKey) -> str:
 def admit(db: Db, incident_key: IncidentKey, login: str, notice_key: str, now: datetime) -> None:
     """Admit a report: it may notify people for that notice."""
     db.execute(
-        "INSERT INTO unconfirmed_report (repo_id, number, login, requested_at, notified_at, last_admitted_key, throttled)"
+        "INSERT INTO unconfirmed_report (repo_id, number, login, "
+        "requested_at, notified_at, last_admitted_key, throttled)"
         " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
-        " requested_at = excluded.requested_at, notified_at = excluded.notified_at, last_admitted_key = excluded.last_admitted_key, throttled = false",
+        " requested_at = excluded.requested_at, notified_at = "
+        "excluded.notified_at, last_admitted_key = excluded.last_admitted_key, throttled = false",
         (incident_key.repo_id, incident_key.number, login, now, now, notice_key),
     )
 
@@ -95,7 +98,8 @@ def list_throttled_incidents(db: Db, repo_id: int, since: datetime, now: datetim
     """List throttled incidents that have not notified people after `since`, oldest first."""
     rows = db.execute(
         "SELECT i.state FROM unconfirmed_report s JOIN incident i USING (repo_id, number)"
-        " WHERE s.repo_id = %s AND s.throttled AND s.requested_at > %s AND coalesce(s.notified_at <= %s, true) ORDER BY number",
+        " WHERE s.repo_id = %s AND s.throttled AND s.requested_at "
+        "> %s AND coalesce(s.notified_at <= %s, true) ORDER BY number",
         (repo_id, now - _MAX_THROTTLED_AGE, since),
     ).fetchall()
     return [parse_incident(row["state"]) for row in rows]

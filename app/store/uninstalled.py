@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
+from psycopg.sql import SQL, Identifier
+
 from app.ports import Repository
 from app.store.database import Db
 
@@ -35,12 +37,14 @@ def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at:
     ids = [one.id for one in repositories]
     for one in repositories:
         db.execute(
-            "INSERT INTO uninstalled_repository (repo_id, installation, name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
+            "INSERT INTO uninstalled_repository (repo_id, installation, "
+            "name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
             " ON CONFLICT (repo_id) DO NOTHING",
             (one.id, one.installation, one.name, uninstalled_at, check_at),
         )
     db.execute(
-        "UPDATE outbox SET state = 'skipped', note = 'the App was taken off', fencing_token = fencing_token + 1, lease_until = NULL"
+        "UPDATE outbox SET state = 'skipped', note = 'the App was "
+        "taken off', fencing_token = fencing_token + 1, lease_until = NULL"
         " WHERE repo_id = ANY(%s) AND state IN ('pending', 'in_flight')",
         (ids,),
     )
@@ -55,7 +59,8 @@ def clear_uninstall(db: Db, ids: Sequence[int]) -> None:
 def list_due_checks(db: Db, now: datetime) -> list[UninstalledRepository]:
     """List the uninstalled repositories whose check is due, at most 100."""
     rows = db.execute(
-        "SELECT repo_id, installation, name, uninstalled_at FROM uninstalled_repository WHERE check_at <= %s ORDER BY check_at LIMIT 100",
+        "SELECT repo_id, installation, name, uninstalled_at FROM "
+        "uninstalled_repository WHERE check_at <= %s ORDER BY check_at LIMIT 100",
         (now,),
     ).fetchall()
     return [
@@ -92,5 +97,6 @@ def _delete_installation_data(db: Db, installation: int) -> None:
     if db.execute("SELECT 1 FROM repository WHERE installation = %s LIMIT 1", (installation,)).fetchone():
         return
     for table in ("policy", "feed"):
-        db.execute(f"DELETE FROM {table} WHERE scope = 'organisation' AND id = %s", (installation,))  # noqa: S608 - the same
+        statement = SQL("DELETE FROM {} WHERE scope = 'organisation' AND id = %s").format(Identifier(table))
+        db.execute(statement, (installation,))
     db.execute("DELETE FROM rate_limit WHERE installation = %s", (installation,))

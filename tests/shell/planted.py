@@ -78,7 +78,7 @@ PLANTED = (
         "an edit counts from when we hear of it, so that an older one may come last",
         "app/github/inbound.py",
         'report = build_opened_event(issue, "", policy, created, by=by, adopted=False)',
-        'changed, report = received_at, opened(issue, "", policy, created, by=by, adopted=False)',
+        'changed, report = received_at, build_opened_event(issue, "", policy, created, by=by, adopted=False)',
     ),
     Bug(
         "fold error",

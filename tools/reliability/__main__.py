@@ -1,10 +1,10 @@
 """`make soak`: run every check of reliability at full size, and write docs/reliability.md from what was measured.
 
 `python -m tools.reliability` prints the page anew from the figures that are there; with `--run` it measures first, at
-full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone, and
-replaces its own part of the page.  `--server` runs what runs on the embedded database on a server of the machine's own
-PostgreSQL.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night; `--lives` says how often it lives,
-so that several computers can share one.
+full size or, with `--quick`, at the size of `make test`.  What is named after that, such as `B1 C4`, is measured alone,
+and replaces its own part of the page.  `--server` runs what runs on the embedded database on a server of the machine's
+own PostgreSQL.  `--nightly` lets the machine of B9 live 20,000 times, which takes a night; `--lives` says how often it
+lives, so that several computers can share one.
 
 What measures how soon something is answered runs first, and nothing beside it; then all the rest on every core.  What
 does not fit into the hour is named, and counts as not run.
@@ -167,7 +167,8 @@ def main() -> int:
     if options.run:
         good = succeeded and not (missing and not only)
         print(
-            f"{time.monotonic() - started:.0f} s, {'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
+            f"{time.monotonic() - started:.0f} s, "
+            f"{'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
         )
         return int(not good)
     return 0

@@ -71,7 +71,10 @@ def superseded_results(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     first_results = [line["once"] for line in lines if "once" in line]
     if not first_results:
         return
-    yield "\n## Measured again\n\nWhat the checks that were measured again had given at first, in place of what is above.\n\n"
+    yield (
+        "\n## Measured again\n\nWhat the checks that were "
+        "measured again had given at first, in place of what is above.\n\n"
+    )
     yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
     covered = {check for line in first_results for check in line.get("checks", ())}
     for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
@@ -86,7 +89,10 @@ def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     covered = {check for line in lines for check in line.get("checks", ())}
     if not covered:
         return
-    yield f"\n## On a server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
+    yield (
+        f"\n## On a "
+        f"server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
+    )
     for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
         yield _table_row(check, *_result_cells(check, lines))
 

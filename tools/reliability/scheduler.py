@@ -178,7 +178,7 @@ def _interrupt_tests(tests: subprocess.Popen[bytes], parallel: bool) -> None:
         pytest = psutil.Process(tests.pid)
         processes = [pytest, *pytest.children(recursive=True)]
         try:
-            # With several processes each child is a pytest of its own, to which the parent does not forward the interrupt.
+            # With several processes each child is a pytest, to which the parent does not forward the interrupt.
             for each in (*(pytest.children() if parallel else ()), pytest):
                 with suppress(psutil.NoSuchProcess):
                     each.send_signal(signal.SIGINT)

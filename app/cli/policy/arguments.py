@@ -65,7 +65,8 @@ def add_feed_shifts(policy: Policy, file: Path, at: datetime) -> Policy:
 
 
 def _read_shifts(path: Path, policy: Policy, zone: str, at: datetime) -> tuple[Shift, ...]:
-    from app.feeds import MAX_FEED_BYTES, FeedFault, match_people, read_occurrences  # noqa: PLC0415  few policies have feeds
+    # Few policies have feeds.
+    from app.feeds import MAX_FEED_BYTES, FeedFault, match_people, read_occurrences  # noqa: PLC0415
 
     try:
         with path.open("rb") as opened:
@@ -178,5 +179,6 @@ def _parse_member(option: str, text: str | None, kind: Any) -> Any:
     values = [member.value for member in kind]
     near = get_close_matches(text.casefold(), values, n=1)
     raise PolicyUsageError(
-        f"{option}: '{make_visible(text)}' is unknown: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(values)}"
+        f"{option}: '{make_visible(text)}' is unknown: "
+        f"{f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(values)}"
     )

@@ -39,7 +39,8 @@ def check(options: argparse.Namespace, context: PolicyCommandContext) -> int:
 
 def explain(options: argparse.Namespace, context: PolicyCommandContext) -> int:
     """Print every value of a policy with its origin."""
-    from app.policy_file.explain import explain_policy  # noqa: PLC0415  reads the docs of every key, which no other command needs
+    # Reads the docs of every key, which no other command needs.
+    from app.policy_file.explain import explain_policy  # noqa: PLC0415
 
     policy = arguments.load_policy(options.file or DEFAULT_PROFILE, options)
     severity = arguments.parse_severity(options.sev, policy) if options.sev else None

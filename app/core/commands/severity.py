@@ -48,7 +48,10 @@ def change_severity(incident: Incident, call: Call, new_severity: Severity, reas
 
 def _describe_unknown_severity(name: str, scale: Scale) -> str:
     names = ", ".join(severity.display_name(scale).lower() for severity in Severity)
-    return f"'{name}' is not a severity here. One of {names} would have worked, such as /severity {Severity.SEV2.display_name(scale).lower()} reason."
+    return (
+        f"'{name}' is not a severity here. One of {names} would have worked, "
+        f"such as /severity {Severity.SEV2.display_name(scale).lower()} reason."
+    )
 
 
 COMMAND = Command(

@@ -16,7 +16,7 @@ _MAX_ALIASES_SHOWN = 3
 
 
 def begins_with_choice(text: str, words: Iterable[str]) -> bool:
-    """Return True if the text is one of the words, or one of them and a remark: `High — all users`, `P1 (critical)`."""
+    """Return True if the text is one of the words, also with a remark: `High — all users`, `P1 (critical)`."""
     return any(_matches(text, word) for word in words)
 
 
@@ -75,7 +75,10 @@ def severity_doubt(title: str, text: str, policy: Policy) -> str:
     if scale is Scale.SEV and label and parse_severity(text, replace(policy, scale=Scale.P)) is not None:
         level = int(label[1])
         first = f"sev{level} where levels begin with 1, " if 1 <= level <= 4 else ""
-        return f"{title}: '{make_visible(text)}' is {first}sev{level + 1} where {'they' if first else 'levels'} begin with P0. Please choose one of {names} or Not sure"
+        return (
+            f"{title}: '{make_visible(text)}' is {first}sev{level + 1} where "
+            f"{'they' if first else 'levels'} begin with P0. Please choose one of {names} or Not sure"
+        )
     return f"{title}: '{make_visible(text)}' is not one of {names} or Not sure"
 
 

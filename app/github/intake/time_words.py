@@ -18,7 +18,8 @@ def normalize_words(text: str) -> str:
     ).lower()
     words = words.strip("`*_~ .")
     words = re.sub(
-        r"^(?:~|≈|about|approx(?:imately)?\.?|around|circa|ca\.?|since|at|on|gegen|seit|um|vers|depuis|alrededor de|desde|por volta de|約|约) *",
+        r"^(?:~|≈|about|approx(?:imately)?\.?|around|circa|ca\.?|since|at|on|gegen|seit|um|vers|depuis|alrededor de"
+        r"|desde|por volta de|約|约) *",
         "",
         words,
     )

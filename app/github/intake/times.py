@@ -24,8 +24,10 @@ class NotATime(Exception):
 _UNREADABLE_TIME = "is not a time I can read. What works: 2026-03-14 14:05 UTC, or 30 minutes ago"
 
 _RELATIVE_AMOUNT = re.compile(
-    r"(?:vor |il y a |hace |há )?(?P<n>[0-9]{1,4}(?:\.[0-9]{1,2})?|an?|one|half an|a couple of|einer|einem|une|un|una|um|uma) ?"
-    r"(?P<unit>seconds?|secs?|s|minutes?|minuten?|minutos?|minuti|minuut|minut|mins?|m|hours?|hrs?|h|stunden?|heures?|horas?|ore|ora|uur|godzin[aęy]?"
+    r"(?:vor |il y a |hace |há )?"
+    r"(?P<n>[0-9]{1,4}(?:\.[0-9]{1,2})?|an?|one|half an|a couple of|einer|einem|une|un|una|um|uma) ?"
+    r"(?P<unit>seconds?|secs?|s|minutes?|minuten?|minutos?|minuti|minuut|minut|mins?|m"
+    r"|hours?|hrs?|h|stunden?|heures?|horas?|ore|ora|uur|godzin[aęy]?"
     r"|days?|d|tage?n?|jours?|días?|dias?|giorni|dagen|dni|秒|分|分钟|時間|小时|日|天)"
     r"(?![a-zà-ÿ])(?: ago|前| geleden| fa| temu| atrás)?"
 )

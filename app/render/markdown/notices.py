@@ -240,7 +240,8 @@ def _policy_fault_paragraph(notice: PolicyFaultNotice) -> Markdown:
         else markdown("")
     )
     return markdown(
-        "The policy file has a fault, so the last good one stays in force and every clock keeps running. To mend:\n\n{}{}",
+        "The policy file has a fault, so the last good one stays "
+        "in force and every clock keeps running. To mend:\n\n{}{}",
         shown,
         more,
     )
@@ -248,7 +249,8 @@ def _policy_fault_paragraph(notice: PolicyFaultNotice) -> Markdown:
 
 def _channel_failure_paragraph(notice: ChannelFailure) -> Markdown:
     return markdown(
-        "The channel **{}** will not take a message ({}): {}. It is not tried again, so who it was for is mentioned here. "
+        "The channel **{}** will not take a message ({}): {}. It "
+        "is not tried again, so who it was for is mentioned here. "
         "Mend `channels` in {}, or whatever receives it.",
         escape(notice.channel, 50),
         escape(notice.notice_kind, 20),

@@ -74,7 +74,8 @@ def deadline_status(deadline: Deadline, incident: Incident, now: datetime) -> Ma
     met = deadline.met_at
     if met is None:
         late = now - deadline.due
-        return markdown("❌ **missed by {}**" if late > timedelta() else "⏳ **{} left**", format_timedelta(abs(late)))
+        template = "❌ **missed by {}**" if late > timedelta() else "⏳ **{} left**"
+        return markdown(template, format_timedelta(abs(late)))
     if met > deadline.due:
         return markdown("❌ missed by {}", format_timedelta(met - deadline.due))
     took = met - deadline.start - deadline.paused_time

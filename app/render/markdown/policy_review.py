@@ -57,15 +57,24 @@ class PolicyFaultLike(Protocol):
     """A fault of a policy file, as its reader reports it."""
 
     @property
-    def line(self) -> int: ...
+    def line(self) -> int:
+        """Line of the file, from 1."""
+
     @property
-    def column(self) -> int: ...
+    def column(self) -> int:
+        """Column of the line, from 1."""
+
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """Path of the key, such as `severities.sev1.respond`."""
+
     @property
-    def found(self) -> str: ...
+    def found(self) -> str:
+        """What is wrong with what stands there."""
+
     @property
-    def wanted(self) -> str: ...
+    def wanted(self) -> str:
+        """What would have worked."""
 
 
 def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -> PolicyReview:

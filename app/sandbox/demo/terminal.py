@@ -82,7 +82,10 @@ def _deadline_table(incident: Incident, policy: Policy, now: datetime) -> Group:
         outcome = "missed" if deadline.is_breached(incident) else "kept"
         time_left = outcome if deadline.met_at or deadline.due <= now else format_timedelta(deadline.due - now)
         table.add_row(f"{deadline.clock} {deadline.about}".strip(), f"{deadline.due:%H:%M} UTC", time_left)
-    head = f"[bold]{incident.severity}[/] · {incident.status} · {incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
+    head = (
+        f"[bold]{incident.severity}[/] · {incident.status} · "
+        f"{incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
+    )
     return Group(Text.from_markup(head), table)
 
 
@@ -100,12 +103,14 @@ def _print_result(
     _print_markdown(console, _visible_sections(result.check))
     console.print(Rule())
     console.print(
-        f"{int(result.duration.total_seconds() // 60)} minutes of a night in {seconds:.0f} seconds · {len(result.notices)} comments beside the board"
+        f"{int(result.duration.total_seconds() // 60)} minutes of a night in "
+        f"{seconds:.0f} seconds · {len(result.notices)} comments beside the board"
         f" · {result.calls} API calls, {result.calls_to_board} from the report to the board"
     )
     if stay:
         console.print(
-            f"The issue:      {result.issue_url}\nThe postmortem: {result.pull_url}\nThe new policy: {result.policy_url}\n"
+            f"The issue:      {result.issue_url}\nThe postmortem: "
+            f"{result.pull_url}\nThe new policy: {result.policy_url}\n"
             "Serving until Ctrl-C …"
         )
         try:

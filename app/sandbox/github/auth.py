@@ -167,7 +167,8 @@ class Auth:
         if expires <= now:
             raise ApiError(
                 401,
-                "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires",
+                "'Expiration time' claim ('exp') must be a numeric value "
+                "representing the future time at which the assertion expires",
             )
         if expires > now + 600:
             raise ApiError(401, "'Expiration time' claim ('exp') is too far in the future")

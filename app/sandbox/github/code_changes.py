@@ -195,7 +195,11 @@ class Changes(IssueChanges):
         for account in found:
             if account is None or not self._assignable_accounts(repository, [account.login]):
                 where = repository.full_name
-                raise ApiError(422, f"Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the {where} repository.")  # fmt: skip
+                raise ApiError(
+                    422,
+                    f"Reviews may only be requested from collaborators. One or more of the "
+                    f"users or teams you specified is not a collaborator of the {where} repository.",
+                )
             if account is issue.author:
                 raise ApiError(422, "Review cannot be requested from pull request author.")
         named = [self.world.teams.get((repository.owner.login.lower(), slug.lower())) for slug in teams]

@@ -50,7 +50,8 @@ def avatar_svg(account: Account, size: str = "m", *, standalone: bool = False) -
     namespace = ' xmlns="http://www.w3.org/2000/svg"' if standalone else ""
     if account.kind == "Bot":
         drawing = (
-            '<path d="M20 7v5" stroke="#fff" stroke-width="2.4" stroke-linecap="round"/><circle cx="20" cy="6.5" r="2.2" fill="#fff"/>'
+            '<path d="M20 7v5" stroke="#fff" stroke-width="2.4" '
+            'stroke-linecap="round"/><circle cx="20" cy="6.5" r="2.2" fill="#fff"/>'
             '<rect x="9" y="12" width="22" height="17" rx="5.5" fill="#fff"/>'
             f'<circle cx="15.7" cy="20" r="2.5" fill="#{color}"/><circle cx="24.3" cy="20" r="2.5" fill="#{color}"/>'
             f'<path d="M16 25.300h8" stroke="#{color}" stroke-width="1.8" stroke-linecap="round"/>'
@@ -62,6 +63,7 @@ def avatar_svg(account: Account, size: str = "m", *, standalone: bool = False) -
             f'dominant-baseline="central" font-family="system-ui,sans-serif">{escape(initials(account))}</text>'
         )
     return (
-        f'<svg{namespace} class="avatar {escape(size)}" viewBox="0 0 40 40" width="40" height="40" role="img" aria-label="{name}">'
+        f'<svg{namespace} class="avatar {escape(size)}" viewBox="0 0 '
+        f'40 40" width="40" height="40" role="img" aria-label="{name}">'
         f'<title>{name}</title><rect width="40" height="40" rx="{corner}" fill="#{color}"/>{drawing}</svg>'
     )

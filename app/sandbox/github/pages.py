@@ -26,7 +26,10 @@ from app.sandbox.github.markdown import render
 from app.sandbox.github.timeline_page import timeline_items
 from app.sandbox.github.world import Account, Issue, Repository
 
-CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self' "
+    "data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
 HEX_COLOR = re.compile(r"[0-9a-f]{6}")
 STYLESHEET = resources.files("app.sandbox.github").joinpath("static/style.css")
 TIME_UNITS = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "month"), (1000, "year"))

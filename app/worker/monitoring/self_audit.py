@@ -260,7 +260,8 @@ def _budget_findings(budgets: Mapping[int, float]) -> Iterable[AuditFinding]:
     owners = " and ".join(["the App itself"] * (APP in low) + [_pluralize(others, "installation")] * bool(others))
     yield AuditFinding(
         "budget",
-        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {owners}: all but sev1 may wait for its next hour",
+        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget "
+        f"is left for {owners}: all but sev1 may wait for its next hour",
     )
 
 

@@ -136,7 +136,11 @@ def installation_repositories(call: Call) -> Reply:
     """List the repositories that the installation token can access."""
     installation = call.caller.installation
     if installation is None:
-        raise ApiError(403, "You must authenticate with an installation access token in order to list repositories for an installation.")  # fmt: skip
+        raise ApiError(
+            403,
+            "You must authenticate with an installation access "
+            "token in order to list repositories for an installation.",
+        )
     covered = [repository for repository in installation.repositories.values() if call.caller.can_see(repository)]
     reply = call.paginate(covered, call.serializer.repository, "repositories")
     reply.body["repository_selection"] = "selected"
@@ -170,7 +174,9 @@ def _requested_repository_ids(call: Call, installation: Installation) -> frozens
         requested.add(by_name.get(str(name).lower(), 0))
     requested.update(number for number in numbers if isinstance(number, int))
     if not requested <= installation.repositories.keys():
-        raise ApiError(422, "There is at least one repository that does not exist or is not accessible to the parent installation.")  # fmt: skip
+        raise ApiError(
+            422, "There is at least one repository that does not exist or is not accessible to the parent installation."
+        )
     return frozenset(requested)
 
 

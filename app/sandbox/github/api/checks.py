@@ -84,7 +84,10 @@ def _check_annotations(annotations: Any) -> None:
     if not isinstance(annotations, list) or not all(isinstance(annotation, dict) for annotation in annotations):
         raise ApiError(422, "Invalid request.\n\nFor 'properties/annotations', an array of objects was expected.")
     if len(annotations) > MAX_ANNOTATIONS:
-        raise ApiError(422, f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.")  # fmt: skip
+        raise ApiError(
+            422,
+            f"Invalid request.\n\nNo more than {MAX_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.",
+        )
     for one in annotations:
         if not (isinstance(one.get("path"), str) and isinstance(one.get("message"), str) and one["message"]):
             raise invalid_field("CheckRun", "annotations", "missing_field")

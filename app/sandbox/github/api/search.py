@@ -36,7 +36,19 @@ def search_issues(call: Call) -> Reply:
         test = _build_predicate(key, value)
         tests.append(_negate(test) if minus else test)
     if has_scope and not scopes:
-        raise ApiError(422, "Validation Failed", [{"resource": "Search", "field": "q", "code": "invalid", "message": "The listed users and repositories cannot be searched either because the resources do not exist or you do not have permission to view them."}])  # fmt: skip
+        raise ApiError(
+            422,
+            "Validation Failed",
+            [
+                {
+                    "resource": "Search",
+                    "field": "q",
+                    "code": "invalid",
+                    "message": "The listed users and repositories cannot be searched either because "
+                    "the resources do not exist or you do not have permission to view them.",
+                }
+            ],
+        )
     found = [
         issue
         for repository in (scopes if has_scope else repositories)

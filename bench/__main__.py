@@ -84,8 +84,8 @@ varies by a factor of two from one second to the next. `python -m bench --write`
 {lines}
 
 How it is measured: [bench/](../bench). The core is timed alone; the webhook with separate processes for web, worker,
-load and the sandbox GitHub, over real HTTP, every delivery timed from the moment it was due to be sent. Deliveries tell of
-incidents that are graded, answered, updated and resolved, so the worker is at work all the time.
+load and the sandbox GitHub, over real HTTP, every delivery timed from the moment it was due to be sent. Deliveries tell
+of incidents that are graded, answered, updated and resolved, so the worker is at work all the time.
 """
 
 

@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Options and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 
 import pytest
 
-from tests.figures import Figures, checks_of
-from tests.figures import figures as measured
+from tests.figures import Figures, checks_of, open_figures
 from tests.soak import on_server
 
 USUAL = "usual"
-"""The fixture of whatever runs on either database."""
+"""The fixture of tests that can run on either kind of database."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,12 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # whoever hands out the tests hears of each as well, and of those that took their process with them
+        return  # the controller gets each report as well, and those of workers that crashed
     if report.when == "call" or report.outcome != "passed":
-        measured().ran(report.nodeid, report.outcome, report.duration)
+        open_figures().ran(report.nodeid, report.outcome, report.duration)
 
 
 @pytest.fixture(scope="session")
 def figures() -> Figures:
-    """Where a check of the reliability page writes down what it measured."""
-    return measured()
+    """Where a check of the reliability page records its measurements."""
+    return open_figures()

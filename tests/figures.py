@@ -1,4 +1,4 @@
-"""What was measured, and which checks of reliability were run; `python -m tools.reliability` prints it."""
+"""Records measurements and the reliability checks that were run; `python -m tools.reliability` prints them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from bench.cpu_steal import CpuStealMeter
 from tests import soak
 
 FILE = "MUSTER_FIGURES"
-"""The setting that names the file; without it nothing is written."""
+"""The environment variable that names the output file; unset: nothing is written."""
 RUN = "MUSTER_RUN"
-"""The setting that names the run of `make soak` that this is part of."""
+"""The environment variable that names the `make soak` run this process is part of."""
 
 STOLEN = 0.03
-"""Where the host of this machine gives more of its processors to others, a time says little of us."""
+"""Share of CPU time stolen by the host above which measured times are unreliable."""
 
 _IDS = re.compile(r"test_((?:(?:[a-g]\d|row\d+|m\d\d)_)+)")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What one check measured when it was last run."""
+    """The last measurement of one check."""
 
     check: str
     size: str
@@ -35,9 +35,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Run:
-    """One test, and how it ended.  `full`: at the size of `make soak`; `seconds` of the wall clock.
+    """One test and its outcome.
 
-    `of`: the run of `make soak` that it was part of; empty: of none.
+    `full`: it ran at the size of `make soak`; `seconds` of wall-clock time.
+    `of`: the `make soak` run that it was part of; empty: none.
     """
 
     checks: tuple[str, ...]
@@ -50,23 +51,23 @@ class Run:
 
 
 def checks_of(test: str) -> tuple[str, ...]:
-    """The ids of the reliability page that a test's name begins with: `test_c3_c4_two_workers` has C3 and C4."""
+    """Return the check ids that a test's name begins with: `test_c3_c4_two_workers` has C3 and C4."""
     found = _IDS.match(test)
     ids = found[1].rstrip("_").split("_") if found else ()
     return tuple(f"Row {one[3:]}" if one.startswith("row") else one.upper() for one in ids if one[0] != "m")
 
 
 class Figures:
-    """Where one test puts its figures, and pytest what became of it.  Several processes may write at a time."""
+    """Appends measurements and test outcomes to a file; several processes may write at a time."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._theft = CpuStealMeter()
 
     def record(self, check: str, *, size: str, measured: str) -> None:
-        """`check` is an id of the reliability page; `size` says how large this run was.
+        """Record a measurement: `check` is an id of the reliability page, `size` says how large this run was.
 
-        Where the machine was not ours alone that is said, for times say less of us then.
+        Notes how much CPU time the host has stolen, if it is much, since times are less reliable then.
         """
         taken = self._theft.fraction
         note = f"; the host took {100 * taken:.0f} % of the machine" if taken >= STOLEN else ""
@@ -86,7 +87,7 @@ class Figures:
             lines.write(json.dumps(asdict(one)).encode() + b"\n")
 
 
-def figures() -> Figures:
-    """Those of this run."""
+def open_figures() -> Figures:
+    """Open the figures file of this run."""
     name = os.environ.get(FILE)
     return Figures(Path(name) if name else None)

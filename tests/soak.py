@@ -1,4 +1,4 @@
-"""How large a check is: quick in every run, full in `make soak`."""
+"""Sizes of checks: quick in every run, full in `make soak`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TypeVar
 _Size = TypeVar("_Size")
 
 ON = "MUSTER_ON"
-"""The setting that says where to run what runs on either database: `server`, or else on the embedded one."""
+"""The environment variable that picks the database where a test accepts either: `server`, else the embedded one."""
 
 
 def soaking() -> bool:
-    """Whether MUSTER_SOAK is set: then times are measured in earnest, too."""
+    """Return True if MUSTER_SOAK is set; measured times are then checked strictly as well."""
     return bool(os.environ.get("MUSTER_SOAK"))
 
 
 def size(quick: _Size, full: _Size) -> _Size:
-    """`full` when MUSTER_SOAK is set, `quick` otherwise."""
+    """Return `full` if MUSTER_SOAK is set, else `quick`."""
     return full if soaking() else quick
 
 
 def on_server() -> bool:
-    """Whether a server of the machine's own stands in for the embedded one."""
+    """Return True if a server of the machine's own stands in for the embedded PostgreSQL."""
     return os.environ.get(ON) == "server"

@@ -1,4 +1,4 @@
-"""Lives of an incident, made up: any order of anything that can happen, often within one second."""
+"""Hypothesis strategies for incident logs: any events in any order, often several within one second."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ LABELS = (
     *("needs-triage", "sla-breached", "postmortem-due", "bug"),
 )
 PAUSES = (0, 0, 0, 1, 1, 59, 60, 300, 899, 900, 3_600, 14_400, 90_000)
-"""Seconds between two events, the ends of targets and one before among them."""
+"""Seconds between two events, among them the ends of targets and one second before each."""
 
 Log = list[tuple[datetime, Event]]
 
@@ -86,19 +86,22 @@ reports = st.builds(
 
 
 HOUSE = "house"
-"""A profile of our own: services, teams, rotations and overrides beside what `strict` says."""
+"""A profile for these tests: `strict` with services, teams, rotations and overrides."""
 
 
 @cache
 def manned(profile: str) -> Policy:
-    """A profile with people: two on call, one for each other contact, and nobody who is CTO."""
+    """Return the policy of a profile with people: two on call, one for each other contact, no CTO."""
     policy = _house() if profile == HOUSE else load_profile(profile)
     held = {name: (name,) for name in policy.contacts if name != "cto"}
     return replace(policy, contacts={**held, "on-call": ("mona", "hubot")})
 
 
 def _house() -> Policy:
-    """The rotation of `checkout` hands over at 16:00, two seconds after most lives begin."""
+    """Build the custom profile.
+
+    The rotation of `checkout` hands over at 16:00, two seconds after most logs begin.
+    """
     strict, later = load_profile("strict"), Duration(seconds=20 * 60)
     paged = (Step(Duration(), ("on-call",), until=Until.ACK, repeat=Duration(seconds=300)),)
     return replace(
@@ -144,14 +147,14 @@ _events: st.SearchStrategy[Event] = st.one_of(
 
 
 @st.composite
-def logs(draw: st.DrawFn, most: int = 20) -> Log:
-    """A log in its order: the opening, and what happened after."""
+def logs(draw: st.DrawFn, max_events: int = 20) -> Log:
+    """Draw a log in its order: the opening, and the events after it."""
     opened = Opened(
         id="INC-2026-0313-001", repo="acme/shop", number=7, title="down", by="ada", key="issue/7", report=draw(reports)
     )
     log: Log = [(DECLARED, opened)]
     for number, (event, pause) in enumerate(
-        draw(st.lists(st.tuples(_events, st.sampled_from(PAUSES)), max_size=most)), start=98
+        draw(st.lists(st.tuples(_events, st.sampled_from(PAUSES)), max_size=max_events)), start=98
     ):
         kind = "comment" if isinstance(event, Commented) else "event"
         log.append((log[-1][0] + timedelta(seconds=pause), replace(event, key=f"{kind}/{number}")))

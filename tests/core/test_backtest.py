@@ -1,4 +1,4 @@
-"""What past incidents would have been: the same log under two policies."""
+"""Backtest: past incidents replayed under two policies, and the differences between the outcomes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def policy(*lines: str) -> Policy:
 
 
 def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: IncidentReport | None = None) -> PastIncident:
-    """An incident with those comments; the text `closed` closes it, and it ends with the last."""
+    """Build a past incident with these comments, each at so many minutes.
+
+    The text `closed` closes it; it ends with the last comment.
+    """
     report = report or IncidentReport(severity=Severity.SEV2)
     opened = Opened(id="INC-1", repo="octo/shop", number=12, title="down", report=report, key="issue/12")
     log: list[tuple[datetime, Event]] = [(START, opened)]

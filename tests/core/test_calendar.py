@@ -1,4 +1,4 @@
-"""When something is due: the cases of daylight saving and leap years by the second, and what must hold for all others."""
+"""Due times: daylight saving and leap years to the second, and properties of every calendar."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def due_in(calendar: Calendar, start: datetime, text: str) -> datetime:
     return due_time(start, within(text, "business"), {"business": calendar})
 
 
-# Group D of the reliability list.
+# Reliability, group D.
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_country_that_nobody_knows_is_our_mistake() -> None:
         next_opening(Calendar(country="XX"), utc("2026-01-05T12:00"))
 
 
-# Rests, read as a person would.
+# Pauses, read as a person would.
 
 OFFICE = Calendar()
 
@@ -252,7 +252,7 @@ def test_open_time_backwards_is_none() -> None:
     assert open_time_between(NEW_YORK, utc("2026-03-06T18:00"), utc("2026-03-06T15:00")) == timedelta()
 
 
-# What holds for every calendar.
+# Properties of every calendar.
 
 calendars = st.builds(
     Calendar,
@@ -294,7 +294,7 @@ def days_after(calendar: Calendar, start: datetime, days: int) -> datetime:
 
 
 def is_open_until(calendar: Calendar, at: datetime) -> bool:
-    """Whether the calendar is open at that instant, or has just closed."""
+    """Return whether the calendar is open at that instant, or has just closed."""
     just_before = at - timedelta(microseconds=1)
     return next_opening(calendar, at) == at or next_opening(calendar, just_before) == just_before
 
@@ -394,7 +394,7 @@ def test_a_rest_shifts_and_never_shrinks(
 def test_a_rest_is_as_if_the_clock_had_stood_still(
     calendar: Calendar, start: datetime, amount: int, since: datetime
 ) -> None:
-    """What is open before the deadline and outside the rest is the target, where the rest begins before it is over."""
+    """The open time before the deadline, less the pause, is the target, if the pause begins before the deadline."""
     rest = Pause(since, since + timedelta(hours=50))
     moved = due_time(start, Target(Duration(seconds=amount), "c"), {"c": calendar}, (rest,))
     if start <= since < after(calendar, start, amount):
@@ -413,7 +413,7 @@ def test_a_longer_rest_is_never_due_earlier(
     assert due_time(start, target, kept, rests) <= due_time(start, target, kept, more)
 
 
-# Mistakes in lengths, and clocks that jump.
+# Invalid durations, and the longest target.
 
 
 @pytest.mark.parametrize(

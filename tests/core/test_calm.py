@@ -1,4 +1,4 @@
-"""How much may be said: ceilings that hold in every window, and what is kept for what presses."""
+"""Noise limits: ceilings that hold in every window, and the share that is reserved for urgent comments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MINUTES = timedelta(minutes=1)
 
 
 def said(wanted: timedelta, length: timedelta, *, presses: bool = False) -> list[datetime]:
-    """What is said by somebody who wants to say something that often, for so long."""
+    """Return when comments are accepted if one is wanted every `interval` during `length`."""
     times: list[datetime] = []
     at = NOW
     while at < NOW + length:

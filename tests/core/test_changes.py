@@ -1,4 +1,4 @@
-"""What moves from one policy to another, in the words of the file."""
+"""Differences between two policies, in the words of the policy file."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ LADDERS = [
         (step(60, "ceo", do="decide", via=(Via.PAGER, Via.CHAT)),),
         ["sev1: ceo 1h -> 1h via pager, chat do: decide"],
     ),
-    # A page and a step that runs on tell the same people otherwise, so one is not the other.
+    # A paging step and a single notice reach the same people in different ways: one is not a change of the other.
     ((step(0, "on-call"),), (PAGE,), ["sev1: - on-call at once", "sev1: + page on-call at once until ack every 5m"]),
 ]
 

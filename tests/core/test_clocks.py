@@ -1,4 +1,4 @@
-"""What the clocks promise and ask for, where a story would be long: channels, what is moot, and the edges of each clock."""
+"""Deadlines and alarms, where a story would be long: channels, reminders that are skipped, and edge cases."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def said(line: str, **who: Any) -> Commented:
 def life(
     policy: Policy, *happened: tuple[float, Event], until: float, severity: Severity = SEV1, **report: Any
 ) -> tuple[Incident, tuple[Effect, ...]]:
-    """The incident so many minutes after its declaration, and what was to be done on the way."""
+    """Return the incident `until` minutes after its declaration, and all effects on the way.
+
+    The times of the events are minutes after the declaration, too.
+    """
     opened = Opened(
         id="INC-1",
         repo="acme/shop",
@@ -80,7 +83,7 @@ def life(
 
 
 def due(incident: Incident, policy: Policy, clock: str) -> dict[str, float]:
-    """The deadlines of that clock in minutes after the declaration, by what they are about."""
+    """Return the deadlines of that clock, in minutes after the declaration, by what they are about."""
     return {
         each.about: (each.due - NOW) / timedelta(minutes=1)
         for each in deadlines(incident, policy)
@@ -113,7 +116,7 @@ def test_e4_a_notice_goes_out_by_its_step_or_else_by_the_first_notice_of_its_sev
         (Escalate, ("grace",), chat),
         (Escalate, ("ada",), mail),
         (Remind, ("mona",), chat),  # 80 % of the resolution
-        (Escalate, ("ada",), mail),  # `/escalate` tells the highest again
+        (Escalate, ("ada",), mail),  # `/escalate` notifies the highest step again
         (Remind, ("mona",), chat),
     ]
 
@@ -153,7 +156,7 @@ def test_b7_audiences_that_are_due_together_ring_at_one_moment() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=6, unique=True).map(sorted))
 def test_b7_between_two_updates_each_audience_is_asked_for_twice_at_most(updates: list[int]) -> None:
-    """For the first word and the next one where there is no update at all; otherwise once."""
+    """Twice only where there was no update at all: for the first one and for the next one.  Otherwise once."""
     _, effects = life(SUPPORT, *((at, said("update it goes on")) for at in updates), until=600)
     for name in SUPPORT.audiences:
         asked = [each.at for each in effects if isinstance(each, Remind) and each.about == name]
@@ -184,7 +187,7 @@ def test_b8_nobody_has_to_lead_what_was_closed() -> None:
     [
         (Since.AWARENESS, None, 0),
         (Since.AWARENESS, -60, -60),
-        (Since.AWARENESS, 60, 0),  # nobody declares what they are not aware of
+        (Since.AWARENESS, 60, 0),  # awareness begins with the declaration at the latest
         (Since.DECLARATION, -60, 0),
     ],
 )
@@ -256,7 +259,7 @@ def test_p4_the_document_is_asked_of_whoever_had_it_and_the_rest_of_the_reviewer
     assert [(each.to, each.unstaffed) for each in told] == [(("octocat",), ("it-manager",))] * 3
 
 
-# What is moot by the time it could be said.
+# Notices that are skipped because they are no longer due.
 
 
 @pytest.mark.parametrize(

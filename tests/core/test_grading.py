@@ -1,4 +1,4 @@
-"""How severe a report is (A3 to A5)."""
+"""Severity grading of a report (A3 to A5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MATRIX = [
     *((M, H, 2), (M, M, 3), (M, L, 4)),
     *((L, H, 3), (L, M, 4), (L, L, 4)),
 ]
-"""Urgency, impact, and the severity that 003 makes of them."""
+"""Urgency, impact, and the severity that document 003 derives from them."""
 
 
 @pytest.mark.parametrize(("urgency", "impact", "severity"), MATRIX)

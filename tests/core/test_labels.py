@@ -1,4 +1,4 @@
-"""Which labels an incident carries: derived, so a table of what is and what should be seen."""
+"""Labels of an incident: a table of states and the labels derived from them."""
 
 from __future__ import annotations
 

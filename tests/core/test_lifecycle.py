@@ -1,4 +1,4 @@
-"""The way of an incident (D2): every row of the table, and every row that is not in it."""
+"""The status table (D2): every transition in it, and every one that is missing from it."""
 
 from __future__ import annotations
 

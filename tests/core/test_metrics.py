@@ -1,4 +1,4 @@
-"""How long things took, and what was kept of what was promised."""
+"""Metrics: durations, SLA compliance and the state of postmortems."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_audiences_and_laws_are_judged_by_their_names() -> None:
     assert told
     assert all(told.values())
     silent = judged(watched().said(2, "hubot", "ack").closed(500, "mona"), 510)
-    assert not any(kept for promise, kept in silent.items() if promise.clock == "audience")
+    assert not any(met for sla, met in silent.items() if sla.clock == "audience")
     assert list(found) == sorted(found, key=lambda each: list(silent).index(each)), "in the order of the shelf"
 
 
@@ -125,7 +125,7 @@ def test_a_first_word_that_is_owed_at_once_is_late_when_a_page_would_be() -> Non
     page = SlaKey("audience", "status page")
     assert judged(watched().said(4, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is True
     assert judged(watched().said(6, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is False
-    assert judged(watched().closed(4, "mona"), 30)[page] is True, "it was over before anybody had to hear of it"
+    assert judged(watched().closed(4, "mona"), 30)[page] is True, "it was over before the first update was due"
 
 
 def test_a_severity_that_owes_an_audience_nothing_is_not_judged_by_it() -> None:

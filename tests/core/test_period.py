@@ -1,4 +1,4 @@
-"""The periods of reports: whole days by the clocks of a zone, the one before now where nobody says which."""
+"""Report periods: whole days in a time zone, by default the last period that is complete."""
 
 from __future__ import annotations
 

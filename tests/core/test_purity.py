@@ -1,4 +1,4 @@
-"""The core is plain Python: it reads no clock, opens nothing and draws no lots."""
+"""The core is pure: no clock, no I/O and no randomness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every life of an incident, whatever happens in it."""
+"""Properties of every replay, whatever events the log holds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ some = settings(max_examples=50, deadline=None)
 def steps(
     log: Log, policy: Policy, until: datetime
 ) -> list[tuple[Incident, Event, datetime, Incident, tuple[Effect, ...]]]:
-    """Every decision on the way: before, event, when, after, effects."""
+    """Return every decision on the way: incident before, event, time, incident after, effects."""
     told = []
     incident = None
     for at, event in [*sort_log(log), (until + TICK, AlarmFired(alarm=None))]:  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def test_a_merged_postmortem_stays_merged_whatever_is_proposed_later(again: Even
     ],
 )
 def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
-    """Its time began with the resolution, but nobody was asked for it in the past."""
+    """Its deadlines count from the resolution, but no reminder fires in the past."""
     policy, late = manned("guide"), DECLARED + timedelta(days=60)
     log: Log = [
         (DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV4))),
@@ -164,7 +164,7 @@ def test_every_alarm_that_rings_has_its_effect_on_the_incident(log: Log, profile
             assert after.fired_alarms >= {event.alarm.key}
             forgotten = before.fired_alarms - after.fired_alarms
             assert all("/page" in key for key in forgotten), (
-                "only a page is forgotten, for the next one, which counts it"
+                "only a page is removed: the next one takes its place and counts it"
             )
             assert len(forgotten) <= 1
             assert decide(after, event, manned(profile), event.alarm.due).incident is after
@@ -185,7 +185,7 @@ def test_what_is_over_or_out_of_reach_is_quiet(log: Log, profile: str) -> None:
 @some
 @given(log=logs(), profile=profiles)
 def test_there_is_always_exactly_one_severity_label(log: Log, profile: str) -> None:
-    """Also on the issue, when every order is carried out before the next thing happens."""
+    """Also on the issue, if every effect is carried out before the next event."""
     on_issue: set[str] = set()
     for before, event, _, incident, effects in steps(log, manned(profile), log[-1][0] + LATER):
         assert len(desired_labels(incident, manned(profile)).intersection(manned(profile).labels.severities)) == 1
@@ -199,7 +199,7 @@ def test_there_is_always_exactly_one_severity_label(log: Log, profile: str) -> N
 @some
 @given(log=logs(), profile=profiles)
 def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, profile: str) -> None:
-    """Whoever asks at odd moments, forwards or backwards, hears the same in the same order as one who asks steadily."""
+    """Alarms fired at irregular times, forwards or backwards, have the effects of a steady replay, in its order."""
     policy = manned(profile)
     incident, effects = None, []
     for at, event in sort_log(log):
@@ -215,9 +215,9 @@ def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, prof
 
 
 @some
-@given(log=logs(most=6), profile=profiles)
+@given(log=logs(max_events=6), profile=profiles)
 def test_d7_a_delivery_hours_late_has_the_deadlines_of_a_prompt_one(log: Log, profile: str) -> None:
-    """What happened counts from when it happened; the alarms that were missed are told with their own times."""
+    """Deadlines count from when an event happened; alarms missed meanwhile fire with their own due times."""
     policy, late = manned(profile), log[-1][0] + timedelta(hours=4, minutes=30)
     prompt = replay(log, policy, log[-1][0])
     assert prompt.incident

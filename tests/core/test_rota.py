@@ -1,4 +1,4 @@
-"""Who is on call: hand-offs to the second over daylight saving, and what must hold for every rotation."""
+"""Who is on call: hand-offs to the second over daylight saving, and properties of every rotation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wall(text: str) -> datetime:
         ("2026-01-12T09:00", ("hubot", "octocat")),
         ("2026-01-19T09:00", ("octocat", "mona")),
         ("2026-01-26T09:00", ("mona", "hubot")),
-        # 29 March has 23 hours, 25 October 25: the hand-off stays at 09:00 by the clocks on the wall.
+        # 29 March has 23 hours, 25 October 25: the hand-off stays at 09:00 local time.
         ("2026-03-30T08:59:59", ("octocat", "mona")),
         ("2026-03-30T09:00", ("mona", "hubot")),
         ("2026-10-26T08:59:59", ("octocat", "mona")),
@@ -63,7 +63,7 @@ def test_seconds_take_turns_beside_the_first() -> None:
     assert weeks == [
         ("mona", "ada"),
         ("hubot", "grace"),
-        ("mona",),  # her own second is nobody
+        ("mona",),  # mona would be her own secondary, so there is none
         ("hubot", "ada"),
         ("mona", "grace"),
         ("hubot", "mona"),
@@ -117,7 +117,7 @@ def test_overrides_go_before_turns(covers: list[OnCallOverride], who: tuple[str,
 
 @pytest.mark.parametrize("instead_of", [None, "mona", "ada"])
 def test_a_later_override_goes_before_an_earlier_one(instead_of: str | None) -> None:
-    """Whoever it names: the one whose turn it is, or the one who stands in already."""
+    """It may name the person whose turn it is, or the person who already stands in."""
     first = OnCallOverride(wall("2026-01-06"), wall("2026-01-09"), "ada", "mona")
     second = OnCallOverride(wall("2026-01-07"), wall("2026-01-08"), "grace", instead_of)
     covered = replace(WEEKLY, overrides=(first, second))
@@ -153,7 +153,7 @@ def test_a_gap_of_a_feed_can_be_covered() -> None:
 def test_a_hand_off_to_the_same_person_is_none() -> None:
     alone = replace(WEEKLY, people=("mona",))
     assert next_hand_off(alone, at("2026-01-06T12:00")) is None
-    assert next_hand_off(alone, at("2026-01-01T12:00")) == at("2026-01-05T09:00"), "before the first turn is nobody"
+    assert next_hand_off(alone, at("2026-01-01T12:00")) == at("2026-01-05T09:00"), "no one is on call before it"
     twice = replace(WEEKLY, people=("mona", "mona", "hubot"), secondary=("ada",))
     assert next_hand_off(twice, at("2026-01-06T12:00")) == at("2026-01-19T09:00")
 
@@ -170,7 +170,7 @@ def test_people_stand_behind_rotations_roles_teams_and_contacts() -> None:
     assert people_of(("on-call",), policy, at("2026-01-13T12:00")) == ("hubot", "octocat")
 
 
-# What holds for every rotation.
+# Properties of every rotation.
 
 days = st.dates(date(2026, 1, 1), date(2026, 12, 31))
 rotations = st.builds(

@@ -1,4 +1,4 @@
-"""Which policy holds for one incident: services by any name, types, owners, and the order of overrides."""
+"""The effective policy of one incident: services by any name, types, owners, and the order of overrides."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_a_service_is_known_by_any_of_its_names(reported: tuple[str, ...], known
     [
         ((), ("mona",)),
         (("search",), ("mona",)),
-        (("checkout",), ("pia",)),  # of its team
-        (("ledger",), ("lena",)),  # its own goes before its team's
-        (("search", "ledger", "checkout"), ("lena",)),  # the first that has one
+        (("checkout",), ("pia",)),  # the rotation of its team
+        (("ledger",), ("lena",)),  # its own rotation goes before its team's
+        (("search", "ledger", "checkout"), ("lena",)),  # the first service that has a rotation
     ],
 )
 def test_who_is_paged_follows_the_first_service_that_says(services: tuple[str, ...], who: tuple[str, ...]) -> None:

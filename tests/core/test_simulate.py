@@ -1,4 +1,4 @@
-"""What an imagined incident tells, and that it is what a real one would have told."""
+"""Simulated incidents: their rows, and that they equal the replay of a real incident."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def minutes(number: int) -> timedelta:
 
 
 def told(rows: tuple[Row, ...]) -> list[str]:
-    """The rows as lines: `+30m escalate ada (it-manager after 30m)`."""
+    """Format the rows as lines: `+30m escalate ada (it-manager after 30m)`."""
     return [
         f"{format_offset(row.offset)} {row.kind} {', '.join(row.to)} ({row.step})".replace("  ", " ") for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Whom the events of a feed mean."""
+"""Matching the events of a feed to people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an iCalendar says happens when, and how little a hostile one can do."""
+"""Occurrences of an iCalendar feed, and the limits that hold against a hostile one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BERLIN = "DTSTART;TZID=Europe/Berlin:{}T090000\nDTEND;TZID=Europe/Berlin:{}T1700
 
 
 def calendar(*events: str, head: str = "") -> bytes:
-    """A calendar of these events, each with an id."""
+    """Build a calendar of these events, each with an id."""
     body = "".join(f"BEGIN:VEVENT\nUID:{number}\n{event}\nEND:VEVENT\n" for number, event in enumerate(events))
     return f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//test//EN\n{head}{body}END:VCALENDAR\n".replace(
         "\n", "\r\n"
@@ -26,7 +26,7 @@ def calendar(*events: str, head: str = "") -> bytes:
 
 
 def told(feed: bytes) -> list[str]:
-    """Each occurrence as a line."""
+    """Format each occurrence as a line."""
     return [
         f"{one.since:%m-%d %H:%M}{'Z' if one.since.tzinfo else ''} to {one.until:%m-%d %H:%M} {one.summary}"
         for one in find_occurrences(feed, SINCE, UNTIL)

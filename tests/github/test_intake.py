@@ -1,4 +1,4 @@
-"""Reports: the shipped form, other forms by their wording, the older template, free text."""
+"""Reading reports: the shipped form, other forms by their wording, the older template, free text."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_an_empty_form_is_structured_and_takes_its_summary_from_the_title() -> N
 def test_the_older_template_has_the_same_headings() -> None:
     text = (ROOT / "issue-templates" / "incident_report.md").read_text("utf-8").split("---", 2)[2]
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
-    assert headings == [asked.label for asked in shipped_form().fields]
+    assert headings == [field.label for field in shipped_form().fields]
     assert report(text) == IncidentReport(summary="It broke")
     written = text.replace("## Impact\n", "## Impact\n\nhigh\n").replace("## Severity\n", "## Severity\n\nsev2\n")
     assert (report(written).severity, report(written).impact) == (Severity.SEV2, Level.HIGH)
@@ -434,7 +434,7 @@ aliases: {sev4: [near-miss]}
 intake: {fields: {Systems involved: services, Audience / business impact: revenue, timeline: workaround}}
 """,
 }
-"""What a team writes to be understood, by the form that it has."""
+"""By form file: the policy that a team writes so that its form is understood."""
 
 
 @pytest.mark.parametrize("name", MAPPED)
@@ -480,7 +480,7 @@ UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, FormValue], dict[str, obje
         {"services": ("api-content", "Cloudflare"), "revenue": "Live page 5xx", "workaround": "rolled back"},
     ),
 }
-"""Which field grades, as what each of its options counts, answers, and what they mean."""
+"""By form file: the grading field, the severity of each of its options, sample answers, and the report they give."""
 
 
 def test_severity_labels_of_the_team_grade() -> None:
@@ -499,7 +499,7 @@ def test_an_incident_report_is_known_by_its_headings() -> None:
     assert not is_incident_report("```\n" + "\n\n".join(headings) + "\n```")
 
 
-LABELS = [asked.label for asked in shipped_form().fields]
+LABELS = [field.label for field in shipped_form().fields]
 HOSTILE = [
     "#\n", "# \n", "### \n", "-->\n", "__ \n", "**a**\n", "### x\n\n", "### (\n", "# a/\n", "### Severity\n\nSEV1\n\n", "### Summary\n\n```\n",
     "### Services affected\n\na, b\n\n", "<!-- -->", "- **Severity**: SEV1\n", "### " + "a/" * 50 + "\n",

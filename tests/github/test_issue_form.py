@@ -1,4 +1,4 @@
-"""Issue forms: what is read from real form files and from the bodies GitHub makes of them."""
+"""Issue forms: real form files, and the bodies that GitHub makes of them."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_one_answer(kind: dict[str, object], value: str, answer: FormValue) -> N
         ("a", "### A\n\nx\n\n### C", "c"),
         ("a", "b", "### A\n\n### B\n\nx"),
         ("```\n### B\n\nx\n\n### C\n```", "b", "c"),
-        ("```", "b\n```\nb", "c"),  # a fence nobody closes
+        ("```", "b\n```\nb", "c"),  # a fence that is never closed
         ("<!-- ### B -->\n\n### b", "### D\n\n#### B", "### Ccc"),
         ("a", "<!--\n\n### C\n\n-->", "c"),
         ("### A\n\n### A", "b", "c"),
@@ -191,7 +191,7 @@ def test_equal_labels_are_taken_in_order() -> None:
 
 
 def words(avoid: Form) -> st.SearchStrategy[str]:
-    """Lines as people write them, in many languages, with everything that could be taken for structure."""
+    """Return a strategy for lines as people write them, in many languages, with all that resembles structure."""
     headings = [f"### {asked.label}" for asked in avoid.fields if asked.label]
     return st.sampled_from(
         [
@@ -203,7 +203,10 @@ def words(avoid: Form) -> st.SearchStrategy[str]:
 
 
 def text_answer(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[FormValue]:
-    """Any lines.  Not the heading of the next field where that is a text too: nobody could tell the two apart."""
+    """Return a strategy for answers of any lines.
+
+    The heading of the next field is left out where that is a text too: the two could not be told apart.
+    """
     ambiguous = {f"### {asked.label}"} | ({f"### {other.label}"} if other else set())
     lines = st.lists(words(form).filter(lambda line: line not in ambiguous), min_size=1, max_size=6).map("\n".join)
     clean = lines.map(lambda text: text.strip("\n").rstrip()).filter(lambda text: bool(text.strip()))

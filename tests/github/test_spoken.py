@@ -1,4 +1,4 @@
-"""Slash commands: first words of a comment's own lines."""
+"""Slash commands: the first words of a comment's top-level lines."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ PIECES = [
 
 
 def parsed(body: str) -> list[str]:
-    """The paragraphs and underlined headings at the outermost level, as a Markdown parser sees them."""
+    """Return the paragraphs and underlined headings at the outermost level, as a Markdown parser sees them."""
     tokens: list[Token] = []
     try:
         MARKDOWN.block.parse(body, MARKDOWN, {}, tokens)
-    except IndexError:  # a fault of the parser's, on HTML in an item at the very end
+    except IndexError:  # a bug of the parser, on HTML in an item at the very end
         reject()
     return [
         token.content

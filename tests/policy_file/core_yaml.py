@@ -1,4 +1,7 @@
-"""What an editor makes of a file: YAML 1.2, in which `80` is a number and `off` a text, held against the schema."""
+"""Policy files as an editor sees them, checked against the schema.
+
+In YAML 1.2, `80` is a number and `off` a text.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def _validator() -> Draft202012Validator:
 
 
 def refused(text: str) -> list[str]:
-    """What the schema says against a file, each with the path."""
+    """Return the errors of a file against the schema, each with its path."""
     return [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(loaded(text))]
 
 

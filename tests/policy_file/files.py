@@ -1,4 +1,4 @@
-"""Policy files of every kind, made from the types as the schema is: what a strategy says of a key, the reader must read."""
+"""Hypothesis strategies for policy files, made from the types like the schema: the reader must read all they draw."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ services: {{checkout: {{owner: payments, aliases: shop}}, index: {{}}}}
 calendars: {{late: {{hours: 12:00-20:00}}}}
 audiences: {{partners: {{to: it-manager, first: {{sev1: 1h}}}}}}
 """
-"""What the files below stand on, so that there is something for names to mean."""
+"""The organisation's file below the drawn files, so that names in them refer to something."""
 
 NAMES: dict[Any, tuple[str, ...]] = {
     value_parsers.Name: (
@@ -57,7 +57,7 @@ NAMES: dict[Any, tuple[str, ...]] = {
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
-    """What a file may have where a value of that kind stands."""
+    """Return a strategy for what a file may have where a value of that kind stands."""
     shape = shape_of(kind)
     found: st.SearchStrategy[Any]
     match shape.form:
@@ -104,10 +104,10 @@ def _records(cls: Any) -> st.SearchStrategy[Any]:
     if cls is Step:
         found = found.map(_sensible)
     if cls is OnCallOverride:
-        found = found.map(lambda cover: cover | {"until": "2027-01-01 00:00"})
+        found = found.map(lambda override: override | {"until": "2027-01-01 00:00"})
     return st.none() | found if cls is Targets else found
 
 
 def _sensible(step: dict[str, Any]) -> dict[str, Any]:
-    """A step that does something, and repeats only what is a page."""
+    """Complete a drawn step so that it does something, and repeats only if it is a page."""
     return step | {"do": "look"} | ({"until": "ack"} if step.get("repeat") else {})

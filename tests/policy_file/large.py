@@ -1,4 +1,4 @@
-"""A policy of nearly 64 KiB, as a company of thirty teams would write it."""
+"""A policy file of nearly 64 KiB, as a company of thirty teams would write it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TEAMS = 30
 
 
 def large(size: int = SIZE) -> str:
-    """A policy without a fault that uses every part of the language, filled up with services to just under `size` bytes."""
+    """Return a valid policy file that uses the whole language, filled with services to just under `size_bytes`."""
     text = "\n".join(_head()) + "\n"
     for n in range(10_000):
         more = "\n".join(_service(n)) + "\n"

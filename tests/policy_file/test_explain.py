@@ -1,4 +1,4 @@
-"""Every value with where it comes from: the file, the organisation's, a profile with its document, or built in."""
+"""Every value with its origin: the file, the organisation's file, a profile with its document, or built in."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ retention.deliveries          30d                           built in            
 
 def by_path(told: tuple[ExplainedValue, ...]) -> dict[str, ExplainedValue]:
     paths = {one.where: one for one in told}
-    assert len(paths) == len(told), "each value is told once"
+    assert len(paths) == len(told), "each value is explained once"
     return paths
 
 
@@ -143,7 +143,7 @@ def test_every_value_of_a_profile_has_a_document(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_line_of_a_profile_is_told(profile: str) -> None:
-    """Whatever a profile writes is the origin of some value, so no comment stands there for nothing."""
+    """Every key that a profile writes is the origin of a value, so each of its comments is shown."""
     tree, _ = parse_yaml(load_profile_text(profile))
     told = {one.where.partition(".")[0].partition("[")[0] for one in explain_policy(f"extends: {profile}")}
     assert told >= {key.value for key, _ in tree.pairs} - {"extends", "roles"}

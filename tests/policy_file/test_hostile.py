@@ -1,4 +1,4 @@
-"""Hostile files, each in a process of its own with little memory."""
+"""Hostile policy files, each read in a process of its own with little memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOSTILE = {
 }  # fmt: skip
 
 SLOW = {"very many keys", "very many zones"}
-"""Those that are told a hundred faults, each with the word that was meant."""
+"""Files that give a hundred faults, each with a suggestion."""
 
 CHILD = """
 import resource, sys, time

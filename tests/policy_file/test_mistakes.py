@@ -1,4 +1,4 @@
-"""One mistake, one answer."""
+"""Each mistake in a policy file gives exactly one fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every shipped profile says, held against the numbers of the documents."""
+"""The values of every shipped profile, compared with the numbers of the documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.policy_file.inheritance import load_profile_text
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 
-# The numbers of the product page, B1 to B6 and M1, held against every profile.
+# The numbers of the product page, B1 to B6 and M1, for every profile.
 
 CLOCKS = """
                 commander  acknowledge  respond  update  resolve
@@ -98,7 +98,7 @@ def test_the_ladders_of_every_profile(profile: str, severity: Severity) -> None:
 
 
 def shortest(*values: Duration) -> Duration:
-    """The shorter; a business day is never shorter than 24 hours."""
+    """Return the shortest; a business day is never shorter than 24 hours."""
     return min(values, key=lambda value: (value.seconds + value.business_days * 86400, value.business_days))
 
 

@@ -1,4 +1,4 @@
-"""How a team's own file changes its profile, and what holds for every text."""
+"""A team's file on top of its profile, and properties of every text."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_64_kib_are_read() -> None:
 
 
 def test_every_type_of_the_policy_can_be_read() -> None:
-    """A new field of the policy needs a reader for its type, or a finer type in the spelling."""
+    """A new policy field needs a parser for its type, or a more specific type in `field_rules`."""
     waiting: list[object] = [Policy]
     seen = set()
     while waiting:
@@ -194,7 +194,7 @@ severities: {{sev4: {{resolve: {{within: {length}, calendar: slow}}}}}}
     assert due_time(datetime(2026, 1, 1, tzinfo=UTC), target, policy.calendars).year in range(2040, 2046)
 
 
-# What holds for every text.
+# Properties of every text.
 
 PIECES = (
     "extends", "guide", "severities", "sev1", "respond", "15m", "escalation", "after", "to", "cto", "off", "labels", "paused", "people",
@@ -215,7 +215,7 @@ def test_any_text_is_a_policy_or_faults_of_one_line_each(text: str) -> None:
 
 
 def bare(node: Node) -> object:
-    """A tree with the spot of everything that is written; what is not written has no place of its own."""
+    """Return the tree with the position of everything that is written; a missing value has none."""
     if isinstance(node, ScalarNode):
         return node if node.value or not node.plain else None
     if isinstance(node, ListNode):
@@ -228,7 +228,7 @@ def bare(node: Node) -> object:
 @example("a: {b: 'c', d: }\ne:\n- \n- {f: , g: [ ]}\n")
 @example(load_profile_text("strict"))
 def test_both_parsers_see_the_same_file(text: str) -> None:
-    """libyaml where it is there, else Python: what both accept they read alike, to the column."""
+    """What both libyaml, where it is installed, and the pure Python parser accept they read alike, to the column."""
     seen = []
     for parser in (PARSER, PurePythonParser):
         try:

@@ -1,4 +1,4 @@
-"""The schema: what it lets through, and what it refuses before the reader has to."""
+"""The JSON schema: what it accepts, and what it refuses before the reader does."""
 
 from __future__ import annotations
 

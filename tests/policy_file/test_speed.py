@@ -1,4 +1,4 @@
-"""How long reading takes: a policy as large as can be, within 100 ms."""
+"""How fast the largest allowed policy is read: within 100 ms."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def test_the_large_policy_is_large_and_whole(text: str) -> None:
 
 
 def test_64_kib_are_read_quickly(text: str) -> None:
-    """The fastest of a few, each with other words, so that nothing of it was read before.
+    """Measure the fastest of five reads, each of another text, so that no cache helps.
 
-    100 ms are asked for, and `make bench` measures them; here a slow machine has room, and a reader that is slow has not.
+    The target is 100 ms, which `make bench` measures; the limit here leaves room
+    for a slow machine, not for a slow reader.
     """
     spent = []
     for n in range(5):

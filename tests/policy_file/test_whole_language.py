@@ -1,4 +1,4 @@
-"""Every key of the language at once, and what it becomes."""
+"""Every key of the policy language in one file, and the values they become."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_an_override_may_ask_others_than_a_rotation() -> None:
     assert policy.overrides[0].contacts == {"on-call": ("hubot",)}
 
 
-# The file of an organisation.
+# The organisation's file.
 
 ORG = "extends: strict\ntimezone: Europe/Berlin\ncontacts: {cto: octocat}\nseverities: {sev1: {respond: 10m}}"
 

@@ -1,4 +1,4 @@
-"""What is written is read as the same policy again."""
+"""A policy that is written to a file reads back as the same policy."""
 
 from __future__ import annotations
 

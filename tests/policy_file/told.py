@@ -1,4 +1,4 @@
-"""What a file is told."""
+"""The errors of a policy file, as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.policy_file import PolicyFaults, read_policy
 
 
 def faults(text: str, *, org: str | None = None) -> list[str]:
-    """What the file is told, without its name."""
+    """Return the errors of the file, without its name."""
     with pytest.raises(PolicyFaults) as caught:
         read_policy(text, name="f", org=org)
     return [str(fault).removeprefix("f:") for fault in caught.value.errors]

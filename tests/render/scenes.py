@@ -1,4 +1,4 @@
-"""Incidents to look at, folded from events as the live application would."""
+"""Incidents to render, replayed from events as in the live application."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def minutes(n: float) -> Duration:
 
 
 def timed(**clocks: float) -> Targets:
-    """Targets in minutes, by the names of their clocks."""
+    """Build targets from minutes, by the names of their clocks."""
     return Targets(**{clock: Target(minutes(n)) for clock, n in clocks.items()})
 
 
@@ -94,7 +94,7 @@ SHOP = replace(
         ("service restored", "root cause found, or a problem issue linked", "users told"),
     ),
 )
-"""A team that owns a service, with a room to meet in and something to read."""
+"""A policy with a team that owns a service, a war room and runbooks."""
 
 WATCHED = replace(
     SHOP,
@@ -116,7 +116,7 @@ WATCHED = replace(
     },
     first_notice={Severity.SEV1: FirstNotice(to=("leadership",))},
 )
-"""The same team with everybody waiting for something."""
+"""The same policy with a commander target, audiences, a regulation and a first notice to leadership."""
 
 REPORT = IncidentReport(
     summary="Nobody can pay: the checkout answers 503.",
@@ -137,7 +137,10 @@ REPORT = IncidentReport(
 
 
 class Scene:
-    """A log that grows line by line: `scene.said(12, "hubot", "ack")` is twelve minutes after the declaration."""
+    """An incident log that is built event by event.
+
+    `scene.post_command(12, "hubot", "ack")` is twelve minutes after the declaration, as are all times here.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""What people read, kept as files: `MUSTER_UPDATE_GOLDEN=1 pytest tests/render` writes them, and you read the diff."""
+"""Golden files of what people read.
+
+`MUSTER_UPDATE_GOLDEN=1 pytest tests/render` writes them, and you read the diff.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def every(notices: list[Notice]) -> list[Notice]:
 
 
 def begins(key: str) -> Callable[[list[Notice]], list[Notice]]:
-    """The last notice of those whose keys begin so."""
+    """Return a filter for the last notice whose key begins with `prefix`."""
     return lambda notices: [notice for notice in notices if notice.key.startswith(key)][-1:]
 
 
@@ -85,7 +88,7 @@ def helped() -> str:
 
 
 def reported(*scenes: Scene, after: float = 10_000, unread: tuple[int, ...] = (), left_out: int = 0) -> str:
-    """The report of a week, made a week after it began, or so many minutes after the first incident."""
+    """Render the report of a week, `minute` minutes after the first incident; by default a week after it began."""
     now = START + timedelta(minutes=after)
     found = summarize_metrics([scene.at(after)[0] for scene in scenes], WATCHED, now)
     week = period_containing("week", START.date(), "Europe/Berlin")
@@ -98,7 +101,7 @@ def small() -> Scene:
 
 
 def late() -> Scene:
-    """Taken too late, told of too seldom, over and then not over."""
+    """Build an incident that was acknowledged too late, updated too seldom, closed and then reopened."""
     scene = watched().said(9, "hubot", "ack").said(70, "hubot", "update", "half of it").said(95, "hubot", "resolve")
     return scene.closed(120, "mona").reopened(130, "mona").said(131, "octocat", "ack").closed(150, "mona").drafted(151)
 

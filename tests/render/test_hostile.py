@@ -1,4 +1,4 @@
-"""Nobody's words do anything in what we write (M15, M16, M18, M19, M39)."""
+"""Untrusted text has no effect in what we write (M15, M16, M18, M19, M39)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ OVER, OPEN = over().at(125)[0], Scene().at(31)[0]
 
 
 def poisoned(text: str) -> Incident:
-    """An incident in which everything that a person can write is `text`."""
+    """Build an incident in which everything that a person can write is `text`."""
     report = replace(
         REPORT, summary=text, services=(text, text), symptoms=text, affected=text, revenue=text, workaround=text
     )
@@ -103,12 +103,12 @@ def resolved(incident: Incident) -> Incident:
 
 
 def team(text: str) -> str:
-    """Nobody's login, whatever the text."""
+    """Return a name that is not a valid login, whatever the text."""
     return f"org/{text}"
 
 
 def poisoned_policy(text: str) -> Policy:
-    """A team whose names and places are all `text`."""
+    """Build a policy in which all names and links are `text`."""
     return replace(
         POLICY,
         teams={text: Team(members=(text,), on_call=text)},
@@ -137,7 +137,7 @@ def all_notices(text: str) -> list[Notice]:
 
 
 def each_message(incident: Incident, text: str) -> str:
-    """All that goes out by channels, one after the other."""
+    """Return the text of all channel messages, one after the other."""
     going = [one for one in all_notices(text) if is_for_channels(one)]
     return "\n".join(channel_message(one, incident, POLICY, NOW, key="k").text for one in going)
 
@@ -147,7 +147,7 @@ def each_notice(incident: Incident, text: str, n: int) -> str:
 
 
 def report(incident: Incident, policy: Policy) -> str:
-    """The report of a week in which that incident was the only one."""
+    """Render the report of a week in which that incident was the only one."""
     week = period_containing("week", START.date(), "UTC")
     return render_report(PeriodReport("octo/shop", week, summarize_metrics([incident], policy, NOW), NOW), policy)
 
@@ -188,7 +188,7 @@ PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def skeleton(text: str) -> list[tuple[str, str, str]]:
-    """The blocks of a text with its HTML, and without what stands in quotations and fences."""
+    """Return the blocks of a text and its HTML, without the content of quotations and fences."""
     found: list[tuple[str, str, str]] = []
     depth = 0
     for token in PARSER.parse(text):
@@ -202,7 +202,7 @@ def skeleton(text: str) -> list[tuple[str, str, str]]:
 
 @cache
 def ours(name: str) -> list[tuple[str, str, str]]:
-    """What is there whatever people write."""
+    """Return the skeleton that a text has whatever people write."""
     return skeleton(TEXTS[name](poisoned("harmless words"), "harmless words"))
 
 
@@ -225,11 +225,14 @@ LIVE = (
 
 
 FENCED = re.compile(r"^(```+)\n.*?\n\1$", re.MULTILINE | re.DOTALL)
-"""A fence stands in the file only, where no line is a trailer or a command; `skeleton` sees that it holds."""
+"""A fenced block.
+
+Fences occur only in the postmortem file, where no line is a trailer or a command; `skeleton` shows that they hold.
+"""
 
 
 def lively(text: str) -> list[str]:
-    """What GitHub or a site generator would obey, in the text as it stands and with its entities read."""
+    """Return what GitHub or a site generator would act on, in the text as it is and with its entities decoded."""
     plain = re.sub(r"\]\([^)]*\)", "]", FENCED.sub("", text))
     return [found[0] for form in (plain, html.unescape(plain)) for live in LIVE for found in live.finditer(form)]
 
@@ -262,7 +265,7 @@ def test_each_known_attack_alone(text: str) -> None:
 
 @pytest.mark.parametrize("text", WORDS)
 def test_in_a_message_they_do_nothing_either(text: str) -> None:
-    """Whatever a receiver makes of it: a chat, a mail or a web page."""
+    """In whatever form the channel shows it: chat, mail or web page."""
     incident = triggered(poisoned(text))
     written = each_message(incident, text).replace(incident.url, "")
     assert lively(written) == []

@@ -1,4 +1,4 @@
-"""What must be said, wherever it stands."""
+"""Content that the texts must have, wherever it is placed."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_other_scale_is_used_everywhere() -> None:
 
 
 def taking_turns(**changes: Any) -> str:
-    """Who is on call, as a board of Saturday, 09:00 UTC, says it."""
+    """Return who is on call, as the board shows it on Saturday at 09:00 UTC."""
     shop = SHOP.rotations["payments"]
     scene = Scene(policy=replace(SHOP, rotations={"payments": replace(shop, **changes)}))
     return next(line for line in shown(scene, 0).split("\n") if line.startswith("- **On call:**"))[15:]

@@ -1,4 +1,4 @@
-"""Where people are sent: war rooms by their naming convention, runbooks by service and type (D3, D9, M21)."""
+"""Links for responders: war rooms by naming convention, runbooks by service and type (D3, D9, M21)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the check on a pull request says of a policy."""
+"""The policy check on a pull request."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_longest_review_fits_a_check() -> None:
     new = replace(NEW, contacts=many, ladders=dict.fromkeys(Severity, steps))
     past = Backtest(500, tuple(IncidentDiff(words, words, NOW, Severity.SEV1, (OutcomeDifference("people", words, words, words),) * 30, escalated_later=True, escalated_earlier=True) for _ in range(400)), (1, 2))  # fmt: skip
     found = review_policy(OLD, new, past, NOW)
-    assert github_length(found.summary) <= 62_000  # of 65,535: what is said before it has room
+    assert github_length(found.summary) <= 62_000  # of 65,535: leaves room for the text before it
     assert github_length(found.title) <= 240
     for kept in ("### What moves", "### A night", "### Past incidents", "and 380 more"):
         assert kept in found.summary

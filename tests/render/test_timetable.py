@@ -1,4 +1,4 @@
-"""The timetable of a simulated incident, as a terminal shows it."""
+"""The table of a simulated incident in a terminal."""
 
 from __future__ import annotations
 

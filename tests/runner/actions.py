@@ -1,7 +1,6 @@
-"""The same night as in the shell's tests, looked after by workflows alone: no server, no database.
+"""The same night as in the shell tests, served by workflows alone: no server, no database.
 
-What people do starts runs, as GitHub would start them; the clock is moved by hand, and the schedule runs when a test
-says so.
+What people do starts runs, as on GitHub; the clock is moved by hand, and the schedule runs when a test says so.
 """
 
 from __future__ import annotations
@@ -23,32 +22,35 @@ if TYPE_CHECKING:
 TRIAGE = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
 POSTMORTEM = {"metadata": "read", "contents": "write", "issues": "write", "pull_requests": "write"}
 _STARTS = ("issues", "issue_comment", "pull_request")
-"""The events that our workflows name."""
+"""The events that start our workflows."""
 
 
 @dataclass
 class Actions:
-    """The workflows of one repository, and what their runs have left behind."""
+    """The workflows of one repository and the results of their runs."""
 
     on: Runner
     runs: list[Run] = field(default_factory=list)
     seen: int = 0
     slept: list[float] = field(default_factory=list)
     rights: dict[str, str] | None = None
-    """What every job is given; None: what it asks for."""
+    """The permissions that every job's token gets; None: those that the job asks for."""
 
     def __post_init__(self) -> None:
         self.on.github.hooks.hold()
         self.github, self.shop, self.clock = self.on.github, self.on.shop, self.on.clock
 
     def happened(self) -> list[tuple[str, dict[str, Any]]]:
-        """The events since the last look that start a workflow: what a token of a run does starts none."""
+        """Return the events since the last call that start a workflow.
+
+        Events caused by a run's own token start none.
+        """
         self.seen, fresh = len(self.github.hooks.held_deliveries), self.github.hooks.held_deliveries[self.seen :]
         found = [(each.event, each.payload) for each in fresh if each.event in _STARTS]
         return [(name, payload) for name, payload in found if payload["sender"]["login"] != ACTIONS_BOT_LOGIN]
 
     def settle(self) -> list[Run]:
-        """Every workflow runs for what has happened; the runs."""
+        """Run every workflow for what has happened, and return the runs."""
         runs = []
         while events := self.happened():
             for name, payload in events:
@@ -64,7 +66,7 @@ class Actions:
         return self._run(triage_with_postmortem, POSTMORTEM, event, payload, **changed)
 
     def sweep(self, **changed: str) -> Run:
-        """The schedule, now."""
+        """Run the scheduled sweep now."""
         return self._run(sweep, TRIAGE, "schedule", {"schedule": "*/5 * * * *"}, **changed)
 
     def _run(self, command: Any, rights: dict[str, str], event: str, payload: dict[str, Any], **changed: str) -> Run:
@@ -73,18 +75,18 @@ class Actions:
         return self.runs[-1]
 
     def naps(self, seconds: float) -> None:
-        """A run waits."""
+        """Record that a run sleeps, and advance the clock."""
         self.slept.append(seconds)
         self.clock.at += timedelta(seconds=seconds)
 
     def later(self, seconds: int = 20) -> list[Run]:
-        """A moment passes, and everything due happens: GitHub tells times to the second only."""
+        """Settle, advance the clock and settle again, since GitHub's timestamps have a resolution of one second."""
         runs = self.settle()
         self.clock.at += timedelta(seconds=seconds)
         return runs + self.settle()
 
     def passes(self, **time: float) -> None:
-        """Time goes by, with a sweep every minute; those that would find nothing due are left out."""
+        """Advance the clock with a sweep every minute; sweeps that would find nothing due are left out."""
         end = self.clock.at + timedelta(**time)
         while self.clock.at < end:
             self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
@@ -92,7 +94,7 @@ class Actions:
                 self.sweep()
 
     def due(self) -> list[datetime | None]:
-        """When the next alarm of each incident rings, as its board says."""
+        """Return when the next alarm of each incident is due, as its board says; None: no alarm."""
         found = []
         for number in self.shop.issues:
             memories = [memory for content in self._ours(number) if (memory := parse_board_state(content))]
@@ -100,7 +102,7 @@ class Actions:
         return found
 
     def opens(self, body: str, title: str = "Checkout is down") -> int:
-        """The stranger files a report."""
+        """File a report as a stranger, and return its number."""
         return self.github.person("stranger").opens(self.shop, title, body, ["incident"])
 
     def says(self, login: str, number: int, text: str) -> None:
@@ -108,13 +110,13 @@ class Actions:
         self.later()
 
     def board(self, number: int) -> str:
-        """The text of the one board of that issue."""
+        """Return the text of the issue's board; fail unless there is exactly one."""
         boards = [comment.body for comment in self.shop.issue(number).comments if comment.body.startswith("## ")]
         assert len(boards) == 1, f"{len(boards)} boards"
         return boards[0]
 
     def notices(self, number: int) -> list[str]:
-        """The texts of all comments of ours but the board."""
+        """Return the texts of all our comments except the board."""
         return [
             comment.body
             for comment in self.shop.issue(number).comments
@@ -122,11 +124,11 @@ class Actions:
         ]
 
     def said(self, number: int) -> list[str]:
-        """What our comments on that issue carry as said, each as often as it was."""
+        """Return the keys in the markers of our comments on that issue, each as often as it was posted."""
         return sorted(key for content in self._ours(number) for key in content["keys"])
 
     def _ours(self, number: int) -> list[dict[str, Any]]:
-        """What the markers of our comments on that issue say."""
+        """Return the contents of the markers of our comments on that issue."""
         issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot_login=ACTIONS_BOT_LOGIN)
         shown = [comment_from(self.github.serializer.comment(issue, comment)) for comment in issue.comments]
         return [content for each in shown if (content := signer.read(IncidentKey(self.shop.id, number), each))]

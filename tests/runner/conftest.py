@@ -1,4 +1,4 @@
-"""A repository on the pretend GitHub, and a runner that GitHub Actions would start for it."""
+"""A repository on the sandbox GitHub, and a runner as GitHub Actions would start it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.runner.actions import Actions
 from tests.shell.night import POLICY, SEV1, HandClock, Wire
 
 Command = Callable[[Workflow], int]
-"""What a step runs."""
+"""What a step of a job runs."""
 READ = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
 FILE = ".github/incidents.yml"
 
 
 @dataclass
 class Run:
-    """What a run has left behind."""
+    """The results of one run."""
 
     code: int
     log: list[str]
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass
 class Runner:
-    """A machine of GitHub's, with one repository to look after."""
+    """A GitHub-hosted runner with one repository to serve."""
 
     github: SandboxGitHub
     shop: Repository
@@ -50,7 +50,7 @@ class Runner:
     wire: Callable[[], Wire] = Wire
 
     def token(self) -> str:
-        """The token of a run, with the rights that its job asks for."""
+        """Issue the token of a run, with the permissions that its job asks for."""
         return self.github.issue_actions_token(self.shop, self.rights)
 
     def environment(self, event: str, payload: Any) -> dict[str, str]:
@@ -77,7 +77,7 @@ class Runner:
         naps: Callable[[float], None] = time.sleep,
         **changed: str,
     ) -> Run:
-        """One run; `naps` pass the time, and `changed` are further names of its environment."""
+        """Run a command once; `sleep` passes the time, `overrides` are further variables of its environment."""
         for name in ("summary.md", "output"):
             (self.folder / name).unlink(missing_ok=True)
         log: list[str] = []
@@ -98,13 +98,13 @@ class Runner:
         )
 
     def quietly(self, event: tuple[str, Any], command: Any, wire: Wire, rights: dict[str, str], naps: Any) -> int:
-        """One run among others at the same time, of which only its outcome is looked at."""
+        """Run a command alongside others, with its own folder, and return only its exit code."""
         with TemporaryDirectory(dir=self.folder) as folder:
             mine = replace(self, folder=Path(folder), rights=rights)
             return int(command(Workflow(mine.environment(*event), [].append, self.clock, wire, naps)))
 
     def proposes(self, text: str | None, branch: str = "other") -> dict[str, Any]:
-        """Ada opens a pull request with that file: the payload of its event."""
+        """Open a pull request by ada with that policy file, and return the payload of its event."""
         ada = self.github.person("ada")
         ada.pushes(self.shop, FILE, text, branch=branch)
         return self.pull(ada.opens_pull(self.shop, branch, "Another policy"))
@@ -113,7 +113,7 @@ class Runner:
         return {"action": action, "pull_request": self.github.serializer.pull(self.shop.issue(number))}
 
     def happened(self, minutes: int = 8) -> int:
-        """An incident that was acknowledged after so many minutes, and resolved and closed within the hour."""
+        """Create an incident acknowledged after this many minutes, resolved and closed within the hour."""
         mona = self.github.person("mona")
         number = mona.opens(self.shop, "Checkout is down", SEV1, ["incident"])
         self.passes(minutes)
@@ -128,7 +128,7 @@ class Runner:
         self.clock.at = self.clock.at.fromtimestamp(self.clock.at.timestamp() + minutes * 60, self.clock.at.tzinfo)
 
     def workspace(self, text: str) -> str:
-        """A checkout with that file; its path."""
+        """Create a checkout with that policy file, and return its path."""
         file = self.folder / "checkout" / FILE
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -147,7 +147,7 @@ def actions(runner: Runner) -> Actions:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Runner]:
-    """A runner at the time, and with the people, of the shell's nights."""
+    """Start a runner at the time, and with the people, of the shell tests' nights."""
     clock = HandClock.tonight()
     with SandboxGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace", "stranger"):

@@ -1,4 +1,4 @@
-"""`muster run check-policy`: what a step of a workflow says of a policy, and how it ends."""
+"""`muster run check-policy`: its annotations, summary and exit code for a policy in a workflow."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_taking_the_file_away_says_what_would_hold(runner: Runner) -> None:
 def test_the_organisation_s_file_is_what_a_repository_without_one_has(runner: Runner) -> None:
     runner.github.add_repository("octo/.github", files={FILE: "extends: strict\n"}, install=False)
     payload = runner.proposes(None)
-    # The token of a run opens one repository; others only where they are public, which the pretend GitHub keeps shut.
+    # The token of a run reads one repository, and others only if public, which the sandbox GitHub does not allow.
     assert runner.shop.installation is not None
     everywhere = runner.github.token_for("ada")
     done = runner.run("pull_request", payload, GITHUB_TOKEN=everywhere)
@@ -143,7 +143,7 @@ def test_without_a_right_the_rest_is_told(runner: Runner, without: list[str]) ->
 
 
 class Garbled(Wire):
-    """A wire on which every timeline holds a label that was set yesterday."""
+    """A transport that adds a label event with an invalid date to every timeline."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = super().handle_request(request)

@@ -1,4 +1,4 @@
-"""`muster run postmortem`: the one job that may write files."""
+"""`muster run postmortem`: the only job that may write files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_it_is_opened_once_and_linked_on_the_board(actions: Actions) -> None:
 
 
 def test_a_token_of_its_own_opens_it_in_somebody_elses_name(actions: Actions) -> None:
-    """So that its checks run: GitHub starts none for what the token of a run has opened."""
+    """Its checks run then, whereas GitHub starts none for a pull request opened with a run's token."""
     number, event = closed(actions)
     token = actions.github.token_for("ada")
     done = actions.postmortem(*event, MUSTER_PULL_REQUEST_TOKEN=token)

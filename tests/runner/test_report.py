@@ -1,4 +1,4 @@
-"""`muster run report`: the incidents that were closed in a period, from GitHub alone."""
+"""`muster run report`: reports the incidents closed in a period, from GitHub alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDS = "so there is no report."
 
 
 def reported(runner: Runner, *, as_lines: bool = False, **changed: str) -> Run:
-    """One run; `changed` are further names of its environment."""
+    """Run the report once; `overrides` are further variables of its environment."""
     environment = runner.environment("schedule", {}) | {"RUNNER_TEMP": str(runner.folder)} | changed
     for name in ("summary.md", "output"):
         (runner.folder / name).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def next_week(runner: Runner) -> None:
 
 
 def small(runner: Runner, title: str = "A picture is missing") -> int:
-    """A small incident of an hour."""
+    """Open a small incident and close it after an hour."""
     mona = runner.github.person("mona")
     number = mona.opens(runner.shop, title, "### Severity\n\nSEV3\n", ["incident"])
     runner.passes(60)
@@ -82,7 +82,7 @@ def test_it_asks_as_little_as_tells_it(runner: Runner) -> None:
     small(runner)
     next_week(runner)
     reported(runner)
-    # The policy, the list, three histories, the rights of mona, and the postmortem of the one that asks for it.
+    # The policy, the list, three timelines, the rights of mona, and the postmortem of the one that requires it.
     assert runner.calls == 7
 
 
@@ -261,7 +261,10 @@ def test_github_that_stays_away_ends_it_without_half_a_report(runner: Runner) ->
 
 
 class Garbled(Wire):
-    """A wire on which the history of the first issue holds a label that was set yesterday, and the second is gone."""
+    """A transport that garbles timelines.
+
+    The first issue's has a label event with an invalid date, the second's is not found, and the third's is empty.
+    """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = super().handle_request(request)
@@ -296,7 +299,7 @@ def test_what_nobody_can_read_is_told_and_in_no_figure(runner: Runner) -> None:
 
 
 class Crowded(Wire):
-    """A wire on which the list holds the first incident again and again, closed one second sooner each time."""
+    """A transport that repeats the first listed incident 203 times, each closed one second earlier."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = super().handle_request(request)
@@ -340,7 +343,7 @@ def test_as_a_command(runner: Runner) -> None:
 
 
 def shape(value: Any) -> Any:
-    """The names in a JSON, and of which kind what stands under them is."""
+    """Return the keys of a JSON value with the type names of what they hold; of a list, its first element."""
     if isinstance(value, dict):
         return {name: shape(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -362,7 +365,7 @@ def test_the_shape_is_the_documented_one(runner: Runner) -> None:
     mona.closes(runner.shop, number)
     next_week(runner)
     found = figures(reported(runner))
-    # What nobody knows, and what this team does not count by, may stand there otherwise.
+    # Unknown times, and groupings that this team does not use, may differ in shape.
     for each in (example, found):
         each["times"]["to_mitigate"] = each["list"][0]["times"]["to_mitigate"] = None
         each["incidents"]["by_type"] = each["list"][0]["services"] = None

@@ -1,4 +1,4 @@
-"""`muster run sweep`: what a schedule does, and when it comes late."""
+"""`muster run sweep`: what the schedule does, also when it comes late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`muster run triage`: an incident that nobody serves but workflows."""
+"""`muster run triage`: an incident served by workflows alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_whoever_waits_in_vain_is_seen_by_whoever_was_slow(actions: Actions) -> 
     waited: list[Run] = []
 
     class Slow(Wire):
-        """While the page is being written, mona takes the incident, and the run for that finds another one at work."""
+        """While the page is being posted, mona acknowledges, and the run for that finds the incident locked."""
 
         def heard(self, request: httpx.Request, response: httpx.Response) -> None:
             if request.method == "POST" and request.url.path.endswith("/comments") and not waited:
@@ -88,7 +88,7 @@ def test_whoever_waits_in_vain_is_seen_by_whoever_was_slow(actions: Actions) -> 
 
 @pytest.mark.parametrize("nth", [1, 3, 5, 7])
 def test_two_runs_for_one_report_say_everything_once(actions: Actions, nth: int) -> None:
-    """The second begins at one call of the first, and has its turn when that has ended."""
+    """The second run begins at one call of the first, and gets its turn when that has ended."""
     number = actions.opens(SEV1)
     runs, begun, outcomes = actions.happened()[:2], threading.Event(), list[int]()
 
@@ -120,8 +120,8 @@ def test_two_runs_for_one_report_say_everything_once(actions: Actions, nth: int)
 
 @pytest.mark.parametrize("nth", range(1, 6))
 def test_a_run_that_dies_leaves_nothing_for_done(actions: Actions, nth: int) -> None:
-    """Its writes are the mark, the labels, the page, the board, and taking the mark away; it dies after each in turn."""
-    paging = POLICY + "escalation:\n  sev3: [{after: 0m, to: on-call, until: ack}]\n"  # and then nothing for an hour
+    """A run dies after each of its writes in turn: lock, labels, page, board, unlock."""
+    paging = POLICY + "escalation:\n  sev3: [{after: 0m, to: on-call, until: ack}]\n"  # and nothing further for an hour
     actions.github.person("ada").pushes(actions.shop, FILE, paging)
     number = actions.opens(SEV1.replace("SEV1", "SEV3").replace("High", "Low"))
     (opened, *_) = actions.happened()

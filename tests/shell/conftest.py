@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests of the shell: one server a run, one database a test."""
+"""Fixtures for the shell tests: one real PostgreSQL server per run, one database per test."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Place:
-    """A server that runs, with the migrated template database.  `url`: `{}` stands for the name of a database.
+    """A running PostgreSQL server with the migrated template database.
 
-    `name` is how figures call it; `server` is None for the embedded one.
+    `url`: `{}` stands for the name of a database. `name` is what figures call it.
+    `server` is None for the embedded one.
     """
 
     name: str
@@ -34,14 +35,14 @@ class Place:
 
     @contextmanager
     def database(self) -> Iterator[Database]:
-        """A migrated, empty database, open."""
+        """Open a new database, migrated and empty, and drop it at the end."""
         with another_database(self.url) as opened:
             yield opened
 
 
 @pytest.fixture(scope="session")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """The embedded PostgreSQL."""
+    """Run the embedded PostgreSQL server."""
     home: Path = tmp_path_factory.mktemp("muster")
     server = embedded.start(home)
     url = server.url.replace("/postgres?", "/{}?")
@@ -56,7 +57,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="session")
 def by_url() -> Iterator[Place]:
-    """A server of the machine's own PostgreSQL, as `DATABASE_URL` would name it; skipped where there is none."""
+    """Run a server of the machine's own PostgreSQL, as `DATABASE_URL` would name it; skip the test if there is none."""
     with ExitStack() as stack:
         try:
             server = stack.enter_context(a_server())
@@ -70,14 +71,14 @@ def by_url() -> Iterator[Place]:
 
 @pytest.fixture(scope="session")
 def usual(request: pytest.FixtureRequest) -> Place:
-    """Where tests run that are about either database: the embedded one, or a server where that is asked for."""
+    """Pick the server for tests that accept either kind: embedded, or the machine's own if MUSTER_ON says so."""
     found: Place = request.getfixturevalue("by_url" if on_server() else "own")
     return found
 
 
 @pytest.fixture(scope="session")
 def postgres(usual: Place) -> str:
-    """The URL of a server with a migrated template database; `{}` stands for the name of a database."""
+    """Return the URL of the usual server; `{}` stands for the name of a database."""
     return usual.url
 
 
@@ -88,13 +89,13 @@ def _place(request: pytest.FixtureRequest, usual: Place) -> Place:
 
 @pytest.fixture(params=["server"] if on_server() else ["embedded", "server"])
 def place(request: pytest.FixtureRequest, usual: Place) -> Place:
-    """The embedded PostgreSQL, and a server."""
+    """Run the test on the embedded PostgreSQL and on a server."""
     return _place(request, usual)
 
 
 @pytest.fixture(params=["server"] if on_server() else size(["embedded"], ["embedded", "server"]))
 def places(request: pytest.FixtureRequest, usual: Place) -> Place:
-    """The embedded PostgreSQL, and at full size a server as well."""
+    """Run the test on the embedded PostgreSQL, and at full size on a server as well."""
     return _place(request, usual)
 
 
@@ -106,7 +107,7 @@ def fresh_url(postgres: str) -> Iterator[str]:
 
 @contextmanager
 def _database(postgres: str) -> Iterator[str]:
-    """A migrated, empty database of the test's own."""
+    """Create a migrated, empty database from the template, give its URL, and drop it at the end."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres.format("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
@@ -128,7 +129,7 @@ def database(fresh_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def beside(postgres: str) -> Iterator[Database]:
-    """A second database, for comparing."""
+    """Open a second database to compare with."""
     with another_database(postgres) as opened:
         yield opened
 
@@ -141,14 +142,14 @@ def tonight(database: Database) -> Iterator[Night]:
 
 @pytest.fixture
 def elsewhere(postgres: str) -> Iterator[Night]:
-    """A second night of its own, for comparing."""
+    """Run a second night on its own database, to compare with."""
     with a_night(postgres) as found:
         yield found
 
 
 @contextmanager
 def another_database(postgres: str) -> Iterator[Database]:
-    """An empty database beside the test's own, open."""
+    """Open a new, empty database in addition to the test's own."""
     with _database(postgres) as url:
         opened = Database(url).open()
         try:
@@ -159,6 +160,6 @@ def another_database(postgres: str) -> Iterator[Database]:
 
 @contextmanager
 def a_night(postgres: str) -> Iterator[Night]:
-    """A night on a database of its own."""
+    """Run a night on a new database."""
     with another_database(postgres) as opened, night(opened) as found:
         yield found

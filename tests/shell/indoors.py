@@ -1,6 +1,7 @@
-"""A night without a network: the same parts and the same pretend GitHub, in one thread, for thousands of lives.
+"""Runs a night in process: the same parts and the same sandbox GitHub, without a network and in one thread.
 
-What goes over a wire elsewhere is handed over here, as the same bytes; a connection that breaks still breaks.
+Requests are handed over as the same bytes that a socket would carry, and a connection can still break. That makes
+thousands of examples affordable.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PEOPLE = ("mona", "hubot", "ada", "grace")
 
 
 class HostClock(HandClock):
-    """The clock of our host, which may be wrong: `at` is the time, `skew` is how far ours is ahead of it."""
+    """The clock of our own host, which may be wrong: `at` is the true time, `skew` is how far ours is ahead of it."""
 
     skew = timedelta()
 
@@ -39,7 +40,7 @@ class HostClock(HandClock):
 
 
 class _Socket(socket.socket):
-    """One that goes nowhere, and knows whether it was cut."""
+    """A socket that is never connected and records whether it was shut down."""
 
     cut = False
 
@@ -56,7 +57,7 @@ class _Line:
 
 
 class Indoors(httpx.BaseTransport):
-    """Hands each request to a WSGI application, in this thread."""
+    """An HTTP transport that hands each request to a WSGI application in the calling thread."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -115,7 +116,7 @@ class Indoors(httpx.BaseTransport):
 
 
 class Stage:
-    """Where one life after the other is lived: what takes a while to build is built once, and the world made anew."""
+    """The parts that are costly to build, built once and reset for each example."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -128,7 +129,7 @@ class Stage:
         self._brought: set[str] = set()
 
     def night(self, policy: str = POLICY) -> Night:
-        """A night on an emptied database, in a world as it was in the beginning; deliveries wait until they are brought."""
+        """Return a night on an emptied database and a reset GitHub; deliveries wait until `deliver` is called."""
         with self.database.transaction() as db:
             for table in TABLES:
                 db.execute(SQL("DELETE FROM {}").format(Identifier(table)))
@@ -145,15 +146,15 @@ class Stage:
         return found
 
     def waiting(self) -> list[Delivery]:
-        """The deliveries that have not been brought, oldest first."""
+        """Return the deliveries not yet delivered, oldest first."""
         return [one for one in self.github.hooks.held_deliveries if one.guid not in self._brought]
 
     def bring(self, deliveries: Iterable[Delivery]) -> None:
-        """Bring these to the door, in this order."""
+        """Post these deliveries to the web receiver, in this order."""
         for one in deliveries:
             asked = httpx.Request("POST", "http://door.test/webhook", content=one.body, headers=one.headers)
             answer = self._door.handle_request(asked)
-            assert answer.status_code == 202, f"the door answered {answer.status_code}"
+            assert answer.status_code == 202, f"the web receiver answered {answer.status_code}"
             self._brought.add(one.guid)
 
     def end(self) -> None:
@@ -161,7 +162,10 @@ class Stage:
         self._door.end()
 
     def _anew(self) -> SandboxGitHub:
-        """The pretend GitHub with nobody in it but its own two accounts; its addresses are what takes long to build."""
+        """Reset the sandbox GitHub to its own two accounts.
+
+        Its object is kept, since building its URL map takes long.
+        """
         github, fresh = self.github, World()
         for _ in self._own:
             fresh.new_id()
@@ -178,7 +182,10 @@ class Stage:
 
 
 def hasty(url: str) -> Database:
-    """A database whose commits wait for no disk: what dies here is the process, never the server."""
+    """Open a database that commits without waiting for the disk.
+
+    Only our process crashes in these tests, never the server, so nothing committed is lost.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(SQL("ALTER DATABASE {} SET synchronous_commit = off").format(Identifier(name)))

@@ -1,7 +1,8 @@
-"""A machine that lives through anything: deliveries twice and in any order, faults, outages, crashes, jumps of time (B9).
+"""A state machine that puts one incident through anything that may happen (B9).
 
-Hypothesis picks the steps, and shortens what went wrong.  Everything happens in one thread and without a network
-(`indoors`), so that a night has thousands of lives; the database is the real one.
+Deliveries arrive twice and in any order; there are faults, outages, crashes and jumps of time. Hypothesis picks the
+steps and shrinks failing examples. Everything runs in one thread and without a network (`indoors`), so that thousands
+of examples are affordable; the database is the real one.
 """
 
 from __future__ import annotations
@@ -58,21 +59,21 @@ POLICIES = {
 }
 FAULTY = ("a fault in it", "not YAML at all")
 ANSWERS = ("reply/", "help/", "board", "digest/")
-"""How the keys begin of what asks nobody to act."""
+"""Key prefixes of comments that ask for no action."""
 SILENT = ("react/", "assign/", "postmortem", "show/")
-"""How the keys begin of what is done without a comment."""
+"""Key prefixes of effects that are carried out without a comment."""
 PATIENCE = 60
-"""So many times something may still be due after everything is well again."""
+"""How many rounds may still find something due after the faults have ended."""
 HELD = "held back: %"
-"""What waits because the issue has had enough of our comments for now: it may wait for hours, and new pages with it."""
+"""The note of items deferred by the comment limit: they, and new pages with them, may wait for hours."""
 
 
 _HAPPENED = re.compile(r"^\| \[?\d\d:\d\d UTC.*", re.MULTILINE)
-"""The lines of a board that tell what happened; the others may say how long something is still to come."""
+"""The lines of a board that record past events; its other lines may show remaining time."""
 
 
 class Died(BaseException):
-    """The process is gone."""
+    """The process has crashed at a fail point."""
 
 
 def die() -> None:
@@ -80,7 +81,10 @@ def die() -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """One incident.  `stage` is made anew for each example; `lived` and `stepped` count over all of them."""
+    """A state machine around one incident.
+
+    `stage` is reset for each example; `totals` counts examples and steps over all of them.
+    """
 
     stage: ClassVar[Stage]
     lived: ClassVar[Counter[str]]
@@ -96,11 +100,11 @@ class Machine(RuleBasedStateMachine):
         self.forged: dict[int, str] = {}
         self.file: str | None = POLICY
         self.sound: set[str | None] = {POLICY}
-        """The policies that could be obeyed, at one time or another."""
+        """The valid policies that were in the repository at any time."""
         self.seen = False
-        """Whether anybody came to read one of them."""
+        """True once a valid policy was read from GitHub."""
         self.reported = Severity.SEV1
-        """What the report says, as it was edited last."""
+        """The severity in the report, as last edited."""
         self.move_in()
         self.number = self.night.github.person("stranger").opens(self.night.shop, "Down", SEV1, ["incident"])
 
@@ -110,7 +114,7 @@ class Machine(RuleBasedStateMachine):
         self.night.move_in()
 
     def lives(self) -> None:
-        """Everything due happens; whoever dies is replaced."""
+        """Settle everything due now, restarting the process after each crash."""
         for _ in range(10):
             try:
                 self.night.settle()
@@ -119,35 +123,35 @@ class Machine(RuleBasedStateMachine):
             else:
                 self.seen |= self.kept() is not None
                 return
-        raise AssertionError("it dies again and again")
+        raise AssertionError("the process keeps crashing")
 
     def trouble(self) -> None:
-        """Whoever cannot read the policy now goes by the one that we ship, until they can."""
+        """Record that the built-in policy may have been used because the repository's could not be read yet."""
         self.edited |= self.kept() is None
 
     def kept(self) -> str | None:
-        """The policy that was read last and can be obeyed."""
+        """Return the stored policy: the last valid one that was read; None: none yet."""
         with self.night.database.transaction() as db:
             return policies.load_stored_policy(db, PolicyScope.repository(self.night.shop.id)).text
 
     def acts(self, login: str) -> Any:
-        """That person, a second later: GitHub tells times to the second."""
+        """Return that person, one second later, since GitHub's timestamps have a resolution of one second."""
         self.clock.at += timedelta(seconds=1)
         return self.night.github.person(login)
 
     def ours(self) -> list[Comment]:
-        """The comments that stand there from our own hand, whatever they carry."""
+        """Return the comments that our app has written, whatever they carry."""
         own = self.night.github.bot
         return [each for each in self.night.shop.issue(self.number).comments if each.author is own and each.via_app]
 
     def keys(self, one: Comment) -> list[str]:
-        """What a comment from our own hand carries as said."""
+        """Return the keys in the marker of one of our comments."""
         shown = ports.Comment(one.id, "", one.login, True, self.night.github.app.app_id, one.body, one.created_at)
         found = self.night.application.ctx.signer.read(self.incident_key, shown) or {}
         return [self.night._plain(key) for key in found.get("keys", ())]
 
     def asks(self, one: Comment) -> bool:
-        """Whether somebody has to act by it: it is no answer, no board and no digest."""
+        """Return True if the comment asks for action: it is no answer, board or digest."""
         return any(not key.startswith(ANSWERS) for key in self.keys(one))
 
     @property
@@ -158,7 +162,7 @@ class Machine(RuleBasedStateMachine):
     def counts(self) -> None:
         type(self).lived["steps"] += 1
 
-    # What people do.
+    # Actions of people.
 
     @rule(who=st.sampled_from(("mona", "hubot", "stranger")), what=st.sampled_from(WORDS))
     def says(self, who: str, what: str) -> None:
@@ -184,7 +188,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=st.sampled_from(sorted(POLICIES)))
     def edits_config(self, which: str) -> None:
-        """By a push to the default branch; a file with a fault changes nothing."""
+        """Push another policy file to the default branch; a file with a fault changes nothing."""
         text = POLICIES[which]
         self.edited = True
         self.acts("ada").pushes(self.night.shop, ".github/incidents.yml", text)
@@ -196,23 +200,23 @@ class Machine(RuleBasedStateMachine):
         who=st.sampled_from(("mona", "stranger")), nth=st.integers(0, 5), word=st.sampled_from(("", "/ack", "/resolve"))
     )
     def forges(self, who: str, nth: int, word: str) -> None:
-        """Somebody takes a comment of ours for their own, hidden last line and all."""
+        """Copy one of our comments, with its hidden marker, into a comment of another person."""
         if ours := self.ours():
             theirs = self.acts(who).comments(self.night.shop, self.number, f"{word}\n\n{ours[nth % len(ours)].body}")
             self.forged[theirs.id] = theirs.body
 
     @rule(nth=st.integers(0, 5))
     def defaces(self, nth: int) -> None:
-        """Who may write may edit what we wrote, and takes a word away."""
+        """Edit one of our comments as a person with write access and remove a word."""
         if ours := self.ours():
             one = ours[nth % len(ours)]
             self.acts("mona").edits_comment(self.night.shop, one, one.body.replace("incident", "nothing"))
 
-    # What the world does.
+    # Deliveries, time, faults and crashes.
 
     @rule(seed=st.integers(0, 2**16), most=st.integers(1, 12))
     def deliver(self, seed: int, most: int) -> None:
-        """Some of what is under way arrives, in any order, a fifth of it twice; the rest is late."""
+        """Deliver some of the waiting deliveries, in any order and a fifth of them twice; the rest stays late."""
         self.seed, dice, waiting = seed, random.Random(seed), self.stage.waiting()
         dice.shuffle(waiting)
         chosen = waiting[:most]
@@ -223,7 +227,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def process(self) -> None:
-        """All that is under way arrives, as it was sent."""
+        """Deliver everything that waits, in the order in which it was sent."""
         self.stage.bring(self.stage.waiting())
         self.lives()
 
@@ -235,9 +239,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: abs(self.clock.skew) < timedelta(hours=1))
     @rule(times=st.integers(1, 3))
     def timers(self, times: int) -> None:
-        """The next alarms ring in their very second.
+        """Move the clock to the next alarms, so that each fires in its very second.
 
-        Not while our clock is so wrong that GitHub refuses us: days may go by, and after a day we give up (patience).
+        Not while our clock is so wrong that GitHub refuses us: days may go by, and after a day we give up
+        (retry policy).
         """
         for _ in range(times):
             with self.night.database.transaction() as db:
@@ -248,7 +253,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((-120, -4, 0, 4, 120)))
     def clock_jumps(self, minutes: int) -> None:
-        """Our own clock is set, forwards or backwards, and is wrong from now on; GitHub's goes on as it did."""
+        """Set our own clock forwards or backwards, and leave it wrong; GitHub's goes on unchanged."""
         self.trouble()
         self.skewed |= bool(minutes)
         self.clock.skew = timedelta(minutes=minutes)
@@ -265,7 +270,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(minutes=st.integers(1, 120))
     def outage(self, minutes: int) -> None:
-        """GitHub does not answer, and then it does: nobody comes back to a storm."""
+        """Fail every call to GitHub for a while, then check that recovery posts no burst of comments."""
         self.trouble()
         self.lives()
         self.night.github.faults.clear()
@@ -275,13 +280,14 @@ class Machine(RuleBasedStateMachine):
             self.clock.at += timedelta(minutes=minutes) / 4
             self.lives()
         self.night.github.faults.clear()
-        assert {one.id for one in self.ours()} == before, "said during an outage"
+        assert {one.id for one in self.ours()} == before, "comment posted during an outage"
         self.clock.at += timedelta(seconds=61)
         self.lives()
         asked = [one for one in self.ours() if one.id not in before and self.asks(one)]
-        # A host that is behind hears from GitHub how late it is, once the postmortem is there: more may be due by then.
+        # A host whose clock is behind learns the true time from GitHub once the postmortem
+        # is there: more may be due by then.
         most = 2 if self.clock.skew < timedelta() else 1
-        assert len(asked) <= most, f"a storm: {len(asked)} comments after an outage of {minutes} minutes"
+        assert len(asked) <= most, f"burst: {len(asked)} comments after an outage of {minutes} minutes"
 
     @rule(minutes=st.sampled_from((1, 20)))
     def is_suspended(self, minutes: int) -> None:
@@ -295,11 +301,11 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.crashes_at)
     @rule(gap=st.sampled_from(GAPS), nth=st.integers(1, 3))
     def crash(self, gap: str, nth: int) -> None:
-        """The process will die there; the next one does not."""
+        """Let the process die at that fail point; the next one does not."""
         self.crashes_at = f"{gap}:{nth}"
         self.move_in()
 
-    # What must be true in the end.
+    # Checks at the end of each example.
 
     def teardown(self) -> None:
         try:
@@ -309,7 +315,7 @@ class Machine(RuleBasedStateMachine):
             self.night.application.client.close()
 
     def all_is_well(self) -> None:
-        """Nothing fails any more, everything arrives, and time goes by until nothing is left to do."""
+        """End all faults, deliver everything, and let time pass until nothing is left to do."""
         self.crashes_at, self.clock.skew = "", timedelta()
         self.move_in()
         self.night.github.faults.clear()
@@ -324,10 +330,10 @@ class Machine(RuleBasedStateMachine):
                 return
             else:
                 self.clock.at += max(wait, timedelta(seconds=1))
-        raise AssertionError("it never comes to rest")
+        raise AssertionError("something is still due after all rounds")
 
     def waits(self) -> timedelta | None:
-        """How long until the next of what is still to be done; None: nothing is."""
+        """Return how long until the next pending item is due; None: nothing is pending."""
         with self.night.database.transaction() as db:
             row = db.execute(
                 "SELECT min(greatest(not_before, coalesce(lease_until, not_before))) AS at FROM outbox"
@@ -337,7 +343,7 @@ class Machine(RuleBasedStateMachine):
             sorted_in = db.execute("SELECT 1 FROM delivery WHERE state IN ('received', 'routed')").fetchone()
         if row and row["at"]:
             return row["at"] - self.clock()
-        return timedelta(minutes=1) if sorted_in else None  # nobody says yet who may do what
+        return timedelta(minutes=1) if sorted_in else None  # permissions could not be read yet
 
     def judge(self) -> None:
         stored = self.nothing_lost_nothing_twice()
@@ -347,17 +353,17 @@ class Machine(RuleBasedStateMachine):
             self.one_fold(stored, policy)
 
     def obeyed(self) -> Policy:
-        """The file as it is; where it has a fault, the last one without that anybody came to read."""
+        """Return the policy in the repository; if that has a fault, the last valid one that was read."""
         text = self.file
         if text not in self.sound:
             text = self.kept()
-            assert text in self.sound or not self.seen, f"a policy that nobody may obey: {text}"
+            assert text in self.sound or not self.seen, f"an invalid policy is stored: {text}"
         return read_policy(text) if text is not None else load_profile(DEFAULT_PROFILE)
 
     def nothing_lost_nothing_twice(self) -> StoredIncident:
         said = Counter(key for one in self.ours() for key in self.keys(one))
         twice = {key: times for key, times in said.items() if times > 1}
-        assert not twice, f"said twice: {twice}"
+        assert not twice, f"posted twice: {twice}"
         with self.night.database.transaction() as db:
             undone = db.execute(
                 "SELECT key, state, note FROM outbox"
@@ -370,7 +376,7 @@ class Machine(RuleBasedStateMachine):
             ).fetchall()
             stored = incidents.load_incident(db, self.incident_key)
         assert not undone, f"not done: {undone}"
-        assert not waits, f"not taken: {waits}"
+        assert not waits, f"not processed: {waits}"
         assert stored is not None, "never opened"
         lost = {self.night._plain(row["key"]) for row in done if not row["key"].startswith(SILENT)} - said.keys()
         assert not lost, f"lost: {lost}"
@@ -383,13 +389,13 @@ class Machine(RuleBasedStateMachine):
         carried, should = night.labels(self.number) & own, desired_labels(stored.incident, policy)
         assert carried == should, f"labels: {sorted(carried)} instead of {sorted(should)}"
         changed = [each for each, text in self.forged.items() if night.shop.comments[each][1].body != text]
-        assert not changed, "a comment of somebody else was taken for ours"
+        assert not changed, "another person's comment was edited as ours"
         boards = [one for one in self.ours() if "board" in self.keys(one)]
         assert len(boards) == 1, f"{len(boards)} boards"
         shown = boards[0].body
         assert stored.incident.status.value in shown.lower(), "an older board"
         if self.edited:
-            return  # a policy that moves no alarm is shown with the next change
+            return  # a policy that moves no alarm is shown on the board only with the next change
         with night.database.transaction() as db:
             outbox.add_effects(db, self.incident_key, (ShowBoard(),), night.clock())
         night.settle()
@@ -398,7 +404,7 @@ class Machine(RuleBasedStateMachine):
         assert not differs, f"an older board: {differs}"
 
     def one_fold(self, stored: StoredIncident, policy: Policy) -> None:
-        """What is stored is what its log makes of it, and GitHub alone makes the same of the whole issue."""
+        """Check that the stored incident equals the replay of its log, and the rebuild from GitHub alone."""
         with self.night.database.transaction() as db:
             log = incidents.load_log(db, self.incident_key)
         folded = replay(log, policy, stored.replayed_until).incident
@@ -410,17 +416,20 @@ class Machine(RuleBasedStateMachine):
         ]
         assert not differs, f"what is stored is not what its log makes of it: {'; '.join(differs)}"
         if not self.skewed:
-            # What was to be done follows from when each delivery came; nothing of it may be said again.
+            # Effects depend on when each delivery arrived, so they are not compared; but none may be posted again.
             before, said = self.night.state(), {one.id for one in self.ours()}
             dropped = self.just_dropped()
             self.night.lost_and_rebuilt()
             self.night.expect(before, but="effects")
             self.night.settle()
             again = [keys for one in self.ours() if one.id not in said and (keys := set(self.keys(one)) - dropped)]
-            assert not again, f"said after a rebuild: {again}"
+            assert not again, f"posted again after a rebuild: {again}"
 
     def just_dropped(self) -> set[str]:
-        """The answers that were dropped so lately that whoever asked may still wait, and be given them after all."""
+        """Return the keys of replies skipped so recently that a rebuild may still post them.
+
+        The person who asked may still wait for an answer, so posting it late is no fault.
+        """
         with self.night.database.transaction() as db:
             rows = db.execute(
                 "SELECT key FROM outbox WHERE state = 'skipped' AND key ~ '^(reply|help)/' AND created_at > %s",
@@ -438,7 +447,10 @@ def lives_through(
     shrink: bool = True,
     same: bool = False,
 ) -> Counter[str]:
-    """Let it live so often, and count; raises AssertionError with what goes wrong.  `same`: the same lives every time."""
+    """Run the machine for this many examples and count them.
+
+    Raises AssertionError with what went wrong. `derandomize`: draw the same examples every time.
+    """
     count = Counter[str]() if found is None else found
 
     class Here(Machine):
@@ -464,7 +476,7 @@ def lives_through(
 
 @contextmanager
 def staged(url: str) -> Iterator[Stage]:
-    """A stage on that database."""
+    """Open a stage on the database at this URL."""
     database = hasty(url)
     stage = Stage(database)
     try:

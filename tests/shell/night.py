@@ -1,7 +1,7 @@
-"""One night on call: the whole of Muster but its queue, on a clock moved by hand.
+"""One night on call: all of Muster except its queue, on a clock moved by hand.
 
-GitHub is the pretend one over real HTTP, the database is real, the door is the real one; only the wake-ups come from
-`settle` instead of a worker, so that a test says when they happen.
+GitHub is the sandbox GitHub over real HTTP; the database and the web receiver are real. Only the jobs are run by
+`settle` instead of a worker, so that a test decides when they run.
 """
 
 from __future__ import annotations
@@ -88,7 +88,10 @@ TABLES = (
 
 
 class Wire(httpx.BaseTransport):
-    """The wire to the pretend GitHub, open until `end`; those who listen in see each call and its answer."""
+    """The HTTP transport to the sandbox GitHub; subclasses observe each call and its response.
+
+    It stays open until `end`, for clients that come and go close their transport, and `close` does nothing here.
+    """
 
     def __init__(self) -> None:
         # Loopback is plain HTTP: an empty context saves loading the machine's certificates.
@@ -101,7 +104,7 @@ class Wire(httpx.BaseTransport):
         return response
 
     def heard(self, request: httpx.Request, response: httpx.Response) -> None:
-        """One call was answered."""
+        """Observe a response; subclasses override it."""
 
     def end(self) -> None:
         self._inner.close()
@@ -118,34 +121,34 @@ class HandClock:
 
     @classmethod
     def tonight(cls) -> HandClock:
-        """09:00 UTC on Saturday, 14 March 2026."""
+        """Return a clock at 09:00 UTC on Saturday, 14 March 2026."""
         return cls(datetime(2026, 3, 14, 9, 0, tzinfo=UTC))
 
 
 @dataclass
 class Night:
-    """The parts, and what happens to them."""
+    """The parts of the application under test, and what a test does to them."""
 
     clock: HandClock
     github: SandboxGitHub
     database: Database
     shop: Repository
     wire: httpx.BaseTransport | None = None
-    """What carries the calls to GitHub; None: the network."""
+    """The transport for calls to GitHub; None: the network."""
     ends_at: Callable[[], Failpoints] = Failpoints
-    """Where each process that moves in will die."""
+    """Makes the fail points of each process that `restart` starts."""
     outbound: SafeHttpClient | None = None
-    """The way to other places than GitHub; None: the network."""
+    """The HTTP client for hosts other than GitHub; None: the network."""
     lease: timedelta = timedelta(seconds=30)
-    """How long an attempt keeps others from the same order."""
+    """How long an attempt keeps other workers from the same outbox item."""
     feeds: Mapping[str, str] = field(default_factory=dict)
-    """What `env:NAME` stands for where a policy names a feed."""
+    """The values of `env:NAME` where a policy names an on-call feed."""
     channels: Mapping[str, str] = field(default_factory=dict)
-    """What it stands for where a policy names a channel."""
+    """The values of `env:NAME` where a policy names a channel."""
     application: Application = field(init=False)
 
     def move_in(self) -> None:
-        """Put the parts together anew, as after a restart."""
+        """Build the application anew, as after a restart."""
         settings = Settings(
             api_url=self.github.api_url,
             app_id=self.github.app.app_id,
@@ -154,7 +157,7 @@ class Night:
             feeds=self.feeds,
             channels=self.channels,
         )
-        if hasattr(self, "built"):
+        if hasattr(self, "application"):
             self.application.client.close()
         self.application = build(
             settings,
@@ -168,7 +171,7 @@ class Night:
 
     @contextmanager
     def door(self, failpoints: Failpoints) -> Iterator[str]:
-        """The door that GitHub delivers to meanwhile; its URL."""
+        """Serve the web receiver, let GitHub deliver to it meanwhile, and give its URL."""
         flask = create_app(self.database, (self.github.app.webhook_secret,), self.clock, failpoints=failpoints)
         served, before = HttpServer(flask, "127.0.0.1", 0, name="door"), self.github.hooks.url
         self.github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
@@ -179,13 +182,13 @@ class Night:
             served.stop()
 
     def later(self, seconds: int = 20) -> None:
-        """A moment passes, and everything due happens: GitHub tells times to the second only."""
+        """Settle, advance the clock and settle again, since GitHub's timestamps have a resolution of one second."""
         self.settle()
         self.clock.at += timedelta(seconds=seconds)
         self.settle()
 
     def wake(self, number: int) -> bool:
-        """One wake-up of one incident; False when some of its deliveries have to wait."""
+        """Run one job for one incident; return False when some of its deliveries have to wait."""
         route_deliveries(self.application.ctx)
         incident_key = IncidentKey(self.shop.id, number)
         everything = process_incident(self.application.ctx, incident_key)
@@ -193,7 +196,7 @@ class Night:
         return everything
 
     def send_due(self) -> int:
-        """Send the messages whose time has come, one after the other.  Returns how many tries that were."""
+        """Send the channel messages that are due, one after the other, and return the number of attempts."""
         tries = 0
         while self._messages_wait():
             with self.database.single_statement() as db:
@@ -210,7 +213,7 @@ class Night:
             return channel_outbox.oldest_message_age(db, self.clock()) is not None
 
     def settle(self) -> None:
-        """Let everything happen that is due now, and can."""
+        """Process everything that is due now and not blocked."""
         stuck: set[IncidentKey] = set()
         while True:
             self.send_due()
@@ -232,16 +235,16 @@ class Night:
                 relay_outbox(self.application.ctx, incident_key)
 
     def passes(self, **time: float) -> None:
-        """Time goes by, minute after minute, and everything due on the way happens."""
+        """Advance the clock minute by minute, and settle after each."""
         end = self.clock.at + timedelta(**time)
         while self.clock.at < end:
             self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
             self.settle()
 
     def state(self, like: Night | None = None) -> list[str]:
-        """The canonical dump, line by line, without the addresses and numbers that only this night has.
+        """Return the canonical dump line by line, without the URLs and ids that differ from night to night.
 
-        `like` is the night in which it was sent, where that is another one.
+        `normalize_as` is the night whose comment ids the dump contains, if that is another one.
         """
         return (like or self)._plain(canonical_json(dump_state(self.database))).splitlines()
 
@@ -254,21 +257,21 @@ class Night:
         return text.replace(self.github.url, "")
 
     def expect(self, state: list[str], but: str = "") -> None:
-        """Compare, all `but` one part of it, and show only what differs."""
+        """Compare the state with the expected one, except for the part `ignoring`, and show only differences."""
         found = [{**json.loads("\n".join(lines)), but: None} for lines in (state, self.state())]
         before, now = (canonical_json(each).splitlines() for each in found)
         difference = "\n".join(unified_diff(before, now, "expected", "found", lineterm="", n=6))
         assert not difference, difference
 
     def lost_and_rebuilt(self) -> None:
-        """The database is lost, and comes back from GitHub alone."""
+        """Empty the database and rebuild it from GitHub alone."""
         with self.database.transaction() as db:
             db.execute(f"TRUNCATE {', '.join(TABLES)}")
         self.move_in()
         assert list(rebuild_incidents(self.application, None, None))
 
     def said(self, number: int) -> list[str]:
-        """What our comments on that issue carry as said, each as often as it was."""
+        """Return the keys in the markers of our comments on that issue, each as often as it was posted."""
         incident_key = IncidentKey(self.shop.id, number)
         tracker = self.application.ctx.tracker(ports.Repository(self.shop.id, "octo/shop", self.installation))
         found = (self.application.ctx.signer.read(incident_key, comment) for comment in tracker.comments(number))
@@ -280,11 +283,11 @@ class Night:
         return self.shop.installation.id
 
     def delivered(self, db: Db, guid: str, event: str, body: bytes, hook: str = "other") -> None:
-        """A delivery that has been stored."""
+        """Store a delivery."""
         inbox.store_delivery(db, Delivery(hook, guid, event, body, self.clock()))
 
     def deliveries(self) -> dict[str, str]:
-        """What became of each delivery, by its id."""
+        """Return the state of each delivery by its id."""
         with self.database.transaction() as db:
             return {row["guid"]: row["state"] for row in db.execute("SELECT guid, state FROM delivery")}
 
@@ -295,13 +298,13 @@ class Night:
         return stored.incident
 
     def board(self, number: int) -> str:
-        """The text of the one board of that issue."""
+        """Return the text of the issue's board; fail unless there is exactly one."""
         boards = [comment.body for comment in self.shop.issue(number).comments if comment.body.startswith("## ")]
         assert len(boards) == 1, f"{len(boards)} boards"
         return boards[0]
 
     def notices(self, number: int) -> list[str]:
-        """The texts of all comments of ours but the board."""
+        """Return the texts of all our comments except the board."""
         return [
             comment.body
             for comment in self.shop.issue(number).comments
@@ -314,13 +317,16 @@ class Night:
 
 @cache
 def registered() -> AppRegistration:
-    """One App for every night, with the rights of our manifest; its key takes a while to make."""
+    """Return the App registration that all nights share, with our manifest's permissions.
+
+    Generating its key takes a while, so it is cached.
+    """
     return AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
 
 
 @contextmanager
 def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
-    """A night that begins at 09:00 UTC on Saturday, 14 March 2026."""
+    """Run a night that begins at 09:00 UTC on Saturday, 14 March 2026."""
     clock = HandClock.tonight()
     with SandboxGitHub(clock, registered()) as github:
         for login in ("mona", "hubot", "ada", "grace"):

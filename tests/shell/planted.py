@@ -1,7 +1,7 @@
-"""`python -m tests.shell.planted`: bugs are put in, one after the other, and the machine (B9) has to find each.
+"""`python -m tests.shell.planted`: plants bugs one after the other; the state machine (B9) has to find each.
 
-Each bug is one place of the text of `app`, changed in a copy of it; the machine then lives in a process of its own that
-imports the copy.  So nothing in the app is made to be broken, and any part of it can be.  `--here` is that process.
+Each bug replaces one place in the source of a copy of `app`; the machine then runs in a process of its own that imports
+the copy. So the app needs no code for being broken, and any part of it can be. `--here` runs that process.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.shell.machine import lives_through, staged
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 600.0
-"""Seconds in which each has to be found."""
+"""Each bug has to be found within these seconds."""
 _STEPS = 50
 _FOUND, _MISSED = 3, 0
 
 
 @dataclass(frozen=True)
 class Bug:
-    """`before` stands exactly once in `file`, and becomes `after`."""
+    """A bug made by replacing `before`, which occurs exactly once in `file`, with `after`."""
 
     name: str
     what: str
@@ -51,21 +51,21 @@ class Bug:
 PLANTED = (
     Bug(
         "retry without look-up",
-        "who tries again does not look for a comment that got through",
+        "a retry does not look for a comment that got through",
         "app/worker/pipeline/outbox_relay.py",
         "tried = [item for item in items if item.outcome_unknown]",
         "tried: list[OutboxItem] = []",
     ),
     Bug(
         "replay storm",
-        "each notice that waits becomes a comment of its own",
+        "each pending notice becomes a comment of its own",
         "app/worker/pipeline/outbox_relay.py",
         "return [item for item in items if isinstance(item.effect, Notice)]\n",
         "return [first]\n",
     ),
     Bug(
         "lost on crash",
-        "written down as done before it is",
+        "marked as done before it is",
         "app/worker/pipeline/outbox_relay.py",
         '    ctx.failpoints.reach("before_post")\n',
         "    with ctx.database.transaction() as db:\n"
@@ -75,21 +75,21 @@ PLANTED = (
     ),
     Bug(
         "older snapshot wins",
-        "an edit counts from when we hear of it, so that an older one may come last",
+        "an edit is dated by its receipt, so that an older one may come last",
         "app/github/inbound.py",
         'report = build_opened_event(issue, "", policy, created, by=by, adopted=False)',
         'changed, report = received_at, build_opened_event(issue, "", policy, created, by=by, adopted=False)',
     ),
     Bug(
         "fold error",
-        "what comes late is folded in as if it were the newest",
+        "a late event is applied as if it were the newest",
         "app/worker/pipeline/ingest.py",
         "(not new_events or new_events[0].at > stored.replayed_until)",
         "(not new_events or new_events[0].at > stored.incident.declared_at)",
     ),
     Bug(
         "forged marker",
-        "a marker counts whoever wrote the comment",
+        "a marker counts regardless of the author of its comment",
         "app/github/signed_marker.py",
         "if not (comment.bot and is_ours and has_marker(comment.body)):",
         "if not has_marker(comment.body):",
@@ -99,7 +99,7 @@ PLANTED = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one bug.  `says` empty: it was not found."""
+    """The result of hunting one bug. `failure` is the first line of what failed; empty: not found."""
 
     bug: Bug
     says: str
@@ -108,7 +108,7 @@ class Verdict:
 
 
 def hunt(bug: Bug | None, longest: float = LONGEST) -> Verdict:
-    """Let the machine live in an app with that bug; None: in the app as it is."""
+    """Run the machine against a copy of the app with that bug; None: against the unchanged app."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -126,7 +126,7 @@ def hunt(bug: Bug | None, longest: float = LONGEST) -> Verdict:
 
 
 def here(longest: float) -> int:
-    """The machine, in whatever app this process imports, until it finds something or has had its time."""
+    """Run the machine in the app that this process imports, until it fails or time is up; return an exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     count, says = Counter[str](), ""
     end = time.monotonic() + longest

@@ -1,8 +1,8 @@
-"""Real processes to be killed: the door and the workers.
+"""Real processes for tests to kill: web and workers.
 
-Run as a program it is a worker as `muster worker` starts it, but for what is given: the `LEASE` in seconds, the seconds
-after which a silent worker counts as `DEAD`, what it does at its failpoint, where `END=stop` makes it stand still instead
-of die, and the `SINK` on this machine that it reaches as `env:OPS_URL`.
+Run as a program this is a worker as `muster worker` starts it, except for what the environment sets:
+`LEASE`, the lease in seconds; `DEAD`, the seconds after which a silent worker counts as dead; `END=stop`, which
+suspends the process at its fail point instead of killing it; and `SINK`, a loopback URL for `env:OPS_URL`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Process = subprocess.Popen[bytes]
 
 @contextmanager
 def process(words: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[Process]:
-    """A process of our own, gone at the end whatever happens; what it says is in `processes.log`."""
+    """Start a Python process, and kill it at the end whatever happens; its output goes to `processes.log`."""
     everything = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MUSTER_PACE": "free", **environment}
     with (folder / "processes.log").open("ab") as log:
         started = subprocess.Popen([sys.executable, *words], env=everything, cwd=folder, stdout=log, stderr=log)
@@ -47,9 +47,9 @@ def process(words: list[str], environment: Mapping[str, str], folder: Path) -> I
 def worker(
     environment: Mapping[str, str], folder: Path, *, lease: float = 3, dead: float = 2, at: str = "", end: str = ""
 ) -> AbstractContextManager[Process]:
-    """A worker, which dies (or with `end="stop"` stands still) at the failpoint `at`.
+    """Start a worker that dies, or with `end="stop"` is suspended, at the given fail point.
 
-    By default its times are a tenth and a fifth of the real ones, 30 and 10 seconds.
+    By default its times are a tenth and a fifth of the real ones, which are 30 and 10 seconds.
     """
     more = {"LEASE": str(lease), "DEAD": str(dead), "FAILPOINT": at, "END": end}
     return process(["-m", "tests.shell.processes"], {**environment, **more}, folder)
@@ -57,7 +57,7 @@ def worker(
 
 @contextmanager
 def door(environment: Mapping[str, str], folder: Path, port: int, *, at: str = "") -> Iterator[Process]:
-    """`muster web` on that port, answering; it dies at the failpoint `at`."""
+    """Start `muster web` on that port and wait until it answers; it dies at the given fail point."""
     with process(["-m", "app", "web"], {**environment, "PORT": str(port), "FAILPOINT": at}, folder) as started:
         assert comes(lambda: answers(port)), log_of(folder)
         yield started
@@ -71,7 +71,7 @@ def answers(port: int) -> bool:
 
 
 def comes(true: Callable[[], bool], seconds: float = 60) -> bool:
-    """Whether it becomes true in that time."""
+    """Wait until the condition holds; return False if it does not within that time."""
     end = time.monotonic() + seconds
     while not (found := true()) and time.monotonic() < end:
         time.sleep(0.1)
@@ -79,19 +79,19 @@ def comes(true: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 def log_of(folder: Path) -> str:
-    """The end of what the processes said, for a test that fails."""
+    """Return the end of the processes' output, for the message of a failing test."""
     return (folder / "processes.log").read_text(errors="replace")[-4000:]
 
 
 def count(database: Database, what: str) -> int:
-    """How many rows there are `FROM delivery WHERE ...`."""
+    """Return the number of rows for a clause such as `FROM delivery WHERE ...`."""
     with database.transaction() as db:
         row = db.execute(f"SELECT count(*) AS found {what}").fetchone()
     return int(row["found"]) if row else 0
 
 
 def idle(database: Database) -> bool:
-    """Everything that was delivered has been taken, and everything decided has been done."""
+    """Return True if every delivery is processed, every outbox item done and no job left."""
     return not any(
         count(database, what)
         for what in (
@@ -104,7 +104,7 @@ def idle(database: Database) -> bool:
 
 def main() -> None:
     found, sink = settings.read_settings(), os.environ.get("SINK", "")
-    if sink:  # an address that is not https is none for an operator
+    if sink:  # set here, since the settings accept https addresses only
         found = replace(found, channels={**found.channels, "OPS_URL": sink})
     bootstrap.configure_logging(found.log)
 

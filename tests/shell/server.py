@@ -1,6 +1,7 @@
-"""A PostgreSQL server as `DATABASE_URL` would name one: of the machine's own binaries, over TCP, with its own settings.
+"""Runs a PostgreSQL server as `DATABASE_URL` would name one.
 
-As root it runs as another user, for PostgreSQL refuses to run as root.
+It uses the machine's own binaries, over TCP, with its own settings. As root the server runs
+as another user, since PostgreSQL refuses to run as root.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ import psycopg
 from app.web.server import find_free_port
 
 _PATIENCE = 60.0
-"""Seconds in which a server is there, or is there again."""
+"""Seconds in which a server has to start or stop."""
 
 
 class Absent(Exception):
-    """There is no PostgreSQL on this machine that could be started.  Says why."""
+    """Raised when no PostgreSQL server can be started on this machine; the message says why."""
 
 
 @dataclass
 class Server:
-    """A server in a folder of its own, with fsync on.  `url`: `{}` stands for the name of a database."""
+    """A server in its own folder, with fsync on. `url`: `{}` stands for the name of a database."""
 
     programs: Path
     folder: Path
@@ -47,7 +48,7 @@ class Server:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{{}}"
 
     def start(self, *more: str) -> None:
-        """Start it, and wait until it answers.  `more`: such as `-c`, `fsync=off`."""
+        """Start the server and wait until it answers; `options` are further arguments, such as `-c`, `fsync=off`."""
         words = ["postgres", "-D", str(self.folder / "data"), "-p", str(self.port), "-c", "unix_socket_directories="]
         words += more
         with (self.folder / "log").open("ab") as log:
@@ -66,14 +67,14 @@ class Server:
             return False
 
     def end(self, how: signal.Signals) -> None:
-        """SIGINT: end its connections and stop; SIGQUIT: stop at once, as `pg_ctl stop -m immediate`."""
+        """Stop the server: SIGINT ends its connections first; SIGQUIT is `pg_ctl stop -m immediate`."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(_PATIENCE)
             self._process = None
 
     def make(self) -> None:
-        """Make its data folder."""
+        """Create the data folder. Raises ServerUnavailable."""
         words = [
             "initdb",
             "-D",
@@ -110,7 +111,7 @@ class Server:
 
 
 def programs() -> Path:
-    """The folder of the newest server programs on PATH or where Debian puts them.  Raises Absent."""
+    """Return the folder of the server binaries on PATH, else the newest of Debian's. Raises ServerUnavailable."""
     found = shutil.which("initdb")
     if found and (Path(found).resolve().parent / "postgres").exists():
         return Path(found).resolve().parent
@@ -122,13 +123,13 @@ def programs() -> Path:
 
 
 def named(where: Path) -> str:
-    """What the server programs in that folder are, such as `PostgreSQL 15`."""
+    """Return the product and major version of the binaries in that folder, such as `PostgreSQL 15`."""
     said = subprocess.run([where / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True)
     return f"PostgreSQL {said.stdout.split()[2].partition('.')[0]}"
 
 
 def _another_user() -> str | None:
-    """Who runs it: we ourselves, unless we are root.  Raises Absent."""
+    """Return the user to run the server as; None: ourselves, unless we are root. Raises ServerUnavailable."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -139,7 +140,7 @@ def _another_user() -> str | None:
 
 @contextmanager
 def a_server(where: Path | None = None) -> Iterator[Server]:
-    """A running server of the programs in that folder, stopped and gone at the end.  Raises Absent."""
+    """Run a server from the binaries in that folder, and remove it at the end. Raises ServerUnavailable."""
     where, user = where or programs(), _another_user()
     folder = Path(tempfile.mkdtemp(prefix="muster-server-"))
     server = Server(where, folder, user, find_free_port(), named(where))

@@ -1,4 +1,4 @@
-"""A receiver of messages on loopback, which can have a bad day of its own."""
+"""A receiver of channel messages on loopback, with configurable responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET = "a secret of the channel, long enough"
 
 @dataclass(frozen=True)
 class Heard:
-    """One request, and when it came, by the clock of the night."""
+    """One request and the time of its arrival, by the clock of the night."""
 
     at: datetime
     headers: Mapping[str, str]
@@ -36,17 +36,18 @@ class Heard:
 
 
 Answer = tuple[int, Mapping[str, str]]
+"""The status and headers to respond with; status 0 closes the connection without a response."""
 
 
 @dataclass
 class Sink:
-    """What was heard, and what is answered: a status with headers; 0 hangs up without a word."""
+    """The requests received and how to respond to them."""
 
     clock: Callable[[], datetime]
-    answers: Callable[[Heard], Answer] = lambda heard: (204, {})
+    answers: Callable[[Heard], Answer] = lambda request: (204, {})
     heard: list[Heard] = field(default_factory=list)
     taken: list[Heard] = field(default_factory=list)
-    """Those that were answered with 2xx."""
+    """The requests that were answered with 2xx."""
     port: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,10 +56,10 @@ class Sink:
         return f"http://hooks.example:{self.port}/muster/secret-path"
 
     def answering(self, status: int, headers: Mapping[str, str] | None = None) -> None:
-        self.answers = lambda heard: (status, headers or {})
+        self.answers = lambda request: (status, headers or {})
 
     def outbound(self) -> SafeHttpClient:
-        """The way out, on which every name is this machine."""
+        """Create an HTTP client that resolves every name to this machine."""
 
         def here(host: str, port: int) -> Sequence[str]:
             return ["127.0.0.1"]
@@ -87,7 +88,7 @@ def sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
                 self.send_header(name, value)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- likewise
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the library's name
             return
 
     class Server(ThreadingHTTPServer):
@@ -107,7 +108,7 @@ def sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
 
 
 def listens(night: Night, sink: Sink) -> None:
-    """The night's `env:OPS_URL` and `env:OPS_SECRET` are that sink's."""
+    """Point the night's `env:OPS_URL` and `env:OPS_SECRET` at that sink."""
     night.outbound = sink.outbound()
     night.channels = {"OPS_URL": sink.url, "OPS_SECRET": SECRET}
     night.move_in()

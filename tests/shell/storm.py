@@ -1,9 +1,10 @@
-"""`D(n, dup, shuffled)`: many incidents at once, told in deliveries that come twice and in any order, and what must
-have come of it in the end (reliability, section 3).
+"""The delivery storm `D(n, dup, shuffled)`: many incidents at once (reliability, section 3).
 
-Everything happens on GitHub first, while nobody listens; then it is delivered.  The oracle takes the same deliveries
-once, in their order, into a database of its own, and sends nothing.  It looks at them as of the moment at which the
-workers had ended, so that the same alarms have rung.
+Their deliveries come twice and in any order; the oracle says what must have come of it in the end.
+
+Everything happens on GitHub first, while no worker runs; then it is delivered. The oracle processes the same deliveries
+once and in order into its own database, and sends nothing. It evaluates them as of the moment at which the workers
+ended, so that the same alarms have fired.
 """
 
 from __future__ import annotations
@@ -36,25 +37,25 @@ from app.worker.pipeline.routing import route_deliveries
 from tests.shell.night import POLICY, SEV1, registered
 
 AN_ISSUE = 10
-"""Deliveries that tell of one incident."""
+"""How many deliveries concern one incident."""
 _AGO = timedelta(minutes=20, seconds=30)
-"""When the incidents began: some pages have gone unanswered since, and no alarm is due for some minutes."""
+"""Age of the incidents: some pages have gone unanswered since, and no alarm is due for some minutes."""
 _STEP = timedelta(seconds=10)
 _SHOPS = 50
-"""Over how many repositories they are spread at most, each of an organisation of its own."""
+"""The most repositories that incidents are spread over, each in its own organisation."""
 
 FAULTS: Mapping[FaultKind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}
-"""How many of the POSTs go wrong, and how (row 3)."""
+"""The share of POST requests that fail, by kind of fault (row 3)."""
 
 
 def now() -> datetime:
-    """The real time: the processes under test know no other."""
+    """Return the real time, the only one that the processes under test know."""
     return datetime.now(UTC)
 
 
 @dataclass
 class Watch:
-    """The real time, or earlier."""
+    """The real time, minus a delay."""
 
     behind: timedelta = timedelta(0)
 
@@ -63,7 +64,7 @@ class Watch:
 
 
 def weather(seed: int, rates: Mapping[FaultKind, float] = FAULTS) -> Callable[[Request], Fault | None]:
-    """So many of the POSTs go wrong, but for those of tokens."""
+    """Create a function that fails this share of POST requests at random, except those for tokens."""
     dice = random.Random(seed)
 
     def drawn(request: Request) -> Fault | None:
@@ -81,7 +82,7 @@ def weather(seed: int, rates: Mapping[FaultKind, float] = FAULTS) -> Callable[[R
 
 @dataclass
 class Storm:
-    """A GitHub on which it has all happened, and the deliveries that tell of it."""
+    """A GitHub on which everything has happened, and the deliveries that report it."""
 
     github: SandboxGitHub
     seed: int
@@ -89,7 +90,7 @@ class Storm:
     deliveries: list[Delivery] = field(default_factory=list)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The settings of a process that is to live through it."""
+        """Return the settings of a process under test."""
         app = self.github.app
         return {
             "GITHUB_API_URL": self.github.api_url,
@@ -101,11 +102,11 @@ class Storm:
         }
 
     def bad_weather(self, rates: Mapping[FaultKind, float] = FAULTS) -> None:
-        """From now on so many of the POSTs go wrong."""
+        """Let this share of POST requests fail from now on."""
         self.github.faults.choose_fault = weather(self.seed, rates)
 
     def order(self, duplicates: float = 0.2) -> list[Delivery]:
-        """The deliveries shuffled, with that part of them twice."""
+        """Return the deliveries shuffled, with this share of them twice."""
         dice = random.Random(self.seed)
         twice = dice.sample(self.deliveries, int(len(self.deliveries) * duplicates))
         mixed = [*self.deliveries, *twice]
@@ -113,7 +114,7 @@ class Storm:
         return mixed
 
     def oracle(self, database: Database, at: datetime) -> None:
-        """Make that database what it must be at that time: each delivery taken once, in order, and nothing sent."""
+        """Fill the database with the expected state at that time: each delivery processed once, in order."""
         app = self.github.app
         settings = Settings(
             api_url=self.github.api_url,
@@ -133,14 +134,14 @@ class Storm:
             application.client.close()
 
     def lost(self, database: Database) -> int:
-        """How many of the deliveries that were acknowledged nobody has taken."""
+        """Return how many acknowledged deliveries were not processed."""
         taken = {d.guid for d in self.github.hooks.deliveries() if d.status_code == 202}
         with database.transaction() as db:
             rows = db.execute("SELECT guid FROM delivery WHERE state IN ('processed', 'ignored')").fetchall()
         return len(taken - {row["guid"] for row in rows})
 
     def said(self) -> Counter[tuple[str, str]]:
-        """How often each thing was said on GitHub, by the issue, such as `octo-1/shop-1#2`, and the key that it carries."""
+        """Count each key in the markers of our comments, by issue (such as `octo-1/shop-1#2`) and key."""
         signer = Signer((self.github.app.webhook_secret,), self.github.app.app_id)
         found: Counter[tuple[str, str]] = Counter()
         for shop in self.shops:
@@ -152,11 +153,11 @@ class Storm:
         return found
 
     def doubled(self) -> list[tuple[str, str]]:
-        """What was said more than once."""
+        """Return what was posted more than once, by issue and key."""
         return [what for what, times in self.said().items() if times > 1]
 
     def missing(self, database: Database) -> list[tuple[str, str, str]]:
-        """What was decided and has not been done, or counts as said and is not to be seen on GitHub."""
+        """Return decided effects that are not done, or marked done but not visible on GitHub, and missing boards."""
         said, wrong = self.said(), []
         for effect in dump_state(database)["effects"]:
             place, key, state = f"{effect['repo']}#{effect['number']}", effect["key"], effect["state"]
@@ -172,9 +173,10 @@ class Storm:
 
 
 def known(database: Database) -> dict[str, Any]:
-    """The canonical dump of incidents and alarms, without the addresses and labels that sending gives them.
+    """Return the canonical dump of incidents and alarms, without what sending adds (board URLs, labels).
 
-    Incidents of one day are numbered as they are heard of, which is in another order here and there.
+    Incidents of one day are numbered in order of arrival, which differs between runs; the issue's number replaces
+    the id.
     """
     found = dump_state(database)
     bare = [{k: v for k, v in one.items() if k not in ("board", "labels")} for one in found["incidents"]]
@@ -184,13 +186,13 @@ def known(database: Database) -> dict[str, Any]:
 
 
 def decided(database: Database) -> set[tuple[str, str]]:
-    """Everything that was to be said once, by issue and key."""
+    """Return every effect that was decided, by issue and key."""
     return {(f"{effect['repo']}#{effect['number']}", effect["key"]) for effect in dump_state(database)["effects"]}
 
 
 @contextmanager
 def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
-    """`D(deliveries, ...)`, all of it having happened a while ago."""
+    """Create the storm `D(deliveries, ...)`, with everything having happened a while ago."""
     watch = Watch(_AGO)
     with SandboxGitHub(watch, registered(), limits=Limits(per_hour=10**9)) as github:
         github.hooks.hold()
@@ -217,7 +219,7 @@ def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
 
 
 def _answered(told: Storm, shop: Repository) -> Iterator[None]:
-    """A sev4, from the report to its end."""
+    """Play a sev4 incident from its report to its end."""
     person = told.github.person
     number = person("grace").opens(
         shop, "Search is slow", SEV1.replace("SEV1", "SEV4").replace("High", "Low"), ["incident"]
@@ -239,7 +241,7 @@ def _answered(told: Storm, shop: Repository) -> Iterator[None]:
 
 
 def _unanswered(told: Storm, shop: Repository) -> Iterator[None]:
-    """A sev1 about which people talk, and which nobody takes."""
+    """Play a sev1 incident that people discuss and none acknowledges."""
     person = told.github.person
     number = person("grace").opens(shop, "Checkout is down", SEV1, ["incident"])
     yield

@@ -1,4 +1,4 @@
-"""The same stories with the app, and with workflows alone: what people see is the same."""
+"""Plays the same stories with the App and with GitHub Actions alone: people must see the same."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def rights_are_lost(host: Host) -> None:
 
 
 def words_are_changed_afterwards(host: Host) -> None:
-    """Only a new comment commands, and what it commanded stays commanded."""
+    """Edit and delete comments after they were processed: only a new comment is a command, and commands stay valid."""
     number = opened(host)
     harmless = person(host, "mona").comments(host.shop, number, "I am looking")
     host.later()
@@ -187,7 +187,7 @@ def elsewhere_in_actions(tmp_path: Path) -> Iterator[Actions]:
 
 
 def shown(host: Host) -> list[str]:
-    """Everything that people see, line by line: labels, people in charge, our comments, their reactions, the postmortem."""
+    """Return all that people see, line by line: labels, assignees, our comments, reactions and the postmortem."""
     lines: list[str] = []
     for issue in host.shop.issues.values():
         lines += [f"# {issue.number} {issue.title} {issue.state}", f"labels {' '.join(sorted(issue.labels))}"]
@@ -205,8 +205,10 @@ def shown(host: Host) -> list[str]:
 def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
     tonight: Night, elsewhere_in_actions: Actions
 ) -> None:
-    """Right by design: the app has said by then, one after the other, what the late run says in one comment; and so it alone
-    has had to hold back comments by its breaker, which its board says."""
+    """A late scheduled run posts in one comment what the App posted in several.
+
+    Only the App reaches the comment limit this way, so only its board warns about it.
+    """
     actions = elsewhere_in_actions
     number = opened(tonight)
     tonight.passes(hours=2)
@@ -255,7 +257,10 @@ def issue_path(host: Host, branch: str) -> str:
 
 
 def _plain(host: Host, text: str) -> list[str]:
-    """Without what only one host has: its name, its markers, the ids of comments and events, where its GitHub stands."""
+    """Split the text into lines, without what differs between the hosts.
+
+    That is: our login, the markers, the ids of comments and events, and the address of the sandbox GitHub.
+    """
     text = re.sub(r"\n*<!-- muster:1 .*$", "", text).replace(host.github.url, "")
     text = text.replace("muster[bot]", "OURS").replace("github-actions[bot]", "OURS")
     text = re.sub(r"#issuecomment-\d+", "#issuecomment", text)

@@ -1,4 +1,4 @@
-"""Too much of a good thing: what bots, flickering labels and a flood of reports can make Muster say (C5)."""
+"""Limits what bots, flickering labels and a flood of reports can make Muster post (C5)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def ours(tonight: Night, number: int) -> list[datetime]:
-    """When each comment of ours was written, the board too."""
+    """Return the times at which our comments were written, the board included."""
     return [one.created_at for one in tonight.shop.issue(number).comments if one.author.kind == "Bot"]
 
 
 def densest(times: Iterable[datetime], span: timedelta) -> int:
+    """Return the largest number of times within any span of that length."""
     every = list(times)
     return max(sum(start <= time < start + span for time in every) for start in every)
 
 
 def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(tonight: Night, figures: Figures) -> None:
-    """A program that uses a person's account, so that nobody can tell it from one: every round has a slip of the pen."""
+    """A program posts through a person's account, so it looks like a person; each round has a mistyped command."""
     number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
     tonight.later()
     with structlog.testing.capture_logs() as logs:
@@ -51,7 +52,7 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
     assert len([row for row in logs if row["event"] == "alarm" and row["name"] == "breaker"]) == 1
     with tonight.database.transaction() as db:
         waiting = db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
-        assert waiting is None, "an answer nobody waits for is dropped, not kept"
+        assert waiting is None, "an outdated reply is dropped, not kept"
     said = len(times)
     tonight.clock.at += DAY
     tonight.github.person("hubot").comments(tonight.shop, number, "/help")
@@ -75,7 +76,7 @@ def test_c5_m28_bots_get_no_answer_at_all(tonight: Night) -> None:
 
 
 def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
-    """Twelve pages an hour would be too many: they are bundled, nobody is forgotten, and managers hear in time."""
+    """Twelve pages an hour would be too many: they are bundled, none is dropped, and managers are notified in time."""
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     began = tonight.clock.at
     tonight.settle()
@@ -91,7 +92,7 @@ def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
     assert len(rows) >= 3
     for row in rows:
         late = written[row["url"].rpartition("-")[2]] - datetime.fromisoformat(row["at"])
-        assert late <= timedelta(minutes=1), "whoever is escalated to hears in time"
+        assert late <= timedelta(minutes=1), "escalations are posted in time"
     paged = [body for body in tonight.notices(number) if "escalated to cto" in body]
     assert len(paged) == 1
     assert tonight.clock.at - began == timedelta(hours=size(3, 24))
@@ -114,7 +115,7 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
         rows = db.execute(
             "SELECT key, state FROM outbox WHERE key LIKE 'escalate/page0.%' AND state = 'done'"
         ).fetchall()
-    assert len(rows) > said, "of several pages that waited, one comment told"
+    assert len(rows) > said, "one comment carries several deferred pages"
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.clock.at += timedelta(minutes=100)
     tonight.settle()
@@ -161,7 +162,7 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
 
 
 def floods(tonight: Night, authors: int) -> list[int]:
-    """Two hundred issues in ten minutes, by so many accounts."""
+    """Open 200 issues within ten minutes (14 at the quick size), spread over that many accounts."""
     many = size(14, 200)
     for nth in range(authors):
         tonight.github.add_person(f"account-{nth}")
@@ -175,7 +176,7 @@ def floods(tonight: Night, authors: int) -> list[int]:
 
 
 def telling(tonight: Night, numbers: list[int]) -> tuple[list[int], list[str]]:
-    """The issues on which somebody was called by name, and the digests."""
+    """Return the issues on which people were mentioned by name, and the digest comments."""
     called, digests = [], []
     for number in numbers:
         for comment in tonight.shop.issue(number).comments:
@@ -243,7 +244,7 @@ def test_c5_m30_a_flood_pages_by_a_channel_no_more_often_than_by_a_comment(datab
         last = tonight.github.person("account-3").opens(tonight.shop, "Down, really", SEV1, ["incident"])
         tonight.settle()
         assert last in {one.told["incident"]["number"] for one in pager.heard}, (
-            "who they are is not known: all are heard"
+            "permissions cannot be read: every report pages"
         )
         outage.times = 1
         tonight.github.faults.clear()
@@ -258,7 +259,7 @@ def test_c5_m30_people_with_rights_page_as_often_as_they_report(tonight: Night) 
 
 
 def test_c5_m30_a_post_that_fails_does_not_cost_the_page(tonight: Night) -> None:
-    """The one that was let through is let through again, also while others crowd in."""
+    """A report that was admitted stays admitted when its page fails, also while other reports come in."""
     tonight.github.faults.add("status", status=502, method="POST", path="/issues/1/comments", times=1)
     first = tonight.github.person("stranger").opens(tonight.shop, "Down", SEV1, ["incident"])
     tonight.settle()

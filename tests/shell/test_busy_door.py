@@ -1,4 +1,4 @@
-"""The door as a process of its own, under those who send much, too much, too slowly, or nothing at all (A1, A5, A7)."""
+"""Runs the web receiver as a process of its own under heavy, oversized, slow and idle clients (A1, A5, A7)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.soak import size, soaking
 
 @pytest.fixture
 def at_home(database: Database, tmp_path: Path) -> Iterator[tuple[Process, int]]:
-    """`muster web`, and its port."""
+    """Run `muster web`; yield the process and its port."""
     app: AppRegistration = registered()
     environment = {
         "DATABASE_URL": database.url,
@@ -41,7 +41,10 @@ def at_home(database: Database, tmp_path: Path) -> Iterator[tuple[Process, int]]
 
 
 def knock(port: int, body: bytes, guid: str, given: str = "") -> tuple[int, float]:
-    """The status of a delivery, and the seconds it took."""
+    """Send a delivery; return the status and the seconds it took.
+
+    A `signature_header` replaces the right signature.
+    """
     head = {
         "Content-Type": "application/json",
         "X-GitHub-Delivery": guid,
@@ -54,7 +57,7 @@ def knock(port: int, body: bytes, guid: str, given: str = "") -> tuple[int, floa
 
 
 def test_a1_two_hundred_deliveries_a_second(figures: Figures) -> None:
-    """Measured again, three times at most, where the machine was not ours."""
+    """Measured up to three times while other load takes CPU time from this machine."""
     seconds, tries = size(1, 60), list[str]()
     while True:
         found = measure_load(seconds, idle_samples=1, until_drained=False)
@@ -91,14 +94,14 @@ def test_a5_large_bodies_do_not_make_it_grow(at_home: tuple[Process, int], figur
     ("clients", "says", "seconds"),
     [
         (200, b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", size(2, 30)),
-        (size(1100, 2000), b"", 2),  # select() knows no file beyond the 1,024th
+        (size(1100, 2000), b"", 2),  # select() cannot handle file descriptors above 1,023
     ],
     ids=["slow", "idle"],
 )
 def test_a7_a_good_delivery_gets_through_under_clients_that_send_nothing(
     at_home: tuple[Process, int], figures: Figures, clients: int, says: bytes, seconds: int
 ) -> None:
-    """Slow ones have begun a body and send a byte of it every five seconds; idle ones only hold the line."""
+    """Slow clients have begun a body and send one byte every five seconds; idle clients only hold the connection."""
     _, port = at_home
     taken = []
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What goes out beside GitHub: once, signed, and in time whatever becomes of the other side."""
+"""Notifications through channels other than GitHub: sent once, signed, and in time whatever the receiver does."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ QUIET = POLICY + (
     "first-notice: {sev1: {via: off, to: off}}\n"
     "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n    - {after: 15m, to: it-manager, via: chat}\n"
 )
-"""One message and no more: after a quarter of an hour."""
+"""A policy that sends exactly one message, after 15 minutes."""
 
 
 @pytest.fixture
 def heard(database: Database) -> Iterator[tuple[Night, Sink]]:
-    """A night whose channel `ops` carries what goes by chat, and its sink."""
+    """Yield a night whose channel `ops` serves chat notifications, and the sink that receives them."""
     with night(database, QUIET + CHANNEL) as tonight, sink(tonight.clock) as ours:
         listens(tonight, ours)
         yield tonight, ours
@@ -56,7 +56,7 @@ def dead_messages() -> float:
 
 
 def receiver() -> dict[str, Any]:
-    """What docs/channels.md tells a receiver to do."""
+    """Return the names defined by the sample receiver of docs/channels.md."""
     (text,) = re.findall(r"```python\n(.*?)```", Path("docs/channels.md").read_text("utf-8"), re.DOTALL)
     found: dict[str, Any] = {}
     exec(text, found)  # noqa: S102 -- the page is ours, and has to work as it stands
@@ -115,7 +115,7 @@ def test_a_channel_that_joins_late_is_not_told_of_the_past(database: Database) -
         with tonight.database.transaction() as db:
             db.execute("UPDATE incident SET replayed_until = replayed_until + interval '1 hour'")
         tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
-        tonight.later()  # it seems to come late, so everything is folded anew
+        tonight.later()  # it counts as a late event, so the whole log is replayed
         assert ours.heard == []
 
 
@@ -138,7 +138,7 @@ def test_c6_a_sink_that_fails_for_an_hour_is_told_in_the_end_and_once(heard: tup
     assert waits[0] <= 3
     assert all(b >= 2 * a - 1 for a, b in pairwise(waits[:5])), f"each wait at least twice the one before: {waits}"
     assert max(waits[:-1]) <= 80, "and no longer than a minute, as the clock was moved in steps of 20 seconds"
-    assert tonight.notices(number)[-1].find("📡") == -1, "nobody is alarmed by what passes"
+    assert tonight.notices(number)[-1].find("📡") == -1, "a passing failure raises no alarm"
 
 
 def test_c6_what_a_sink_refuses_is_set_aside_after_one_try_and_told(heard: tuple[Night, Sink]) -> None:
@@ -153,7 +153,7 @@ def test_c6_what_a_sink_refuses_is_set_aside_after_one_try_and_told(heard: tuple
     assert dead_messages() == before + 1
     (alarm,) = [body for body in tonight.notices(number) if "will not take a message" in body]
     assert "hooks.example answered 400" in alarm
-    assert "@ada" in alarm, "whom it was for is told here"
+    assert "@ada" in alarm, "its recipient is mentioned here"
     assert "secret-path" not in alarm
     tonight.passes(hours=3)
     assert len(ours.heard) == 1
@@ -219,7 +219,7 @@ def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard:
     opens(tonight)
     tonight.clock.at += timedelta(minutes=14)
     tonight.settle()
-    tonight.github.faults.add("pre", times=10**6)  # so that only the message passes these gaps
+    tonight.github.faults.add("pre", times=10**6)  # so that only the message reaches these fail points
     tonight.ends_at = lambda: Failpoints(f"{gap}:1", on_reach=die)
     tonight.move_in()
     tonight.clock.at += timedelta(minutes=1)
@@ -229,7 +229,7 @@ def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard:
         tonight.send_due()
     tonight.ends_at = Failpoints
     tonight.move_in()
-    assert tonight.send_due() == 0, "it belongs to the one who died, for a while"
+    assert tonight.send_due() == 0, "the lease of the dead process still holds"
     tonight.clock.at += timedelta(seconds=31)
     tonight.send_due()
     assert [row["state"] for row in rows(tonight)] == ["done"]
@@ -255,7 +255,7 @@ def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
 
 
 def waits(tonight: Night, channel: str, count: int, apart: timedelta = timedelta(seconds=1)) -> None:
-    """So many messages for that channel, copies of the one for `ops`, the last of them due now."""
+    """Add `count` messages for the channel, copies of the one for `ops`, of which the last is due now."""
     with tonight.database.transaction() as db:
         db.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
@@ -266,7 +266,7 @@ def waits(tonight: Night, channel: str, count: int, apart: timedelta = timedelta
 
 
 def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[list[str], int]:
-    """The keys of what is claimed now, eight of a channel at most, and how many rows were read for it."""
+    """Claim messages, at most eight per channel; return their keys and how many rows were read for it."""
     with tonight.database.transaction() as db:
         sinks = [(tonight.shop.id, channel) for channel in full]
         found = channel_outbox.claim_messages(
@@ -281,7 +281,7 @@ def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[l
 
 @pytest.fixture
 def crowded(heard: tuple[Night, Sink]) -> Night:
-    """Six thousand messages wait for `slow`, and three for `ops`."""
+    """Return a night with 6,000 messages waiting for `slow`, three for `quick` and one for `ops`."""
     tonight, _ = heard
     opens(tonight)
     tonight.clock.at += timedelta(minutes=15)
@@ -301,8 +301,8 @@ def test_every_channel_has_its_turn_and_a_full_one_holds_up_nobody(crowded: Nigh
 def test_what_was_not_tried_yet_goes_first(crowded: Night) -> None:
     first, _ = claimed(crowded, full=["ops", "slow"], most=2)
     assert sorted(first) == ["quick1", "quick2"]
-    crowded.clock.at += timedelta(seconds=31)  # whoever claimed them died
-    waits(crowded, "quick", 4)  # one is new, the key of the others is known
+    crowded.clock.at += timedelta(seconds=31)  # the process that claimed them died
+    waits(crowded, "quick", 4)  # one is new, the keys of the others exist already
     assert sorted(claimed(crowded, full=["ops", "slow"], most=2)[0]) == ["quick0", "quick3"]
 
 

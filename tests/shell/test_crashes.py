@@ -1,4 +1,4 @@
-"""The process dies in every gap, and whoever comes next goes on: nothing is lost and nothing is said twice."""
+"""The process dies at every fail point and the next one continues: nothing is lost and nothing is posted twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AT_THE_DOOR = ("after_body_read", "after_insert", "before_202")
 
 
 class Died(BaseException):
-    """The process is gone: nothing that comes after is done by it."""
+    """The process is gone: it does nothing after this."""
 
 
 def die() -> None:
@@ -50,9 +50,9 @@ def die() -> None:
 
 
 class Mortal(Wire):
-    """A wire on which the process dies as soon as GitHub has done what it was asked for, before it hears of that.
+    """A wire on which the process dies after GitHub has carried out a call, before the response arrives.
 
-    Each of `after` kills once: a method and a part of the path.
+    Each entry of `fatal_calls`, a method and a part of the path, kills once.
     """
 
     def __init__(self, after: list[tuple[str, str]]) -> None:
@@ -67,7 +67,7 @@ class Mortal(Wire):
 
 
 def life(tonight: Night) -> Iterator[None]:
-    """A whole incident, with a pause wherever time goes on."""
+    """Play a whole incident, with a pause wherever time passes."""
     shop, mona = tonight.shop, tonight.github.person("mona")
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
     yield
@@ -83,7 +83,7 @@ def life(tonight: Night) -> Iterator[None]:
 
 
 def live(tonight: Night) -> int:
-    """Live through it, at the same times every time, moving in again after each death.  Returns the number of deaths."""
+    """Play the incident at fixed times and restart after each death.  Return the number of deaths."""
     deaths = 0
     for _ in life(tonight):
         for seconds in (0, 20, 200):
@@ -101,7 +101,7 @@ def live(tonight: Night) -> int:
 
 
 def shown(tonight: Night) -> dict[str, Any]:
-    """What people see in the end."""
+    """Return what people see in the end."""
     (pull,) = [issue for issue in tonight.shop.issues.values() if issue.pull is not None]
     assert pull.pull is not None
     git = tonight.shop.git
@@ -127,9 +127,9 @@ def undisturbed(postgres: str) -> tuple[dict[str, Any], list[str]]:
 
 @pytest.mark.parametrize("gap", GAPS)
 def test_every_process_dies_in_that_gap(tonight: Night, undisturbed: Any, gap: str) -> None:
-    """The first dies the first time it gets there, the next one the second time, and so on."""
+    """The first process dies the first time it reaches the fail point, the next one the second time, and so on."""
     nth = itertools.count(1)
-    tonight.lease = timedelta(0)  # whoever comes next goes on at once, so that the same happens at the same times
+    tonight.lease = timedelta(0)  # the next process continues at once, so that the same happens at the same times
     tonight.ends_at = lambda: Failpoints(f"{gap}:{next(nth)}", die)
     tonight.move_in()
     assert live(tonight) >= 3
@@ -151,7 +151,7 @@ def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, u
 
 
 def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(tonight: Night, figures: Figures) -> None:
-    """There is one of each in the end, and whoever asks again is told where it is."""
+    """One of each exists in the end, and a repeated /postmortem is answered with its link."""
     wire = Mortal([("POST", "/git/refs"), ("PUT", "/contents/"), ("POST", "/pulls")])
     tonight.wire, tonight.lease = wire, timedelta(0)
     tonight.move_in()
@@ -177,7 +177,7 @@ def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(to
 
 @pytest.mark.parametrize("gap", AT_THE_DOOR)
 def test_the_door_dies_and_github_is_asked_to_deliver_again(tonight: Night, gap: str) -> None:
-    """What was not answered is delivered again, as somebody asks GitHub to; what had been stored is known."""
+    """An unacknowledged delivery is redelivered on request; one that was stored already is recognized."""
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     before = tonight.state()

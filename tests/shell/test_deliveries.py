@@ -1,4 +1,4 @@
-"""What GitHub sends, however it sends it: real payloads, twice, late, out of order, and with tricks in it."""
+"""GitHub's deliveries in every form: real payloads, twice, late, out of order, and with hostile content."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight:
 
 
 def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
-    """Another one has the repository in hand, and it is as we know it: there is nothing to write about it."""
+    """Another process has the repository row locked; it is unchanged, so routing need not write it."""
     number = opens(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.github.hooks.settle(10)
@@ -100,7 +100,7 @@ def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
 
 
 def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
-    """Nor does what we said and set ourselves, of which GitHub tells us as well."""
+    """Conversation enqueues no processing, nor do the echoes of our own comments and labels."""
     number = opens(tonight)
     tonight.settle()
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
@@ -111,7 +111,7 @@ def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
 
 
 def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
-    """Nobody told us that the labels were taken off; whoever says something there does."""
+    """The delivery about the removed label is lost; the next comment's payload shows the labels as they are."""
     number = opens(tonight)
     tonight.settle()
     hooks = tonight.github.hooks
@@ -127,7 +127,7 @@ def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
 
 
 def test_only_what_says_nothing_to_any_policy_wakes_nobody(shared_data: Path) -> None:
-    """Whatever the labels are called: of an incident that is known, a second opening is nothing new."""
+    """Whatever the labels are called: for a known incident, a second opening carries no new information."""
     found = json.loads((shared_data / "webhook-examples.json").read_text())
     at, known = datetime(2026, 3, 14, 9, tzinfo=UTC), 0
     for entry in found:
@@ -157,7 +157,7 @@ def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_n
 
 
 def a_life(tonight: Night) -> None:
-    """Everything that people do to one incident, at their times."""
+    """Play everything that people do to one incident, at fixed times."""
     shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
     stranger = tonight.github.person("stranger")
     number = stranger.opens(shop, "Checkout is down", SEV1, ["incident"])
@@ -193,7 +193,7 @@ def in_order(postgres: str) -> list[str]:
 def test_the_order_of_the_deliveries_does_not_matter(
     tonight: Night, in_order: list[str], seed: int, handfuls: bool
 ) -> None:
-    """Shuffled, and some of them twice.  What was said in the dark stays said, but what is known is the same."""
+    """Shuffled, and some of them twice.  Comments posted meanwhile stay, but the stored state is the same."""
     chance = random.Random(seed)
     tonight.github.hooks.hold()
     a_life(tonight)
@@ -208,7 +208,7 @@ def test_the_order_of_the_deliveries_does_not_matter(
 
 
 def in_handfuls(tonight: Night, order: list[Delivery], chance: random.Random | None) -> None:
-    """Each one delivered, and with `chance` those so far are taken now and then."""
+    """Deliver each one; given `chance`, process those so far now and then."""
     tonight.github.hooks.release([])
     with httpx.Client(verify=PLAIN, trust_env=False) as client:
         for delivery in order:
@@ -226,7 +226,7 @@ def test_an_acknowledgement_that_comes_late_counts_from_when_it_was_given(tonigh
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.passes(minutes=12)
     pages = [key for key in tonight.said(number) if "page" in key]
-    assert len(pages) == 4, "nobody knew, so somebody was paged again"
+    assert len(pages) == 4, "the acknowledgement had not arrived, so paging went on"
     tonight.github.hooks.release()
     tonight.later()
     incident = tonight.incident(number)
@@ -373,7 +373,7 @@ def locked(tonight: Night, number: int) -> None:
 @pytest.mark.parametrize("heard", [True, False], ids=["told", "untold"])
 @pytest.mark.parametrize("end", [deleted, transferred, locked], ids=lambda end: end.__name__)
 def test_an_issue_that_goes_away_ends_quietly(tonight: Night, end: Callable[[Night, int], None], heard: bool) -> None:
-    """Also when nobody tells us: then the first call that finds nothing there does."""
+    """Also when no delivery reports it: the first call that does not find the issue ends the incident."""
     number = opens(tonight)
     tonight.github.hooks.drop_next(0 if heard else 9)
     end(tonight, number)
@@ -400,7 +400,7 @@ def test_an_unlocked_issue_comes_back(tonight: Night) -> None:
 
 
 def forgeries(tonight: Night, number: int) -> Iterator[str]:
-    """Markers that look like ours: made up, signed with another secret, copied from elsewhere."""
+    """Yield markers that look like ours: made up, signed with another secret, copied from elsewhere."""
     incident_key = IncidentKey(tonight.shop.id, number)
     yield "<!-- muster:1 e30= 0000 -->"
     yield Signer(("x" * 40,), tonight.github.app.app_id).marker(incident_key, {"keys": ["escalate/page0.2"]})
@@ -424,4 +424,4 @@ def test_m17_only_our_own_markers_count(tonight: Night) -> None:
     tonight.lost_and_rebuilt()
     tonight.passes(minutes=6)
     for issue in (number, other):
-        assert any("page0.2" in key for key in tonight.said(issue)), "a forgery silences nobody"
+        assert any("page0.2" in key for key in tonight.said(issue)), "a forged marker suppresses no page"

@@ -1,4 +1,4 @@
-"""Whoever takes the App off is left alone at once, and nothing of them is kept for longer than a day."""
+"""Uninstalling the App stops all work at once and deletes the data within a day."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night
 
 KEPT = frozenset({"delivery", "uninstalled_repository", "sync_checkpoint", "audit_finding"})
-"""What is about no repository, or keeps the ids of deliveries and no more."""
+"""Tables that hold nothing about a repository, or only the ids of deliveries."""
 
 
 def opens(tonight: Night) -> int:
-    """An incident with a page that waits for GitHub, and one that has been told of."""
+    """Open an incident that has posted its notices and has one comment waiting for GitHub."""
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     tonight.github.faults.add("status", status=503, method="POST", path="/comments", times=1)
@@ -26,7 +26,7 @@ def opens(tonight: Night) -> int:
 
 
 def rows(database: Database) -> dict[str, int]:
-    """How many rows each table has that may tell of a repository."""
+    """Count the rows about repositories in each table; empty tables are left out."""
     found = {table: count(database, f"FROM {table}") for table in TABLES if table not in KEPT}
     found["rate_limit"] = count(database, f"FROM rate_limit WHERE installation <> {APP}")
     return {table: n for table, n in found.items() if n}
@@ -43,7 +43,7 @@ def count(database: Database, what: str) -> int:
 
 
 def bodies(database: Database) -> str:
-    """All that deliveries still say."""
+    """Return the stored bodies of all deliveries, joined."""
     with database.transaction() as db:
         return " ".join(bytes(row["body"]).decode() for row in db.execute("SELECT body FROM delivery").fetchall())
 
@@ -57,13 +57,13 @@ def test_c6_an_app_that_is_uninstalled_asks_no_more_and_forgets_within_a_day(ton
     assert undone(tonight.database) == 0, "cancelled at once"
     mark, left = tonight.github.call_log_position(), tonight.clock()
     tonight.passes(minutes=59)
-    assert tonight.github.calls_since(mark) == [], "and nothing rings"
+    assert tonight.github.calls_since(mark) == [], "and no alarm fires"
     assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 0, (
-        "the first hour is for second thoughts"
+        "the grace period of one hour, so that an accidental uninstall can be undone"
     )
     tonight.passes(minutes=1)
     Reconciler(tonight.application.ctx, tonight.application.client).run_due()
-    tonight.settle()  # what GitHub lists and we had not heard, such as how the App was installed once
+    tonight.settle()  # deliveries listed by GitHub that never arrived, such as the first installation
     gone = tonight.clock() - left
     assert rows(tonight.database) == {}
     assert "secret cause" not in bodies(tonight.database)
@@ -79,7 +79,7 @@ def test_c6_an_app_that_is_uninstalled_asks_no_more_and_forgets_within_a_day(ton
 
 
 def test_c6_one_repository_of_several_is_forgotten_and_its_neighbour_is_not(tonight: Night) -> None:
-    """It is public, so it could still be read: what counts is who lets us in."""
+    """The repository is public, so it could still be read: what counts is the installation."""
     number = opens(tonight)
     site = tonight.github.add_repository("octo/site")
     site.permit("mona", "write")
@@ -96,7 +96,7 @@ def test_c6_one_repository_of_several_is_forgotten_and_its_neighbour_is_not(toni
 
 
 def test_c6_whoever_installs_it_again_within_the_hour_keeps_everything(tonight: Night) -> None:
-    """Also when only GitHub's list says so, because the delivery has not come yet."""
+    """Also when only GitHub's list shows the installation, because the delivery has not arrived yet."""
     for told in (True, False):
         number = opens(tonight)
         tonight.github.uninstall("octo", tonight.shop)

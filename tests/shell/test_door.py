@@ -1,4 +1,4 @@
-"""The door: who may come in, what is stored, and what everybody else is told."""
+"""The web receiver: who may deliver, what is stored, and what every other client is answered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GITHUBS = "It's a Secret to Everybody"
 
 @dataclass
 class Door:
-    """The door and somebody who knocks."""
+    """A running web receiver and a client for it."""
 
     port: int
     database: Database
@@ -45,7 +45,10 @@ class Door:
     def knock(
         self, body: bytes = b"{}", *, given: str | None = None, secret: str = SECRET, **headers: str
     ) -> httpx.Response:
-        """A delivery; `given` replaces the signature, and underscores in `headers` stand for dashes."""
+        """Send a delivery.
+
+        A `signature_header` replaces the right signature, and underscores in `headers` stand for dashes.
+        """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         head = {
             "Content-Type": "application/json",
@@ -65,7 +68,7 @@ class Door:
         return [(row["hook"], row["guid"], bytes(row["body"])) for row in rows]
 
     def counted(self) -> dict[str, float]:
-        """How often each outcome was counted."""
+        """Return how often each outcome was counted."""
         lines = self.client.get("/metrics").text.splitlines()
         rows = (line.rpartition(" ") for line in lines if line.startswith("muster_deliveries_total{"))
         return {name.partition('outcome="')[2].rstrip('"}'): float(value) for name, _, value in rows}
@@ -159,7 +162,7 @@ def test_a4_what_means_nothing_to_us_is_taken_and_does_nothing(tonight: Night, e
 
 
 def compared(source: str) -> list[int]:
-    """The lines on which a digest is compared by something that stops at the first difference."""
+    """Return the lines that compare a digest by an operator that stops at the first difference."""
     digests = re.compile(r"signature|digest|\bmac\b|hmac", re.IGNORECASE)
     if not digests.search(source):
         return []
@@ -183,9 +186,9 @@ def test_a2_no_digest_is_compared_by_its_first_difference() -> None:
 
 
 def test_a2_the_time_tells_nothing_of_the_signature(door: Door, figures: Figures) -> None:
-    """Wrong in the first place or in the last: Welch's t over times that are taken by turns.
+    """Wrong in the first character or in the last: Welch's t-test over interleaved timings.
 
-    Once in a hundred chance alone looks like a difference, so only the third time in a row is one.
+    One run in a hundred differs by chance alone, so only three in a row count as a difference.
     """
     body, many = b"{}", size(200, 5_000)
     right = signature(SECRET, body)
@@ -210,7 +213,10 @@ def test_a2_the_time_tells_nothing_of_the_signature(door: Door, figures: Figures
 
 
 def unlike(some: list[float], others: list[float]) -> float:
-    """How likely such a difference is by chance, without the slowest tenth, which is the machine's doing."""
+    """Return the probability of such a difference by chance.
+
+    The slowest tenth is left out: it is noise of the machine.
+    """
     kept = [sorted(times)[: len(times) * 9 // 10] for times in (some, others)]
     (a, b), (va, vb) = map(statistics.fmean, kept), map(statistics.variance, kept)
     t = (a - b) / math.sqrt(va / len(kept[0]) + vb / len(kept[1]))
@@ -218,7 +224,7 @@ def unlike(some: list[float], others: list[float]) -> float:
 
 
 def test_a5_m05_too_large(door: Door) -> None:
-    """By its length alone, whole, or in chunks that do not tell their length: it is not stored."""
+    """By its declared length, whole, or in chunks without a declared length: it is not stored."""
     body = b"x" * (MAX_BODY_BYTES + 1)
     assert door.knock(body).status_code == 413
     assert door.knock(b"".join([body]), given="sha256=" + "0" * 64).status_code == 413
@@ -299,7 +305,7 @@ IGNORED = [b"{}", b'{"action":"brand_new_action"}', b'{"zen":"Keep it logically 
 
 
 def test_a6_m06_m07_poison_is_set_aside_once_and_holds_up_nobody(tonight: Night) -> None:
-    """Signed, so stored; but one try is all it gets, and the delivery behind it gets through."""
+    """The signature is right, so it is stored; but it gets one try only, and the delivery behind it is processed."""
     with tonight.database.transaction() as db:
         for n, body in enumerate([*POISON, *IGNORED]):
             tonight.delivered(db, f"poison-{n}", "issues", body)

@@ -1,4 +1,4 @@
-"""The PostgreSQL that comes along: it starts, is shared, stops, and survives being killed."""
+"""The embedded PostgreSQL: it starts, is shared, stops, and survives being killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def kept(server: EmbeddedServer) -> bool:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose server, if any is left, is ended afterwards."""
+    """Yield a data folder; stop its server afterwards if one is left."""
     yield tmp_path
     if (tmp_path / "postgres" / "postmaster.pid").exists():
         embedded.start(tmp_path).server.stop()
@@ -58,7 +58,7 @@ def test_it_starts_is_borrowed_and_stops(home: Path) -> None:
         assert not borrowed.started_by_us
         assert borrowed.url == server.url
         borrowed.stop()
-        assert kept(server), "whoever borrows it does not stop it"
+        assert kept(server), "a borrower does not stop it"
         assert other_process_borrows(home) == server.url
         assert kept(server), "nor does another process that borrows it and ends"
     finally:
@@ -76,7 +76,7 @@ def other_process_borrows(home: Path) -> str:
 
 
 def test_it_survives_being_killed_and_a_pid_file_that_names_somebody_else(home: Path) -> None:
-    """After a kill -9 the number of the server may belong to another process, which is left alone."""
+    """After a kill -9 another process may have the server's process id, and must be left alone."""
     server = embedded.start(home)
     write(server)
     pid_file = home / "postgres" / "postmaster.pid"

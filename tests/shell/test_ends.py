@@ -1,4 +1,4 @@
-"""Every order comes to an end: done, or set aside, in three tries at most and never in a loop (C7)."""
+"""Every outbox item ends, done or as a dead letter, within three tries and never in a loop (C7)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAMILY = "\U0001f468‍\U0001f469‍\U0001f467‍\U0001f466"
 
 
 def ended(tonight: Night) -> dict[str, str]:
-    """Every order by its key, once all have come to an end and nothing is asked of GitHub any more."""
+    """Run until every item has ended and GitHub is no longer called; return the states by key."""
     tonight.later()
     tonight.passes(minutes=3)
     with tonight.database.transaction() as db:
@@ -52,11 +52,11 @@ def test_c7_m39_a_report_as_long_as_github_allows(tonight: Night, words: str) ->
 
 @pytest.mark.parametrize("name", ["a,b", "%2e%2e", 'sev1"><b>', "../../issues", "ü ö?#&"])
 def test_c7_m14_labels_of_any_name(database: Database, name: str) -> None:
-    """It is set, and taken off again, on the issue that it is meant for and nowhere else."""
+    """The label is set and removed on its own issue and nowhere else."""
     with night(database, POLICY + f"labels: {{acknowledged: '{name}'}}\n") as tonight:
         number = reported(tonight)
         assert name in tonight.labels(number) or "," in name
-        assert name in tonight.labels(number) or FAULT in "".join(tonight.notices(number)), "refused, and told so"
+        assert name in tonight.labels(number) or FAULT in "".join(tonight.notices(number)), "refused, with a notice"
         tonight.github.person("mona").comments(tonight.shop, number, "/resolve it is well again")
         assert "dead" not in ended(tonight).values()
         assert tonight.labels(number) == {"incident", "sev1", "resolved"}
@@ -101,7 +101,7 @@ def test_c7_an_issue_that_is_out_of_reach(tonight: Night, deed: Callable[[Night,
 
 
 def test_c7_a_label_that_was_deleted_is_made_again(tonight: Night) -> None:
-    """GitHub takes a deleted label off every issue, and tells of the label only."""
+    """GitHub removes a deleted label from every issue, but sends a delivery about the label only."""
     number = reported(tonight)
     tonight.github.hooks.drop_next(2)
     tonight.github.person("ada").unlabels(tonight.shop, number, "sev1", "acknowledged")

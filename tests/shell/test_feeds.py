@@ -1,4 +1,4 @@
-"""On-call feeds: who is paged by them, and what happens when they cannot be had."""
+"""On-call feeds: who is paged by them, and what happens when they cannot be fetched."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ rotations:
 
 
 def rota(*shifts: str) -> str:
-    """A calendar of `day summary` lines, each shift a day long; the days are those of March 2026."""
+    """Return a calendar of `day summary` lines.
+
+    Each shift is a day long; the days are those of March 2026.
+    """
     events = "".join(
         f"BEGIN:VEVENT\r\nUID:{number}\r\nDTSTART;VALUE=DATE:202603{shift[:2]}\r\nSUMMARY:{shift[3:]}\r\nEND:VEVENT\r\n"
         for number, shift in enumerate(shifts)
@@ -62,7 +65,7 @@ def pushes(tonight: Night, path: str, text: str | None, repository: world.Reposi
 
 
 def with_feed(tonight: Night, feed: str, text: str | None = None) -> None:
-    """The repository names that feed, and holds it where it is a path."""
+    """Make the policy name that feed; given a text, push it there first."""
     if text is not None:
         pushes(tonight, feed, text)
     pushes(tonight, FILE, POLICY.replace("FEED", feed))
@@ -89,7 +92,7 @@ def told(tonight: Night) -> list[str]:
 
 @dataclass
 class Site:
-    """A web server on loopback with one calendar; the requests it had, as their `If-None-Match`."""
+    """A web server on loopback with one calendar, which records the `If-None-Match` header of each request."""
 
     text: str = MONA
     status: int = 200
@@ -121,14 +124,14 @@ def site() -> Iterator[Site]:
             unchanged = found.status == 200 and found.asked[-1] == etag
             body = b"" if unchanged else found.text.encode()
             if found.sleeps:
-                return  # whoever asked has left
+                return  # the client has given up
             self.send_response(304 if unchanged else found.status)
             self.send_header("ETag", etag)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- likewise
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class names it so
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -211,12 +214,12 @@ def test_people_whom_the_policy_does_not_know_are_told_once_and_skipped(bare: Ni
     assert on_call(bare) == ("hubot",)
     found = "\n".join(told(bare))
     assert "Linus of Infra" in found
-    assert "@everyone" not in found, "what a feed says mentions nobody"
+    assert "@everyone" not in found, "text from a feed mentions no account"
     assert "everyone on call" in found
     count = len(told(bare))
     pushes(bare, "on-call.ics", rota("14 mona", "16 Linus of Infra"))
     opens(bare)
-    assert (on_call(bare), len(told(bare))) == (("mona",), count), "the same stranger is not told of again"
+    assert (on_call(bare), len(told(bare))) == (("mona",), count), "the same unknown person is not reported again"
 
 
 def test_a_path_in_the_organisation_s_file_stands_in_its_repository(bare: Night) -> None:

@@ -1,4 +1,4 @@
-"""Every call that we really make, and its answer, against GitHub's own description of its API."""
+"""Checks every call we make, and its response, against GitHub's OpenAPI description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["description", "openapi", "shared_data"]
 
 
 class Checked(Wire):
-    """A wire on which each call and its answer are held against the description."""
+    """A wire that validates each call and its response against the OpenAPI description."""
 
     def __init__(self, openapi: OpenAPI, base: str) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Checked(Wire):
             self.openapi.validate_request(sent)
             if response.status_code not in (304, 404):
                 self.openapi.validate_response(sent, Got(response))
-        except Exception as fault:  # noqa: BLE001 - each fault is told at the end
+        except Exception as fault:  # noqa: BLE001 - each fault is reported at the end
             details: Any = getattr(fault.__cause__, "schema_errors", None) or [fault, fault.__cause__]
             self.faults.append(f"{request.method} {request.url.path}: {[str(one)[:500] for one in details]}")
 

@@ -1,4 +1,4 @@
-"""What was sent and never answered arrives later, or does not show in a list yet: it is not said again (B4, B5)."""
+"""A write without a response arrives later, or a list does not show it yet: it is not posted twice (B4, B5)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LATE = timedelta(seconds=9)
 
 
 class LateWire(Wire):
-    """A wire on which every `nth` comment is never answered and arrives only `LATE` after it was sent.
+    """A wire on which each comment number `late_every` times out and arrives `ARRIVAL_DELAY` after it was sent.
 
-    Never several in a row: GitHub would be left alone for a while.
+    Never several in a row, since the circuit breaker would then stop all calls for a while.
     """
 
     def __init__(self, clock: HandClock, nth: int) -> None:
@@ -42,7 +42,7 @@ class LateWire(Wire):
         return super().handle_request(request)
 
     def arrive(self) -> None:
-        """What has been under way for long enough is done now, unless that goes wrong in its turn."""
+        """Send the delayed requests that are due; a transport error loses the request."""
         due = [request for at, request in self.under_way if at <= self.clock()]
         self.under_way = [one for one in self.under_way if one[0] > self.clock()]
         for request in due:
@@ -61,7 +61,7 @@ def wired(tonight: Night, wire: LateWire, lease: timedelta) -> Iterator[None]:
 
 
 def a_minute_each(tonight: Night, wire: LateWire, incidents: int) -> None:
-    """Incidents with something to say, second by second until all is said."""
+    """Open the incidents, with commands to answer, and run second by second until all is done."""
     shop, person = tonight.shop, tonight.github.person
     for _ in range(incidents):
         number = person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
@@ -77,7 +77,7 @@ def a_minute_each(tonight: Night, wire: LateWire, incidents: int) -> None:
 
 
 def twice(tonight: Night) -> int:
-    """How many things were said more than once."""
+    """Count the keys that were posted more than once."""
     count = 0
     for number in tonight.shop.issues:
         said: Counter[str] = Counter(tonight.said(number))
@@ -89,7 +89,7 @@ def twice(tonight: Night) -> int:
 def test_b4_row3_a_comment_that_arrives_late_is_not_said_again(
     tonight: Night, figures: Figures, lease: int, safe: bool
 ) -> None:
-    """With a lease that is shorter than the way, the test must see doubles: that is the proof that it can fail."""
+    """With a lease shorter than the delay the test must find duplicates, which proves that it can fail."""
     incidents = size(8, 420)
     wire = LateWire(tonight.clock, nth=5 if incidents < 100 else 19)
     with wired(tonight, wire, timedelta(seconds=lease)):
@@ -112,7 +112,7 @@ def test_b4_row3_a_comment_that_arrives_late_is_not_said_again(
 
 
 def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, figures: Figures) -> None:
-    """The answer is lost; people write 350 comments more; ours is found on the last of four pages."""
+    """The response is lost; people write 350 more comments; ours is found on the last of four pages."""
     shop, mona = tonight.shop, tonight.github.person("mona")
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
@@ -146,7 +146,7 @@ def test_b5_the_look_up_reads_every_page_of_a_list_that_lags(tonight: Night, fig
 
 @pytest.mark.parametrize("path", ["/comments", "/reactions", "/assignees"])
 def test_what_arrived_is_found_at_the_first_look(tonight: Night, path: str) -> None:
-    """The answer alone was lost: nobody waits for as long as something may be on its way."""
+    """Only the response was lost: the item does not wait for the time in which a write may still arrive."""
     shop, mona = tonight.shop, tonight.github.person("mona")
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
@@ -164,7 +164,7 @@ def test_what_arrived_is_found_at_the_first_look(tonight: Night, path: str) -> N
 
 
 def test_what_has_not_arrived_is_not_said_again_before_it_cannot_any_more(tonight: Night) -> None:
-    """It is looked for twice, and then sent anew."""
+    """It is looked for twice, and then sent again."""
     wire = LateWire(tonight.clock, nth=3)  # after the page and the board
     with wired(tonight, wire, timedelta(seconds=30)):
         number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])

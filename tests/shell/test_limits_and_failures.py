@@ -1,4 +1,4 @@
-"""GitHub has a bad day: what is said is said once all the same, or set aside in plain sight."""
+"""GitHub fails in many ways: everything is still posted once, or becomes a visible dead letter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def states(tonight: Night, number: int) -> dict[str, str]:
 
 
 def once(tonight: Night, number: int) -> None:
-    """One board, the labels, and nothing said twice or left undone."""
+    """Check for one board, the labels, no duplicate and nothing left to do."""
     tonight.board(number)
     said = tonight.said(number)
     assert len(said) == len(set(said))
@@ -37,7 +37,7 @@ def once(tonight: Night, number: int) -> None:
 @pytest.mark.parametrize("path", ["/comments", "/labels", "/contents", "/access_tokens"])
 @pytest.mark.parametrize("kind", ["pre", "lost", "post5", "trunc"])
 def test_an_answer_that_is_lost(tonight: Night, kind: Any, path: str) -> None:
-    """Before or after GitHub did it: the connection breaks, or 502, or half an answer."""
+    """Before or after GitHub did it: a broken connection, a 502, or half a response."""
     tonight.github.faults.add(kind, path=path, times=2)
     number = opens(tonight)
     tonight.passes(minutes=4)
@@ -92,7 +92,7 @@ def test_c3_quiet_is_kept_for_as_long_as_github_asks(
 
 
 def test_c1_github_is_away_for_two_hours(tonight: Night) -> None:
-    """Nothing is lost, and whoever comes back finds one comment, not all that would have been said."""
+    """Nothing is lost, and one comment appears, not all that would have been posted meanwhile."""
     number = opens(tonight)
     tonight.later()
     before = len(tonight.notices(number))
@@ -103,7 +103,7 @@ def test_c1_github_is_away_for_two_hours(tonight: Night) -> None:
     tonight.github.faults.clear()
     tonight.passes(minutes=1)
     assert len(tonight.notices(number)) == before + 1
-    assert "cto" in tonight.notices(number)[-1], "the highest rung that was reached"
+    assert "cto" in tonight.notices(number)[-1], "the highest step that was reached"
     once(tonight, number)
 
 
@@ -205,7 +205,7 @@ def test_d5_a_clock_that_is_four_minutes_off_is_believed(tonight: Night, seconds
 
 
 def test_d4_a_clock_that_was_hours_fast_leaves_no_label_behind(tonight: Night) -> None:
-    """What GitHub tells then seems old; its answer to our own change shows what we have not believed."""
+    """GitHub's deliveries then seem old; the response to our own change shows the labels that were ignored."""
     number = opens(tonight)
     tonight.later()
     with tonight.database.transaction() as db:

@@ -1,4 +1,4 @@
-"""Anything may happen to one incident, in any order (B9)."""
+"""Puts one incident through anything that may happen, in random order (B9)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.shell.planted import LONGEST, PLANTED, ROOT, Bug, hunt
 from tests.soak import size
 
 _BUDGET = 120.0
-"""Seconds of the hour of `make soak`; `make soak ARGS=--nightly` lives 20,000 times instead."""
+"""Share of the hour that `make soak` takes; `make soak ARGS=--nightly` runs 20,000 lives instead."""
 _AT_ONCE = 20
 _NIGHTLY = os.environ.get("MUSTER_SOAK") == "nightly"
 _LIVES = int(os.environ.get("MUSTER_LIVES") or 20_000)
-"""Of a night."""
+"""Lives of a nightly run."""
 
 
 @pytest.mark.timeout(24 * 3600 if _NIGHTLY else 1800)
@@ -44,7 +44,7 @@ def test_b9_whatever_happens_nothing_is_lost_and_nothing_said_twice(fresh_url: s
 
 
 def test_b9_an_edit_that_a_clock_set_back_hears_of_comes_after_the_report(fresh_url: str) -> None:
-    """It found this one: GitHub's time looked like one that cannot be, and the edit went before the opening."""
+    """Regression: GitHub's time looked impossible, so the edit was applied before the opening."""
     with staged(fresh_url) as stage:
 
         class Found(Machine):

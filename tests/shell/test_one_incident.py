@@ -1,4 +1,4 @@
-"""One incident, whole: from the report to the merged postmortem."""
+"""Plays one whole incident, from the report to the merged postmortem."""
 
 from __future__ import annotations
 

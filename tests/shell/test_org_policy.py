@@ -1,4 +1,4 @@
-"""The organisation's file: for repositories without one of their own, and for those that build on it."""
+"""The organisation's policy file: for repositories without their own file, and for those that extend it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ FAULTY = ORG.replace("America/New_York", "Mars/Base")
 
 @pytest.fixture
 def bare(database: Database) -> Iterator[Night]:
-    """A night in a repository without a policy file."""
+    """Yield a night in a repository without a policy file."""
     with night(database, policy=None) as found:
         yield found
 
 
 def organisation(tonight: Night, text: str | None = ORG, *, install: bool = True) -> world.Repository:
-    """The organisation's own repository, with its file."""
+    """Add the organisation's repository `.github`, with its policy file."""
     files = {"README.md": "# octo\n"} | ({FILE: text} if text is not None else {})
     found = tonight.github.add_repository("octo/.github", files=files, install=install, private=not install)
     found.permit("ada", "write")
@@ -207,7 +207,7 @@ def test_the_organisation_s_own_repository_does_not_stand_on_itself(bare: Night)
 def test_while_github_is_away_what_is_known_holds(bare: Night) -> None:
     above = organisation(bare)
     bare.github.faults.add("status", status=503, path="/octo/.github/contents/", times=99)
-    assert in_force(bare).policy.profile == "guide", "nobody knows yet that there is another"
+    assert in_force(bare).policy.profile == "guide", "the organisation's file is not known yet"
     bare.github.faults.clear()
     assert in_force(bare).policy.profile == "strict", "so it is asked again at once"
     bare.github.faults.add("status", status=503, path="/octo/.github/contents/", times=99)
@@ -257,7 +257,7 @@ def test_a_proposed_file_is_read_on_the_organisation_s(bare: Night) -> None:
 
 
 def test_rows_from_before_keep_their_policy(postgres: str) -> None:
-    """A database as an earlier release left it is brought up to date with what is in it."""
+    """The database of an earlier release is migrated together with its rows."""
     with psycopg.connect(postgres.format("postgres"), autocommit=True) as server:
         server.execute("CREATE DATABASE before_organisations")
     url = postgres.format("before_organisations")

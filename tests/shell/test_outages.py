@@ -1,4 +1,4 @@
-"""GitHub is away for hours, or half there: the clocks run on, messages are in time, and nobody comes back to a storm."""
+"""GitHub is down for hours or half down: alarms and messages stay in time, and its return causes no flood."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ LADDER = (
     + "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n"
     + "".join(f"    - {{after: {15 * n}m, to: level-{n}, via: chat}}\n" for n in range(1, LEVELS + 1))
 ).replace("  cto: [grace]\n", "  cto: [grace]\n" + "".join(f"  level-{n}: [ada]\n" for n in range(1, LEVELS + 1)))
-"""Four levels, one every quarter of an hour, each of which goes out by chat, and nothing else does."""
+"""A policy with four levels, one every 15 minutes; each goes out by chat, and nothing else does."""
 
 
 class Line(Wire):
-    """A wire that can be cut: then connections are refused, truly."""
+    """A wire that can be cut; connections are then refused by the operating system."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def on_a_line(database: Database, policy: str = LADDER) -> Iterator[tuple[Night,
 
 
 def opens(tonight: Night, count: int) -> list[int]:
-    person = tonight.github.person("ada")  # whoever has no rights is not paged for more than once in ten minutes
+    person = tonight.github.person("ada")  # reports of people without rights page only once in ten minutes
     numbers = [person.opens(tonight.shop, f"Checkout {n} is down", SEV1, ["incident"]) for n in range(count)]
     tonight.settle()
     return numbers
@@ -163,7 +163,7 @@ def test_c1_two_hours_without_github_and_fifty_open_incidents(
 
 
 def writes_a_second_apart(tonight: Night) -> None:
-    """From here on as on github.com: a write a second, while nothing but the clock passes the time."""
+    """Enforce one write a second from here on, as on github.com; only the hand clock passes the time."""
     tonight.application.client.close()
     settings = replace(tonight.application.settings, enforce_rate_limits=True)
     tonight.application = build(
@@ -177,7 +177,7 @@ def writes_a_second_apart(tonight: Night) -> None:
 
 
 def alarms_without_outage(elsewhere: Night, until: datetime) -> dict[str, datetime]:
-    """What lies ahead of the same incident where GitHub was never away."""
+    """Return the alarms of the same incident where GitHub was never down."""
     elsewhere.github.person("ada").pushes(elsewhere.shop, ".github/incidents.yml", LADDER)
     elsewhere.settle()
     (number,) = opens(elsewhere, 1)
@@ -188,7 +188,7 @@ def alarms_without_outage(elsewhere: Night, until: datetime) -> dict[str, dateti
 
 
 class Flaky(Wire):
-    """A GitHub that answers 502 to some of its calls; to one in three of those after it did what it was asked for."""
+    """A wire that answers some calls with 502, a third of those after GitHub has carried them out."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -283,7 +283,9 @@ def test_c2_each_wait_is_twice_the_one_before(database: Database, figures: Figur
         waits = [(b - a).total_seconds() for a, b in pairwise(tries)]
         assert len(waits) == 7
         assert 2 <= waits[0] <= 4
-        assert all(later >= 2 * sooner - 2 for sooner, later in pairwise(waits[:4])), waits  # the clock ticks seconds
+        assert all(later >= 2 * sooner - 2 for sooner, later in pairwise(waits[:4])), (
+            waits
+        )  # the clock ticks in seconds
         assert max(waits) <= 61
         assert waiting(tonight) == 0
         figures.record(
@@ -294,7 +296,7 @@ def test_c2_each_wait_is_twice_the_one_before(database: Database, figures: Figur
 
 
 class RunningClock:
-    """A clock that runs as the wall's does, from a moment on, and can be put forward."""
+    """A clock that starts at a given time, runs like the wall clock, and can be advanced."""
 
     def __init__(self, at: datetime) -> None:
         self._at = at
@@ -311,7 +313,7 @@ class RunningClock:
 def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong(
     database: Database, tmp_path: Path, figures: Figures
 ) -> None:
-    """By real workers in real time, as many as the machine has cores; at the quick size by one, and one in forty."""
+    """Real workers in real time, one per core; at the quick size one worker, and one fault in forty."""
     count, spread, workers = size((300, 1.5, 1), (100_000, 700.0, os.cpu_count() or 1))
     with night(database, LADDER) as tonight, sink(now) as ours, ExitStack() as stack:
         listens(tonight, ours)
@@ -334,7 +336,7 @@ def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong
         assert comes(lambda: rows(database, "FROM procrastinate_workers") == workers), log_of(tmp_path)
         begins = due_from(database, now() + timedelta(seconds=1))
         ends = begins + timedelta(seconds=spread + 120)
-        time.sleep(spread)  # to count what waits costs time that the workers need
+        time.sleep(spread)  # counting the unsent ones would cost time that the workers need
         assert comes(lambda: not rows(database, UNSENT) or now() > ends, 180)
         first = dict[str, datetime]()
         for one in ours.heard:
@@ -360,7 +362,10 @@ UNSENT = "FROM outbox WHERE key LIKE 'simulated/%' AND state IN ('pending', 'in_
 
 
 def bad_days(one_in: int) -> Callable[[Heard], Answer]:
-    """Every hundredth message meets a fault at its first try: an error, a limit, a broken line or one that hangs."""
+    """Answer the first try of every `one_in`th message with a fault.
+
+    In turn: an error, a rate limit, a broken connection, and one that hangs.
+    """
     seen, lock = Counter[str](), threading.Lock()
     faults: list[Answer] = [(500, {}), (429, {"Retry-After": "1"}), (0, {}), (-1, {})]
 
@@ -384,8 +389,9 @@ FAR_OFF = timedelta(days=365)
 
 
 def notifications(tonight: Night, numbers: list[int], count: int, apart: timedelta) -> dict[str, timedelta]:
-    """So many messages, each so long after the one before, none of them due within a year, and how long after the first
-    each is due, by its key.
+    """Add `count` messages, one each `interval`, none of them due within a year.
+
+    Return how long after the first each is due, by its key.
     """
     ctx, at = tonight.application.ctx, tonight.clock() + FAR_OFF
     repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
@@ -395,7 +401,7 @@ def notifications(tonight: Night, numbers: list[int], count: int, apart: timedel
         for number in numbers:
             text = channel_message(notice, tonight.incident(number), policy, at, key="simulated")
             assert channel_outbox.add_message(db, IncidentKey(tonight.shop.id, number), notice, "ops", text, at)
-        # Each is a copy of one of these: to put in a hundred thousand one by one takes a minute.
+        # Copy these in SQL: inserting a hundred thousand one by one takes a minute.
         made = db.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
             " SELECT repo_id, number, 'simulated/' || nth, kind, jsonb_set(data, '{key}', to_jsonb('simulated/' || nth)),"
@@ -410,7 +416,7 @@ def notifications(tonight: Night, numbers: list[int], count: int, apart: timedel
 
 
 def due_from(database: Database, begins: datetime) -> datetime:
-    """Now that whoever sends them is there, the first is due then, and the others as long after it as they are."""
+    """Move the messages so that the first is due at `begins`, once the workers are there; keep their distances."""
     with database.transaction() as db:
         db.execute(
             "UPDATE outbox SET not_before = %(begins)s + (not_before - first), created_at = %(begins)s + (not_before - first)"
@@ -422,7 +428,7 @@ def due_from(database: Database, begins: datetime) -> datetime:
 
 
 class Hangs(Wire):
-    """A GitHub that, from a moment on, takes every call and never answers."""
+    """A wire that, from a moment on, accepts every call and never answers."""
 
     def __init__(self, patience: float) -> None:
         super().__init__()
@@ -460,7 +466,7 @@ def test_messages_are_in_time_while_github_hangs(database: Database) -> None:
         assert len(ours.heard) == len(numbers)
         late = [(one.at - datetime.fromisoformat(one.told["at"])).total_seconds() for one in ours.heard]
         print(f"24 messages while GitHub hangs for {wire.calls} calls: max {max(late):.2f} s late")
-        assert max(late) < 10, "each of 24 wake-ups would stand 3 seconds before the dead line, four at a time"
+        assert max(late) < 10, "otherwise each of 24 jobs would wait 3 seconds for GitHub, four at a time"
         wire.end()
 
 
@@ -489,7 +495,7 @@ def test_a_github_that_hangs_is_left_alone_and_asked_again() -> None:
         breaker.handle_request(request)
     with pytest.raises(httpx.ConnectError):
         breaker.handle_request(request)
-    assert inner.calls == 4, "one looks, the others do not wait with it"
+    assert inner.calls == 4, "one call probes GitHub, the others fail fast"
     inner.silent = False
     clock.at += timedelta(seconds=21)
     assert [breaker.handle_request(request).status_code for _ in range(3)] == [200] * 3

@@ -1,4 +1,4 @@
-"""GitHub's limits are kept before they are met: by all processes together, over restarts, and the most severe first."""
+"""GitHub's rate limits are kept by all processes together and over restarts; the most severe incident goes first."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from tests.shell.processes import comes, worker
 from tests.soak import size
 
 EACH = 8
-"""Comments that wait for an incident."""
+"""Comments that wait per incident."""
 
 
 def opened(tonight: Night) -> StoredIncident:
-    """An incident that has been opened and told of, to be copied."""
+    """Open an incident and post its notices; return it as a template for copies."""
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.later()
     with tonight.database.transaction() as db:
@@ -56,7 +56,7 @@ def opened(tonight: Night) -> StoredIncident:
 def pending(
     github: SandboxGitHub, database: Database, shop: Shop, like: StoredIncident, severity: Severity, much: int
 ) -> int:
-    """One more incident of that severity, for which so many comments wait.  Returns its number."""
+    """Add an incident of that severity with `comment_count` comments waiting.  Return its number."""
     number = github.person("stranger").opens(shop, f"A {severity}", None, [])
     incident_key, now = IncidentKey(shop.id, number), github.clock()
     incident = replace(like.incident, number=number, grade=replace(like.incident.grade, severity=severity))
@@ -79,8 +79,9 @@ def undone(database: Database) -> int:
 
 @contextmanager
 def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Application]:
-    """A house with GitHub's pace in its own connections, on the same clock; when it waits, time passes, and `meanwhile`
-    happens.
+    """Yield an application with its own database connections and GitHub's rate limits, on the same clock.
+
+    When it waits, the clock moves on and `meanwhile` is called.
     """
 
     def wait(seconds: float) -> None:
@@ -99,7 +100,7 @@ def another_process(tonight: Night, meanwhile: Callable[[], None] = lambda: None
 
 
 def beat(application: Application) -> None:
-    """What one beat of a queue finds is worked off."""
+    """Relay the outbox of the incidents that one sweep of a queue finds."""
     ctx = application.ctx
     with ctx.database.transaction() as db:
         incident_keys = list_next_incident_keys(db, ctx.clock(), (), ctx.max_incidents_per_installation)
@@ -108,14 +109,14 @@ def beat(application: Application) -> None:
 
 
 def in_any(times: list[datetime], span: timedelta) -> int:
-    """The most that fell into any stretch of that length."""
+    """Return the largest number of times within any span of that length."""
     return max(sum(1 for at in times[nth:] if at < first + span) for nth, first in enumerate(times))
 
 
 def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: Night, figures: Figures) -> None:
-    """One process after the other takes its turns; a beat a second.  The quick size ends where the hour is not yet full.
+    """Two processes take turns, one sweep a second.  The quick size ends before the hour is used up.
 
-    Eight comments an incident, for more in an hour would be held back by our own breaker.
+    Eight comments per incident, since our own comment limit would defer more in an hour.
     """
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
@@ -168,7 +169,7 @@ def test_c4_600_pending_comments_keep_every_limit_and_sev1_goes_first(tonight: N
 
 
 def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> None:
-    """Where all others wait for the hour to pass, a hundred comments of sev1 need a hundred seconds."""
+    """While all others wait for the hour to pass, 100 comments of sev1 take 100 seconds."""
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
     with another_process(tonight) as application:
@@ -203,7 +204,7 @@ def test_c4_a_sev1_in_the_middle_of_the_hour_finds_its_part(tonight: Night) -> N
         left = REGISTRY.get_sample_value("muster_github_budget", label)
         assert left is not None
         assert 0.9 < left < 1
-        assert all(state["attempts"] == 0 for state in held(tonight.database)), "held back is not tried"
+        assert all(state["attempts"] == 0 for state in held(tonight.database)), "deferred items count no attempt"
 
 
 def held(database: Database) -> list[dict[str, int]]:
@@ -227,7 +228,7 @@ RESET = int(HandClock.tonight().at.timestamp()) + 1700
 def test_c3_that_installation_is_quiet_to_the_second_and_after_a_restart(
     tonight: Night, status: int, headers: dict[str, str], seconds: int
 ) -> None:
-    """Whoever is asked afterwards, in whichever process; everybody else is served as before."""
+    """Every process keeps the pause of that installation; other installations are served as before."""
     site = tonight.github.add_repository("acme/site")
     assert site.installation is not None
     with another_process(tonight) as first:
@@ -258,7 +259,7 @@ def asks(client: Client, installation: int, path: str, method: str = "GET") -> N
 
 
 def test_c3_the_app_itself_is_limited_and_asks_for_no_token(tonight: Night) -> None:
-    """Two thousand tokens an hour: what is met there holds for all tokens that are still to come."""
+    """The limit of 2,000 tokens an hour belongs to the App: it applies to every token requested later."""
     with another_process(tonight) as application:
         tonight.github.meter.limits = Limits(tokens_per_hour=0)
         tonight.github.faults.add("status", status=403, headers={"Retry-After": "90"}, path="/access_tokens")
@@ -276,7 +277,7 @@ def test_c3_the_app_itself_is_limited_and_asks_for_no_token(tonight: Night) -> N
 
 
 def test_c6_a_token_that_ends_in_the_middle_of_a_batch_is_renewed_once(tonight: Night) -> None:
-    """Eight threads are refused at once: one of them asks for a new token, and all go on."""
+    """Eight threads get a 401 at once: one of them requests a new token, and all continue."""
     key = AppKey(tonight.github.app.app_id, tonight.github.app.private_key_pem)
     client = Client(tonight.github.api_url, key, tonight.clock)
     try:
@@ -294,7 +295,7 @@ def test_c6_a_token_that_ends_in_the_middle_of_a_batch_is_renewed_once(tonight: 
 
 
 def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> None:
-    """One call finds out whether it lets us in again, at most four times an hour, and none of them counts as tried."""
+    """One call probes whether access is back, at most four times an hour, and none counts as an attempt."""
     like = opened(tonight)
     numbers = [
         pending(tonight.github, tonight.database, tonight.shop, like, severity, 2)
@@ -319,7 +320,7 @@ def test_c6_an_installation_suspended_for_days_loses_nothing(tonight: Night) -> 
 
 
 def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
-    """A second after the other; where the time does not pass, whoever asks is told to come again instead of waiting on."""
+    """Calls go out one a second; if the clock does not move, the caller gets `Deferred` instead of waiting on."""
     waited: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -348,7 +349,7 @@ def test_a_turn_that_is_near_is_waited_for_in_place(tonight: Night) -> None:
 
 
 def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
-    """Its worker is at it already when a sev1 comes in: the next turn is the sev1's, and the others come after."""
+    """A sev1 arrives while the sev3 is being relayed: the next turn is the sev1's, the others follow."""
     like = opened(tonight)
     tonight.clock.at += timedelta(hours=1)
     lesser, worst = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5), list[int]()
@@ -367,7 +368,7 @@ def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
 
 
 def test_a_board_that_gives_way_holds_up_no_comment_of_its_incident(tonight: Night) -> None:
-    """GitHub is back: what is to be said here comes in three seconds, and the board lets ten others speak meanwhile."""
+    """GitHub is back: this incident's reply is due in three seconds; the board lets ten others go first meanwhile."""
     like = opened(tonight)
     for _ in range(10):
         pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
@@ -389,7 +390,7 @@ def test_a_board_that_gives_way_holds_up_no_comment_of_its_incident(tonight: Nig
 
 
 def test_what_is_to_be_said_goes_before_labels_of_the_same_severity(tonight: Night) -> None:
-    """The labels of one incident are the oldest order of all, and wait until everybody has been spoken to."""
+    """The labels of one incident are the oldest outbox item, and wait until all comments have been posted."""
     like = opened(tonight)
     first = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
     effects = SetLabels(labels=frozenset({"sev1"})), Reply(key="reply/0", to="mona", text="No. 0")
@@ -408,7 +409,7 @@ def test_what_is_to_be_said_goes_before_labels_of_the_same_severity(tonight: Nig
 
 
 def test_labels_that_wait_for_their_turn_are_no_quarrel_about_labels(tonight: Night) -> None:
-    """Ten times in a row somebody else is faster; then the labels are set at once, for they have not been set once before."""
+    """Ten times another call goes first; then the labels are set at once, since they were never written before."""
     like = opened(tonight)
     number = pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 0)
     incident_key = IncidentKey(tonight.shop.id, number)
@@ -434,7 +435,7 @@ def test_labels_that_wait_for_their_turn_are_no_quarrel_about_labels(tonight: Ni
 
 
 def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
-    """A sev1 whose wake-up stumbles again and again: for two minutes the others give way, then they go on."""
+    """A sev1 whose job keeps failing: the others give way for two minutes, then they continue."""
     like = opened(tonight)
     pending(tonight.github, tonight.database, tonight.shop, like, Severity.SEV1, 1)
     pace = DatabaseRateLimiter(tonight.database, GITHUB_RATES)
@@ -447,7 +448,7 @@ def test_an_order_that_nobody_gets_to_holds_up_no_other(tonight: Night) -> None:
 
 
 def test_a_row_of_incidents_waits_in_order_of_severity(tonight: Night) -> None:
-    """The queue wakes the first few of each installation, and leaves alone whom it is told to."""
+    """The queue gets the first few incidents of each installation, without those it excludes."""
     like = opened(tonight)
     many = [
         pending(tonight.github, tonight.database, tonight.shop, like, severity, 1)
@@ -464,7 +465,7 @@ def test_a_row_of_incidents_waits_in_order_of_severity(tonight: Night) -> None:
 
 
 def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
-    """The workers of a real queue: what one installation has to wait for holds up no other."""
+    """With the workers of a real queue, one installation that waits delays no other."""
     like = opened(tonight)
     site = tonight.github.add_repository("acme/site")
     for _ in range(12):
@@ -479,7 +480,7 @@ def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
 
 
 class Running:
-    """A clock that begins at some time and runs as fast as the real one."""
+    """A clock that starts at a given time and runs as fast as the real one."""
 
     def __init__(self, at: datetime) -> None:
         self._at, self._began = at, time.monotonic()
@@ -490,7 +491,7 @@ class Running:
 
 @contextmanager
 def working(queue: Queue) -> Iterator[None]:
-    """A queue at work meanwhile, in a thread of its own."""
+    """Run the queue in a thread of its own meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(queue.run)
         try:
@@ -511,7 +512,7 @@ def writes(github: SandboxGitHub, name: str, since: int = 0) -> list[datetime]:
 def test_c3_c4_two_real_workers_share_the_limits_and_remember_them_when_killed(
     tonight: Night, tmp_path: Path, figures: Figures
 ) -> None:
-    """A write a second from both together; then GitHub asks for quiet, both are killed, and the next ones keep it."""
+    """Both together write once a second; GitHub asks for a pause, both are killed, and their successors keep it."""
     like, seconds = opened(tonight), size(4, 37)
     with SandboxGitHub(now, tonight.github.app, limits=Limits.strict()) as github, ExitStack() as stack:
         github.add_person("stranger")
@@ -569,7 +570,7 @@ def quiet_until(database: Database) -> datetime | None:
 def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_waiting_for_long(
     database: Database,
 ) -> None:
-    """Its transaction is ended for it, and what it would write then is refused."""
+    """PostgreSQL ends its idle transaction, and what it would write afterwards is refused."""
     stopped = Database(database.url, idle_timeout_seconds=0.2).open()
     pace, now = DatabaseRateLimiter(database, GITHUB_RATES), datetime.now(UTC)
     quiet = pytest.approx(5.0, abs=0.1)
@@ -578,7 +579,7 @@ def test_a_process_that_is_stopped_with_the_ledger_in_its_hands_keeps_nobody_wai
     def goes_on() -> None:
         with stopped.transaction() as db:
             db.execute("SELECT * FROM rate_limit FOR UPDATE")
-            assert pace.acquire(1, "GET", Priority(), now) == quiet  # waits for the lock, and has it
+            assert pace.acquire(1, "GET", Priority(), now) == quiet  # waits for the lock until it is released
             db.execute("DELETE FROM rate_limit")
 
     try:

@@ -1,4 +1,4 @@
-"""`muster policy`: what it prints, and how it ends."""
+"""`muster policy`: what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def test_faulty_events_are_told_by_their_lines(file: str, tmp_path: Path) -> Non
 
 @dataclass
 class Shop:
-    """A repository as `past_incidents` reads it: one incident that mona took after half an hour."""
+    """A repository as `past_incidents` reads it: one incident that mona acknowledged after half an hour."""
 
     text: str | None = POLICY
 
@@ -384,7 +384,7 @@ def test_a_repository_that_stands_on_its_organisation(file: str, own: str | None
         for each in found["incidents"][0]["differences"]
         if each["kind"] == "told"
     }
-    assert told["engineering-manager"] == ("+30m", None)  # of the profile strict, which the organisation extends
+    assert told["engineering-manager"] == ("+30m", None)  # from the profile strict, which the organisation extends
 
 
 def test_what_github_refuses_is_told_in_one_line(file: str) -> None:
@@ -484,7 +484,7 @@ def test_what_is_written_is_read_again() -> None:
 
 
 def plain(past: PastIncident) -> tuple[object, ...]:
-    """A past incident without what only tells its lines apart."""
+    """Return a past incident without the keys that only tell its lines apart."""
     return (
         past.name,
         past.title,

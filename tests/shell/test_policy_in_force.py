@@ -1,4 +1,4 @@
-"""Which policy holds: the file of the repository, the last good one, or the guide."""
+"""Which policy is active: the repository's file, its last good version, or the guide."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOWER = POLICY + "severities:\n  sev1: {acknowledge: 30m}\n"
 
 @pytest.fixture
 def bare(database: Database) -> Iterator[Night]:
-    """A night in a repository without a policy file."""
+    """Yield a night in a repository without a policy file."""
     with night(database, policy=None) as found:
         yield found
 
@@ -50,7 +50,7 @@ def told(tonight: Night) -> list[str]:
 
 def test_without_a_file_the_guide_holds_and_the_reporter_is_asked(bare: Night) -> None:
     number = opens(bare)
-    assert "@stranger" in bare.notices(number)[0], "nobody is named, so whoever opened it hears"
+    assert "@stranger" in bare.notices(number)[0], "the policy names no one, so the reporter is mentioned"
     assert in_force(bare).policy.profile == "guide"
 
 
@@ -74,7 +74,7 @@ def test_a_faulty_file_changes_nothing_and_is_told_once(tonight: Night) -> None:
         assert any("page0.3" in key for key in tonight.said(issue)), "the clocks run on"
 
     pushes(tonight, FAULTY + "\nzone: 7\n")
-    assert len(told(tonight)) == 2, "another faulty version is told of once more"
+    assert len(told(tonight)) == 2, "another faulty version is reported once more"
     tonight.lost_and_rebuilt()
     tonight.later()
     assert len(told(tonight)) == 2
@@ -137,7 +137,7 @@ def test_an_unchanged_file_costs_nothing(tonight: Night) -> None:
 
 
 class PushedWhileRead:
-    """A tracker on which somebody pushes while the file is being read."""
+    """A tracker whose policy file gets a push while it is being read."""
 
     def __init__(self, night: Night) -> None:
         self.night = night

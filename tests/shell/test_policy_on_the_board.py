@@ -1,4 +1,4 @@
-"""What a team's policy brings to the issue: its names of severities, its places, its people by turns."""
+"""What a team's policy brings to the issue: its severity names, links, and on-call turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pull request that changes the policy hears what it would do, on its newest commit, once."""
+"""A pull request that changes the policy gets one check run on its newest commit, which shows the effect."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOPELESS = POLICY + "".join(f"unknown-{number}: 1\n" for number in range(60))
 
 
 def proposes(night: Night, text: str | None, branch: str = "faster", path: str = FILE) -> int:
-    """Ada opens a pull request with that file; its number."""
+    """Open a pull request of ada with that file; return its number."""
     ada = night.github.person("ada")
     ada.pushes(night.shop, path, text, branch=branch)
     number = ada.opens_pull(night.shop, branch, "Another policy")
@@ -45,7 +45,7 @@ def proposes(night: Night, text: str | None, branch: str = "faster", path: str =
 
 
 def checks(night: Night, sha: str = "") -> list[ShownCheckRun]:
-    """The check runs there are, on that commit or on any."""
+    """Return the check runs on that commit, or on any."""
     return [run for run in night.shop.check_runs.values() if sha in ("", run.head_sha)]
 
 
@@ -56,7 +56,7 @@ def head(night: Night, number: int) -> str:
 
 
 def calls_of(night: Night, mark: int) -> list[str]:
-    """What was asked of GitHub since then, without the names of what was asked for."""
+    """Return the calls to GitHub since that position, without queries and without those for tokens."""
     told = (f"{call.method} {call.path}" for call in night.github.calls_since(mark) if "access_tokens" not in call.path)
     return [one.replace("/api/v3/repos/octo/shop", "").split("?")[0] for one in told]
 
@@ -84,7 +84,7 @@ def test_a_good_change_is_shown_with_what_it_would_have_done(tonight: Night) -> 
     assert "1" in run.output["title"]
     assert "acknowledge" in run.output["summary"]
     assert "octo/shop" in run.output["summary"], "the incident that would have gone otherwise is named"
-    assert tonight.shop.issue(pull).comments == [], "nobody is spoken to"
+    assert tonight.shop.issue(pull).comments == [], "no comment is posted"
     tonight.passes(minutes=30)
     assert len(checks(tonight)) == 1
 
@@ -106,7 +106,7 @@ def test_a_fault_stands_at_its_line_until_a_push_mends_it(tonight: Night) -> Non
     (mended,) = checks(tonight, head(tonight, pull))
     assert (mended.conclusion, mended.annotations) == ("success", [])
     assert len(checks(tonight)) == 2
-    assert checks(tonight, first)[0].conclusion == "failure", "what was said of the old commit stays"
+    assert checks(tonight, first)[0].conclusion == "failure", "the check run of the old commit stays"
 
 
 def test_the_newest_of_several_pushes_is_answered(tonight: Night) -> None:
@@ -225,7 +225,7 @@ def test_a_death_before_the_answer_is_heard_leaves_one_check(tonight: Night, tex
     tonight.move_in()
     try:
         if text == FASTER and call[0] == "PATCH":
-            proposes(tonight, text)  # a good one is said in one call, and nobody dies
+            proposes(tonight, text)  # a good policy needs one call only, so the process does not die
         else:
             with pytest.raises(Died):
                 proposes(tonight, text)
@@ -305,7 +305,7 @@ def test_a_pull_request_that_is_reopened_has_its_answer_already(tonight: Night) 
 
 
 class Overheard:
-    """GitHub with one check run on the commit, of the App with that id; remembers what is written."""
+    """GitHub with one check run on the commit, of the App with that id; records what is written."""
 
     app_id = 3
 
@@ -382,7 +382,7 @@ def test_the_actions_host_tries_the_same_incidents_and_finds_the_same(tonight: N
 
 
 class Busy:
-    """A repository with more incidents than anybody reads."""
+    """A repository with more incidents than are read."""
 
     def __init__(self) -> None:
         self.asked = 0

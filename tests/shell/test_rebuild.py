@@ -1,4 +1,4 @@
-"""The database is lost in mid-incident: GitHub alone brings it back, and nobody hears anything twice."""
+"""The database is lost in mid-incident: it is rebuilt from GitHub alone, and nothing is posted twice."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def it_was_locked_and_unlocked(tonight: Night) -> None:
 
 
 def an_answer_was_not_worth_waiting_for(tonight: Night) -> None:
-    """The issue has had enough of our comments when mona asks what cannot be."""
+    """Reach the comment limit of the issue before mona sends a command that is refused."""
     number = opened(tonight)
     tonight.passes(minutes=50)
     says(tonight, "mona", number, "/status nonsense")
@@ -163,10 +163,10 @@ def test_github_alone_brings_everything_back(tonight: Night, story: Callable[[Ni
 
     tonight.expect(before)
     tonight.settle()
-    assert comments(tonight) == pages, "a rebuild says nothing"
+    assert comments(tonight) == pages, "a rebuild posts nothing"
     tonight.passes(minutes=17)
     said = tonight.said(1)
-    assert len(said) == len(set(said)), "nothing is said twice"
+    assert len(said) == len(set(said)), "nothing is posted twice"
     tonight.board(1)
 
 

@@ -1,4 +1,4 @@
-"""What came past us is found again: deliveries that failed, an absence of days, drift, and a door that is never open."""
+"""Finds what we missed: failed deliveries, an absence of days, drift, and a receiver that is never reachable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.soak import size
 __all__ = ["checked", "description", "openapi", "shared_data"]
 
 REPORTER = "grace"
-"""Somebody with rights: reports of others wait for each other (M30), and here it is not about that."""
+"""A person with rights: reports of others are throttled together (M30), which is not the subject here."""
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
 
 
@@ -49,12 +49,12 @@ def real_time() -> datetime:
 
 
 def comparing(tonight: Night) -> Reconciler:
-    """Whoever compares, as after a restart."""
+    """Create a reconciler, as after a restart."""
     return Reconciler(tonight.application.ctx, tonight.application.client)
 
 
 def compared(tonight: Night, reconciler: Reconciler | None = None) -> ReconcileReport:
-    """What is due is compared, and everything that follows from it happens."""
+    """Reconcile what is due, and process everything that follows from it."""
     report = (reconciler or comparing(tonight)).run_due()
     assert report is not None, "nothing was due"
     assert report.failures == []
@@ -63,7 +63,7 @@ def compared(tonight: Night, reconciler: Reconciler | None = None) -> ReconcileR
 
 
 def compared_within_the_budget(tonight: Night) -> int:
-    """As `compared`, over as many beats as GitHub's hourly budget makes of it.  Returns how many deliveries were missed."""
+    """Reconcile in as many sweeps as GitHub's hourly budget requires.  Return how many deliveries were missed."""
     reconciler, missed = comparing(tonight), 0
     while (report := reconciler.run_due()) is None or report.failures:
         missed += report.deliveries.missed if report is not None else 0
@@ -77,7 +77,7 @@ def opens(tonight: Night, body: str = SEV1, login: str = REPORTER) -> int:
 
 
 def in_touch(tonight: Night) -> None:
-    """Everything so far has come in, and was compared."""
+    """Process everything so far, and reconcile."""
     tonight.later()
     compared(tonight)
     tonight.clock.at += timedelta(minutes=2)
@@ -103,7 +103,7 @@ def calls(tonight: Night, mark: int, end: str) -> int:
 
 
 def three_days(tonight: Night, events: int) -> None:
-    """About so many deliveries over 71 hours: incidents that open, change and mostly end."""
+    """Play about `events` deliveries over 71 hours: incidents that open, change and mostly end."""
     shop, clock = tonight.shop, tonight.clock
     reporter, mona, ada = (tonight.github.person(login) for login in (REPORTER, "mona", "ada"))
     deeds: list[Callable[[], object]] = []
@@ -125,7 +125,10 @@ def three_days(tonight: Night, events: int) -> None:
 
 
 def opens_at(deeds: list[Callable[[], object]], tonight: Night, nth: int) -> int:
-    """The number that the issue will have: they are counted from the ones there are."""
+    """Append an opening to `deeds`; return the number that its issue will have.
+
+    Numbers count on from the issues that exist.
+    """
     first = max(tonight.shop.issues, default=0) + 1
     deeds.append(lambda: opens(tonight, SEV3))
     return first + nth
@@ -135,7 +138,7 @@ def opens_at(deeds: list[Callable[[], object]], tonight: Night, nth: int) -> int
 def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     tonight: Night, elsewhere: Night, figures: Figures, events: int, minutes: int
 ) -> None:
-    """At GitHub's pace, against its published limits; the hand clock carries the waiting."""
+    """At GitHub's published limits; the hand clock takes the waiting."""
     for night in (tonight, elsewhere):
         opens(night, SEV3)
         in_touch(night)
@@ -150,7 +153,7 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     before = tonight.deliveries()
     missed = [one for one in everything if one.guid not in before]
     assert len(missed) >= events * 0.9
-    for one in (late := missed[: min(100, len(missed) // 4)]):  # the newest page comes into the list in two hours only
+    for one in (late := missed[: min(100, len(missed) // 4)]):  # the newest page is listed two hours late
         assert one.delivered_at is not None
         tonight.github.hooks.delay_listing([one], tonight.clock.at - one.delivered_at + timedelta(hours=2))
     back(tonight, url)
@@ -171,7 +174,7 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     tonight.settle()
     assert {one.guid for one in everything} - set(tonight.deliveries()) == {one.guid for one in late}
 
-    # What was listed late is found by a later pass over the whole list, and by no other.
+    # What is listed late is found by the later scan of the whole list only.
     tonight.clock.at = began + timedelta(minutes=110)
     assert compared_within_the_budget(tonight) == 0
     tonight.clock.at = max(tonight.clock.at, began + timedelta(minutes=181))
@@ -197,18 +200,20 @@ def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
 
 
 Beats = list[tuple[datetime, dict[int, Status | None]]]
-"""How each incident stood that GitHub shows as open, beat by beat; None: nobody had heard of it."""
+"""The status of each incident that GitHub shows as open, sweep by sweep; None: not stored yet."""
 
 
 def came_back(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[Beats, dict[int, str], int]:
-    """A beat every five seconds until so many deliveries have been fetched; how the open incidents stood at each until the
-    issues had been looked at, how all of them stood then, and how many deliveries were fetched.
+    """Sweep every five seconds until that many deliveries have been fetched.
+
+    Return the status of the open incidents at each sweep until the catch-up of the issues was done, the status of all
+    of them then, and how many deliveries were fetched.
     """
     shown = [number for number, issue in tonight.shop.issues.items() if issue.state == "open"]
     beats, statuses = Beats(), dict[int, str]()
     before, end = len(tonight.deliveries()), tonight.clock.at + timedelta(hours=2)
     while not statuses or len(tonight.deliveries()) - before < deliveries:
-        with suppress(DeliveryFailed):  # it is tried again when it may be
+        with suppress(DeliveryFailed):  # the next sweep tries again
             reconciler.run_due()
         with tonight.database.transaction() as db:
             behind = sync_state.list_repositories_to_catch_up(db)
@@ -229,7 +234,7 @@ def seconds(time: timedelta) -> str:
 
 
 def only_taken(night: Night) -> None:
-    """Everything that came is taken in, and nothing is done about it yet."""
+    """Ingest everything that has arrived, without relaying its effects."""
     for incident_key in route_deliveries(night.application.ctx):
         assert process_incident(night.application.ctx, incident_key)
     with night.database.transaction() as db:
@@ -239,15 +244,15 @@ def only_taken(night: Night) -> None:
 
 
 def whole(night: Night, like: Night | None = None) -> dict[str, Any]:
-    """What is known of every incident; their ids are given in the order in which they were heard of."""
+    """Return what is stored about every incident, with ids independent of the order of arrival."""
     found = json.loads("\n".join(night.state(like)))
     for row in found["incidents"]:
         row["incident"]["id"] = f"#{row['number']}"
-        del row["board"], row["labels"]  # what was done about it, which in the other night was nothing yet
+        del row["board"], row["labels"]  # the results of effects, which the other night has not carried out
     return {"incidents": found["incidents"], "alarms": found["alarms"]}
 
 
-# E3: eighty hours, which is more than GitHub's list remembers.
+# E3: eighty hours, which is longer than GitHub's list goes back.
 
 
 def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: Night, figures: Figures) -> None:
@@ -291,7 +296,7 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     assert shop.issue(over).state == shop.issue(came_and_went).state == "closed"
     for number in (over, came_and_went, locked):
         new = set(tonight.said(number)) - set(keys[number])
-        assert not [key for key in new if key.startswith("escalate")], "old evidence pages nobody"
+        assert not [key for key in new if key.startswith("escalate")], "events of the past page no one"
     for number in (*quiet, still_there, answered, edited):
         assert len(tonight.notices(number)) - said[number] <= 1, "one comment says where it stands"
     figures.record(
@@ -379,7 +384,7 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
 
 
 def passing(tonight: Night, times: int) -> list[ReconcileReport]:
-    """So many times four minutes, in which everything that is due is compared."""
+    """Reconcile what is due after each of that many steps of four minutes."""
     reports = []
     for _ in range(times):
         tonight.clock.at += timedelta(minutes=4)
@@ -408,13 +413,13 @@ def test_e4_a_board_that_was_lost_comes_back_and_what_is_gone_ends(tonight: Nigh
 
 
 def forget_deliveries(tonight: Night) -> None:
-    """GitHub's list has none of them any more."""
+    """Hide all deliveries so far from GitHub's list."""
     tonight.github.hooks.settle(30)
     everything = list(tonight.github.hooks.deliveries())
     tonight.github.hooks.delay_listing(everything, timedelta(days=30))
 
 
-# Row 10: late is as good as prompt.
+# Row 10: a late delivery gives the same result as a prompt one.
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "overdue"])
@@ -475,7 +480,7 @@ def test_a_command_that_came_before_its_opening_counts_once_the_opening_is_found
 
 
 def two_hundred(tonight: Night) -> None:
-    """200 deliveries about 5 issues, each 50 seconds after the other."""
+    """Play 200 deliveries about 5 issues, 50 seconds apart."""
     shop, people = tonight.shop, [tonight.github.person(login) for login in ("mona", "ada", "hubot")]
     chance, clock = random.Random(7), tonight.clock
     numbers = [opens(tonight, body) for body in (SEV1, SEV3, SEV3, SEV1, SEV3)]
@@ -499,9 +504,9 @@ def two_hundred(tonight: Night) -> None:
 def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(
     tonight: Night, elsewhere: Night, figures: Figures, seed: int, many: int
 ) -> None:
-    """In order in one night, and in any order in another, which knows nothing of the first.
+    """In order in one night, and in random order in another, which knows nothing of the first.
 
-    The thousand are four tests, so that they can be on several cores.
+    The thousand orders are split into four tests, so that they can run on several cores.
     """
     elsewhere.github.hooks.hold()
     two_hundred(elsewhere)
@@ -523,11 +528,11 @@ def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(
 
 
 def dumps_of(night: Night, orders: list[list[Any]], like: Night) -> set[str]:
-    """What is known in the end, after each of these orders of what was sent in the night `like`."""
+    """Return the distinct final states after each of these orders of the deliveries of the night `like`."""
     dumps, chance = set(), random.Random(2)
     for nth, order in enumerate(orders):
         with night.database.transaction() as db:
-            for table in TABLES:  # quicker than making all their files anew
+            for table in TABLES:  # quicker than TRUNCATE, which creates all their files anew
                 db.execute(f"DELETE FROM {table}")  # noqa: S608
         for part in cut(order, chance if nth % 2 else None):
             with night.database.transaction() as db:
@@ -539,13 +544,13 @@ def dumps_of(night: Night, orders: list[list[Any]], like: Night) -> set[str]:
 
 
 def cut(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
-    """All at once, or in two to four parts which are taken in one after the other."""
+    """Yield all at once or, given `chance`, in two to four batches."""
     places = sorted(chance.sample(range(1, len(order)), k=chance.randint(1, 3))) if chance else []
     for start, end in zip([0, *places], [*places, len(order)], strict=True):
         yield order[start:end]
 
 
-# MUSTER_PULL: nothing comes in at a door.
+# MUSTER_PULL: no web receiver is open.
 
 
 def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Night) -> None:
@@ -564,7 +569,7 @@ def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Nigh
         assert pulling.run_due() is not None
         tonight.settle()
     assert "resolved" in tonight.labels(number)
-    for _ in range(4):  # what we did ourselves is told as well
+    for _ in range(4):  # our own changes are delivered as well
         tonight.clock.at += timedelta(seconds=5)
         pulling.run_due()
         tonight.settle()
@@ -604,7 +609,7 @@ def test_only_one_process_compares(tonight: Night) -> None:
 
 
 def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
-    """The issues of one repository are owed, whatever the next process believes about the absence."""
+    """The catch-up of a repository stays due, whatever the next process finds out about the absence."""
     number = opens(tonight)
     in_touch(tonight)
     url = tonight.github.hooks.url
@@ -625,7 +630,7 @@ def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
 
 @pytest.fixture
 def outside(database: Database, tmp_path: Path) -> Iterator[tuple[SandboxGitHub, dict[str, str]]]:
-    """A GitHub on the real clock, and the environment of a process that may open no port."""
+    """Yield a sandbox GitHub on the real clock, and the environment of a process that opens no port."""
     with SandboxGitHub(real_time) as github:
         github.add_person("mona")
         github.add_repository("octo/shop").permit("mona", "write")
@@ -711,7 +716,7 @@ def test_what_was_found_is_told_so_that_a_person_knows_what_to_do(tonight: Night
 
 
 class Slow(Wire):
-    """A wire on which the list of issues takes its time."""
+    """A wire on which the list of issues takes two seconds."""
 
     def heard(self, request: httpx.Request, response: httpx.Response) -> None:
         if request.url.path.endswith("/octo/shop/issues"):
@@ -719,7 +724,7 @@ class Slow(Wire):
 
 
 def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night) -> None:
-    """A real queue starts after 80 hours, with alarms that are long overdue for an incident that is closed."""
+    """A real queue starts after 80 hours, with alarms long overdue for an incident that has been closed."""
     number = opens(tonight)
     in_touch(tonight)
     url = tonight.github.hooks.url

@@ -16,11 +16,10 @@ from app.worker.monitoring.retention import delete_expired_deliveries
 from tests.shell.night import POLICY, SEV1, Night
 
 AGES = (0, 6, 8, 13, 15, 29, 31, 59, 61, 400)
-"""Days."""
 
 
 def aged(tonight: Night, repo: int | None, state: str = "processed", ages: tuple[float, ...] = AGES) -> None:
-    """Deliveries of that repository, one of each age."""
+    """Add deliveries of that repository, one of each age in days."""
     with tonight.database.transaction() as db:
         for age in ages:
             guid, received = f"{repo}/{state}/{age}", tonight.clock() - timedelta(days=age)
@@ -29,7 +28,7 @@ def aged(tonight: Night, repo: int | None, state: str = "processed", ages: tuple
 
 
 def left(tonight: Night, repo: int | None, state: str = "processed") -> tuple[float, ...]:
-    """The ages of those that are still there."""
+    """Return the ages in days of those that are still stored."""
     found = [guid.rsplit("/", 1) for guid in tonight.deliveries()]
     return tuple(sorted(float(age) for of, age in found if of == f"{repo}/{state}"))
 
@@ -58,7 +57,7 @@ def says(length: str) -> str:
         (None, says("2w"), 13),
         ("extends: org\nretention: {deliveries: 60d}\n", says("2w"), 59),
         (POLICY + "# no retention here\n", None, 29),
-        (says("3d"), None, 400),  # no good file: what it meant is not known
+        (says("3d"), None, 400),  # no valid file, so its retention is unknown
     ],
 )
 def test_each_repository_keeps_them_as_its_policy_says(
@@ -111,7 +110,7 @@ def test_a_batch_at_a_time_the_oldest_first(tonight: Night) -> None:
 
 @contextmanager
 def held(tonight: Night, guid: str) -> Iterator[None]:
-    """Somebody is at work on that row."""
+    """Hold a lock on that row."""
     with tonight.database.transaction() as db:
         db.execute("SELECT 1 FROM delivery WHERE guid = %s FOR UPDATE", (guid,))
         yield

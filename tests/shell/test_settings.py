@@ -1,4 +1,4 @@
-"""What is set wrongly is said in one clear line, and nothing is started (A3)."""
+"""A wrong setting is reported in one clear line, and nothing is started (A3)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def key() -> str:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A folder of our own, and an environment in which nothing is set."""
+    """Yield an empty working folder, with the environment cleared."""
     monkeypatch.chdir(tmp_path)
     for name in ("DATABASE_URL", "FAILPOINT", "PORT"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path
-    structlog.reset_defaults()  # the log was on this test's stderr
+    structlog.reset_defaults()  # the log wrote to this test's stderr
 
 
 FAULTS: list[tuple[dict[str, str], str]] = [

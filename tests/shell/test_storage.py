@@ -1,4 +1,4 @@
-"""The database stops, is full, is locked, is killed with everything around it, and is copied while it is written."""
+"""The database stops, is full, is locked, is killed, and is backed up while it is written to."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SECRET = "a-secret-that-nobody-could-guess-1"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose server, if any is left, is ended afterwards."""
+    """Yield a data folder; stop its server afterwards if one is left."""
     yield tmp_path
     if (tmp_path / "postgres" / "postmaster.pid").exists():
         embedded.start(tmp_path).server.stop()
@@ -61,7 +61,7 @@ def postmaster(home: Path) -> int:
 
 
 class Knocker:
-    """Delivers, and remembers what was acknowledged."""
+    """Sends deliveries to the web receiver and records what was acknowledged."""
 
     def __init__(self, client: httpx.Client, body: bytes) -> None:
         self.acknowledged: list[str] = []
@@ -102,7 +102,7 @@ def at_the_door(database: Database, body: bytes = b"{}") -> Iterator[Knocker]:
 
 @dataclass(frozen=True)
 class Machine:
-    """A server that a test may stop, at once or properly, and start again."""
+    """A server that a test can stop, immediately or properly, and start again."""
 
     url: str
     start: Callable[[], object]
@@ -112,13 +112,13 @@ class Machine:
 
 @contextmanager
 def machine(place: Place, home: Path) -> Iterator[Machine]:
-    """One with an empty database: an embedded one in that folder, or the server of that place."""
+    """Yield a server with an empty database: an embedded one in that folder, or the server of that place."""
     if place.server is None:
         yield Machine(
             embedded.start(home).url,
             lambda: embedded.start(home),
             lambda: stop(home),
-            lambda: os.kill(postmaster(home), signal.SIGQUIT),  # what `pg_ctl stop -m immediate` sends
+            lambda: os.kill(postmaster(home), signal.SIGQUIT),  # the signal that `pg_ctl stop -m immediate` sends
         )
         return
     server = place.server
@@ -136,7 +136,7 @@ def stop(home: Path) -> None:
 
 @contextmanager
 def empty(place: Place, name: str) -> Iterator[str]:
-    """A database of that name without any schema."""
+    """Yield the URL of a database of that name without any schema."""
     for words in (f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}"):
         with psycopg.connect(place.url.format("postgres"), autocommit=True) as connection:
             connection.execute(words)
@@ -195,10 +195,10 @@ def test_f3_the_server_is_stopped_at_once_three_times_while_it_commits(
 
 @pytest.mark.parametrize("seed", size([2], [2, 3, 4, 5]))
 def test_f2_the_last_bytes_of_the_log_are_lost(figures: Figures, seed: int) -> None:
-    """The machine loses power: of the data files what the last checkpoint wrote is there, and of the log a part.
+    """Power loss: the data files are those of the last checkpoint, and only a part of the log remains.
 
-    The log is cut at any byte, and what follows is nothing or rubbish.  Whatever was on the disk before the cut is
-    found, in order, and nothing else.  The four hundred cuts are four tests, so that they can be on several cores.
+    The log is cut at any byte and followed by zeros or rubbish.  Whatever was on the disk before the cut is found, in
+    order, and nothing else.  The 400 cuts are split into four tests, so that they can run on several cores.
     """
     cuts, rows = size(3, 100), size(60, 400)
     dice = random.Random(seed)
@@ -226,7 +226,7 @@ def test_f2_the_last_bytes_of_the_log_are_lost(figures: Figures, seed: int) -> N
             subprocess.run(["cp", "-a", str(log), str(data / "pg_wal")], check=True, timeout=60)
             cut = dice.randrange(first, reached[-1] + 1)
             _cut(data / "pg_wal", cut, os.urandom if nth % 2 else bytes)
-            server.start("-c", "fsync=off")  # the power has failed already
+            server.start("-c", "fsync=off")  # the power loss has happened already
             with psycopg.connect(server.url.format("postgres")) as connection:
                 connection.execute("SET enable_indexscan = off")
                 found = [row[0] for row in connection.execute("SELECT n FROM kept ORDER BY n")]
@@ -248,14 +248,14 @@ _SEGMENT = 16 * 2**20
 
 
 def _flushed(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
-    """Up to which byte its log is on the disk."""
+    """Return the position up to which the log is on the disk."""
     row = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()
     assert row
     return int(row[0])
 
 
 def _cut(log: Path, at: int, after: Callable[[int], bytes]) -> None:
-    """Put something else where that log goes on."""
+    """Overwrite the log from that position with the filler."""
     for number in (at // _SEGMENT, at // _SEGMENT + 1):
         file = log / f"00000001{number >> 8:08X}{number & 255:08X}"
         if file.exists():
@@ -266,7 +266,7 @@ def _cut(log: Path, at: int, after: Callable[[int], bytes]) -> None:
 
 
 def test_the_embedded_database_survives_kill_9_of_everything(home: Path, figures: Figures) -> None:
-    """Owner and server are killed at any moment, also while they start; whoever comes next finds all that was committed."""
+    """Owner and server are killed at any moment, also while starting; the next owner finds all commits."""
     rounds = size(3, 60)
     code = (
         "import itertools, pathlib, sys, psycopg\n"
@@ -286,12 +286,12 @@ def test_the_embedded_database_survives_kill_9_of_everything(home: Path, figures
             [sys.executable, "-c", code, str(home)], env=environment, stdout=subprocess.PIPE, text=True
         )
         assert owner.stdout
-        begun = owner.stdout.readline() if nth % 2 else ""  # every other one has written something
+        begun = owner.stdout.readline() if nth % 2 else ""  # every other round has written something
         time.sleep(nth % 8 * 0.1 if nth % 2 else 0.3 + nth % 8 * 0.25)
         owner.kill()
         if (home / "postgres" / "postmaster.pid").exists():
             for pid in everyone(home):
-                with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                with suppress(ProcessLookupError):  # it has ended meanwhile
                     os.kill(pid, signal.SIGKILL)
         said = begun + owner.stdout.read()
         owner.stdout.close()
@@ -311,7 +311,7 @@ def test_the_embedded_database_survives_kill_9_of_everything(home: Path, figures
 
 
 def everyone(home: Path) -> list[int]:
-    """The server of that folder and its children; none where it is gone, or has not written down who it is."""
+    """Return the process ids of the folder's server and its children; none if it is gone or has no pid yet."""
     try:
         return family(postmaster(home))
     except (OSError, ValueError, IndexError):
@@ -319,7 +319,7 @@ def everyone(home: Path) -> list[int]:
 
 
 def family(pid: int) -> list[int]:
-    """That process and its children; none where it is gone or was never a server."""
+    """Return that process and its children; none if it is gone or no PostgreSQL server."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -335,7 +335,7 @@ def family(pid: int) -> list[int]:
 
 @contextmanager
 def files_of_at_most(size_in_bytes: int) -> Iterator[None]:
-    """No process that is started meanwhile can write a file beyond that: what it gets is an error, as from a full disk."""
+    """Limit the file size of processes started meanwhile; beyond it they get an error, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_in_bytes, hard))
     try:
@@ -347,7 +347,7 @@ def files_of_at_most(size_in_bytes: int) -> Iterator[None]:
 def test_a8_the_disk_is_full_and_nothing_is_accepted_that_is_not_kept(
     places: Place, home: Path, figures: Figures
 ) -> None:
-    """No file of the database may grow beyond 17 MiB, one more than a piece of its log; then there is room again."""
+    """No database file may grow beyond 17 MiB, one more than a log segment; then there is space again."""
     with machine(places, home) as server:
         migrate(server.url)
         server.stop()
@@ -421,7 +421,7 @@ def test_f5_ten_processes_write_at_once(places: Place, figures: Figures) -> None
 def test_f5_a_backup_while_it_is_written_is_the_state_at_one_moment(
     places: Place, tmp_path: Path, figures: Figures
 ) -> None:
-    """docs/backup.md, word for word: pg_dump, then pg_restore into an empty database."""
+    """As in docs/backup.md: pg_dump, then pg_restore into an empty database."""
     with places.database() as database, night(database) as tonight, empty(places, "restored") as url:
         backed_up(tonight, places, url, tmp_path / "muster.dump", figures)
 
@@ -468,13 +468,13 @@ def backed_up(tonight: Night, place: Place, url: str, file: Path, figures: Figur
 
 
 def tool(place: Place, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """One of PostgreSQL's own programs, as it comes with that server."""
+    """Run one of PostgreSQL's own programs, of the version of that server."""
     where = place.server.programs if place.server else EMBEDDED
     return subprocess.run([where / name, *words], capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tmp_path: Path, figures: Figures) -> None:
-    """The two commands of docs/backup.md, word for word."""
+    """Runs the two commands of docs/backup.md word for word."""
     _, _, moving = (ROOT / "docs" / "backup.md").read_text().partition("## Move to a server")
     commands = moving.partition("```sh\n")[2].partition("```")[0]
     many = size(2_000, 100_000)
@@ -518,7 +518,7 @@ def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tm
 
 
 def rows(database: Database, but: str = "") -> dict[str, list[str]]:
-    """Every row of every table, as text, in an order of its own, `but` those of one."""
+    """Return every row of every table as text, sorted, without those of `except_table`."""
     with database.transaction() as db:
         names = [row["tablename"] for row in db.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
         return {
@@ -540,13 +540,13 @@ ODD = (
     b'{"action":"opened","issue":{"number":NaN}}',
     b'{"body":"\\ud800"}',
 )
-"""M07 and M09, as they come."""
+"""Bodies of M07 and M09."""
 WORDS = ("a\x00b", "x\\u0000y", "high \ud800 alone", "low \udc00 alone", "\U0001f525 and \x00\ud83d")
-"""M08 and M09, within the reports of incidents."""
+"""Texts of M08 and M09, to be put into reports."""
 
 
 def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_url: Place, figures: Figures) -> None:
-    """Through the door and all the way to the rows, on both servers; the deliveries are the same bytes."""
+    """From the web receiver to the rows, on both servers; the deliveries are the same bytes."""
     at = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
     bodies = [(f"odd-{nth}", "issues", body) for nth, body in enumerate(ODD)]
     with own.database() as ours, by_url.database() as theirs, night(ours) as tonight:
@@ -578,7 +578,10 @@ def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_ur
 def taken(
     tonight: Night, database: Database, bodies: Sequence[tuple[str, str, bytes]], at: datetime
 ) -> dict[str, list[str]]:
-    """The rows that come of these deliveries.  The policy is read from GitHub, and nothing is sent there."""
+    """Ingest these deliveries and return the rows.
+
+    The policy is read from GitHub, and nothing is written there.
+    """
     application = build(tonight.application.settings, database, lambda: at)
     secret = tonight.github.app.webhook_secret
     served = HttpServer(create_app(database, (secret,), lambda: at), "127.0.0.1", 0, name="door")
@@ -594,7 +597,7 @@ def taken(
             assert answer.status_code == 202
         for incident_key in route_deliveries(application.ctx):
             assert process_incident(application.ctx, incident_key)
-        return rows(database, but="rate_limit")  # what GitHub says is left of an hour is not the same twice
+        return rows(database, but="rate_limit")  # the remaining rate limit that GitHub reports differs between the two
     finally:
         served.stop()
         application.client.close()

@@ -1,4 +1,4 @@
-"""Workers and the door are killed while it rains deliveries: nothing is lost, nothing is said twice (B1, B2, B3, B8)."""
+"""Kills workers and the web receiver in a storm of deliveries: nothing lost, nothing twice (B1, B2, B3, B8)."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ AT_WORK = (
     "after_post_before_mark",
     "after_mark",
 )
-"""All of them are tried in one process in test_crashes.py in every run."""
+"""Every run tries all of them in one process, in test_crashes.py."""
 DEATHS: list[tuple[tuple[str, ...], int]] = size(
     [(("after_insert", "timer_fired_before_commit", "after_post_before_mark"), 1)],
     [((point,), nth) for point in (*AT_THE_DOOR, *AT_WORK) for nth in (1, 2, 10)],
 )
-"""Where processes die one after the other, and which time they get there."""
+"""The fail points at which processes die one after the other, and at which hit."""
 TAKEN = "FROM delivery WHERE state IN ('processed', 'ignored')"
 
 
 def redelivered(told: Storm) -> int:
-    """Whoever was not answered is asked for again, as the deliveries API lets one do, until all were.  Returns how often."""
+    """Request redelivery of every unacknowledged delivery until all are accepted.  Return how many requests it took.
+
+    This is what the deliveries API permits.
+    """
     asked = 0
     while True:
         told.github.hooks.settle(1200)
@@ -54,9 +57,10 @@ def redelivered(told: Storm) -> int:
 
 
 def nothing_lost_nothing_twice(told: Storm, database: Database, place: Place) -> None:
-    """As the oracle; what came out of order may have been warned of before it was known to be well.
+    """Check that the database equals the oracle's, with nothing lost or doubled.
 
-    To be asked when nobody is at work any more.
+    Out of order, a warning may have been posted before the event that makes it needless was known.
+    Call it only when no process is at work any more.
     """
     assert told.lost(database) == 0
     assert told.doubled() == []
@@ -71,7 +75,7 @@ def nothing_lost_nothing_twice(told: Storm, database: Database, place: Place) ->
 
 
 def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_path: Path, figures: Figures) -> None:
-    """At full size with the lease and the patience of real workers."""
+    """At full size with the lease and the timeouts of real workers."""
     deliveries = size(40, 10_000)
     times = size({}, {"lease": 30.0, "dead": 10.0})
     with storm(deliveries) as told, places.database() as database:
@@ -87,11 +91,11 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_pat
             told.github.hooks.ensure_senders(8)
             told.github.hooks.release(told.order())
             if size(False, True):
-                # Of what is heard, not of what is taken: by then the door would have little left to miss.
+                # Of those received, not of those processed: by then the web receiver would have little left to miss.
                 assert comes(lambda: count(database, "FROM delivery") >= 0.6 * deliveries, 600), log_of(tmp_path)
                 receiver.kill()
                 receiver.wait(10)
-                time.sleep(0.5)  # meanwhile nobody answers at the door
+                time.sleep(0.5)  # no web receiver answers meanwhile
                 stack.enter_context(door(environment, tmp_path, port))
             for part in size((0.5,), (0.25, 0.5, 0.75)):
                 assert comes(lambda part=part: count(database, TAKEN) >= part * deliveries, 600), log_of(tmp_path)
@@ -99,7 +103,7 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_pat
                 assert workers.pop(0).wait(10) == -signal.SIGKILL
                 workers.append(stack.enter_context(worker(environment, tmp_path, **times)))
             again = redelivered(told)
-            assert again or size(True, False), "nothing was missed while nobody answered"
+            assert again or size(True, False), "nothing was missed while no receiver was running"
             heard = time.monotonic() - began
             assert comes(lambda: idle(database), 600), log_of(tmp_path)
             took = time.monotonic() - began
@@ -117,9 +121,9 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(places: Place, tmp_pat
 def test_b3_a_process_dies_at_each_failpoint(
     usual: Place, tmp_path: Path, figures: Figures, points: tuple[str, ...], nth: int
 ) -> None:
-    """One after the other, door or worker; then one that is left alone finishes.
+    """Web receiver or worker die one after the other; then a process without a fail point finishes.
 
-    The twelfth point, mid_migration, is in test_upgrade.py.
+    The twelfth fail point, mid_migration, is in test_upgrade.py.
     """
     deliveries = size(30, 100 * nth if "timer_fired_before_commit" in points and nth > 2 else 200)
     with storm(deliveries) as told, usual.database() as database, ExitStack() as stack:
@@ -127,13 +131,13 @@ def test_b3_a_process_dies_at_each_failpoint(
         environment = told.environment(DATABASE_URL=database.url)
         port = find_free_port()
         hooks = told.github.hooks
-        hooks.release(told.order())  # nobody listens yet
+        hooks.release(told.order())  # no web receiver is running yet
         hooks.settle(60)
         hooks.url = f"http://127.0.0.1:{port}/webhook"
         missed = iter([d for d in hooks.deliveries() if d.status_code != 202])
 
         def dies(process: Process) -> int | None:
-            """What it ends with, while deliveries come in."""
+            """Redeliver until the process ends; return its exit code, or None if it lives on."""
             for _ in range(1200):
                 if process.poll() is not None:
                     break
@@ -166,7 +170,7 @@ def test_b3_a_process_dies_at_each_failpoint(
 def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
     usual: Place, tmp_path: Path, figures: Figures
 ) -> None:
-    """In the middle of its work, and while GitHub lets it wait."""
+    """In the middle of its work, and while a call to GitHub hangs."""
     with storm(size(30, 400)) as told, usual.database() as database:
         environment = told.environment(DATABASE_URL=database.url)
         with door(environment, tmp_path, port := find_free_port()):
@@ -205,7 +209,7 @@ def test_b8_a_worker_that_is_asked_to_stop_does_and_at_once_when_asked_twice(
 def test_b6_a_worker_that_was_away_does_not_write_any_more(
     database: Database, tmp_path: Path, figures: Figures
 ) -> None:
-    """Stopped on the doorstep of a call; another one buries it and says what was to be said; then it goes on."""
+    """It is stopped right before a call; another worker reaps its job and posts the comments; then it goes on."""
     away, lease = size((5, 2), (300, 30))
     with storm(10) as told:
         environment = told.environment(DATABASE_URL=database.url)
@@ -225,7 +229,7 @@ def test_b6_a_worker_that_was_away_does_not_write_any_more(
                 assert comes(lambda: '"lease lost"' in (tmp_path / "processes.log").read_text(), 20), log_of(tmp_path)
                 assert comes(lambda: idle(database), 30)
         now_said = told.said()
-        assert {key: now_said[key] for key in said} == said, "in five minutes another page may ring, but nothing twice"
+        assert {key: now_said[key] for key in said} == said, "another page may fire, but nothing twice"
         assert told.doubled() == []
         assert told.missing(database) == []
         figures.record(

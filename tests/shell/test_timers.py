@@ -1,4 +1,4 @@
-"""Alarms ring once each, and in time (row 8)."""
+"""Alarms fire once each, and in time (row 8)."""
 
 from __future__ import annotations
 
@@ -33,19 +33,21 @@ MONTHLY = (
         f"    - {{after: {nth * 700 // STEPS}h, to: {('it-manager', 'cto')[nth % 2]}}}\n" for nth in range(1, STEPS)
     )
 )
-"""A ladder of a month."""
+"""A policy whose escalation takes a month."""
 HASTY = (
     POLICY
     + "first-notice: {sev1: {via: off, to: off}}\nescalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n"
     + "    - {after: 3m, to: it-manager}\n"
 )
-"""Who does not answer for three minutes is told of to the manager: later than the last incident is opened, and sooner than
-GitHub, whose clock stands here, would refuse ours.
+"""A policy that escalates to the manager after three minutes without acknowledgement.
+
+That is after the last incident is opened, and before the sandbox GitHub, whose clock stands still here, would refuse
+our times.
 """
 
 
 def opens(tonight: Night, count: int, apart: timedelta) -> list[int]:
-    """Incidents that nobody answers."""
+    """Open incidents that stay unacknowledged."""
     numbers = []
     for nth in range(count):
         numbers.append(tonight.github.person("ada").opens(tonight.shop, f"Down {nth}", SEV1, ["incident"]))
@@ -64,7 +66,7 @@ def first_due(tonight: Night) -> datetime | None:
 
 @pytest.mark.timeout(size(300, 1800))
 def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figures) -> None:
-    """At every moment at which one is due the incident is taken, as by a beat; in the end each is as one fold makes it."""
+    """Whenever an alarm is due its incident is processed, as by a sweep; in the end each equals one replay."""
     with night(database, MONTHLY) as tonight:
         end = tonight.clock.at + MONTH
         numbers, policy = opens(tonight, size(6, 500), timedelta(seconds=0.3)), read_policy(MONTHLY)
@@ -100,7 +102,7 @@ def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figu
 
 
 def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, figures: Figures) -> None:
-    """A worker on a clock that runs, to which an alarm comes every half second; then it is away for a while."""
+    """A worker on a running clock gets an alarm every half second; then it stops for a while."""
     count, away, settled = size((10, 1.5, timedelta(seconds=1)), (200, 30.0, timedelta(seconds=10)))
     with night(database, HASTY) as tonight:
         opens(tonight, count, timedelta(seconds=0.5))
@@ -114,27 +116,27 @@ def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, f
             assert before < count
             while clock() < stopped + timedelta(seconds=away):
                 time.sleep(0.05)
-            assert len(told(tonight)) == before, "nobody works"
+            assert len(told(tonight)) == before, "no worker is running"
             back = clock()
             with working(Queue(application.ctx)):
                 assert comes(lambda: len(told(tonight)) == count, size(60, 300))
         finally:
             application.client.close()
         rows = told(tonight)
-    assert sum(at <= back < rang for at, rang in rows), "some were due meanwhile"
+    assert sum(at <= back < fired for at, fired in rows), "some were due meanwhile"
     evening, later = ([one for one in rows if (one[1] >= back) is after] for after in (False, True))
     steady = sorted(
-        (rang - at).total_seconds()
+        (fired - at).total_seconds()
         for began, part in ((first - BEFORE, evening), (back, later))
-        for at, rang in part
+        for at, fired in part
         if at >= began + settled
     )
-    after = max((rang - max(at, back)).total_seconds() for at, rang in later)
-    assert all(rang >= at for at, rang in rows), "none before its time"
+    after = max((fired - max(at, back)).total_seconds() for at, fired in later)
+    assert all(fired >= at for at, fired in rows), "none before its time"
     late = steady[len(steady) * 99 // 100]
     assert late <= size(30, 5)
     assert max(steady) <= 30
-    assert max((rang - at).total_seconds() for at, rang in evening) <= 60, "after the first start too"
+    assert max((fired - at).total_seconds() for at, fired in evening) <= 60, "after the first start too"
     assert after <= 60
     figures.record(
         "Row 8",
@@ -145,7 +147,7 @@ def test_row8_alarms_ring_in_time_and_soon_after_a_restart(database: Database, f
 
 
 def test_row8_an_alarm_does_not_wait_behind_orders(database: Database) -> None:
-    """Everybody's pages wait to be carried out; then somebody's alarm falls due, and his wake-up is the first to be taken."""
+    """Pages of all incidents wait in the outbox; the job of an alarm that falls due is taken first."""
     with night(database, HASTY) as tonight:
         *_, last = opens(tonight, 5, timedelta(seconds=1))
         queue = Queue(tonight.application.ctx)
@@ -157,11 +159,11 @@ def test_row8_an_alarm_does_not_wait_behind_orders(database: Database) -> None:
         queue.sweep()
         first, *others = jobs(tonight)
         assert first["number"] == last
-        assert len(others) == 5, "what waited before still does, and nobody is woken twice for one thing"
+        assert len(others) == 5, "earlier jobs still wait, and no job is enqueued twice"
 
 
 def jobs(tonight: Night) -> list[dict[str, int]]:
-    """The wake-ups that wait, in the order in which they are taken."""
+    """Return the waiting jobs, in the order in which they are taken."""
     with tonight.database.transaction() as db:
         rows = db.execute(
             "SELECT args FROM procrastinate_jobs WHERE task_name = 'wake' AND status = 'todo' ORDER BY priority DESC, id"
@@ -170,7 +172,7 @@ def jobs(tonight: Night) -> list[dict[str, int]]:
 
 
 BEFORE = timedelta(seconds=1.5)
-"""So long before the first alarm the worker is started."""
+"""Time between the start of the worker and the first alarm."""
 
 
 def due_of_the_manager(tonight: Night) -> list[datetime]:
@@ -179,7 +181,7 @@ def due_of_the_manager(tonight: Night) -> list[datetime]:
 
 
 def told(tonight: Night) -> list[tuple[datetime, datetime]]:
-    """When each escalation was due, and when it was decided."""
+    """Return when each escalation was due, and when it was decided."""
     with tonight.database.transaction() as db:
         rows = db.execute(
             "SELECT data->>'at' AS at, created_at FROM outbox WHERE kind = 'Escalate' ORDER BY created_at"

@@ -1,4 +1,4 @@
-"""The schema takes a step while GitHub goes on delivering (row 14), and the step may die on the way."""
+"""The schema is migrated while GitHub goes on delivering (row 14), and the migration may die half way."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TOMORROW = (
 
 @pytest.fixture
 def empty_url(places: Place) -> Iterator[str]:
-    """A database without any schema."""
+    """Yield the URL of a database without any schema."""
     with psycopg.connect(places.url.format("postgres"), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS upgraded WITH (FORCE)")
         connection.execute("CREATE DATABASE upgraded")
@@ -48,7 +48,7 @@ def empty_url(places: Place) -> Iterator[str]:
 def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
     empty_url: str, places: Place, tmp_path: Path, figures: Figures
 ) -> None:
-    """From the step before the newest one: deliveries come in all the while, and all of them are taken afterwards."""
+    """From the last migration but one: deliveries arrive all the while, and all are processed afterwards."""
     before = [step for step in load_migrations() if step[0] < NEWEST]
     migrate(empty_url, steps=before)
     with psycopg.connect(empty_url) as connection:
@@ -106,7 +106,7 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
         assert tonight.notices(number) == []
         assert "newer than this program" in capsys.readouterr().out
         with tonight.database.transaction() as db:
-            db.execute("DELETE FROM schema_step WHERE number = %s", (TOMORROW[0],))  # as if the newer program were here
+            db.execute("DELETE FROM schema_step WHERE number = %s", (TOMORROW[0],))  # as if this were the newer program
         assert comes(lambda: "incident" in tonight.labels(number) and bool(tonight.notices(number)), 20)
     finally:
         queue.stop()
@@ -119,9 +119,9 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
 
 
 def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(empty_url: str, places: Place, figures: Figures) -> None:
-    """The process is gone after each of its steps in turn; the next one starts from nothing.
+    """The process dies after each migration in turn; the next one starts from an empty database.
 
-    At the quick size after the first, one in the middle, and the last.
+    At the quick size only after the first, one in the middle, and the last.
     """
     last = len(load_migrations())
     hits = size((1, last // 2, last), range(1, last + 1))

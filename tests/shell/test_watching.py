@@ -1,4 +1,4 @@
-"""Muster watches itself: what it says of its own state, whom it tells, and what a person can do about it."""
+"""Muster audits itself: what it reports, whom it alerts, and what a person can do about it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def hear(tonight: Night) -> None:
-    """A worker says that it lives."""
+    """Record a heartbeat of a worker."""
     with tonight.database.transaction() as db:
         db.execute("DELETE FROM procrastinate_workers")
         db.execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (%s)", (tonight.clock(),))
@@ -62,7 +62,7 @@ def gauges(url: str) -> dict[str, float]:
 
 @contextmanager
 def listening() -> Iterator[tuple[str, list[str]]]:
-    """Somebody who waits for signs of life; the address, and what came."""
+    """Run a monitor that waits for heartbeats; yield its address and the list of methods it received."""
     heard: list[str] = []
 
     def listen(environ: dict[str, Any], start: Callable[..., object]) -> list[bytes]:
@@ -88,7 +88,7 @@ def opens(tonight: Night) -> int:
 
 
 def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(tonight: Night) -> None:
-    """The row that would have rung it is gone: only a look at the incident itself can tell."""
+    """The row of the alarm is gone: only the incident itself shows that it is overdue."""
     number = opens(tonight)
     assert run_audit(tonight.application.ctx) == []
     with tonight.database.transaction() as db:
@@ -103,11 +103,11 @@ def test_g3_an_overdue_incident_is_found_though_its_alarm_is_lost_and_woken(toni
     with structlog.testing.capture_logs() as logs:
         assert not watch.run_once()
         assert not watch.run_once()
-    assert alarms(logs) == ["overdue"], "said once, however often it is found"
+    assert alarms(logs) == ["overdue"], "one alert, however often it is found"
     assert woken == [number, number]
     tonight.wake(number)
     assert "An alarm of this incident was late" in tonight.board(number)
-    assert "page0.2" in "".join(tonight.said(number)), "the wake-up rings what was lost"
+    assert "page0.2" in "".join(tonight.said(number)), "processing the incident fires the lost alarm"
     with structlog.testing.capture_logs() as logs:
         watch.run_once()
     assert [row["event"] for row in logs if row.get("name") == "overdue"] == ["alarm over"]
@@ -201,7 +201,7 @@ def test_g2_drift_is_one_alarm_until_a_comparison_finds_nothing(tonight: Night, 
     with tonight.database.transaction() as db:
         db.execute("DELETE FROM alarm WHERE number <> %s", (numbers[0],))
     tonight.clock.at += timedelta(minutes=61)
-    with tonight.database.transaction() as db:  # so that it is about drift, and not about being away
+    with tonight.database.transaction() as db:  # so that the reconciler finds drift, not an absence
         sync_state.save_checkpoint(db, "deliveries", tonight.clock())
     with structlog.testing.capture_logs() as logs:
         reconciler.run_due()
@@ -223,7 +223,7 @@ def test_g2_a_wake_up_that_hangs_is_found(tonight: Night) -> None:
     queue.enqueue_incidents(incidents_of(tonight))
     opens(tonight)
     queue.enqueue_incidents(incidents_of(tonight))
-    tonight.clock.at = datetime.now(UTC)  # the queue's own times are those of its database
+    tonight.clock.at = datetime.now(UTC)  # the queue takes its times from the database's clock
     with tonight.database.transaction() as db:
         assert db.execute("SELECT 1 FROM procrastinate_jobs").fetchone()
         db.execute("DELETE FROM alarm")
@@ -240,7 +240,7 @@ def incidents_of(tonight: Night) -> list[Any]:
         return [incident_key for incident_key, _ in incidents.list_incidents(db)]
 
 
-# Who is told.
+# Who is alerted.
 
 
 def test_g3_the_sign_of_life_is_sent_only_while_all_is_well(tonight: Night) -> None:
@@ -271,7 +271,7 @@ def test_a_monitor_that_is_away_harms_nobody(tonight: Night) -> None:
         assert not watch.run_once()
     assert [row["event"] for row in logs] == ["heartbeat failed"]
     guarded = AuditLoop(tonight.application.ctx, heartbeat_url="https://127.0.0.1/ping", http_client=SafeHttpClient())
-    assert not guarded.run_once(), "the door to other places is the guarded one"
+    assert not guarded.run_once(), "this client refuses private addresses"
 
 
 def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
@@ -294,7 +294,7 @@ def test_the_watch_goes_on_when_an_audit_fails(tonight: Night) -> None:
         assert len(heard) == count
 
 
-# What it says when it is asked.
+# Readiness and metrics.
 
 
 def test_readiness_gives_every_reason(tonight: Night) -> None:
@@ -314,7 +314,7 @@ def test_readiness_gives_every_reason(tonight: Night) -> None:
 
 
 def test_readiness_without_a_database(tonight: Night) -> None:
-    """The door of the real house: it says why, and its gauges say it too."""
+    """The web receiver of the real application gives the reason, and so do its gauges."""
     opened = Database(tonight.database.url, acquire_timeout_seconds=0.5).open()
     application = build(
         Settings(port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem),
@@ -336,9 +336,9 @@ def test_readiness_without_a_database(tonight: Night) -> None:
 
 
 def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: Figures) -> None:
-    """In half a minute the door says so, no sign of life is sent any more, and what waits is seen to grow old.
+    """Within 30 seconds readiness fails, no heartbeat is sent any more, and the age of waiting work grows.
 
-    At the quick size the clock of the door is put forward by some of those seconds.
+    At the quick size the web receiver's clock is advanced by some of those seconds.
     """
     clock = storm.Watch()
     with SandboxGitHub(lambda: datetime.now(UTC)) as github, listening() as (monitor, heard):
@@ -431,7 +431,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
     assert found["muster_overdue_alarms"] >= 1
     assert found["muster_oldest_alarm_seconds"] > 60
     assert found["muster_comment_limit_active"] == 0
-    assert not any(name.startswith("muster_github_budget{") for name in found), "its hour is over: nobody knows"
+    assert not any(name.startswith("muster_github_budget{") for name in found), "its hour is over: unknown"
 
 
 def tonight_door(tonight: Night) -> Any:
@@ -453,7 +453,7 @@ def says(tonight: Night, *words: str) -> tuple[int, str, str]:
 def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(
     database: Database, tonight: Night, figures: Figures
 ) -> None:
-    """By the real worker, which lives on: as many good deliveries as there is time for, with poison in between."""
+    """A real worker survives as many good deliveries as there is time for, with unreadable ones in between."""
     good = size(60, 9_999)
     tonight.clock.at = datetime.now(UTC)
     queue = Queue(tonight.application.ctx, poll_interval=0.2)
@@ -535,7 +535,7 @@ def test_a_long_delivery_is_shown_in_part(tonight: Night) -> None:
 
 
 def test_a_dead_letter_is_carried_out_after_all_and_never_twice(tonight: Night) -> None:
-    """The first was refused; the second had been done, though nobody had heard: it is found, not said again."""
+    """The first try was refused; the second succeeded without our knowledge: the comment is found, not posted again."""
     number = opens(tonight)
     tonight.github.faults.add("status", status=422, method="POST", path="/comments")
     tonight.github.person("mona").comments(tonight.shop, number, "/help")

@@ -1,4 +1,4 @@
-"""A story: a readable text of what happened, with what the core made of it.
+"""Stories: readable texts of events, with the effects that the core decides for them.
 
     Nobody answers a sev1, then the second person takes it
 
@@ -15,13 +15,13 @@ The first line is the title.  Then come headers:
 
     policy: guide           a shipped profile; guide when there is none
     starts: 2026-03-14      the day of the story; this one, a Saturday, when there is none
-    zone: Europe/Berlin     in which the story tells the time; UTC when there is none
-    on-call: mona, hubot    who holds a contact, or `nobody`; the cast below when there is none
+    zone: Europe/Berlin     the time zone of the story; UTC when there is none
+    on-call: mona, hubot    the people of a contact, or `nobody`; the cast below when there is none
     | warnings: [50]        a line of the policy file; a contact that it gives people keeps them
 
-Then each line at the left edge is something that happened: a time (`09:00`, `09:00:30`, `+1d 09:00`), a person (with
-their role in brackets where it is not that of the cast), a verb, the rest.  `(until)` lets the clocks run, `(deadlines)`
-asks what is promised.  Arrows, lines of clocks and the end are written by `pytest --update-stories`.
+Each line at the left edge is an event: a time (`09:00`, `09:00:30`, `+1d 09:00`), a person (with their role in
+brackets where it is not that of the cast), a verb, the rest.  `(until)` fires the alarms that are due until then,
+`(deadlines)` lists the deadlines.  Arrows, lines of clocks and the end are written by `pytest --update-stories`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.core import effects as orders
-from app.core import events as happened
+from app.core import effects, events
 from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
 from app.core.effects import Effect
@@ -56,7 +55,7 @@ CAST = {
     "vp-engineering": ("vera",),
     "executives": ("grace", "linus"),
 }
-"""Who holds which contact.  They may write in the repository; anybody else may only read."""
+"""The people of each contact.  They may write in the repository; all others may only read."""
 
 STARTS = date(2026, 3, 14)
 INDENT = " " * 6
@@ -69,7 +68,7 @@ _ANSWERS = re.compile(r"(severity|impact|urgency|type|personal data|services?|de
 
 @dataclass
 class Story:
-    """What a file says at its left edge."""
+    """The parsed left edge of a story file."""
 
     title: str
     head: list[str] = field(default_factory=list)
@@ -98,7 +97,7 @@ def parse(text: str) -> Story:
 
 
 def tell(story: Story) -> str:
-    """The story with its arrows, as the core tells it now."""
+    """Render the story with its arrows, as the core decides now."""
     played = _Play(story)
     body = [line for edge in story.edge for line in played.happens(edge)]
     head = [*story.head, ""] if story.head else []
@@ -116,7 +115,7 @@ def policy_of(story: Story) -> Policy:
 
 
 class _Play:
-    """One story on its way: the incident so far, and the log that brought it there."""
+    """One story during its playback: the incident so far, and the log that led to it."""
 
     def __init__(self, story: Story) -> None:
         self.policy = policy_of(story)
@@ -130,7 +129,7 @@ class _Play:
         self.now = datetime.combine(self.starts, time(), UTC)
 
     def happens(self, line: str) -> Iterator[str]:
-        """The line with its arrows, after the clocks that rang before it."""
+        """Yield the line with its arrows, after the alarms that fire before it."""
         found = _LINE.fullmatch(line)
         assert found
         at, act = self.at(line.removesuffix(f" {found[5]}")), found[5]
@@ -146,7 +145,7 @@ class _Play:
             yield from self.decides(event, at)
 
     def at(self, told: str) -> datetime:
-        """The instant of a time as stories tell it."""
+        """Parse a time as stories write it."""
         found = _LINE.fullmatch(f"{told} ")
         assert found, f"'{told}' is not a time"
         days, hours, minutes, seconds, _ = found.groups()
@@ -174,12 +173,15 @@ class _Play:
         yield from (f"{INDENT}-> {line}" for line in shown)
 
     def ends(self) -> Iterator[str]:
-        """How it stands at the end.  What was decided step by step is what a replay of the log decides."""
+        """Yield the state at the end.
+
+        The decisions made step by step must equal a replay of the log.
+        """
         again = replay(self.log, self.policy, self.now)
         due = [alarm for alarm in alarms(self.incident, self.policy) if alarm.due <= self.now] if self.incident else []
         assert due or (again.incident, list(again.effects)) == (self.incident, self.effects)
         keys = [effect.key for effect in self.effects if effect.key]
-        assert len(keys) == len(set(keys)), "something was said twice"
+        assert len(keys) == len(set(keys)), "an effect key was used twice"
         yield "="
         if self.incident is None:
             yield "= no incident"
@@ -207,7 +209,7 @@ class _Play:
         days = (local.date() - self.starts).days
         return (f"+{days}d " if days else "") + local.strftime("%H:%M:%S").removesuffix(":00")
 
-    # From words to events.
+    # Parsing lines into events.
 
     def event(self, act: str) -> Event:
         found = _ACT.fullmatch(act)
@@ -219,7 +221,7 @@ class _Play:
         common = {"by": by, "role": known, "key": f"event/{number}"}
         if verb == "says":
             spoken = tuple(SlashCommand(*line.removeprefix("/").split(" ", 1)) for line in rest.split(" | "))
-            return happened.Commented(**{**common, "key": f"comment/{number}"}, comment=number, commands=spoken)
+            return events.Commented(**{**common, "key": f"comment/{number}"}, comment=number, commands=spoken)
         return _VERBS[verb](self, rest or "", common)
 
     def opened(self, rest: str, common: dict[str, Any], *, adopted: bool = False) -> Event:
@@ -229,7 +231,7 @@ class _Play:
         self.report = IncidentReport(severity=severity)
         labels = self.answers(answers)
         number = f"INC-{self.starts:%Y-%m%d}-001"
-        return happened.Opened(
+        return events.Opened(
             **common,
             id=number,
             repo="acme/shop",
@@ -245,10 +247,10 @@ class _Play:
             self.title = rest.removeprefix("title ")
         else:
             self.answers(rest)
-        return happened.Edited(**common, title=self.title, report=self.report)
+        return events.Edited(**common, title=self.title, report=self.report)
 
     def answers(self, text: str) -> frozenset[str]:
-        """Puts the answers into the report, and gives the labels among them."""
+        """Put the answers into the report, and return the labels among them."""
         labels = set()
         for answer in filter(None, text.split(", ")):
             found = _ANSWERS.fullmatch(answer)
@@ -261,24 +263,24 @@ class _Play:
         return frozenset(labels)
 
     def arrow(self, effect: Effect) -> str:
-        """The effect in words, or nothing for the board, which follows every change."""
+        """Describe the effect; empty for the board, which follows every change."""
         words = _WORDS.get(type(effect))
         return words(self, effect) if words else ""
 
 
-def _escalation(play: _Play, notice: orders.Escalate) -> str:
+def _escalation(play: _Play, notice: effects.Escalate) -> str:
     if not notice.contacts:
         return f"ask {_people(notice)}: {notice.do} ({notice.because})"
     do = f", {notice.do}" if notice.do else ""
     return f"escalate {', '.join(notice.contacts)}: {_people(notice)}{do} ({notice.because})"
 
 
-def _reminder(play: _Play, notice: orders.Remind) -> str:
+def _reminder(play: _Play, notice: effects.Remind) -> str:
     about = f"{notice.clock} {notice.about}" if notice.about else notice.clock
     return f"remind {about} {_people(notice)}, due {play.clock(notice.due)}" + (f": {notice.do}" if notice.do else "")
 
 
-def _people(notice: orders.Notice) -> str:
+def _people(notice: effects.Notice) -> str:
     missing = f" [nobody is {', '.join(notice.unstaffed)}]" if notice.unstaffed else ""
     return (", ".join(notice.to) or "nobody") + missing
 
@@ -288,9 +290,9 @@ def _plain(kind: type[Event], **more: Any) -> Callable[[_Play, str, dict[str, An
 
 
 _POSTMORTEM = {
-    "opened": happened.PostmortemOpened,
-    "merged": happened.PostmortemMerged,
-    "dropped": happened.PostmortemDropped,
+    "opened": events.PostmortemOpened,
+    "merged": events.PostmortemMerged,
+    "dropped": events.PostmortemDropped,
 }
 
 _FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
@@ -307,37 +309,40 @@ _FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
     "detected": lambda play, value: {"detected_at": play.at(value)},
     "unclear": lambda play, value: {"doubts": (*play.report.doubts, value)},
 }
-"""What each answer changes in the report.  `service` adds one, `services` names the only one."""
+"""The fields of the report that each answer changes.
+
+`service` adds one, `services` names the only one.
+"""
 
 _VERBS: dict[str, Callable[[_Play, str, dict[str, Any]], Event]] = {
     "opens": _Play.opened,
     "adopts": lambda play, rest, common: play.opened(rest, common, adopted=True),
     "edits": _Play.edited,
-    "labels": lambda play, rest, common: happened.Labeled(**common, label=rest),
-    "unlabels": lambda play, rest, common: happened.Unlabeled(**common, label=rest),
-    "closes": _plain(happened.Closed),
-    "reopens": _plain(happened.Reopened),
-    "locks": _plain(happened.IssueUnavailable, reason="locked"),
-    "deletes": _plain(happened.IssueUnavailable, reason="deleted"),
-    "transfers": _plain(happened.IssueUnavailable, reason="transferred"),
-    "unlocks": _plain(happened.IssueAvailable),
+    "labels": lambda play, rest, common: events.Labeled(**common, label=rest),
+    "unlabels": lambda play, rest, common: events.Unlabeled(**common, label=rest),
+    "closes": _plain(events.Closed),
+    "reopens": _plain(events.Reopened),
+    "locks": _plain(events.IssueUnavailable, reason="locked"),
+    "deletes": _plain(events.IssueUnavailable, reason="deleted"),
+    "transfers": _plain(events.IssueUnavailable, reason="transferred"),
+    "unlocks": _plain(events.IssueAvailable),
     "postmortem": lambda play, rest, common: _POSTMORTEM[rest](
         **{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8
     ),
 }
 
 _WORDS: dict[type[Effect], Callable[[_Play, Any], str]] = {
-    orders.Page: lambda play, page: f"page {_people(page)}",
-    orders.Escalate: _escalation,
-    orders.Announce: lambda play, notice: (
+    effects.Page: lambda play, page: f"page {_people(page)}",
+    effects.Escalate: _escalation,
+    effects.Announce: lambda play, notice: (
         f"announce to {', '.join(notice.contacts)}: {_people(notice)} ({notice.because})"
     ),
-    orders.Remind: _reminder,
-    orders.SeverityQuestion: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
-    orders.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
-    orders.Help: lambda play, answer: f"help {answer.to}",
-    orders.React: lambda play, reaction: "react",
-    orders.Assign: lambda play, assign: f"assign {assign.login}",
-    orders.OpenPostmortem: lambda play, order: "postmortem",
-    orders.SetLabels: lambda play, order: f"labels {' '.join(sorted(order.labels))}",
+    effects.Remind: _reminder,
+    effects.SeverityQuestion: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
+    effects.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
+    effects.Help: lambda play, answer: f"help {answer.to}",
+    effects.React: lambda play, reaction: "react",
+    effects.Assign: lambda play, assign: f"assign {assign.login}",
+    effects.OpenPostmortem: lambda play, effect: "postmortem",
+    effects.SetLabels: lambda play, effect: f"labels {' '.join(sorted(effect.labels))}",
 }

@@ -1,4 +1,4 @@
-"""Every story beside this file, told again and compared."""
+"""Every story in this folder, replayed and compared with its file."""
 
 from __future__ import annotations
 

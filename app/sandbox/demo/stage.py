@@ -32,6 +32,7 @@ class ManualClock:
     at: datetime
 
     def __call__(self) -> datetime:
+        """Return the time to which the clock was moved last."""
         return self.at
 
 

@@ -1,1 +1,1 @@
-"""Nights as they were recorded, and the tests that read them with the program of today."""
+"""Recorded nights of earlier releases, and the tests that read them with today's program."""

@@ -1,4 +1,4 @@
-"""Record a played night of each profile: the state dump, the database, and the boards as they stand on GitHub.
+"""Records a played night of each profile: the state dump, the database, and the boards as they are on GitHub.
 
     python -m tests.shell.recorded.record FOLDER
 
@@ -33,14 +33,14 @@ from tests.shell.night import POLICY, SEV1, TABLES, Night, night
 NIGHTS = Path(__file__).parent / "nights"
 ADDRESS = "http://github.test"
 SHOWN = ("id", "body", "user", "performed_via_github_app", "created_at", "updated_at", "html_url")
-"""What is kept of a comment as GitHub answers it."""
+"""The fields of a comment, as GitHub returns it, that are recorded."""
 SEV2 = SEV1.replace("SEV1", "SEV2")
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
 
 
 @dataclass
 class _Elsewhere(Runner):
-    """A runner of a GitHub whose pages have another address than its API, so that no port stands in a recording."""
+    """A runner of a GitHub whose pages and API have different URLs, so that no port appears in a recording."""
 
     api: str = ""
 
@@ -49,7 +49,7 @@ class _Elsewhere(Runner):
 
 
 def play(host: Night | Actions) -> None:
-    """Play a whole incident, a reopened one, a locked one, and one that nobody has answered when the night ends."""
+    """Play a whole incident, a reopened one, a locked one, and one still unanswered when the night ends."""
     whole = _opens(host, SEV1)
     host.passes(minutes=6)
     _says(host, "mona", whole, "/ack")
@@ -86,7 +86,7 @@ def play(host: Night | Actions) -> None:
 
 
 def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
-    """Record a night that the app has looked after, which ends while GitHub takes no comments."""
+    """Record a night served by the app, which ends while GitHub accepts no comments."""
     with psycopg.connect(url.format("postgres"), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS recorded WITH (FORCE)")
         connection.execute("CREATE DATABASE recorded")
@@ -113,7 +113,7 @@ def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
 
 
 def record_runner(folder: Path, policy: str) -> None:
-    """Record the same night as workflows have looked after it."""
+    """Record the same night served by workflows."""
     with TemporaryDirectory() as place, running(Path(place)) as runner:
         runner.github.person("ada").pushes(runner.shop, FILE, policy)
         host = Actions(_Elsewhere(runner.github, runner.shop, runner.clock, runner.folder, api=runner.github.api_url))
@@ -124,7 +124,7 @@ def record_runner(folder: Path, policy: str) -> None:
 
 
 def _issues(host: Any, shop: Repository) -> dict[str, Any]:
-    shapes = host.github.shapes
+    shapes = host.github.serializer
     return {
         "repository": shop.id,
         "issues": [
@@ -145,7 +145,7 @@ def _issues(host: Any, shop: Repository) -> dict[str, Any]:
 
 
 def _dumped(url: str) -> str:
-    """Give the rows of all our tables as SQL, without the columns that the server generates."""
+    """Return the rows of all our tables as SQL, without generated columns."""
     lines = []
     with psycopg.connect(url) as connection:
         connection.execute("SET timezone TO 'UTC'")

@@ -1,4 +1,4 @@
-"""What was written in earlier releases is read by this one: state, database, boards and markers."""
+"""Tests that today's program reads what earlier releases have written: state, database, boards and markers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.shell.conftest import Place
 from tests.shell.recorded.record import NIGHTS
 
 STATES = {"waiting": "pending", "trying": "in_flight", "done": "done", "moot": "skipped", "dead": "dead"}
-"""How the states of effects in the recordings are called today."""
+"""Today's names of the effect states in the recordings."""
 
 profiles = pytest.mark.parametrize("profile", PROFILES)
 
@@ -41,7 +41,7 @@ def policy_of(profile: str) -> Policy:
 
 @pytest.fixture
 def restored(request: pytest.FixtureRequest, own: Place) -> Iterator[Database]:
-    """The recorded database of the profile, in the schema of its time, and then brought up to date."""
+    """Load the profile's recorded database into the schema of its time, then migrate it."""
     profile = request.getfixturevalue("profile")
     name = f"recorded_{profile.replace('-', '_')}"
     step = recorded(profile, "app.json")["schema"]
@@ -97,10 +97,12 @@ def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> Non
         number = issue["number"]
         comments = [comment_from(row) for row in issue["comments"]]
         marked = [
-            (each, said) for each in comments if (said := signer.read(IncidentKey(told["repository"], number), each))
+            (each, content)
+            for each in comments
+            if (content := signer.read(IncidentKey(told["repository"], number), each))
         ]
         assert len(marked) == sum(each.bot for each in comments)
-        keys = {key for _, said in marked for key in said["keys"]}
+        keys = {key for _, content in marked for key in content["keys"]}
         done = {each["key"] for each in state["effects"] if each["number"] == number and each["state"] == "done"}
         known = {each["key"] for each in state["effects"] if each["number"] == number}
         assert {key for key in keys - {"board"} if not key.startswith("digest/")} <= known
@@ -125,7 +127,9 @@ def test_the_boards_of_runs_say_what_the_next_run_has_to_know(profile: str) -> N
     for issue in told["issues"]:
         comments = [comment_from(row) for row in issue["comments"]]
         incident_key = IncidentKey(told["repository"], issue["number"])
-        board, memory = find_board([(each, said) for each in comments if (said := signer.read(incident_key, each))])
+        board, memory = find_board(
+            [(each, content) for each in comments if (content := signer.read(incident_key, each))]
+        )
         assert board
         assert memory
         assert memory.snapshot

@@ -15,7 +15,7 @@ from app.core.severity import Severity
 from app.core.simulate import Scenario, simulate
 from app.policy_file import read_policy
 from bench.core import DECLARED_AT, guide_policy, sample_log
-from tests.policy_file.large import large
+from tests.policy_file.large import large_policy
 
 
 def simulate_ms() -> float:
@@ -58,7 +58,7 @@ def read_ms() -> float:
 
     It has 64 KiB, for a company of thirty teams.
     """
-    text = large()
+    text = large_policy()
     return _best_seconds(lambda: read_policy(text), 5) * 1000
 
 

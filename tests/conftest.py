@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.figures import Figures, checks_of, open_figures
-from tests.soak import on_server
+from tests.soak import runs_on_server
 
 USUAL = "usual"
 """The fixture of tests that can run on either kind of database."""
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--checks"):
         others = [item for item in items if not checks_of(item.name)]
         items[:] = [item for item in items if checks_of(item.name)]
-        if on_server():
+        if runs_on_server():
             others += [item for item in items if USUAL not in getattr(item, "fixturenames", ())]
             items[:] = [item for item in items if item not in others]
         config.hook.pytest_deselected(items=others)
@@ -38,7 +38,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # the controller gets each report as well, and those of workers that crashed
     if report.when == "call" or report.outcome != "passed":
-        open_figures().ran(report.nodeid, report.outcome, report.duration)
+        open_figures().record_outcome(report.nodeid, report.outcome, report.duration)
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,12 @@ from pathlib import Path
 from bench.cpu_steal import CpuStealMeter
 from tests import soak
 
-FILE = "MUSTER_FIGURES"
+FIGURES_FILE_VARIABLE = "MUSTER_FIGURES"
 """The environment variable that names the output file; unset: nothing is written."""
-RUN = "MUSTER_RUN"
+RUN_VARIABLE = "MUSTER_RUN"
 """The environment variable that names the `make soak` run this process is part of."""
 
-STOLEN = 0.03
+MAX_STOLEN_SHARE = 0.03
 """Share of CPU time stolen by the host above which measured times are unreliable."""
 
 _IDS = re.compile(r"test_((?:(?:[a-g]\d|row\d+|m\d\d)_)+)")
@@ -62,32 +62,32 @@ class Figures:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._theft = CpuStealMeter()
+        self._cpu_steal = CpuStealMeter()
 
     def record(self, check: str, *, size: str, measured: str) -> None:
         """Record a measurement: `check` is an id of the reliability page, `size` says how large this run was.
 
         Notes how much CPU time the host has stolen, if it is much, since times are less reliable then.
         """
-        taken = self._theft.fraction
-        note = f"; the host took {100 * taken:.0f} % of the machine" if taken >= STOLEN else ""
+        stolen = self._cpu_steal.fraction
+        note = f"; the host took {100 * stolen:.0f} % of the machine" if stolen >= MAX_STOLEN_SHARE else ""
         self._write(Figure(check, size, measured + note))
 
-    def ran(self, test: str, outcome: str, seconds: float) -> None:
+    def record_outcome(self, test: str, outcome: str, seconds: float) -> None:
         if ids := checks_of(test.partition("::")[2]):
             at = f"{datetime.now(UTC):%Y-%m-%d}"
-            run = os.environ.get(RUN, "")
-            self._write(Run(ids, test, outcome, round(seconds, 1), soak.size(False, True), at, run))
+            run = os.environ.get(RUN_VARIABLE, "")
+            self._write(Run(ids, test, outcome, round(seconds, 1), soak.choose_size(False, True), at, run))
 
-    def _write(self, one: Figure | Run) -> None:
+    def _write(self, entry: Figure | Run) -> None:
         if self._file is None:
             return
         with self._file.open("ab", buffering=0) as lines:
             fcntl.flock(lines, fcntl.LOCK_EX)
-            lines.write(json.dumps(asdict(one)).encode() + b"\n")
+            lines.write(json.dumps(asdict(entry)).encode() + b"\n")
 
 
 def open_figures() -> Figures:
     """Open the figures file of this run."""
-    name = os.environ.get(FILE)
+    name = os.environ.get(FIGURES_FILE_VARIABLE)
     return Figures(Path(name) if name else None)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.figures import FILE, Figures, checks_of
-from tests.shell.processes import comes
-from tests.soak import size
+from tests.figures import FIGURES_FILE_VARIABLE, Figures, checks_of
+from tests.shell.processes import wait_until
+from tests.soak import choose_size
 from tools.reliability.report_page import describe_run, superseded_results, unproven_checks
 from tools.reliability.requirements import REQUIREMENTS
 from tools.reliability.results import ResultsFile
@@ -123,15 +123,17 @@ def test_when_the_time_is_over_nothing_stays(tmp_path: Path) -> None:
     file, figures, told = tmp_path / "test_story.py", tmp_path / "figures.jsonl", tmp_path / "told"
     file.write_text(STORY.replace("FILE", repr(str(told))))
     figures.touch()
-    hour = SoakRun({"PATH": os.environ["PATH"], FILE: str(figures)}, tmp_path / "soak", max_seconds=None)
+    hour = SoakRun(
+        {"PATH": os.environ["PATH"], FIGURES_FILE_VARIABLE: str(figures)}, tmp_path / "soak", max_seconds=None
+    )
 
     def over() -> int:
-        assert comes(lambda: told.exists() and bool(told.read_text()), 60)
+        assert wait_until(lambda: told.exists() and bool(told.read_text()), 60)
         hour.max_seconds = 0.0
         return int(told.read_text())
 
     with ThreadPoolExecutor(1) as pool:
         number = pool.submit(over)
-        hour.run(Batch("beside", [f"{file}::test_e2_never_ends"], size(1, 2)))
+        hour.run(Batch("beside", [f"{file}::test_e2_never_ends"], choose_size(1, 2)))
         assert not psutil.pid_exists(number.result())
     assert hour.failed

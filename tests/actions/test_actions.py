@@ -18,8 +18,8 @@ STEPS = ["Look for Python", "Fetch Python", "Place the environment", "Restore th
 
 def test_check_policy_says_what_a_change_would_have_done(runner_bench: RunnerBench) -> None:
     runner_bench.today()
-    number = runner_bench.runner.happened()
-    done = runner_bench.runs("check-policy", "pull_request", runner_bench.runner.proposes(FASTER))
+    number = runner_bench.runner.create_closed_incident()
+    done = runner_bench.runs("check-policy", "pull_request", runner_bench.runner.propose_policy(FASTER))
     assert done.ok
     assert done.outputs == {"valid": "true", "faults": "0"}
     assert done.summary.startswith("## Muster policy\n\n### What moves\n")
@@ -38,7 +38,7 @@ def test_modules_of_the_workspace_are_not_ours(runner_bench: RunnerBench) -> Non
         file.write_text("import os\nos.write(1, b'somebody else ran\\n')\n")
     runner_bench.machine.environment["PYTHONPATH"] = str(runner_bench.machine.workspace)
     done = runner_bench.runs(
-        "check-policy", "pull_request", {**runner_bench.runner.proposes(FASTER), "action": "closed"}
+        "check-policy", "pull_request", {**runner_bench.runner.propose_policy(FASTER), "action": "closed"}
     )
     assert done.ok, done.log
     assert done.told("notice") == ["The pull request is closed: there is nothing to check."]

@@ -9,17 +9,17 @@ import pytest
 
 from tests.actions.conftest import RunnerBench
 from tests.runner.test_check_policy import FASTER
-from tests.soak import soaking
+from tests.soak import is_soak_run
 
 _OF_THE_MACHINE = ("PIP_", "SSL_", "REQUESTS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 """How this machine reaches its packages, as a self-hosted runner would be told."""
 
 
-@pytest.mark.skipif(not soaking(), reason="installs from the package index: only with MUSTER_SOAK")
+@pytest.mark.skipif(not is_soak_run(), reason="installs from the package index: only with MUSTER_SOAK")
 def test_the_first_run_installs_and_the_next_finds_it(runner_bench: RunnerBench) -> None:
     runner_bench.cache.warm = None
     runner_bench.machine.environment |= {k: v for k, v in os.environ.items() if k.upper().startswith(_OF_THE_MACHINE)}
-    payload = runner_bench.runner.proposes(FASTER)
+    payload = runner_bench.runner.propose_policy(FASTER)
     began = time.monotonic()
     done = runner_bench.runs("check-policy", "pull_request", payload)
     first = time.monotonic() - began

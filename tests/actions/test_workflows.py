@@ -24,7 +24,7 @@ from tests.actions.conftest import (
     RunnerBench,
 )
 from tests.actions.interpreter import loaded
-from tests.runner.conftest import FILE
+from tests.runner.conftest import POLICY_PATH
 from tests.runner.test_check_policy import FAULTY
 from tests.shell.night import SEV1
 from tools.run_steps import find_problems, load_scripts
@@ -246,7 +246,7 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
     runner_bench.today()
     shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
-    runner_bench.runner.passes(40)
+    runner_bench.runner.advance_clock(40)
     (swept,) = runner_bench.works(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
     assert swept.result == "success", swept.done.log
     assert f"/octo/shop/issues/{number}" in swept.done.summary
@@ -254,7 +254,7 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
     mona.comments(shop, number, "/ack")
     mona.comments(shop, number, "/resolve the pool is larger now")
     mona.closes(shop, number)
-    runner_bench.runner.passes(0.2)
+    runner_bench.runner.advance_clock(0.2)
     jobs = runner_bench.works(INCIDENTS, "issues", {"action": "closed", **about(runner_bench, number)})
     assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}, logs(
         jobs
@@ -267,19 +267,19 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
 
 
 def test_a_policy_with_a_fault_fails_its_check(runner_bench: RunnerBench) -> None:
-    (job,) = runner_bench.works(POLICY, "pull_request", runner_bench.runner.proposes(FAULTY)).values()
+    (job,) = runner_bench.works(POLICY, "pull_request", runner_bench.runner.propose_policy(FAULTY)).values()
     assert job.result == "failure"
     errors = [one for one in job.done.annotations if one.kind == "error"]
     assert [(one.spot["file"], one.spot["line"], one.spot["title"]) for one in errors] == [
-        (FILE, "1", "extends"),
-        (FILE, "2", "timezone"),
+        (POLICY_PATH, "1", "extends"),
+        (POLICY_PATH, "2", "timezone"),
     ]
     assert "**timezone**" in job.done.summary
 
 
 def test_a_report_of_a_month(runner_bench: RunnerBench) -> None:
-    runner_bench.runner.happened()
-    runner_bench.runner.happened()
+    runner_bench.runner.create_closed_incident()
+    runner_bench.runner.create_closed_incident()
     inputs = {"inputs": {"period": "month", "at": "2026-03-20"}}
     (job,) = runner_bench.works(REPORT, "workflow_dispatch", inputs).values()
     assert job.result == "success", job.done.log

@@ -44,7 +44,7 @@ from app.core.slash_command import SlashCommand
 from app.policy_file import PROFILES, load_profile
 
 DECLARED = datetime(2026, 3, 13, 15, 59, 58, tzinfo=UTC)
-LINES = (
+COMMAND_LINES = (
     "ack",
     "update We look.",
     "update",
@@ -67,7 +67,7 @@ LABELS = (
     *("sev1", "sev2", "sev3", "sev4", "incident", "acknowledged", "mitigated", "resolved", "escalate"),
     *("needs-triage", "sla-breached", "postmortem-due", "bug"),
 )
-PAUSES = (0, 0, 0, 1, 1, 59, 60, 300, 899, 900, 3_600, 14_400, 90_000)
+PAUSE_SECONDS = (0, 0, 0, 1, 1, 59, 60, 300, 899, 900, 3_600, 14_400, 90_000)
 """Seconds between two events, among them the ends of targets and one second before each."""
 
 Log = list[tuple[datetime, Event]]
@@ -85,25 +85,25 @@ reports = st.builds(
 )
 
 
-HOUSE = "house"
+CUSTOM_PROFILE = "house"
 """A profile for these tests: `strict` with services, teams, rotations and overrides."""
 
 
 @cache
-def manned(profile: str) -> Policy:
+def staffed_policy(profile: str) -> Policy:
     """Return the policy of a profile with people: two on call, one for each other contact, no CTO."""
-    policy = _house() if profile == HOUSE else load_profile(profile)
-    held = {name: (name,) for name in policy.contacts if name != "cto"}
-    return replace(policy, contacts={**held, "on-call": ("mona", "hubot")})
+    policy = _custom_policy() if profile == CUSTOM_PROFILE else load_profile(profile)
+    contacts = {name: (name,) for name in policy.contacts if name != "cto"}
+    return replace(policy, contacts={**contacts, "on-call": ("mona", "hubot")})
 
 
-def _house() -> Policy:
+def _custom_policy() -> Policy:
     """Build the custom profile.
 
     The rotation of `checkout` hands over at 16:00, two seconds after most logs begin.
     """
-    strict, later = load_profile("strict"), Duration(seconds=20 * 60)
-    paged = (Step(Duration(), ("on-call",), until=Until.ACK, repeat=Duration(seconds=300)),)
+    strict, respond_within = load_profile("strict"), Duration(seconds=20 * 60)
+    paging_steps = (Step(Duration(), ("on-call",), until=Until.ACK, repeat=Duration(seconds=300)),)
     return replace(
         strict,
         services={"checkout": Service("payments", "shop-rota", ("shop",)), "search": Service("finders")},
@@ -116,30 +116,30 @@ def _house() -> Policy:
         },
         roles={"commander": RoleHolders(("ada",), ("grace",)), "communications-lead": RoleHolders(("linus",))},
         overrides=(
-            Override(("search",), (), {Severity.SEV3: {"respond": Target(later, "team"), "update": None}}),
-            Override((), (Kind.SECURITY,), ladders={Severity.SEV1: paged}, contacts={"on-call": ("vera",)}),
+            Override(("search",), (), {Severity.SEV3: {"respond": Target(respond_within, "team"), "update": None}}),
+            Override((), (Kind.SECURITY,), ladders={Severity.SEV1: paging_steps}, contacts={"on-call": ("vera",)}),
         ),
     )
 
 
-profiles = st.sampled_from((*PROFILES, HOUSE))
-_who: dict[str, st.SearchStrategy[Any]] = {
+profiles = st.sampled_from((*PROFILES, CUSTOM_PROFILE))
+_author_fields: dict[str, st.SearchStrategy[Any]] = {
     "by": st.sampled_from(("mona", "hubot", "octocat")),
     "role": st.sampled_from((Role.WRITE, Role.WRITE, Role.TRIAGE, Role.READ)),
 }
-_spoken = st.lists(
-    st.sampled_from(LINES).map(lambda line: SlashCommand(*line.split(" ", 1))), min_size=1, max_size=3
+_commands = st.lists(
+    st.sampled_from(COMMAND_LINES).map(lambda line: SlashCommand(*line.split(" ", 1))), min_size=1, max_size=3
 ).map(tuple)
 _events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Commented, comment=st.just(1), commands=_spoken, **_who),
-    st.builds(Commented, comment=st.just(1), commands=_spoken, **_who),
-    st.builds(Labeled, label=st.sampled_from(LABELS), **_who),
-    st.builds(Unlabeled, label=st.sampled_from(LABELS), **_who),
-    st.builds(Edited, title=st.sampled_from(("down", "up")), report=reports, **_who),
-    st.builds(Closed, **_who),
-    st.builds(Reopened, **_who),
-    st.builds(IssueUnavailable, reason=st.just("locked"), **_who),
-    st.builds(IssueAvailable, **_who),
+    st.builds(Commented, comment=st.just(1), commands=_commands, **_author_fields),
+    st.builds(Commented, comment=st.just(1), commands=_commands, **_author_fields),
+    st.builds(Labeled, label=st.sampled_from(LABELS), **_author_fields),
+    st.builds(Unlabeled, label=st.sampled_from(LABELS), **_author_fields),
+    st.builds(Edited, title=st.sampled_from(("down", "up")), report=reports, **_author_fields),
+    st.builds(Closed, **_author_fields),
+    st.builds(Reopened, **_author_fields),
+    st.builds(IssueUnavailable, reason=st.just("locked"), **_author_fields),
+    st.builds(IssueAvailable, **_author_fields),
     st.builds(PostmortemOpened, pull=st.sampled_from((8, 9))),
     st.builds(PostmortemMerged, pull=st.sampled_from((8, 9))),
     st.builds(PostmortemDropped, pull=st.sampled_from((8, 9))),
@@ -154,7 +154,7 @@ def logs(draw: st.DrawFn, max_events: int = 20) -> Log:
     )
     log: Log = [(DECLARED, opened)]
     for number, (event, pause) in enumerate(
-        draw(st.lists(st.tuples(_events, st.sampled_from(PAUSES)), max_size=max_events)), start=98
+        draw(st.lists(st.tuples(_events, st.sampled_from(PAUSE_SECONDS)), max_size=max_events)), start=98
     ):
         kind = "comment" if isinstance(event, Commented) else "event"
         log.append((log[-1][0] + timedelta(seconds=pause), replace(event, key=f"{kind}/{number}")))

@@ -16,18 +16,22 @@ from app.core.severity import Severity
 from app.core.slash_command import SlashCommand
 from app.policy_file import read_policy
 
-from .lives import Log, logs, manned, profiles
+from .lives import Log, logs, profiles, staffed_policy
 
 START = datetime(2026, 3, 6, 9, 0, tzinfo=UTC)
 TEAM = "contacts: {on-call: [mona, hubot], it-manager: [ada], cto: [grace]}\nsilence: 100\n"
-MANAGER = "escalation: {sev2: [{after: 0m, to: on-call, until: ack, repeat: 10m}, {after: %s, to: it-manager}]}\n"
+MANAGER_ESCALATION = (
+    "escalation: {sev2: [{after: 0m, to: on-call, until: ack, repeat: 10m}, {after: %s, to: it-manager}]}\n"
+)
 
 
 def policy(*lines: str) -> Policy:
     return read_policy(TEAM + "\n".join(lines))
 
 
-def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: IncidentReport | None = None) -> PastIncident:
+def past_incident(
+    *comments: tuple[int, str], name: str = "octo/shop#12", report: IncidentReport | None = None
+) -> PastIncident:
     """Build a past incident with these comments, each at so many minutes.
 
     The text `closed` closes it; it ends with the last comment.
@@ -35,91 +39,101 @@ def past(*acts: tuple[int, str], name: str = "octo/shop#12", report: IncidentRep
     report = report or IncidentReport(severity=Severity.SEV2)
     opened = Opened(id="INC-1", repo="octo/shop", number=12, title="down", report=report, key="issue/12")
     log: list[tuple[datetime, Event]] = [(START, opened)]
-    for number, (minutes, text) in enumerate(acts):
-        at, who = START + timedelta(minutes=minutes), {"by": "mona", "role": Role.WRITE}
-        spoken = (SlashCommand(*text.removeprefix("/").split(" ", 1)),)
+    for number, (minutes, text) in enumerate(comments):
+        at, author = START + timedelta(minutes=minutes), {"by": "mona", "role": Role.WRITE}
+        commands = (SlashCommand(*text.removeprefix("/").split(" ", 1)),)
         event = (
-            Closed(key="closed", **who)
+            Closed(key="closed", **author)
             if text == "closed"
-            else Commented(comment=number, commands=spoken, key=f"comment/{number}", **who)
+            else Commented(comment=number, commands=commands, key=f"comment/{number}", **author)
         )
         log.append((at, event))
     return PastIncident(name, "down", log, log[-1][0])
 
 
-def said(found: Backtest) -> list[str]:
-    return [str(difference) for each in found.diffs for difference in each.differences]
+def difference_lines(result: Backtest) -> list[str]:
+    return [str(difference) for each in result.diffs for difference in each.differences]
 
 
 def test_a_rung_is_reached_later() -> None:
-    found = backtest([past((5, "/ack"), (90, "/resolve"))], policy(MANAGER % "30m"), policy(MANAGER % "1h"))
-    (compared,) = found.diffs
-    assert said(found) == ["it-manager hears of it at +1h instead of +30m"]
-    assert (compared.escalated_later, compared.escalated_earlier, compared.name) == (True, False, "octo/shop#12")
+    found = backtest(
+        [past_incident((5, "/ack"), (90, "/resolve"))],
+        policy(MANAGER_ESCALATION % "30m"),
+        policy(MANAGER_ESCALATION % "1h"),
+    )
+    (diff,) = found.diffs
+    assert difference_lines(found) == ["it-manager hears of it at +1h instead of +30m"]
+    assert (diff.escalated_later, diff.escalated_earlier, diff.name) == (True, False, "octo/shop#12")
     assert found.summary == "1 of 1 past incident would have been escalated later"
 
 
 def test_a_rung_is_reached_no_more_and_another_for_the_first_time() -> None:
-    new = MANAGER.replace("it-manager", "cto") % "30m"
-    found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(MANAGER % "30m"), policy(new))
-    (compared,) = found.diffs
-    assert said(found) == ["it-manager does not hear of it (was +30m)", "cto hears of it, at +30m"]
-    assert (compared.escalated_later, compared.escalated_earlier) == (True, True)
+    new = MANAGER_ESCALATION.replace("it-manager", "cto") % "30m"
+    found = backtest([past_incident((5, "/ack"), (45, "/resolve"))], policy(MANAGER_ESCALATION % "30m"), policy(new))
+    (diff,) = found.diffs
+    assert difference_lines(found) == ["it-manager does not hear of it (was +30m)", "cto hears of it, at +30m"]
+    assert (diff.escalated_later, diff.escalated_earlier) == (True, True)
 
 
 def test_what_was_resolved_before_the_rung_is_the_same() -> None:
-    found = backtest([past((5, "/ack"), (25, "/resolve"))], policy(MANAGER % "30m"), policy(MANAGER % "1h"))
+    found = backtest(
+        [past_incident((5, "/ack"), (25, "/resolve"))],
+        policy(MANAGER_ESCALATION % "30m"),
+        policy(MANAGER_ESCALATION % "1h"),
+    )
     assert (found.incident_count, found.diffs) == (1, ())
     assert found.summary == "none of 1 past incident would have gone otherwise"
 
 
 def test_a_tighter_target_is_missed() -> None:
     old, new = policy(), policy("severities: {sev2: {respond: 10m}}")
-    found = backtest([past((20, "/ack"), (50, "/resolve"))], old, new)
-    assert said(found) == ["respond is missed, at +10m", "respond is due +10m instead of +1h"]
+    found = backtest([past_incident((20, "/ack"), (50, "/resolve"))], old, new)
+    assert difference_lines(found) == ["respond is missed, at +10m", "respond is due +10m instead of +1h"]
     assert found.diffs[0].breach_changes == (1, 0)
     assert found.summary == "1 of 1 past incident would have gone otherwise, 1 breach more"
-    back = backtest([past((20, "/ack"), (50, "/resolve"))], new, old)
+    back = backtest([past_incident((20, "/ack"), (50, "/resolve"))], new, old)
     assert back.diffs[0].breach_changes == (0, 1)
-    assert said(back)[0] == "respond is not missed (was at +10m)"
+    assert difference_lines(back)[0] == "respond is not missed (was at +10m)"
 
 
 def test_a_target_that_only_one_of_them_has() -> None:
-    found = backtest([past((2, "/ack"), (5, "/resolve"))], policy("severities: {sev2: {resolve: off}}"), policy())
-    assert said(found) == ["resolve is due +8h instead of never"]
+    found = backtest(
+        [past_incident((2, "/ack"), (5, "/resolve"))], policy("severities: {sev2: {resolve: off}}"), policy()
+    )
+    assert difference_lines(found) == ["resolve is due +8h instead of never"]
 
 
 def test_other_people_are_asked() -> None:
     new = read_policy(TEAM.replace("[ada]", "[octocat]"))
-    found = backtest([past((5, "/ack"), (45, "/resolve"))], policy(), new)
-    assert said(found) == ["it-manager is asked of octocat instead of ada"]
+    found = backtest([past_incident((5, "/ack"), (45, "/resolve"))], policy(), new)
+    assert difference_lines(found) == ["it-manager is asked of octocat instead of ada"]
     assert not found.diffs[0].escalated_later
 
 
 def test_another_grade_is_told_first() -> None:
     report = IncidentReport(severity=Severity.SEV3, kind=Kind.INTEGRATION)
     floor = "floors: [{because: a partner is cut off, at-least: sev2, type: integration failure}]"
-    found = backtest([past((5, "/ack"), (45, "/resolve"), report=report)], policy(), policy(floor))
-    assert said(found)[0] == "severity is sev2 instead of sev3"
+    found = backtest([past_incident((5, "/ack"), (45, "/resolve"), report=report)], policy(), policy(floor))
+    assert difference_lines(found)[0] == "severity is sev2 instead of sev3"
     assert found.summary.startswith("1 of 1 past incident would have been graded otherwise")
     assert found.diffs[0].severity is Severity.SEV2
 
 
 def test_fewer_pages_are_counted() -> None:
-    new = policy(MANAGER.replace("repeat: 10m", "repeat: 20m") % "30m")
-    found = backtest([past((25, "/ack"), (28, "/resolve"))], policy(MANAGER % "30m"), new)
-    assert said(found) == ["page on-call is told 2 times instead of 3 times"]
+    new = policy(MANAGER_ESCALATION.replace("repeat: 10m", "repeat: 20m") % "30m")
+    found = backtest([past_incident((25, "/ack"), (28, "/resolve"))], policy(MANAGER_ESCALATION % "30m"), new)
+    assert difference_lines(found) == ["page on-call is told 2 times instead of 3 times"]
     assert found.notice_counts == (3, 2)
 
 
 def test_each_incident_is_counted_by_its_name() -> None:
     found = backtest(
         [
-            past((5, "/ack"), (25, "/resolve"), name="octo/shop#1"),
-            past((5, "/ack"), (90, "/resolve"), name="octo/shop#2"),
+            past_incident((5, "/ack"), (25, "/resolve"), name="octo/shop#1"),
+            past_incident((5, "/ack"), (90, "/resolve"), name="octo/shop#2"),
         ],
-        policy(MANAGER % "30m"),
-        policy(MANAGER % "20m"),
+        policy(MANAGER_ESCALATION % "30m"),
+        policy(MANAGER_ESCALATION % "20m"),
     )
     assert [each.name for each in found.diffs] == ["octo/shop#1", "octo/shop#2"]
     assert found.summary == "2 of 2 past incidents would have been escalated earlier"
@@ -130,26 +144,28 @@ def test_a_log_that_never_opens_is_not_counted() -> None:
     found = backtest(
         [PastIncident("octo/shop#1", "", log, START), PastIncident("octo/shop#2", "", (), START)],
         policy(),
-        policy(MANAGER % "1h"),
+        policy(MANAGER_ESCALATION % "1h"),
     )
     assert found == Backtest()
     assert found.summary == "there is no past incident to try it on"
 
 
 def test_what_rings_for_weeks_after_the_last_event_is_left_out() -> None:
-    forgotten = PastIncident("octo/shop#1", "down", past().log, START + timedelta(days=3000))
-    rung = "escalation: {sev2: [{after: %s, to: it-manager}]}"
-    found = backtest([forgotten], policy(rung % "6d"), policy(rung % "8d"))
-    assert "it-manager does not hear of it (was +6d)" in said(found)
+    forgotten = PastIncident("octo/shop#1", "down", past_incident().log, START + timedelta(days=3000))
+    escalation = "escalation: {sev2: [{after: %s, to: it-manager}]}"
+    found = backtest([forgotten], policy(escalation % "6d"), policy(escalation % "8d"))
+    assert "it-manager does not hear of it (was +6d)" in difference_lines(found)
 
 
-def compared(*differences: OutcomeDifference, later: bool = False, earlier: bool = False) -> IncidentDiff:
-    return IncidentDiff("octo/shop#1", "down", START, Severity.SEV1, differences, later, earlier)
+def make_diff(
+    *differences: OutcomeDifference, escalated_later: bool = False, escalated_earlier: bool = False
+) -> IncidentDiff:
+    return IncidentDiff("octo/shop#1", "down", START, Severity.SEV1, differences, escalated_later, escalated_earlier)
 
 
-MISSED = OutcomeDifference("breach", "respond", None, "+15m")
-KEPT = OutcomeDifference("breach", "respond", "+15m", None)
-GRADED = OutcomeDifference("severity", "severity", "sev2", "sev1")
+BREACH_ADDED = OutcomeDifference("breach", "respond", None, "+15m")
+BREACH_REMOVED = OutcomeDifference("breach", "respond", "+15m", None)
+SEVERITY_CHANGED = OutcomeDifference("severity", "severity", "sev2", "sev1")
 
 
 @pytest.mark.parametrize(
@@ -158,16 +174,20 @@ GRADED = OutcomeDifference("severity", "severity", "sev2", "sev1")
         (11, (), "none of 11 past incidents would have gone otherwise"),
         (
             11,
-            (compared(MISSED, later=True), compared(later=True)),
+            (make_diff(BREACH_ADDED, escalated_later=True), make_diff(escalated_later=True)),
             "2 of 11 past incidents would have been escalated later, 1 breach more",
         ),
         (
             11,
-            (compared(MISSED, earlier=True), compared(KEPT, later=True), compared(MISSED)),
+            (
+                make_diff(BREACH_ADDED, escalated_earlier=True),
+                make_diff(BREACH_REMOVED, escalated_later=True),
+                make_diff(BREACH_ADDED),
+            ),
             "1 of 11 past incidents would have been escalated later, 1 would have been escalated earlier, 2 breaches more, 1 breach fewer",
         ),
-        (2, (compared(GRADED),), "1 of 2 past incidents would have been graded otherwise"),
-        (2, (compared(KEPT),), "1 of 2 past incidents would have gone otherwise, 1 breach fewer"),
+        (2, (make_diff(SEVERITY_CHANGED),), "1 of 2 past incidents would have been graded otherwise"),
+        (2, (make_diff(BREACH_REMOVED),), "1 of 2 past incidents would have gone otherwise, 1 breach fewer"),
     ],
 )
 def test_the_sentence(tried: int, found: Sequence[IncidentDiff], wanted: str) -> None:
@@ -177,6 +197,8 @@ def test_the_sentence(tried: int, found: Sequence[IncidentDiff], wanted: str) ->
 @settings(max_examples=40, deadline=None)
 @given(log=logs(), profile=profiles)
 def test_the_same_policy_makes_no_difference(log: Log, profile: str) -> None:
-    found = backtest([PastIncident("octo/shop#1", "down", log, log[-1][0])], manned(profile), manned(profile))
+    found = backtest(
+        [PastIncident("octo/shop#1", "down", log, log[-1][0])], staffed_policy(profile), staffed_policy(profile)
+    )
     assert (found.incident_count, found.diffs) == (1, ())
     assert found.notice_counts[0] == found.notice_counts[1]

@@ -282,14 +282,14 @@ instants = st.one_of(
     st.builds(lambda switch, seconds: switch + timedelta(seconds=seconds), around_switches, st.integers(-90000, 90000)),
 )
 seconds = st.integers(60, 40 * 3600)
-checked = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_settings = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def after(calendar: Calendar, start: datetime, amount: int) -> datetime:
+def due_after_seconds(calendar: Calendar, start: datetime, amount: int) -> datetime:
     return due_time(start, Target(Duration(seconds=amount), "c"), {"c": calendar})
 
 
-def days_after(calendar: Calendar, start: datetime, days: int) -> datetime:
+def due_after_business_days(calendar: Calendar, start: datetime, days: int) -> datetime:
     return due_time(start, Target(Duration(business_days=days), "c"), {"c": calendar})
 
 
@@ -299,40 +299,43 @@ def is_open_until(calendar: Calendar, at: datetime) -> bool:
     return next_opening(calendar, at) == at or next_opening(calendar, just_before) == just_before
 
 
-@checked
+@property_settings
 @given(calendars, instants, seconds)
 def test_exactly_the_target_is_open_before_it_is_due(calendar: Calendar, start: datetime, amount: int) -> None:
-    assert open_time_between(calendar, start, after(calendar, start, amount)) == timedelta(seconds=amount)
+    assert open_time_between(calendar, start, due_after_seconds(calendar, start, amount)) == timedelta(seconds=amount)
 
 
-@checked
+@property_settings
 @given(calendars, instants, seconds, st.integers(1, 30))
 def test_a_deadline_never_lies_outside_open_hours(calendar: Calendar, start: datetime, amount: int, days: int) -> None:
-    assert is_open_until(calendar, after(calendar, start, amount))
-    assert is_open_until(calendar, days_after(calendar, start, days))
+    assert is_open_until(calendar, due_after_seconds(calendar, start, amount))
+    assert is_open_until(calendar, due_after_business_days(calendar, start, days))
 
 
-@checked
+@property_settings
 @given(calendars, instants, st.integers(0, 200_000), seconds, st.integers(0, 100_000), st.integers(1, 20))
 def test_later_or_longer_is_never_due_earlier(
     calendar: Calendar, start: datetime, later: int, amount: int, longer: int, days: int
 ) -> None:
     moved = start + timedelta(seconds=later)
-    assert after(calendar, start, amount) <= after(calendar, moved, amount)
-    assert after(calendar, start, amount) <= after(calendar, start, amount + longer)
-    assert days_after(calendar, start, days) <= days_after(calendar, moved, days)
+    assert due_after_seconds(calendar, start, amount) <= due_after_seconds(calendar, moved, amount)
+    assert due_after_seconds(calendar, start, amount) <= due_after_seconds(calendar, start, amount + longer)
+    assert due_after_business_days(calendar, start, days) <= due_after_business_days(calendar, moved, days)
     assert (
-        days_after(calendar, start, days) < days_after(calendar, start, days + 1) or calendar.opens == calendar.closes
+        due_after_business_days(calendar, start, days) < due_after_business_days(calendar, start, days + 1)
+        or calendar.opens == calendar.closes
     )
 
 
-@checked
+@property_settings
 @given(calendars, instants, seconds, seconds)
 def test_two_parts_are_due_when_their_sum_is(calendar: Calendar, start: datetime, first: int, second: int) -> None:
-    assert after(calendar, after(calendar, start, first), second) == after(calendar, start, first + second)
+    assert due_after_seconds(calendar, due_after_seconds(calendar, start, first), second) == due_after_seconds(
+        calendar, start, first + second
+    )
 
 
-@checked
+@property_settings
 @given(calendars, instants, st.integers(0, 500_000), st.integers(0, 500_000))
 def test_open_time_adds_up(calendar: Calendar, a: datetime, first: int, second: int) -> None:
     b = a + timedelta(seconds=first)
@@ -341,14 +344,14 @@ def test_open_time_adds_up(calendar: Calendar, a: datetime, first: int, second: 
     assert timedelta() <= open_time_between(calendar, a, b) <= b - a
 
 
-@checked
+@property_settings
 @given(instants, seconds, st.sampled_from(ZONES))
 def test_around_the_clock_every_second_counts(start: datetime, amount: int, zone: str) -> None:
     always = Calendar(zone, AROUND_THE_CLOCK.opens, AROUND_THE_CLOCK.closes, AROUND_THE_CLOCK.days)
-    assert after(always, start, amount) == start + timedelta(seconds=amount)
+    assert due_after_seconds(always, start, amount) == start + timedelta(seconds=amount)
 
 
-@checked
+@property_settings
 @given(calendars, st.integers(5, 11), st.integers(12, 23), instants, st.floats(0, 0.99), st.integers(1, 20))
 def test_business_days_keep_the_moment_of_the_day(
     calendar: Calendar, opens: int, closes: int, at: datetime, into: float, days: int
@@ -356,14 +359,14 @@ def test_business_days_keep_the_moment_of_the_day(
     office, zone = replace(calendar, opens=time(opens), closes=time(closes)), ZoneInfo(calendar.zone)
     first = next_opening(office, next_opening(office, at).astimezone(zone).replace(hour=closes, minute=0, second=0))
     start = first + into * timedelta(hours=closes - opens)
-    local, end = start.astimezone(zone), days_after(office, start, days).astimezone(zone)
+    local, end = start.astimezone(zone), due_after_business_days(office, start, days).astimezone(zone)
     assert end.time() == local.time()
     passed = [local.date() + timedelta(days=n + 1) for n in range((end.date() - local.date()).days)]
     noons = [datetime.combine(day, time(11, 30), zone).astimezone(UTC) for day in passed]
     assert sum(next_opening(office, noon) == noon for noon in noons) == days
 
 
-rests = st.lists(
+pauses = st.lists(
     st.builds(lambda since, length: Pause(since, since + timedelta(seconds=length)), instants, st.integers(0, 300_000)),
     min_size=1,
     max_size=3,
@@ -375,21 +378,21 @@ targets = st.builds(
 )
 
 
-@checked
-@given(calendars, instants, targets, rests)
+@property_settings
+@given(calendars, instants, targets, pauses)
 def test_a_rest_shifts_and_never_shrinks(
-    calendar: Calendar, start: datetime, target: Target, rests: tuple[Pause, ...]
+    calendar: Calendar, start: datetime, target: Target, pauses: tuple[Pause, ...]
 ) -> None:
     kept = {"c": calendar, "business": calendar}
-    before, after_it = due_time(start, target, kept), due_time(start, target, kept, rests)
+    before, after_it = due_time(start, target, kept), due_time(start, target, kept, pauses)
     counts = calendar if target.calendar or target.within.business_days else AROUND_THE_CLOCK
-    lost = paused_time(rests, start, counts)
+    lost = paused_time(pauses, start, counts)
     assert after_it >= before
     assert open_time_between(counts, before, after_it) == lost
     assert after_it == before or is_open_until(counts, after_it)
 
 
-@checked
+@property_settings
 @given(calendars, instants, seconds, instants)
 def test_a_rest_is_as_if_the_clock_had_stood_still(
     calendar: Calendar, start: datetime, amount: int, since: datetime
@@ -397,20 +400,20 @@ def test_a_rest_is_as_if_the_clock_had_stood_still(
     """The open time before the deadline, less the pause, is the target, if the pause begins before the deadline."""
     rest = Pause(since, since + timedelta(hours=50))
     moved = due_time(start, Target(Duration(seconds=amount), "c"), {"c": calendar}, (rest,))
-    if start <= since < after(calendar, start, amount):
+    if start <= since < due_after_seconds(calendar, start, amount):
         worked = open_time_between(calendar, start, since) + open_time_between(calendar, rest.until, moved)
         assert worked == timedelta(seconds=amount)
 
 
-@checked
-@given(calendars, instants, targets, rests, st.integers(0, 200_000))
+@property_settings
+@given(calendars, instants, targets, pauses, st.integers(0, 200_000))
 def test_a_longer_rest_is_never_due_earlier(
-    calendar: Calendar, start: datetime, target: Target, rests: tuple[Pause, ...], longer: int
+    calendar: Calendar, start: datetime, target: Target, pauses: tuple[Pause, ...], longer: int
 ) -> None:
     kept = {"c": calendar, "business": calendar}
-    *others, last = rests
+    *others, last = pauses
     more = (*others, replace(last, until=last.until + timedelta(seconds=longer)))
-    assert due_time(start, target, kept, rests) <= due_time(start, target, kept, more)
+    assert due_time(start, target, kept, pauses) <= due_time(start, target, kept, more)
 
 
 # Invalid durations, and the longest target.
@@ -424,7 +427,7 @@ def test_d6_m23_a_length_that_is_none_is_refused(text: str) -> None:
         Duration.parse(text)
 
 
-@checked
+@property_settings
 @given(calendars, st.integers(1, 365))
 def test_d6_the_longest_target_is_never_out_of_range(calendar: Calendar, days: int) -> None:
-    assert days_after(calendar, utc("2026-01-01T00:00"), days) < utc("2045-01-01T00:00")
+    assert due_after_business_days(calendar, utc("2026-01-01T00:00"), days) < utc("2045-01-01T00:00")

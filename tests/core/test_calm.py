@@ -21,37 +21,37 @@ NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
 
 
-def said(wanted: timedelta, length: timedelta, *, presses: bool = False) -> list[datetime]:
+def accepted_times(interval: timedelta, length: timedelta, *, urgent: bool = False) -> list[datetime]:
     """Return when comments are accepted if one is wanted every `interval` during `length`."""
     times: list[datetime] = []
     at = NOW
     while at < NOW + length:
-        if next_comment_at([time for time in times if time > at - DAY], at, urgent=presses) <= at:
+        if next_comment_at([time for time in times if time > at - DAY], at, urgent=urgent) <= at:
             times.append(at)
-        at += wanted
+        at += interval
     return times
 
 
-def densest(times: list[datetime], span: timedelta) -> int:
+def max_in_window(times: list[datetime], span: timedelta) -> int:
     return max(sum(start <= time < start + span for time in times) for start in times)
 
 
 @pytest.mark.parametrize(("presses", "hour", "day"), [(False, 9, 27), (True, 10, 30)])
 def test_c5_no_window_holds_more_than_the_ceiling(presses: bool, hour: int, day: int) -> None:
-    times = said(timedelta(seconds=48), timedelta(days=2), presses=presses)
-    assert densest(times, HOUR) == hour
-    assert densest(times, DAY) == day
+    times = accepted_times(timedelta(seconds=48), timedelta(days=2), urgent=presses)
+    assert max_in_window(times, HOUR) == hour
+    assert max_in_window(times, DAY) == day
 
 
 def test_c5_whoever_pages_every_five_minutes_is_heard_the_whole_day() -> None:
-    times = said(5 * MINUTES, DAY)
+    times = accepted_times(5 * MINUTES, DAY)
     assert [time - NOW for time in times[:9]] == [n * 5 * MINUTES for n in range(9)]
     assert max(later - time for time, later in pairwise(times)) <= 95 * MINUTES
     assert NOW + DAY - times[-1] <= 95 * MINUTES
 
 
 def test_c5_an_escalation_gets_through_where_a_page_does_not() -> None:
-    full = said(5 * MINUTES, 45 * MINUTES)
+    full = accepted_times(5 * MINUTES, 45 * MINUTES)
     at = NOW + 45 * MINUTES
     assert next_comment_at(full, at, urgent=False) > at
     assert next_comment_at(full, at, urgent=True) == at
@@ -64,8 +64,8 @@ def test_c5_pressing_and_ordinary_ones_together_stay_below_the_ceiling() -> None
         at += timedelta(seconds=chance.randrange(1, 90))
         if next_comment_at([time for time in times if time > at - DAY], at, urgent=chance.random() < 0.3) <= at:
             times.append(at)
-    assert densest(times, HOUR) <= 10
-    assert densest(times, DAY) <= 30
+    assert max_in_window(times, HOUR) <= 10
+    assert max_in_window(times, DAY) <= 30
 
 
 def test_m29_the_same_labels_are_put_back_six_times_a_minute() -> None:

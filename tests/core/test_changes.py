@@ -51,14 +51,14 @@ HOUR = Duration(seconds=3600)
 CHRISTMAS_EVE, BOXING_DAY = datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9)  # noqa: DTZ001  wall clock times
 
 
-def moves(old: Policy, new: Policy) -> list[str]:
+def change_lines(old: Policy, new: Policy) -> list[str]:
     return [
-        f"{move.severity.inline_name(new.scale)}: {move}" if move.severity else str(move)
-        for move in diff_policies(old, new)
+        f"{change.severity.inline_name(new.scale)}: {change}" if change.severity else str(change)
+        for change in diff_policies(old, new)
     ]
 
 
-def ladder(*steps: Step) -> Policy:
+def policy_with_steps(*steps: Step) -> Policy:
     return Policy(ladders={SEV1: steps})
 
 
@@ -68,7 +68,7 @@ def step(after: int, *to: str, **more: Any) -> Step:
 
 PAGE = step(0, "on-call", until=Until.ACK, repeat=Duration(seconds=300))
 
-LADDERS = [
+STEP_CHANGES = [
     ((step(30, "it-manager"),), (step(20, "it-manager"),), ["sev1: it-manager 30m -> 20m"]),
     ((), (PAGE,), ["sev1: + page on-call at once until ack every 5m"]),
     ((PAGE,), (), ["sev1: - page on-call at once until ack every 5m"]),
@@ -111,12 +111,12 @@ LADDERS = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "wanted"), LADDERS)
+@pytest.mark.parametrize(("old", "new", "wanted"), STEP_CHANGES)
 def test_steps_are_known_by_whom_they_tell(old: tuple[Step, ...], new: tuple[Step, ...], wanted: list[str]) -> None:
-    assert moves(ladder(*old), ladder(*new)) == wanted
+    assert change_lines(policy_with_steps(*old), policy_with_steps(*new)) == wanted
 
 
-FILES = [
+FILE_CHANGES = [
     ("severities: {sev1: {respond: 10m}}", ["sev1: respond 15m -> 10m"]),
     ("severities: {sev1: {respond: off}}", ["sev1: - respond 15m"]),
     ("severities: {sev1: {respond: {within: 15m, calendar: business}}}", ["sev1: respond 15m -> 15m of business hours"]),
@@ -149,9 +149,9 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "wanted"), FILES, ids=[text.partition(":")[0] for text, _ in FILES])
+@pytest.mark.parametrize(("text", "wanted"), FILE_CHANGES, ids=[text.partition(":")[0] for text, _ in FILE_CHANGES])
 def test_a_file_against_its_profile(text: str, wanted: list[str]) -> None:
-    assert moves(load_profile("guide"), read_policy(text)) == wanted
+    assert change_lines(load_profile("guide"), read_policy(text)) == wanted
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -174,7 +174,7 @@ def test_the_way_back_is_the_way_there_turned_round(old: str, new: str) -> None:
     assert bool(there) is (old != new)
 
 
-MOVED: dict[str, tuple[Any, str]] = {
+FIELD_CHANGES: dict[str, tuple[Any, str]] = {
     "profile": ("strict", "extends guide -> strict"),
     "scale": (Scale.P, "scale sev -> p"),
     "aliases": ({SEV1: ("critical",)}, "sev1: + aliases critical"),
@@ -223,8 +223,8 @@ MOVED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Policy)])
 def test_every_part_of_a_policy_is_compared(field: str) -> None:
-    value, wanted = MOVED[field]
-    assert wanted in moves(Policy(), replace(Policy(), **{field: value}))
+    value, wanted = FIELD_CHANGES[field]
+    assert wanted in change_lines(Policy(), replace(Policy(), **{field: value}))
     assert diff_policies(Policy(), replace(Policy(), **{field: getattr(Policy(), field)})) == ()
 
 
@@ -237,6 +237,6 @@ def test_what_a_feed_said_is_no_move_of_the_file() -> None:
 
 def test_two_overrides_for_the_same_are_told_apart() -> None:
     first, second = (Override(services=("shop",), contacts={"cto": (who,)}) for who in ("mona", "hubot"))
-    assert moves(Policy(overrides=(first,)), Policy(overrides=(first, second))) == [
+    assert change_lines(Policy(overrides=(first,)), Policy(overrides=(first, second))) == [
         "+ overrides[shop] (2).contacts.cto hubot"
     ]

@@ -19,20 +19,20 @@ from app.core.policy import Labels
 from app.core.replay import sort_log
 from app.core.severity import Severity
 
-from .lives import DECLARED, Log, logs, manned, profiles
+from .lives import DECLARED, Log, logs, profiles, staffed_policy
 
-GUIDE = manned("guide")
+GUIDE = staffed_policy("guide")
 PULL = PostmortemPull(8, "https://github.com/acme/shop/pull/8")
 
 
-def incident(**now: Any) -> Incident:
+def incident(**fields: Any) -> Incident:
     opened = Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/7", by="ada")
     found = decide(None, opened, GUIDE, DECLARED).incident
     assert found
-    return replace(found, **{"grade": Grade(Severity.SEV2), **now})
+    return replace(found, **{"grade": Grade(Severity.SEV2), **fields})
 
 
-def after(minutes: int) -> datetime:
+def after_minutes(minutes: int) -> datetime:
     return DECLARED + timedelta(minutes=minutes)
 
 
@@ -44,28 +44,37 @@ def after(minutes: int) -> datetime:
         ({"status": Status.INVESTIGATING}, "acknowledged"),
         ({"status": Status.IDENTIFIED}, "acknowledged"),
         ({"status": Status.MITIGATED}, "mitigated"),
-        ({"status": Status.RESOLVED, "resolved_at": after(5)}, "resolved"),
-        ({"status": Status.VERIFIED, "resolved_at": after(5)}, "resolved"),
-        ({"status": Status.CLOSED, "resolved_at": after(5)}, "resolved"),
+        ({"status": Status.RESOLVED, "resolved_at": after_minutes(5)}, "resolved"),
+        ({"status": Status.VERIFIED, "resolved_at": after_minutes(5)}, "resolved"),
+        ({"status": Status.CLOSED, "resolved_at": after_minutes(5)}, "resolved"),
         ({"grade": Grade(Severity.SEV2, uncertain=True)}, "needs-triage"),
-        ({"grade": Grade(Severity.SEV2, uncertain=True), "status": Status.CLOSED, "resolved_at": after(5)}, "resolved"),
+        (
+            {"grade": Grade(Severity.SEV2, uncertain=True), "status": Status.CLOSED, "resolved_at": after_minutes(5)},
+            "resolved",
+        ),
         ({"fired_alarms": frozenset({"respond/50@2026-03-13T16:59:58Z"})}, "sla-at-risk"),
-        ({"fired_alarms": frozenset({"respond/50@2026-03-13T16:59:58Z"}), "responded_at": after(40)}, ""),
+        ({"fired_alarms": frozenset({"respond/50@2026-03-13T16:59:58Z"}), "responded_at": after_minutes(40)}, ""),
         ({"fired_alarms": frozenset({"respond/50@2020-01-01T00:00:00Z"})}, ""),
         (
             {"fired_alarms": frozenset({"respond/80@2026-03-13T16:59:58Z", "respond/breach@2026-03-13T16:59:58Z"})},
             "sla-breached",
         ),
         (
-            {"fired_alarms": frozenset({"respond/breach@2026-03-13T16:59:58Z"}), "responded_at": after(70)},
+            {"fired_alarms": frozenset({"respond/breach@2026-03-13T16:59:58Z"}), "responded_at": after_minutes(70)},
             "sla-breached",
         ),
-        ({"fired_alarms": frozenset({"resolve/80@2026-03-13T23:59:58Z"}), "responded_at": after(1)}, "sla-at-risk"),
         (
-            {"fired_alarms": frozenset({"resolve/breach@2026-03-13T23:59:58Z"}), "responded_at": after(1)},
+            {"fired_alarms": frozenset({"resolve/80@2026-03-13T23:59:58Z"}), "responded_at": after_minutes(1)},
+            "sla-at-risk",
+        ),
+        (
+            {"fired_alarms": frozenset({"resolve/breach@2026-03-13T23:59:58Z"}), "responded_at": after_minutes(1)},
             "sla-breached",
         ),
-        ({"status": Status.CLOSED, "resolved_at": after(481), "responded_at": after(1)}, "resolved sla-breached"),
+        (
+            {"status": Status.CLOSED, "resolved_at": after_minutes(481), "responded_at": after_minutes(1)},
+            "resolved sla-breached",
+        ),
         ({"postmortem_wanted": True}, "postmortem-due"),
         ({"postmortem_wanted": True, "postmortem": PULL}, "postmortem-due"),
         ({"postmortem_wanted": True, "postmortem": replace(PULL, state="dropped")}, "postmortem-due"),
@@ -90,13 +99,13 @@ def test_what_is_wanted_is_managed_and_people_keep_theirs() -> None:
 @settings(max_examples=40, deadline=None)
 @given(log=logs(), profile=profiles)
 def test_what_is_surely_the_same_is_the_same(log: Log, profile: str) -> None:
-    policy, before = manned(profile), None
+    policy, before = staffed_policy(profile), None
     for at, event in sort_log(log):
         while before and (waiting := alarms(before, policy)) and waiting[0].due < at:
-            rang = AlarmFired(alarm=waiting[0], key=waiting[0].key)
-            after = decide(before, rang, policy, waiting[0].due).incident
+            fired = AlarmFired(alarm=waiting[0], key=waiting[0].key)
+            after = decide(before, fired, policy, waiting[0].due).incident
             assert desired_labels(before, policy) == desired_labels(after, policy) or not labels_unchanged(
-                before, after, rang
+                before, after, fired
             )
             before = after
         after = decide(before, event, policy, at).incident

@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import Refused
 from app.core.lifecycle import TABLE, Status, allowed_actions, next_status
 
-DRAWN = """
+DRAWN_TABLE = """
              acknowledge   investigate   identify   mitigate  resolve  verify   close  reopen
 triggered    acknowledged  investigating identified mitigated resolved -        closed -
 acknowledged -             investigating identified mitigated resolved -        closed -
@@ -18,7 +18,7 @@ resolved     -             -             -          -         -        verified 
 verified     -             -             -          -         -        -        closed triggered
 closed       -             -             -          -         -        -        -      triggered
 """
-_HEAD, *_ROWS = (line.split() for line in DRAWN.strip().splitlines())
+_HEAD, *_ROWS = (line.split() for line in DRAWN_TABLE.strip().splitlines())
 CELLS = [(row[0], action, to) for row in _ROWS for action, to in zip(_HEAD, row[1:], strict=True)]
 
 

@@ -25,18 +25,18 @@ from app.core.metrics import (
 )
 from app.core.policy import Audience, Duration, Policy
 from app.core.severity import Severity
-from tests.render.scenes import POLICY, REPORT, START, Scene, over, restored, watched
+from tests.render.scenes import POLICY, REPORT, START, Scene, closed_scene, resolved_scene, watched_scene
 
 ACKNOWLEDGE, RESPOND, UPDATE, RESOLVE = (SlaKey(name) for name in ("acknowledge", "respond", "update", "resolve"))
 
 
-def judged(scene: Scene, after: float) -> dict[SlaKey, bool]:
-    incident, now = scene.at(after)
+def sla_results(scene: Scene, minute: float) -> dict[SlaKey, bool]:
+    incident, now = scene.state_at(minute)
     return dict(measure(incident, scene.policy, now).sla_results)
 
 
-def written(scene: Scene, after: float) -> PostmortemState | None:
-    incident, now = scene.at(after)
+def postmortem_state(scene: Scene, minute: float) -> PostmortemState | None:
+    incident, now = scene.state_at(minute)
     return measure(incident, scene.policy, now).postmortem
 
 
@@ -44,20 +44,30 @@ def minutes(n: float) -> timedelta:
     return timedelta(minutes=n)
 
 
-def in_time() -> Scene:
-    return Scene().said(3, "hubot", "ack").said(15, "hubot", "update", "on it").said(25, "hubot", "resolve", "done")
+def scene_in_time() -> Scene:
+    return (
+        Scene()
+        .post_command(3, "hubot", "ack")
+        .post_command(15, "hubot", "update", "on it")
+        .post_command(25, "hubot", "resolve", "done")
+    )
 
 
 def test_times_count_from_what_the_report_says() -> None:
     report = replace(REPORT, started_at=START - minutes(20), detected_at=START - minutes(5))
-    scene = Scene(report=report).said(3, "hubot", "ack").said(8, "hubot", "status", "mitigated").closed(30, "mona")
-    took = durations(scene.at(40)[0])
+    scene = (
+        Scene(report=report)
+        .post_command(3, "hubot", "ack")
+        .post_command(8, "hubot", "status", "mitigated")
+        .close(30, "mona")
+    )
+    took = durations(scene.state_at(40)[0])
     assert (took.to_detect, took.to_acknowledge, took.to_respond) == (minutes(15), minutes(8), minutes(8))
     assert (took.to_mitigate, took.to_resolve) == (minutes(28), minutes(50))
 
 
 def test_what_nobody_told_has_no_time() -> None:
-    took = durations(Scene(report=IncidentReport(severity=Severity.SEV3)).at(10)[0])
+    took = durations(Scene(report=IncidentReport(severity=Severity.SEV3)).state_at(10)[0])
     assert {took.to_detect, took.to_acknowledge, took.to_respond, took.to_mitigate, took.to_resolve} == {None}
 
 
@@ -86,99 +96,114 @@ def test_only_all_of_them_are_a_hundred_per_cent(kept: int, missed: int, percent
 
 
 def test_an_incident_that_went_well_kept_everything() -> None:
-    assert judged(in_time().closed(30, "mona"), 40) == {ACKNOWLEDGE: True, RESPOND: True, UPDATE: True, RESOLVE: True}
+    assert sla_results(scene_in_time().close(30, "mona"), 40) == {
+        ACKNOWLEDGE: True,
+        RESPOND: True,
+        UPDATE: True,
+        RESOLVE: True,
+    }
 
 
 def test_each_deadline_is_judged_apart() -> None:
-    late = Scene().said(12, "hubot", "ack").said(40, "hubot", "resolve", "done").closed(50, "mona")
-    assert judged(late, 60) == {ACKNOWLEDGE: False, RESPOND: True, UPDATE: False, RESOLVE: True}
+    late = Scene().post_command(12, "hubot", "ack").post_command(40, "hubot", "resolve", "done").close(50, "mona")
+    assert sla_results(late, 60) == {ACKNOWLEDGE: False, RESPOND: True, UPDATE: False, RESOLVE: True}
 
 
 def test_nobody_answered_at_all() -> None:
-    assert judged(Scene().closed(300, "mona"), 310) == {ACKNOWLEDGE: False, RESPOND: False, RESOLVE: False}
+    assert sla_results(Scene().close(300, "mona"), 310) == {ACKNOWLEDGE: False, RESPOND: False, RESOLVE: False}
 
 
 def test_a_page_that_nobody_answered_stays_missed_when_the_next_was_answered() -> None:
-    scene = Scene().said(12, "hubot", "ack").said(20, "hubot", "resolve", "done").closed(21, "mona")
-    again = scene.reopened(60, "mona").said(61, "hubot", "ack").said(70, "hubot", "resolve", "now").closed(71, "mona")
-    assert judged(again, 80)[ACKNOWLEDGE] is False
+    scene = Scene().post_command(12, "hubot", "ack").post_command(20, "hubot", "resolve", "done").close(21, "mona")
+    again = (
+        scene.reopen(60, "mona")
+        .post_command(61, "hubot", "ack")
+        .post_command(70, "hubot", "resolve", "now")
+        .close(71, "mona")
+    )
+    assert sla_results(again, 80)[ACKNOWLEDGE] is False
 
 
 def test_a_deadline_that_a_grade_moved_counts_as_it_stands() -> None:
-    scene = Scene().said(3, "hubot", "ack").said(250, "hubot", "severity", "sev2 less than it seemed")
-    lowered = scene.said(260, "hubot", "resolve", "done").closed(261, "mona")
-    assert judged(lowered, 270)[RESOLVE] is True
-    assert judged(Scene().said(3, "hubot", "ack").closed(260, "mona"), 270)[RESOLVE] is False
+    scene = Scene().post_command(3, "hubot", "ack").post_command(250, "hubot", "severity", "sev2 less than it seemed")
+    lowered = scene.post_command(260, "hubot", "resolve", "done").close(261, "mona")
+    assert sla_results(lowered, 270)[RESOLVE] is True
+    assert sla_results(Scene().post_command(3, "hubot", "ack").close(260, "mona"), 270)[RESOLVE] is False
 
 
 def test_audiences_and_laws_are_judged_by_their_names() -> None:
-    found = judged(watched().said(2, "hubot", "ack").said(4, "hubot", "update", "on it").closed(20, "mona"), 30)
-    told = {promise: kept for promise, kept in found.items() if promise.about}
-    assert told
-    assert all(told.values())
-    silent = judged(watched().said(2, "hubot", "ack").closed(500, "mona"), 510)
+    found = sla_results(
+        watched_scene().post_command(2, "hubot", "ack").post_command(4, "hubot", "update", "on it").close(20, "mona"),
+        30,
+    )
+    named = {sla: met for sla, met in found.items() if sla.about}
+    assert named
+    assert all(named.values())
+    silent = sla_results(watched_scene().post_command(2, "hubot", "ack").close(500, "mona"), 510)
     assert not any(met for sla, met in silent.items() if sla.clock == "audience")
     assert list(found) == sorted(found, key=lambda each: list(silent).index(each)), "in the order of the shelf"
 
 
 def test_a_first_word_that_is_owed_at_once_is_late_when_a_page_would_be() -> None:
     page = SlaKey("audience", "status page")
-    assert judged(watched().said(4, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is True
-    assert judged(watched().said(6, "hubot", "update", "on it").closed(20, "mona"), 30)[page] is False
-    assert judged(watched().closed(4, "mona"), 30)[page] is True, "it was over before the first update was due"
+    assert sla_results(watched_scene().post_command(4, "hubot", "update", "on it").close(20, "mona"), 30)[page] is True
+    assert sla_results(watched_scene().post_command(6, "hubot", "update", "on it").close(20, "mona"), 30)[page] is False
+    assert sla_results(watched_scene().close(4, "mona"), 30)[page] is True, (
+        "it was over before the first update was due"
+    )
 
 
 def test_a_severity_that_owes_an_audience_nothing_is_not_judged_by_it() -> None:
     policy = replace(POLICY, audiences={"board": Audience(updates={Severity.SEV2: Duration(seconds=600)})})
-    assert SlaKey("audience", "board") not in judged(Scene(policy=policy).closed(30, "mona"), 40)
+    assert SlaKey("audience", "board") not in sla_results(Scene(policy=policy).close(30, "mona"), 40)
 
 
 def test_what_became_of_the_postmortem() -> None:
-    assert written(Scene(report=IncidentReport(severity=Severity.SEV3)).closed(30, "mona"), 40) is None
+    assert postmortem_state(Scene(report=IncidentReport(severity=Severity.SEV3)).close(30, "mona"), 40) is None
     hours = 60
-    assert written(over(), 125) is PostmortemState.DUE
-    assert written(over(), 95 + 48 * hours) is PostmortemState.DUE
-    assert written(over(), 96 + 48 * hours) is PostmortemState.OVERDUE
+    assert postmortem_state(closed_scene(), 125) is PostmortemState.DUE
+    assert postmortem_state(closed_scene(), 95 + 48 * hours) is PostmortemState.DUE
+    assert postmortem_state(closed_scene(), 96 + 48 * hours) is PostmortemState.OVERDUE
 
-    def merged(after: float) -> Scene:
-        return over().happened(after, PostmortemMerged(by="mona", key="pull/13/merged", pull=13))
+    def scene_merged_at(minute: float) -> Scene:
+        return closed_scene().add_event(minute, PostmortemMerged(by="mona", key="pull/13/merged", pull=13))
 
-    assert written(merged(24 * hours), 25 * hours) is PostmortemState.DONE
-    assert written(merged(72 * hours), 73 * hours) is PostmortemState.LATE
+    assert postmortem_state(scene_merged_at(24 * hours), 25 * hours) is PostmortemState.DONE
+    assert postmortem_state(scene_merged_at(72 * hours), 73 * hours) is PostmortemState.LATE
 
 
-def many() -> tuple[list[Incident], Policy]:
+def sample_incidents() -> tuple[list[Incident], Policy]:
     scenes = [
-        Scene("quick").said(3, "hubot", "ack").closed(10, "mona"),
-        Scene("slow").said(3, "hubot", "ack").closed(300, "mona"),
-        Scene("small", replace(REPORT, severity=Severity.SEV3, impact=None, urgency=None, kind=None)).closed(
+        Scene("quick").post_command(3, "hubot", "ack").close(10, "mona"),
+        Scene("slow").post_command(3, "hubot", "ack").close(300, "mona"),
+        Scene("small", replace(REPORT, severity=Severity.SEV3, impact=None, urgency=None, kind=None)).close(
             5000, "mona"
         ),
-        restored().closed(60, "mona"),
-        over(),
+        resolved_scene().close(60, "mona"),
+        closed_scene(),
     ]
-    return [scene.at(6000)[0] for scene in scenes], POLICY
+    return [scene.state_at(6000)[0] for scene in scenes], POLICY
 
 
-def counted() -> MetricsSummary:
-    incidents, policy = many()
+def sample_summary() -> MetricsSummary:
+    incidents, policy = sample_incidents()
     return summarize_metrics(incidents, policy, START + minutes(6000))
 
 
 def test_the_worst_comes_first() -> None:
-    found = counted()
+    found = sample_summary()
     order = [(one.incident.severity, -len(one.missed)) for one in found.incidents]
     assert order == sorted(order)
     assert (found.incidents[0].incident.title, found.incidents[-1].incident.title) == ("slow", "small")
 
 
 def test_the_figures_are_the_sum_of_their_incidents() -> None:
-    found = counted()
+    found = sample_summary()
     assert found.severities == {Severity.SEV1: 4, Severity.SEV3: 1}
     assert (found.kinds, list(found.kinds)[-1]) == ({Kind.OUTAGE: 4, None: 1}, None)
-    for promise, tally in found.clocks.items():
-        those = [one.sla_results[promise] for one in found.incidents if promise in one.sla_results]
-        assert (tally.met, tally.missed) == (sum(those), len(those) - sum(those))
+    for sla, compliance in found.clocks.items():
+        results = [one.sla_results[sla] for one in found.incidents if sla in one.sla_results]
+        assert (compliance.met, compliance.missed) == (sum(results), len(results) - sum(results))
     assert found.compliance == Compliance(
         sum(each.met for each in found.clocks.values()), sum(each.missed for each in found.clocks.values())
     )
@@ -187,7 +212,7 @@ def test_the_figures_are_the_sum_of_their_incidents() -> None:
 
 
 def test_goals_count_from_the_opening_and_resolving_has_one_for_the_worst_alone() -> None:
-    goals = counted().goals
+    goals = sample_summary().goals
     assert goals["respond"] == Compliance(4, 1)
     assert goals["resolve"] == Compliance(3, 1)
 

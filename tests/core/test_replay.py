@@ -35,79 +35,83 @@ from app.core.replay import fire_due_alarms, replay, sort_log
 from app.core.severity import Severity
 from app.core.slash_command import SlashCommand
 
-from .lives import DECLARED, Log, logs, manned, profiles
+from .lives import DECLARED, Log, logs, profiles, staffed_policy
 
 TICK = timedelta(microseconds=1)
-LATER = timedelta(hours=5)
+FOLLOW_UP_PERIOD = timedelta(hours=5)
 OPENED = Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/7", by="ada")
-some = settings(max_examples=50, deadline=None)
+property_settings = settings(max_examples=50, deadline=None)
 
 
 def steps(
     log: Log, policy: Policy, until: datetime
 ) -> list[tuple[Incident, Event, datetime, Incident, tuple[Effect, ...]]]:
     """Return every decision on the way: incident before, event, time, incident after, effects."""
-    told = []
+    decisions = []
     incident = None
     for at, event in [*sort_log(log), (until + TICK, AlarmFired(alarm=None))]:  # type: ignore[arg-type]
         while incident and (waiting := alarms(incident, policy)) and waiting[0].due < at:
-            rang = AlarmFired(alarm=waiting[0], key=waiting[0].key)
-            decision = decide(incident, rang, policy, waiting[0].due)
-            told.append((incident, rang, waiting[0].due, decision.incident, decision.effects))
+            fired = AlarmFired(alarm=waiting[0], key=waiting[0].key)
+            decision = decide(incident, fired, policy, waiting[0].due)
+            decisions.append((incident, fired, waiting[0].due, decision.incident, decision.effects))
             incident = decision.incident
         if at <= until:
             decision = decide(incident, event, policy, at)
-            told.append((incident, event, at, decision.incident, decision.effects))
+            decisions.append((incident, event, at, decision.incident, decision.effects))
             incident = decision.incident
-    return told
+    return decisions
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles, random=st.randoms(use_true_random=False))
 def test_any_order_with_doubles_is_the_same_incident(log: Log, profile: str, random: Random) -> None:
     shuffled = [*log, *random.sample(log, len(log) // 2)]
     random.shuffle(shuffled)
-    until = log[-1][0] + LATER
-    assert replay(shuffled, manned(profile), until) == replay(log, manned(profile), until)
+    until = log[-1][0] + FOLLOW_UP_PERIOD
+    assert replay(shuffled, staffed_policy(profile), until) == replay(log, staffed_policy(profile), until)
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_one_go_is_the_same_as_step_by_step(log: Log, profile: str) -> None:
-    until = log[-1][0] + LATER
+    until = log[-1][0] + FOLLOW_UP_PERIOD
     incident, effects = None, []
     for at, event in sort_log(log):
         if incident is not None:
-            rest = fire_due_alarms(incident, manned(profile), at - TICK)
+            rest = fire_due_alarms(incident, staffed_policy(profile), at - TICK)
             incident, effects = rest.incident, [*effects, *rest.effects]
-        decision = decide(incident, event, manned(profile), at)
+        decision = decide(incident, event, staffed_policy(profile), at)
         incident, effects = decision.incident, [*effects, *decision.effects]
-    rest = fire_due_alarms(incident, manned(profile), until)
-    assert replay(log, manned(profile), until) == type(rest)(rest.incident, (*effects, *rest.effects))
+    rest = fire_due_alarms(incident, staffed_policy(profile), until)
+    assert replay(log, staffed_policy(profile), until) == type(rest)(rest.incident, (*effects, *rest.effects))
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles, cut=st.integers(0, 25))
 def test_the_fold_goes_on_from_any_moment(log: Log, profile: str, cut: int) -> None:
-    until = log[-1][0] + LATER
+    until = log[-1][0] + FOLLOW_UP_PERIOD
     middle = log[min(cut, len(log) - 1)][0]
-    first = replay([row for row in log if row[0] <= middle], manned(profile), middle)
-    rest = replay([row for row in log if row[0] > middle], manned(profile), until, initial=first.incident)
-    assert replay(log, manned(profile), until) == type(rest)(rest.incident, (*first.effects, *rest.effects))
+    first = replay([row for row in log if row[0] <= middle], staffed_policy(profile), middle)
+    rest = replay([row for row in log if row[0] > middle], staffed_policy(profile), until, initial=first.incident)
+    assert replay(log, staffed_policy(profile), until) == type(rest)(rest.incident, (*first.effects, *rest.effects))
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_nothing_is_said_twice(log: Log, profile: str) -> None:
-    keys = [effect.key for effect in replay(log, manned(profile), log[-1][0] + LATER).effects if effect.key]
+    keys = [
+        effect.key
+        for effect in replay(log, staffed_policy(profile), log[-1][0] + FOLLOW_UP_PERIOD).effects
+        if effect.key
+    ]
     assert len(keys) == len(set(keys))
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_alarms_have_not_rung_and_are_not_in_the_past(log: Log, profile: str) -> None:
-    for _, _, at, incident, _ in steps(log, manned(profile), log[-1][0] + LATER):
-        waiting = alarms(incident, manned(profile))
+    for _, _, at, incident, _ in steps(log, staffed_policy(profile), log[-1][0] + FOLLOW_UP_PERIOD):
+        waiting = alarms(incident, staffed_policy(profile))
         keys = [alarm.key for alarm in waiting]
         assert len(keys) == len(set(keys))
         assert not incident.fired_alarms.intersection(keys)
@@ -118,7 +122,7 @@ def test_alarms_have_not_rung_and_are_not_in_the_past(log: Log, profile: str) ->
 @pytest.mark.parametrize("again", [PostmortemOpened(pull=8), PostmortemOpened(pull=9), PostmortemDropped(pull=8)])
 def test_a_merged_postmortem_stays_merged_whatever_is_proposed_later(again: Event) -> None:
     """Otherwise the reminders that ended with the merge would be due again, in the past."""
-    policy, hour, later = manned("guide"), timedelta(hours=1), timedelta(days=60)
+    policy, hour, later = staffed_policy("guide"), timedelta(hours=1), timedelta(days=60)
     log: Log = [
         (DECLARED, OPENED),
         (DECLARED + hour, Closed(by="mona", role=Role.WRITE, key="event/98")),
@@ -141,7 +145,7 @@ def test_a_merged_postmortem_stays_merged_whatever_is_proposed_later(again: Even
 )
 def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
     """Its deadlines count from the resolution, but no reminder fires in the past."""
-    policy, late = manned("guide"), DECLARED + timedelta(days=60)
+    policy, late = staffed_policy("guide"), DECLARED + timedelta(days=60)
     log: Log = [
         (DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV4))),
         (DECLARED + TICK, Closed(by="mona", role=Role.WRITE, key="event/98")),
@@ -156,51 +160,58 @@ def test_a_postmortem_asked_for_late_is_late_from_then_on(asked: Event) -> None:
     assert {reminder.at for reminder in reminders} == {late}
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_every_alarm_that_rings_has_its_effect_on_the_incident(log: Log, profile: str) -> None:
-    for before, event, _, after, _ in steps(log, manned(profile), log[-1][0] + LATER):
+    for before, event, _, after, _ in steps(log, staffed_policy(profile), log[-1][0] + FOLLOW_UP_PERIOD):
         if isinstance(event, AlarmFired):
             assert after.fired_alarms >= {event.alarm.key}
-            forgotten = before.fired_alarms - after.fired_alarms
-            assert all("/page" in key for key in forgotten), (
+            removed = before.fired_alarms - after.fired_alarms
+            assert all("/page" in key for key in removed), (
                 "only a page is removed: the next one takes its place and counts it"
             )
-            assert len(forgotten) <= 1
-            assert decide(after, event, manned(profile), event.alarm.due).incident is after
+            assert len(removed) <= 1
+            assert decide(after, event, staffed_policy(profile), event.alarm.due).incident is after
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_what_is_over_or_out_of_reach_is_quiet(log: Log, profile: str) -> None:
-    for _, _, _, incident, _ in steps(log, manned(profile), log[-1][0] + LATER):
-        ringing = {alarm.clock for alarm in alarms(incident, manned(profile))}
+    for _, _, _, incident, _ in steps(log, staffed_policy(profile), log[-1][0] + FOLLOW_UP_PERIOD):
+        active_clocks = {alarm.clock for alarm in alarms(incident, staffed_policy(profile))}
         if incident.unavailable:
-            assert not ringing
+            assert not active_clocks
         if not incident.status.open:
-            assert ringing <= ({"postmortem"} if incident.closed_at else {"postmortem", "regulatory"})
+            assert active_clocks <= ({"postmortem"} if incident.closed_at else {"postmortem", "regulatory"})
             assert not incident.is_paging
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_there_is_always_exactly_one_severity_label(log: Log, profile: str) -> None:
     """Also on the issue, if every effect is carried out before the next event."""
     on_issue: set[str] = set()
-    for before, event, _, incident, effects in steps(log, manned(profile), log[-1][0] + LATER):
-        assert len(desired_labels(incident, manned(profile)).intersection(manned(profile).labels.severities)) == 1
+    for before, event, _, incident, effects in steps(log, staffed_policy(profile), log[-1][0] + FOLLOW_UP_PERIOD):
+        assert (
+            len(
+                desired_labels(incident, staffed_policy(profile)).intersection(
+                    staffed_policy(profile).labels.severities
+                )
+            )
+            == 1
+        )
         if before is not None and isinstance(event, Labeled):
             on_issue.add(event.label)
         on_issue = set().union(*[e.labels for e in effects if isinstance(e, SetLabels)][-1:]) or on_issue
         if not incident.unavailable:
-            assert len(on_issue.intersection(manned(profile).labels.severities)) == 1 or not on_issue
+            assert len(on_issue.intersection(staffed_policy(profile).labels.severities)) == 1 or not on_issue
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, profile: str) -> None:
     """Alarms fired at irregular times, forwards or backwards, have the effects of a steady replay, in its order."""
-    policy = manned(profile)
+    policy = staffed_policy(profile)
     incident, effects = None, []
     for at, event in sort_log(log):
         for jump in (timedelta(hours=-2), timedelta(), timedelta(hours=-2)):
@@ -214,11 +225,11 @@ def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, prof
     assert (rest.incident, (*effects, *rest.effects)) == (steady.incident, steady.effects)
 
 
-@some
+@property_settings
 @given(log=logs(max_events=6), profile=profiles)
 def test_d7_a_delivery_hours_late_has_the_deadlines_of_a_prompt_one(log: Log, profile: str) -> None:
     """Deadlines count from when an event happened; alarms missed meanwhile fire with their own due times."""
-    policy, late = manned(profile), log[-1][0] + timedelta(hours=4, minutes=30)
+    policy, late = staffed_policy(profile), log[-1][0] + timedelta(hours=4, minutes=30)
     prompt = replay(log, policy, log[-1][0])
     assert prompt.incident
     caught_up, steady = replay(log, policy, late), fire_due_alarms(prompt.incident, policy, late)
@@ -236,16 +247,16 @@ def test_m38_a_detection_after_the_declaration_moves_no_deadline() -> None:
         by="ada",
         report=IncidentReport(kind=Kind.PRIVACY, detected_at=DECLARED + timedelta(days=3)),
     )
-    incident = replay([(DECLARED, opened)], manned("guide"), DECLARED).incident
+    incident = replay([(DECLARED, opened)], staffed_policy("guide"), DECLARED).incident
     assert incident
-    law = [found for found in deadlines(incident, manned("guide")) if found.clock == "regulatory"]
+    law = [found for found in deadlines(incident, staffed_policy("guide")) if found.clock == "regulatory"]
     assert [(found.about, found.due) for found in law] == [("gdpr-article-33", DECLARED + timedelta(hours=72))]
 
 
-@some
+@property_settings
 @given(log=logs(), profile=profiles)
 def test_the_times_of_an_incident_make_sense(log: Log, profile: str) -> None:
-    for _, _, at, incident, _ in steps(log, manned(profile), log[-1][0] + LATER):
+    for _, _, at, incident, _ in steps(log, staffed_policy(profile), log[-1][0] + FOLLOW_UP_PERIOD):
         assert incident.status.open == (incident.resolved_at is None)
         assert (incident.status is Status.CLOSED) == (incident.closed_at is not None)
         assert incident.status is not Status.TRIGGERED or incident.page_acknowledged_at is None
@@ -260,11 +271,11 @@ def test_the_times_of_an_incident_make_sense(log: Log, profile: str) -> None:
 
 
 def test_comments_of_one_second_count_by_number() -> None:
-    def said(number: int) -> tuple[datetime, Event]:
+    def comment_row(number: int) -> tuple[datetime, Event]:
         return DECLARED, Commented(comment=number, key=f"comment/{number}")
 
     opened = (DECLARED, Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/77777"))
-    log = [said(100), said(9), opened, said(99)]
+    log = [comment_row(100), comment_row(9), opened, comment_row(99)]
     assert [event.key for _, event in sort_log(log)] == ["issue/77777", "comment/9", "comment/99", "comment/100"]
 
 
@@ -277,7 +288,7 @@ def test_an_event_with_two_times_counts_at_the_first() -> None:
 
 
 def test_what_happens_after_the_end_is_left_out() -> None:
-    policy = manned("guide")
+    policy = staffed_policy("guide")
     opened = Opened(id="INC-1", repo="acme/shop", number=7, title="down", key="issue/7", by="ada")
     assert replay([(DECLARED, opened)], policy, DECLARED - TICK).incident is None
     assert replay([], policy, DECLARED).incident is None

@@ -26,7 +26,7 @@ def at(text: str, zone: str = "Europe/Berlin") -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
-def wall(text: str) -> datetime:
+def wall_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
@@ -100,14 +100,14 @@ def test_a_midnight_that_comes_twice_hands_over_once() -> None:
 @pytest.mark.parametrize(
     ("covers", "who"),
     [
-        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "ada")], ("ada", "hubot")),
-        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "ada", "hubot")], ("mona", "ada")),
-        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "ada", "octocat")], ("mona", "hubot")),
-        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "hubot", "mona")], ("hubot",)),
-        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-07"), "mona", "hubot")], ("mona",)),
-        ([OnCallOverride(wall("2026-01-06T12:00:01"), wall("2026-01-07"), "ada")], ("mona", "hubot")),
-        ([OnCallOverride(wall("2026-01-06"), wall("2026-01-06T12:00"), "ada")], ("mona", "hubot")),
-        ([OnCallOverride(wall("2026-01-06T12:00"), wall("2026-01-07"), "ada")], ("ada", "hubot")),
+        ([OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-07"), "ada")], ("ada", "hubot")),
+        ([OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-07"), "ada", "hubot")], ("mona", "ada")),
+        ([OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-07"), "ada", "octocat")], ("mona", "hubot")),
+        ([OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-07"), "hubot", "mona")], ("hubot",)),
+        ([OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-07"), "mona", "hubot")], ("mona",)),
+        ([OnCallOverride(wall_time("2026-01-06T12:00:01"), wall_time("2026-01-07"), "ada")], ("mona", "hubot")),
+        ([OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-06T12:00"), "ada")], ("mona", "hubot")),
+        ([OnCallOverride(wall_time("2026-01-06T12:00"), wall_time("2026-01-07"), "ada")], ("ada", "hubot")),
     ],
     ids=["primary", "secondary", "not on call", "swap up", "both", "not yet", "just over", "just begun"],
 )
@@ -118,10 +118,10 @@ def test_overrides_go_before_turns(covers: list[OnCallOverride], who: tuple[str,
 @pytest.mark.parametrize("instead_of", [None, "mona", "ada"])
 def test_a_later_override_goes_before_an_earlier_one(instead_of: str | None) -> None:
     """It may name the person whose turn it is, or the person who already stands in."""
-    first = OnCallOverride(wall("2026-01-06"), wall("2026-01-09"), "ada", "mona")
-    second = OnCallOverride(wall("2026-01-07"), wall("2026-01-08"), "grace", instead_of)
-    covered = replace(WEEKLY, overrides=(first, second))
-    days = [people_on_call(covered, at(f"2026-01-0{day}T12:00"))[0] for day in (5, 6, 7, 8, 9)]
+    first = OnCallOverride(wall_time("2026-01-06"), wall_time("2026-01-09"), "ada", "mona")
+    second = OnCallOverride(wall_time("2026-01-07"), wall_time("2026-01-08"), "grace", instead_of)
+    rotation = replace(WEEKLY, overrides=(first, second))
+    days = [people_on_call(rotation, at(f"2026-01-0{day}T12:00"))[0] for day in (5, 6, 7, 8, 9)]
     assert days == ["mona", "ada", "grace", "ada", "mona"]
 
 
@@ -145,7 +145,7 @@ def test_the_shifts_of_a_feed_hold_instead_of_the_turns() -> None:
 
 def test_a_gap_of_a_feed_can_be_covered() -> None:
     begins = at("2026-01-06T09:00")
-    gap = OnCallOverride(wall("2026-01-06T12:00"), wall("2026-01-06T13:00"), "grace")
+    gap = OnCallOverride(wall_time("2026-01-06T12:00"), wall_time("2026-01-06T13:00"), "grace")
     feed = replace(WEEKLY, shifts=(Shift(begins, begins + timedelta(hours=1), 0, "ada"),), overrides=(gap,))
     assert people_on_call(feed, at("2026-01-06T12:30")) == ("grace",)
 
@@ -185,7 +185,7 @@ rotations = st.builds(
     hand_off=st.builds(time, st.integers(0, 23), st.sampled_from((0, 1, 30, 59))),
     zone=st.sampled_from(ZONES),
 )
-covers = st.builds(
+overrides = st.builds(
     lambda day, minute, length, person, instead: OnCallOverride(
         datetime.combine(day, time()) + timedelta(minutes=minute),
         datetime.combine(day, time()) + timedelta(minutes=minute + length),
@@ -198,8 +198,8 @@ covers = st.builds(
     st.sampled_from(PEOPLE),
     st.sampled_from((None, *PEOPLE)),
 )
-covered = st.builds(
-    lambda rotation, covers: replace(rotation, overrides=tuple(covers)), rotations, st.lists(covers, max_size=4)
+rotations_with_overrides = st.builds(
+    lambda rotation, covers: replace(rotation, overrides=tuple(covers)), rotations, st.lists(overrides, max_size=4)
 )
 switches = st.sampled_from(
     [
@@ -218,11 +218,11 @@ instants = st.one_of(
     st.datetimes(datetime(2026, 2, 3), datetime(2026, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
     st.builds(lambda switch, seconds: switch + timedelta(seconds=seconds), switches, st.integers(-90000, 90000)),
 )
-checked = settings(max_examples=200, deadline=None)
+property_settings = settings(max_examples=200, deadline=None)
 
 
-@checked
-@given(covered, instants)
+@property_settings
+@given(rotations_with_overrides, instants)
 def test_there_is_exactly_one_primary_at_each_instant(rotation: Rotation, moment: datetime) -> None:
     people = people_on_call(rotation, moment)
     assert 1 <= len(people) <= 2
@@ -231,8 +231,8 @@ def test_there_is_exactly_one_primary_at_each_instant(rotation: Rotation, moment
     assert named.issuperset(people)
 
 
-@checked
-@given(covered, instants)
+@property_settings
+@given(rotations_with_overrides, instants)
 def test_the_next_hand_off_is_when_somebody_else_comes(rotation: Rotation, moment: datetime) -> None:
     found = next_hand_off(rotation, moment)
     now = people_on_call(rotation, moment)
@@ -244,19 +244,19 @@ def test_the_next_hand_off_is_when_somebody_else_comes(rotation: Rotation, momen
     assert people_on_call(rotation, horizon - TICK) == now
 
 
-def plain(zone: str, days: int, hand_off: time) -> Rotation:
+def simple_rotation(zone: str, days: int, hand_off: time) -> Rotation:
     turn = Duration(seconds=days * 86400)
     return Rotation(("mona", "hubot"), turn=turn, starts=date(2026, 1, 5), hand_off=hand_off, zone=zone)
 
 
-@checked
+@property_settings
 @given(
     st.sampled_from(ZONES), st.integers(1, 14), st.builds(time, st.integers(0, 23), st.sampled_from((0, 30))), instants
 )
 def test_turns_are_equal_in_days_and_handed_over_at_the_wall_clock_time(
     zone: str, days: int, hand_off: time, moment: datetime
 ) -> None:
-    rotation, tz = plain(zone, days, hand_off), ZoneInfo(zone)
+    rotation, tz = simple_rotation(zone, days, hand_off), ZoneInfo(zone)
     first = next_hand_off(rotation, moment)
     assert first is not None
     second = next_hand_off(rotation, first)
@@ -271,10 +271,10 @@ def test_turns_are_equal_in_days_and_handed_over_at_the_wall_clock_time(
         assert local.fold == 0
 
 
-@checked
+@property_settings
 @given(st.sampled_from(ZONES), st.integers(1, 100), instants)
 def test_turns_in_hours_are_equal_in_hours(zone: str, hours: int, moment: datetime) -> None:
-    rotation = replace(plain(zone, 1, time(9)), turn=Duration(seconds=hours * 3600))
+    rotation = replace(simple_rotation(zone, 1, time(9)), turn=Duration(seconds=hours * 3600))
     first = next_hand_off(rotation, moment)
     assert first is not None
     second = next_hand_off(rotation, first)

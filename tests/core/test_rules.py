@@ -156,9 +156,9 @@ def test_the_rules_of_the_rules_are_the_same() -> None:
         POLICY, overrides=(Override(contacts={ON_CALL: ("vera",)}, targets={SEV1: {"respond": within(3)}}),)
     )
     found = incident(IncidentReport(severity=SEV1, services=("ledger", "checkout")), policy)
-    once = policy_for(policy, found)
-    assert policy_for(once, found) is once
-    assert alarms(found, once) == alarms(found, policy)
+    effective = policy_for(policy, found)
+    assert policy_for(effective, found) is effective
+    assert alarms(found, effective) == alarms(found, policy)
     assert policy_for(POLICY, found) is policy_for(POLICY, found)
 
 

@@ -15,7 +15,7 @@ from app.core.severity import Severity
 from app.core.simulate import ROW_KINDS, Row, Scenario, format_offset, replay_steps, simulate
 from app.policy_file import PROFILES, load_profile, read_policy
 
-from .lives import Log, logs, manned, profiles
+from .lives import Log, logs, profiles, staffed_policy
 
 START = datetime(2026, 3, 6, 21, 40, tzinfo=UTC)  # a Friday
 TEAM = """\
@@ -26,7 +26,7 @@ silence: 100
 """
 
 
-def scene(severity: Severity = Severity.SEV1, hours: float = 2, **more: Any) -> Scenario:
+def scenario(severity: Severity = Severity.SEV1, hours: float = 2, **more: Any) -> Scenario:
     return Scenario(severity=severity, at=START, length=timedelta(hours=hours), **more)
 
 
@@ -34,7 +34,7 @@ def minutes(number: int) -> timedelta:
     return timedelta(minutes=number)
 
 
-def told(rows: tuple[Row, ...]) -> list[str]:
+def row_lines(rows: tuple[Row, ...]) -> list[str]:
     """Format the rows as lines: `+30m escalate ada (it-manager after 30m)`."""
     return [
         f"{format_offset(row.offset)} {row.kind} {', '.join(row.to)} ({row.step})".replace("  ", " ") for row in rows
@@ -45,7 +45,7 @@ def test_nobody_answers_a_sev1() -> None:
     policy = read_policy(
         TEAM + "escalation: {sev1: [{after: 0m, to: on-call, until: ack, repeat: 30m}, {after: 30m, to: it-manager}]}"
     )
-    assert told(simulate(policy, scene(hours=2))) == [
+    assert row_lines(simulate(policy, scenario(hours=2))) == [
         "+0m declared (sev1)",
         "+0m page mona (on-call)",
         "+5m breach (acknowledge)",
@@ -62,8 +62,8 @@ def test_nobody_answers_a_sev1() -> None:
 
 
 def test_whoever_is_paged_first_answers_and_resolves() -> None:
-    rows = simulate(read_policy(TEAM), scene(hours=2, ack=minutes(12), resolve=minutes(50)))
-    assert told(rows) == [
+    rows = simulate(read_policy(TEAM), scenario(hours=2, ack=minutes(12), resolve=minutes(50)))
+    assert row_lines(rows) == [
         "+0m declared (sev1)",
         "+0m page mona (on-call)",
         "+5m breach (acknowledge)",
@@ -80,13 +80,13 @@ def test_whoever_is_paged_first_answers_and_resolves() -> None:
 
 
 def test_an_answer_at_the_moment_of_the_page_goes_before_it() -> None:
-    rows = simulate(read_policy(TEAM), scene(ack=minutes(0), hours=0.5))
-    assert told(rows)[:2] == ["+0m declared (sev1)", "+0m acknowledge mona (acknowledge)"]
+    rows = simulate(read_policy(TEAM), scenario(ack=minutes(0), hours=0.5))
+    assert row_lines(rows)[:2] == ["+0m declared (sev1)", "+0m acknowledge mona (acknowledge)"]
     assert not [row for row in rows if row.kind == "page"]
 
 
 def test_what_comes_after_the_window_does_not_happen() -> None:
-    rows = simulate(read_policy(TEAM), scene(hours=1, ack=minutes(61), resolve=minutes(62)))
+    rows = simulate(read_policy(TEAM), scenario(hours=1, ack=minutes(61), resolve=minutes(62)))
     assert max(row.offset for row in rows) == timedelta(hours=1)
     assert not {"acknowledge", "resolve"} & {row.kind for row in rows}
 
@@ -94,7 +94,7 @@ def test_what_comes_after_the_window_does_not_happen() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("severity", Severity)
 def test_a_bare_profile_names_the_contacts(profile: str, severity: Severity) -> None:
-    rows = simulate(load_profile(profile), scene(severity, hours=24))
+    rows = simulate(load_profile(profile), scenario(severity, hours=24))
     known = set(load_profile(profile).contacts) | set(load_profile(profile).roles)
     asked = [row for row in rows if row.kind in ("page", "escalate")]
     assert all(row.to == row.contacts for row in asked)
@@ -106,7 +106,7 @@ def test_a_bare_profile_names_the_contacts(profile: str, severity: Severity) -> 
 
 def test_a_contact_that_nobody_holds_is_told_as_missing() -> None:
     policy = read_policy(TEAM.replace("it-manager: [ada]", "it-manager: []"))
-    (row,) = (row for row in simulate(policy, scene(hours=0.6)) if row.kind == "escalate")
+    (row,) = (row for row in simulate(policy, scenario(hours=0.6)) if row.kind == "escalate")
     assert (row.to, row.unstaffed, row.contacts) == (("grace",), ("it-manager",), ("it-manager",))
 
 
@@ -116,7 +116,7 @@ ROTATION = TEAM.replace("on-call: [mona, hubot], ", "") + (
 
 
 def test_somebody_else_comes_on_call_in_the_window() -> None:
-    rows = simulate(read_policy(ROTATION), scene(hours=0.5))
+    rows = simulate(read_policy(ROTATION), scenario(hours=0.5))
     (hand_off,) = (row for row in rows if row.kind == "hand-off")
     before, after = (
         [row.to for row in rows if row.kind == "page" and (row.at < hand_off.at) is early] for early in (True, False)
@@ -129,7 +129,7 @@ def test_somebody_else_comes_on_call_in_the_window() -> None:
 
 
 def test_no_hand_off_is_told_once_it_is_resolved() -> None:
-    rows = simulate(read_policy(ROTATION), scene(hours=72, ack=minutes(5), resolve=minutes(10)))
+    rows = simulate(read_policy(ROTATION), scenario(hours=72, ack=minutes(5), resolve=minutes(10)))
     assert not [row for row in rows if row.kind == "hand-off"]
 
 
@@ -137,11 +137,11 @@ def test_no_hand_off_where_no_rotation_is_asked() -> None:
     policy = read_policy(
         TEAM + "rotations: {other: {people: [mona, hubot], turn: 1d, starts: 2026-03-01, hand-off: 22:00}}"
     )
-    assert not [row for row in simulate(policy, scene(hours=48)) if row.kind == "hand-off"]
+    assert not [row for row in simulate(policy, scenario(hours=48)) if row.kind == "hand-off"]
 
 
 def test_a_floor_raises_the_severity_and_says_why() -> None:
-    declared, *_ = simulate(load_profile("guide"), scene(Severity.SEV3, kind=Kind.SECURITY))
+    declared, *_ = simulate(load_profile("guide"), scenario(Severity.SEV3, kind=Kind.SECURITY))
     assert (declared.step, declared.note) == ("sev1", "a security breach is at least sev1")
 
 
@@ -155,15 +155,15 @@ services: {checkout: {owner: payments}}
 overrides: [{services: [checkout], severities: {sev1: {respond: 5m}}}]
 """
     )
-    rows = simulate(policy, scene(hours=0.2, services=("checkout",)))
+    rows = simulate(policy, scenario(hours=0.2, services=("checkout",)))
     assert next(row.to for row in rows if row.kind == "page") == ("octocat",)
-    assert "+5m breach (respond)" in told(rows)
-    assert "+5m breach (respond)" not in told(simulate(policy, scene(hours=0.2)))
+    assert "+5m breach (respond)" in row_lines(rows)
+    assert "+5m breach (respond)" not in row_lines(simulate(policy, scenario(hours=0.2)))
 
 
 def test_a_target_of_business_hours_waits_for_monday() -> None:
     policy = read_policy(TEAM + "severities: {sev4: {respond: {within: 1h, calendar: business}}}")
-    rows = simulate(policy, scene(Severity.SEV4, hours=80))
+    rows = simulate(policy, scenario(Severity.SEV4, hours=80))
     (breach,) = (row for row in rows if row.kind == "breach" and row.step == "respond")
     assert breach.at == datetime(2026, 3, 9, 10, tzinfo=UTC)
     assert breach.to == ("mona", "hubot")
@@ -171,21 +171,21 @@ def test_a_target_of_business_hours_waits_for_monday() -> None:
 
 def test_a_rung_without_contacts_asks_whoever_has_it() -> None:
     policy = read_policy(TEAM + "escalation: {sev2: [{after: 10m, do: tell the customers}]}")
-    rows = simulate(policy, scene(Severity.SEV2, hours=0.3))
+    rows = simulate(policy, scenario(Severity.SEV2, hours=0.3))
     (row,) = (row for row in rows if row.kind == "do")
     assert (row.to, row.step, row.note) == (("mona", "hubot"), "whoever has it after 10m", "tell the customers")
 
 
 def test_leadership_hears_of_it_at_once() -> None:
     policy = read_policy(TEAM.replace("via: [pager, chat]", "via: [chat], to: [cto]"))
-    assert "+0m announce grace (cto)" in told(simulate(policy, scene(hours=0.1)))
+    assert "+0m announce grace (cto)" in row_lines(simulate(policy, scenario(hours=0.1)))
 
 
 def test_an_audience_is_reminded_of_and_a_law_warns() -> None:
     policy = read_policy(TEAM + "audiences: {press: {to: [cto], first: {sev1: 20m}}}")
-    assert "+20m remind grace (audience press)" in told(simulate(policy, scene(hours=1)))
+    assert "+20m remind grace (audience press)" in row_lines(simulate(policy, scenario(hours=1)))
     law = TEAM + "regulations: {nis2: {within: 24h, types: [service outage], to: [cto], do: tell the authority}}"
-    rows = simulate(read_policy(law), scene(hours=25, kind=Kind.OUTAGE))
+    rows = simulate(read_policy(law), scenario(hours=25, kind=Kind.OUTAGE))
     (warned, _), (late,) = (
         [row for row in rows if row.step.startswith("regulatory nis2") and row.kind == kind]
         for kind in ("warn", "breach")
@@ -196,7 +196,7 @@ def test_an_audience_is_reminded_of_and_a_law_warns() -> None:
 
 def test_long_silence_pages_again_and_says_since_when() -> None:
     policy = read_policy(TEAM.replace("silence: 100", "silence: 2"))
-    rows = simulate(policy, scene(hours=1, ack=minutes(2)))
+    rows = simulate(policy, scenario(hours=1, ack=minutes(2)))
     again = [row for row in rows if row.kind == "page" and row.offset > minutes(2)]
     assert (format_offset(again[0].offset), again[0].note) == ("+32m", "nothing was heard since 21:42 UTC")
 
@@ -220,9 +220,9 @@ def test_offsets_in_words(seconds: int, words: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(log=logs(), profile=profiles)
 def test_the_beats_are_the_fold_of_replay(log: Log, profile: str) -> None:
-    policy: Policy = manned(profile)
+    policy: Policy = staffed_policy(profile)
     until = log[-1][0] + timedelta(hours=5)
-    folded = replay(log, policy, until)
-    told = list(replay_steps(log, policy, until))
-    assert told[-1].after == folded.incident
-    assert tuple(effect for beat in told for effect in beat.effects) == folded.effects
+    replayed = replay(log, policy, until)
+    steps = list(replay_steps(log, policy, until))
+    assert steps[-1].after == replayed.incident
+    assert tuple(effect for step in steps for effect in step.effects) == replayed.effects

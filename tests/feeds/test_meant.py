@@ -10,7 +10,7 @@ from app.core.policy import Person, Shift
 from app.feeds import Occurrence, match_people
 
 DAY = timedelta(days=1)
-AT = datetime(2026, 3, 10, 9, tzinfo=UTC)
+NOW = datetime(2026, 3, 10, 9, tzinfo=UTC)
 PEOPLE = {
     "mona": Person(name="Mona Lisa", mail="mona@example.com"),
     "Hubot": Person(),
@@ -21,12 +21,12 @@ PEOPLE = {
 }
 
 
-def event(summary: str, *mails: str, since: datetime = AT) -> Occurrence:
+def event(summary: str, *mails: str, since: datetime = NOW) -> Occurrence:
     return Occurrence(since, since + DAY, summary, mails)
 
 
-def who(summary: str, *mails: str) -> list[tuple[str, int]]:
-    return [(shift.person, shift.rank) for shift in match_people([event(summary, *mails)], PEOPLE, "UTC", AT).shifts]
+def matched_people(summary: str, *mails: str) -> list[tuple[str, int]]:
+    return [(shift.person, shift.rank) for shift in match_people([event(summary, *mails)], PEOPLE, "UTC", NOW).shifts]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def who(summary: str, *mails: str) -> list[tuple[str, int]]:
     ],
 )
 def test_by_the_summary(summary: str, expected: list[tuple[str, int]]) -> None:
-    assert who(summary) == expected
+    assert matched_people(summary) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ def test_by_the_summary(summary: str, expected: list[tuple[str, int]]) -> None:
     ],
 )
 def test_by_who_is_invited(summary: str, mails: list[str], expected: list[tuple[str, int]]) -> None:
-    assert who(summary, *mails) == expected
+    assert matched_people(summary, *mails) == expected
 
 
 def test_a_day_runs_by_the_zone_of_the_rotation() -> None:
     day = Occurrence(datetime(2026, 3, 29), datetime(2026, 3, 30), "mona", ())  # noqa: DTZ001 -- a day of the feed
-    found = match_people([day], PEOPLE, "Europe/Berlin", AT)
+    found = match_people([day], PEOPLE, "Europe/Berlin", NOW)
     since, until = datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)
     assert found.shifts == (Shift(since, until, 0, "mona"),), "a day of 23 hours"
 
@@ -102,13 +102,13 @@ def test_strangers_are_told_once_unless_their_time_is_over() -> None:
         [
             event("Grace Hopper"),
             event("mona"),
-            event("Grace Hopper", since=AT + DAY),
-            event("Somebody Else", since=AT + 7 * DAY),
-            event("A Former One", since=AT - 7 * DAY),
+            event("Grace Hopper", since=NOW + DAY),
+            event("Somebody Else", since=NOW + 7 * DAY),
+            event("A Former One", since=NOW - 7 * DAY),
         ],
         PEOPLE,
         "UTC",
-        AT,
+        NOW,
     )
     assert found.unmatched == ("Grace Hopper", "Somebody Else")
     assert [shift.person for shift in found.shifts] == ["mona"]
@@ -117,5 +117,5 @@ def test_strangers_are_told_once_unless_their_time_is_over() -> None:
 def test_many_people_and_many_events_are_no_work() -> None:
     people = {f"p{number}": Person(name=f"same words {number}") for number in range(2000)}
     events = [event("same words " * 15 + str(number)) for number in range(2000)]
-    found = match_people(events, people, "UTC", AT)
+    found = match_people(events, people, "UTC", NOW)
     assert len(found.shifts) == 2000

@@ -14,7 +14,7 @@ from app.feeds.ical_events import find_occurrences
 SINCE = datetime(2026, 3, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=74)
 SHIFT = "DTSTART:20260310T090000Z\nDTEND:20260310T170000Z\nSUMMARY:mona"
-BERLIN = "DTSTART;TZID=Europe/Berlin:{}T090000\nDTEND;TZID=Europe/Berlin:{}T170000\nSUMMARY:mona"
+BERLIN_SHIFT = "DTSTART;TZID=Europe/Berlin:{}T090000\nDTEND;TZID=Europe/Berlin:{}T170000\nSUMMARY:mona"
 
 
 def calendar(*events: str, head: str = "") -> bytes:
@@ -25,11 +25,11 @@ def calendar(*events: str, head: str = "") -> bytes:
     ).encode()
 
 
-def told(feed: bytes) -> list[str]:
+def occurrence_lines(feed: bytes) -> list[str]:
     """Format each occurrence as a line."""
     return [
-        f"{one.since:%m-%d %H:%M}{'Z' if one.since.tzinfo else ''} to {one.until:%m-%d %H:%M} {one.summary}"
-        for one in find_occurrences(feed, SINCE, UNTIL)
+        f"{occurrence.since:%m-%d %H:%M}{'Z' if occurrence.since.tzinfo else ''} to {occurrence.until:%m-%d %H:%M} {occurrence.summary}"
+        for occurrence in find_occurrences(feed, SINCE, UNTIL)
     ]
 
 
@@ -58,12 +58,12 @@ def told(feed: bytes) -> list[str]:
     ],
 )
 def test_one_event(event: str, lines: list[str]) -> None:
-    assert told(calendar(event)) == lines
+    assert occurrence_lines(calendar(event)) == lines
 
 
 def test_a_weekly_shift_keeps_its_wall_clock_time_over_daylight_saving() -> None:
-    event = BERLIN.format("20260316", "20260316") + "\nRRULE:FREQ=WEEKLY;INTERVAL=1;COUNT=3"
-    assert told(calendar(event)) == [
+    event = BERLIN_SHIFT.format("20260316", "20260316") + "\nRRULE:FREQ=WEEKLY;INTERVAL=1;COUNT=3"
+    assert occurrence_lines(calendar(event)) == [
         "03-16 08:00Z to 03-16 16:00 mona",
         "03-23 08:00Z to 03-23 16:00 mona",
         "03-30 07:00Z to 03-30 15:00 mona",
@@ -71,14 +71,14 @@ def test_a_weekly_shift_keeps_its_wall_clock_time_over_daylight_saving() -> None
 
 
 def test_exceptions_of_a_series_count() -> None:
-    series = BERLIN.format("20260302", "20260302") + "\nRRULE:FREQ=WEEKLY;UNTIL=20260324T000000Z\n"
+    series = BERLIN_SHIFT.format("20260302", "20260302") + "\nRRULE:FREQ=WEEKLY;UNTIL=20260324T000000Z\n"
     series += "EXDATE;TZID=Europe/Berlin:20260309T090000"
-    swapped = "UID:0\nRECURRENCE-ID;TZID=Europe/Berlin:20260316T090000\n" + BERLIN.format("20260317", "20260317")
+    swapped = "UID:0\nRECURRENCE-ID;TZID=Europe/Berlin:20260316T090000\n" + BERLIN_SHIFT.format("20260317", "20260317")
     feed = calendar(series).replace(
         b"END:VCALENDAR",
         f"BEGIN:VEVENT\n{swapped.replace('mona', 'hubot')}\nEND:VEVENT\nEND:VCALENDAR".encode(),
     )
-    assert told(feed) == [
+    assert occurrence_lines(feed) == [
         "03-02 08:00Z to 03-02 16:00 mona",
         "03-17 08:00Z to 03-17 16:00 hubot",
         "03-23 08:00Z to 03-23 16:00 mona",
@@ -91,7 +91,7 @@ def test_a_zone_of_the_feed_s_own() -> None:
         "TZOFFSETFROM:+0500\nTZOFFSETTO:+0500\nEND:STANDARD\nEND:VTIMEZONE\n"
     )
     event = "DTSTART;TZID=Our Office:20260310T090000\nDTEND;TZID=Our Office:20260310T170000\nSUMMARY:mona"
-    assert told(calendar(event, head=zone)) == ["03-10 04:00Z to 03-10 12:00 mona"]
+    assert occurrence_lines(calendar(event, head=zone)) == ["03-10 04:00Z to 03-10 12:00 mona"]
 
 
 def test_what_the_other_process_reads_is_what_stands_there() -> None:
@@ -113,19 +113,19 @@ def test_years_of_history_cost_nothing_that_counts() -> None:
     history = [
         f"DTSTART:2020{1 + day % 12:02d}10T090000Z\nDTEND:2020{1 + day % 12:02d}10T100000Z" for day in range(8000)
     ]
-    assert told(calendar(*history, SHIFT)) == ["03-10 09:00Z to 03-10 17:00 mona"]
+    assert occurrence_lines(calendar(*history, SHIFT)) == ["03-10 09:00Z to 03-10 17:00 mona"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
 def test_letters_arrive_however_they_were_written(encoding: str) -> None:
     feed = calendar(SHIFT.replace("mona", "Jörg Müller")).decode().encode(encoding)
-    assert told(feed) == ["03-10 09:00Z to 03-10 17:00 Jörg Müller"]
+    assert occurrence_lines(feed) == ["03-10 09:00Z to 03-10 17:00 Jörg Müller"]
 
 
 EVERY_SECOND = ";".join(
     f"BY{part}=" + ",".join(map(str, range(count))) for part, count in (("HOUR", 24), ("MINUTE", 60), ("SECOND", 60))
 )
-HOSTILE = {
+HOSTILE_FEEDS = {
     "every second": (calendar(f"{SHIFT}\nRRULE:FREQ=SECONDLY"), "repeats secondly"),
     "every second, folded": (calendar(f"{SHIFT}\nRRULE:FREQ=SECON\n DLY"), "repeats secondly"),
     "every minute": (calendar(f"{SHIFT}\nRRULE:COUNT=9; FREQ = minutely"), "repeats minutely"),
@@ -153,9 +153,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE_FEEDS)
 def test_a_hostile_feed_is_refused_in_words(name: str) -> None:
-    feed, why = HOSTILE[name]
+    feed, why = HOSTILE_FEEDS[name]
     began = time.process_time()
     if why is None:
         assert read_occurrences(feed, SINCE, UNTIL) == ()

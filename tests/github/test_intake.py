@@ -21,10 +21,10 @@ from app.policy_file import read_policy
 from app.sandbox.github.form_body import fill_form
 
 ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
-FILES = sorted(path for path in SHARED.glob("*.y*ml")) if SHARED.is_dir() else []
+FORMS_FOLDER = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
+FORM_FILES = sorted(path for path in FORMS_FOLDER.glob("*.y*ml")) if FORMS_FOLDER.is_dir() else []
 OPENED = datetime(2026, 3, 14, 9, 40, tzinfo=UTC)  # a Saturday
-WHOLE: dict[str, FormValue] = {
+ALL_ANSWERS: dict[str, FormValue] = {
     "summary": "Checkout is down",
     "severity": "SEV1 — everything is down, data is lost or leaking, or there is a security breach",
     "impact": "High — all or most users, or a critical business function",
@@ -42,22 +42,22 @@ WHOLE: dict[str, FormValue] = {
 }
 
 
-def report(body: str, policy: Policy | None = None, title: str = "[Incident]: It broke") -> IncidentReport:
+def read_body(body: str, policy: Policy | None = None, title: str = "[Incident]: It broke") -> IncidentReport:
     return read_report(body, title=title, opened_at=OPENED, policy=policy or Policy())
 
 
-def graded(value: str, scale: Scale = Scale.SEV, heading: str = "Severity") -> tuple[Severity | None, str]:
-    read = report(f"### {heading}\n\n{value}\n\n### Other\n\nx", Policy(scale=scale))
+def read_severity(value: str, scale: Scale = Scale.SEV, heading: str = "Severity") -> tuple[Severity | None, str]:
+    read = read_body(f"### {heading}\n\n{value}\n\n### Other\n\nx", Policy(scale=scale))
     return read.severity, "; ".join(read.doubts)
 
 
-def started(text: str, zone: str = "UTC") -> tuple[str | None, str]:
-    read = report(f"### Started at\n\n{text}", Policy(zone=zone))
+def read_start(text: str, zone: str = "UTC") -> tuple[str | None, str]:
+    read = read_body(f"### Started at\n\n{text}", Policy(zone=zone))
     return (f"{read.started_at:%Y-%m-%d %H:%M}" if read.started_at else None), "; ".join(read.doubts)
 
 
 def test_the_shipped_form() -> None:
-    assert report(fill_form(shipped_form(), WHOLE)) == IncidentReport(
+    assert read_body(fill_form(shipped_form(), ALL_ANSWERS)) == IncidentReport(
         summary="Checkout is down",
         severity=Severity.SEV1,
         impact=Level.HIGH,
@@ -81,25 +81,25 @@ def test_the_shipped_form_is_the_one_people_copy() -> None:
 
 
 def test_every_choice_of_the_shipped_form_is_understood() -> None:
-    for number, asked in enumerate(shipped_form().fields):
-        for option in asked.options:
-            read = report(fill_form(shipped_form(), {shipped_form().keys()[number]: option}))
+    for number, field in enumerate(shipped_form().fields):
+        for option in field.options:
+            read = read_body(fill_form(shipped_form(), {shipped_form().keys()[number]: option}))
             assert read.doubts == (), option
             values = (read.severity, read.impact, read.urgency, read.kind, read.source, read.personal_data)
             assert sum(value is not None for value in values) == (option != "Not sure"), option
 
 
 def test_an_empty_form_is_structured_and_takes_its_summary_from_the_title() -> None:
-    assert report(fill_form(shipped_form(), {})) == IncidentReport(summary="It broke")
+    assert read_body(fill_form(shipped_form(), {})) == IncidentReport(summary="It broke")
 
 
 def test_the_older_template_has_the_same_headings() -> None:
     text = (ROOT / "issue-templates" / "incident_report.md").read_text("utf-8").split("---", 2)[2]
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [field.label for field in shipped_form().fields]
-    assert report(text) == IncidentReport(summary="It broke")
+    assert read_body(text) == IncidentReport(summary="It broke")
     written = text.replace("## Impact\n", "## Impact\n\nhigh\n").replace("## Severity\n", "## Severity\n\nsev2\n")
-    assert (report(written).severity, report(written).impact) == (Severity.SEV2, Level.HIGH)
+    assert (read_body(written).severity, read_body(written).impact) == (Severity.SEV2, Level.HIGH)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_older_template_has_the_same_headings() -> None:
     ],
 )
 def test_free_text_is_not_structured(title: str, body: str, summary: str) -> None:
-    assert report(body, title=title) == IncidentReport(summary=summary, symptoms=body.strip(), structured=False)
+    assert read_body(body, title=title) == IncidentReport(summary=summary, symptoms=body.strip(), structured=False)
 
 
 SEV1, SEV2, SEV3, SEV4 = Severity
@@ -130,7 +130,7 @@ SEV1, SEV2, SEV3, SEV4 = Severity
     ],
 )  # fmt: skip
 def test_a_severity_that_is_understood(value: str, severity: Severity | None) -> None:
-    assert graded(value) == (severity, "")
+    assert read_severity(value) == (severity, "")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_severity_that_is_understood(value: str, severity: Severity | None) ->
     ],
 )  # fmt: skip
 def test_a_severity_that_is_not_understood_is_a_doubt(value: str) -> None:
-    severity, doubt = graded(value)
+    severity, doubt = read_severity(value)
     assert severity is None
     assert doubt.startswith("Severity: '")
     assert doubt.endswith("' is not one of SEV1, SEV2, SEV3, SEV4 or Not sure")
@@ -155,7 +155,7 @@ def test_a_severity_that_is_not_understood_is_a_doubt(value: str) -> None:
     ],
 )  # fmt: skip
 def test_look_alikes_are_no_severity_and_are_spelled_out(value: str, shown: str) -> None:
-    severity, doubt = graded(value)
+    severity, doubt = read_severity(value)
     assert severity is None
     if "\ufffd" not in value.replace("\x00", "\ufffd"):
         assert f"'{shown}'" in doubt
@@ -169,20 +169,20 @@ def test_look_alikes_are_no_severity_and_are_spelled_out(value: str, shown: str)
     ],
 )  # fmt: skip
 def test_a_bare_p1_follows_the_active_scale(value: str, on_sev: Severity | None, on_p: Severity | None) -> None:
-    assert graded(value)[0] == on_sev
-    assert graded(value, Scale.P)[0] == on_p
+    assert read_severity(value)[0] == on_sev
+    assert read_severity(value, Scale.P)[0] == on_p
     if on_sev is None:
-        assert graded(value)[1]
+        assert read_severity(value)[1]
 
 
 def test_the_two_meanings_of_p1_are_explained() -> None:
-    assert graded("P1")[1] == (
+    assert read_severity("P1")[1] == (
         "Severity: 'P1' is sev1 where levels begin with 1, sev2 where they begin with P0. "
         "Please choose one of SEV1, SEV2, SEV3, SEV4 or Not sure"
     )
 
 
-OURS = Policy(
+TEAM_POLICY = Policy(
     aliases={
         SEV1: ("Critical", "Sehr Hoch", "S1 - all", "élevée"),
         SEV2: ("critical-ish", "P1", "major", "hoch"),
@@ -194,8 +194,8 @@ CHOICES = (
 )
 
 
-def called(value: str, policy: Policy = OURS) -> tuple[Severity | None, str]:
-    read = report(f"### Severity\n\n{value}", policy)
+def read_team_severity(value: str, policy: Policy = TEAM_POLICY) -> tuple[Severity | None, str]:
+    read = read_body(f"### Severity\n\n{value}", policy)
     return read.severity, "; ".join(read.doubts)
 
 
@@ -210,7 +210,7 @@ def called(value: str, policy: Policy = OURS) -> tuple[Severity | None, str]:
     ],
 )  # fmt: skip
 def test_a_severity_by_a_name_of_the_team(value: str, severity: Severity) -> None:
-    assert called(value) == (severity, "")
+    assert read_team_severity(value) == (severity, "")
 
 
 @pytest.mark.parametrize(
@@ -221,43 +221,43 @@ def test_a_severity_by_a_name_of_the_team(value: str, severity: Severity) -> Non
     ],
 )  # fmt: skip
 def test_what_only_resembles_a_name_of_the_team_is_a_doubt(value: str) -> None:
-    severity, doubt = called(value)
+    severity, doubt = read_team_severity(value)
     assert severity is None
     assert doubt.endswith(f"' is not one of {CHOICES}")
 
 
 def test_a_bare_p2_is_unguessed_beside_an_alias_p1() -> None:
-    severity, doubt = called("P2")
+    severity, doubt = read_team_severity("P2")
     assert severity is None
     assert doubt == (
         "Severity: 'P2' is sev2 where levels begin with 1, sev3 where they begin with P0. "
         f"Please choose one of {CHOICES}"
     )
-    assert called("P1", Policy(aliases={SEV1: ("critical",)}))[0] is None
+    assert read_team_severity("P1", Policy(aliases={SEV1: ("critical",)}))[0] is None
     on_p = Policy(scale=Scale.P, aliases={SEV1: ("P1",)})
-    assert called("P1", on_p) == (SEV1, ""), "a name that a team gives goes before its scale"
-    assert called("P2", on_p) == (SEV3, "")
+    assert read_team_severity("P1", on_p) == (SEV1, ""), "a name that a team gives goes before its scale"
+    assert read_team_severity("P2", on_p) == (SEV3, "")
 
 
 def test_two_names_of_one_severity_are_one_answer() -> None:
     body = "### Severity\n\n{}\n\n### Severity\n\nCritical"
-    assert report(body.format("SEV1"), OURS).severity is SEV1
-    assert report(body.format("SEV2"), OURS).doubts == (
+    assert read_body(body.format("SEV1"), TEAM_POLICY).severity is SEV1
+    assert read_body(body.format("SEV2"), TEAM_POLICY).doubts == (
         "Severity is answered more than once, with 'SEV2' and 'Critical'. Which one is right?",
     )
 
 
 def test_two_severities_are_a_question() -> None:
     body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4\n\n### What happened\n\nx"
-    read = report(body)
+    read = read_body(body)
     assert read.severity is None
     assert read.doubts == ("Severity is answered more than once, with 'SEV1' and 'SEV4'. Which one is right?",)
-    assert report(body.replace("SEV4", "sev1")).severity == SEV1
+    assert read_body(body.replace("SEV4", "sev1")).severity == SEV1
 
 
 def test_a_priority_counts_where_no_severity_is_asked_for() -> None:
-    assert graded("High", heading="Priority") == (SEV2, "")
-    assert report("### Priority\n\nLow\n\n### Severity\n\nCritical").severity == SEV1
+    assert read_severity("High", heading="Priority") == (SEV2, "")
+    assert read_body("### Priority\n\nLow\n\n### Severity\n\nCritical").severity == SEV1
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_priority_counts_where_no_severity_is_asked_for() -> None:
     ],
 )
 def test_other_wordings(body: str, field: str, value: object) -> None:
-    read = report(body)
+    read = read_body(body)
     assert getattr(read, field) == value
     assert read.doubts == ()
     assert read.structured
@@ -298,7 +298,7 @@ def test_other_wordings(body: str, field: str, value: object) -> None:
 
 def test_the_policy_may_name_any_heading() -> None:
     policy = Policy(intake=Intake(fields={"Wie schlimm?": "severity", "Severity": "symptoms", "Sorte": "kind"}))
-    read = report("### WIE SCHLIMM?\n\nhoch\n\n### Severity\n\nit smokes\n\n### Sorte\n\nSecurity", policy)
+    read = read_body("### WIE SCHLIMM?\n\nhoch\n\n### Severity\n\nit smokes\n\n### Sorte\n\nSecurity", policy)
     assert (read.severity, read.symptoms, read.kind) == (SEV2, "it smokes", Kind.SECURITY)
 
 
@@ -322,7 +322,7 @@ def test_the_policy_may_name_any_heading() -> None:
     ],
 )  # fmt: skip
 def test_a_time(text: str, at: str) -> None:
-    assert started(text) == (at, "")
+    assert read_start(text) == (at, "")
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_a_time(text: str, at: str) -> None:
     ],
 )
 def test_a_time_in_the_zone_of_the_team(text: str, zone: str, at: str) -> None:
-    assert started(text, zone) == (at, "")
+    assert read_start(text, zone) == (at, "")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_time_in_the_zone_of_the_team(text: str, zone: str, at: str) -> None:
     ],
 )  # fmt: skip
 def test_a_time_that_is_not_understood_is_a_doubt(text: str, why: str) -> None:
-    at, doubt = started(text)
+    at, doubt = read_start(text)
     assert at is None
     assert doubt.startswith("Started: '")
     assert why in doubt
@@ -363,7 +363,7 @@ def test_a_time_that_is_not_understood_is_a_doubt(text: str, why: str) -> None:
 
 @pytest.mark.parametrize("text", ["unknown", "TBD", "_No response_", "-", "Not sure"])
 def test_no_time_is_no_doubt(text: str) -> None:
-    assert started(text) == (None, "")
+    assert read_start(text) == (None, "")
 
 
 @settings(max_examples=300, deadline=None)
@@ -373,21 +373,21 @@ def test_no_time_is_no_doubt(text: str) -> None:
 )
 def test_no_text_breaks_the_reading(text: str, zone: str) -> None:
     heads = ("Started at", "Severity", "Impact", "Urgency", "Type", "Services", "Detection", "Personal data")
-    read = report("\n\n".join(f"### {head}\n\n{text}" for head in heads), Policy(zone=zone), title=text)
+    read = read_body("\n\n".join(f"### {head}\n\n{text}" for head in heads), Policy(zone=zone), title=text)
     assert read.started_at is None or read.started_at <= OPENED + timedelta(minutes=5)
     assert all(len(doubt) < 400 for doubt in read.doubts)
 
 
-@pytest.mark.skipif(not FILES, reason="the folder with real issue forms is not here")
+@pytest.mark.skipif(not FORM_FILES, reason="the folder with real issue forms is not here")
 def test_severities_of_real_forms() -> None:
     seen = {}
-    for path in FILES:
+    for path in FORM_FILES:
         form = read_form(path.read_text("utf-8"))
         first = {
-            key: (asked.options[0] if asked.kind == "dropdown" and not asked.multiple else None)
-            for key, asked in zip(form.keys(), form.fields, strict=True)
+            key: (field.options[0] if field.kind == "dropdown" and not field.multiple else None)
+            for key, field in zip(form.keys(), form.fields, strict=True)
         }
-        read = report(fill_form(form, first))
+        read = read_body(fill_form(form, first))
         seen[path.name.split("__")[0]] = (read.structured, read.severity and str(read.severity))
     assert seen == {
         "AreaSong": (True, None),
@@ -407,7 +407,7 @@ def test_severities_of_real_forms() -> None:
     }
 
 
-MAPPED = {
+FORM_POLICIES = {
     "MBI-NETWORK__legisbox-status__incident.yml": """\
 aliases:
   sev1: [Perte de données possible]
@@ -437,20 +437,20 @@ intake: {fields: {Systems involved: services, Audience / business impact: revenu
 """By form file: the policy that a team writes so that its form is understood."""
 
 
-@pytest.mark.parametrize("name", MAPPED)
-@pytest.mark.skipif(not FILES, reason="the folder with real issue forms is not here")
+@pytest.mark.parametrize("name", FORM_POLICIES)
+@pytest.mark.skipif(not FORM_FILES, reason="the folder with real issue forms is not here")
 def test_the_fields_of_a_real_form_in_its_own_words(name: str) -> None:
-    form, policy = read_form((SHARED / name).read_text("utf-8")), read_policy(MAPPED[name])
-    options = {key: asked.options for key, asked in zip(form.keys(), form.fields, strict=True)}
-    graded_by, grades, answers, meant = UNDERSTOOD[name]
-    assert [str(report(fill_form(form, {graded_by: one}), policy).severity) for one in options[graded_by]] == grades
-    read = report(fill_form(form, answers), policy)
-    assert {name: getattr(read, name) for name in meant} == meant
+    form, policy = read_form((FORMS_FOLDER / name).read_text("utf-8")), read_policy(FORM_POLICIES[name])
+    options = {key: field.options for key, field in zip(form.keys(), form.fields, strict=True)}
+    graded_by, grades, answers, expected = EXPECTED_READINGS[name]
+    assert [str(read_body(fill_form(form, {graded_by: one}), policy).severity) for one in options[graded_by]] == grades
+    read = read_body(fill_form(form, answers), policy)
+    assert {name: getattr(read, name) for name in expected} == expected
     assert read.doubts == ()
-    assert report(fill_form(form, answers)) != read, "without the policy it is understood less"
+    assert read_body(fill_form(form, answers)) != read, "without the policy it is understood less"
 
 
-UNDERSTOOD: dict[str, tuple[str, list[str], dict[str, FormValue], dict[str, object]]] = {
+EXPECTED_READINGS: dict[str, tuple[str, list[str], dict[str, FormValue], dict[str, object]]] = {
     "MBI-NETWORK__legisbox-status__incident.yml": (
         "impact",
         ["sev3", "sev2", "sev1"],
@@ -493,14 +493,14 @@ def test_severity_labels_of_the_team_grade() -> None:
 def test_an_incident_report_is_known_by_its_headings() -> None:
     assert is_incident_report(fill_form(shipped_form(), {}))
     assert read_form(shipped_form_text()) == shipped_form()
-    headings = [f"### {asked.label}\n\nx" for asked in shipped_form().fields]
+    headings = [f"### {field.label}\n\nx" for field in shipped_form().fields]
     assert is_incident_report("\n\n".join(headings[3:8]))
     assert not is_incident_report("\n\n".join(headings[3:7]))
     assert not is_incident_report("```\n" + "\n\n".join(headings) + "\n```")
 
 
 LABELS = [field.label for field in shipped_form().fields]
-HOSTILE = [
+HOSTILE_PARTS = [
     "#\n", "# \n", "### \n", "-->\n", "__ \n", "**a**\n", "### x\n\n", "### (\n", "# a/\n", "### Severity\n\nSEV1\n\n", "### Summary\n\n```\n",
     "### Services affected\n\na, b\n\n", "<!-- -->", "- **Severity**: SEV1\n", "### " + "a/" * 50 + "\n",
     "".join(f"### {label}\n\n```\n```\n" for label in LABELS), "".join(f"### {label}\n\nx\n\n" for label in LABELS),
@@ -510,14 +510,14 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def needed(body: str) -> float:
+def measure_seconds(body: str) -> float:
     begun = time.process_time()
-    report(body)
+    read_body(body)
     is_incident_report(body)
     return time.process_time() - begun
 
 
-@pytest.mark.parametrize("part", HOSTILE)
+@pytest.mark.parametrize("part", HOSTILE_PARTS)
 def test_no_body_takes_long(part: str) -> None:
     body = (part * (65_536 // len(part) + 1))[:65_536]
-    assert any(needed(body) < 0.25 for _ in range(3))  # on a quiet machine 0.06
+    assert any(measure_seconds(body) < 0.25 for _ in range(3))  # on a quiet machine 0.06

@@ -17,17 +17,17 @@ from app.github.issue_form import Field, Form, FormFault, FormValue, matches_for
 from app.sandbox.github.form_body import fill_form
 
 ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
-FILES = sorted(path for path in SHARED.glob("*.y*ml")) if SHARED.is_dir() else []
-real_forms = pytest.mark.skipif(not FILES, reason="the folder with real issue forms is not here")
+FORMS_FOLDER = Path(os.environ.get("MUSTER_SHARED_DATA", ROOT.parent / "shared" / "data")) / "issue-forms"
+FORM_FILES = sorted(path for path in FORMS_FOLDER.glob("*.y*ml")) if FORMS_FOLDER.is_dir() else []
+real_forms = pytest.mark.skipif(not FORM_FILES, reason="the folder with real issue forms is not here")
 
-TWO = read_form("""
+TWO_FIELDS = read_form("""
 name: Two
 body:
   - {type: textarea, id: what, attributes: {label: What happened}}
   - {type: dropdown, id: sev, attributes: {label: Severity, options: [SEV1, SEV4]}, validations: {required: true}}
 """)
-THREE = Form(fields=(Field("a", "A"), Field("b", "B"), Field("c", "C")))
+THREE_FIELDS = Form(fields=(Field("a", "A"), Field("b", "B"), Field("c", "C")))
 
 
 # --- the form file
@@ -155,30 +155,30 @@ def test_one_answer(kind: dict[str, object], value: str, answer: FormValue) -> N
 )
 def test_a_heading_in_an_answer_is_text(answers: tuple[str, str, str]) -> None:
     given = dict(zip("abc", answers, strict=True))
-    body = fill_form(THREE, given)
-    assert parse_body(THREE, body) == given
-    assert matches_form(THREE, body)
+    body = fill_form(THREE_FIELDS, given)
+    assert parse_body(THREE_FIELDS, body) == given
+    assert matches_form(THREE_FIELDS, body)
 
 
 def test_a_choice_tells_the_real_heading_from_the_typed_one() -> None:
     body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4"
-    assert parse_body(TWO, body) == {"what": "### Severity\n\nSEV1", "sev": "SEV4"}
-    assert matches_form(TWO, body)
+    assert parse_body(TWO_FIELDS, body) == {"what": "### Severity\n\nSEV1", "sev": "SEV4"}
+    assert matches_form(TWO_FIELDS, body)
 
 
 def test_a_body_that_no_form_writes_does_not_fit() -> None:
     body = "### What happened\n\n### Severity\n\nSEV1\n\n### Severity\n\nSEV4\n\n### What happened\n\nx"
-    assert not matches_form(TWO, body)
+    assert not matches_form(TWO_FIELDS, body)
 
 
 def test_the_form_has_changed_since() -> None:
     body = "Hello\n\n### severity:\nSEV1\n### Room\n\nfour\n"
-    assert parse_body(TWO, body) == {"what": None, "sev": "SEV1", "Room": "four"}
+    assert parse_body(TWO_FIELDS, body) == {"what": None, "sev": "SEV1", "Room": "four"}
 
 
 def test_a_heading_in_a_fence_is_no_field_that_the_body_lacks() -> None:
     body = "### A\n\n```\n### C\n```\n\n### B\n\nb"
-    assert parse_body(THREE, body) == {"a": "```\n### C\n```", "b": "b", "c": None}
+    assert parse_body(THREE_FIELDS, body) == {"a": "```\n### C\n```", "b": "b", "c": None}
 
 
 def test_equal_labels_are_taken_in_order() -> None:
@@ -190,9 +190,9 @@ def test_equal_labels_are_taken_in_order() -> None:
 # --- real forms
 
 
-def words(avoid: Form) -> st.SearchStrategy[str]:
+def answer_lines(form: Form) -> st.SearchStrategy[str]:
     """Return a strategy for lines as people write them, in many languages, with all that resembles structure."""
-    headings = [f"### {asked.label}" for asked in avoid.fields if asked.label]
+    headings = [f"### {field.label}" for field in form.fields if field.label]
     return st.sampled_from(
         [
             *headings, "### Something else", "# Title", "```", "```python\nx = 1\n```", "a, b, c", "🔥 checkout is down 👩‍👩‍👧",
@@ -202,73 +202,75 @@ def words(avoid: Form) -> st.SearchStrategy[str]:
     )  # fmt: skip
 
 
-def text_answer(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[FormValue]:
+def text_answer(form: Form, field: Field, next_field: Field | None) -> st.SearchStrategy[FormValue]:
     """Return a strategy for answers of any lines.
 
     The heading of the next field is left out where that is a text too: the two could not be told apart.
     """
-    ambiguous = {f"### {asked.label}"} | ({f"### {other.label}"} if other else set())
-    lines = st.lists(words(form).filter(lambda line: line not in ambiguous), min_size=1, max_size=6).map("\n".join)
+    ambiguous = {f"### {field.label}"} | ({f"### {next_field.label}"} if next_field else set())
+    lines = st.lists(answer_lines(form).filter(lambda line: line not in ambiguous), min_size=1, max_size=6).map(
+        "\n".join
+    )
     clean = lines.map(lambda text: text.strip("\n").rstrip()).filter(lambda text: bool(text.strip()))
     return st.none() | clean.filter(lambda text: text != "_No response_")
 
 
-def boxes(asked: Field, row: list[bool]) -> FormValue:
+def checkbox_answer(field: Field, ticked: list[bool]) -> FormValue:
     ticks: list[dict[str, str | bool]] = [
-        {"label": label, "checked": checked} for label, checked in zip(asked.options, row, strict=True)
+        {"label": label, "checked": checked} for label, checked in zip(field.options, ticked, strict=True)
     ]
     return ticks
 
 
-def answer_to(form: Form, asked: Field, other: Field | None) -> st.SearchStrategy[FormValue]:
-    match asked.kind:
+def answer_to(form: Form, field: Field, next_field: Field | None) -> st.SearchStrategy[FormValue]:
+    match field.kind:
         case "input":
-            line = words(form).filter(lambda text: "\n" not in text and bool(text.strip()))
+            line = answer_lines(form).filter(lambda text: "\n" not in text and bool(text.strip()))
             return st.none() | line.map(str.strip)
-        case "dropdown" if asked.multiple:
-            return st.none() | st.lists(st.sampled_from(asked.options), unique=True, min_size=1)
+        case "dropdown" if field.multiple:
+            return st.none() | st.lists(st.sampled_from(field.options), unique=True, min_size=1)
         case "dropdown":
-            return st.sampled_from(asked.options) if asked.required else st.none() | st.sampled_from(asked.options)
+            return st.sampled_from(field.options) if field.required else st.none() | st.sampled_from(field.options)
         case "checkboxes":
-            ticks = st.lists(st.booleans(), min_size=len(asked.options), max_size=len(asked.options))
-            return ticks.map(lambda row: boxes(asked, row))
+            ticks = st.lists(st.booleans(), min_size=len(field.options), max_size=len(field.options))
+            return ticks.map(lambda row: checkbox_answer(field, row))
         case _:
-            return text_answer(form, asked, other)
+            return text_answer(form, field, next_field)
 
 
 @st.composite
-def filled_in(draw: st.DrawFn, form: Form) -> dict[str, FormValue]:
+def answers_to_form(draw: st.DrawFn, form: Form) -> dict[str, FormValue]:
     nexts = (*form.fields[1:], None)
-    asked = zip(form.keys(), form.fields, nexts, strict=True)
-    return {key: draw(answer_to(form, one, other)) for key, one, other in asked}
+    keyed_fields = zip(form.keys(), form.fields, nexts, strict=True)
+    return {key: draw(answer_to(form, field, next_field)) for key, field, next_field in keyed_fields}
 
 
 @real_forms
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.split("__")[0])
+@pytest.mark.parametrize("path", FORM_FILES, ids=lambda path: path.name.split("__")[0])
 def test_every_real_form_comes_back_without_loss(path: Path) -> None:
     form = read_form(path.read_text("utf-8"))
     assert form.fields
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(st.data(), st.booleans())
-    def comes_back(data: st.DataObject, crlf: bool) -> None:
-        answers = data.draw(filled_in(form))
+    def check_round_trip(data: st.DataObject, crlf: bool) -> None:
+        answers = data.draw(answers_to_form(form))
         body = fill_form(form, answers)
         assert parse_body(form, body.replace("\n", "\r\n") if crlf else body) == answers
         json.dumps(answers)
 
-    comes_back()
+    check_round_trip()
 
 
 @settings(max_examples=60, deadline=None)
-@given(filled_in(shipped_form()))
+@given(answers_to_form(shipped_form()))
 def test_the_shipped_form_comes_back_without_loss(answers: dict[str, FormValue]) -> None:
     assert parse_body(shipped_form(), fill_form(shipped_form(), answers)) == answers
 
 
 @real_forms
 def test_the_form_with_text_after_its_yaml_keeps_its_eight_fields() -> None:
-    [path] = [path for path in FILES if path.name.startswith("portefaix")]
+    [path] = [path for path in FORM_FILES if path.name.startswith("portefaix")]
     keys = read_form(path.read_text("utf-8")).keys()
     assert keys == ("date", "authors", "status", "summary", "impact", "rootcause", "trigger", "resolution")
 
@@ -276,7 +278,7 @@ def test_the_form_with_text_after_its_yaml_keeps_its_eight_fields() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.sampled_from("#`~<!->\n\r abAB*[]x_:|\u2028\ud800\x00"), max_size=200))
 def test_no_body_breaks_the_reading(body: str) -> None:
-    parse_body(THREE, body)
+    parse_body(THREE_FIELDS, body)
     split_blocks(body)
 
 
@@ -299,26 +301,26 @@ def test_blocks_cut_at_any_heading() -> None:
 # --- time
 
 
-def of_length(text: str, size: int) -> str:
+def repeat_to_length(text: str, size: int) -> str:
     return (text * (size // len(text) + 1))[:size]
 
 
-HOSTILE = [
+HOSTILE_PARTS = [
     "### ", "\n", "1m", "[", "| a ", "### A\n\n", "### A\n", "### A\n\n```\n", "```\n", "<!--\n", "-->\n", "**a**\n", "- [x] a\n",
     "### x\n\n", "### A\n\nNone\n\n### B\n\nNone\n\n", "**a", "`", " ", "\t\n", "~~~ `\n", "_No response_\n\n", "a, ",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("part", HOSTILE)
+@pytest.mark.parametrize("part", HOSTILE_PARTS)
 def test_twice_the_text_takes_about_twice_the_time(part: str) -> None:
     forms = [
-        THREE,
-        TWO,
+        THREE_FIELDS,
+        TWO_FIELDS,
         read_form("body: [{type: dropdown, id: x, attributes: {label: A, multiple: true, options: [a, b]}}]"),
     ]
 
-    def needed(size: int) -> float:
-        body = of_length(part, size)
+    def best_seconds(size: int) -> float:
+        body = repeat_to_length(part, size)
         best = 1e9
         for _ in range(2):
             started = time.process_time()
@@ -328,7 +330,7 @@ def test_twice_the_text_takes_about_twice_the_time(part: str) -> None:
             best = min(best, time.process_time() - started)
         return best
 
-    assert needed(65_536) < 5 * needed(32_768) + 0.1
+    assert best_seconds(65_536) < 5 * best_seconds(32_768) + 0.1
 
 
 def test_a_question_mark_in_a_flow_mapping_is_part_of_the_label() -> None:

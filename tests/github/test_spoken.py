@@ -76,7 +76,7 @@ from app.github.slash_commands import _top_level_paragraphs, parse_commands
     ],
 )
 def test_what_is_said(body: str, names: list[str]) -> None:
-    assert [said.name for said in parse_commands(body)] == names
+    assert [command.name for command in parse_commands(body)] == names
 
 
 def test_the_argument_is_the_rest_of_the_line() -> None:
@@ -110,7 +110,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-def parsed(body: str) -> list[str]:
+def markdown_paragraphs(body: str) -> list[str]:
     """Return the paragraphs and underlined headings at the outermost level, as a Markdown parser sees them."""
     tokens: list[Token] = []
     try:
@@ -126,7 +126,7 @@ def parsed(body: str) -> list[str]:
     ]
 
 
-def stripped(paragraphs: list[str]) -> list[list[str]]:
+def strip_lines(paragraphs: list[str]) -> list[list[str]]:
     return [[line.strip(" \t") for line in paragraph.strip(" \t").split("\n")] for paragraph in paragraphs]
 
 
@@ -136,27 +136,27 @@ def test_a_markdown_parser_sees_the_same_paragraphs(body: str) -> None:
     # Below a quotation or an item indented by more than four, the parser looks for blocks also in lines indented by four.
     below = re.search(r"(?m)(?:^|[ \t])>|[-+*.)](?: {4}| {0,3}\t)", body)
     assume(not (below and re.search(r"(?m)(?:^|> ?)(?: {4}| {0,3}\t)", body)))
-    assert stripped(list(_top_level_paragraphs(body.split("\n")))) == stripped(parsed(body))
+    assert strip_lines(list(_top_level_paragraphs(body.split("\n")))) == strip_lines(markdown_paragraphs(body))
 
 
-LADDERS = [
+GROWING_RUNS = [
     "".join(mark * size + end for size in range(1, 300)) for mark, end in [("`", " "), ("- ", "x\n"), (">", "\n")]
 ]
-PARTS = [
+HOSTILE_PARTS = [
     "### ", "\n", "1m", "[", "| a ", "<!--", "> ", "- ", "`", "``` ", "a\n", "> a\n", "/a\n", "<!--\n", "```\n", "\\", "*", "<a", "1. ",
     "- a\n", "-\n", ">\n", "`\n", "`` ` ", "\t", "<b a='\n", "<a a ", "-  - <b>\n\t<a a\n", "-\n\n", "[a]: b\n", "[a]: b \"\n", "[a\n",
-    "1. <b\n-\t~~~\n", " - a\n  - b\n", "> # a\n", "---\n", "- - -\n", *LADDERS,
+    "1. <b\n-\t~~~\n", " - a\n  - b\n", "> # a\n", "---\n", "- - -\n", *GROWING_RUNS,
 ]  # fmt: skip
 
 
-def needed(body: str) -> float:
+def measure_seconds(body: str) -> float:
     started = time.process_time()
     parse_commands(body)
     return time.process_time() - started
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", HOSTILE_PARTS)
 def test_no_comment_takes_long(part: str) -> None:
     long = (part * (65_536 // len(part) + 1))[:65_529]
     for body in (f"{long}\n\n/ack", f"{long}\n/ack", f"/ack\n{long}"):
-        assert any(needed(body) < 0.15 for _ in range(3))  # on a quiet machine 0.05
+        assert any(measure_seconds(body) < 0.15 for _ in range(3))  # on a quiet machine 0.05

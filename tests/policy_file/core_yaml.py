@@ -15,7 +15,7 @@ from app.policy_file import schema
 from app.policy_file.yaml_tree import ListNode, MapNode, Node, ScalarNode, parse_yaml
 
 
-def loaded(text: str) -> Any:
+def load_yaml(text: str) -> Any:
     tree, _ = parse_yaml(text)
     return _value(tree)
 
@@ -45,10 +45,10 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(schema())
 
 
-def refused(text: str) -> list[str]:
+def schema_errors(text: str) -> list[str]:
     """Return the errors of a file against the schema, each with its path."""
-    return [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(loaded(text))]
+    return [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(load_yaml(text))]
 
 
-def valid(text: str) -> bool:
-    return not refused(text)
+def is_valid(text: str) -> bool:
+    return not schema_errors(text)

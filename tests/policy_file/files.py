@@ -56,7 +56,7 @@ NAMES: dict[Any, tuple[str, ...]] = {
 }
 
 
-def values(kind: Any) -> st.SearchStrategy[Any]:
+def values_of(kind: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for what a file may have where a value of that kind stands."""
     shape = shape_of(kind)
     found: st.SearchStrategy[Any]
@@ -64,21 +64,21 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         case "word":
             found = _words(kind)
         case "optional":
-            found = st.none() | values(shape.inner[0])
+            found = st.none() | values_of(shape.inner[0])
         case "record":
             found = _records(kind)
         case "map":
             keys, inner = shape.inner
-            held = st.none() | values(inner) if shape.removable else values(inner)
-            found = st.dictionaries(_words(keys), held, max_size=3)
+            inner_values = st.none() | values_of(inner) if shape.removable else values_of(inner)
+            found = st.dictionaries(_words(keys), inner_values, max_size=3)
         case "row":
-            found = st.dictionaries(_words(Severity), values(shape.inner[0]), max_size=2)
+            found = st.dictionaries(_words(Severity), values_of(shape.inner[0]), max_size=2)
         case "weekdays":
             found = st.lists(_words(value_parsers.WeekdayRange), min_size=1, max_size=3)
         case _:
             (inner, *_) = shape.inner
-            many = st.lists(values(inner), max_size=3)
-            found = many if is_dataclass(inner) and inner is not Duration else many | values(inner)
+            many = st.lists(values_of(inner), max_size=3)
+            found = many if is_dataclass(inner) and inner is not Duration else many | values_of(inner)
     return found
 
 
@@ -93,21 +93,22 @@ def _words(kind: Any) -> st.SearchStrategy[str]:
 
 
 def _records(cls: Any) -> st.SearchStrategy[Any]:
-    known = key_specs(cls)
-    held = {
-        key: st.none() | values(entry.kind) if entry.clearable else values(entry.kind) for key, entry in known.items()
+    specs = key_specs(cls)
+    strategies = {
+        key: st.none() | values_of(entry.kind) if entry.clearable else values_of(entry.kind)
+        for key, entry in specs.items()
     }
-    needed = {key: held[key] for key, entry in known.items() if entry.required}
+    required = {key: strategies[key] for key, entry in specs.items() if entry.required}
     found: st.SearchStrategy[Any] = st.fixed_dictionaries(
-        needed, optional={key: value for key, value in held.items() if key not in needed}
+        required, optional={key: value for key, value in strategies.items() if key not in required}
     )
     if cls is Step:
-        found = found.map(_sensible)
+        found = found.map(_complete_step)
     if cls is OnCallOverride:
         found = found.map(lambda override: override | {"until": "2027-01-01 00:00"})
     return st.none() | found if cls is Targets else found
 
 
-def _sensible(step: dict[str, Any]) -> dict[str, Any]:
+def _complete_step(step: dict[str, Any]) -> dict[str, Any]:
     """Complete a drawn step so that it does something, and repeats only if it is a page."""
     return step | {"do": "look"} | ({"until": "ack"} if step.get("repeat") else {})

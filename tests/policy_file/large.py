@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-SIZE = 64 * 1024
-TEAMS = 30
+SIZE_BYTES = 64 * 1024
+TEAM_COUNT = 30
 
 
-def large(size: int = SIZE) -> str:
+def large_policy(size_bytes: int = SIZE_BYTES) -> str:
     """Return a valid policy file that uses the whole language, filled with services to just under `size_bytes`."""
-    text = "\n".join(_head()) + "\n"
+    text = "\n".join(_header_lines()) + "\n"
     for n in range(10_000):
-        more = "\n".join(_service(n)) + "\n"
-        if len(text) + len(more) > size:
+        more = "\n".join(_service_lines(n)) + "\n"
+        if len(text) + len(more) > size_bytes:
             break
         text += more
     return text
 
 
-def _head() -> Iterator[str]:
+def _header_lines() -> Iterator[str]:
     yield "extends: guide"
     yield "timezone: Europe/Berlin"
     yield "severities:"
@@ -28,7 +28,7 @@ def _head() -> Iterator[str]:
         yield f"    respond: {{within: {5 * n}m, calendar: team}}"
         yield f"    resolve: {4 * n}h"
     yield "people:"
-    for n in range(TEAMS * 6):
+    for n in range(TEAM_COUNT * 6):
         yield f"  person-{n}:"
         yield f"    name: Person Number {n}"
         yield f"    mail: person-{n}@example.com"
@@ -37,7 +37,7 @@ def _head() -> Iterator[str]:
     yield "  cto: person-2"
     yield "calendars:"
     yield "  business: {days: mon-fri, hours: 08:30-17:30}"
-    for n in range(TEAMS):
+    for n in range(TEAM_COUNT):
         yield f"  hours-{n}:"
         yield f"    hours: {7 + n % 4:02}:00-{15 + n % 4:02}:30"
         yield f"    days: {'mon-fri' if n % 3 else 'mon-sat'}"
@@ -45,13 +45,13 @@ def _head() -> Iterator[str]:
         yield "    region: BE"
         yield f"    holidays: [2026-12-24, 2026-12-31, 2027-01-{n % 28 + 1:02}]"
     yield "teams:"
-    for n in range(TEAMS):
+    for n in range(TEAM_COUNT):
         yield f"  team-{n}:"
         yield f"    members: [{', '.join(f'person-{6 * n + m}' for m in range(6))}]"
         yield f"    calendar: hours-{n}"
         yield f"    on-call: rotation-{n}"
     yield "rotations:"
-    for n in range(TEAMS):
+    for n in range(TEAM_COUNT):
         yield f"  rotation-{n}:"
         yield f"    people: [{', '.join(f'person-{6 * n + m}' for m in range(6))}]"
         yield "    turn: weekly"
@@ -64,11 +64,11 @@ def _head() -> Iterator[str]:
     for role in ("communications-lead", "scribe", "technical-lead"):
         yield f"  {role}: {{holder: [person-3, person-4], backup: person-5}}"
     yield "runbooks:"
-    for n in range(TEAMS):
+    for n in range(TEAM_COUNT):
         yield f"  runbook-{n}: {{link: docs/runbooks/number-{n}.md, types: [service outage, integration failure]}}"
     yield "overrides:"
-    for n in range(TEAMS):
-        yield f"  - services: [service-{n}, service-{n + TEAMS}]"
+    for n in range(TEAM_COUNT):
+        yield f"  - services: [service-{n}, service-{n + TEAM_COUNT}]"
         yield "    types: [service outage]"
         yield f"    severities: {{sev1: {{respond: {n % 9 + 1}m, update: 15m}}, sev2: {{resolve: off}}}}"
         yield "    escalation:"
@@ -81,8 +81,8 @@ def _head() -> Iterator[str]:
     yield "services:"
 
 
-def _service(n: int) -> Iterator[str]:
+def _service_lines(n: int) -> Iterator[str]:
     yield f"  service-{n}:"
-    yield f"    owner: team-{n % TEAMS}"
+    yield f"    owner: team-{n % TEAM_COUNT}"
     yield f"    aliases: [alias-{n}a, alias-{n}b]"
-    yield f"    runbooks: [runbook-{n % TEAMS}, runbook-{(n + 7) % TEAMS}]"
+    yield f"    runbooks: [runbook-{n % TEAM_COUNT}, runbook-{(n + 7) % TEAM_COUNT}]"

@@ -13,7 +13,7 @@ from app.policy_file.field_rules import key_specs
 from app.policy_file.inheritance import load_profile_text
 from app.policy_file.yaml_tree import parse_yaml
 
-from .told import only
+from .told import single_error
 
 ORG = """
 extends: guide
@@ -46,7 +46,7 @@ postmortem: {required: sev1}
 labels: {incident: "off"}
 """
 
-STORY = """
+EXPLAINED = """
 timezone                      Europe/Berlin                 org: .github/incidents.yml:3
 severities.sev1.acknowledge   5m                            profile guide                 004
 severities.sev1.respond       72h                           incidents.yml:7
@@ -83,29 +83,29 @@ retention.deliveries          30d                           built in            
 """
 
 
-def by_path(told: tuple[ExplainedValue, ...]) -> dict[str, ExplainedValue]:
-    paths = {one.where: one for one in told}
-    assert len(paths) == len(told), "each value is explained once"
+def by_path(values: tuple[ExplainedValue, ...]) -> dict[str, ExplainedValue]:
+    paths = {one.where: one for one in values}
+    assert len(paths) == len(values), "each value is explained once"
     return paths
 
 
-@pytest.mark.parametrize("row", STORY.strip().splitlines(), ids=lambda row: row.partition(" ")[0])
+@pytest.mark.parametrize("row", EXPLAINED.strip().splitlines(), ids=lambda row: row.partition(" ")[0])
 def test_where_each_value_comes_from(row: str) -> None:
     where, value, origin, document = (*re.split(" {2,}", row), "")[:4]
-    told = by_path(explain_policy(TEAM, name="/home/mona/incidents.yml", org=ORG))
-    assert told[where] == ExplainedValue(where, value, origin, document)
+    values = by_path(explain_policy(TEAM, name="/home/mona/incidents.yml", org=ORG))
+    assert values[where] == ExplainedValue(where, value, origin, document)
 
 
 def test_nothing_is_told_that_is_nothing() -> None:
-    told = by_path(explain_policy(TEAM, org=ORG))
-    assert not [one for one in told.values() if one.origin == "built in" and one.value in ("off", "[]", "{}", '""')]
-    assert "severities.sev2.commander" not in told
-    assert "escalation.sev2[1]" not in told, "the list of the profile is replaced"
+    values = by_path(explain_policy(TEAM, org=ORG))
+    assert not [one for one in values.values() if one.origin == "built in" and one.value in ("off", "[]", "{}", '""')]
+    assert "severities.sev2.commander" not in values
+    assert "escalation.sev2[1]" not in values, "the list of the profile is replaced"
 
 
 def test_without_a_file_the_organisation_or_the_default_holds() -> None:
-    told = by_path(explain_policy(None, org=ORG))
-    assert told["severities.sev1.respond"].origin == "org: .github/incidents.yml:8"
+    values = by_path(explain_policy(None, org=ORG))
+    assert values["severities.sev1.respond"].origin == "org: .github/incidents.yml:8"
     assert by_path(explain_policy(None))["severities.sev1.respond"] == ExplainedValue(
         "severities.sev1.respond", "15m", "profile guide", "002"
     )
@@ -113,25 +113,25 @@ def test_without_a_file_the_organisation_or_the_default_holds() -> None:
 
 def test_a_zone_that_is_followed_is_told_with_the_line_it_follows() -> None:
     org = "timezone: Europe/Berlin\ncalendars:\n  late: {timezone: UTC}\n  early: {}"
-    told = by_path(explain_policy("extends: org\ntimezone: Asia/Tokyo", org=org))
-    assert told["calendars.late.timezone"].origin == "org: .github/incidents.yml:3"
-    assert told["calendars.early.timezone"] == ExplainedValue(
+    values = by_path(explain_policy("extends: org\ntimezone: Asia/Tokyo", org=org))
+    assert values["calendars.late.timezone"].origin == "org: .github/incidents.yml:3"
+    assert values["calendars.early.timezone"] == ExplainedValue(
         "calendars.early.timezone", "Asia/Tokyo", "incidents.yml:2", ""
     )
     assert by_path(explain_policy(None))["calendars.business.timezone"].origin == "built in"
 
 
 def test_severities_are_told_on_the_scale_of_the_file_and_found_on_that_of_the_profile() -> None:
-    told = by_path(explain_policy("scale: p\nseverities: {P1: {respond: 20m}}"))
-    assert told["severities.P1.respond"].origin == "incidents.yml:2"
-    assert told["severities.P0.respond"] == ExplainedValue("severities.P0.respond", "15m", "profile guide", "002")
-    assert told["postmortem.required"].value == "[P0, P1]"
-    assert told["matrix.high.high"].value == "P0"
-    told = by_path(explain_policy("extends: org\nscale: p", org="severities:\n  sev4: off\ncontacts: {'[a': mona}"))
-    assert told["severities.P3.respond"] == ExplainedValue(
+    values = by_path(explain_policy("scale: p\nseverities: {P1: {respond: 20m}}"))
+    assert values["severities.P1.respond"].origin == "incidents.yml:2"
+    assert values["severities.P0.respond"] == ExplainedValue("severities.P0.respond", "15m", "profile guide", "002")
+    assert values["postmortem.required"].value == "[P0, P1]"
+    assert values["matrix.high.high"].value == "P0"
+    values = by_path(explain_policy("extends: org\nscale: p", org="severities:\n  sev4: off\ncontacts: {'[a': mona}"))
+    assert values["severities.P3.respond"] == ExplainedValue(
         "severities.P3.respond", "off", "org: .github/incidents.yml:2", ""
     )
-    assert told["contacts.[a"].origin == "org: .github/incidents.yml:3"
+    assert values["contacts.[a"].origin == "org: .github/incidents.yml:3"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -145,8 +145,8 @@ def test_every_value_of_a_profile_has_a_document(profile: str) -> None:
 def test_every_line_of_a_profile_is_told(profile: str) -> None:
     """Every key that a profile writes is the origin of a value, so each of its comments is shown."""
     tree, _ = parse_yaml(load_profile_text(profile))
-    told = {one.where.partition(".")[0].partition("[")[0] for one in explain_policy(f"extends: {profile}")}
-    assert told >= {key.value for key, _ in tree.pairs} - {"extends", "roles"}
+    sections = {one.where.partition(".")[0].partition("[")[0] for one in explain_policy(f"extends: {profile}")}
+    assert sections >= {key.value for key, _ in tree.pairs} - {"extends", "roles"}
 
 
 def test_the_built_in_documents_are_of_keys_that_there_are() -> None:
@@ -157,14 +157,14 @@ def test_the_built_in_documents_are_of_keys_that_there_are() -> None:
 
 
 def test_one_severity_alone() -> None:
-    told = by_path(explain_policy(TEAM, org=ORG, severity=Severity.SEV2))
-    assert {"severities.sev2.respond", "escalation.sev2[0]", "first-notice.sev2.via", "warnings"} <= told.keys()
-    assert {"contacts.cto", "contacts.it-manager", "people.mona"} <= told.keys(), "whom its ladder names"
-    assert not [where for where in told if re.search(r"sev[134]", where)]
+    values = by_path(explain_policy(TEAM, org=ORG, severity=Severity.SEV2))
+    assert {"severities.sev2.respond", "escalation.sev2[0]", "first-notice.sev2.via", "warnings"} <= values.keys()
+    assert {"contacts.cto", "contacts.it-manager", "people.mona"} <= values.keys(), "whom its ladder names"
+    assert not [where for where in values if re.search(r"sev[134]", where)]
     assert not [
-        where for where in told if where.startswith(("labels", "goals", "postmortem", "war-room", "contacts.board"))
+        where for where in values if where.startswith(("labels", "goals", "postmortem", "war-room", "contacts.board"))
     ]
-    assert {where for where in told if where.startswith("matrix")} == {"matrix.high.medium", "matrix.medium.high"}
+    assert {where for where in values if where.startswith("matrix")} == {"matrix.high.medium", "matrix.medium.high"}
     sev1 = by_path(explain_policy(TEAM, org=ORG, severity=Severity.SEV1))
     assert {"postmortem.review", "war-room.name", "closing.checklist", "overrides[0].types", "floors[0]"} <= sev1.keys()
     assert sev1.keys() < by_path(explain_policy(TEAM, org=ORG)).keys()
@@ -173,7 +173,7 @@ def test_one_severity_alone() -> None:
 def test_a_faulty_file_is_not_explained() -> None:
     with pytest.raises(PolicyFaults):
         explain_policy("silence: two")
-    assert only("silence: two") == "1:10: silence: 'two' is not a number from 1, such as 2"
+    assert single_error("silence: two") == "1:10: silence: 'two' is not a number from 1, such as 2"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HOSTILE = {
+HOSTILE_FILES = {
     "aliases of aliases": r"""'a: &a [lol,lol]\n' + ''.join(f'{c}: &{c} [{",".join(["*" + p] * 9)}]\n' for p, c in zip('abcdefgh', 'bcdefghi'))""",
     "merge keys": r"""'a: &a {x: 1}\n' + ''.join(f'b{n}: &b{n}\n  <<: [*a, *a, *a, *a]\n' for n in range(20))""",
     "open brackets": "'[' * 40000",
@@ -35,7 +35,7 @@ HOSTILE = {
 SLOW = {"very many keys", "very many zones"}
 """Files that give a hundred faults, each with a suggestion."""
 
-CHILD = """
+CHILD_PROGRAM = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
 from app.policy_file import PolicyFaults, load_profile, read_policy
@@ -51,15 +51,15 @@ assert spent < (0.5 if {quick} else 5), spent
 """
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("what", HOSTILE_FILES)
 def test_a_hostile_file_is_answered_at_once(what: str) -> None:
-    program = CHILD.replace("{text}", HOSTILE[what]).replace("{quick}", str(what not in SLOW))
+    program = CHILD_PROGRAM.replace("{text}", HOSTILE_FILES[what]).replace("{quick}", str(what not in SLOW))
     child = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
     assert (child.returncode, child.stderr) == (0, "")
     assert not child.stdout or re.match(r"f:\d+:\d+: [^\n]+\n$", child.stdout)
 
 
-WITHOUT = """
+DEPTH_PROGRAM = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
 from app.policy_file.yaml_tree import PARSER, PurePythonParser, UnsupportedYaml, parse_yaml
@@ -76,7 +76,7 @@ for parser in (PARSER, PurePythonParser):
     "text", ["'[' * 40000", "'{a: ' * 13000", "'- ' * 30000", "'\\n'.join('  ' * n + '-' for n in range(200))"]
 )
 def test_neither_parser_goes_deeper_than_it_may(text: str) -> None:
-    program = WITHOUT.replace("{text}", text)
+    program = DEPTH_PROGRAM.replace("{text}", text)
     child = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
     assert (child.returncode, child.stderr) == (0, "")
     assert child.stdout == "the file is nested too deeply\n" * 2

@@ -9,7 +9,7 @@ import pytest
 
 from app.policy_file import PolicyFault, PolicyFaults, read_policy
 
-from .told import faults, only
+from .told import policy_errors, single_error
 
 MISTAKES = [
     ("escalation: {sev1: [{after: soon, to: cto}]}", "1:29: escalation.sev1[0].after: 'soon' is not a duration, such as 15m, 4h, 3d or 1bd"),
@@ -164,7 +164,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("text", "answer"), MISTAKES, ids=[text[:50] for text, _ in MISTAKES])
 def test_one_mistake_one_answer(text: str, answer: str) -> None:
-    assert only(text) == answer
+    assert single_error(text) == answer
 
 
 NOT_PLAIN = [
@@ -192,7 +192,7 @@ NOT_PLAIN = [
 
 @pytest.mark.parametrize(("text", "answer"), NOT_PLAIN, ids=[text[:30] for text, _ in NOT_PLAIN])
 def test_what_is_not_plain_yaml_is_refused_at_once(text: str, answer: str) -> None:
-    assert only(text) == answer
+    assert single_error(text) == answer
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_what_is_not_plain_yaml_is_refused_at_once(text: str, answer: str) -> No
     "place", ["severities:\n  sev1:\n    respond: {}\n", "escalation:\n  sev1:\n  - to: cto\n    after: {}\n"]
 )
 def test_a_length_that_is_none_names_its_line(length: str, place: str) -> None:
-    answer = only(place.format(length))
+    answer = single_error(place.format(length))
     assert answer.startswith(f"{place.count(chr(10))}:")
     assert re.search(r"is not a duration, such as 15m|is out of range, from 1m to 365d", answer)
 
@@ -221,7 +221,7 @@ escalation:
 labels: {paused: "a,b", resolved: "a,b"}
 contacts: {on-call: [acme/sre, "@mona"]}
 """
-    found = [answer.split(": ")[:2] for answer in faults(text)]
+    found = [answer.split(": ")[:2] for answer in policy_errors(text)]
     assert found == [
         ["2:10", "extends"],
         ["3:11", "timezone"],
@@ -239,7 +239,7 @@ contacts: {on-call: [acme/sre, "@mona"]}
 
 
 def test_a_contact_with_a_fault_is_still_a_contact() -> None:
-    assert only("contacts: {sre: '@mona'}\nescalation: {sev4: [{after: 1h, to: sre}]}").startswith(
+    assert single_error("contacts: {sre: '@mona'}\nescalation: {sev4: [{after: 1h, to: sre}]}").startswith(
         "1:17: contacts.sre: "
     )
 
@@ -254,10 +254,10 @@ def test_a_fault_can_be_shown_as_it_is() -> None:
 
 
 def test_a_hundred_faults_are_enough() -> None:
-    assert len(faults("\n".join(f"key{n}: x" for n in range(5000)))) == 100
+    assert len(policy_errors("\n".join(f"key{n}: x" for n in range(5000)))) == 100
 
 
 def test_a_calendar_lists_at_most_400_days_off() -> None:
     days = ", ".join(str(date(2026, 1, 1) + timedelta(days=n)) for n in range(401))
-    answer = only(f"calendars: {{business: {{holidays: [{days}]}}}}")
+    answer = single_error(f"calendars: {{business: {{holidays: [{days}]}}}}")
     assert answer == "1:34: calendars.business.holidays: 401 days off, at most 400 are read"

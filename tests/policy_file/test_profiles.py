@@ -48,7 +48,7 @@ strict    sev4  -          -            1d       -       3d
 
 GUIDE_SEV1 = "0m on-call! | 30m it-manager | 1h cto | 2h ceo | 4h board"
 GUIDE_SEV2 = "0m on-call! | 30m it-manager | 1h it-manager | 2h cto | 4h cto"
-LADDERS = {
+ESCALATIONS = {
     ("guide", SEV1): GUIDE_SEV1,
     ("guide", SEV2): GUIDE_SEV2,
     ("guide", SEV3): "1h it-manager | 4h cto",
@@ -78,7 +78,7 @@ LADDERS = {
 }
 
 
-def spelled(step: Step) -> str:
+def format_step(step: Step) -> str:
     assert (step.until is Until.ACK) == (step.repeat is not None)
     assert step.repeat in (None, Duration(seconds=300))
     return f"{step.after} {','.join(step.to)}{'!' * (step.until is Until.ACK)}{'=' * bool(step.do)}{step.do}"
@@ -92,9 +92,9 @@ def test_the_clocks_of_every_profile(row: list[str]) -> None:
     )
 
 
-@pytest.mark.parametrize(("profile", "severity"), LADDERS)
+@pytest.mark.parametrize(("profile", "severity"), ESCALATIONS)
 def test_the_ladders_of_every_profile(profile: str, severity: Severity) -> None:
-    assert " | ".join(map(spelled, load_profile(profile).ladders[severity])) == LADDERS[profile, severity]
+    assert " | ".join(map(format_step, load_profile(profile).ladders[severity])) == ESCALATIONS[profile, severity]
 
 
 def shortest(*values: Duration) -> Duration:

@@ -206,21 +206,21 @@ PIECES = (
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=60))
 def test_any_text_is_a_policy_or_faults_of_one_line_each(text: str) -> None:
-    told: tuple[PolicyFault, ...] = ()
+    errors: tuple[PolicyFault, ...] = ()
     try:
         read_policy(text)
     except PolicyFaults as error:
-        told = error.errors
-    assert all(str(fault).isprintable() and fault.line >= 1 and fault.column >= 1 for fault in told)
+        errors = error.errors
+    assert all(str(fault).isprintable() and fault.line >= 1 and fault.column >= 1 for fault in errors)
 
 
-def bare(node: Node) -> object:
+def written_positions(node: Node) -> object:
     """Return the tree with the position of everything that is written; a missing value has none."""
     if isinstance(node, ScalarNode):
         return node if node.value or not node.plain else None
     if isinstance(node, ListNode):
-        return node.position, [bare(inner) for inner in node.nodes]
-    return node.position, [(bare(key), bare(inner)) for key, inner in node.pairs]
+        return node.position, [written_positions(inner) for inner in node.nodes]
+    return node.position, [(written_positions(key), written_positions(inner)) for key, inner in node.pairs]
 
 
 @settings(max_examples=300, deadline=None)
@@ -235,7 +235,9 @@ def test_both_parsers_see_the_same_file(text: str) -> None:
             tree, twice = parse_yaml(text, parser)
         except UnsupportedYaml:
             return
-        seen.append((bare(tree), [(bare(one.key), bare(one.first)) for one in twice]))
+        seen.append(
+            (written_positions(tree), [(written_positions(one.key), written_positions(one.first)) for one in twice])
+        )
     assert seen[0] == seen[1]
 
 

@@ -12,8 +12,8 @@ from app.policy_file.field_rules import key_specs
 from app.policy_file.inheritance import load_profile_text
 from app.policy_file.value_parsers import PARSERS, WeekdayRange
 
-from .core_yaml import loaded, refused, valid
-from .large import large
+from .core_yaml import is_valid, load_yaml, schema_errors
+from .large import large_policy
 
 
 def test_the_schema_is_one() -> None:
@@ -23,11 +23,11 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_shipped_profile_is_valid(profile: str) -> None:
-    assert refused(load_profile_text(profile)) == []
+    assert schema_errors(load_profile_text(profile)) == []
 
 
 def test_the_large_policy_is_valid() -> None:
-    assert refused(large()) == []
+    assert schema_errors(large_policy()) == []
 
 
 def test_every_key_has_a_meaning_and_says_it() -> None:
@@ -44,7 +44,7 @@ def test_every_example_is_read(kind: object) -> None:
     assert set(KIND_EXAMPLES) | {WeekdayRange} <= set(PARSERS)
 
 
-FINE = [
+VALID_FILES = [
     "",
     "people:\n  mona:\n",
     "scale: P\nseverities: {P0: {respond: OFF}, SEV2: off, sev3: ~}",
@@ -61,13 +61,13 @@ FINE = [
 ]
 
 
-@pytest.mark.parametrize("text", FINE)
+@pytest.mark.parametrize("text", VALID_FILES)
 def test_what_the_reader_reads_the_schema_lets_through(text: str) -> None:
     read_policy(text)
-    assert refused(text) == []
+    assert schema_errors(text) == []
 
 
-REFUSED = [
+INVALID_FILES = [
     "extends: guides",
     "extends: [guide]",
     "slience: 2",
@@ -116,14 +116,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", INVALID_FILES)
 def test_what_the_schema_refuses_the_reader_refuses_too(text: str) -> None:
-    assert not valid(text)
+    assert not is_valid(text)
     with pytest.raises(PolicyFaults):
         read_policy(text)
 
 
 def test_the_schema_sees_a_file_as_an_editor_does() -> None:
-    assert loaded("a: 80\nb: off\nc: 4.0\nd:\ne: 'x'\nf: [true, 09:00]") == {
+    assert load_yaml("a: 80\nb: off\nc: 4.0\nd:\ne: 'x'\nf: [true, 09:00]") == {
         "a": 80, "b": "off", "c": 4.0, "d": None, "e": "x", "f": [True, "09:00"],
     }  # fmt: skip

@@ -12,13 +12,13 @@ from app.policy_file.explain import explain_policy
 from app.policy_file.value_parsers import regions
 from app.policy_file.yaml_tree import MAX_FILE_BYTES
 
-from .large import large
+from .large import large_policy
 
 
 @pytest.fixture(scope="module")
 def text() -> str:
     regions("DE")  # loads the library of national holidays, which a process does once
-    return large()
+    return large_policy()
 
 
 def test_the_large_policy_is_large_and_whole(text: str) -> None:

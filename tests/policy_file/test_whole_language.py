@@ -38,11 +38,11 @@ from app.core.severity import Severity
 from app.policy_file import load_profile, read_policy
 from app.policy_file.field_rules import key_specs
 
-from .told import only
+from .told import single_error
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 
-WHOLE = """
+WHOLE_FILE = """
 extends: guide
 scale: sev
 aliases: {sev1: [critical, urgent]}
@@ -103,7 +103,7 @@ def minutes(number: int) -> Duration:
 
 
 def test_every_key_is_read() -> None:
-    policy = read_policy(WHOLE)
+    policy = read_policy(WHOLE_FILE)
     assert policy.aliases == {SEV1: ("critical", "urgent")}
     assert policy.targets[SEV1] == Targets(
         *map(Target, (minutes(5), minutes(5))), Target(minutes(15), "team"), Target(minutes(15)), Target(minutes(240))
@@ -176,7 +176,7 @@ def test_every_key_is_read() -> None:
 
 
 def test_the_text_above_has_every_key() -> None:
-    written = {line.partition(":")[0] for line in WHOLE.splitlines()}
+    written = {line.partition(":")[0] for line in WHOLE_FILE.splitlines()}
     assert written >= key_specs(type(load_profile("guide"))).keys()
 
 
@@ -194,7 +194,7 @@ def test_off_takes_a_name_or_a_text_away() -> None:
 
 def test_what_others_still_name_cannot_be_taken_away() -> None:
     org = "rotations: {night: {people: mona}}\nteams: {payments: {members: mona, on-call: night}}"
-    assert only("extends: org\nrotations: {night: off}", org=org) == (
+    assert single_error("extends: org\nrotations: {night: off}", org=org) == (
         "2:20: rotations.night: 'night' is still named by teams.payments.on-call, change that too"
     )
     policy = read_policy("extends: org\nrotations: {night: off}\nteams: {payments: {on-call: off}}", org=org)
@@ -244,14 +244,14 @@ def test_a_zone_that_the_organisation_names_stays_and_the_others_follow() -> Non
 
 
 def test_an_organisation_that_cannot_be_extended_is_said_at_that_line() -> None:
-    assert only("# ours\nextends: org\nslience: 2") == (
+    assert single_error("# ours\nextends: org\nslience: 2") == (
         "2:10: extends: there is no policy of an organisation to extend, use one of guide, procedure, p-scale, strict"
     )
-    assert only("extends: org\ncontacts: {cto: mona}", org="silence: two") == (
+    assert single_error("extends: org\ncontacts: {cto: mona}", org="silence: two") == (
         "1:10: extends: the organisation's policy has a fault: org: .github/incidents.yml:1:10: silence: 'two' is not a "
         "number from 1, such as 2, mend it there, or extend a profile"
     )
-    assert only("extends: org", org="silence: two\nwarnings: x").startswith(
+    assert single_error("extends: org", org="silence: two\nwarnings: x").startswith(
         "1:10: extends: the organisation's policy has 2 faults, the first: org: .github/incidents.yml:1:10: silence: "
     )
-    assert "there is no policy of an organisation" in only("extends: org", org="extends: org")
+    assert "there is no policy of an organisation" in single_error("extends: org", org="extends: org")

@@ -15,9 +15,9 @@ from app.policy_file import PROFILES, PolicyFaults, load_profile, read_policy, s
 from app.policy_file.field_rules import key_specs
 from app.policy_file.writer import dump_policy, policy_to_dict
 
-from .core_yaml import valid
-from .files import ORG, values
-from .test_whole_language import WHOLE
+from .core_yaml import is_valid
+from .files import ORG, values_of
+from .test_whole_language import WHOLE_FILE
 
 
 @pytest.mark.parametrize("key", key_specs(Policy))
@@ -25,9 +25,9 @@ from .test_whole_language import WHOLE
 @given(data=st.data())
 def test_what_is_written_is_read_as_the_same_policy(key: str, data: st.DataObject) -> None:
     org = ORG.format(profile=data.draw(st.sampled_from(PROFILES)))
-    file: dict[str, Any] = {"extends": "org", key: data.draw(values(key_specs(Policy)[key].kind))}
+    file: dict[str, Any] = {"extends": "org", key: data.draw(values_of(key_specs(Policy)[key].kind))}
     text = yaml.safe_dump(file, allow_unicode=True)
-    assert valid(text), "the schema refuses nothing that may be read"
+    assert is_valid(text), "the schema refuses nothing that may be read"
     try:
         policy = read_policy(text, org=org)
     except PolicyFaults:
@@ -35,12 +35,14 @@ def test_what_is_written_is_read_as_the_same_policy(key: str, data: st.DataObjec
     assert read_policy(dump_policy(policy)) == policy
 
 
-@pytest.mark.parametrize("text", [*(f"extends: {profile}" for profile in PROFILES), WHOLE], ids=lambda text: text[:20])
+@pytest.mark.parametrize(
+    "text", [*(f"extends: {profile}" for profile in PROFILES), WHOLE_FILE], ids=lambda text: text[:20]
+)
 def test_whole_files_are_written_and_read_again(text: str) -> None:
     policy = read_policy(text)
     assert read_policy(dump_policy(policy)) == policy
-    assert valid(text)
-    assert valid(dump_policy(policy))
+    assert is_valid(text)
+    assert is_valid(dump_policy(policy))
 
 
 def test_a_policy_is_written_in_its_own_language() -> None:

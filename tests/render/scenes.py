@@ -44,7 +44,7 @@ def minutes(n: float) -> Duration:
     return Duration(seconds=int(n * 60))
 
 
-def timed(**clocks: float) -> Targets:
+def targets_in_minutes(**clocks: float) -> Targets:
     """Build targets from minutes, by the names of their clocks."""
     return Targets(**{clock: Target(minutes(n)) for clock, n in clocks.items()})
 
@@ -52,8 +52,8 @@ def timed(**clocks: float) -> Targets:
 POLICY = Policy(
     zone="Europe/Berlin",
     targets={
-        Severity.SEV1: timed(acknowledge=5, respond=15, update=15, resolve=240),
-        Severity.SEV2: timed(acknowledge=5, respond=60, update=30, resolve=480),
+        Severity.SEV1: targets_in_minutes(acknowledge=5, respond=15, update=15, resolve=240),
+        Severity.SEV2: targets_in_minutes(acknowledge=5, respond=60, update=30, resolve=480),
         Severity.SEV3: Targets(respond=Target(minutes(240)), resolve=Target(Duration(business_days=3))),
     },
     ladders={
@@ -68,7 +68,7 @@ POLICY = Policy(
     contacts={"on-call": ("hubot", "octocat"), "it-manager": ("boss",), "cto": ("chief",)},
 )
 
-SHOP = replace(
+SHOP_POLICY = replace(
     POLICY,
     teams={"payments": Team(members=("hubot", "octocat"), on_call="payments")},
     rotations={
@@ -96,9 +96,9 @@ SHOP = replace(
 )
 """A policy with a team that owns a service, a war room and runbooks."""
 
-WATCHED = replace(
-    SHOP,
-    targets={Severity.SEV1: timed(commander=5, acknowledge=5, respond=5, update=15, resolve=240)},
+WATCHED_POLICY = replace(
+    SHOP_POLICY,
+    targets={Severity.SEV1: targets_in_minutes(commander=5, acknowledge=5, respond=5, update=15, resolve=240)},
     contacts={**POLICY.contacts, "dpo": ("dpo",), "leadership": ("boss", "chief")},
     roles={"communications-lead": RoleHolders(holder=("press",))},
     audiences={
@@ -165,82 +165,90 @@ class Scene:
         )
         self.log.append((START, opened))
 
-    def said(self, after: float, by: str, command: str, argument: str = "") -> Scene:
+    def post_command(self, minute: float, by: str, command: str, argument: str = "") -> Scene:
         n = next(self._numbers)
-        spoken = (SlashCommand(command, argument),)
+        commands = (SlashCommand(command, argument),)
         url = f"{URL}#issuecomment-{n}"
-        event = Commented(by=by, role=Role.WRITE, key=f"comment/{n}", url=url, comment=n, commands=spoken)
-        return self.happened(after, event)
+        event = Commented(by=by, role=Role.WRITE, key=f"comment/{n}", url=url, comment=n, commands=commands)
+        return self.add_event(minute, event)
 
-    def closed(self, after: float, by: str) -> Scene:
-        return self.happened(after, Closed(by=by, role=Role.WRITE, key=f"closed/{after}", url=URL))
+    def close(self, minute: float, by: str) -> Scene:
+        return self.add_event(minute, Closed(by=by, role=Role.WRITE, key=f"closed/{minute}", url=URL))
 
-    def reopened(self, after: float, by: str) -> Scene:
-        return self.happened(after, Reopened(by=by, role=Role.WRITE, key=f"reopened/{after}", url=URL))
+    def reopen(self, minute: float, by: str) -> Scene:
+        return self.add_event(minute, Reopened(by=by, role=Role.WRITE, key=f"reopened/{minute}", url=URL))
 
-    def drafted(self, after: float) -> Scene:
+    def open_postmortem(self, minute: float) -> Scene:
         url = "https://github.com/octo/shop/pull/13"
-        return self.happened(after, PostmortemOpened(key="pull/13", url=url, pull=13))
+        return self.add_event(minute, PostmortemOpened(key="pull/13", url=url, pull=13))
 
-    def happened(self, after: float, event: Event) -> Scene:
-        self.log.append((START + timedelta(minutes=after), event))
+    def add_event(self, minute: float, event: Event) -> Scene:
+        self.log.append((START + timedelta(minutes=minute), event))
         return self
 
-    def at(self, after: float) -> tuple[Incident, datetime]:
-        now = START + timedelta(minutes=after)
+    def state_at(self, minute: float) -> tuple[Incident, datetime]:
+        now = START + timedelta(minutes=minute)
         incident = replay(self.log, self.policy, now).incident
         assert incident is not None
         return incident, now
 
-    def effects(self, after: float) -> tuple[Effect, ...]:
-        return replay(self.log, self.policy, START + timedelta(minutes=after)).effects
+    def effects(self, minute: float) -> tuple[Effect, ...]:
+        return replay(self.log, self.policy, START + timedelta(minutes=minute)).effects
 
-    def notices(self, after: float) -> list[Notice]:
-        return [effect for effect in self.effects(after) if isinstance(effect, Notice)]
+    def notices(self, minute: float) -> list[Notice]:
+        return [effect for effect in self.effects(minute) if isinstance(effect, Notice)]
 
 
-def unanswered() -> Scene:
+def unanswered_scene() -> Scene:
     return Scene()
 
 
-def answered() -> Scene:
+def answered_scene() -> Scene:
     return (
         Scene()
-        .said(7, "hubot", "ack")
-        .said(12, "hubot", "status", "investigating")
-        .said(20, "hubot", "update", "The database refuses connections; we are restarting the pool.")
-        .said(26, "octocat", "escalate", "we need the vendor on the line")
+        .post_command(7, "hubot", "ack")
+        .post_command(12, "hubot", "status", "investigating")
+        .post_command(20, "hubot", "update", "The database refuses connections; we are restarting the pool.")
+        .post_command(26, "octocat", "escalate", "we need the vendor on the line")
     )
 
 
-def owned() -> Scene:
-    return Scene(policy=SHOP)
+def owned_scene() -> Scene:
+    return Scene(policy=SHOP_POLICY)
 
 
-def watched() -> Scene:
-    return Scene(report=replace(REPORT, personal_data=Exposure.POSSIBLY), policy=WATCHED)
+def watched_scene() -> Scene:
+    return Scene(report=replace(REPORT, personal_data=Exposure.POSSIBLY), policy=WATCHED_POLICY)
 
 
-def watched_and_taken() -> Scene:
-    return watched().said(7, "hubot", "ack").said(20, "hubot", "update", "The database refuses connections.")
-
-
-def restored() -> Scene:
-    return owned().said(7, "hubot", "ack").said(50, "hubot", "resolve", "the pool is sized for the new limit")
-
-
-def over() -> Scene:
+def acknowledged_watched_scene() -> Scene:
     return (
-        answered()
-        .said(34, "hubot", "update", "The vendor has raised our limit. Payments come through again.")
-        .said(36, "hubot", "status", "mitigated")
-        .said(95, "hubot", "resolve", "the pool is sized for the new limit")
-        .closed(120, "mona")
-        .drafted(121)
+        watched_scene()
+        .post_command(7, "hubot", "ack")
+        .post_command(20, "hubot", "update", "The database refuses connections.")
     )
 
 
-def unsure() -> Scene:
+def resolved_scene() -> Scene:
+    return (
+        owned_scene()
+        .post_command(7, "hubot", "ack")
+        .post_command(50, "hubot", "resolve", "the pool is sized for the new limit")
+    )
+
+
+def closed_scene() -> Scene:
+    return (
+        answered_scene()
+        .post_command(34, "hubot", "update", "The vendor has raised our limit. Payments come through again.")
+        .post_command(36, "hubot", "status", "mitigated")
+        .post_command(95, "hubot", "resolve", "the pool is sized for the new limit")
+        .close(120, "mona")
+        .open_postmortem(121)
+    )
+
+
+def unclear_scene() -> Scene:
     return Scene(
         "Something is odd",
         IncidentReport(summary="It is odd.", doubts=("severity: 'quite bad' is none of sev1, sev2, sev3, sev4",)),

@@ -26,125 +26,142 @@ from .scenes import (
     LINKS,
     POLICY,
     START,
-    WATCHED,
+    WATCHED_POLICY,
     Scene,
-    answered,
-    over,
-    owned,
-    restored,
-    unanswered,
-    unsure,
-    watched,
-    watched_and_taken,
+    acknowledged_watched_scene,
+    answered_scene,
+    closed_scene,
+    owned_scene,
+    resolved_scene,
+    unanswered_scene,
+    unclear_scene,
+    watched_scene,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def shown(scene: Scene, after: float) -> str:
-    incident, now = scene.at(after)
+def board_at(scene: Scene, minute: float) -> str:
+    incident, now = scene.state_at(minute)
     return render_board(incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
 
 
-def told(scene: Scene, after: float, pick: Callable[[list[Notice]], list[Notice]]) -> str:
-    incident, now = scene.at(after)
-    return render_notices(pick(scene.notices(after)), incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
+def notices_at(scene: Scene, minute: float, pick: Callable[[list[Notice]], list[Notice]]) -> str:
+    incident, now = scene.state_at(minute)
+    return render_notices(pick(scene.notices(minute)), incident, scene.policy, now, comment_urls=LINKS, footer=FOOTER)
 
 
-def last(notices: list[Notice]) -> list[Notice]:
+def last_notice(notices: list[Notice]) -> list[Notice]:
     return notices[-1:]
 
 
-def every(notices: list[Notice]) -> list[Notice]:
+def all_notices(notices: list[Notice]) -> list[Notice]:
     return notices
 
 
-def begins(key: str) -> Callable[[list[Notice]], list[Notice]]:
+def last_with_key(prefix: str) -> Callable[[list[Notice]], list[Notice]]:
     """Return a filter for the last notice whose key begins with `prefix`."""
-    return lambda notices: [notice for notice in notices if notice.key.startswith(key)][-1:]
+    return lambda notices: [notice for notice in notices if notice.key.startswith(prefix)][-1:]
 
 
-def silent() -> Scene:
-    return Scene().said(2, "hubot", "ack")
+def silent_scene() -> Scene:
+    return Scene().post_command(2, "hubot", "ack")
 
 
-def nobody() -> Scene:
+def unstaffed_scene() -> Scene:
     return Scene(policy=replace(POLICY, contacts={"cto": ("chief",)}))
 
 
-def again() -> Scene:
-    return over().reopened(150, "mona")
+def reopened_scene() -> Scene:
+    return closed_scene().reopen(150, "mona")
 
 
-def drafted(part: str) -> str:
-    scene = over()
-    incident, now = scene.at(125)
+def postmortem_part(part: str) -> str:
+    scene = closed_scene()
+    incident, now = scene.state_at(125)
     return str(getattr(render_postmortem(incident, scene.policy, comment_urls=LINKS, now=now), part))
 
 
-def helped() -> str:
-    scene = answered()
-    return render_help(Help(to="hubot"), scene.at(27)[0], scene.policy, FOOTER)
+def help_text() -> str:
+    scene = answered_scene()
+    return render_help(Help(to="hubot"), scene.state_at(27)[0], scene.policy, FOOTER)
 
 
-def reported(*scenes: Scene, after: float = 10_000, unread: tuple[int, ...] = (), left_out: int = 0) -> str:
+def report_text(*scenes: Scene, minute: float = 10_000, unread: tuple[int, ...] = (), left_out: int = 0) -> str:
     """Render the report of a week, `minute` minutes after the first incident; by default a week after it began."""
-    now = START + timedelta(minutes=after)
-    found = summarize_metrics([scene.at(after)[0] for scene in scenes], WATCHED, now)
+    now = START + timedelta(minutes=minute)
+    found = summarize_metrics([scene.state_at(minute)[0] for scene in scenes], WATCHED_POLICY, now)
     week = period_containing("week", START.date(), "Europe/Berlin")
-    return render_report(PeriodReport("octo/shop", week, found, now, left_out, unread), WATCHED)
+    return render_report(PeriodReport("octo/shop", week, found, now, left_out, unread), WATCHED_POLICY)
 
 
-def small() -> Scene:
+def minor_scene() -> Scene:
     report = IncidentReport(severity=Severity.SEV3, detected_at=START - timedelta(minutes=2))
-    return Scene("A picture | is missing", report, policy=WATCHED).said(90, "octocat", "ack").closed(1000, "mona")
+    return (
+        Scene("A picture | is missing", report, policy=WATCHED_POLICY)
+        .post_command(90, "octocat", "ack")
+        .close(1000, "mona")
+    )
 
 
-def late() -> Scene:
+def late_scene() -> Scene:
     """Build an incident that was acknowledged too late, updated too seldom, closed and then reopened."""
-    scene = watched().said(9, "hubot", "ack").said(70, "hubot", "update", "half of it").said(95, "hubot", "resolve")
-    return scene.closed(120, "mona").reopened(130, "mona").said(131, "octocat", "ack").closed(150, "mona").drafted(151)
+    scene = (
+        watched_scene()
+        .post_command(9, "hubot", "ack")
+        .post_command(70, "hubot", "update", "half of it")
+        .post_command(95, "hubot", "resolve")
+    )
+    return (
+        scene.close(120, "mona")
+        .reopen(130, "mona")
+        .post_command(131, "octocat", "ack")
+        .close(150, "mona")
+        .open_postmortem(151)
+    )
 
 
 REFUSED = "You cannot acknowledge an incident that is resolved. From here you can: verify, close, reopen."
 
 TEXTS: dict[str, Callable[[], str]] = {
-    "board-new": lambda: shown(unanswered(), 0),
-    "board-nobody-answers": lambda: shown(unanswered(), 33),
-    "board-at-work": lambda: shown(answered(), 27),
-    "board-silent": lambda: shown(silent(), 40),
-    "board-over": lambda: shown(over(), 125),
-    "board-again": lambda: shown(again(), 152),
-    "board-unsure": lambda: shown(unsure(), 3),
-    "board-nobody-named": lambda: shown(nobody(), 0),
-    "board-owned": lambda: shown(owned(), 0),
-    "board-before-closing": lambda: shown(restored(), 51),
-    "page": lambda: told(unanswered(), 0, last),
-    "page-third": lambda: told(unanswered(), 10, last),
-    "page-after-silence": lambda: told(silent(), 32, last),
-    "page-answered-meanwhile": lambda: told(answered(), 8, every),
-    "page-nobody-named": lambda: told(nobody(), 0, last),
-    "escalate": lambda: told(answered(), 27, last),
-    "escalate-after-an-outage": lambda: told(unanswered(), 61, every),
-    "board-watched": lambda: shown(watched_and_taken(), 33),
-    "announce": lambda: told(watched(), 0, begins("announce/")),
-    "remind-commander": lambda: told(watched(), 5, begins("commander/")),
-    "remind-audience": lambda: told(watched_and_taken(), 51, begins("audience/customers")),
-    "remind-regulation": lambda: told(watched_and_taken(), 40 * 60, begins("regulatory/")),
-    "remind-postmortem": lambda: told(over(), 125 + 60 * 60, begins("postmortem/")),
-    "escalate-watched": lambda: told(watched_and_taken(), 61, last),
-    "escalate-owned": lambda: told(owned(), 31, last),
-    "escalate-too-late": lambda: told(over(), 125, every),
-    "remind": lambda: told(answered(), 36, last),
-    "ask": lambda: told(unsure(), 0, last),
+    "board-new": lambda: board_at(unanswered_scene(), 0),
+    "board-nobody-answers": lambda: board_at(unanswered_scene(), 33),
+    "board-at-work": lambda: board_at(answered_scene(), 27),
+    "board-silent": lambda: board_at(silent_scene(), 40),
+    "board-over": lambda: board_at(closed_scene(), 125),
+    "board-again": lambda: board_at(reopened_scene(), 152),
+    "board-unsure": lambda: board_at(unclear_scene(), 3),
+    "board-nobody-named": lambda: board_at(unstaffed_scene(), 0),
+    "board-owned": lambda: board_at(owned_scene(), 0),
+    "board-before-closing": lambda: board_at(resolved_scene(), 51),
+    "page": lambda: notices_at(unanswered_scene(), 0, last_notice),
+    "page-third": lambda: notices_at(unanswered_scene(), 10, last_notice),
+    "page-after-silence": lambda: notices_at(silent_scene(), 32, last_notice),
+    "page-answered-meanwhile": lambda: notices_at(answered_scene(), 8, all_notices),
+    "page-nobody-named": lambda: notices_at(unstaffed_scene(), 0, last_notice),
+    "escalate": lambda: notices_at(answered_scene(), 27, last_notice),
+    "escalate-after-an-outage": lambda: notices_at(unanswered_scene(), 61, all_notices),
+    "board-watched": lambda: board_at(acknowledged_watched_scene(), 33),
+    "announce": lambda: notices_at(watched_scene(), 0, last_with_key("announce/")),
+    "remind-commander": lambda: notices_at(watched_scene(), 5, last_with_key("commander/")),
+    "remind-audience": lambda: notices_at(acknowledged_watched_scene(), 51, last_with_key("audience/customers")),
+    "remind-regulation": lambda: notices_at(acknowledged_watched_scene(), 40 * 60, last_with_key("regulatory/")),
+    "remind-postmortem": lambda: notices_at(closed_scene(), 125 + 60 * 60, last_with_key("postmortem/")),
+    "escalate-watched": lambda: notices_at(acknowledged_watched_scene(), 61, last_notice),
+    "escalate-owned": lambda: notices_at(owned_scene(), 31, last_notice),
+    "escalate-too-late": lambda: notices_at(closed_scene(), 125, all_notices),
+    "remind": lambda: notices_at(answered_scene(), 36, last_notice),
+    "ask": lambda: notices_at(unclear_scene(), 0, last_notice),
     "reply": lambda: render_reply(Reply(to="hubot", text=REFUSED), FOOTER),
-    "help": helped,
-    "report": lambda: reported(small(), late(), watched_and_taken().said(30, "hubot", "resolve").closed(95, "mona")),
-    "report-so-far": lambda: reported(small(), after=1100, unread=(4,), left_out=7),
-    "report-empty": reported,
-    "postmortem": lambda: drafted("text"),
-    "postmortem-pull": lambda: drafted("body"),
-    "postmortem-commit": lambda: drafted("message"),
+    "help": help_text,
+    "report": lambda: report_text(
+        minor_scene(), late_scene(), acknowledged_watched_scene().post_command(30, "hubot", "resolve").close(95, "mona")
+    ),
+    "report-so-far": lambda: report_text(minor_scene(), minute=1100, unread=(4,), left_out=7),
+    "report-empty": report_text,
+    "postmortem": lambda: postmortem_part("text"),
+    "postmortem-pull": lambda: postmortem_part("body"),
+    "postmortem-commit": lambda: postmortem_part("message"),
 }
 
 

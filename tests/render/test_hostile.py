@@ -46,9 +46,9 @@ from app.render import (
 from app.render.markdown.report import PeriodReport, render_report
 from app.text import github_length
 
-from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered, over
+from .scenes import FOOTER, LINKS, POLICY, REPORT, START, Scene, answered_scene, closed_scene
 
-WORDS = (
+ATTACKS = (
     "@org/team", "&#64;org/team", "&commat;org/team", "<b>@</b>org", "`@t", "@a@b@c", "text@org/team", "GH-1", "#12",
     "0123456789abcdef0123456789abcdef01234567", "x\n```\n@everyone broke out", "```````\n@a", "~~~\n@a",
     "</details></summary><h1>x", "<!-- ", "-->", "<!-- x:eff=1:esc2 -->", "<!-- muster:end timeline -->",
@@ -59,23 +59,23 @@ WORDS = (
     "<https://x.y>", "a  \nb", "\\", "*", "_", "**", "``", "$x$", ":tada:", "\u202e", "\u2028", "\r", "\x00", "\ud800", "👨‍👩‍👧‍👦",
 )  # fmt: skip
 
-HOSTILE = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=12)), min_size=1, max_size=6).map(
+hostile_texts = st.lists(st.one_of(st.sampled_from(ATTACKS), st.text(max_size=12)), min_size=1, max_size=6).map(
     lambda parts: "x" + " ".join(parts)
 )
 
-Text = Callable[[Incident, str], str]
+RenderText = Callable[[Incident, str], str]
 NOW = START.replace(hour=12)
-OVER, OPEN = over().at(125)[0], Scene().at(31)[0]
+CLOSED_INCIDENT, OPEN_INCIDENT = closed_scene().state_at(125)[0], Scene().state_at(31)[0]
 
 
-def poisoned(text: str) -> Incident:
+def poisoned_incident(text: str) -> Incident:
     """Build an incident in which everything that a person can write is `text`."""
     report = replace(
         REPORT, summary=text, services=(text, text), symptoms=text, affected=text, revenue=text, workaround=text
     )
-    incident = OVER
+    incident = CLOSED_INCIDENT
     timeline = tuple(replace(entry, detail=text if entry.detail else "") for entry in incident.timeline)
-    who = Entry(START, text, EntryKind.ACKNOWLEDGED, "acknowledged the incident", "k", text)
+    acknowledgement = Entry(START, text, EntryKind.ACKNOWLEDGED, "acknowledged the incident", "k", text)
     return replace(
         incident,
         title=text,
@@ -83,13 +83,13 @@ def poisoned(text: str) -> Incident:
         report=report,
         grade=replace(incident.grade, reasons=(text, text), by=text),
         commander=text,
-        timeline=(*timeline, who),
+        timeline=(*timeline, acknowledgement),
     )
 
 
-def triggered(incident: Incident) -> Incident:
+def as_triggered(incident: Incident) -> Incident:
     return replace(
-        OPEN,
+        OPEN_INCIDENT,
         title=incident.title,
         opened_by=incident.opened_by,
         report=incident.report,
@@ -98,11 +98,11 @@ def triggered(incident: Incident) -> Incident:
     )
 
 
-def resolved(incident: Incident) -> Incident:
+def as_resolved(incident: Incident) -> Incident:
     return replace(incident, status=Status.RESOLVED)
 
 
-def team(text: str) -> str:
+def invalid_login(text: str) -> str:
     """Return a name that is not a valid login, whatever the text."""
     return f"org/{text}"
 
@@ -112,7 +112,7 @@ def poisoned_policy(text: str) -> Policy:
     return replace(
         POLICY,
         teams={text: Team(members=(text,), on_call=text)},
-        rotations={text: Rotation(people=(team(text), "hubot"), turn=Duration(seconds=12 * 3600))},
+        rotations={text: Rotation(people=(invalid_login(text), "hubot"), turn=Duration(seconds=12 * 3600))},
         services={text: Service(owner=text, runbooks=(text, f"{text} too"))},
         runbooks={text: Runbook(text), f"{text} too": Runbook(f"https://wiki.example/{text}", tuple(Kind))},
         war_room=WarRoom(frozenset(Severity), name=text, link="https://meet.example/{{ room }}"),
@@ -124,7 +124,7 @@ def poisoned_policy(text: str) -> Policy:
 
 def all_notices(text: str) -> list[Notice]:
     return [
-        Page(to=(team(text), "hubot"), at=START, attempt=2, unstaffed=(text,)),
+        Page(to=(invalid_login(text), "hubot"), at=START, attempt=2, unstaffed=(text,)),
         Escalate(to=("hubot",), at=START, contacts=(text, "cto"), because=text, do=text),
         Remind(to=("hubot",), at=START, clock="resolve", due=NOW),
         SeverityQuestion(to=("hubot",), at=START, doubts=(text, text)),
@@ -136,51 +136,55 @@ def all_notices(text: str) -> list[Notice]:
     ]
 
 
-def each_message(incident: Incident, text: str) -> str:
+def all_messages(incident: Incident, text: str) -> str:
     """Return the text of all channel messages, one after the other."""
-    going = [one for one in all_notices(text) if is_for_channels(one)]
-    return "\n".join(channel_message(one, incident, POLICY, NOW, key="k").text for one in going)
+    notices = [one for one in all_notices(text) if is_for_channels(one)]
+    return "\n".join(channel_message(one, incident, POLICY, NOW, key="k").text for one in notices)
 
 
-def each_notice(incident: Incident, text: str, n: int) -> str:
-    return render_notices(all_notices(text)[n : n + 1], incident, POLICY, NOW, comment_urls=LINKS, footer=FOOTER)
+def notice_text(incident: Incident, text: str, index: int) -> str:
+    return render_notices(
+        all_notices(text)[index : index + 1], incident, POLICY, NOW, comment_urls=LINKS, footer=FOOTER
+    )
 
 
-def report(incident: Incident, policy: Policy) -> str:
+def report_text(incident: Incident, policy: Policy) -> str:
     """Render the report of a week in which that incident was the only one."""
     week = period_containing("week", START.date(), "UTC")
     return render_report(PeriodReport("octo/shop", week, summarize_metrics([incident], policy, NOW), NOW), policy)
 
 
-TEXTS: dict[str, Text] = {
-    "board": lambda i, t: render_board(triggered(i), POLICY, NOW, comment_urls={"k": t}, footer=FOOTER),
+TEXTS: dict[str, RenderText] = {
+    "board": lambda i, t: render_board(as_triggered(i), POLICY, NOW, comment_urls={"k": t}, footer=FOOTER),
     "board of the end": lambda i, t: render_board(i, POLICY, NOW, comment_urls={"k": t}, footer=FOOTER),
     "all notices": lambda i, t: render_notices(
-        all_notices(t), triggered(i), POLICY, NOW, comment_urls=LINKS, footer=FOOTER
+        all_notices(t), as_triggered(i), POLICY, NOW, comment_urls=LINKS, footer=FOOTER
     ),
-    "page": lambda i, t: each_notice(triggered(i), t, 0),
-    "escalate": lambda i, t: each_notice(triggered(i), t, 1),
-    "remind": lambda i, t: each_notice(triggered(i), t, 2),
-    "ask": lambda i, t: each_notice(replace(triggered(i), grade=replace(i.grade, uncertain=True)), t, 3),
-    "board of a team": lambda i, t: render_board(triggered(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER),
+    "page": lambda i, t: notice_text(as_triggered(i), t, 0),
+    "escalate": lambda i, t: notice_text(as_triggered(i), t, 1),
+    "remind": lambda i, t: notice_text(as_triggered(i), t, 2),
+    "ask": lambda i, t: notice_text(replace(as_triggered(i), grade=replace(i.grade, uncertain=True)), t, 3),
+    "board of a team": lambda i, t: render_board(
+        as_triggered(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER
+    ),
     "board before the closing": lambda i, t: render_board(
-        resolved(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER
+        as_resolved(i), poisoned_policy(t), NOW, comment_urls={}, footer=FOOTER
     ),
     "escalate to a team": lambda i, t: render_notices(
-        all_notices(t)[1:2], triggered(i), poisoned_policy(t), NOW, comment_urls=LINKS, footer=FOOTER
+        all_notices(t)[1:2], as_triggered(i), poisoned_policy(t), NOW, comment_urls=LINKS, footer=FOOTER
     ),
     "postmortem of a team": lambda i, t: render_postmortem(i, poisoned_policy(t), comment_urls={}, now=NOW).text,
-    "announce": lambda i, t: each_notice(triggered(i), t, 4),
-    "remind of an audience": lambda i, t: each_notice(triggered(i), t, 5),
-    "remind of a law": lambda i, t: each_notice(triggered(i), t, 6),
-    "remind of a law after the end": lambda i, t: each_notice(resolved(i), t, 6),
-    "remind of a postmortem": lambda i, t: each_notice(i, t, 7),
-    "undelivered": lambda i, t: each_notice(i, t, 8),
-    "reply": lambda i, t: render_reply(Reply(to=team(t), text=t), FOOTER),
-    "help": lambda i, t: render_help(Help(to=team(t)), i, POLICY, FOOTER),
+    "announce": lambda i, t: notice_text(as_triggered(i), t, 4),
+    "remind of an audience": lambda i, t: notice_text(as_triggered(i), t, 5),
+    "remind of a law": lambda i, t: notice_text(as_triggered(i), t, 6),
+    "remind of a law after the end": lambda i, t: notice_text(as_resolved(i), t, 6),
+    "remind of a postmortem": lambda i, t: notice_text(i, t, 7),
+    "undelivered": lambda i, t: notice_text(i, t, 8),
+    "reply": lambda i, t: render_reply(Reply(to=invalid_login(t), text=t), FOOTER),
+    "help": lambda i, t: render_help(Help(to=invalid_login(t)), i, POLICY, FOOTER),
     "postmortem": lambda i, t: render_postmortem(i, POLICY, comment_urls={"k": t}, now=NOW).text,
-    "report": lambda i, t: report(i, POLICY),
-    "report of a team": lambda i, t: report(i, poisoned_policy(t)),
+    "report": lambda i, t: report_text(i, POLICY),
+    "report of a team": lambda i, t: report_text(i, poisoned_policy(t)),
     "pull request": lambda i, t: render_postmortem(i, POLICY, comment_urls={"k": t}, now=NOW).body,
 }
 
@@ -201,18 +205,18 @@ def skeleton(text: str) -> list[tuple[str, str, str]]:
 
 
 @cache
-def ours(name: str) -> list[tuple[str, str, str]]:
+def expected_skeleton(name: str) -> list[tuple[str, str, str]]:
     """Return the skeleton that a text has whatever people write."""
-    return skeleton(TEXTS[name](poisoned("harmless words"), "harmless words"))
+    return skeleton(TEXTS[name](poisoned_incident("harmless words"), "harmless words"))
 
 
-def addresses(tokens: list[Token]) -> Iterator[str]:
+def urls_in(tokens: list[Token]) -> Iterator[str]:
     for token in tokens:
         yield from (str(url) for name in ("href", "src") if (url := token.attrGet(name)))
-        yield from addresses(token.children or [])
+        yield from urls_in(token.children or [])
 
 
-LIVE = (
+ACTIVE_PATTERNS = (
     re.compile(r"@(?=[A-Za-z0-9])(?!hubot|octocat|boss|chief)"),
     re.compile(r"(?<!Refs )#(?=[0-9])"),
     re.compile(r"\bgh-(?=[0-9])", re.IGNORECASE),
@@ -224,62 +228,64 @@ LIVE = (
 )
 
 
-FENCED = re.compile(r"^(```+)\n.*?\n\1$", re.MULTILINE | re.DOTALL)
+FENCE_PATTERN = re.compile(r"^(```+)\n.*?\n\1$", re.MULTILINE | re.DOTALL)
 """A fenced block.
 
 Fences occur only in the postmortem file, where no line is a trailer or a command; `skeleton` shows that they hold.
 """
 
 
-def lively(text: str) -> list[str]:
+def active_markup(text: str) -> list[str]:
     """Return what GitHub or a site generator would act on, in the text as it is and with its entities decoded."""
-    plain = re.sub(r"\]\([^)]*\)", "]", FENCED.sub("", text))
-    return [found[0] for form in (plain, html.unescape(plain)) for live in LIVE for found in live.finditer(form)]
+    plain = re.sub(r"\]\([^)]*\)", "]", FENCE_PATTERN.sub("", text))
+    return [
+        found[0] for form in (plain, html.unescape(plain)) for live in ACTIVE_PATTERNS for found in live.finditer(form)
+    ]
 
 
-OURS = {"https://github.com/octo/shop/issues/12", "https://github.com/octo/shop/pull/13"}
-PLACES = ("https://github.com/octo/shop/blob/HEAD/", "https://wiki.example/", "https://meet.example/")
+OWN_URLS = {"https://github.com/octo/shop/issues/12", "https://github.com/octo/shop/pull/13"}
+ALLOWED_URL_PREFIXES = ("https://github.com/octo/shop/blob/HEAD/", "https://wiki.example/", "https://meet.example/")
 
 
 @pytest.mark.parametrize("name", TEXTS)
 @settings(max_examples=6, deadline=None)
-@given(text=HOSTILE)
+@given(text=hostile_texts)
 def test_words_of_others_do_nothing(name: str, text: str) -> None:
-    written = TEXTS[name](poisoned(text), text)
-    assert lively(written) == []
-    assert skeleton(written) == ours(name)
-    for url in addresses(PARSER.parse(written)):
-        assert url.partition("#")[0] in OURS or url.startswith(PLACES)
-        assert ".." not in url.removeprefix(PLACES[0]).split("/")
+    written = TEXTS[name](poisoned_incident(text), text)
+    assert active_markup(written) == []
+    assert skeleton(written) == expected_skeleton(name)
+    for url in urls_in(PARSER.parse(written)):
+        assert url.partition("#")[0] in OWN_URLS or url.startswith(ALLOWED_URL_PREFIXES)
+        assert ".." not in url.removeprefix(ALLOWED_URL_PREFIXES[0]).split("/")
     if not name.startswith(("postmortem", "pull request", "report")):
         assert written.endswith(f"\n\n{FOOTER}")
     assert not re.search("[\x00\ud800-\udfff]", written)
 
 
-@pytest.mark.parametrize("text", WORDS)
+@pytest.mark.parametrize("text", ATTACKS)
 def test_each_known_attack_alone(text: str) -> None:
     for name, write in TEXTS.items():
-        written = write(poisoned(text), text)
-        assert lively(written) == [], name
+        written = write(poisoned_incident(text), text)
+        assert active_markup(written) == [], name
 
 
-@pytest.mark.parametrize("text", WORDS)
+@pytest.mark.parametrize("text", ATTACKS)
 def test_in_a_message_they_do_nothing_either(text: str) -> None:
     """In whatever form the channel shows it: chat, mail or web page."""
-    incident = triggered(poisoned(text))
-    written = each_message(incident, text).replace(incident.url, "")
-    assert lively(written) == []
+    incident = as_triggered(poisoned_incident(text))
+    written = all_messages(incident, text).replace(incident.url, "")
+    assert active_markup(written) == []
     assert not re.search(
         r"[a-z]://|<[A-Za-z/!?]|[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2028\u2029\ud800-\udfff]", written
     )
-    harmless = each_message(triggered(poisoned("harmless words")), "harmless words")
+    harmless = all_messages(as_triggered(poisoned_incident("harmless words")), "harmless words")
     assert written.count("\n") == harmless.count("\n"), "each stays in its line"
 
 
 @pytest.mark.parametrize("text", ["a" * 65_536, "👨‍👩‍👧‍👦" * 10_000], ids=range(2))
 def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
     for one in filter(is_for_channels, all_notices(text)):
-        found = channel_message(one, triggered(poisoned(text)), POLICY, NOW, key="k")
+        found = channel_message(one, as_triggered(poisoned_incident(text)), POLICY, NOW, key="k")
         assert github_length(found.subject) <= 200
         assert github_length(found.text) <= 1500
 
@@ -295,33 +301,33 @@ def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
         "refs/heads/main",
         "%2e%2e%2f",
         "x" * 300,
-        *WORDS,
+        *ATTACKS,
     ],
 )
 def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
-    document = render_postmortem(replace(OVER, title=title), POLICY, comment_urls=LINKS, now=NOW)
+    document = render_postmortem(replace(CLOSED_INCIDENT, title=title), POLICY, comment_urls=LINKS, now=NOW)
     assert document.path == "docs/incidents/postmortems/2026/INC-2026-0314-001.md"
     assert document.branch == "muster/postmortem-12"
     assert document.message == f"{document.title}\n\nRefs #12\n"
     assert "\n" not in document.title
     assert github_length(document.title) <= 120
-    assert lively(document.message) == []
+    assert active_markup(document.message) == []
 
 
 def test_an_id_that_is_none_reaches_no_path() -> None:
     with pytest.raises(ValueError, match="is not the id"):
-        render_postmortem(replace(OVER, id="../x"), POLICY, comment_urls=LINKS, now=NOW)
+        render_postmortem(replace(CLOSED_INCIDENT, id="../x"), POLICY, comment_urls=LINKS, now=NOW)
 
 
-HUGE = ("a" * 65_536, "👨‍👩‍👧‍👦" * 10_000, "*|<&" * 20_000, "\n" * 2_000 + "x" + "`" * 65_536)
+HUGE_TEXTS = ("a" * 65_536, "👨‍👩‍👧‍👦" * 10_000, "*|<&" * 20_000, "\n" * 2_000 + "x" + "`" * 65_536)
 
 
-@pytest.mark.parametrize("text", HUGE, ids=range(len(HUGE)))
+@pytest.mark.parametrize("text", HUGE_TEXTS, ids=range(len(HUGE_TEXTS)))
 @pytest.mark.parametrize("footer", [FOOTER, f"<!-- {'f' * 65_000}\nand more -->"], ids=range(2))
 def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
-    incident = poisoned(text)
+    incident = poisoned_incident(text)
     rows = tuple(replace(entry, text=f"update: {text}") for entry in incident.timeline) * 2
-    for each in (replace(incident, timeline=rows), replace(triggered(incident), timeline=rows)):
+    for each in (replace(incident, timeline=rows), replace(as_triggered(incident), timeline=rows)):
         for written in (
             render_board(each, POLICY, NOW, comment_urls=LINKS, footer=footer),
             render_notices(all_notices(text) * 5, each, POLICY, NOW, comment_urls=LINKS, footer=footer),
@@ -338,7 +344,7 @@ def test_nothing_is_too_long_for_github(text: str, footer: str) -> None:
 
 
 def test_the_timeline_yields_first() -> None:
-    incident, now = answered().at(27)
+    incident, now = answered_scene().state_at(27)
     long = replace(
         incident, timeline=tuple(replace(e, text="update", detail="word " * 200) for e in incident.timeline) * 9
     )

@@ -16,18 +16,18 @@ from app.render.markdown.markup import (
 )
 
 
-def filled(source: str, **values: object) -> str:
+def render_source(source: str, **values: object) -> str:
     env: Environment = _TEMPLATES.overlay(loader=DictLoader({"t": source}))
     return env.get_template("t").render(values)
 
 
 @pytest.mark.parametrize("source", ["{{ x }}", "{{ x ~ '' }}", "{{ [x]|join }}", "{{ x|upper|lower }}", "{{ x|safe }}"])
 def test_a_template_cannot_forget_to_quote(source: str) -> None:
-    assert filled(source, x="@mona") == "@\u200bmona"
+    assert render_source(source, x="@mona") == "@\u200bmona"
 
 
 def test_our_own_markdown_stays() -> None:
-    assert filled("{{ x }} {{ n }}", x=markdown("**{}**", "a*b"), n=3) == "**a\\*b** 3"
+    assert render_source("{{ x }} {{ n }}", x=markdown("**{}**", "a*b"), n=3) == "**a\\*b** 3"
 
 
 def test_what_was_added_to_markdown_is_quoted_again() -> None:
@@ -37,13 +37,13 @@ def test_what_was_added_to_markdown_is_quoted_again() -> None:
 @pytest.mark.parametrize("wrong", [None, True, 1.5, ["a"], b"a"])
 def test_only_text_and_whole_numbers_can_be_shown(wrong: object) -> None:
     with pytest.raises(TypeError):
-        filled("{{ x }}", x=wrong)
+        render_source("{{ x }}", x=wrong)
 
 
 def test_a_missing_value_is_a_mistake() -> None:
     assert _TEMPLATES.undefined is StrictUndefined
     with pytest.raises(UndefinedError):
-        filled("{{ nothing }}")
+        render_source("{{ nothing }}")
 
 
 @pytest.mark.parametrize(

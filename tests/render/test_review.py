@@ -18,30 +18,35 @@ from app.text import github_length
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
 TEAM = "contacts: {on-call: [mona, hubot], it-manager: [ada]}\n"
-SOONER = "escalation: {sev1: [{after: 0m, to: on-call, until: ack, repeat: 5m}, {after: %s, to: it-manager}]}\n"
-OLD, NEW = read_policy(TEAM + SOONER % "30m"), read_policy(TEAM + SOONER % "20m")
+MANAGER_ESCALATION = (
+    "escalation: {sev1: [{after: 0m, to: on-call, until: ack, repeat: 5m}, {after: %s, to: it-manager}]}\n"
+)
+OLD, NEW = read_policy(TEAM + MANAGER_ESCALATION % "30m"), read_policy(TEAM + MANAGER_ESCALATION % "20m")
 EVIL = "@octo/all <img src=x onerror=alert(1)> | [x](javascript:1) #1 `` ` </details> {{ 7 }} fixes #2"
 
 
-def tried(
-    *differences: OutcomeDifference, of: int = 11, name: str = "octo/shop#12", title: str = "Checkout is down"
+def backtest_result(
+    *differences: OutcomeDifference,
+    incident_count: int = 11,
+    name: str = "octo/shop#12",
+    title: str = "Checkout is down",
 ) -> Backtest:
-    compared = IncidentDiff(name, title, NOW, Severity.SEV1, differences, escalated_later=True, escalated_earlier=False)
-    return Backtest(of, (compared,) * 2 if differences else (), (40, 42))
+    diff = IncidentDiff(name, title, NOW, Severity.SEV1, differences, escalated_later=True, escalated_earlier=False)
+    return Backtest(incident_count, (diff,) * 2 if differences else (), (40, 42))
 
 
-LATER = OutcomeDifference("told", "it-manager", "+30m", "+1h")
+ESCALATED_LATER = OutcomeDifference("told", "it-manager", "+30m", "+1h")
 
 
 def test_the_title_is_the_consequence() -> None:
-    found = review_policy(OLD, NEW, tried(LATER), NOW)
+    found = review_policy(OLD, NEW, backtest_result(ESCALATED_LATER), NOW)
     assert found.title == (
         "sev1: it-manager hears after 20m instead of 30m; 2 of 11 past incidents would have been escalated later"
     )
 
 
 def test_the_summary_has_the_moves_the_nights_and_the_past() -> None:
-    text = review_policy(OLD, NEW, tried(LATER), NOW).summary
+    text = review_policy(OLD, NEW, backtest_result(ESCALATED_LATER), NOW).summary
     assert "| sev1 | it-manager | 30m | 20m |" in text
     assert "### A night: declared on Saturday, 2026-03-07 02:00 UTC, and nobody answers" in text
     assert "<details><summary>sev1: wakes 2 people, otherwise than before</summary>" in text
@@ -61,7 +66,7 @@ def test_the_saturday_is_one_of_the_team() -> None:
 
 
 def test_files_that_mean_the_same() -> None:
-    found = review_policy(OLD, OLD, tried(), NOW)
+    found = review_policy(OLD, OLD, backtest_result(), NOW)
     assert found.title == "Nothing moves: the policy stays what it is"
     assert found.summary
 
@@ -85,14 +90,14 @@ SENTENCES = [
 @pytest.mark.parametrize(("old", "new", "says"), SENTENCES, ids=[says for *_, says in SENTENCES])
 def test_a_move_as_a_sentence(old: tuple[Step, ...], new: tuple[Step, ...], says: str) -> None:
     policies = [Policy(ladders={Severity.SEV2: steps}) for steps in (old, new)]
-    (move,) = diff_policies(*policies)
-    assert describe_change(move, policies[1]) == says
-    assert describe_change(move, replace(policies[1], scale=Scale.P)).startswith("P1: ")
+    (change,) = diff_policies(*policies)
+    assert describe_change(change, policies[1]) == says
+    assert describe_change(change, replace(policies[1], scale=Scale.P)).startswith("P1: ")
 
 
 def test_a_move_of_a_value_is_told_as_it_is() -> None:
-    (move,) = diff_policies(Policy(), Policy(silence=3))
-    assert describe_change(move, Policy()) == "silence 2 -> 3"
+    (change,) = diff_policies(Policy(), Policy(silence=3))
+    assert describe_change(change, Policy()) == "silence 2 -> 3"
 
 
 def test_nothing_of_the_files_or_the_past_does_anything() -> None:
@@ -100,7 +105,7 @@ def test_nothing_of_the_files_or_the_past_does_anything() -> None:
     new = replace(
         NEW, ladders={Severity.SEV1: steps}, contacts={EVIL: (EVIL,)}, calendars={**NEW.calendars, EVIL: Calendar()}
     )
-    past = tried(OutcomeDifference("people", EVIL, EVIL, EVIL), name=EVIL, title=EVIL)
+    past = backtest_result(OutcomeDifference("people", EVIL, EVIL, EVIL), name=EVIL, title=EVIL)
     found = review_policy(OLD, new, past, NOW)
     html = MarkdownIt("commonmark").enable("table").render(found.summary)
     for active in ("<img", "href=", "onerror=alert(1)>", "@octo", "</details> "):

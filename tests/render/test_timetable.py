@@ -24,17 +24,17 @@ silence: 100
 """
 
 
-def scene(at: str, hours: float, severity: Severity = Severity.SEV1, **more: Any) -> Scenario:
+def scenario(at: str, hours: float, severity: Severity = Severity.SEV1, **more: Any) -> Scenario:
     return Scenario(severity=severity, at=datetime.fromisoformat(at), length=timedelta(hours=hours), **more)
 
 
-def shown(policy: Policy, scene: Scenario, width: int = 80) -> list[str]:
-    return [line.text for line in render_simulation(simulate(policy, scene), policy, scene, width=width)]
+def table_lines(policy: Policy, scenario: Scenario, width: int = 80) -> list[str]:
+    return [line.text for line in render_simulation(simulate(policy, scenario), policy, scenario, width=width)]
 
 
 def test_an_evening_in_new_york() -> None:
-    told = scene("2026-03-06T16:40:00-05:00", 2.5, ack=timedelta(minutes=12), resolve=timedelta(minutes=140))
-    assert shown(read_policy(TEAM), told) == [
+    evening = scenario("2026-03-06T16:40:00-05:00", 2.5, ack=timedelta(minutes=12), resolve=timedelta(minutes=140))
+    assert table_lines(read_policy(TEAM), evening) == [
         "sev1 on Fri 2026-03-06 16:40 EST (21:40 UTC), the next 2h30m",
         "acknowledged after 12m, resolved after 2h20m; within business hours",
         "",
@@ -64,7 +64,7 @@ def test_an_evening_in_new_york() -> None:
 
 
 def test_pages_that_go_on_are_one_line() -> None:
-    lines = shown(read_policy(TEAM), scene("2026-03-07T12:00:00-05:00", 1))
+    lines = table_lines(read_policy(TEAM), scenario("2026-03-07T12:00:00-05:00", 1))
     pages = [number for number, line in enumerate(lines) if line.split()[3:4] == ["page"]]
     assert len(pages) == 2
     assert "page 2, and 11 more, every 5m, until +1h" in " ".join(" ".join(lines[pages[1] : pages[1] + 3]).split())
@@ -73,7 +73,7 @@ def test_pages_that_go_on_are_one_line() -> None:
 
 def test_the_night_the_clocks_go_forward() -> None:
     policy = read_policy(TEAM.replace("America/New_York", "Europe/Berlin"))
-    lines = shown(policy, scene("2026-03-29T00:30:00+01:00", 5, Severity.SEV2))
+    lines = table_lines(policy, scenario("2026-03-29T00:30:00+01:00", 5, Severity.SEV2))
     assert "Sun 2026-03-29, CET (UTC+01:00) and UTC" in lines
     assert "-- the clocks have gone forward: CET (UTC+01:00) is CEST (UTC+02:00) now" in lines
     after = lines[lines.index("-- the clocks have gone forward: CET (UTC+01:00) is CEST (UTC+02:00) now") + 1]
@@ -81,13 +81,13 @@ def test_the_night_the_clocks_go_forward() -> None:
 
 
 def test_the_night_the_clocks_go_back() -> None:
-    lines = shown(read_policy(TEAM), scene("2026-11-01T00:30:00-04:00", 3))
+    lines = table_lines(read_policy(TEAM), scenario("2026-11-01T00:30:00-04:00", 3))
     assert "-- the clocks have gone back: EDT (UTC-04:00) is EST (UTC-05:00) now" in lines
 
 
 def test_a_new_day_gets_a_line_of_its_own_and_business_hours_begin() -> None:
     policy = read_policy(TEAM + "severities: {sev4: {respond: {within: 2h, calendar: business}}}")
-    lines = shown(policy, scene("2026-03-06T20:00:00-05:00", 72, Severity.SEV4))
+    lines = table_lines(policy, scenario("2026-03-06T20:00:00-05:00", 72, Severity.SEV4))
     monday = lines.index("Mon 2026-03-09, EDT (UTC-04:00) and UTC")
     assert lines[monday + 1 : monday + 3] == [
         "-- the clocks have gone forward: EST (UTC-05:00) is EDT (UTC-04:00) now",
@@ -96,13 +96,13 @@ def test_a_new_day_gets_a_line_of_its_own_and_business_hours_begin() -> None:
 
 
 def test_in_utc_one_clock_is_enough() -> None:
-    lines = shown(load_profile("guide"), scene("2026-03-07T12:00:00Z", 0.1))
+    lines = table_lines(load_profile("guide"), scenario("2026-03-07T12:00:00Z", 0.1))
     assert "Sat 2026-03-07, UTC" in lines
     assert " 12:00 +0m declared sev1" in lines
 
 
 def test_a_bare_profile_says_that_nobody_is_named() -> None:
-    lines = shown(load_profile("guide"), scene("2026-03-07T12:00:00Z", 0.6))
+    lines = table_lines(load_profile("guide"), scenario("2026-03-07T12:00:00Z", 0.6))
     assert any("it-manager after 30m (nobody is named)" in line for line in lines)
     assert "Nobody is named for on-call, it-manager: say who under contacts." in lines
 
@@ -110,11 +110,11 @@ def test_a_bare_profile_says_that_nobody_is_named() -> None:
 def test_a_feed_that_was_not_read_is_said() -> None:
     rotation = "rotations: {on-call: {people: [mona, hubot], starts: 2026-01-05, feed: docs/on-call.ics}}\n"
     policy = read_policy(TEAM.replace("on-call: [mona, hubot], ", "") + rotation)
-    assert "feeds are not read here, so by turns: on-call" in shown(policy, scene("2026-03-07T12:00:00Z", 1))
+    assert "feeds are not read here, so by turns: on-call" in table_lines(policy, scenario("2026-03-07T12:00:00Z", 1))
 
 
 def test_nothing_to_miss() -> None:
-    lines = shown(load_profile("guide"), scene("2026-03-07T12:00:00Z", 0.1, Severity.SEV4))
+    lines = table_lines(load_profile("guide"), scenario("2026-03-07T12:00:00Z", 0.1, Severity.SEV4))
     assert lines[-2:] == ["Nobody is woken.", "No target is missed."]
 
 
@@ -123,7 +123,7 @@ def test_nothing_to_miss() -> None:
 def test_no_line_is_too_wide(width: int, severity: Severity) -> None:
     names = tuple(f"somebody-with-a-long-login-{n}" for n in range(9))
     policy = replace(read_policy(TEAM), contacts={"on-call": names, "it-manager": names})
-    lines = shown(policy, scene("2026-03-06T16:40:00-05:00", 30, severity), width)
+    lines = table_lines(policy, scenario("2026-03-06T16:40:00-05:00", 30, severity), width)
     assert max(map(len, lines)) <= width
 
 
@@ -132,14 +132,14 @@ def test_names_cannot_speak_to_the_terminal() -> None:
     policy = replace(
         read_policy(TEAM), contacts={"on-call": (evil,), evil: ()}, people={evil: Person(name=f"Mona {evil}")}
     )
-    text = "\n".join(shown(policy, scene("2026-03-07T12:00:00Z", 2, services=(evil,))))
+    text = "\n".join(table_lines(policy, scenario("2026-03-07T12:00:00Z", 2, services=(evil,))))
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
     assert "mona\\u001b" in text
 
 
 def test_every_kind_that_matters_has_its_tone() -> None:
-    told = scene("2026-03-06T16:40:00-05:00", 2, ack=timedelta(minutes=12))
-    lines = render_simulation(simulate(read_policy(TEAM), told), read_policy(TEAM), told)
+    evening = scenario("2026-03-06T16:40:00-05:00", 2, ack=timedelta(minutes=12))
+    lines = render_simulation(simulate(read_policy(TEAM), evening), read_policy(TEAM), evening)
     tones = {
         line.text.split()[3]: line.tone for line in lines if line.text.startswith(" 1") and line.text[7:8].isdigit()
     }

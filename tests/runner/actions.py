@@ -19,9 +19,9 @@ from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 if TYPE_CHECKING:
     from tests.runner.conftest import Run, Runner
 
-TRIAGE = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
-POSTMORTEM = {"metadata": "read", "contents": "write", "issues": "write", "pull_requests": "write"}
-_STARTS = ("issues", "issue_comment", "pull_request")
+TRIAGE_RIGHTS = {"metadata": "read", "contents": "read", "issues": "write", "pull_requests": "read"}
+POSTMORTEM_RIGHTS = {"metadata": "read", "contents": "write", "issues": "write", "pull_requests": "write"}
+_TRIGGER_EVENTS = ("issues", "issue_comment", "pull_request")
 """The events that start our workflows."""
 
 
@@ -29,76 +29,79 @@ _STARTS = ("issues", "issue_comment", "pull_request")
 class Actions:
     """The workflows of one repository and the results of their runs."""
 
-    on: Runner
+    runner: Runner
     runs: list[Run] = field(default_factory=list)
-    seen: int = 0
-    slept: list[float] = field(default_factory=list)
+    seen_count: int = 0
+    slept_seconds: list[float] = field(default_factory=list)
     rights: dict[str, str] | None = None
     """The permissions that every job's token gets; None: those that the job asks for."""
 
     def __post_init__(self) -> None:
-        self.on.github.hooks.hold()
-        self.github, self.shop, self.clock = self.on.github, self.on.shop, self.on.clock
+        self.runner.github.hooks.hold()
+        self.github, self.shop, self.clock = self.runner.github, self.runner.shop, self.runner.clock
 
-    def happened(self) -> list[tuple[str, dict[str, Any]]]:
+    def take_new_events(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the events since the last call that start a workflow.
 
         Events caused by a run's own token start none.
         """
-        self.seen, fresh = len(self.github.hooks.held_deliveries), self.github.hooks.held_deliveries[self.seen :]
-        found = [(each.event, each.payload) for each in fresh if each.event in _STARTS]
+        self.seen_count, fresh = (
+            len(self.github.hooks.held_deliveries),
+            self.github.hooks.held_deliveries[self.seen_count :],
+        )
+        found = [(each.event, each.payload) for each in fresh if each.event in _TRIGGER_EVENTS]
         return [(name, payload) for name, payload in found if payload["sender"]["login"] != ACTIONS_BOT_LOGIN]
 
     def settle(self) -> list[Run]:
         """Run every workflow for what has happened, and return the runs."""
         runs = []
-        while events := self.happened():
+        while events := self.take_new_events():
             for name, payload in events:
                 runs.append(self.triage(name, payload))
                 if name == "issues" and payload["action"] == "closed":
                     runs.append(self.postmortem(name, payload))
         return runs
 
-    def triage(self, event: str, payload: dict[str, Any], **changed: str) -> Run:
-        return self._run(triage, TRIAGE, event, payload, **changed)
+    def triage(self, event: str, payload: dict[str, Any], **overrides: str) -> Run:
+        return self._run(triage, TRIAGE_RIGHTS, event, payload, **overrides)
 
-    def postmortem(self, event: str, payload: dict[str, Any], **changed: str) -> Run:
-        return self._run(triage_with_postmortem, POSTMORTEM, event, payload, **changed)
+    def postmortem(self, event: str, payload: dict[str, Any], **overrides: str) -> Run:
+        return self._run(triage_with_postmortem, POSTMORTEM_RIGHTS, event, payload, **overrides)
 
-    def sweep(self, **changed: str) -> Run:
+    def sweep(self, **overrides: str) -> Run:
         """Run the scheduled sweep now."""
-        return self._run(sweep, TRIAGE, "schedule", {"schedule": "*/5 * * * *"}, **changed)
+        return self._run(sweep, TRIAGE_RIGHTS, "schedule", {"schedule": "*/5 * * * *"}, **overrides)
 
-    def _run(self, command: Any, rights: dict[str, str], event: str, payload: dict[str, Any], **changed: str) -> Run:
-        self.on.rights = rights if self.rights is None else self.rights
-        self.runs.append(self.on.run(event, payload, command, self.naps, **changed))
+    def _run(self, command: Any, rights: dict[str, str], event: str, payload: dict[str, Any], **overrides: str) -> Run:
+        self.runner.rights = rights if self.rights is None else self.rights
+        self.runs.append(self.runner.run(event, payload, command, self.sleep, **overrides))
         return self.runs[-1]
 
-    def naps(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         """Record that a run sleeps, and advance the clock."""
-        self.slept.append(seconds)
+        self.slept_seconds.append(seconds)
         self.clock.at += timedelta(seconds=seconds)
 
-    def later(self, seconds: int = 20) -> list[Run]:
+    def advance_and_settle(self, seconds: int = 20) -> list[Run]:
         """Settle, advance the clock and settle again, since GitHub's timestamps have a resolution of one second."""
         runs = self.settle()
         self.clock.at += timedelta(seconds=seconds)
         return runs + self.settle()
 
-    def passes(self, **time: float) -> None:
+    def run_for(self, **time: float) -> None:
         """Advance the clock with a sweep every minute; sweeps that would find nothing due are left out."""
         end = self.clock.at + timedelta(**time)
         while self.clock.at < end:
             self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
-            if any(due is not None and due <= self.clock.at for due in self.due()):
+            if any(due is not None and due <= self.clock.at for due in self.list_next_alarms()):
                 self.sweep()
 
-    def due(self) -> list[datetime | None]:
+    def list_next_alarms(self) -> list[datetime | None]:
         """Return when the next alarm of each incident is due, as its board says; None: no alarm."""
         found = []
         for number in self.shop.issues:
-            memories = [memory for content in self._ours(number) if (memory := parse_board_state(content))]
-            found += [memory.snapshot.next_alarm_at for memory in memories if memory.snapshot]
+            states = [memory for content in self._read_own_markers(number) if (memory := parse_board_state(content))]
+            found += [memory.snapshot.next_alarm_at for memory in states if memory.snapshot]
         return found
 
     def opens(self, body: str, title: str = "Checkout is down") -> int:
@@ -107,7 +110,7 @@ class Actions:
 
     def says(self, login: str, number: int, text: str) -> None:
         self.github.person(login).comments(self.shop, number, text)
-        self.later()
+        self.advance_and_settle()
 
     def board(self, number: int) -> str:
         """Return the text of the issue's board; fail unless there is exactly one."""
@@ -123,11 +126,11 @@ class Actions:
             if comment.author.kind == "Bot" and not comment.body.startswith("## ")
         ]
 
-    def said(self, number: int) -> list[str]:
+    def list_posted_keys(self, number: int) -> list[str]:
         """Return the keys in the markers of our comments on that issue, each as often as it was posted."""
-        return sorted(key for content in self._ours(number) for key in content["keys"])
+        return sorted(key for content in self._read_own_markers(number) for key in content["keys"])
 
-    def _ours(self, number: int) -> list[dict[str, Any]]:
+    def _read_own_markers(self, number: int) -> list[dict[str, Any]]:
         """Return the contents of the markers of our comments on that issue."""
         issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot_login=ACTIONS_BOT_LOGIN)
         shown = [comment_from(self.github.serializer.comment(issue, comment)) for comment in issue.comments]

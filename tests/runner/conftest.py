@@ -23,8 +23,8 @@ from tests.shell.night import POLICY, SEV1, HandClock, Wire
 
 Command = Callable[[Workflow], int]
 """What a step of a job runs."""
-READ = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
-FILE = ".github/incidents.yml"
+READ_RIGHTS = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
+POLICY_PATH = ".github/incidents.yml"
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Runner:
     shop: Repository
     clock: HandClock
     folder: Path
-    rights: dict[str, str] = field(default_factory=lambda: dict(READ))
+    rights: dict[str, str] = field(default_factory=lambda: dict(READ_RIGHTS))
     calls: int = 0
     wire: Callable[[], Wire] = Wire
 
@@ -74,8 +74,8 @@ class Runner:
         event: str,
         payload: Any,
         command: Command = check_policy,
-        naps: Callable[[float], None] = time.sleep,
-        **changed: str,
+        sleep: Callable[[float], None] = time.sleep,
+        **overrides: str,
     ) -> Run:
         """Run a command once; `sleep` passes the time, `overrides` are further variables of its environment."""
         for name in ("summary.md", "output"):
@@ -83,8 +83,8 @@ class Runner:
         log: list[str] = []
         wire, mark = self.wire(), self.github.call_log_position()
         try:
-            environment = self.environment(event, payload) | changed
-            code = command(Workflow(environment, log.append, self.clock, wire, naps))
+            environment = self.environment(event, payload) | overrides
+            code = command(Workflow(environment, log.append, self.clock, wire, sleep))
         finally:
             wire.end()
         self.calls = len(self.github.calls_since(mark))
@@ -97,46 +97,48 @@ class Runner:
             dict(line.split("=", 1) for line in lines),
         )
 
-    def quietly(self, event: tuple[str, Any], command: Any, wire: Wire, rights: dict[str, str], naps: Any) -> int:
+    def run_concurrently(
+        self, event: tuple[str, Any], command: Any, wire: Wire, rights: dict[str, str], sleep: Any
+    ) -> int:
         """Run a command alongside others, with its own folder, and return only its exit code."""
         with TemporaryDirectory(dir=self.folder) as folder:
-            mine = replace(self, folder=Path(folder), rights=rights)
-            return int(command(Workflow(mine.environment(*event), [].append, self.clock, wire, naps)))
+            runner = replace(self, folder=Path(folder), rights=rights)
+            return int(command(Workflow(runner.environment(*event), [].append, self.clock, wire, sleep)))
 
-    def proposes(self, text: str | None, branch: str = "other") -> dict[str, Any]:
+    def propose_policy(self, text: str | None, branch: str = "other") -> dict[str, Any]:
         """Open a pull request by ada with that policy file, and return the payload of its event."""
         ada = self.github.person("ada")
-        ada.pushes(self.shop, FILE, text, branch=branch)
-        return self.pull(ada.opens_pull(self.shop, branch, "Another policy"))
+        ada.pushes(self.shop, POLICY_PATH, text, branch=branch)
+        return self.pull_request_payload(ada.opens_pull(self.shop, branch, "Another policy"))
 
-    def pull(self, number: int, action: str = "opened") -> dict[str, Any]:
+    def pull_request_payload(self, number: int, action: str = "opened") -> dict[str, Any]:
         return {"action": action, "pull_request": self.github.serializer.pull(self.shop.issue(number))}
 
-    def happened(self, minutes: int = 8) -> int:
+    def create_closed_incident(self, minutes: int = 8) -> int:
         """Create an incident acknowledged after this many minutes, resolved and closed within the hour."""
         mona = self.github.person("mona")
         number = mona.opens(self.shop, "Checkout is down", SEV1, ["incident"])
-        self.passes(minutes)
+        self.advance_clock(minutes)
         mona.comments(self.shop, number, "/ack")
-        self.passes(30)
+        self.advance_clock(30)
         mona.comments(self.shop, number, "/resolve the pool is larger now")
         mona.closes(self.shop, number)
-        self.passes(30)
+        self.advance_clock(30)
         return number
 
-    def passes(self, minutes: float) -> None:
+    def advance_clock(self, minutes: float) -> None:
         self.clock.at = self.clock.at.fromtimestamp(self.clock.at.timestamp() + minutes * 60, self.clock.at.tzinfo)
 
-    def workspace(self, text: str) -> str:
+    def create_workspace(self, text: str) -> str:
         """Create a checkout with that policy file, and return its path."""
-        file = self.folder / "checkout" / FILE
+        file = self.folder / "checkout" / POLICY_PATH
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         return str(self.folder / "checkout")
 
 
 @cache
-def registered() -> AppRegistration:
+def get_app_registration() -> AppRegistration:
     return AppRegistration.generate(permissions=PERMISSIONS, events=EVENTS)
 
 
@@ -146,13 +148,13 @@ def actions(runner: Runner) -> Actions:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Runner]:
+def start_runner(folder: Path) -> Iterator[Runner]:
     """Start a runner at the time, and with the people, of the shell tests' nights."""
-    clock = HandClock.tonight()
-    with SandboxGitHub(clock, registered()) as github:
+    clock = HandClock.at_default_start()
+    with SandboxGitHub(clock, get_app_registration()) as github:
         for login in ("mona", "hubot", "ada", "grace", "stranger"):
             github.add_person(login)
-        shop = github.add_repository("octo/shop", files={FILE: POLICY, "README.md": "# shop\n"})
+        shop = github.add_repository("octo/shop", files={POLICY_PATH: POLICY, "README.md": "# shop\n"})
         for login in ("mona", "hubot", "ada", "grace"):
             shop.permit(login, "write")
         yield Runner(github, shop, clock, folder)
@@ -160,5 +162,5 @@ def running(folder: Path) -> Iterator[Runner]:
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Iterator[Runner]:
-    with running(tmp_path) as found:
+    with start_runner(tmp_path) as found:
         yield found

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from tests.runner.actions import POSTMORTEM, Actions
+from tests.runner.actions import POSTMORTEM_RIGHTS, Actions
 from tests.shell.night import SEV1
 
 
-def closed(actions: Actions) -> tuple[int, tuple[str, dict[str, object]]]:
+def close_incident(actions: Actions) -> tuple[int, tuple[str, dict[str, object]]]:
     number = actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     actions.says("mona", number, "/ack\n/resolve a larger pool")
     actions.github.person("mona").closes(actions.shop, number)
-    ((name, payload),) = actions.happened()
+    ((name, payload),) = actions.take_new_events()
     return number, (name, payload)
 
 
 def test_it_is_opened_once_and_linked_on_the_board(actions: Actions) -> None:
-    number, event = closed(actions)
+    number, event = close_incident(actions)
     shown = actions.triage(*event)
     assert shown.outputs["postmortem-due"] == "true"
     assert "its pull request is being opened" in actions.board(number)
@@ -35,7 +35,7 @@ def test_it_is_opened_once_and_linked_on_the_board(actions: Actions) -> None:
 
 def test_a_token_of_its_own_opens_it_in_somebody_elses_name(actions: Actions) -> None:
     """Its checks run then, whereas GitHub starts none for a pull request opened with a run's token."""
-    number, event = closed(actions)
+    number, event = close_incident(actions)
     token = actions.github.token_for("ada")
     done = actions.postmortem(*event, MUSTER_PULL_REQUEST_TOKEN=token)
     assert done.code == 0
@@ -45,7 +45,7 @@ def test_a_token_of_its_own_opens_it_in_somebody_elses_name(actions: Actions) ->
 
 
 def test_on_a_locked_issue_nothing_is_said_but_the_postmortem_is_opened(actions: Actions) -> None:
-    number, event = closed(actions)
+    number, event = close_incident(actions)
     actions.triage(*event)
     board = actions.board(number)
     actions.github.person("ada").locks(actions.shop, number)
@@ -56,10 +56,10 @@ def test_on_a_locked_issue_nothing_is_said_but_the_postmortem_is_opened(actions:
 
 
 def test_without_the_permission_nothing_is_half_done(actions: Actions) -> None:
-    number, event = closed(actions)
+    number, event = close_incident(actions)
     actions.triage(*event)
     board = actions.board(number)
-    actions.rights = {**POSTMORTEM, "contents": "read"}
+    actions.rights = {**POSTMORTEM_RIGHTS, "contents": "read"}
     done = actions.postmortem(*event)
     assert done.code == 1
     assert "contents and pull-requests: write" in done.log[0]
@@ -70,7 +70,7 @@ def test_without_the_permission_nothing_is_half_done(actions: Actions) -> None:
 
 
 def test_a_pull_request_of_a_fork_and_any_other_concern_no_incident(actions: Actions) -> None:
-    number, event = closed(actions)
+    number, event = close_incident(actions)
     actions.triage(*event)
     stranger = actions.github.person("stranger")
     fork = stranger.forks(actions.shop)

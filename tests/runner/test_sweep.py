@@ -8,7 +8,7 @@ import pytest
 
 from app.runner.sweep import measure_schedule_delay
 from tests.runner.actions import Actions
-from tests.runner.conftest import FILE
+from tests.runner.conftest import POLICY_PATH
 from tests.shell.night import POLICY, SEV1
 
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
@@ -16,15 +16,15 @@ SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
 
 def test_only_what_is_due_is_looked_into(actions: Actions) -> None:
     first, *others = [actions.opens(body, f"{body[-20:]}") for body in (SEV1, SEV3, SEV3, SEV3)]
-    actions.later()
+    actions.advance_and_settle()
     idle = actions.sweep()
-    assert (idle.outputs["open"], idle.outputs["due"], actions.on.calls) == ("4", "0", 4)
+    assert (idle.outputs["open"], idle.outputs["due"], actions.runner.calls) == ("4", "0", 4)
     assert "No alarm was due." in idle.summary
     before = {number: actions.board(number) for number in others}
     actions.clock.at += timedelta(minutes=9)
     due = actions.sweep()
     assert (due.code, due.outputs["due"], due.outputs["notices"]) == (0, "1", "1")
-    assert actions.on.calls <= 4 + 6
+    assert actions.runner.calls <= 4 + 6
     assert len(actions.notices(first)) == 2
     assert {number: actions.board(number) for number in others} == before
     assert "| an alarm was due | 4 min |" in due.summary
@@ -33,11 +33,11 @@ def test_only_what_is_due_is_looked_into(actions: Actions) -> None:
 
 def test_what_no_run_has_seen_is_caught_up_with(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.happened()
+    actions.take_new_events()
     assert actions.sweep().outputs["due"] == "1", "nobody has looked at it yet"
     actions.clock.at += timedelta(minutes=2)
     actions.github.person("mona").comments(actions.shop, number, "/ack")
-    actions.happened()
+    actions.take_new_events()
     actions.clock.at += timedelta(minutes=1)
     caught = actions.sweep()
     assert "something happened since its board was written" in caught.summary
@@ -51,7 +51,7 @@ def test_what_no_run_has_seen_is_caught_up_with(actions: Actions) -> None:
 
 def test_a_report_that_no_run_has_seen_is_as_late_as_its_first_page(actions: Actions) -> None:
     actions.opens(SEV1)
-    actions.happened()
+    actions.take_new_events()
     actions.clock.at += timedelta(minutes=40)
     found = actions.sweep()
     assert (found.outputs["due"], found.outputs["lag"]) == ("1", str(40 * 60))
@@ -61,10 +61,10 @@ def test_a_report_that_no_run_has_seen_is_as_late_as_its_first_page(actions: Act
 
 def test_an_edit_that_no_run_has_seen_counts_from_when_it_is_found(actions: Actions) -> None:
     number = actions.opens(SEV3)
-    actions.later()
+    actions.advance_and_settle()
     actions.clock.at += timedelta(minutes=10)
     actions.github.person("stranger").edits_issue(actions.shop, number, body=SEV1)
-    actions.happened()
+    actions.take_new_events()
     actions.clock.at += timedelta(minutes=2)
     actions.sweep()
     assert actions.labels(number) == {"incident", "sev1", "sla-at-risk"}, "its clocks count from the report"
@@ -76,11 +76,11 @@ def test_an_edit_that_no_run_has_seen_counts_from_when_it_is_found(actions: Acti
 
 def test_a_deleted_board_comes_back(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     (board,) = [each for each in actions.shop.issue(number).comments if each.body.startswith("## ")]
     actions.shop.permit("ada", "admin")
     actions.github.person("ada").deletes_comment(actions.shop, board)
-    actions.happened()
+    actions.take_new_events()
     assert "it has no board" in actions.sweep().summary
     assert actions.board(number)
     assert len(actions.notices(number)) == 1
@@ -88,16 +88,16 @@ def test_a_deleted_board_comes_back(actions: Actions) -> None:
 
 def test_another_policy_reaches_every_board(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     faster = POLICY + "escalation:\n  sev1: [{after: 0m, to: on-call, until: ack}, {after: 7m, to: cto}]\n"
-    actions.github.person("ada").pushes(actions.shop, FILE, faster)
-    actions.happened()
+    actions.github.person("ada").pushes(actions.shop, POLICY_PATH, faster)
+    actions.take_new_events()
     assert "another policy holds" in actions.sweep().summary
     actions.clock.at += timedelta(minutes=7)
     actions.sweep()
     assert "@grace" in actions.notices(number)[-1]
     before = actions.notices(number)
-    actions.github.person("ada").pushes(actions.shop, FILE, faster.replace("7m", "6m"))
+    actions.github.person("ada").pushes(actions.shop, POLICY_PATH, faster.replace("7m", "6m"))
     actions.clock.at += timedelta(minutes=1)
     actions.sweep()
     assert actions.notices(number) == before, "who was told is not told again because the hour is another"
@@ -105,10 +105,10 @@ def test_another_policy_reaches_every_board(actions: Actions) -> None:
 
 def test_a_postmortem_that_is_due_is_reminded_after_the_closing(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     actions.says("mona", number, "/ack\n/resolve a larger pool")
     actions.github.person("mona").closes(actions.shop, number)
-    actions.later()
+    actions.advance_and_settle()
     (pull,) = [issue for issue in actions.shop.issues.values() if issue.pull is not None]
     assert pull.author.login == "github-actions[bot]"
     assert "postmortem-due" in actions.labels(number)
@@ -125,7 +125,7 @@ def test_a_postmortem_that_is_due_is_reminded_after_the_closing(actions: Actions
 
 def test_one_that_cannot_be_looked_into_keeps_nobody_from_the_others(actions: Actions) -> None:
     first, second = actions.opens(SEV1), actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     actions.clock.at += timedelta(minutes=6)
     actions.github.faults.add("status", method="GET", path=f"/issues/{first}/timeline", status=422, times=1)
     done = actions.sweep()
@@ -139,14 +139,14 @@ def test_one_that_cannot_be_looked_into_keeps_nobody_from_the_others(actions: Ac
 
 def test_a_github_that_wants_quiet_is_left_alone(actions: Actions) -> None:
     first, *others = [actions.opens(SEV1) for _ in range(4)]
-    actions.later()
+    actions.advance_and_settle()
     actions.clock.at += timedelta(minutes=6)
     before = {number: len(actions.notices(number)) for number in (first, *others)}
     limited = {"retry-after": "600"}
     actions.github.faults.add("status", method="POST", path="/reactions", status=429, headers=limited)
     done = actions.sweep()
     assert done.code == 1
-    assert actions.on.calls <= 4, "after that it is not asked again in this run"
+    assert actions.runner.calls <= 4, "after that it is not asked again in this run"
     assert len([line for line in done.log if line.startswith("::error")]) <= 2
     assert "more are due: the next run looks into them" in done.summary
     assert {number: len(actions.notices(number)) for number in before} == before

@@ -17,18 +17,18 @@ from app.ports import IncidentKey
 from app.runner import WorkflowError, triage
 from app.sandbox.github.server import ACTIONS_BOT_LOGIN
 from app.sandbox.github.world import Actor
-from tests.runner.actions import TRIAGE, Actions
-from tests.runner.conftest import FILE, Run
+from tests.runner.actions import TRIAGE_RIGHTS, Actions
+from tests.runner.conftest import POLICY_PATH, Run
 from tests.shell.night import POLICY, SEV1, Wire
 from tests.shell.test_commands_line import ROOT
 
 
 def test_a_report_is_graded_labelled_paged_and_shown_with_eight_calls(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    (opened, *labelled) = actions.happened()
+    (opened, *labelled) = actions.take_new_events()
     done = actions.triage(*opened)
     assert (done.code, done.log) == (0, [])
-    assert actions.on.calls <= 8
+    assert actions.runner.calls <= 8
     assert actions.labels(number) == {"incident", "sev1"}
     (page,) = actions.notices(number)
     assert "@mona" in page
@@ -36,66 +36,66 @@ def test_a_report_is_graded_labelled_paged_and_shown_with_eight_calls(actions: A
     assert actions.shop.issue(number).reactions == []
     assert done.outputs["incident"] == "INC-2026-0314-001"
     assert (done.outputs["skipped"], done.outputs["severity"]) == ("false", "sev1")
-    before = texts(actions, number)
+    before = comment_texts(actions, number)
     for event in labelled:
         assert actions.triage(*event).code == 0
-    assert texts(actions, number) == before, "a second run says nothing"
+    assert comment_texts(actions, number) == before, "a second run says nothing"
 
 
 def test_who_takes_it_has_it(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     actions.says("mona", number, "/ack")
     assert actions.labels(number) == {"incident", "sev1", "acknowledged"}
     assert [account.login for account in actions.shop.issue(number).assignees] == ["mona"]
     comment = next(each for each in actions.shop.issue(number).comments if each.login == "mona")
     assert [(each.content, each.account.login) for each in comment.reactions] == [("+1", "github-actions[bot]")]
     assert "`mona`" in actions.board(number).partition("\n\n")[2].partition("\n")[0]
-    actions.passes(minutes=10)
+    actions.run_for(minutes=10)
     assert len(actions.notices(number)) == 1
 
 
-def texts(actions: Actions, number: int) -> list[str]:
+def comment_texts(actions: Actions, number: int) -> list[str]:
     return [comment.body for comment in actions.shop.issue(number).comments]
 
 
 def test_whoever_waits_in_vain_is_seen_by_whoever_was_slow(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    (opened, *_) = actions.happened()
+    (opened, *_) = actions.take_new_events()
     waited: list[Run] = []
 
     class Slow(Wire):
         """While the page is being posted, mona acknowledges, and the run for that finds the incident locked."""
 
-        def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
             if request.method == "POST" and request.url.path.endswith("/comments") and not waited:
-                actions.on.wire = Wire
+                actions.runner.wire = Wire
                 actions.github.person("mona").comments(actions.shop, number, "/ack")
-                (said,) = actions.happened()
-                waited.append(actions.triage(*said))
+                (new_event,) = actions.take_new_events()
+                waited.append(actions.triage(*new_event))
 
-    actions.on.wire = Slow
+    actions.runner.wire = Slow
     assert actions.triage(*opened).code == 0
     assert waited[0].log == [
         f"::notice title=Muster::Another run has had #{number} in hand all the while: it sees what happened here."
     ]
     assert waited[0].outputs["skipped"] == "true"
-    assert 45 <= sum(actions.slept) <= 48
+    assert 45 <= sum(actions.slept_seconds) <= 48
     assert "acknowledged" in actions.labels(number), "the slow one looked once more"
     assert actions.shop.issue(number).reactions == []
-    assert len(actions.said(number)) == len(set(actions.said(number)))
+    assert len(actions.list_posted_keys(number)) == len(set(actions.list_posted_keys(number)))
 
 
 @pytest.mark.parametrize("nth", [1, 3, 5, 7])
 def test_two_runs_for_one_report_say_everything_once(actions: Actions, nth: int) -> None:
     """The second run begins at one call of the first, and gets its turn when that has ended."""
     number = actions.opens(SEV1)
-    runs, begun, outcomes = actions.happened()[:2], threading.Event(), list[int]()
+    runs, begun, outcomes = actions.take_new_events()[:2], threading.Event(), list[int]()
 
     class Shared(Wire):
         calls = 0
 
-        def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
             self.calls += 1
             if self.calls == nth:
                 begun.set()
@@ -103,7 +103,9 @@ def test_two_runs_for_one_report_say_everything_once(actions: Actions, nth: int)
     def run(which: int) -> None:
         wire = Shared()
         try:
-            outcomes.append(actions.on.quietly(runs[which], triage, wire, TRIAGE, lambda _: time.sleep(0.02)))
+            outcomes.append(
+                actions.runner.run_concurrently(runs[which], triage, wire, TRIAGE_RIGHTS, lambda _: time.sleep(0.02))
+            )
         finally:
             wire.end()
             begun.set()
@@ -113,8 +115,8 @@ def test_two_runs_for_one_report_say_everything_once(actions: Actions, nth: int)
         assert begun.wait(10)
         second = pool.submit(run, 1)
     assert (first.exception(), second.exception(), outcomes) == (None, None, [0, 0])
-    said = actions.said(number)
-    assert len(said) == len(set(said)), said
+    posted = actions.list_posted_keys(number)
+    assert len(posted) == len(set(posted)), posted
     actions.board(number)
 
 
@@ -122,36 +124,36 @@ def test_two_runs_for_one_report_say_everything_once(actions: Actions, nth: int)
 def test_a_run_that_dies_leaves_nothing_for_done(actions: Actions, nth: int) -> None:
     """A run dies after each of its writes in turn: lock, labels, page, board, unlock."""
     paging = POLICY + "escalation:\n  sev3: [{after: 0m, to: on-call, until: ack}]\n"  # and nothing further for an hour
-    actions.github.person("ada").pushes(actions.shop, FILE, paging)
+    actions.github.person("ada").pushes(actions.shop, POLICY_PATH, paging)
     number = actions.opens(SEV1.replace("SEV1", "SEV3").replace("High", "Low"))
-    (opened, *_) = actions.happened()
+    (opened, *_) = actions.take_new_events()
 
     class Dying(Wire):
         writes = 0
 
-        def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+        def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
             self.writes += request.method != "GET"
             if self.writes >= nth:
                 raise KeyboardInterrupt
 
-    actions.on.wire = Dying
+    actions.runner.wire = Dying
     with pytest.raises(KeyboardInterrupt):
         actions.triage(*opened)
-    actions.on.wire = Wire
+    actions.runner.wire = Wire
     actions.clock.at += timedelta(minutes=11)
     assert actions.sweep().code == 0
     assert actions.labels(number) >= {"incident", "sev3"}
     assert actions.shop.issue(number).reactions == []
     actions.board(number)
-    said = actions.said(number)
-    assert len(said) == len(set(said)), said
+    posted = actions.list_posted_keys(number)
+    assert len(posted) == len(set(posted)), posted
     assert len(actions.notices(number)) == 1
 
 
 def test_a_mark_that_a_dead_run_has_left_is_taken_away(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    (opened, *_) = actions.happened()
-    actions.github.issue_actions_token(actions.shop, TRIAGE)
+    (opened, *_) = actions.take_new_events()
+    actions.github.issue_actions_token(actions.shop, TRIAGE_RIGHTS)
     bot = actions.github.world.account(ACTIONS_BOT_LOGIN)
     actions.github.changes.react(actions.shop.issue(number), Actor(bot), "eyes")
     actions.clock.at += timedelta(minutes=9)
@@ -166,12 +168,12 @@ def test_somebody_elses_eyes_are_no_mark(actions: Actions) -> None:
     actions.github.person("mona").reacts(actions.shop, number, "eyes")
     actions.settle()
     actions.board(number)
-    assert actions.slept == []
+    assert actions.slept_seconds == []
 
 
 def test_where_the_app_is_at_work_a_run_says_so_and_stops(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    (opened, *_) = actions.happened()
+    (opened, *_) = actions.take_new_events()
     marker = Signer(("not ours",), actions.github.app.app_id).marker(
         IncidentKey(actions.shop.id, number), {"keys": ["board"]}
     )
@@ -183,7 +185,7 @@ def test_where_the_app_is_at_work_a_run_says_so_and_stops(actions: Actions) -> N
     assert (done.code, done.outputs) == (0, {"skipped": "true"})
     assert f"#issuecomment-{theirs.id} shows: nothing is done twice" in done.log[0]
     other = actions.opens(SEV1, "Another one")
-    (opened, *_) = actions.happened()
+    (opened, *_) = actions.take_new_events()
     assert actions.triage(*opened).outputs == {"skipped": "true"}, "there is no board of ours yet"
     assert actions.sweep().outputs == {"skipped": "true"}
     assert {call.method for call in actions.github.calls_since(mark)} == {"GET"}
@@ -210,7 +212,7 @@ def test_what_is_no_incident_costs_one_call(actions: Actions) -> None:
 
 def test_an_issue_that_is_gone_or_locked_is_left_alone(actions: Actions) -> None:
     first, second = actions.opens(SEV1), actions.opens(SEV1)
-    events = {payload["issue"]["number"]: (name, payload) for name, payload in actions.happened()}
+    events = {payload["issue"]["number"]: (name, payload) for name, payload in actions.take_new_events()}
     actions.shop.permit("ada", "admin")
     actions.github.person("ada").deletes_issue(actions.shop, first)
     actions.github.person("ada").locks(actions.shop, second)
@@ -222,20 +224,20 @@ def test_an_issue_that_is_gone_or_locked_is_left_alone(actions: Actions) -> None
 
 def test_the_label_of_an_incident_comes_back(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.later()
+    actions.advance_and_settle()
     actions.github.person("ada").unlabels(actions.shop, number, "incident", "sev1")
-    actions.later()
+    actions.advance_and_settle()
     assert actions.labels(number) == {"incident", "sev1"}
 
 
 def test_a_secret_of_its_own_signs_what_a_run_says(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    (opened, *_) = actions.happened()
+    (opened, *_) = actions.take_new_events()
     assert actions.triage(*opened, MUSTER_SIGNING_SECRET="a long one").code == 0
-    assert actions.said(number) == [], "the key that everybody can guess does not fit"
-    before = texts(actions, number)
+    assert actions.list_posted_keys(number) == [], "the key that everybody can guess does not fit"
+    before = comment_texts(actions, number)
     assert actions.triage(*opened, MUSTER_SIGNING_SECRET="a long one").code == 0
-    assert texts(actions, number) == before
+    assert comment_texts(actions, number) == before
 
 
 def test_whoever_is_on_call_by_a_calendar_is_paged(actions: Actions) -> None:
@@ -244,7 +246,9 @@ def test_whoever_is_on_call_by_a_calendar_is_paged(actions: Actions) -> None:
         "DTSTART:20260313T000000Z\r\nDTEND:20260316T000000Z\r\nSUMMARY:grace\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     )
     rotation = "rotations:\n  on-call: {feed: rotas/on-call.ics}\n"
-    actions.github.person("ada").pushes(actions.shop, FILE, POLICY.replace("  on-call: [mona, hubot]\n", "") + rotation)
+    actions.github.person("ada").pushes(
+        actions.shop, POLICY_PATH, POLICY.replace("  on-call: [mona, hubot]\n", "") + rotation
+    )
     actions.github.person("ada").pushes(actions.shop, "rotas/on-call.ics", feed)
     number = actions.opens(SEV1)
     (done, *_) = actions.settle()
@@ -271,15 +275,15 @@ def test_a_missing_permission_is_named_before_anything_is_written(actions: Actio
 
 
 def test_a_policy_with_a_fault_leaves_the_last_good_one_in_force(actions: Actions) -> None:
-    actions.github.person("ada").pushes(actions.shop, FILE, POLICY.replace("Europe/Berlin", "Atlantis"))
+    actions.github.person("ada").pushes(actions.shop, POLICY_PATH, POLICY.replace("Europe/Berlin", "Atlantis"))
     number = actions.opens(SEV1)
     (done, *_) = actions.settle()
     assert done.code == 1, "somebody has to mend it"
-    assert done.log[0].startswith(f"::error file={FILE},line=2,col=11,title=timezone::'Atlantis' ")
+    assert done.log[0].startswith(f"::error file={POLICY_PATH},line=2,col=11,title=timezone::'Atlantis' ")
     (page,) = actions.notices(number)
     assert "@mona" in page, "the policy before it is in force"
     assert "**⚠️ The policy file has a fault, the first at .github/incidents.yml:2:11" in actions.board(number)
-    actions.github.person("ada").pushes(actions.shop, FILE, POLICY)
+    actions.github.person("ada").pushes(actions.shop, POLICY_PATH, POLICY)
     assert actions.sweep().code == 0
     assert "⚠️" not in actions.board(number)
     assert len(actions.notices(number)) == 1
@@ -287,7 +291,7 @@ def test_a_policy_with_a_fault_leaves_the_last_good_one_in_force(actions: Action
 
 def test_channels_are_not_served_and_that_is_said(actions: Actions) -> None:
     channels = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
-    actions.github.person("ada").pushes(actions.shop, FILE, POLICY + channels)
+    actions.github.person("ada").pushes(actions.shop, POLICY_PATH, POLICY + channels)
     actions.opens(SEV1)
     (done, *_) = actions.settle()
     assert (done.code, len(done.log)) == (0, 1)
@@ -296,7 +300,7 @@ def test_channels_are_not_served_and_that_is_said(actions: Actions) -> None:
 
 def test_somebody_names_the_issue_by_hand(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    actions.happened()
+    actions.take_new_events()
     done = actions.triage("workflow_dispatch", {}, MUSTER_ISSUE=str(number))
     assert (done.code, done.outputs["issue"]) == (0, str(number))
     with pytest.raises(WorkflowError, match="MUSTER_ISSUE: 'first' is not the number"):
@@ -308,7 +312,7 @@ def test_somebody_names_the_issue_by_hand(actions: Actions) -> None:
 
 def test_github_is_not_well_for_a_moment(actions: Actions) -> None:
     number = actions.opens(SEV1)
-    (opened, *_) = actions.happened()
+    (opened, *_) = actions.take_new_events()
     actions.github.faults.add("post5", method="POST", path="/comments")
     done = actions.triage(*opened)
     assert done.code == 0

@@ -25,7 +25,7 @@ from app.sandbox.github.limits import Limits, Meter
 from app.sandbox.github.world import World
 from app.store.database import Database
 from app.web.application import create_app
-from tests.shell.night import POLICY, TABLES, HandClock, Night, registered
+from tests.shell.night import POLICY, TABLES, HandClock, Night, get_app_registration
 
 PEOPLE = ("mona", "hubot", "ada", "grace")
 
@@ -48,23 +48,23 @@ class _Socket(socket.socket):
         self.cut = True
 
 
-class _Line:
+class _FakeConnection:
     def __init__(self) -> None:
         self.socket = _Socket()
 
-    def gone(self) -> bool:
+    def is_disconnected(self) -> bool:
         return self.socket.cut
 
 
-class Indoors(httpx.BaseTransport):
+class InProcessTransport(httpx.BaseTransport):
     """An HTTP transport that hands each request to a WSGI application in the calling thread."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
-        self._line = _Line()
+        self._connection = _FakeConnection()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._line.socket.cut = False
+        self._connection.socket.cut = False
         answered: list[Any] = []
 
         def start(status: str, headers: list[tuple[str, str]], problem: Any = None) -> Any:
@@ -76,7 +76,7 @@ class Indoors(httpx.BaseTransport):
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        if self._line.socket.cut:
+        if self._connection.socket.cut:
             raise httpx.RemoteProtocolError("server disconnected without a response", request=request)
         status, headers = answered
         whole = next((int(value) for name, value in headers if name.lower() == "content-length"), len(body))
@@ -85,7 +85,7 @@ class Indoors(httpx.BaseTransport):
         return httpx.Response(status, headers=headers, content=body, request=request)
 
     def end(self) -> None:
-        self._line.socket.close()
+        self._connection.socket.close()
 
     def _environment(self, request: httpx.Request) -> dict[str, Any]:
         body, url = request.read(), request.url
@@ -104,7 +104,7 @@ class Indoors(httpx.BaseTransport):
             "REMOTE_ADDR": "127.0.0.1",
             "CONTENT_LENGTH": str(len(body)),
             "CONTENT_TYPE": request.headers.get("content-type", ""),
-            "waitress.client_disconnected": self._line.gone,
+            "waitress.client_disconnected": self._connection.is_disconnected,
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.input": io.BytesIO(body),
@@ -120,56 +120,56 @@ class Stage:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = HostClock(HandClock.tonight().at)
-        self.github = SandboxGitHub(lambda: self.clock.at, registered())
+        self.clock = HostClock(HandClock.at_default_start().at)
+        self.github = SandboxGitHub(lambda: self.clock.at, get_app_registration())
         self.github.serializer.url = "http://github.test"
-        self._own = dict(self.github.world.accounts)
+        self._initial_accounts = dict(self.github.world.accounts)
         flask = create_app(database, (self.github.app.webhook_secret,), self.clock)
-        self._wire, self._door = Indoors(self.github.wsgi), Indoors(flask)
-        self._brought: set[str] = set()
+        self._wire, self._web_receiver = InProcessTransport(self.github.wsgi), InProcessTransport(flask)
+        self._delivered_guids: set[str] = set()
 
-    def night(self, policy: str = POLICY) -> Night:
+    def new_night(self, policy: str = POLICY) -> Night:
         """Return a night on an emptied database and a reset GitHub; deliveries wait until `deliver` is called."""
         with self.database.transaction() as db:
             for table in TABLES:
                 db.execute(SQL("DELETE FROM {}").format(Identifier(table)))
-        self.clock.at, self.clock.skew = HandClock.tonight().at, timedelta()
-        self._brought.clear()
-        github = self._anew()
+        self.clock.at, self.clock.skew = HandClock.at_default_start().at, timedelta()
+        self._delivered_guids.clear()
+        github = self._reset_github()
         for login in (*PEOPLE, "stranger"):
             github.add_person(login)
         shop = github.add_repository("octo/shop", files={"README.md": "# shop\n", ".github/incidents.yml": policy})
         for login in PEOPLE:
             shop.permit(login, "write")
         found = Night(self.clock, github, self.database, shop, wire=self._wire)
-        found.move_in()
+        found.restart()
         return found
 
-    def waiting(self) -> list[Delivery]:
+    def list_undelivered(self) -> list[Delivery]:
         """Return the deliveries not yet delivered, oldest first."""
-        return [one for one in self.github.hooks.held_deliveries if one.guid not in self._brought]
+        return [one for one in self.github.hooks.held_deliveries if one.guid not in self._delivered_guids]
 
-    def bring(self, deliveries: Iterable[Delivery]) -> None:
+    def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Post these deliveries to the web receiver, in this order."""
-        for one in deliveries:
-            asked = httpx.Request("POST", "http://door.test/webhook", content=one.body, headers=one.headers)
-            answer = self._door.handle_request(asked)
-            assert answer.status_code == 202, f"the web receiver answered {answer.status_code}"
-            self._brought.add(one.guid)
+        for delivery in deliveries:
+            request = httpx.Request("POST", "http://door.test/webhook", content=delivery.body, headers=delivery.headers)
+            response = self._web_receiver.handle_request(request)
+            assert response.status_code == 202, f"the web receiver answered {response.status_code}"
+            self._delivered_guids.add(delivery.guid)
 
     def end(self) -> None:
         self._wire.end()
-        self._door.end()
+        self._web_receiver.end()
 
-    def _anew(self) -> SandboxGitHub:
+    def _reset_github(self) -> SandboxGitHub:
         """Reset the sandbox GitHub to its own two accounts.
 
         Its object is kept, since building its URL map takes long.
         """
         github, fresh = self.github, World()
-        for _ in self._own:
+        for _ in self._initial_accounts:
             fresh.new_id()
-        vars(github.world).update(vars(fresh), accounts=dict(self._own))
+        vars(github.world).update(vars(fresh), accounts=dict(self._initial_accounts))
         for part, new in (
             (github.hooks, Hooks(github.app, lambda: self.clock.at)),
             (github.meter, Meter(Limits(), lambda: self.clock.at)),
@@ -181,7 +181,7 @@ class Stage:
         return github
 
 
-def hasty(url: str) -> Database:
+def open_fast_database(url: str) -> Database:
     """Open a database that commits without waiting for the disk.
 
     Only our process crashes in these tests, never the server, so nothing committed is lost.

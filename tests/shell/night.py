@@ -100,10 +100,10 @@ class Wire(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         response = self._inner.handle_request(request)
         response.read()
-        self.heard(request, response)
+        self.on_response(request, response)
         return response
 
-    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+    def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
         """Observe a response; subclasses override it."""
 
     def end(self) -> None:
@@ -120,7 +120,7 @@ class HandClock:
         return self.at
 
     @classmethod
-    def tonight(cls) -> HandClock:
+    def at_default_start(cls) -> HandClock:
         """Return a clock at 09:00 UTC on Saturday, 14 March 2026."""
         return cls(datetime(2026, 3, 14, 9, 0, tzinfo=UTC))
 
@@ -135,9 +135,9 @@ class Night:
     shop: Repository
     wire: httpx.BaseTransport | None = None
     """The transport for calls to GitHub; None: the network."""
-    ends_at: Callable[[], Failpoints] = Failpoints
+    create_failpoints: Callable[[], Failpoints] = Failpoints
     """Makes the fail points of each process that `restart` starts."""
-    outbound: SafeHttpClient | None = None
+    http_client: SafeHttpClient | None = None
     """The HTTP client for hosts other than GitHub; None: the network."""
     lease: timedelta = timedelta(seconds=30)
     """How long an attempt keeps other workers from the same outbox item."""
@@ -147,7 +147,7 @@ class Night:
     """The values of `env:NAME` where a policy names a channel."""
     application: Application = field(init=False)
 
-    def move_in(self) -> None:
+    def restart(self) -> None:
         """Build the application anew, as after a restart."""
         settings = Settings(
             api_url=self.github.api_url,
@@ -164,13 +164,13 @@ class Night:
             self.database,
             self.clock,
             transport=self.wire,
-            http_client=self.outbound,
-            failpoints=self.ends_at(),
+            http_client=self.http_client,
+            failpoints=self.create_failpoints(),
             lease=self.lease,
         )
 
     @contextmanager
-    def door(self, failpoints: Failpoints) -> Iterator[str]:
+    def serve_webhook(self, failpoints: Failpoints) -> Iterator[str]:
         """Serve the web receiver, let GitHub deliver to it meanwhile, and give its URL."""
         flask = create_app(self.database, (self.github.app.webhook_secret,), self.clock, failpoints=failpoints)
         served, before = HttpServer(flask, "127.0.0.1", 0, name="door"), self.github.hooks.url
@@ -181,34 +181,34 @@ class Night:
             self.github.hooks.url = before
             served.stop()
 
-    def later(self, seconds: int = 20) -> None:
+    def advance_and_settle(self, seconds: int = 20) -> None:
         """Settle, advance the clock and settle again, since GitHub's timestamps have a resolution of one second."""
         self.settle()
         self.clock.at += timedelta(seconds=seconds)
         self.settle()
 
-    def wake(self, number: int) -> bool:
+    def run_job(self, number: int) -> bool:
         """Run one job for one incident; return False when some of its deliveries have to wait."""
         route_deliveries(self.application.ctx)
         incident_key = IncidentKey(self.shop.id, number)
-        everything = process_incident(self.application.ctx, incident_key)
+        all_processed = process_incident(self.application.ctx, incident_key)
         relay_outbox(self.application.ctx, incident_key)
-        return everything
+        return all_processed
 
-    def send_due(self) -> int:
+    def send_due_messages(self) -> int:
         """Send the channel messages that are due, one after the other, and return the number of attempts."""
         tries = 0
-        while self._messages_wait():
+        while self._has_pending_messages():
             with self.database.single_statement() as db:
-                found = channel_outbox.claim_messages(db, self.clock(), CLAIM_PERIOD, limit=8, limit_per_sink=8)
-            if not found:
+                claimed = channel_outbox.claim_messages(db, self.clock(), CLAIM_PERIOD, limit=8, limit_per_sink=8)
+            if not claimed:
                 break
-            for sending in found:
+            for sending in claimed:
                 send_message(self.application.ctx, sending)
-            tries += len(found)
+            tries += len(claimed)
         return tries
 
-    def _messages_wait(self) -> bool:
+    def _has_pending_messages(self) -> bool:
         with self.database.autocommit() as db:
             return channel_outbox.oldest_message_age(db, self.clock()) is not None
 
@@ -216,7 +216,7 @@ class Night:
         """Process everything that is due now and not blocked."""
         stuck: set[IncidentKey] = set()
         while True:
-            self.send_due()
+            self.send_due_messages()
             self.github.hooks.settle(10)
             incident_keys = dict.fromkeys(route_deliveries(self.application.ctx))
             now = self.clock()
@@ -234,21 +234,21 @@ class Night:
                     stuck.add(incident_key)
                 relay_outbox(self.application.ctx, incident_key)
 
-    def passes(self, **time: float) -> None:
+    def run_for(self, **time: float) -> None:
         """Advance the clock minute by minute, and settle after each."""
         end = self.clock.at + timedelta(**time)
         while self.clock.at < end:
             self.clock.at = min(end, self.clock.at + timedelta(minutes=1))
             self.settle()
 
-    def state(self, like: Night | None = None) -> list[str]:
+    def dump_lines(self, normalize_as: Night | None = None) -> list[str]:
         """Return the canonical dump line by line, without the URLs and ids that differ from night to night.
 
         `normalize_as` is the night whose comment ids the dump contains, if that is another one.
         """
-        return (like or self)._plain(canonical_json(dump_state(self.database))).splitlines()
+        return (normalize_as or self).normalize(canonical_json(dump_state(self.database))).splitlines()
 
-    def _plain(self, text: str) -> str:
+    def normalize(self, text: str) -> str:
         people = itertools.count(1)
         for issue in self.shop.issues.values():
             for comment in issue.comments:
@@ -256,37 +256,37 @@ class Night:
                 text = text.replace(str(comment.id), name)
         return text.replace(self.github.url, "")
 
-    def expect(self, state: list[str], but: str = "") -> None:
+    def expect(self, state: list[str], ignoring: str = "") -> None:
         """Compare the state with the expected one, except for the part `ignoring`, and show only differences."""
-        found = [{**json.loads("\n".join(lines)), but: None} for lines in (state, self.state())]
+        found = [{**json.loads("\n".join(lines)), ignoring: None} for lines in (state, self.dump_lines())]
         before, now = (canonical_json(each).splitlines() for each in found)
         difference = "\n".join(unified_diff(before, now, "expected", "found", lineterm="", n=6))
         assert not difference, difference
 
-    def lost_and_rebuilt(self) -> None:
+    def lose_and_rebuild_database(self) -> None:
         """Empty the database and rebuild it from GitHub alone."""
         with self.database.transaction() as db:
             db.execute(f"TRUNCATE {', '.join(TABLES)}")
-        self.move_in()
+        self.restart()
         assert list(rebuild_incidents(self.application, None, None))
 
-    def said(self, number: int) -> list[str]:
+    def list_posted_keys(self, number: int) -> list[str]:
         """Return the keys in the markers of our comments on that issue, each as often as it was posted."""
         incident_key = IncidentKey(self.shop.id, number)
         tracker = self.application.ctx.tracker(ports.Repository(self.shop.id, "octo/shop", self.installation))
-        found = (self.application.ctx.signer.read(incident_key, comment) for comment in tracker.comments(number))
-        return sorted(self._plain(key) for content in found if content for key in content["keys"])
+        contents = (self.application.ctx.signer.read(incident_key, comment) for comment in tracker.comments(number))
+        return sorted(self.normalize(key) for content in contents if content for key in content["keys"])
 
     @property
     def installation(self) -> int:
         assert self.shop.installation is not None
         return self.shop.installation.id
 
-    def delivered(self, db: Db, guid: str, event: str, body: bytes, hook: str = "other") -> None:
+    def store_delivery(self, db: Db, guid: str, event: str, body: bytes, hook: str = "other") -> None:
         """Store a delivery."""
         inbox.store_delivery(db, Delivery(hook, guid, event, body, self.clock()))
 
-    def deliveries(self) -> dict[str, str]:
+    def load_delivery_states(self) -> dict[str, str]:
         """Return the state of each delivery by its id."""
         with self.database.transaction() as db:
             return {row["guid"]: row["state"] for row in db.execute("SELECT guid, state FROM delivery")}
@@ -316,7 +316,7 @@ class Night:
 
 
 @cache
-def registered() -> AppRegistration:
+def get_app_registration() -> AppRegistration:
     """Return the App registration that all nights share, with our manifest's permissions.
 
     Generating its key takes a while, so it is cached.
@@ -325,10 +325,10 @@ def registered() -> AppRegistration:
 
 
 @contextmanager
-def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
+def run_night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
     """Run a night that begins at 09:00 UTC on Saturday, 14 March 2026."""
-    clock = HandClock.tonight()
-    with SandboxGitHub(clock, registered()) as github:
+    clock = HandClock.at_default_start()
+    with SandboxGitHub(clock, get_app_registration()) as github:
         for login in ("mona", "hubot", "ada", "grace"):
             github.add_person(login)
         github.add_person("stranger")
@@ -337,9 +337,9 @@ def night(database: Database, policy: str | None = POLICY) -> Iterator[Night]:
         for login in ("mona", "hubot", "ada", "grace"):
             shop.permit(login, "write")
         found = Night(clock, github, database, shop)
-        found.move_in()
+        found.restart()
         try:
-            with found.door(Failpoints()):
+            with found.serve_webhook(Failpoints()):
                 yield found
         finally:
             found.application.client.close()

@@ -22,13 +22,13 @@ import structlog
 
 from app.store import embedded
 from app.store.database import migrate
-from tests.shell.machine import lives_through, staged
+from tests.shell.machine import open_stage, run_machine
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 600.0
+MAX_HUNT_SECONDS = 600.0
 """Each bug has to be found within these seconds."""
-_STEPS = 50
-_FOUND, _MISSED = 3, 0
+_STEPS_PER_EXAMPLE = 50
+_FOUND_EXIT_CODE, _MISSED_EXIT_CODE = 3, 0
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class Bug:
     """A bug made by replacing `before`, which occurs exactly once in `file`, with `after`."""
 
     name: str
-    what: str
+    description: str
     file: str
     before: str
     after: str
 
-    def put_into(self, folder: Path) -> None:
+    def apply_to(self, folder: Path) -> None:
         path = folder / self.file
         text = path.read_text()
         assert text.count(self.before) == 1, f"{self.name}: {self.file} has it {text.count(self.before)} times"
         path.write_text(text.replace(self.before, self.after))
 
 
-PLANTED = (
+PLANTED_BUGS = (
     Bug(
         "retry without look-up",
         "a retry does not look for a comment that got through",
@@ -102,12 +102,12 @@ class Verdict:
     """The result of hunting one bug. `failure` is the first line of what failed; empty: not found."""
 
     bug: Bug
-    says: str
+    failure: str
     seconds: float
     examples: int
 
 
-def hunt(bug: Bug | None, longest: float = LONGEST) -> Verdict:
+def hunt(bug: Bug | None, max_seconds: float = MAX_HUNT_SECONDS) -> Verdict:
     """Run the machine against a copy of the app with that bug; None: against the unchanged app."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -115,50 +115,50 @@ def hunt(bug: Bug | None, longest: float = LONGEST) -> Verdict:
         for part in ("app", "tests"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         if bug is not None:
-            bug.put_into(folder)
-        words = [sys.executable, "-m", "tests.shell.planted", "--here", str(longest)]
-        there = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(words, cwd=folder, env=there, capture_output=True, text=True, check=False)
+            bug.apply_to(folder)
+        words = [sys.executable, "-m", "tests.shell.planted", "--here", str(max_seconds)]
+        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     took = time.monotonic() - began
-    assert done.returncode in (_FOUND, _MISSED), done.stderr[-4000:]
-    examples, _, says = done.stdout.strip().rpartition("\n")[2].partition(" ")
-    return Verdict(bug or Bug("none", "the app as it is", "", "", ""), says, took, int(examples))
+    assert done.returncode in (_FOUND_EXIT_CODE, _MISSED_EXIT_CODE), done.stderr[-4000:]
+    examples, _, failure = done.stdout.strip().rpartition("\n")[2].partition(" ")
+    return Verdict(bug or Bug("none", "the app as it is", "", "", ""), failure, took, int(examples))
 
 
-def here(longest: float) -> int:
+def run_machine_here(max_seconds: float) -> int:
     """Run the machine in the app that this process imports, until it fails or time is up; return an exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    count, says = Counter[str](), ""
-    end = time.monotonic() + longest
+    totals, failure = Counter[str](), ""
+    end = time.monotonic() + max_seconds
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = embedded.start(Path(folder))
         try:
             migrate(server.url)
-            with staged(server.url) as stage:
-                while not says and time.monotonic() < end:
+            with open_stage(server.url) as stage:
+                while not failure and time.monotonic() < end:
                     try:
-                        lives_through(stage, 10, _STEPS, found=count, shrink=False)
+                        run_machine(stage, 10, _STEPS_PER_EXAMPLE, totals=totals, shrink=False)
                     except AssertionError as problem:
-                        says = str(problem).splitlines()[0][:200]
+                        failure = str(problem).splitlines()[0][:200]
         finally:
             server.stop()
-    print(count["examples"], says)
-    return _FOUND if says else _MISSED
+    print(totals["examples"], failure)
+    return _FOUND_EXIT_CODE if failure else _MISSED_EXIT_CODE
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--here", type=float, help=argparse.SUPPRESS)
     parser.add_argument("only", nargs="*", help="names of bugs; all by default")
-    asked = parser.parse_args()
-    if asked.here is not None:
-        return here(asked.here)
+    arguments = parser.parse_args()
+    if arguments.here is not None:
+        return run_machine_here(arguments.here)
     missed = 0
-    for bug in (each for each in PLANTED if not asked.only or each.name in asked.only):
+    for bug in (each for each in PLANTED_BUGS if not arguments.only or each.name in arguments.only):
         verdict = hunt(bug)
-        missed += not verdict.says
-        found = f"found after {verdict.seconds:.0f} s, {verdict.examples} examples" if verdict.says else "NOT FOUND"
-        print(f"{bug.name}: {bug.what} ({bug.file})\n    {found}: {verdict.says}", flush=True)
+        missed += not verdict.failure
+        found = f"found after {verdict.seconds:.0f} s, {verdict.examples} examples" if verdict.failure else "NOT FOUND"
+        print(f"{bug.name}: {bug.description} ({bug.file})\n    {found}: {verdict.failure}", flush=True)
     return 1 if missed else 0
 
 

@@ -32,11 +32,11 @@ Process = subprocess.Popen[bytes]
 
 
 @contextmanager
-def process(words: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[Process]:
+def start_process(arguments: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[Process]:
     """Start a Python process, and kill it at the end whatever happens; its output goes to `processes.log`."""
     everything = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MUSTER_PACE": "free", **environment}
     with (folder / "processes.log").open("ab") as log:
-        started = subprocess.Popen([sys.executable, *words], env=everything, cwd=folder, stdout=log, stderr=log)
+        started = subprocess.Popen([sys.executable, *arguments], env=everything, cwd=folder, stdout=log, stderr=log)
         try:
             yield started
         finally:
@@ -44,56 +44,64 @@ def process(words: list[str], environment: Mapping[str, str], folder: Path) -> I
             started.wait(10)
 
 
-def worker(
-    environment: Mapping[str, str], folder: Path, *, lease: float = 3, dead: float = 2, at: str = "", end: str = ""
+def start_worker(
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    lease: float = 3,
+    dead_after: float = 2,
+    failpoint: str = "",
+    end: str = "",
 ) -> AbstractContextManager[Process]:
     """Start a worker that dies, or with `end="stop"` is suspended, at the given fail point.
 
     By default its times are a tenth and a fifth of the real ones, which are 30 and 10 seconds.
     """
-    more = {"LEASE": str(lease), "DEAD": str(dead), "FAILPOINT": at, "END": end}
-    return process(["-m", "tests.shell.processes"], {**environment, **more}, folder)
+    more = {"LEASE": str(lease), "DEAD": str(dead_after), "FAILPOINT": failpoint, "END": end}
+    return start_process(["-m", "tests.shell.processes"], {**environment, **more}, folder)
 
 
 @contextmanager
-def door(environment: Mapping[str, str], folder: Path, port: int, *, at: str = "") -> Iterator[Process]:
+def start_web(environment: Mapping[str, str], folder: Path, port: int, *, failpoint: str = "") -> Iterator[Process]:
     """Start `muster web` on that port and wait until it answers; it dies at the given fail point."""
-    with process(["-m", "app", "web"], {**environment, "PORT": str(port), "FAILPOINT": at}, folder) as started:
-        assert comes(lambda: answers(port)), log_of(folder)
+    with start_process(
+        ["-m", "app", "web"], {**environment, "PORT": str(port), "FAILPOINT": failpoint}, folder
+    ) as started:
+        assert wait_until(lambda: is_answering(port)), read_log_tail(folder)
         yield started
 
 
-def answers(port: int) -> bool:
+def is_answering(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
 
 
-def comes(true: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Wait until the condition holds; return False if it does not within that time."""
     end = time.monotonic() + seconds
-    while not (found := true()) and time.monotonic() < end:
+    while not (found := condition()) and time.monotonic() < end:
         time.sleep(0.1)
     return found
 
 
-def log_of(folder: Path) -> str:
+def read_log_tail(folder: Path) -> str:
     """Return the end of the processes' output, for the message of a failing test."""
     return (folder / "processes.log").read_text(errors="replace")[-4000:]
 
 
-def count(database: Database, what: str) -> int:
+def count_rows(database: Database, clause: str) -> int:
     """Return the number of rows for a clause such as `FROM delivery WHERE ...`."""
     with database.transaction() as db:
-        row = db.execute(f"SELECT count(*) AS found {what}").fetchone()
+        row = db.execute(f"SELECT count(*) AS found {clause}").fetchone()
     return int(row["found"]) if row else 0
 
 
-def idle(database: Database) -> bool:
+def is_idle(database: Database) -> bool:
     """Return True if every delivery is processed, every outbox item done and no job left."""
     return not any(
-        count(database, what)
+        count_rows(database, what)
         for what in (
             "FROM delivery WHERE state IN ('received', 'routed')",
             "FROM outbox WHERE state IN ('pending', 'in_flight')",

@@ -18,7 +18,7 @@ SECRET = "a secret of the channel, long enough"
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """One request and the time of its arrival, by the clock of the night."""
 
     at: datetime
@@ -30,12 +30,12 @@ class Heard:
         return self.headers["idempotency-key"]
 
     @property
-    def told(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.body)
         return found
 
 
-Answer = tuple[int, Mapping[str, str]]
+SinkResponse = tuple[int, Mapping[str, str]]
 """The status and headers to respond with; status 0 closes the connection without a response."""
 
 
@@ -44,9 +44,9 @@ class Sink:
     """The requests received and how to respond to them."""
 
     clock: Callable[[], datetime]
-    answers: Callable[[Heard], Answer] = lambda request: (204, {})
-    heard: list[Heard] = field(default_factory=list)
-    taken: list[Heard] = field(default_factory=list)
+    choose_response: Callable[[ReceivedRequest], SinkResponse] = lambda request: (204, {})
+    requests: list[ReceivedRequest] = field(default_factory=list)
+    accepted: list[ReceivedRequest] = field(default_factory=list)
     """The requests that were answered with 2xx."""
     port: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,34 +55,36 @@ class Sink:
     def url(self) -> str:
         return f"http://hooks.example:{self.port}/muster/secret-path"
 
-    def answering(self, status: int, headers: Mapping[str, str] | None = None) -> None:
-        self.answers = lambda request: (status, headers or {})
+    def respond_with(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        self.choose_response = lambda request: (status, headers or {})
 
-    def outbound(self) -> SafeHttpClient:
+    def create_http_client(self) -> SafeHttpClient:
         """Create an HTTP client that resolves every name to this machine."""
 
-        def here(host: str, port: int) -> Sequence[str]:
+        def resolve_to_loopback(host: str, port: int) -> Sequence[str]:
             return ["127.0.0.1"]
 
-        return SafeHttpClient(resolve=here, loopback=True)
+        return SafeHttpClient(resolve=resolve_to_loopback, loopback=True)
 
 
 @contextmanager
-def sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
+def run_sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
     found = Sink(clock)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            heard = Heard(found.clock(), {name.lower(): value for name, value in self.headers.items()}, body)
+            received = ReceivedRequest(
+                found.clock(), {name.lower(): value for name, value in self.headers.items()}, body
+            )
             with found.lock:
-                found.heard.append(heard)
-            status, headers = found.answers(heard)
+                found.requests.append(received)
+            status, headers = found.choose_response(received)
             if not status:
                 return
             if 200 <= status < 300:
                 with found.lock:
-                    found.taken.append(heard)
+                    found.accepted.append(received)
             self.send_response(status)
             for name, value in {"Content-Length": "0", **headers}.items():
                 self.send_header(name, value)
@@ -107,8 +109,8 @@ def sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
         thread.join()
 
 
-def listens(night: Night, sink: Sink) -> None:
+def connect_sink(night: Night, sink: Sink) -> None:
     """Point the night's `env:OPS_URL` and `env:OPS_SECRET` at that sink."""
-    night.outbound = sink.outbound()
+    night.http_client = sink.create_http_client()
     night.channels = {"OPS_URL": sink.url, "OPS_SECRET": SECRET}
-    night.move_in()
+    night.restart()

@@ -34,17 +34,17 @@ from app.store.database import Database
 from app.worker.monitoring.state_dump import dump_state
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.routing import route_deliveries
-from tests.shell.night import POLICY, SEV1, registered
+from tests.shell.night import POLICY, SEV1, get_app_registration
 
-AN_ISSUE = 10
+DELIVERIES_PER_INCIDENT = 10
 """How many deliveries concern one incident."""
-_AGO = timedelta(minutes=20, seconds=30)
+_INCIDENT_AGE = timedelta(minutes=20, seconds=30)
 """Age of the incidents: some pages have gone unanswered since, and no alarm is due for some minutes."""
-_STEP = timedelta(seconds=10)
-_SHOPS = 50
+_STEP_INTERVAL = timedelta(seconds=10)
+_MAX_REPOSITORIES = 50
 """The most repositories that incidents are spread over, each in its own organisation."""
 
-FAULTS: Mapping[FaultKind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}
+FAULT_RATES: Mapping[FaultKind, float] = {"pre": 0.03, "lost": 0.03, "post5": 0.02}
 """The share of POST requests that fail, by kind of fault (row 3)."""
 
 
@@ -54,7 +54,7 @@ def now() -> datetime:
 
 
 @dataclass
-class Watch:
+class DelayedClock:
     """The real time, minus a delay."""
 
     behind: timedelta = timedelta(0)
@@ -63,11 +63,13 @@ class Watch:
         return now() - self.behind
 
 
-def weather(seed: int, rates: Mapping[FaultKind, float] = FAULTS) -> Callable[[Request], Fault | None]:
+def create_fault_chooser(
+    seed: int, rates: Mapping[FaultKind, float] = FAULT_RATES
+) -> Callable[[Request], Fault | None]:
     """Create a function that fails this share of POST requests at random, except those for tokens."""
     dice = random.Random(seed)
 
-    def drawn(request: Request) -> Fault | None:
+    def choose_fault(request: Request) -> Fault | None:
         if request.method != "POST" or "access_tokens" in request.path:
             return None
         number = dice.random()
@@ -77,7 +79,7 @@ def weather(seed: int, rates: Mapping[FaultKind, float] = FAULTS) -> Callable[[R
             number -= rate
         return None
 
-    return drawn
+    return choose_fault
 
 
 @dataclass
@@ -101,11 +103,11 @@ class Storm:
             **more,
         }
 
-    def bad_weather(self, rates: Mapping[FaultKind, float] = FAULTS) -> None:
+    def start_faults(self, rates: Mapping[FaultKind, float] = FAULT_RATES) -> None:
         """Let this share of POST requests fail from now on."""
-        self.github.faults.choose_fault = weather(self.seed, rates)
+        self.github.faults.choose_fault = create_fault_chooser(self.seed, rates)
 
-    def order(self, duplicates: float = 0.2) -> list[Delivery]:
+    def shuffle_deliveries(self, duplicates: float = 0.2) -> list[Delivery]:
         """Return the deliveries shuffled, with this share of them twice."""
         dice = random.Random(self.seed)
         twice = dice.sample(self.deliveries, int(len(self.deliveries) * duplicates))
@@ -113,7 +115,7 @@ class Storm:
         dice.shuffle(mixed)
         return mixed
 
-    def oracle(self, database: Database, at: datetime) -> None:
+    def fill_oracle(self, database: Database, at: datetime) -> None:
         """Fill the database with the expected state at that time: each delivery processed once, in order."""
         app = self.github.app
         settings = Settings(
@@ -133,14 +135,14 @@ class Storm:
         finally:
             application.client.close()
 
-    def lost(self, database: Database) -> int:
+    def count_lost_deliveries(self, database: Database) -> int:
         """Return how many acknowledged deliveries were not processed."""
-        taken = {d.guid for d in self.github.hooks.deliveries() if d.status_code == 202}
+        acknowledged = {d.guid for d in self.github.hooks.deliveries() if d.status_code == 202}
         with database.transaction() as db:
             rows = db.execute("SELECT guid FROM delivery WHERE state IN ('processed', 'ignored')").fetchall()
-        return len(taken - {row["guid"] for row in rows})
+        return len(acknowledged - {row["guid"] for row in rows})
 
-    def said(self) -> Counter[tuple[str, str]]:
+    def count_posted_keys(self) -> Counter[tuple[str, str]]:
         """Count each key in the markers of our comments, by issue (such as `octo-1/shop-1#2`) and key."""
         signer = Signer((self.github.app.webhook_secret,), self.github.app.app_id)
         found: Counter[tuple[str, str]] = Counter()
@@ -152,27 +154,27 @@ class Storm:
                     found.update((f"{shop.full_name}#{issue.number}", key) for key in content.get("keys", ()))
         return found
 
-    def doubled(self) -> list[tuple[str, str]]:
+    def list_duplicates(self) -> list[tuple[str, str]]:
         """Return what was posted more than once, by issue and key."""
-        return [what for what, times in self.said().items() if times > 1]
+        return [what for what, times in self.count_posted_keys().items() if times > 1]
 
-    def missing(self, database: Database) -> list[tuple[str, str, str]]:
+    def list_missing(self, database: Database) -> list[tuple[str, str, str]]:
         """Return decided effects that are not done, or marked done but not visible on GitHub, and missing boards."""
-        said, wrong = self.said(), []
+        posted, wrong = self.count_posted_keys(), []
         for effect in dump_state(database)["effects"]:
             place, key, state = f"{effect['repo']}#{effect['number']}", effect["key"], effect["state"]
-            spoken = key.partition("/")[0] not in ("react", "assign", "postmortem")
-            if state not in ("done", "skipped") or (spoken and state == "done" and not said[place, key]):
+            is_comment = key.partition("/")[0] not in ("react", "assign", "postmortem")
+            if state not in ("done", "skipped") or (is_comment and state == "done" and not posted[place, key]):
                 wrong.append((place, key, state))
         for shop in self.shops:
             for number in shop.issues:
                 place = f"{shop.full_name}#{number}"
-                if said[place, "board"] != 1:
-                    wrong.append((place, "board", str(said[place, "board"])))
+                if posted[place, "board"] != 1:
+                    wrong.append((place, "board", str(posted[place, "board"])))
         return wrong
 
 
-def known(database: Database) -> dict[str, Any]:
+def dump_comparable_state(database: Database) -> dict[str, Any]:
     """Return the canonical dump of incidents and alarms, without what sending adds (board URLs, labels).
 
     Incidents of one day are numbered in order of arrival, which differs between runs; the issue's number replaces
@@ -185,42 +187,45 @@ def known(database: Database) -> dict[str, Any]:
     return {"incidents": bare, "alarms": found["alarms"]}
 
 
-def decided(database: Database) -> set[tuple[str, str]]:
+def list_decided_effects(database: Database) -> set[tuple[str, str]]:
     """Return every effect that was decided, by issue and key."""
     return {(f"{effect['repo']}#{effect['number']}", effect["key"]) for effect in dump_state(database)["effects"]}
 
 
 @contextmanager
-def storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
+def create_storm(deliveries: int, seed: int = 1) -> Iterator[Storm]:
     """Create the storm `D(deliveries, ...)`, with everything having happened a while ago."""
-    watch = Watch(_AGO)
-    with SandboxGitHub(watch, registered(), limits=Limits(per_hour=10**9)) as github:
+    clock = DelayedClock(_INCIDENT_AGE)
+    with SandboxGitHub(clock, get_app_registration(), limits=Limits(per_hour=10**9)) as github:
         github.hooks.hold()
         for login in ("mona", "hubot", "ada", "grace", "stranger"):
             github.add_person(login)
         found = Storm(github, seed, [])
-        issues = max(1, deliveries // AN_ISSUE)
-        for nth in range(min(issues, _SHOPS)):
+        issues = max(1, deliveries // DELIVERIES_PER_INCIDENT)
+        for nth in range(min(issues, _MAX_REPOSITORIES)):
             shop = github.add_repository(f"octo-{nth}/shop-{nth}", files={".github/incidents.yml": POLICY})
             for login in ("mona", "hubot", "ada", "grace"):
                 shop.permit(login, "write")
             found.shops.append(shop)
         settled = len(github.hooks.held_deliveries)
         shops = islice(cycle(found.shops), issues)
-        lives = [_unanswered(found, shop) if nth % 4 == 0 else _answered(found, shop) for nth, shop in enumerate(shops)]
-        for step in range(AN_ISSUE):
-            watch.behind = _AGO - step * _STEP
-            for life in lives:
-                next(life, None)
-        watch.behind = timedelta(0)
+        scripts = [
+            _play_unanswered(found, shop) if nth % 4 == 0 else _play_answered(found, shop)
+            for nth, shop in enumerate(shops)
+        ]
+        for step in range(DELIVERIES_PER_INCIDENT):
+            clock.behind = _INCIDENT_AGE - step * _STEP_INTERVAL
+            for script in scripts:
+                next(script, None)
+        clock.behind = timedelta(0)
         found.deliveries = github.hooks.held_deliveries[settled:]
         github.hooks.release(github.hooks.held_deliveries[:settled])
         yield found
 
 
-def _answered(told: Storm, shop: Repository) -> Iterator[None]:
+def _play_answered(storm: Storm, shop: Repository) -> Iterator[None]:
     """Play a sev4 incident from its report to its end."""
-    person = told.github.person
+    person = storm.github.person
     number = person("grace").opens(
         shop, "Search is slow", SEV1.replace("SEV1", "SEV4").replace("High", "Low"), ["incident"]
     )
@@ -240,11 +245,11 @@ def _answered(told: Storm, shop: Repository) -> Iterator[None]:
         yield
 
 
-def _unanswered(told: Storm, shop: Repository) -> Iterator[None]:
+def _play_unanswered(storm: Storm, shop: Repository) -> Iterator[None]:
     """Play a sev1 incident that people discuss and none acknowledges."""
-    person = told.github.person
+    person = storm.github.person
     number = person("grace").opens(shop, "Checkout is down", SEV1, ["incident"])
     yield
-    for nth in range(AN_ISSUE - 2):
+    for nth in range(DELIVERIES_PER_INCIDENT - 2):
         person("stranger").comments(shop, number, f"Down here as well, {nth}.")
         yield

@@ -11,7 +11,7 @@ import pytest
 
 from app.sandbox.github.people import Person
 from tests.runner.actions import Actions
-from tests.runner.conftest import Runner, running
+from tests.runner.conftest import Runner, start_runner
 from tests.shell.night import SEV1, Night
 
 Host = Night | Actions
@@ -24,135 +24,135 @@ def person(host: Host, login: str) -> Person:
     return host.github.person(login)
 
 
-def opened(host: Host, body: str = SEV1) -> int:
+def open_incident(host: Host, body: str = SEV1) -> int:
     number = person(host, "stranger").opens(host.shop, "Checkout is down", body, ["incident"])
-    host.later()
+    host.advance_and_settle()
     return number
 
 
-def says(host: Host, login: str, number: int, text: str) -> None:
+def post_comment(host: Host, login: str, number: int, text: str) -> None:
     person(host, login).comments(host.shop, number, text)
-    host.later()
+    host.advance_and_settle()
 
 
-def pull_of(host: Host) -> int:
+def find_pull_number(host: Host) -> int:
     (pull,) = [issue.number for issue in host.shop.issues.values() if issue.pull is not None]
     return pull
 
 
 def from_report_to_merged_postmortem(host: Host) -> None:
-    number = opened(host)
-    host.passes(minutes=6)
-    says(host, "mona", number, "/ack")
-    says(host, "mona", number, "/update the pool is being enlarged")
-    host.passes(minutes=16)
-    says(host, "mona", number, "/resolve the pool is larger now")
+    number = open_incident(host)
+    host.run_for(minutes=6)
+    post_comment(host, "mona", number, "/ack")
+    post_comment(host, "mona", number, "/update the pool is being enlarged")
+    host.run_for(minutes=16)
+    post_comment(host, "mona", number, "/resolve the pool is larger now")
     person(host, "mona").closes(host.shop, number)
-    host.later()
-    host.passes(minutes=2)
-    person(host, "ada").merges(host.shop, pull_of(host))
-    host.later()
+    host.advance_and_settle()
+    host.run_for(minutes=2)
+    person(host, "ada").merges(host.shop, find_pull_number(host))
+    host.advance_and_settle()
 
 
 def regraded_by_a_label(host: Host) -> None:
-    number = opened(host, SEV3)
+    number = open_incident(host, SEV3)
     person(host, "ada").labels(host.shop, number, "sev1")
-    host.later()
-    host.passes(minutes=7)
+    host.advance_and_settle()
+    host.run_for(minutes=7)
     person(host, "stranger").comments(host.shop, number, "thank you")
-    host.later()
+    host.advance_and_settle()
     person(host, "ada").unlabels(host.shop, number, "sev1")
-    host.later()
+    host.advance_and_settle()
 
 
 def it_comes_back(host: Host) -> None:
-    number = opened(host)
-    says(host, "mona", number, "/ack")
-    says(host, "mona", number, "/resolve a restart")
+    number = open_incident(host)
+    post_comment(host, "mona", number, "/ack")
+    post_comment(host, "mona", number, "/resolve a restart")
     person(host, "mona").closes(host.shop, number)
-    host.later()
-    host.passes(minutes=3)
+    host.advance_and_settle()
+    host.run_for(minutes=3)
     person(host, "stranger").reopens(host.shop, number)
-    host.later()
-    host.passes(minutes=6)
+    host.advance_and_settle()
+    host.run_for(minutes=6)
 
 
 def a_false_alarm(host: Host) -> None:
-    number = opened(host, SEV2)
-    says(host, "hubot", number, "/ack")
-    says(host, "hubot", number, "/severity sev4 it was the monitor")
-    says(host, "hubot", number, "/resolve false alarm")
+    number = open_incident(host, SEV2)
+    post_comment(host, "hubot", number, "/ack")
+    post_comment(host, "hubot", number, "/severity sev4 it was the monitor")
+    post_comment(host, "hubot", number, "/resolve false alarm")
     person(host, "hubot").closes(host.shop, number)
-    host.later()
+    host.advance_and_settle()
 
 
 def commands_are_refused(host: Host) -> None:
-    number = opened(host)
-    says(host, "stranger", number, "/ack")
-    says(host, "mona", number, "/acknowlege")
-    says(host, "mona", number, "/status nonsense\n/ack")
-    says(host, "stranger", number, "/resolve")
-    says(host, "mona", number, "/help")
+    number = open_incident(host)
+    post_comment(host, "stranger", number, "/ack")
+    post_comment(host, "mona", number, "/acknowlege")
+    post_comment(host, "mona", number, "/status nonsense\n/ack")
+    post_comment(host, "stranger", number, "/resolve")
+    post_comment(host, "mona", number, "/help")
 
 
 def the_report_is_edited(host: Host) -> None:
-    number = opened(host, SEV3)
+    number = open_incident(host, SEV3)
     person(host, "stranger").edits_issue(host.shop, number, body=SEV2)
-    host.later()
+    host.advance_and_settle()
     person(host, "stranger").edits_issue(host.shop, number, title="Checkout is down for everybody")
-    host.later()
-    says(host, "mona", number, "/severity sev3 only the old checkout")
+    host.advance_and_settle()
+    post_comment(host, "mona", number, "/severity sev3 only the old checkout")
     person(host, "stranger").edits_issue(host.shop, number, body=SEV1)
-    host.later()
+    host.advance_and_settle()
 
 
 def rights_are_lost(host: Host) -> None:
-    number = opened(host)
-    says(host, "mona", number, "/ack")
+    number = open_incident(host)
+    post_comment(host, "mona", number, "/ack")
     host.shop.permit("mona", "none")
-    host.passes(minutes=2)
-    says(host, "mona", number, "/resolve")
-    says(host, "hubot", number, "/update still looking")
+    host.run_for(minutes=2)
+    post_comment(host, "mona", number, "/resolve")
+    post_comment(host, "hubot", number, "/update still looking")
 
 
 def words_are_changed_afterwards(host: Host) -> None:
     """Edit and delete comments after they were processed: only a new comment is a command, and commands stay valid."""
-    number = opened(host)
+    number = open_incident(host)
     harmless = person(host, "mona").comments(host.shop, number, "I am looking")
-    host.later()
-    taken = person(host, "mona").comments(host.shop, number, "/ack")
-    host.later()
-    told = person(host, "mona").comments(host.shop, number, "/update the pool is full")
-    host.later()
+    host.advance_and_settle()
+    acknowledgement = person(host, "mona").comments(host.shop, number, "/ack")
+    host.advance_and_settle()
+    update = person(host, "mona").comments(host.shop, number, "/update the pool is full")
+    host.advance_and_settle()
     host.shop.permit("ada", "admin")
     person(host, "ada").edits_comment(host.shop, harmless, "/resolve")
-    host.later()
-    person(host, "ada").edits_comment(host.shop, told, "/resolve all is well")
-    host.later()
-    person(host, "ada").edits_comment(host.shop, told, "/update forged")
-    host.later()
-    person(host, "ada").deletes_comment(host.shop, taken)
-    host.later()
-    says(host, "hubot", number, "/update still full")
+    host.advance_and_settle()
+    person(host, "ada").edits_comment(host.shop, update, "/resolve all is well")
+    host.advance_and_settle()
+    person(host, "ada").edits_comment(host.shop, update, "/update forged")
+    host.advance_and_settle()
+    person(host, "ada").deletes_comment(host.shop, acknowledgement)
+    host.advance_and_settle()
+    post_comment(host, "hubot", number, "/update still full")
 
 
 def an_old_issue_is_adopted(host: Host) -> None:
     number = person(host, "stranger").opens(host.shop, "It is slow", "Slow since yesterday.")
-    host.later()
-    host.passes(minutes=20)
+    host.advance_and_settle()
+    host.run_for(minutes=20)
     person(host, "ada").labels(host.shop, number, "sev2", "incident")
-    host.later()
-    says(host, "mona", number, "/ack")
+    host.advance_and_settle()
+    post_comment(host, "mona", number, "/ack")
 
 
 def locked_and_unlocked(host: Host) -> None:
-    number = opened(host)
+    number = open_incident(host)
     person(host, "ada").locks(host.shop, number)
-    host.later()
-    host.passes(minutes=7)
+    host.advance_and_settle()
+    host.run_for(minutes=7)
     person(host, "ada").unlocks(host.shop, number)
-    host.later()
-    host.passes(minutes=4)
+    host.advance_and_settle()
+    host.run_for(minutes=4)
 
 
 STORIES: tuple[Callable[[Host], None], ...] = (
@@ -175,30 +175,30 @@ def test_what_people_see_is_the_same(
 ) -> None:
     story(tonight)
     story(elsewhere_in_actions)
-    expected, found = shown(tonight), shown(elsewhere_in_actions)
+    expected, found = list_visible_lines(tonight), list_visible_lines(elsewhere_in_actions)
     difference = "\n".join(unified_diff(expected, found, "app", "actions", lineterm="", n=2))
     assert not difference, difference
 
 
 @pytest.fixture
 def elsewhere_in_actions(tmp_path: Path) -> Iterator[Actions]:
-    with running(tmp_path) as runner:
+    with start_runner(tmp_path) as runner:
         yield Actions(runner)
 
 
-def shown(host: Host) -> list[str]:
+def list_visible_lines(host: Host) -> list[str]:
     """Return all that people see, line by line: labels, assignees, our comments, reactions and the postmortem."""
     lines: list[str] = []
     for issue in host.shop.issues.values():
         lines += [f"# {issue.number} {issue.title} {issue.state}", f"labels {' '.join(sorted(issue.labels))}"]
         lines += [f"assigned {' '.join(account.login for account in issue.assignees)}"]
         if issue.pull is not None:
-            lines += _plain(host, issue.body or "")
-            lines += _plain(host, host.shop.file(issue_path(host, issue.pull.head), issue.pull.head))
+            lines += _normalize(host, issue.body or "")
+            lines += _normalize(host, host.shop.file(find_postmortem_path(host, issue.pull.head), issue.pull.head))
         for comment in issue.comments:
             thumbs = [reaction.content for reaction in comment.reactions]
             lines += [f"## {'ours' if comment.author.kind == 'Bot' else comment.login} {thumbs}"]
-            lines += _plain(host, comment.body)
+            lines += _normalize(host, comment.body)
     return lines
 
 
@@ -210,19 +210,19 @@ def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
     Only the App reaches the comment limit this way, so only its board warns about it.
     """
     actions = elsewhere_in_actions
-    number = opened(tonight)
-    tonight.passes(hours=2)
-    opened(actions)
+    number = open_incident(tonight)
+    tonight.run_for(hours=2)
+    open_incident(actions)
     actions.clock.at = tonight.clock.at
     late = actions.sweep()
     assert late.code == 0
     assert len(actions.notices(number)) == 2, "the first page, and one comment for everything since"
     assert len(tonight.notices(number)) > 5
-    assert set(actions.said(number)) == set(tonight.said(number))
+    assert set(actions.list_posted_keys(number)) == set(tonight.list_posted_keys(number))
     assert actions.labels(number) == tonight.labels(number)
-    there = "\n".join(_plain(tonight, tonight.board(number)))
-    assert "held back until 12:30 UTC" in there
-    assert "\n".join(_plain(actions, actions.board(number))) == re.sub(r"\*\*⚠️ This issue .*\n\n", "", there)
+    app_board = "\n".join(_normalize(tonight, tonight.board(number)))
+    assert "held back until 12:30 UTC" in app_board
+    assert "\n".join(_normalize(actions, actions.board(number))) == re.sub(r"\*\*⚠️ This issue .*\n\n", "", app_board)
     assert int(late.outputs["lag"]) == 6920, "the page of 09:05 was due first"
     assert "1 h 55 min" in late.summary
     again = actions.sweep()
@@ -230,8 +230,8 @@ def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
 
 
 def test_where_both_are_at_work_only_the_app_acts(tonight: Night, tmp_path: Path) -> None:
-    number = opened(tonight)
-    before = shown(tonight)
+    number = open_incident(tonight)
+    before = list_visible_lines(tonight)
     actions = Actions(Runner(tonight.github, tonight.shop, tonight.clock, tmp_path))
     runs = []
     person(tonight, "mona").comments(tonight.shop, number, "/ack")
@@ -239,13 +239,13 @@ def test_where_both_are_at_work_only_the_app_acts(tonight: Night, tmp_path: Path
     runs.append(actions.sweep())
     assert [(run.code, run.outputs) for run in runs] == [(0, {"skipped": "true"})] * 2
     assert "The app is at work here" in runs[0].summary
-    assert shown(tonight)[: len(before)] == before
+    assert list_visible_lines(tonight)[: len(before)] == before
     tonight.github.hooks.release()
-    tonight.later()
+    tonight.advance_and_settle()
     assert "acknowledged" in tonight.labels(number)
 
 
-def issue_path(host: Host, branch: str) -> str:
+def find_postmortem_path(host: Host, branch: str) -> str:
     commit = host.shop.git.resolve(branch)
     assert commit is not None
     (path,) = [
@@ -256,7 +256,7 @@ def issue_path(host: Host, branch: str) -> str:
     return path
 
 
-def _plain(host: Host, text: str) -> list[str]:
+def _normalize(host: Host, text: str) -> list[str]:
     """Split the text into lines, without what differs between the hosts.
 
     That is: our login, the markers, the ids of comments and events, and the address of the sandbox GitHub.

@@ -12,67 +12,67 @@ from app.store import comment_log
 from app.store.database import Database
 from app.worker.monitoring.self_audit import run_audit
 from tests.figures import Figures
-from tests.shell.night import POLICY, SEV1, Night, night
-from tests.shell.sink import listens, sink
-from tests.soak import size
+from tests.shell.night import POLICY, SEV1, Night, run_night
+from tests.shell.sink import connect_sink, run_sink
+from tests.soak import choose_size
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def ours(tonight: Night, number: int) -> list[datetime]:
+def list_own_comment_times(tonight: Night, number: int) -> list[datetime]:
     """Return the times at which our comments were written, the board included."""
     return [one.created_at for one in tonight.shop.issue(number).comments if one.author.kind == "Bot"]
 
 
-def densest(times: Iterable[datetime], span: timedelta) -> int:
+def max_count_within(times: Iterable[datetime], span: timedelta) -> int:
     """Return the largest number of times within any span of that length."""
-    every = list(times)
-    return max(sum(start <= time < start + span for time in every) for start in every)
+    all_times = list(times)
+    return max(sum(start <= time < start + span for time in all_times) for start in all_times)
 
 
 def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(tonight: Night, figures: Figures) -> None:
     """A program posts through a person's account, so it looks like a person; each round has a mistyped command."""
     number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
-    tonight.later()
+    tonight.advance_and_settle()
     with structlog.testing.capture_logs() as logs:
-        for _ in range(size(40, 1000)):
+        for _ in range(choose_size(40, 1000)):
             tonight.github.person("hubot").comments(tonight.shop, number, "/resolv thank you")
             tonight.clock.at += timedelta(seconds=48)
             tonight.settle()
             run_audit(tonight.application.ctx)
-    times = ours(tonight, number)
-    assert densest(times, HOUR) == 9
-    assert densest(times, DAY) <= 30
+    times = list_own_comment_times(tonight, number)
+    assert max_count_within(times, HOUR) == 9
+    assert max_count_within(times, DAY) <= 30
     figures.record(
         "C5",
-        size=f"{size(40, 1000)} rounds, one each 48 s, simulated clock",
-        measured=f"{densest(times, HOUR)} an hour, {densest(times, DAY)} a day",
+        size=f"{choose_size(40, 1000)} rounds, one each 48 s, simulated clock",
+        measured=f"{max_count_within(times, HOUR)} an hour, {max_count_within(times, DAY)} a day",
     )
     assert "held back until" in tonight.board(number)
     assert len([row for row in logs if row["event"] == "alarm" and row["name"] == "breaker"]) == 1
     with tonight.database.transaction() as db:
         waiting = db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
         assert waiting is None, "an outdated reply is dropped, not kept"
-    said = len(times)
+    count_before = len(times)
     tonight.clock.at += DAY
     tonight.github.person("hubot").comments(tonight.shop, number, "/help")
-    tonight.later()
-    assert len(ours(tonight, number)) == said + 1
+    tonight.advance_and_settle()
+    assert len(list_own_comment_times(tonight, number)) == count_before + 1
     assert "held back until" not in tonight.board(number)
 
 
 def test_c5_m28_bots_get_no_answer_at_all(tonight: Night) -> None:
     number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
-    tonight.later()
+    tonight.advance_and_settle()
     bot = tonight.github.add_person("other-bot")
     bot.account.kind = "Bot"
     tonight.shop.permit("other-bot", "admin")
-    said = tonight.said(number)
-    for _ in range(size(50, 1000)):
+    keys_before = tonight.list_posted_keys(number)
+    for _ in range(choose_size(50, 1000)):
         bot.comments(tonight.shop, number, "/resolv\n/help")
         tonight.clock.at += timedelta(seconds=48)
         tonight.settle()
-    assert tonight.said(number) == said
+    assert tonight.list_posted_keys(number) == keys_before
 
 
 def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
@@ -80,12 +80,12 @@ def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     began = tonight.clock.at
     tonight.settle()
-    tonight.passes(hours=size(3, 24))
-    times = ours(tonight, number)
-    assert densest(times, HOUR) <= 10
-    assert densest(times, DAY) <= 30
-    every = [*times, tonight.clock.at]
-    assert max(later - time for time, later in pairwise(every)) <= timedelta(minutes=125)
+    tonight.run_for(hours=choose_size(3, 24))
+    times = list_own_comment_times(tonight, number)
+    assert max_count_within(times, HOUR) <= 10
+    assert max_count_within(times, DAY) <= 30
+    all_times = [*times, tonight.clock.at]
+    assert max(later - time for time, later in pairwise(all_times)) <= timedelta(minutes=125)
     with tonight.database.transaction() as db:
         rows = db.execute("SELECT state, data->>'at' AS at, url FROM outbox WHERE kind = 'Escalate'").fetchall()
     written = {str(one.id): one.created_at for one in tonight.shop.issue(number).comments}
@@ -95,27 +95,27 @@ def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
         assert late <= timedelta(minutes=1), "escalations are posted in time"
     paged = [body for body in tonight.notices(number) if "escalated to cto" in body]
     assert len(paged) == 1
-    assert tonight.clock.at - began == timedelta(hours=size(3, 24))
+    assert tonight.clock.at - began == timedelta(hours=choose_size(3, 24))
 
 
 def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.settle()
-    tonight.passes(minutes=55)
-    said = len(ours(tonight, number))
-    assert said <= 10
+    tonight.run_for(minutes=55)
+    count_before = len(list_own_comment_times(tonight, number))
+    assert count_before <= 10
     with tonight.database.transaction() as db:
-        held = comment_log.list_limited_incident_keys(db, tonight.clock())
+        limited_keys = comment_log.list_limited_incident_keys(db, tonight.clock())
         waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state = 'pending'").fetchone()
-    assert [incident_key.number for incident_key in held] == [number]
+    assert [incident_key.number for incident_key in limited_keys] == [number]
     assert waiting is not None
     assert waiting["n"] >= 1
-    tonight.passes(minutes=90)
+    tonight.run_for(minutes=90)
     with tonight.database.transaction() as db:
         rows = db.execute(
             "SELECT key, state FROM outbox WHERE key LIKE 'escalate/page0.%' AND state = 'done'"
         ).fetchall()
-    assert len(rows) > said, "one comment carries several deferred pages"
+    assert len(rows) > count_before, "one comment carries several deferred pages"
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.clock.at += timedelta(minutes=100)
     tonight.settle()
@@ -126,18 +126,22 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
 def test_c5_a_rebuild_remembers_what_was_said(tonight: Night) -> None:
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.settle()
-    tonight.passes(minutes=55)
-    tonight.lost_and_rebuilt()
-    tonight.passes(minutes=60)
-    assert densest(ours(tonight, number), HOUR) <= 10
+    tonight.run_for(minutes=55)
+    tonight.lose_and_rebuild_database()
+    tonight.run_for(minutes=60)
+    assert max_count_within(list_own_comment_times(tonight, number), HOUR) <= 10
 
 
 def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(tonight: Night, figures: Figures) -> None:
     number = tonight.github.person("ada").opens(tonight.shop, "Slow", "### Severity\n\nSEV3\n", ["incident"])
-    tonight.later()
-    tonight.passes(minutes=2)
-    ada, mark, said = tonight.github.person("ada"), tonight.github.call_log_position(), len(ours(tonight, number))
-    times = size(120, 500)
+    tonight.advance_and_settle()
+    tonight.run_for(minutes=2)
+    ada, mark, count_before = (
+        tonight.github.person("ada"),
+        tonight.github.call_log_position(),
+        len(list_own_comment_times(tonight, number)),
+    )
+    times = choose_size(120, 500)
     for second in range(60):
         for _ in range(times * second // 60, times * (second + 1) // 60):
             ada.labels(tonight.shop, number, "sev1")
@@ -146,13 +150,13 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
         tonight.clock.at += timedelta(seconds=1)
     calls = tonight.github.calls_since(mark)
     assert len(calls) <= 20, [(call.method, call.path) for call in calls]
-    assert len(ours(tonight, number)) - said <= 2
+    assert len(list_own_comment_times(tonight, number)) - count_before <= 2
     figures.record(
         "C5",
         size=f"sev1 added and removed {times} times in 60 s",
-        measured=f"{len(ours(tonight, number)) - said} comments, {len(calls)} API calls",
+        measured=f"{len(list_own_comment_times(tonight, number)) - count_before} comments, {len(calls)} API calls",
     )
-    tonight.passes(minutes=2)
+    tonight.run_for(minutes=2)
     assert tonight.labels(number) == {"incident", "sev1"}
     with tonight.database.transaction() as db:
         pages = db.execute(
@@ -161,35 +165,35 @@ def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(toni
     assert len(pages) == 1
 
 
-def floods(tonight: Night, authors: int) -> list[int]:
+def open_flood(tonight: Night, authors: int) -> list[int]:
     """Open 200 issues within ten minutes (14 at the quick size), spread over that many accounts."""
-    many = size(14, 200)
+    issue_count = choose_size(14, 200)
     for nth in range(authors):
         tonight.github.add_person(f"account-{nth}")
     numbers = []
-    for nth in range(many):
+    for nth in range(issue_count):
         person = tonight.github.person(f"account-{nth % authors}")
         numbers.append(person.opens(tonight.shop, f"Checkout is down {nth}", SEV1, ["incident"]))
         tonight.settle()
-        tonight.clock.at += timedelta(minutes=10) / many
+        tonight.clock.at += timedelta(minutes=10) / issue_count
     return numbers
 
 
-def telling(tonight: Night, numbers: list[int]) -> tuple[list[int], list[str]]:
+def find_paged_issues_and_digests(tonight: Night, numbers: list[int]) -> tuple[list[int], list[str]]:
     """Return the issues on which people were mentioned by name, and the digest comments."""
-    called, digests = [], []
+    paged, digests = [], []
     for number in numbers:
         for comment in tonight.shop.issue(number).comments:
             if comment.author.kind == "Bot" and comment.body.startswith("📥"):
                 digests.append(comment.body)
             elif comment.author.kind == "Bot" and "@mona" in comment.body:
-                called.append(number)
-    return sorted(set(called)), digests
+                paged.append(number)
+    return sorted(set(paged)), digests
 
 
 def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(tonight: Night) -> None:
-    numbers = floods(tonight, 1)
-    called, digests = telling(tonight, numbers)
+    numbers = open_flood(tonight, 1)
+    called, digests = find_paged_issues_and_digests(tonight, numbers)
     assert called == numbers[:1]
     assert len(tonight.notices(numbers[0])) == 2, "its page, and the digest; not even the page after five minutes"
     assert len(digests) == 1
@@ -202,25 +206,25 @@ def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(ton
 
     tonight.github.person("ada").comments(tonight.shop, numbers[7], "/severity sev1 this one is real")
     tonight.settle()
-    called, _ = telling(tonight, numbers)
+    called, _ = find_paged_issues_and_digests(tonight, numbers)
     assert numbers[7] in called, "a confirmed one pages at once"
     assert "Nobody is paged" not in tonight.board(numbers[7])
 
 
 def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figures: Figures) -> None:
-    numbers = floods(tonight, size(8, 50))
-    called, digests = telling(tonight, numbers)
+    numbers = open_flood(tonight, choose_size(8, 50))
+    called, digests = find_paged_issues_and_digests(tonight, numbers)
     assert called == numbers[:3]
     assert sum(len(tonight.notices(number)) for number in numbers) == 3 + len(digests)
     assert len(digests) == 1
     assert f"{len(numbers) - 3} more reports" in digests[0]
     figures.record(
         "C5",
-        size=f"{len(numbers)} sev1 in 10 min from {size(8, 50)} accounts without rights",
+        size=f"{len(numbers)} sev1 in 10 min from {choose_size(8, 50)} accounts without rights",
         measured=f"{len(called)} pages, {len(digests)} digest",
     )
-    tonight.passes(minutes=10)
-    later, digests = telling(tonight, numbers)
+    tonight.run_for(minutes=10)
+    later, digests = find_paged_issues_and_digests(tonight, numbers)
     assert len(later) - 3 <= 3
     assert len(digests) <= 2
 
@@ -230,20 +234,20 @@ def test_c5_m30_a_flood_pages_by_a_channel_no_more_often_than_by_a_comment(datab
         "first-notice: {sev1: {via: pager}}\n"
         "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager]}}\n"
     )
-    with night(database, policy) as tonight, sink(tonight.clock) as pager:
-        listens(tonight, pager)
-        numbers = floods(tonight, 12)
-        assert sorted({one.told["incident"]["number"] for one in pager.heard}) == numbers[:3]
+    with run_night(database, policy) as tonight, run_sink(tonight.clock) as pager:
+        connect_sink(tonight, pager)
+        numbers = open_flood(tonight, 12)
+        assert sorted({one.payload["incident"]["number"] for one in pager.requests}) == numbers[:3]
 
         tonight.github.person("ada").comments(tonight.shop, numbers[7], "/severity sev1 this one is real")
         tonight.settle()
-        assert numbers[7] in {one.told["incident"]["number"] for one in pager.heard}, "confirmed, so at once"
+        assert numbers[7] in {one.payload["incident"]["number"] for one in pager.requests}, "confirmed, so at once"
 
         outage = tonight.github.faults.add("pre", times=10**6)
         tonight.clock.at += timedelta(minutes=2)
         last = tonight.github.person("account-3").opens(tonight.shop, "Down, really", SEV1, ["incident"])
         tonight.settle()
-        assert last in {one.told["incident"]["number"] for one in pager.heard}, (
+        assert last in {one.payload["incident"]["number"] for one in pager.requests}, (
             "permissions cannot be read: every report pages"
         )
         outage.times = 1
@@ -253,7 +257,7 @@ def test_c5_m30_a_flood_pages_by_a_channel_no_more_often_than_by_a_comment(datab
 def test_c5_m30_people_with_rights_page_as_often_as_they_report(tonight: Night) -> None:
     numbers = [tonight.github.person("ada").opens(tonight.shop, f"Down {n}", SEV1, ["incident"]) for n in range(6)]
     tonight.settle()
-    called, digests = telling(tonight, numbers)
+    called, digests = find_paged_issues_and_digests(tonight, numbers)
     assert called == numbers
     assert digests == []
 
@@ -266,5 +270,5 @@ def test_c5_m30_a_post_that_fails_does_not_cost_the_page(tonight: Night) -> None
     for n in range(3):
         tonight.github.person("stranger").opens(tonight.shop, f"Down {n}", SEV1, ["incident"])
         tonight.settle()
-    tonight.later()
-    assert telling(tonight, [first])[0] == [first]
+    tonight.advance_and_settle()
+    assert find_paged_issues_and_digests(tonight, [first])[0] == [first]

@@ -21,11 +21,11 @@ from app.safe_http import SafeHttpClient
 from app.store import channel_outbox, inbox
 from app.store.database import Database
 from app.worker.pipeline.ingest import process_incident
-from tests.shell.night import POLICY, SEV1, Night, night
-from tests.shell.sink import SECRET, Sink, listens, sink
+from tests.shell.night import POLICY, SEV1, Night, run_night
+from tests.shell.sink import SECRET, Sink, connect_sink, run_sink
 
-CHANNEL = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
-QUIET = POLICY + (
+CHANNEL_POLICY = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+QUIET_POLICY = POLICY + (
     "first-notice: {sev1: {via: off, to: off}}\n"
     "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n    - {after: 15m, to: it-manager, via: chat}\n"
 )
@@ -35,27 +35,27 @@ QUIET = POLICY + (
 @pytest.fixture
 def heard(database: Database) -> Iterator[tuple[Night, Sink]]:
     """Yield a night whose channel `ops` serves chat notifications, and the sink that receives them."""
-    with night(database, QUIET + CHANNEL) as tonight, sink(tonight.clock) as ours:
-        listens(tonight, ours)
+    with run_night(database, QUIET_POLICY + CHANNEL_POLICY) as tonight, run_sink(tonight.clock) as ours:
+        connect_sink(tonight, ours)
         yield tonight, ours
 
 
-def opens(tonight: Night) -> int:
+def open_incident(tonight: Night) -> int:
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down @octo/team", SEV1, ["incident"])
     tonight.settle()
     return number
 
 
-def rows(tonight: Night) -> list[dict[str, Any]]:
+def list_messages(tonight: Night) -> list[dict[str, Any]]:
     with tonight.database.transaction() as db:
         return db.execute("SELECT * FROM outbox WHERE channel <> '' ORDER BY position").fetchall()
 
 
-def dead_messages() -> float:
+def count_dead_messages() -> float:
     return REGISTRY.get_sample_value("muster_messages_total", {"outcome": "dead"}) or 0.0
 
 
-def receiver() -> dict[str, Any]:
+def load_documented_receiver() -> dict[str, Any]:
     """Return the names defined by the sample receiver of docs/channels.md."""
     (text,) = re.findall(r"```python\n(.*?)```", Path("docs/channels.md").read_text("utf-8"), re.DOTALL)
     found: dict[str, Any] = {}
@@ -65,26 +65,26 @@ def receiver() -> dict[str, Any]:
 
 def test_an_escalation_is_sent_once_and_can_be_verified_as_the_page_says(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    opens(tonight)
-    tonight.passes(minutes=40)
-    (one,) = ours.heard
-    told = one.told
-    assert told["subject"] == "SEV1 escalated to it-manager: Checkout is down @\u200bocto/team"
-    assert told["text"].splitlines() == [
-        told["subject"],
+    open_incident(tonight)
+    tonight.run_for(minutes=40)
+    (one,) = ours.requests
+    payload = one.payload
+    assert payload["subject"] == "SEV1 escalated to it-manager: Checkout is down @\u200bocto/team"
+    assert payload["text"].splitlines() == [
+        payload["subject"],
         "Asked: find somebody to take it, or /ack.",
-        "Why: " + told["text"].splitlines()[2].removeprefix("Why: "),
+        "Why: " + payload["text"].splitlines()[2].removeprefix("Why: "),
         "For: ada",
-        told["link"],
+        payload["link"],
     ]
-    assert (told["kind"], told["severity"], told["to"]) == ("escalate", "sev1", ["ada"])
-    assert told["at"] == "2026-03-14T09:15:00Z"
-    assert told["link"].endswith("/octo/shop/issues/1")
-    assert told["incident"] == {"id": "INC-2026-0314-001", "repository": "octo/shop", "number": 1}
-    assert told["key"] == one.key
-    receive = receiver()["receive"]
+    assert (payload["kind"], payload["severity"], payload["to"]) == ("escalate", "sev1", ["ada"])
+    assert payload["at"] == "2026-03-14T09:15:00Z"
+    assert payload["link"].endswith("/octo/shop/issues/1")
+    assert payload["incident"] == {"id": "INC-2026-0314-001", "repository": "octo/shop", "number": 1}
+    assert payload["key"] == one.key
+    receive = load_documented_receiver()["receive"]
     headers = {"X-Muster-Signature-256": one.headers["x-muster-signature-256"]}
-    assert receive(headers, one.body, SECRET) == (200, told)
+    assert receive(headers, one.body, SECRET) == (200, payload)
     assert receive(headers, one.body, SECRET) == (200, None), "the key is known"
     assert receive(headers, one.body + b" ", SECRET) == (401, None)
     assert receive(headers, one.body, SECRET + "x") == (401, None)
@@ -92,49 +92,49 @@ def test_an_escalation_is_sent_once_and_can_be_verified_as_the_page_says(heard: 
 
 
 def test_each_channel_that_serves_it_is_told_and_no_other(database: Database) -> None:
-    policy = QUIET + (
+    policy = QUIET_POLICY + (
         "channels:\n  ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager, chat]}\n"
         "  team: {url: env:OPS_URL, secret: env:OPS_SECRET, for: chat}\n"
         "  press: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [mail, webhook]}\n"
     )
-    with night(database, policy) as tonight, sink(tonight.clock) as ours:
-        listens(tonight, ours)
-        opens(tonight)
-        tonight.passes(minutes=20)
-        assert len({one.key for one in ours.heard}) == len(ours.heard) == 2
-        assert [row["channel"] for row in rows(tonight)] == ["ops", "team"]
+    with run_night(database, policy) as tonight, run_sink(tonight.clock) as ours:
+        connect_sink(tonight, ours)
+        open_incident(tonight)
+        tonight.run_for(minutes=20)
+        assert len({one.key for one in ours.requests}) == len(ours.requests) == 2
+        assert [row["channel"] for row in list_messages(tonight)] == ["ops", "team"]
 
 
 def test_a_channel_that_joins_late_is_not_told_of_the_past(database: Database) -> None:
-    with night(database, QUIET) as tonight, sink(tonight.clock) as ours:
-        listens(tonight, ours)
-        number = opens(tonight)
-        tonight.passes(minutes=20)
-        tonight.github.person("ada").pushes(tonight.shop, ".github/incidents.yml", QUIET + CHANNEL)
-        tonight.later()
+    with run_night(database, QUIET_POLICY) as tonight, run_sink(tonight.clock) as ours:
+        connect_sink(tonight, ours)
+        number = open_incident(tonight)
+        tonight.run_for(minutes=20)
+        tonight.github.person("ada").pushes(tonight.shop, ".github/incidents.yml", QUIET_POLICY + CHANNEL_POLICY)
+        tonight.advance_and_settle()
         with tonight.database.transaction() as db:
             db.execute("UPDATE incident SET replayed_until = replayed_until + interval '1 hour'")
         tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
-        tonight.later()  # it counts as a late event, so the whole log is replayed
-        assert ours.heard == []
+        tonight.advance_and_settle()  # it counts as a late event, so the whole log is replayed
+        assert ours.requests == []
 
 
 def test_c6_a_sink_that_fails_for_an_hour_is_told_in_the_end_and_once(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    number = opens(tonight)
-    ours.answering(500)
-    tonight.passes(minutes=15)
+    number = open_incident(tonight)
+    ours.respond_with(500)
+    tonight.run_for(minutes=15)
     began = tonight.clock.at
     while tonight.clock.at < began + timedelta(hours=1):
         tonight.clock.at += timedelta(seconds=1 if tonight.clock.at < began + timedelta(minutes=4) else 20)
         tonight.settle()
-    assert any("it-manager" in key for key in tonight.said(number)), "GitHub's comments go on meanwhile"
-    ours.answering(200)
-    tonight.passes(minutes=2)
-    assert len(ours.taken) == 1
-    assert len({one.key for one in ours.heard}) == len({one.body for one in ours.heard}) == 1
-    assert [row["state"] for row in rows(tonight)] == ["done"]
-    waits = [(b.at - a.at).total_seconds() for a, b in pairwise(ours.heard)]
+    assert any("it-manager" in key for key in tonight.list_posted_keys(number)), "GitHub's comments go on meanwhile"
+    ours.respond_with(200)
+    tonight.run_for(minutes=2)
+    assert len(ours.accepted) == 1
+    assert len({one.key for one in ours.requests}) == len({one.body for one in ours.requests}) == 1
+    assert [row["state"] for row in list_messages(tonight)] == ["done"]
+    waits = [(b.at - a.at).total_seconds() for a, b in pairwise(ours.requests)]
     assert waits[0] <= 3
     assert all(b >= 2 * a - 1 for a, b in pairwise(waits[:5])), f"each wait at least twice the one before: {waits}"
     assert max(waits[:-1]) <= 80, "and no longer than a minute, as the clock was moved in steps of 20 seconds"
@@ -143,66 +143,66 @@ def test_c6_a_sink_that_fails_for_an_hour_is_told_in_the_end_and_once(heard: tup
 
 def test_c6_what_a_sink_refuses_is_set_aside_after_one_try_and_told(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    number = opens(tonight)
-    ours.answering(400)
-    before = dead_messages()
-    tonight.passes(minutes=15)
-    tonight.later()
-    assert len(ours.heard) == 1
-    assert [row["state"] for row in rows(tonight)] == ["dead"]
-    assert dead_messages() == before + 1
+    number = open_incident(tonight)
+    ours.respond_with(400)
+    before = count_dead_messages()
+    tonight.run_for(minutes=15)
+    tonight.advance_and_settle()
+    assert len(ours.requests) == 1
+    assert [row["state"] for row in list_messages(tonight)] == ["dead"]
+    assert count_dead_messages() == before + 1
     (alarm,) = [body for body in tonight.notices(number) if "will not take a message" in body]
     assert "hooks.example answered 400" in alarm
     assert "@ada" in alarm, "its recipient is mentioned here"
     assert "secret-path" not in alarm
-    tonight.passes(hours=3)
-    assert len(ours.heard) == 1
+    tonight.run_for(hours=3)
+    assert len(ours.requests) == 1
     assert len([body for body in tonight.notices(number) if "will not take a message" in body]) == 1
 
 
 @pytest.mark.parametrize("status", [301, 404, 410, 413, 422])
 def test_what_is_no_for_ever(heard: tuple[Night, Sink], status: int) -> None:
     tonight, ours = heard
-    opens(tonight)
-    ours.answering(status, {"Location": "http://169.254.169.254/"})
-    tonight.passes(minutes=25)
-    assert len(ours.heard) == 1
-    assert [row["state"] for row in rows(tonight)] == ["dead"]
+    open_incident(tonight)
+    ours.respond_with(status, {"Location": "http://169.254.169.254/"})
+    tonight.run_for(minutes=25)
+    assert len(ours.requests) == 1
+    assert [row["state"] for row in list_messages(tonight)] == ["dead"]
 
 
 @pytest.mark.parametrize("status", [0, 408, 429, 503])
 def test_what_is_no_for_now(heard: tuple[Night, Sink], status: int) -> None:
     tonight, ours = heard
-    opens(tonight)
-    ours.answering(status)
-    tonight.passes(minutes=16)
-    assert len(ours.heard) > 1
-    ours.answering(202)
-    tonight.passes(minutes=2)
-    assert (len(ours.taken), len({one.key for one in ours.heard})) == (1, 1)
+    open_incident(tonight)
+    ours.respond_with(status)
+    tonight.run_for(minutes=16)
+    assert len(ours.requests) > 1
+    ours.respond_with(202)
+    tonight.run_for(minutes=2)
+    assert (len(ours.accepted), len({one.key for one in ours.requests})) == (1, 1)
 
 
 def test_a_sink_that_asks_for_patience_is_given_it(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    opens(tonight)
-    ours.answering(429, {"Retry-After": "600"})
-    tonight.passes(minutes=24)
-    assert len(ours.heard) == 1
-    tonight.passes(minutes=2)
-    assert len(ours.heard) == 2
+    open_incident(tonight)
+    ours.respond_with(429, {"Retry-After": "600"})
+    tonight.run_for(minutes=24)
+    assert len(ours.requests) == 1
+    tonight.run_for(minutes=2)
+    assert len(ours.requests) == 2
 
 
 def test_what_was_answered_in_the_meantime_is_not_sent(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    number = opens(tonight)
-    ours.answering(500)
-    tonight.passes(minutes=16)
-    count = len(ours.heard)
+    number = open_incident(tonight)
+    ours.respond_with(500)
+    tonight.run_for(minutes=16)
+    count = len(ours.requests)
     tonight.github.person("mona").comments(tonight.shop, number, "/resolve it was the cache")
     tonight.settle()
-    tonight.passes(minutes=5)
-    assert len(ours.heard) <= count + 1
-    assert [row["state"] for row in rows(tonight)] == ["skipped"]
+    tonight.run_for(minutes=5)
+    assert len(ours.requests) <= count + 1
+    assert [row["state"] for row in list_messages(tonight)] == ["skipped"]
 
 
 class Died(BaseException):
@@ -216,32 +216,32 @@ def die() -> None:
 @pytest.mark.parametrize("gap", ["before_post", "after_post_before_mark", "after_mark"])
 def test_b3_whoever_dies_over_a_message_has_a_successor_who_says_the_same(heard: tuple[Night, Sink], gap: str) -> None:
     tonight, ours = heard
-    opens(tonight)
+    open_incident(tonight)
     tonight.clock.at += timedelta(minutes=14)
     tonight.settle()
     tonight.github.faults.add("pre", times=10**6)  # so that only the message reaches these fail points
-    tonight.ends_at = lambda: Failpoints(f"{gap}:1", on_reach=die)
-    tonight.move_in()
+    tonight.create_failpoints = lambda: Failpoints(f"{gap}:1", on_reach=die)
+    tonight.restart()
     tonight.clock.at += timedelta(minutes=1)
     ctx = tonight.application.ctx
     process_incident(ctx, IncidentKey(tonight.shop.id, 1))
     with pytest.raises(Died):
-        tonight.send_due()
-    tonight.ends_at = Failpoints
-    tonight.move_in()
-    assert tonight.send_due() == 0, "the lease of the dead process still holds"
+        tonight.send_due_messages()
+    tonight.create_failpoints = Failpoints
+    tonight.restart()
+    assert tonight.send_due_messages() == 0, "the lease of the dead process still holds"
     tonight.clock.at += timedelta(seconds=31)
-    tonight.send_due()
-    assert [row["state"] for row in rows(tonight)] == ["done"]
-    assert len(ours.heard) == (2 if gap == "after_post_before_mark" else 1)
-    assert len({one.key for one in ours.heard}) == len({one.body for one in ours.heard}) == 1
+    tonight.send_due_messages()
+    assert [row["state"] for row in list_messages(tonight)] == ["done"]
+    assert len(ours.requests) == (2 if gap == "after_post_before_mark" else 1)
+    assert len({one.key for one in ours.requests}) == len({one.body for one in ours.requests}) == 1
 
 
 def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    opens(tonight)
-    ours.answering(500)
-    tonight.passes(minutes=15)
+    open_incident(tonight)
+    ours.respond_with(500)
+    tonight.run_for(minutes=15)
     lease = timedelta(seconds=30)
     tonight.clock.at += timedelta(minutes=2)
     with tonight.database.transaction() as db:
@@ -251,26 +251,26 @@ def test_whoever_comes_late_has_no_say(heard: tuple[Night, Sink]) -> None:
         assert not channel_outbox.retry_message_at(db, first, tonight.clock(), "too late")
         assert channel_outbox.finish_message(db, second, "done")
         assert not channel_outbox.finish_message(db, first, "dead")
-    assert [row["state"] for row in rows(tonight)] == ["done"]
+    assert [row["state"] for row in list_messages(tonight)] == ["done"]
 
 
-def waits(tonight: Night, channel: str, count: int, apart: timedelta = timedelta(seconds=1)) -> None:
+def add_messages(tonight: Night, channel: str, count: int, interval: timedelta = timedelta(seconds=1)) -> None:
     """Add `count` messages for the channel, copies of the one for `ops`, of which the last is due now."""
     with tonight.database.transaction() as db:
         db.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before, channel, message)"
             " SELECT repo_id, number, %(channel)s || nth, kind, data, created_at, %(now)s - nth * %(apart)s, %(channel)s, message"
             " FROM outbox, generate_series(0, %(count)s - 1) AS nth WHERE channel = 'ops' ON CONFLICT DO NOTHING",
-            {"channel": channel, "now": tonight.clock.at, "apart": apart, "count": count},
+            {"channel": channel, "now": tonight.clock.at, "apart": interval, "count": count},
         )
 
 
-def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[list[str], int]:
+def claim_messages(tonight: Night, full_channels: Sequence[str] = (), limit: int = 24) -> tuple[list[str], int]:
     """Claim messages, at most eight per channel; return their keys and how many rows were read for it."""
     with tonight.database.transaction() as db:
-        sinks = [(tonight.shop.id, channel) for channel in full]
+        sinks = [(tonight.shop.id, channel) for channel in full_channels]
         found = channel_outbox.claim_messages(
-            db, tonight.clock.at, timedelta(seconds=30), limit=most, limit_per_sink=8, full_sinks=sinks
+            db, tonight.clock.at, timedelta(seconds=30), limit=limit, limit_per_sink=8, full_sinks=sinks
         )
         read = db.execute(
             "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_xact_user_tables WHERE relname = 'outbox'"
@@ -283,89 +283,91 @@ def claimed(tonight: Night, full: Sequence[str] = (), most: int = 24) -> tuple[l
 def crowded(heard: tuple[Night, Sink]) -> Night:
     """Return a night with 6,000 messages waiting for `slow`, three for `quick` and one for `ops`."""
     tonight, _ = heard
-    opens(tonight)
+    open_incident(tonight)
     tonight.clock.at += timedelta(minutes=15)
     process_incident(tonight.application.ctx, IncidentKey(tonight.shop.id, 1))
-    waits(tonight, "slow", 6000)
-    waits(tonight, "quick", 3)
+    add_messages(tonight, "slow", 6000)
+    add_messages(tonight, "quick", 3)
     return tonight
 
 
 def test_every_channel_has_its_turn_and_a_full_one_holds_up_nobody(crowded: Night) -> None:
-    both, _ = claimed(crowded, full=["ops"])
+    both, _ = claim_messages(crowded, full_channels=["ops"])
     assert sorted(both) == ["quick0", "quick1", "quick2", *(f"slow{nth}" for nth in range(5992, 6000))]
-    assert claimed(crowded, full=["ops", "slow"])[0] == [], "what is claimed is not claimed again"
-    assert claimed(crowded, full=["slow"], most=1)[0] == ["escalate/it-manager@15m>ops"]
+    assert claim_messages(crowded, full_channels=["ops", "slow"])[0] == [], "what is claimed is not claimed again"
+    assert claim_messages(crowded, full_channels=["slow"], limit=1)[0] == ["escalate/it-manager@15m>ops"]
 
 
 def test_what_was_not_tried_yet_goes_first(crowded: Night) -> None:
-    first, _ = claimed(crowded, full=["ops", "slow"], most=2)
+    first, _ = claim_messages(crowded, full_channels=["ops", "slow"], limit=2)
     assert sorted(first) == ["quick1", "quick2"]
     crowded.clock.at += timedelta(seconds=31)  # the process that claimed them died
-    waits(crowded, "quick", 4)  # one is new, the keys of the others exist already
-    assert sorted(claimed(crowded, full=["ops", "slow"], most=2)[0]) == ["quick0", "quick3"]
+    add_messages(crowded, "quick", 4)  # one is new, the keys of the others exist already
+    assert sorted(claim_messages(crowded, full_channels=["ops", "slow"], limit=2)[0]) == ["quick0", "quick3"]
 
 
 @pytest.mark.parametrize("full", [(), ("slow",)], ids=["a hand is free", "none is"])
 def test_the_next_message_is_found_without_a_look_at_all_that_wait(crowded: Night, full: Sequence[str]) -> None:
-    _, read = claimed(crowded, full=full)
+    _, read = claim_messages(crowded, full_channels=full)
     assert read < 1000, "of 6,004"
 
 
 def test_several_who_claim_at_once_never_have_the_same(crowded: Night) -> None:
     claims: list[str] = []
 
-    def works() -> None:
-        while found := claimed(crowded, full=["slow", "ops"])[0]:
+    def claim_all() -> None:
+        while found := claim_messages(crowded, full_channels=["slow", "ops"])[0]:
             claims.extend(found)
 
-    waits(crowded, "quick", 400)
+    add_messages(crowded, "quick", 400)
     with ThreadPoolExecutor(4) as pool:
-        for worker in [pool.submit(works) for _ in range(4)]:
+        for worker in [pool.submit(claim_all) for _ in range(4)]:
             worker.result()
     assert Counter(claims) == Counter(f"quick{nth}" for nth in range(400))
 
 
 def test_a_rebuild_sends_nothing_again(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    opens(tonight)
-    tonight.passes(minutes=20)
-    assert len(ours.heard) == 1
-    tonight.lost_and_rebuilt()
-    tonight.passes(minutes=3)
-    assert len(ours.heard) == 1
-    assert [row["state"] for row in rows(tonight)] == ["skipped"]
+    open_incident(tonight)
+    tonight.run_for(minutes=20)
+    assert len(ours.requests) == 1
+    tonight.lose_and_rebuild_database()
+    tonight.run_for(minutes=3)
+    assert len(ours.requests) == 1
+    assert [row["state"] for row in list_messages(tonight)] == ["skipped"]
 
 
 def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
     tonight.channels = {"OPS_URL": ours.url}
-    tonight.move_in()
-    number = opens(tonight)
-    tonight.passes(minutes=16)
-    assert ours.heard == []
+    tonight.restart()
+    number = open_incident(tonight)
+    tonight.run_for(minutes=16)
+    assert ours.requests == []
     assert any("OPS\\_SECRET: whoever runs Muster has set no such variable" in body for body in tonight.notices(number))
 
 
 def test_m24_an_address_inside_is_not_sent_to(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    tonight.outbound = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
+    tonight.http_client = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
     tonight.channels = {"OPS_URL": "https://hooks.example/", "OPS_SECRET": SECRET}
-    tonight.move_in()
-    opens(tonight)
-    tonight.passes(minutes=16)
-    assert ours.heard == []
-    assert [row["note"] for row in rows(tonight)] == ["hooks.example is not on the public Internet, so it is not asked"]
+    tonight.restart()
+    open_incident(tonight)
+    tonight.run_for(minutes=16)
+    assert ours.requests == []
+    assert [row["note"] for row in list_messages(tonight)] == [
+        "hooks.example is not on the public Internet, so it is not asked"
+    ]
 
 
 def test_m35_a_secret_stands_nowhere(heard: tuple[Night, Sink], capfd: pytest.CaptureFixture[str]) -> None:
     tonight, ours = heard
-    ours.answering(400)
-    opens(tonight)
-    tonight.passes(minutes=16)
-    assert rows(tonight)
-    assert SECRET not in str(rows(tonight)) + "".join(capfd.readouterr()) + repr(tonight.application.settings)
-    assert "secret-path" not in str(rows(tonight))
+    ours.respond_with(400)
+    open_incident(tonight)
+    tonight.run_for(minutes=16)
+    assert list_messages(tonight)
+    assert SECRET not in str(list_messages(tonight)) + "".join(capfd.readouterr()) + repr(tonight.application.settings)
+    assert "secret-path" not in str(list_messages(tonight))
     with tonight.database.transaction() as db:
         assert not inbox.has_received_deliveries(db)
 

@@ -31,7 +31,7 @@ body:
 BODY = "### What happened?\n\nIt is down\n\n### Severity\n\nSEV1\n\n### Checks\n\n- [x] I looked"
 
 
-def muster(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_muster(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(
         [sys.executable, "-m", "app", *words],
@@ -45,7 +45,7 @@ def muster(*words: str, folder: Path, **environment: str) -> subprocess.Complete
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
-    done = muster("--help", folder=tmp_path)
+    done = run_muster("--help", folder=tmp_path)
     assert done.returncode == 0
     for command in (
         "serve",
@@ -63,7 +63,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         assert f"\n    {command}" in done.stdout
 
 
-WRONG = (
+WRONG_USAGES = (
     ["nonsense"],
     [],
     ["policy"],
@@ -76,9 +76,9 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+@pytest.mark.parametrize("words", WRONG_USAGES, ids=" ".join)
 def test_wrong_usage(tmp_path: Path, words: list[str]) -> None:
-    done = muster(*words, folder=tmp_path)
+    done = run_muster(*words, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: muster")
     assert "Traceback" not in done.stderr
@@ -87,7 +87,7 @@ def test_wrong_usage(tmp_path: Path, words: list[str]) -> None:
 def test_parse_form(tmp_path: Path) -> None:
     (tmp_path / "form.yml").write_text(FORM)
     (tmp_path / "body.md").write_text(BODY)
-    done = muster("parse-form", "--form", "form.yml", "body.md", folder=tmp_path)
+    done = run_muster("parse-form", "--form", "form.yml", "body.md", folder=tmp_path)
     assert done.returncode == 0
     assert json.loads(done.stdout) == {
         "what": "It is down",
@@ -110,7 +110,7 @@ def test_parse_form(tmp_path: Path) -> None:
 )
 def test_a_fault_that_the_user_can_mend_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:
     (tmp_path / "body.md").write_text(BODY)
-    done = muster(*words, folder=tmp_path, DATABASE_URL="postgresql://127.0.0.1:9/nowhere?connect_timeout=1")
+    done = run_muster(*words, folder=tmp_path, DATABASE_URL="postgresql://127.0.0.1:9/nowhere?connect_timeout=1")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert says in line
@@ -119,8 +119,8 @@ def test_a_fault_that_the_user_can_mend_is_one_line(tmp_path: Path, words: list[
 def test_policy_check(tmp_path: Path) -> None:
     (tmp_path / "good.yml").write_text(POLICY)
     (tmp_path / "bad.yml").write_text(POLICY.replace("Europe/Berlin", "Atlantis") + "sevrities: {}\n")
-    assert muster("policy", "check", "good.yml", folder=tmp_path).returncode == 0
-    done = muster("policy", "check", "bad.yml", folder=tmp_path)
+    assert run_muster("policy", "check", "good.yml", folder=tmp_path).returncode == 0
+    done = run_muster("policy", "check", "bad.yml", folder=tmp_path)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert len(lines) == 2
@@ -131,12 +131,12 @@ def test_policy_check(tmp_path: Path) -> None:
 def test_the_database_is_looked_after(tonight: Night, tmp_path: Path) -> None:
     url = tonight.database.url
     tonight.github.person("mona").opens(tonight.shop, "Down", "It is down.", ["incident"])
-    tonight.later()
-    done = muster("db", "status", folder=tmp_path, DATABASE_URL=url)
+    tonight.advance_and_settle()
+    done = run_muster("db", "status", folder=tmp_path, DATABASE_URL=url)
     assert done.returncode == 0
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"done"}
-    assert muster("db", "migrate", folder=tmp_path, DATABASE_URL=url).stdout == "the schema is up to date\n"
-    dumped = muster("state", "dump", "--canonical", folder=tmp_path, DATABASE_URL=url)
+    assert run_muster("db", "migrate", folder=tmp_path, DATABASE_URL=url).stdout == "the schema is up to date\n"
+    dumped = run_muster("state", "dump", "--canonical", folder=tmp_path, DATABASE_URL=url)
     assert dumped.returncode == 0
     assert set(json.loads(dumped.stdout)) == {"incidents", "alarms", "effects"}
     assert dumped.stdout.replace(tonight.github.url, "").count("INC-2026-0314-001") == 1

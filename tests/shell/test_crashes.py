@@ -12,10 +12,10 @@ import pytest
 
 from app.failpoints import Failpoints
 from tests.figures import Figures
-from tests.shell.conftest import a_night
+from tests.shell.conftest import run_night_on_new_database
 from tests.shell.night import SEV1, Night, Wire
 
-GAPS = (
+WORKER_FAILPOINTS = (
     "after_claim",
     "mid_reduce",
     "before_commit",
@@ -24,7 +24,7 @@ GAPS = (
     "after_post_before_mark",
     "after_mark",
 )
-CALLS = (
+FATAL_CALLS = (
     ("POST", "/reactions"),
     ("POST", "/labels"),
     ("POST", "/comments"),
@@ -38,7 +38,7 @@ CALLS = (
     ("POST", "/requested_reviewers"),
     ("POST", "/comments"),
 )
-AT_THE_DOOR = ("after_body_read", "after_insert", "before_202")
+RECEIVER_FAILPOINTS = ("after_body_read", "after_insert", "before_202")
 
 
 class Died(BaseException):
@@ -49,24 +49,24 @@ def die() -> None:
     raise Died
 
 
-class Mortal(Wire):
+class DyingWire(Wire):
     """A wire on which the process dies after GitHub has carried out a call, before the response arrives.
 
     Each entry of `fatal_calls`, a method and a part of the path, kills once.
     """
 
-    def __init__(self, after: list[tuple[str, str]]) -> None:
+    def __init__(self, fatal_calls: list[tuple[str, str]]) -> None:
         super().__init__()
-        self.after = after
+        self.fatal_calls = fatal_calls
 
-    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
-        found = next((one for one in self.after if one[0] == request.method and one[1] in request.url.path), None)
+    def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
+        found = next((one for one in self.fatal_calls if one[0] == request.method and one[1] in request.url.path), None)
         if found is not None and response.is_success:
-            self.after.remove(found)
+            self.fatal_calls.remove(found)
             raise Died
 
 
-def life(tonight: Night) -> Iterator[None]:
+def play_incident(tonight: Night) -> Iterator[None]:
     """Play a whole incident, with a pause wherever time passes."""
     shop, mona = tonight.shop, tonight.github.person("mona")
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
@@ -82,10 +82,10 @@ def life(tonight: Night) -> Iterator[None]:
     yield
 
 
-def live(tonight: Night) -> int:
+def run_through_deaths(tonight: Night) -> int:
     """Play the incident at fixed times and restart after each death.  Return the number of deaths."""
     deaths = 0
-    for _ in life(tonight):
+    for _ in play_incident(tonight):
         for seconds in (0, 20, 200):
             tonight.clock.at += timedelta(seconds=seconds)
             while True:
@@ -94,13 +94,13 @@ def live(tonight: Night) -> int:
                 except Died:
                     deaths += 1
                     assert deaths < 50, "it dies again and again"
-                    tonight.move_in()
+                    tonight.restart()
                 else:
                     break
     return deaths
 
 
-def shown(tonight: Night) -> dict[str, Any]:
+def load_visible_state(tonight: Night) -> dict[str, Any]:
     """Return what people see in the end."""
     (pull,) = [issue for issue in tonight.shop.issues.values() if issue.pull is not None]
     assert pull.pull is not None
@@ -108,7 +108,7 @@ def shown(tonight: Night) -> dict[str, Any]:
     commits = [commit for commit in git.commits.values() if commit.message != "Initial commit"]
     return {
         "labels": tonight.labels(1),
-        "said": tonight.said(1),
+        "said": tonight.list_posted_keys(1),
         "board": bool(tonight.board(1)),
         "branches": sorted(git.refs),
         "commits": len(commits),
@@ -119,32 +119,32 @@ def shown(tonight: Night) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(postgres: str) -> tuple[dict[str, Any], list[str]]:
-    with a_night(postgres) as quiet:
-        assert live(quiet) == 0
-        assert len(quiet.said(1)) == len(set(quiet.said(1)))
-        return shown(quiet), quiet.state()
+    with run_night_on_new_database(postgres) as quiet:
+        assert run_through_deaths(quiet) == 0
+        assert len(quiet.list_posted_keys(1)) == len(set(quiet.list_posted_keys(1)))
+        return load_visible_state(quiet), quiet.dump_lines()
 
 
-@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("gap", WORKER_FAILPOINTS)
 def test_every_process_dies_in_that_gap(tonight: Night, undisturbed: Any, gap: str) -> None:
     """The first process dies the first time it reaches the fail point, the next one the second time, and so on."""
     nth = itertools.count(1)
     tonight.lease = timedelta(0)  # the next process continues at once, so that the same happens at the same times
-    tonight.ends_at = lambda: Failpoints(f"{gap}:{next(nth)}", die)
-    tonight.move_in()
-    assert live(tonight) >= 3
-    assert shown(tonight) == undisturbed[0]
+    tonight.create_failpoints = lambda: Failpoints(f"{gap}:{next(nth)}", die)
+    tonight.restart()
+    assert run_through_deaths(tonight) >= 3
+    assert load_visible_state(tonight) == undisturbed[0]
     tonight.expect(undisturbed[1])
 
 
 def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, undisturbed: Any) -> None:
-    wire = Mortal([*CALLS])
+    wire = DyingWire([*FATAL_CALLS])
     tonight.wire, tonight.lease = wire, timedelta(0)
-    tonight.move_in()
+    tonight.restart()
     try:
-        assert live(tonight) == len(CALLS)
-        assert wire.after == []
-        assert shown(tonight) == undisturbed[0]
+        assert run_through_deaths(tonight) == len(FATAL_CALLS)
+        assert wire.fatal_calls == []
+        assert load_visible_state(tonight) == undisturbed[0]
         tonight.expect(undisturbed[1])
     finally:
         wire.end()
@@ -152,20 +152,20 @@ def test_every_process_dies_after_a_call_that_github_has_heard(tonight: Night, u
 
 def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(tonight: Night, figures: Figures) -> None:
     """One of each exists in the end, and a repeated /postmortem is answered with its link."""
-    wire = Mortal([("POST", "/git/refs"), ("PUT", "/contents/"), ("POST", "/pulls")])
+    wire = DyingWire([("POST", "/git/refs"), ("PUT", "/contents/"), ("POST", "/pulls")])
     tonight.wire, tonight.lease = wire, timedelta(0)
-    tonight.move_in()
+    tonight.restart()
     try:
-        assert live(tonight) == 3
-        found = shown(tonight)
+        assert run_through_deaths(tonight) == 3
+        found = load_visible_state(tonight)
         assert (len(found["branches"]), found["commits"]) == (2, 1), "the main one, and ours"
         (pull,) = [issue for issue in tonight.shop.issues.values() if issue.pull is not None]
         before = len(tonight.notices(1))
         tonight.github.person("mona").comments(tonight.shop, 1, "/postmortem")
-        tonight.later()
+        tonight.advance_and_settle()
         (answer,) = tonight.notices(1)[before:]
         assert f"/pull/{pull.number}" in answer
-        assert shown(tonight)["commits"] == 1
+        assert load_visible_state(tonight)["commits"] == 1
     finally:
         wire.end()
     figures.record(
@@ -175,19 +175,19 @@ def test_b7_the_process_dies_between_the_branch_the_file_and_the_pull_request(to
     )
 
 
-@pytest.mark.parametrize("gap", AT_THE_DOOR)
+@pytest.mark.parametrize("gap", RECEIVER_FAILPOINTS)
 def test_the_door_dies_and_github_is_asked_to_deliver_again(tonight: Night, gap: str) -> None:
     """An unacknowledged delivery is redelivered on request; one that was stored already is recognized."""
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
-    tonight.later()
-    before = tonight.state()
+    tonight.advance_and_settle()
+    before = tonight.dump_lines()
     deaths = itertools.count(1)
 
-    def died() -> None:
+    def abort() -> None:
         next(deaths)
         raise ConnectionAbortedError
 
-    with tonight.door(Failpoints(f"{gap}:1", died)):
+    with tonight.serve_webhook(Failpoints(f"{gap}:1", abort)):
         tonight.github.person("mona").comments(tonight.shop, number, "/ack")
         tonight.github.hooks.settle()
     assert next(deaths) == 2
@@ -196,6 +196,6 @@ def test_the_door_dies_and_github_is_asked_to_deliver_again(tonight: Night, gap:
         tonight.settle()
         tonight.expect(before)
     tonight.github.hooks.redeliver(lost)
-    tonight.later()
+    tonight.advance_and_settle()
     assert "acknowledged" in tonight.labels(number)
-    assert len([key for key in tonight.said(number) if key.startswith("reply/")]) == 0
+    assert len([key for key in tonight.list_posted_keys(number) if key.startswith("reply/")]) == 0

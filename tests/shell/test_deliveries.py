@@ -24,15 +24,15 @@ from app.store import inbox
 from app.worker.jobs import Queue
 from app.worker.pipeline.routing import route_deliveries
 from tests.sandbox.conftest import PLAIN, shared_data
-from tests.shell.conftest import a_night
+from tests.shell.conftest import run_night_on_new_database
 from tests.shell.night import SEV1, Night
 
 __all__ = ["shared_data"]
 
 
-def opens(tonight: Night, body: str = SEV1, title: str = "Checkout is down") -> int:
+def open_incident(tonight: Night, body: str = SEV1, title: str = "Checkout is down") -> int:
     number = tonight.github.person("stranger").opens(tonight.shop, title, body, ["incident"])
-    tonight.later()
+    tonight.advance_and_settle()
     return number
 
 
@@ -42,15 +42,15 @@ def test_every_published_payload_is_accepted_and_harms_nobody(tonight: Night, sh
     assert payloads
     with httpx.Client(verify=PLAIN, trust_env=False) as client:
         for nth, (name, payload) in enumerate(payloads):
-            assert sends(tonight, client, f"example-{nth}", name, payload) == 202
+            assert send_delivery(tonight, client, f"example-{nth}", name, payload) == 202
     tonight.settle()
-    states = tonight.deliveries()
+    states = tonight.load_delivery_states()
     ours = {guid: state for guid, state in states.items() if guid.startswith("example-")}
     assert len(ours) == len(payloads)
     assert set(ours.values()) <= {"processed", "ignored"}
 
 
-def sends(tonight: Night, client: httpx.Client, guid: str, name: str, payload: Any) -> int:
+def send_delivery(tonight: Night, client: httpx.Client, guid: str, name: str, payload: Any) -> int:
     body = json.dumps(payload).encode()
     url = tonight.github.hooks.url
     assert url
@@ -65,17 +65,17 @@ def sends(tonight: Night, client: httpx.Client, guid: str, name: str, payload: A
 
 
 def test_the_same_event_by_two_hooks_has_one_effect(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack\n/escalate now")
-    tonight.later()
-    before, said = tonight.state(), tonight.said(number)
+    tonight.advance_and_settle()
+    before, keys_before = tonight.dump_lines(), tonight.list_posted_keys(number)
     with tonight.database.transaction() as db:
         rows = db.execute("SELECT guid, event, body FROM delivery ORDER BY arrival").fetchall()
         for row in rows:
-            tonight.delivered(db, row["guid"], row["event"], bytes(row["body"]))
-    tonight.later()
+            tonight.store_delivery(db, row["guid"], row["event"], bytes(row["body"]))
+    tonight.advance_and_settle()
     tonight.expect(before)
-    assert tonight.said(number) == said
+    assert tonight.list_posted_keys(number) == keys_before
 
 
 def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight: Night) -> None:
@@ -91,7 +91,7 @@ def test_of_two_who_sort_one_goes_on_and_takes_what_the_other_one_found(tonight:
 
 def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
     """Another process has the repository row locked; it is unchanged, so routing need not write it."""
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.github.hooks.settle(10)
     with tonight.database.transaction() as db:
@@ -101,18 +101,18 @@ def test_nobody_who_sorts_waits_for_what_is_known(tonight: Night) -> None:
 
 def test_what_people_say_to_each_other_wakes_nobody(tonight: Night) -> None:
     """Conversation enqueues no processing, nor do the echoes of our own comments and labels."""
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.settle()
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
     tonight.github.person("ada").assigns(tonight.shop, number, "mona")
     tonight.github.hooks.settle(10)
     assert route_deliveries(tonight.application.ctx) == []
-    assert set(tonight.deliveries().values()) <= {"processed", "ignored"}
+    assert set(tonight.load_delivery_states().values()) <= {"processed", "ignored"}
 
 
 def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
     """The delivery about the removed label is lost; the next comment's payload shows the labels as they are."""
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.settle()
     hooks = tonight.github.hooks
     hooks.drop_next(1)
@@ -122,7 +122,7 @@ def test_what_a_comment_shows_of_its_issue_is_seen(tonight: Night) -> None:
     tonight.github.person("stranger").comments(tonight.shop, number, "Down here as well.")
     hooks.settle(10)
     assert route_deliveries(tonight.application.ctx) == [IncidentKey(tonight.shop.id, number)]
-    tonight.later()
+    tonight.advance_and_settle()
     assert "sev1" in tonight.labels(number)
 
 
@@ -144,19 +144,19 @@ def test_only_what_says_nothing_to_any_policy_wakes_nobody(shared_data: Path) ->
 
 
 def test_what_is_done_is_forgotten_after_a_month_and_what_nobody_could_read_is_not(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     with tonight.database.transaction() as db:
-        tonight.delivered(db, "unreadable", "issues", b"[]")
-    tonight.later()
+        tonight.store_delivery(db, "unreadable", "issues", b"[]")
+    tonight.advance_and_settle()
     for days, known in ((29, True), (2, False)):
         tonight.clock.at += timedelta(days=days)
         Queue(tonight.application.ctx).sweep()
-        assert (len(tonight.deliveries()) > 1) is known
-    assert tonight.deliveries() == {"unreadable": "dead"}
+        assert (len(tonight.load_delivery_states()) > 1) is known
+    assert tonight.load_delivery_states() == {"unreadable": "dead"}
     assert tonight.incident(number)
 
 
-def a_life(tonight: Night) -> None:
+def play_incident(tonight: Night) -> None:
     """Play everything that people do to one incident, at fixed times."""
     shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
     stranger = tonight.github.person("stranger")
@@ -180,12 +180,12 @@ def a_life(tonight: Night) -> None:
 
 @pytest.fixture(scope="module")
 def in_order(postgres: str) -> list[str]:
-    with a_night(postgres) as quiet:
+    with run_night_on_new_database(postgres) as quiet:
         quiet.github.hooks.hold()
-        a_life(quiet)
+        play_incident(quiet)
         quiet.github.hooks.release()
-        quiet.later()
-        return quiet.state()
+        quiet.advance_and_settle()
+        return quiet.dump_lines()
 
 
 @pytest.mark.parametrize("handfuls", [False, True], ids=["at once", "in handfuls"])
@@ -196,18 +196,18 @@ def test_the_order_of_the_deliveries_does_not_matter(
     """Shuffled, and some of them twice.  Comments posted meanwhile stay, but the stored state is the same."""
     chance = random.Random(seed)
     tonight.github.hooks.hold()
-    a_life(tonight)
-    held = tonight.github.hooks.held_deliveries
-    order = [*held, *chance.sample(held, k=len(held) // 3)]
+    play_incident(tonight)
+    deliveries = tonight.github.hooks.held_deliveries
+    order = [*deliveries, *chance.sample(deliveries, k=len(deliveries) // 3)]
     chance.shuffle(order)
-    in_handfuls(tonight, order, chance if handfuls else None)
-    tonight.later()
-    tonight.expect(in_order, but="effects" if handfuls else "")
-    said = tonight.said(1)
-    assert len(said) == len(set(said))
+    deliver_in_batches(tonight, order, chance if handfuls else None)
+    tonight.advance_and_settle()
+    tonight.expect(in_order, ignoring="effects" if handfuls else "")
+    keys = tonight.list_posted_keys(1)
+    assert len(keys) == len(set(keys))
 
 
-def in_handfuls(tonight: Night, order: list[Delivery], chance: random.Random | None) -> None:
+def deliver_in_batches(tonight: Night, order: list[Delivery], chance: random.Random | None) -> None:
     """Deliver each one; given `chance`, process those so far now and then."""
     tonight.github.hooks.release([])
     with httpx.Client(verify=PLAIN, trust_env=False) as client:
@@ -219,25 +219,25 @@ def in_handfuls(tonight: Night, order: list[Delivery], chance: random.Random | N
 
 
 def test_an_acknowledgement_that_comes_late_counts_from_when_it_was_given(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.github.hooks.hold()
-    tonight.passes(minutes=3)
-    given = tonight.clock.at
+    tonight.run_for(minutes=3)
+    acknowledged_at = tonight.clock.at
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
-    tonight.passes(minutes=12)
-    pages = [key for key in tonight.said(number) if "page" in key]
+    tonight.run_for(minutes=12)
+    pages = [key for key in tonight.list_posted_keys(number) if "page" in key]
     assert len(pages) == 4, "the acknowledgement had not arrived, so paging went on"
     tonight.github.hooks.release()
-    tonight.later()
+    tonight.advance_and_settle()
     incident = tonight.incident(number)
-    assert incident.acknowledged_at == given
+    assert incident.acknowledged_at == acknowledged_at
     assert "sla-breached" not in tonight.labels(number)
-    tonight.passes(minutes=12)
-    assert [key for key in tonight.said(number) if "page" in key] == pages
+    tonight.run_for(minutes=12)
+    assert [key for key in tonight.list_posted_keys(number) if "page" in key] == pages
 
 
 def test_m38_a_time_that_cannot_be_is_the_time_of_receipt(tonight: Night) -> None:
-    number, received = opens(tonight), tonight.clock.at
+    number, received = open_incident(tonight), tonight.clock.at
     issue = {"number": number, "created_at": "2026-02-30T00:00:00Z", "updated_at": "2099-01-01T00:00:00Z"}
     with tonight.database.transaction() as db:
         row = db.execute("SELECT body FROM delivery WHERE event = 'issues' ORDER BY arrival LIMIT 1").fetchone()
@@ -247,8 +247,8 @@ def test_m38_a_time_that_cannot_be_is_the_time_of_receipt(tonight: Night) -> Non
             "closed",
             {**payload["issue"], **issue, "closed_at": "2016-12-31T23:59:60Z"},
         )
-        tonight.delivered(db, "impossible", "issues", json.dumps(payload).encode())
-    tonight.later()
+        tonight.store_delivery(db, "impossible", "issues", json.dumps(payload).encode())
+    tonight.advance_and_settle()
     assert tonight.incident(number).closed_at == received
 
 
@@ -257,17 +257,17 @@ TRICKS = ["a\0b", "x\\u0000y", "lone \ud800 surrogate", "\x1b[31mred", "\u202eev
 
 @pytest.mark.parametrize("trick", TRICKS)
 def test_m08_m09_what_cannot_be_stored_is_replaced_everywhere(tonight: Night, trick: str) -> None:
-    number = opens(tonight, body=SEV1.replace("502", trick), title=f"Down {trick}")
+    number = open_incident(tonight, body=SEV1.replace("502", trick), title=f"Down {trick}")
     mona = tonight.github.person("mona")
     mona.comments(tonight.shop, number, f"/ack\n/update {trick}\n/severity {trick}")
     mona.labels(tonight.shop, number, f"label {trick}")
-    tonight.later()
-    state = "\n".join(tonight.state())
+    tonight.advance_and_settle()
+    state = "\n".join(tonight.dump_lines())
     for comment in [tonight.board(number), *tonight.notices(number), state]:
         assert "\0" not in comment
         comment.encode()
     assert "acknowledged" in tonight.labels(number)
-    tonight.lost_and_rebuilt()
+    tonight.lose_and_rebuild_database()
     tonight.expect(state.splitlines())
 
 
@@ -286,120 +286,120 @@ COMMANDS: list[tuple[str, str, str, bool]] = [
 def test_m26_authority_is_what_the_permission_endpoint_says(
     tonight: Night, who: str, role: Any, text: str, obeyed: bool
 ) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.github.add_person("somebody")
     tonight.shop.permit("somebody", role)
     tonight.github.person("somebody").comments(tonight.shop, number, text)
-    tonight.later()
+    tonight.advance_and_settle()
     assert ("resolved" in tonight.labels(number)) is obeyed
 
 
 def test_m27_an_edited_comment_commands_nothing(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     mona = tonight.github.person("mona")
     comment = mona.comments(tonight.shop, number, "I am looking at it")
-    tonight.later()
-    before = tonight.state()
+    tonight.advance_and_settle()
+    before = tonight.dump_lines()
     mona.edits_comment(tonight.shop, comment, "/resolve")
-    tonight.later()
+    tonight.advance_and_settle()
     tonight.expect(before)
 
 
 def test_m28_bots_are_not_answered(tonight: Night) -> None:
-    number = opens(tonight)
-    before = tonight.said(number)
+    number = open_incident(tonight)
+    before = tonight.list_posted_keys(number)
     bot = tonight.github.add_person("other-bot")
     bot.account.kind = "Bot"
     tonight.shop.permit("other-bot", "admin")
     for _ in range(5):
         bot.comments(tonight.shop, number, "/ack\n/help\n/severity sev4")
-        tonight.later()
-    assert tonight.said(number) == before
+        tonight.advance_and_settle()
+    assert tonight.list_posted_keys(number) == before
     assert tonight.labels(number) == {"incident", "sev1"}
 
 
 def test_m29_a_label_that_flickers(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     ada = tonight.github.person("ada")
-    mark, said = tonight.github.call_log_position(), len(tonight.notices(number))
+    mark, count_before = tonight.github.call_log_position(), len(tonight.notices(number))
     for nth in range(40):
         ada.labels(tonight.shop, number, "sev2" if nth % 2 else "sev3")
         ada.unlabels(tonight.shop, number, "sev2" if nth % 2 else "sev3")
         if nth % 10 == 9 or nth == 38:
             tonight.clock.at += timedelta(seconds=1)
-    tonight.later()
+    tonight.advance_and_settle()
     assert tonight.labels(number) == {"incident", "sev2"}
-    assert len(tonight.notices(number)) - said <= 2
+    assert len(tonight.notices(number)) - count_before <= 2
     assert len(tonight.github.calls_since(mark)) <= 20
 
 
 def test_the_board_is_put_back(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     ada = tonight.github.person("ada")
     (board,) = [one for one in tonight.shop.issue(number).comments if one.body.startswith("## ")]
     was = board.body
     ada.edits_comment(tonight.shop, board, "## Nothing to see here")
-    tonight.later()
+    tonight.advance_and_settle()
     assert tonight.board(number).splitlines()[0] == was.splitlines()[0]
     ada.deletes_comment(tonight.shop, board)
-    tonight.later()
+    tonight.advance_and_settle()
     assert tonight.board(number).splitlines()[0] == was.splitlines()[0]
 
 
 def test_deleted_labels_are_put_back_and_others_left_alone(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     ada = tonight.github.person("ada")
     ada.labels(tonight.shop, number, "blue")
     ada.unlabels(tonight.shop, number, "sev1", "incident")
-    tonight.later()
+    tonight.advance_and_settle()
     assert tonight.labels(number) == {"incident", "sev1", "blue"}
 
 
-def deleted(tonight: Night, number: int) -> None:
+def delete_issue(tonight: Night, number: int) -> None:
     tonight.shop.permit("ada", "admin")
     tonight.github.person("ada").deletes_issue(tonight.shop, number)
 
 
-def transferred(tonight: Night, number: int) -> None:
+def transfer_issue(tonight: Night, number: int) -> None:
     other = tonight.github.add_repository("octo/other")
     other.permit("ada", "write")
     tonight.github.person("ada").transfers(tonight.shop, number, other)
 
 
-def locked(tonight: Night, number: int) -> None:
+def lock_issue(tonight: Night, number: int) -> None:
     tonight.github.person("ada").locks(tonight.shop, number)
 
 
 @pytest.mark.parametrize("heard", [True, False], ids=["told", "untold"])
-@pytest.mark.parametrize("end", [deleted, transferred, locked], ids=lambda end: end.__name__)
+@pytest.mark.parametrize("end", [delete_issue, transfer_issue, lock_issue], ids=lambda end: end.__name__)
 def test_an_issue_that_goes_away_ends_quietly(tonight: Night, end: Callable[[Night, int], None], heard: bool) -> None:
     """Also when no delivery reports it: the first call that does not find the issue ends the incident."""
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.github.hooks.drop_next(0 if heard else 9)
     end(tonight, number)
-    tonight.later()
+    tonight.advance_and_settle()
     mark = tonight.github.call_log_position()
-    tonight.passes(minutes=30)
+    tonight.run_for(minutes=30)
     if heard:
         assert tonight.github.calls_since(mark) == []
-    if heard or end is not locked:
+    if heard or end is not lock_issue:
         assert tonight.incident(number).unavailable
         assert len(tonight.github.calls_since(mark)) <= 12
 
 
 def test_an_unlocked_issue_comes_back(tonight: Night) -> None:
-    number = opens(tonight)
+    number = open_incident(tonight)
     ada = tonight.github.person("ada")
     ada.locks(tonight.shop, number)
-    tonight.passes(minutes=20)
-    said = len(tonight.notices(number))
+    tonight.run_for(minutes=20)
+    count_before = len(tonight.notices(number))
     ada.unlocks(tonight.shop, number)
-    tonight.passes(minutes=8)
+    tonight.run_for(minutes=8)
     assert not tonight.incident(number).unavailable
-    assert len(tonight.notices(number)) > said
+    assert len(tonight.notices(number)) > count_before
 
 
-def forgeries(tonight: Night, number: int) -> Iterator[str]:
+def forge_markers(tonight: Night, number: int) -> Iterator[str]:
     """Yield markers that look like ours: made up, signed with another secret, copied from elsewhere."""
     incident_key = IncidentKey(tonight.shop.id, number)
     yield "<!-- muster:1 e30= 0000 -->"
@@ -408,20 +408,20 @@ def forgeries(tonight: Night, number: int) -> Iterator[str]:
 
 
 def test_m17_only_our_own_markers_count(tonight: Night) -> None:
-    number = opens(tonight)
-    real = tonight.said(number)
-    for text in list(forgeries(tonight, number)):
+    number = open_incident(tonight)
+    keys_before = tonight.list_posted_keys(number)
+    for text in list(forge_markers(tonight, number)):
         tonight.github.person("ada").comments(tonight.shop, number, text)
-    assert tonight.said(number) == real
+    assert tonight.list_posted_keys(number) == keys_before
     other = tonight.github.person("mona").opens(tonight.shop, "Another one", SEV1, ["incident"])
-    tonight.later()
+    tonight.advance_and_settle()
     stolen = next(c for c in tonight.shop.issue(number).comments if "escalate" in str(c.body) or c.author.kind == "Bot")
     theirs = next(
         c for c in tonight.shop.issue(other).comments if not c.body.startswith("## ") and c.author.kind == "Bot"
     )
     tonight.github.person("ada").edits_comment(tonight.shop, theirs, stolen.body)
-    assert [key for key in tonight.said(other) if key != "board"] == []
-    tonight.lost_and_rebuilt()
-    tonight.passes(minutes=6)
+    assert [key for key in tonight.list_posted_keys(other) if key != "board"] == []
+    tonight.lose_and_rebuild_database()
+    tonight.run_for(minutes=6)
     for issue in (number, other):
-        assert any("page0.2" in key for key in tonight.said(issue)), "a forged marker suppresses no page"
+        assert any("page0.2" in key for key in tonight.list_posted_keys(issue)), "a forged marker suppresses no page"

@@ -18,7 +18,7 @@ from app.store import embedded
 from app.store.embedded import EmbeddedServer
 
 
-def answers(server: EmbeddedServer) -> bool:
+def accepts_connections(server: EmbeddedServer) -> bool:
     try:
         with psycopg.connect(server.url, connect_timeout=3):
             return True
@@ -26,17 +26,17 @@ def answers(server: EmbeddedServer) -> bool:
         return False
 
 
-def pid_of(home: Path) -> int:
+def read_pid(home: Path) -> int:
     return int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
 
-def write(server: EmbeddedServer) -> None:
+def write_row(server: EmbeddedServer) -> None:
     with psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept (word text)")
         connection.execute("INSERT INTO kept VALUES ('kept')")
 
 
-def kept(server: EmbeddedServer) -> bool:
+def has_row(server: EmbeddedServer) -> bool:
     with psycopg.connect(server.url) as connection:
         return connection.execute("SELECT word FROM kept").fetchall() == [("kept",)]
 
@@ -52,21 +52,21 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def test_it_starts_is_borrowed_and_stops(home: Path) -> None:
     server = embedded.start(home)
     try:
-        write(server)
+        write_row(server)
         borrowed = embedded.start(home)
         assert server.started_by_us
         assert not borrowed.started_by_us
         assert borrowed.url == server.url
         borrowed.stop()
-        assert kept(server), "a borrower does not stop it"
-        assert other_process_borrows(home) == server.url
-        assert kept(server), "nor does another process that borrows it and ends"
+        assert has_row(server), "a borrower does not stop it"
+        assert borrow_in_other_process(home) == server.url
+        assert has_row(server), "nor does another process that borrows it and ends"
     finally:
         server.stop()
-    assert not answers(server)
+    assert not accepts_connections(server)
 
 
-def other_process_borrows(home: Path) -> str:
+def borrow_in_other_process(home: Path) -> str:
     code = "import sys, pathlib; from app.store import embedded; print(embedded.start(pathlib.Path(sys.argv[1])).url)"
     environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[1])}
     done = subprocess.run(
@@ -78,11 +78,11 @@ def other_process_borrows(home: Path) -> str:
 def test_it_survives_being_killed_and_a_pid_file_that_names_somebody_else(home: Path) -> None:
     """After a kill -9 another process may have the server's process id, and must be left alone."""
     server = embedded.start(home)
-    write(server)
+    write_row(server)
     pid_file = home / "postgres" / "postmaster.pid"
     text = pid_file.read_text().splitlines()
-    os.kill(pid_of(home), signal.SIGKILL)
-    while answers(server):
+    os.kill(read_pid(home), signal.SIGKILL)
+    while accepts_connections(server):
         time.sleep(0.05)
     with subprocess.Popen(["sleep", "60"]) as bystander:
         try:
@@ -90,7 +90,7 @@ def test_it_survives_being_killed_and_a_pid_file_that_names_somebody_else(home: 
             again = embedded.start(home)
             try:
                 assert again.started_by_us
-                assert kept(again)
+                assert has_row(again)
                 assert bystander.poll() is None
             finally:
                 again.stop()
@@ -100,12 +100,12 @@ def test_it_survives_being_killed_and_a_pid_file_that_names_somebody_else(home: 
 
 def test_its_folder_may_hold_half_a_pid_file(home: Path) -> None:
     server = embedded.start(home)
-    write(server)
+    write_row(server)
     server.stop()
     (home / "postgres" / "postmaster.pid").write_text("-17\n/nowhere\n")
     again = embedded.start(home)
     try:
-        assert kept(again)
+        assert has_row(again)
     finally:
         again.stop()
 

@@ -21,7 +21,7 @@ from app.ports import DeliveryFailed, Repository
 from app.safe_http import SafeHttpClient
 from app.sandbox.github import world
 from app.store.database import Database
-from tests.shell.night import SEV1, Night, night
+from tests.shell.night import SEV1, Night, run_night
 
 FILE = ".github/incidents.yml"
 POLICY = """\
@@ -38,7 +38,7 @@ rotations:
 """
 
 
-def rota(*shifts: str) -> str:
+def calendar_text(*shifts: str) -> str:
     """Return a calendar of `day summary` lines.
 
     Each shift is a day long; the days are those of March 2026.
@@ -50,62 +50,62 @@ def rota(*shifts: str) -> str:
     return f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{events}END:VCALENDAR\r\n"
 
 
-MONA, HUBOT = rota("14 On call: Mona Lisa", "15 hubot"), rota("14 hubot")
+MONA, HUBOT = calendar_text("14 On call: Mona Lisa", "15 hubot"), calendar_text("14 hubot")
 
 
 @pytest.fixture
 def bare(database: Database) -> Iterator[Night]:
-    with night(database, policy=None) as found:
+    with run_night(database, policy=None) as found:
         yield found
 
 
-def pushes(tonight: Night, path: str, text: str | None, repository: world.Repository | None = None) -> None:
+def push_file(tonight: Night, path: str, text: str | None, repository: world.Repository | None = None) -> None:
     tonight.github.person("ada").pushes(repository or tonight.shop, path, text)
-    tonight.later()
+    tonight.advance_and_settle()
 
 
-def with_feed(tonight: Night, feed: str, text: str | None = None) -> None:
+def use_feed(tonight: Night, feed: str, text: str | None = None) -> None:
     """Make the policy name that feed; given a text, push it there first."""
     if text is not None:
-        pushes(tonight, feed, text)
-    pushes(tonight, FILE, POLICY.replace("FEED", feed))
+        push_file(tonight, feed, text)
+    push_file(tonight, FILE, POLICY.replace("FEED", feed))
 
 
-def opens(tonight: Night) -> int:
+def open_incident(tonight: Night) -> int:
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
-    tonight.later()
+    tonight.advance_and_settle()
     return number
 
 
-def in_force(tonight: Night) -> ActivePolicy:
+def load_active_policy(tonight: Night) -> ActivePolicy:
     ctx, repository = tonight.application.ctx, Repository(tonight.shop.id, "octo/shop", tonight.installation)
     return ctx.policies.load(ctx.database, ctx.tracker(repository), repository, tonight.clock())
 
 
-def on_call(tonight: Night) -> tuple[str, ...]:
-    return people_of(("on-call",), in_force(tonight).policy, tonight.clock())
+def list_on_call(tonight: Night) -> tuple[str, ...]:
+    return people_of(("on-call",), load_active_policy(tonight).policy, tonight.clock())
 
 
-def told(tonight: Night) -> list[str]:
+def list_feed_notices(tonight: Night) -> list[str]:
     return [body for issue in tonight.shop.issues for body in tonight.notices(issue) if "feed:" in body]
 
 
 @dataclass
-class Site:
+class CalendarSite:
     """A web server on loopback with one calendar, which records the `If-None-Match` header of each request."""
 
     text: str = MONA
     status: int = 200
-    sleeps: float = 0.0
+    delay_seconds: float = 0.0
     etag: str = ""
-    asked: list[str] = field(default_factory=list)
+    request_etags: list[str] = field(default_factory=list)
     port: int = 0
 
-    def outbound(self) -> SafeHttpClient:
-        def here(host: str, port: int) -> Sequence[str]:
+    def create_client(self) -> SafeHttpClient:
+        def resolve_to_loopback(host: str, port: int) -> Sequence[str]:
             return ["127.0.0.1"]
 
-        return SafeHttpClient(resolve=here, loopback=True)
+        return SafeHttpClient(resolve=resolve_to_loopback, loopback=True)
 
     @property
     def url(self) -> str:
@@ -113,17 +113,17 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    found = Site()
+def site() -> Iterator[CalendarSite]:
+    found = CalendarSite()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             etag = found.etag or f'"{hash(found.text)}"'
-            found.asked.append(self.headers.get("If-None-Match", ""))
-            time.sleep(found.sleeps)
-            unchanged = found.status == 200 and found.asked[-1] == etag
+            found.request_etags.append(self.headers.get("If-None-Match", ""))
+            time.sleep(found.delay_seconds)
+            unchanged = found.status == 200 and found.request_etags[-1] == etag
             body = b"" if unchanged else found.text.encode()
-            if found.sleeps:
+            if found.delay_seconds:
                 return  # the client has given up
             self.send_response(304 if unchanged else found.status)
             self.send_header("ETag", etag)
@@ -147,46 +147,46 @@ def site() -> Iterator[Site]:
 
 
 def test_whoever_the_feed_names_is_paged_and_after_a_change_another(bare: Night) -> None:
-    with_feed(bare, "rotas/on-call.ics", MONA)
-    number = opens(bare)
+    use_feed(bare, "rotas/on-call.ics", MONA)
+    number = open_incident(bare)
     assert "@mona" in bare.notices(number)[0]
-    pushes(bare, "rotas/on-call.ics", HUBOT)
-    bare.passes(minutes=6)
+    push_file(bare, "rotas/on-call.ics", HUBOT)
+    bare.run_for(minutes=6)
     assert "@hubot" in bare.notices(number)[-1], "a push that touches it is enough"
-    assert in_force(bare).problems == ()
+    assert load_active_policy(bare).problems == ()
 
 
 def test_a_day_of_the_feed_ends_by_the_zone_of_the_rotation(bare: Night) -> None:
-    with_feed(bare, "on-call.ics", MONA)
+    use_feed(bare, "on-call.ics", MONA)
     bare.clock.at = datetime(2026, 3, 14, 22, 59, tzinfo=UTC)
-    assert on_call(bare) == ("mona",)
+    assert list_on_call(bare) == ("mona",)
     bare.clock.at += timedelta(minutes=1)
-    assert on_call(bare) == ("hubot",), "midnight in Berlin"
+    assert list_on_call(bare) == ("hubot",), "midnight in Berlin"
 
 
 def test_before_a_feed_was_read_the_turns_hold(bare: Night) -> None:
-    with_feed(bare, "on-call.ics")
-    assert on_call(bare) == ("grace",)
-    number = opens(bare)
+    use_feed(bare, "on-call.ics")
+    assert list_on_call(bare) == ("grace",)
+    number = open_incident(bare)
     assert "@grace" in bare.notices(number)[0]
-    (found,) = told(bare)
+    (found,) = list_feed_notices(bare)
     assert f"{FILE}: rotations.on-call.feed: 'on-call.ics' cannot be used" in found
     assert "no such file" in found
 
 
 def test_a_feed_that_is_gone_holds_as_it_was_last_and_is_told_once(bare: Night) -> None:
-    with_feed(bare, "on-call.ics", MONA)
-    number = opens(bare)
-    pushes(bare, "on-call.ics", None)
-    assert on_call(bare) == ("mona",)
-    assert len(told(bare)) == 1
-    assert "what was last read holds" in told(bare)[0]
-    bare.passes(minutes=35)
-    opens(bare)
-    assert len(told(bare)) == 1
-    assert any("page0.3" in key for key in bare.said(number)), "the clocks run on"
-    pushes(bare, "on-call.ics", HUBOT)
-    assert (on_call(bare), in_force(bare).problems) == (("hubot",), ())
+    use_feed(bare, "on-call.ics", MONA)
+    number = open_incident(bare)
+    push_file(bare, "on-call.ics", None)
+    assert list_on_call(bare) == ("mona",)
+    assert len(list_feed_notices(bare)) == 1
+    assert "what was last read holds" in list_feed_notices(bare)[0]
+    bare.run_for(minutes=35)
+    open_incident(bare)
+    assert len(list_feed_notices(bare)) == 1
+    assert any("page0.3" in key for key in bare.list_posted_keys(number)), "the clocks run on"
+    push_file(bare, "on-call.ics", HUBOT)
+    assert (list_on_call(bare), load_active_policy(bare).problems) == (("hubot",), ())
 
 
 @pytest.mark.parametrize(
@@ -200,26 +200,28 @@ def test_a_feed_that_is_gone_holds_as_it_was_last_and_is_told_once(bare: Night) 
     ],
 )
 def test_a_feed_that_cannot_be_read_changes_nothing(bare: Night, text: str, why: str) -> None:
-    with_feed(bare, "on-call.ics", MONA)
-    opens(bare)
-    pushes(bare, "on-call.ics", text)
-    assert on_call(bare) == ("mona",)
-    (found,) = told(bare)
+    use_feed(bare, "on-call.ics", MONA)
+    open_incident(bare)
+    push_file(bare, "on-call.ics", text)
+    assert list_on_call(bare) == ("mona",)
+    (found,) = list_feed_notices(bare)
     assert why in found
 
 
 def test_people_whom_the_policy_does_not_know_are_told_once_and_skipped(bare: Night) -> None:
-    with_feed(bare, "on-call.ics", rota("14 Linus of Infra", "14 secondary: hubot", "15 @everyone on call"))
-    opens(bare)
-    assert on_call(bare) == ("hubot",)
-    found = "\n".join(told(bare))
+    use_feed(bare, "on-call.ics", calendar_text("14 Linus of Infra", "14 secondary: hubot", "15 @everyone on call"))
+    open_incident(bare)
+    assert list_on_call(bare) == ("hubot",)
+    found = "\n".join(list_feed_notices(bare))
     assert "Linus of Infra" in found
     assert "@everyone" not in found, "text from a feed mentions no account"
     assert "everyone on call" in found
-    count = len(told(bare))
-    pushes(bare, "on-call.ics", rota("14 mona", "16 Linus of Infra"))
-    opens(bare)
-    assert (on_call(bare), len(told(bare))) == (("mona",), count), "the same unknown person is not reported again"
+    count = len(list_feed_notices(bare))
+    push_file(bare, "on-call.ics", calendar_text("14 mona", "16 Linus of Infra"))
+    open_incident(bare)
+    assert (list_on_call(bare), len(list_feed_notices(bare))) == (("mona",), count), (
+        "the same unknown person is not reported again"
+    )
 
 
 def test_a_path_in_the_organisation_s_file_stands_in_its_repository(bare: Night) -> None:
@@ -227,14 +229,14 @@ def test_a_path_in_the_organisation_s_file_stands_in_its_repository(bare: Night)
     above = bare.github.add_repository("octo/.github", files=files)
     above.permit("ada", "write")
     bare.github.hooks.settle()
-    number = opens(bare)
+    number = open_incident(bare)
     assert "@mona" in bare.notices(number)[0]
-    pushes(bare, "on-call.ics", HUBOT, above)
-    assert on_call(bare) == ("hubot",)
-    pushes(bare, FILE, "extends: org\n")
-    assert on_call(bare) == ("hubot",), "also where a repository builds on it"
-    pushes(bare, "on-call.ics", None, above)
-    (found,) = told(bare)
+    push_file(bare, "on-call.ics", HUBOT, above)
+    assert list_on_call(bare) == ("hubot",)
+    push_file(bare, FILE, "extends: org\n")
+    assert list_on_call(bare) == ("hubot",), "also where a repository builds on it"
+    push_file(bare, "on-call.ics", None, above)
+    (found,) = list_feed_notices(bare)
     assert f"octo/.github: {FILE}: rotations.on-call.feed" in found
 
 
@@ -251,110 +253,112 @@ def test_a_path_cannot_leave_the_repository(bare: Night, path: str) -> None:
 
 
 def test_a_name_with_odd_letters_is_still_a_name(bare: Night) -> None:
-    with_feed(bare, "rotas/on-call-1+2,Köln.ics", MONA)
-    assert on_call(bare) == ("mona",)
+    use_feed(bare, "rotas/on-call-1+2,Köln.ics", MONA)
+    assert list_on_call(bare) == ("mona",)
 
 
-def test_an_address_is_asked_every_quarter_of_an_hour_and_gives_its_etag(bare: Night, site: Site) -> None:
-    bare.outbound = site.outbound()
+def test_an_address_is_asked_every_quarter_of_an_hour_and_gives_its_etag(bare: Night, site: CalendarSite) -> None:
+    bare.http_client = site.create_client()
     bare.feeds = {"ONCALL": site.url}
-    bare.move_in()
-    with_feed(bare, "env:ONCALL")
-    number = opens(bare)
+    bare.restart()
+    use_feed(bare, "env:ONCALL")
+    number = open_incident(bare)
     assert "@mona" in bare.notices(number)[0]
-    asked = len(site.asked)
-    bare.passes(minutes=13)
-    assert len(site.asked) == asked == 1
+    request_count = len(site.request_etags)
+    bare.run_for(minutes=13)
+    assert len(site.request_etags) == request_count == 1
     site.text = HUBOT
-    bare.passes(minutes=5)
-    assert len(site.asked) == 2
-    assert site.asked[0] == ""
-    assert site.asked[1].startswith('"')
-    assert on_call(bare) == ("hubot",)
-    bare.passes(minutes=31)
-    assert len(site.asked) <= 5
+    bare.run_for(minutes=5)
+    assert len(site.request_etags) == 2
+    assert site.request_etags[0] == ""
+    assert site.request_etags[1].startswith('"')
+    assert list_on_call(bare) == ("hubot",)
+    bare.run_for(minutes=31)
+    assert len(site.request_etags) <= 5
 
 
-def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_is(bare: Night, site: Site) -> None:
-    bare.outbound = site.outbound()
+def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_is(
+    bare: Night, site: CalendarSite
+) -> None:
+    bare.http_client = site.create_client()
     bare.feeds = {"ONCALL": site.url}
-    bare.move_in()
-    with_feed(bare, "env:ONCALL")
-    opens(bare)
+    bare.restart()
+    use_feed(bare, "env:ONCALL")
+    open_incident(bare)
     site.status = 503
-    bare.passes(minutes=59)
-    assert (on_call(bare), told(bare)) == (("mona",), [])
-    bare.passes(minutes=61)
-    assert on_call(bare) == ("mona",)
-    (found,) = told(bare)
+    bare.run_for(minutes=59)
+    assert (list_on_call(bare), list_feed_notices(bare)) == (("mona",), [])
+    bare.run_for(minutes=61)
+    assert list_on_call(bare) == ("mona",)
+    (found,) = list_feed_notices(bare)
     assert "'env:ONCALL' cannot be used, feeds.example answered 503" in found
     assert "secret" not in found
-    bare.passes(minutes=61)
-    assert len(told(bare)) == 1
+    bare.run_for(minutes=61)
+    assert len(list_feed_notices(bare)) == 1
     site.status = 200
     bare.clock.at += timedelta(minutes=16)
-    assert in_force(bare).problems == ()
+    assert load_active_policy(bare).problems == ()
 
 
-def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: Site) -> None:
-    bare.outbound = site.outbound()
+def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: CalendarSite) -> None:
+    bare.http_client = site.create_client()
     bare.feeds = {"ONCALL": site.url}
-    bare.move_in()
-    with_feed(bare, "env:ONCALL")
-    opens(bare)
+    bare.restart()
+    use_feed(bare, "env:ONCALL")
+    open_incident(bare)
     site.status = 404
-    bare.passes(minutes=16)
-    assert on_call(bare) == ("mona",)
-    assert len(told(bare)) == 1
+    bare.run_for(minutes=16)
+    assert list_on_call(bare) == ("mona",)
+    assert len(list_feed_notices(bare)) == 1
 
 
 @pytest.mark.parametrize("etag", ['"a\x00b"', '"\xff"', '"' + "a" * 5000 + '"'])
-def test_an_etag_that_is_none_is_not_kept(bare: Night, site: Site, etag: str) -> None:
+def test_an_etag_that_is_none_is_not_kept(bare: Night, site: CalendarSite, etag: str) -> None:
     site.etag = etag
-    bare.outbound = site.outbound()
+    bare.http_client = site.create_client()
     bare.feeds = {"ONCALL": site.url}
-    bare.move_in()
-    with_feed(bare, "env:ONCALL")
-    assert on_call(bare) == ("mona",)
+    bare.restart()
+    use_feed(bare, "env:ONCALL")
+    assert list_on_call(bare) == ("mona",)
     bare.clock.at += timedelta(minutes=16)
-    assert on_call(bare) == ("mona",)
-    assert site.asked == ["", ""]
+    assert list_on_call(bare) == ("mona",)
+    assert site.request_etags == ["", ""]
 
 
 def test_a_variable_names_a_file_or_nothing(bare: Night, tmp_path: Path) -> None:
     file = tmp_path / "on-call.ics"
     file.write_text(MONA)
     bare.feeds = {"ONCALL": str(file), "FOLDER": str(tmp_path), "MISSING": str(tmp_path / "missing.ics")}
-    bare.move_in()
-    with_feed(bare, "env:ONCALL")
-    assert on_call(bare) == ("mona",)
+    bare.restart()
+    use_feed(bare, "env:ONCALL")
+    assert list_on_call(bare) == ("mona",)
     file.write_text(HUBOT)
     bare.clock.at += timedelta(minutes=16)
-    assert on_call(bare) == ("hubot",)
+    assert list_on_call(bare) == ("hubot",)
     for name, why in (("FOLDER", "is no file"), ("MISSING", "cannot be read"), ("HOME", "no such variable")):
-        with_feed(bare, f"env:{name}")
-        (fault,) = in_force(bare).faults
+        use_feed(bare, f"env:{name}")
+        (fault,) = load_active_policy(bare).faults
         assert f"'env:{name}' cannot be used" in fault
         assert why in fault
         assert str(tmp_path) not in fault
 
 
-def test_an_address_inside_is_not_asked(bare: Night, site: Site) -> None:
-    bare.outbound = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
-    bare.move_in()
-    with_feed(bare, "https://feeds.example/secret/on-call.ics")
-    found = in_force(bare)
+def test_an_address_inside_is_not_asked(bare: Night, site: CalendarSite) -> None:
+    bare.http_client = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
+    bare.restart()
+    use_feed(bare, "https://feeds.example/secret/on-call.ics")
+    found = load_active_policy(bare)
     assert "'https://feeds.example/…' cannot be used" in found.faults[0]
     assert "not on the public Internet" in found.faults[0]
     assert "secret" not in found.faults[0]
-    assert site.asked == []
+    assert site.request_etags == []
 
 
 def test_what_lies_ahead_moves_on_while_the_text_stays_the_same(bare: Night) -> None:
-    daily = rota("14 mona").replace("SUMMARY:", "RRULE:FREQ=DAILY\r\nSUMMARY:")
-    with_feed(bare, "on-call.ics", daily)
+    daily = calendar_text("14 mona").replace("SUMMARY:", "RRULE:FREQ=DAILY\r\nSUMMARY:")
+    use_feed(bare, "on-call.ics", daily)
     for _ in range(4):
-        assert on_call(bare) == ("mona",)
+        assert list_on_call(bare) == ("mona",)
         bare.clock.at += timedelta(days=45)
 
 
@@ -374,19 +378,19 @@ def test_only_what_can_be_a_feed_is_taken_from_the_environment() -> None:
 
 
 def test_a_rebuild_fetches_the_feed_again(bare: Night) -> None:
-    with_feed(bare, "on-call.ics", MONA)
-    number = opens(bare)
-    before = bare.said(number)
-    bare.lost_and_rebuilt()
-    bare.later()
-    assert on_call(bare) == ("mona",)
-    assert bare.said(number) == before
+    use_feed(bare, "on-call.ics", MONA)
+    number = open_incident(bare)
+    before = bare.list_posted_keys(number)
+    bare.lose_and_rebuild_database()
+    bare.advance_and_settle()
+    assert list_on_call(bare) == ("mona",)
+    assert bare.list_posted_keys(number) == before
 
 
-def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: Site) -> None:
-    site.sleeps = 2.0
+def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: CalendarSite) -> None:
+    site.delay_seconds = 2.0
     feeds = OnCallFeeds(
-        site.outbound(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5
+        site.create_client(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5
     )
     policy = Policy(rotations={f"r{number}": Rotation(people=("ada",), feed=f"env:F{number}") for number in range(5)})
     repository = Repository(bare.shop.id, "octo/shop", bare.installation)

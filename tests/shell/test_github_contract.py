@@ -16,7 +16,7 @@ from tests.shell.night import SEV1, Night, Wire
 __all__ = ["description", "openapi", "shared_data"]
 
 
-class Checked(Wire):
+class CheckedWire(Wire):
     """A wire that validates each call and its response against the OpenAPI description."""
 
     def __init__(self, openapi: OpenAPI, base: str) -> None:
@@ -25,7 +25,7 @@ class Checked(Wire):
         self.calls: list[str] = []
         self.faults: list[str] = []
 
-    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+    def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
         self.calls.append(request.method)
         try:
             sent = Sent(request, self.base)
@@ -38,34 +38,34 @@ class Checked(Wire):
 
 
 @pytest.fixture
-def checked(tonight: Night, openapi: OpenAPI) -> Iterator[Checked]:
-    wire = Checked(openapi, tonight.github.api_url)
+def checked(tonight: Night, openapi: OpenAPI) -> Iterator[CheckedWire]:
+    wire = CheckedWire(openapi, tonight.github.api_url)
     tonight.wire = wire
-    tonight.move_in()
+    tonight.restart()
     try:
         yield wire
     finally:
         wire.end()
 
 
-def test_a_whole_life_and_a_rebuild_are_as_described(tonight: Night, checked: Checked) -> None:
+def test_a_whole_life_and_a_rebuild_are_as_described(tonight: Night, checked: CheckedWire) -> None:
     shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
     number = tonight.github.person("stranger").opens(shop, "Checkout is down", SEV1, ["incident"])
-    tonight.passes(minutes=6)
+    tonight.run_for(minutes=6)
     for text in ("/ack", "/help", "/update we are on it", "/escalate", "/nonsense", "/resolve"):
         mona.comments(shop, number, text)
-        tonight.later()
+        tonight.advance_and_settle()
     ada.labels(shop, number, "sev2", "blue")
     (board,) = [one for one in shop.issue(number).comments if one.body.startswith("## ")]
     ada.deletes_comment(shop, board)
-    tonight.later()
+    tonight.advance_and_settle()
     mona.closes(shop, number)
-    tonight.later()
+    tonight.advance_and_settle()
     (pull,) = [issue.number for issue in shop.issues.values() if issue.pull is not None]
     ada.merges(shop, pull)
-    tonight.later()
-    before = tonight.state()
-    tonight.lost_and_rebuilt()
+    tonight.advance_and_settle()
+    before = tonight.dump_lines()
+    tonight.lose_and_rebuild_database()
     tonight.expect(before)
     assert checked.faults == []
     assert set(checked.calls) == {"GET", "POST", "PATCH", "PUT", "DELETE"}

@@ -23,7 +23,7 @@ from app.core.severity import Scale
 from app.policy_file import PROFILES, load_profile
 from app.ports import DeliveryFailed, PolicyFile, Tracker
 
-from .test_commands_line import muster
+from .test_commands_line import run_muster
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 POLICY = """\
@@ -33,26 +33,26 @@ people: {mona: {name: Mona Lisa}}
 contacts: {on-call: [mona, hubot], it-manager: [ada], cto: [grace]}
 services: {checkout: {aliases: [shop]}}
 """
-SIMULATE = ("--sev", "sev1", "--at", "2026-03-06T16:40:00-05:00", "--for", "6h")
+SIMULATE_ARGUMENTS = ("--sev", "sev1", "--at", "2026-03-06T16:40:00-05:00", "--for", "6h")
 
 
 @dataclass
-class Ended:
+class CommandResult:
     code: int
     out: str
     err: str
 
 
 @contextmanager
-def nowhere(name: str) -> Iterator[Tracker]:
+def unexpected_repository(name: str) -> Iterator[Tracker]:
     raise AssertionError(f"{name} was asked for on GitHub")
     yield
 
 
-def policy(*words: str, repository: Any = nowhere, now: datetime = NOW) -> Ended:
+def run_policy_command(*words: str, repository: Any = unexpected_repository, now: datetime = NOW) -> CommandResult:
     out, err = io.StringIO(), io.StringIO()
     code = policy_commands.main(words, lambda: now, PolicyCommandContext(out, err, lambda: now, repository))
-    return Ended(code, out.getvalue(), err.getvalue())
+    return CommandResult(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
@@ -68,22 +68,24 @@ def file(tmp_path: Path) -> str:
 def test_check_tells_every_fault(tmp_path: Path) -> None:
     path = tmp_path / "incidents.yml"
     path.write_text("extends: guide\nsilence: many\nwarnings: [0]\n")
-    done = policy("check", str(path))
+    done = run_policy_command("check", str(path))
     assert done.code == 1
     assert [line.removeprefix(f"{path}:").split(": ")[0] for line in done.out.splitlines()] == ["2:10", "3:12"]
-    found = json.loads(policy("check", str(path), "--json").out)
+    found = json.loads(run_policy_command("check", str(path), "--json").out)
     assert [(fault["line"], fault["where"]) for fault in found] == [(2, "silence"), (3, "warnings[0]")]
 
 
 def test_check_of_a_good_file_says_nothing(file: str) -> None:
-    assert policy("check", file) == Ended(0, "", "")
+    assert run_policy_command("check", file) == CommandResult(0, "", "")
 
 
 def test_check_reads_the_file_of_the_organisation(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text("extends: org\n")
     (tmp_path / "org.yml").write_text("extends: strict\n")
-    assert policy("check", str(tmp_path / "own.yml"), "--org", str(tmp_path / "org.yml")) == Ended(0, "", "")
-    alone = policy("check", str(tmp_path / "own.yml"))
+    assert run_policy_command("check", str(tmp_path / "own.yml"), "--org", str(tmp_path / "org.yml")) == CommandResult(
+        0, "", ""
+    )
+    alone = run_policy_command("check", str(tmp_path / "own.yml"))
     assert (alone.code, "organisation" in alone.out) == (1, True)
 
 
@@ -91,7 +93,7 @@ def test_check_reads_the_file_of_the_organisation(tmp_path: Path) -> None:
 
 
 def test_simulate_as_json(file: str) -> None:
-    done = policy("simulate", file, *SIMULATE, "--ack", "12m", "--resolve", "3h", "--json")
+    done = run_policy_command("simulate", file, *SIMULATE_ARGUMENTS, "--ack", "12m", "--resolve", "3h", "--json")
     rows = json.loads(done.out)
     assert done.code == 0
     assert rows[0] | {"note": ""} == {
@@ -113,7 +115,7 @@ def test_simulate_as_json(file: str) -> None:
 
 
 def test_simulate_as_a_timetable_fits_a_terminal(file: str) -> None:
-    done = policy("simulate", file, *SIMULATE)
+    done = run_policy_command("simulate", file, *SIMULATE_ARGUMENTS)
     assert done.code == 0
     assert "\033" not in done.out
     assert max(map(len, done.out.splitlines())) <= 80
@@ -125,12 +127,12 @@ def test_simulate_as_a_timetable_fits_a_terminal(file: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_simulate_takes_the_name_of_a_profile(profile: str) -> None:
     name = "P0" if profile == "p-scale" else "sev1"
-    rows = json.loads(policy("simulate", profile, "--sev", name, *SIMULATE[2:], "--json").out)
+    rows = json.loads(run_policy_command("simulate", profile, "--sev", name, *SIMULATE_ARGUMENTS[2:], "--json").out)
     assert rows[0]["step"] == name
     assert {"page", "escalate"} & {row["kind"] for row in rows}
 
 
-WRONG_SCENES: list[tuple[Sequence[str], str]] = [
+WRONG_SCENARIOS: list[tuple[Sequence[str], str]] = [
     (("--sev", "P1"), "--sev: 'P1' is not a severity of this policy: one of sev1, sev2, sev3, sev4"),
     (("--at", "2026-03-06T16:40:00"), "--at: '2026-03-06T16:40:00' has no zone: such as"),
     (("--at", "tomorrow"), "--at: 'tomorrow' is not a time: such as"),
@@ -149,10 +151,10 @@ WRONG_SCENES: list[tuple[Sequence[str], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), WRONG_SCENES, ids=[" ".join(map(ascii, words)) for words, _ in WRONG_SCENES]
+    ("words", "says"), WRONG_SCENARIOS, ids=[" ".join(map(ascii, words)) for words, _ in WRONG_SCENARIOS]
 )
 def test_a_wrong_scene_is_told_in_one_line(file: str, words: Sequence[str], says: str) -> None:
-    done = policy("simulate", file, *SIMULATE, *words)
+    done = run_policy_command("simulate", file, *SIMULATE_ARGUMENTS, *words)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"muster: {says}")
     assert done.err.count("\n") == 1
@@ -160,7 +162,9 @@ def test_a_wrong_scene_is_told_in_one_line(file: str, words: Sequence[str], says
 
 def test_the_scene_is_taken_as_it_is_written(file: str) -> None:
     more = ("--service", "SHOP", "--type", "Security breach", "--personal-data", "no")
-    rows = json.loads(policy("simulate", file, "--sev", "sev3", *SIMULATE[2:], *more, "--json").out)
+    rows = json.loads(
+        run_policy_command("simulate", file, "--sev", "sev3", *SIMULATE_ARGUMENTS[2:], *more, "--json").out
+    )
     assert (rows[0]["step"], rows[0]["note"]) == ("sev1", "a security breach is at least sev1")
 
 
@@ -178,7 +182,7 @@ SUMMARY:On call: Ada Lovelace
 END:VEVENT
 END:VCALENDAR
 """
-FED = """\
+FEED_POLICY = """\
 people: {ada: {name: Ada Lovelace}, mona: {}}
 rotations: {on-call: {people: [mona], feed: docs/on-call.ics}}
 """
@@ -188,16 +192,19 @@ def test_a_calendar_in_the_repository_says_who_is_on_call(tmp_path: Path) -> Non
     (tmp_path / ".github").mkdir()
     (tmp_path / "docs").mkdir()
     file = tmp_path / ".github/incidents.yml"
-    file.write_text(FED, "utf-8")
+    file.write_text(FEED_POLICY, "utf-8")
 
-    def paged() -> list[list[str]]:
-        return [row["to"] for row in json.loads(policy("simulate", str(file), *SIMULATE, "--json").out)][:2]
+    def list_paged() -> list[list[str]]:
+        return [
+            row["to"]
+            for row in json.loads(run_policy_command("simulate", str(file), *SIMULATE_ARGUMENTS, "--json").out)
+        ][:2]
 
-    assert paged()[1] == ["mona"], "by turns, until there is a calendar"
+    assert list_paged()[1] == ["mona"], "by turns, until there is a calendar"
     (tmp_path / "docs/on-call.ics").write_text(CALENDAR, "utf-8")
-    assert paged()[1] == ["ada"]
+    assert list_paged()[1] == ["ada"]
     (tmp_path / "docs/on-call.ics").write_text("nonsense", "utf-8")
-    ended = policy("simulate", str(file), *SIMULATE)
+    ended = run_policy_command("simulate", str(file), *SIMULATE_ARGUMENTS)
     assert ended.code == 1
     assert ended.err.count("\n") == 1
     assert "on-call.ics" in ended.err
@@ -205,14 +212,14 @@ def test_a_calendar_in_the_repository_says_who_is_on_call(tmp_path: Path) -> Non
 
 def test_a_file_with_faults_is_not_simulated(tmp_path: Path) -> None:
     (tmp_path / "bad.yml").write_text("silence: many\n")
-    done = policy("simulate", str(tmp_path / "bad.yml"), *SIMULATE)
+    done = run_policy_command("simulate", str(tmp_path / "bad.yml"), *SIMULATE_ARGUMENTS)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"{tmp_path / 'bad.yml'}:1:10: silence: ")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    done = policy("diff", str(tmp_path / "nowhere.yml"), "guide")
-    assert done == Ended(1, "", f"muster: {tmp_path / 'nowhere.yml'}: No such file or directory\n")
+    done = run_policy_command("diff", str(tmp_path / "nowhere.yml"), "guide")
+    assert done == CommandResult(1, "", f"muster: {tmp_path / 'nowhere.yml'}: No such file or directory\n")
 
 
 # diff
@@ -220,24 +227,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_diff_by_severity(file: str, tmp_path: Path) -> None:
     (tmp_path / "new.yml").write_text(POLICY + "severities: {sev1: {respond: 10m}}\nsilence: 3\n")
-    done = policy("diff", file, str(tmp_path / "new.yml"))
-    assert done == Ended(0, "sev1\n  respond 15m -> 10m\nelsewhere\n  silence 2 -> 3\n", "")
-    assert json.loads(policy("diff", file, str(tmp_path / "new.yml"), "--json").out) == [
+    done = run_policy_command("diff", file, str(tmp_path / "new.yml"))
+    assert done == CommandResult(0, "sev1\n  respond 15m -> 10m\nelsewhere\n  silence 2 -> 3\n", "")
+    assert json.loads(run_policy_command("diff", file, str(tmp_path / "new.yml"), "--json").out) == [
         {"severity": "sev1", "what": "respond", "was": "15m", "now": "10m"},
         {"severity": None, "what": "silence", "was": "2", "now": "3"},
     ]
 
 
 def test_diff_says_when_nothing_moves(file: str) -> None:
-    assert policy("diff", file, file) == Ended(0, "Nothing moves: both mean the same.\n", "")
+    assert run_policy_command("diff", file, file) == CommandResult(0, "Nothing moves: both mean the same.\n", "")
 
 
 # explain and schema
 
 
 def test_explain_as_a_table_and_as_json(file: str) -> None:
-    done = policy("explain", file, "--sev", "sev1")
-    rows = json.loads(policy("explain", file, "--sev", "sev1", "--json").out)
+    done = run_policy_command("explain", file, "--sev", "sev1")
+    rows = json.loads(run_policy_command("explain", file, "--sev", "sev1", "--json").out)
     assert done.code == 0
     assert len(done.out.splitlines()) == len(rows) > 10
     respond = next(row for row in rows if row["where"] == "severities.sev1.respond")
@@ -248,17 +255,19 @@ def test_explain_as_a_table_and_as_json(file: str) -> None:
 
 
 def test_explain_without_a_file_is_the_default_profile() -> None:
-    assert json.loads(policy("explain", "--json").out) == json.loads(policy("explain", "guide", "--json").out)
+    assert json.loads(run_policy_command("explain", "--json").out) == json.loads(
+        run_policy_command("explain", "guide", "--json").out
+    )
 
 
 def test_schema_is_json_schema() -> None:
-    found = json.loads(policy("schema").out)
+    found = json.loads(run_policy_command("schema").out)
     assert {"severities", "escalation", "contacts"} <= found["properties"].keys()
 
 
 # replay
 
-EVENTS = """\
+EVENT_LOG = """\
 {"incident": "octo/shop#12", "at": "2026-03-06T16:40:00Z", "event": "opened", "by": "ada", "severity": "sev2", "title": "Checkout is down"}
 {"incident": "octo/shop#12", "at": "2026-03-06T16:52:00Z", "event": "said", "by": "mona", "text": "/ack"}
 {"incident": "octo/shop#12", "at": "2026-03-06T17:45:00Z", "event": "said", "by": "mona", "text": "all well\\n/resolve it was the disk"}
@@ -266,19 +275,19 @@ EVENTS = """\
 
 {"incident": "octo/shop#13", "at": "2026-03-07T09:00:00+01:00", "event": "opened", "severity": "sev4"}
 """
-LATER = POLICY + "escalation: {sev2: [{after: 0m, to: on-call, until: ack}, {after: 1h, to: it-manager}]}\n"
+LATER_POLICY = POLICY + "escalation: {sev2: [{after: 0m, to: on-call, until: ack}, {after: 1h, to: it-manager}]}\n"
 
 
 @pytest.fixture
 def events(tmp_path: Path) -> str:
     path = tmp_path / "past.jsonl"
-    path.write_text(EVENTS)
+    path.write_text(EVENT_LOG)
     return str(path)
 
 
 def test_replay_against_another_file(file: str, events: str, tmp_path: Path) -> None:
-    (tmp_path / "later.yml").write_text(LATER)
-    done = policy("replay", str(tmp_path / "later.yml"), "--events", events, "--against", file)
+    (tmp_path / "later.yml").write_text(LATER_POLICY)
+    done = run_policy_command("replay", str(tmp_path / "later.yml"), "--events", events, "--against", file)
     assert done.code == 0
     first, sentence, *_ = done.out.splitlines()
     assert first == f"{tmp_path / 'later.yml'} against {file}, incidents of {events}:"
@@ -286,7 +295,7 @@ def test_replay_against_another_file(file: str, events: str, tmp_path: Path) -> 
     assert "octo/shop#12  Checkout is down  (2026-03-06 16:40 UTC, sev2)" in done.out
     assert "  it-manager hears of it at +1h instead of +30m" in done.out
     found = json.loads(
-        policy("replay", str(tmp_path / "later.yml"), "--events", events, "--against", file, "--json").out
+        run_policy_command("replay", str(tmp_path / "later.yml"), "--events", events, "--against", file, "--json").out
     )
     assert (found["tried"], found["against"]) == (2, file)
     assert [each["incident"] for each in found["incidents"]] == ["octo/shop#12"]
@@ -294,7 +303,7 @@ def test_replay_against_another_file(file: str, events: str, tmp_path: Path) -> 
 
 
 def test_replay_is_held_against_the_profile_it_extends(file: str, events: str) -> None:
-    found = json.loads(policy("replay", file, "--events", events, "--json").out)
+    found = json.loads(run_policy_command("replay", file, "--events", events, "--json").out)
     assert found["against"] == "the profile guide, which it extends"
     assert {"kind": "people", "what": "it-manager", "was": "ada", "now": "ada"} not in found["incidents"][0][
         "differences"
@@ -302,14 +311,14 @@ def test_replay_is_held_against_the_profile_it_extends(file: str, events: str) -
 
 
 def test_a_profile_is_held_against_the_default_one(events: str) -> None:
-    found = json.loads(policy("replay", "strict", "--events", events, "--json").out)
+    found = json.loads(run_policy_command("replay", "strict", "--events", events, "--json").out)
     assert found["against"] == "the profile guide, the default"
     assert found["incidents"]
 
 
 def test_faulty_events_are_told_by_their_lines(file: str, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"incident": "a", "at": "now", "event": "opened"}\n\nnonsense\n')
-    done = policy("replay", file, "--events", str(tmp_path / "bad.jsonl"))
+    done = run_policy_command("replay", file, "--events", str(tmp_path / "bad.jsonl"))
     assert (done.code, done.out) == (1, "")
     assert [line.removeprefix(str(tmp_path)).split(": ")[:2] for line in done.err.splitlines()] == [
         ["/bad.jsonl:1", "at"],
@@ -318,7 +327,7 @@ def test_faulty_events_are_told_by_their_lines(file: str, tmp_path: Path) -> Non
 
 
 @dataclass
-class Shop:
+class ShopTracker:
     """A repository as `past_incidents` reads it: one incident that mona acknowledged after half an hour."""
 
     text: str | None = POLICY
@@ -351,7 +360,7 @@ class Shop:
         return PolicyFile("extends: strict\n", "")
 
 
-def on(shop: object) -> Any:
+def repository_of(shop: object) -> Any:
     @contextmanager
     def repository(name: str) -> Iterator[Any]:
         assert name == "octo/shop"
@@ -360,40 +369,47 @@ def on(shop: object) -> Any:
     return repository
 
 
-FROM_GITHUB = ("--repo", "octo/shop", "--since", "90d")
+GITHUB_ARGUMENTS = ("--repo", "octo/shop", "--since", "90d")
 
 
 def test_replay_of_a_repository_against_the_policy_in_force_there(tmp_path: Path) -> None:
-    (tmp_path / "later.yml").write_text(LATER)
+    (tmp_path / "later.yml").write_text(LATER_POLICY)
     saved = tmp_path / "saved.jsonl"
     words = ("replay", str(tmp_path / "later.yml"), "--json")
-    found = json.loads(policy(*words, *FROM_GITHUB, "--save", str(saved), repository=on(Shop())).out)
+    found = json.loads(
+        run_policy_command(*words, *GITHUB_ARGUMENTS, "--save", str(saved), repository=repository_of(ShopTracker())).out
+    )
     assert found["against"] == "the policy in force in octo/shop"
     assert found["incidents"][0]["incident"] == "octo/shop#12"
     assert {"kind": "told", "what": "it-manager", "was": "+30m", "now": "+1h"} in found["incidents"][0]["differences"]
     (tmp_path / "old.yml").write_text(POLICY)
-    again = json.loads(policy(*words, "--events", str(saved), "--against", str(tmp_path / "old.yml")).out)
+    again = json.loads(run_policy_command(*words, "--events", str(saved), "--against", str(tmp_path / "old.yml")).out)
     assert again["incidents"] == found["incidents"]
 
 
 @pytest.mark.parametrize("own", ["extends: org", None], ids=["extends org", "no file"])
 def test_a_repository_that_stands_on_its_organisation(file: str, own: str | None) -> None:
-    found = json.loads(policy("replay", file, *FROM_GITHUB, "--json", repository=on(Shop(own))).out)
-    told = {
+    found = json.loads(
+        run_policy_command("replay", file, *GITHUB_ARGUMENTS, "--json", repository=repository_of(ShopTracker(own))).out
+    )
+    recipients = {
         each["what"]: (each["was"], each["now"])
         for each in found["incidents"][0]["differences"]
         if each["kind"] == "told"
     }
-    assert told["engineering-manager"] == ("+30m", None)  # from the profile strict, which the organisation extends
+    assert recipients["engineering-manager"] == (
+        "+30m",
+        None,
+    )  # from the profile strict, which the organisation extends
 
 
 def test_what_github_refuses_is_told_in_one_line(file: str) -> None:
-    class Away(Shop):
+    class RefusingTracker(ShopTracker):
         def policy(self, etag: str) -> PolicyFile:
             raise DeliveryFailed("GitHub says no", retry_after=None)
 
-    done = policy("replay", file, *FROM_GITHUB, repository=on(Away()))
-    assert done == Ended(1, "", "muster: GitHub says no\n")
+    done = run_policy_command("replay", file, *GITHUB_ARGUMENTS, repository=repository_of(RefusingTracker()))
+    assert done == CommandResult(1, "", "muster: GitHub says no\n")
 
 
 def test_the_past_is_counted_on_a_terminal_only(file: str, events: str) -> None:
@@ -409,16 +425,18 @@ def test_the_past_is_counted_on_a_terminal_only(file: str, events: str) -> None:
     Path(events).write_text(lines)
     out, err = io.StringIO(), Terminal()
     code = policy_commands.main(
-        ["replay", file, "--events", events], lambda: NOW, PolicyCommandContext(out, err, lambda: NOW, nowhere)
+        ["replay", file, "--events", events],
+        lambda: NOW,
+        PolicyCommandContext(out, err, lambda: NOW, unexpected_repository),
     )
     assert code == 0
     assert "\r20 incidents tried" in err.getvalue()
-    assert policy("replay", file, "--events", events).err == ""
+    assert run_policy_command("replay", file, "--events", events).err == ""
 
 
 # JSON Lines
 
-LINES = [
+FAULTY_LINES = [
     ("[1]", "not an object"),
     ('{"at": "2026-03-06T16:40:00Z", "event": "opened"}', 'incident: is missing: such as "octo/shop#12"'),
     ('{"incident": 12, "at": "2026-03-06T16:40:00Z", "event": "opened"}', "incident: '12' is not a text"),
@@ -439,7 +457,7 @@ LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "says"), LINES, ids=[says[:30] for _, says in LINES])
+@pytest.mark.parametrize(("line", "says"), FAULTY_LINES, ids=[says[:30] for _, says in FAULTY_LINES])
 def test_a_faulty_line(line: str, says: str) -> None:
     with pytest.raises(event_log.EventLogFaults) as found:
         event_log.read_event_log([line], load_profile("guide"), "past.jsonl")
@@ -477,13 +495,13 @@ def test_what_is_written_is_read_again() -> None:
     for scale, profile in ((Scale.SEV, "guide"), (Scale.P, "p-scale")):
         first = event_log.read_event_log(lines, load_profile("guide"), "past.jsonl")
         again = event_log.read_event_log(event_log.write_event_log(first, scale), load_profile(profile), "again.jsonl")
-        assert [plain(past) for past in again] == [plain(past) for past in first]
+        assert [to_comparable(past) for past in again] == [to_comparable(past) for past in first]
     assert first[0].until == datetime(2026, 3, 8, 16, 49, tzinfo=UTC)
     (edited,) = (event for _, event in first[0].log if type(event).__name__ == "Edited")
     assert (edited.report.severity, edited.report.services, edited.title) == (1, ("a", "b"), "T")  # type: ignore[attr-defined]
 
 
-def plain(past: PastIncident) -> tuple[object, ...]:
+def to_comparable(past: PastIncident) -> tuple[object, ...]:
     """Return a past incident without the keys that only tell its lines apart."""
     return (
         past.name,
@@ -504,7 +522,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
         ("replay", '{"incident": "octo/shop#12"'),
     ):
         with pytest.raises(SystemExit) as ended:
-            policy(command, "--help")
+            run_policy_command(command, "--help")
         assert ended.value.code == 0
         assert example in capsys.readouterr().out
 
@@ -515,20 +533,20 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     ids=" ".join,
 )  # fmt: skip
 def test_wrong_usage(tmp_path: Path, words: list[str]) -> None:
-    done = muster(*words, folder=tmp_path)
+    done = run_muster(*words, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: muster policy")
     assert "Traceback" not in done.stderr
 
 
 def test_the_whole_way_from_the_shell(tmp_path: Path) -> None:
-    done = muster("policy", "simulate", "guide", *SIMULATE, "--json", folder=tmp_path)
+    done = run_muster("policy", "simulate", "guide", *SIMULATE_ARGUMENTS, "--json", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)[0]["at"] == "2026-03-06T21:40:00Z"
 
 
 def test_a_repository_needs_credentials(tmp_path: Path) -> None:
-    done = muster("policy", "replay", "guide", *FROM_GITHUB, folder=tmp_path)
+    done = run_muster("policy", "replay", "guide", *GITHUB_ARGUMENTS, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("muster: GITHUB_APP_ID is not set")
 
@@ -540,6 +558,8 @@ def test_colour_on_a_terminal_only(file: str) -> None:
 
     out = Terminal()
     policy_commands.main(
-        ["diff", "guide", file], lambda: NOW, PolicyCommandContext(out, io.StringIO(), lambda: NOW, nowhere)
+        ["diff", "guide", file],
+        lambda: NOW,
+        PolicyCommandContext(out, io.StringIO(), lambda: NOW, unexpected_repository),
     )
     assert ("\033[" in out.getvalue()) is ("NO_COLOR" not in os.environ)

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from app.store.database import Database
-from tests.shell.night import POLICY, SEV1, Night, night
+from tests.shell.night import POLICY, SEV1, Night, run_night
 
-OURS = (
+TEAM_POLICY = (
     POLICY
     + """\
 aliases: {sev1: [kritisch], sev2: [hoch]}
@@ -30,19 +30,19 @@ REPORT = "### Dringlichkeitsstufe\n\nKritisch (alle)\n\n### Betroffenes System\n
 
 @pytest.fixture
 def ours(database: Database) -> Iterator[Night]:
-    with night(database, policy=OURS) as found:
+    with run_night(database, policy=TEAM_POLICY) as found:
         found.github.person("ada").pushes(found.shop, "docs/runbooks/database.md", "# Fail over\n")
         yield found
 
 
-def opens(ours: Night, body: str) -> int:
+def open_incident(ours: Night, body: str) -> int:
     number = ours.github.person("stranger").opens(ours.shop, "Nichts geht", body, ["incident"])
-    ours.later()
+    ours.advance_and_settle()
     return number
 
 
 def test_a_report_in_the_words_of_the_team(ours: Night) -> None:
-    number = opens(ours, REPORT)
+    number = open_incident(ours, REPORT)
     assert ours.labels(number) == {"incident", "kritisch"}
     board = ours.board(number)
     assert "- **On call:** @ada, then `grace`; `grace` takes over at 20:00 UTC (21:00 CET)\n" in board
@@ -52,7 +52,7 @@ def test_a_report_in_the_words_of_the_team(ours: Night) -> None:
 
 
 def test_the_runbook_is_where_the_link_leads(ours: Night) -> None:
-    found = re.search(r"\*\*Runbooks:\*\* \[database\]\((.*)\)\n", ours.board(opens(ours, REPORT)))
+    found = re.search(r"\*\*Runbooks:\*\* \[database\]\((.*)\)\n", ours.board(open_incident(ours, REPORT)))
     assert found is not None
     page = httpx.get(found[1])
     assert page.status_code == 200
@@ -60,21 +60,21 @@ def test_the_runbook_is_where_the_link_leads(ours: Night) -> None:
 
 
 def test_before_the_closing_the_board_lists_what_it_asks_for(ours: Night) -> None:
-    number = opens(ours, REPORT)
+    number = open_incident(ours, REPORT)
     ours.github.person("ada").comments(ours.shop, number, "/resolve the limit was raised")
-    ours.later()
+    ours.advance_and_settle()
     assert "**Before closing:**\n\n* [ ] recovery verified: functional\n* [ ] users told\n" in ours.board(number)
     ours.github.person("ada").closes(ours.shop, number)
-    ours.later()
+    ours.advance_and_settle()
     assert "Before closing" not in ours.board(number)
 
 
 def test_names_of_the_team_work_everywhere_and_those_of_others_are_asked_about(ours: Night) -> None:
-    number = opens(ours, REPORT.replace("Kritisch (alle)", "P1"))
-    (asked,) = (text for text in ours.notices(number) if "How severe is" in text)
-    assert "Please choose one of SEV1 (kritisch), SEV2 (hoch), SEV3, SEV4 or Not sure" in asked.replace("\\", "")
+    number = open_incident(ours, REPORT.replace("Kritisch (alle)", "P1"))
+    (question,) = (text for text in ours.notices(number) if "How severe is" in text)
+    assert "Please choose one of SEV1 (kritisch), SEV2 (hoch), SEV3, SEV4 or Not sure" in question.replace("\\", "")
     ours.github.person("ada").comments(ours.shop, number, "/severity hoch nur wenige")
-    ours.later()
+    ours.advance_and_settle()
     assert "hoch" in ours.labels(number)
-    number = opens(ours, SEV1)
+    number = open_incident(ours, SEV1)
     assert "kritisch" in ours.labels(number)

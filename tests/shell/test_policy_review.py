@@ -24,59 +24,61 @@ from app.worker.pipeline.policy_check import with_known_shifts
 from tests.sandbox.conftest import shared_data
 from tests.sandbox.test_contract import description, openapi
 from tests.shell.night import POLICY, SEV1, Night
-from tests.shell.test_crashes import Died, Mortal, die
-from tests.shell.test_github_contract import Checked, checked
+from tests.shell.test_crashes import Died, DyingWire, die
+from tests.shell.test_github_contract import CheckedWire, checked
 
 __all__ = ["checked", "description", "openapi", "shared_data"]
 
 FILE = ".github/incidents.yml"
-FASTER = POLICY + "severities:\n  sev1: {acknowledge: 2m}\n"
-FAULTY = POLICY.replace("extends: guide", "extends: nothing").replace("Europe/Berlin", "Atlantis")
-HOPELESS = POLICY + "".join(f"unknown-{number}: 1\n" for number in range(60))
+FASTER_POLICY = POLICY + "severities:\n  sev1: {acknowledge: 2m}\n"
+FAULTY_POLICY = POLICY.replace("extends: guide", "extends: nothing").replace("Europe/Berlin", "Atlantis")
+MANY_FAULTS_POLICY = POLICY + "".join(f"unknown-{number}: 1\n" for number in range(60))
 
 
-def proposes(night: Night, text: str | None, branch: str = "faster", path: str = FILE) -> int:
+def open_policy_pull(night: Night, text: str | None, branch: str = "faster", path: str = FILE) -> int:
     """Open a pull request of ada with that file; return its number."""
     ada = night.github.person("ada")
     ada.pushes(night.shop, path, text, branch=branch)
     number = ada.opens_pull(night.shop, branch, "Another policy")
-    night.later()
+    night.advance_and_settle()
     return number
 
 
-def checks(night: Night, sha: str = "") -> list[ShownCheckRun]:
+def list_check_runs(night: Night, sha: str = "") -> list[ShownCheckRun]:
     """Return the check runs on that commit, or on any."""
     return [run for run in night.shop.check_runs.values() if sha in ("", run.head_sha)]
 
 
-def head(night: Night, number: int) -> str:
+def load_head_sha(night: Night, number: int) -> str:
     pull = night.shop.issue(number).pull
     assert pull is not None
     return pull.head_sha
 
 
-def calls_of(night: Night, mark: int) -> list[str]:
+def list_calls(night: Night, mark: int) -> list[str]:
     """Return the calls to GitHub since that position, without queries and without those for tokens."""
-    told = (f"{call.method} {call.path}" for call in night.github.calls_since(mark) if "access_tokens" not in call.path)
-    return [one.replace("/api/v3/repos/octo/shop", "").split("?")[0] for one in told]
+    calls = (
+        f"{call.method} {call.path}" for call in night.github.calls_since(mark) if "access_tokens" not in call.path
+    )
+    return [one.replace("/api/v3/repos/octo/shop", "").split("?")[0] for one in calls]
 
 
-def reported(night: Night) -> int:
+def open_incident(night: Night) -> int:
     number = night.github.person("stranger").opens(night.shop, "Checkout is down", SEV1, ["incident"])
-    night.later()
+    night.advance_and_settle()
     return number
 
 
 def test_a_good_change_is_shown_with_what_it_would_have_done(tonight: Night) -> None:
-    number = reported(tonight)
-    tonight.passes(minutes=3)
+    number = open_incident(tonight)
+    tonight.run_for(minutes=3)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
-    tonight.later()
-    pull = proposes(tonight, FASTER)
-    (run,) = checks(tonight)
+    tonight.advance_and_settle()
+    pull = open_policy_pull(tonight, FASTER_POLICY)
+    (run,) = list_check_runs(tonight)
     assert (run.name, run.head_sha, run.status, run.conclusion) == (
         "Muster policy",
-        head(tonight, pull),
+        load_head_sha(tonight, pull),
         "completed",
         "success",
     )
@@ -85,14 +87,14 @@ def test_a_good_change_is_shown_with_what_it_would_have_done(tonight: Night) -> 
     assert "acknowledge" in run.output["summary"]
     assert "octo/shop" in run.output["summary"], "the incident that would have gone otherwise is named"
     assert tonight.shop.issue(pull).comments == [], "no comment is posted"
-    tonight.passes(minutes=30)
-    assert len(checks(tonight)) == 1
+    tonight.run_for(minutes=30)
+    assert len(list_check_runs(tonight)) == 1
 
 
 def test_a_fault_stands_at_its_line_until_a_push_mends_it(tonight: Night) -> None:
-    pull = proposes(tonight, FAULTY)
-    first = head(tonight, pull)
-    (run,) = checks(tonight, first)
+    pull = open_policy_pull(tonight, FAULTY_POLICY)
+    first = load_head_sha(tonight, pull)
+    (run,) = list_check_runs(tonight, first)
     assert run.conclusion == "failure"
     profile, zone = run.annotations
     assert profile["path"] == FILE
@@ -101,184 +103,184 @@ def test_a_fault_stands_at_its_line_until_a_push_mends_it(tonight: Night) -> Non
     assert profile["message"].startswith("'nothing' ")
     assert (zone["start_line"], zone["title"]) == (2, "timezone")
 
-    tonight.github.person("ada").pushes(tonight.shop, FILE, FASTER, branch="faster")
-    tonight.later()
-    (mended,) = checks(tonight, head(tonight, pull))
+    tonight.github.person("ada").pushes(tonight.shop, FILE, FASTER_POLICY, branch="faster")
+    tonight.advance_and_settle()
+    (mended,) = list_check_runs(tonight, load_head_sha(tonight, pull))
     assert (mended.conclusion, mended.annotations) == ("success", [])
-    assert len(checks(tonight)) == 2
-    assert checks(tonight, first)[0].conclusion == "failure", "the check run of the old commit stays"
+    assert len(list_check_runs(tonight)) == 2
+    assert list_check_runs(tonight, first)[0].conclusion == "failure", "the check run of the old commit stays"
 
 
 def test_the_newest_of_several_pushes_is_answered(tonight: Night) -> None:
     ada = tonight.github.person("ada")
-    ada.pushes(tonight.shop, FILE, FAULTY, branch="faster")
+    ada.pushes(tonight.shop, FILE, FAULTY_POLICY, branch="faster")
     pull = ada.opens_pull(tonight.shop, "faster", "Another policy")
-    ada.pushes(tonight.shop, FILE, HOPELESS, branch="faster")
-    ada.pushes(tonight.shop, FILE, FASTER, branch="faster")
-    tonight.later()
-    (run,) = checks(tonight)
-    assert (run.head_sha, run.conclusion) == (head(tonight, pull), "success")
-    assert set(tonight.deliveries().values()) <= {"processed", "ignored"}
+    ada.pushes(tonight.shop, FILE, MANY_FAULTS_POLICY, branch="faster")
+    ada.pushes(tonight.shop, FILE, FASTER_POLICY, branch="faster")
+    tonight.advance_and_settle()
+    (run,) = list_check_runs(tonight)
+    assert (run.head_sha, run.conclusion) == (load_head_sha(tonight, pull), "success")
+    assert set(tonight.load_delivery_states().values()) <= {"processed", "ignored"}
 
 
 def test_a_fork_is_read_through_the_repository_that_it_asks(tonight: Night) -> None:
     stranger = tonight.github.person("stranger")
     fork = stranger.forks(tonight.shop)
-    stranger.pushes(fork, FILE, FAULTY, branch="better")
+    stranger.pushes(fork, FILE, FAULTY_POLICY, branch="better")
     pull = stranger.opens_pull(tonight.shop, "stranger:better", "I know better")
-    tonight.later()
-    (run,) = checks(tonight, head(tonight, pull))
+    tonight.advance_and_settle()
+    (run,) = list_check_runs(tonight, load_head_sha(tonight, pull))
     assert run.conclusion == "failure"
-    stranger.pushes(fork, FILE, FASTER, branch="better")
-    tonight.later()
-    assert [run.conclusion for run in checks(tonight, head(tonight, pull))] == ["success"]
+    stranger.pushes(fork, FILE, FASTER_POLICY, branch="better")
+    tonight.advance_and_settle()
+    assert [run.conclusion for run in list_check_runs(tonight, load_head_sha(tonight, pull))] == ["success"]
     assert "octo/shop" in {call.path[len("/api/v3/repos/") :][:9] for call in tonight.github.calls_since(0)}
     assert not any("/repos/stranger" in call.path for call in tonight.github.calls_since(0))
 
 
 def test_a_pull_request_that_leaves_the_policy_alone_costs_one_call(tonight: Night) -> None:
-    reported(tonight)
+    open_incident(tonight)
     mark = tonight.github.call_log_position()
-    proposes(tonight, "# shop, open all night\n", path="README.md")
-    assert calls_of(tonight, mark) == [f"GET /contents/{FILE}"]
-    assert checks(tonight) == []
+    open_policy_pull(tonight, "# shop, open all night\n", path="README.md")
+    assert list_calls(tonight, mark) == [f"GET /contents/{FILE}"]
+    assert list_check_runs(tonight) == []
 
 
 def test_a_branch_from_before_the_last_change_does_not_change_the_policy(tonight: Night) -> None:
     ada = tonight.github.person("ada")
     ada.pushes(tonight.shop, "README.md", "# shop, open all night\n", branch="old")
-    ada.pushes(tonight.shop, FILE, FASTER)
-    reported(tonight)
+    ada.pushes(tonight.shop, FILE, FASTER_POLICY)
+    open_incident(tonight)
     mark = tonight.github.call_log_position()
     pull = ada.opens_pull(tonight.shop, "old", "A better README")
-    tonight.later()
-    assert calls_of(tonight, mark) == [f"GET /contents/{FILE}", f"GET /pulls/{pull}/files"]
-    assert checks(tonight) == []
+    tonight.advance_and_settle()
+    assert list_calls(tonight, mark) == [f"GET /contents/{FILE}", f"GET /pulls/{pull}/files"]
+    assert list_check_runs(tonight) == []
 
 
 def test_whoever_aims_at_another_branch_is_answered_then(tonight: Night) -> None:
     ada = tonight.github.person("ada")
-    ada.pushes(tonight.shop, FILE, FASTER, branch="next")
+    ada.pushes(tonight.shop, FILE, FASTER_POLICY, branch="next")
     ada.pushes(tonight.shop, "README.md", "# shop\n\nnext\n", branch="next")
     # The branch `release` has that policy already, so against it only the README changes.
     git = tonight.shop.git
     parent = git.commits[git.refs["refs/heads/next"]].parents[0]
     git.refs["refs/heads/release"] = parent
     pull = ada.opens_pull(tonight.shop, "next", "README", base="release")
-    tonight.later()
-    assert checks(tonight) == []
+    tonight.advance_and_settle()
+    assert list_check_runs(tonight) == []
     ada.retargets(tonight.shop, pull, "main")
-    tonight.later()
-    assert [run.conclusion for run in checks(tonight, head(tonight, pull))] == ["success"]
+    tonight.advance_and_settle()
+    assert [run.conclusion for run in list_check_runs(tonight, load_head_sha(tonight, pull))] == ["success"]
     ada.edits_issue(tonight.shop, pull, title="Another policy")
-    tonight.later()
-    assert len(checks(tonight)) == 1
+    tonight.advance_and_settle()
+    assert len(list_check_runs(tonight)) == 1
 
 
 def test_taking_the_file_away_says_what_would_hold(tonight: Night) -> None:
-    proposes(tonight, None)
-    (run,) = checks(tonight)
+    open_policy_pull(tonight, None)
+    (run,) = list_check_runs(tonight)
     assert run.conclusion == "success"
     assert "profile `guide` would hold" in run.output["summary"]
 
 
 def test_a_faulty_policy_that_was_merged_is_shown_on_its_commit(tonight: Night) -> None:
-    number = reported(tonight)
-    pull = proposes(tonight, FAULTY)
+    number = open_incident(tonight)
+    pull = open_policy_pull(tonight, FAULTY_POLICY)
     merged = tonight.github.person("ada").merges(tonight.shop, pull)
-    tonight.later()
-    (run,) = checks(tonight, merged)
+    tonight.advance_and_settle()
+    (run,) = list_check_runs(tonight, merged)
     assert run.conclusion == "failure"
     assert len(run.annotations) == 2
     assert "never takes effect: the last good one does" in run.output["summary"]
     assert len([body for body in tonight.notices(number) if "last good" in body]) == 1
 
-    mended = tonight.github.person("ada").pushes(tonight.shop, FILE, FASTER)
-    tonight.later()
-    assert checks(tonight, mended) == [], "a good one takes effect and needs no words"
+    mended = tonight.github.person("ada").pushes(tonight.shop, FILE, FASTER_POLICY)
+    tonight.advance_and_settle()
+    assert list_check_runs(tonight, mended) == [], "a good one takes effect and needs no words"
 
 
 def test_a_pull_request_that_mends_a_merged_fault_is_answered(tonight: Night) -> None:
-    tonight.github.person("ada").pushes(tonight.shop, FILE, FAULTY)
-    tonight.later()
-    pull = proposes(tonight, FASTER)
-    assert [run.conclusion for run in checks(tonight, head(tonight, pull))] == ["success"]
+    tonight.github.person("ada").pushes(tonight.shop, FILE, FAULTY_POLICY)
+    tonight.advance_and_settle()
+    pull = open_policy_pull(tonight, FASTER_POLICY)
+    assert [run.conclusion for run in list_check_runs(tonight, load_head_sha(tonight, pull))] == ["success"]
 
 
 def test_more_faults_than_go_into_one_request(tonight: Night) -> None:
     mark = tonight.github.call_log_position()
-    proposes(tonight, HOPELESS)
-    (run,) = checks(tonight)
+    open_policy_pull(tonight, MANY_FAULTS_POLICY)
+    (run,) = list_check_runs(tonight)
     assert (run.conclusion, len(run.annotations)) == ("failure", 60)
     assert len({one["start_line"] for one in run.annotations}) == 60
-    assert [call for call in calls_of(tonight, mark) if "check-run" in call][1:] == [
+    assert [call for call in list_calls(tonight, mark) if "check-run" in call][1:] == [
         "POST /check-runs",
         f"PATCH /check-runs/{run.id}",
     ]
 
 
 @pytest.mark.parametrize("call", [("POST", "/check-runs"), ("PATCH", "/check-runs/")], ids=" ".join)
-@pytest.mark.parametrize("text", [FASTER, HOPELESS], ids=["good", "hopeless"])
+@pytest.mark.parametrize("text", [FASTER_POLICY, MANY_FAULTS_POLICY], ids=["good", "hopeless"])
 def test_a_death_before_the_answer_is_heard_leaves_one_check(tonight: Night, text: str, call: tuple[str, str]) -> None:
-    wire = Mortal([call])
+    wire = DyingWire([call])
     tonight.wire = wire
-    tonight.move_in()
+    tonight.restart()
     try:
-        if text == FASTER and call[0] == "PATCH":
-            proposes(tonight, text)  # a good policy needs one call only, so the process does not die
+        if text == FASTER_POLICY and call[0] == "PATCH":
+            open_policy_pull(tonight, text)  # a good policy needs one call only, so the process does not die
         else:
             with pytest.raises(Died):
-                proposes(tonight, text)
-            tonight.move_in()
-            tonight.later()
-        (run,) = checks(tonight)
-        assert (run.status, len(run.annotations)) == ("completed", 0 if text == FASTER else 60)
+                open_policy_pull(tonight, text)
+            tonight.restart()
+            tonight.advance_and_settle()
+        (run,) = list_check_runs(tonight)
+        assert (run.status, len(run.annotations)) == ("completed", 0 if text == FASTER_POLICY else 60)
     finally:
         wire.end()
 
 
 @pytest.mark.parametrize("gap", ["after_claim", "before_post", "after_post_before_mark"])
 def test_a_death_in_any_gap_leaves_one_check(tonight: Night, gap: str) -> None:
-    tonight.ends_at = lambda: Failpoints(f"{gap}:1", on_reach=die)
-    tonight.move_in()
+    tonight.create_failpoints = lambda: Failpoints(f"{gap}:1", on_reach=die)
+    tonight.restart()
     with pytest.raises(Died):
-        proposes(tonight, FAULTY)
-    tonight.ends_at = Failpoints
-    tonight.move_in()
-    tonight.later()
-    (run,) = checks(tonight)
+        open_policy_pull(tonight, FAULTY_POLICY)
+    tonight.create_failpoints = Failpoints
+    tonight.restart()
+    tonight.advance_and_settle()
+    (run,) = list_check_runs(tonight)
     assert (run.status, len(run.annotations)) == ("completed", 2)
 
 
 def test_while_github_is_away_the_check_waits_and_then_comes_once(tonight: Night) -> None:
     tonight.github.faults.add("status", status=502, method="POST", path="/check-runs", times=2)
-    proposes(tonight, FASTER)
-    assert checks(tonight) == []
-    tonight.later()
-    tonight.later()
-    assert len(checks(tonight)) == 1
-    assert "routed" not in tonight.deliveries().values()
+    open_policy_pull(tonight, FASTER_POLICY)
+    assert list_check_runs(tonight) == []
+    tonight.advance_and_settle()
+    tonight.advance_and_settle()
+    assert len(list_check_runs(tonight)) == 1
+    assert "routed" not in tonight.load_delivery_states().values()
 
 
 def test_what_github_does_not_take_for_a_day_is_left(tonight: Night) -> None:
     tonight.github.faults.add("status", status=502, method="POST", path="/check-runs", times=99)
-    proposes(tonight, FASTER)
-    assert "routed" in tonight.deliveries().values()
+    open_policy_pull(tonight, FASTER_POLICY)
+    assert "routed" in tonight.load_delivery_states().values()
     tonight.clock.at += timedelta(days=1)
     tonight.settle()
-    assert "routed" not in tonight.deliveries().values()
-    assert checks(tonight) == []
+    assert "routed" not in tonight.load_delivery_states().values()
+    assert list_check_runs(tonight) == []
 
 
 def test_a_commit_whose_files_cannot_be_seen_yet_is_not_taken_for_a_removal(tonight: Night) -> None:
     tonight.github.faults.add("status", status=404, method="GET", path="/contents/", times=1)
     ada = tonight.github.person("ada")
-    ada.pushes(tonight.shop, FILE, FASTER, branch="faster")
+    ada.pushes(tonight.shop, FILE, FASTER_POLICY, branch="faster")
     ada.opens_pull(tonight.shop, "faster", "Another policy")
     tonight.settle()
-    assert checks(tonight) == []
-    tonight.later()
-    (run,) = checks(tonight)
+    assert list_check_runs(tonight) == []
+    tonight.advance_and_settle()
+    (run,) = list_check_runs(tonight)
     assert "acknowledge" in run.output["title"]
 
 
@@ -288,23 +290,23 @@ def test_without_the_permission_it_ends_quietly(tonight: Night) -> None:
         name: level for name, level in tonight.shop.installation.permissions.items() if name != "checks"
     }
     mark = tonight.github.call_log_position()
-    proposes(tonight, FASTER)
-    asked = len(tonight.github.calls_since(mark))
-    tonight.passes(minutes=5)
-    assert len(tonight.github.calls_since(mark)) == asked, "it is not asked again"
-    assert checks(tonight) == []
-    assert "routed" not in tonight.deliveries().values()
+    open_policy_pull(tonight, FASTER_POLICY)
+    call_count = len(tonight.github.calls_since(mark))
+    tonight.run_for(minutes=5)
+    assert len(tonight.github.calls_since(mark)) == call_count, "it is not asked again"
+    assert list_check_runs(tonight) == []
+    assert "routed" not in tonight.load_delivery_states().values()
 
 
 def test_a_pull_request_that_is_reopened_has_its_answer_already(tonight: Night) -> None:
-    ada, pull = tonight.github.person("ada"), proposes(tonight, FASTER)
+    ada, pull = tonight.github.person("ada"), open_policy_pull(tonight, FASTER_POLICY)
     ada.closes(tonight.shop, pull)
     ada.reopens(tonight.shop, pull)
-    tonight.later()
-    assert len(checks(tonight)) == 1
+    tonight.advance_and_settle()
+    assert len(list_check_runs(tonight)) == 1
 
 
-class Overheard:
+class RecordingClient:
     """GitHub with one check run on the commit, of the App with that id; records what is written."""
 
     app_id = 3
@@ -335,7 +337,7 @@ class Overheard:
     ],
 )
 def test_only_what_lacks_is_sent(app: int, status: str, there: int, written: list[tuple[str, str, int]]) -> None:
-    github = Overheard(app, status, there)
+    github = RecordingClient(app, status, there)
     faults = tuple(Annotation(FILE, line, 1, "zone", "unknown") for line in range(1, 121))
     tracker = GitHubTracker(github, Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
     tracker.check(CheckRun("Muster policy", "a" * 40, False, "120 faults", "All of them", faults))
@@ -343,56 +345,56 @@ def test_only_what_lacks_is_sent(app: int, status: str, there: int, written: lis
 
 
 def test_the_postmortem_may_not_bring_a_policy_in_unseen(tonight: Night) -> None:
-    number = reported(tonight)
+    number = open_incident(tonight)
     mona = tonight.github.person("mona")
     mona.comments(tonight.shop, number, "/resolve the pool is larger now")
-    tonight.later()
+    tonight.advance_and_settle()
     mona.closes(tonight.shop, number)
-    tonight.later()
+    tonight.advance_and_settle()
     (pull,) = tonight.shop.pulls
-    assert checks(tonight) == []
-    mona.pushes(tonight.shop, FILE, FAULTY, branch=f"muster/postmortem-{number}")
-    tonight.later()
-    assert [run.conclusion for run in checks(tonight, head(tonight, pull.number))] == ["failure"]
+    assert list_check_runs(tonight) == []
+    mona.pushes(tonight.shop, FILE, FAULTY_POLICY, branch=f"muster/postmortem-{number}")
+    tonight.advance_and_settle()
+    assert [run.conclusion for run in list_check_runs(tonight, load_head_sha(tonight, pull.number))] == ["failure"]
 
 
 def test_the_actions_host_tries_the_same_incidents_and_finds_the_same(tonight: Night) -> None:
     mona, ada = tonight.github.person("mona"), tonight.github.person("ada")
-    first, second = reported(tonight), reported(tonight)
-    tonight.passes(minutes=6)
+    first, second = open_incident(tonight), open_incident(tonight)
+    tonight.run_for(minutes=6)
     mona.comments(tonight.shop, first, "/ack")
-    tonight.later()
+    tonight.advance_and_settle()
     ada.labels(tonight.shop, second, "sev3")
-    tonight.passes(minutes=9)
+    tonight.run_for(minutes=9)
     mona.comments(tonight.shop, second, "/ack\n/update we look at it")
     mona.comments(tonight.shop, first, "/resolve the pool is larger now")
-    tonight.later()
+    tonight.advance_and_settle()
     mona.closes(tonight.shop, first)
-    tonight.later()
+    tonight.advance_and_settle()
     ada.merges(tonight.shop, tonight.shop.pulls[0].number)
-    tonight.passes(minutes=20)
+    tonight.run_for(minutes=20)
     repository = Repository(tonight.shop.id, "octo/shop", tonight.installation)
-    ctx, now, old, new = tonight.application.ctx, tonight.clock(), read_policy(POLICY), read_policy(FASTER)
-    own = backtest(policy_check.load_past_incidents(ctx, repository, now), old, new)
+    ctx, now, old, new = tonight.application.ctx, tonight.clock(), read_policy(POLICY), read_policy(FASTER_POLICY)
+    app_result = backtest(policy_check.load_past_incidents(ctx, repository, now), old, new)
     tracker = ctx.tracker(repository)
-    asked = [*load_past_incidents(tracker, "incident", now - BACKTEST_PERIOD, old, repo="octo/shop", now=now)]
-    assert backtest(sorted(asked, key=lambda one: one.name), old, new) == own
-    assert own.incident_count == 2
-    assert [one.name for one in own.diffs] == ["octo/shop#1"]
+    past_incidents = [*load_past_incidents(tracker, "incident", now - BACKTEST_PERIOD, old, repo="octo/shop", now=now)]
+    assert backtest(sorted(past_incidents, key=lambda one: one.name), old, new) == app_result
+    assert app_result.incident_count == 2
+    assert [one.name for one in app_result.diffs] == ["octo/shop#1"]
 
 
-class Busy:
+class BusyTracker:
     """A repository with more incidents than are read."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.timelines_read = 0
 
     def incidents_since(self, label: str, updated: datetime) -> list[dict[str, Any]]:
         row = {"title": "Down", "body": "", "user": {"login": "mona"}, "created_at": "2026-03-01T09:00:00Z"}
         return [{**row, "number": number} for number in range(1, 251)]
 
     def timeline(self, number: int) -> list[Any]:
-        self.asked += 1
+        self.timelines_read += 1
         return []
 
     def pull_of(self, branch: str) -> None:
@@ -400,20 +402,22 @@ class Busy:
 
 
 def test_no_more_are_read_than_a_run_may_ask_for() -> None:
-    busy, now = Busy(), datetime(2026, 3, 14, tzinfo=UTC)
-    found = load_past_incidents(busy, "incident", now - BACKTEST_PERIOD, read_policy(POLICY), repo="octo/shop", now=now)  # type: ignore[arg-type]
+    tracker, now = BusyTracker(), datetime(2026, 3, 14, tzinfo=UTC)
+    found = load_past_incidents(
+        tracker, "incident", now - BACKTEST_PERIOD, read_policy(POLICY), repo="octo/shop", now=now
+    )  # type: ignore[arg-type]
     next(found)
-    assert busy.asked == 1, "each is asked for as it is taken"
+    assert tracker.timelines_read == 1, "each is asked for as it is taken"
     assert len(list(found)) == MAX_INCIDENTS - 1
-    assert busy.asked == MAX_INCIDENTS
+    assert tracker.timelines_read == MAX_INCIDENTS
 
 
 def test_what_a_proposal_names_is_not_fetched_before_it_is_merged(tonight: Night) -> None:
     rota = "rotations:\n  nights: {people: [mona], feed: %s, starts: 2026-01-05}\n"
     mark = tonight.github.call_log_position()
-    proposes(tonight, POLICY + rota % "rotas/on-call.ics")
-    assert [run.conclusion for run in checks(tonight)] == ["success"]
-    assert not any("rotas" in call for call in calls_of(tonight, mark))
+    open_policy_pull(tonight, POLICY + rota % "rotas/on-call.ics")
+    assert [run.conclusion for run in list_check_runs(tonight)] == ["success"]
+    assert not any("rotas" in call for call in list_calls(tonight, mark))
 
 
 def test_the_shifts_that_are_known_count_on_both_sides() -> None:
@@ -433,35 +437,35 @@ def test_the_shifts_that_are_known_count_on_both_sides() -> None:
 
 
 def test_only_the_incidents_of_the_last_months_are_tried(tonight: Night) -> None:
-    numbers = [reported(tonight)]
+    numbers = [open_incident(tonight)]
     tonight.github.person("mona").comments(tonight.shop, numbers[0], "/resolve it was the cache")
-    tonight.later()
+    tonight.advance_and_settle()
     tonight.clock.at += timedelta(days=60)
-    numbers += [reported(tonight), reported(tonight)]
+    numbers += [open_incident(tonight), open_incident(tonight)]
 
-    def known(days: int, most: int = 200) -> list[int]:
+    def list_numbers(days: int, limit: int = 200) -> list[int]:
         since = tonight.clock() - timedelta(days=days)
         with tonight.database.transaction() as db:
             return [
                 incident_key.number
-                for incident_key, _ in incidents.list_incidents_declared_since(db, tonight.shop.id, since, most)
+                for incident_key, _ in incidents.list_incidents_declared_since(db, tonight.shop.id, since, limit)
             ]
 
-    assert known(90) == numbers
-    assert known(30) == numbers[1:]
-    assert known(90, most=2) == numbers[1:], "the newest"
-    assert known(0) == []
+    assert list_numbers(90) == numbers
+    assert list_numbers(30) == numbers[1:]
+    assert list_numbers(90, limit=2) == numbers[1:], "the newest"
+    assert list_numbers(0) == []
 
 
-def test_every_call_is_as_github_describes_it(tonight: Night, checked: Checked) -> None:
-    reported(tonight)
-    proposes(tonight, HOPELESS)
-    proposes(tonight, FASTER, branch="better")
-    assert len(checks(tonight)) == 2
+def test_every_call_is_as_github_describes_it(tonight: Night, checked: CheckedWire) -> None:
+    open_incident(tonight)
+    open_policy_pull(tonight, MANY_FAULTS_POLICY)
+    open_policy_pull(tonight, FASTER_POLICY, branch="better")
+    assert len(list_check_runs(tonight)) == 2
     assert checked.faults == []
 
 
-class Listing(Overheard):
+class PullFilesClient(RecordingClient):
     """GitHub with these files in every pull request."""
 
     def __init__(self, *rows: dict[str, str]) -> None:
@@ -485,5 +489,5 @@ class Listing(Overheard):
     ],
 )
 def test_what_a_pull_request_does_to_the_file(rows: list[dict[str, str]], change: str) -> None:
-    tracker = GitHubTracker(Listing(*rows), Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
+    tracker = GitHubTracker(PullFilesClient(*rows), Repository(1, "octo/shop", 2))  # type: ignore[arg-type]
     assert tracker.file_change(9, FILE) == change

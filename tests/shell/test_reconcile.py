@@ -31,11 +31,11 @@ from app.worker.sync import drift
 from app.worker.sync.reconciler import Reconciler, ReconcileReport
 from tests.figures import Figures
 from tests.shell.night import SEV1, TABLES, Night, Wire
-from tests.shell.processes import comes, log_of, worker
-from tests.shell.test_commands_line import muster
-from tests.shell.test_github_contract import Checked, checked, description, openapi, shared_data
+from tests.shell.processes import read_log_tail, start_worker, wait_until
+from tests.shell.test_commands_line import run_muster
+from tests.shell.test_github_contract import CheckedWire, checked, description, openapi, shared_data
 from tests.shell.test_pace import another_process
-from tests.soak import size
+from tests.soak import choose_size
 
 __all__ = ["checked", "description", "openapi", "shared_data"]
 
@@ -44,71 +44,71 @@ REPORTER = "grace"
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
 
 
-def real_time() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def comparing(tonight: Night) -> Reconciler:
+def create_reconciler(tonight: Night) -> Reconciler:
     """Create a reconciler, as after a restart."""
     return Reconciler(tonight.application.ctx, tonight.application.client)
 
 
-def compared(tonight: Night, reconciler: Reconciler | None = None) -> ReconcileReport:
+def reconcile(tonight: Night, reconciler: Reconciler | None = None) -> ReconcileReport:
     """Reconcile what is due, and process everything that follows from it."""
-    report = (reconciler or comparing(tonight)).run_due()
+    report = (reconciler or create_reconciler(tonight)).run_due()
     assert report is not None, "nothing was due"
     assert report.failures == []
-    tonight.later()
+    tonight.advance_and_settle()
     return report
 
 
-def compared_within_the_budget(tonight: Night) -> int:
+def reconcile_within_budget(tonight: Night) -> int:
     """Reconcile in as many sweeps as GitHub's hourly budget requires.  Return how many deliveries were missed."""
-    reconciler, missed = comparing(tonight), 0
+    reconciler, missed = create_reconciler(tonight), 0
     while (report := reconciler.run_due()) is None or report.failures:
         missed += report.deliveries.missed if report is not None else 0
         tonight.clock.at += timedelta(minutes=1)
-    tonight.later()
+    tonight.advance_and_settle()
     return missed + report.deliveries.missed
 
 
-def opens(tonight: Night, body: str = SEV1, login: str = REPORTER) -> int:
+def open_incident(tonight: Night, body: str = SEV1, login: str = REPORTER) -> int:
     return tonight.github.person(login).opens(tonight.shop, "Checkout is down", body, ["incident"])
 
 
-def in_touch(tonight: Night) -> None:
+def settle_and_reconcile(tonight: Night) -> None:
     """Process everything so far, and reconcile."""
-    tonight.later()
-    compared(tonight)
+    tonight.advance_and_settle()
+    reconcile(tonight)
     tonight.clock.at += timedelta(minutes=2)
-    compared(tonight)
+    reconcile(tonight)
 
 
-def away(tonight: Night) -> None:
+def disconnect(tonight: Night) -> None:
     tonight.github.hooks.settle(60)
     tonight.github.hooks.url = None
 
 
-def back(tonight: Night, url: str | None) -> None:
+def reconnect(tonight: Night, url: str | None) -> None:
     tonight.github.hooks.settle(60)
     tonight.github.hooks.url = url
-    tonight.move_in()
+    tonight.restart()
 
 
-def calls(tonight: Night, mark: int, end: str) -> int:
-    return sum(call.path.endswith(end) for call in tonight.github.calls_since(mark))
+def count_calls(tonight: Night, mark: int, path_suffix: str) -> int:
+    return sum(call.path.endswith(path_suffix) for call in tonight.github.calls_since(mark))
 
 
 # E2: seventy-one hours.
 
 
-def three_days(tonight: Night, events: int) -> None:
+def play_three_days(tonight: Night, events: int) -> None:
     """Play about `events` deliveries over 71 hours: incidents that open, change and mostly end."""
     shop, clock = tonight.shop, tonight.clock
     reporter, mona, ada = (tonight.github.person(login) for login in (REPORTER, "mona", "ada"))
     deeds: list[Callable[[], object]] = []
     for nth in range(events // 8):
-        number = opens_at(deeds, tonight, nth)
+        number = add_opening(deeds, tonight, nth)
         deeds += [
             lambda number=number: mona.comments(shop, number, "/ack"),
             lambda number=number: ada.labels(shop, number, "blue", "green"),
@@ -124,95 +124,95 @@ def three_days(tonight: Night, events: int) -> None:
         deed()
 
 
-def opens_at(deeds: list[Callable[[], object]], tonight: Night, nth: int) -> int:
+def add_opening(deeds: list[Callable[[], object]], tonight: Night, nth: int) -> int:
     """Append an opening to `deeds`; return the number that its issue will have.
 
     Numbers count on from the issues that exist.
     """
     first = max(tonight.shop.issues, default=0) + 1
-    deeds.append(lambda: opens(tonight, SEV3))
+    deeds.append(lambda: open_incident(tonight, SEV3))
     return first + nth
 
 
-@pytest.mark.parametrize(("events", "minutes"), size([(100, 10)], [(2000, 10), (5000, 90)]))
+@pytest.mark.parametrize(("events", "minutes"), choose_size([(100, 10)], [(2000, 10), (5000, 90)]))
 def test_e2_a_receiver_that_was_off_for_71_hours_misses_nothing(
     tonight: Night, elsewhere: Night, figures: Figures, events: int, minutes: int
 ) -> None:
     """At GitHub's published limits; the hand clock takes the waiting."""
     for night in (tonight, elsewhere):
-        opens(night, SEV3)
-        in_touch(night)
+        open_incident(night, SEV3)
+        settle_and_reconcile(night)
     elsewhere.github.hooks.hold()
-    three_days(elsewhere, events)
+    play_three_days(elsewhere, events)
     url = tonight.github.hooks.url
-    away(tonight)
+    disconnect(tonight)
     tonight.github.hooks.scattered_ids = True
-    three_days(tonight, events)
+    play_three_days(tonight, events)
     tonight.github.hooks.settle(60)
     everything = list(tonight.github.hooks.deliveries())
-    before = tonight.deliveries()
+    before = tonight.load_delivery_states()
     missed = [one for one in everything if one.guid not in before]
     assert len(missed) >= events * 0.9
     for one in (late := missed[: min(100, len(missed) // 4)]):  # the newest page is listed two hours late
         assert one.delivered_at is not None
         tonight.github.hooks.delay_listing([one], tonight.clock.at - one.delivered_at + timedelta(hours=2))
-    back(tonight, url)
+    reconnect(tonight, url)
 
     # The incidents are right before the deliveries have been fetched.
     began, tonight.github.meter.limits = tonight.clock.at, Limits.strict()
     tonight.github.faults.add("pre", path="/app/hook/deliveries", status=502, times=1)
     with another_process(tonight) as application:
         reconciler = Reconciler(application.ctx, application.client)
-        beats, statuses, taken = came_back(tonight, reconciler, len(missed) - len(late))
+        sweeps, statuses, fetched = run_until_fetched(tonight, reconciler, len(missed) - len(late))
     whole_time = tonight.clock.at - began
-    assert taken == len(missed) - len(late), "each is fetched once"
+    assert fetched == len(missed) - len(late), "each is fetched once"
     assert tonight.github.meter.refused_count == 0, "no secondary limit was met"
-    usable = next(at for at, found in beats if found == {number: tonight.incident(number).status for number in found})
+    usable = next(at for at, found in sweeps if found == {number: tonight.incident(number).status for number in found})
     assert usable - began <= timedelta(minutes=2)
     assert whole_time <= timedelta(minutes=minutes)
     tonight.github.meter.limits = Limits()
     tonight.settle()
-    assert {one.guid for one in everything} - set(tonight.deliveries()) == {one.guid for one in late}
+    assert {one.guid for one in everything} - set(tonight.load_delivery_states()) == {one.guid for one in late}
 
     # What is listed late is found by the later scan of the whole list only.
     tonight.clock.at = began + timedelta(minutes=110)
-    assert compared_within_the_budget(tonight) == 0
+    assert reconcile_within_budget(tonight) == 0
     tonight.clock.at = max(tonight.clock.at, began + timedelta(minutes=181))
-    assert compared_within_the_budget(tonight) == len(late)
-    known = tonight.deliveries()
+    assert reconcile_within_budget(tonight) == len(late)
+    known = tonight.load_delivery_states()
     assert {one.guid for one in everything} <= set(known)
     assert {known[one.guid] for one in everything} <= {"processed", "ignored"}
     assert statuses == {number: str(tonight.incident(number).status) for number in elsewhere.shop.issues}
     for number in elsewhere.shop.issues:
-        said = tonight.said(number)
-        assert len(said) == len(set(said)), "each is applied once"
+        keys = tonight.list_posted_keys(number)
+        assert len(keys) == len(set(keys)), "each is applied once"
 
     elsewhere.github.hooks.release()
     elsewhere.clock.at = tonight.clock.at
     elsewhere.github.hooks.settle(60)
-    only_taken(elsewhere)
-    assert whole(tonight) == whole(elsewhere), "as if all of them had come in order"
+    ingest_only(elsewhere)
+    assert load_incident_state(tonight) == load_incident_state(elsewhere), "as if all of them had come in order"
     figures.record(
         "E2",
         size=f"71 h away, {len(missed)} deliveries missed, {len(late)} of them listed 2 h late, ids in no order",
-        measured=f"open incidents right in {seconds(usable - began)}, all in {seconds(whole_time)} of GitHub's pace, 0 lost, 0 twice",
+        measured=f"open incidents right in {format_seconds(usable - began)}, all in {format_seconds(whole_time)} of GitHub's pace, 0 lost, 0 twice",
     )
 
 
-Beats = list[tuple[datetime, dict[int, Status | None]]]
+Sweeps = list[tuple[datetime, dict[int, Status | None]]]
 """The status of each incident that GitHub shows as open, sweep by sweep; None: not stored yet."""
 
 
-def came_back(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[Beats, dict[int, str], int]:
+def run_until_fetched(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[Sweeps, dict[int, str], int]:
     """Sweep every five seconds until that many deliveries have been fetched.
 
     Return the status of the open incidents at each sweep until the catch-up of the issues was done, the status of all
     of them then, and how many deliveries were fetched.
     """
     shown = [number for number, issue in tonight.shop.issues.items() if issue.state == "open"]
-    beats, statuses = Beats(), dict[int, str]()
-    before, end = len(tonight.deliveries()), tonight.clock.at + timedelta(hours=2)
-    while not statuses or len(tonight.deliveries()) - before < deliveries:
+    sweeps, statuses = Sweeps(), dict[int, str]()
+    before, end = len(tonight.load_delivery_states()), tonight.clock.at + timedelta(hours=2)
+    while not statuses or len(tonight.load_delivery_states()) - before < deliveries:
         with suppress(DeliveryFailed):  # the next sweep tries again
             reconciler.run_due()
         with tonight.database.transaction() as db:
@@ -221,19 +221,19 @@ def came_back(tonight: Night, reconciler: Reconciler, deliveries: int) -> tuple[
                 found = (
                     (number, incidents.load_incident(db, IncidentKey(tonight.shop.id, number))) for number in shown
                 )
-                beats.append((tonight.clock.at, {number: one and one.incident.status for number, one in found}))
+                sweeps.append((tonight.clock.at, {number: one and one.incident.status for number, one in found}))
         if not statuses and not behind:
             statuses = {number: str(tonight.incident(number).status) for number in tonight.shop.issues}
         tonight.clock.at += timedelta(seconds=5)
         assert tonight.clock.at < end
-    return beats, statuses, len(tonight.deliveries()) - before
+    return sweeps, statuses, len(tonight.load_delivery_states()) - before
 
 
-def seconds(time: timedelta) -> str:
+def format_seconds(time: timedelta) -> str:
     return f"{time.total_seconds():.0f} s"
 
 
-def only_taken(night: Night) -> None:
+def ingest_only(night: Night) -> None:
     """Ingest everything that has arrived, without relaying its effects."""
     for incident_key in route_deliveries(night.application.ctx):
         assert process_incident(night.application.ctx, incident_key)
@@ -243,9 +243,9 @@ def only_taken(night: Night) -> None:
         assert process_incident(night.application.ctx, incident_key)
 
 
-def whole(night: Night, like: Night | None = None) -> dict[str, Any]:
+def load_incident_state(night: Night, like: Night | None = None) -> dict[str, Any]:
     """Return what is stored about every incident, with ids independent of the order of arrival."""
-    found = json.loads("\n".join(night.state(like)))
+    found = json.loads("\n".join(night.dump_lines(like)))
     for row in found["incidents"]:
         row["incident"]["id"] = f"#{row['number']}"
         del row["board"], row["labels"]  # the results of effects, which the other night has not carried out
@@ -257,11 +257,11 @@ def whole(night: Night, like: Night | None = None) -> dict[str, Any]:
 
 def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: Night, figures: Figures) -> None:
     shop, mona, ada = tonight.shop, tonight.github.person("mona"), tonight.github.person("ada")
-    quiet = [opens(tonight, SEV3) for _ in range(size(4, 200))]
-    over, answered, edited, locked = (opens(tonight) for _ in range(4))
-    in_touch(tonight)
+    quiet = [open_incident(tonight, SEV3) for _ in range(choose_size(4, 200))]
+    over, answered, edited, locked = (open_incident(tonight) for _ in range(4))
+    settle_and_reconcile(tonight)
     url = tonight.github.hooks.url
-    away(tonight)
+    disconnect(tonight)
     tonight.clock.at += timedelta(minutes=3)
     mona.comments(shop, over, "/ack\n/resolve it was the cable")
     mona.closes(shop, over)
@@ -269,20 +269,20 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     ada.labels(shop, answered, "sev2")
     tonight.github.person(REPORTER).edits_issue(shop, edited, body=SEV1.replace("502", "503 for some"))
     ada.locks(shop, locked)
-    came_and_went = opens(tonight)
+    came_and_went = open_incident(tonight)
     mona.closes(shop, came_and_went)
-    still_there = opens(tonight, SEV3)
+    still_there = open_incident(tonight, SEV3)
     unlabelled = tonight.github.person("mona").opens(shop, "A question", "How does one log in?")
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(hours=80)
-    back(tonight, url)
-    said = {number: len(tonight.notices(number)) for number in shop.issues}
-    keys = {number: tonight.said(number) for number in shop.issues}
+    reconnect(tonight, url)
+    notice_counts = {number: len(tonight.notices(number)) for number in shop.issues}
+    keys = {number: tonight.list_posted_keys(number) for number in shop.issues}
 
-    mark, report = tonight.github.call_log_position(), compared(tonight)
+    mark, report = tonight.github.call_log_position(), reconcile(tonight)
     assert report.absent_since is not None
     assert report.deliveries.missed == 0, "the list has forgotten them all"
-    listings = calls(tonight, mark, "/octo/shop/issues")
+    listings = count_calls(tonight, mark, "/octo/shop/issues")
     assert listings <= -(-len(shop.issues) // 100)
     assert str(tonight.incident(over).status) == "closed"
     assert tonight.incident(over).commander == "mona"
@@ -292,13 +292,13 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     assert tonight.incident(locked).unavailable == "locked"
     assert tonight.incident(came_and_went).closed_at == tonight.incident(over).closed_at
     assert tonight.incident(still_there).declared_at < tonight.clock.at - timedelta(hours=79)
-    assert stored(tonight, unlabelled) is False
+    assert is_stored(tonight, unlabelled) is False
     assert shop.issue(over).state == shop.issue(came_and_went).state == "closed"
     for number in (over, came_and_went, locked):
-        new = set(tonight.said(number)) - set(keys[number])
+        new = set(tonight.list_posted_keys(number)) - set(keys[number])
         assert not [key for key in new if key.startswith("escalate")], "events of the past page no one"
     for number in (*quiet, still_there, answered, edited):
-        assert len(tonight.notices(number)) - said[number] <= 1, "one comment says where it stands"
+        assert len(tonight.notices(number)) - notice_counts[number] <= 1, "one comment says where it stands"
     figures.record(
         "E3",
         size=f"80 h away, {len(shop.issues)} issues",
@@ -306,20 +306,20 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     )
 
 
-def stored(tonight: Night, number: int) -> bool:
-    return any(row["number"] == number for row in json.loads("\n".join(tonight.state()))["incidents"])
+def is_stored(tonight: Night, number: int) -> bool:
+    return any(row["number"] == number for row in json.loads("\n".join(tonight.dump_lines()))["incidents"])
 
 
 def test_e3_where_nothing_differs_the_list_is_all_that_is_asked_for(tonight: Night) -> None:
-    numbers = [opens(tonight, SEV3) for _ in range(size(3, 200))]
-    in_touch(tonight)
+    numbers = [open_incident(tonight, SEV3) for _ in range(choose_size(3, 200))]
+    settle_and_reconcile(tonight)
     tonight.clock.at += timedelta(hours=80)
     mark = tonight.github.call_log_position()
-    report = comparing(tonight).run_due()
+    report = create_reconciler(tonight).run_due()
     assert report is not None
     assert report.issues.looked == 0
-    assert calls(tonight, mark, "/octo/shop/issues") <= -(-len(numbers) // 100)
-    assert calls(tonight, mark, "/timeline") == 0
+    assert count_calls(tonight, mark, "/octo/shop/issues") <= -(-len(numbers) // 100)
+    assert count_calls(tonight, mark, "/timeline") == 0
 
 
 def test_an_incident_from_before_we_came_is_not_taken_up(tonight: Night) -> None:
@@ -327,33 +327,33 @@ def test_an_incident_from_before_we_came_is_not_taken_up(tonight: Night) -> None
     with tonight.database.transaction() as db:
         db.execute("TRUNCATE delivery")
     url = tonight.github.hooks.url
-    away(tonight)
-    old = opens(tonight)
+    disconnect(tonight)
+    old = open_incident(tonight)
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(hours=90)
-    back(tonight, url)
-    known = opens(tonight, SEV3)
-    in_touch(tonight)
+    reconnect(tonight, url)
+    known = open_incident(tonight, SEV3)
+    settle_and_reconcile(tonight)
     tonight.clock.at += timedelta(hours=1)
-    away(tonight)
+    disconnect(tonight)
     tonight.github.person("mona").comments(tonight.shop, old, "is this still so?")
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(hours=80)
-    back(tonight, url)
-    compared(tonight)
-    compared(tonight)
-    assert stored(tonight, known)
-    assert not stored(tonight, old)
+    reconnect(tonight, url)
+    reconcile(tonight)
+    reconcile(tonight)
+    assert is_stored(tonight, known)
+    assert not is_stored(tonight, old)
 
 
 # E4: drift.
 
 
 def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures: Figures) -> None:
-    numbers = [opens(tonight, SEV3) for _ in range(size(6, 100))]
-    in_touch(tonight)
+    numbers = [open_incident(tonight, SEV3) for _ in range(choose_size(6, 100))]
+    settle_and_reconcile(tonight)
     wrong, stripped, silent = numbers[-3:]
-    assert sum(report.drift.open > 0 for report in passing(tonight, 16)) == 1, "once an hour"
+    assert sum(report.drift.open > 0 for report in reconcile_repeatedly(tonight, 16)) == 1, "once an hour"
     with tonight.database.transaction() as db:
         db.execute(
             "UPDATE incident SET state = jsonb_set(state, '{status}', '\"mitigated\"') WHERE number = %s", (wrong,)
@@ -362,20 +362,22 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
         sync_state.save_checkpoint(db, "drift", tonight.clock.at - timedelta(minutes=57))
     issue = tonight.shop.issue(stripped)
     issue.label_list = [label for label in issue.label_list if label.name != "sev3"]
-    told = sum(drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
+    drift_before = sum(drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms"))
     tonight.clock.at += timedelta(minutes=3)
-    reports = [compared(tonight)]
+    reports = [reconcile(tonight)]
     found = {one.number: one.kind for report in reports for one in report.drift.differences}
     assert found == {wrong: "stored", stripped: "labels", silent: "alarms"}
-    assert sum(drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms")) == told + sum(
-        len(report.drift.differences) for report in reports
-    )
+    assert sum(
+        drift.DRIFT_TOTAL.labels(kind)._value.get() for kind in ("stored", "labels", "alarms")
+    ) == drift_before + sum(len(report.drift.differences) for report in reports)
     assert max(report.drift.in_full for report in reports) <= 3 + -(-len(numbers) // 100)
     assert str(tonight.incident(wrong).status) == "triggered"
     assert tonight.labels(wrong) >= {"incident", "sev3"}
     assert "mitigated" not in tonight.labels(wrong)
     assert "sev3" in tonight.labels(stripped)
-    assert not [one for report in passing(tonight, 16) for one in report.drift.differences], "all is well again"
+    assert not [one for report in reconcile_repeatedly(tonight, 16) for one in report.drift.differences], (
+        "all is well again"
+    )
     figures.record(
         "E4",
         size=f"{len(numbers)} open incidents, 3 rows changed by hand",
@@ -383,19 +385,19 @@ def test_e4_drift_is_told_and_set_right_within_the_hour(tonight: Night, figures:
     )
 
 
-def passing(tonight: Night, times: int) -> list[ReconcileReport]:
+def reconcile_repeatedly(tonight: Night, times: int) -> list[ReconcileReport]:
     """Reconcile what is due after each of that many steps of four minutes."""
     reports = []
     for _ in range(times):
         tonight.clock.at += timedelta(minutes=4)
-        reports.append(compared(tonight))
+        reports.append(reconcile(tonight))
     return reports
 
 
 def test_e4_a_board_that_was_lost_comes_back_and_what_is_gone_ends(tonight: Night) -> None:
-    lost, gone, closed = (opens(tonight, SEV3) for _ in range(3))
-    in_touch(tonight)
-    away(tonight)
+    lost, gone, closed = (open_incident(tonight, SEV3) for _ in range(3))
+    settle_and_reconcile(tonight)
+    disconnect(tonight)
     tonight.shop.permit("ada", "admin")
     ada = tonight.github.person("ada")
     (board,) = [one for one in tonight.shop.issue(lost).comments if one.body.startswith("## ")]
@@ -404,8 +406,8 @@ def test_e4_a_board_that_was_lost_comes_back_and_what_is_gone_ends(tonight: Nigh
     ada.closes(tonight.shop, closed)
     forget_deliveries(tonight)
     tonight.clock.at += timedelta(minutes=10)
-    report = comparing(tonight).run_now(lambda line: None, deep=True)
-    tonight.later()
+    report = create_reconciler(tonight).run_now(lambda line: None, deep=True)
+    tonight.advance_and_settle()
     assert {(one.number, one.kind) for one in report.drift.differences} >= {(lost, "board"), (gone, "gone")}
     assert tonight.board(lost)
     assert tonight.incident(gone).unavailable
@@ -427,12 +429,12 @@ def test_d7_row10_a_delivery_four_and_a_half_hours_late_gives_the_same_due_times
     tonight: Night, elsewhere: Night, figures: Figures, answered: bool
 ) -> None:
     for night in (tonight, elsewhere):
-        opens(night, SEV3)
-        in_touch(night)
+        open_incident(night, SEV3)
+        settle_and_reconcile(night)
         url = night.github.hooks.url
         if night is tonight:
-            away(night)
-        number = opens(night)
+            disconnect(night)
+        number = open_incident(night)
         night.clock.at += timedelta(minutes=1)
         if answered:
             night.github.person("mona").comments(night.shop, number, "/ack")
@@ -440,10 +442,10 @@ def test_d7_row10_a_delivery_four_and_a_half_hours_late_gives_the_same_due_times
         if night is elsewhere:
             night.settle()
         night.clock.at += timedelta(hours=4.5)
-        back(night, url)
-        compared(night)
+        reconnect(night, url)
+        reconcile(night)
         night.settle()
-    found, prompt = (whole(night)["alarms"] for night in (tonight, elsewhere))
+    found, prompt = (load_incident_state(night)["alarms"] for night in (tonight, elsewhere))
     assert found == prompt
     assert found, "there is something to compare"
     if not answered:
@@ -458,20 +460,20 @@ def test_d7_row10_a_delivery_four_and_a_half_hours_late_gives_the_same_due_times
 
 
 def test_a_command_that_came_before_its_opening_counts_once_the_opening_is_found(tonight: Night) -> None:
-    opens(tonight, SEV3)
-    in_touch(tonight)
+    open_incident(tonight, SEV3)
+    settle_and_reconcile(tonight)
     tonight.github.hooks.hold()
-    number = opens(tonight)
+    number = open_incident(tonight)
     tonight.clock.at += timedelta(seconds=30)
     tonight.github.person("ada").unlabels(tonight.shop, number, "incident")
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
-    held = tonight.github.hooks.held_deliveries
-    first = [one for one in held if one.event == "issue_comment"]
+    held_deliveries = tonight.github.hooks.held_deliveries
+    first = [one for one in held_deliveries if one.event == "issue_comment"]
     tonight.github.hooks.release(first)  # the others are lost
     tonight.settle()
-    assert not stored(tonight, number)
+    assert not is_stored(tonight, number)
     tonight.clock.at += timedelta(minutes=2)
-    assert compared(tonight).deliveries.fetched == len(held) - len(first)
+    assert reconcile(tonight).deliveries.fetched == len(held_deliveries) - len(first)
     assert tonight.incident(number).commander == "mona"
     assert "acknowledged" in tonight.labels(number)
 
@@ -479,28 +481,28 @@ def test_a_command_that_came_before_its_opening_counts_once_the_opening_is_found
 # E1: order.
 
 
-def two_hundred(tonight: Night) -> None:
+def play_200_deliveries(tonight: Night) -> None:
     """Play 200 deliveries about 5 issues, 50 seconds apart."""
     shop, people = tonight.shop, [tonight.github.person(login) for login in ("mona", "ada", "hubot")]
     chance, clock = random.Random(7), tonight.clock
-    numbers = [opens(tonight, body) for body in (SEV1, SEV3, SEV3, SEV1, SEV3)]
+    numbers = [open_incident(tonight, body) for body in (SEV1, SEV3, SEV3, SEV1, SEV3)]
     while len(tonight.github.hooks.held_deliveries) < 200:
         clock.at += timedelta(seconds=50)
-        number, who = chance.choice(numbers), chance.choice(people)
+        number, person = chance.choice(numbers), chance.choice(people)
         deeds: list[Callable[[], object]] = [
-            lambda who=who, number=number: who.comments(
+            lambda who=person, number=number: who.comments(
                 shop, number, chance.choice(["/ack", "/update on it", "/resolve"])
             ),
-            lambda who=who, number=number: who.labels(shop, number, chance.choice(["sev2", "sev3", "blue"])),
-            lambda who=who, number=number: (who.closes if shop.issue(number).state == "open" else who.reopens)(
+            lambda who=person, number=number: who.labels(shop, number, chance.choice(["sev2", "sev3", "blue"])),
+            lambda who=person, number=number: (who.closes if shop.issue(number).state == "open" else who.reopens)(
                 shop, number
             ),
-            lambda who=who, number=number: who.edits_issue(shop, number, body=chance.choice([SEV1, SEV3])),
+            lambda who=person, number=number: who.edits_issue(shop, number, body=chance.choice([SEV1, SEV3])),
         ]
         chance.choice(deeds)()
 
 
-@pytest.mark.parametrize(("seed", "many"), size([(0, 6)], [(seed, 250) for seed in range(4)]))
+@pytest.mark.parametrize(("seed", "many"), choose_size([(0, 6)], [(seed, 250) for seed in range(4)]))
 def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(
     tonight: Night, elsewhere: Night, figures: Figures, seed: int, many: int
 ) -> None:
@@ -509,41 +511,41 @@ def test_e1_the_order_of_200_events_on_5_issues_does_not_matter(
     The thousand orders are split into four tests, so that they can run on several cores.
     """
     elsewhere.github.hooks.hold()
-    two_hundred(elsewhere)
+    play_200_deliveries(elsewhere)
     tonight.clock.at = elsewhere.clock.at
-    held = elsewhere.github.hooks.held_deliveries
-    (serial,) = dumps_of(elsewhere, [held], like=elsewhere)
+    held_deliveries = elsewhere.github.hooks.held_deliveries
+    (serial,) = collect_dumps(elsewhere, [held_deliveries], like=elsewhere)
     orders, chance = [], random.Random(seed)
     for _ in range(many):
-        order = [*held, *chance.sample(held, k=len(held) // 5)]
+        order = [*held_deliveries, *chance.sample(held_deliveries, k=len(held_deliveries) // 5)]
         chance.shuffle(order)
         orders.append(order)
-    dumps = {serial, *dumps_of(tonight, orders, like=elsewhere)}
+    dumps = {serial, *collect_dumps(tonight, orders, like=elsewhere)}
     figures.record(
         "E1",
-        size=f"{many} random permutations of {len(held)} events on 5 issues, 20 % of them twice, seed {seed}",
+        size=f"{many} random permutations of {len(held_deliveries)} events on 5 issues, 20 % of them twice, seed {seed}",
         measured=f"{len(dumps)} state, {hashlib.sha256(serial.encode()).hexdigest()[:12]}",
     )
     assert len(dumps) == 1
 
 
-def dumps_of(night: Night, orders: list[list[Any]], like: Night) -> set[str]:
+def collect_dumps(night: Night, orders: list[list[Any]], like: Night) -> set[str]:
     """Return the distinct final states after each of these orders of the deliveries of the night `like`."""
     dumps, chance = set(), random.Random(2)
     for nth, order in enumerate(orders):
         with night.database.transaction() as db:
             for table in TABLES:  # quicker than TRUNCATE, which creates all their files anew
                 db.execute(f"DELETE FROM {table}")  # noqa: S608
-        for part in cut(order, chance if nth % 2 else None):
+        for part in split_into_batches(order, chance if nth % 2 else None):
             with night.database.transaction() as db:
                 for delivery in part:
-                    night.delivered(db, delivery.guid, delivery.event, delivery.body)
-            only_taken(night)
-        dumps.add(json.dumps(whole(night, like), sort_keys=True))
+                    night.store_delivery(db, delivery.guid, delivery.event, delivery.body)
+            ingest_only(night)
+        dumps.add(json.dumps(load_incident_state(night, like), sort_keys=True))
     return dumps
 
 
-def cut(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
+def split_into_batches(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
     """Yield all at once or, given `chance`, in two to four batches."""
     places = sorted(chance.sample(range(1, len(order)), k=chance.randint(1, 3))) if chance else []
     for start, end in zip([0, *places], [*places, len(order)], strict=True):
@@ -554,13 +556,13 @@ def cut(order: list[Any], chance: random.Random | None) -> Iterator[list[Any]]:
 
 
 def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Night) -> None:
-    away(tonight)
+    disconnect(tonight)
     tonight.settle()
     pulling = Reconciler(
         tonight.application.ctx, tonight.application.client, scan_interval=timedelta(seconds=5), pull=True
     )
     pulling.run_due()
-    number = opens(tonight)
+    number = open_incident(tonight)
     for text in ("", "/ack", "/resolve"):
         if text:
             tonight.github.person("mona").comments(tonight.shop, number, text)
@@ -584,10 +586,10 @@ def test_pulling_is_enough_and_costs_nothing_while_nothing_happens(tonight: Nigh
 
 
 def test_who_is_told_to_wait_waits(tonight: Night) -> None:
-    opens(tonight)
-    in_touch(tonight)
+    open_incident(tonight)
+    settle_and_reconcile(tonight)
     tonight.github.faults.add("status", path="/app/hook/deliveries", status=429, headers={"retry-after": "137"})
-    reconciler = comparing(tonight)
+    reconciler = create_reconciler(tonight)
     tonight.clock.at += timedelta(minutes=1)
     with pytest.raises(DeliveryFailed):
         reconciler.run_due()
@@ -600,38 +602,38 @@ def test_who_is_told_to_wait_waits(tonight: Night) -> None:
 
 
 def test_only_one_process_compares(tonight: Night) -> None:
-    opens(tonight)
-    tonight.later()
+    open_incident(tonight)
+    tonight.advance_and_settle()
     with sync_state.acquire_sync_lock(tonight.database) as mine:
         assert mine
-        assert comparing(tonight).run_due() is None
-    assert comparing(tonight).run_due() is not None
+        assert create_reconciler(tonight).run_due() is None
+    assert create_reconciler(tonight).run_due() is not None
 
 
 def test_a_crash_in_the_middle_of_it_forgets_nothing(tonight: Night) -> None:
     """The catch-up of a repository stays due, whatever the next process finds out about the absence."""
-    number = opens(tonight)
-    in_touch(tonight)
+    number = open_incident(tonight)
+    settle_and_reconcile(tonight)
     url = tonight.github.hooks.url
-    away(tonight)
+    disconnect(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(hours=80)
-    back(tonight, url)
+    reconnect(tonight, url)
     tonight.github.faults.add("status", path="/octo/shop/issues", status=502, times=1)
-    report = comparing(tonight).run_due()
+    report = create_reconciler(tonight).run_due()
     assert report is not None
     assert report.failures
     assert tonight.incident(number).acknowledged_at is None
     tonight.clock.at += timedelta(minutes=1)
-    assert compared(tonight).absent_since is None
+    assert reconcile(tonight).absent_since is None
     assert tonight.incident(number).acknowledged_at is not None
 
 
 @pytest.fixture
 def outside(database: Database, tmp_path: Path) -> Iterator[tuple[SandboxGitHub, dict[str, str]]]:
     """Yield a sandbox GitHub on the real clock, and the environment of a process that opens no port."""
-    with SandboxGitHub(real_time) as github:
+    with SandboxGitHub(utc_now) as github:
         github.add_person("mona")
         github.add_repository("octo/shop").permit("mona", "write")
         yield (
@@ -658,51 +660,51 @@ def test_a_worker_alone_serves_without_an_open_port(
     shop = github.world.repository("octo", "shop")
     first = github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
     github.hooks.settle()
-    done = muster("reconcile", "--json", folder=tmp_path, **environment)
+    done = run_muster("reconcile", "--json", folder=tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["deliveries"]["taken"] >= 2
 
-    def ours(number: int) -> int:
+    def count_own_comments(number: int) -> int:
         return sum(one.author.kind == "Bot" for one in shop.issue(number).comments)
 
-    with worker(environment, tmp_path):
-        assert comes(lambda: ours(first) == 2), log_of(tmp_path)
+    with start_worker(environment, tmp_path):
+        assert wait_until(lambda: count_own_comments(first) == 2), read_log_tail(tmp_path)
         second = github.person("mona").opens(shop, "Login is down", SEV1, ["incident"])
-        assert comes(lambda: ours(second) == 2), log_of(tmp_path)
-        again = muster("reconcile", "--repo", "octo/shop", folder=tmp_path, **environment)
+        assert wait_until(lambda: count_own_comments(second) == 2), read_log_tail(tmp_path)
+        again = run_muster("reconcile", "--repo", "octo/shop", folder=tmp_path, **environment)
     assert again.returncode == 0
     assert "Open incidents: 2" in again.stdout
 
 
-def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: Checked) -> None:
-    number = opens(tonight)
-    in_touch(tonight)
+def test_what_is_asked_is_as_github_describes_it(tonight: Night, checked: CheckedWire) -> None:
+    number = open_incident(tonight)
+    settle_and_reconcile(tonight)
     url = tonight.github.hooks.url
-    away(tonight)
+    disconnect(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(minutes=6)
-    back(tonight, url)
-    report = comparing(tonight).run_now(lambda line: None, deep=True)
+    reconnect(tonight, url)
+    report = create_reconciler(tonight).run_now(lambda line: None, deep=True)
     assert report.deliveries.fetched == 1
     assert report.issues.events == 1
-    tonight.later()
+    tonight.advance_and_settle()
     tonight.clock.at += timedelta(minutes=3)
-    assert comparing(tonight).run_now(lambda line: None, deep=True).drift.in_full == 1
+    assert create_reconciler(tonight).run_now(lambda line: None, deep=True).drift.in_full == 1
     assert checked.faults == []
 
 
 def test_what_was_found_is_told_so_that_a_person_knows_what_to_do(tonight: Night) -> None:
-    number = opens(tonight)
-    in_touch(tonight)
+    number = open_incident(tonight)
+    settle_and_reconcile(tonight)
     url = tonight.github.hooks.url
-    away(tonight)
+    disconnect(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(minutes=6)
     tonight.github.person("mona").comments(tonight.shop, number, "we look into it")
-    back(tonight, url)
-    found = format_report(comparing(tonight).run_now(lambda line: None))
+    reconnect(tonight, url)
+    found = format_report(create_reconciler(tonight).run_now(lambda line: None))
     assert found[0] == "Nothing was compared since 2026-03-14 09:02 UTC."
     assert found[1].startswith(
         "Issues: 1 updated in 1 repository, 1 looked into: 0 incidents and 1 event had been missed"
@@ -715,39 +717,39 @@ def test_what_was_found_is_told_so_that_a_person_knows_what_to_do(tonight: Night
     assert found[5].startswith("Open incidents: 1, ")
 
 
-class Slow(Wire):
+class SlowListWire(Wire):
     """A wire on which the list of issues takes two seconds."""
 
-    def heard(self, request: httpx.Request, response: httpx.Response) -> None:
+    def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
         if request.url.path.endswith("/octo/shop/issues"):
             time.sleep(2)
 
 
 def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night) -> None:
     """A real queue starts after 80 hours, with alarms long overdue for an incident that has been closed."""
-    number = opens(tonight)
-    in_touch(tonight)
+    number = open_incident(tonight)
+    settle_and_reconcile(tonight)
     url = tonight.github.hooks.url
-    away(tonight)
+    disconnect(tonight)
     tonight.github.person("mona").comments(tonight.shop, number, "/ack\n/resolve")
     tonight.github.person("mona").closes(tonight.shop, number)
     tonight.github.hooks.settle()
     tonight.clock.at += timedelta(hours=80)
-    wire = tonight.wire = Slow()
-    back(tonight, url)
-    said = set(tonight.said(number))
-    queue = Queue(tonight.application.ctx, poll_interval=0.1, reconciler=comparing(tonight))
+    wire = tonight.wire = SlowListWire()
+    reconnect(tonight, url)
+    keys_before = set(tonight.list_posted_keys(number))
+    queue = Queue(tonight.application.ctx, poll_interval=0.1, reconciler=create_reconciler(tonight))
     working = threading.Thread(target=queue.run)
     working.start()
     try:
-        assert comes(lambda: stored_status(tonight, number) == "closed" and "resolved" in tonight.labels(number))
-        assert comes(queue.is_idle)
+        assert wait_until(lambda: load_status(tonight, number) == "closed" and "resolved" in tonight.labels(number))
+        assert wait_until(queue.is_idle)
     finally:
         queue.stop()
         working.join(30)
         wire.end()
-    assert not [key for key in set(tonight.said(number)) - said if key.startswith("escalate")]
+    assert not [key for key in set(tonight.list_posted_keys(number)) - keys_before if key.startswith("escalate")]
 
 
-def stored_status(tonight: Night, number: int) -> str:
+def load_status(tonight: Night, number: int) -> str:
     return str(tonight.incident(number).status)

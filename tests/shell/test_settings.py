@@ -12,7 +12,7 @@ from app.cli.main import main
 from app.sandbox.github import AppRegistration
 from app.settings import SettingsFault, read_settings, require_app_credentials
 
-GOOD = "a-secret-that-nobody-could-guess-1"
+GOOD_SECRET = "a-secret-that-nobody-could-guess-1"
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,16 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"GITHUB_APP_ID": "seven"}, "GITHUB_APP_ID: 'seven' is not a number"),
     ({"GITHUB_APP_ID": "7"}, "no private key: set GITHUB_APP_PRIVATE_KEY_FILE"),
     (
-        {"GITHUB_APP_ID": "7", "GITHUB_APP_PRIVATE_KEY": "nonsense", "GITHUB_WEBHOOK_SECRET": GOOD},
+        {"GITHUB_APP_ID": "7", "GITHUB_APP_PRIVATE_KEY": "nonsense", "GITHUB_WEBHOOK_SECRET": GOOD_SECRET},
         "no private key in PEM",
     ),
     ({"GITHUB_APP_ID": "7", "GITHUB_APP_PRIVATE_KEY": "{key}"}, "GITHUB_WEBHOOK_SECRET is not set"),
     ({"GITHUB_WEBHOOK_SECRET": "development"}, "GITHUB_WEBHOOK_SECRET: too easy to guess; at least 32 characters"),
     ({"GITHUB_WEBHOOK_SECRET": "a" * 64}, "GITHUB_WEBHOOK_SECRET: too easy to guess"),
-    ({"GITHUB_WEBHOOK_SECRET": GOOD, "GITHUB_WEBHOOK_SECRET_OLD": "x"}, "GITHUB_WEBHOOK_SECRET_OLD: too easy to guess"),
+    (
+        {"GITHUB_WEBHOOK_SECRET": GOOD_SECRET, "GITHUB_WEBHOOK_SECRET_OLD": "x"},
+        "GITHUB_WEBHOOK_SECRET_OLD: too easy to guess",
+    ),
     ({"GITHUB_APP_PRIVATE_KEY_FILE": "nowhere.pem"}, "nowhere.pem cannot be read"),
     ({"PORT": "-1"}, "PORT: '-1' is not a number up to 65535"),
     ({"PORT": "65536"}, "PORT: '65536' is not a number"),
@@ -95,14 +98,14 @@ def test_what_is_complete_stays_out_of_sight(key: str) -> None:
     environment = {
         "GITHUB_APP_ID": "7",
         "GITHUB_APP_PRIVATE_KEY": key.replace("\n", "\\n"),
-        "GITHUB_WEBHOOK_SECRET": GOOD,
-        "GITHUB_WEBHOOK_SECRET_OLD": GOOD[::-1],
+        "GITHUB_WEBHOOK_SECRET": GOOD_SECRET,
+        "GITHUB_WEBHOOK_SECRET_OLD": GOOD_SECRET[::-1],
         "DATABASE_URL": "postgresql://muster:password@db/muster",
     }
     found = require_app_credentials(read_settings(environment))
     assert found.private_key == key
-    assert found.webhook_secrets == (GOOD, GOOD[::-1])
-    for secret in (key, GOOD, GOOD[::-1], "password"):
+    assert found.webhook_secrets == (GOOD_SECRET, GOOD_SECRET[::-1])
+    for secret in (key, GOOD_SECRET, GOOD_SECRET[::-1], "password"):
         assert secret not in repr(found)
 
 

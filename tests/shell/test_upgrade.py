@@ -20,22 +20,22 @@ from app.web.application import create_app
 from app.web.server import HttpServer
 from app.worker.jobs import Queue
 from tests.figures import Figures
-from tests.shell.conftest import Place
+from tests.shell.conftest import DatabaseServer
 from tests.shell.night import SEV1, Night
-from tests.shell.processes import ROOT, comes, count, log_of, worker
-from tests.shell.storm import now, storm
-from tests.soak import size
+from tests.shell.processes import ROOT, count_rows, read_log_tail, start_worker, wait_until
+from tests.shell.storm import create_storm, now
+from tests.soak import choose_size
 
-NEWEST = max(number for number, _, _ in load_migrations())
-TOMORROW = (
-    NEWEST + 1,
-    f"{NEWEST + 1:04}_tomorrow.sql",
+NEWEST_MIGRATION = max(number for number, _, _ in load_migrations())
+FUTURE_MIGRATION = (
+    NEWEST_MIGRATION + 1,
+    f"{NEWEST_MIGRATION + 1:04}_tomorrow.sql",
     "ALTER TABLE outbox ADD COLUMN tomorrow text NOT NULL DEFAULT ''",
 )
 
 
 @pytest.fixture
-def empty_url(places: Place) -> Iterator[str]:
+def empty_url(places: DatabaseServer) -> Iterator[str]:
     """Yield the URL of a database without any schema."""
     with psycopg.connect(places.url.format("postgres"), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS upgraded WITH (FORCE)")
@@ -46,42 +46,44 @@ def empty_url(places: Place) -> Iterator[str]:
 
 
 def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
-    empty_url: str, places: Place, tmp_path: Path, figures: Figures
+    empty_url: str, places: DatabaseServer, tmp_path: Path, figures: Figures
 ) -> None:
     """From the last migration but one: deliveries arrive all the while, and all are processed afterwards."""
-    before = [step for step in load_migrations() if step[0] < NEWEST]
+    before = [step for step in load_migrations() if step[0] < NEWEST_MIGRATION]
     migrate(empty_url, steps=before)
     with psycopg.connect(empty_url) as connection:
         connection.execute(
             "INSERT INTO outbox (repo_id, number, key, kind, data, state, created_at, not_before)"
             " SELECT 1, n, 'reply/' || n, 'Reply', '{}', 'done', '2026-03-14Z', '2026-03-14Z' FROM generate_series(1, 10000) n"
         )
-    told_of = size(72, 240)
-    with storm(told_of * 10 // 12) as told, closing(Database(empty_url).open()) as database:
-        environment = told.environment(DATABASE_URL=empty_url)
-        hooks = told.github.hooks
-        served = HttpServer(create_app(database, (told.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door")
+    delivery_count = choose_size(72, 240)
+    with create_storm(delivery_count * 10 // 12) as traffic, closing(Database(empty_url).open()) as database:
+        environment = traffic.environment(DATABASE_URL=empty_url)
+        hooks = traffic.github.hooks
+        served = HttpServer(
+            create_app(database, (traffic.github.app.webhook_secret,), now), "127.0.0.1", 0, name="door"
+        )
         try:
             hooks.url = f"http://127.0.0.1:{served.port}/webhook"
-            hooks.release(told.order())
-            assert comes(lambda: count(database, "FROM delivery") > 20)
+            hooks.release(traffic.shuffle_deliveries())
+            assert wait_until(lambda: count_rows(database, "FROM delivery") > 20)
             began = time.monotonic()
-            assert migrate(empty_url) == [name for number, name, _ in load_migrations() if number == NEWEST]
+            assert migrate(empty_url) == [name for number, name, _ in load_migrations() if number == NEWEST_MIGRATION]
             took = time.monotonic() - began
             hooks.settle(60)
         finally:
             served.stop()
         accepted = {one.guid for one in hooks.deliveries() if one.status_code == 202}
-        assert {one.guid for one in told.deliveries} <= accepted
-        assert count(database, "FROM outbox WHERE fencing_token = 0") == 10_000
-        with worker(environment, tmp_path):
-            assert comes(lambda: not count(database, "FROM delivery WHERE state IN ('received', 'routed')"), 60), (
-                log_of(tmp_path)
-            )
-        assert told.lost(database) == 0
+        assert {one.guid for one in traffic.deliveries} <= accepted
+        assert count_rows(database, "FROM outbox WHERE fencing_token = 0") == 10_000
+        with start_worker(environment, tmp_path):
+            assert wait_until(
+                lambda: not count_rows(database, "FROM delivery WHERE state IN ('received', 'routed')"), 60
+            ), read_log_tail(tmp_path)
+        assert traffic.count_lost_deliveries(database) == 0
         figures.record(
             "Row 14",
-            size=f"step {NEWEST} with 10,000 rows, {told_of} deliveries meanwhile; {places.name}",
+            size=f"step {NEWEST_MIGRATION} with 10,000 rows, {delivery_count} deliveries meanwhile; {places.name}",
             measured=f"0 lost, 0 refused; the step took {took * 1000:.0f} ms",
         )
 
@@ -91,7 +93,7 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
 ) -> None:
     number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.github.hooks.settle()
-    migrate(tonight.database.url, steps=[*load_migrations(), TOMORROW])
+    migrate(tonight.database.url, steps=[*load_migrations(), FUTURE_MIGRATION])
     with tonight.database.transaction() as db:
         assert not is_schema_known(db)
     queue = Queue(tonight.application.ctx, poll_interval=0.05)
@@ -101,13 +103,15 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
         time.sleep(1.5)
         queue.on_delivery()
         queue.enqueue_incidents([IncidentKey(tonight.shop.id, number)])
-        assert comes(lambda: not count(tonight.database, "FROM procrastinate_jobs"), 20)
-        assert set(tonight.deliveries().values()) == {"received"}
+        assert wait_until(lambda: not count_rows(tonight.database, "FROM procrastinate_jobs"), 20)
+        assert set(tonight.load_delivery_states().values()) == {"received"}
         assert tonight.notices(number) == []
         assert "newer than this program" in capsys.readouterr().out
         with tonight.database.transaction() as db:
-            db.execute("DELETE FROM schema_step WHERE number = %s", (TOMORROW[0],))  # as if this were the newer program
-        assert comes(lambda: "incident" in tonight.labels(number) and bool(tonight.notices(number)), 20)
+            db.execute(
+                "DELETE FROM schema_step WHERE number = %s", (FUTURE_MIGRATION[0],)
+            )  # as if this were the newer program
+        assert wait_until(lambda: "incident" in tonight.labels(number) and bool(tonight.notices(number)), 20)
     finally:
         queue.stop()
         working.join(30)
@@ -118,13 +122,15 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     )
 
 
-def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(empty_url: str, places: Place, figures: Figures) -> None:
+def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(
+    empty_url: str, places: DatabaseServer, figures: Figures
+) -> None:
     """The process dies after each migration in turn; the next one starts from an empty database.
 
     At the quick size only after the first, one in the middle, and the last.
     """
     last = len(load_migrations())
-    hits = size((1, last // 2, last), range(1, last + 1))
+    hits = choose_size((1, last // 2, last), range(1, last + 1))
     for nth in hits:
         environment = {
             "PATH": os.environ["PATH"],

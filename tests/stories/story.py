@@ -57,13 +57,13 @@ CAST = {
 }
 """The people of each contact.  They may write in the repository; all others may only read."""
 
-STARTS = date(2026, 3, 14)
+DEFAULT_START_DATE = date(2026, 3, 14)
 INDENT = " " * 6
 
-_LINE = re.compile(r"(?:\+(\d+)d )?(\d\d):(\d\d)(?::(\d\d))? (.*)")
-_ACT = re.compile(r"([\w-]+)(?: \((\w+)\))? (\w+)(?: (.*))?")
-_HEADER = re.compile(r"([a-z-]+): (.*)")
-_ANSWERS = re.compile(r"(severity|impact|urgency|type|personal data|services?|detected|label|unclear) (.*)")
+_LINE_PATTERN = re.compile(r"(?:\+(\d+)d )?(\d\d):(\d\d)(?::(\d\d))? (.*)")
+_ACTION_PATTERN = re.compile(r"([\w-]+)(?: \((\w+)\))? (\w+)(?: (.*))?")
+_HEADER_PATTERN = re.compile(r"([a-z-]+): (.*)")
+_ANSWER_PATTERN = re.compile(r"(severity|impact|urgency|type|personal data|services?|detected|label|unclear) (.*)")
 
 
 @dataclass
@@ -71,115 +71,115 @@ class Story:
     """The parsed left edge of a story file."""
 
     title: str
-    head: list[str] = field(default_factory=list)
+    header_lines: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     policy_file: list[str] = field(default_factory=list)
-    edge: list[str] = field(default_factory=list)
+    event_lines: list[str] = field(default_factory=list)
 
 
-def parse(text: str) -> Story:
+def parse_story(text: str) -> Story:
     title, *lines = text.splitlines()
     story = Story(title)
     for line in lines:
         if not line.strip() or line.startswith((INDENT, "=")) or "(clock " in line:
             continue
-        if _LINE.fullmatch(line):
-            story.edge.append(line)
+        if _LINE_PATTERN.fullmatch(line):
+            story.event_lines.append(line)
             continue
-        story.head.append(line)
+        story.header_lines.append(line)
         if line.startswith("| "):
             story.policy_file.append(line[2:])
-        elif header := _HEADER.fullmatch(line):
+        elif header := _HEADER_PATTERN.fullmatch(line):
             story.headers[header[1]] = header[2]
         else:
             raise ValueError(f"{title}: '{line}' is neither a header nor something that happened")
     return story
 
 
-def tell(story: Story) -> str:
+def render_story(story: Story) -> str:
     """Render the story with its arrows, as the core decides now."""
-    played = _Play(story)
-    body = [line for edge in story.edge for line in played.happens(edge)]
-    head = [*story.head, ""] if story.head else []
-    return "\n".join([story.title, "", *head, *body, *played.ends(), ""])
+    playback = _Playback(story)
+    body = [line for event_line in story.event_lines for line in playback.run_line(event_line)]
+    head = [*story.header_lines, ""] if story.header_lines else []
+    return "\n".join([story.title, "", *head, *body, *playback.summary_lines(), ""])
 
 
 def policy_of(story: Story) -> Policy:
     lines = [f"extends: {story.headers.get('policy', 'guide')}", *story.policy_file]
     policy = read_policy("\n".join(lines))
-    held = {name: people or CAST.get(name, ()) for name, people in policy.contacts.items()}
+    contacts = {name: people or CAST.get(name, ()) for name, people in policy.contacts.items()}
     for name, value in story.headers.items():
-        if name in held:
-            held[name] = () if value == "nobody" else tuple(value.split(", "))
-    return replace(policy, contacts=held)
+        if name in contacts:
+            contacts[name] = () if value == "nobody" else tuple(value.split(", "))
+    return replace(policy, contacts=contacts)
 
 
-class _Play:
+class _Playback:
     """One story during its playback: the incident so far, and the log that led to it."""
 
     def __init__(self, story: Story) -> None:
         self.policy = policy_of(story)
         self.zone = ZoneInfo(story.headers.get("zone", "UTC"))
-        self.starts = date.fromisoformat(story.headers.get("starts", STARTS.isoformat()))
+        self.start_date = date.fromisoformat(story.headers.get("starts", DEFAULT_START_DATE.isoformat()))
         self.incident: Incident | None = None
         self.report = IncidentReport()
         self.title = ""
         self.log: list[tuple[datetime, Event]] = []
         self.effects: list[Effect] = []
-        self.now = datetime.combine(self.starts, time(), UTC)
+        self.now = datetime.combine(self.start_date, time(), UTC)
 
-    def happens(self, line: str) -> Iterator[str]:
+    def run_line(self, line: str) -> Iterator[str]:
         """Yield the line with its arrows, after the alarms that fire before it."""
-        found = _LINE.fullmatch(line)
+        found = _LINE_PATTERN.fullmatch(line)
         assert found
-        at, act = self.at(line.removesuffix(f" {found[5]}")), found[5]
+        at, action = self.parse_time(line.removesuffix(f" {found[5]}")), found[5]
         assert at >= self.now, f"'{line}' goes back in time"
-        yield from self.rings(at, itself=act == "(until)")
+        yield from self.fire_alarms(at, inclusive=action == "(until)")
         self.now = at
         yield line
-        if act == "(deadlines)":
-            yield from (f"{INDENT}-> {promise}" for promise in self.promises())
-        elif act != "(until)":
-            event = self.event(act)
+        if action == "(deadlines)":
+            yield from (f"{INDENT}-> {deadline}" for deadline in self.deadline_lines())
+        elif action != "(until)":
+            event = self.parse_event(action)
             self.log.append((at, event))
-            yield from self.decides(event, at)
+            yield from self.apply_event(event, at)
 
-    def at(self, told: str) -> datetime:
+    def parse_time(self, text: str) -> datetime:
         """Parse a time as stories write it."""
-        found = _LINE.fullmatch(f"{told} ")
-        assert found, f"'{told}' is not a time"
+        found = _LINE_PATTERN.fullmatch(f"{text} ")
+        assert found, f"'{text}' is not a time"
         days, hours, minutes, seconds, _ = found.groups()
-        wall = datetime.combine(self.starts, time(int(hours), int(minutes), int(seconds or 0)), self.zone)
+        wall = datetime.combine(self.start_date, time(int(hours), int(minutes), int(seconds or 0)), self.zone)
         return (wall + timedelta(days=int(days or 0))).astimezone(UTC)
 
-    def rings(self, until: datetime, *, itself: bool) -> Iterator[str]:
+    def fire_alarms(self, until: datetime, *, inclusive: bool) -> Iterator[str]:
         while self.incident and (waiting := alarms(self.incident, self.policy)):
             alarm = waiting[0]
-            if alarm.due > until or (alarm.due == until and not itself):
+            if alarm.due > until or (alarm.due == until and not inclusive):
                 break
             about, _, what = alarm.mark.rpartition("@")[0].rpartition(".")
             what = {"escalate": "", "update": ""}.get(alarm.clock, f", {what}{'%' if what.isdigit() else ''}")
             what = ", silence" if "silence@" in alarm.mark else what
-            yield f"{self.clock(alarm.due)} (clock {alarm.clock}{f' {about}' if about and what else ''}{what})"
-            yield from self.decides(AlarmFired(alarm=alarm, key=alarm.key), alarm.due)
+            yield f"{self.format_time(alarm.due)} (clock {alarm.clock}{f' {about}' if about and what else ''}{what})"
+            yield from self.apply_event(AlarmFired(alarm=alarm, key=alarm.key), alarm.due)
 
-    def decides(self, event: Event, at: datetime) -> Iterator[str]:
+    def apply_event(self, event: Event, at: datetime) -> Iterator[str]:
         decision = decide(self.incident, event, self.policy, at)
         self.incident = decision.incident
         self.effects += decision.effects
-        shown = [line for effect in decision.effects if (line := self.arrow(effect))]
+        shown = [line for effect in decision.effects if (line := self.describe_effect(effect))]
         if not shown and decision.effects:
             shown = ["board"]
         yield from (f"{INDENT}-> {line}" for line in shown)
 
-    def ends(self) -> Iterator[str]:
+    def summary_lines(self) -> Iterator[str]:
         """Yield the state at the end.
 
         The decisions made step by step must equal a replay of the log.
         """
-        again = replay(self.log, self.policy, self.now)
+        replayed = replay(self.log, self.policy, self.now)
         due = [alarm for alarm in alarms(self.incident, self.policy) if alarm.due <= self.now] if self.incident else []
-        assert due or (again.incident, list(again.effects)) == (self.incident, self.effects)
+        assert due or (replayed.incident, list(replayed.effects)) == (self.incident, self.effects)
         keys = [effect.key for effect in self.effects if effect.key]
         assert len(keys) == len(set(keys)), "an effect key was used twice"
         yield "="
@@ -194,46 +194,46 @@ class _Play:
         parts += [f"the issue is {found.unavailable}"] if found.unavailable else []
         yield f"= {', '.join(parts)}"
         yield from (f"= because {reason}" for reason in found.grade.reasons)
-        yield from (f"= {promise}" for promise in self.promises())
+        yield from (f"= {deadline}" for deadline in self.deadline_lines())
 
-    def promises(self) -> Iterator[str]:
+    def deadline_lines(self) -> Iterator[str]:
         assert self.incident
-        for promise in deadlines(self.incident, self.policy):
-            judged = f", met {self.clock(promise.met_at)}" if promise.met_at else ""
-            missed = ", missed" if promise.is_breached(self.incident) else ""
-            about = f" {promise.about}" if promise.about else ""
-            yield f"{promise.clock}{about} by {self.clock(promise.due)}{judged}{missed}"
+        for deadline in deadlines(self.incident, self.policy):
+            met = f", met {self.format_time(deadline.met_at)}" if deadline.met_at else ""
+            missed = ", missed" if deadline.is_breached(self.incident) else ""
+            about = f" {deadline.about}" if deadline.about else ""
+            yield f"{deadline.clock}{about} by {self.format_time(deadline.due)}{met}{missed}"
 
-    def clock(self, at: datetime) -> str:
+    def format_time(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
-        days = (local.date() - self.starts).days
+        days = (local.date() - self.start_date).days
         return (f"+{days}d " if days else "") + local.strftime("%H:%M:%S").removesuffix(":00")
 
     # Parsing lines into events.
 
-    def event(self, act: str) -> Event:
-        found = _ACT.fullmatch(act)
-        assert found, f"'{act}' is not something that can happen"
+    def parse_event(self, action: str) -> Event:
+        found = _ACTION_PATTERN.fullmatch(action)
+        assert found, f"'{action}' is not something that can happen"
         by, role, verb, rest = found.groups()
-        cast = {login for held in CAST.values() for login in held}
-        known = Role[role.upper()] if role else Role.WRITE if by in cast else Role.READ
+        cast = {login for logins in CAST.values() for login in logins}
+        author_role = Role[role.upper()] if role else Role.WRITE if by in cast else Role.READ
         number = len(self.log) + 1
-        common = {"by": by, "role": known, "key": f"event/{number}"}
+        common = {"by": by, "role": author_role, "key": f"event/{number}"}
         if verb == "says":
-            spoken = tuple(SlashCommand(*line.removeprefix("/").split(" ", 1)) for line in rest.split(" | "))
-            return events.Commented(**{**common, "key": f"comment/{number}"}, comment=number, commands=spoken)
-        return _VERBS[verb](self, rest or "", common)
+            commands = tuple(SlashCommand(*line.removeprefix("/").split(" ", 1)) for line in rest.split(" | "))
+            return events.Commented(**{**common, "key": f"comment/{number}"}, comment=number, commands=commands)
+        return _EVENT_PARSERS[verb](self, rest or "", common)
 
-    def opened(self, rest: str, common: dict[str, Any], *, adopted: bool = False) -> Event:
+    def opening_event(self, rest: str, common: dict[str, Any], *, adopted: bool = False) -> Event:
         first, _, others = rest.partition(" ")
         severity = self.policy.scale.parse(first)
         self.title, _, answers = (others if severity else rest).partition(": ")
         self.report = IncidentReport(severity=severity)
-        labels = self.answers(answers)
-        number = f"INC-{self.starts:%Y-%m%d}-001"
+        labels = self.apply_answers(answers)
+        incident_id = f"INC-{self.start_date:%Y-%m%d}-001"
         return events.Opened(
             **common,
-            id=number,
+            id=incident_id,
             repo="acme/shop",
             number=7,
             title=self.title,
@@ -242,60 +242,62 @@ class _Play:
             adopted=adopted,
         )
 
-    def edited(self, rest: str, common: dict[str, Any]) -> Event:
+    def edit_event(self, rest: str, common: dict[str, Any]) -> Event:
         if rest.startswith("title "):
             self.title = rest.removeprefix("title ")
         else:
-            self.answers(rest)
+            self.apply_answers(rest)
         return events.Edited(**common, title=self.title, report=self.report)
 
-    def answers(self, text: str) -> frozenset[str]:
+    def apply_answers(self, text: str) -> frozenset[str]:
         """Put the answers into the report, and return the labels among them."""
         labels = set()
         for answer in filter(None, text.split(", ")):
-            found = _ANSWERS.fullmatch(answer)
+            found = _ANSWER_PATTERN.fullmatch(answer)
             assert found, f"'{answer}' is not an answer"
             match found.groups():
                 case "label", value:
                     labels.add(value)
                 case name, value:
-                    self.report = replace(self.report, **_FIELDS[name](self, value))
+                    self.report = replace(self.report, **_ANSWER_FIELDS[name](self, value))
         return frozenset(labels)
 
-    def arrow(self, effect: Effect) -> str:
+    def describe_effect(self, effect: Effect) -> str:
         """Describe the effect; empty for the board, which follows every change."""
-        words = _WORDS.get(type(effect))
-        return words(self, effect) if words else ""
+        formatter = _EFFECT_FORMATTERS.get(type(effect))
+        return formatter(self, effect) if formatter else ""
 
 
-def _escalation(play: _Play, notice: effects.Escalate) -> str:
+def _describe_escalation(play: _Playback, notice: effects.Escalate) -> str:
     if not notice.contacts:
-        return f"ask {_people(notice)}: {notice.do} ({notice.because})"
+        return f"ask {_format_recipients(notice)}: {notice.do} ({notice.because})"
     do = f", {notice.do}" if notice.do else ""
-    return f"escalate {', '.join(notice.contacts)}: {_people(notice)}{do} ({notice.because})"
+    return f"escalate {', '.join(notice.contacts)}: {_format_recipients(notice)}{do} ({notice.because})"
 
 
-def _reminder(play: _Play, notice: effects.Remind) -> str:
+def _describe_reminder(play: _Playback, notice: effects.Remind) -> str:
     about = f"{notice.clock} {notice.about}" if notice.about else notice.clock
-    return f"remind {about} {_people(notice)}, due {play.clock(notice.due)}" + (f": {notice.do}" if notice.do else "")
+    return f"remind {about} {_format_recipients(notice)}, due {play.format_time(notice.due)}" + (
+        f": {notice.do}" if notice.do else ""
+    )
 
 
-def _people(notice: effects.Notice) -> str:
+def _format_recipients(notice: effects.Notice) -> str:
     missing = f" [nobody is {', '.join(notice.unstaffed)}]" if notice.unstaffed else ""
     return (", ".join(notice.to) or "nobody") + missing
 
 
-def _plain(kind: type[Event], **more: Any) -> Callable[[_Play, str, dict[str, Any]], Event]:
+def _event_parser(kind: type[Event], **more: Any) -> Callable[[_Playback, str, dict[str, Any]], Event]:
     return lambda play, rest, common: kind(**common, **more)
 
 
-_POSTMORTEM = {
+_POSTMORTEM_EVENTS = {
     "opened": events.PostmortemOpened,
     "merged": events.PostmortemMerged,
     "dropped": events.PostmortemDropped,
 }
 
-_FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
+_ANSWER_FIELDS: dict[str, Callable[[_Playback, str], dict[str, Any]]] = {
     "severity": lambda play, value: {
         "severity": None if value == "none" else play.policy.scale.parse(value),
         "doubts": (),
@@ -306,7 +308,7 @@ _FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
     "personal data": lambda play, value: {"personal_data": Exposure(value)},
     "service": lambda play, value: {"services": (*play.report.services, value)},
     "services": lambda play, value: {"services": (value,)},
-    "detected": lambda play, value: {"detected_at": play.at(value)},
+    "detected": lambda play, value: {"detected_at": play.parse_time(value)},
     "unclear": lambda play, value: {"doubts": (*play.report.doubts, value)},
 }
 """The fields of the report that each answer changes.
@@ -314,31 +316,31 @@ _FIELDS: dict[str, Callable[[_Play, str], dict[str, Any]]] = {
 `service` adds one, `services` names the only one.
 """
 
-_VERBS: dict[str, Callable[[_Play, str, dict[str, Any]], Event]] = {
-    "opens": _Play.opened,
-    "adopts": lambda play, rest, common: play.opened(rest, common, adopted=True),
-    "edits": _Play.edited,
+_EVENT_PARSERS: dict[str, Callable[[_Playback, str, dict[str, Any]], Event]] = {
+    "opens": _Playback.opening_event,
+    "adopts": lambda play, rest, common: play.opening_event(rest, common, adopted=True),
+    "edits": _Playback.edit_event,
     "labels": lambda play, rest, common: events.Labeled(**common, label=rest),
     "unlabels": lambda play, rest, common: events.Unlabeled(**common, label=rest),
-    "closes": _plain(events.Closed),
-    "reopens": _plain(events.Reopened),
-    "locks": _plain(events.IssueUnavailable, reason="locked"),
-    "deletes": _plain(events.IssueUnavailable, reason="deleted"),
-    "transfers": _plain(events.IssueUnavailable, reason="transferred"),
-    "unlocks": _plain(events.IssueAvailable),
-    "postmortem": lambda play, rest, common: _POSTMORTEM[rest](
+    "closes": _event_parser(events.Closed),
+    "reopens": _event_parser(events.Reopened),
+    "locks": _event_parser(events.IssueUnavailable, reason="locked"),
+    "deletes": _event_parser(events.IssueUnavailable, reason="deleted"),
+    "transfers": _event_parser(events.IssueUnavailable, reason="transferred"),
+    "unlocks": _event_parser(events.IssueAvailable),
+    "postmortem": lambda play, rest, common: _POSTMORTEM_EVENTS[rest](
         **{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8
     ),
 }
 
-_WORDS: dict[type[Effect], Callable[[_Play, Any], str]] = {
-    effects.Page: lambda play, page: f"page {_people(page)}",
-    effects.Escalate: _escalation,
+_EFFECT_FORMATTERS: dict[type[Effect], Callable[[_Playback, Any], str]] = {
+    effects.Page: lambda play, page: f"page {_format_recipients(page)}",
+    effects.Escalate: _describe_escalation,
     effects.Announce: lambda play, notice: (
-        f"announce to {', '.join(notice.contacts)}: {_people(notice)} ({notice.because})"
+        f"announce to {', '.join(notice.contacts)}: {_format_recipients(notice)} ({notice.because})"
     ),
-    effects.Remind: _reminder,
-    effects.SeverityQuestion: lambda play, ask: f'ask {_people(ask)} "{" ".join(ask.doubts)}"',
+    effects.Remind: _describe_reminder,
+    effects.SeverityQuestion: lambda play, ask: f'ask {_format_recipients(ask)} "{" ".join(ask.doubts)}"',
     effects.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
     effects.Help: lambda play, answer: f"help {answer.to}",
     effects.React: lambda play, reaction: "react",

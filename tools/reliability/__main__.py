@@ -23,10 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from tests.figures import FILE, RUN, checks_of
+from tests.figures import FIGURES_FILE_VARIABLE, RUN_VARIABLE, checks_of
 from tests.figures import Run as Outcome
 from tests.shell import server
-from tests.soak import ON
+from tests.soak import DATABASE_KIND_VARIABLE
 from tools.reliability.report_page import HEAD, PAGE, render_page, unproven_checks
 from tools.reliability.requirements import REQUIREMENTS
 from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS, ResultsFile
@@ -72,8 +72,13 @@ def run_checks(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     )
     run = f"{began:%Y-%m-%dT%H:%M:%SZ}"
-    server_name = server.named(server.programs()) if results is SERVER_RESULTS else ""
-    environment = {**os.environ, FILE: str(results.file), RUN: run, ON: "server" if server_name else ""}
+    server_name = server.read_version(server.find_bin_folder()) if results is SERVER_RESULTS else ""
+    environment = {
+        **os.environ,
+        FIGURES_FILE_VARIABLE: str(results.file),
+        RUN_VARIABLE: run,
+        DATABASE_KIND_VARIABLE: "server" if server_name else "",
+    }
     environment.pop("MUSTER_SOAK", None)
     if size != "quick":
         environment["MUSTER_SOAK"] = size
@@ -152,7 +157,7 @@ def main() -> int:
             signal.signal(signal_number, _raise_interrupt)
         try:
             succeeded = run_checks(results, options.how, only, lives=options.lives)
-        except server.Absent as reason:
+        except server.ServerUnavailable as reason:
             parser.error(f"no server to run them on: {reason}")
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

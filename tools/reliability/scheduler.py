@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.figures import FILE
+from tests.figures import FIGURES_FILE_VARIABLE
 from tools.reliability.results import ROOT
 
 EXCLUSIVE_TEST_PREFIXES = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
@@ -92,7 +92,7 @@ class SoakRun:
         self.failed = False
         self.finished_tests = 0
         self._environment = {**environment, "TMPDIR": str(folder / "tmp")}
-        self._figures_file = Path(environment[FILE])
+        self._figures_file = Path(environment[FIGURES_FILE_VARIABLE])
         self._folder = folder
         self.max_seconds = max_seconds
         self._began = time.monotonic()

@@ -27,62 +27,62 @@ from app.store.serialization import canonical_json
 from app.worker.monitoring.self_audit import run_audit
 from app.worker.monitoring.state_dump import dump_state
 from tests.runner.actions import Actions
-from tests.runner.conftest import FILE, Runner, running
-from tests.shell.night import POLICY, SEV1, TABLES, Night, night
+from tests.runner.conftest import POLICY_PATH, Runner, start_runner
+from tests.shell.night import POLICY, SEV1, TABLES, Night, run_night
 
-NIGHTS = Path(__file__).parent / "nights"
-ADDRESS = "http://github.test"
-SHOWN = ("id", "body", "user", "performed_via_github_app", "created_at", "updated_at", "html_url")
+NIGHTS_FOLDER = Path(__file__).parent / "nights"
+GITHUB_URL = "http://github.test"
+COMMENT_FIELDS = ("id", "body", "user", "performed_via_github_app", "created_at", "updated_at", "html_url")
 """The fields of a comment, as GitHub returns it, that are recorded."""
 SEV2 = SEV1.replace("SEV1", "SEV2")
 SEV3 = SEV1.replace("SEV1", "SEV3").replace("High", "Low")
 
 
 @dataclass
-class _Elsewhere(Runner):
+class _RunnerWithApiUrl(Runner):
     """A runner of a GitHub whose pages and API have different URLs, so that no port appears in a recording."""
 
-    api: str = ""
+    api_url: str = ""
 
     def environment(self, event: str, payload: Any) -> dict[str, str]:
-        return super().environment(event, payload) | {"GITHUB_API_URL": self.api}
+        return super().environment(event, payload) | {"GITHUB_API_URL": self.api_url}
 
 
 def play(host: Night | Actions) -> None:
     """Play a whole incident, a reopened one, a locked one, and one still unanswered when the night ends."""
-    whole = _opens(host, SEV1)
-    host.passes(minutes=6)
-    _says(host, "mona", whole, "/ack")
-    _says(host, "mona", whole, "/update the pool is being enlarged\n/status mitigated")
-    _person(host, "stranger").edits_issue(host.shop, whole, body=SEV2)
-    host.later()
-    _person(host, "ada").labels(host.shop, whole, "sev1")
-    host.later()
-    _says(host, "stranger", whole, "/resolve me too")
-    _says(host, "mona", whole, "/resolve the pool is larger now")
-    _person(host, "mona").closes(host.shop, whole)
-    host.later()
-    host.passes(minutes=2)
+    closed = _open_incident(host, SEV1)
+    host.run_for(minutes=6)
+    _add_comment(host, "mona", closed, "/ack")
+    _add_comment(host, "mona", closed, "/update the pool is being enlarged\n/status mitigated")
+    _person(host, "stranger").edits_issue(host.shop, closed, body=SEV2)
+    host.advance_and_settle()
+    _person(host, "ada").labels(host.shop, closed, "sev1")
+    host.advance_and_settle()
+    _add_comment(host, "stranger", closed, "/resolve me too")
+    _add_comment(host, "mona", closed, "/resolve the pool is larger now")
+    _person(host, "mona").closes(host.shop, closed)
+    host.advance_and_settle()
+    host.run_for(minutes=2)
     pulls = [issue.number for issue in host.shop.issues.values() if issue.pull is not None]
     for pull in pulls:
         _person(host, "ada").merges(host.shop, pull)
-    host.later()
+    host.advance_and_settle()
 
-    again = _opens(host, SEV2)
-    _says(host, "hubot", again, "/ack\n/resolve a new index")
-    _person(host, "hubot").closes(host.shop, again)
-    host.later()
-    host.passes(minutes=3)
-    _person(host, "ada").reopens(host.shop, again)
-    host.later()
+    reopened = _open_incident(host, SEV2)
+    _add_comment(host, "hubot", reopened, "/ack\n/resolve a new index")
+    _person(host, "hubot").closes(host.shop, reopened)
+    host.advance_and_settle()
+    host.run_for(minutes=3)
+    _person(host, "ada").reopens(host.shop, reopened)
+    host.advance_and_settle()
 
-    locked = _opens(host, SEV3)
-    _says(host, "mona", locked, "/ack\n/postmortem")
+    locked = _open_incident(host, SEV3)
+    _add_comment(host, "mona", locked, "/ack\n/postmortem")
     _person(host, "ada").locks(host.shop, locked)
-    host.later()
+    host.advance_and_settle()
 
-    _opens(host, SEV1)
-    host.passes(minutes=40)
+    _open_incident(host, SEV1)
+    host.run_for(minutes=40)
 
 
 def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
@@ -93,38 +93,49 @@ def record_app(home: Path, url: str, folder: Path, policy: str) -> None:
     migrate(url.format("recorded"))
     database = Database(url.format("recorded")).open()
     try:
-        with night(database, policy) as tonight:
-            tonight.github.serializer.url = ADDRESS
+        with run_night(database, policy) as tonight:
+            tonight.github.serializer.url = GITHUB_URL
             play(tonight)
             tonight.github.faults.add("post5", method="POST", path="/comments", times=1)
             tonight.github.faults.add("status", method="POST", path="/comments", times=50, status=502)
-            tonight.passes(minutes=20)
+            tonight.run_for(minutes=20)
             run_audit(tonight.application.ctx)
             with database.transaction() as db:
                 db.execute("UPDATE delivery SET body = '' WHERE state NOT IN ('received', 'routed')")
-            step = read_schema_version(database.url)
+            schema_version = read_schema_version(database.url)
             (folder / "state.json").write_text(canonical_json(dump_state(database)) + "\n")
             secret, app_id = tonight.github.app.webhook_secret, tonight.github.app.app_id
-            told = {"schema": step, "secrets": [secret], "app_id": app_id, **_issues(tonight, tonight.shop)}
-            (folder / "app.json").write_text(canonical_json(told) + "\n")
+            recording = {
+                "schema": schema_version,
+                "secrets": [secret],
+                "app_id": app_id,
+                **_dump_issues(tonight, tonight.shop),
+            }
+            (folder / "app.json").write_text(canonical_json(recording) + "\n")
     finally:
         database.close()
-    (folder / "database.sql").write_text(_dumped(url.format("recorded")))
+    (folder / "database.sql").write_text(_dump_rows(url.format("recorded")))
 
 
 def record_runner(folder: Path, policy: str) -> None:
     """Record the same night served by workflows."""
-    with TemporaryDirectory() as place, running(Path(place)) as runner:
-        runner.github.person("ada").pushes(runner.shop, FILE, policy)
-        host = Actions(_Elsewhere(runner.github, runner.shop, runner.clock, runner.folder, api=runner.github.api_url))
-        runner.github.serializer.url = ADDRESS
+    with TemporaryDirectory() as place, start_runner(Path(place)) as runner:
+        runner.github.person("ada").pushes(runner.shop, POLICY_PATH, policy)
+        host = Actions(
+            _RunnerWithApiUrl(runner.github, runner.shop, runner.clock, runner.folder, api_url=runner.github.api_url)
+        )
+        runner.github.serializer.url = GITHUB_URL
         play(host)
-        told = {"secrets": [f"repository {host.shop.id}"], "bot": ACTIONS_BOT_LOGIN, **_issues(host, host.shop)}
-        (folder / "runner.json").write_text(canonical_json(told) + "\n")
+        recording = {
+            "secrets": [f"repository {host.shop.id}"],
+            "bot": ACTIONS_BOT_LOGIN,
+            **_dump_issues(host, host.shop),
+        }
+        (folder / "runner.json").write_text(canonical_json(recording) + "\n")
 
 
-def _issues(host: Any, shop: Repository) -> dict[str, Any]:
-    shapes = host.github.serializer
+def _dump_issues(host: Any, shop: Repository) -> dict[str, Any]:
+    serializer = host.github.serializer
     return {
         "repository": shop.id,
         "issues": [
@@ -134,7 +145,11 @@ def _issues(host: Any, shop: Repository) -> dict[str, Any]:
                 "body": issue.body,
                 "labels": sorted(issue.labels),
                 "comments": [
-                    {name: value for name, value in shapes.comment(issue, comment).items() if name in SHOWN}
+                    {
+                        name: value
+                        for name, value in serializer.comment(issue, comment).items()
+                        if name in COMMENT_FIELDS
+                    }
                     for comment in issue.comments
                 ],
             }
@@ -144,7 +159,7 @@ def _issues(host: Any, shop: Repository) -> dict[str, Any]:
     }
 
 
-def _dumped(url: str) -> str:
+def _dump_rows(url: str) -> str:
     """Return the rows of all our tables as SQL, without generated columns."""
     lines = []
     with psycopg.connect(url) as connection:
@@ -170,24 +185,24 @@ def _person(host: Night | Actions, login: str) -> Person:
     return host.github.person(login)
 
 
-def _opens(host: Night | Actions, body: str) -> int:
+def _open_incident(host: Night | Actions, body: str) -> int:
     number = _person(host, "stranger").opens(host.shop, "Checkout is down", body, ["incident"])
-    host.later()
+    host.advance_and_settle()
     return number
 
 
-def _says(host: Night | Actions, login: str, number: int, text: str) -> None:
+def _add_comment(host: Night | Actions, login: str, number: int, text: str) -> None:
     _person(host, login).comments(host.shop, number, text)
-    host.later()
+    host.advance_and_settle()
 
 
-def main(into: Path) -> None:
+def main(target: Path) -> None:
     with TemporaryDirectory() as home:
         server = embedded.start(Path(home))
         try:
             url = server.url.replace("/postgres?", "/{}?")
             for profile in PROFILES:
-                folder, policy = into / profile, POLICY.replace("extends: guide", f"extends: {profile}")
+                folder, policy = target / profile, POLICY.replace("extends: guide", f"extends: {profile}")
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "policy.yml").write_text(policy)
                 record_app(Path(home), url, folder, policy)
@@ -198,4 +213,4 @@ def main(into: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else NIGHTS)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else NIGHTS_FOLDER)

@@ -22,36 +22,36 @@ from app.store import incidents
 from app.store.database import Database, load_migrations, migrate
 from app.store.serialization import comparable_incident, parse_incident
 from app.worker.monitoring.state_dump import dump_state
-from tests.shell.conftest import Place
-from tests.shell.recorded.record import NIGHTS
+from tests.shell.conftest import DatabaseServer
+from tests.shell.recorded.record import NIGHTS_FOLDER
 
-STATES = {"waiting": "pending", "trying": "in_flight", "done": "done", "moot": "skipped", "dead": "dead"}
+TODAYS_STATES = {"waiting": "pending", "trying": "in_flight", "done": "done", "moot": "skipped", "dead": "dead"}
 """Today's names of the effect states in the recordings."""
 
 profiles = pytest.mark.parametrize("profile", PROFILES)
 
 
-def recorded(profile: str, name: str) -> Any:
-    return json.loads((NIGHTS / profile / name).read_text())
+def load_recording(profile: str, name: str) -> Any:
+    return json.loads((NIGHTS_FOLDER / profile / name).read_text())
 
 
-def policy_of(profile: str) -> Policy:
-    return read_policy((NIGHTS / profile / "policy.yml").read_text())
+def load_policy(profile: str) -> Policy:
+    return read_policy((NIGHTS_FOLDER / profile / "policy.yml").read_text())
 
 
 @pytest.fixture
-def restored(request: pytest.FixtureRequest, own: Place) -> Iterator[Database]:
+def restored(request: pytest.FixtureRequest, own: DatabaseServer) -> Iterator[Database]:
     """Load the profile's recorded database into the schema of its time, then migrate it."""
     profile = request.getfixturevalue("profile")
     name = f"recorded_{profile.replace('-', '_')}"
-    step = recorded(profile, "app.json")["schema"]
+    schema_version = load_recording(profile, "app.json")["schema"]
     with psycopg.connect(own.url.format("postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
     url = own.url.format(name)
-    migrate(url, steps=[each for each in load_migrations() if each[0] <= step])
+    migrate(url, steps=[each for each in load_migrations() if each[0] <= schema_version])
     with psycopg.connect(url) as connection:
-        connection.execute((NIGHTS / profile / "database.sql").read_bytes(), prepare=False)
+        connection.execute((NIGHTS_FOLDER / profile / "database.sql").read_bytes(), prepare=False)
     migrate(url)
     opened = Database(url).open()
     try:
@@ -62,12 +62,12 @@ def restored(request: pytest.FixtureRequest, own: Place) -> Iterator[Database]:
 
 @profiles
 def test_the_database_of_then_holds_the_state_of_then(profile: str, restored: Database) -> None:
-    then, now = recorded(profile, "state.json"), dump_state(restored)
+    then, now = load_recording(profile, "state.json"), dump_state(restored)
     assert now["alarms"] == then["alarms"]
-    assert now["effects"] == [effect | {"state": STATES[effect["state"]]} for effect in then["effects"]]
-    kept = ("repo", "number", "board", "labels")
-    assert [[each[name] for name in kept] for each in now["incidents"]] == [
-        [each[name] for name in kept] for each in then["incidents"]
+    assert now["effects"] == [effect | {"state": TODAYS_STATES[effect["state"]]} for effect in then["effects"]]
+    names = ("repo", "number", "board", "labels")
+    assert [[each[name] for name in names] for each in now["incidents"]] == [
+        [each[name] for name in names] for each in then["incidents"]
     ]
     assert [parse_incident(each["incident"]) for each in now["incidents"]] == [
         parse_incident(each["incident"]) for each in then["incidents"]
@@ -77,29 +77,29 @@ def test_the_database_of_then_holds_the_state_of_then(profile: str, restored: Da
 
 @profiles
 def test_the_log_of_then_is_folded_into_the_incident_of_then(profile: str, restored: Database) -> None:
-    policy = policy_of(profile)
+    policy = load_policy(profile)
     with restored.transaction() as db:
         stored = incidents.list_incidents(db)
         assert len(stored) == 4
         for incident_key, found in stored:
-            folded = replay(incidents.load_log(db, incident_key), policy, found.replayed_until).incident
-            assert folded
-            assert comparable_incident(folded) == comparable_incident(found.incident)
-            waiting = {(alarm.key, alarm.due) for alarm in alarms(folded, policy)}
-            assert waiting == {(key, due) for other, key, due in incidents.list_alarms(db) if other == incident_key}
+            replayed = replay(incidents.load_log(db, incident_key), policy, found.replayed_until).incident
+            assert replayed
+            assert comparable_incident(replayed) == comparable_incident(found.incident)
+            expected = {(alarm.key, alarm.due) for alarm in alarms(replayed, policy)}
+            assert expected == {(key, due) for other, key, due in incidents.list_alarms(db) if other == incident_key}
 
 
 @profiles
 def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> None:
-    told = recorded(profile, "app.json")
-    signer, state = Signer(tuple(told["secrets"]), told["app_id"]), recorded(profile, "state.json")
-    for issue in told["issues"]:
+    recording = load_recording(profile, "app.json")
+    signer, state = Signer(tuple(recording["secrets"]), recording["app_id"]), load_recording(profile, "state.json")
+    for issue in recording["issues"]:
         number = issue["number"]
         comments = [comment_from(row) for row in issue["comments"]]
         marked = [
             (each, content)
             for each in comments
-            if (content := signer.read(IncidentKey(told["repository"], number), each))
+            if (content := signer.read(IncidentKey(recording["repository"], number), each))
         ]
         assert len(marked) == sum(each.bot for each in comments)
         keys = {key for _, content in marked for key in content["keys"]}
@@ -108,38 +108,38 @@ def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> Non
         assert {key for key in keys - {"board"} if not key.startswith("digest/")} <= known
         assert {key for key in done if key.startswith("escalate/page")} <= keys
         (incident,) = (parse_incident(each["incident"]) for each in state["incidents"] if each["number"] == number)
-        board, memory = find_board(marked)
+        board, board_state = find_board(marked)
         assert board
-        assert memory
-        assert (memory.id, memory.grading_inputs, memory.role_history, memory.initial_labels) == (
+        assert board_state
+        assert (board_state.id, board_state.grading_inputs, board_state.role_history, board_state.initial_labels) == (
             incident.id,
             incident.grading_inputs,
             incident.role_history,
             incident.initial_labels,
         )
-        assert memory.snapshot is None
+        assert board_state.snapshot is None
 
 
 @profiles
 def test_the_boards_of_runs_say_what_the_next_run_has_to_know(profile: str) -> None:
-    told = recorded(profile, "runner.json")
-    signer, whole = Signer(tuple(told["secrets"]), bot_login=told["bot"]), []
-    for issue in told["issues"]:
+    recording = load_recording(profile, "runner.json")
+    signer, snapshots = Signer(tuple(recording["secrets"]), bot_login=recording["bot"]), []
+    for issue in recording["issues"]:
         comments = [comment_from(row) for row in issue["comments"]]
-        incident_key = IncidentKey(told["repository"], issue["number"])
-        board, memory = find_board(
+        incident_key = IncidentKey(recording["repository"], issue["number"])
+        board, board_state = find_board(
             [(each, content) for each in comments if (content := signer.read(incident_key, each))]
         )
         assert board
-        assert memory
-        assert memory.snapshot
-        assert memory.grading_inputs
-        heard = {each.id for each in comments if not each.bot and each.body.startswith("/")}
-        assert memory.snapshot.processed_comments <= heard
-        whole.append(memory.snapshot)
-    assert any(shown.processed_comments for shown in whole)
-    assert any(shown.next_alarm_at for shown in whole)
+        assert board_state
+        assert board_state.snapshot
+        assert board_state.grading_inputs
+        commands = {each.id for each in comments if not each.bot and each.body.startswith("/")}
+        assert board_state.snapshot.processed_comments <= commands
+        snapshots.append(board_state.snapshot)
+    assert any(shown.processed_comments for shown in snapshots)
+    assert any(shown.next_alarm_at for shown in snapshots)
 
 
 def test_every_profile_was_recorded() -> None:
-    assert {folder.name for folder in Path(NIGHTS).iterdir()} == set(PROFILES)
+    assert {folder.name for folder in Path(NIGHTS_FOLDER).iterdir()} == set(PROFILES)

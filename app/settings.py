@@ -1,4 +1,4 @@
-"""Read the settings from the environment, once; names and defaults are those of the interface page."""
+"""Read the settings from the environment, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every number of the product page that a policy can hold, held against the four shipped profiles.
+"""Every number that was asked for and that a policy can hold, held against the four shipped profiles.
 
 A row of the table is a value and what each profile says of it; `-` is nothing at all, for a row of the page binds only
 the profiles that its documents stand behind.  Lengths stand as the page writes them.

@@ -10,6 +10,7 @@ from pathlib import Path
 from app.core.commands import COMMANDS
 from app.core.lifecycle import TABLE, Status
 from app.policy_file import schema
+from tools.architecture_page import architecture_page
 from tools.policy_page import markdown_table, policy_page
 from tools.workflows import actions_page, workflow_copies
 
@@ -30,6 +31,7 @@ def main() -> None:
 def generate_pages() -> dict[str, str]:
     """Return every generated page by its path."""
     return {
+        "docs/architecture.md": _join_page(architecture_page()),
         "docs/commands.md": _join_page(_commands_page()),
         "docs/lifecycle.md": _join_page(_lifecycle_page()),
         "docs/policy.md": _join_page(policy_page()),

@@ -252,7 +252,7 @@ def _refuse_commands(incident: Incident, event: Commented, now: datetime) -> Ans
 
 
 def _on_labeled(incident: Incident, event: Labeled, policy: Policy, now: datetime) -> Answer:
-    """Run the command that a label stands for, on behalf of the person who added it (product page, section 4)."""
+    """Run the command that a label stands for, on behalf of the person who added it."""
     if event.label not in own_labels(policy.labels):
         return incident, ()
     restored = () if event.label in incident.labels else (SetLabels(labels=incident.labels),)

@@ -1,4 +1,4 @@
-"""The incident report: the reporter's answers, in the words of the product page (A2, A6, A7)."""
+"""The incident report: the reporter's answers (A2, A6, A7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On-call feeds: parses untrusted iCalendar files into shifts of people."""
+"""Parse untrusted iCalendar files into shifts of people."""
 
 from app.feeds.ical import (
     MAX_FEED_BYTES,

@@ -23,7 +23,7 @@ from app.rate_limit import APP, READ_METHODS, Budget, MemoryRateLimiter, Priorit
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
 _TIMEOUT_SECONDS = 15.0
-"""Timeout of one request in seconds (reliability, section 2)."""
+"""Timeout of one request in seconds: half the lease of an outbox item."""
 _SUSPENSION_RETRY_SECONDS = 900.0
 """Seconds until a suspended installation is tried again."""
 _MAX_WAIT_SECONDS = 3.0

@@ -9,7 +9,7 @@ from app.core.events import Role
 from app.ports import DeliveryFailed, Tracker
 
 _MAX_CACHE_AGE = timedelta(seconds=60)
-"""Maximum age of a cached role (hostile input M26)."""
+"""Maximum age of a cached role (M26)."""
 _MAX_CACHE_ENTRIES = 10_000
 _FAIL_FAST_PERIOD = timedelta(seconds=30)
 """Time after a failed request in which callers with `fail_fast` do not ask GitHub again."""

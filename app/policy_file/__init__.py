@@ -1,4 +1,4 @@
-"""Turns a policy file into a Policy, or into all of its errors with the position of each.
+"""Turn a policy file into a Policy, or into all of its faults with the position of each.
 
 The file states only what a team does differently from the profile it `extends`, or from its organisation's file. Four
 profiles are shipped, in `app/policies`.

@@ -1,4 +1,4 @@
-"""Renders what Muster writes: comments and the postmortem as Markdown, and channel messages as plain text."""
+"""Render what Muster writes: Markdown for GitHub, plain text for channels, tables for terminals."""
 
 from __future__ import annotations
 

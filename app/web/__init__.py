@@ -1,1 +1,1 @@
-"""The HTTP interface."""
+"""The HTTP server: the webhook receiver, health checks and metrics."""

@@ -44,7 +44,7 @@ class WebhookReceiver:
     failpoints: Failpoints
 
     def receive(self) -> Response:
-        """Check a delivery, store it and answer (interface page, "HTTP")."""
+        """Check a delivery, store it and answer."""
         try:
             body = _read_body()
         except RequestEntityTooLarge:

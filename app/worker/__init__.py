@@ -1,1 +1,1 @@
-"""Worker: routes deliveries, processes incidents, relays the outbox and keeps in sync with GitHub."""
+"""Route deliveries, process incidents, relay the outbox and stay in sync with GitHub."""

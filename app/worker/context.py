@@ -15,7 +15,7 @@ from app.ports import Repository, Tracker
 from app.store.database import Database
 
 LEASE_PERIOD = timedelta(seconds=30)
-"""Twice the time limit of a GitHub call (reliability, section 2)."""
+"""Twice the time limit of a call to GitHub."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from app.policy_file.inheritance import load_profile_text
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 
-# The numbers of the product page, B1 to B6 and M1, for every profile.
+# The numbers of B1 to B6 and M1, for every profile.
 
 CLOCKS = """
                 commander  acknowledge  respond  update  resolve

@@ -1,4 +1,4 @@
-"""The delivery storm `D(n, dup, shuffled)`: many incidents at once (reliability, section 3).
+"""The delivery storm `D(n, dup, shuffled)`: many incidents at once.
 
 Their deliveries come twice and in any order; the oracle says what must have come of it in the end.
 

@@ -1,4 +1,4 @@
-"""The shelf of clocks: one file per clock, one line here."""
+"""The clocks: one file each, and one line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shelf of slash commands: one file per command, one line here."""
+"""The slash commands: one file each, and one line here."""
 
 from __future__ import annotations
 

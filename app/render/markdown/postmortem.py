@@ -193,7 +193,7 @@ def _impact_rows(incident: Incident, now: datetime) -> Iterator[tuple[str, Markd
 
 
 def _metric_rows(incident: Incident) -> Iterator[tuple[str, Markdown]]:
-    """Yield the response times by their full names, with the target of the product page (M1).
+    """Yield the response times by their full names, with their targets (M1).
 
     MTTR is always the time to resolve.
     """
